@@ -1,0 +1,1 @@
+"""Lowering a student and proving the result."""

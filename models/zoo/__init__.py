@@ -1,0 +1,1 @@
+"""Bundled students and their model cards."""

@@ -1,0 +1,1 @@
+"""From camera frames to vehicle identities. Never torch, never onnx."""

@@ -1,0 +1,1 @@
+"""Indexes over prototypes, one a file."""

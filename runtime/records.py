@@ -1,0 +1,78 @@
+"""The records that flow through a run. A track is one camera's, a vehicle is the world's."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vreid.models.preprocess import Image
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of one camera; `index` counts from 0, `time` is in seconds on the source's own clock."""
+
+    camera: str
+    index: int
+    time: float
+    image: Image  # (H, W, 3) uint8 BGR
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Vehicles in one frame, as columns: boxes (N, 4) x1 y1 x2 y2 in pixels, scores (N,), kinds (N,) COCO class or -1."""
+
+    boxes: Floats
+    scores: Floats
+    kinds: Ints
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Detections of one frame that belong to confirmed tracks: ids (N,) count from 1 within one camera."""
+
+    ids: Ints
+    boxes: Floats
+    scores: Floats
+    kinds: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One finished track, as it is told to the gallery and the sinks."""
+
+    camera: str
+    track: int
+    first_frame: int
+    last_frame: int
+    first_time: float
+    last_time: float
+    kind: int  # COCO class or -1
+    feature: Floats  # (D,) unit length: the quality-weighted mean of its embedded crops
+    crops: int  # how many were embedded
+    quality: float  # of the best crop, 0-1
+    picture: Image  # the best crop
+
+
+@dataclass(frozen=True)
+class Match:
+    """What the gallery says of a feature: the best vehicle, its cosine score, and whether that passes the threshold."""
+
+    vehicle: int | None
+    name: str | None
+    score: float
+    known: bool
+
+
+def no_detections() -> Detections:
+    """Detections of an empty frame."""
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

@@ -1,0 +1,1 @@
+"""Sinks for what a run sees, one a file."""

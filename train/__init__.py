@@ -1,0 +1,1 @@
+"""Training and retrieval evaluation of vehicle re-identification networks."""

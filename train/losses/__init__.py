@@ -1,0 +1,1 @@
+"""Losses, one method a file."""

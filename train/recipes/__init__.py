@@ -1,0 +1,1 @@
+"""Recipes: complete trainings as Python functions."""
