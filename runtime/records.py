@@ -76,3 +76,12 @@ class Match:
 def no_detections() -> Detections:
     """Detections of an empty frame."""
     return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where a track went, as columns: frames (T,) from 0, boxes (T, 4) x1 y1 x2 y2, scores (T,)."""
+
+    frames: Ints
+    boxes: Floats
+    scores: Floats

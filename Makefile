@@ -1,0 +1,67 @@
+# `make demo` shows vreid at work, `make test` proves it; both need python3 and make, and nothing else.
+
+PYTHON ?= python3
+# PyPI's torch for Linux on x86 brings gigabytes of CUDA, which no test needs. For the small CPU one:
+# make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --quiet --no-input
+LAYERS := models train runtime deploy cli
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+# A thread that spins at a barrier takes the core that the next stage of a small device needs.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-gpu lint types build clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.demo-installed  ## three synthetic cameras, one gallery, one report; no download, no GPU, no torch
+	$(VENV)/bin/vreid demo
+
+test: export OMP_NUM_THREADS ?= 1
+test: lint types  ## lint, types, and every test; what was skipped is told with its reason
+	$(VENV)/bin/python -m pytest -rs
+
+test-gpu: $(VENV)/.test-installed  ## only the tests that need a GPU
+	$(VENV)/bin/python -m pytest -rs -m gpu
+
+lint: $(VENV)/.test-installed  ## ruff: rules and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# mypy does not see through the editable install: it finds vreid by a link to the root of the repository.
+types: $(VENV)/.test-installed  ## mypy, strict
+	@mkdir -p build/typing && ln -sfn ../.. build/typing/vreid
+	$(VENV)/bin/mypy $(LAYERS:%=-p vreid.%)
+
+build:  ## configure and build the C++ part with CMake, in build/native
+	cmake -S . -B build/native
+	cmake --build build/native
+
+clean:  ## remove what lint, types, test and build made; .venv, runs and exported models stay
+	rm -rf build/native build/typing dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find $(LAYERS) tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "vreid needs Python 3.10 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "this Python cannot make a virtual environment; run: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo-installed: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing vreid and what it needs into $(VENV), once"
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml | $(VENV)/bin/pip
+	@echo "installing vreid, torch and the test tools into $(VENV), once; this takes minutes"
+	@$(PIP) install $(TORCH)
+	@$(PIP) install -e '.[train,deploy,dev]'
+	@touch $@ $(VENV)/.demo-installed

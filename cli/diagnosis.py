@@ -1,0 +1,115 @@
+"""The doctor's judgement: which jobs this machine can do, the fix for each that it cannot, and the known traps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vreid.cli.installed import DISTRIBUTIONS, Machine, Package, numbers
+
+NEEDS = {
+    "run": ("numpy", "scipy", "cv2", "onnxruntime", "faiss", "pydantic", "tyro", "rich"),
+    "train": ("torch",),
+    "export": ("torch", "onnx", "onnxsim", "onnxscript"),
+    "serve": ("fastapi", "uvicorn"),
+    "openvino engine": ("openvino",),
+    "gpu engines": ("tensorrt", "cuda"),
+}
+FIXES = {
+    "train": "pip install 'vreid[train]'",
+    "export": "pip install 'vreid[deploy]'",
+    "serve": "pip install 'vreid[serve]'",
+    "openvino engine": "pip install openvino",
+    "gpu engines": "pip install tensorrt cuda-python",
+}
+GPU_PROVIDERS = ("Tensorrt", "NvTensorRTRTX", "CUDA")
+JETSON_VENV = "python3 -m venv --system-site-packages .venv"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: ready, or what is missing or broken and the one command that mends it."""
+
+    name: str
+    ready: bool
+    missing: tuple[str, ...]
+    fix: str
+
+
+def jobs(packages: Mapping[str, Package], machine: Machine) -> list[Job]:
+    """Every job, judged from what is installed."""
+    return [_gpu_job(packages, machine) if name == "gpu engines" else _job(name, packages) for name in NEEDS]
+
+
+def traps(packages: Mapping[str, Package], machine: Machine) -> list[str]:
+    """The known ways in which packages that are there do harm: a sentence each, with its fix."""
+    found = [
+        f"{module} is provided by {' and '.join(packages[module].distributions)}, which overwrite each other: "
+        f"pip uninstall -y {' '.join(packages[module].distributions)} && pip install {_kept(packages[module], machine)}"
+        for module in ("cv2", "onnxruntime", "faiss")
+        if module in packages and len(packages[module].distributions) > 1
+    ]
+    found += [
+        f"{module} is installed and does not import: {package.problem}"
+        for module, package in packages.items()
+        if package.problem
+    ]
+    faiss = packages.get("faiss")
+    if faiss and (1,) <= numbers(faiss.version) < (1, 15):
+        found.append(f"faiss {faiss.version} reads index files without checking them: pip install -U 'faiss-cpu>=1.15'")
+    video = packages["cv2"].note if "cv2" in packages else ""
+    if "FFMPEG no" in video:
+        found.append("this cv2 has no FFMPEG, so it reads no video files: pip install opencv-python-headless")
+    if machine.jetson:
+        found += _jetson_traps(packages, machine.jetson, video)
+    elif machine.driver and not machine.devices:
+        found.append(
+            "libcuda is here and finds no device: in a container, start it with --gpus all; else restart the machine"
+        )
+    return found
+
+
+def _job(name: str, packages: Mapping[str, Package]) -> Job:
+    missing = tuple(module for module in NEEDS[name] if module not in packages or packages[module].problem)
+    by_name = "pip install --force-reinstall " + " ".join(DISTRIBUTIONS[module][0] for module in missing)
+    return Job(name, not missing, missing, FIXES.get(name, by_name) if missing else "")
+
+
+def _gpu_job(packages: Mapping[str, Package], machine: Machine) -> Job:
+    """A device, and either an ONNX Runtime built for it or TensorRT with a binding to CUDA."""
+    if not machine.devices:
+        fix = "install NVIDIA's driver, where there is a GPU; without one the onnxruntime engine serves"
+        return Job("gpu engines", False, ("an NVIDIA device",), fix)
+    providers = packages["onnxruntime"].note if "onnxruntime" in packages else ""
+    binding = "cuda" in packages or "pycuda" in packages
+    tensorrt = "tensorrt" in packages or ("tensorrt_rtx" in packages and not machine.jetson)
+    if any(name in providers.split(", ") for name in GPU_PROVIDERS) or (tensorrt and binding):
+        return Job("gpu engines", True, (), "")
+    missing = (() if tensorrt else ("tensorrt",)) + (() if binding else ("cuda",))
+    if machine.jetson and not tensorrt:
+        return Job("gpu engines", False, missing, f"sudo apt install nvidia-jetpack && {JETSON_VENV}")
+    wanted = [word for word, there in (("tensorrt", tensorrt), ("cuda-python", binding)) if not there]
+    return Job("gpu engines", False, missing, f"pip install {' '.join(wanted)}")
+
+
+def _kept(package: Package, machine: Machine) -> str:
+    """Which of several distributions of one module to install again: that for the GPU where there is one."""
+    for name in package.distributions:
+        if package.module != "cv2" and "gpu" in name and machine.devices:
+            return name
+    return {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "faiss": "faiss-cpu"}[package.module]
+
+
+def _jetson_traps(packages: Mapping[str, Package], release: str, video: str) -> list[str]:
+    """TensorRT comes with JetPack and only with it; JetPack 6 (L4T 36) stays on TensorRT 10."""
+    found = []
+    tensorrt = packages.get("tensorrt")
+    if tensorrt is None:
+        found.append(f"on a Jetson 'pip install tensorrt' fails by design; use JetPack's own, seen from: {JETSON_VENV}")
+    elif numbers(release) < (37,) and numbers(tensorrt.version) >= (11,):
+        found.append(
+            f"L4T {release} runs TensorRT 10, not {tensorrt.version}: pip uninstall -y tensorrt, and use JetPack's own"
+        )
+    if "GStreamer no" in video:
+        found.append(
+            f"this cv2 has no GStreamer, so csi:// cameras do not open: use JetPack's cv2, seen from: {JETSON_VENV}"
+        )
+    return found

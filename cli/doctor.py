@@ -1,0 +1,62 @@
+"""vreid doctor: what is installed, what is missing for which job, and the fix."""
+
+import platform
+from dataclasses import asdict, dataclass
+
+from vreid.cli import output
+
+
+@dataclass(frozen=True)
+class Args:
+    """What is installed, what is missing for which job, and the fix. Exit code 1: `vreid run` would not work."""
+
+    json: bool = False
+    """print one JSON document on stdout instead of tables"""
+
+
+def main(args: Args) -> int:
+    """0 when the job `run` is ready, else 1."""
+    from rich.markup import escape
+
+    from vreid.cli import diagnosis, installed
+
+    packages, machine = installed.packages(), installed.machine()
+    jobs, traps = diagnosis.jobs(packages, machine), diagnosis.traps(packages, machine)
+    works = next(job.ready for job in jobs if job.name == "run")
+    if args.json:
+        output.document(
+            {
+                "works": works,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "machine": asdict(machine),
+                "packages": {name: asdict(package) for name, package in packages.items()},
+                "jobs": {job.name: asdict(job) for job in jobs},
+                "traps": traps,
+            }
+        )
+        return 0 if works else 1
+
+    rows: list[tuple[str, str, str, str]] = []
+    for module in installed.DISTRIBUTIONS:
+        users = ", ".join(name for name, needs in diagnosis.NEEDS.items() if module in needs)
+        package = packages.get(module)
+        if package is None:
+            rows.append((module, "-", "", users))
+        else:
+            rows.append((module, package.version, escape(package.problem or package.note), users))
+    output.table(
+        f"Python {platform.python_version()} on {platform.platform()}", ("package", "version", "", "for"), rows
+    )
+    board = f"{machine.model or 'Jetson'}, L4T {machine.jetson}" if machine.jetson else "no Jetson"
+    driver = f"libcuda for CUDA {machine.driver}" if machine.driver else "no libcuda"
+    devices = ", ".join(machine.devices) or "no NVIDIA device"
+    output.console.print(f"{devices}; {driver}; {board}", markup=False)
+    output.table(
+        "Jobs",
+        ("job", "ready", "missing", "fix"),
+        [(job.name, "yes" if job.ready else "no", ", ".join(job.missing), escape(job.fix)) for job in jobs],
+    )
+    for trap in traps:
+        output.console.print(f"warning: {trap}", markup=False)
+    return 0 if works else 1

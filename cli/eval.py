@@ -1,0 +1,70 @@
+"""`vreid eval`: retrieval accuracy of a checkpoint or a manifest."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from vreid.cli import output
+
+if TYPE_CHECKING:
+    from vreid.train.evaluate import Embed
+
+
+@dataclass(frozen=True)
+class Args:
+    """mAP, Rank-1/5/10 and mINP: image to image, same vehicle in the same camera left out, no re-ranking."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Checkpoint .pt, manifest .json, the name of a bundled model, or the baseline hsv."""
+    data: Path
+    """VeRi-776 or VehicleID folder, or a CSV file; a test part alone is enough."""
+    threads: int = 1
+    """CPU threads."""
+    batch: int = 32
+    """Pictures at once."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def main(args: Args) -> int:
+    """Evaluate and print the figures."""
+    from vreid.train.datasets.table import read_dataset
+    from vreid.train.evaluate import evaluate
+
+    dataset = read_dataset(args.data)
+    embed, backend = opened(args.model, args.threads)
+    began = time.monotonic()
+    with output.progress() as bar:
+        task = bar.add_task("embedding")
+        found = evaluate(dataset, embed, batch=args.batch, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    figures = asdict(found)
+    if args.json:
+        output.document({**figures, "model": args.model, "backend": backend, "seconds": round(time.monotonic() - began, 2)})
+        return 0
+    columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
+    output.table(f"{args.model} ({backend})", columns, [(dataset.name, *figures.values())])
+    return 0
+
+
+def opened(model: str, threads: int) -> tuple["Embed", str]:
+    """What embeds for `model`, and the name of its backend."""
+    if model == "hsv":
+        from vreid.train.baselines import hsv_histograms
+
+        return hsv_histograms, "numpy"
+    if model.endswith((".pt", ".pth")):
+        import torch
+
+        from vreid.models.checkpoint import load_checkpoint, network_from
+        from vreid.train.reference import embed_with
+
+        torch.set_num_threads(threads)
+        return embed_with(network_from(load_checkpoint(model))), "torch"
+    from vreid.models.bundled import manifest_path
+    from vreid.runtime.embedder import open_embedder
+
+    embedder = open_embedder(manifest_path(model), threads)
+    return embedder.embed, embedder.manifest.backend

@@ -1,0 +1,42 @@
+"""`vreid export`: lower a checkpoint to ONNX with its manifest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vreid.cli import output
+
+
+@dataclass(frozen=True)
+class Args:
+    """Lower a checkpoint to ONNX; the manifest is written beside it."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Checkpoint of a training."""
+    out: Path
+    """The ONNX file; the manifest gets the same name with .json."""
+    batch: tuple[int, int, int] = (1, 8, 32)
+    """Least, best and largest batch that engines are built for."""
+    json: bool = False
+    """Print the manifest on stdout."""
+
+
+def main(args: Args) -> int:
+    """Export and say what was made."""
+    from vreid.deploy.export import onnx_from_checkpoint
+
+    manifest = onnx_from_checkpoint(args.checkpoint, args.out, args.batch)
+    size = args.out.stat().st_size / 1e6
+    rows = [
+        ("engine", f"{args.out} ({size:.1f} MB)"),
+        ("params", f"{manifest.cost.params / 1e6:.2f} M"),
+        ("MACs", f"{manifest.cost.macs / 1e6:.1f} M"),
+        ("FLOPs", f"{manifest.cost.flops / 1e6:.1f} M"),
+        ("fingerprint", manifest.fingerprint),
+    ]
+    output.table(f"exported {manifest.name}", ("what", "value"), rows)
+    if args.json:
+        output.document(manifest.model_dump(by_alias=True))
+    return 0

@@ -1,0 +1,163 @@
+"""What is on this machine: packages, CUDA driver and devices, Jetson release. Nothing heavier than cv2 is imported."""
+
+import ctypes
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+
+IMPORTED = (
+    "numpy",
+    "cv2",
+    "onnxruntime",
+    "faiss",
+)  # tried for real: quick, and a missing system library shows only then
+DISTRIBUTIONS = {
+    "numpy": ("numpy",),
+    "scipy": ("scipy",),
+    "cv2": (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
+    "pydantic": ("pydantic",),
+    "tyro": ("tyro",),
+    "rich": ("rich",),
+    "torch": ("torch",),
+    "onnx": ("onnx",),
+    "onnxsim": ("onnxsim",),
+    "onnxscript": ("onnxscript",),
+    "fastapi": ("fastapi",),
+    "uvicorn": ("uvicorn",),
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+    "openvino": ("openvino",),
+    "cuda": ("cuda-python", "cuda-bindings", "cuda-core"),
+    "pycuda": ("pycuda",),
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    """One module that is there; `distributions` are all that provide it, `problem` is why it does not import."""
+
+    module: str
+    version: str
+    distributions: tuple[str, ...]
+    problem: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`driver` is the CUDA version of libcuda, or None without one; `devices` are names with compute capabilities."""
+
+    driver: str | None
+    devices: tuple[str, ...]
+    jetson: str | None  # L4T release, such as 36.4.3
+    model: str | None  # of the board
+
+
+def packages() -> dict[str, Package]:
+    """Module name -> what is installed; an absent module is left out."""
+    found = (_package(module, names) for module, names in DISTRIBUTIONS.items())
+    return {package.module: package for package in found if package is not None}
+
+
+def machine(root: Path = Path("/")) -> Machine:
+    """What this machine is; files are read below `root`."""
+    driver, devices = _cuda()
+    release = _text(root / "etc/nv_tegra_release")
+    model = _text(root / "proc/device-tree/model")
+    return Machine(driver, devices, _l4t(release) if release else None, model.strip("\0\n ") if model else None)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: '1.15.1.post1' -> (1, 15, 1)."""
+    match = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _package(module: str, names: tuple[str, ...]) -> Package | None:
+    versions = {name: found for name in names if (found := _version(name)) is not None}
+    if not _findable(module):
+        return None
+    loaded, problem = _loaded(module) if module in IMPORTED else (None, None)
+    # Debian's and JetPack's packages may carry no metadata: then the module itself knows.
+    told = next(iter(versions.values()), None) or str(getattr(loaded, "__version__", "unknown"))
+    return Package(module, told, tuple(versions), problem, _note(loaded) if loaded else "")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _findable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _loaded(module: str) -> tuple[ModuleType | None, str | None]:
+    try:
+        return importlib.import_module(module), None
+    except (ImportError, OSError, AttributeError) as error:  # AttributeError: cv2 half-overwritten by a second package
+        return None, str(error).partition("\n")[0]
+
+
+def _note(module: ModuleType) -> str:
+    """What decides which video and which engines there are."""
+    if module.__name__ == "cv2":
+        found = re.findall(r"^ *(FFMPEG|GStreamer): +(YES|NO)", module.getBuildInformation(), re.MULTILINE)
+        return ", ".join(f"{name} {answer.lower()}" for name, answer in found)
+    if module.__name__ == "onnxruntime":
+        return ", ".join(name.removesuffix("ExecutionProvider") for name in module.get_available_providers())
+    return ""
+
+
+def _cuda() -> tuple[str | None, tuple[str, ...]]:
+    """Ask the driver itself, as nvidia-smi is not on a Jetson: cuInit, cuDeviceGetCount, cuDeviceGetName."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None, ()
+    number = ctypes.c_int()
+    told = "unknown"
+    if library.cuDriverGetVersion(ctypes.byref(number)) == 0:
+        told = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    if library.cuInit(0) != 0 or library.cuDeviceGetCount(ctypes.byref(number)) != 0:
+        return told, ()
+    return told, tuple(_device(library, index) for index in range(number.value))
+
+
+def _device(library: ctypes.CDLL, index: int) -> str:
+    handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(128)
+    library.cuDeviceGet(ctypes.byref(handle), index)
+    library.cuDeviceGetName(name, len(name), handle)
+    library.cuDeviceGetAttribute(ctypes.byref(major), 75, handle)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    library.cuDeviceGetAttribute(ctypes.byref(minor), 76, handle)  # ..._MINOR
+    return f"{name.value.decode(errors='replace')} (compute capability {major.value}.{minor.value})"
+
+
+def _l4t(release: str) -> str:
+    """'# R36 (release), REVISION: 4.3, GCID: ...' -> '36.4.3'."""
+    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", release)
+    return f"{match[1]}.{match[2]}" if match else "unknown"
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,70 @@
+"""The command `vreid`: finds the verb, parses its flags into the verb's dataclass, turns errors into sentences."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+VERBS = {
+    "train": "teach a teacher or a student: vreid train teacher|student",
+    "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
+    "export": "lower a checkpoint to ONNX with its manifest",
+    "bench": "latency, throughput, memory, params, MACs and FLOPs in one table",
+    "profile": "params, MACs and FLOPs of every layer",
+    "gallery": "enrol, search, list, rename, remove, stats",
+    "run": "find vehicles again in video files and live cameras",
+    "synth": "render a synthetic scene as a data set or as videos with ground truth",
+    "demo": "three synthetic cameras, one gallery, one report",
+    "doctor": "what is installed, what is missing for which job, and the fix",
+}
+
+
+# --flag without a --no-flag twin, and subcommands' flags without the field names in front
+HABITS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+
+
+def _usage() -> str:
+    lines = [f"  {verb:<9}{text}" for verb, text in VERBS.items()]
+    return "usage: vreid VERB ...\n\nvehicle re-identification beside the camera\n\n" + "\n".join(lines) + "\n\nvreid VERB --help says more.\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 the answer is no, 2 the request was wrong, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"vreid {version('vreid')}\n")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        output.error(f"there is no verb '{verb}'; vreid --help lists them")
+        return 2
+    try:
+        module = importlib.import_module(f"vreid.cli.{verb}")
+        flags = tyro.cli(module.Args, prog=f"vreid {verb}", args=rest, config=HABITS)
+        return int(module.main(flags))
+    except Refused as error:
+        output.error(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("vreid"):
+            raise
+        output.error(f"vreid {verb} needs the package '{error.name}'; vreid doctor says how to install it")
+        return 2
+    except KeyboardInterrupt:
+        output.error("interrupted")
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

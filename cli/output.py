@@ -1,0 +1,38 @@
+"""What a verb says: tables and progress for people on stderr, one JSON document for machines on stdout."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def error(sentence: str) -> None:
+    """One sentence on stderr, never wrapped or marked up."""
+    sys.stderr.write(f"vreid: {sentence}\n")
+
+
+def document(value: Mapping[str, Any]) -> None:
+    """The one JSON document of a `--json` run, on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A short table for people; the first column is text, the others are aligned right."""
+    drawn = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        drawn.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(drawn)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; silent when stderr is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,0 +1,105 @@
+"""`vreid train teacher|student`: learn from labelled pictures, a student also from a teacher."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+
+@dataclass(frozen=True)
+class Common:
+    """Flags of both."""
+
+    data: tyro.conf.UseAppendAction[list[Path]]
+    """Data set: VeRi-776 or VehicleID folder, CSV file. Given several times, all are learnt together."""
+    out: Path
+    """Folder for best.pt, last.pt and log.jsonl."""
+    weights: str | None = None
+    """ImageNet weights of the body: a local state dict, a URL, or 'imagenet' for the usual download."""
+    epochs: int | None = None
+    """Instead of the recipe's."""
+    validation: float = 0.1
+    """Share of the vehicles held out to choose the best epoch; 0 keeps the last."""
+    seed: int = 0
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+    workers: int = 0
+    """Processes that decode and augment; 0 does it in between."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    resume: bool = False
+    """Go on with the training in --out."""
+    json: bool = False
+    """Print one JSON document at the end."""
+
+
+@dataclass(frozen=True)
+class Teacher(Common):
+    """Train a teacher."""
+
+    recipe: str = "teacher_mobilenet"
+    """One of train/recipes/table.py."""
+
+
+@dataclass(frozen=True)
+class Student(Common):
+    """Train a student, beside a teacher where one is given."""
+
+    recipe: str = "student_s"
+    """One of train/recipes/table.py."""
+    teacher: Path | None = None
+    """Checkpoint of the teacher."""
+
+
+Args = Annotated[Teacher, tyro.conf.subcommand("teacher")] | Annotated[Student, tyro.conf.subcommand("student")]
+
+
+def main(flags: Teacher | Student) -> int:
+    """Train and say where the best checkpoint lies."""
+    import torch
+
+    from vreid.models.checkpoint import load_checkpoint, network_from
+    from vreid.train.datasets.table import read_dataset
+    from vreid.train.loop import Job, train
+    from vreid.train.parallel import join, leave
+    from vreid.train.recipes.table import recipe_named
+    from vreid.train.validation import cut
+
+    recipe = recipe_named(flags.recipe)
+    if flags.epochs is not None:
+        recipe = replace(recipe, epochs=flags.epochs)
+    if recipe.imagenet and flags.weights is None:
+        raise Refused(f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download")
+    if flags.threads:
+        torch.set_num_threads(flags.threads)
+    teacher = None
+    if isinstance(flags, Student) and flags.teacher is not None:
+        teacher = network_from(load_checkpoint(flags.teacher))
+    cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
+    place = join(*(int(os.environ.get(key, default)) for key, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))), flags.device)
+    if teacher is not None:
+        teacher = teacher.to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def say(record: dict[str, Any]) -> None:
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
+        scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
+        output.console.print(f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {scores}")
+
+    with output.progress() as bar:
+        task = bar.add_task("epoch")
+
+        def watch(epoch: int, step: int, steps: int) -> None:
+            bar.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}", completed=step, total=steps)
+
+        training, validation = [first for first, _ in cuts], [second for _, second in cuts if second.query]
+        job = Job(recipe, training, validation, flags.out, place, flags.seed, flags.workers, flags.resume, flags.weights, teacher, say, watch)
+        best = train(job)
+    leave(place)
+    if place.leads and flags.json:
+        output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})
+    return 0

@@ -1,0 +1,112 @@
+"""From a checkpoint to ONNX with its manifest: everything but the resize is inside the graph."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from vreid.deploy.simplify import simplified
+from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from
+from vreid.models.cost import cost_of, total_of
+from vreid.models.errors import Refused
+from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, sha256_of, write_manifest
+from vreid.models.network import ReidNetwork
+from vreid.runtime.embedder import Embedder, open_embedder
+
+OPSET = 18
+LEAST_COSINE = 0.9999
+
+
+class Lowered(nn.Module):
+    """(B, H, W, 3) uint8 BGR -> (B, D) float32 of unit length: what the graph computes."""
+
+    def __init__(self, network: ReidNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.embed(images)
+
+
+def onnx_from_checkpoint(checkpoint: Path, out: Path, batch: tuple[int, int, int] = (1, 8, 32)) -> Manifest:
+    """Write `out` (.onnx) and its manifest beside it; returns the manifest.
+
+    The written engine is run through the runtime's own embedder and must agree with torch (cosine >= 0.9999 on noise
+    and flat pictures), otherwise nothing is left behind. Raises Refused.
+    """
+    if out.suffix != ".onnx":
+        raise Refused(f"--out is the ONNX file, such as build/student.onnx, not {out}")
+    if not (1 <= batch[0] <= batch[1] <= batch[2]):
+        raise Refused(f"--batch is least, best, most in rising order from 1, not {' '.join(map(str, batch))}")
+    stored = load_checkpoint(checkpoint)
+    network = network_from(stored)
+    config = stored.config
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        draft = Path(folder) / out.name
+        onnx.save(simplified(_traced(network, batch), batch[1]), str(draft))
+        cost = total_of(cost_of(network))
+        manifest = Manifest(
+            name=out.stem,
+            engine=out.name,
+            sha256=sha256_of(draft),
+            backend="onnxruntime",
+            precision="fp32",
+            input=Input(height=config.height, width=config.width, batch=list(batch)),
+            output=Output(dim=config.dim),
+            cost=Cost(params=cost.params, macs=cost.macs, flops=2 * cost.macs),
+            accuracy=_accuracy(stored),
+            match=Match(**stored.metrics["match"]) if "match" in stored.metrics else None,
+            fingerprint=fingerprint_of(stored),
+            built_for=None,
+            made_from=sha256_of(checkpoint),
+        )
+        write_manifest(manifest, draft.with_suffix(".json"))
+        cosine = agreement(network, open_embedder(draft.with_suffix(".json")))
+        if cosine < LEAST_COSINE:
+            raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with the versions of vreid doctor")
+        draft.replace(out)
+        draft.with_suffix(".json").replace(out.with_suffix(".json"))
+    return manifest
+
+
+def agreement(network: ReidNetwork, embedder: Embedder, seed: int = 0) -> float:
+    """The least cosine between torch and the engine over a batch of flat, striped and noisy pictures."""
+    height, width = network.config.height, network.config.width
+    random = np.random.default_rng(seed)
+    pictures = [np.full((height, width, 3), level, np.uint8) for level in (0, 90, 255)]
+    pictures += [random.integers(0, 256, (height, width, 3)).astype(np.uint8) for _ in range(2)]
+    pictures += [np.repeat(random.integers(0, 256, (height, 1, 3)).astype(np.uint8), width, 1) for _ in range(2)]
+    with torch.inference_mode():
+        reference = network.embed(torch.from_numpy(np.stack(pictures))).numpy()
+    return float((reference * embedder.embed(pictures)).sum(1).min())
+
+
+def _traced(network: ReidNetwork, batch: tuple[int, int, int]) -> onnx.ModelProto:
+    """The graph with a dynamic batch. The tracing exporter keeps opset and node order, which the newer one does not."""
+    pixels = torch.zeros((batch[1], network.config.height, network.config.width, 3), dtype=torch.uint8)
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        torch.onnx.export(
+            Lowered(network).eval(),
+            (pixels,),
+            file.name,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["embedding"],
+            dynamic_axes={"images": {0: "batch"}, "embedding": {0: "batch"}},
+            dynamo=False,
+        )
+        model = onnx.load(file.name)
+    found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if found != OPSET:
+        raise Refused(f"the exporter wrote opset {found} instead of {OPSET}; use another torch version")
+    return model
+
+
+def _accuracy(stored: Checkpoint) -> Accuracy | None:
+    """What the checkpoint says of itself, when it was evaluated."""
+    found = stored.metrics.get("accuracy")
+    return Accuracy(**found) if found else None

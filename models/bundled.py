@@ -1,0 +1,21 @@
+"""Models by name: a path, or one that came with the package."""
+
+from pathlib import Path
+
+from vreid.models.errors import Refused
+
+ZOO = Path(__file__).with_name("zoo")
+
+
+def manifest_path(text: str) -> Path:
+    """The manifest that `text` names: a .json file, or a bundled model such as vreid-s."""
+    path = Path(text)
+    if path.suffix == ".json" or path.exists():
+        if path.suffix in (".onnx", ".engine", ".plan"):
+            raise Refused(f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it")
+        return path
+    bundled = ZOO / f"{text}.json"
+    if bundled.is_file():
+        return bundled
+    names = ", ".join(sorted(file.stem for file in ZOO.glob("*.json"))) or "none"
+    raise Refused(f"there is no model '{text}'; give a manifest .json or a bundled name ({names})")

@@ -1,0 +1,91 @@
+"""A re-identification network: camera pixels in, features out; the preprocessing is part of the network."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vreid.models.errors import Refused
+from vreid.models.head import Features, Head
+from vreid.models.seam import open_seam
+
+NETWORKS = {
+    "resnet18": "vreid.models.resnet:resnet",
+    "resnet34": "vreid.models.resnet:resnet",
+    "resnet50": "vreid.models.resnet:resnet",
+    "resnet101": "vreid.models.resnet:resnet",
+    "mobilenet_v2": "vreid.models.mobilenet:mobilenet_v2",
+}
+MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, of pixels divided by 255
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """All that is needed to build a network again; `options` go to the body, `classes` may be 0."""
+
+    body: str
+    height: int = 256
+    width: int = 256
+    dim: int = 512
+    pool: str = "gap"
+    classes: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Pixels(nn.Module):
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, ImageNet-normalised. The Cast is the first node on purpose:
+    TensorRT refuses to transpose uint8."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.to(torch.float32).permute(0, 3, 1, 2)[:, [2, 1, 0]]
+        return (x - self.mean) / self.std
+
+
+class ReidNetwork(nn.Module):
+    """pixels -> body -> head."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pixels = Pixels()
+        self.body = cast(nn.Module, open_seam("network", NETWORKS, config.body, "train")(config.body, config.options))
+        self.head = Head(cast(int, self.body.channels), config.dim, config.classes, config.pool)
+
+    def forward(self, pixels: Tensor) -> Features:
+        """(B, H, W, 3) uint8 BGR -> Features."""
+        out: Features = self.head(self.body(self.pixels(pixels)))
+        return out
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR -> (B, D) float32 of unit length."""
+        return unit(self(pixels).embedding)
+
+
+def unit(x: Tensor) -> Tensor:
+    """(N, D) -> the same rows at length 1 in float32; a zero row stays zero, not NaN."""
+    x = x.float()
+    return x / x.pow(2).sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+
+
+def config_from(fields: Mapping[str, Any]) -> NetworkConfig:
+    """A NetworkConfig from plain fields; Refused names the first that is not known."""
+    try:
+        return NetworkConfig(**fields)
+    except TypeError as error:
+        raise Refused(f"the network's description does not fit this vreid ({error}); train it again or update") from error
+
+
+def fields_of(config: NetworkConfig) -> dict[str, Any]:
+    """Plain fields of a NetworkConfig, for a checkpoint."""
+    return asdict(config)

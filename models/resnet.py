@@ -1,0 +1,117 @@
+"""ResNets (He et al., CVPR 2016) with a width for every convolution inside a block, so that a pruned one is an ordinary one."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vreid.models.errors import Refused
+
+DEPTHS = {
+    "resnet18": ("basic", (2, 2, 2, 2)),
+    "resnet34": ("basic", (3, 4, 6, 3)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
+    "resnet101": ("bottleneck", (3, 4, 23, 3)),
+}
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+@dataclass(frozen=True)
+class ResNetShape:
+    """Everything that sizes a ResNet: `inner[stage][block]` are the outputs of the block's convolutions but its last.
+
+    A basic block has one inner width (conv1), a bottleneck two (conv1, conv2); `outer[stage]` is what the stage passes on.
+    """
+
+    block: str
+    stem: int
+    outer: tuple[int, ...]
+    inner: tuple[tuple[tuple[int, ...], ...], ...]
+    last_stride: int = 1
+
+
+def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape:
+    """The shape of a named ResNet with every width times `scale`; last_stride 1 keeps a finer last map (1 or 2)."""
+    if name not in DEPTHS:
+        raise Refused(f"there is no ResNet '{name}'; choose one of: {', '.join(DEPTHS)}")
+    if last_stride not in (1, 2):
+        raise Refused(f"last_stride is 1 or 2, not {last_stride}")
+    block, depths = DEPTHS[name]
+    widths = [max(1, round(64 * scale * 2**stage)) for stage in range(4)]
+    inner = tuple(((width,) * (1 if block == "basic" else 2),) * depth for width, depth in zip(widths, depths, strict=True))
+    return ResNetShape(block, widths[0], tuple(width * EXPANSION[block] for width in widths), inner, last_stride)
+
+
+class Block(nn.Module):
+    """A residual block: the convolutions of `widths` (the last one without ReLU) beside a shortcut."""
+
+    def __init__(self, kind: str, inputs: int, inner: tuple[int, ...], outputs: int, stride: int) -> None:
+        super().__init__()
+        kernels = (3, 3) if kind == "basic" else (1, 3, 1)
+        strides = (stride, 1) if kind == "basic" else (1, stride, 1)
+        widths = (inputs, *inner, outputs)
+        self.depth = len(kernels)
+        for place, (kernel, step) in enumerate(zip(kernels, strides, strict=True)):
+            conv = nn.Conv2d(widths[place], widths[place + 1], kernel, step, kernel // 2, bias=False)
+            self.add_module(f"conv{place + 1}", conv)
+            self.add_module(f"bn{place + 1}", nn.BatchNorm2d(widths[place + 1]))
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, h / stride, w / stride)."""
+        out = x
+        for place in range(1, self.depth + 1):
+            out = self.get_submodule(f"bn{place}")(self.get_submodule(f"conv{place}")(out))
+            if place < self.depth:
+                out = torch.relu(out)
+        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """The body without pooling and classifier; state-dict keys are torchvision's."""
+
+    def __init__(self, shape: ResNetShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.channels = shape.outer[-1]
+        self.conv1 = nn.Conv2d(3, shape.stem, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(shape.stem)
+        inputs = shape.stem
+        for stage, (blocks, outputs) in enumerate(zip(shape.inner, shape.outer, strict=True)):
+            stride = 1 if stage == 0 else shape.last_stride if stage == len(shape.outer) - 1 else 2
+            layer = nn.Sequential()
+            for inner in blocks:
+                layer.append(Block(shape.block, inputs, inner, outputs, stride))
+                inputs, stride = outputs, 1
+            self.add_module(f"layer{stage + 1}", layer)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stages(self) -> list[nn.Module]:
+        """The four stages, first to last."""
+        return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(self.shape.outer))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised RGB -> (B, channels, H / 16, W / 16) with last_stride 1, H / 32 with 2."""
+        x = nn.functional.max_pool2d(torch.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        for stage in self.stages():
+            x = stage(x)
+        return x
+
+
+def resnet(name: str, options: dict[str, Any]) -> ResNet:
+    """The seam's entry. Options: scale, last_stride, and `inner` (widths of a pruned network, stage by stage)."""
+    unknown = set(options) - {"scale", "last_stride", "inner"}
+    if unknown:
+        raise Refused(f"{name} has no option {sorted(unknown)[0]!r}; it has scale, last_stride and inner")
+    shape = shape_of(name, options.get("scale", 1.0), options.get("last_stride", 1))
+    if "inner" in options:
+        given = tuple(tuple(tuple(block) for block in stage) for stage in options["inner"])
+        if [[len(block) for block in stage] for stage in given] != [[len(b) for b in stage] for stage in shape.inner]:
+            raise Refused(f"the inner widths do not fit {name}: one list per stage, one per block, one width per convolution")
+        shape = replace(shape, inner=given)
+    return ResNet(shape)

@@ -1,0 +1,185 @@
+"""YOLOX: a vehicle detector from an ONNX file, on the CPU, with tiles for small vehicles in big pictures.
+
+Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv 2107.08430, section 2.1 (decoupled, anchor-free head; grids of
+stride 8, 16 and 32). The graph's output is not decoded yet: (N, rows, 85) of dx dy log-w log-h objectness and 80 COCO classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
+from vreid.runtime.boxes import strongest
+from vreid.runtime.detectors.options import numbers_of
+from vreid.runtime.records import Detections, Floats, Frame
+
+STRIDES = (8, 16, 32)
+VEHICLES = np.array([2, 3, 5, 7], np.int64)  # COCO: car, motorcycle, bus, truck
+COLUMNS = 85
+SAME = 0.45  # IoU from which two boxes are one vehicle
+GREY = 114  # fills the letterbox
+SHARED = 0.25  # share of a tile's side that its neighbour sees too
+EDGE = 0.02  # share of a tile's side within which a box counts as cut off
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a picture that the network looks at: its sides in pixels; `inner`: which of them cut through the picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    inner: tuple[bool, bool, bool, bool]
+
+
+def views_of(height: int, width: int, tiles: int) -> list[View]:
+    """The whole picture, then tiles x tiles parts of it that overlap by SHARED of their side; 1: the whole alone."""
+    views = [View(0, 0, width, height, (False, False, False, False))]
+    if tiles > 1:
+        tall, wide = (side / (tiles - (tiles - 1) * SHARED) for side in (height, width))
+        for row in range(tiles):
+            for column in range(tiles):
+                left, top = round(column * wide * (1 - SHARED)), round(row * tall * (1 - SHARED))
+                right, bottom = min(width, round(left + wide)), min(height, round(top + tall))
+                inner = (column > 0, row > 0, column < tiles - 1, row < tiles - 1)
+                views.append(View(left, top, right, bottom, inner))
+    return views
+
+
+def letterboxed(image: Image, height: int, width: int) -> tuple[Floats, float]:
+    """(h, w, 3) BGR -> (3, height, width) float32 0..255, the picture at the top left; and its scale."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
+    canvas = np.full((height, width, 3), GREY, np.uint8)
+    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1), np.float32), scale
+
+
+def grid_of(height: int, width: int) -> Floats:
+    """(rows, 3): column, row and stride of every output row, stride by stride, row-major."""
+    parts = []
+    for stride in STRIDES:
+        y, x = np.mgrid[: height // stride, : width // stride]
+        parts.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def decoded(output: Floats, grid: Floats, min_score: float) -> Detections:
+    """(rows, 85) of one picture -> vehicles in letterbox pixels, not yet suppressed; score = objectness x class."""
+    scores = output[:, 4:5] * output[:, 5 + VEHICLES]  # (rows, 4)
+    best = scores.argmax(axis=1)
+    top = scores[np.arange(len(scores)), best]
+    rows = np.flatnonzero(top >= min_score)
+    stride = grid[rows, 2:3]
+    centre = (output[rows, :2] + grid[rows, :2]) * stride
+    half = np.exp(np.minimum(output[rows, 2:4], 20)) * stride / 2  # no vehicle is e^20 cells wide: keeps exp finite
+    return Detections(np.concatenate([centre - half, centre + half], axis=1), top[rows], VEHICLES[best[rows]])
+
+
+def placed(found: Detections, view: View, scale: float) -> Detections:
+    """Detections in a view's letterbox -> in pixels of the picture, clipped to the view.
+
+    Those cut off by its inner sides are left out: a neighbour or the whole picture shows these vehicles whole.
+    """
+    boxes = found.boxes / np.float32(scale) + np.asarray([view.left, view.top] * 2, np.float32)
+    margin_x, margin_y = EDGE * (view.right - view.left), EDGE * (view.bottom - view.top)
+    cut = np.zeros(len(boxes), np.bool_)
+    for side, (limit, margin) in enumerate(
+        [(view.left, margin_x), (view.top, margin_y), (-view.right, margin_x), (-view.bottom, margin_y)]
+    ):
+        if view.inner[side]:
+            cut |= (boxes[:, side] if side < 2 else -boxes[:, side]) < limit + margin
+    boxes = boxes.clip([view.left, view.top] * 2, [view.right, view.bottom] * 2).astype(np.float32)
+    good = ~cut & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return Detections(boxes[good], found.scores[good], found.kinds[good])
+
+
+class Yolox:
+    """A session and its grid; no state of a camera."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, path: Path, min_score: float, tiles: int) -> None:
+        self._session, self._path = session, path
+        self._min_score, self._tiles = min_score, tiles
+        (entry,), (result,) = session.get_inputs(), session.get_outputs()[:1]
+        self._name, shape = entry.name, entry.shape
+        if entry.type != "tensor(float)" or len(shape) != 4 or shape[1] != 3 or not all(_sized(n) for n in shape[2:]):
+            raise Refused(
+                f"{path} takes {entry.type} {shape} and a YOLOX takes float 1 x 3 x H x W; export it again so"
+            )
+        self._single = shape[0] == 1
+        self._height, self._width = int(shape[2]), int(shape[3])
+        self._grid = grid_of(self._height, self._width)
+        told = result.shape if len(result.shape) == 3 else [None, 0, 0]
+        wanted = [len(self._grid), COLUMNS]
+        if any(isinstance(n, int) and n != want for n, want in zip(told[1:], wanted, strict=True)):
+            raise Refused(
+                f"{path} gives {result.shape} and a YOLOX of {self._width} x {self._height} gives N x {wanted[0]} x {COLUMNS}; "
+                "export it for COCO, not decoded"
+            )
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """All views of all frames go through the network together where its batch is dynamic."""
+        views = [views_of(frame.image.shape[0], frame.image.shape[1], self._tiles) for frame in frames]
+        crops = [
+            letterboxed(frame.image[v.top : v.bottom, v.left : v.right], self._height, self._width)
+            for frame, parts in zip(frames, views, strict=True)
+            for v in parts
+        ]
+        outputs = iter(self._outputs([pixels for pixels, _ in crops]))
+        scales = iter(scale for _, scale in crops)
+        return [
+            _merged([placed(decoded(next(outputs), self._grid, self._min_score), v, next(scales)) for v in parts])
+            for parts in views
+        ]
+
+    def _outputs(self, crops: list[Floats]) -> list[Floats]:
+        batches = [[crop] for crop in crops] if self._single else [crops] if crops else []
+        outputs = []
+        for batch in batches:
+            output = self._session.run(None, {self._name: np.stack(batch)})[0]
+            if output.shape != (len(batch), len(self._grid), COLUMNS):
+                raise Refused(
+                    f"{self._path} gave {output.shape}, not N x {len(self._grid)} x {COLUMNS}; export it again"
+                )
+            outputs.extend(output)
+        return outputs
+
+
+def _sized(n: object) -> bool:
+    return isinstance(n, int) and n > 0 and n % STRIDES[-1] == 0
+
+
+def _merged(parts: list[Detections]) -> Detections:
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    kept = strongest(boxes, scores, SAME)
+    return Detections(boxes[kept], scores[kept], np.concatenate([part.kinds for part in parts])[kept])
+
+
+def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> Yolox:
+    """`target`: the ONNX file; option `tiles`: 2 looks at 2 x 2 parts besides the whole. Least score: 0.3."""
+    path = Path(target)
+    if not target or not path.is_file():
+        raise Refused(f"there is no YOLOX file '{target}'; write yolox:FILE with the path of an ONNX file")
+    tiles = int(numbers_of("yolox", options, {"tiles": (1, 1, 8)})["tiles"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    unreadable = (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.Fail, ort_errors.NotImplemented)
+    try:
+        session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except (*unreadable, ort_errors.InvalidArgument, ort_errors.RuntimeException) as error:
+        first = str(error).splitlines()[0]
+        raise Refused(
+            f"{path} is not an ONNX file that this ONNX Runtime can run ({first}); export it again"
+        ) from error
+    if len(session.get_inputs()) != 1:
+        raise Refused(f"{path} has {len(session.get_inputs())} inputs and a YOLOX has 1; export it again")
+    return Yolox(session, path, min_score if min_score is not None else 0.3, tiles)

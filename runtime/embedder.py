@@ -1,0 +1,37 @@
+"""From crops to features: the one resize, batches of the manifest's size, the engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, read_manifest
+from vreid.models.preprocess import Image, batch_of
+from vreid.runtime.engines.table import Engine, open_engine
+from vreid.runtime.records import Floats
+
+
+class Embedder:
+    """A manifest and its engine."""
+
+    def __init__(self, manifest: Manifest, engine: Engine) -> None:
+        self.manifest = manifest
+        self.engine = engine
+
+    def embed(self, images: Sequence[Image]) -> Floats:
+        """N crops of any size and any camera -> (N, D) float32 of unit length. Refuses an engine that gives no numbers."""
+        spec, out = self.manifest.input, np.zeros((len(images), self.manifest.output.dim), np.float32)
+        most = spec.batch[-1]
+        for start in range(0, len(images), most):
+            part = self.engine.infer(batch_of(images[start : start + most], spec.height, spec.width))
+            if part.shape != out[start : start + most].shape or not np.isfinite(part).all():
+                raise Refused(f"the engine of {self.manifest.name} gave {part.shape} or no numbers; export or build it again")
+            out[start : start + most] = part
+        return out
+
+
+def open_embedder(path: str | Path, threads: int = 1) -> Embedder:
+    """The embedder of the manifest at `path`, its engine checked byte for byte."""
+    manifest = read_manifest(path)
+    return Embedder(manifest, open_engine(manifest, Path(path).with_name(manifest.engine), threads))

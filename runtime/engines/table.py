@@ -1,0 +1,27 @@
+"""The seam of engines: what runs a lowered network."""
+
+from pathlib import Path
+from typing import Protocol
+
+from vreid.models.manifest import Manifest
+from vreid.models.preprocess import Image
+from vreid.models.seam import open_seam
+from vreid.runtime.records import Floats
+
+ENGINES = {
+    "onnxruntime": "vreid.runtime.engines.onnxruntime:open_onnxruntime",
+}
+
+
+class Engine(Protocol):
+    """Runs one network."""
+
+    def infer(self, pixels: Image) -> Floats:
+        """(B, H, W, 3) uint8 BGR -> (B, D) float32 of unit length; B at most the manifest's largest batch."""
+        ...
+
+
+def open_engine(manifest: Manifest, path: Path, threads: int) -> Engine:
+    """The engine of `manifest` at `path`, on `threads` CPU threads where it uses any."""
+    engine: Engine = open_seam("engine", ENGINES, manifest.backend, "gpu")(manifest, path, threads)
+    return engine

@@ -1,0 +1,171 @@
+"""The gallery's file: an SQLite database in WAL mode, who may open it, and its errors as sentences."""
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vreid.models.errors import Refused
+
+SCHEMA = 1
+APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
+BUSY_S = 1.5
+
+TABLES = f"""
+PRAGMA application_id = {APPLICATION};
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE vehicles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, thumbnail BLOB);
+CREATE TABLE prototypes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
+    view TEXT NOT NULL, feature BLOB NOT NULL, weight REAL NOT NULL, count INTEGER NOT NULL);
+CREATE INDEX prototypes_of ON prototypes (vehicle);
+CREATE TABLE sightings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
+    camera TEXT NOT NULL, track INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL,
+    first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, score REAL NOT NULL, thumbnail BLOB, run TEXT NOT NULL);
+CREATE INDEX sightings_of ON sightings (vehicle, camera);
+"""
+
+
+@dataclass(frozen=True)
+class About:
+    """Whose features a gallery holds: the embedding space's fingerprint, its dimension, the model's name."""
+
+    fingerprint: str
+    dim: int
+    model: str
+
+
+@contextmanager
+def spoken(path: Path) -> Iterator[None]:
+    """Turns what SQLite raises inside into Refused."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise Refused(
+                f"the gallery {path} is locked by another program; close that program and try again"
+            ) from error
+        if "full" in text:
+            raise Refused(f"the disk of the gallery {path} is full; make room and try again") from error
+        raise Refused(f"the gallery {path} cannot be used ({text}); check its permissions or restore a copy") from error
+    except sqlite3.IntegrityError as error:
+        raise Refused(f"the gallery {path} does not take this ({error}); correct the request") from error
+    except sqlite3.DatabaseError as error:
+        raise Refused(f"{path} is no gallery or is damaged ({error}); name another file or restore a copy") from error
+
+
+def connected(path: Path, write: bool) -> sqlite3.Connection:
+    """An open connection to the existing database at the absolute `path`, for any thread, one at a time.
+
+    The file is never opened beside SQLite: closing such a handle would drop this process's SQLite locks (POSIX).
+    """
+    # A reader that may not write the folder cannot make the WAL's shared memory; with no WAL it does not need one.
+    still = not write and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    mode = "immutable=1" if still else "mode=rw"
+    with spoken(path):
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+    try:
+        with spoken(path):
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL" if write else "PRAGMA query_only = ON")
+    except Refused:
+        connection.close()
+        raise
+    return connection
+
+
+def about_of(connection: sqlite3.Connection, path: Path) -> About:
+    """What the database says it is. Raises Refused for another application's file, another schema, or a damaged one."""
+    with spoken(path):
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION:
+            raise Refused(f"{path} is not a vreid gallery; name another file")
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if meta.get("schema") != str(SCHEMA):
+        raise Refused(
+            f"the gallery {path} has schema {meta.get('schema')} and this vreid reads {SCHEMA}; enrol into a new one"
+        )
+    try:
+        return About(meta["fingerprint"], int(meta["dim"]), meta["model"])
+    except (KeyError, ValueError) as error:
+        raise Refused(f"the gallery {path} is damaged ({error} in its meta table); restore a copy") from error
+
+
+def created(path: Path, about: About) -> None:
+    """Make an empty gallery at `path`, whole or not at all; the caller holds the lock."""
+    draft = path.with_name(path.name + ".new")
+    try:
+        draft.unlink(missing_ok=True)
+        with spoken(path), closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.executescript(TABLES)
+            fields = {"schema": SCHEMA, "fingerprint": about.fingerprint, "dim": about.dim, "model": about.model}
+            rows = [(key, str(value)) for key, value in fields.items()]
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+            connection.execute("PRAGMA journal_mode = WAL")
+        draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Refused(
+            f"no gallery can be made at {path} ({error.strerror}); name a file in a folder you may write"
+        ) from error
+    finally:
+        if draft.exists():
+            draft.unlink()
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def locked(path: Path) -> int:
+    """Take the one writer's lock, PATH.lock, for as long as the returned handle is open; waits a second at most.
+
+    The kernel lets go of it when the process dies, however it dies.
+    """
+    lock = path.with_name(path.name + ".lock")
+    end = time.monotonic() + 1.0
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise Refused(
+                f"{lock} cannot be written ({error.strerror}); name a gallery in a folder you may write"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(handle, 32, 0).decode(errors="replace") or "unknown"
+            os.close(handle)
+            if time.monotonic() > end:
+                fix = "stop it or use another gallery"
+                raise Refused(f"the gallery {path} is being written by process {holder}; {fix}") from error
+            time.sleep(0.05)
+            continue
+        # The last writer removes the file as it goes; a lock on a removed file would guard nothing.
+        if _is_at(handle, lock):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            return handle
+        os.close(handle)
+
+
+def unlocked(path: Path, handle: int) -> None:
+    """Give the writer's lock back and remove its file."""
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    os.close(handle)

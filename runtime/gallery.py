@@ -1,0 +1,88 @@
+"""The gallery: the world's vehicles in one file. Opens it for one embedding space, for reading or as its one writer."""
+
+from pathlib import Path
+
+from vreid.models.errors import Refused
+from vreid.runtime.galleries import store
+from vreid.runtime.galleries.table import INDEXES
+from vreid.runtime.galleries.vehicles import Gallery, Hit
+
+__all__ = ["Gallery", "Hit", "open_gallery", "read_gallery"]
+
+
+def open_gallery(
+    path: str | Path,
+    *,
+    fingerprint: str,
+    dim: int,
+    model: str,
+    write: bool,
+    index: str = "flat",
+    max_prototypes: int = 8,
+    merge_above: float = 0.9,
+) -> Gallery:
+    """The gallery at `path` for features of one embedding space; made when `write` is set and there is none.
+
+    One writer at a time, any number of readers beside it. A refused opening leaves nothing behind.
+    Raises Refused for another model's gallery, another writer, a file that is no gallery, a damaged or missing one.
+    """
+    path = Path(path).resolve()
+    about = store.About(fingerprint, dim, model)
+    if index not in INDEXES:
+        raise Refused(f"there is no index '{index}'; choose one of: {', '.join(sorted(INDEXES))}")
+    if max_prototypes < 1:
+        raise Refused(f"max_prototypes must be at least 1, not {max_prototypes}")
+    if not write or path.exists():
+        seen = _reader(path, index, max_prototypes, merge_above)
+        try:
+            _match(seen.about, about, path)
+        except Refused:
+            seen.close()
+            raise
+        if not write:
+            return seen
+        seen.close()
+    elif not path.parent.is_dir():
+        raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
+    lock = store.locked(path)
+    connection = None
+    try:
+        if not path.exists():
+            store.created(path, about)
+        connection = store.connected(path, True)
+        found = store.about_of(connection, path)
+        _match(found, about, path)
+        with store.spoken(path):  # another program may hold SQLite's own lock
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        return Gallery(path, connection, found, index, lock, max_prototypes, merge_above)
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        store.unlocked(path, lock)
+        raise
+
+
+def read_gallery(path: str | Path) -> Gallery:
+    """The gallery at `path` for reading, whatever its model. Raises Refused as `open_gallery` does."""
+    return _reader(Path(path).resolve(), "flat", 8, 0.9)
+
+
+def _reader(path: Path, index: str, max_prototypes: int, merge_above: float) -> Gallery:
+    if not path.is_file():
+        raise Refused(f"there is no gallery {path}; make one with 'vreid gallery enrol'")
+    connection = store.connected(path, False)
+    try:
+        about = store.about_of(connection, path)
+    except Refused:
+        connection.close()
+        raise
+    return Gallery(path, connection, about, index, None, max_prototypes, merge_above)
+
+
+def _match(found: store.About, wanted: store.About, path: Path) -> None:
+    if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
+        theirs = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
+        ours = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
+        fix = "use that model or enrol again into a new gallery"
+        raise Refused(f"the gallery {path} holds features of the model {theirs}, not of {ours}; {fix}")

@@ -1,0 +1,110 @@
+"""MOT text: one box a line, `frame,id,x,y,w,h[,score[,class[,visibility]]]`, as MOTChallenge writes it."""
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vreid.models.errors import Refused
+from vreid.runtime.records import Floats, Ints
+
+LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class MotTable:
+    """One camera's boxes as columns: frames (N,) from 1, ids (N,) or -1 for none, boxes (N, 4) x y w h in pixels,
+    scores (N,), kinds (N,) class or -1, visibility (N,) 0-1."""
+
+    frames: Ints
+    ids: Ints
+    boxes: Floats
+    scores: Floats
+    kinds: Ints
+    visibility: Floats
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def rows(self, which: Ints | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> "MotTable":
+        """The rows that `which` (a mask or row numbers) picks."""
+        return MotTable(
+            self.frames[which],
+            self.ids[which],
+            self.boxes[which],
+            self.scores[which],
+            self.kinds[which],
+            self.visibility[which],
+        )
+
+
+def corners(boxes: Floats) -> Floats:
+    """(N, 4) x y w h -> (N, 4) x1 y1 x2 y2."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def _numbers(line: str) -> tuple[list[int], list[float]]:
+    """One line -> [frame, id, class], [x, y, w, h, score, visibility]; ValueError says what is wrong with it."""
+    fields = [field.strip() for field in line.split(",")]
+    if len(fields) < 6:
+        raise ValueError(f"it has {len(fields)} fields and needs frame,id,x,y,w,h")
+    values = [float(field) for field in fields[:9]] + [1.0, -1.0, 1.0][max(0, min(len(fields), 9) - 6) :]
+    if not all(map(math.isfinite, values)):
+        raise ValueError("it holds a number that is not finite")
+    frame, track, x, y, w, h, score, kind, visibility = values
+    if frame < 1 or frame > LARGEST_ID or frame != int(frame):
+        raise ValueError(f"frame {fields[0]} is not a whole number from 1")
+    if track < -1 or track > LARGEST_ID or track != int(track):
+        raise ValueError(f"id {fields[1]} is not a whole number from 0 to {LARGEST_ID}, nor -1 for none")
+    if w <= 0 or h <= 0:
+        raise ValueError("its width or height is not above 0")
+    if kind != int(kind) or abs(kind) > LARGEST_ID:
+        raise ValueError(f"class {fields[7]} is not a whole number")
+    # Result files of MOTChallenge end in -1,-1,-1: a negative visibility is an unknown one.
+    return [int(frame), int(track), int(kind)], [x, y, w, h, score, 1.0 if visibility < 0 else visibility]
+
+
+def read_mot(path: str | Path) -> MotTable:
+    """The table at `path`, rows in the file's order; score and visibility default to 1, class to -1.
+
+    Raises Refused, with file and line number, for a missing file or a line that is not MOT text.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Refused(f"there is no MOT file {path}; give a text file with lines of frame,id,x,y,w,h")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise Refused(f"{path} cannot be read as MOT text ({error}); give lines of frame,id,x,y,w,h") from error
+    whole: list[list[int]] = []
+    parts: list[list[float]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            integers, floats = _numbers(line)
+        except ValueError as error:
+            raise Refused(f"{path}, line {number}: {error}; correct the line") from error
+        whole.append(integers)
+        parts.append(floats)
+    i = np.asarray(whole, np.int64).reshape(-1, 3)
+    f = np.asarray(parts, np.float32).reshape(-1, 6)
+    return MotTable(i[:, 0], i[:, 1], f[:, :4], f[:, 4], i[:, 2], f[:, 5])
+
+
+def write_mot(path: str | Path, rows: MotTable) -> None:
+    """Write `rows` in their order, whole or not at all; boxes to a hundredth of a pixel."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise Refused(f"there is no folder {path.parent}; make it before writing {path.name}")
+    columns = zip(rows.frames, rows.ids, rows.boxes, rows.scores, rows.kinds, rows.visibility, strict=True)
+    lines = [
+        f"{frame},{track},{x:.2f},{y:.2f},{w:.2f},{h:.2f},{score:.4f},{kind},{visibility:.2f}\n"
+        for frame, track, (x, y, w, h), score, kind, visibility in columns
+    ]
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
+        file.writelines(lines)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)

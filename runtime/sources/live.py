@@ -1,0 +1,158 @@
+"""A live camera: a thread that reads, a mailbox of one frame, drop counters, and reconnection with back-off."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
+from vreid.runtime.records import Frame
+
+
+class Capture(Protocol):
+    """What is read: the part of cv2.VideoCapture that a live source uses."""
+
+    def read(self) -> tuple[bool, Any]:
+        """Wait for a frame -> whether there is one, and (H, W, 3) uint8 BGR or (H, W) grey."""
+        ...
+
+    def release(self) -> None: ...
+
+
+Opener = Callable[[], tuple[Capture, float] | None]  # a connection and its frame rate (0 if unknown); None: not now
+
+
+class LiveSource:
+    """Newest frame wins: a frame that nobody took when the next one came is dropped and counted.
+
+    `index` counts what the camera gave since the iteration began, so gaps in it are drops; `time` is seconds since the
+    source was opened. A camera that goes away is sought again after 0.5 s, then twice as long each time, up to 30 s,
+    less a random part so that a site's cameras do not come back at once. It holds one frame, for ever.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        camera: str,
+        opener: Opener,
+        refusal: str,
+        *,
+        patience: float = 10.0,
+        shortest: float = 0.5,
+        longest: float = 30.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Waits up to `patience` seconds for the first frame; raises Refused(`refusal`) if there is none."""
+        self.camera = camera
+        self.frame_rate = 0.0
+        self.dropped = 0
+        self.reconnects = 0  # attempts, met or not
+        self._opener = opener
+        self._limits = (shortest, longest)
+        self._rng = rng or random.Random()
+        self._born = time.monotonic()
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._slot: Frame | None = None
+        self._wanted = False  # before somebody iterates nothing is counted
+        self._index = 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._capture, name=f"camera {camera}", daemon=True)
+        self._thread.start()
+        first = None
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot is not None or self._ended, timeout=patience)
+                first = self._slot
+        finally:
+            if first is None:  # also on Ctrl-C: nobody would close what was never returned
+                self._stop.set()
+        if first is None:
+            raise Refused(refusal)
+        self.size = (first.image.shape[1], first.image.shape[0])
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The newest frame each time, waiting where there is none yet, until `close`."""
+        with self._changed:
+            self._wanted = True
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot is not None or self._ended or self._stop.is_set())
+                frame, self._slot = self._slot, None
+                if frame is None or self._stop.is_set():
+                    return
+            yield frame
+
+    def close(self) -> None:
+        """End the iteration and let go of the camera; a read that hangs is left to end by itself after 2 s."""
+        self._stop.set()
+        with self._changed:
+            self._slot = None
+            self._changed.notify_all()
+        self._thread.join(timeout=2.0)
+
+    def _capture(self) -> None:
+        """The thread: only it touches the capture, so nothing is released under a read."""
+        try:
+            if not self._read_until_lost():
+                return  # the constructor refuses
+            waits = pauses(*self._limits, self._rng)
+            while not self._stop.wait(next(waits)):
+                self.reconnects += 1
+                if self._read_until_lost():
+                    waits = pauses(*self._limits, self._rng)
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _read_until_lost(self) -> bool:
+        """One connection, from opening to loss -> whether it gave a frame."""
+        connection = self._opener()
+        if connection is None:
+            return False
+        capture, self.frame_rate = connection
+        met = False
+        try:
+            while not self._stop.is_set():
+                read, image = capture.read()
+                if not read or image is None:
+                    break
+                self._post(_bgr(image))
+                met = True
+        except cv2.error:  # a damaged packet: connect anew
+            pass
+        finally:
+            capture.release()
+        return met
+
+    def _post(self, image: Image) -> None:
+        """Into the mailbox, over whatever lies there."""
+        now = time.monotonic() - self._born
+        with self._changed:
+            if self._wanted:
+                self._index += 1
+                self.dropped += self._slot is not None
+            self._slot = Frame(self.camera, self._index, now, image)
+            self._changed.notify_all()
+
+
+def pauses(shortest: float, longest: float, rng: random.Random) -> Iterator[float]:
+    """Seconds to wait before each attempt: doubling from `shortest` to `longest`, each anywhere in its upper half."""
+    pause = shortest
+    while True:
+        yield rng.uniform(pause / 2, pause)
+        pause = min(pause * 2, longest)
+
+
+def _bgr(image: Any) -> Image:
+    """(H, W), (H, W, 1) or (H, W, 3) -> (H, W, 3) uint8: infrared cameras and GRAY8 pipelines give one channel."""
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,154 @@
+"""The tracker: detections of one camera become tracks with ids.
+
+Association in two steps, strong boxes first and weak ones for what is left, as in ByteTrack (Zhang et al., ByteTrack:
+Multi-Object Tracking by Associating Every Detection Box, ECCV 2022, section 3). Differs: overlaps are of buffered boxes,
+so that a small fast vehicle at 10 frames a second still meets its prediction; all times are seconds; a new track is shown
+from its second sighting on; there is no appearance (the embedder works per track).
+"""
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from vreid.models.errors import Refused
+from vreid.runtime.boxes import Boxes, buffered, overlaps
+from vreid.runtime.kalman import Motion, corrected, joined, predicted, replaced, started
+from vreid.runtime.records import Detections, Ints, Tracks
+
+FIRST_STEP = 0.1  # seconds between frames while the clock has told nothing yet
+ENDED_KEPT = 10_000  # ended ids kept for a caller that never asks for them
+
+
+class Tracker:
+    """The tracks of one camera. Memory is bounded by the boxes of a frame and by `max_age`.
+
+    strong, weak: boxes scored from `strong` on may start tracks; those from `weak` on may continue confirmed ones.
+    confirm_hits: sightings in a row after which a track has an id and is shown.
+    max_age: seconds that a confirmed track may go unseen, and the longest step the clock may take at once.
+    buffer: share of its own size by which each side of a box is moved out before overlaps are taken; double for a track
+    seen once, whose speed is unknown.
+    least_overlap: of the moved-out boxes of a track and its detection.
+    """
+
+    def __init__(
+        self,
+        *,
+        strong: float = 0.5,
+        weak: float = 0.1,
+        confirm_hits: int = 2,
+        max_age: float = 1.0,
+        buffer: float = 0.3,
+        least_overlap: float = 0.2,
+    ) -> None:
+        if not 0 <= weak <= strong <= 1:
+            raise Refused(f"the tracker needs 0 <= weak <= strong <= 1, not weak {weak} and strong {strong}")
+        if confirm_hits < 1 or not 0 < max_age < float("inf"):
+            raise Refused("the tracker needs confirm_hits of at least 1 and a max_age above 0 seconds")
+        if not 0 <= buffer <= 2 or not 0 < least_overlap < 1:
+            raise Refused("the tracker needs a buffer from 0 to 2 and a least_overlap between 0 and 1")
+        self._strong, self._weak, self._confirm_hits = strong, weak, confirm_hits
+        self._max_age, self._buffer, self._least = max_age, buffer, least_overlap
+        self._motion: Motion = started(np.zeros((0, 4)))
+        self._ids: Ints = np.zeros(0, np.int64)  # 0: not confirmed yet
+        self._hits: Ints = np.zeros(0, np.int64)
+        self._unseen: NDArray[np.float64] = np.zeros(0)  # seconds since the last sighting
+        self._time: float | None = None
+        self._step = FIRST_STEP
+        self._last_id = 0
+        self._ended: deque[int] = deque(maxlen=ENDED_KEPT)
+
+    def update(self, time: float, detections: Detections) -> Tracks:
+        """Detections of the frame at `time` seconds -> those that belong to confirmed tracks, in the detections' order.
+
+        A clock that stands still, runs backwards or is not finite counts as one usual step, one that jumps ahead as
+        `max_age`. Boxes that are empty or not finite are ignored.
+        """
+        dt = self._passed(time)
+        if len(self._ids):
+            self._motion = predicted(self._motion, dt)
+        self._unseen = self._unseen + dt
+        boxes, scores = detections.boxes, detections.scores
+        with np.errstate(invalid="ignore"):
+            whole = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        strong = np.flatnonzero(whole & (scores >= self._strong))
+        weak = np.flatnonzero(whole & (scores >= self._weak) & (scores < self._strong))
+        confirmed, young = np.flatnonzero(self._ids > 0), np.flatnonzero(self._ids == 0)
+        recent = self._unseen <= 1.5 * dt  # a weak box continues only what the frame before still showed
+
+        owner = np.full(len(boxes), -1, np.int64)  # detection -> track row
+        confirmed, strong = self._associate(confirmed, strong, boxes, owner)
+        _, strong = self._associate(young, strong, boxes, owner)
+        self._associate(confirmed[recent[confirmed]], weak, boxes, owner)
+
+        seen = np.flatnonzero(owner >= 0)
+        rows = owner[seen]
+        self._motion = replaced(self._motion, rows, corrected(self._motion.chosen(rows), boxes[seen]))
+        self._hits[rows] += 1
+        self._unseen[rows] = 0.0
+        self._end((self._unseen > self._max_age) | ((self._ids == 0) & (self._unseen > 0)), owner)
+        self._start(strong, boxes, owner)
+        self._confirm()
+        shown = np.flatnonzero(owner >= 0)
+        shown = shown[self._ids[owner[shown]] > 0]
+        return Tracks(self._ids[owner[shown]], boxes[shown], scores[shown], detections.kinds[shown])
+
+    def finished(self) -> list[int]:
+        """The ids of confirmed tracks that ended since the last call."""
+        ended = list(self._ended)
+        self._ended.clear()
+        return ended
+
+    def close(self) -> None:
+        """End every track; `finished` tells their ids. The tracker may go on, with new ids."""
+        self._end(np.ones(len(self._ids), np.bool_), np.zeros(0, np.int64))
+        self._time = None
+
+    def _passed(self, time: float) -> float:
+        """Seconds since the last frame, never below a usual step when the clock is wrong, never above `max_age`."""
+        if not np.isfinite(time):
+            return self._step
+        gap = self._step if self._time is None else time - self._time
+        self._time = time
+        if gap <= 0:
+            return self._step
+        gap = min(gap, self._max_age)
+        self._step = gap if gap < self._max_age else self._step
+        return gap
+
+    def _associate(self, tracks: Ints, found: Ints, boxes: Boxes, owner: Ints) -> tuple[Ints, Ints]:
+        """Pair track rows with detection rows, the sum of overlaps the largest; fills `owner`, returns what is left."""
+        if not len(tracks) or not len(found):
+            return tracks, found
+        places = self._motion.chosen(tracks).boxes()
+        near, far = (
+            overlaps(buffered(places, share), buffered(boxes[found], share))
+            for share in (self._buffer, 2 * self._buffer)
+        )
+        overlap = np.where(self._hits[tracks][:, None] > 1, near, far)
+        gated = np.where(overlap >= self._least, overlap, 0.0)
+        a, b = linear_sum_assignment(gated, maximize=True)
+        good = gated[a, b] > 0
+        owner[found[b[good]]] = tracks[a[good]]
+        return np.delete(tracks, a[good]), np.delete(found, b[good])
+
+    def _end(self, gone: NDArray[np.bool_], owner: Ints) -> None:
+        """Drop the tracks of the mask `gone` (none of them is an owner) and move `owner` to the new rows."""
+        self._ended.extend(int(track) for track in self._ids[gone] if track > 0)
+        moved = np.cumsum(~gone) - 1
+        owner[owner >= 0] = moved[owner[owner >= 0]]
+        self._motion, self._ids = self._motion.chosen(~gone), self._ids[~gone]
+        self._hits, self._unseen = self._hits[~gone], self._unseen[~gone]
+
+    def _start(self, found: Ints, boxes: Boxes, owner: Ints) -> None:
+        owner[found] = len(self._ids) + np.arange(len(found))
+        self._motion = joined(self._motion, started(boxes[found]))
+        self._ids = np.concatenate([self._ids, np.zeros(len(found), np.int64)])
+        self._hits = np.concatenate([self._hits, np.ones(len(found), np.int64)])
+        self._unseen = np.concatenate([self._unseen, np.zeros(len(found))])
+
+    def _confirm(self) -> None:
+        new = np.flatnonzero((self._ids == 0) & (self._hits >= self._confirm_hits))
+        self._ids[new] = self._last_id + 1 + np.arange(len(new))
+        self._last_id += len(new)

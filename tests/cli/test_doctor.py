@@ -1,0 +1,156 @@
+"""vreid doctor says what is true: of this environment, of broken ones, and of machines it is told about."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vreid.cli.diagnosis import Job, jobs, traps
+from vreid.cli.installed import Machine, Package, machine, numbers
+
+PC = Machine(None, (), None, None)
+WITH_GPU = Machine("13.0", ("A GPU (compute capability 8.6)",), None, None)
+ORIN = Machine("12.6", ("Orin (compute capability 8.7)",), "36.4.3", "NVIDIA Jetson Orin Nano")
+CORE = ("numpy", "scipy", "cv2", "onnxruntime", "faiss", "pydantic", "tyro", "rich")
+# Runs the verb where some modules are not installed, and says on stderr whether torch was imported.
+PROGRAM = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+from vreid.cli.main import main
+code = main(["doctor", "--json"])
+print("torch" in sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def doctor(*absent: str, **environment: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, document, and what stderr says, in a new process."""
+    command = [sys.executable, "-c", PROGRAM, *absent]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
+    )
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def there(*modules: str, **changed: Package) -> dict[str, Package]:
+    """Packages without a fault, but for those in `changed`."""
+    return {module: Package(module, "1.20.0", (module,), None, "") for module in modules} | changed
+
+
+def job(name: str, packages: dict[str, Package], on: Machine) -> Job:
+    return next(found for found in jobs(packages, on) if found.name == name)
+
+
+def test_this_environment_can_run_and_torch_is_never_imported() -> None:
+    code, said, stderr = doctor()
+    assert code == 0 and said["works"] and said["jobs"]["run"]["ready"]
+    assert "FFMPEG" in said["packages"]["cv2"]["note"] and "CPU" in said["packages"]["onnxruntime"]["note"]
+    assert stderr == "False\n"
+
+
+def test_a_missing_core_package_is_a_no_with_its_fix() -> None:
+    code, said, _ = doctor("faiss", "torch")
+    assert code == 1 and not said["works"]
+    assert said["jobs"]["run"]["missing"] == ["faiss"] and said["jobs"]["run"]["fix"].endswith("faiss-cpu")
+    assert said["jobs"]["train"] == {
+        "name": "train",
+        "ready": False,
+        "missing": ["torch"],
+        "fix": "pip install 'vreid[train]'",
+    }
+
+
+def test_people_read_every_job_and_its_fix_unbroken() -> None:
+    program = PROGRAM.replace(', "--json"', "")
+    command = [sys.executable, "-c", program, "torch", "fastapi"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 0 and done.stdout == ""
+    assert "pip install 'vreid[train]'" in done.stderr and "pip install 'vreid[serve]'" in done.stderr
+
+
+def test_gpu_engines_need_a_device_and_then_a_provider_or_tensorrt_with_a_binding() -> None:
+    assert "device" in job("gpu engines", there(*CORE), PC).missing[0]
+    assert job("gpu engines", there(*CORE), WITH_GPU).fix == "pip install tensorrt cuda-python"
+    assert job("gpu engines", there(*CORE, "tensorrt"), WITH_GPU).fix == "pip install cuda-python"
+    assert job("gpu engines", there(*CORE, "tensorrt", "pycuda"), WITH_GPU).ready
+    provider = Package("onnxruntime", "1.31.0", ("onnxruntime-gpu",), None, "Tensorrt, CUDA, CPU")
+    assert job("gpu engines", there(*CORE, onnxruntime=provider), WITH_GPU).ready
+    assert not job("gpu engines", there(*CORE, onnxruntime=provider), PC).ready
+
+
+def test_a_jetson_is_sent_to_jetpack() -> None:
+    needed = job("gpu engines", there(*CORE, "tensorrt_rtx", "cuda"), ORIN)
+    assert "nvidia-jetpack" in needed.fix and "--system-site-packages" in needed.fix
+    assert any("fails by design" in trap for trap in traps(there(*CORE), ORIN))
+    eleven = Package("tensorrt", "11.4.0", ("tensorrt",), None, "")
+    assert any("TensorRT 10" in trap for trap in traps(there(*CORE, tensorrt=eleven), ORIN))
+    ten = Package("tensorrt", "10.3.0", ("tensorrt",), None, "")
+    assert traps(there(*CORE, tensorrt=ten), ORIN) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "word"),
+    [
+        (
+            Package("cv2", "5.0.0", ("opencv-python-headless", "opencv-python"), None, ""),
+            "install opencv-python-headless",
+        ),
+        (Package("onnxruntime", "1.31", ("onnxruntime", "onnxruntime-gpu"), None, "CPU"), "install onnxruntime"),
+        (Package("faiss", "1.14.1", ("faiss-cpu",), None, ""), "faiss-cpu>=1.15"),
+        (Package("cv2", "5.0.0", ("opencv-python-headless",), None, "FFMPEG no, GStreamer no"), "FFMPEG"),
+        (Package("cv2", "5.0.0", ("opencv-python",), "libGL.so.1: cannot open", ""), "libGL.so.1"),
+    ],
+)
+def test_a_trap_is_told(package: Package, word: str) -> None:
+    (trap,) = traps(there(*CORE, **{package.module: package}), PC)
+    assert word in trap
+
+
+def test_no_trap_without_a_fault() -> None:
+    assert traps(there(*CORE), PC) == []  # so torchvision may be missing
+
+
+def test_versions_are_read_as_numbers() -> None:
+    assert numbers("1.15.1") == (1, 15, 1) and numbers("2.13.0+cpu") == (2, 13, 0) and numbers("unknown") == ()
+
+
+def test_a_jetson_release_is_read(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n")
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano\0")
+    found = machine(tmp_path)
+    assert found.jetson == "36.4.3" and found.model == "NVIDIA Jetson Orin Nano"
+    assert machine(tmp_path / "empty").jetson is None
+
+
+DRIVER = """
+#include <string.h>
+int cuDriverGetVersion(int *v) { *v = 12060; return 0; }
+int cuInit(unsigned f) { return f; }
+int cuDeviceGetCount(int *n) { *n = 1; return 0; }
+int cuDeviceGet(int *d, int i) { *d = i; return 0; }
+int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Stub", n); return d; }
+int cuDeviceGetAttribute(int *v, int what, int d) { *v = what == 75 ? 8 : what == 76 ? 7 : -1; return d; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make a stub of libcuda with")
+def test_the_driver_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(DRIVER)
+    library = str(tmp_path / "libcuda.so.1")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "driver.c")], check=True, timeout=60)
+    _, said, _ = doctor(LD_LIBRARY_PATH=str(tmp_path))
+    assert said["machine"]["driver"] == "12.6" and said["machine"]["devices"] == ["Stub (compute capability 8.7)"]

@@ -1,0 +1,138 @@
+"""The arrows between the layers hold, and the runtime and every --help work with no torch, onnx or tensorrt."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_IMPORT = {
+    "models": {"models"},
+    "train": {"models", "train"},
+    "runtime": {"models", "runtime"},
+    "deploy": {"models", "train", "runtime", "deploy"},
+    "cli": {"models", "train", "runtime", "deploy", "cli"},
+}
+NEVER_IN_RUNTIME = {"torch", "torchvision", "torch_tensorrt", "onnx", "onnxsim", "onnxscript"}
+FILES = sorted(path for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
+
+BLOCK = """
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "onnx", "tensorrt"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+failed = {}
+"""
+IMPORT_ALL = """
+import importlib
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        # A seam's member may need a wheel of its own, and is then imported only where that wheel is.
+        if missing in {"torch", "onnx", "tensorrt", "vreid", "numpy", "scipy", "cv2", "faiss", "onnxruntime"}:
+            failed[name] = str(error)
+print(json.dumps(failed))
+"""
+HELP_ALL = """
+import contextlib, io
+from vreid.cli.main import VERBS, main
+for verb in VERBS:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            code = main([verb, "--help"])
+    except SystemExit as leaving:
+        code = leaving.code
+    except ImportError as error:
+        code = repr(error)
+    if code != 0 or "vreid " + verb not in said.getvalue():
+        failed[verb] = code
+print(json.dumps(failed))
+"""
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The dotted names a file imports, wherever in it, and the modules its "module:function" strings open."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"^(vreid(?:\.\w+)+):\w+$", node.value)
+
+
+def broken_arrows(layer: str, source: str) -> list[str]:
+    """The imports of `source`, a file of `layer`, that the layers forbid."""
+    wrong = []
+    for name in imported(ast.parse(source)):
+        top, _, rest = name.partition(".")
+        if (
+            top in ({""} | set(MAY_IMPORT))
+            or (top == "vreid" and rest.partition(".")[0] not in MAY_IMPORT[layer])
+            or (layer == "runtime" and top in NEVER_IN_RUNTIME)
+        ):
+            wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_layer_may(path: Path) -> None:
+    layer = path.relative_to(ROOT).parts[0]
+    assert broken_arrows(layer, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "source", "wrong"),
+    [
+        ("models", "from vreid.models.errors import Refused", 0),
+        ("models", "import vreid.runtime.records", 1),
+        ("models", "from vreid import train", 1),
+        ("train", "def f():\n    from vreid.runtime import records", 1),
+        ("runtime", "import torch.nn as nn", 1),
+        ("runtime", "import onnxruntime", 0),
+        ("runtime", "TABLE = {'a': 'vreid.deploy.export:open'}", 1),
+        ("deploy", "from vreid.runtime import records\nfrom vreid.train import loop", 0),
+        ("deploy", "from vreid.cli import output", 1),
+        ("cli", "from . import output", 1),
+        ("cli", "from models.errors import Refused", 1),
+    ],
+)
+def test_the_rule_itself(layer: str, source: str, wrong: int) -> None:
+    assert len(broken_arrows(layer, source)) == wrong
+
+
+def failures(program: str, *arguments: str) -> dict[str, object]:
+    """What a subprocess, in which torch, onnx and tensorrt cannot be imported, says went wrong."""
+    command = [sys.executable, "-c", BLOCK + program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_the_runtime_imports_without_torch_onnx_and_tensorrt() -> None:
+    files = [path.relative_to(ROOT) for path in FILES if path.relative_to(ROOT).parts[0] == "runtime"]
+    names = [".".join(("vreid", *file.with_suffix("").parts)).removesuffix(".__init__") for file in files]
+    assert failures(IMPORT_ALL, *names) == {}
+
+
+def test_every_verb_helps_without_torch_onnx_and_tensorrt() -> None:
+    assert failures(HELP_ALL) == {}
+
+
+def test_every_verb_has_a_file() -> None:
+    from vreid.cli.main import VERBS
+
+    assert [verb for verb in VERBS if not (ROOT / "cli" / f"{verb}.py").is_file()] == []

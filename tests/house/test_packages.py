@@ -1,0 +1,54 @@
+"""The folders, the packaging and the files of the repository are as the house has them."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = ("models", "train", "runtime", "deploy", "cli")
+MOST_LINES = 250
+LONGER: dict[str, str] = {}  # path -> why it may be longer than that; meant to stay empty
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+PACKAGED = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+SOURCES = sorted(
+    path
+    for folder in (*LAYERS, "tests", "bench")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".cpp", ".hpp", ".h", ".cu"}
+)
+
+
+def test_pyproject_lists_the_packages_of_the_tree() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = settings["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in PACKAGED if path.name == "__init__.py"}
+    assert sorted(listed) == sorted(".".join(("vreid", *folder.parts)) for folder in folders)
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    assert {
+        str(path.parent.relative_to(ROOT)) for path in PACKAGED if not (path.parent / "__init__.py").is_file()
+    } == set()
+
+
+def test_the_tests_are_no_packages_and_their_names_differ() -> None:
+    files = [path for path in (ROOT / "tests").rglob("*.py")]
+    assert [str(path) for path in files if path.name == "__init__.py"] == []
+    names = [path.name for path in files if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_one_idea_and_says_which(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    name = path.relative_to(ROOT).as_posix()
+    assert name in LONGER or text.count("\n") <= MOST_LINES, f"{name}: over {MOST_LINES} lines is two ideas"
+    assert path.stem not in EMPTY_NAMES, f"{name}: a name says what comes out"
+    if path.suffix == ".py":
+        assert text.startswith(('"""', 'r"""', "#!")) and ast.get_docstring(ast.parse(text)), f"{name}: say what it is"
+
+
+def test_a_file_that_may_be_longer_still_is() -> None:
+    assert [name for name in LONGER if (ROOT / name).read_text(encoding="utf-8").count("\n") <= MOST_LINES] == []

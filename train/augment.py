@@ -1,0 +1,89 @@
+"""Augmentation of one picture; a pure function of the picture and a random generator."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vreid.models.preprocess import Image, resized
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Probabilities and strengths. `pad` is the share of the side that is padded before the random crop (BoT: 10 of 256),
+    `zoom` the least share of the picture that a crop keeps, `light` the strength of exposure, colour cast and contrast."""
+
+    flip: float = 0.5
+    pad: float = 0.06
+    zoom: float = 0.85
+    light: float = 0.25
+    gray: float = 0.05
+    blur: float = 0.2
+    noise: float = 0.2
+    erase: float = 0.5
+
+
+def augmented(image: Image, height: int, width: int, rules: Augmentation, random: np.random.Generator) -> Image:
+    """(h, w, 3) uint8 BGR -> (height, width, 3) uint8 BGR."""
+    image = _cropped(image, height, width, rules, random)
+    if random.random() < rules.flip:
+        image = np.ascontiguousarray(image[:, ::-1])
+    if rules.light:
+        image = _relit(image, rules.light, random)
+    if random.random() < rules.gray:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8)
+    if random.random() < rules.blur:
+        image = _coarse(image, random)
+    if random.random() < rules.noise:
+        spread = random.uniform(2, 10)
+        image = np.clip(image + random.normal(0, spread, image.shape).astype(np.float32), 0, 255).astype(np.uint8)
+    if random.random() < rules.erase:
+        image = _erased(image, random)
+    return image
+
+
+def _cropped(image: Image, height: int, width: int, rules: Augmentation, random: np.random.Generator) -> Image:
+    """A random window, grown by the padding and shrunk by the zoom, resized in one go."""
+    rows, columns = image.shape[:2]
+    tall, wide = random.uniform(rules.zoom, 1.0, 2)
+    top = random.uniform(-rules.pad, 1 + rules.pad - tall) * rows
+    left = random.uniform(-rules.pad, 1 + rules.pad - wide) * columns
+    matrix = np.array([[width / (wide * columns), 0, 0], [0, height / (tall * rows), 0]], np.float32)
+    matrix[:, 2] = -matrix[0, 0] * left, -matrix[1, 1] * top
+    if tall * rows > 2 * height or wide * columns > 2 * width:  # warpAffine has no area filter
+        image, scale = resized(image, 2 * height, 2 * width), np.array([columns / (2 * width), rows / (2 * height)], np.float32)
+        matrix[:, :2] *= scale
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _relit(image: Image, strength: float, random: np.random.Generator) -> Image:
+    """Gain per channel, gamma and contrast through one table per channel, then saturation."""
+    values = np.linspace(0, 1, 256, dtype=np.float32)
+    gain = np.exp(random.normal(0, strength)) * np.exp(random.normal(0, strength / 4, 3))
+    curve = values ** np.exp(random.normal(0, strength))
+    contrast = np.exp(random.normal(0, strength))
+    tables = np.clip((curve[:, None] * gain - 0.45) * contrast + 0.45, 0, 1)
+    image = np.asarray(cv2.LUT(image, (255 * tables).astype(np.uint8)[None]), np.uint8)
+    saturation = float(np.exp(random.normal(0, strength)))
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return np.asarray(cv2.addWeighted(image, saturation, gray, 1 - saturation, 0), np.uint8)
+
+
+def _coarse(image: Image, random: np.random.Generator) -> Image:
+    """What a far camera sees: shrunk and grown again."""
+    height, width = image.shape[:2]
+    share = random.uniform(0.25, 0.7)
+    small = cv2.resize(image, (max(8, int(width * share)), max(8, int(height * share))), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _erased(image: Image, random: np.random.Generator) -> Image:
+    """Random erasing (Zhong et al., AAAI 2020): area 0.02-0.3, aspect 0.3-3.3, filled with the ImageNet mean."""
+    height, width = image.shape[:2]
+    area = random.uniform(0.02, 0.3) * height * width
+    aspect = np.exp(random.uniform(np.log(0.3), np.log(3.3)))
+    tall, wide = int(min(height, np.sqrt(area * aspect))), int(min(width, np.sqrt(area / aspect)))
+    top, left = random.integers(0, height - tall + 1), random.integers(0, width - wide + 1)
+    image = image.copy()
+    image[top : top + tall, left : left + wide] = (104, 116, 124)
+    return image

@@ -1,0 +1,204 @@
+"""Retrieval as the benchmarks measure it: image to image, cosine, no re-ranking; and the open-set threshold."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
+from vreid.train.datasets.pictures import read_picture
+from vreid.train.datasets.records import Dataset, Item
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Embed = Callable[[Sequence[Image]], Floats]
+
+# Two cosines nearer than this are equal: BLAS sums the same vectors in another order at the edge of a block.
+_TIE = 1e-6
+_DRAWS = 10
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Pictures as the network sees them: features (N, D) of unit length, vehicles (N,), cameras (N,)."""
+
+    features: Floats
+    vehicles: Ints
+    cameras: Ints
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Percentages 0-100 over the `queries` that had a positive; `skipped` had none; `gallery` counts pictures."""
+
+    map: float
+    rank1: float
+    rank5: float
+    rank10: float
+    minp: float
+    queries: int
+    gallery: int
+    skipped: int
+
+
+def retrieval(query: Embedded, gallery: Embedded, *, camera_rule: bool = True, block: int = 256) -> Retrieval:
+    """Ranks the gallery for every query by cosine; mAP and Rank-k as for VeRi-776 (methods.md 7.1), mINP as in
+    Ye et al., TPAMI 2022: positives / rank of the last one.
+
+    With `camera_rule`, gallery pictures of the query's vehicle in the query's camera are dropped. Among equal scores
+    wrong vehicles rank first, so that a network that says the same of every picture cannot look good. Memory is that of
+    `block` x gallery scores. Raises Refused for features that are not finite or when no query has a positive.
+    """
+    _check(query, gallery)
+    found: list[tuple[float, float, float, float, float]] = []
+    for start, scores in _scores(query, gallery, block):
+        same = query.vehicles[start : start + block, None] == gallery.vehicles  # (B, G)
+        junk = same & (query.cameras[start : start + block, None] == gallery.cameras) if camera_rule else None
+        for row in range(len(scores)):
+            right = scores[row][same[row] if junk is None else same[row] & ~junk[row]]
+            if not len(right):
+                continue
+            wrong = np.sort(scores[row][~same[row]])
+            right = np.sort(right)[::-1]
+            ahead = len(wrong) - np.searchsorted(wrong, right - np.float32(_TIE))
+            nth = np.arange(1, len(right) + 1)
+            ranks = nth + ahead
+            precision = float(np.mean(nth / ranks))
+            found.append((precision, ranks[0] <= 1, ranks[0] <= 5, ranks[0] <= 10, len(right) / ranks[-1]))
+    if not found:
+        where = " in another camera" if camera_rule else ""
+        raise Refused(f"no query has its vehicle in the gallery{where}; give a test part where some have")
+    precision, rank1, rank5, rank10, penalty = (100.0 * np.mean(np.asarray(found, np.float64), axis=0)).tolist()
+    skipped = len(query.vehicles) - len(found)
+    return Retrieval(precision, rank1, rank5, rank10, penalty, len(found), len(gallery.vehicles), skipped)
+
+
+def evaluate(
+    dataset: Dataset,
+    embed: Embed,
+    *,
+    batch: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+    seed: int = 0,
+) -> Retrieval:
+    """Reads the test part, embeds every picture once, and measures by the data set's protocol.
+
+    `embed`: N pictures of any size -> (N, D), of any length (they are normalised here). `progress(done, total)` counts
+    pictures. `seed` draws the galleries of "one_of_each". Raises Refused for an empty test part or a bad picture.
+    """
+    query, gallery = embedded(dataset, embed, batch=batch, progress=progress)
+    if dataset.protocol == "cameras":
+        return retrieval(query, gallery)
+    return _mean([retrieval(*drawn, camera_rule=False) for drawn in one_of_each(gallery, seed)])
+
+
+def embedded(
+    dataset: Dataset, embed: Embed, *, batch: int = 64, progress: Callable[[int, int], None] | None = None
+) -> tuple[Embedded, Embedded]:
+    """The query and gallery parts, embedded; a picture in both is embedded once. Raises Refused as `evaluate` does."""
+    for part, items in (("query", dataset.query), ("gallery", dataset.gallery)):
+        if not items:
+            raise Refused(f"the data set '{dataset.name}' has no {part} pictures; give one with a test part")
+    rows: dict[Path, int] = {}
+    for item in (*dataset.query, *dataset.gallery):
+        rows.setdefault(item.path, len(rows))
+    paths, parts = list(rows), []
+    for start in range(0, len(paths), batch):
+        images = [read_picture(path) for path in paths[start : start + batch]]
+        parts.append(_unit(np.asarray(embed(images), np.float32), len(images)))
+        if progress is not None:
+            progress(start + len(images), len(paths))
+    features = np.concatenate(parts)
+    vehicles = _numbers(item.vehicle for item in (*dataset.query, *dataset.gallery))
+    cameras = _numbers(item.camera for item in (*dataset.query, *dataset.gallery))
+
+    def part_of(items: Sequence[Item]) -> Embedded:
+        return Embedded(
+            features[[rows[item.path] for item in items]],
+            np.array([vehicles[item.vehicle] for item in items], np.int64),
+            np.array([cameras[item.camera] for item in items], np.int64),
+        )
+
+    return part_of(dataset.query), part_of(dataset.gallery)
+
+
+def one_of_each(test: Embedded, seed: int, draws: int = _DRAWS) -> Iterator[tuple[Embedded, Embedded]]:
+    """VehicleID's protocol (Liu et al., CVPR 2016; methods.md 7.2): one random picture of each vehicle is the gallery,
+    all others are queries, `draws` times."""
+    random = np.random.default_rng(seed)
+    for _ in range(draws):
+        order = random.permutation(len(test.vehicles))
+        _, first = np.unique(test.vehicles[order], return_index=True)
+        chosen = np.zeros(len(order), bool)
+        chosen[order[first]] = True
+        yield _rows(test, ~chosen), _rows(test, chosen)
+
+
+def open_set_threshold(query: Embedded, gallery: Embedded, false_match_rate: float) -> tuple[float, int]:
+    """(threshold, vehicles in the gallery): at most about `false_match_rate` of queries whose vehicle is not enrolled
+    score above the threshold.
+
+    For every query the best score over all gallery pictures of other vehicles is taken; the threshold is the smallest
+    of these values not below their (1 - rate) quantile. It holds for a gallery of that many vehicles.
+    """
+    if not 0 < false_match_rate < 1:
+        raise Refused(f"a false match rate of {false_match_rate} means nothing; give one between 0 and 1, such as 0.01")
+    _check(query, gallery)
+    best: list[Floats] = []
+    for start, scores in _scores(query, gallery, 256):
+        scores[query.vehicles[start : start + 256, None] == gallery.vehicles] = -np.inf
+        best.append(scores.max(axis=1))
+    impostors = np.concatenate(best)
+    impostors = impostors[np.isfinite(impostors)]
+    if not len(impostors):
+        raise Refused("a threshold needs at least two vehicles in the gallery; enrol more")
+    threshold = np.quantile(impostors, 1 - false_match_rate, method="higher")
+    return float(threshold), len(np.unique(gallery.vehicles))
+
+
+def _scores(query: Embedded, gallery: Embedded, block: int) -> Iterator[tuple[int, Floats]]:
+    for start in range(0, len(query.features), block):
+        yield start, query.features[start : start + block] @ gallery.features.T  # (B, G)
+
+
+def _check(query: Embedded, gallery: Embedded) -> None:
+    for name, part in (("query", query), ("gallery", gallery)):
+        if not len(part.vehicles):
+            raise Refused(f"there are no {name} pictures; give a test part with both")
+        _refuse_infinite(part.features)
+
+
+def _refuse_infinite(features: Floats) -> None:
+    if not np.isfinite(features).all():
+        raise Refused("the network gave features that are not finite (NaN or infinity); use another checkpoint")
+
+
+def _unit(features: Floats, rows: int) -> Floats:
+    """(N, D) -> unit length; a zero feature stays zero and matches nothing."""
+    if features.ndim != 2 or len(features) != rows:
+        raise Refused(
+            f"the network gave features of shape {features.shape} for {rows} pictures; it must give ({rows}, D)"
+        )
+    _refuse_infinite(features)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(length, 1e-12), np.float32)
+
+
+def _numbers(labels: Iterable[str]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for label in labels:
+        numbers.setdefault(label, len(numbers))
+    return numbers
+
+
+def _rows(part: Embedded, chosen: NDArray[np.bool_]) -> Embedded:
+    return Embedded(part.features[chosen], part.vehicles[chosen], part.cameras[chosen])
+
+
+def _mean(draws: Sequence[Retrieval]) -> Retrieval:
+    rows = [(d.map, d.rank1, d.rank5, d.rank10, d.minp) for d in draws]
+    precision, rank1, rank5, rank10, penalty = np.mean(np.asarray(rows, np.float64), axis=0).tolist()
+    return Retrieval(precision, rank1, rank5, rank10, penalty, draws[0].queries, draws[0].gallery, draws[0].skipped)

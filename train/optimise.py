@@ -1,0 +1,46 @@
+"""Optimiser and learning-rate schedule of a recipe."""
+
+import math
+
+import torch
+
+from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
+from vreid.train.recipe import Recipe
+
+
+def optimiser_of(network: ReidNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW or SGD in four groups: body and head, each with and without weight decay (none on norms and biases)."""
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((name.startswith("head."), parameter.ndim > 1), []).append(parameter)
+    given = [
+        {
+            "params": parameters,
+            "weight_decay": recipe.weight_decay if decay else 0.0,
+            "scale": recipe.head_lr if head else 1.0,
+        }
+        for (head, decay), parameters in groups.items()
+    ]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(given, lr=recipe.lr)
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(given, lr=recipe.lr, momentum=0.9)
+    raise Refused(f"there is no optimiser '{recipe.optimiser}'; choose adamw or sgd")
+
+
+def rate_at(recipe: Recipe, epoch: float) -> float:
+    """Learning rate at a fractional epoch: linear warm-up from a tenth, flat, cosine to a thousandth."""
+    if epoch < recipe.warmup:
+        return recipe.lr * (0.1 + 0.9 * epoch / recipe.warmup)
+    start = max(recipe.warmup, recipe.flat)
+    if epoch < start:
+        return recipe.lr
+    done = min(1.0, (epoch - start) / max(1e-9, recipe.epochs - start))
+    return recipe.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of `rate`."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]

@@ -1,0 +1,48 @@
+"""What a training is made of, as one frozen record; the recipes in recipes/ are functions that return it."""
+
+from dataclasses import dataclass, field
+
+from vreid.models.network import NetworkConfig
+from vreid.train.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete training. The network's `classes` are filled in from the data.
+
+    `sizes` is a schedule of square inputs, (share of the epochs from which it holds, side), for progressive resizing;
+    the last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth,
+    constant until `flat`, then cosine to a thousandth of it; the head learns `head_lr` times faster. `average` is the decay of the
+    exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
+    """
+
+    network: NetworkConfig
+    epochs: int
+    optimiser: str = "adamw"  # or sgd
+    lr: float = 5e-4
+    head_lr: float = 2.0
+    weight_decay: float = 0.02
+    warmup: float = 2.0
+    flat: float = 0.0
+    p: int = 16
+    k: int = 4
+    limit: int = 0
+    sizes: tuple[tuple[float, int], ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    smoothing: float = 0.1
+    margin: float | None = 0.3
+    triplet: float = 1.0
+    distil: float = 0.0
+    tau: float = 0.05
+    average: float = 0.998
+    validate_every: int = 2
+    imagenet: bool = False  # asks for --weights or the usual download
+
+
+def side_at(recipe: Recipe, epoch: int) -> tuple[int, int]:
+    """(height, width) of the input in an epoch that counts from 0."""
+    size = (recipe.network.height, recipe.network.width)
+    for share, side in recipe.sizes:
+        if epoch >= share * recipe.epochs:
+            size = (side, side)
+    return size

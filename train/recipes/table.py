@@ -1,0 +1,18 @@
+"""The recipes by name."""
+
+from vreid.models.seam import open_seam
+from vreid.train.recipe import Recipe
+
+RECIPES = {
+    "teacher_mobilenet": "vreid.train.recipes.teachers:teacher_mobilenet",
+    "teacher_resnet101": "vreid.train.recipes.teachers:teacher_resnet101",
+    "teacher_resnet18_small": "vreid.train.recipes.teachers:teacher_resnet18_small",
+    "student_s": "vreid.train.recipes.students:student_s",
+    "student_resnet18_small": "vreid.train.recipes.students:student_resnet18_small",
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe `name`; Refused lists the names there are."""
+    recipe: Recipe = open_seam("recipe", RECIPES, name, "train")()
+    return recipe
