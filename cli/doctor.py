@@ -16,7 +16,6 @@ class Args:
 
 def main(args: Args) -> int:
     """0 when the job `run` is ready, else 1."""
-    from rich.markup import escape
 
     from vreid.cli import diagnosis, installed
 
@@ -44,7 +43,7 @@ def main(args: Args) -> int:
         if package is None:
             rows.append((module, "-", "", users))
         else:
-            rows.append((module, package.version, escape(package.problem or package.note), users))
+            rows.append((module, package.version, package.problem or package.note, users))
     output.table(
         f"Python {platform.python_version()} on {platform.platform()}", ("package", "version", "", "for"), rows
     )
@@ -52,11 +51,11 @@ def main(args: Args) -> int:
     driver = f"libcuda for CUDA {machine.driver}" if machine.driver else "no libcuda"
     devices = ", ".join(machine.devices) or "no NVIDIA device"
     output.console.print(f"{devices}; {driver}; {board}", markup=False)
-    output.table(
-        "Jobs",
-        ("job", "ready", "missing", "fix"),
-        [(job.name, "yes" if job.ready else "no", ", ".join(job.missing), escape(job.fix)) for job in jobs],
-    )
+    said = [(job.name, "yes" if job.ready else "no", ", ".join(job.missing)) for job in jobs]
+    output.table("Jobs", ("job", "ready", "missing"), said)
+    for job in jobs:
+        if not job.ready:  # outside the table, where no column breaks a command that is to be copied
+            output.console.print(f"{job.name}: {job.fix}", markup=False)
     for trap in traps:
         output.console.print(f"warning: {trap}", markup=False)
     return 0 if works else 1

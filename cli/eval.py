@@ -39,10 +39,14 @@ def main(args: Args) -> int:
     began = time.monotonic()
     with output.progress() as bar:
         task = bar.add_task("embedding")
-        found = evaluate(dataset, embed, batch=args.batch, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        found = evaluate(
+            dataset, embed, batch=args.batch, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
     figures = asdict(found)
     if args.json:
-        output.document({**figures, "model": args.model, "backend": backend, "seconds": round(time.monotonic() - began, 2)})
+        output.document(
+            {**figures, "model": args.model, "backend": backend, "seconds": round(time.monotonic() - began, 2)}
+        )
         return 0
     columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
     output.table(f"{args.model} ({backend})", columns, [(dataset.name, *figures.values())])

@@ -1,6 +1,7 @@
 """The command `vreid`: finds the verb, parses its flags into the verb's dataclass, turns errors into sentences."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +30,11 @@ HABITS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.Omi
 
 def _usage() -> str:
     lines = [f"  {verb:<9}{text}" for verb, text in VERBS.items()]
-    return "usage: vreid VERB ...\n\nvehicle re-identification beside the camera\n\n" + "\n".join(lines) + "\n\nvreid VERB --help says more.\n"
+    return (
+        "usage: vreid VERB ...\n\nvehicle re-identification beside the camera\n\n"
+        + "\n".join(lines)
+        + "\n\nvreid VERB --help says more.\n"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"vreid {version('vreid')}\n")
         return 0
+    # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     verb, *rest = words
     if verb not in VERBS:
         output.error(f"there is no verb '{verb}'; vreid --help lists them")

@@ -70,18 +70,26 @@ def main(flags: Teacher | Student) -> int:
     from vreid.train.recipes.table import recipe_named
     from vreid.train.validation import cut
 
+    for name in ("seed", "threads", "workers"):
+        if getattr(flags, name) < 0:
+            raise Refused(f"--{name} {getattr(flags, name)} means nothing; give 0 or more")
     recipe = recipe_named(flags.recipe)
     if flags.epochs is not None:
         recipe = replace(recipe, epochs=flags.epochs)
     if recipe.imagenet and flags.weights is None:
-        raise Refused(f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download")
+        raise Refused(
+            f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download"
+        )
     if flags.threads:
         torch.set_num_threads(flags.threads)
     teacher = None
     if isinstance(flags, Student) and flags.teacher is not None:
         teacher = network_from(load_checkpoint(flags.teacher))
     cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
-    place = join(*(int(os.environ.get(key, default)) for key, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))), flags.device)
+    rank, world, local = (
+        int(os.environ.get(key, start)) for key, start in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    place = join(rank, world, local, flags.device)
     if teacher is not None:
         teacher = teacher.to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -91,14 +99,32 @@ def main(flags: Teacher | Student) -> int:
         output.console.print(f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {scores}")
 
     with output.progress() as bar:
-        task = bar.add_task("epoch")
+        task = bar.add_task("epoch", total=None)
 
         def watch(epoch: int, step: int, steps: int) -> None:
-            bar.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}", completed=step, total=steps)
+            # one bar over the whole training: a bar that is full once counts no more time
+            done, whole = epoch * steps + step, recipe.epochs * steps
+            bar.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}", completed=done, total=whole)
 
-        training, validation = [first for first, _ in cuts], [second for _, second in cuts if second.query]
-        job = Job(recipe, training, validation, flags.out, place, flags.seed, flags.workers, flags.resume, flags.weights, teacher, say, watch)
-        best = train(job)
+        job = Job(
+            recipe,
+            training=[first for first, _ in cuts],
+            validation=[second for _, second in cuts if second.query],
+            out=flags.out,
+            place=place,
+            seed=flags.seed,
+            workers=flags.workers,
+            resume=flags.resume,
+            weights=flags.weights,
+            teacher=teacher,
+            say=say,
+            watch=watch,
+        )
+        try:
+            best = train(job)
+        except KeyboardInterrupt:
+            output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
+            return 130
     leave(place)
     if place.leads and flags.json:
         output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})

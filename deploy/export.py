@@ -67,7 +67,7 @@ def onnx_from_checkpoint(checkpoint: Path, out: Path, batch: tuple[int, int, int
         write_manifest(manifest, draft.with_suffix(".json"))
         cosine = agreement(network, open_embedder(draft.with_suffix(".json")))
         if cosine < LEAST_COSINE:
-            raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with the versions of vreid doctor")
+            raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with vreid doctor")
         draft.replace(out)
         draft.with_suffix(".json").replace(out.with_suffix(".json"))
     return manifest

@@ -12,7 +12,9 @@ def manifest_path(text: str) -> Path:
     path = Path(text)
     if path.suffix == ".json" or path.exists():
         if path.suffix in (".onnx", ".engine", ".plan"):
-            raise Refused(f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it")
+            raise Refused(
+                f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it"
+            )
         return path
     bundled = ZOO / f"{text}.json"
     if bundled.is_file():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,12 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork, config_from, fields_of
 
 SCHEMA = 1
+FIELDS = {"config", "weights", "metrics", "training"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds; `metrics` are plain numbers and words, `training` is the loop's own state for --resume."""
+    """What a checkpoint holds: `metrics` are plain numbers and words, `training` is the state to resume from."""
 
     config: NetworkConfig
     weights: dict[str, Tensor]
@@ -39,7 +39,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(fields, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -51,7 +51,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         fields = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise Refused(f"{path} is not a checkpoint that can be read safely; train or download it again") from error
-    if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
+    if not isinstance(fields, dict) or fields.get("schema") != SCHEMA or not fields.keys() >= FIELDS:
         raise Refused(f"{path} is not a checkpoint of this vreid (schema {SCHEMA}); train it again")
     return Checkpoint(config_from(fields["config"]), fields["weights"], fields["metrics"], fields["training"])
 

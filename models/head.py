@@ -1,4 +1,4 @@
-"""The retrieval head: pooling, BNNeck and embedding (Luo et al., BoT, CVPRW 2019; the order of CDD, CVPR 2023, section 1.2 of methods)."""
+"""The retrieval head: pooling, BNNeck (Luo et al., BoT, CVPRW 2019) and embedding, in the order of CDD (CVPR 2023)."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from vreid.models.errors import Refused
 
 
 class Features(NamedTuple):
-    """What training sees of a batch: pooled (B, C) for the triplet loss, embedding (B, D) for retrieval, logits (B, ids)."""
+    """What training sees: pooled (B, C) for the triplet loss, embedding (B, D) for retrieval, logits (B, ids)."""
 
     pooled: Tensor
     embedding: Tensor
@@ -38,7 +38,7 @@ class GlobalAverage(nn.Module):
 
 
 class Head(nn.Module):
-    """pooling -> BN -> ReLU -> Linear without bias -> BN -> classifier without bias; the feature is what the last BN gives."""
+    """pooling -> BN -> ReLU -> Linear -> BN -> classifier, no biases; the feature is what the last BN gives."""
 
     def __init__(self, channels: int, dim: int, classes: int = 0, pool: str = "gap") -> None:
         super().__init__()

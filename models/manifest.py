@@ -2,20 +2,25 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vreid.models.errors import Refused
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def _rising(batch: list[int]) -> list[int]:
+    if batch != sorted(batch):
+        raise ValueError("least, best and most must rise")
+    return batch
 
 
 class _Strict(BaseModel):
@@ -33,7 +38,7 @@ class Input(_Strict):
     width: Positive
     resize: Literal["bilinear"] = "bilinear"
     keep_aspect: Literal[False] = False
-    batch: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # least, best, most
+    batch: Annotated[list[Positive], Field(min_length=3, max_length=3), AfterValidator(_rising)]  # least, best, most
 
 
 class Output(_Strict):
@@ -78,7 +83,7 @@ class Manifest(_Strict):
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = SCHEMA
     name: Annotated[str, Field(min_length=1)]
-    engine: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    engine: Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]  # one name, and neither "." nor ".."
     sha256: Sha256
     backend: str
     precision: Literal["fp32", "fp16", "int8"]
@@ -114,18 +119,24 @@ def read_manifest(path: str | Path) -> Manifest:
     except (ValueError, OSError) as error:
         raise Refused(f"{path} is not a JSON manifest ({error}); make it again with 'vreid export'") from error
     if isinstance(fields, dict) and fields.get("schema") != SCHEMA:
-        raise Refused(f"{path} has schema {fields.get('schema')!r} and this vreid reads schema {SCHEMA}; export it again")
+        raise Refused(
+            f"{path} has schema {fields.get('schema')!r} and this vreid reads schema {SCHEMA}; export it again"
+        )
     try:
         manifest = Manifest.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise Refused(f"{path}: {where}: {first['msg'].lower()}; correct the manifest or export the model again") from error
+        raise Refused(
+            f"{path}: {where}: {first['msg'].lower()}; correct the manifest or export the model again"
+        ) from error
     engine = path.with_name(manifest.engine)
     if not engine.is_file():
         raise Refused(f"{path} names the engine {manifest.engine}, which is not beside it; keep the two together")
     if sha256_of(engine) != manifest.sha256:
-        raise Refused(f"{engine} is not the file that {path.name} was written for (sha256 differs); export the model again")
+        raise Refused(
+            f"{engine} is not the file that {path.name} was written for (sha256 differs); export the model again"
+        )
     return manifest
 
 
@@ -134,5 +145,6 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     path = Path(path)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".json", delete=False) as file:
         file.write(manifest.model_dump_json(by_alias=True, indent=2) + "\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    partial = Path(file.name)
+    partial.chmod(0o644)
+    partial.replace(path)

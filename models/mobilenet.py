@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018): a light body whose ImageNet weights make a good teacher on small machines."""
+"""MobileNetV2 (Sandler et al., CVPR 2018): a light body, with ImageNet weights a good teacher on small machines."""
 
 from typing import Any
 

@@ -83,7 +83,9 @@ def config_from(fields: Mapping[str, Any]) -> NetworkConfig:
     try:
         return NetworkConfig(**fields)
     except TypeError as error:
-        raise Refused(f"the network's description does not fit this vreid ({error}); train it again or update") from error
+        raise Refused(
+            f"the network's description does not fit this vreid ({error}); train it again or update"
+        ) from error
 
 
 def fields_of(config: NetworkConfig) -> dict[str, Any]:

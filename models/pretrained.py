@@ -1,7 +1,10 @@
 """ImageNet weights for a body: from a local file or the usual download."""
 
+import hashlib
+import pickle
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +22,20 @@ DOWNLOADS = {
 
 
 def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
-    """State dict of `source`: a local file, a URL, or "imagenet" for the usual download. Loads no code."""
-    if Path(source).is_file():
-        weights = torch.load(source, map_location="cpu", weights_only=True)
-    elif source == "imagenet" or source.startswith(("http://", "https://")):
-        address = DOWNLOADS[body] if source == "imagenet" else source
-        try:
-            weights = torch.hub.load_state_dict_from_url(address, map_location="cpu", weights_only=True, progress=False)
-        except OSError as error:
-            raise Refused(f"the ImageNet weights could not be fetched ({error}); give a local file instead") from error
-    else:
-        raise Refused(f"there are no weights at {source}; give a local state dict or 'imagenet' for the usual download")
+    """State dict of `source`: a local file, a URL, or "imagenet" to download; loads no code. Raises Refused."""
+    try:
+        if Path(source).is_file():
+            weights = torch.load(source, map_location="cpu", weights_only=True)
+        elif source == "imagenet" or source.startswith(("http://", "https://", "file://")):
+            weights = _downloaded(body, source)
+        else:
+            raise Refused(f"there are no weights at {source}; give a local state dict, or 'imagenet' to download them")
+    except OSError as error:
+        raise Refused(f"the weights {source} could not be fetched ({error}); give a local file instead") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise Refused(f"{source} holds no weights that can be read safely; give a state dict saved by torch") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
     return OrderedDict(weights)
 
 
@@ -37,17 +43,37 @@ def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
     """Fill `body` and return how many tensors were taken; classifier layers of `weights` are left over.
 
     Keys are matched as they are; where a file names the layers otherwise (MobileNetV2 before torchvision), tensors are
-    matched in order, each of the same shape. Raises Refused unless every tensor of the body is filled.
+    matched in order, each of the same shape and last word. Raises Refused unless every tensor of the body is filled.
     """
     own = body.state_dict()
     wanted = [key for key in own if not key.endswith("num_batches_tracked")]
     if all(key in weights for key in wanted):
         found = {key: weights[key] for key in wanted}
     else:
-        given = [value for key, value in weights.items() if not key.endswith("num_batches_tracked")]
-        found = dict(zip(wanted, given, strict=False))
+        given = [item for item in weights.items() if not item[0].endswith("num_batches_tracked")]
+        # the last word too, since a batch norm's four tensors have one shape and a sorted file another order
+        found = {key: value for key, (name, value) in zip(wanted, given, strict=False) if _last(key) == _last(name)}
     for key in wanted:
         if key not in found or found[key].shape != own[key].shape:
             raise Refused(f"the weights do not fit the body: {key} should have shape {tuple(own[key].shape)}")
     body.load_state_dict(found, strict=False)
     return len(found)
+
+
+def _downloaded(body: str, source: str) -> Any:
+    """Kept in torch's own cache: the usual file checked by the hash in its name, another one under its address."""
+    if source == "imagenet" and body not in DOWNLOADS:
+        raise Refused(f"there is no usual download for {body}; give a local state dict")
+    usual = source == "imagenet"
+    return torch.hub.load_state_dict_from_url(
+        DOWNLOADS[body] if usual else source,
+        map_location="cpu",
+        weights_only=True,
+        progress=False,
+        check_hash=usual,
+        file_name=None if usual else hashlib.sha256(source.encode()).hexdigest()[:16] + ".pth",
+    )
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]

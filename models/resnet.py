@@ -1,4 +1,4 @@
-"""ResNets (He et al., CVPR 2016) with a width for every convolution inside a block, so that a pruned one is an ordinary one."""
+"""ResNets (He et al., CVPR 2016) with a width for every convolution inside a block: a pruned one is ordinary."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 class ResNetShape:
     """Everything that sizes a ResNet: `inner[stage][block]` are the outputs of the block's convolutions but its last.
 
-    A basic block has one inner width (conv1), a bottleneck two (conv1, conv2); `outer[stage]` is what the stage passes on.
+    A basic block has one inner width (conv1), a bottleneck two (conv1, conv2); `outer[stage]` is what it passes on.
     """
 
     block: str
@@ -39,7 +39,9 @@ def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape
         raise Refused(f"last_stride is 1 or 2, not {last_stride}")
     block, depths = DEPTHS[name]
     widths = [max(1, round(64 * scale * 2**stage)) for stage in range(4)]
-    inner = tuple(((width,) * (1 if block == "basic" else 2),) * depth for width, depth in zip(widths, depths, strict=True))
+    inner = tuple(
+        ((width,) * (1 if block == "basic" else 2),) * depth for width, depth in zip(widths, depths, strict=True)
+    )
     return ResNetShape(block, widths[0], tuple(width * EXPANSION[block] for width in widths), inner, last_stride)
 
 
@@ -112,6 +114,8 @@ def resnet(name: str, options: dict[str, Any]) -> ResNet:
     if "inner" in options:
         given = tuple(tuple(tuple(block) for block in stage) for stage in options["inner"])
         if [[len(block) for block in stage] for stage in given] != [[len(b) for b in stage] for stage in shape.inner]:
-            raise Refused(f"the inner widths do not fit {name}: one list per stage, one per block, one width per convolution")
+            raise Refused(
+                f"the inner widths do not fit {name}: one list per stage, one per block, one width per convolution"
+            )
         shape = replace(shape, inner=given)
     return ResNet(shape)

@@ -1,4 +1,4 @@
-"""Seams: one dict of "module:function" strings each, imported on opening, so a missing wheel costs only its own member."""
+"""Seams: one dict of "module:function" strings each, imported on opening: a missing wheel costs only its own member."""
 
 import importlib
 from collections.abc import Callable, Mapping

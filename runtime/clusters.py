@@ -14,9 +14,8 @@ def overlapping(sightings: Sequence[Sighting]) -> NDArray[np.bool_]:
     first = np.array([sighting.first_time for sighting in sightings], np.float64)
     last = np.array([sighting.last_time for sighting in sightings], np.float64)
     apart = (first[:, None] > last[None]) | (last[:, None] < first[None])
-    both = (cameras[:, None] == cameras[None]) & ~apart
-    np.fill_diagonal(both, False)
-    return both
+    ids = np.array([sighting.track for sighting in sightings], np.int64)
+    return np.asarray((cameras[:, None] == cameras[None]) & (ids[:, None] != ids[None]) & ~apart, np.bool_)
 
 
 def clustered(features: Floats, apart: NDArray[np.bool_], threshold: float) -> list[list[int]]:

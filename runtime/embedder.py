@@ -20,13 +20,17 @@ class Embedder:
         self.engine = engine
 
     def embed(self, images: Sequence[Image]) -> Floats:
-        """N crops of any size and any camera -> (N, D) float32 of unit length. Refuses an engine that gives no numbers."""
+        """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives no numbers."""
         spec, out = self.manifest.input, np.zeros((len(images), self.manifest.output.dim), np.float32)
         most = spec.batch[-1]
         for start in range(0, len(images), most):
-            part = self.engine.infer(batch_of(images[start : start + most], spec.height, spec.width))
+            pixels = batch_of(images[start : start + most], spec.height, spec.width)
+            if len(pixels) < spec.batch[0]:  # an engine built for whole batches: fill up, and drop the filling below
+                pixels = np.concatenate((pixels, np.zeros((spec.batch[0] - len(pixels), *pixels.shape[1:]), np.uint8)))
+            part = self.engine.infer(pixels)[: len(images) - start]
             if part.shape != out[start : start + most].shape or not np.isfinite(part).all():
-                raise Refused(f"the engine of {self.manifest.name} gave {part.shape} or no numbers; export or build it again")
+                name = self.manifest.name
+                raise Refused(f"the engine of {name} gave {part.shape} or no numbers; export or build it again")
             out[start : start + most] = part
         return out
 

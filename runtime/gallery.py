@@ -4,8 +4,9 @@ from pathlib import Path
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import store
+from vreid.runtime.galleries.listing import Hit
 from vreid.runtime.galleries.table import INDEXES
-from vreid.runtime.galleries.vehicles import Gallery, Hit
+from vreid.runtime.galleries.vehicles import Gallery
 
 __all__ = ["Gallery", "Hit", "open_gallery", "read_gallery"]
 

@@ -1,8 +1,8 @@
 """Constant-velocity Kalman filters for boxes, all tracks at once, in seconds instead of frames.
 
-State and idea as in SORT (Bewley et al., Simple Online and Realtime Tracking, ICIP 2016, section 3.2). Differs: the state
-is centre, width and height each with its own speed, and the noise is white acceleration, so that a step may take any time.
-The noises of the four numbers are independent, so each is a filter of two numbers and no matrix is ever inverted.
+State and idea as in SORT (Bewley et al., Simple Online and Realtime Tracking, ICIP 2016, section 3.2). Differs: the
+state is centre, width and height each with its own speed, and the noise is white acceleration, so that a step may take
+any time. The noises of the four are independent, so each is a filter of two numbers and no matrix is ever inverted.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Columns = NDArray[np.float64]  # (N, 4): cx cy w h
 
 SIGHT = 0.04  # standard deviation of a detected box, in box sizes
 START = 8.0  # of the unknown speed of a new track, in box sizes a second
-PUSH = 6.0  # of the white acceleration, in box sizes a second over a square-root second
+PUSH = 2.0  # of the white acceleration, in box sizes a second over a square-root second
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,24 @@ def predicted(motion: Motion, dt: float) -> Motion:
     )
 
 
+def surprise(motion: Motion, boxes: Boxes) -> Columns:
+    """N filters, (M, 4) x1 y1 x2 y2 -> (N, M) squared Mahalanobis distance of the centres, a chi-square of 2."""
+    seen = _places(boxes)
+    size = np.maximum(_size(motion.place)[:, None], _size(seen)[None])  # (N, M, 1)
+    spread = motion.pp[:, None, :2] + (SIGHT * size) ** 2  # (N, M, 2)
+    return np.asarray(((seen[None, :, :2] - motion.place[:, None, :2]) ** 2 / spread).sum(axis=-1))
+
+
 def corrected(motion: Motion, boxes: Boxes) -> Motion:
     """N filters and what was seen of each, (N, 4) x1 y1 x2 y2 -> N filters."""
     seen = _places(boxes)
     spread = motion.pp + (SIGHT * _size(seen)) ** 2
     gain, push = motion.pp / spread, motion.pv / spread
     gap = seen - motion.place
+    place = motion.place + gain * gap
+    place[:, 2:] = np.maximum(place[:, 2:], 1e-3)
     return Motion(
-        np.concatenate(
-            [(motion.place + gain * gap)[:, :2], np.maximum((motion.place + gain * gap)[:, 2:], 1e-3)], axis=1
-        ),
+        place,
         motion.speed + push * gap,
         (1 - gain) * motion.pp,
         (1 - gain) * motion.pv,
@@ -103,13 +111,6 @@ def joined(motion: Motion, other: Motion) -> Motion:
 
 def replaced(motion: Motion, rows: NDArray[np.int64], other: Motion) -> Motion:
     """`motion` with `other` in `rows`."""
-    columns = []
-    for mine, new in zip(_columns(motion), _columns(other), strict=True):
-        column = mine.copy()
-        column[rows] = new
-        columns.append(column)
-    return Motion(*columns)
-
-
-def _columns(motion: Motion) -> tuple[Columns, Columns, Columns, Columns, Columns]:
-    return motion.place, motion.speed, motion.pp, motion.pv, motion.vv
+    order = np.arange(len(motion.place))
+    order[rows] = len(order) + np.arange(len(rows))
+    return joined(motion, other).chosen(order)

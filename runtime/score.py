@@ -2,8 +2,8 @@
 
 IDF1: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking, ECCVW 2016.
 Ids are global: the (camera, frame) pairs are the frames of one long sequence, and one one-to-one assignment of true ids
-to found ids, the one with the most boxes in common, serves them all. Differs from py-motmetrics in two rare cases: a found
-id that stands on two boxes of one frame counts once, and a negative found id (no id given) is never assigned to anyone.
+to found ids, the one with the most boxes in common, serves them all. Differs from py-motmetrics in two rare cases: a
+found id on two boxes of one frame counts once, and a negative found id (no id given) is never assigned to anyone.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,9 +1,9 @@
 """The tracker: detections of one camera become tracks with ids.
 
 Association in two steps, strong boxes first and weak ones for what is left, as in ByteTrack (Zhang et al., ByteTrack:
-Multi-Object Tracking by Associating Every Detection Box, ECCV 2022, section 3). Differs: overlaps are of buffered boxes,
-so that a small fast vehicle at 10 frames a second still meets its prediction; all times are seconds; a new track is shown
-from its second sighting on; there is no appearance (the embedder works per track).
+Multi-Object Tracking by Associating Every Detection Box, ECCV 2022, section 3). Differs: overlaps are of buffered
+boxes, so that a small fast vehicle at 10 frames a second still meets its prediction; a pair must also be likely by the
+Kalman filter; what drove out of the picture is not waited for; all times are seconds; there is no appearance.
 """
 
 from collections import deque
@@ -14,10 +14,13 @@ from scipy.optimize import linear_sum_assignment
 
 from vreid.models.errors import Refused
 from vreid.runtime.boxes import Boxes, buffered, overlaps
-from vreid.runtime.kalman import Motion, corrected, joined, predicted, replaced, started
+from vreid.runtime.kalman import Motion, corrected, joined, predicted, replaced, started, surprise
 from vreid.runtime.records import Detections, Ints, Tracks
 
 FIRST_STEP = 0.1  # seconds between frames while the clock has told nothing yet
+UNLIKELY = 9.21  # chi-square of 2 numbers: 99 of 100 true pairs lie below
+RIM = 0.05  # a box within this share of its own size of the picture's rim touches it
+DRIVING = 0.25  # box sizes a second: slower is noise
 ENDED_KEPT = 10_000  # ended ids kept for a caller that never asks for them
 
 
@@ -59,11 +62,12 @@ class Tracker:
         self._last_id = 0
         self._ended: deque[int] = deque(maxlen=ENDED_KEPT)
 
-    def update(self, time: float, detections: Detections) -> Tracks:
+    def update(self, time: float, detections: Detections, picture: tuple[int, int] | None = None) -> Tracks:
         """Detections of the frame at `time` seconds -> those that belong to confirmed tracks, in the detections' order.
 
         A clock that stands still, runs backwards or is not finite counts as one usual step, one that jumps ahead as
-        `max_age`. Boxes that are empty or not finite are ignored.
+        `max_age`. `picture` is its width and height: with it, a track that drives out at the rim ends there and then,
+        and what drives in at the same place a moment later is not taken for it. Empty and not finite boxes are ignored.
         """
         dt = self._passed(time)
         if len(self._ids):
@@ -87,7 +91,11 @@ class Tracker:
         self._motion = replaced(self._motion, rows, corrected(self._motion.chosen(rows), boxes[seen]))
         self._hits[rows] += 1
         self._unseen[rows] = 0.0
-        self._end((self._unseen > self._max_age) | ((self._ids == 0) & (self._unseen > 0)), owner)
+        missed = self._unseen > 0
+        gone = (self._unseen > self._max_age) | (missed & (self._ids == 0))
+        if picture is not None:
+            gone |= missed & self._leaving(*picture)
+        self._end(gone, owner)
         self._start(strong, boxes, owner)
         self._confirm()
         shown = np.flatnonzero(owner >= 0)
@@ -121,17 +129,27 @@ class Tracker:
         """Pair track rows with detection rows, the sum of overlaps the largest; fills `owner`, returns what is left."""
         if not len(tracks) or not len(found):
             return tracks, found
-        places = self._motion.chosen(tracks).boxes()
+        motion = self._motion.chosen(tracks)
+        places = motion.boxes()
         near, far = (
             overlaps(buffered(places, share), buffered(boxes[found], share))
             for share in (self._buffer, 2 * self._buffer)
         )
         overlap = np.where(self._hits[tracks][:, None] > 1, near, far)
-        gated = np.where(overlap >= self._least, overlap, 0.0)
+        likely = surprise(motion, boxes[found]) <= UNLIKELY
+        gated = np.where(likely & (overlap >= self._least), overlap, 0.0)
         a, b = linear_sum_assignment(gated, maximize=True)
         good = gated[a, b] > 0
         owner[found[b[good]]] = tracks[a[good]]
         return np.delete(tracks, a[good]), np.delete(found, b[good])
+
+    def _leaving(self, width: int, height: int) -> NDArray[np.bool_]:
+        """Which tracks touch the picture's rim and move towards it; a vehicle parked there does not."""
+        boxes, speed = self._motion.boxes(), self._motion.speed[:, :2]
+        size = boxes[:, 2:] - boxes[:, :2]
+        near = (boxes[:, :2] < RIM * size) & (speed < -DRIVING * size)
+        far = (boxes[:, 2:] > np.array([width, height]) - RIM * size) & (speed > DRIVING * size)
+        return np.asarray((near | far).any(axis=1))
 
     def _end(self, gone: NDArray[np.bool_], owner: Ints) -> None:
         """Drop the tracks of the mask `gone` (none of them is an owner) and move `owner` to the new rows."""

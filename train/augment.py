@@ -51,7 +51,10 @@ def _cropped(image: Image, height: int, width: int, rules: Augmentation, random:
     matrix = np.array([[width / (wide * columns), 0, 0], [0, height / (tall * rows), 0]], np.float32)
     matrix[:, 2] = -matrix[0, 0] * left, -matrix[1, 1] * top
     if tall * rows > 2 * height or wide * columns > 2 * width:  # warpAffine has no area filter
-        image, scale = resized(image, 2 * height, 2 * width), np.array([columns / (2 * width), rows / (2 * height)], np.float32)
+        image, scale = (
+            resized(image, 2 * height, 2 * width),
+            np.array([columns / (2 * width), rows / (2 * height)], np.float32),
+        )
         matrix[:, :2] *= scale
     return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 

@@ -18,4 +18,4 @@ def hsv_histograms(images: Sequence[Image]) -> NDArray[np.float32]:
         for image in images
     ]
     counts = np.stack([row.ravel() for row in rows])
-    return np.sqrt(counts / counts.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(np.sqrt(counts / counts.sum(1, keepdims=True)), np.float32)

@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vreid.models.errors import Refused
 
 T = TypeVar("T")
+
+# rank 0 validates while the others wait, perhaps for longer than nccl's ten minutes; a dead process ends all at once
+PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -25,11 +33,19 @@ class Place:
 
 
 def join(rank: int, world: int, local_rank: int, device: str) -> Place:
-    """Join the process group when there is one; `device` is auto, cpu or cuda."""
+    """Join the process group when there is one; `device` is auto, cpu or cuda. Raises Refused for one that is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise Refused(f"there is no device '{device}'; choose auto, cpu or cuda")
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if cuda and local_rank >= torch.cuda.device_count():
+        raise Refused(
+            f"torch sees {torch.cuda.device_count()} CUDA devices; start one process for each, or give --device cpu"
+        )
     place = Place(rank, world, torch.device("cuda", local_rank) if cuda else torch.device("cpu"))
+    if cuda:
+        torch.cuda.set_device(place.device)  # else nccl's barrier would meet on device 0
     if world > 1:
-        dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=world)
+        dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=world, timeout=PATIENCE)
     return place
 
 
@@ -37,6 +53,20 @@ def leave(place: Place) -> None:
     """Leave the process group."""
     if place.world > 1:
         dist.destroy_process_group()
+
+
+def wait(place: Place) -> None:
+    """Until every process has come here."""
+    if place.world > 1:
+        dist.barrier()
+
+
+def in_step(network: nn.Module, place: Place) -> nn.Module:
+    """The network itself, or wrapped so that gradients are the mean over the processes.
+
+    Every forward pass in training starts from rank 0's buffers: the batch norms' running statistics are of its share.
+    """
+    return network if place.world == 1 else DistributedDataParallel(network)
 
 
 def share_of(batches: Sequence[T], place: Place) -> list[T]:

@@ -37,8 +37,10 @@ class Pictures(Dataset[Tensor]):
         if image is None:
             image = read_picture(self.items[index].path)
             shrink = self.most / max(image.shape[:2])
-            if shrink < 1:
-                image = np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
+            if shrink < 1 <= shrink * min(image.shape[:2]):  # a sliver would be shrunk to nothing
+                image = np.asarray(
+                    cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8
+                )
             if image.nbytes <= self.room:
                 self.cache[index] = image
                 self.room -= image.nbytes

@@ -1,11 +1,16 @@
 """A validation part cut from train: vehicles that the training never sees. Nothing is ever chosen on test data."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from vreid.train.datasets.records import Dataset, Item
+from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
+from vreid.train.datasets.records import Dataset
+from vreid.train.evaluate import evaluate
+from vreid.train.reference import embed_with
 
 
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -13,6 +18,8 @@ def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset
 
     The cut depends on the data set's name, its labels and the seed alone, so teacher and student share it.
     """
+    if not 0 <= share < 1:
+        raise Refused(f"the share of vehicles held out for validation is from 0 to under 1, not {share}")
     vehicles = sorted({item.vehicle for item in dataset.train})
     random = np.random.default_rng((seed, *dataset.name.encode()))
     held = set(random.permutation(vehicles)[: round(share * len(vehicles))].tolist())
@@ -21,6 +28,27 @@ def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset
     return replace(dataset, train=kept), Dataset(dataset.name, (), part, part)
 
 
-def count_vehicles(items: Sequence[Item]) -> int:
-    """How many vehicles are in `items`."""
-    return len({item.vehicle for item in items})
+def refuse_unfindable(parts: Sequence[Dataset]) -> None:
+    """Raises Refused for a part in which no query has its vehicle in another camera: better now than after epochs."""
+    for part in parts:
+        seen = {(item.vehicle, item.camera) for item in part.gallery}
+        cameras = Counter(vehicle for vehicle, _ in seen)
+        if part.protocol == "cameras" and not any(
+            cameras[item.vehicle] > ((item.vehicle, item.camera) in seen) for item in part.query
+        ):
+            raise Refused(
+                f"no vehicle held out of '{part.name}' is seen by two cameras, so there is nothing to find again; "
+                "hold out more with --validation, or give 0 to train without"
+            )
+
+
+def validated(network: ReidNetwork, parts: Sequence[Dataset], size: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """mAP and Rank-1 of every validation part, by name (the second of a name is name#2), at (height, width) `size`."""
+    found: dict[str, dict[str, float]] = {}
+    times: Counter[str] = Counter()
+    for part in parts:
+        times[part.name] += 1
+        name = part.name if times[part.name] == 1 else f"{part.name}#{times[part.name]}"
+        score = evaluate(part, embed_with(network, size))
+        found[name] = {"map": round(score.map, 2), "rank1": round(score.rank1, 2)}
+    return found

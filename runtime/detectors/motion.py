@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
@@ -20,6 +21,8 @@ THRESHOLD = 25.0  # squared Mahalanobis distance
 LIT = 200  # MOG2 marks the foreground 255 and shadows 127
 TALL = 540  # the picture height for which the kernels below are meant
 OPENED, CLOSED = 3, 13
+STEADY = 0.06  # a change of light below this is left to the background
+NESTED = 0.8  # a share of a box's area
 FLOODED = 0.6  # a share of the picture that changes at once is a new light or another view, not vehicles
 
 
@@ -29,6 +32,7 @@ class _View:
 
     background: cv2.BackgroundSubtractor
     shape: tuple[int, ...]
+    light: float  # the usual median of the picture
     frames: int = 0
 
 
@@ -42,15 +46,22 @@ class Motion:
         self._views: dict[str, _View] = {}
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Frames of one camera come in their order. kinds are -1; a score is 0.5 plus half the share of the box that moves."""
+        """Frames of one camera come in order. kinds are -1; scores 0.5 plus half the share of the box that moves."""
         return [self._moving(frame) for frame in frames]
 
     def _moving(self, frame: Frame) -> Detections:
         view = self._views.get(frame.camera)
         if view is None or view.shape != frame.image.shape:
             background = cv2.createBackgroundSubtractorMOG2(HISTORY, THRESHOLD, detectShadows=True)
-            view = self._views[frame.camera] = _View(background, frame.image.shape)
-        mask = view.background.apply(frame.image)
+            view = self._views[frame.camera] = _View(background, frame.image.shape, _light(frame.image))
+        # A white lorry makes the camera darken all the rest: undo that before it looks like motion.
+        light = _light(frame.image)
+        gain = min(max(view.light / light, 0.5), 2.0)
+        view.light += (light - view.light) / HISTORY
+        even = frame.image if abs(gain - 1) < STEADY else cv2.convertScaleAbs(frame.image, alpha=gain)
+        # MOG2's own rate is high in its first frames and would swallow a slow vehicle.
+        rate = -1.0 if view.frames < self._warm_up else 1 / HISTORY
+        mask = view.background.apply(even, learningRate=rate)
         view.frames += 1
         if view.frames <= self._warm_up:
             return no_detections()
@@ -72,8 +83,21 @@ class Motion:
         boxes: Floats = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
         filled = stats[:, cv2.CC_STAT_AREA] / np.maximum(1, size.prod(axis=1))
         scores: Floats = (0.5 + 0.5 * filled).astype(np.float32)
-        kept = scores >= self._min_score
+        kept = (scores >= self._min_score) & ~_nested(boxes)
         return Detections(boxes[kept], scores[kept], np.full(int(kept.sum()), -1, np.int64))
+
+
+def _nested(boxes: Floats) -> NDArray[np.bool_]:
+    """(N, 4) -> (N,): which boxes lie for the most part in a larger one, as a windscreen's parts do."""
+    sides = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    inside = sides.clip(0).prod(axis=2) > NESTED * areas[:, None]  # (N, N): row in column
+    return np.asarray((inside & (areas[:, None] < areas[None])).any(axis=1))
+
+
+def _light(image: Image) -> float:
+    """The median of a picture's pixels, never 0."""
+    return max(1.0, float(np.median(image[::8, ::8])))
 
 
 def _disc(size: float) -> Image:

@@ -24,9 +24,10 @@ class Detector(Protocol):
 
 
 def open_detector(text: str, *, threads: int = 1, min_score: float | None = None) -> Detector:
-    """The detector that `text` names.
+    """The detector that `text` names: `yolox:FILE[?tiles=2]`, `motion[:?warm_up=5&min_area=0.0005]` or
+    `replay:PATH[?min_visibility=0.1]`; `min_score` of None is the detector's own.
 
-    `yolox:FILE[?tiles=2]`, `motion[:?warm_up=5&min_area=0.0005]`, `replay:PATH[?min_visibility=0.1]`. `min_score` of None is the detector's own. Raises Refused for an unknown name, option or file.
+    Raises Refused for an unknown name, option or file.
     """
     name, _, rest = text.partition(":")
     target, _, query = rest.partition("?")

@@ -1,7 +1,7 @@
 """YOLOX: a vehicle detector from an ONNX file, on the CPU, with tiles for small vehicles in big pictures.
 
 Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv 2107.08430, section 2.1 (decoupled, anchor-free head; grids of
-stride 8, 16 and 32). The graph's output is not decoded yet: (N, rows, 85) of dx dy log-w log-h objectness and 80 COCO classes.
+stride 8, 16 and 32). The graph's output is not decoded: (N, rows, 85): dx dy log-w log-h objectness, 80 COCO classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ EDGE = 0.02  # share of a tile's side within which a box counts as cut off
 
 @dataclass(frozen=True)
 class View:
-    """A part of a picture that the network looks at: its sides in pixels; `inner`: which of them cut through the picture."""
+    """A part of a picture for the network: its sides in pixels, and which of them (`inner`) cut through the picture."""
 
     left: int
     top: int
@@ -120,7 +120,7 @@ class Yolox:
         wanted = [len(self._grid), COLUMNS]
         if any(isinstance(n, int) and n != want for n, want in zip(told[1:], wanted, strict=True)):
             raise Refused(
-                f"{path} gives {result.shape} and a YOLOX of {self._width} x {self._height} gives N x {wanted[0]} x {COLUMNS}; "
+                f"{path} gives {result.shape} and a YOLOX of this input gives N x {wanted[0]} x {COLUMNS}; "
                 "export it for COCO, not decoded"
             )
 

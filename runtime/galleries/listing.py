@@ -1,4 +1,4 @@
-"""What a gallery holds, for people: its vehicles and its totals."""
+"""What a gallery says: the vehicles that it found, those that it holds, and its totals."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -7,6 +7,15 @@ from pathlib import Path
 import cv2
 
 from vreid.models.preprocess import Image
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One vehicle that a search found; the score is the best cosine over its prototypes."""
+
+    vehicle: int
+    name: str
+    score: float
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,13 @@ def unit(features: Floats, dim: int) -> Floats:
     return np.asarray(rows / lengths, np.float32)
 
 
+def from_blobs(blobs: Sequence[bytes], dim: int) -> Floats:
+    """N stored features -> (N, D). Raises Refused for one of another length."""
+    if any(len(blob) != 4 * dim for blob in blobs):
+        raise Refused("the gallery is damaged (a feature of the wrong length); restore a copy")
+    return np.frombuffer(b"".join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32)
+
+
 def merged(kept: Prototype, feature: Floats, weight: float) -> Prototype | None:
     """`kept` with a unit feature (D,) averaged in by quality, of unit length again; None when the two cancel out."""
     total = kept.weight * kept.feature + weight * feature

@@ -13,7 +13,7 @@ from vreid.models.errors import Refused
 
 SCHEMA = 1
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
-BUSY_S = 1.5
+BUSY_S = 1.0
 
 TABLES = f"""
 PRAGMA application_id = {APPLICATION};
@@ -134,12 +134,12 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def locked(path: Path) -> int:
-    """Take the one writer's lock, PATH.lock, for as long as the returned handle is open; waits a second at most.
+    """Take the one writer's lock, PATH.lock, for as long as the returned handle is open; waits half a second at most.
 
     The kernel lets go of it when the process dies, however it dies.
     """
     lock = path.with_name(path.name + ".lock")
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + 0.5
     while True:
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,9 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.galleries import listing, names, store
 from vreid.runtime.galleries.derived import VehicleIndex
-from vreid.runtime.galleries.prototypes import Prototype, home_of, merged, surplus, unit
+from vreid.runtime.galleries.listing import Hit
+from vreid.runtime.galleries.prototypes import Prototype, from_blobs, home_of, merged, surplus, unit
 from vreid.runtime.records import Floats, Sighting
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One vehicle that a search found; the score is the best cosine over its prototypes."""
-
-    vehicle: int
-    name: str
-    score: float
 
 
 class Gallery:
@@ -126,11 +117,11 @@ class Gallery:
                 )  # fmt: skip
                 self._place(vehicle, mean.id, mean.feature)
                 return mean.id
-            new = self._run(
+            row_id = self._run(
                 "INSERT INTO prototypes (vehicle, view, feature, weight, count) VALUES (?, ?, ?, ?, 1)",
                 int(vehicle), view, row.tobytes(), float(weight),
             ).lastrowid  # fmt: skip
-            assert new is not None  # SQLite sets it after every INSERT
+            new = int(row_id or 0)  # never None after an INSERT
             self._place(vehicle, new, row)
             dropped = [old.id for old in surplus([*kept, Prototype(new, view, row, weight, 1)], self._most)]
             self._drop(dropped)
@@ -178,7 +169,7 @@ class Gallery:
         every = np.full((len(rows), len(vehicles)), -1.0, np.float32)
         with self._mutex:
             for column, vehicle in enumerate(vehicles):
-                kept = self._prototypes(self._existing(vehicle))
+                kept = self._prototypes(int(vehicle))
                 if kept:
                     every[:, column] = (rows @ np.stack([prototype.feature for prototype in kept]).T).max(axis=1)
         return every
@@ -222,12 +213,10 @@ class Gallery:
     def _prototypes(self, vehicle: int) -> list[Prototype]:
         query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
         rows = self._run(query, vehicle).fetchall()
-        return [Prototype(id_, view, self._rows([blob])[0], weight, count) for id_, view, blob, weight, count in rows]
-
-    def _rows(self, blobs: Sequence[bytes]) -> Floats:
-        if any(len(blob) != 4 * self.about.dim for blob in blobs):
-            raise Refused(f"the gallery {self.path} is damaged (a feature of the wrong length); restore a copy")
-        return np.frombuffer(b"".join(blobs), np.dtype("<f4")).reshape(-1, self.about.dim).astype(np.float32)
+        return [
+            Prototype(id_, view, from_blobs([blob], self.about.dim)[0], weight, count)
+            for id_, view, blob, weight, count in rows
+        ]
 
     def _ready(self) -> VehicleIndex:
         """The index, filled anew when it was dropped or when another connection has written since."""
@@ -236,12 +225,10 @@ class Gallery:
             return self._index
         index = VehicleIndex(self._kind, self.about.dim)
         cursor = self._run("SELECT id, vehicle, feature FROM prototypes ORDER BY id")
-        while True:
-            with store.spoken(self.path):
-                rows = cursor.fetchmany(1 << 14)
-            if not rows:
-                break
-            index.add([row[0] for row in rows], [row[1] for row in rows], self._rows([row[2] for row in rows]))
+        with store.spoken(self.path):
+            while rows := cursor.fetchmany(1 << 14):
+                features = from_blobs([row[2] for row in rows], self.about.dim)
+                index.add([row[0] for row in rows], [row[1] for row in rows], features)
         self._index, self._version = index, version
         return index
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ def silhouette(view: View, solid: Solid) -> Array:
     seen = seen_by(view, _world(solid))
     if seen[:, 2].min() < NEAR:
         starts = solid.mesh.starts
-        faces = [clipped(seen[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        faces = [clipped(seen[a:b]) for a, b in pairwise(starts)]
         seen = np.concatenate(faces)
     if not len(seen):
         return np.zeros((0, 2))
@@ -55,7 +56,7 @@ def draw(image: Image, view: View, solid: Solid, origin: tuple[int, int] = (0, 0
         return
     eye = (np.array(view.place) - np.array([solid.x, solid.y, 0.0])) @ turn.T  # in the mesh's own frame
     facing = ((eye - mesh.anchors) * mesh.normals).sum(axis=1) > 0
-    hulls = ~mesh.normals.any(axis=1)
+    hulls = np.abs(mesh.normals).sum(axis=1) == 0
     seen_far = seen.copy()
     seen_far[:, 2] = np.maximum(seen[:, 2], NEAR)
     pixels = pixels_of(view, seen_far) - np.array(origin)
@@ -74,7 +75,7 @@ def draw(image: Image, view: View, solid: Solid, origin: tuple[int, int] = (0, 0
     starts = mesh.starts.tolist()
     order = sorted(mesh.parts, key=lambda part: (part.level, -float(np.linalg.norm(eye - np.array(part.centre)))))
     for part in order:
-        for i in np.flatnonzero(shown[part.first : part.last]) + part.first:
+        for i in (np.flatnonzero(shown[part.first : part.last]) + part.first).tolist():
             polygon = fixed[starts[i] : starts[i + 1]]
             if cut[i]:
                 rest = clipped(seen[starts[i] : starts[i + 1]])
@@ -140,7 +141,7 @@ def draw_shadow(image: Image, view: View, solid: Solid, origin: tuple[int, int] 
 
 
 def nearest_last(view: View, solids: Sequence[Solid]) -> list[int]:
-    """The order in which to draw vehicles that keep to their lanes: lanes far from the camera first, then far ones of a lane.
+    """The order in which to draw vehicles that keep to their lanes: far lanes first, then the far ones of a lane.
 
     Exact while lanes do not overlap, for the plane between two lanes then parts their vehicles.
     """
@@ -149,16 +150,13 @@ def nearest_last(view: View, solids: Sequence[Solid]) -> list[int]:
 
 
 def grain_of(light: Light, width: int, height: int, rng: np.random.Generator) -> Image:
-    """(height, width, 3) sensor noise around 64, to be added by `developed`."""
-    noise = np.empty((height, width, 3), np.float32)
-    rng.standard_normal(dtype=np.float32, out=noise)
-    return np.clip(np.round(noise * light.noise + 64), 0, 128).astype(np.uint8)
+    """(2, height, width, 3) sensor noise: what to add, and what to take away."""
+    noise = np.round(rng.standard_normal((height, width, 3), dtype=np.float32) * light.noise)
+    return np.stack([np.maximum(noise, 0), np.maximum(-noise, 0)]).astype(np.uint8)
 
 
 def developed(light: Light, image: Image, grain: Image) -> Image:
     """The picture as the camera's electronics give it: softened, and with noise."""
     if light.blur > 0:
         image = np.asarray(cv2.GaussianBlur(image, (3, 3), light.blur), np.uint8)
-    # as image + grain - 64 without leaving 8 bits; what is over 191 keeps its noise for 64 is taken first
-    lifted = cv2.subtract(image, np.full(3, 32.0))
-    return np.asarray(cv2.subtract(cv2.add(lifted, grain), np.full(3, 32.0)), np.uint8)
+    return np.asarray(cv2.subtract(cv2.add(image, grain[0]), grain[1]), np.uint8)

@@ -1,4 +1,4 @@
-"""Polygon meshes of the synthetic scene: convex parts, their faces, and decals that are drawn right after their face."""
+"""Polygon meshes of the synthetic scene: convex parts, their faces, and decals drawn right after their face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ class MeshBuilder:
 
 @dataclass(frozen=True)
 class Panel:
-    """A quadrilateral seen from outside, (4, 3): bottom left, bottom right, top right, top left; and its normal (3,)."""
+    """A quadrilateral seen from outside, (4, 3) bottom left, bottom right, top right, top left; its normal (3,)."""
 
     corners: Array
     normal: Array
@@ -107,7 +107,7 @@ def _outward(points: Array, centre: Array) -> Array:
     shifted = np.roll(points, -1, axis=0)
     normal = np.cross(points, shifted).sum(axis=0)  # Newell's method: fits polygons that are not quite flat
     normal /= max(float(np.linalg.norm(normal)), 1e-9)
-    return normal if normal @ (points.mean(axis=0) - centre) > 0 else -normal
+    return np.asarray(normal if normal @ (points.mean(axis=0) - centre) > 0 else -normal)
 
 
 def add_prism(
@@ -120,8 +120,8 @@ def add_prism(
     """A side profile [(x, z, half width)] extruded both ways: the panel of each edge, and the left and right sides.
 
     The profile runs up the rear, forward along the top and down the front; edge i goes from point i to the next one,
-    the last one is the underside. An edge coloured None is left out. A side's panel is its first, upper and lower, corners:
-    for a profile of four points it is the side itself.
+    the last one is the underside. An edge coloured None is left out. The panel of a side is the side itself if the
+    profile has four points.
     """
     x, z, half = np.array(profile, float).T
     left, right = np.stack([x, half, z], axis=1), np.stack([x, -half, z], axis=1)

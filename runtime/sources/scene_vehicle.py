@@ -107,7 +107,7 @@ def random_vehicle(rng: np.random.Generator, kind: Kind | None = None) -> Vehicl
     low = float(rng.uniform(0.2, 0.65))
     top: Top = "none"
     if not goods and kind != "pickup":
-        top = ("none", "box", "rack", "taxi")[int(rng.choice(4, p=[0.72, 0.1, 0.1, 0.08]))]  # type: ignore[assignment]
+        top = ("none", "box", "rack", "taxi")[int(rng.choice(4, p=[0.72, 0.1, 0.1, 0.08]))]
     return Vehicle(
         kind=kind,
         stretch=(float(rng.uniform(0.94, 1.06)), float(rng.uniform(0.97, 1.03)), float(rng.uniform(0.95, 1.06))),

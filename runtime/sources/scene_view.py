@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vreid.runtime.sources.scene_mesh import Array
 from vreid.runtime.sources.scene_vehicle import Colour
@@ -16,8 +17,8 @@ class Light:
 
     azimuth: float = 0.8  # of the sun, radians from the road's axis
     elevation: float = 1.0
-    direct: float = 0.5  # the sun's share
-    ambient: float = 0.62
+    direct: float = 0.42  # the sun's share
+    ambient: float = 0.74
     gain: Colour = (1.0, 1.0, 1.0)  # exposure and colour cast
     haze: float = 0.002  # per metre
     haze_colour: Colour = (214.0, 206.0, 198.0)
@@ -31,7 +32,7 @@ class Light:
 
 @dataclass(frozen=True)
 class View:
-    """One camera: at `place` (metres; x along the road, y to the left of it, z up), turned by yaw, pitch (down) and roll."""
+    """One camera at `place` (metres: x along the road, y to the left of it, z up), turned by yaw, pitch (down), roll."""
 
     place: tuple[float, float, float]
     yaw: float
@@ -53,6 +54,7 @@ def looking(
     """The view from `place` to `target`, `field` degrees wide."""
     ahead = np.subtract(target, place)
     yaw, pitch = float(np.arctan2(ahead[1], ahead[0])), float(np.arctan2(-ahead[2], np.hypot(ahead[0], ahead[1])))
+    place = float(place[0]), float(place[1]), float(place[2])
     return View(place, yaw, pitch, roll, size[0] / 2 / float(np.tan(np.radians(field) / 2)), size, light)
 
 
@@ -93,7 +95,7 @@ def vignette_at(view: View, pixels: Array) -> Array:
     return np.asarray(1 - view.light.vignette * np.minimum(radius, 1.0))
 
 
-def lit(light: Light, colours: Array, normals: Array, glow: Array | None = None) -> Array:
+def lit(light: Light, colours: Array, normals: Array, glow: NDArray[np.bool_] | None = None) -> Array:
     """(F, 3) colours and normals -> (F, 3) the colours under this light, before haze."""
     sun = np.array(
         [
@@ -125,8 +127,8 @@ def random_light(rng: np.random.Generator) -> Light:
     return Light(
         azimuth=float(rng.uniform(-np.pi, np.pi)),
         elevation=float(rng.uniform(0.75, 1.3)),
-        direct=0.6 * (1 - overcast) * (1 - 0.6 * dusk),
-        ambient=0.58 + 0.26 * overcast,
+        direct=0.5 * (1 - overcast) * (1 - 0.6 * dusk),
+        ambient=0.7 + 0.22 * overcast,
         gain=(exposure * (1 - warm), exposure, exposure * (1 + warm)),
         haze=float(rng.uniform(0, 0.009)) * overcast + 0.001,
         haze_colour=(214 - 30 * dusk, 206 - 30 * dusk, 200 - 20 * dusk),

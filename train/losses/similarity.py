@@ -16,4 +16,6 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05) -> Tens
     itself = torch.eye(len(student), dtype=torch.bool, device=student.device)
     ours = (student @ student.T / tau).masked_fill(itself, -1e4)  # (B, B)
     theirs = (teacher @ teacher.T / tau).masked_fill(itself, -1e4)
-    return torch.nn.functional.kl_div(ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True)
+    return torch.nn.functional.kl_div(
+        ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True
+    )

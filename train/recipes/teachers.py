@@ -12,7 +12,7 @@ def teacher_mobilenet() -> Recipe:
     Needs --weights (a local file, or `imagenet` for the usual download). Figures: docs/results.md.
     """
     network = NetworkConfig("mobilenet_v2", 128, 128, 512, options={"last_stride": 1})
-    return Recipe(network, epochs=30, lr=6e-4, sizes=((0.0, 96), (0.4, 128)), limit=8, imagenet=True)
+    return Recipe(network, epochs=24, lr=6e-4, sizes=((0.0, 96), (0.4, 128)), limit=8, imagenet=True)
 
 
 def teacher_resnet101() -> Recipe:

@@ -1,0 +1,124 @@
+"""Which pictures are to be enrolled as which vehicle, and their features, all known before a byte is written."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
+from vreid.runtime.embedder import Embedder
+from vreid.runtime.gallery import Gallery
+from vreid.runtime.records import Floats
+from vreid.runtime.sources.address import PICTURES
+from vreid.runtime.sources.images import natural_order, picture_at
+
+BATCH = 32
+VIEW = "enrolled"  # the view of prototypes that come from no camera
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """One vehicle to be: its name and its pictures."""
+
+    name: str
+    pictures: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """One vehicle that was written."""
+
+    id: int
+    name: str
+    pictures: int
+    prototypes: int
+
+
+def newcomers(paths: Sequence[Path], name: str | None) -> list[Newcomer]:
+    """Each folder in a folder is a vehicle of its name; loose pictures are one vehicle `name`, or one each by stem.
+
+    Raises Refused for a path that is not there, nothing to enrol, or one name for two vehicles.
+    """
+    found: list[Newcomer] = []
+    loose: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise Refused(f"there is no {path}; check the path")
+        if not path.is_dir():
+            loose.append(path)
+            continue
+        folders = sorted(
+            (entry for entry in _visible(path) if entry.is_dir()), key=lambda entry: natural_order(entry.name)
+        )
+        pictures = _pictures(path)
+        if not folders and not pictures:
+            raise Refused(f"the folder {path} holds no pictures ({', '.join(PICTURES)}); check the path")
+        for folder in folders:
+            found.append(Newcomer(folder.name, _pictures(folder)))
+            if not found[-1].pictures:
+                raise Refused(f"the folder {folder} holds no pictures ({', '.join(PICTURES)}); fill it or remove it")
+        loose += pictures
+    if found and name is not None:
+        raise Refused("--name names one vehicle, but folders of vehicles are named by their folders; leave --name out")
+    if name is not None and loose:
+        found.append(Newcomer(name, tuple(loose)))
+    else:
+        found += [Newcomer(path.stem, (path,)) for path in loose]
+    if not found:
+        raise Refused("there is nothing to enrol; name pictures or folders")
+    seen: set[str] = set()
+    for newcomer in found:
+        if newcomer.name in seen:
+            raise Refused(f"two vehicles would be named '{newcomer.name}'; give --name, or put them into folders")
+        seen.add(newcomer.name)
+    return found
+
+
+def embedded(
+    embedder: Embedder, paths: Sequence[Path], advance: Callable[[int], object]
+) -> Iterator[tuple[Image, Floats]]:
+    """Each picture (H, W, 3) with its feature (D,), by batches; `advance` hears how many. Refuses a damaged one."""
+    for start in range(0, len(paths), BATCH):
+        images = [picture_at(path) for path in paths[start : start + BATCH]]
+        yield from zip(images, embedder.embed(images), strict=True)
+        advance(len(images))
+
+
+def enrolled(gallery: Gallery, who: Sequence[Newcomer], features: Floats, faces: Sequence[Image]) -> list[Enrolled]:
+    """Write all or none; features (N, D) in the order of the newcomers' pictures, `faces` one picture a vehicle."""
+    done, at = [], 0
+    with gallery.transaction():
+        for newcomer, face in zip(who, faces, strict=True):
+            vehicle = gallery.add_vehicle(newcomer.name, face)
+            rows = features[at : at + len(newcomer.pictures)]
+            kept = {gallery.add_prototype(vehicle, VIEW, row) for row in rows} - {None}
+            done.append(Enrolled(vehicle, newcomer.name, len(rows), len(kept)))
+            at += len(rows)
+    return done
+
+
+def features_of(
+    embedder: Embedder, who: Sequence[Newcomer], advance: Callable[[int], object]
+) -> tuple[Floats, list[Image]]:
+    """The features (N, D) of every picture, and the first picture of each vehicle."""
+    paths = [path for newcomer in who for path in newcomer.pictures]
+    firsts = {0}
+    for newcomer in who:
+        firsts.add(max(firsts) + len(newcomer.pictures))
+    rows, faces = [], []
+    for place, (image, feature) in enumerate(embedded(embedder, paths, advance)):
+        rows.append(feature)
+        if place in firsts:
+            faces.append(image)
+    return np.stack(rows), faces
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    found = [entry for entry in _visible(folder) if entry.suffix.lower() in PICTURES and entry.is_file()]
+    return tuple(sorted(found, key=lambda entry: natural_order(entry.name)))

@@ -1,0 +1,72 @@
+"""`vreid profile`: params, MACs and FLOPs of every layer of a checkpoint or a lowered model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vreid.cli import output
+
+
+@dataclass(frozen=True)
+class Args:
+    """Params, MACs and FLOPs (2 x MACs) of every layer, for one image of the model's own size."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Checkpoint .pt, manifest .json, or the name of a bundled model."""
+    json: bool = False
+    """Print one JSON document on stdout instead of the table."""
+
+
+def main(args: Args) -> int:
+    """Count and say."""
+    if Path(args.model).suffix == ".pt":
+        from vreid.models.checkpoint import load_checkpoint, network_from
+        from vreid.models.cost import cost_of
+
+        layers = cost_of(network_from(load_checkpoint(args.model)))
+    else:
+        from vreid.deploy.onnx_cost import cost_of_onnx
+        from vreid.models.bundled import manifest_path
+        from vreid.models.errors import Refused
+        from vreid.models.manifest import read_manifest
+
+        path = manifest_path(args.model)
+        engine = path.with_name(read_manifest(path).engine)
+        if engine.suffix != ".onnx":
+            raise Refused(f"{engine.name} is built for a device; profile the manifest of the ONNX it was built from")
+        layers = cost_of_onnx(engine)
+    from vreid.models.cost import total_of
+
+    total = total_of(layers)
+    if args.json:
+        said = [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "shape": list(layer.shape),
+                "params": layer.params,
+                "macs": layer.macs,
+                "flops": layer.flops,
+            }
+            for layer in layers
+        ]
+        sums = {"params": total.params, "macs": total.macs, "flops": total.flops}
+        output.document({"model": args.model, "layers": said, **sums})
+        return 0
+    rows = [
+        (
+            layer.name or "total",
+            layer.kind if layer.name else "",
+            "x".join(map(str, layer.shape)),
+            f"{layer.params:,}",
+            f"{layer.macs:,}",
+            f"{layer.flops:,}",
+            f"{100 * layer.macs / max(1, total.macs):.1f}",
+        )
+        for layer in (*layers, total)
+    ]
+    columns = ("layer", "kind", "output", "params", "MACs", "FLOPs", "% of MACs")
+    output.table(f"{args.model}, one image", columns, rows)
+    return 0

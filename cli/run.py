@@ -1,0 +1,105 @@
+"""`vreid run`: find vehicles again in video files and live cameras."""
+
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import tyro
+
+from vreid.cli import output
+
+
+@dataclass(frozen=True)
+class Args:
+    """Follow vehicles through video files or live cameras and give each the id it has in the gallery."""
+
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., synth://city?camera=1."""
+    out: Path
+    """Folder for sightings.jsonl, mot/<camera>.txt, report.html and report.json."""
+    model: str = "vreid-s"
+    """Manifest .json, or the name of a bundled model."""
+    gallery: Path | None = None
+    """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
+    detector: str = "motion"
+    """yolox:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt)."""
+    enrol_unknown: bool = False
+    """Give every unknown vehicle a new id in the gallery."""
+    threshold: float | None = None
+    """Least cosine of a known vehicle; the manifest's calibrated one by default."""
+    min_score: float | None = None
+    """Least detector score; the detector's own by default."""
+    truth: Path | None = None
+    """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
+    annotate: bool = False
+    """Also write video/<camera>.mp4 with boxes and ids (files only)."""
+    threads: int = 1
+    """CPU threads of detector and engine."""
+    json: bool = False
+    """Print report.json's content on stdout."""
+
+
+def main(args: Args) -> int:
+    """Run and say what was seen."""
+    from vreid.models.bundled import manifest_path
+    from vreid.runtime.session import Session, run_session
+    from vreid.runtime.sources.address import address_of
+
+    stop = threading.Event()
+    live = any(address_of(source).kind in ("device", "rtsp", "csi", "gst") for source in args.sources)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not live:
+            raise KeyboardInterrupt  # a run over files leaves nothing half-written
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    session = Session(
+        sources=args.sources,
+        model=manifest_path(args.model),
+        detector=args.detector,
+        out=args.out,
+        gallery=args.gallery,
+        enrol_unknown=args.enrol_unknown,
+        threshold=args.threshold,
+        min_score=args.min_score,
+        truth=args.truth,
+        annotate=args.annotate,
+        threads=args.threads,
+    )
+    with output.progress() as bar:
+        task = bar.add_task("frames", total=None)
+        summary = run_session(session, stop, lambda frames: bar.update(task, completed=frames))
+    if args.json:
+        output.document(summary)
+    else:
+        tell(summary, args.out)
+    return 0
+
+
+def tell(summary: dict[str, Any], out: Path) -> None:
+    """The run in two short tables and, where truth is known, its score."""
+    rows = [
+        (name, *(camera[key] for key in ("frames", "dropped", "tracks"))) for name, camera in summary["cameras"].items()
+    ]
+    output.table("cameras", ("camera", "frames", "dropped", "tracks"), rows)
+    stages = summary["stages"].items()
+    output.table(
+        "latency", ("stage", "count", "p50 ms", "p90 ms", "p99 ms"), [(name, *stage.values()) for name, stage in stages]
+    )
+    say = output.console.print
+    say(
+        f"{summary['vehicles']} vehicles ({summary['known']} known, {summary['enrolled']} newly enrolled), "
+        f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings; "
+        f"{summary['frames_per_second']:.1f} frames a second, {summary['peak_memory_mb']:.0f} MB at most"
+    )
+    if identity := summary["identity"]:
+        say(
+            f"against the ground truth: identity accuracy {100 * identity['accuracy']:.1f} %, IDF1 {100 * identity['idf1']:.1f} %, "
+            f"one id over all cameras for {100 * identity['kept_over_cameras']:.0f} % of {identity['vehicles']} vehicles"
+        )
+    say(f"report: {out / 'report.html'}")

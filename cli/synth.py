@@ -1,0 +1,140 @@
+"""`vreid synth city|crops`: a synthetic scene as videos with ground truth, or as a data set of crops."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+
+@dataclass(frozen=True)
+class City:
+    """One video a camera, cam1.mp4 and on, and its ground truth in the MOT layout, gt_cam1.txt and on."""
+
+    out: Path
+    """A folder; made when it is not there, refused when something is in it."""
+    seed: int = 7
+    """Another number gives other vehicles and another traffic."""
+    vehicles: int = 12
+    """How many drive."""
+    seconds: float = 20.0
+    """How long each video is."""
+    cameras: int = 3
+    """How many cameras stand along the road."""
+    fps: float = 10.0
+    """Frames a second."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Pictures of synthetic vehicles under random cameras: images/*.jpg, and train.csv that says which vehicle each is."""
+
+    out: Path
+    """A folder; made when it is not there, refused when something is in it."""
+    vehicles: int = 200
+    """How many identities."""
+    cameras: int = 8
+    """How many cameras, each of its own pose and light."""
+    per_camera: int = 4
+    """Crops of each vehicle under each camera."""
+    seed: int = 0
+    """Another number gives other vehicles and cameras."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+Args = Annotated[City, tyro.conf.subcommand("city")] | Annotated[Crops, tyro.conf.subcommand("crops")]
+
+
+def main(args: City | Crops) -> int:
+    match args:
+        case City():
+            return _city(args)
+        case Crops():
+            return _crops(args)
+
+
+def _city(args: City) -> int:
+    import cv2
+
+    from vreid.runtime.sources.scene import city
+    from vreid.runtime.sources.scene_vehicle import COCO
+
+    scene = city(args.seed, args.vehicles, args.seconds, args.cameras, args.fps)
+    out = _empty_folder(args.out)
+    boxes = []
+    with output.progress() as bar:
+        task = bar.add_task("drawing", total=args.cameras * scene.frames)
+        for camera, view in enumerate(scene.views, start=1):
+            path, lines = out / f"cam{camera}.mp4", []
+            video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), scene.fps, view.size)
+            if not video.isOpened():
+                raise Refused(
+                    f"{path} cannot be written; check that the folder can be written to and the disk has room"
+                )
+            try:
+                for index in range(scene.frames):
+                    video.write(scene.frame(camera, index))
+                    for row in scene.truth(camera, index):
+                        kind = COCO[scene.passages[row.vehicle - 1].vehicle.kind]
+                        box = f"{row.x:.2f},{row.y:.2f},{row.w:.2f},{row.h:.2f}"
+                        lines.append(f"{index + 1},{row.vehicle},{box},1,{kind},{row.visibility:.3f}\n")
+                    bar.advance(task)
+            finally:
+                video.release()
+            (out / f"gt_cam{camera}.txt").write_text("".join(lines), encoding="utf-8")
+            boxes.append(len(lines))
+    if args.json:
+        output.document({"out": str(out), "frames": scene.frames, "fps": scene.fps, "boxes": boxes})
+    else:
+        rows = [(f"cam{camera}.mp4", scene.frames, count) for camera, count in enumerate(boxes, start=1)]
+        output.table(str(out), ("video", "frames", "boxes"), rows)
+    return 0
+
+
+def _crops(args: Crops) -> int:
+    import csv
+
+    import cv2
+
+    from vreid.runtime.sources.scene_crops import training_crops, training_vehicle
+
+    crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)
+    out = _empty_folder(args.out)
+    (out / "images").mkdir()
+    kinds = [training_vehicle(args.seed, number).kind for number in range(args.vehicles)]
+    rows: list[tuple[str, int, str, str]] = []
+    with output.progress() as bar:
+        task = bar.add_task("drawing", total=args.vehicles * args.cameras * args.per_camera)
+        for vehicle, camera, image in crops:
+            path = f"images/{vehicle:05d}_c{camera:02d}_{len(rows):06d}.jpg"
+            if not cv2.imwrite(str(out / path), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
+                raise Refused(f"{out / path} cannot be written; check that the disk has room")
+            rows.append((path, vehicle, f"cam{camera:02d}", kinds[vehicle - 1]))
+            bar.advance(task)
+    with (out / "train.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("path", "vehicle", "camera", "type"))
+        table.writerows(rows)
+    counts = {"images": len(rows), "vehicles": len({row[1] for row in rows}), "cameras": len({row[2] for row in rows})}
+    if args.json:
+        output.document({"out": str(out), **counts})
+    else:
+        output.table(str(out), tuple(counts), [tuple(counts.values())])
+    return 0
+
+
+def _empty_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        filled = any(path.iterdir())
+    except OSError as error:
+        raise Refused(f"the folder {path} cannot be made ({error.strerror}); take another --out") from error
+    if filled:
+        raise Refused(f"the folder {path} is not empty; take another --out, or empty it first")
+    return path

@@ -1,0 +1,165 @@
+"""Who is this: finished tracks become vehicles of the gallery, old ones or new ones, one at a time or jointly."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vreid.models.errors import Refused
+from vreid.runtime.clusters import clustered, overlapping
+from vreid.runtime.galleries.prototypes import unit
+from vreid.runtime.gallery import Gallery, Hit
+from vreid.runtime.presence import Presence
+from vreid.runtime.records import Floats, Match, Sighting
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the gallery says of one cluster: the vehicle it is given, or None and the best score that it may claim."""
+
+    vehicle: int | None
+    name: str | None
+    score: float
+
+
+class Identifier:
+    """Gives tracks their vehicles and, in a gallery opened for writing, writes every sighting down.
+
+    The rule, for one track and for many (`assign`):
+
+    1. Tracks are put in order of their first time (then camera, then track number) and clustered: average linkage of
+       cosines down to `threshold`; two tracks of one camera that overlap in time are never joined. One track is a
+       cluster of one.
+    2. A cluster's score for a vehicle is the mean over its tracks of the best cosine to the vehicle's prototypes. Of
+       all pairs of at least `threshold`, the best score is settled first; a cluster gets one vehicle, and a vehicle
+       may get several clusters, but never two overlapping tracks of one camera, now or from earlier calls. A cluster
+       that loses its vehicle so tries its next best.
+    3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle; its first track is
+       answered as unknown and the others as known, by their best cosine to another track of the cluster.
+
+    A known track teaches its vehicle (a prototype of its camera's view) when `learn` is set and its own score is at
+    least `threshold` + `margin`: features that only just passed would let the vehicle drift into another one.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        threshold: float,
+        enrol_unknown: bool = False,
+        *,
+        learn: bool | None = None,
+        margin: float = 0.1,
+        run: str = "",
+        remember_s: float = 3600.0,
+    ) -> None:
+        """`learn` is `enrol_unknown` unless said; `run` is written into each sighting.
+
+        Raises Refused for a threshold outside -1 to 1, or for enrolling into a gallery opened for reading.
+        """
+        if not -1 <= threshold <= 1:
+            raise Refused(f"a threshold is a cosine from -1 to 1, not {threshold}; take it from the manifest's match")
+        self._learn = enrol_unknown if learn is None else learn
+        if (enrol_unknown or self._learn) and not gallery.writable:
+            raise Refused("the gallery was opened for reading and cannot learn or enrol; open it for writing")
+        self._gallery, self.threshold, self._enrol = gallery, threshold, enrol_unknown
+        self._margin, self._run = margin, run
+        self._presence = Presence(remember_s)
+
+    def identify(self, sighting: Sighting) -> Match:
+        """The vehicle of one track, now: for live runs."""
+        return self.assign([sighting])[0]
+
+    def assign(self, sightings: Sequence[Sighting]) -> list[Match]:
+        """The vehicles of many finished tracks, decided together and written all or not at all; in the given order.
+
+        The answer does not depend on the order of `sightings`.
+        """
+        if not sightings:
+            return []
+        order = sorted(range(len(sightings)), key=lambda row: _moment(sightings[row]))
+        tracks = [sightings[row] for row in order]
+        features = unit(np.stack([track.feature for track in tracks]), self._gallery.about.dim)  # (N, D)
+        apart = overlapping(tracks)
+        clusters = clustered(features, apart, self.threshold)
+        matches: list[Match] = [Match(None, None, -1.0, False)] * len(tracks)
+        with self._keeping():
+            choices = self._chosen(tracks, features, clusters, apart)
+            for rows, choice in zip(clusters, choices, strict=True):
+                for row, match in zip(rows, self._settled(tracks, features, rows, choice), strict=True):
+                    matches[row] = match
+        for track, match in zip(tracks, matches, strict=True):
+            if match.vehicle is not None:
+                self._presence.put(match.vehicle, track)
+        return [match for _, match in sorted(zip(order, matches, strict=True), key=lambda pair: pair[0])]
+
+    def _keeping(self) -> AbstractContextManager[None]:
+        return self._gallery.transaction() if self._gallery.writable else nullcontext()
+
+    def _chosen(
+        self, tracks: Sequence[Sighting], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
+    ) -> list[_Choice]:
+        """Step 2: one choice a cluster."""
+        hits = self._hits(features)
+        names = {hit.vehicle: hit.name for found in hits for hit in found}
+        pairs: list[tuple[float, int, int]] = []
+        for cluster, rows in enumerate(clusters):
+            vehicles = sorted({hit.vehicle for row in rows for hit in hits[row]})
+            means = self._gallery.scores(features[rows], vehicles).mean(axis=0)  # (V,)
+            pairs += [(-float(mean), cluster, vehicle) for mean, vehicle in zip(means, vehicles, strict=True)]
+        choices = [_Choice(None, None, -1.0) for _ in clusters]
+        given: dict[int, list[int]] = {}  # rows of this call, by vehicle
+        for falling, cluster, vehicle in sorted(pairs):
+            rows, held = clusters[cluster], given.get(vehicle, [])
+            if choices[cluster].score > -1 or any(self._presence.bars(vehicle, tracks[row]) for row in rows):
+                continue
+            if held and apart[np.ix_(rows, held)].any():
+                continue
+            known = -falling >= self.threshold
+            choices[cluster] = _Choice(vehicle if known else None, names[vehicle] if known else None, -falling)
+            if known:
+                given[vehicle] = held + rows
+        return choices
+
+    def _hits(self, features: Floats) -> list[list[Hit]]:
+        """For each row at least every vehicle that reaches the threshold."""
+        k = 8
+        while True:
+            hits = self._gallery.search(features, k)
+            if not any(len(found) == k and found[-1].score >= self.threshold for found in hits):
+                return hits
+            k *= 4
+
+    def _settled(self, tracks: Sequence[Sighting], features: Floats, rows: list[int], choice: _Choice) -> list[Match]:
+        """Step 3 and the writing: one match a row."""
+        if choice.vehicle is not None:
+            matches = [Match(choice.vehicle, choice.name, choice.score, True) for _ in rows]
+            own = self._gallery.scores(features[rows], [choice.vehicle])[:, 0].tolist() if self._learn else []
+            taught = [row for row, score in zip(rows, own, strict=False) if score >= self.threshold + self._margin]
+        elif self._enrol:
+            best = max(rows, key=lambda row: (tracks[row].quality, -row))
+            vehicle = self._gallery.add_vehicle(None, tracks[best].picture)
+            name = self._gallery.name_of(vehicle)
+            cosines = features[rows] @ features[rows].T
+            np.fill_diagonal(cosines, -1.0)
+            others = cosines.max(axis=1).tolist()
+            matches = [Match(vehicle, name, choice.score, False)]
+            matches += [Match(vehicle, name, score, True) for score in others[1:]]
+            taught = rows
+        else:
+            return [Match(None, None, choice.score, False) for _ in rows]
+        for row, match in zip(rows, matches, strict=True):
+            self._write(tracks[row], features[row], match, row in taught)
+        return matches
+
+    def _write(self, track: Sighting, feature: Floats, match: Match, teach: bool) -> None:
+        if not self._gallery.writable or match.vehicle is None:
+            return
+        if teach:
+            self._gallery.add_prototype(match.vehicle, track.camera, feature, max(track.quality, 0.01))
+        self._gallery.add_sighting(match.vehicle, track, match.score, self._run)
+
+
+def _moment(sighting: Sighting) -> tuple[float, str, int]:
+    return sighting.first_time, sighting.camera, sighting.track

@@ -1,0 +1,72 @@
+"""`sightings.jsonl`: one JSON object a sighting, on the disk as soon as it is decided."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.sinks.table import kind_name
+
+
+class JsonlSink:
+    """The open file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "sightings.jsonl").open("w", encoding="utf-8", buffering=1)
+
+    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+        """One line, flushed: what a reader sees is whole unless the program died in the middle of it."""
+        self._file.write(json_text(fields_of(sighting, match, trace)) + "\n")
+        self._file.flush()
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """The summary is not written here: see `report.json`."""
+        self._file.close()
+
+
+def open_jsonl(folder: Path) -> JsonlSink:
+    """The sink of `folder`/sightings.jsonl; an earlier run's is replaced."""
+    return JsonlSink(folder)
+
+
+def fields_of(sighting: Sighting, match: Match, trace: Trace) -> dict[str, Any]:
+    """The line's fields: frames from 0, times in seconds on the source's clock, `box` the last, x1 y1 x2 y2 in pixels.
+
+    `vehicle` and `name` are null for an unknown; `score` is null where there was nobody to compare with.
+    """
+    return {
+        "camera": sighting.camera,
+        "track": sighting.track,
+        "vehicle": match.vehicle,
+        "name": match.name,
+        "known": match.known,
+        "score": round(float(match.score), 4) if math.isfinite(match.score) else None,
+        "first_frame": sighting.first_frame,
+        "last_frame": sighting.last_frame,
+        "first_time": round(float(sighting.first_time), 3),
+        "last_time": round(float(sighting.last_time), 3),
+        "kind": kind_name(sighting.kind),
+        "crops": sighting.crops,
+        "quality": round(float(sighting.quality), 4),
+        "box": [round(float(edge), 2) for edge in trace.boxes[-1]] if len(trace.boxes) else None,
+    }
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON that every reader takes: NumPy's numbers as numbers, infinities and NaN as null."""
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,118 @@
+"""One camera's part of a run: its tracker, its open tracks, and what each has gathered."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vreid.models.preprocess import Image
+from vreid.runtime.crops import CropRules, cut_out, deserves, quality_of
+from vreid.runtime.records import Detections, Floats, Frame, Sighting, Trace
+from vreid.runtime.tracker import Tracker
+
+LONGEST_TRACE = 50_000  # boxes kept of one track: a vehicle parked before a live camera for days
+
+
+@dataclass
+class OpenTrack:
+    """What a track has gathered so far."""
+
+    frames: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    boxes: list[Floats] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    total: Floats | None = None  # (D,) sum of features weighted by the square of their quality
+    crops: int = 0
+    last_crop: float = -np.inf
+    best: float = 0.0
+    picture: Image | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A crop that a track wants embedded."""
+
+    track: int
+    crop: Image
+    quality: float
+    time: float
+
+
+class Watching:
+    """Follows the vehicles of one camera; hands out crops to embed and takes their features back."""
+
+    def __init__(self, camera: str, size: tuple[int, int], rules: CropRules, tracker: Tracker | None = None) -> None:
+        self.camera, self.size, self.rules = camera, size, rules
+        self.tracker = tracker or Tracker()
+        self.open: dict[int, OpenTrack] = {}
+        self.frames = 0
+        self.ended = 0
+
+    def see(self, frame: Frame, detections: Detections) -> list[Wanted]:
+        """Follow the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
+        self.frames += 1
+        tracks = self.tracker.update(frame.time, detections, self.size)
+        wanted = []
+        for number, box, score, kind in zip(tracks.ids, tracks.boxes, tracks.scores, tracks.kinds, strict=True):
+            track = self.open.setdefault(int(number), OpenTrack())
+            if len(track.frames) < LONGEST_TRACE:
+                track.frames.append(frame.index)
+                track.boxes.append(box)
+                track.scores.append(float(score))
+                track.kinds.append(int(kind))
+            track.times[1:] = [frame.time]
+            crop = cut_out(frame.image, box, self.rules.margin)
+            quality = quality_of(crop, box, self.size)
+            if deserves(self.rules, box, track.crops, frame.time - track.last_crop, quality, track.best):
+                wanted.append(Wanted(int(number), crop.copy(), quality, frame.time))
+        return wanted
+
+    def learn(self, wanted: Wanted, feature: Floats) -> None:
+        """Add the (D,) feature of a crop to its track, weighted by the square of its quality."""
+        track = self.open.get(wanted.track)
+        if track is None:
+            return
+        weighted = np.asarray(feature * max(wanted.quality, 1e-3) ** 2, np.float32)
+        track.total = weighted if track.total is None else track.total + weighted
+        track.crops += 1
+        track.last_crop = wanted.time
+        if track.picture is None or wanted.quality > track.best:
+            track.best, track.picture = wanted.quality, wanted.crop
+
+    def finished(self) -> list[tuple[Sighting, Trace]]:
+        """The tracks that ended since the last call and were embedded at least once."""
+        done = []
+        for number in self.tracker.finished():
+            track = self.open.pop(number, None)
+            if track is not None and track.total is not None and track.picture is not None:
+                self.ended += 1
+                done.append((self._sighting(number, track), _trace(track)))
+        return done
+
+    def close(self) -> list[tuple[Sighting, Trace]]:
+        """End every track."""
+        self.tracker.close()
+        return self.finished()
+
+    def _sighting(self, number: int, track: OpenTrack) -> Sighting:
+        if track.total is None or track.picture is None:
+            raise ValueError("a track without an embedded crop has no sighting")
+        length = float(np.linalg.norm(track.total))
+        kinds, counts = np.unique(track.kinds, return_counts=True)
+        return Sighting(
+            camera=self.camera,
+            track=number,
+            first_frame=track.frames[0],
+            last_frame=track.frames[-1],
+            first_time=track.times[0],
+            last_time=track.times[-1],
+            kind=int(kinds[counts.argmax()]),
+            feature=np.asarray(track.total / max(length, 1e-12), np.float32),
+            crops=track.crops,
+            quality=track.best,
+            picture=track.picture,
+        )
+
+
+def _trace(track: OpenTrack) -> Trace:
+    return Trace(np.array(track.frames, np.int64), np.stack(track.boxes), np.array(track.scores, np.float32))

@@ -1,0 +1,119 @@
+"""`vreid gallery`: the whole path over a tiny real network, and its refusals."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.cli.main import main
+from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
+from vreid.runtime.gallery import read_gallery
+
+COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A network whose feature is the mean colour, at unit length."""
+    onnx = pytest.importorskip("onnx")
+    make, kind = onnx.helper, onnx.TensorProto
+    nodes = [
+        make.make_node("Cast", ["images"], ["float"], to=kind.FLOAT),
+        make.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+        make.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
+    ]
+    pixels = make.make_tensor_value_info("images", kind.UINT8, ["batch", 8, 8, 3])
+    feature = make.make_tensor_value_info("embedding", kind.FLOAT, ["batch", 3])
+    graph = make.make_graph(nodes, "colour", [pixels], [feature])
+    engine = tmp_path / "colour.onnx"
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), engine)
+    manifest = Manifest(
+        schema=1, name="colour", engine=engine.name, sha256=hashlib.sha256(engine.read_bytes()).hexdigest(),
+        backend="onnxruntime", precision="fp32", input=Input(height=8, width=8, batch=[1, 8, 32]), output=Output(dim=3),
+        cost=Cost(params=0, macs=0, flops=0), accuracy=None, match=Match(threshold=0.9, false_match_rate=0.0, gallery=0),
+        fingerprint="colour-1", built_for=None, made_from=None,
+    )  # fmt: skip
+    write_manifest(manifest, tmp_path / "colour.json")
+    return tmp_path / "colour.json"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """One folder a vehicle, two pictures each."""
+    for name, colour in COLOURS.items():
+        folder = tmp_path / "fleet" / name
+        folder.mkdir(parents=True)
+        for number in (1, 2):
+            cv2.imwrite(str(folder / f"{number}.jpg"), np.full((30, 40, 3), colour, np.uint8))
+    return tmp_path / "fleet"
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
+    """The one JSON document of a run that succeeds."""
+    assert main(["gallery", *map(str, words), "--json"]) == 0
+    document: dict[str, object] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The sentence of a run that is refused."""
+    assert main(["gallery", *map(str, words)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_a_vehicles_life(tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = tmp_path / "known.db"
+    where = ("--gallery", db)
+    done = asked(capsys, "enrol", fleet, *where, "--model", model)
+    assert [(v["name"], v["pictures"], v["prototypes"]) for v in done["vehicles"]] == [  # type: ignore[attr-defined]
+        ("blue", 2, 1), ("green", 2, 1), ("red", 2, 1)
+    ]  # fmt: skip
+    one = fleet / "red" / "1.jpg"
+    asked(capsys, "enrol", one, fleet / "blue" / "2.jpg", *where, "--model", model, "--name", "two-tone")
+    asked(capsys, "rename", "red", "taxi", *where)
+    asked(capsys, "remove", "green", *where)
+    found = asked(capsys, "search", one, *where, "--model", model, "--k", 3)
+    (query,) = found["queries"]  # type: ignore[misc]
+    assert [(hit["name"], hit["known"]) for hit in query["matches"]] == [  # type: ignore[has-type]
+        ("taxi", True), ("two-tone", True), ("blue", False)
+    ]  # fmt: skip
+    listed = asked(capsys, "list", *where)
+    assert [v["name"] for v in listed["vehicles"]] == ["blue", "taxi", "two-tone"]  # type: ignore[attr-defined]
+    assert asked(capsys, "stats", *where)["prototypes"] == 4
+    for verb in ("list", "stats"):
+        assert main(["gallery", verb, "--gallery", str(db)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_one_bad_picture_and_nothing_is_written(
+    tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db, bad = tmp_path / "known.db", fleet / "red" / "2.jpg"
+    bad.write_bytes(bad.read_bytes()[:-40])
+    assert f"{bad} is cut short" in refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    assert not db.exists()
+    asked(capsys, "enrol", fleet / "blue", "--gallery", db, "--model", model, "--name", "blue")
+    bad.unlink()
+    said = refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    assert "already has a vehicle named 'blue'" in said
+    with read_gallery(db) as gallery:
+        assert gallery.stats().vehicles == 1
+
+
+def test_requests_that_are_wrong(tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = tmp_path / "known.db"
+    to = ("--gallery", db, "--model", model)
+    assert "nothing to enrol" in refused(capsys, "enrol", *to)
+    assert "there is no" in refused(capsys, "enrol", tmp_path / "nowhere", *to)
+    assert "leave --name out" in refused(capsys, "enrol", fleet, *to, "--name", "x")
+    assert "two vehicles would be named '1'" in refused(capsys, "enrol", fleet / "red/1.jpg", fleet / "blue/1.jpg", *to)
+    (fleet / "empty").mkdir()
+    assert "holds no pictures" in refused(capsys, "enrol", fleet, *to)
+    for verb in (("list",), ("stats",), ("rename", "a", "b"), ("remove", "a")):
+        assert "there is no gallery" in refused(capsys, *verb, "--gallery", db)
+    assert not db.exists()

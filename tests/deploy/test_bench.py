@@ -1,0 +1,95 @@
+"""The bench tells percentiles, memory and cost of every model that runs, and the reason of every one that does not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxsim")
+
+import torch
+
+from vreid.deploy.bench import bench, machine, timing_of
+from vreid.deploy.candidate import open_candidate
+from vreid.deploy.export import onnx_from_checkpoint
+from vreid.deploy.footprint import memory_of
+from vreid.models.checkpoint import Checkpoint, save_checkpoint
+from vreid.models.errors import Refused
+from vreid.models.manifest import read_manifest
+from vreid.models.network import NetworkConfig, ReidNetwork
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint, its export, and a manifest whose engine was changed."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("bench")
+    config = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
+    accuracy = {"dataset": "synthetic", "map": 71.5, "rank1": 90.0, "queries": 20}
+    save_checkpoint(Checkpoint(config, ReidNetwork(config).state_dict(), {"accuracy": accuracy}), folder / "student.pt")
+    onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", (1, 2, 4))
+    (folder / "changed.json").write_text((folder / "student.json").read_text().replace("student.onnx", "changed.onnx"))
+    (folder / "changed.onnx").write_bytes(b"another engine")
+    return folder
+
+
+def test_percentiles_are_numpys() -> None:
+    samples = list(np.random.default_rng(0).permutation(101) + 100.0)
+    timing = timing_of(8, samples)
+    assert (timing.min_ms, timing.p50_ms, timing.p90_ms, timing.p99_ms) == (100, 150, 190, 199)
+    assert (timing.batch, timing.runs) == (8, 101)
+    assert timing.spread == pytest.approx(190 / 150)
+    assert timing.images_per_s == pytest.approx(8 / 0.150)
+
+
+def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
+    names = ["student.json", "changed.json", "student.pt", "absent.pt"]
+    held = np.ones(60_000_000)  # 480 MB of the caller's, with which a child's ru_maxrss would begin
+    told: list[str] = []
+    results = bench([str(folder / name) for name in names], 1, (1, 4), rounds=2, runs=3, told=told.append)
+    assert [Path(result.model).name for result in results] == names
+    lowered, changed, eager, absent = results
+    assert changed.error is not None and "sha256 differs" in changed.error and not changed.timings
+    assert absent.error is not None and "vreid train" in absent.error
+    for result in (lowered, eager):
+        assert result.error is None
+        assert [(timing.batch, timing.runs) for timing in result.timings] == [(1, 6), (4, 6)]
+        for timing in result.timings:
+            assert 0 < timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p99_ms
+        assert result.memory_bytes is not None and 1e6 < result.memory_bytes < held.nbytes
+        assert result.accuracy is not None and result.accuracy.map == 71.5
+    assert (lowered.backend, eager.backend) == ("onnxruntime", "torch")
+    assert lowered.cost == eager.cost == read_manifest(folder / "student.json").cost
+    assert lowered.file_bytes == (folder / "student.onnx").stat().st_size
+    assert len(told) == len(names) + 2 * 2
+
+
+def test_a_checkpoint_and_its_export_embed_alike(folder: Path) -> None:
+    eager, lowered = (open_candidate(str(folder / name), 1) for name in ("student.pt", "student.json"))
+    pictures = lowered.pictures(3)
+    assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 3
+    np.testing.assert_allclose(eager.embed(pictures), lowered.embed(pictures), atol=1e-4)
+
+
+def test_a_batch_over_the_manifests_is_a_reason(folder: Path) -> None:
+    (result,) = bench([str(folder / "student.json")], batches=(1, 5), rounds=1, runs=1)
+    assert result.error is not None and "at most 4 images" in result.error
+
+
+def test_memory_of_a_model_that_fails_is_refused_with_its_reason(folder: Path) -> None:
+    with pytest.raises(Refused, match="sha256 differs"):
+        memory_of(str(folder / "changed.json"), 1, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"batches": (0,)}, {"batches": ()}, {"rounds": 0}, {"models": []}])
+def test_numbers_that_make_no_sense_are_refused(folder: Path, wrong: dict[str, object]) -> None:
+    arguments: dict[str, object] = {"models": [str(folder / "student.json")], **wrong}
+    with pytest.raises(Refused):
+        bench(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_machine_has_a_name_and_cores() -> None:
+    here = machine()
+    assert here["cpu"] and int(here["cores"]) >= 1 and str(here["python"]).startswith("3.")

@@ -1,0 +1,118 @@
+"""A checkpoint comes back as it was, runs no code, is never half written, and its fingerprint names the embedding."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from, save_checkpoint
+from vreid.models.errors import Refused
+from vreid.models.network import NetworkConfig, ReidNetwork
+
+
+def made(classes: int = 5) -> Checkpoint:
+    torch.manual_seed(0)
+    config = NetworkConfig("resnet18", 32, 48, 8, "gem", classes, {"scale": 0.0625, "last_stride": 2})
+    metrics = {"map": 71.5, "dataset": "synthetic", "curve": [1, 2.5]}
+    return Checkpoint(config, ReidNetwork(config).state_dict(), metrics, {"epoch": 3, "best": None})
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    stored = made()
+    save_checkpoint(stored, tmp_path / "new" / "best.pt")
+    again = load_checkpoint(tmp_path / "new" / "best.pt")
+    assert (again.config, again.metrics, again.training) == (stored.config, stored.metrics, stored.training)
+    assert list(again.weights) == list(stored.weights)
+    assert all(torch.equal(again.weights[key], value) for key, value in stored.weights.items())
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["best.pt"]
+    assert fingerprint_of(again) == fingerprint_of(stored)
+
+
+def test_the_classifier_is_kept_only_on_demand() -> None:
+    stored = made()
+    without, whole = network_from(stored), network_from(stored, classifier=True)
+    assert without.head.classifier is None and whole.head.classifier is not None
+    assert not without.training
+    pixels = torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(without.embed(pixels), whole.embed(pixels))
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "run"),)
+
+    torch.save({"schema": 1, "config": Trap(), "weights": {}, "metrics": {}, "training": None}, tmp_path / "trap.pt")
+    with pytest.raises(Refused, match="safely"):
+        load_checkpoint(tmp_path / "trap.pt")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    save_checkpoint(made(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(Refused, match="safely"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"weights": {}}, {"schema": 2}, {"schema": 1, "config": {}}, [1, 2]])
+def test_another_file_of_torch_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(Refused, match="not a checkpoint of this vreid"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="vreid train"):
+        load_checkpoint(tmp_path / "absent.pt")
+
+
+def test_a_description_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(made(), tmp_path / "best.pt")
+    fields = torch.load(tmp_path / "best.pt", weights_only=True)
+    fields["config"]["depth"] = 3
+    torch.save(fields, tmp_path / "best.pt")
+    with pytest.raises(Refused, match="depth"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
+def test_weights_that_do_not_fit_their_description_are_refused() -> None:
+    stored = made()
+    with pytest.raises(Refused, match="do not fit"):
+        network_from(replace(stored, config=replace(stored.config, dim=9)))
+
+
+def test_the_fingerprint_ignores_the_classifier_and_the_bookkeeping() -> None:
+    stored = made()
+    mark = fingerprint_of(stored)
+    assert len(mark) == 16 and int(mark, 16) >= 0
+    others = {**stored.weights, "head.classifier.weight": torch.rand(9, 8)}
+    assert fingerprint_of(replace(stored, weights=others, config=replace(stored.config, classes=9))) == mark
+    bare = {key: value for key, value in stored.weights.items() if not key.startswith("head.classifier.")}
+    assert fingerprint_of(replace(stored, weights=bare, config=replace(stored.config, classes=0))) == mark
+    assert fingerprint_of(replace(stored, metrics={}, training=None)) == mark
+
+
+def test_the_fingerprint_changes_with_every_weight_and_the_description() -> None:
+    stored = made(0)
+    marks = {fingerprint_of(stored)}
+    for key, value in stored.weights.items():
+        marks.add(fingerprint_of(replace(stored, weights={**stored.weights, key: value + 1})))
+    for change in ({"height": 64}, {"options": {"scale": 0.0625}}):
+        marks.add(fingerprint_of(replace(stored, config=replace(stored.config, **change))))
+    assert len(marks) == 1 + len(stored.weights) + 2
+
+
+def test_the_fingerprint_does_not_depend_on_lists_or_tuples() -> None:
+    stored = made(0)
+    options = json.loads(json.dumps(stored.config.options | {"inner": ((4,), (8,))}))
+    as_tuples = replace(stored.config, options=stored.config.options | {"inner": ((4,), (8,))})
+    as_lists = replace(stored.config, options=options)
+    assert fingerprint_of(replace(stored, config=as_tuples)) == fingerprint_of(replace(stored, config=as_lists))

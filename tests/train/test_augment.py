@@ -1,0 +1,133 @@
+"""Augmentation: a pure function of the generator's state, nothing where the rules ask for nothing, every branch at work."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.models.preprocess import Image, resized
+from vreid.train.augment import Augmentation, augmented
+from vreid.train.datasets.records import Item
+from vreid.train.pictures import Pictures, loader_of
+
+NOTHING = Augmentation(flip=0, pad=0, zoom=1, light=0, gray=0, blur=0, noise=0, erase=0)
+
+
+def photo(height: int = 60, width: int = 80) -> Image:
+    """A smooth colour picture without a symmetry."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = y / height, x / width
+    planes = [128 + 90 * np.sin(5 * x + 2 * y), 60 + 150 * x * y, 220 - 140 * x]
+    return np.stack(planes, axis=2).astype(np.uint8)
+
+
+def result(rules: Augmentation, seed: int = 0, image: Image | None = None, side: int = 48) -> Image:
+    return augmented(photo() if image is None else image, side, side, rules, np.random.default_rng(seed))
+
+
+def test_the_same_state_gives_the_same_picture_and_leaves_the_source() -> None:
+    source = photo()
+    kept = source.copy()
+    first = [result(Augmentation(), seed, source) for seed in range(12)]
+    assert all(np.array_equal(one, result(Augmentation(), seed, source)) for seed, one in enumerate(first))
+    assert all(not np.array_equal(first[0], other) for other in first[1:])
+    assert np.array_equal(source, kept)
+
+
+@pytest.mark.parametrize("size", [(60, 80), (30, 41), (200, 300), (48, 48)])
+def test_rules_for_nothing_give_the_plain_resize(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    got, plain = result(NOTHING, image=image).astype(int), resized(image, 48, 48).astype(int)
+    # warpAffine measures from the first pixel's centre and resize from its corner: up to half a pixel apart,
+    # and beyond the last pixel's centre lies the border
+    inner = np.abs(got - plain)[:-3, :-3]
+    assert inner.mean() < 2.5 and inner.max() <= 8
+    assert size != (48, 48) or np.array_equal(got, plain)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (48, 96), (7, 5)])
+@pytest.mark.parametrize("size", [(60, 80), (9, 300), (1, 1), (500, 3)])
+def test_any_picture_comes_out_at_the_size_asked_for(height: int, width: int, size: tuple[int, int]) -> None:
+    always = replace(Augmentation(), flip=1, gray=1, blur=1, noise=1, erase=1)
+    for rules in (Augmentation(), always):
+        for seed in range(3):
+            got = augmented(photo(*size), height, width, rules, np.random.default_rng(seed))
+            assert got.shape == (height, width, 3) and got.dtype == np.uint8
+
+
+def test_flip_mirrors() -> None:
+    assert np.array_equal(result(replace(NOTHING, flip=1)), result(NOTHING)[:, ::-1])
+
+
+def test_gray_has_one_value_in_three_channels() -> None:
+    got = result(replace(NOTHING, gray=1))
+    assert np.array_equal(got[..., 0], got[..., 1]) and np.array_equal(got[..., 0], got[..., 2])
+
+
+def test_blur_loses_detail_and_keeps_the_mean() -> None:
+    board = (255 * (np.indices((48, 48)).sum(0) % 2))[..., None].repeat(3, 2).astype(np.uint8)
+    plain, got = result(NOTHING, image=board), result(replace(NOTHING, blur=1), image=board)
+    assert got.std() < 0.5 * plain.std()
+    assert abs(float(got.mean()) - float(plain.mean())) < 4
+
+
+def test_noise_scatters_around_the_picture() -> None:
+    change = result(replace(NOTHING, noise=1)).astype(int) - result(NOTHING)
+    assert 1 < change.std() < 12 and abs(change.mean()) < 1.5
+
+
+def test_erasing_fills_one_rectangle_of_the_stated_area_with_the_mean() -> None:
+    black = np.zeros((64, 64, 3), np.uint8)
+    for seed in range(30):
+        got = result(replace(NOTHING, erase=1), seed, black, side=64)
+        filled = np.all(got == (104, 116, 124), axis=2)
+        rows, columns = np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))
+        assert filled.sum() == len(rows) * len(columns) and not got[~filled].any()
+        assert 0.01 * 64 * 64 < filled.sum() <= 0.3 * 64 * 64
+
+
+def test_light_changes_every_tone_alike_and_nothing_moves() -> None:
+    steps = np.repeat(np.arange(0, 256, 16, dtype=np.uint8), 3)[None, :, None].repeat(48, 0).repeat(3, 2)
+    for seed in range(5):
+        got = result(replace(NOTHING, light=0.25), seed, steps).astype(int)
+        assert not np.array_equal(got, steps)
+        assert (np.diff(got.mean((0, 2))) >= -1).all()  # a brighter tone stays the brighter one
+        assert all((got[:, start : start + 3] == got[0, start]).all() for start in range(0, 48, 3))
+
+
+def test_padding_shows_a_black_border_and_zoom_does_not() -> None:
+    white = np.full((60, 60, 3), 255, np.uint8)
+    padded = [result(replace(NOTHING, pad=0.2), seed, white) for seed in range(20)]
+    assert all((picture == 0).any() for picture in padded)
+    zoomed = [result(replace(NOTHING, zoom=0.5), seed) for seed in range(20)]
+    assert all((picture[:-3, :-3] > 0).all() for picture in zoomed)
+    assert len({picture.tobytes() for picture in zoomed}) == 20
+
+
+def test_pictures_are_a_function_of_seed_epoch_and_place_with_or_without_workers(tmp_path: Path) -> None:
+    items = []
+    for number in range(3):
+        assert cv2.imwrite(str(tmp_path / f"{number}.png"), np.roll(photo(), number * 9, axis=1))
+        items.append(Item(tmp_path / f"{number}.png", f"{number}", "c"))
+    batches = [[0, 1], [2, 0], [1, 2]]
+
+    def epoch_of(epoch: int, first: int = 0, workers: int = 0, seed: int = 0) -> np.ndarray:
+        pictures = Pictures(items, Augmentation(), seed, most=64)
+        pictures.start(epoch, (32, 32))
+        return np.stack([batch.numpy() for batch in loader_of(pictures, batches, first, workers)])
+
+    whole = epoch_of(0)
+    assert whole.shape == (3, 2, 32, 32, 3)
+    assert np.array_equal(whole, epoch_of(0)) and np.array_equal(whole, epoch_of(0, workers=1))
+    assert not np.array_equal(whole, epoch_of(1)) and not np.array_equal(whole, epoch_of(0, seed=1))
+    apart = epoch_of(0, first=6)  # another rank
+    assert not any(np.array_equal(a, b) for a in whole.reshape(6, -1) for b in apart.reshape(6, -1))
+
+
+def test_a_sliver_of_a_picture_is_no_obstacle(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "thin.png"), photo(1, 600))
+    pictures = Pictures([Item(tmp_path / "thin.png", "v", "c")], Augmentation(), 0, most=64)
+    pictures.start(0, (32, 32))
+    assert pictures[(0, 0)].shape == (32, 32, 3)

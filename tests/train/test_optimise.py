@@ -1,0 +1,74 @@
+"""The schedule's points, the head's own rate, and that norms and biases do not decay."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from vreid.models.errors import Refused
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.optimise import optimiser_of, rate_at, set_rate
+from vreid.train.recipe import Recipe, side_at
+
+NETWORK = NetworkConfig("resnet18", 32, 32, 16, pool="gem", classes=5, options={"scale": 0.125})
+RECIPE = Recipe(NETWORK, epochs=20, lr=0.1, head_lr=3.0, weight_decay=0.5, warmup=2, flat=8)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "share"),
+    [(0, 0.1), (1, 0.55), (2, 1.0), (5, 1.0), (7.99, 1.0), (8, 1.0), (14, 0.5005), (20, 0.001), (25, 0.001)],
+)
+def test_the_rate_at_its_points(epoch: float, share: float) -> None:
+    assert rate_at(RECIPE, epoch) == pytest.approx(share * RECIPE.lr)
+
+
+def test_the_rate_has_no_jump_and_never_rises_after_the_warm_up() -> None:
+    for recipe in (RECIPE, replace(RECIPE, flat=0), replace(RECIPE, warmup=0, flat=0), replace(RECIPE, epochs=1)):
+        rates = [rate_at(recipe, step / 1000) for step in range(1000 * recipe.epochs + 1)]
+        after = [rate_at(recipe, recipe.warmup + step / 1000) for step in range(20000)]
+        assert max(abs(a - b) for a, b in pairwise(rates)) < 0.002 * recipe.lr
+        assert all(a >= b for a, b in pairwise(after)) or recipe.epochs < recipe.warmup
+        assert min(rates) > 0
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_every_parameter_is_in_the_group_it_belongs_to(kind: str) -> None:
+    network = ReidNetwork(NETWORK)
+    optimiser = optimiser_of(network, replace(RECIPE, optimiser=kind))
+    set_rate(optimiser, 0.01)
+    of = {id(parameter): group for group in optimiser.param_groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(network.parameters()))
+    norms = {
+        id(p) for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for p in m.parameters()
+    }
+    assert norms
+    for name, parameter in network.named_parameters():
+        group = of[id(parameter)]
+        assert group["lr"] == pytest.approx(0.03 if name.startswith("head.") else 0.01)
+        decays = id(parameter) not in norms and name != "head.pool.p"
+        assert group["weight_decay"] == (0.5 if decays else 0.0), name
+
+
+def test_decay_moves_weights_and_leaves_norms() -> None:
+    network = ReidNetwork(NETWORK)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimiser = optimiser_of(network, RECIPE)
+    set_rate(optimiser, 0.01)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for name, parameter in network.named_parameters():
+        shrink = 1 - (0.03 if name.startswith("head.") else 0.01) * 0.5 if before[name].ndim > 1 else 1.0
+        assert torch.allclose(parameter, shrink * before[name]), name
+
+
+def test_an_unknown_optimiser_is_refused() -> None:
+    with pytest.raises(Refused, match="no optimiser 'lion'; choose adamw or sgd"):
+        optimiser_of(ReidNetwork(NETWORK), replace(RECIPE, optimiser="lion"))
+
+
+def test_the_input_grows_at_its_share_of_the_epochs() -> None:
+    recipe = replace(RECIPE, epochs=10, sizes=((0.0, 16), (0.45, 24), (0.8, 32)))
+    assert [side_at(recipe, epoch)[0] for epoch in range(10)] == [16] * 5 + [24] * 3 + [32] * 2
+    assert side_at(replace(RECIPE, sizes=()), 3) == (32, 32)

@@ -1,0 +1,90 @@
+"""P x K batches: their shape, what an epoch uses, cameras in a group, and that seed and epoch decide all."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vreid.train.datasets.records import Item
+from vreid.train.sampler import pk_batches
+
+
+def items(counts: list[int], cameras: int = 2) -> list[Item]:
+    """counts[v] pictures of vehicle v, over the cameras in turn, in mixed order."""
+    found = [
+        Item(Path(f"{v}_{n}.jpg"), f"v{v}", f"c{n % cameras}") for v, count in enumerate(counts) for n in range(count)
+    ]
+    return [found[place] for place in np.random.default_rng(0).permutation(len(found))]
+
+
+UNEVEN = items([1, 2, 3, 4, 5, 8, 9, 12, 20, 6, 7, 4], cameras=3)
+
+
+@pytest.mark.parametrize(("p", "k"), [(4, 4), (3, 2), (12, 4), (2, 6)])
+def test_a_batch_is_p_vehicles_of_k_pictures_each(p: int, k: int) -> None:
+    batches = pk_batches(UNEVEN, p, k, seed=1, epoch=0)
+    assert batches
+    for batch in batches:
+        assert len(batch) == p * k
+        vehicles = [UNEVEN[index].vehicle for index in batch]
+        assert set(Counter(vehicles).values()) == {k}
+        assert all(len(set(vehicles[start : start + k])) == 1 for start in range(0, p * k, k))
+
+
+def test_a_picture_comes_twice_in_a_group_only_where_the_vehicle_has_too_few() -> None:
+    have = Counter(item.vehicle for item in UNEVEN)
+    for batch in pk_batches(UNEVEN, 4, 4, seed=3, epoch=2):
+        for start in range(0, 16, 4):
+            group = batch[start : start + 4]
+            assert len(set(group)) == min(4, have[UNEVEN[group[0]].vehicle])
+
+
+def test_an_even_set_is_used_whole_and_each_picture_once() -> None:
+    even = items([8] * 12)
+    for epoch in range(5):
+        used = Counter(index for batch in pk_batches(even, 4, 4, seed=0, epoch=epoch) for index in batch)
+        assert sorted(used) == list(range(len(even))) and set(used.values()) == {1}
+
+
+def test_what_is_left_over_is_less_than_a_batch_of_vehicles() -> None:
+    for epoch in range(5):
+        batches = pk_batches(UNEVEN, 4, 4, seed=0, epoch=epoch)
+        used = {index for batch in batches for index in batch}
+        left = {item.vehicle for index, item in enumerate(UNEVEN) if index not in used}
+        assert len(left) < 4
+        groups = sum(-(-count // 4) for count in Counter(item.vehicle for item in UNEVEN).values())
+        assert len(batches) >= 0.6 * groups / 4
+
+
+def test_a_group_holds_as_many_cameras_as_it_can() -> None:
+    four = items([8] * 6, cameras=4)
+    for batch in pk_batches(four, 3, 4, seed=0, epoch=0):
+        for start in range(0, len(batch), 4):
+            assert len({four[index].camera for index in batch[start : start + 4]}) == 4
+    # one camera has most of the pictures: the few others are still spread over the first groups
+    items_of_one = [Item(Path(f"{n}"), "v", "rich") for n in range(6)] + [
+        Item(Path(f"x{n}"), "v", "poor") for n in range(2)
+    ]
+    groups = [batch for batch in pk_batches(items_of_one, 1, 4, seed=0, epoch=0)]
+    assert sorted(sum(items_of_one[index].camera == "poor" for index in group) for group in groups) == [0, 2]
+
+
+def test_seed_and_epoch_decide_all() -> None:
+    assert pk_batches(UNEVEN, 4, 4, 5, 7) == pk_batches(list(UNEVEN), 4, 4, 5, 7)
+    drawn = [pk_batches(UNEVEN, 4, 4, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(drawn[a] != drawn[b] for a in range(4) for b in range(a))
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_the_limit_caps_the_groups_of_a_vehicle(limit: int) -> None:
+    rich = items([40, 40, 40, 40, 4, 4, 4, 4])
+    batches = pk_batches(rich, 4, 4, seed=0, epoch=0, limit=limit)
+    groups = Counter(rich[index].vehicle for batch in batches for index in batch[::4])
+    assert max(groups.values()) <= limit
+    unlimited = pk_batches(rich, 4, 4, seed=0, epoch=0)
+    assert len(batches) < len(unlimited)
+
+
+def test_too_few_vehicles_give_no_batch() -> None:
+    assert pk_batches(items([4, 4]), 3, 4, 0, 0) == []

@@ -1,0 +1,74 @@
+"""The validation part: disjoint, the same for every call, and refused early when nothing can be found in it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vreid.models.errors import Refused
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.datasets.records import Dataset, Item
+from vreid.train.datasets.table import read_dataset
+from vreid.train.validation import cut, refuse_unfindable, validated
+
+
+def dataset(vehicles: int = 20, cameras: int = 2, name: str = "set") -> Dataset:
+    train = tuple(Item(Path(f"{v}_{c}"), f"{v}", f"c{c}") for v in range(vehicles) for c in range(cameras))
+    return Dataset(name, train, (Item(Path("q"), "q", "c0"),), ())
+
+
+def vehicles_of(items: tuple[Item, ...]) -> set[str]:
+    return {item.vehicle for item in items}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_the_parts_share_no_vehicle_and_lose_no_picture(share: float) -> None:
+    whole = dataset()
+    training, validation = cut(whole, share)
+    assert not vehicles_of(training.train) & vehicles_of(validation.gallery)
+    assert len(vehicles_of(validation.gallery)) == round(share * 20)
+    assert set(training.train) | set(validation.gallery) == set(whole.train)
+    assert validation.query == validation.gallery and validation.train == ()
+    assert (training.query, training.name, validation.name) == (whole.query, whole.name, whole.name)
+
+
+def test_two_calls_share_the_cut_whatever_the_order_of_the_rows() -> None:
+    whole = dataset()
+    turned = replace(whole, train=whole.train[::-1])
+    held = vehicles_of(cut(whole, 0.25, seed=3)[1].gallery)
+    assert held == vehicles_of(cut(whole, 0.25, seed=3)[1].gallery) == vehicles_of(cut(turned, 0.25, seed=3)[1].gallery)
+
+
+def test_seed_and_name_make_another_cut() -> None:
+    held = [vehicles_of(cut(dataset(name=name), 0.5, seed)[1].gallery) for name, seed in (("a", 0), ("a", 1), ("b", 0))]
+    assert held[0] != held[1] and held[0] != held[2]
+
+
+def test_no_share_holds_nothing_and_a_wrong_share_is_refused() -> None:
+    training, validation = cut(dataset(), 0.0)
+    assert training.train == dataset().train and validation.query == ()
+    for share in (-0.1, 1.0, 1.5, float("nan")):
+        with pytest.raises(Refused, match="from 0 to under 1"):
+            cut(dataset(), share)
+
+
+def test_a_part_with_nothing_to_find_again_is_refused_before_the_training() -> None:
+    refuse_unfindable([cut(dataset(), 0.2)[1]])
+    alone = cut(dataset(cameras=1, name="onecam"), 0.2)[1]
+    with pytest.raises(Refused, match="'onecam' is seen by two cameras"):
+        refuse_unfindable([cut(dataset(), 0.2)[1], alone])
+    refuse_unfindable([replace(alone, protocol="one_of_each")])
+    elsewhere = Dataset("split", (), (Item(Path("q"), "7", "c0"),), (Item(Path("g"), "7", "c1"),))
+    refuse_unfindable([elsewhere])
+
+
+def test_two_sets_of_one_name_are_both_scored(shapes: Callable[..., Path]) -> None:
+    part = read_dataset(shapes(4, 2))
+    torch.manual_seed(0)
+    network = ReidNetwork(NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.125})).eval()
+    scores = validated(network, [part, part], (32, 32))
+    assert list(scores) == ["shapes", "shapes#2"] and scores["shapes"] == scores["shapes#2"]
+    assert all(np.isfinite(list(score.values())).all() for score in scores.values())

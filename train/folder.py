@@ -1,0 +1,110 @@
+"""The folder of a training: best.pt, last.pt (where --resume goes on) and log.jsonl, sound wherever a run is cut off."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vreid.models.errors import Refused
+from vreid.models.network import NetworkConfig
+from vreid.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a training lives; every process sees it, the leading one writes."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        """The network to deploy."""
+        return self.path / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        """The last whole epoch, with the state of the training."""
+        return self.path / "last.pt"
+
+    @property
+    def log(self) -> Path:
+        """One JSON record a line, one line an epoch."""
+        return self.path / "log.jsonl"
+
+
+def open_folder(path: Path, resume: bool) -> Folder:
+    """The folder, made where it is missing. Raises Refused rather than overwrite a training or a network."""
+    folder = Folder(path)
+    if folder.last.exists() and not resume:
+        raise Refused(f"{path} already holds a training; continue it with --resume or choose another --out")
+    if folder.best.exists() and not folder.last.exists():
+        raise Refused(f"{path} holds best.pt and no last.pt to go on from; move it away or choose another --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"cannot make the folder {path} ({error.strerror}); choose another --out") from error
+    return folder
+
+
+def state_in(folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int) -> dict[str, Any] | None:
+    """The state to go on with, None for a first start. Raises Refused when it was made with other settings or data."""
+    if not folder.last.exists():
+        return None
+    stored = load_checkpoint(folder.last)
+    other = _differing(stored.metrics.get("recipe", {}), plain(recipe))
+    if stored.metrics.get("seed", seed) != seed:
+        other.append("seed")
+    if other:
+        raise Refused(
+            f"{folder.last} was made with another {', '.join(other)}; resume with the flags of the first start"
+        )
+    if stored.config != config or stored.training is None:
+        raise Refused(f"{folder.last} was made with other data; resume with the --data of the first start")
+    return stored.training
+
+
+def cut_log(folder: Folder, epoch: int) -> None:
+    """Take off the log what comes after `epoch`, which will be trained again, and a line that was cut off."""
+    if not folder.log.exists():
+        return
+    kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]
+    partial = folder.log.with_suffix(".partial")
+    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    partial.replace(folder.log)
+
+
+def write_epoch(
+    folder: Folder, kept: Checkpoint, training: dict[str, Any], record: Mapping[str, Any], best: bool
+) -> None:
+    """Best, log, last, in this order: an epoch that is cut off in between is not in `last` and is done again."""
+    if best:
+        save_checkpoint(kept, folder.best)
+    with folder.log.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(record) + "\n")
+    save_checkpoint(replace(kept, training=training), folder.last)
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON would write it, since a checkpoint holds plain values only."""
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return fields
+
+
+def _epoch_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def _differing(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The stored fields that have another value now; a field that is new since then is no difference."""
+    found: list[str] = []
+    for name, value in stored.items():
+        if isinstance(value, dict):
+            found += _differing(value, now.get(name) or {})
+        elif now.get(name) != value:
+            found.append(name)
+    return found
