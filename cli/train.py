@@ -1,7 +1,7 @@
 """`vreid train teacher|student`: learn from labelled pictures, a student also from a teacher."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +54,8 @@ class Student(Common):
     """One of train/recipes/table.py."""
     teacher: Path | None = None
     """Checkpoint of the teacher."""
+    unasked: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
+    """Data set like --data that the teacher knows nothing of: learnt from its labels alone."""
 
 
 Args = Annotated[Teacher, tyro.conf.subcommand("teacher")] | Annotated[Student, tyro.conf.subcommand("student")]
@@ -86,6 +88,8 @@ def main(flags: Teacher | Student) -> int:
     if isinstance(flags, Student) and flags.teacher is not None:
         teacher = network_from(load_checkpoint(flags.teacher))
     cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
+    unasked = [] if isinstance(flags, Teacher) else flags.unasked
+    alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in unasked]
     rank, world, local = (
         int(os.environ.get(key, start)) for key, start in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
@@ -109,7 +113,7 @@ def main(flags: Teacher | Student) -> int:
         job = Job(
             recipe,
             training=[first for first, _ in cuts],
-            validation=[second for _, second in cuts if second.query],
+            validation=[second for _, second in (*cuts, *alone) if second.query],
             out=flags.out,
             place=place,
             seed=flags.seed,
@@ -117,6 +121,7 @@ def main(flags: Teacher | Student) -> int:
             resume=flags.resume,
             weights=flags.weights,
             teacher=teacher,
+            unasked=[first for first, _ in alone],
             say=say,
             watch=watch,
         )

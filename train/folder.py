@@ -35,16 +35,12 @@ class Folder:
 
 
 def open_folder(path: Path, resume: bool) -> Folder:
-    """The folder, made where it is missing. Raises Refused rather than overwrite a training or a network."""
+    """The folder of a first start or of one that goes on. Raises Refused rather than overwrite a training or a network."""
     folder = Folder(path)
     if folder.last.exists() and not resume:
         raise Refused(f"{path} already holds a training; continue it with --resume or choose another --out")
     if folder.best.exists() and not folder.last.exists():
         raise Refused(f"{path} holds best.pt and no last.pt to go on from; move it away or choose another --out")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"cannot make the folder {path} ({error.strerror}); choose another --out") from error
     return folder
 
 
@@ -65,8 +61,12 @@ def state_in(folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int) -
     return stored.training
 
 
-def cut_log(folder: Folder, epoch: int) -> None:
-    """Take off the log what comes after `epoch`, which will be trained again, and a line that was cut off."""
+def prepare(folder: Folder, epoch: int) -> None:
+    """Make the folder, and take off its log what comes after `epoch`, to be trained again, or was cut off in a line."""
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"cannot make the folder {folder.path} ({error.strerror}); choose another --out") from error
     if not folder.log.exists():
         return
     kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,19 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vreid.models.checkpoint import Checkpoint, load_checkpoint
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.train.datasets.records import Dataset
+from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import join
-from vreid.train.folder import Folder, cut_log, open_folder, plain, state_in, write_epoch
-from vreid.train.objective import losses_of, target_of
+from vreid.train.folder import Folder, open_folder, plain, prepare, state_in, write_epoch
+from vreid.train.objective import losses_of
 from vreid.train.optimise import rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe, side_at
 from vreid.train.sampler import pk_batches
 from vreid.train.student import Student
+from vreid.train.teachers import targets_of
+from vreid.train.threshold import match_of
 from vreid.train.validation import refuse_unfindable, validated
 
 
@@ -31,7 +33,8 @@ class Job:
     """One training: what to learn, from what, where to, and how to go on.
 
     The leading process calls `say` with the record of an epoch once that is on disk, and `watch` after every step with
-    the epoch (from 0), the steps done in it and the steps it has.
+    the epoch (from 0), the steps done in it and the steps it has. The teacher is not asked about the sets in `unasked`,
+    which are learnt from their labels alone, like all of `training` when there is no teacher.
     """
 
     recipe: Recipe
@@ -44,6 +47,7 @@ class Job:
     resume: bool = False
     weights: str | None = None
     teacher: ReidNetwork | None = None
+    unasked: Sequence[Dataset] = ()
     say: Callable[[dict[str, Any]], None] = lambda record: None
     watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
 
@@ -57,7 +61,7 @@ def train(job: Job) -> Checkpoint:
     disk that all of them see. Raises Refused for data or settings that cannot work, as far as can be told before.
     """
     recipe, place = job.recipe, job.place
-    items = join(job.training)
+    items = join((*job.training, *job.unasked))
     vehicles = sorted({item.vehicle for item in items})
     _refuse_unworkable(job, len(vehicles))
     folder = open_folder(job.out, job.resume)
@@ -65,20 +69,25 @@ def train(job: Job) -> Checkpoint:
     if state := state_in(folder, recipe, student.network.config, job.seed):
         student.restore(state)
     if place.leads:
-        cut_log(folder, student.epoch)
+        prepare(folder, student.epoch)
     numbers = {vehicle: number for number, vehicle in enumerate(vehicles)}
     labels = torch.tensor([numbers[item.vehicle] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
+    targets = _targets(job, items)
     network = in_step(student.network, place)
     for epoch in range(student.epoch, recipe.epochs):
-        record = _epoch(job, student, network, pictures, labels, epoch)
+        record = _epoch(job, student, network, pictures, labels, targets, epoch)
         student.epoch = epoch + 1
         if place.leads:
             _keep(job, student, folder, record, epoch)
             job.say(record)
         wait(place)
-    return load_checkpoint(folder.best)
+    best = load_checkpoint(folder.best)
+    if place.leads and job.validation and "match" not in best.metrics:
+        best = replace(best, metrics={**best.metrics, "match": match_of(network_from(best), job.validation)})
+        save_checkpoint(best, folder.best)
+    return best
 
 
 def _refuse_unworkable(job: Job, vehicles: int) -> None:
@@ -92,8 +101,27 @@ def _refuse_unworkable(job: Job, vehicles: int) -> None:
     refuse_unfindable(job.validation)
 
 
+def _targets(job: Job, items: Sequence[Item]) -> Tensor | None:
+    """(N, E) what the teacher says of every item, rows of zeros where it was not asked; None without a teacher."""
+    if job.teacher is None:
+        return None
+    store, asked = job.out / "teacher.npz", items[: sum(len(part.train) for part in job.training)]
+    if not job.place.leads:
+        wait(job.place)  # for the leading process to ask
+    told = targets_of(job.teacher, asked, store)
+    if job.place.leads:
+        wait(job.place)
+    return torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])])
+
+
 def _epoch(
-    job: Job, student: Student, network: nn.Module, pictures: Pictures, labels: Tensor, epoch: int
+    job: Job,
+    student: Student,
+    network: nn.Module,
+    pictures: Pictures,
+    labels: Tensor,
+    targets: Tensor | None,
+    epoch: int,
 ) -> dict[str, Any]:
     """One epoch over this process's share of the batches; returns its record. `network` is the student's, in step."""
     recipe, device = job.recipe, job.place.device
@@ -109,7 +137,8 @@ def _epoch(
         set_rate(student.optimiser, rate_at(recipe, epoch + step / len(batches)))
         pixels, truth = pixels.to(device), labels[batch].to(device)
         with torch.autocast(device.type, enabled=device.type == "cuda"):
-            features, target = network(pixels), target_of(job.teacher, pixels)
+            features = network(pixels)
+        target = None if targets is None else targets[batch].to(device)
         parts = losses_of(recipe, features, truth, target)
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):

@@ -1,0 +1,106 @@
+"""`vreid train`: what is wrong is said in one sentence with exit code 2, and a small training goes through."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.cli.main import main
+
+SMALL = ["--recipe", "teacher_resnet18_small"]
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Callable[..., Path]:
+    """colours(vehicles, cameras) -> a CSV data set of plain pictures, two of each vehicle in each camera."""
+
+    def make(vehicles: int, cameras: int = 2) -> Path:
+        rows = ["path,vehicle,camera"]
+        for vehicle, camera, picture in np.ndindex(vehicles, cameras, 2):
+            name = f"{vehicle}_{camera}_{picture}.png"
+            colour = np.array([vehicle * 11 % 256, vehicle * 47 % 256, 40 * camera + 5 * picture], np.uint8)
+            assert cv2.imwrite(str(tmp_path / name), np.broadcast_to(colour, (24, 24, 3)).copy())
+            rows.append(f"{name},{vehicle},c{camera}")
+        (tmp_path / "colours.csv").write_text("\n".join(rows) + "\n")
+        return tmp_path / "colours.csv"
+
+    return make
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one sentence that `vreid train ...` ends with."""
+    assert main(["train", *map(str, words)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("vreid: ") and said.err.count("\n") == 1
+    return said.err
+
+
+def test_what_is_missing_is_said(
+    capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, out = colours(20), tmp_path / "run"
+    where = ["--data", data, "--out", out]
+    assert "there is no data set at nowhere" in refused(capsys, "teacher", *SMALL, "--data", "nowhere", "--out", out)
+    assert "there is no recipe 'best'" in refused(capsys, "teacher", "--recipe", "best", *where)
+    said = refused(capsys, "teacher", "--recipe", "teacher_mobilenet", *where)
+    assert "starts from ImageNet; give --weights FILE" in said
+    said = refused(capsys, "teacher", "--recipe", "teacher_mobilenet", "--weights", tmp_path / "none.pt", *where)
+    assert "none.pt" in said
+    assert "there is no checkpoint none.pt" in refused(capsys, "student", "--teacher", "none.pt", *where)
+    assert not out.exists()
+
+
+def test_values_that_mean_nothing_are_said(
+    capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    where = ["--data", colours(20), "--out", tmp_path / "run"]
+    for flag, value, says in (
+        ("--seed", -1, "--seed -1 means nothing; give 0 or more"),
+        ("--threads", -2, "--threads -2 means nothing"),
+        ("--workers", -1, "--workers -1 means nothing"),
+        ("--epochs", 0, "at least one epoch, not 0"),
+        ("--validation", 1.5, "from 0 to under 1, not 1.5"),
+        ("--device", "gpu", "there is no device 'gpu'; choose auto, cpu or cuda"),
+    ):
+        assert says in refused(capsys, "teacher", *SMALL, *where, flag, value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_work_is_said(
+    capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    few = colours(10)
+    assert "a batch needs 16 vehicles and the training data has 9" in refused(
+        capsys, "teacher", *SMALL, "--data", few, "--out", out
+    )
+    single = colours(20, cameras=1)
+    assert "is seen by two cameras" in refused(capsys, "teacher", *SMALL, "--data", single, "--out", out)
+    assert "cannot make the folder" in refused(
+        capsys, "teacher", *SMALL, "--data", colours(20), "--out", single / "run"
+    )
+    assert not out.exists()
+
+
+def test_a_training_goes_through_once_and_its_checkpoint_teaches(
+    capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = ["--data", str(colours(18)), "--epochs", "1", "--threads", "1", "--device", "cpu"]
+    out = tmp_path / "teacher"
+    assert main(["train", "teacher", *SMALL, *words, "--out", str(out), "--json"]) == 0
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert document["checkpoint"] == str(out / "best.pt") and document["recipe"]["epochs"] == 1
+    assert "colours" in document["validation"]
+    assert "already holds a training; continue it with --resume" in refused(
+        capsys, "teacher", *SMALL, *words, "--out", out
+    )
+    said_of = refused(capsys, "student", *SMALL, "--teacher", out / "best.pt", *words, "--out", tmp_path / "student")
+    assert "does not learn from a teacher" in said_of
+    other = ["--seed", "1", "--resume"]
+    assert "made with another seed" in refused(capsys, "teacher", *SMALL, *words, "--out", out, *other)
+    assert main(["train", "teacher", *SMALL, *words, "--out", str(out), "--resume"]) == 0
+    assert len((out / "log.jsonl").read_text().splitlines()) == 1
