@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.records import Floats
 from vreid.runtime.sources.address import PICTURES
-from vreid.runtime.sources.images import natural_order, picture_at
+from vreid.runtime.sources.images import natural_order
 
 BATCH = 32
 VIEW = "enrolled"  # the view of prototypes that come from no camera
@@ -81,7 +82,7 @@ def embedded(
 ) -> Iterator[tuple[Image, Floats]]:
     """Each picture (H, W, 3) with its feature (D,), by batches; `advance` hears how many. Refuses a damaged one."""
     for start in range(0, len(paths), BATCH):
-        images = [picture_at(path) for path in paths[start : start + BATCH]]
+        images = [read_picture(path) for path in paths[start : start + BATCH]]
         yield from zip(images, embedder.embed(images), strict=True)
         advance(len(images))
 

@@ -21,13 +21,21 @@ class Embedder:
 
     def embed(self, images: Sequence[Image]) -> Floats:
         """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives no numbers."""
-        spec, out = self.manifest.input, np.zeros((len(images), self.manifest.output.dim), np.float32)
+        spec = self.manifest.input
         most = spec.batch[-1]
-        for start in range(0, len(images), most):
-            pixels = batch_of(images[start : start + most], spec.height, spec.width)
-            if len(pixels) < spec.batch[0]:  # an engine built for whole batches: fill up, and drop the filling below
-                pixels = np.concatenate((pixels, np.zeros((spec.batch[0] - len(pixels), *pixels.shape[1:]), np.uint8)))
-            part = self.engine.infer(pixels)[: len(images) - start]
+        starts = range(0, len(images), most)
+        parts = [self.infer(batch_of(images[start : start + most], spec.height, spec.width)) for start in starts]
+        return np.concatenate(parts) if parts else np.zeros((0, self.manifest.output.dim), np.float32)
+
+    def infer(self, pixels: Image) -> Floats:
+        """(N, H, W, 3) of the manifest's size, as `batch_of` makes them -> (N, D), as `embed`."""
+        spec, out = self.manifest.input, np.zeros((len(pixels), self.manifest.output.dim), np.float32)
+        most = spec.batch[-1]
+        for start in range(0, len(pixels), most):
+            batch = pixels[start : start + most]
+            if len(batch) < spec.batch[0]:  # an engine built for whole batches: fill up, and drop the filling below
+                batch = np.concatenate((batch, np.zeros((spec.batch[0] - len(batch), *batch.shape[1:]), np.uint8)))
+            part = self.engine.infer(batch)[: len(pixels) - start]
             if part.shape != out[start : start + most].shape or not np.isfinite(part).all():
                 name = self.manifest.name
                 raise Refused(f"the engine of {name} gave {part.shape} or no numbers; export or build it again")
@@ -37,5 +45,7 @@ class Embedder:
 
 def open_embedder(path: str | Path, threads: int = 1) -> Embedder:
     """The embedder of the manifest at `path`, its engine checked byte for byte."""
+    if threads < 1:
+        raise Refused(f"an engine needs at least 1 thread, not {threads}")
     manifest = read_manifest(path)
     return Embedder(manifest, open_engine(manifest, Path(path).with_name(manifest.engine), threads))

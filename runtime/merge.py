@@ -1,24 +1,26 @@
 """Frames of several cameras, merged: files in step with one clock and lossless, live cameras as they come."""
 
-import queue
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.table import Source
 
+LOOK_UP = 0.2  # seconds after which `stop` is looked at where no camera gives a frame
+GATHER = 0.002  # seconds that the first frame waits for those of the other cameras, to share a batch with them
+
 
 def in_step(sources: Sequence[Source]) -> Iterator[list[Frame]]:
-    """Every frame of every source, in order of time; frames less than half a frame apart come together."""
+    """Every frame of every source, in order of time; what is less than half a frame of the fastest apart comes together."""
+    half = 0.5 / max((source.frame_rate for source in sources if source.frame_rate > 0), default=float("inf"))
     streams = [iter(source) for source in sources]
     waiting = [next(stream, None) for stream in streams]
     while any(frame is not None for frame in waiting):
         now = min(frame.time for frame in waiting if frame is not None)
         together = []
-        for place, (source, frame) in enumerate(zip(sources, waiting, strict=True)):
-            half = 0.5 / source.frame_rate if source.frame_rate else 0.0
-            if frame is not None and frame.time <= now + half:
+        for place, frame in enumerate(waiting):
+            if frame is not None and (frame.time == now or frame.time < now + half):
                 together.append(frame)
                 waiting[place] = next(streams[place], None)
         yield together
@@ -27,40 +29,23 @@ def in_step(sources: Sequence[Source]) -> Iterator[list[Frame]]:
 def as_they_come(sources: Sequence[Source], stop: threading.Event) -> Iterator[list[Frame]]:
     """What the cameras have right now, until `stop` is set or all have ended; a slow camera never holds up the others.
 
-    A thread a source offers one frame at a time and waits until it is taken; newest-frame-wins is the source's own.
+    A source is asked for its next frame when its last one has been worked off, so a live one gives its newest and a file
+    loses none. What a source raises is raised here. A thread that waits for a camera ends when the source is closed.
     """
-    offered: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=len(sources))
-
-    def offer(source: Source) -> None:
-        try:
-            for frame in source:
-                if stop.is_set():
-                    return
-                offered.put(frame)
-        except (Refused, OSError, RuntimeError) as error:
-            offered.put(error)
-        finally:
-            offered.put(None)
-
-    for source in sources:
-        threading.Thread(target=offer, args=(source,), name=f"read-{source.camera}", daemon=True).start()
-    running = len(sources)
-    while running and not stop.is_set():
-        together: dict[str, Frame] = {}
-        try:
-            item = offered.get(timeout=0.2)
-        except queue.Empty:
-            continue
-        while True:
-            if item is None:
-                running -= 1
-            elif isinstance(item, BaseException):
-                raise item
-            else:
-                together[item.camera] = item
-            try:
-                item = offered.get_nowait()
-            except queue.Empty:
-                break
-        if together:
-            yield list(together.values())
+    pool = ThreadPoolExecutor(max(1, len(sources)), thread_name_prefix="read")
+    reading: dict[Future[Frame | None], Iterator[Frame]] = {}
+    idle = [iter(source) for source in sources]
+    try:
+        while not stop.is_set():
+            reading.update((pool.submit(next, stream, None), stream) for stream in idle)
+            if not reading:
+                return
+            done = wait(reading, LOOK_UP, FIRST_COMPLETED).done and wait(reading, GATHER).done
+            frames = {future: future.result() for future in list(reading) if future in done}
+            idle = [reading.pop(future) for future, frame in frames.items() if frame is not None]
+            for future in frames:
+                reading.pop(future, None)
+            if together := [frame for frame in frames.values() if frame is not None]:
+                yield together
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,26 +1,29 @@
 """One camera's part of a run: its tracker, its open tracks, and what each has gathered."""
 
+from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.crops import CropRules, cut_out, deserves, quality_of
+from vreid.runtime.crops import CropRules, ceiling_of, cut_out, deserves, quality_of
 from vreid.runtime.records import Detections, Floats, Frame, Sighting, Trace
 from vreid.runtime.tracker import Tracker
 
-LONGEST_TRACE = 50_000  # boxes kept of one track: a vehicle parked before a live camera for days
+LONGEST_TRACE = 50_000  # boxes kept of one track, the first: a vehicle parked before a live camera for days
 
 
 @dataclass
 class OpenTrack:
-    """What a track has gathered so far."""
+    """What a track has gathered so far, 28 bytes a box."""
 
-    frames: list[int] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    boxes: list[Floats] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
+    first: tuple[int, float]  # frame and time in seconds
+    last: tuple[int, float]
+    frames: "array[int]" = field(default_factory=lambda: array("q"))
+    boxes: "array[float]" = field(default_factory=lambda: array("f"))  # x1 y1 x2 y2, x1 ...
+    scores: "array[float]" = field(default_factory=lambda: array("f"))
+    kinds: Counter[int] = field(default_factory=Counter)
     total: Floats | None = None  # (D,) sum of features weighted by the square of their quality
     crops: int = 0
     last_crop: float = -np.inf
@@ -41,8 +44,8 @@ class Wanted:
 class Watching:
     """Follows the vehicles of one camera; hands out crops to embed and takes their features back."""
 
-    def __init__(self, camera: str, size: tuple[int, int], rules: CropRules, tracker: Tracker | None = None) -> None:
-        self.camera, self.size, self.rules = camera, size, rules
+    def __init__(self, camera: str, rules: CropRules, tracker: Tracker | None = None) -> None:
+        self.camera, self.rules = camera, rules
         self.tracker = tracker or Tracker()
         self.open: dict[int, OpenTrack] = {}
         self.frames = 0
@@ -51,20 +54,24 @@ class Watching:
     def see(self, frame: Frame, detections: Detections) -> list[Wanted]:
         """Follow the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
         self.frames += 1
-        tracks = self.tracker.update(frame.time, detections, self.size)
+        size = frame.image.shape[1], frame.image.shape[0]  # a live camera may come back with another
+        tracks = self.tracker.update(frame.time, detections, size)
         wanted = []
-        for number, box, score, kind in zip(tracks.ids, tracks.boxes, tracks.scores, tracks.kinds, strict=True):
-            track = self.open.setdefault(int(number), OpenTrack())
+        for number, box, score, kind in zip(tracks.ids.tolist(), tracks.boxes, tracks.scores, tracks.kinds, strict=True):
+            now = frame.index, frame.time
+            track = self.open.get(number) or self.open.setdefault(number, OpenTrack(now, now))
+            track.last = now
+            track.kinds[int(kind)] += 1
             if len(track.frames) < LONGEST_TRACE:
                 track.frames.append(frame.index)
-                track.boxes.append(box)
+                track.boxes.extend(box.tolist())
                 track.scores.append(float(score))
-                track.kinds.append(int(kind))
-            track.times[1:] = [frame.time]
-            crop = cut_out(frame.image, box, self.rules.margin)
-            quality = quality_of(crop, box, self.size)
-            if deserves(self.rules, box, track.crops, frame.time - track.last_crop, quality, track.best):
-                wanted.append(Wanted(int(number), crop.copy(), quality, frame.time))
+            crop, since = cut_out(frame.image, box, self.rules.margin), frame.time - track.last_crop
+            if not deserves(self.rules, box, track.crops, since, ceiling_of(crop, box, size), track.best):
+                continue  # sharpness costs more than all else here
+            quality = quality_of(crop, box, size)
+            if deserves(self.rules, box, track.crops, since, quality, track.best):
+                wanted.append(Wanted(number, crop.copy(), quality, frame.time))
         return wanted
 
     def learn(self, wanted: Wanted, feature: Floats) -> None:
@@ -98,15 +105,14 @@ class Watching:
         if track.total is None or track.picture is None:
             raise ValueError("a track without an embedded crop has no sighting")
         length = float(np.linalg.norm(track.total))
-        kinds, counts = np.unique(track.kinds, return_counts=True)
         return Sighting(
             camera=self.camera,
             track=number,
-            first_frame=track.frames[0],
-            last_frame=track.frames[-1],
-            first_time=track.times[0],
-            last_time=track.times[-1],
-            kind=int(kinds[counts.argmax()]),
+            first_frame=track.first[0],
+            last_frame=track.last[0],
+            first_time=track.first[1],
+            last_time=track.last[1],
+            kind=max(track.kinds, key=lambda kind: (track.kinds[kind], -kind)),
             feature=np.asarray(track.total / max(length, 1e-12), np.float32),
             crops=track.crops,
             quality=track.best,
@@ -115,4 +121,5 @@ class Watching:
 
 
 def _trace(track: OpenTrack) -> Trace:
-    return Trace(np.array(track.frames, np.int64), np.stack(track.boxes), np.array(track.scores, np.float32))
+    boxes = np.array(track.boxes, np.float32).reshape(-1, 4)
+    return Trace(np.array(track.frames, np.int64), boxes, np.array(track.scores, np.float32))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
+from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
-from vreid.train.datasets.pictures import read_picture
 from vreid.train.datasets.records import Dataset, Item
 
 Floats = NDArray[np.float32]

@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor, from_numpy
 from torch.utils.data import DataLoader, Dataset
 
+from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.train.augment import Augmentation, augmented
-from vreid.train.datasets.pictures import read_picture
 from vreid.train.datasets.records import Item
 
 CACHE_BYTES = 4 << 30

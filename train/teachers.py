@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import ReidNetwork
-from vreid.train.datasets.pictures import read_picture
+from vreid.models.picture import read_picture
 from vreid.train.datasets.records import Item
 from vreid.train.reference import embed_with
 

@@ -4,11 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from vreid.models.errors import Refused
-from vreid.models.preprocess import Image
+from vreid.models.picture import read_picture
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.address import PATTERN, PICTURES
 from vreid.runtime.sources.table import Source
@@ -61,7 +58,7 @@ class PicturesSource:
         self.camera = camera
         self._paths = list(paths)
         self._closed = False
-        height, width = picture_at(self._paths[0]).shape[:2]
+        height, width = read_picture(self._paths[0]).shape[:2]
         self.size = (width, height)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -69,7 +66,7 @@ class PicturesSource:
         for index, path in enumerate(self._paths):
             if self._closed:
                 return
-            yield Frame(self.camera, index, index / self.frame_rate, picture_at(path))
+            yield Frame(self.camera, index, index / self.frame_rate, read_picture(path))
 
     def close(self) -> None:
         """End the iteration at its next picture."""
@@ -80,38 +77,3 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
     """A sort key that reads digits as numbers: a2 < a10; upper and lower case alike."""
     parts = re.split(r"([0-9]+)", name.lower())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part] + [(2, 0, name)]
-
-
-def picture_at(path: Path) -> Image:
-    """The file -> (H, W, 3) BGR, turned upright by its EXIF. Refused if it is missing, cut short, or no picture."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Refused(f"the picture {path} cannot be read ({error.strerror}); check the path") from error
-    if not data:
-        raise Refused(f"{path} is empty (0 bytes); copy it again or leave it out")
-    if data.startswith(b"\xff\xd8") and not is_whole_jpeg(data):
-        raise Refused(f"{path} is cut short; copy it again or leave it out")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # a header that claims more pixels than OpenCV allows
-        image = None
-    if image is None:
-        raise Refused(f"{path} is damaged or no picture; copy it again or leave it out")
-    return np.asarray(image, np.uint8)
-
-
-def is_whole_jpeg(data: bytes) -> bool:
-    """Whether the JPEG's pixels end (ITU-T T.81, B.1.1): OpenCV 4 fills a cut one with grey and says nothing.
-
-    The end marker counts only after the start of the scan, since a thumbnail in the head has its own.
-    """
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xFF:  # a fill byte before the marker
-            at += 1
-        elif data[at + 1] == 0xDA:  # start of scan
-            return data.find(b"\xff\xd9", at) >= 0
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False

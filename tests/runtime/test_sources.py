@@ -13,7 +13,6 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.runtime.sources.address import address_of, without_password
 from vreid.runtime.sources.file import breaks_off, usable_rate
-from vreid.runtime.sources.images import is_whole_jpeg
 from vreid.runtime.sources.live import LiveSource, pauses
 from vreid.runtime.sources.table import open_source, open_sources
 
@@ -245,21 +244,6 @@ def test_a_pattern_takes_its_own_numbers_alone(tmp_path):
         open_source(f"{folder}/img_%d_%d.png")
 
 
-def noisy_jpeg(seed=0, *settings):
-    pixels = np.random.default_rng(seed).integers(0, 256, (80, 90, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", pixels, list(settings))[1].tobytes()
-
-
-def test_a_cut_jpeg_is_known_by_its_end_and_not_by_its_thumbnails():
-    thumbnail = noisy_jpeg(1)[:5000] + b"\xff\xd9"
-    head = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    for plain in (noisy_jpeg(), noisy_jpeg(0, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)):
-        whole = plain[:2] + head + plain[2:]
-        assert is_whole_jpeg(plain) and is_whole_jpeg(whole) and is_whole_jpeg(whole + b"\0 made by a phone")
-        assert not any(is_whole_jpeg(whole[:size]) for size in range(0, len(whole) - 1, 97))
-        assert not is_whole_jpeg(whole[:-1])
-
-
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
 def test_a_damaged_picture_is_refused_by_name(tmp_path, suffix):
     folder = write_pictures(tmp_path / "gate", [f"a{suffix}", f"b{suffix}"])
@@ -270,7 +254,7 @@ def test_a_damaged_picture_is_refused_by_name(tmp_path, suffix):
     with pytest.raises(Refused, match=f"b{suffix}"):
         next(frames)
     (folder / f"a{suffix}").write_bytes(b"")
-    with pytest.raises(Refused, match=f"a{suffix} is empty"):
+    with pytest.raises(Refused, match=f"a{suffix}"):
         open_source(str(folder))
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vreid.models.checkpoint import load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.picture import read_picture
 from vreid.train.augment import Augmentation
-from vreid.train.datasets.pictures import read_picture
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate

@@ -13,7 +13,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # not a stuf
 
 
 def read_picture(path: Path) -> Image:
-    """The picture as (H, W, 3) uint8 BGR; Refused, naming the file, when it is missing, unreadable or cut short."""
+    """The file as (H, W, 3) uint8 BGR, turned upright by its EXIF; Refused, by name, when it is missing, cut or no picture."""
     try:
         content = path.read_bytes()
     except OSError as error:
