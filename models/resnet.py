@@ -1,7 +1,7 @@
 """ResNets (He et al., CVPR 2016) with a width for every convolution inside a block: a pruned one is ordinary."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,11 @@ def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape
 
 
 class Block(nn.Module):
-    """A residual block: the convolutions of `widths` (the last one without ReLU) beside a shortcut."""
+    """A residual block: the convolutions of `widths` (the last one without ReLU) beside a shortcut.
+
+    `near` and `far` stand before the last inner convolution and after its BN, ahead of the ReLU: the places of compactors
+    (models/compactor.py). In an ordinary network they are nothing, and have no weights.
+    """
 
     def __init__(self, kind: str, inputs: int, inner: tuple[int, ...], outputs: int, stride: int) -> None:
         super().__init__()
@@ -58,18 +62,27 @@ class Block(nn.Module):
             conv = nn.Conv2d(widths[place], widths[place + 1], kernel, step, kernel // 2, bias=False)
             self.add_module(f"conv{place + 1}", conv)
             self.add_module(f"bn{place + 1}", nn.BatchNorm2d(widths[place + 1]))
+        self.near: nn.Module = nn.Identity()
+        self.far: nn.Module = nn.Identity()
         self.downsample: nn.Sequential | None = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
+    def unit(self, place: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """The convolution `place`, counted from 1 (negative from the end), and its BN."""
+        place = place if place > 0 else self.depth + 1 + place
+        conv, norm = self.get_submodule(f"conv{place}"), self.get_submodule(f"bn{place}")
+        return cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h / stride, w / stride)."""
         out = x
-        for place in range(1, self.depth + 1):
-            out = self.get_submodule(f"bn{place}")(self.get_submodule(f"conv{place}")(out))
-            if place < self.depth:
-                out = torch.relu(out)
-        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+        for place in range(1, self.depth):
+            conv, norm = self.unit(place)
+            last = place == self.depth - 1
+            out = torch.relu(self.far(norm(conv(self.near(out)))) if last else norm(conv(out)))
+        conv, norm = self.unit(self.depth)
+        return torch.relu(norm(conv(out)) + (x if self.downsample is None else self.downsample(x)))
 
 
 class ResNet(nn.Module):
