@@ -72,6 +72,8 @@ def insert(network: ReidNetwork, both_sides: bool = False) -> list[Site]:
     What the network computes does not change. A basic block has one inner convolution, whose outputs the far compactor
     already covers, so it never gets a near one. Raises Refused for a body that is no ResNet, or that has compactors.
     """
+    if not isinstance(network.body, ResNet):
+        raise Refused(f"compactors need a ResNet, not {network.config.body}")
     for block in _blocks(network):
         if isinstance(block.far, Compactor):
             raise Refused("the network already has compactors; fold it first")
@@ -173,6 +175,4 @@ def _taken(name: str, norm: nn.BatchNorm2d, kept: Tensor) -> dict[str, Tensor]:
 
 
 def _blocks(network: ReidNetwork) -> list[Block]:
-    if not isinstance(network.body, ResNet):
-        raise Refused(f"compactors need a ResNet, not {network.config.body}")
     return [block for block in network.body.modules() if isinstance(block, Block)]

@@ -56,7 +56,8 @@ def state_in(folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int) -
         raise Refused(
             f"{folder.last} was made with another {', '.join(other)}; resume with the flags of the first start"
         )
-    if stored.config != config or stored.training is None:
+    # the recipe is the same, so the rest of the description is; a compressed network's widths change by the epoch
+    if stored.config.classes != config.classes or stored.training is None:
         raise Refused(f"{folder.last} was made with other data; resume with the --data of the first start")
     return stored.training
 

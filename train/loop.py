@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
+from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.datasets.records import Dataset, Item
@@ -65,7 +66,7 @@ def train(job: Job) -> Checkpoint:
     vehicles = sorted({item.vehicle for item in items})
     _refuse_unworkable(job, len(vehicles))
     folder = open_folder(job.out, job.resume)
-    student = Student(recipe, len(vehicles), place.device, job.seed, job.weights)
+    student = Student(recipe, len(vehicles), place.device, job.seed, job.weights, job.teacher)
     if state := state_in(folder, recipe, student.network.config, job.seed):
         student.restore(state)
     if place.leads:
@@ -96,14 +97,18 @@ def _refuse_unworkable(job: Job, vehicles: int) -> None:
         raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
     if vehicles < recipe.p:
         raise Refused(f"a batch needs {recipe.p} vehicles and the training data has {vehicles}; add data or lower p")
-    if job.teacher is not None and not recipe.distil:
+    if recipe.capacity is not None and (job.teacher is None or job.place.world > 1):
+        raise Refused(
+            "a student is compressed beside its teacher, in one process; give --teacher and start without torchrun"
+        )
+    if job.teacher is not None and not recipe.distil and recipe.capacity is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
     refuse_unfindable(job.validation)
 
 
 def _targets(job: Job, items: Sequence[Item]) -> Tensor | None:
     """(N, E) what the teacher says of every item, rows of zeros where it was not asked; None without a teacher."""
-    if job.teacher is None:
+    if job.teacher is None or not job.recipe.distil:
         return None
     store, asked = job.out / "teacher.npz", items[: sum(len(part.train) for part in job.training)]
     if not job.place.leads:
@@ -140,11 +145,16 @@ def _epoch(
             features = network(pixels)
         target = None if targets is None else targets[batch].to(device)
         parts = losses_of(recipe, features, truth, target)
+        if student.compression is not None:
+            parts |= student.compression.losses(features.logits, pixels)
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")
         student.optimiser.zero_grad(set_to_none=True)
         student.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if student.compression is not None:
+            student.scaler.unscale_(student.optimiser)
+            student.compression.after_backward(epoch)
         student.scaler.step(student.optimiser)
         student.scaler.update()
         for name, part in parts.items():
@@ -167,14 +177,18 @@ def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], ep
     """Validate where it is due, and write the epoch; adds the validation to `record`."""
     recipe, size = job.recipe, side_at(job.recipe, epoch)
     metrics: dict[str, Any] = {"recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1}
-    average = cast(ReidNetwork, student.average.module)
+    network = student.deployable()
+    if student.compression is not None:
+        cost = total_of(cost_of(network))
+        record |= {"params": cost.params, "macs": cost.macs, "masked": student.compression.masked()}
     score = -1.0
     if job.validation and ((epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs):
-        record["validation"] = metrics["validation"] = validated(average, job.validation, size)
+        record["validation"] = metrics["validation"] = validated(network, job.validation, size)
         # a score at a smaller input does not compete with one at the final size
         if size == (recipe.network.height, recipe.network.width):
             score = float(np.mean([part["map"] for part in metrics["validation"].values()]))
-    best = score > student.best or student.best < 0  # until there is a score, the newest
+    # until there is a score, the newest; and of a network that shrinks, the newest, since the best would be the widest
+    best = score > student.best or student.best < 0 or student.compression is not None
     student.best = max(student.best, score)
-    weights = {key: value.detach().cpu().contiguous().clone() for key, value in average.state_dict().items()}
-    write_epoch(folder, Checkpoint(student.network.config, weights, metrics), student.state(), record, best)
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    write_epoch(folder, Checkpoint(network.config, weights, metrics), student.state(), record, best)

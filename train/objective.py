@@ -24,5 +24,6 @@ def losses_of(recipe: Recipe, features: Features, truth: Tensor, target: Tensor 
         parts["triplet"] = recipe.triplet * triplet_loss(features.pooled.float(), truth, recipe.margin)
     if target is not None and recipe.distil:
         asked = target.any(1)
-        parts["distil"] = recipe.distil * similarity_loss(features.embedding[asked], target[asked], recipe.tau)
+        if int(asked.sum()) > 1:  # by chance a batch may hold no pair that the teacher knows
+            parts["distil"] = recipe.distil * similarity_loss(features.embedding[asked], target[asked], recipe.tau)
     return parts

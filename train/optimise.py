@@ -1,20 +1,27 @@
 """Optimiser and learning-rate schedule of a recipe."""
 
 import math
+from typing import Any
 
 import torch
 
+from vreid.models.compactor import sites
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.recipe import Recipe
 
 
 def optimiser_of(network: ReidNetwork, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or SGD in four groups: body and head, each with and without weight decay (none on norms and biases)."""
+    """AdamW or SGD in four groups: body and head, each with and without weight decay (none on norms and biases).
+
+    Compactors are a fifth, with the momentum and weight decay of the recipe's capacity.
+    """
+    compacting = {id(compactor.weight) for site in sites(network) for compactor in site.compactors()}
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        groups.setdefault((name.startswith("head."), parameter.ndim > 1), []).append(parameter)
-    given = [
+        if id(parameter) not in compacting:
+            groups.setdefault((name.startswith("head."), parameter.ndim > 1), []).append(parameter)
+    given: list[dict[str, Any]] = [
         {
             "params": parameters,
             "weight_decay": recipe.weight_decay if decay else 0.0,
@@ -22,6 +29,11 @@ def optimiser_of(network: ReidNetwork, recipe: Recipe) -> torch.optim.Optimizer:
         }
         for (head, decay), parameters in groups.items()
     ]
+    if compacting and recipe.capacity is not None:
+        compactors = [parameter for parameter in network.parameters() if id(parameter) in compacting]
+        own = {"weight_decay": recipe.capacity.weight_decay, "scale": 1.0}
+        momentum = {"momentum": recipe.capacity.momentum} if recipe.optimiser == "sgd" else {}
+        given.append({"params": compactors, **own, **momentum})
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(given, lr=recipe.lr)
     if recipe.optimiser == "sgd":

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from vreid.models.network import NetworkConfig
 from vreid.train.augment import Augmentation
+from vreid.train.capacity import Capacity
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class Recipe:
     the last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth,
     constant until `flat`, then cosine to a thousandth of it; the head learns `head_lr` times faster. `average` is the decay of the
     exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
+    With `capacity` the student is compressed while it learns, beside a teacher of the same network, and what is kept is
+    the newest folded network instead of the best.
     """
 
     network: NetworkConfig
@@ -36,6 +39,7 @@ class Recipe:
     tau: float = 0.05
     average: float = 0.998
     validate_every: int = 2
+    capacity: Capacity | None = None
     imagenet: bool = False  # asks for --weights or the usual download
 
 

@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from vreid.models.head import Features
+from vreid.models.network import NetworkConfig
 from vreid.train.losses.classification import classification_loss
 from vreid.train.losses.similarity import similarity_loss
 from vreid.train.losses.triplet import distances, triplet_loss
+from vreid.train.objective import losses_of
+from vreid.train.recipe import Recipe
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3])  # the last vehicle has no second picture
 
@@ -120,3 +124,17 @@ def test_a_step_down_the_gradient_lowers_every_loss() -> None:
         before.backward()
         assert x.grad is not None
         assert float(loss(x.detach() - 0.01 * x.grad)) < float(before.detach())
+
+
+def test_pictures_that_the_teacher_was_not_asked_about_are_left_out_of_the_distillation() -> None:
+    features = Features(drawn(9, 6), drawn(9, 4, seed=1), drawn(9, 5, seed=2))
+    recipe = Recipe(NetworkConfig("resnet18"), 1, distil=2.0)
+    target = drawn(9, 3, seed=3)
+    target[5:] = 0
+    parts = losses_of(recipe, features, LABELS, target)
+    expected = 2.0 * similarity_loss(features.embedding[:5], target[:5])
+    assert float(parts["distil"]) == pytest.approx(float(expected))
+    for asked in (1, 0):  # a mean over no pair would be no number
+        target[asked:] = 0
+        parts = losses_of(recipe, features, LABELS, target)
+        assert set(parts) == {"classification", "triplet"} and all(map(torch.isfinite, parts.values()))

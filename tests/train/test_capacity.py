@@ -1,0 +1,125 @@
+"""A student that is compressed while it learns ends as an ordinary, narrower network, and resumes bit for bit."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.models.compactor import insert, sites
+from vreid.models.cost import cost_of, total_of
+from vreid.models.errors import Refused
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.capacity import Capacity, Compression, Taps
+from vreid.train.datasets.table import read_dataset
+from vreid.train.loop import Job, train
+from vreid.train.parallel import Place
+from vreid.train.recipe import Recipe
+from vreid.train.resetting import ResettingRules
+from vreid.train.validation import cut
+
+NETWORK = NetworkConfig("resnet50", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
+# small, and with a lasso strong enough to kill channels within a few steps; the memory is smaller than what passes by
+CAPACITY = Capacity(
+    both_sides=True,
+    strength=0.4,
+    start=2,
+    rules=ResettingRules(memory=24, consensus=0.6),
+    threshold=0.1,
+    weight_decay=0,
+)
+TEACHING = Recipe(NETWORK, epochs=3, lr=1e-2, head_lr=1.0, warmup=1, p=4, k=3, average=0.7, validate_every=1)
+RECIPE = replace(TEACHING, optimiser="sgd", lr=0.1, epochs=6, average=0.0, capacity=CAPACITY, validate_every=2)
+
+
+class CutOffError(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.fixture(scope="module")
+def job(shapes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A compressing job with its teacher trained."""
+    torch.set_num_threads(1)
+    training, validation = cut(read_dataset(shapes()), 1 / 3)
+    folder, cpu = tmp_path_factory.mktemp("capacity"), Place(0, 1, torch.device("cpu"))
+    teacher = train(Job(TEACHING, [training], [validation], folder / "teacher", cpu))
+    return Job(
+        RECIPE, [training], [validation], folder / "student", cpu, teacher=network_from(teacher, classifier=True)
+    )
+
+
+def log_of(job: Job) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (job.out / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
+    done = train(job)
+    log = log_of(job)
+    assert all(now["macs"] <= before["macs"] for before, now in pairwise(log))
+    assert sum(log[1]["masked"]) == 0 < sum(log[-1]["masked"])  # resetting begins after the second epoch
+    assert {"logits", "blocks", "classification", "triplet"} <= set(log[0]["losses"])
+    network = network_from(done)
+    cost = total_of(cost_of(network))
+    assert (cost.params, cost.macs) == (log[-1]["params"], log[-1]["macs"])
+    assert cost.macs < 0.9 * total_of(cost_of(ReidNetwork(NETWORK))).macs
+    assert not sites(network) and done.metrics["epoch"] == 6
+
+    def stop(record: dict[str, Any]) -> None:
+        if record["epoch"] == 4:
+            raise CutOffError
+
+    again = replace(job, out=job.out.with_name("again"))
+    with pytest.raises(CutOffError):
+        train(replace(again, say=stop))
+    resumed = train(replace(again, resume=True))
+    assert resumed.config == done.config
+    assert all(torch.equal(value, done.weights[key]) for key, value in resumed.weights.items())
+    assert load_checkpoint(job.out / "last.pt").training["compression"].keys()
+
+
+def test_without_strength_nothing_is_lost_and_the_teacher_is_in_eval_mode(job: Job) -> None:
+    before = [value.clone() for value in job.teacher.state_dict().values()]
+    idle = replace(CAPACITY, strength=0.0, rules=None)
+    kept = train(replace(job, recipe=replace(RECIPE, epochs=1, capacity=idle), out=job.out.with_name("idle")))
+    assert total_of(cost_of(network_from(kept))).macs == total_of(cost_of(ReidNetwork(NETWORK))).macs
+    assert all(map(torch.equal, before, job.teacher.state_dict().values())) and not job.teacher.training
+
+
+def test_taps_see_what_stands_before_and_after_the_compactors() -> None:
+    torch.manual_seed(0)
+    network = ReidNetwork(NETWORK).eval()
+    insert(network, both_sides=True)
+    with torch.no_grad():
+        for site in sites(network):
+            site.far.weight.mul_(2)
+            site.near.weight.mul_(3)
+    taps, seen = Taps(network), []
+    block = sites(network)[0].block
+    block.unit(1)[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    block.unit(2)[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+    torch.testing.assert_close(taps.near[0], 3 * seen[0].relu().mean((2, 3)))
+    torch.testing.assert_close(taps.before[0], seen[1].mean((2, 3)))
+    torch.testing.assert_close(taps.after[0], 2 * seen[1].mean((2, 3)))
+    assert len(taps.after) == 16
+
+
+def test_what_cannot_be_compressed_is_refused(job: Job) -> None:
+    with pytest.raises(Refused, match="beside its teacher"):
+        train(replace(job, teacher=None, out=job.out.with_name("never")))
+    student = ReidNetwork(NETWORK)
+    insert(student)
+    other = ReidNetwork(replace(NETWORK, options={"scale": 0.25}))
+    with pytest.raises(Refused, match="not as wide"):
+        Compression(CAPACITY, student, other)
+    beside = Compression(CAPACITY, student, ReidNetwork(NETWORK).eval())
+    pixels = torch.from_numpy(np.zeros((2, 32, 32, 3), np.uint8))
+    with pytest.raises(Refused, match="trained on other vehicles"):
+        beside.losses(torch.zeros(2, 5), pixels)
+    assert not job.out.with_name("never").exists()
