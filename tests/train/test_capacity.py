@@ -61,7 +61,8 @@ def log_of(job: Job) -> list[dict[str, Any]]:
 def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
     done = train(job)
     log = log_of(job)
-    assert all(now["macs"] <= before["macs"] for before, now in pairwise(log))
+    # masks are sticky; the MACs may waver on the way, since a dead channel swings about zero until the rate has fallen
+    assert all(sum(now["masked"]) >= sum(before["masked"]) for before, now in pairwise(log))
     assert sum(log[1]["masked"]) == 0 < sum(log[-1]["masked"])  # resetting begins after the second epoch
     assert {"logits", "blocks", "classification", "triplet"} <= set(log[0]["losses"])
     network = network_from(done)
