@@ -19,6 +19,10 @@ class Args:
     """The ONNX file; the manifest gets the same name with .json."""
     batch: tuple[int, int, int] = (1, 8, 32)
     """Least, best and largest batch that engines are built for."""
+    half_weights: bool = False
+    """Store the weights in half precision: half the file; what is computed stays float32."""
+    data: Path | None = None
+    """Evaluate the engine on this data set's test part and write the figures into the manifest."""
     json: bool = False
     """Print the manifest on stdout."""
 
@@ -26,8 +30,10 @@ class Args:
 def main(args: Args) -> int:
     """Export and say what was made."""
     from vreid.deploy.export import onnx_from_checkpoint
+    from vreid.train.datasets.table import read_dataset
 
-    manifest = onnx_from_checkpoint(args.checkpoint, args.out, args.batch)
+    data = None if args.data is None else read_dataset(args.data)
+    manifest = onnx_from_checkpoint(args.checkpoint, args.out, args.batch, args.half_weights, data)
     size = args.out.stat().st_size / 1e6
     rows = [
         ("engine", f"{args.out} ({size:.1f} MB)"),
@@ -36,6 +42,10 @@ def main(args: Args) -> int:
         ("FLOPs", f"{manifest.cost.flops / 1e6:.1f} M"),
         ("fingerprint", manifest.fingerprint),
     ]
+    if manifest.accuracy is not None:
+        rows.append(
+            (f"on {manifest.accuracy.dataset}", f"{manifest.accuracy.map} mAP, {manifest.accuracy.rank1} Rank-1")
+        )
     output.table(f"exported {manifest.name}", ("what", "value"), rows)
     if args.json:
         output.document(manifest.model_dump(by_alias=True))

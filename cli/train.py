@@ -20,7 +20,7 @@ class Common:
     out: Path
     """Folder for best.pt, last.pt and log.jsonl."""
     weights: str | None = None
-    """ImageNet weights of the body: a local state dict, a URL, or 'imagenet' for the usual download."""
+    """Weights of the body to start from: a local state dict or checkpoint, a URL, or 'imagenet' to download."""
     epochs: int | None = None
     """Instead of the recipe's."""
     validation: float = 0.1

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from vreid.deploy.simplify import simplified
-from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from
+from vreid.deploy.store import half_stored
+from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, sha256_of, write_manifest
 from vreid.models.network import ReidNetwork
 from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.train.datasets.records import Dataset
+from vreid.train.evaluate import evaluate
 
 OPSET = 18
 LEAST_COSINE = 0.9999
@@ -31,8 +34,17 @@ class Lowered(nn.Module):
         return self.network.embed(images)
 
 
-def onnx_from_checkpoint(checkpoint: Path, out: Path, batch: tuple[int, int, int] = (1, 8, 32)) -> Manifest:
+def onnx_from_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    batch: tuple[int, int, int] = (1, 8, 32),
+    half_weights: bool = False,
+    data: Dataset | None = None,
+) -> Manifest:
     """Write `out` (.onnx) and its manifest beside it; returns the manifest.
+
+    `half_weights` stores the weights in float16 (deploy/store.py). With `data` the engine is evaluated on its test part and
+    the manifest says how it did.
 
     The written engine is run through the runtime's own embedder and must agree with torch (cosine >= 0.9999 on noise
     and flat pictures), otherwise nothing is left behind. Raises Refused.
@@ -47,7 +59,8 @@ def onnx_from_checkpoint(checkpoint: Path, out: Path, batch: tuple[int, int, int
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         draft = Path(folder) / out.name
-        onnx.save(simplified(_traced(network, batch), batch[1]), str(draft))
+        graph = simplified(_traced(network, batch), batch[1])
+        onnx.save(half_stored(graph) if half_weights else graph, str(draft))
         cost = total_of(cost_of(network))
         manifest = Manifest(
             name=out.stem,
@@ -58,16 +71,20 @@ def onnx_from_checkpoint(checkpoint: Path, out: Path, batch: tuple[int, int, int
             input=Input(height=config.height, width=config.width, batch=list(batch)),
             output=Output(dim=config.dim),
             cost=Cost(params=cost.params, macs=cost.macs, flops=2 * cost.macs),
-            accuracy=_accuracy(stored),
+            accuracy=None,
             match=Match(**stored.metrics["match"]) if "match" in stored.metrics else None,
             fingerprint=fingerprint_of(stored),
             built_for=None,
             made_from=sha256_of(checkpoint),
         )
         write_manifest(manifest, draft.with_suffix(".json"))
-        cosine = agreement(network, open_embedder(draft.with_suffix(".json")))
+        embedder = open_embedder(draft.with_suffix(".json"))
+        cosine = agreement(network, embedder)
         if cosine < LEAST_COSINE:
             raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with vreid doctor")
+        if data is not None:
+            manifest = manifest.model_copy(update={"accuracy": accuracy_on(data, embedder)})
+            write_manifest(manifest, draft.with_suffix(".json"))
         draft.replace(out)
         draft.with_suffix(".json").replace(out.with_suffix(".json"))
     return manifest
@@ -106,7 +123,7 @@ def _traced(network: ReidNetwork, batch: tuple[int, int, int]) -> onnx.ModelProt
     return model
 
 
-def _accuracy(stored: Checkpoint) -> Accuracy | None:
-    """What the checkpoint says of itself, when it was evaluated."""
-    found = stored.metrics.get("accuracy")
-    return Accuracy(**found) if found else None
+def accuracy_on(data: Dataset, embedder: Embedder) -> Accuracy:
+    """What the engine itself reaches on the test part of `data`."""
+    found = evaluate(data, embedder.embed)
+    return Accuracy(dataset=data.name, map=round(found.map, 2), rank1=round(found.rank1, 2), queries=found.queries)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pickle
+import struct
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,19 @@ from vreid.models.network import NetworkConfig, ReidNetwork, config_from, fields
 
 SCHEMA = 1
 FIELDS = {"config", "weights", "metrics", "training"}
+# What torch.load of 2.13 raises for cut, changed and foreign files: found with random ones.
+DAMAGED = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +63,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise Refused(f"there is no checkpoint {path}; train one with 'vreid train'")
     try:
-        fields = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign files, which the refusal says better
+            fields = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
         raise Refused(f"{path} is not a checkpoint that can be read safely; train or download it again") from error
     if not isinstance(fields, dict) or fields.get("schema") != SCHEMA or not fields.keys() >= FIELDS:
         raise Refused(f"{path} is not a checkpoint of this vreid (schema {SCHEMA}); train it again")

@@ -1,4 +1,4 @@
-"""ImageNet weights for a body: from a local file or the usual download."""
+"""Weights for a body to start from: ImageNet's, from a local file or the usual download, or those of a checkpoint."""
 
 import hashlib
 import pickle
@@ -22,7 +22,9 @@ DOWNLOADS = {
 
 
 def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
-    """State dict of `source`: a local file, a URL, or "imagenet" to download; loads no code. Raises Refused."""
+    """State dict of `source`: a local file (a state dict, or a checkpoint of ours), a URL, or "imagenet" to download.
+
+    Loads no code. Raises Refused."""
     try:
         if Path(source).is_file():
             weights = torch.load(source, map_location="cpu", weights_only=True)
@@ -34,6 +36,8 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
         raise Refused(f"the weights {source} could not be fetched ({error}); give a local file instead") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise Refused(f"{source} holds no weights that can be read safely; give a state dict saved by torch") from error
+    if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of ours: its body
+        weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
     return OrderedDict(weights)
