@@ -1,0 +1,76 @@
+"""A budget is met, in as many small steps as it takes, and its arithmetic is that of the folded network."""
+
+import pytest
+import torch
+
+from vreid.models.compactor import fold, insert, sites
+from vreid.models.cost import cost_of, total_of
+from vreid.models.errors import Refused
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.budget import Budget, BudgetRules
+
+
+def student(body: str, both_sides: bool) -> ReidNetwork:
+    torch.manual_seed(0)
+    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, options={"scale": 0.25}))
+    insert(network, both_sides)
+    with torch.no_grad():
+        for site in sites(network):
+            for compactor in site.compactors():
+                compactor.weight.mul_(compactor.per_channel(torch.rand(len(compactor.mask)) + 0.1))
+    return network.eval()
+
+
+@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+@pytest.mark.parametrize("target", [0.7, 0.45])
+def test_the_budget_is_met_within_a_point_and_is_that_of_the_folded_network(
+    body: str, both_sides: bool, target: float
+) -> None:
+    network = student(body, both_sides)
+    whole = total_of(cost_of(ReidNetwork(network.config))).macs
+    budget = Budget(network, sites(network), BudgetRules(target, step=16))
+    assert budget.kept() == pytest.approx(1.0)
+    shares = [budget.choose()]
+    while shares[-1] > target:
+        shares.append(budget.choose())
+        assert shares[-1] < shares[-2]
+    assert target - 0.01 <= shares[-1] <= target
+    assert budget.choose() == pytest.approx(shares[-1])  # met, it stays
+    with torch.no_grad():
+        for site in sites(network):
+            for compactor in site.compactors():
+                compactor.weight.mul_(compactor.per_channel(compactor.mask))
+    assert total_of(cost_of(fold(network))).macs == pytest.approx(shares[-1] * whole, rel=1e-9)
+
+
+def test_the_weakest_go_first_and_may_come_back() -> None:
+    network = student("resnet50", True)
+    compactor = sites(network)[3].far
+    budget = Budget(network, sites(network), BudgetRules(0.5, step=3))
+    with torch.no_grad():
+        compactor.weight[:3] *= 1e-3
+    budget.choose()
+    assert compactor.mask[:3].tolist() == [0, 0, 0]
+    assert sum(int((c.mask == 0).sum()) for site in sites(network) for c in site.compactors()) == 3
+    with torch.no_grad():
+        compactor.weight[0] *= 1e6
+    budget.choose()
+    assert compactor.mask[:3].tolist() == [1, 0, 0]
+
+
+def test_of_two_equally_weak_channels_the_dearer_goes() -> None:
+    network = student("resnet18", False)
+    with torch.no_grad():
+        for site in sites(network):
+            site.far.weight.copy_(torch.eye(len(site.far.mask)))
+    budget = Budget(network, sites(network), BudgetRules(0.9, step=1))
+    budget.choose()
+    hit = next(place for place, site in enumerate(sites(network)) if (site.far.mask == 0).any())
+    assert budget.costs[hit].c == max(cost.c for cost in budget.costs)
+
+
+def test_what_cannot_be_met_is_refused() -> None:
+    network = student("resnet50", False)
+    for target in (0.05, 1.5):
+        with pytest.raises(Refused, match="cannot be met"):
+            Budget(network, sites(network), BudgetRules(target))
