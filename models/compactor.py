@@ -6,9 +6,10 @@ an output of the convolution before it, a column of a near one takes an output o
 has gone, so can the channel.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -93,21 +94,21 @@ def sites(network: ReidNetwork) -> list[Site]:
     return found
 
 
-def kept_of(compactor: Compactor, threshold: float, multiple: int = 1) -> Tensor:
+def kept_of(compactor: Compactor, threshold: float, multiple: int = 1, masked: bool = False) -> Tensor:
     """(K,) channels to keep, rising: norms of at least `threshold`, at least one, rounded up to `multiple` by the strongest
-    of the others."""
-    norms = compactor.norms().detach()
+    of the others. With `masked` a channel whose mask is 0 counts as gone, whatever is left of it."""
+    norms = compactor.norms().detach() * (compactor.mask if masked else 1)
     alive = max(1, int((norms >= threshold).sum()))
     count = min(len(norms), -(-alive // multiple) * multiple)
     return norms.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1) -> ReidNetwork:
+def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, masked: bool = False) -> ReidNetwork:
     """An ordinary, narrower network that computes what `network` does in eval mode, up to the channels under `threshold`.
 
     Per block (methods 1.6 and 3.1): the BN and both compactors are merged into the middle convolution, whose BN is left
     with the bias alone; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
-    rows. `network` itself is not changed. Widths are rounded up to `multiple`.
+    rows. `network` itself is not changed. Widths are rounded up to `multiple`; `masked` as in `kept_of`.
     """
     body = cast(ResNet, network.body)
     if not sites(network):
@@ -120,9 +121,11 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1) -> Re
             prefix = f"body.layer{stage}.{place}."
             for key in ("near.weight", "near.mask", "far.weight", "far.mask"):
                 weights.pop(prefix + key, None)
-            folded, kept = _folded(places[id(block)], threshold, multiple)
+            folded, taken = _folded(
+                places[id(block)], partial(kept_of, threshold=threshold, multiple=multiple, masked=masked)
+            )
             weights.update({prefix + key: value for key, value in folded.items()})
-            widths.append(kept)
+            widths.append(taken)
         inner.append(widths)
     config = replace(network.config, options={**network.config.options, "inner": inner})
     narrow = ReidNetwork(config)
@@ -131,13 +134,13 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1) -> Re
 
 
 @torch.no_grad()
-def _folded(site: Site, threshold: float, multiple: int) -> tuple[dict[str, Tensor], list[int]]:
+def _folded(site: Site, kept: Callable[[Compactor], Tensor]) -> tuple[dict[str, Tensor], list[int]]:
     """New tensors of one block by their names in it, and its inner widths."""
     block = site.block
     middle = block.depth - 1
     conv, norm = block.unit(middle)
     after, _ = block.unit(middle + 1)
-    rows = kept_of(site.far, threshold, multiple)
+    rows = kept(site.far)
     scale = norm.weight / (cast(Tensor, norm.running_var) + norm.eps).sqrt()
     weight = conv.weight.double() * scale[:, None, None, None]
     bias = (norm.bias - cast(Tensor, norm.running_mean) * scale).double()
@@ -146,7 +149,7 @@ def _folded(site: Site, threshold: float, multiple: int) -> tuple[dict[str, Tens
     found: dict[str, Tensor] = {}
     widths = [len(rows)]
     if site.near is not None:
-        columns = kept_of(site.near, threshold, multiple)
+        columns = kept(site.near)
         weight = torch.einsum("kihw,ij->kjhw", weight, site.near.weight.double()[:, columns])
         before, before_norm = block.unit(middle - 1)
         found[f"conv{middle - 1}.weight"] = before.weight[columns]

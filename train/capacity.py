@@ -15,6 +15,7 @@ from vreid.models.compactor import Compactor, sites
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.resnet import Block
+from vreid.train.budget import Budget, BudgetRules
 from vreid.train.losses.blocks import blocks_loss
 from vreid.train.losses.logits import logits_loss
 from vreid.train.resetting import Memory, ResettingRules, apply_masks, reset
@@ -23,13 +24,15 @@ from vreid.train.resetting import Memory, ResettingRules, apply_masks, reset
 @dataclass(frozen=True)
 class Capacity:
     """How a student is compressed. `strength` is the lasso's weight (lambda); resetting begins after `start` epochs, never
-    when `rules` is None; `logits` and `blocks` weigh the two distillations. Compactors have their own momentum and weight
+    when `rules` is None; with a `budget` the masks are chosen by rank instead, and masked channels are dropped in the end
+    whatever is left of them; `logits` and `blocks` weigh the two distillations. Compactors have their own momentum and weight
     decay (SGD); channels under `threshold` are dropped in the end, widths rounded up to `multiple`."""
 
     both_sides: bool = False
     strength: float = 0.004
     start: int = 20
     rules: ResettingRules | None = field(default_factory=ResettingRules)
+    budget: BudgetRules | None = None
     logits: float = 1.0
     blocks: float = 0.5
     momentum: float = 0.9
@@ -73,6 +76,8 @@ class Compression:
         self.capacity, self.teacher, self.sites = capacity, teacher, sites(student)
         self.ours, self.theirs = Taps(student), Taps(teacher)
         self.memories: dict[str, Memory] = {}
+        self.budget = None if capacity.budget is None else Budget(student, self.sites, capacity.budget)
+        self.steps = 0
         wide = [len(site.far.mask) for site in self.sites]
         blocks = [block for block in teacher.body.modules() if isinstance(block, Block)]
         if [block.unit(-2)[0].out_channels for block in blocks] != wide:
@@ -97,7 +102,10 @@ class Compression:
 
     def after_backward(self, epoch: int) -> None:
         """Between the backward pass and the optimiser's step, in an epoch that counts from 0."""
-        rules = self.capacity.rules
+        rules = None if self.budget is not None else self.capacity.rules
+        if self.budget is not None and epoch >= self.budget.rules.start and self.steps % self.budget.rules.every == 0:
+            self.budget.choose()
+        self.steps += 1
         for place, site in enumerate(self.sites):
             for compactor in site.compactors():
                 far = compactor.side == "far"
@@ -112,13 +120,15 @@ class Compression:
         return [int((c.mask == 0).sum()) for site in self.sites for c in site.compactors()]
 
     def state(self) -> dict[str, Any]:
-        """The memories, for --resume."""
-        return {name: {"vectors": memory.filled(), "count": memory.count} for name, memory in self.memories.items()}
+        """What --resume needs: the memories and the count of steps (masks are among the network's buffers)."""
+        memories = {name: {"vectors": memory.filled(), "count": memory.count} for name, memory in self.memories.items()}
+        return {"memories": memories, "steps": self.steps}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
-        rules = cast(ResettingRules, self.capacity.rules)
-        for name, kept in state.items():
+        rules = cast(ResettingRules, self.capacity.rules)  # without them there are no memories
+        self.steps = state["steps"]
+        for name, kept in state["memories"].items():
             memory = Memory(rules.memory, kept["vectors"].shape[1], kept["vectors"].device)
             memory.vectors[: len(kept["vectors"])] = kept["vectors"]
             memory.count = kept["count"]

@@ -50,7 +50,7 @@ class Student:
         if self.compression is None:
             return average
         capacity = self.compression.capacity
-        return fold(average, capacity.threshold, capacity.multiple)
+        return fold(average, capacity.threshold, capacity.multiple, masked=capacity.budget is not None)
 
     def state(self) -> dict[str, Any]:
         """Everything that --resume needs, as tensors, numbers and words."""

@@ -16,6 +16,7 @@ from vreid.models.compactor import insert, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.budget import BudgetRules
 from vreid.train.capacity import Capacity, Compression, Taps
 from vreid.train.datasets.table import read_dataset
 from vreid.train.loop import Job, train
@@ -82,6 +83,14 @@ def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
     assert resumed.config == done.config
     assert all(torch.equal(value, done.weights[key]) for key, value in resumed.weights.items())
     assert load_checkpoint(job.out / "last.pt").training["compression"].keys()
+
+
+def test_a_budget_is_met_by_the_folded_network(job: Job) -> None:
+    rules = BudgetRules(macs=0.5, start=2, every=1, step=200)
+    small = replace(CAPACITY, budget=rules)
+    kept = train(replace(job, recipe=replace(RECIPE, capacity=small), out=job.out.with_name("budget")))
+    share = total_of(cost_of(network_from(kept))).macs / total_of(cost_of(ReidNetwork(NETWORK))).macs
+    assert 0.49 <= share <= 0.5
 
 
 def test_without_strength_nothing_is_lost_and_the_teacher_is_in_eval_mode(job: Job) -> None:

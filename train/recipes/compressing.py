@@ -1,0 +1,50 @@
+"""Recipes of students that are compressed while they learn. Each needs --teacher, trained on the same data and seed."""
+
+from dataclasses import replace
+
+from vreid.train.budget import BudgetRules
+from vreid.train.capacity import Capacity
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.teachers import teacher_resnet50_small, teacher_resnet101
+from vreid.train.resetting import ResettingRules
+
+
+def cdd_resnet101() -> Recipe:
+    """Capacity Dynamic Distillation as published (CVPR 2023), with the best guess of its VeRi-776 settings (methods.md 1.5).
+
+    vreid train student --recipe cdd_resnet101 --data VERI --teacher runs/teacher/best.pt --weights imagenet --out runs/cdd
+    Made for one GPU; hours and accuracy: none measured.
+    """
+    return replace(teacher_resnet101(), average=0.0, capacity=Capacity())
+
+
+def cdd2_resnet101() -> Recipe:
+    """Both sides of the 3x3, a budget of 21.5 % of the MACs by rank, ResRep's momentum and no weight decay on compactors.
+
+    methods.md 10.1, 10.4 and 10.13. As for cdd_resnet101; hours and accuracy: none measured.
+    """
+    budget = BudgetRules(macs=0.215, start=5, every=50, step=64)
+    capacity = Capacity(both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, multiple=8)
+    return replace(cdd_resnet101(), capacity=capacity)
+
+
+def cdd_resnet50_small() -> Recipe:
+    """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels beside teacher_resnet50_small.
+
+    The memory holds 8,000 teacher vectors, about one epoch. Accuracy: none measured; its lambda is the paper's, untried here.
+    """
+    capacity = Capacity(start=8, rules=ResettingRules(memory=8_000))
+    return replace(teacher_resnet50_small(), average=0.0, capacity=capacity)
+
+
+def cdd2_resnet50_small() -> Recipe:
+    """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs. Accuracy: none measured."""
+    budget = BudgetRules(macs=0.3, start=3, every=25, step=48)
+    capacity = Capacity(both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0)
+    return replace(teacher_resnet50_small(), average=0.0, capacity=capacity)
+
+
+def uncompressed_resnet50_small() -> Recipe:
+    """The heavy student of the comparison: the distillation of cdd_resnet50_small, nothing pushed, nothing dropped."""
+    capacity = Capacity(strength=0.0, rules=None, threshold=0.0)
+    return replace(cdd_resnet50_small(), capacity=capacity)
