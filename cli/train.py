@@ -86,7 +86,7 @@ def main(flags: Teacher | Student) -> int:
         torch.set_num_threads(flags.threads)
     teacher = None
     if isinstance(flags, Student) and flags.teacher is not None:
-        teacher = network_from(load_checkpoint(flags.teacher))
+        teacher = network_from(load_checkpoint(flags.teacher), classifier=recipe.capacity is not None)
     cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
     unasked = [] if isinstance(flags, Teacher) else flags.unasked
     alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in unasked]
@@ -100,7 +100,10 @@ def main(flags: Teacher | Student) -> int:
     def say(record: dict[str, Any]) -> None:
         losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
         scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
-        output.console.print(f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {scores}")
+        size = f"{record['macs'] / 1e6:.1f} M MACs  {record['params'] / 1e6:.2f} M params  " if "macs" in record else ""
+        output.console.print(
+            f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {size}{scores}"
+        )
 
     with output.progress() as bar:
         task = bar.add_task("epoch", total=None)
