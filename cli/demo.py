@@ -1,10 +1,7 @@
 """`vreid demo`: three synthetic cameras, one gallery, one report; no download, no GPU, no torch."""
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-
-from vreid.cli import output
 
 
 @dataclass(frozen=True)
@@ -19,6 +16,10 @@ class Args:
     """Of the scene."""
     cameras: int = 3
     """How many cameras stand along the road."""
+    seconds: float = 20.0
+    """How long the scene lasts, at 10 frames a second."""
+    vehicles: int = 12
+    """How many drive in it."""
     detector: str = "motion"
     """motion, or yolox:FILE."""
     annotate: bool = False
@@ -29,23 +30,20 @@ class Args:
 
 def main(args: Args) -> int:
     """Run the demo with a gallery of its own and say where the report lies."""
-    from vreid.cli.run import tell
+    from vreid.cli.run import done
     from vreid.models.bundled import manifest_path
-    from vreid.runtime.session import Session, run_session
+    from vreid.models.errors import Refused
+    from vreid.runtime.session import Session
 
+    if args.cameras < 1:
+        raise Refused(f"a demo needs at least 1 of the --cameras, not {args.cameras}")
+    scene = f"seed={args.seed}&cameras={args.cameras}&seconds={args.seconds}&vehicles={args.vehicles}"
     session = Session(
-        sources=[f"synth://city?camera={number + 1}&seed={args.seed}" for number in range(args.cameras)],
+        sources=[f"synth://city?camera={number + 1}&{scene}" for number in range(args.cameras)],
         model=manifest_path(args.model),
         detector=args.detector,
         out=args.out,
         enrol_unknown=True,
         annotate=args.annotate,
     )
-    with output.progress() as bar:
-        task = bar.add_task("frames", total=None)
-        summary = run_session(session, threading.Event(), lambda frames: bar.update(task, completed=frames))
-    if args.json:
-        output.document(summary)
-    else:
-        tell(summary, args.out)
-    return 0
+    return done(session, args.json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
     from vreid.train.evaluate import Embed
@@ -34,6 +35,8 @@ def main(args: Args) -> int:
     from vreid.train.datasets.table import read_dataset
     from vreid.train.evaluate import evaluate
 
+    if args.batch < 1 or args.threads < 1:
+        raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
     dataset = read_dataset(args.data)
     embed, backend = opened(args.model, args.threads)
     began = time.monotonic()

@@ -2,14 +2,19 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vreid.cli import output
+
+if TYPE_CHECKING:
+    from vreid.runtime.session import Session
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,8 @@ class Args:
 def main(args: Args) -> int:
     """Run and say what was seen."""
     from vreid.models.bundled import manifest_path
-    from vreid.runtime.session import Session, run_session
-    from vreid.runtime.sources.address import address_of
+    from vreid.runtime.session import Session
 
-    stop = threading.Event()
-    live = any(address_of(source).kind in ("device", "rtsp", "csi", "gst") for source in args.sources)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if not live:
-            raise KeyboardInterrupt  # a run over files leaves nothing half-written
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
     session = Session(
         sources=args.sources,
         model=manifest_path(args.model),
@@ -71,14 +65,41 @@ def main(args: Args) -> int:
         annotate=args.annotate,
         threads=args.threads,
     )
-    with output.progress() as bar:
+    return done(session, args.json)
+
+
+def done(session: "Session", json: bool) -> int:
+    """Run `session` under a progress bar, and print its summary as a document or as tables."""
+    from vreid.runtime.session import run_session
+    from vreid.runtime.sources.address import address_of
+
+    live = any(address_of(source).kind in ("device", "rtsp", "csi", "gst") for source in session.sources)
+    stop = threading.Event()
+    with _signals(stop, live), output.progress() as bar:
         task = bar.add_task("frames", total=None)
         summary = run_session(session, stop, lambda frames: bar.update(task, completed=frames))
-    if args.json:
+    if json:
         output.document(summary)
     else:
-        tell(summary, args.out)
+        tell(summary, session.out)
     return 0
+
+
+@contextmanager
+def _signals(stop: threading.Event, live: bool) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a live run well, the second time at once; a run over files leaves nothing behind."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() or not live:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tell(summary: dict[str, Any], out: Path) -> None:

@@ -76,7 +76,6 @@ def _from_checkpoint(path: Path, threads: int) -> Candidate:
     stored = load_checkpoint(path)
     network = network_from(stored)
     total = total_of(cost_of(network))
-    measured = stored.metrics.get("accuracy")
     return Candidate(
         name=path.stem,
         backend="torch",
@@ -86,6 +85,6 @@ def _from_checkpoint(path: Path, threads: int) -> Candidate:
         largest=None,
         file_bytes=path.stat().st_size,
         cost=Cost(params=total.params, macs=total.macs, flops=total.flops),
-        accuracy=Accuracy(**measured) if measured else None,
+        accuracy=None,
         embed=embed_with(network),
     )

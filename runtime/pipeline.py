@@ -51,7 +51,8 @@ def run(parts: Parts, extra: Callable[[list[Decided]], dict[str, Any]] = lambda 
 
     A run over files decides the identities of all its tracks jointly at the end; as soon as one source is live each track
     is decided when it ends. `extra` adds to the summary of a finite run, such as its score against ground truth.
-    Raises Refused for a source that breaks off, and when files show no vehicle at all.
+    Raises Refused for a source that breaks off, and when files show no vehicle at all; the sinks of a live run are
+    closed even then, since what they hold cannot be seen again.
     """
     return _Run(parts).to_the_end(extra)
 
@@ -61,7 +62,8 @@ class _Run:
         self.parts = parts
         self.live = any(source.live for source in parts.sources)
         self.stages = Stages()
-        self.watching = {s.camera: Watching(s.camera, s.size, parts.rules) for s in parts.sources}
+        self.watching = {source.camera: Watching(source.camera, parts.rules) for source in parts.sources}
+        self.frames = 0
         self.waiting: list[tuple[Sighting, Trace]] = []
         self.decided: list[Decided] = []
         self.seen: dict[int, set[str]] = {}
@@ -70,11 +72,22 @@ class _Run:
         self.began, self.started = time.monotonic(), datetime.now(timezone.utc)
 
     def to_the_end(self, extra: Callable[[list[Decided]], dict[str, Any]]) -> Outcome:
-        frames = 0
-        for together in self._frames():
+        try:
+            self._follow()
+        except BaseException:
+            if self.live:
+                self._close(self._summary())
+            raise
+        summary = {**self._summary(), **extra(self.decided)}
+        self._close(summary)
+        return Outcome(self.decided, summary)
+
+    def _follow(self) -> None:
+        """Every frame, and the decision of every track."""
+        for together in self._groups():
             self._step(together)
-            frames += len(together)
-            self.parts.watch(frames)
+            self.frames += len(together)
+            self.parts.watch(self.frames)
             if self.parts.stop.is_set():
                 break
         for watching in self.watching.values():
@@ -83,21 +96,21 @@ class _Run:
         if not self.live and not self.counts["sightings"]:
             cameras = ", ".join(self.watching)
             raise Refused(f"no vehicle was found in {cameras}; try another --detector or a lower --min-score")
-        summary = {**self._summary(frames), **extra(self.decided)}
-        for sink in self.parts.sinks:
-            sink.close(summary)
-        return Outcome(self.decided, summary)
 
-    def _frames(self) -> Iterator[list[Frame]]:
-        """Groups of frames, the wait for them timed as decoding."""
+    def _groups(self) -> Iterator[list[Frame]]:
+        """Frames that belong together. Of files the decoding is timed; live ones decode beside, and are waited for."""
         groups = as_they_come(self.parts.sources, self.parts.stop) if self.live else in_step(self.parts.sources)
         while True:
             began = time.perf_counter()
             together = next(groups, None)
             if together is None:
                 return
-            self.stages.add("decode", (time.perf_counter() - began) / len(together))
+            self.stages.add("wait" if self.live else "decode", (time.perf_counter() - began) / len(together))
             yield together
+
+    def _close(self, summary: dict[str, Any]) -> None:
+        for sink in self.parts.sinks:
+            sink.close(summary)
 
     def _step(self, together: list[Frame]) -> None:
         with self.stages.time("detect"):
@@ -119,7 +132,7 @@ class _Run:
         with self.stages.time("preprocess"):
             pixels = batch_of([want.crop for _, want in wanted], spec.height, spec.width)
         with self.stages.time("embed"):
-            features = self.parts.embedder.embed(list(pixels))
+            features = self.parts.embedder.infer(pixels)
         for (watching, want), feature in zip(wanted, features, strict=True):
             watching.learn(want, feature)
 
@@ -155,7 +168,7 @@ class _Run:
         for sink in self.parts.sinks:
             sink.sighting(sighting, match, trace)
 
-    def _summary(self, frames: int) -> dict[str, Any]:
+    def _summary(self) -> dict[str, Any]:
         seconds = time.monotonic() - self.began
         manifest = self.parts.embedder.manifest
         cameras = {}
@@ -186,8 +199,8 @@ class _Run:
             **self.counts,
             "threshold": self.parts.identifier.threshold,
             "seconds": round(seconds, 2),
-            "frames": frames,
-            "frames_per_second": round(frames / max(seconds, 1e-9), 2),
+            "frames": self.frames,
+            "frames_per_second": round(self.frames / max(seconds, 1e-9), 2),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "stages": self.stages.summary(),
             "identity": None,

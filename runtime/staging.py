@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""The folder of a run's outputs: of a finite run it appears whole or not at all, of a live one it grows."""
 
 import shutil
 import tempfile
@@ -11,26 +11,81 @@ from vreid.models.errors import Refused
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`; its files replace those of the same name in `out` when the body succeeds, and are
-    thrown away when it does not. Raises Refused when `out` is a file or cannot be made."""
+    """A draft of `out` beside it: when the body succeeds its files replace those of the same name in `out`, and others
+    there stay; when it does not they are thrown away, and with them what was made for it.
+
+    Raises Refused when `out` is a file or cannot be written, and for what the body fails to write.
+    """
+    with _written(out), _parents(out):
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            whole = draft / "whole"
+            whole.mkdir()  # mkdtemp's own folder is closed to everybody else
+            yield whole
+            _moved(whole, out)
+        finally:
+            shutil.rmtree(draft)
+
+
+@contextmanager
+def grown(out: Path) -> Iterator[Path]:
+    """`out` itself, made where it is missing, and removed again if the body fails before it has written anything.
+
+    Raises Refused as `staged` does.
+    """
+    with _written(out), _parents(out):
+        out.mkdir(exist_ok=True)
+        yield out
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """What the file system says, as a sentence."""
     if out.exists() and not out.is_dir():
         raise Refused(f"{out} is a file; give a folder for --out")
+    try:
+        yield
+    except BrokenPipeError:  # of the terminal, not of the folder
+        raise
+    except OSError as error:
+        raise Refused(f"cannot write {out} ({error.strerror or error}); make room or choose another --out") from error
+
+
+@contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    """The folder that `out` lies in; if the body fails, those that were made for it go away where they are empty."""
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise Refused(f"cannot write beside {out} ({error.strerror}); choose another --out") from error
-    try:
-        yield draft
-        for file in sorted(path for path in draft.rglob("*") if path.is_file()):
-            place = out / file.relative_to(draft)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
+        yield
     except BaseException:
-        shutil.rmtree(draft)
-        for folder in missing:  # the parents that were made for it
+        for folder in missing:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         raise
-    shutil.rmtree(draft)
+
+
+def refuse_in_the_way(draft: Path, out: Path) -> None:
+    """Refused where `out` holds a folder of a draft's file's name, or a file of a folder's: before anything is moved."""
+    for file in _files_in(draft):
+        folders = [out / parent for parent in file.parents]
+        wrong = [path for path in folders if path.exists() and not path.is_dir()]
+        if (out / file).is_dir():
+            wrong.append(out / file)
+        if wrong:
+            raise Refused(f"{wrong[0]} is in the way of the run's {file}; remove it or choose another --out")
+
+
+def _moved(whole: Path, out: Path) -> None:
+    """The draft in its place: at once where `out` is new, otherwise file by file."""
+    if not out.exists():
+        whole.replace(out)
+        return
+    refuse_in_the_way(whole, out)
+    for file in _files_in(whole):
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (whole / file).replace(out / file)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

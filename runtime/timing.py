@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-STAGES = ("decode", "detect", "track", "preprocess", "embed", "search")
+STAGES = ("wait", "decode", "detect", "track", "preprocess", "embed", "search")
 KEPT = 20_000
 
 
@@ -22,7 +22,7 @@ class Stages:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Times the body as one call of `stage`."""
+        """Times the body as one call of `stage`; a body that raises is not counted."""
         began = time.perf_counter()
         yield
         self.add(stage, time.perf_counter() - began)

@@ -11,6 +11,7 @@ from vreid.runtime.crops import CropRules, ceiling_of, cut_out, deserves, qualit
 from vreid.runtime.records import Detections, Floats, Frame, Sighting, Trace
 from vreid.runtime.tracker import Tracker
 
+LEAST_TRAVEL = 0.35  # of its own size, for what was found by its motion alone
 LONGEST_TRACE = 50_000  # boxes kept of one track, the first: a vehicle parked before a live camera for days
 
 
@@ -57,7 +58,9 @@ class Watching:
         size = frame.image.shape[1], frame.image.shape[0]  # a live camera may come back with another
         tracks = self.tracker.update(frame.time, detections, size)
         wanted = []
-        for number, box, score, kind in zip(tracks.ids.tolist(), tracks.boxes, tracks.scores, tracks.kinds, strict=True):
+        for number, box, score, kind in zip(
+            tracks.ids.tolist(), tracks.boxes, tracks.scores, tracks.kinds, strict=True
+        ):
             now = frame.index, frame.time
             track = self.open.get(number) or self.open.setdefault(number, OpenTrack(now, now))
             track.last = now
@@ -87,11 +90,17 @@ class Watching:
             track.best, track.picture = wanted.quality, wanted.crop
 
     def finished(self) -> list[tuple[Sighting, Trace]]:
-        """The tracks that ended since the last call and were embedded at least once."""
+        """The tracks that ended since the last call and were embedded at least once.
+
+        What a detector without classes saw (kind -1) must have travelled: a change of exposure or a moving shadow lights up
+        places where nothing moves.
+        """
         done = []
         for number in self.tracker.finished():
             track = self.open.pop(number, None)
-            if track is not None and track.total is not None and track.picture is not None:
+            if track is None or (set(track.kinds) == {-1} and travel_of(track) < LEAST_TRAVEL):
+                continue
+            if track.total is not None and track.picture is not None:
                 self.ended += 1
                 done.append((self._sighting(number, track), _trace(track)))
         return done
@@ -118,6 +127,14 @@ class Watching:
             quality=track.best,
             picture=track.picture,
         )
+
+
+def travel_of(track: OpenTrack) -> float:
+    """How far the middle of the box ever got from where it began, in sides of the largest box (geometric mean)."""
+    boxes = np.array(track.boxes, np.float32).reshape(-1, 4)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    return float(np.linalg.norm(middles - middles[0], axis=1).max() / max(float(sides.max()), 1e-6))
 
 
 def _trace(track: OpenTrack) -> Trace:

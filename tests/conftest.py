@@ -1,9 +1,16 @@
-"""What every test may lean on: one thread, the `shared` folder, and skips that say their reason."""
+"""What every test may lean on: one thread, the `shared` folder, skips that say their reason, a tiny model, small films."""
 
+import hashlib
 import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
 
 # Before torch, faiss or BLAS are imported by a test: threads that wait for each other on few cores only add time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,3 +46,101 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("there is no ../shared beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of a real network whose feature is the mean colour, at unit length; not to be written to."""
+    onnx = pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("colour")
+    make, kind = onnx.helper, onnx.TensorProto
+    nodes = [
+        make.make_node("Cast", ["images"], ["float"], to=kind.FLOAT),
+        make.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
+        make.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
+    ]
+    pixels = make.make_tensor_value_info("images", kind.UINT8, ["batch", 8, 8, 3])
+    feature = make.make_tensor_value_info("embedding", kind.FLOAT, ["batch", 3])
+    graph = make.make_graph(nodes, "colour", [pixels], [feature])
+    engine = folder / "colour.onnx"
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), engine)
+    manifest = Manifest(
+        name="colour", engine=engine.name, sha256=hashlib.sha256(engine.read_bytes()).hexdigest(),
+        backend="onnxruntime", precision="fp32", input=Input(height=8, width=8, batch=[1, 8, 32]), output=Output(dim=3),
+        cost=Cost(params=0, macs=0, flops=0), accuracy=None, match=Match(threshold=0.9, false_match_rate=0.0, gallery=0),
+        fingerprint="colour-1", built_for=None, made_from=None,
+    )  # fmt: skip
+    write_manifest(manifest, folder / "colour.json")
+    return folder / "colour.json"
+
+
+@pytest.fixture
+def tiny_model(colour_model: Path, tmp_path: Path) -> Path:
+    """A test's own copy of `colour_model`."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in colour_model.parent.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder / colour_model.name
+
+
+Drive = tuple[tuple[int, int, int], int, int]  # BGR, first frame, top in pixels
+Film = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def film() -> Film:
+    """Makes a video of 160 x 120: after six empty frames plain boxes of 40 x 24 drive to the right, 5 pixels a frame."""
+
+    def made(path: Path, drives: Sequence[Drive], frames: int = 50, rate: float = 10.0) -> Path:
+        road = np.random.default_rng(0).integers(110, 125, (120, 160, 3)).astype(np.uint8)
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (160, 120))
+        for index in range(frames):
+            picture = road.copy()
+            for colour, first, top in drives:
+                left = 5 * (index - first - 6) - 40
+                if left > -40:
+                    cv2.rectangle(picture, (left, top), (left + 39, top + 23), colour, cv2.FILLED)
+            writer.write(picture)
+        writer.release()
+        return path
+
+    return made
+
+
+class Device:
+    """In the place of cv2.VideoCapture: a camera with 40 frames of empty road, then `frames` again and again."""
+
+    frames: tuple[np.ndarray, ...] = ()
+
+    def __init__(self, *_: object) -> None:
+        self._given = 0
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, _: int) -> float:
+        return 30.0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        time.sleep(0.01)
+        self._given += 1
+        return True, self.frames[max(0, self._given - 40) % len(self.frames)]
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
+    """Puts a camera that shows a video at /dev/null; every other capture is it too from then on."""
+
+    def plugged(video: Path) -> str:
+        capture, frames = cv2.VideoCapture(str(video)), []
+        while (read := capture.read())[0]:
+            frames.append(read[1])
+        monkeypatch.setattr(Device, "frames", tuple(frames))
+        monkeypatch.setattr(cv2, "VideoCapture", Device)
+        return "/dev/null"
+
+    return plugged

@@ -1,6 +1,5 @@
 """`vreid gallery`: the whole path over a tiny real network, and its refusals."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -9,35 +8,15 @@ import numpy as np
 import pytest
 
 from vreid.cli.main import main
-from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
 from vreid.runtime.gallery import read_gallery
 
 COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
+def model(tiny_model: Path) -> Path:
     """A network whose feature is the mean colour, at unit length."""
-    onnx = pytest.importorskip("onnx")
-    make, kind = onnx.helper, onnx.TensorProto
-    nodes = [
-        make.make_node("Cast", ["images"], ["float"], to=kind.FLOAT),
-        make.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
-        make.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
-    ]
-    pixels = make.make_tensor_value_info("images", kind.UINT8, ["batch", 8, 8, 3])
-    feature = make.make_tensor_value_info("embedding", kind.FLOAT, ["batch", 3])
-    graph = make.make_graph(nodes, "colour", [pixels], [feature])
-    engine = tmp_path / "colour.onnx"
-    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), engine)
-    manifest = Manifest(
-        schema=1, name="colour", engine=engine.name, sha256=hashlib.sha256(engine.read_bytes()).hexdigest(),
-        backend="onnxruntime", precision="fp32", input=Input(height=8, width=8, batch=[1, 8, 32]), output=Output(dim=3),
-        cost=Cost(params=0, macs=0, flops=0), accuracy=None, match=Match(threshold=0.9, false_match_rate=0.0, gallery=0),
-        fingerprint="colour-1", built_for=None, made_from=None,
-    )  # fmt: skip
-    write_manifest(manifest, tmp_path / "colour.json")
-    return tmp_path / "colour.json"
+    return tiny_model
 
 
 @pytest.fixture

@@ -49,7 +49,9 @@ def test_what_is_missing_is_said(
     assert "starts from ImageNet; give --weights FILE" in said
     said = refused(capsys, "teacher", "--recipe", "teacher_mobilenet", "--weights", tmp_path / "none.pt", *where)
     assert "none.pt" in said
-    assert "there is no checkpoint none.pt" in refused(capsys, "student", "--teacher", "none.pt", *where)
+    assert "there is no checkpoint none.pt" in refused(
+        capsys, "student", "--recipe", "student_resnet18_small", "--teacher", "none.pt", *where
+    )
     assert not out.exists()
 
 

@@ -17,7 +17,7 @@ from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.footprint import memory_of
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.manifest import read_manifest
+from vreid.models.manifest import Accuracy, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 
 
@@ -27,9 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("bench")
     config = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
-    accuracy = {"dataset": "synthetic", "map": 71.5, "rank1": 90.0, "queries": 20}
-    save_checkpoint(Checkpoint(config, ReidNetwork(config).state_dict(), {"accuracy": accuracy}), folder / "student.pt")
-    onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", (1, 2, 4))
+    save_checkpoint(Checkpoint(config, ReidNetwork(config).state_dict(), {}), folder / "student.pt")
+    manifest = onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", (1, 2, 4))
+    accuracy = Accuracy(dataset="synthetic", map=71.5, rank1=90.0, queries=20)
+    write_manifest(manifest.model_copy(update={"accuracy": accuracy}), folder / "student.json")
     (folder / "changed.json").write_text((folder / "student.json").read_text().replace("student.onnx", "changed.onnx"))
     (folder / "changed.onnx").write_bytes(b"another engine")
     return folder
@@ -59,7 +60,7 @@ def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
         for timing in result.timings:
             assert 0 < timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p99_ms
         assert result.memory_bytes is not None and 1e6 < result.memory_bytes < held.nbytes
-        assert result.accuracy is not None and result.accuracy.map == 71.5
+    assert lowered.accuracy is not None and lowered.accuracy.map == 71.5 and eager.accuracy is None
     assert (lowered.backend, eager.backend) == ("onnxruntime", "torch")
     assert lowered.cost == eager.cost == read_manifest(folder / "student.json").cost
     assert lowered.file_bytes == (folder / "student.onnx").stat().st_size

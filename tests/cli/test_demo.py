@@ -1,0 +1,46 @@
+"""`vreid demo`: the whole path over the synthetic scene, scored against the scene itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vreid.cli.main import main
+
+SMALL = ("--seconds", "5", "--vehicles", "4", "--cameras", "2")
+
+
+def test_the_demo_ends_with_identity_figures(
+    tmp_path: Path, colour_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", *SMALL, "--out", str(tmp_path / "demo"), "--model", str(colour_model)]) == 0
+    told = capfd.readouterr()
+    assert told.out == "" and "against the ground truth: identity accuracy" in told.err
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in told.err
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert set(report["cameras"]) == {"cam1", "cam2"} and report["frames"] == 100
+    score = report["identity"]
+    assert set(score) == {"idf1", "idp", "idr", "accuracy", "kept_over_cameras", "vehicles"}
+    assert 0.2 < score["idf1"] <= 1 and 0 < score["accuracy"] <= 1
+    assert report["enrolled"] == report["vehicles"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo"]
+
+
+def test_its_defaults_are_the_citys(tmp_path: Path, colour_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that `vreid run synth://city?camera=1` shows what the demo shows, and --cameras may be more than 3."""
+    from vreid.cli import demo, run
+    from vreid.runtime.session import Session
+    from vreid.runtime.sources.synth import synth_truth
+
+    asked: list[Session] = []
+
+    def done(session: Session, json: bool) -> int:
+        asked.append(session)
+        return 0
+
+    monkeypatch.setattr(run, "done", done)
+    demo.main(demo.Args(model=str(colour_model)))
+    demo.main(demo.Args(model=str(colour_model), cameras=5, seconds=2.5, vehicles=2))
+    assert [len(session.sources) for session in asked] == [3, 5]
+    assert synth_truth(asked[0].sources[1]) == synth_truth("synth://city?camera=2")
+    assert len(synth_truth(asked[1].sources[4])) == 25

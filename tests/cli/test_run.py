@@ -1,0 +1,111 @@
+"""`vreid run`: one document or tables, signals that end it well, and the same answer from boxes of one's own."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vreid.cli.main import main
+
+RED, GREEN = (0, 0, 255), (0, 255, 0)
+
+
+@pytest.fixture
+def words(tmp_path: Path, film: Any, tiny_model: Path) -> list[str]:
+    """A run over two films into tmp_path/out that enrols into tmp_path/known.db."""
+    one = film(tmp_path / "one.avi", [(RED, 0, 20), (GREEN, 8, 70)])
+    two = film(tmp_path / "two.avi", [(GREEN, 0, 20)])
+    flags = ["--out", str(tmp_path / "out"), "--model", str(tiny_model), "--gallery", str(tmp_path / "known.db")]
+    return ["run", str(one), str(two), *flags, "--enrol-unknown"]
+
+
+def test_the_document_is_the_report(tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert main([*words, "--json"]) == 0
+    said = capfd.readouterr()
+    document = json.loads(said.out)
+    assert said.err == "" and document == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (document["vehicles"], document["seen_by_several"], document["detector"]) == (2, 1, "motion")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_people_read_tables_on_stderr(tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    truth = tmp_path / "truth"
+    (tmp_path / "out" / "mot").rename(truth)
+    first = capfd.readouterr()
+    assert first.out == "" and "against the ground truth" not in first.err
+    for part in ("cameras", "latency", "2 vehicles (0 known, 2 newly enrolled), 1 of them in several cameras"):
+        assert part in first.err
+    assert str(tmp_path / "out" / "report.html") in first.err
+    assert main([*words, "--truth", str(truth)]) == 0
+    second = capfd.readouterr().err
+    assert "2 vehicles (2 known, 0 newly enrolled)" in second
+    assert "identity accuracy 100.0 %, IDF1 100.0 %, one id over all cameras for 100 % of 1 vehicles" in second
+
+
+def test_boxes_of_ones_own(tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    capfd.readouterr()
+    again = [*words, "--detector", f"replay:{tmp_path / 'out' / 'mot'}", "--json"]
+    again[again.index("--out") + 1] = str(tmp_path / "again")
+    assert main(again) == 0
+    assert json.loads(capfd.readouterr().out)["known"] == 2
+    before, after = ((tmp_path / name / "mot" / "one.txt").read_text().splitlines() for name in ("out", "again"))
+    assert len(after) == len(before) - 2  # a track of its own begins with its second box: one box less a vehicle
+    assert {line.split(",")[1] for line in after} == {"1", "2"}
+
+
+def live(words: list[str], source: str) -> list[str]:
+    return ["run", f"gate={source}", *words[3:]]
+
+
+def signalled(number: int, times: int, when: Callable[[], bool]) -> threading.Thread:
+    """Sends a signal to this process when `when` holds, so many times."""
+
+    def send() -> None:
+        while not when():
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_live_run_well(
+    tmp_path: Path,
+    words: list[str],
+    device: Callable[[Path], str],
+    number: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    told = tmp_path / "out" / "sightings.jsonl"
+    thread = signalled(number, 1, lambda: told.exists() and told.read_text().count("\n") >= 2)
+    assert main([*live(words, device(tmp_path / "one.avi")), "--json"]) == 0
+    thread.join()
+    said = capfd.readouterr()
+    document = json.loads(said.out)
+    assert said.err == "" and document["sightings"] == told.read_text().count("\n") >= 2
+    assert document["cameras"]["gate"]["frame_rate"] == 30.0
+    assert (tmp_path / "out" / "mot" / "gate.txt").stat().st_size > 0
+
+
+def test_a_second_signal_ends_it_at_once(
+    tmp_path: Path, words: list[str], device: Callable[[Path], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = tmp_path / "out" / "sightings.jsonl"
+    thread = signalled(signal.SIGINT, 2, lambda: told.exists() and told.read_text().count("\n") >= 1)
+    code = main(live(words, device(tmp_path / "one.avi")))
+    thread.join()
+    assert code in (0, 130)  # the first may have been enough
+    assert "Traceback" not in capfd.readouterr().err and (tmp_path / "out" / "report.json").exists()

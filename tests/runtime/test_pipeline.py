@@ -1,0 +1,252 @@
+"""The run: over files one joint decision and its record, live every track when it ends; what was decided is never lost."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.runtime.detectors.table import open_detector
+from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
+from vreid.runtime.identify import Identifier
+from vreid.runtime.pipeline import Outcome, Parts, _Run, run
+from vreid.runtime.sinks.table import SINKS, open_sink
+from vreid.runtime.sources.live import LiveSource
+from vreid.runtime.sources.table import Source, open_source, open_sources
+
+RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
+Run = Callable[..., Outcome]
+
+
+class Loop:
+    """A camera before which, after 40 frames of empty road, the video's vehicles pass again and again."""
+
+    def __init__(self, video: Path) -> None:
+        self._frames = [frame.image for frame in open_source(str(video))]
+        self._given = 0
+
+    def read(self) -> tuple[bool, Any]:
+        time.sleep(0.01)
+        self._given += 1
+        return True, self._frames[max(0, self._given - 40) % len(self._frames)]
+
+    def release(self) -> None:
+        pass
+
+
+def camera(name: str, video: Path) -> LiveSource:
+    return LiveSource(name, lambda: (Loop(video), 0.0), "no picture")
+
+
+@pytest.fixture
+def embedder(tiny_model: Path) -> Embedder:
+    return open_embedder(tiny_model)
+
+
+@pytest.fixture
+def run_on(tmp_path: Path, embedder: Embedder) -> Run:
+    """Runs sources into tmp_path/out with the gallery tmp_path/known.db."""
+
+    def go(
+        sources: list[Source],
+        stop: threading.Event | None = None,
+        starting: Callable[[Parts], Outcome] = run,
+        **more: Any,
+    ) -> Outcome:
+        manifest = embedder.manifest
+        with open_gallery(
+            tmp_path / "known.db", fingerprint=manifest.fingerprint, dim=3, model=manifest.name, write=True
+        ) as gallery:
+            parts = Parts(
+                sources,
+                open_detector("motion"),
+                embedder,
+                Identifier(gallery, 0.9, enrol_unknown=True, run="test"),
+                [open_sink(name, tmp_path / "out") for name in SINKS],
+                stop=stop or threading.Event(),
+                **more,
+            )
+            try:
+                return starting(parts)
+            finally:
+                for source in sources:
+                    source.close()
+
+    return go
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "sightings.jsonl").read_text().splitlines()]
+
+
+def mot_ids(out: Path, name: str) -> set[int]:
+    return {int(line.split(",")[1]) for line in (out / "mot" / f"{name}.txt").read_text().splitlines()}
+
+
+def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any, run_on: Run) -> None:
+    one = film(tmp_path / "one.avi", [(RED, 0, 20), (GREEN, 8, 70)])
+    two = film(tmp_path / "two.avi", [(GREEN, 0, 20), (RED, 10, 60), (BLUE, 12, 95)])
+    seen: list[int] = []
+    outcome = run_on(open_sources([str(one), str(two)]), watch=seen.append)
+    out = tmp_path / "out"
+
+    told = lines(out)
+    ids = {(row["camera"], row["track"]): row["vehicle"] for row in told}
+    assert len(told) == 5 and set(ids.values()) == {1, 2, 3}
+    assert len({row["vehicle"] for row in told if row["camera"] == "one"}) == 2
+    assert mot_ids(out, "one") < mot_ids(out, "two") == {1, 2, 3}
+    for sighting, match, trace in outcome.decided:
+        assert ids[sighting.camera, sighting.track] == match.vehicle
+        rows = (out / "mot" / f"{sighting.camera}.txt").read_text().splitlines()
+        frames = [int(row.split(",")[0]) for row in rows if int(row.split(",")[1]) == match.vehicle]
+        assert frames == (trace.frames + 1).tolist()
+        lanes = {"one": {1: RED, 2: GREEN}, "two": {1: GREEN, 2: RED, 3: BLUE}}
+        best = np.argmax(lanes[sighting.camera][sighting.track])
+        assert np.argmax(sighting.picture.mean((0, 1))) == best  # the picture shows that vehicle
+    assert seen == list(range(2, 101, 2))
+
+    summary = json.loads((out / "report.json").read_text())
+    assert summary == json.loads(json.dumps(outcome.summary))
+    expected = {
+        "vehicles": 3, "seen_by_several": 2, "known": 0, "enrolled": 3, "unknown": 0, "sightings": 5, "frames": 100,
+        "threshold": 0.9, "identity": None,
+    }  # fmt: skip
+    assert {key: summary[key] for key in expected} == expected
+    assert {"started", "model", "seconds", "frames_per_second", "peak_memory_mb", "stages", "cameras"} < set(summary)
+    assert summary["cameras"]["two"] == {
+        "frames": 50, "dropped": 0, "tracks": 3, "width": 160, "height": 120, "frame_rate": 10.0
+    }  # fmt: skip
+    assert set(summary["stages"]) == {"decode", "detect", "track", "preprocess", "embed", "search"}
+    assert summary["stages"]["search"]["count"] == 5 and summary["stages"]["detect"]["count"] == 50
+    with read_gallery(tmp_path / "known.db") as gallery:
+        assert [(v.id, sorted(v.cameras), v.sightings) for v in gallery.vehicles()] == [
+            (1, ["one", "two"], 2), (2, ["one", "two"], 2), (3, ["two"], 1)
+        ]  # fmt: skip
+
+
+def test_cameras_of_other_rates_are_watched_together(tmp_path: Path, film: Any, run_on: Run) -> None:
+    one, two = film(tmp_path / "one.avi", [(RED, 0, 20)]), film(tmp_path / "two.avi", [(RED, 0, 20)], rate=25.0)
+    summary = run_on(open_sources([str(one), str(two)])).summary
+    assert [view["frames"] for view in summary["cameras"].values()] == [50, 50]
+    assert summary["vehicles"] == summary["seen_by_several"] == 1
+
+
+def test_files_without_a_vehicle_are_refused(tmp_path: Path, film: Any, run_on: Run) -> None:
+    with pytest.raises(Refused, match="no vehicle was found in empty"):
+        run_on(open_sources([str(film(tmp_path / "empty.avi", []))]))
+    assert lines(tmp_path / "out") == [] and not (tmp_path / "out" / "report.json").exists()
+
+
+def test_the_stop_ends_a_run_over_files_with_what_was_seen(tmp_path: Path, film: Any, run_on: Run) -> None:
+    stop = threading.Event()
+    source = open_sources([str(film(tmp_path / "one.avi", [(RED, 0, 20)]))])
+    summary = run_on(source, stop, watch=lambda frames: stop.set() if frames == 30 else None).summary
+    assert summary["frames"] == 30 and summary["sightings"] == 1
+
+
+# Live
+
+
+def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, film: Any, run_on: Run) -> None:
+    video, stop, out = film(tmp_path / "x.avi", [(RED, 0, 20), (GREEN, 20, 70)]), threading.Event(), tmp_path / "out"
+    before: list[int] = []
+
+    def watch(frames: int) -> None:
+        if not before and len(lines(out)) >= 3:
+            before.append(len(lines(out)))
+        if before and frames % 7 == 0:
+            stop.set()
+
+    outcome = run_on([camera("gate-1", video), camera("gate-2", video)], stop, watch=watch)
+    assert outcome.decided == []  # bounded memory
+    told, summary = lines(out), json.loads((out / "report.json").read_text())
+    assert len(told) >= before[0] >= 3
+    assert summary["sightings"] == len(told) and summary["vehicles"] == 2 == summary["seen_by_several"]
+    assert set(summary["cameras"]) == {"gate-1", "gate-2"} and "wait" in summary["stages"]
+    assert mot_ids(out, "gate-1") == mot_ids(out, "gate-2") == {1, 2}
+    assert (out / "report.html").stat().st_size > 1000
+    with read_gallery(tmp_path / "known.db") as gallery:
+        assert gallery.stats().sightings == len(told)
+    deadline = time.monotonic() + 2
+    while any(thread.name.startswith(("read", "camera")) for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+
+
+def test_a_live_run_that_is_stopped_before_any_vehicle_is_no_error(tmp_path: Path, film: Any, run_on: Run) -> None:
+    stop = threading.Event()
+    video = film(tmp_path / "x.avi", [])
+    summary = run_on([camera("gate", video)], stop, watch=lambda frames: stop.set() if frames > 5 else None).summary
+    assert summary["sightings"] == 0 and json.loads((tmp_path / "out" / "report.json").read_text())["frames"] == 6
+
+
+def test_a_live_run_that_fails_keeps_what_was_decided(tmp_path: Path, film: Any, run_on: Run) -> None:
+    """A file beside the camera breaks off: the error surfaces, the report is there."""
+    whole = film(tmp_path / "cut.avi", [(RED, 0, 20)], frames=200).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: int(0.6 * len(whole))])
+    sources = [*open_sources([str(tmp_path / "cut.avi")]), camera("gate", film(tmp_path / "x.avi", [(GREEN, 0, 70)]))]
+    with pytest.raises(Refused, match="breaks off"):
+        run_on(sources)
+    summary = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert summary["sightings"] == len(lines(tmp_path / "out")) >= 1
+    assert mot_ids(tmp_path / "out", "cut")
+
+
+def test_a_live_run_keeps_no_track_once_told_and_tells_the_open_ones_at_the_stop(
+    tmp_path: Path, film: Any, run_on: Run
+) -> None:
+    video, stop, runs, open_then = film(tmp_path / "x.avi", [(RED, 0, 20)]), threading.Event(), [], set()
+
+    def observed(parts: Parts) -> Outcome:
+        runs.append(_Run(parts))
+        return runs[0].to_the_end(lambda decided: {})
+
+    def watch(frames: int) -> None:
+        half_way = {number for number, track in runs[0].watching["gate"].open.items() if track.crops}
+        if runs[0].counts["sightings"] >= 2 and half_way:
+            open_then.update(half_way)
+            stop.set()
+
+    run_on([camera("gate", video)], stop, observed, watch=watch)
+    (state,) = runs
+    assert open_then and open_then <= {row["track"] for row in lines(tmp_path / "out")}
+    assert (state.waiting, state.decided) == ([], []) and state.watching["gate"].open == {}
+    assert state.counts["sightings"] == len(lines(tmp_path / "out")) == state.watching["gate"].ended
+
+
+@contextmanager
+def reader(path: Path, embedder: Embedder) -> Iterator[Gallery]:
+    manifest = embedder.manifest
+    with open_gallery(path, fingerprint=manifest.fingerprint, dim=3, model=manifest.name, write=False) as gallery:
+        yield gallery
+
+
+def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
+    tmp_path: Path, film: Any, run_on: Run, embedder: Embedder
+) -> None:
+    run_on(open_sources([str(film(tmp_path / "one.avi", [(RED, 0, 20)]))]))
+    before, stop = (tmp_path / "known.db").read_bytes(), threading.Event()
+    video = film(tmp_path / "x.avi", [(RED, 0, 20), (BLUE, 8, 70)])
+    with reader(tmp_path / "known.db", embedder) as gallery:
+        source = camera("gate", video)
+        parts = Parts(
+            [source],
+            open_detector("motion"),
+            embedder,
+            Identifier(gallery, 0.9),
+            [open_sink("jsonl", tmp_path / "live")],
+            stop=stop,
+            watch=lambda frames: stop.set() if frames > 120 else None,
+        )
+        summary = run(parts).summary
+        source.close()
+    assert (tmp_path / "known.db").read_bytes() == before
+    told = lines(tmp_path / "live")
+    assert {(row["vehicle"], row["known"]) for row in told} == {(1, True), (None, False)}
+    assert (summary["known"], summary["enrolled"]) == (1, 0) and summary["unknown"] >= 1

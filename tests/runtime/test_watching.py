@@ -1,0 +1,113 @@
+"""Watching: a track's feature, span, kind and trace are those of its frames; memory is bounded for ever."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from vreid.runtime import watching
+from vreid.runtime.crops import CropRules
+from vreid.runtime.records import Detections, Frame
+from vreid.runtime.watching import Watching
+
+ROAD = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+
+
+def seen(
+    index: int, *boxes: tuple[float, float, float, float], kind: int = 2, rate: float = 10.0
+) -> tuple[Frame, Detections]:
+    frame = Frame("cam1", index, index / rate, ROAD)
+    count = len(boxes)
+    found = Detections(
+        np.array(boxes, np.float32).reshape(-1, 4), np.full(count, 0.75, np.float32), np.full(count, kind, np.int64)
+    )
+    return frame, found
+
+
+def test_a_track_is_the_weighted_mean_of_its_crops_and_tells_where_it_was() -> None:
+    camera, random = Watching("cam1", CropRules()), np.random.default_rng(1)
+    expected, weights = np.zeros(4), []
+    kinds: Counter[int] = Counter()
+    for index in range(3, 23):
+        kind = 7 if index % 3 else 2
+        wanted = camera.see(*seen(index, (2.0 * index + 5, 30, 2.0 * index + 45, 60), kind=kind))
+        kinds[kind] += index > 3  # the first sighting confirms nothing yet
+        for want in wanted:
+            feature = random.normal(size=4).astype(np.float32)
+            expected += feature * want.quality**2
+            weights.append(want.quality)
+            camera.learn(want, feature)
+    assert camera.finished() == []
+    ((sighting, trace),) = camera.close()
+    np.testing.assert_allclose(sighting.feature, expected / np.linalg.norm(expected), rtol=1e-5)
+    assert (sighting.first_frame, sighting.last_frame) == (4, 22)
+    assert (sighting.first_time, sighting.last_time) == pytest.approx((0.4, 2.2))
+    assert sighting.crops == len(weights) and 5 <= len(weights) < 15
+    assert sighting.quality == max(weights)
+    assert sighting.kind == kinds.most_common(1)[0][0]
+    assert trace.frames.tolist() == list(range(4, 23)) and trace.scores.tolist() == [0.75] * 19
+    np.testing.assert_array_equal(trace.boxes[-1], [49, 30, 89, 60])
+    assert camera.close() == [] and camera.open == {}
+
+
+def test_a_wanted_crop_outlives_its_frame() -> None:
+    camera, wanted = Watching("cam1", CropRules()), []
+    for index in range(3):
+        frame, found = seen(index, (20, 30, 60, 60))
+        frame = Frame(frame.camera, frame.index, frame.time, ROAD.copy())
+        wanted += camera.see(frame, found)
+        frame.image[:] = 0  # as a decoder that uses its buffer again
+    assert len(wanted) == 2
+    np.testing.assert_array_equal(wanted[0].crop, ROAD[30:60, 20:60])
+
+
+def test_what_was_never_embedded_is_no_sighting() -> None:
+    camera = Watching("cam1", CropRules(least=16))
+    for index in range(20):
+        assert camera.see(*seen(index, (20, 30, 60, 42))) == []  # 12 pixels high
+    assert camera.close() == [] and camera.open == {} and camera.ended == 0
+
+
+def test_the_feature_of_a_track_that_has_ended_is_let_go() -> None:
+    camera = Watching("cam1", CropRules())
+    wanted = [want for index in range(3) for want in camera.see(*seen(index, (20, 30, 60, 60)))]
+    camera.close()
+    camera.learn(wanted[0], np.ones(4, np.float32))
+    assert camera.open == {}
+
+
+def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LONGEST_TRACE", 40)
+    camera, embedded = Watching("cam1", CropRules(most=20)), 0
+    for index in range(3000):
+        for want in camera.see(*seen(index, (20, 30, 60, 60), (90, 30, 130, 60))):
+            embedded += 1
+            camera.learn(want, np.ones(4, np.float32))
+    for track in camera.open.values():
+        assert len(track.frames) == len(track.scores) == len(track.boxes) // 4 == 40
+        assert sum(track.kinds.values()) == 2999 and len(track.kinds) == 1
+    assert embedded == 2 * 20
+    for sighting, trace in camera.close():
+        assert (sighting.first_frame, sighting.last_frame) == (1, 2999)
+        assert sighting.last_time == pytest.approx(299.9)
+        assert trace.frames.tolist() == list(range(1, 41))
+
+
+def test_a_camera_that_comes_back_with_another_size_is_watched_on() -> None:
+    camera = Watching("cam1", CropRules())
+    camera.see(*seen(0, (20, 30, 60, 60)))
+    large = np.zeros((480, 640, 3), np.uint8)
+    found = Detections(np.array([[600, 400, 630, 440]], np.float32), np.ones(1, np.float32), np.full(1, 2, np.int64))
+    wanted = [want for index in (1, 2, 3) for want in camera.see(Frame("cam1", index, index / 10, large), found)]
+    assert [want.crop.shape for want in wanted] == [(40, 30, 3)] * 2
+    assert wanted[0].quality > 0.15  # inside the new picture, so not cut off
+
+
+@pytest.mark.parametrize(("kind", "step", "told"), [(-1, 0.5, 0), (-1, 3.0, 1), (2, 0.5, 1)])
+def test_what_was_found_by_its_motion_alone_must_have_travelled(kind: int, step: float, told: int) -> None:
+    camera = Watching("cam1", CropRules())
+    for index in range(12):
+        for want in camera.see(*seen(index, (20 + step * index, 30, 60 + step * index, 60), kind=kind)):
+            camera.learn(want, np.ones(4, np.float32))
+    assert len(camera.close()) == told
+    assert camera.open == {}
