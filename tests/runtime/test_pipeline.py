@@ -20,6 +20,7 @@ from vreid.runtime.pipeline import Outcome, Parts, _Run, run
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
 from vreid.runtime.sources.table import Source, open_source, open_sources
+from vreid.runtime.watching import LEAST_TRAVEL, travel_of
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 Run = Callable[..., Outcome]
@@ -208,7 +209,8 @@ def test_a_live_run_keeps_no_track_once_told_and_tells_the_open_ones_at_the_stop
         return runs[0].to_the_end(lambda decided: {})
 
     def watch(frames: int) -> None:
-        half_way = {number for number, track in runs[0].watching["gate"].open.items() if track.crops}
+        tracks = runs[0].watching["gate"].open.items()
+        half_way = {number for number, track in tracks if track.crops and travel_of(track) >= 2 * LEAST_TRAVEL}
         if runs[0].counts["sightings"] >= 2 and half_way:
             open_then.update(half_way)
             stop.set()
