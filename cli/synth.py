@@ -62,8 +62,8 @@ def main(args: City | Crops) -> int:
 def _city(args: City) -> int:
     import cv2
 
-    from vreid.runtime.sources.scene import city
-    from vreid.runtime.sources.scene_vehicle import COCO
+    from vreid.runtime.scene.city import city
+    from vreid.runtime.scene.vehicle import COCO
 
     scene = city(args.seed, args.vehicles, args.seconds, args.cameras, args.fps)
     out = _empty_folder(args.out)
@@ -102,7 +102,7 @@ def _crops(args: Crops) -> int:
 
     import cv2
 
-    from vreid.runtime.sources.scene_crops import training_crops, training_vehicle
+    from vreid.runtime.scene.crops import training_crops, training_vehicle
 
     crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)
     out = _empty_folder(args.out)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
-from vreid.runtime.sources.scene import Scene, Truth, city
+from vreid.runtime.scene.city import Scene, Truth, city
 from vreid.runtime.sources.table import Source
 
 CAMERAS = 3  # of a city whose URI does not say how many

@@ -11,10 +11,10 @@ import pytest
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.sources.scene import Scene, city
-from vreid.runtime.sources.scene_body import mesh_of
-from vreid.runtime.sources.scene_crops import crop, random_place, training_crops, training_vehicle
-from vreid.runtime.sources.scene_vehicle import SHARES, random_vehicle
+from vreid.runtime.scene.body import mesh_of
+from vreid.runtime.scene.city import Scene, city
+from vreid.runtime.scene.crops import crop, random_place, training_crops, training_vehicle
+from vreid.runtime.scene.vehicle import SHARES, random_vehicle
 from vreid.runtime.sources.synth import open_synth, synth_truth
 from vreid.runtime.sources.table import open_source
 

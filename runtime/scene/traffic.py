@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vreid.runtime.sources.render import Solid
-from vreid.runtime.sources.scene_backdrop import Road
-from vreid.runtime.sources.scene_body import mesh_of
-from vreid.runtime.sources.scene_mesh import Array, Mesh
-from vreid.runtime.sources.scene_shape import size_of
-from vreid.runtime.sources.scene_vehicle import Vehicle
-from vreid.runtime.sources.scene_view import NEAR, View, pixels_of, seen_by
+from vreid.runtime.scene.backdrop import Road
+from vreid.runtime.scene.body import mesh_of
+from vreid.runtime.scene.mesh import Array, Mesh
+from vreid.runtime.scene.render import Solid
+from vreid.runtime.scene.shape import size_of
+from vreid.runtime.scene.vehicle import Vehicle
+from vreid.runtime.scene.view import NEAR, View, pixels_of, seen_by
 
 GAP = 1.5  # seconds between two vehicles of a lane, at least
 TRIALS = 40

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.preprocess import Image
-from vreid.runtime.sources.render import Solid, draw, draw_shadow
-from vreid.runtime.sources.scene_mesh import MeshBuilder, add_box, add_prism, disc, scaled
-from vreid.runtime.sources.scene_vehicle import Colour
-from vreid.runtime.sources.scene_view import View, axes_of
+from vreid.runtime.scene.mesh import MeshBuilder, add_box, add_prism, disc, scaled
+from vreid.runtime.scene.render import Solid, draw, draw_shadow
+from vreid.runtime.scene.vehicle import Colour
+from vreid.runtime.scene.view import View, axes_of
 
 Picture = NDArray[np.float32]
 REACH, FINE = 60.0, 0.02  # metres: how far the ground is drawn across the road, and how finely

@@ -8,11 +8,11 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.sources.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last, silhouette
-from vreid.runtime.sources.scene_backdrop import Road, backdrop
-from vreid.runtime.sources.scene_traffic import NARROW, WIDE, Passage, traffic
-from vreid.runtime.sources.scene_vehicle import random_vehicle
-from vreid.runtime.sources.scene_view import Light, View, looking, moved, seen_by
+from vreid.runtime.scene.backdrop import Road, backdrop
+from vreid.runtime.scene.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last, silhouette
+from vreid.runtime.scene.traffic import NARROW, WIDE, Passage, traffic
+from vreid.runtime.scene.vehicle import random_vehicle
+from vreid.runtime.scene.view import Light, View, looking, moved, seen_by
 
 APART = 75.0  # metres from one camera to the next
 LEAST_WIDTH, LEAST_SHARE = 12, 0.1  # what truth leaves out

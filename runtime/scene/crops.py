@@ -8,14 +8,14 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.sources.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last
-from vreid.runtime.sources.scene import truth_of
-from vreid.runtime.sources.scene_backdrop import backdrop
-from vreid.runtime.sources.scene_body import mesh_of
-from vreid.runtime.sources.scene_mesh import Mesh
-from vreid.runtime.sources.scene_traffic import NARROW, WIDE, zone_of
-from vreid.runtime.sources.scene_vehicle import Vehicle, random_vehicle
-from vreid.runtime.sources.scene_view import View, random_view
+from vreid.runtime.scene.backdrop import backdrop
+from vreid.runtime.scene.body import mesh_of
+from vreid.runtime.scene.city import truth_of
+from vreid.runtime.scene.mesh import Mesh
+from vreid.runtime.scene.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last
+from vreid.runtime.scene.traffic import NARROW, WIDE, zone_of
+from vreid.runtime.scene.vehicle import Vehicle, random_vehicle
+from vreid.runtime.scene.view import View, random_view
 
 APART = 1 << 20  # keeps the seeds of training vehicles away from those of scenes
 LEAST = 32  # pixels: the least side of a crop
