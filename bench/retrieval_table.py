@@ -21,6 +21,7 @@ from vreid.models.preprocess import Image, batch_of
 from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import Embed, evaluate
+from vreid.train.validation import cut
 
 
 def imagenet_mobilenet(weights: str, side: int) -> Embed:
@@ -41,12 +42,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="checkpoints, manifests, or bundled names")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--held-out", type=float, help="score on this share of the training vehicles, cut as vreid train cuts"
+    )
     parser.add_argument("--imagenet", help="local state dict of an ImageNet MobileNetV2")
     parser.add_argument("--side", type=int, default=128, help="input side of the ImageNet baseline")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args()
     dataset = read_dataset(flags.data)
+    if flags.held_out:
+        _, dataset = cut(dataset, flags.held_out)
     embeds: list[tuple[str, Embed]] = [("HSV histogram", opened("hsv", 1)[0])]
     if flags.imagenet:
         embeds.append((f"ImageNet MobileNetV2, {flags.side} px", imagenet_mobilenet(flags.imagenet, flags.side)))

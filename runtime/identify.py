@@ -83,7 +83,7 @@ class Identifier:
         features = unit(np.stack([track.feature for track in tracks]), self._gallery.about.dim)  # (N, D)
         apart = overlapping(tracks)
         clusters = clustered(features, apart, self.threshold)
-        matches: list[Match] = [Match(None, None, -1.0, False)] * len(tracks)
+        matches: list[Match] = [Match(None, None, -np.inf, False)] * len(tracks)
         with self._keeping():
             choices = self._chosen(tracks, features, clusters, apart)
             for rows, choice in zip(clusters, choices, strict=True):
@@ -108,11 +108,11 @@ class Identifier:
             vehicles = sorted({hit.vehicle for row in rows for hit in hits[row]})
             means = self._gallery.scores(features[rows], vehicles).mean(axis=0)  # (V,)
             pairs += [(-float(mean), cluster, vehicle) for mean, vehicle in zip(means, vehicles, strict=True)]
-        choices = [_Choice(None, None, -1.0) for _ in clusters]
+        choices = [_Choice(None, None, -np.inf) for _ in clusters]
         given: dict[int, list[int]] = {}  # rows of this call, by vehicle
         for falling, cluster, vehicle in sorted(pairs):
             rows, held = clusters[cluster], given.get(vehicle, [])
-            if choices[cluster].score > -1 or any(self._presence.bars(vehicle, tracks[row]) for row in rows):
+            if choices[cluster].score > -np.inf or any(self._presence.bars(vehicle, tracks[row]) for row in rows):
                 continue
             if held and apart[np.ix_(rows, held)].any():
                 continue

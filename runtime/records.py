@@ -65,7 +65,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Match:
-    """What the gallery says of a feature: the best vehicle, its cosine score, and whether that passes the threshold."""
+    """What the gallery says of a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes."""
 
     vehicle: int | None
     name: str | None

@@ -57,7 +57,7 @@ def test_the_threshold_decides_known_or_unknown(tmp_path: Path) -> None:
 def test_a_stranger_is_enrolled_once_and_known_after_a_restart(tmp_path: Path) -> None:
     with opened(tmp_path) as gallery:
         first = Identifier(gallery, 0.6, enrol_unknown=True).identify(track(vehicle(3), "a", 1, 0, 5))
-        assert (first.vehicle, first.name, first.score, first.known) == (1, "vehicle-0001", -1.0, False)
+        assert (first.vehicle, first.name, first.score, first.known) == (1, "vehicle-0001", -np.inf, False)
     with opened(tmp_path) as gallery:
         again = Identifier(gallery, 0.6, enrol_unknown=True).identify(track(vehicle(3, 0.3), "b", 1, 0, 5))
         assert (again.vehicle, again.known) == (1, True)
@@ -73,7 +73,7 @@ def test_one_camera_does_not_show_a_vehicle_twice_at_once(tmp_path: Path) -> Non
         assert identifier.identify(track(vehicle(0), "a", 1, 0, 10)).vehicle == best
         assert identifier.identify(track(vehicle(0), "a", 2, 10, 12)).vehicle == second  # the next best
         third = identifier.identify(track(vehicle(0), "a", 3, 9, 11))  # none is left
-        assert (third.vehicle, third.known, third.score) == (None, False, -1.0)
+        assert (third.vehicle, third.known, third.score) == (None, False, -np.inf)
         assert identifier.identify(track(vehicle(0), "b", 1, 0, 10)).vehicle == best  # another camera
         assert identifier.identify(track(vehicle(0), "a", 4, 10.5, 11)).vehicle == best  # another time
         assert identifier.identify(track(vehicle(0), "a", 4, 10.5, 13)).vehicle == best  # the same track, grown
