@@ -32,6 +32,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def rows(self, which: Ints | NDArray[np.bool_]) -> "Detections":
+        """The rows that `which` (a mask or row numbers) picks."""
+        return Detections(self.boxes[which], self.scores[which], self.kinds[which])
+
 
 @dataclass(frozen=True)
 class Tracks:

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from vreid.models.errors import Refused
 from vreid.runtime.boxes import Boxes, buffered, overlaps
 from vreid.runtime.kalman import Motion, corrected, joined, predicted, replaced, started, surprise
-from vreid.runtime.records import Detections, Ints, Tracks
+from vreid.runtime.records import Detections, Ints, Tracks, no_detections
 
 FIRST_STEP = 0.1  # seconds between frames while the clock has told nothing yet
 UNLIKELY = 9.21  # chi-square of 2 numbers: 99 of 100 true pairs lie below
@@ -57,6 +57,8 @@ class Tracker:
         self._ids: Ints = np.zeros(0, np.int64)  # 0: not confirmed yet
         self._hits: Ints = np.zeros(0, np.int64)
         self._unseen: NDArray[np.float64] = np.zeros(0)  # seconds since the last sighting
+        self._first = no_detections()  # of each track
+        self._births: dict[int, Detections] = {}
         self._time: float | None = None
         self._step = FIRST_STEP
         self._last_id = 0
@@ -96,11 +98,15 @@ class Tracker:
         if picture is not None:
             gone |= missed & self._leaving(*picture)
         self._end(gone, owner)
-        self._start(strong, boxes, owner)
+        self._start(strong, detections, owner)
         self._confirm()
         shown = np.flatnonzero(owner >= 0)
         shown = shown[self._ids[owner[shown]] > 0]
         return Tracks(self._ids[owner[shown]], boxes[shown], scores[shown], detections.kinds[shown])
+
+    def births(self) -> dict[int, Detections]:
+        """For the tracks that the last update confirmed at their second sighting: the first one, of the frame before."""
+        return self._births
 
     def finished(self) -> list[int]:
         """The ids of confirmed tracks that ended since the last call."""
@@ -158,15 +164,24 @@ class Tracker:
         owner[owner >= 0] = moved[owner[owner >= 0]]
         self._motion, self._ids = self._motion.chosen(~gone), self._ids[~gone]
         self._hits, self._unseen = self._hits[~gone], self._unseen[~gone]
+        self._first = self._first.rows(~gone)
 
-    def _start(self, found: Ints, boxes: Boxes, owner: Ints) -> None:
+    def _start(self, found: Ints, detections: Detections, owner: Ints) -> None:
+        first, kept = detections.rows(found), self._first
         owner[found] = len(self._ids) + np.arange(len(found))
-        self._motion = joined(self._motion, started(boxes[found]))
+        self._motion = joined(self._motion, started(first.boxes))
         self._ids = np.concatenate([self._ids, np.zeros(len(found), np.int64)])
         self._hits = np.concatenate([self._hits, np.ones(len(found), np.int64)])
         self._unseen = np.concatenate([self._unseen, np.zeros(len(found))])
+        self._first = Detections(
+            np.concatenate([kept.boxes, first.boxes]),
+            np.concatenate([kept.scores, first.scores]),
+            np.concatenate([kept.kinds, first.kinds]),
+        )
 
     def _confirm(self) -> None:
         new = np.flatnonzero((self._ids == 0) & (self._hits >= self._confirm_hits))
         self._ids[new] = self._last_id + 1 + np.arange(len(new))
         self._last_id += len(new)
+        second = new[self._hits[new] == 2]
+        self._births = {int(self._ids[row]): self._first.rows(np.array([row])) for row in second}

@@ -31,6 +31,15 @@ class OpenTrack:
     best: float = 0.0
     picture: Image | None = None
 
+    def add(self, index: int, time: float, box: Floats, score: float, kind: int) -> None:
+        """One more sighting."""
+        self.last = index, time
+        self.kinds[kind] += 1
+        if len(self.frames) < LONGEST_TRACE:
+            self.frames.append(index)
+            self.boxes.extend(box.tolist())
+            self.scores.append(score)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -49,6 +58,7 @@ class Watching:
         self.camera, self.rules = camera, rules
         self.tracker = tracker or Tracker()
         self.open: dict[int, OpenTrack] = {}
+        self.before: tuple[int, float] | None = None  # frame and time of the frame before
         self.frames = 0
         self.ended = 0
 
@@ -58,17 +68,17 @@ class Watching:
         size = frame.image.shape[1], frame.image.shape[0]  # a live camera may come back with another
         tracks = self.tracker.update(frame.time, detections, size)
         wanted = []
+        for number, birth in self.tracker.births().items():
+            if self.before is not None:  # a track is shown from its second sighting on, and told with its first
+                self.open[number] = OpenTrack(self.before, self.before)
+                self.open[number].add(*self.before, birth.boxes[0], float(birth.scores[0]), int(birth.kinds[0]))
+        self.before = frame.index, frame.time
         for number, box, score, kind in zip(
             tracks.ids.tolist(), tracks.boxes, tracks.scores, tracks.kinds, strict=True
         ):
             now = frame.index, frame.time
             track = self.open.get(number) or self.open.setdefault(number, OpenTrack(now, now))
-            track.last = now
-            track.kinds[int(kind)] += 1
-            if len(track.frames) < LONGEST_TRACE:
-                track.frames.append(frame.index)
-                track.boxes.extend(box.tolist())
-                track.scores.append(float(score))
+            track.add(*now, box, float(score), int(kind))
             crop, since = cut_out(frame.image, box, self.rules.margin), frame.time - track.last_crop
             if not deserves(self.rules, box, track.crops, since, ceiling_of(crop, box, size), track.best):
                 continue  # sharpness costs more than all else here

@@ -31,7 +31,7 @@ def test_a_track_is_the_weighted_mean_of_its_crops_and_tells_where_it_was() -> N
     for index in range(3, 23):
         kind = 7 if index % 3 else 2
         wanted = camera.see(*seen(index, (2.0 * index + 5, 30, 2.0 * index + 45, 60), kind=kind))
-        kinds[kind] += index > 3  # the first sighting confirms nothing yet
+        kinds[kind] += 1
         for want in wanted:
             feature = random.normal(size=4).astype(np.float32)
             expected += feature * want.quality**2
@@ -40,12 +40,12 @@ def test_a_track_is_the_weighted_mean_of_its_crops_and_tells_where_it_was() -> N
     assert camera.finished() == []
     ((sighting, trace),) = camera.close()
     np.testing.assert_allclose(sighting.feature, expected / np.linalg.norm(expected), rtol=1e-5)
-    assert (sighting.first_frame, sighting.last_frame) == (4, 22)
-    assert (sighting.first_time, sighting.last_time) == pytest.approx((0.4, 2.2))
+    assert (sighting.first_frame, sighting.last_frame) == (3, 22)  # the first too, told when the second confirmed it
+    assert (sighting.first_time, sighting.last_time) == pytest.approx((0.3, 2.2))
     assert sighting.crops == len(weights) and 5 <= len(weights) < 15
     assert sighting.quality == max(weights)
     assert sighting.kind == kinds.most_common(1)[0][0]
-    assert trace.frames.tolist() == list(range(4, 23)) and trace.scores.tolist() == [0.75] * 19
+    assert trace.frames.tolist() == list(range(3, 23)) and trace.scores.tolist() == [0.75] * 20
     np.testing.assert_array_equal(trace.boxes[-1], [49, 30, 89, 60])
     assert camera.close() == [] and camera.open == {}
 
@@ -85,12 +85,12 @@ def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops(monkeypatc
             camera.learn(want, np.ones(4, np.float32))
     for track in camera.open.values():
         assert len(track.frames) == len(track.scores) == len(track.boxes) // 4 == 40
-        assert sum(track.kinds.values()) == 2999 and len(track.kinds) == 1
+        assert sum(track.kinds.values()) == 3000 and len(track.kinds) == 1
     assert embedded == 2 * 20
     for sighting, trace in camera.close():
-        assert (sighting.first_frame, sighting.last_frame) == (1, 2999)
+        assert (sighting.first_frame, sighting.last_frame) == (0, 2999)
         assert sighting.last_time == pytest.approx(299.9)
-        assert trace.frames.tolist() == list(range(1, 41))
+        assert trace.frames.tolist() == list(range(40))
 
 
 def test_a_camera_that_comes_back_with_another_size_is_watched_on() -> None:
