@@ -24,6 +24,8 @@ class Args:
     """VeRi-776 or VehicleID folder, or a CSV file; a test part alone is enough."""
     threads: int = 1
     """CPU threads."""
+    device: str = "auto"
+    """Where a checkpoint runs: auto, cpu or cuda."""
     batch: int = 32
     """Pictures at once."""
     json: bool = False
@@ -38,7 +40,7 @@ def main(args: Args) -> int:
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
     dataset = read_dataset(args.data)
-    embed, backend = opened(args.model, args.threads)
+    embed, backend = opened(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.progress() as bar:
         task = bar.add_task("embedding")
@@ -56,7 +58,7 @@ def main(args: Args) -> int:
     return 0
 
 
-def opened(model: str, threads: int) -> tuple["Embed", str]:
+def opened(model: str, threads: int, device: str = "auto") -> tuple["Embed", str]:
     """What embeds for `model`, and the name of its backend."""
     if model == "hsv":
         from vreid.train.baselines import hsv_histograms
@@ -66,10 +68,12 @@ def opened(model: str, threads: int) -> tuple["Embed", str]:
         import torch
 
         from vreid.models.checkpoint import load_checkpoint, network_from
+        from vreid.train.parallel import join
         from vreid.train.reference import embed_with
 
         torch.set_num_threads(threads)
-        return embed_with(network_from(load_checkpoint(model))), "torch"
+        network = network_from(load_checkpoint(model))
+        return embed_with(network.to(join(0, 1, 0, device).device)), "torch"
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
 

@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:  # a name too long, a folder that may not be looked into, a full disk
+        where = "a file" if error.filename is None else error.filename
+        output.error(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")
+        return 2
 
 
 if __name__ == "__main__":

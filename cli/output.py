@@ -26,7 +26,7 @@ def document(value: Mapping[str, Any]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A short table for people; the first column is text, the others are aligned right."""
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=escape(title), title_justify="left")
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
@@ -37,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 def progress() -> Progress:
     """A progress bar on stderr; silent when stderr is no terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

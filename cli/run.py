@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,10 +71,13 @@ def main(args: Args) -> int:
 
 def done(session: "Session", json: bool) -> int:
     """Run `session` under a progress bar, and print its summary as a document or as tables."""
+    import cv2
+
     from vreid.runtime.session import run_session
     from vreid.runtime.sources.address import address_of
 
     live = any(address_of(source).kind in ("device", "rtsp", "csi", "gst") for source in session.sources)
+    cv2.setNumThreads(session.threads)
     stop = threading.Event()
     with _signals(stop, live), output.progress() as bar:
         task = bar.add_task("frames", total=None)
@@ -112,7 +116,7 @@ def tell(summary: dict[str, Any], out: Path) -> None:
     output.table(
         "latency", ("stage", "count", "p50 ms", "p90 ms", "p99 ms"), [(name, *stage.values()) for name, stage in stages]
     )
-    say = output.console.print
+    say = partial(output.console.print, markup=False)
     say(
         f"{summary['vehicles']} vehicles ({summary['known']} known, {summary['enrolled']} newly enrolled), "
         f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings; "

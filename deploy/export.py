@@ -56,7 +56,10 @@ def onnx_from_checkpoint(
     stored = load_checkpoint(checkpoint)
     network = network_from(stored)
     config = stored.config
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"cannot make the folder {out.parent} ({error.strerror}); choose another --out") from error
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         draft = Path(folder) / out.name
         graph = simplified(_traced(network, batch), batch[1])

@@ -23,7 +23,10 @@ def half_stored(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
-    nodes = [*casts, *small.graph.node]
+    nodes = list(small.graph.node)
+    given = {value.name for value in small.graph.input}
+    start = next((place + 1 for place, node in enumerate(nodes) if given & set(node.input)), 0)
+    nodes[start:start] = casts  # after the Cast of the pixels, which stays first
     del small.graph.node[:]
     small.graph.node.extend(nodes)
     onnx.checker.check_model(small)

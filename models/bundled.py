@@ -10,7 +10,7 @@ ZOO = Path(__file__).with_name("zoo")
 def manifest_path(text: str) -> Path:
     """The manifest that `text` names: a .json file, or a bundled model such as vreid-s."""
     path = Path(text)
-    if path.suffix == ".json" or path.exists():
+    if path.suffix == ".json" or path.is_file():
         if path.suffix in (".onnx", ".engine", ".plan"):
             raise Refused(
                 f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it"

@@ -97,10 +97,19 @@ def sites(network: ReidNetwork) -> list[Site]:
 def kept_of(compactor: Compactor, threshold: float, multiple: int = 1, masked: bool = False) -> Tensor:
     """(K,) channels to keep, rising: norms of at least `threshold`, at least one, rounded up to `multiple` by the strongest
     of the others. With `masked` a channel whose mask is 0 counts as gone, whatever is left of it."""
-    norms = compactor.norms().detach() * (compactor.mask if masked else 1)
-    alive = max(1, int((norms >= threshold).sum()))
-    count = min(len(norms), -(-alive // multiple) * multiple)
-    return norms.argsort(descending=True, stable=True)[:count].sort().values
+    norms = compactor.norms().detach()
+    gone = norms < threshold
+    if masked:
+        gone |= compactor.mask == 0
+    count = rounded_up(int((~gone).sum()), len(norms), multiple)
+    order = norms.argsort(descending=True, stable=True)
+    order = order[gone[order].int().argsort(stable=True)]  # those that stay first, then the strongest of the others
+    return order[:count].sort().values
+
+
+def rounded_up(alive: int, width: int, multiple: int) -> int:
+    """How many of `width` channels are kept when `alive` of them must stay: at least one, and a multiple where there is room."""
+    return min(width, -(-max(1, alive) // multiple) * multiple)
 
 
 def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, masked: bool = False) -> ReidNetwork:
@@ -128,7 +137,7 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, maske
             widths.append(taken)
         inner.append(widths)
     config = replace(network.config, options={**network.config.options, "inner": inner})
-    narrow = ReidNetwork(config)
+    narrow = ReidNetwork(config).to(next(network.parameters()).device)
     narrow.load_state_dict(weights)
     return narrow.train(network.training)
 

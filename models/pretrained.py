@@ -1,7 +1,6 @@
 """Weights for a body to start from: ImageNet's, from a local file or the usual download, or those of a checkpoint."""
 
 import hashlib
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vreid.models.checkpoint import DAMAGED
 from vreid.models.errors import Refused
 
 BASE = "https://download.pytorch.org/models/"
@@ -34,7 +34,7 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
             raise Refused(f"there are no weights at {source}; give a local state dict, or 'imagenet' to download them")
     except OSError as error:
         raise Refused(f"the weights {source} could not be fetched ({error}); give a local file instead") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise Refused(f"{source} holds no weights that can be read safely; give a state dict saved by torch") from error
     if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of ours: its body
         weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}

@@ -62,12 +62,13 @@ def _numbers(line: str) -> tuple[list[int], list[float]]:
         raise ValueError("its width or height is not above 0")
     if kind != int(kind) or abs(kind) > LARGEST_ID:
         raise ValueError(f"class {fields[7]} is not a whole number")
-    # Result files of MOTChallenge end in -1,-1,-1: a negative visibility is an unknown one.
+    # Result files of MOTChallenge end in -1,-1,-1,-1: no score is given, and a negative visibility is an unknown one.
+    score = 1.0 if score == -1 else score
     return [int(frame), int(track), int(kind)], [x, y, w, h, score, 1.0 if visibility < 0 else visibility]
 
 
 def read_mot(path: str | Path) -> MotTable:
-    """The table at `path`, rows in the file's order; score and visibility default to 1, class to -1.
+    """The table at `path`, rows in the file's order; score and visibility are 1 where they are missing or -1, class -1.
 
     Raises Refused, with file and line number, for a missing file or a line that is not MOT text.
     """

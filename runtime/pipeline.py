@@ -19,6 +19,7 @@ from vreid.runtime.records import Frame, Match, Sighting, Trace
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Source
 from vreid.runtime.timing import Stages
+from vreid.runtime.tracker import Tracker
 from vreid.runtime.watching import Wanted, Watching
 
 Decided = tuple[Sighting, Match, Trace]
@@ -62,7 +63,7 @@ class _Run:
         self.parts = parts
         self.live = any(source.live for source in parts.sources)
         self.stages = Stages()
-        self.watching = {source.camera: Watching(source.camera, parts.rules) for source in parts.sources}
+        self.watching = {source.camera: self._watching(source.camera) for source in parts.sources}
         self.frames = 0
         self.waiting: list[tuple[Sighting, Trace]] = []
         self.decided: list[Decided] = []
@@ -70,6 +71,11 @@ class _Run:
         self.enrolled: set[int] = set()
         self.counts = {"unknown": 0, "sightings": 0}
         self.began, self.started = time.monotonic(), datetime.now(timezone.utc)
+
+    def _watching(self, camera: str) -> Watching:
+        """One camera's part, with a tracker that suits the detector."""
+        first, least = self.parts.detector.first_score, self.parts.detector.least_travel
+        return Watching(camera, self.parts.rules, Tracker(strong=first, weak=min(0.1, first)), least)
 
     def to_the_end(self, extra: Callable[[list[Decided]], dict[str, Any]]) -> Outcome:
         try:
@@ -105,7 +111,7 @@ class _Run:
             together = next(groups, None)
             if together is None:
                 return
-            self.stages.add("wait" if self.live else "decode", (time.perf_counter() - began) / len(together))
+            self.stages.add("wait" if self.live else "decode", time.perf_counter() - began)
             yield together
 
     def _close(self, summary: dict[str, Any]) -> None:

@@ -112,6 +112,8 @@ def _new(path: Path) -> Iterator[Path]:
         raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
     lock = locked(path)
     try:
+        if path.exists():  # between the look and the lock
+            raise Refused(f"another program has just made the gallery {path}; run again to add to it")
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             draft = Path(folder) / path.name
             yield draft

@@ -11,13 +11,14 @@ from vreid.models.errors import Refused
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A draft of `out` beside it: when the body succeeds its files replace those of the same name in `out`, and others
-    there stay; when it does not they are thrown away, and with them what was made for it.
+    """A draft of `out`: when the body succeeds its files replace those of the same name in `out`, and others there stay;
+    when it does not they are thrown away, and with them what was made for it. The draft lies in `out` where that is
+    there, which may be a disk of its own or the only place that may be written, and beside it otherwise.
 
     Raises Refused when `out` is a file or cannot be written, and for what the body fails to write.
     """
     with _written(out), _parents(out):
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out if out.is_dir() else out.parent))
         try:
             whole = draft / "whole"
             whole.mkdir()  # mkdtemp's own folder is closed to everybody else

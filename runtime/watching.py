@@ -11,7 +11,6 @@ from vreid.runtime.crops import CropRules, ceiling_of, cut_out, deserves, qualit
 from vreid.runtime.records import Detections, Floats, Frame, Sighting, Trace
 from vreid.runtime.tracker import Tracker
 
-LEAST_TRAVEL = 0.35  # of its own size, for what was found by its motion alone
 LONGEST_TRACE = 50_000  # boxes kept of one track, the first: a vehicle parked before a live camera for days
 
 
@@ -54,8 +53,10 @@ class Wanted:
 class Watching:
     """Follows the vehicles of one camera; hands out crops to embed and takes their features back."""
 
-    def __init__(self, camera: str, rules: CropRules, tracker: Tracker | None = None) -> None:
-        self.camera, self.rules = camera, rules
+    def __init__(
+        self, camera: str, rules: CropRules, tracker: Tracker | None = None, least_travel: float = 0.0
+    ) -> None:
+        self.camera, self.rules, self.least_travel = camera, rules, least_travel
         self.tracker = tracker or Tracker()
         self.open: dict[int, OpenTrack] = {}
         self.before: tuple[int, float] | None = None  # frame and time of the frame before
@@ -100,15 +101,11 @@ class Watching:
             track.best, track.picture = wanted.quality, wanted.crop
 
     def finished(self) -> list[tuple[Sighting, Trace]]:
-        """The tracks that ended since the last call and were embedded at least once.
-
-        What a detector without classes saw (kind -1) must have travelled: a change of exposure or a moving shadow lights up
-        places where nothing moves.
-        """
+        """The tracks that ended since the last call, were embedded at least once and got as far as the detector asks."""
         done = []
         for number in self.tracker.finished():
             track = self.open.pop(number, None)
-            if track is None or (set(track.kinds) == {-1} and travel_of(track) < LEAST_TRAVEL):
+            if track is None or (self.least_travel > 0 and travel_of(track) < self.least_travel):
                 continue
             if track.total is not None and track.picture is not None:
                 self.ended += 1

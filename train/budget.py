@@ -2,9 +2,9 @@
 
 Ding et al., ResRep, ICCV 2021, section 3.3 (methods.md 2): every so often all channels are sorted by the norm of their
 compactor row, and the weakest are masked, a few more each time, until the network without them meets the budget; the choice
-is made anew each time, so that a channel may come back. Differs: a channel's norm is divided by the MACs that it costs
-(relative to the mean channel) to the power `cost_power`, so that of two equally weak ones the dearer goes; and columns of
-near compactors compete with rows of far ones.
+is made anew each time, so that a channel may come back. Differs: a channel's norm is divided by the MACs that it costs to
+the power `cost_power`, so that of two equally weak ones the dearer goes; columns of near compactors compete with rows of far
+ones; and what is counted are the widths after folding, rounded up to `multiple`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vreid.models.compactor import Compactor, Site
+from vreid.models.compactor import Site, rounded_up
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
@@ -49,13 +49,13 @@ class SiteCost:
 class Budget:
     """Chooses the masks of a network's compactors so that what is left meets the budget."""
 
-    def __init__(self, network: ReidNetwork, sites: Sequence[Site], rules: BudgetRules) -> None:
-        self.rules, self.sites = rules, sites
+    def __init__(self, network: ReidNetwork, sites: Sequence[Site], rules: BudgetRules, multiple: int = 1) -> None:
+        self.rules, self.sites, self.multiple = rules, sites, multiple
         self.whole = float(total_of(cost_of(network)).macs)  # a compactor is none of them: it will be folded away
         self.costs = _site_costs(network, sites)
-        inner = sum(cost.macs(*_widths(site)) for cost, site in zip(self.costs, sites, strict=True))
-        self.rest = self.whole - inner
-        least = self.rest + sum(cost.macs(1, 1) for cost in self.costs)
+        self.rest = 0.0
+        self.rest = self.whole - self._left([_widths(site) for site in sites])
+        least = self._left([(1, 1)] * len(sites))
         if not least <= rules.macs * self.whole <= self.whole:
             raise Refused(
                 f"a budget of {rules.macs:.1%} of the MACs cannot be met; with one channel in every block "
@@ -64,47 +64,54 @@ class Budget:
 
     def kept(self) -> float:
         """The share of MACs that the masks of now leave."""
-        left = self.rest
-        for cost, site in zip(self.costs, self.sites, strict=True):
-            near = 1 if site.near is None else int(site.near.mask.sum())
-            left += cost.macs(near, int(site.far.mask.sum()))
-        return left / self.whole
+        kept = [
+            (1 if site.near is None else int(site.near.mask.sum()), int(site.far.mask.sum())) for site in self.sites
+        ]
+        return self._left(kept) / self.whole
 
     @torch.no_grad()
     def choose(self) -> float:
         """Set the masks anew; returns the share of MACs that is left."""
         compactors = [compactor for site in self.sites for compactor in site.compactors()]
-        masked = sum(int((compactor.mask == 0).sum()) for compactor in compactors)
-        ranked = self._ranked()
-        for compactor in compactors:
-            compactor.mask.fill_(1)
-        share, taken = 1.0, 0
-        for compactor, channel in ranked:
-            if share <= self.rules.macs or taken >= masked + self.rules.step:
+        most = sum(int((compactor.mask == 0).sum()) for compactor in compactors) + self.rules.step
+        kept = [list(_widths(site)) for site in self.sites]  # counted here: a look at a mask on a GPU waits for it
+        gone: dict[tuple[int, bool], list[int]] = {}
+        left, taken = self.whole, 0
+        for place, far, channel in self._ranked():
+            if left <= self.rules.macs * self.whole or taken >= most:
                 break
-            if compactor.mask.sum() > 1:  # a layer never goes below one channel
-                compactor.mask[channel] = 0
+            if kept[place][far] > 1:  # a layer never goes below one channel
+                before = self._macs(place, *kept[place])
+                kept[place][far] -= 1
+                left += self._macs(place, *kept[place]) - before
+                gone.setdefault((place, far), []).append(channel)
                 taken += 1
-                share = self.kept()
-        return share
+        for place, site in enumerate(self.sites):
+            for compactor in site.compactors():
+                compactor.mask.fill_(1)
+                compactor.mask[gone.get((place, compactor.side == "far"), [])] = 0
+        return left / self.whole
 
-    def _ranked(self) -> list[tuple[Compactor, int]]:
-        """Every channel, the one that is missed least first."""
-        entries: list[tuple[float, int, int]] = []
-        compactors: list[Compactor] = []
-        prices = []
-        for cost, site in zip(self.costs, self.sites, strict=True):
+    def _macs(self, place: int, near: int, far: int) -> float:
+        """MACs of a block with that many channels alive, at the widths it is folded to."""
+        site = self.sites[place]
+        near = 1 if site.near is None else rounded_up(near, len(site.near.mask), self.multiple)
+        return self.costs[place].macs(near, rounded_up(far, len(site.far.mask), self.multiple))
+
+    def _left(self, kept: Sequence[tuple[int, int]]) -> float:
+        """MACs of the network with so many (near, far) channels alive in each block."""
+        return self.rest + sum(self._macs(place, *widths) for place, widths in enumerate(kept))
+
+    def _ranked(self) -> list[tuple[int, bool, int]]:
+        """(block, whether far, channel) of every channel, the one that is missed least first."""
+        entries: list[tuple[float, int, bool, int]] = []
+        for place, (cost, site) in enumerate(zip(self.costs, self.sites, strict=True)):
             near, far = _widths(site)
-            if site.near is not None:
-                compactors.append(site.near)
-                prices.append(cost.a + far * cost.b)
-            compactors.append(site.far)
-            prices.append(near * cost.b + cost.c)
-        mean = sum(prices) / len(prices)
-        for place, (compactor, price) in enumerate(zip(compactors, prices, strict=True)):
-            weighed = compactor.norms() / (price / mean) ** self.rules.cost_power
-            entries += [(value, place, channel) for channel, value in enumerate(weighed.tolist())]
-        return [(compactors[place], channel) for _, place, channel in sorted(entries)]
+            for compactor in site.compactors():
+                price = near * cost.b + cost.c if compactor.side == "far" else cost.a + far * cost.b
+                weighed = compactor.norms() / price**self.rules.cost_power
+                entries += [(value, place, compactor.side == "far", n) for n, value in enumerate(weighed.tolist())]
+        return [entry[1:] for entry in sorted(entries)]
 
 
 def _widths(site: Site) -> tuple[int, int]:

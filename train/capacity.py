@@ -42,9 +42,11 @@ class Capacity:
 
 
 class Taps:
-    """Spatial means of what goes into and comes out of the `far` place of every block, and out of `near`, as (B, C) each.
+    """Spatial means of what goes into and comes out of the `far` place of every block, and into `near`, as (B, C) each.
 
-    In a network without compactors both are what conv2+BN gives. They hold the last forward pass in training or eval mode.
+    In a network without compactors both of `far` are what conv2+BN gives. A near compactor drops inputs, so its means are
+    of these, each times the norm of its column: what the convolution after it still gets of the channel. They hold the last
+    forward pass in training or eval mode.
     """
 
     def __init__(self, network: ReidNetwork) -> None:
@@ -64,7 +66,8 @@ class Taps:
 
     def _near(self, place: int) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            self.near[place] = output.mean((2, 3))
+            means = inputs[0].mean((2, 3))
+            self.near[place] = means * module.norms() if isinstance(module, Compactor) else means
 
         return hook
 
@@ -76,7 +79,9 @@ class Compression:
         self.capacity, self.teacher, self.sites = capacity, teacher, sites(student)
         self.ours, self.theirs = Taps(student), Taps(teacher)
         self.memories: dict[str, Memory] = {}
-        self.budget = None if capacity.budget is None else Budget(student, self.sites, capacity.budget)
+        self.budget = (
+            None if capacity.budget is None else Budget(student, self.sites, capacity.budget, capacity.multiple)
+        )
         self.steps = 0
         wide = [len(site.far.mask) for site in self.sites]
         blocks = [block for block in teacher.body.modules() if isinstance(block, Block)]
@@ -128,8 +133,9 @@ class Compression:
         """The inverse of `state`."""
         rules = cast(ResettingRules, self.capacity.rules)  # without them there are no memories
         self.steps = state["steps"]
+        device = self.sites[0].far.weight.device  # a checkpoint's tensors are on the CPU
         for name, kept in state["memories"].items():
-            memory = Memory(rules.memory, kept["vectors"].shape[1], kept["vectors"].device)
+            memory = Memory(rules.memory, kept["vectors"].shape[1], device)
             memory.vectors[: len(kept["vectors"])] = kept["vectors"]
             memory.count = kept["count"]
             self.memories[name] = memory

@@ -146,7 +146,7 @@ def _epoch(
         with torch.autocast(device.type, enabled=device.type == "cuda"):
             features = network(pixels)
         target = None if targets is None else targets[batch].to(device)
-        parts = losses_of(recipe, features, truth, target)
+        parts = losses_of(recipe, features, truth, target, torch.tensor(batch, device=device))
         if student.compression is not None:
             parts |= student.compression.losses(features.logits, pixels)
         loss = torch.stack(list(parts.values())).sum()

@@ -10,11 +10,12 @@ from vreid.train.losses.triplet import triplet_loss
 from vreid.train.recipe import Recipe
 
 
-def losses_of(recipe: Recipe, features: Features, truth: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+def losses_of(
+    recipe: Recipe, features: Features, truth: Tensor, target: Tensor | None, pictures: Tensor | None = None
+) -> dict[str, Tensor]:
     """The weighted terms of a batch, by name; truth (B,) identities, target (B, E) the teacher's embedding or None.
 
-    A row of zeros in `target` is a picture that the teacher was not asked about.
-
+    A row of zeros in `target` is a picture that the teacher was not asked about; `pictures` (B,) tells equal ones.
     To be called outside of autocast: distances between half-precision products are noise.
     """
     if features.logits is None:
@@ -25,5 +26,7 @@ def losses_of(recipe: Recipe, features: Features, truth: Tensor, target: Tensor 
     if target is not None and recipe.distil:
         asked = target.any(1)
         if int(asked.sum()) > 1:  # by chance a batch may hold no pair that the teacher knows
-            parts["distil"] = recipe.distil * similarity_loss(features.embedding[asked], target[asked], recipe.tau)
+            same = None if pictures is None else pictures[asked]
+            loss = similarity_loss(features.embedding[asked], target[asked], recipe.tau, same)
+            parts["distil"] = recipe.distil * loss
     return parts

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from torch import Tensor, from_numpy
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
@@ -42,7 +42,7 @@ class Pictures(Dataset[Tensor]):
                 image = np.asarray(
                     cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8
                 )
-            if image.nbytes <= self.room:
+            if image.nbytes <= self.room and get_worker_info() is None:  # a worker would lose its own with the epoch
                 self.cache[index] = image
                 self.room -= image.nbytes
         return image

@@ -76,7 +76,7 @@ def unimportant(student: Tensor, found: Tensor, rules: ResettingRules) -> Tensor
 def reset(compactor: Compactor, memory: Memory, student: Tensor, teacher: Tensor, rules: ResettingRules) -> None:
     """One layer, one batch: remember the teacher's vectors, retrieve, and update the compactor's mask.
 
-    student (B, C): pooled output of the compactor; teacher (B, C): pooled output at the same place.
+    student (B, C): what the compactor leaves of each channel, pooled (capacity.Taps); teacher (B, C): at the same place.
     """
     student, teacher = (torch.nn.functional.normalize(x.float(), dim=1) for x in (student, teacher))
     own = memory.push(teacher)

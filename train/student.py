@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vreid.models.compactor import fold, insert
+from vreid.models.compactor import fold, insert, sites
 from vreid.models.network import ReidNetwork, unit
 from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.train.capacity import Compression
@@ -62,6 +62,9 @@ class Student:
         if self.compression is None:
             return average
         capacity = self.compression.capacity
+        for ours, theirs in zip(self.compression.sites, sites(average), strict=True):
+            for now, mean in zip(ours.compactors(), theirs.compactors(), strict=True):
+                mean.mask.copy_(now.mask)  # a mask is a choice, which has no average
         return fold(average, capacity.threshold, capacity.multiple, masked=capacity.budget is not None)
 
     def state(self) -> dict[str, Any]:

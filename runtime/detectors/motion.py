@@ -23,6 +23,7 @@ TALL = 540  # the picture height for which the kernels below are meant
 OPENED, CLOSED = 3, 13
 STEADY = 0.06  # a change of light below this is left to the background
 NESTED = 0.8  # a share of a box's area
+LEAST_TRAVEL = 0.35  # sides of its own box: exposure and moving shadows light up places where nothing moves
 FLOODED = 0.6  # a share of the picture that changes at once is a new light or another view, not vehicles
 
 
@@ -38,6 +39,9 @@ class _View:
 
 class Motion:
     """One background per camera. `min_area`: share of the picture; `warm_up`: frames that only teach the background."""
+
+    first_score = 0.5
+    least_travel = LEAST_TRAVEL
 
     def __init__(self, min_score: float, min_area: float, warm_up: int) -> None:
         self._min_score = min_score

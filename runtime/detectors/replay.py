@@ -14,6 +14,9 @@ from vreid.runtime.records import Detections, Frame
 class Replay:
     """Frame `index` of a camera shows the boxes of MOT frame `index + 1`; ids are not passed on."""
 
+    first_score = 0.0  # what somebody wrote down is a vehicle
+    least_travel = 0.0
+
     def __init__(self, path: Path, min_score: float, min_visibility: float) -> None:
         self._path = path
         self._min_score = min_score

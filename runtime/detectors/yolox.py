@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.boxes import strongest
 from vreid.runtime.detectors.options import numbers_of
+from vreid.runtime.engines.onnxruntime import FAULTS
 from vreid.runtime.records import Detections, Floats, Frame
 
 STRIDES = (8, 16, 32)
@@ -101,12 +101,21 @@ def placed(found: Detections, view: View, scale: float) -> Detections:
     return Detections(boxes[good], found.scores[good], found.kinds[good])
 
 
+MIN_SCORE = 0.3
+FIRST, LEAST_FIRST = 0.5, 0.3  # who asks for weaker boxes wants tracks of them, but not of noise
+
+
 class Yolox:
     """A session and its grid; no state of a camera."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, path: Path, min_score: float, tiles: int) -> None:
+    least_travel = 0.0
+
+    def __init__(self, session: onnxruntime.InferenceSession, path: Path, min_score: float | None, tiles: int) -> None:
+        asked = min_score is not None
+        min_score = MIN_SCORE if min_score is None else min_score
         self._session, self._path = session, path
         self._min_score, self._tiles = min_score, tiles
+        self.first_score = min(FIRST, max(LEAST_FIRST, min_score)) if asked else FIRST
         (entry,), (result,) = session.get_inputs(), session.get_outputs()[:1]
         self._name, shape = entry.name, entry.shape
         if entry.type != "tensor(float)" or len(shape) != 4 or shape[1] != 3 or not all(_sized(n) for n in shape[2:]):
@@ -143,7 +152,11 @@ class Yolox:
         batches = [[crop] for crop in crops] if self._single else [crops] if crops else []
         outputs = []
         for batch in batches:
-            output = self._session.run(None, {self._name: np.stack(batch)})[0]
+            try:
+                output = self._session.run(None, {self._name: np.stack(batch)})[0]
+            except FAULTS as error:
+                first = str(error).partition("\n")[0]
+                raise Refused(f"ONNX Runtime cannot run {self._path} ({first}); export it again") from error
             if output.shape != (len(batch), len(self._grid), COLUMNS):
                 raise Refused(
                     f"{self._path} gave {output.shape}, not N x {len(self._grid)} x {COLUMNS}; export it again"
@@ -172,14 +185,15 @@ def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_sco
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    unreadable = (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.Fail, ort_errors.NotImplemented)
+    settings.log_severity_level = 3
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    except (*unreadable, ort_errors.InvalidArgument, ort_errors.RuntimeException) as error:
-        first = str(error).splitlines()[0]
+    except FAULTS as error:
+        first = str(error).partition("\n")[0]
         raise Refused(
             f"{path} is not an ONNX file that this ONNX Runtime can run ({first}); export it again"
         ) from error
     if len(session.get_inputs()) != 1:
         raise Refused(f"{path} has {len(session.get_inputs())} inputs and a YOLOX has 1; export it again")
-    return Yolox(session, path, min_score if min_score is not None else 0.3, tiles)
+    return Yolox(session, path, min_score, tiles)

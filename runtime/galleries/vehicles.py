@@ -57,8 +57,6 @@ class Gallery:
                 store.unlocked(self.path, self._lock)
                 self._lock = None
 
-    # Writing
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is written inside is kept together, or nothing is, the index included. Nests (savepoints)."""
@@ -93,6 +91,8 @@ class Gallery:
         with self.transaction():
             row = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'vehicles'").fetchone()
             vehicle = (row[0] if row else 0) + 1
+            if vehicle > names.LAST_ID:  # MOT text and its readers have 31 bits for an id
+                raise Refused(f"the gallery {self.path} has given its last id, {names.LAST_ID}; begin a new one")
             chosen = names.free(self._run, f"vehicle-{vehicle:04d}") if name is None else names.checked(self._run, name)
             self._run("INSERT INTO vehicles VALUES (?, ?, ?, ?)", vehicle, chosen, time.time(), thumbnail)
         return int(vehicle)

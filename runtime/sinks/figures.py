@@ -54,7 +54,8 @@ def latency_table(summary: Mapping[str, Any]) -> str:
         ]
         for name, stage in stages.items()
     ]
-    return _table(["stage", "count", "p50 ms", "p90 ms", "p99 ms", "p50 within p99"], rows, wide=True)
+    note = '<p class="note">A time is of one step, in which the cameras give a frame each; that of search is of one track.</p>'
+    return note + _table(["stage", "count", "p50 ms", "p90 ms", "p99 ms", "p50 within p99"], rows, wide=True)
 
 
 _BARS = ("p99_ms", "p50_ms")

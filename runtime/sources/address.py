@@ -71,7 +71,10 @@ def _parts(uri: str) -> tuple[str, str, str]:
 
 def _path_parts(text: str) -> tuple[str, str, str]:
     """A path as written -> kind, path, and the name of its last part."""
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # ~name of nobody here: a file that is called so
+        path = Path(text)
     if text.startswith("/dev/"):
         return "device", text, path.name
     if path.is_dir() or text.endswith("/"):

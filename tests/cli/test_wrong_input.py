@@ -202,6 +202,17 @@ def test_what_is_no_model(place: Place, wrong: Wrong) -> None:
     assert "is not a JSON manifest" in wrong(place.run(place.film, model=place.picture))
 
 
+def test_a_path_that_the_system_refuses(place: Place, wrong: Wrong) -> None:
+    for words in (
+        place.run("x" * 300 + ".mp4"),
+        place.run(place.film, model="x" * 300),
+        place.run(place.film, gallery=place.folder / ("x" * 300)),
+        ["gallery", "list", "--gallery", "x" * 300],
+    ):
+        assert "File name too long" in wrong(words)
+    assert "there is no video ~nobody-here/a.mp4" in wrong(place.run("~nobody-here/a.mp4"))
+
+
 class Trap:
     """Runs code when it is unpickled."""
 

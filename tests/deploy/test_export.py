@@ -180,6 +180,8 @@ def test_half_weights_are_half_the_file_and_nearly_the_same(folder: Path, tmp_pa
     )
     assert half.stat().st_size < 0.7 * whole.stat().st_size
     assert (a.fingerprint, a.precision, b.precision) == (b.fingerprint, "fp32", "fp32")
+    nodes = onnx.load(str(half)).graph.node
+    assert next(node for node in nodes if node.op_type != "Constant").input[0] == "images"  # the Cast of the pixels
     pictures = [np.random.default_rng(seed).integers(0, 256, (40, 50, 3)).astype(np.uint8) for seed in range(4)]
     embeds = [open_embedder(path.with_suffix(".json")).embed(pictures) for path in (whole, half)]
     cosines = (embeds[0] * embeds[1]).sum(1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vreid.models.compactor import fold, insert, kept_of, sites
+from vreid.models.compactor import Compactor, fold, insert, kept_of, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
@@ -72,6 +72,27 @@ def test_widths_are_rounded_up_and_one_channel_always_stays() -> None:
     with torch.no_grad():
         sites(student)[0].far.weight.zero_()
     assert len(kept_of(sites(student)[0].far, 1e-5)) == 1
+
+
+def test_masked_channels_go_first_and_of_them_the_weakest() -> None:
+    compactor = Compactor(6, "far")
+    with torch.no_grad():
+        compactor.weight.copy_(torch.diag(torch.tensor([3.0, 0.5, 9.0, 1.0, 8.0, 2.0])))
+    compactor.mask[[2, 4]] = 0
+    assert kept_of(compactor, 0.0, masked=True).tolist() == [0, 1, 3, 5]
+    assert kept_of(compactor, 0.9, masked=True).tolist() == [0, 3, 5]
+    assert kept_of(compactor, 0.9, multiple=4, masked=True).tolist() == [0, 2, 3, 5]
+    compactor.mask.zero_()
+    assert kept_of(compactor, 0.0, masked=True).tolist() == [2]
+
+
+@pytest.mark.gpu
+def test_what_is_folded_stays_on_its_device() -> None:
+    student = learnt("resnet50", True).cuda()
+    folded = fold(student)
+    torch.testing.assert_close(
+        folded(pixels().cuda()).embedding, student(pixels().cuda()).embedding, atol=1e-3, rtol=1e-3
+    )
 
 
 def test_the_ceiling_of_one_compactor_a_block_is_the_papers() -> None:

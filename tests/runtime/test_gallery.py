@@ -1,5 +1,7 @@
 """Vehicles in a gallery: their prototypes, names, ids, sightings, and all-or-nothing changes."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,17 @@ def test_names_are_unique_and_ids_are_never_given_twice(tmp_path: Path) -> None:
             with pytest.raises(Refused, match="printable"):
                 gallery.add_vehicle(bad)
         assert [vehicle.name for vehicle in gallery.vehicles()] == ["vehicle-0002", "bus"]
+
+
+def test_no_id_goes_beyond_31_bits(tmp_path: Path) -> None:
+    with opened(tmp_path / "g.db") as gallery:
+        gallery.add_vehicle()
+    with closing(sqlite3.connect(tmp_path / "g.db")) as connection, connection:
+        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'vehicles'", (2**31 - 2,))
+    with opened(tmp_path / "g.db") as gallery:
+        assert gallery.name_of(gallery.add_vehicle()) == "vehicle-2147483647"
+        with pytest.raises(Refused, match="its last id"):
+            gallery.add_vehicle()
 
 
 def test_a_vehicle_is_found_by_name_or_id_but_never_guessed(tmp_path: Path) -> None:

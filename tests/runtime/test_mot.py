@@ -11,12 +11,12 @@ from vreid.runtime.mot import MotTable, read_mot, write_mot
 
 def test_reads_columns_and_defaults(tmp_path: Path) -> None:
     path = tmp_path / "cam.txt"
-    path.write_text("2,7,10.5,20,30,40,0.9,2,0.75\n\n1,-1,0,0,5,5\n3,8,1,1,2,2,0.5,-1,-1,-1\r\n")
+    path.write_text("2,7,10.5,20,30,40,0.9,2,0.75\n\n1,-1,0,0,5,5\n3,8,1,1,2,2,-1,-1,-1,-1\r\n")
     table = read_mot(path)
     assert table.frames.tolist() == [2, 1, 3]
     assert table.ids.tolist() == [7, -1, 8]
     assert table.boxes[0].tolist() == [10.5, 20, 30, 40]
-    np.testing.assert_allclose(table.scores, [0.9, 1, 0.5])
+    np.testing.assert_allclose(table.scores, [0.9, 1, 1])
     assert table.kinds.tolist() == [2, -1, -1]
     np.testing.assert_allclose(table.visibility, [0.75, 1, 1])
 

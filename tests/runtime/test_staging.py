@@ -37,6 +37,16 @@ def test_files_of_an_earlier_run_are_replaced_and_others_stay(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_that_is_there_needs_nothing_beside_it(tmp_path: Path) -> None:
+    """It may be a mounted disk, to which nothing can be renamed, in a folder that may not be written."""
+    out = tmp_path / "out"
+    out.mkdir()
+    with staged(out) as draft:
+        assert draft.is_relative_to(out) and tree(tmp_path).keys() == {"out", *(f"out/{p}" for p in tree(out))}
+        (draft / "report.json").write_text("new")
+    assert tree(out) == {"report.json": "new"}
+
+
 @pytest.mark.parametrize("error", [Refused("no"), KeyboardInterrupt(), ValueError("bug")])
 @pytest.mark.parametrize("earlier", [True, False])
 def test_a_body_that_fails_leaves_all_as_it_was(tmp_path: Path, error: BaseException, earlier: bool) -> None:

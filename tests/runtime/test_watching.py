@@ -103,11 +103,11 @@ def test_a_camera_that_comes_back_with_another_size_is_watched_on() -> None:
     assert wanted[0].quality > 0.15  # inside the new picture, so not cut off
 
 
-@pytest.mark.parametrize(("kind", "step", "told"), [(-1, 0.5, 0), (-1, 3.0, 1), (2, 0.5, 1)])
-def test_what_was_found_by_its_motion_alone_must_have_travelled(kind: int, step: float, told: int) -> None:
-    camera = Watching("cam1", CropRules())
+@pytest.mark.parametrize(("least", "step", "told"), [(0.35, 0.5, 0), (0.35, 3.0, 1), (0.0, 0.0, 1)])
+def test_a_track_must_have_travelled_as_far_as_its_detector_asks(least: float, step: float, told: int) -> None:
+    camera = Watching("cam1", CropRules(), least_travel=least)
     for index in range(12):
-        for want in camera.see(*seen(index, (20 + step * index, 30, 60 + step * index, 60), kind=kind)):
+        for want in camera.see(*seen(index, (20 + step * index, 30, 60 + step * index, 60), kind=-1)):
             camera.learn(want, np.ones(4, np.float32))
     assert len(camera.close()) == told
     assert camera.open == {}

@@ -43,6 +43,15 @@ def test_the_budget_is_met_within_a_point_and_is_that_of_the_folded_network(
     assert total_of(cost_of(fold(network))).macs == pytest.approx(shares[-1] * whole, rel=1e-9)
 
 
+def test_widths_that_are_rounded_up_are_counted() -> None:
+    network = student("resnet50", True)
+    budget = Budget(network, sites(network), BudgetRules(0.6, step=10_000), multiple=8)
+    share = budget.choose()
+    assert share == pytest.approx(budget.kept()) and 0.5 <= share <= 0.6
+    folded = total_of(cost_of(fold(network, multiple=8, masked=True))).macs
+    assert folded == pytest.approx(share * budget.whole, rel=1e-9)
+
+
 def test_the_weakest_go_first_and_may_come_back() -> None:
     network = student("resnet50", True)
     compactor = sites(network)[3].far

@@ -138,3 +138,18 @@ def test_pictures_that_the_teacher_was_not_asked_about_are_left_out_of_the_disti
         target[asked:] = 0
         parts = losses_of(recipe, features, LABELS, target)
         assert set(parts) == {"classification", "triplet"} and all(map(torch.isfinite, parts.values()))
+
+
+def test_two_copies_of_a_picture_are_no_pair() -> None:
+    """Otherwise the copy takes the whole softmax, and the vehicle's other camera is taught as a stranger."""
+    student, teacher = drawn(4, 3, seed=1).float(), drawn(4, 5, seed=2).float()
+    twice, numbers = torch.cat([teacher, teacher[:1]]), torch.tensor([0, 1, 2, 3, 0])
+    ours = torch.cat([student, student[:1]])
+    slow = 0.0
+    for i in range(5):
+        others = [j for j in range(5) if numbers[j] != numbers[i]]
+        a, b = (torch.nn.functional.normalize(x, dim=1) for x in (ours, twice))
+        p, q = ((x[others] @ x[i] / 0.5).log_softmax(0) for x in (b, a))
+        slow += float((p.exp() * (p - q)).sum())
+    assert float(similarity_loss(ours, twice, 0.5, numbers)) == pytest.approx(slow / 5, rel=1e-4)
+    assert float(similarity_loss(ours, twice, 0.5)) != pytest.approx(slow / 5, rel=1e-2)

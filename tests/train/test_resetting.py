@@ -115,6 +115,11 @@ def test_the_losses_equal_their_formulas() -> None:
     rows = sum(math.sqrt(sum(float(q) ** 2 for q in row)) for row in far.weight)
     columns = sum(math.sqrt(sum(float(q) ** 2 for q in column)) for column in near.weight.T)
     assert float(group_lasso([far, near])) == pytest.approx(rows + columns, rel=1e-5)
+    for compactor in (far, near):  # what is added to the gradient is the lasso's own
+        (expected,) = torch.autograd.grad(0.3 * group_lasso([compactor]), compactor.weight)
+        compactor.weight.grad = torch.zeros_like(compactor.weight)
+        apply_masks(compactor, 0.3)
+        torch.testing.assert_close(compactor.weight.grad, expected)
 
     student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4)
     slow = 0.0

@@ -14,8 +14,8 @@ def student_s() -> Recipe:
     Needs --weights (the teacher's checkpoint). Command, hardware, time and accuracy: models/zoo/vreid-s.md.
     """
     network = NetworkConfig("mobilenet_v2", 128, 128, 128, options={"last_stride": 1})
-    sizes = ((0.0, 96), (0.34, 128))
-    return Recipe(network, epochs=12, lr=4e-4, head_lr=2.5, sizes=sizes, limit=8, distil=2.0, imagenet=True)
+    sizes = ((0.0, 96), (0.5, 128))
+    return Recipe(network, epochs=6, warmup=1.0, lr=4e-4, head_lr=2.5, sizes=sizes, limit=8, distil=1.0, imagenet=True)
 
 
 def student_resnet18_small() -> Recipe:

@@ -16,7 +16,7 @@ def teacher_mobilenet() -> Recipe:
 
 
 def teacher_resnet101() -> Recipe:
-    """The teacher of the papers (CDD, CVPR 2023; section 1.2 of its code's defaults) for VeRi-776 on a GPU.
+    """The teacher of the papers (CDD, CVPR 2023; methods.md 1.2 and 1.5) for VeRi-776 on a GPU.
 
     SGD 0.01, head x1.5, 90 epochs, 16 x 6 pictures of 256 x 256, margin 0.3, ImageNet start. Accuracy: none measured here.
     """

@@ -1,0 +1,21 @@
+"""What a verb says is what it was given: names of files and vehicles are text, never markup."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vreid.cli import output
+from vreid.cli.run import tell
+
+COUNTS = ("vehicles", "known", "enrolled", "seen_by_several", "unknown", "frames_per_second", "peak_memory_mb")
+
+
+def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=160, record=True, quiet=False, file=Path("/dev/null").open("w"), soft_wrap=True)  # noqa: SIM115
+    monkeypatch.setattr(output, "console", console)
+    output.table("[/x] of [red]", ("vehicle", "id"), [("[bold]van", 1)])
+    tell({"cameras": {}, "stages": {}, "identity": None, **dict.fromkeys(COUNTS, 1)}, Path("[/y] [blue]"))
+    said = console.export_text()
+    for text in ("[/x] of [red]", "[bold]van", "report: [/y] [blue]/report.html"):
+        assert text in said
