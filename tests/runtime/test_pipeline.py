@@ -47,16 +47,16 @@ class Saturated:
 
 
 class Loop:
-    """A camera before which, after 40 frames of empty road, the video's vehicles pass again and again."""
+    """A camera before which the video's vehicles pass again and again, 25 frames a second."""
 
     def __init__(self, video: Path) -> None:
         self._frames = [frame.image for frame in open_source(str(video))]
         self._given = 0
 
     def read(self) -> tuple[bool, Any]:
-        time.sleep(0.02)
+        time.sleep(0.04)
         self._given += 1
-        return True, self._frames[max(0, self._given - 40) % len(self._frames)]
+        return True, self._frames[self._given % len(self._frames)]
 
     def release(self) -> None:
         pass
