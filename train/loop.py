@@ -131,8 +131,7 @@ def _epoch(
     """One epoch over this process's share of the batches; returns its record. `network` is the student's, in step."""
     recipe, device = job.recipe, job.place.device
     began = time.monotonic()
-    alike = student.look_alikes(pictures.vehicles) if recipe.together > 1 else None
-    drawn = pk_batches(pictures.items, recipe.p, recipe.k, job.seed, epoch, recipe.limit, alike, recipe.together)
+    drawn = pk_batches(pictures.items, recipe.p, recipe.k, job.seed, epoch, recipe.limit)
     batches = share_of(drawn, job.place)
     if not batches:
         raise Refused(f"an epoch has no batch for each of {job.place.world} processes; add data or start fewer")

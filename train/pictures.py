@@ -24,7 +24,6 @@ class Pictures(Dataset[Tensor]):
 
     def __init__(self, items: Sequence[Item], rules: Augmentation, seed: int, most: int) -> None:
         self.items, self.rules, self.seed, self.most = items, rules, seed, most
-        self.vehicles = sorted({item.vehicle for item in items})  # in the order of their numbers
         self.size, self.epoch = (0, 0), 0
         self.cache: dict[int, Image] = {}
         self.room = CACHE_BYTES

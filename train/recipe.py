@@ -14,9 +14,9 @@ class Recipe:
     `sizes` is a schedule of square inputs, (share of the epochs from which it holds, side), for progressive resizing; the
     last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth, constant
     until `flat`, then cosine to a thousandth of it; the head learns `head_lr` times faster. `average` is the decay of the
-    exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch;
-    `together` vehicles of a batch look alike, by the classifier's own weights. With `capacity` the student is compressed
-    while it learns, beside a teacher of the same network, and what is kept is the newest folded network, not the best.
+    exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
+    With `capacity` the student is compressed while it learns, beside a teacher of the same network, and what is kept is the
+    newest folded network, not the best.
     """
 
     network: NetworkConfig
@@ -30,7 +30,6 @@ class Recipe:
     p: int = 16
     k: int = 4
     limit: int = 0
-    together: int = 1
     sizes: tuple[tuple[float, int], ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     smoothing: float = 0.1

@@ -8,23 +8,13 @@ import numpy as np
 from vreid.train.datasets.records import Item
 
 
-def pk_batches(
-    items: Sequence[Item],
-    p: int,
-    k: int,
-    seed: int,
-    epoch: int,
-    limit: int = 0,
-    alike: Mapping[str, Sequence[str]] | None = None,
-    together: int = 1,
-) -> list[list[int]]:
+def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, limit: int = 0) -> list[list[int]]:
     """Batches of p * k indices into `items`.
 
     Each vehicle's pictures are shuffled, dealt out so that a group of k holds as many cameras as it can, and cut in groups;
     a short last group is filled from the vehicle's others (a vehicle of fewer than k pictures is repeated). A batch never
     holds a vehicle twice. `limit` caps the groups a vehicle gives in one epoch (0: none), so that one rich data set
-    does not crowd out a poor one. `alike` names for each vehicle others that look like it, the most alike first; `together`
-    vehicles of a batch, one drawn and the rest its look-alikes, then come at once: a batch of strangers is soon too easy.
+    does not crowd out a poor one.
     """
     random = np.random.default_rng((seed, epoch))
     by_vehicle: dict[str, list[int]] = defaultdict(list)
@@ -37,7 +27,7 @@ def pk_batches(
     batches = []
     while len(waiting) >= p:
         batch = []
-        for vehicle in _vehicles(waiting, p, random, alike or {}, together):
+        for vehicle in _vehicles(waiting, p, random):
             batch += waiting[vehicle].pop()
             if not waiting[vehicle]:
                 del waiting[vehicle]
@@ -45,27 +35,12 @@ def pk_batches(
     return batches
 
 
-def _vehicles(
-    waiting: Mapping[str, list[list[int]]],
-    p: int,
-    random: np.random.Generator,
-    alike: Mapping[str, Sequence[str]],
-    together: int,
-) -> list[str]:
+def _vehicles(waiting: Mapping[str, list[list[int]]], p: int, random: np.random.Generator) -> list[str]:
     """The p vehicles of the next batch."""
     # the vehicles with most groups left go first, ties at random: otherwise they would be left over at the end
     order = sorted(waiting, key=lambda vehicle: (-len(waiting[vehicle]), random.random()))
     head = order[: max(p, len(order) * 3 // 4)]
-    chosen: dict[str, None] = {}  # an ordered set
-    for place in random.permutation(len(head)):
-        if len(chosen) == p:
-            break
-        if head[place] in chosen:
-            continue
-        wanted = [head[place], *alike.get(head[place], ())]
-        room = min(together, p - len(chosen))
-        chosen |= dict.fromkeys([vehicle for vehicle in wanted if vehicle in waiting and vehicle not in chosen][:room])
-    return list(chosen)
+    return [head[place] for place in random.permutation(len(head))[:p]]
 
 
 def _groups(items: Sequence[Item], indices: list[int], k: int, random: np.random.Generator) -> list[list[int]]:

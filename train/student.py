@@ -1,15 +1,13 @@
 """The state of a training: the network, its average, the optimiser, and how far it has come."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vreid.models.compactor import fold, insert, sites
-from vreid.models.network import ReidNetwork, unit
+from vreid.models.network import ReidNetwork
 from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.train.capacity import Compression
 from vreid.train.optimise import optimiser_of
@@ -45,16 +43,6 @@ class Student:
             recipe.capacity is not None and teacher is not None
         ):  # after the average is copied: its forward is not tapped
             self.compression = Compression(recipe.capacity, self.network, teacher)
-
-    @torch.no_grad()
-    def look_alikes(self, vehicles: Sequence[str], most: int = 8) -> dict[str, list[str]]:
-        """For each vehicle, in the order of the classifier's rows, the others whose rows point most nearly the same way."""
-        rows = unit(cast(nn.Linear, self.network.head.classifier).weight)
-        cosines = (rows @ rows.T).fill_diagonal_(-2.0)
-        nearest = cosines.topk(min(most, len(vehicles) - 1), dim=1).indices.tolist()
-        return {
-            vehicle: [vehicles[place] for place in places] for vehicle, places in zip(vehicles, nearest, strict=True)
-        }
 
     def deployable(self) -> ReidNetwork:
         """What is evaluated and kept: the averaged network, folded when it has compactors."""

@@ -88,19 +88,3 @@ def test_the_limit_caps_the_groups_of_a_vehicle(limit: int) -> None:
 
 def test_too_few_vehicles_give_no_batch() -> None:
     assert pk_batches(items([4, 4]), 3, 4, 0, 0) == []
-
-
-def test_look_alikes_come_together_and_nothing_else_changes() -> None:
-    items = [Item(Path(f"{v}_{c}_{n}"), f"v{v}", f"c{c}") for v in range(24) for c in range(2) for n in range(2)]
-    # vehicles 0-3, 4-7, ... look alike
-    alike = {f"v{v}": [f"v{w}" for w in range(v // 4 * 4, v // 4 * 4 + 4) if w != v] for v in range(24)}
-    batches = pk_batches(items, 8, 4, 0, 0, alike=alike, together=4)
-    assert batches == pk_batches(items, 8, 4, 0, 0, alike=alike, together=4)
-    assert len(batches) == 3
-    for batch in batches:
-        vehicles = [items[index].vehicle for index in batch]
-        assert len(set(vehicles)) == 8 and all(vehicles.count(vehicle) == 4 for vehicle in vehicles)
-        families = [int(vehicle[1:]) // 4 for vehicle in dict.fromkeys(vehicles)]
-        assert len(set(families)) == 2
-    strangers = [len({int(items[i].vehicle[1:]) // 4 for i in batch}) for batch in pk_batches(items, 8, 4, 0, 0)]
-    assert np.mean(strangers) > 3
