@@ -112,8 +112,8 @@ def test_the_losses_equal_their_formulas() -> None:
     with torch.no_grad():
         for compactor in (far, near):
             compactor.weight.normal_()
-    rows = sum(math.sqrt(sum(float(q) ** 2 for q in row)) for row in far.weight)
-    columns = sum(math.sqrt(sum(float(q) ** 2 for q in column)) for column in near.weight.T)
+    rows = sum(math.sqrt(sum(float(q) ** 2 for q in row)) for row in far.weight.detach())
+    columns = sum(math.sqrt(sum(float(q) ** 2 for q in column)) for column in near.weight.detach().T)
     assert float(group_lasso([far, near])) == pytest.approx(rows + columns, rel=1e-5)
     for compactor in (far, near):  # what is added to the gradient is the lasso's own
         (expected,) = torch.autograd.grad(0.3 * group_lasso([compactor]), compactor.weight)
