@@ -78,7 +78,7 @@ class Identifier:
         """
         if not sightings:
             return []
-        order = sorted(range(len(sightings)), key=lambda row: _moment(sightings[row]))
+        order = sorted(range(len(sightings)), key=lambda row: moment(sightings[row]))
         tracks = [sightings[row] for row in order]
         features = unit(np.stack([track.feature for track in tracks]), self._gallery.about.dim)  # (N, D)
         apart = overlapping(tracks)
@@ -161,5 +161,6 @@ class Identifier:
         self._gallery.add_sighting(match.vehicle, track, match.score, self._run)
 
 
-def _moment(sighting: Sighting) -> tuple[float, str, int]:
+def moment(sighting: Sighting) -> tuple[float, str, int]:
+    """The order of tracks: by first time, then camera, then number."""
     return sighting.first_time, sighting.camera, sighting.track

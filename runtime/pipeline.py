@@ -13,7 +13,7 @@ from vreid.models.preprocess import batch_of
 from vreid.runtime.crops import CropRules
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.identify import Identifier
+from vreid.runtime.identify import Identifier, moment
 from vreid.runtime.merge import as_they_come, in_step
 from vreid.runtime.records import Frame, Match, Sighting, Trace
 from vreid.runtime.sinks.table import Sink
@@ -158,7 +158,8 @@ class _Run:
         began = time.perf_counter()
         matches = self.parts.identifier.assign([sighting for sighting, _ in self.waiting])
         each = (time.perf_counter() - began) / len(self.waiting)
-        for (sighting, trace), match in zip(self.waiting, matches, strict=True):
+        told = sorted(zip(self.waiting, matches, strict=True), key=lambda pair: moment(pair[0][0]))
+        for (sighting, trace), match in told:  # as time went, so that a new vehicle is new where it first was seen
             self.stages.add("search", each)
             self._tell(sighting, match, trace)
             self.decided.append((sighting, match, trace))
