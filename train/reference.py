@@ -1,6 +1,6 @@
 """The torch embedder: the reference that every lowered model is compared with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from vreid.models.network import ReidNetwork
 from vreid.models.preprocess import Image, batch_of
-
-Embed = Callable[[Sequence[Image]], NDArray[np.float32]]
+from vreid.train.evaluate import Embed
 
 
 def embed_with(network: ReidNetwork, size: tuple[int, int] | None = None) -> Embed:
