@@ -32,6 +32,8 @@ class Common:
     """Processes that decode and augment; 0 does it in between."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    bfloat16: bool = False
+    """Multiply in 16 bits on a CPU that can (AVX512-BF16, AMX): about twice as fast. A GPU does so of itself."""
     resume: bool = False
     """Go on with the training in --out."""
     json: bool = False
@@ -56,6 +58,14 @@ class Student(Common):
     """Checkpoint of the teacher."""
     unasked: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
     """Data set like --data that the teacher knows nothing of: learnt from its labels alone."""
+    target_macs: float | None = None
+    """Share of the uncompressed network's MACs to keep (0.3), for a recipe with a budget."""
+    target_params: float | None = None
+    """The same for its parameters."""
+    target_latency: str | None = None
+    """Milliseconds a picture (5ms) on the engine at hand, measured before the training begins."""
+    engine: str = "onnxruntime"
+    """The engine of --target-latency, with one thread."""
 
 
 Args = Annotated[Teacher, tyro.conf.subcommand("teacher")] | Annotated[Student, tyro.conf.subcommand("student")]
@@ -84,9 +94,15 @@ def main(flags: Teacher | Student) -> int:
         )
     if flags.threads:
         torch.set_num_threads(flags.threads)
+    costs = None
+    if isinstance(flags, Student):
+        from vreid.cli.targets import Target, targeted
+
+        wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
+        recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
     teacher = None
     if isinstance(flags, Student) and flags.teacher is not None:
-        teacher = network_from(load_checkpoint(flags.teacher), classifier=recipe.capacity is not None)
+        teacher = network_from(load_checkpoint(flags.teacher), classifier=recipe.beside is not None)
     cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
     unasked = [] if isinstance(flags, Teacher) else flags.unasked
     alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in unasked]
@@ -100,9 +116,8 @@ def main(flags: Teacher | Student) -> int:
     def say(record: dict[str, Any]) -> None:
         losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
         scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
-        size = f"{record['macs'] / 1e6:.1f} M MACs  {record['params'] / 1e6:.2f} M params  " if "macs" in record else ""
         output.console.print(
-            f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {size}{scores}"
+            f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {_size(record)}{scores}"
         )
 
     with output.progress() as bar:
@@ -125,6 +140,8 @@ def main(flags: Teacher | Student) -> int:
             weights=flags.weights,
             teacher=teacher,
             unasked=[first for first, _ in alone],
+            costs=costs,
+            bfloat16=flags.bfloat16,
             say=say,
             watch=watch,
         )
@@ -134,6 +151,29 @@ def main(flags: Teacher | Student) -> int:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
     leave(place)
+    if place.leads:
+        _tell(flags.out)
     if place.leads and flags.json:
         output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})
     return 0
+
+
+def _size(record: dict[str, Any]) -> str:
+    """What an epoch's record says of a student that is being compressed: what is left, and what each stage has let go."""
+    if "share" not in record:
+        return ""
+    stages = "/".join(str(sum(stage)) for stage in record["masked"])
+    return (
+        f"{record['macs'] / 1e6:.1f} M MACs ({record['share']:.1%})  {record['params'] / 1e6:.2f} M params  "
+        f"masked {stages}  "
+    )
+
+
+def _tell(out: Path) -> None:
+    """Draw the report of a training; without matplotlib say how to get it."""
+    from vreid.train.report import write_report
+
+    try:
+        output.console.print(f"report: {write_report(out)}")
+    except Refused as refused:
+        output.console.print(f"no report: {refused}")

@@ -9,7 +9,6 @@ has gone, so can the channel.
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -94,13 +93,16 @@ def sites(network: ReidNetwork) -> list[Site]:
     return found
 
 
-def kept_of(compactor: Compactor, threshold: float, multiple: int = 1, masked: bool = False) -> Tensor:
-    """(K,) channels to keep, rising: norms of at least `threshold`, at least one, rounded up to `multiple` by the strongest
-    of the others. With `masked` a channel whose mask is 0 counts as gone, whatever is left of it."""
+def gone_of(compactor: Compactor, threshold: float, masked: bool = False) -> Tensor:
+    """(C,) bool: channels of a norm under `threshold`, with `masked` also those whose mask is 0, whatever is left of them."""
+    gone = compactor.norms().detach() < threshold
+    return gone | (compactor.mask == 0) if masked else gone
+
+
+def kept_of(compactor: Compactor, multiple: int, gone: Tensor) -> Tensor:
+    """(K,) channels to keep, rising: all but those of `gone` (C,) bool, at least one, rounded up to `multiple` by the
+    strongest of the others."""
     norms = compactor.norms().detach()
-    gone = norms < threshold
-    if masked:
-        gone |= compactor.mask == 0
     count = rounded_up(int((~gone).sum()), len(norms), multiple)
     order = norms.argsort(descending=True, stable=True)
     order = order[gone[order].int().argsort(stable=True)]  # those that stay first, then the strongest of the others
@@ -117,12 +119,16 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, maske
 
     Per block (methods 1.6 and 3.1): the BN and both compactors are merged into the middle convolution, whose BN is left
     with the bias alone; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
-    rows. `network` itself is not changed. Widths are rounded up to `multiple`; `masked` as in `kept_of`.
+    rows. `network` itself is not changed. Widths are rounded up to `multiple`; `masked` as in `gone_of`.
     """
     body = cast(ResNet, network.body)
     if not sites(network):
         raise Refused("the network has no compactors to fold")
     places = {id(site.block): site for site in sites(network)}
+
+    def keep(compactor: Compactor) -> Tensor:
+        return kept_of(compactor, multiple, gone_of(compactor, threshold, masked))
+
     inner, weights = [], dict(network.state_dict())
     for stage, layer in enumerate(body.stages(), start=1):
         widths = []
@@ -130,9 +136,7 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, maske
             prefix = f"body.layer{stage}.{place}."
             for key in ("near.weight", "near.mask", "far.weight", "far.mask"):
                 weights.pop(prefix + key, None)
-            folded, taken = _folded(
-                places[id(block)], partial(kept_of, threshold=threshold, multiple=multiple, masked=masked)
-            )
+            folded, taken = _folded(places[id(block)], keep)
             weights.update({prefix + key: value for key, value in folded.items()})
             widths.append(taken)
         inner.append(widths)

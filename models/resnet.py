@@ -1,4 +1,4 @@
-"""ResNets (He et al., CVPR 2016) with a width for every convolution inside a block: a pruned one is ordinary."""
+"""ResNets (He et al., CVPR 2016) with a width for stem, stages and every convolution in a block: a pruned one is ordinary."""
 
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -48,11 +48,15 @@ def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape
 class Block(nn.Module):
     """A residual block: the convolutions of `widths` (the last one without ReLU) beside a shortcut.
 
+    `projected` asks for a convolution in the shortcut even where widths and stride need none.
+
     `near` and `far` stand before the last inner convolution and after its BN, ahead of the ReLU: the places of compactors
     (models/compactor.py). In an ordinary network they are nothing, and have no weights.
     """
 
-    def __init__(self, kind: str, inputs: int, inner: tuple[int, ...], outputs: int, stride: int) -> None:
+    def __init__(
+        self, kind: str, inputs: int, inner: tuple[int, ...], outputs: int, stride: int, projected: bool = False
+    ) -> None:
         super().__init__()
         kernels = (3, 3) if kind == "basic" else (1, 3, 1)
         strides = (stride, 1) if kind == "basic" else (1, stride, 1)
@@ -65,7 +69,7 @@ class Block(nn.Module):
         self.near: nn.Module = nn.Identity()
         self.far: nn.Module = nn.Identity()
         self.downsample: nn.Sequential | None = None
-        if stride != 1 or inputs != outputs:
+        if projected or stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def unit(self, place: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -97,10 +101,12 @@ class ResNet(nn.Module):
         inputs = shape.stem
         for stage, (blocks, outputs) in enumerate(zip(shape.inner, shape.outer, strict=True)):
             stride = 1 if stage == 0 else shape.last_stride if stage == len(shape.outer) - 1 else 2
+            # By place, not by widths: two stages pruned to one width keep the shortcut that was learnt between them.
+            projected = stage > 0 or shape.block == "bottleneck"
             layer = nn.Sequential()
             for inner in blocks:
-                layer.append(Block(shape.block, inputs, inner, outputs, stride))
-                inputs, stride = outputs, 1
+                layer.append(Block(shape.block, inputs, inner, outputs, stride, projected))
+                inputs, stride, projected = outputs, 1, False
             self.add_module(f"layer{stage + 1}", layer)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -119,11 +125,18 @@ class ResNet(nn.Module):
 
 
 def resnet(name: str, options: dict[str, Any]) -> ResNet:
-    """The seam's entry. Options: scale, last_stride, and `inner` (widths of a pruned network, stage by stage)."""
-    unknown = set(options) - {"scale", "last_stride", "inner"}
+    """The seam's entry. Options: scale, last_stride, and the widths of a pruned network: `stem` (one number), `outer`
+    (one a stage) and `inner` (stage by stage, block by block)."""
+    unknown = set(options) - {"scale", "last_stride", "stem", "outer", "inner"}
     if unknown:
-        raise Refused(f"{name} has no option {sorted(unknown)[0]!r}; it has scale, last_stride and inner")
+        raise Refused(f"{name} has no option {sorted(unknown)[0]!r}; it has scale, last_stride, stem, outer and inner")
     shape = shape_of(name, options.get("scale", 1.0), options.get("last_stride", 1))
+    if "stem" in options:
+        shape = replace(shape, stem=options["stem"])
+    if "outer" in options:
+        shape = replace(shape, outer=tuple(options["outer"]))
+        if len(shape.outer) != len(shape.inner):
+            raise Refused(f"the outer widths do not fit {name}: one for each of its {len(shape.inner)} stages")
     if "inner" in options:
         given = tuple(tuple(tuple(block) for block in stage) for stage in options["inner"])
         if [[len(block) for block in stage] for stage in given] != [[len(b) for b in stage] for stage in shape.inner]:
@@ -131,4 +144,7 @@ def resnet(name: str, options: dict[str, Any]) -> ResNet:
                 f"the inner widths do not fit {name}: one list per stage, one per block, one width per convolution"
             )
         shape = replace(shape, inner=given)
+    widths = (shape.stem, *shape.outer, *(width for stage in shape.inner for block in stage for width in block))
+    if wrong := [width for width in widths if not isinstance(width, int) or width < 1]:
+        raise Refused(f"a width of {name} is a whole number from 1, not {wrong[0]!r}")
     return ResNet(shape)

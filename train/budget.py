@@ -1,137 +1,167 @@
-"""A budget of MACs for a student that is being compressed: masks by rank until the target is met, as in ResRep.
+"""A budget for a student that is being compressed: masks by rank until the target is met, as in ResRep.
 
 Ding et al., ResRep, ICCV 2021, section 3.3 (methods.md 2): every so often all channels are sorted by the norm of their
 compactor row, and the weakest are masked, a few more each time, until the network without them meets the budget; the choice
-is made anew each time, so that a channel may come back. Differs: a channel's norm is divided by the MACs that it costs to
-the power `cost_power`, so that of two equally weak ones the dearer goes; columns of near compactors compete with rows of far
-ones; and what is counted are the widths after folding, rounded up to `multiple`.
+is made anew each time, so that a channel may come back. Differs: a channel's worth is divided by what it costs to the
+power `cost_power`, so that of two equally weak ones the dearer goes, and the lasso weighs on it by the same measure; columns
+of near compactors compete with rows of far ones; what is counted are the widths after folding, rounded up to `multiple`;
+and by "taylor" the worth is the change of the loss that its removal would bring, to the first order, squared and averaged
+over the steps (Molchanov et al., CVPR 2019), instead of its norm.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from vreid.models.compactor import Site, rounded_up
-from vreid.models.cost import cost_of, total_of
+from vreid.models.compactor import Compactor, Site, rounded_up
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.train.costs import Costs, costs_of, widths_of
+
+MEMORY = 0.99  # of the running mean of a Taylor score
 
 
 @dataclass(frozen=True)
 class BudgetRules:
-    """`macs`: share of the whole network's MACs to keep. Masks are chosen every `every` steps from epoch `start` on, each
-    time at most `step` channels more than before."""
+    """`share` of the whole network's cost to keep, `of` its MACs, parameters, or measured milliseconds (ms). Masks are
+    chosen every `every` steps from epoch `start` on, each time at most `step` channels more than before."""
 
-    macs: float
+    share: float
+    of: Literal["macs", "params", "ms"] = "macs"
     start: int = 5
     every: int = 200
     step: int = 4
     cost_power: float = 0.5
-
-
-@dataclass(frozen=True)
-class SiteCost:
-    """MACs of a block's convolutions as a function of its inner widths: near * a + near * far * b + far * c.
-
-    Where there is no near compactor, `near` is 1 and its part is in the coefficients.
-    """
-
-    a: float
-    b: float
-    c: float
-
-    def macs(self, near: int, far: int) -> float:
-        """With that many channels kept."""
-        return near * self.a + near * far * self.b + far * self.c
+    by: Literal["norm", "taylor", "random"] = "norm"
 
 
 class Budget:
-    """Chooses the masks of a network's compactors so that what is left meets the budget."""
+    """Chooses the masks of a network's compactors so that what is left meets the budget. `costs` are needed for ms."""
 
-    def __init__(self, network: ReidNetwork, sites: Sequence[Site], rules: BudgetRules, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        network: ReidNetwork,
+        sites: Sequence[Site],
+        rules: BudgetRules,
+        multiple: int = 1,
+        costs: Costs | None = None,
+    ) -> None:
         self.rules, self.sites, self.multiple = rules, sites, multiple
-        self.whole = float(total_of(cost_of(network)).macs)  # a compactor is none of them: it will be folded away
-        self.costs = _site_costs(network, sites)
-        self.rest = 0.0
-        self.rest = self.whole - self._left([_widths(site) for site in sites])
-        least = self._left([(1, 1)] * len(sites))
-        if not least <= rules.macs * self.whole <= self.whole:
+        if rules.of == "ms" and (costs is None or costs.unit != "ms"):
+            raise Refused("a budget of milliseconds needs the measured costs of the engine; give --target-latency")
+        self.costs = costs if costs is not None and rules.of == "ms" else costs_of(network, sites, rules.of)
+        full = self.costs.full
+        self.whole = self.costs.whole()
+        if len(full) != len(sites) or list(full) != widths_of(sites):
+            raise Refused("the costs were measured of another network; measure them again")
+        least = self.costs.of([(1, 1)] * len(sites))
+        if not least <= rules.share * self.whole <= self.whole:
             raise Refused(
-                f"a budget of {rules.macs:.1%} of the MACs cannot be met; with one channel in every block "
+                f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with one channel in every block "
                 f"{least / self.whole:.1%} are left"
             )
+        prices = [self._price(place, side, *full[place]) for place, side in self._places()]
+        mean = sum(prices) / len(prices)
+        self._weights = [(price / mean) ** rules.cost_power for price in prices]
+        self._scores = [torch.zeros_like(compactor.mask) for compactor in self._compactors()]
 
     def kept(self) -> float:
-        """The share of MACs that the masks of now leave."""
+        """The share that the masks of now leave."""
         kept = [
             (1 if site.near is None else int(site.near.mask.sum()), int(site.far.mask.sum())) for site in self.sites
         ]
-        return self._left(kept) / self.whole
+        return self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)]) / self.whole
+
+    def lasso(self) -> dict[Compactor, float]:
+        """What the lasso's strength is multiplied by for each compactor: its price to the power, 1 in the mean of prices."""
+        return dict(zip(self._compactors(), self._weights, strict=True))
+
+    @torch.no_grad()
+    def observe(self) -> None:
+        """After a backward pass, before the gradients are masked: remember what each channel means to the loss."""
+        if self.rules.by != "taylor":
+            return
+        for compactor, score in zip(self._compactors(), self._scores, strict=True):
+            if compactor.weight.grad is not None:
+                change = (compactor.weight * compactor.weight.grad).sum(compactor.dim)
+                score.mul_(MEMORY).add_(change.square(), alpha=1 - MEMORY)
 
     @torch.no_grad()
     def choose(self) -> float:
-        """Set the masks anew; returns the share of MACs that is left."""
-        compactors = [compactor for site in self.sites for compactor in site.compactors()]
+        """Set the masks anew; returns the share that is left."""
+        compactors = self._compactors()
         most = sum(int((compactor.mask == 0).sum()) for compactor in compactors) + self.rules.step
-        kept = [list(_widths(site)) for site in self.sites]  # counted here: a look at a mask on a GPU waits for it
-        gone: dict[tuple[int, bool], list[int]] = {}
-        left, taken = self.whole, 0
-        for place, far, channel in self._ranked():
-            if left <= self.rules.macs * self.whole or taken >= most:
+        kept = [list(widths) for widths in widths_of(self.sites)]
+        gone: dict[Compactor, list[int]] = {compactor: [] for compactor in compactors}
+        left, taken = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)]), 0
+        for place, compactor, channel in self._ranked():
+            if left <= self.rules.share * self.whole or taken >= most:
                 break
+            far = compactor.side == "far"
             if kept[place][far] > 1:  # a layer never goes below one channel
-                before = self._macs(place, *kept[place])
+                before = self.costs.sites[place].of(*self._rounded(place, *kept[place]))
                 kept[place][far] -= 1
-                left += self._macs(place, *kept[place]) - before
-                gone.setdefault((place, far), []).append(channel)
+                left += self.costs.sites[place].of(*self._rounded(place, *kept[place])) - before
+                gone[compactor].append(channel)
                 taken += 1
-        for place, site in enumerate(self.sites):
-            for compactor in site.compactors():
-                compactor.mask.fill_(1)
-                compactor.mask[gone.get((place, compactor.side == "far"), [])] = 0
+        for compactor, channels in gone.items():
+            compactor.mask.fill_(1)
+            compactor.mask[channels] = 0
         return left / self.whole
 
-    def _macs(self, place: int, near: int, far: int) -> float:
-        """MACs of a block with that many channels alive, at the widths it is folded to."""
+    def forget(self, site: Site, columns: Tensor | None, rows: Tensor) -> None:
+        """The site has only these channels now."""
+        for place, compactor in enumerate(self._compactors()):
+            if compactor is site.far:
+                self._scores[place] = self._scores[place][rows]
+            elif compactor is site.near and columns is not None:
+                self._scores[place] = self._scores[place][columns]
+
+    def state(self) -> dict[str, Tensor]:
+        """What --resume needs."""
+        return {str(place): score for place, score in enumerate(self._scores)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self._scores = [state[str(place)].to(score.device) for place, score in enumerate(self._scores)]
+
+    def _rounded(self, place: int, near: int, far: int) -> tuple[int, int]:
+        """The widths that a block with that many channels alive is folded to."""
         site = self.sites[place]
         near = 1 if site.near is None else rounded_up(near, len(site.near.mask), self.multiple)
-        return self.costs[place].macs(near, rounded_up(far, len(site.far.mask), self.multiple))
+        return near, rounded_up(far, len(site.far.mask), self.multiple)
 
-    def _left(self, kept: Sequence[tuple[int, int]]) -> float:
-        """MACs of the network with so many (near, far) channels alive in each block."""
-        return self.rest + sum(self._macs(place, *widths) for place, widths in enumerate(kept))
+    def _ranked(self) -> list[tuple[int, Compactor, int]]:
+        """(block, compactor, channel) of every channel, the one that is missed least first."""
+        entries: list[tuple[float, int, int, int]] = []
+        compactors, places = self._compactors(), self._places()
+        widths = widths_of(self.sites)
+        for number, (compactor, (place, side)) in enumerate(zip(compactors, places, strict=True)):
+            worth = self._worth(number, compactor) / self._price(place, side, *widths[place]) ** self.rules.cost_power
+            entries += [(value, place, number, channel) for channel, value in enumerate(worth.tolist())]
+        return [(place, compactors[number], channel) for _, place, number, channel in sorted(entries)]
 
-    def _ranked(self) -> list[tuple[int, bool, int]]:
-        """(block, whether far, channel) of every channel, the one that is missed least first."""
-        entries: list[tuple[float, int, bool, int]] = []
-        for place, (cost, site) in enumerate(zip(self.costs, self.sites, strict=True)):
-            near, far = _widths(site)
-            for compactor in site.compactors():
-                price = near * cost.b + cost.c if compactor.side == "far" else cost.a + far * cost.b
-                weighed = compactor.norms() / price**self.rules.cost_power
-                entries += [(value, place, compactor.side == "far", n) for n, value in enumerate(weighed.tolist())]
-        return [entry[1:] for entry in sorted(entries)]
+    def _worth(self, number: int, compactor: Compactor) -> Tensor:
+        if self.rules.by == "norm":
+            return compactor.norms()
+        if self.rules.by == "random":  # a control: the same draw each time, of the masked first, so that it converges
+            drawn = torch.rand(len(compactor.mask), generator=torch.Generator().manual_seed(number))
+            return drawn.to(compactor.mask.device) + compactor.mask
+        return self._scores[number]
+
+    def _price(self, place: int, side: str, near: int, far: int) -> float:
+        """What a channel of the compactor costs at these widths."""
+        cost = self.costs.sites[place]
+        return near * cost.b + cost.c if side == "far" else cost.a + far * cost.b
+
+    def _compactors(self) -> list[Compactor]:
+        return [compactor for site in self.sites for compactor in site.compactors()]
+
+    def _places(self) -> list[tuple[int, str]]:
+        return [(place, compactor.side) for place, site in enumerate(self.sites) for compactor in site.compactors()]
 
 
-def _widths(site: Site) -> tuple[int, int]:
-    """Channels of the near compactor (1 without) and of the far one."""
-    return 1 if site.near is None else len(site.near.mask), len(site.far.mask)
-
-
-def _site_costs(network: ReidNetwork, sites: Sequence[Site]) -> list[SiteCost]:
-    """The coefficients, from the measured MACs of every convolution at its full width."""
-    measured = {layer.name: layer.macs for layer in cost_of(network)}
-    names = {id(module): name for name, module in network.named_modules()}
-    costs = []
-    for site in sites:
-        block = site.block
-        macs = [measured[f"{names[id(block)]}.conv{place + 1}"] for place in range(block.depth)]
-        near, far = _widths(site)
-        if block.depth == 2:  # basic: both convolutions touch the far channels alone
-            costs.append(SiteCost(0.0, 0.0, (macs[0] + macs[1]) / far))
-        elif site.near is None:
-            costs.append(SiteCost(float(macs[0]), 0.0, (macs[1] + macs[2]) / far))
-        else:
-            costs.append(SiteCost(macs[0] / near, macs[1] / (near * far), macs[2] / far))
-    return costs
+_NAMES = {"macs": "MACs", "params": "parameters", "ms": "milliseconds"}

@@ -1,23 +1,25 @@
 """Capacity dynamic distillation: the student as heavy as its teacher is made smaller while it learns (CDD, CVPR 2023).
 
-Methods.md 1.3-1.5. Differs: the teacher is in eval mode (the published code leaves its BN in training mode, an oversight);
-gradient resetting is vectorised (train/resetting.py); the lasso's direction is added to the gradient from the first epoch on,
-which is the same as having the lasso in the loss.
+Methods.md 1.3-1.5. Differs: gradient resetting is vectorised (train/resetting.py); the lasso's direction is added to the
+gradient from the first epoch on, which is the same as having the lasso in the loss; and where `shrink` allows, the network
+is rebuilt narrower between two epochs, so that the next is cheaper (models/shrinking.py).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vreid.models.compactor import Compactor, sites
+from vreid.models.compactor import Compactor, kept_of, sites
+from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
-from vreid.models.network import ReidNetwork
+from vreid.models.network import ReidNetwork, unit
 from vreid.models.resnet import Block
+from vreid.models.shrinking import Kept, Shrunk
+from vreid.train.beside import Beside
 from vreid.train.budget import Budget, BudgetRules
-from vreid.train.losses.blocks import blocks_loss
-from vreid.train.losses.logits import logits_loss
+from vreid.train.costs import Costs
 from vreid.train.resetting import Memory, ResettingRules, apply_masks, reset
 
 
@@ -25,122 +27,171 @@ from vreid.train.resetting import Memory, ResettingRules, apply_masks, reset
 class Capacity:
     """How a student is compressed. `strength` is the lasso's weight (lambda); resetting begins after `start` epochs, never
     when `rules` is None; with a `budget` the masks are chosen by rank instead, and masked channels are dropped in the end
-    whatever is left of them; `logits` and `blocks` weigh the two distillations. Compactors have their own momentum and weight
-    decay (SGD); channels under `threshold` are dropped in the end, widths rounded up to `multiple`."""
+    whatever is left of them. Compactors have their own momentum and weight decay (SGD); channels under `threshold` are
+    dropped in the end, widths rounded up to `multiple`. Masked channels under `shrink` are dropped between two epochs
+    already (0: never)."""
 
     both_sides: bool = False
     strength: float = 0.004
     start: int = 20
     rules: ResettingRules | None = field(default_factory=ResettingRules)
     budget: BudgetRules | None = None
-    logits: float = 1.0
-    blocks: float = 0.5
     momentum: float = 0.9
     weight_decay: float = 5e-4
     threshold: float = 1e-5
     multiple: int = 1
-
-
-class Taps:
-    """Spatial means of what goes into and comes out of the `far` place of every block, and into `near`, as (B, C) each.
-
-    In a network without compactors both of `far` are what conv2+BN gives. A near compactor drops inputs, so its means are
-    of these, each times the norm of its column: what the convolution after it still gets of the channel. They hold the last
-    forward pass in training or eval mode.
-    """
-
-    def __init__(self, network: ReidNetwork) -> None:
-        self.before: dict[int, Tensor] = {}
-        self.after: dict[int, Tensor] = {}
-        self.near: dict[int, Tensor] = {}
-        blocks = [block for block in network.body.modules() if isinstance(block, Block)]
-        for place, block in enumerate(blocks):
-            block.far.register_forward_hook(self._far(place))
-            block.near.register_forward_hook(self._near(place))
-
-    def _far(self, place: int) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            self.before[place], self.after[place] = inputs[0].mean((2, 3)), output.mean((2, 3))
-
-        return hook
-
-    def _near(self, place: int) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            means = inputs[0].mean((2, 3))
-            self.near[place] = means * module.norms() if isinstance(module, Compactor) else means
-
-        return hook
+    shrink: float = 0.0
 
 
 class Compression:
-    """The part of a training that compresses: taps on student and teacher, and a memory a compactor."""
+    """The part of a training that compresses. A compactor's memory, votes and place in the teacher keep their full width
+    when the network shrinks; `alive` tells which of those channels the student still has."""
 
-    def __init__(self, capacity: Capacity, student: ReidNetwork, teacher: ReidNetwork) -> None:
-        self.capacity, self.teacher, self.sites = capacity, teacher, sites(student)
-        self.ours, self.theirs = Taps(student), Taps(teacher)
+    def __init__(self, capacity: Capacity, student: ReidNetwork, beside: Beside, costs: Costs | None = None) -> None:
+        self.capacity, self.beside, self.sites = capacity, beside, sites(student)
         self.memories: dict[str, Memory] = {}
-        self.budget = (
-            None if capacity.budget is None else Budget(student, self.sites, capacity.budget, capacity.multiple)
-        )
+        self.alive = {name: torch.arange(len(c.mask), device=c.mask.device) for name, c in self._compactors()}
+        self.width = {name: len(c.mask) for name, c in self._compactors()}
+        self.budget: Budget | None = None
+        if capacity.budget is not None:
+            self.budget = Budget(student, self.sites, capacity.budget, capacity.multiple, costs)
         self.steps = 0
-        wide = [len(site.far.mask) for site in self.sites]
-        blocks = [block for block in teacher.body.modules() if isinstance(block, Block)]
-        if [block.unit(-2)[0].out_channels for block in blocks] != wide:
+        self.macs, self.whole = total_of(cost_of(student)).macs, _inner(student)
+        if beside.ours.widths() != beside.theirs.widths():
             raise Refused(
                 "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
             )
 
-    def losses(self, logits: Tensor, pixels: Tensor) -> dict[str, Tensor]:
-        """The distillation terms of a batch that the student has just seen; logits (B, ids) are the student's."""
-        with torch.no_grad():
-            told = self.teacher(pixels).logits
-        if told is None or told.shape != logits.shape:
-            raise Refused(
-                "the teacher was trained on other vehicles; give it and the student the same --data, cut and seed"
-            )
-        before = [self.ours.before[place] for place in range(len(self.sites))]
-        target = [self.theirs.before[place] for place in range(len(self.sites))]
-        return {
-            "logits": self.capacity.logits * logits_loss(logits.float(), told.float()),
-            "blocks": self.capacity.blocks * blocks_loss(before, target),
-        }
-
     def after_backward(self, epoch: int) -> None:
         """Between the backward pass and the optimiser's step, in an epoch that counts from 0."""
-        rules = None if self.budget is not None else self.capacity.rules
-        if self.budget is not None and epoch >= self.budget.rules.start and self.steps % self.budget.rules.every == 0:
-            self.budget.choose()
+        if self.budget is not None:
+            self.budget.observe()
+            if epoch >= self.budget.rules.start and self.steps % self.budget.rules.every == 0:
+                self.budget.choose()
+        elif self.capacity.rules is not None and epoch >= self.capacity.start:
+            for name, compactor in self._compactors():
+                self._reset(name, compactor, self.capacity.rules)
         self.steps += 1
-        for place, site in enumerate(self.sites):
-            for compactor in site.compactors():
-                far = compactor.side == "far"
-                if rules is not None and epoch >= self.capacity.start:
-                    ours, theirs = (self.ours.after, self.theirs.after) if far else (self.ours.near, self.theirs.near)
-                    memory = self._memory(f"{place}.{compactor.side}", compactor, rules)
-                    reset(compactor, memory, ours[place].detach(), theirs[place], rules)
-                apply_masks(compactor, self.capacity.strength)
+        weights = self.budget.lasso() if self.budget is not None else {}
+        for _, compactor in self._compactors():
+            apply_masks(compactor, self.capacity.strength * weights.get(compactor, 1.0))
+
+    def droppable(self) -> list[Kept] | None:
+        """What to keep of each site; None when the student has nothing to drop, or is not to shrink on the way."""
+        found: list[Kept] = []
+        fewer = False
+        for site in self.sites:
+            both = [self._staying(compactor) for compactor in site.compactors()]
+            fewer |= any(len(kept) < len(c.mask) for kept, c in zip(both, site.compactors(), strict=True))
+            found.append((both[0] if site.near is not None else None, both[-1]))
+        return found if fewer and self.capacity.shrink else None
+
+    def follow(self, narrow: Shrunk, kept: list[Kept]) -> None:
+        """From now on the student is this narrower network, of which `kept` was kept."""
+        for place, (columns, rows) in enumerate(kept):
+            if columns is not None:
+                self.alive[f"{place}.near"] = self.alive[f"{place}.near"][columns]
+            self.alive[f"{place}.far"] = self.alive[f"{place}.far"][rows]
+            view = self.beside.views[place]
+            self.beside.views[place] = narrow.views[place] if view is None else narrow.views[place] @ view
+            if self.budget is not None:
+                self.budget.forget(self.sites[place], columns, rows)
+        self.attach(narrow.network)
+
+    def attach(self, student: ReidNetwork) -> None:
+        """Work on this network from now on."""
+        self.sites = sites(student)
+        self.beside.follow(student)
+        if self.budget is not None:
+            self.budget.sites = self.sites
 
     def masked(self) -> list[int]:
-        """How many channels of each compactor are left to the lasso, in the order of the blocks, near before far."""
-        return [int((c.mask == 0).sum()) for site in self.sites for c in site.compactors()]
+        """How many channels of each compactor are gone or left to the lasso, in the order of the blocks, near before far."""
+        return [self.width[name] - int(compactor.mask.sum()) for name, compactor in self._compactors()]
 
     def state(self) -> dict[str, Any]:
         """What --resume needs: the memories and the count of steps (masks are among the network's buffers)."""
         memories = {name: {"vectors": memory.filled(), "count": memory.count} for name, memory in self.memories.items()}
-        return {"memories": memories, "steps": self.steps}
+        views = {str(place): view for place, view in enumerate(self.beside.views) if view is not None}
+        scores = {} if self.budget is None else self.budget.state()
+        return {"memories": memories, "steps": self.steps, "alive": self.alive, "views": views, "scores": scores}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        rules = cast(ResettingRules, self.capacity.rules)  # without them there are no memories
-        self.steps = state["steps"]
+    def restore(self, state: dict[str, Any], student: ReidNetwork) -> None:
+        """The inverse of `state`, for a student that is as wide as it was then."""
         device = self.sites[0].far.weight.device  # a checkpoint's tensors are on the CPU
+        self.attach(student)
+        self.steps = state["steps"]
+        self.alive = {name: kept.to(device) for name, kept in state["alive"].items()}
+        for place, view in state["views"].items():
+            self.beside.views[int(place)] = view.to(device)
+        if self.budget is not None:
+            self.budget.restore(state["scores"])
         for name, kept in state["memories"].items():
-            memory = Memory(rules.memory, kept["vectors"].shape[1], device)
+            memory = self._memory(name, self.capacity.rules or ResettingRules())
             memory.vectors[: len(kept["vectors"])] = kept["vectors"]
             memory.count = kept["count"]
-            self.memories[name] = memory
 
-    def _memory(self, name: str, compactor: Compactor, rules: ResettingRules) -> Memory:
+    def _reset(self, name: str, compactor: Compactor, rules: ResettingRules) -> None:
+        place, far = int(name.split(".")[0]), compactor.side == "far"
+        ours = (self.beside.ours.after if far else self.beside.ours.near)[place].detach()
+        theirs = (self.beside.theirs.after if far else self.beside.theirs.near)[place]
+        full = ours.new_zeros(len(ours), self.width[name])
+        full[:, self.alive[name]] = ours
+        mask = compactor.mask.new_zeros(self.width[name])
+        mask[self.alive[name]] = compactor.mask
+        memory = self._memory(name, rules)
+        if self.steps % rules.every:
+            memory.push(unit(theirs))
+        else:
+            compactor.mask.copy_(reset(mask, memory, full, theirs, rules)[self.alive[name]])
+
+    def _staying(self, compactor: Compactor) -> Tensor:
+        """Channels that do not go between two epochs: only the masked ones do, where anything masks."""
+        small = compactor.norms() < self.capacity.shrink
+        if self.budget is not None or self.capacity.rules is not None:
+            small &= compactor.mask == 0
+        return kept_of(compactor, self.capacity.multiple, small)
+
+    def _compactors(self) -> list[tuple[str, Compactor]]:
+        return [(f"{place}.{c.side}", c) for place, site in enumerate(self.sites) for c in site.compactors()]
+
+    def _memory(self, name: str, rules: ResettingRules) -> Memory:
         if name not in self.memories:
-            self.memories[name] = Memory(rules.memory, len(compactor.mask), compactor.weight.device)
+            self.memories[name] = Memory(rules.memory, self.width[name], self.sites[0].far.weight.device)
         return self.memories[name]
+
+
+def progress_of(compression: Compression, folded: ReidNetwork) -> dict[str, Any]:
+    """How far a student is compressed, for the record of an epoch; `folded` is what it would be deployed as now.
+
+    masked: per stage, of each compactor; widths and whole: per block, of each inner convolution, now and at the start.
+    """
+    cost = total_of(cost_of(folded))
+    masked: dict[str, list[int]] = {}
+    for block, counts in zip(_inner(folded), _by_block(compression), strict=True):
+        masked.setdefault(block.split(".")[0], []).extend(counts)
+    found = {
+        "params": cost.params,
+        "macs": cost.macs,
+        "share": round(cost.macs / compression.macs, 4),
+        "masked": list(masked.values()),
+        "widths": _inner(folded),
+        "whole": compression.whole,
+    }
+    if compression.capacity.budget is not None:
+        found["target"] = {"unit": compression.capacity.budget.of, "share": compression.capacity.budget.share}
+    return found
+
+
+def _by_block(compression: Compression) -> list[list[int]]:
+    counts = iter(compression.masked())
+    return [[next(counts) for _ in site.compactors()] for site in compression.sites]
+
+
+def _inner(network: ReidNetwork) -> dict[str, dict[str, int]]:
+    """{block: {convolution: channels}} of all convolutions inside blocks."""
+    found: dict[str, dict[str, int]] = {}
+    for name, module in network.body.named_modules():
+        if isinstance(module, Block):
+            found[name] = {f"conv{n}": module.unit(n)[0].out_channels for n in range(1, module.depth)}
+    return found

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
-from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.train.capacity import progress_of
+from vreid.train.costs import Costs
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import join
 from vreid.train.folder import Folder, open_folder, plain, prepare, state_in, write_epoch
@@ -35,7 +36,9 @@ class Job:
 
     The leading process calls `say` with the record of an epoch once that is on disk, and `watch` after every step with
     the epoch (from 0), the steps done in it and the steps it has. The teacher is not asked about the sets in `unasked`,
-    which are learnt from their labels alone, like all of `training` when there is no teacher.
+    which are learnt from their labels alone, like all of `training` when there is no teacher. `costs` are the engine's,
+    for a budget in milliseconds; `start` is a network to begin as. `bfloat16` lets a CPU that can (AVX512-BF16, AMX)
+    multiply in 16 bits, about twice as fast.
     """
 
     recipe: Recipe
@@ -49,6 +52,9 @@ class Job:
     weights: str | None = None
     teacher: ReidNetwork | None = None
     unasked: Sequence[Dataset] = ()
+    costs: Costs | None = None
+    start: ReidNetwork | None = None
+    bfloat16: bool = False
     say: Callable[[dict[str, Any]], None] = lambda record: None
     watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
 
@@ -66,7 +72,7 @@ def train(job: Job) -> Checkpoint:
     vehicles = sorted({item.vehicle for item in items})
     _refuse_unworkable(job, len(vehicles))
     folder = open_folder(job.out, job.resume)
-    student = Student(recipe, len(vehicles), place.device, job.seed, job.weights, job.teacher)
+    student = Student(recipe, len(vehicles), place.device, job.seed, job.weights, job.teacher, job.costs, job.start)
     if state := state_in(folder, recipe, student.network.config, job.seed):
         student.restore(state)
     if place.leads:
@@ -78,8 +84,10 @@ def train(job: Job) -> Checkpoint:
     targets = _targets(job, items)
     network = in_step(student.network, place)
     for epoch in range(student.epoch, recipe.epochs):
-        record = _epoch(job, student, network, pictures, labels, targets, epoch)
+        record, pixels = _epoch(job, student, network, pictures, labels, targets, epoch)
         student.epoch = epoch + 1
+        if student.epoch < recipe.epochs and student.shrink(pixels):
+            network = in_step(student.network, place)
         if place.leads:
             _keep(job, student, folder, record, epoch)
             job.say(record)
@@ -97,11 +105,15 @@ def _refuse_unworkable(job: Job, vehicles: int) -> None:
         raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
     if vehicles < recipe.p:
         raise Refused(f"a batch needs {recipe.p} vehicles and the training data has {vehicles}; add data or lower p")
-    if recipe.capacity is not None and (job.teacher is None or job.place.world > 1):
+    if recipe.capacity is not None and (job.teacher is None or recipe.beside is None or job.place.world > 1):
         raise Refused(
             "a student is compressed beside its teacher, in one process; give --teacher and start without torchrun"
         )
-    if job.teacher is not None and not recipe.distil and recipe.capacity is None:
+    if recipe.capacity is not None and recipe.capacity.shrink and recipe.optimiser != "sgd":
+        raise Refused("only SGD's momentum is carried into a narrower network; choose sgd, or a shrink of 0")
+    if recipe.beside is not None and job.teacher is None:
+        raise Refused("the recipe learns beside a teacher; give --teacher")
+    if job.teacher is not None and not recipe.distil and recipe.beside is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
     refuse_unfindable(job.validation)
 
@@ -127,8 +139,9 @@ def _epoch(
     labels: Tensor,
     targets: Tensor | None,
     epoch: int,
-) -> dict[str, Any]:
-    """One epoch over this process's share of the batches; returns its record. `network` is the student's, in step."""
+) -> tuple[dict[str, Any], Tensor]:
+    """One epoch over this process's share of the batches; returns its record and the pixels of its last batch. `network`
+    is the student's, in step."""
     recipe, device = job.recipe, job.place.device
     began = time.monotonic()
     drawn = pk_batches(pictures.items, recipe.p, recipe.k, job.seed, epoch, recipe.limit)
@@ -139,15 +152,16 @@ def _epoch(
     network.train()
     first = job.place.rank * len(batches) * recipe.p * recipe.k
     totals: dict[str, float] = {}
+    half = torch.bfloat16 if device.type == "cpu" else torch.float16
     for step, (batch, pixels) in enumerate(zip(batches, loader_of(pictures, batches, first, job.workers), strict=True)):
         set_rate(student.optimiser, rate_at(recipe, epoch + step / len(batches)))
         pixels, truth = pixels.to(device), labels[batch].to(device)
-        with torch.autocast(device.type, enabled=device.type == "cuda"):
+        same = torch.tensor(batch, device=device)
+        with torch.autocast(device.type, half, enabled=device.type == "cuda" or job.bfloat16):
             features = network(pixels)
+            beside = {} if student.beside is None else student.beside.losses(features, pixels, same)
         target = None if targets is None else targets[batch].to(device)
-        parts = losses_of(recipe, features, truth, target, torch.tensor(batch, device=device))
-        if student.compression is not None:
-            parts |= student.compression.losses(features.logits, pixels)
+        parts = losses_of(recipe, features, truth, target, same) | beside
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")
@@ -165,13 +179,14 @@ def _epoch(
             job.watch(epoch, step + 1, len(batches))
     seconds = time.monotonic() - began
     student.seconds += seconds
-    return {
+    record = {
         "epoch": epoch + 1,
         "size": pictures.size[0],
         "lr": rate_at(recipe, epoch),
         "losses": {name: round(total / len(batches), 4) for name, total in totals.items()},
         "seconds": round(seconds, 1),
     }
+    return record, pixels
 
 
 def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], epoch: int) -> None:
@@ -180,8 +195,7 @@ def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], ep
     metrics: dict[str, Any] = {"recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1}
     network = student.deployable()
     if student.compression is not None:
-        cost = total_of(cost_of(network))
-        record |= {"params": cost.params, "macs": cost.macs, "masked": student.compression.masked()}
+        record |= progress_of(student.compression, network)
     score = -1.0
     if job.validation and ((epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs):
         record["validation"] = metrics["validation"] = validated(network, job.validation, size)

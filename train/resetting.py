@@ -18,7 +18,7 @@ from vreid.models.compactor import Compactor
 class ResettingRules:
     """k: pictures retrieved for each of the batch. p: share of a layer's channels that count as low in one retrieval.
     consensus: share of the retrievals that must find a channel low (1: all). memory: teacher vectors kept a layer.
-    sticky: a mask once zero stays zero. itself: whether the query may be retrieved."""
+    sticky: a mask once zero stays zero. itself: whether the query may be retrieved. every: steps between two decisions."""
 
     k: int = 2
     p: float = 0.5
@@ -26,6 +26,7 @@ class ResettingRules:
     memory: int = 24_000
     sticky: bool = True
     itself: bool = True
+    every: int = 1
 
 
 class Memory:
@@ -73,15 +74,15 @@ def unimportant(student: Tensor, found: Tensor, rules: ResettingRules) -> Tensor
 
 
 @torch.no_grad()
-def reset(compactor: Compactor, memory: Memory, student: Tensor, teacher: Tensor, rules: ResettingRules) -> None:
-    """One layer, one batch: remember the teacher's vectors, retrieve, and update the compactor's mask.
+def reset(mask: Tensor, memory: Memory, student: Tensor, teacher: Tensor, rules: ResettingRules) -> Tensor:
+    """One layer, one batch: remember the teacher's vectors, retrieve, and give the mask (C,) that follows `mask`.
 
-    student (B, C): what the compactor leaves of each channel, pooled (capacity.Taps); teacher (B, C): at the same place.
+    student (B, C): what the compactor leaves of each channel, pooled (taps.Taps); teacher (B, C): at the same place.
     """
     student, teacher = (torch.nn.functional.normalize(x.float(), dim=1) for x in (student, teacher))
     own = memory.push(teacher)
     keep = ~unimportant(student, retrieved(teacher, memory, own, rules), rules)
-    compactor.mask.copy_(compactor.mask * keep if rules.sticky else keep)
+    return mask * keep if rules.sticky else keep.to(mask)
 
 
 @torch.no_grad()

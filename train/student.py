@@ -4,12 +4,17 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vreid.models.compactor import fold, insert, sites
+from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pretrained import imagenet_weights, load_body
+from vreid.models.shrinking import shrunk, variances
+from vreid.train.beside import Beside
 from vreid.train.capacity import Compression
+from vreid.train.costs import Costs
 from vreid.train.optimise import optimiser_of
 from vreid.train.recipe import Recipe
 
@@ -25,24 +30,46 @@ class Student:
         seed: int,
         weights: str | None,
         teacher: ReidNetwork | None = None,
+        costs: Costs | None = None,
+        start: ReidNetwork | None = None,
     ) -> None:
         torch.manual_seed(seed)
         network = ReidNetwork(replace(recipe.network, classes=classes))
         if weights is not None:
             load_body(network.body, imagenet_weights(recipe.network.body, weights))
-        if recipe.capacity is not None:
-            insert(network, recipe.capacity.both_sides)
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        mean = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.network, multi_avg_fn=mean, use_buffers=True)
-        self.optimiser = optimiser_of(self.network, recipe)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=device.type == "cuda")
+        source = start or (teacher if recipe.inherit else None)
+        if source is not None:
+            _inherit(network, source)
+        self.recipe, self.device = recipe, device
         self.epoch, self.best, self.seconds = 0, -1.0, 0.0
+        self._adopt(self._compacting(network))
+        self.scaler = torch.amp.GradScaler("cuda", enabled=device.type == "cuda")
+        # after the average is copied: its forward is not tapped
+        self.beside = None if recipe.beside is None or teacher is None else Beside(recipe.beside, self.network, teacher)
         self.compression: Compression | None = None
-        if (
-            recipe.capacity is not None and teacher is not None
-        ):  # after the average is copied: its forward is not tapped
-            self.compression = Compression(recipe.capacity, self.network, teacher)
+        if recipe.capacity is not None and self.beside is not None:
+            self.compression = Compression(recipe.capacity, self.network, self.beside, costs)
+
+    def shrink(self, pixels: Tensor) -> bool:
+        """Rebuild the student without the channels that are gone, its average and the optimiser's momentum with it; False
+        when there are none. pixels (B, H, W, 3) uint8: a batch to see the variances of."""
+        kept = None if self.compression is None else self.compression.droppable()
+        if self.compression is None or kept is None:
+            return False
+        narrow = shrunk(self.network, kept, variances(self.network, pixels))
+        average = cast(ReidNetwork, self.average.module)
+        mean = shrunk(average, kept, variances(average, pixels)).network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaged, old, names = self.average.n_averaged, self.optimiser, dict(self.network.named_parameters())
+        self._adopt(narrow.network)
+        self.average.module.load_state_dict(mean.state_dict())
+        self.average.n_averaged.copy_(averaged)
+        for name, parameter in self.network.named_parameters():
+            velocity = old.state.get(names[name], {}).get("momentum_buffer")
+            if velocity is not None and name not in narrow.anew:
+                change = narrow.changes.get(name)
+                self.optimiser.state[parameter]["momentum_buffer"] = velocity if change is None else change(velocity)
+        self.compression.follow(narrow, kept)
+        return True
 
     def deployable(self) -> ReidNetwork:
         """What is evaluated and kept: the averaged network, folded when it has compactors."""
@@ -55,9 +82,22 @@ class Student:
                 mean.mask.copy_(now.mask)  # a mask is a choice, which has no average
         return fold(average, capacity.threshold, capacity.multiple, masked=capacity.budget is not None)
 
+    def _compacting(self, network: ReidNetwork) -> ReidNetwork:
+        if self.recipe.capacity is not None:
+            insert(network, self.recipe.capacity.both_sides)
+        return network
+
+    def _adopt(self, network: ReidNetwork) -> None:
+        """Learn with this network from now on."""
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        mean = get_ema_multi_avg_fn(self.recipe.average)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=mean, use_buffers=True)
+        self.optimiser = optimiser_of(self.network, self.recipe)
+
     def state(self) -> dict[str, Any]:
         """Everything that --resume needs, as tensors, numbers and words."""
         return {
+            "inner": self.network.config.options.get("inner", []),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -70,6 +110,9 @@ class Student:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
+        if inner := state.get("inner"):
+            narrow = replace(self.network.config, options={**self.network.config.options, "inner": inner})
+            self._adopt(self._compacting(ReidNetwork(narrow)))
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -77,4 +120,15 @@ class Student:
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.seconds = state["epoch"], state["best"], state["seconds"]
         if self.compression is not None:
-            self.compression.restore(state["compression"])
+            self.compression.restore(state["compression"], self.network)
+
+
+def _inherit(student: ReidNetwork, source: ReidNetwork) -> None:
+    """The student's weights become the source's."""
+    try:
+        student.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise Refused(
+            "the student cannot begin as its teacher, which is another network or knows other vehicles; give a teacher of "
+            "the same recipe and --data, or a recipe that does not inherit"
+        ) from error

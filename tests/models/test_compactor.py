@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vreid.models.compactor import Compactor, fold, insert, kept_of, sites
+from vreid.models.compactor import Compactor, fold, gone_of, insert, kept_of, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
@@ -58,9 +58,15 @@ def test_the_folded_network_is_narrower_and_computes_the_same(body: str, both_si
     assert not sites(folded)
     for site in sites(student):
         narrow = folded.body.get_submodule(next(n for n, m in student.body.named_modules() if m is site.block))
-        assert narrow.unit(-2)[0].out_channels == len(kept_of(site.far, 1e-5)) < len(site.far.mask)
+        assert (
+            narrow.unit(-2)[0].out_channels == len(kept_of(site.far, 1, gone_of(site.far, 1e-5))) < len(site.far.mask)
+        )
         if site.near is not None:
-            assert narrow.unit(1)[0].out_channels == len(kept_of(site.near, 1e-5)) < len(site.near.mask)
+            assert (
+                narrow.unit(1)[0].out_channels
+                == len(kept_of(site.near, 1, gone_of(site.near, 1e-5)))
+                < len(site.near.mask)
+            )
 
 
 def test_widths_are_rounded_up_and_one_channel_always_stays() -> None:
@@ -71,7 +77,7 @@ def test_widths_are_rounded_up_and_one_channel_always_stays() -> None:
     torch.testing.assert_close(folded(pixels()).embedding, student(pixels()).embedding, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
         sites(student)[0].far.weight.zero_()
-    assert len(kept_of(sites(student)[0].far, 1e-5)) == 1
+    assert len(kept_of(sites(student)[0].far, 1, gone_of(sites(student)[0].far, 1e-5))) == 1
 
 
 def test_masked_channels_go_first_and_of_them_the_weakest() -> None:
@@ -79,11 +85,11 @@ def test_masked_channels_go_first_and_of_them_the_weakest() -> None:
     with torch.no_grad():
         compactor.weight.copy_(torch.diag(torch.tensor([3.0, 0.5, 9.0, 1.0, 8.0, 2.0])))
     compactor.mask[[2, 4]] = 0
-    assert kept_of(compactor, 0.0, masked=True).tolist() == [0, 1, 3, 5]
-    assert kept_of(compactor, 0.9, masked=True).tolist() == [0, 3, 5]
-    assert kept_of(compactor, 0.9, multiple=4, masked=True).tolist() == [0, 2, 3, 5]
+    assert kept_of(compactor, 1, gone_of(compactor, 0.0, masked=True)).tolist() == [0, 1, 3, 5]
+    assert kept_of(compactor, 1, gone_of(compactor, 0.9, masked=True)).tolist() == [0, 3, 5]
+    assert kept_of(compactor, 4, gone_of(compactor, 0.9, masked=True)).tolist() == [0, 2, 3, 5]
     compactor.mask.zero_()
-    assert kept_of(compactor, 0.0, masked=True).tolist() == [2]
+    assert kept_of(compactor, 1, gone_of(compactor, 0.0, masked=True)).tolist() == [2]
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The ResNets have torchvision's names and numbers, any inner width, either last stride, and survive a checkpoint."""
+"""The ResNets have torchvision's names and numbers, any width, either last stride, and survive a checkpoint."""
 
 from pathlib import Path
 
@@ -77,10 +77,42 @@ def test_every_inner_width_shapes_its_own_convolutions() -> None:
     assert tuple(body(torch.zeros(1, 3, 32, 32)).shape) == (1, 512, 2, 2)
 
 
-def test_a_pruned_network_loads_back_from_its_checkpoint(tmp_path: Path) -> None:
+def test_stem_and_outer_widths_shape_what_passes_between_blocks() -> None:
+    body = resnet("resnet50", {"scale": 0.25, "stem": 5, "outer": [11, 22, 33, 44]})
+    assert tuple(body.conv1.weight.shape) == (5, 3, 7, 7) and body.bn1.num_features == 5
+    inputs = 5
+    for stage, outputs in enumerate((11, 22, 33, 44), 1):
+        for block, layer in enumerate(body.get_submodule(f"layer{stage}").children()):
+            first, last = layer.get_submodule("conv1"), layer.get_submodule("conv3")
+            assert first.in_channels == inputs and last.out_channels == outputs
+            assert (block == 0) == any(name == "downsample" for name, _ in layer.named_children())
+            inputs = outputs
+    assert body.channels == 44
+    assert tuple(body(torch.zeros(1, 3, 32, 32)).shape) == (1, 44, 2, 2)
+
+
+@pytest.mark.parametrize(("name", "stem", "outer"), [("resnet50", 9, [9] * 4), ("resnet18", 8, [8] * 4)])
+def test_widths_that_meet_by_chance_keep_the_shortcuts_keys(name: str, stem: int, outer: list[int]) -> None:
+    """The trained network has weights in these shortcuts, which the pruned one must have a place for."""
+    with torch.device("meta"):
+        whole, pruned = resnet(name, {}), resnet(name, {"stem": stem, "outer": outer})
+    assert list(pruned.state_dict()) == list(whole.state_dict())
+
+
+def test_the_options_of_the_usual_widths_change_nothing() -> None:
+    shape = shape_of("resnet18", 0.25)
+    torch.manual_seed(0)
+    plain = resnet("resnet18", {"scale": 0.25}).state_dict()
+    torch.manual_seed(0)
+    told = resnet("resnet18", {"scale": 0.25, "stem": shape.stem, "outer": shape.outer, "inner": shape.inner})
+    assert all(torch.equal(value, plain[key]) for key, value in told.state_dict().items())
+
+
+@pytest.mark.parametrize("wider", [{}, {"stem": 5, "outer": [5, 6, 7, 9]}])
+def test_a_pruned_network_loads_back_from_its_checkpoint(tmp_path: Path, wider: dict[str, object]) -> None:
     torch.manual_seed(0)
     inner = [[[3], [1]], [[2], [7]], [[4], [5]], [[6], [8]]]
-    config = NetworkConfig("resnet18", 32, 32, 8, options={"scale": 0.125, "inner": inner})
+    config = NetworkConfig("resnet18", 32, 32, 8, options={"scale": 0.125, "inner": inner, **wider})
     network = ReidNetwork(config).eval()
     save_checkpoint(Checkpoint(config, network.state_dict(), {}), tmp_path / "pruned.pt")
     again = network_from(load_checkpoint(tmp_path / "pruned.pt"))
@@ -94,6 +126,11 @@ def test_a_pruned_network_loads_back_from_its_checkpoint(tmp_path: Path) -> None
     [
         {"inner": [[[3]], [[2], [7]], [[4], [5]], [[6], [8]]]},  # a block too few
         {"inner": [[[3, 3], [1]], [[2], [7]], [[4], [5]], [[6], [8]]]},  # a bottleneck's widths for a basic block
+        {"inner": [[[3], [1]], [[2], [0]], [[4], [5]], [[6], [8]]]},  # no channel left
+        {"outer": [8, 16, 32]},  # a stage too few
+        {"outer": [8, 16, 32, -1]},
+        {"stem": 0},
+        {"stem": 8.0},
         {"last_stride": 3},
         {"width": 2},
     ],

@@ -75,7 +75,7 @@ def test_of_two_equally_weak_channels_the_dearer_goes() -> None:
     budget = Budget(network, sites(network), BudgetRules(0.9, step=1))
     budget.choose()
     hit = next(place for place, site in enumerate(sites(network)) if (site.far.mask == 0).any())
-    assert budget.costs[hit].c == max(cost.c for cost in budget.costs)
+    assert budget.costs.sites[hit].c == max(cost.c for cost in budget.costs.sites)
 
 
 def test_what_cannot_be_met_is_refused() -> None:

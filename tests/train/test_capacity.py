@@ -16,13 +16,15 @@ from vreid.models.compactor import insert, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.beside import Beside, Distillation
 from vreid.train.budget import BudgetRules
-from vreid.train.capacity import Capacity, Compression, Taps
+from vreid.train.capacity import Capacity, Compression
 from vreid.train.datasets.table import read_dataset
 from vreid.train.loop import Job, train
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
 from vreid.train.resetting import ResettingRules
+from vreid.train.taps import Taps
 from vreid.train.validation import cut
 
 NETWORK = NetworkConfig("resnet50", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
@@ -36,7 +38,9 @@ CAPACITY = Capacity(
     weight_decay=0,
 )
 TEACHING = Recipe(NETWORK, epochs=3, lr=1e-2, head_lr=1.0, warmup=1, p=4, k=3, average=0.7, validate_every=1)
-RECIPE = replace(TEACHING, optimiser="sgd", lr=0.1, epochs=8, average=0.0, capacity=CAPACITY, validate_every=2)
+RECIPE = replace(
+    TEACHING, optimiser="sgd", lr=0.1, epochs=8, average=0.0, capacity=CAPACITY, validate_every=2, beside=Distillation()
+)
 
 
 class CutOffError(Exception):
@@ -63,8 +67,9 @@ def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
     done = train(job)
     log = log_of(job)
     # masks are sticky; the MACs may waver on the way, since a dead channel swings about zero until the rate has fallen
-    assert all(sum(now["masked"]) >= sum(before["masked"]) for before, now in pairwise(log))
-    assert sum(log[1]["masked"]) == 0 < sum(log[-1]["masked"])  # resetting begins after the second epoch
+    masked = [sum(map(sum, record["masked"])) for record in log]
+    assert all(now >= before for before, now in pairwise(masked))
+    assert masked[1] == 0 < masked[-1]  # resetting begins after the second epoch
     assert {"logits", "blocks", "classification", "triplet"} <= set(log[0]["losses"])
     network = network_from(done)
     cost = total_of(cost_of(network))
@@ -85,9 +90,37 @@ def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
     assert load_checkpoint(job.out / "last.pt").training["compression"].keys()
 
 
+@pytest.mark.parametrize("budget", [None, BudgetRules(share=0.5, start=2, every=1, step=40, by="taylor")])
+def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_for_bit(
+    job: Job, budget: BudgetRules | None
+) -> None:
+    wide = replace(CAPACITY, budget=budget)
+    narrow = replace(wide, shrink=0.3)
+    name = "macs" if budget else "rules"
+    ends = {}
+    for word, capacity in (("wide", wide), ("narrow", narrow)):
+        again = replace(job, recipe=replace(RECIPE, capacity=capacity), out=job.out.with_name(f"{word}-{name}"))
+        done = train(again)
+        learning = load_checkpoint(again.out / "last.pt").training
+        widths = [len(value) for key, value in learning["network"].items() if key.endswith("far.mask")]
+        ends[word] = (log_of(again)[-1]["share"], sum(widths), done)
+    assert ends["narrow"][1] < 0.9 * ends["wide"][1]  # what learnt was narrower, not only what was kept
+    assert ends["narrow"][0] == pytest.approx(ends["wide"][0], abs=0.15 if budget is None else 0.01)
+
+    def stop(record: dict[str, Any]) -> None:
+        if record["epoch"] == 6:
+            raise CutOffError
+
+    cut_off = replace(again, out=job.out.with_name(f"cut-{name}"))
+    with pytest.raises(CutOffError):
+        train(replace(cut_off, say=stop))
+    resumed = train(replace(cut_off, resume=True))
+    assert all(torch.equal(value, ends["narrow"][2].weights[key]) for key, value in resumed.weights.items())
+
+
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_budget_is_met_by_the_folded_network(job: Job, average: float) -> None:
-    rules = BudgetRules(macs=0.5, start=2, every=1, step=200)
+    rules = BudgetRules(share=0.5, start=2, every=1, step=200)
     recipe = replace(RECIPE, average=average, capacity=replace(CAPACITY, budget=rules))
     kept = train(replace(job, recipe=recipe, out=job.out.with_name(f"budget{average}")))
     share = total_of(cost_of(network_from(kept))).macs / total_of(cost_of(ReidNetwork(NETWORK))).macs
@@ -130,9 +163,11 @@ def test_what_cannot_be_compressed_is_refused(job: Job) -> None:
     insert(student)
     other = ReidNetwork(replace(NETWORK, options={"scale": 0.25}))
     with pytest.raises(Refused, match="not as wide"):
-        Compression(CAPACITY, student, other)
-    beside = Compression(CAPACITY, student, ReidNetwork(NETWORK).eval())
+        Beside(Distillation(), student, other)
+    with pytest.raises(Refused, match="not as wide"):
+        Compression(CAPACITY, student, Beside(Distillation(blocks=0), student, other))
+    beside = Beside(Distillation(blocks=0), ReidNetwork(replace(NETWORK, classes=5)), ReidNetwork(NETWORK))
     pixels = torch.from_numpy(np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(Refused, match="trained on other vehicles"):
-        beside.losses(torch.zeros(2, 5), pixels)
+        beside.losses(ReidNetwork(replace(NETWORK, classes=5))(pixels), pixels, torch.arange(2))
     assert not job.out.with_name("never").exists()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from vreid.train.beside import Distillation
 from vreid.train.budget import BudgetRules
 from vreid.train.capacity import Capacity
 from vreid.train.recipe import Recipe
@@ -16,7 +17,7 @@ def cdd_resnet101() -> Recipe:
     Made for one GPU; hours and accuracy: none measured. Differs from the published code: no weight decay on norms and biases, the
     rate falls to a thousandth and by the step, random erasing takes up to 0.3 of the area.
     """
-    return replace(teacher_resnet101(), average=0.0, capacity=Capacity())
+    return replace(teacher_resnet101(), average=0.0, beside=Distillation(), capacity=Capacity())
 
 
 def cdd2_resnet101() -> Recipe:
@@ -24,8 +25,10 @@ def cdd2_resnet101() -> Recipe:
 
     methods.md 10.1, 10.4 and 10.13. As for cdd_resnet101; hours and accuracy: none measured.
     """
-    budget = BudgetRules(macs=0.215, start=5, every=50, step=64)
-    capacity = Capacity(both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, multiple=8)
+    budget = BudgetRules(share=0.215, start=5, every=50, step=64)
+    capacity = Capacity(
+        both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, multiple=8, shrink=0.05
+    )
     return replace(cdd_resnet101(), capacity=capacity)
 
 
@@ -35,17 +38,16 @@ def cdd_resnet50_small() -> Recipe:
     The memory holds 8,000 teacher vectors, about one epoch. Accuracy: none measured; its lambda is the paper's, untried here.
     """
     capacity = Capacity(start=8, rules=ResettingRules(memory=8_000))
-    return replace(teacher_resnet50_small(), average=0.0, capacity=capacity)
+    return replace(teacher_resnet50_small(), average=0.0, beside=Distillation(), capacity=capacity)
 
 
 def cdd2_resnet50_small() -> Recipe:
     """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs. Accuracy: none measured."""
-    budget = BudgetRules(macs=0.3, start=3, every=25, step=48)
-    capacity = Capacity(both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0)
-    return replace(teacher_resnet50_small(), average=0.0, capacity=capacity)
+    budget = BudgetRules(share=0.3, start=3, every=25, step=48)
+    capacity = Capacity(both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, shrink=0.05)
+    return replace(cdd_resnet50_small(), capacity=capacity)
 
 
 def uncompressed_resnet50_small() -> Recipe:
     """The heavy student of the comparison: the distillation of cdd_resnet50_small, nothing pushed, nothing dropped."""
-    capacity = Capacity(strength=0.0, rules=None, threshold=0.0)
-    return replace(cdd_resnet50_small(), capacity=capacity)
+    return replace(cdd_resnet50_small(), capacity=None)

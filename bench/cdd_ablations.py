@@ -1,0 +1,1 @@
+ABLATIONS: dict = {}

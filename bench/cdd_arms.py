@@ -1,0 +1,105 @@
+"""The arms of the compression table: what each of them learns with. Imported by cdd_table.py.
+
+Every arm has the teacher, the data and the seeds of the others. Those of the teacher's network begin with its weights and
+learn for `EPOCHS`; those that cannot (other networks, slim widths from scratch) get the teacher's epochs on top, and its schedule.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vreid.models.compactor import fold, insert
+from vreid.models.cost import cost_of, total_of
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.beside import Distillation
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.compressing import cdd2_resnet50_small, cdd_resnet50_small, uncompressed_resnet50_small
+from vreid.train.recipes.teachers import teacher_resnet50_small
+
+EPOCHS = 30
+SAME, LESS = 1 - 0.6567, 1 - 0.785  # the shares of MACs that the papers' savings leave (methods.md 1.8 and 3)
+FOREIGN = Distillation(blocks=0.0, similarity=1.0)  # blocks of other widths cannot be compared
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`recipe()` gives what it learns with; `start` names what it begins from: its teacher, nothing, the teacher cut by
+    Torch-Pruning, or the widths that another arm of the same seed has found."""
+
+    recipe: Callable[[], Recipe]
+    start: str = "teacher"
+    share: float = 1.0
+    widths_of: str = ""
+
+
+def _paper(**changes: Any) -> Recipe:
+    """CDD with one compactor a block."""
+    base = cdd_resnet50_small()
+    assert base.capacity is not None
+    rules = changes.pop("rules", base.capacity.rules)
+    beside = changes.pop("beside", base.beside)
+    return replace(base, epochs=EPOCHS, beside=beside, capacity=replace(base.capacity, rules=rules, **changes))
+
+
+def _two_sided(
+    share: float, beside: Distillation | None = None, budget: dict[str, Any] | None = None, **changes: Any
+) -> Recipe:
+    """CDD2 with a budget."""
+    base = cdd2_resnet50_small()
+    assert base.capacity is not None and base.capacity.budget is not None
+    rules = replace(base.capacity.budget, share=share, **(budget or {}))
+    capacity = replace(base.capacity, budget=rules, **changes)
+    return replace(base, epochs=EPOCHS, beside=beside or base.beside, capacity=capacity)
+
+
+def _resrep(share: float) -> Recipe:
+    """ResRep: masks by the norm alone, priceless, with its own momentum and no weight decay; the distillation of CDD."""
+    return _two_sided(share, Distillation(), {"by": "norm", "cost_power": 0.0})
+
+
+def _random(share: float) -> Recipe:
+    return _two_sided(share, Distillation(), {"by": "random", "cost_power": 0.0})
+
+
+def _scratch(network: NetworkConfig | None = None) -> Recipe:
+    base = teacher_resnet50_small()
+    return replace(base, network=network or base.network, epochs=base.epochs + EPOCHS, average=0.0, beside=FOREIGN)
+
+
+def scaled_to(body: str, share: float) -> NetworkConfig:
+    """The network `body` of the width that comes nearest to that share of the heavy student's MACs, from below."""
+    heavy = teacher_resnet50_small().network
+    whole = total_of(cost_of(ReidNetwork(heavy))).macs
+    best = replace(heavy, body=body, options={**heavy.options, "scale": 1 / 64})
+    for step in range(2, 128):
+        now = replace(best, options={**best.options, "scale": step / 64})
+        if total_of(cost_of(ReidNetwork(now))).macs > share * whole:
+            break
+        best = now
+    return best
+
+
+def ceiling() -> float:
+    """The share of MACs that one compactor a block cannot go under: one channel left in every block."""
+    network = ReidNetwork(teacher_resnet50_small().network).eval()
+    whole = total_of(cost_of(network)).macs
+    for site in insert(network):
+        site.far.mask.zero_()
+    return total_of(cost_of(fold(network, masked=True))).macs / whole
+
+
+ARMS: dict[str, Arm] = {
+    "uncompressed": Arm(lambda: replace(uncompressed_resnet50_small(), epochs=EPOCHS)),
+    "cdd": Arm(lambda: _paper(rules=None)),
+    "cdd+rggr": Arm(lambda: _paper()),
+    "cdd2": Arm(lambda: _two_sided(SAME)),
+    "cdd2-20": Arm(lambda: _two_sided(LESS)),
+    "resrep": Arm(lambda: _resrep(SAME)),
+    "torch-pruning": Arm(
+        lambda: replace(uncompressed_resnet50_small(), epochs=EPOCHS, beside=FOREIGN), "torch-pruning", SAME
+    ),
+    "distilled-r18": Arm(lambda: _scratch(scaled_to("resnet18", SAME)), "nothing"),
+    "distilled-r34": Arm(lambda: _scratch(scaled_to("resnet34", SAME)), "nothing"),
+    "slim-from-scratch": Arm(_scratch, "nothing", widths_of="cdd2"),
+    "random": Arm(lambda: _random(SAME)),
+}

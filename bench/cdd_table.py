@@ -1,0 +1,148 @@
+"""The compression table: every arm and seed trained, each in a folder of its own, resumed wherever it was cut off.
+
+    python bench/cdd_table.py teacher --data ../shared/data/roadside --out runs/cdd
+    python bench/cdd_table.py train --data ../shared/data/roadside --out runs/cdd          # as many at once as there are cores
+    python bench/cdd_score.py --data ../shared/data/roadside --out runs/cdd                # then: the table
+
+One thread each. Two of these at once share the work between them: who has a folder's lock trains there.
+"""
+
+import argparse
+import fcntl
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from cdd_ablations import ABLATIONS
+from cdd_arms import ARMS, Arm
+from roadside_subset import listed, subset_of
+
+from vreid.cli import output
+from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.models.network import ReidNetwork
+from vreid.train.datasets.table import read_dataset
+from vreid.train.loop import Job, train
+from vreid.train.parallel import join
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.teachers import teacher_resnet50_small
+
+ALL = {**ARMS, **ABLATIONS}
+
+
+def folder_of(root: Path, arm: str, seed: int) -> Path:
+    """Where an arm of a seed is trained."""
+    return root / f"{arm}-seed{seed}"
+
+
+def finished(folder: Path, epochs: int) -> bool:
+    """Whether the training there has had all its epochs."""
+    log = folder / "log.jsonl"
+    return (
+        log.exists() and len(log.read_text(encoding="utf-8").splitlines()) >= epochs and (folder / "last.pt").exists()
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Whether this process may train there; the lock goes with the process."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def teacher_in(root: Path) -> ReidNetwork:
+    """The teacher of all arms."""
+    network = network_from(load_checkpoint(root / "teacher" / "best.pt"), classifier=True)
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def started(arm: Arm, root: Path, seed: int, teacher: ReidNetwork) -> tuple[Recipe, ReidNetwork | None] | None:
+    """The recipe of an arm and what it begins as; None while the arm that it takes its widths from is not finished."""
+    recipe = arm.recipe()
+    if arm.start == "torch-pruning":
+        from torch_pruning_arm import Rules, pruned_by_torch_pruning
+
+        cut = pruned_by_torch_pruning(teacher, arm.share, rules=Rules(most=0.75))
+        return replace(recipe, network=replace(cut.config, classes=0)), cut
+    if arm.widths_of:
+        other = folder_of(root, arm.widths_of, seed)
+        if not finished(other, ALL[arm.widths_of].recipe().epochs):
+            return None
+        config = load_checkpoint(other / "best.pt").config
+        return replace(recipe, network=replace(config, classes=0)), None
+    return recipe, teacher if arm.start == "teacher" else None
+
+
+def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | None) -> bool:
+    """Train an arm (None: the teacher) to its end; False when that cannot be done now."""
+    folder = flags.out / "teacher" if teacher is None else folder_of(flags.out, name, seed)
+    begun = (teacher_resnet50_small(), None) if teacher is None else started(ALL[name], flags.out, seed, teacher)
+    if begun is None or finished(folder, begun[0].epochs):
+        return False
+    with locked(folder) as mine:
+        if not mine or finished(folder, begun[0].epochs):
+            return False
+        recipe = replace(begun[0], validate_every=flags.validate_every)
+        learnt, chosen = subset_of(read_dataset(flags.data), listed())
+        last = {"cpu": time.process_time()}
+
+        def say(record: dict[str, Any]) -> None:
+            now = time.process_time()
+            with folder.with_suffix(".cpu").open("a") as file:  # the clock on the wall is that of a shared machine
+                file.write(f"{record['epoch']} {now - last['cpu']:.2f}\n")
+            last["cpu"] = now
+            score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
+            size = f"  {record['share']:.3f} of the MACs" if "share" in record else ""
+            output.console.print(
+                f"{folder.name} {record['epoch']}/{recipe.epochs}{size}{score}  {record['seconds']:.0f} s"
+            )
+
+        resume = (folder / "last.pt").exists()
+        if not resume:
+            commit = subprocess.run(
+                ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+            )
+            folder.with_suffix(".json").write_text(
+                json.dumps({"arm": name, "seed": seed, "commit": commit.stdout.strip()})
+            )
+        train(
+            Job(
+                recipe, [learnt], [chosen], folder, join(0, 1, 0, "cpu"), seed=seed, resume=resume, teacher=teacher,
+                start=begun[1], bfloat16=flags.bfloat16, say=say,
+            )
+        )  # fmt: skip
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("teacher", "train"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--validate-every", type=int, default=5)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    if flags.what == "teacher":
+        run("teacher", 0, flags, None)
+        return
+    teacher = teacher_in(flags.out)
+    while any([run(arm, seed, flags, teacher) for seed in flags.seeds for arm in flags.arms]):
+        pass  # an arm that waited for another's widths may go now
+
+
+if __name__ == "__main__":
+    main()

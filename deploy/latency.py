@@ -1,0 +1,279 @@
+"""What a channel costs in milliseconds on the engine at hand: whole networks timed by turns, and prices fitted to them.
+
+What is timed ships: the network goes through the real export and the engine seam, and a latency is the p50 of what `vreid
+bench` times (less what the process waited for a core, so that a training beside it does little harm). Blocks timed alone would be easier to explain and wrong: their weights stay in the cache, and the engine changes
+layouts at their borders. So 30 to 70 narrow forms of the whole network are timed, in which the blocks of one geometry have
+about the same share of their width, and all prices are fitted at once, as things are weighed together for a better weight of
+each (Hotelling, Ann. Math. Stat. 15, 1944). A narrow form is the exported graph with its weights cut: node for node what an
+export of the narrow network gives, in a tenth of the time. The weights are of a new network: no dense engine minds which.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import cast
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from scipy.optimize import nnls
+
+from vreid.deploy.bench import Timing, timing_of
+from vreid.deploy.candidate import Candidate, open_candidate
+from vreid.deploy.export import onnx_from_checkpoint
+from vreid.models.checkpoint import Checkpoint, save_checkpoint
+from vreid.models.compactor import Site, rounded_up, sites
+from vreid.models.cost import cost_of
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, sha256_of, write_manifest
+from vreid.models.network import ReidNetwork
+from vreid.models.seam import open_seam
+from vreid.runtime.engines.table import ENGINES
+from vreid.train.costs import Costs, SiteCost, widths_of
+
+LEAST_VARIANTS = 30
+LOADED = 2e9  # bytes of graphs opened at once; what is over waits for another group
+TURN_S = 0.004  # a turn ends after this time: short ones, since a machine's mood changes many times in a second
+ROUNDS = 60
+WHOLES = 3  # turns of the whole network in a round, since all others are measured against it
+WAITED = Path("/proc/thread-self/schedstat")  # ns: on a core, waiting for one; then the number of times
+EXACT = 1e4  # weight of the whole network's row in the fit, where every other row weighs 1
+
+Widths = Sequence[tuple[int, int]]  # (near, far) of every block
+Told = Callable[[int, int], None]
+
+
+def latency_costs(
+    network: ReidNetwork,
+    sites: Sequence[Site],
+    engine: str = "onnxruntime",
+    threads: int = 1,
+    batch: int = 1,
+    rounds: int = ROUNDS,
+    multiple: int = 8,
+    told: Told = lambda done, total: None,
+) -> Costs:
+    """Prices in ms per `batch` images, measured at multiples of `multiple` channels, to which `fold` is to round.
+
+    The prices of the full widths sum up to the p50 of the whole network. What no block explains (stem, head, copying, the
+    constant of every block) is `rest`; where the blocks explain more than there is, it is clipped at 0 and they are scaled.
+    Takes an export, and rounds x (30 to 70) turns of 4 ms or of one call if that is longer. `network` and torch's random
+    state are left alone; `told` hears of (rounds done, of how many). Raises Refused.
+    """
+    _check(engine, threads, batch, rounds)
+    if not sites:
+        raise Refused("a network without compactors has no channel to price; insert compactors first")
+    with torch.random.fork_rng(devices=[]):
+        plain = ReidNetwork(replace(network.config, classes=0)).eval()
+    names = {id(module): name for name, module in network.named_modules()}
+    blocks = [names[id(site.block)] for site in sites]
+    kinds = _kinds(plain, blocks, sites)
+    variants = _variants(kinds, widths_of(sites), multiple)
+    times, wholes = [1.0], []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "whole.onnx"
+        manifest = _exported(plain, path, engine, batch)
+        graph, whole = onnx.load(str(path)), open_candidate(str(path.with_suffix(".json")), threads)
+        together = max(4, int(LOADED / path.stat().st_size))
+        starts = range(1, len(variants), together)
+        ticks = count(1)
+        for start in starts:
+            opened = [whole] * WHOLES
+            for place, widths in enumerate(variants[start : start + together]):
+                inner = {name: _inner(site, *kept) for name, site, kept in zip(blocks, sites, widths, strict=True)}
+                path = Path(folder) / f"{place}.onnx"
+                onnx.save(narrowed(graph, inner), str(path))
+                about = {"name": path.stem, "engine": path.name, "sha256": sha256_of(path)}
+                write_manifest(manifest.model_copy(update=about), path.with_suffix(".json"))
+                opened.append(open_candidate(str(path.with_suffix(".json")), threads))
+            turns = by_turns(
+                [_embedding(one, batch) for one in opened], rounds, lambda: told(next(ticks), len(starts) * rounds)
+            )
+            known = [took for one in turns[:WHOLES] for took in one]
+            wholes += known
+            times += [float(np.median(one) / np.median(known)) for one in turns[WHOLES:]]  # the machine's mood cancels
+    return costs_from(kinds, variants, np.array(times) * np.median(wholes))
+
+
+def measured_latency(
+    network: ReidNetwork, engine: str = "onnxruntime", threads: int = 1, batch: int = 1, rounds: int = ROUNDS
+) -> float:
+    """p50 in ms per `batch` images of a folded network, exported and run as it will ship."""
+    return latencies([network], engine, threads, batch, rounds)[0].p50_ms
+
+
+def latencies(
+    networks: Sequence[ReidNetwork],
+    engine: str = "onnxruntime",
+    threads: int = 1,
+    batch: int = 1,
+    rounds: int = ROUNDS,
+    told: Told = lambda done, total: None,
+) -> list[Timing]:
+    """Of each of `networks` (folded), which are timed by turns and are all in memory at once.
+
+    p50 and p90 are of calls less their waiting (`by_turns`). `told` hears of (rounds done, of how many). Raises Refused.
+    """
+    _check(engine, threads, batch, rounds)
+    if any(sites(network) for network in networks):
+        raise Refused("a network with compactors is not what ships; fold it before it is timed")
+    ticks = count(1)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = []
+        for n, network in enumerate(networks):
+            _exported(network, Path(folder) / f"{n}.onnx", engine, batch)
+            opened.append(open_candidate(str(Path(folder) / f"{n}.json"), threads))
+        turns = by_turns([_embedding(one, batch) for one in opened], rounds, lambda: told(next(ticks), rounds))
+    return [timing_of(batch, one) for one in turns]
+
+
+def by_turns(
+    runs: Sequence[Callable[[], object]], rounds: int, told: Callable[[], None] = lambda: None
+) -> list[list[float]]:
+    """[run] -> ms of its calls. In a round every run has its turn, in odd rounds from the last to the first.
+
+    The first call of a turn is left out where there are more, since the run before has left its own weights in the cache.
+    What this thread waited for a core that another process had is taken off, as far as the system tells.
+    """
+    samples: list[list[float]] = [[] for _ in runs]
+    for turn in range(rounds):
+        order = range(len(runs))
+        for place in reversed(order) if turn % 2 else order:
+            found: list[float] = []
+            began = perf_counter()
+            while not found or perf_counter() - began < TURN_S:
+                before, start = _waited_ms(), perf_counter()
+                runs[place]()
+                took = 1000 * (perf_counter() - start)
+                waited = _waited_ms() - before
+                found.append(took - waited if waited < took else took)
+            samples[place] += found[1:] or found
+        told()
+    return samples
+
+
+def _waited_ms() -> float:
+    """How long this thread has been ready to run and did not (Linux); always 0 on other systems."""
+    return int(WAITED.read_text(encoding="ascii").split()[1]) / 1e6 if WAITED.is_file() else 0.0
+
+
+def costs_from(kinds: Sequence[int], variants: Sequence[Widths], times: Sequence[float] | np.ndarray) -> Costs:
+    """The costs whose sums are nearest to `times` (ms, relative errors squared), none of them negative.
+
+    `kinds` (one per block) names the blocks that share coefficients; the first variant is the whole network, whose time is
+    met exactly. Where the near width is always 1, there is no near compactor and a and b are 0.
+    """
+    took = np.asarray(times, float)
+    near, far = np.array(variants, float).transpose(2, 0, 1)  # (V, blocks) each
+    sided = (near > 1).any(0)
+    terms = np.stack((near * sided, near * far * sided, far))  # (3, V, blocks)
+    groups = np.array(kinds)[:, None] == np.arange(max(kinds) + 1)  # (blocks, K)
+    columns = np.concatenate([*(terms @ groups), np.ones((len(took), 1))], axis=1)  # (V, 3 K + 1), the last for `rest`
+    weights = 1 / took
+    weights[0] *= EXACT
+    scale = np.linalg.norm(columns, axis=0)
+    scale[scale == 0] = 1
+    found, _ = nnls(columns / scale * weights[:, None], took * weights)
+    found = (found / scale)[:-1]
+    blocks = float(columns[0, :-1] @ found)
+    share = min(1.0, float(took[0]) / blocks) if blocks else 1.0
+    prices = tuple(SiteCost(*(share * float(price[kind]) for price in found.reshape(3, -1))) for kind in kinds)
+    return Costs("ms", float(took[0]) - share * blocks, prices, tuple(variants[0]))
+
+
+def narrowed(model: onnx.ModelProto, blocks: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """A copy of an exported graph whose blocks ("body.layer1.0") give the first of their convolutions' channels only.
+
+    The widths are those of every convolution but the block's last, as in `NetworkConfig.options["inner"]`.
+    """
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    # the tracer's scopes: /network/body/layer1/layer1.0/conv1/Conv
+    convs = {".".join(node.name.split("/")[-3:-1]): node for node in small.graph.node if node.op_type == "Conv"}
+    for block, inner in blocks.items():
+        for place, (inputs, outputs) in enumerate(pairwise((None, *inner, None)), start=1):
+            name = f"{block.removeprefix('body.')}.conv{place}"
+            if name not in convs:
+                raise Refused(f"the exported graph names no convolution {name}; use another torch version")
+            weight, bias = (numpy_helper.to_array(tensors[given]) for given in convs[name].input[1:])
+            new = {f"{name}.w": weight[:outputs, :inputs], f"{name}.b": bias[:outputs]}
+            convs[name].input[1:] = list(new)
+            small.graph.initializer.extend(numpy_helper.from_array(array.copy(), name) for name, array in new.items())
+    used = {name for node in small.graph.node for name in node.input}
+    kept = [tensor for tensor in small.graph.initializer if tensor.name in used]
+    del small.graph.initializer[:], small.graph.value_info[:]  # the shapes inside are the wide ones
+    small.graph.initializer.extend(kept)
+    return small
+
+
+def _variants(kinds: Sequence[int], full: Widths, multiple: int) -> list[list[tuple[int, int]]]:
+    """The full widths, then narrow ones: the network's share of its widths rises evenly, and around it those of every kind
+    and side are spread evenly in random order, so that wide, narrow and uneven networks are all priced.
+
+    A block has up to `multiple` channels more or less than its kind: an engine that pads to 16 channels makes stairs.
+    """
+    prices = sum(3 if full[kinds.index(kind)][0] > 1 else 1 for kind in set(kinds))
+    many = max(LEAST_VARIANTS, 2 * prices)
+    random = np.random.default_rng(0)
+    even = (np.arange(many)[:, None, None] + 0.5).repeat(max(kinds) + 1, 1).repeat(2, 2) / many
+    own = random.permuted(even, axis=0)[:, list(kinds)]  # (variants, blocks, near and far)
+    shares = even[:, :1] + own - 0.5  # under 0 is one `multiple`, over 1 is full
+    widths = np.round(shares * np.array(full) + random.uniform(-multiple, multiple, shares.shape)).astype(int)
+    kept = [
+        [
+            tuple(rounded_up(*pair, multiple) for pair in zip(*block, strict=True))
+            for block in zip(one, full, strict=True)
+        ]
+        for one in widths.tolist()
+    ]
+    return [list(full), *cast(list[list[tuple[int, int]]], kept)]
+
+
+def _kinds(plain: ReidNetwork, blocks: Sequence[str], sites: Sequence[Site]) -> list[int]:
+    """The geometry of every block, numbered from 0: kind, channels in and out, map, strides, and a near width that stays."""
+    shapes = {layer.name: layer.shape[1:] for layer in cost_of(plain)}
+    seen: dict[tuple[object, ...], int] = {}
+    found = []
+    for name, site in zip(blocks, sites, strict=True):
+        first, last, inner = site.block.unit(1)[0], site.block.unit(-1)[0], site.block.unit(-2)[0]
+        stays = inner.in_channels if site.near is None else None
+        maps = shapes[f"{name}.conv1"], shapes[f"{name}.conv{site.block.depth}"]
+        key = (site.block.depth, first.in_channels, last.out_channels, *maps, first.stride, inner.stride, stays)
+        found.append(seen.setdefault(key, len(seen)))
+    return found
+
+
+def _inner(site: Site, near: int, far: int) -> tuple[int, ...]:
+    """The block's entry in `options["inner"]` with these channels kept."""
+    if site.block.depth == 2:
+        return (far,)
+    return (site.block.unit(1)[0].out_channels if site.near is None else near, far)
+
+
+def _exported(network: ReidNetwork, out: Path, engine: str, batch: int) -> Manifest:
+    """`out` and its manifest beside it, for `engine`."""
+    weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    save_checkpoint(Checkpoint(network.config, weights, {}), out.with_suffix(".pt"))
+    manifest = onnx_from_checkpoint(out.with_suffix(".pt"), out, (1, batch, batch))
+    out.with_suffix(".pt").unlink()
+    manifest = manifest.model_copy(update={"backend": engine})
+    write_manifest(manifest, out.with_suffix(".json"))
+    return manifest
+
+
+def _embedding(candidate: Candidate, batch: int) -> Callable[[], object]:
+    """What is timed: one batch of noise at the network's own size, so that no resize is."""
+    pictures = candidate.pictures(batch)
+    return lambda: candidate.embed(pictures)
+
+
+def _check(engine: str, threads: int, batch: int, rounds: int) -> None:
+    """Before anything is exported."""
+    open_seam("engine", ENGINES, engine, "gpu")
+    if min(threads, batch, rounds) < 1:
+        raise Refused("a latency needs threads, batch and rounds of 1 or more")

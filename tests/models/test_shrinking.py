@@ -1,0 +1,102 @@
+"""A network that shrinks while it learns computes what it did, and its velocity goes the same way."""
+
+import copy
+
+import pytest
+import torch
+
+from vreid.models.compactor import fold, insert, sites
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.shrinking import Kept, shrunk, variances
+
+PIXELS = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def learning(body: str, both_sides: bool) -> ReidNetwork:
+    """After some steps, with compactors that mix and every third channel at zero."""
+    torch.manual_seed(0)
+    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=4, options={"scale": 0.25}))
+    insert(network, both_sides)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.02)
+    for _ in range(3):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(PIXELS).logits, torch.arange(16) % 4).backward()
+        optimiser.step()
+    with torch.no_grad():
+        for site in sites(network):
+            for compactor in site.compactors():
+                compactor.weight.add_(torch.randn_like(compactor.weight) * 0.1)
+                compactor.weight.mul_(compactor.per_channel((torch.arange(len(compactor.mask)) % 3 > 0).float()))
+                compactor.mask.copy_(torch.arange(len(compactor.mask)) % 3 > 0)
+        for _ in range(80):  # the running statistics catch up, as they have when a channel dies
+            network(PIXELS)
+    return network
+
+
+def alive(network: ReidNetwork) -> list[Kept]:
+    found: list[Kept] = []
+    for site in sites(network):
+        near = None if site.near is None else site.near.mask.nonzero()[:, 0]
+        found.append((near, site.far.mask.nonzero()[:, 0]))
+    return found
+
+
+@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+def test_nothing_changes_but_the_width(body: str, both_sides: bool) -> None:
+    network = learning(body, both_sides)
+    spread = variances(network, PIXELS)
+    narrow = shrunk(network, alive(network), spread).network
+    for training in (False, True):
+        a, b = copy.deepcopy(network).train(training), copy.deepcopy(narrow).train(training)
+        with torch.no_grad():
+            torch.testing.assert_close(b(PIXELS).embedding, a(PIXELS).embedding, rtol=1e-2, atol=1e-2)
+    for wide, less in zip(sites(network), sites(narrow), strict=True):
+        assert len(less.far.mask) == int(wide.far.mask.sum()) < len(wide.far.mask)
+        torch.testing.assert_close(less.far.norms(), wide.far.norms()[wide.far.mask > 0])
+        if both_sides:
+            assert less.near is not None and wide.near is not None
+            torch.testing.assert_close(less.near.norms(), wide.near.norms()[wide.near.mask > 0])
+    network.eval(), narrow.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            fold(narrow)(PIXELS).embedding, fold(network)(PIXELS).embedding, rtol=1e-3, atol=1e-3
+        )
+
+
+def test_a_velocity_goes_where_its_parameter_goes() -> None:
+    """A step before the change and the carried step after it lead to the same network, compactors held still."""
+    network, pace = learning("resnet50", True).eval(), 1e-3
+    change = shrunk(network, alive(network), variances(network, PIXELS))
+    moved, narrow = copy.deepcopy(network), change.network.eval()
+    for (name, parameter), other in zip(network.named_parameters(), moved.parameters(), strict=True):
+        if ".near." in name or ".far." in name or name in change.anew:
+            continue
+        velocity = torch.randn_like(parameter) * parameter.std().clamp(min=0.01)
+        with torch.no_grad():
+            other.add_(velocity, alpha=pace)
+            narrow.get_parameter(name).add_(change.changes.get(name, lambda x: x)(velocity), alpha=pace)
+    with torch.no_grad():
+        still, after, carried = (net(PIXELS).embedding for net in (network, moved, narrow))
+    torch.testing.assert_close(
+        carried - still, after - still, rtol=2e-2, atol=2e-2 * float((after - still).abs().max())
+    )
+
+
+def test_a_block_that_loses_nothing_is_left_alone_and_views_tell_what_became_of_channels() -> None:
+    network = learning("resnet50", True).eval()
+    kept = alive(network)
+    first = sites(network)[0]
+    assert first.near is not None
+    kept[0] = (torch.arange(len(first.near.mask)), torch.arange(len(first.far.mask)))
+    change = shrunk(network, kept, variances(network, PIXELS))
+    same = sites(change.network)[0].block
+    assert all(torch.equal(value, first.block.state_dict()[key]) for key, value in same.state_dict().items())
+    assert torch.equal(change.views[0], torch.eye(len(first.far.mask)))
+    seen: dict[str, torch.Tensor] = {}
+    wide, narrow = sites(network)[1].block, sites(change.network)[1].block
+    for name, block in (("wide", wide), ("narrow", narrow)):
+        block.unit(2)[1].register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
+    with torch.no_grad():
+        network(PIXELS), change.network.eval()(PIXELS)
+    expected = torch.einsum("kc,bchw->bkhw", change.views[1], seen["wide"])
+    torch.testing.assert_close(seen["narrow"], expected, rtol=1e-3, atol=1e-3)
