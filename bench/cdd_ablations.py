@@ -1,1 +1,39 @@
-ABLATIONS: dict = {}
+"""The ablations of the compression table, one seed each: what the paper varies, and what its code does by oversight.
+
+Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13 (the quirks). Each row changes one thing of cdd+rggr or of cdd2. "No
+compactor" is the arm `uncompressed`, "no resetting" the arm `cdd`. Trained and scored by cdd_table.py and cdd_score.py.
+"""
+
+from dataclasses import replace
+
+from cdd_arms import FOREIGN, SAME, Arm, paper, two_sided
+
+from vreid.train.beside import Distillation
+from vreid.train.resetting import ResettingRules
+
+
+def _rules(**changes: object) -> ResettingRules:
+    base = paper().capacity
+    assert base is not None and base.rules is not None
+    return replace(base.rules, **changes)
+
+
+ABLATIONS: dict[str, Arm] = {
+    "ablation: cdd+rggr, K 1 (itself alone)": Arm(lambda: paper(rules=_rules(k=1))),
+    "ablation: cdd+rggr, K 5": Arm(lambda: paper(rules=_rules(k=5))),
+    "ablation: cdd+rggr, p 0.3": Arm(lambda: paper(rules=_rules(p=0.3))),
+    "ablation: cdd+rggr, p 0.7": Arm(lambda: paper(rules=_rules(p=0.7))),
+    "ablation: cdd+rggr, start 0": Arm(lambda: paper(start=0)),
+    "ablation: cdd+rggr, start 15": Arm(lambda: paper(start=15)),
+    "ablation: cdd+rggr, consensus 0.9": Arm(lambda: paper(rules=_rules(consensus=0.9))),
+    "ablation: cdd+rggr, not sticky": Arm(lambda: paper(rules=_rules(sticky=False))),
+    "ablation: cdd+rggr, without itself": Arm(lambda: paper(rules=_rules(itself=False))),
+    "ablation: cdd+rggr, teacher in training mode": Arm(lambda: paper(beside=Distillation(teacher_training=True))),
+    "ablation: cdd+rggr, momentum 0.99, no decay": Arm(lambda: paper(momentum=0.99, weight_decay=0.0)),
+    "ablation: cdd+rggr, no distillation of blocks": Arm(lambda: paper(beside=Distillation(blocks=0.0))),
+    "ablation: cdd+rggr, from scratch": Arm(paper, "nothing"),
+    "ablation: cdd2, from scratch": Arm(lambda: two_sided(SAME), "nothing"),
+    "ablation: cdd2, one side": Arm(lambda: two_sided(0.40, both_sides=False)),
+    "ablation: cdd2, pruned at the end": Arm(lambda: two_sided(SAME, shrink=0.0)),
+    "ablation: cdd2, no blocks": Arm(lambda: two_sided(SAME, FOREIGN)),
+}

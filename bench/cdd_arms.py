@@ -32,7 +32,7 @@ class Arm:
     widths_of: str = ""
 
 
-def _paper(**changes: Any) -> Recipe:
+def paper(**changes: Any) -> Recipe:
     """CDD with one compactor a block."""
     base = cdd_resnet50_small()
     assert base.capacity is not None
@@ -41,7 +41,7 @@ def _paper(**changes: Any) -> Recipe:
     return replace(base, epochs=EPOCHS, beside=beside, capacity=replace(base.capacity, rules=rules, **changes))
 
 
-def _two_sided(
+def two_sided(
     share: float, beside: Distillation | None = None, budget: dict[str, Any] | None = None, **changes: Any
 ) -> Recipe:
     """CDD2 with a budget."""
@@ -54,11 +54,11 @@ def _two_sided(
 
 def _resrep(share: float) -> Recipe:
     """ResRep: masks by the norm alone, priceless, with its own momentum and no weight decay; the distillation of CDD."""
-    return _two_sided(share, Distillation(), {"by": "norm", "cost_power": 0.0})
+    return two_sided(share, Distillation(), {"by": "norm", "cost_power": 0.0})
 
 
 def _random(share: float) -> Recipe:
-    return _two_sided(share, Distillation(), {"by": "random", "cost_power": 0.0})
+    return two_sided(share, Distillation(), {"by": "random", "cost_power": 0.0})
 
 
 def _scratch(network: NetworkConfig | None = None) -> Recipe:
@@ -90,10 +90,10 @@ def ceiling() -> float:
 
 ARMS: dict[str, Arm] = {
     "uncompressed": Arm(lambda: replace(uncompressed_resnet50_small(), epochs=EPOCHS)),
-    "cdd": Arm(lambda: _paper(rules=None)),
-    "cdd+rggr": Arm(lambda: _paper()),
-    "cdd2": Arm(lambda: _two_sided(SAME)),
-    "cdd2-20": Arm(lambda: _two_sided(LESS)),
+    "cdd": Arm(lambda: paper(rules=None)),
+    "cdd+rggr": Arm(lambda: paper()),
+    "cdd2": Arm(lambda: two_sided(SAME)),
+    "cdd2-20": Arm(lambda: two_sided(LESS)),
     "resrep": Arm(lambda: _resrep(SAME)),
     "torch-pruning": Arm(
         lambda: replace(uncompressed_resnet50_small(), epochs=EPOCHS, beside=FOREIGN), "torch-pruning", SAME

@@ -50,7 +50,7 @@ def stepping(
         student.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if compression is not None:
-            compression.after_backward(recipe.epochs)
+            compression.after_backward(recipe.epochs, 1.0)
         student.optimiser.step()
 
     step()

@@ -1,11 +1,12 @@
 """What a channel costs in milliseconds on the engine at hand: whole networks timed by turns, and prices fitted to them.
 
 What is timed ships: the network goes through the real export and the engine seam, and a latency is the p50 of what `vreid
-bench` times (less what the process waited for a core, so that a training beside it does little harm). Blocks timed alone would be easier to explain and wrong: their weights stay in the cache, and the engine changes
-layouts at their borders. So 30 to 70 narrow forms of the whole network are timed, in which the blocks of one geometry have
-about the same share of their width, and all prices are fitted at once, as things are weighed together for a better weight of
-each (Hotelling, Ann. Math. Stat. 15, 1944). A narrow form is the exported graph with its weights cut: node for node what an
-export of the narrow network gives, in a tenth of the time. The weights are of a new network: no dense engine minds which.
+bench` times, less what the process waited for a core: a training beside it does little harm. Blocks timed alone would be
+easier to explain and wrong: their weights stay in the cache, and the engine changes layouts at their borders. So 30 to 70
+narrow forms of the whole network are timed, in which the blocks of one geometry have about the same share of their width, and
+all prices are fitted at once, as things are weighed together for a better weight of each (Hotelling, Ann. Math. Stat. 15,
+1944). A narrow form is the exported graph with its weights cut: node for node what an export of the narrow network gives, in
+a tenth of the time. The weights are of a new network: no dense engine minds which.
 """
 
 import tempfile
@@ -14,7 +15,6 @@ from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import cast
 
 import numpy as np
 import onnx
@@ -226,12 +226,12 @@ def _variants(kinds: Sequence[int], full: Widths, multiple: int) -> list[list[tu
     widths = np.round(shares * np.array(full) + random.uniform(-multiple, multiple, shares.shape)).astype(int)
     kept = [
         [
-            tuple(rounded_up(*pair, multiple) for pair in zip(*block, strict=True))
-            for block in zip(one, full, strict=True)
+            (rounded_up(near, block[0], multiple), rounded_up(far, block[1], multiple))
+            for (near, far), block in zip(one, full, strict=True)
         ]
         for one in widths.tolist()
     ]
-    return [list(full), *cast(list[list[tuple[int, int]]], kept)]
+    return [list(full), *kept]
 
 
 def _kinds(plain: ReidNetwork, blocks: Sequence[str], sites: Sequence[Site]) -> list[int]:
@@ -259,7 +259,8 @@ def _exported(network: ReidNetwork, out: Path, engine: str, batch: int) -> Manif
     """`out` and its manifest beside it, for `engine`."""
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     save_checkpoint(Checkpoint(network.config, weights, {}), out.with_suffix(".pt"))
-    manifest = onnx_from_checkpoint(out.with_suffix(".pt"), out, (1, batch, batch))
+    with torch.random.fork_rng(devices=[]):
+        manifest = onnx_from_checkpoint(out.with_suffix(".pt"), out, (1, batch, batch))
     out.with_suffix(".pt").unlink()
     manifest = manifest.model_copy(update={"backend": engine})
     write_manifest(manifest, out.with_suffix(".json"))

@@ -2,11 +2,12 @@
 
 Ding et al., ResRep, ICCV 2021, section 3.3 (methods.md 2): every so often all channels are sorted by the norm of their
 compactor row, and the weakest are masked, a few more each time, until the network without them meets the budget; the choice
-is made anew each time, so that a channel may come back. Differs: a channel's worth is divided by what it costs to the
-power `cost_power`, so that of two equally weak ones the dearer goes, and the lasso weighs on it by the same measure; columns
-of near compactors compete with rows of far ones; what is counted are the widths after folding, rounded up to `multiple`;
-and by "taylor" the worth is the change of the loss that its removal would bring, to the first order, squared and averaged
-over the steps (Molchanov et al., CVPR 2019), instead of its norm.
+is made anew each time, so that a channel may come back. Differs: what may be left falls in a straight line over a part of
+the training, whatever its length, where ResRep adds a fixed number of channels each time; a channel's worth is divided by
+what it costs to the power `cost_power`, so that of two equally weak ones the dearer goes, and the lasso weighs on it by the
+same measure; columns of near compactors compete with rows of far ones; what is counted are the widths after folding,
+rounded up to `multiple`; and by "taylor" the worth is the change of the loss that its removal would bring, to the first
+order, squared and averaged over the steps (Molchanov et al., CVPR 2019), instead of its norm.
 """
 
 from collections.abc import Sequence
@@ -27,13 +28,14 @@ MEMORY = 0.99  # of the running mean of a Taylor score
 @dataclass(frozen=True)
 class BudgetRules:
     """`share` of the whole network's cost to keep, `of` its MACs, parameters, or measured milliseconds (ms). Masks are
-    chosen every `every` steps from epoch `start` on, each time at most `step` channels more than before."""
+    chosen every `every` steps; what they leave falls from all at `start` to the share at `until`, both shares of the
+    training. The rest of it is recovery at the final widths."""
 
     share: float
     of: Literal["macs", "params", "ms"] = "macs"
-    start: int = 5
-    every: int = 200
-    step: int = 4
+    start: float = 0.05
+    until: float = 0.4
+    every: int = 25
     cost_power: float = 0.5
     by: Literal["norm", "taylor", "random"] = "norm"
 
@@ -90,15 +92,16 @@ class Budget:
                 score.mul_(MEMORY).add_(change.square(), alpha=1 - MEMORY)
 
     @torch.no_grad()
-    def choose(self) -> float:
-        """Set the masks anew; returns the share that is left."""
+    def choose(self, done: float = 1.0) -> float:
+        """Set the masks anew, for a training of which the share `done` is over; returns the share that is left."""
+        ramp = (done - self.rules.start) / max(self.rules.until - self.rules.start, 1e-9)
+        goal = self.whole * (1 - (1 - self.rules.share) * min(1.0, max(0.0, ramp)))
         compactors = self._compactors()
-        most = sum(int((compactor.mask == 0).sum()) for compactor in compactors) + self.rules.step
         kept = [list(widths) for widths in widths_of(self.sites)]
         gone: dict[Compactor, list[int]] = {compactor: [] for compactor in compactors}
-        left, taken = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)]), 0
+        left = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)])
         for place, compactor, channel in self._ranked():
-            if left <= self.rules.share * self.whole or taken >= most:
+            if left <= goal:
                 break
             far = compactor.side == "far"
             if kept[place][far] > 1:  # a layer never goes below one channel
@@ -106,7 +109,6 @@ class Budget:
                 kept[place][far] -= 1
                 left += self.costs.sites[place].of(*self._rounded(place, *kept[place])) - before
                 gone[compactor].append(channel)
-                taken += 1
         for compactor, channels in gone.items():
             compactor.mask.fill_(1)
             compactor.mask[channels] = 0

@@ -62,12 +62,13 @@ class Compression:
                 "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
             )
 
-    def after_backward(self, epoch: int) -> None:
-        """Between the backward pass and the optimiser's step, in an epoch that counts from 0."""
+    def after_backward(self, epoch: int, done: float) -> None:
+        """Between the backward pass and the optimiser's step, in an epoch that counts from 0; `done` is the share of the
+        training that is over."""
         if self.budget is not None:
             self.budget.observe()
-            if epoch >= self.budget.rules.start and self.steps % self.budget.rules.every == 0:
-                self.budget.choose()
+            if done >= self.budget.rules.start and self.steps % self.budget.rules.every == 0:
+                self.budget.choose(done)
         elif self.capacity.rules is not None and epoch >= self.capacity.start:
             for name, compactor in self._compactors():
                 self._reset(name, compactor, self.capacity.rules)

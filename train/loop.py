@@ -169,7 +169,7 @@ def _epoch(
         student.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if student.compression is not None:
             student.scaler.unscale_(student.optimiser)
-            student.compression.after_backward(epoch)
+            student.compression.after_backward(epoch, (epoch + step / len(batches)) / recipe.epochs)
         student.scaler.step(student.optimiser)
         student.scaler.update()
         for name, part in parts.items():

@@ -90,7 +90,7 @@ def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
     assert load_checkpoint(job.out / "last.pt").training["compression"].keys()
 
 
-@pytest.mark.parametrize("budget", [None, BudgetRules(share=0.5, start=2, every=1, step=40, by="taylor")])
+@pytest.mark.parametrize("budget", [None, BudgetRules(share=0.5, until=0.7, every=1, by="taylor")])
 def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_for_bit(
     job: Job, budget: BudgetRules | None
 ) -> None:
@@ -120,7 +120,7 @@ def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_fo
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_budget_is_met_by_the_folded_network(job: Job, average: float) -> None:
-    rules = BudgetRules(share=0.5, start=2, every=1, step=200)
+    rules = BudgetRules(share=0.5, start=0.2, every=1)
     recipe = replace(RECIPE, average=average, capacity=replace(CAPACITY, budget=rules))
     kept = train(replace(job, recipe=recipe, out=job.out.with_name(f"budget{average}")))
     share = total_of(cost_of(network_from(kept))).macs / total_of(cost_of(ReidNetwork(NETWORK))).macs

@@ -1,0 +1,80 @@
+"""`vreid train student` with a target: what cannot be is said, and a small compression goes through and is told about."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.cli.main import main
+from vreid.cli.targets import Target, targeted
+from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
+from vreid.train.costs import Costs, SiteCost, widths_of, write_costs
+from vreid.train.recipes.table import recipe_named
+
+CDD2 = "cdd2_resnet50_small"
+
+
+def asked(macs: float | None = None, params: float | None = None, latency: str | None = None) -> Target:
+    return Target(macs, params, latency, "onnxruntime")
+
+
+def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
+    recipe, kept = recipe_named(CDD2), tmp_path / "costs.json"
+    found, costs = targeted(recipe, asked(params=0.4), kept, False)
+    assert costs is None and found.capacity is not None and found.capacity.budget is not None
+    assert (found.capacity.budget.share, found.capacity.budget.of) == (0.4, "params")
+    assert targeted(recipe, asked(), kept, False) == (recipe, None)
+    for target, says in (
+        (asked(macs=0.3, params=0.3), "give one target, not --target-macs and --target-params"),
+        (asked(macs=30), "a share between 0 and 1 of the whole network, such as 0.3, not 30"),
+        (asked(latency="soon"), "a number of milliseconds, such as 5ms, not 'soon'"),
+    ):
+        with pytest.raises(Refused, match=says):
+            targeted(recipe, target, kept, False)
+    for name in ("cdd_resnet50_small", "student_s"):
+        for target in (asked(macs=0.3), asked(latency="5ms")):
+            with pytest.raises(Refused, match="no budget to set a target for"):
+                targeted(recipe_named(name), target, kept, False)
+    assert not kept.exists()
+
+
+def test_a_resumed_training_goes_on_with_the_costs_that_were_measured(tmp_path: Path) -> None:
+    from vreid.models.compactor import insert
+
+    recipe, kept = recipe_named(CDD2), tmp_path / "costs.json"
+    full = tuple(widths_of(insert(ReidNetwork(recipe.network), both_sides=True)))
+    measured = Costs("ms", 2.0, tuple(SiteCost(0.0, 0.0, 0.5 / far) for _, far in full), full)
+    write_costs(measured, kept)
+    found, costs = targeted(recipe, asked(latency="5 ms"), kept, True)
+    assert costs == measured and found.capacity is not None and found.capacity.budget is not None
+    assert found.capacity.budget.share == pytest.approx(5 / 10) and found.capacity.budget.of == "ms"
+    with pytest.raises(Refused, match=r"takes 10\.00 ms here already"):
+        targeted(recipe, asked(latency="12ms"), kept, True)
+
+
+def test_a_compression_tells_what_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = ["path,vehicle,camera"]
+    for vehicle, camera, picture in np.ndindex(16, 2, 2):
+        name = f"{vehicle}_{camera}_{picture}.png"
+        colour = np.array([vehicle * 11 % 256, vehicle * 47 % 256, 40 * camera + 5 * picture], np.uint8)
+        assert cv2.imwrite(str(tmp_path / name), np.broadcast_to(colour, (24, 24, 3)).copy())
+        rows.append(f"{name},{vehicle},c{camera}")
+    (tmp_path / "colours.csv").write_text("\n".join(rows) + "\n")
+    words = ["--data", str(tmp_path / "colours.csv"), "--epochs", "1", "--threads", "1", "--device", "cpu"]
+    words += ["--validation", "0"]
+    teacher = ["--recipe", "teacher_resnet50_small", *words, "--out", str(tmp_path / "teacher")]
+    assert main(["train", "teacher", *teacher]) == 0
+    out = tmp_path / "student"
+    student = ["--recipe", CDD2, "--teacher", str(tmp_path / "teacher/best.pt"), "--target-macs", "0.4", *words]
+    capsys.readouterr()
+    assert main(["train", "student", *student, "--out", str(out), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["recipe"]["capacity"]["budget"]["share"] == 0.4
+    assert "M MACs (" in said.err and "masked" in said.err and "report.html" in said.err
+    record = json.loads((out / "log.jsonl").read_text())
+    assert record["target"] == {"unit": "macs", "share": 0.4} and len(record["masked"]) == 4
+    assert len(record["widths"]) == 16 and record["widths"].keys() == record["whole"].keys()
+    assert "<svg" in (out / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,154 @@
+"""Prices in ms are found again from made timings, sum up to the measured whole, and are of graphs that would ship."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxsim")
+
+import onnx
+import torch
+
+from vreid.deploy import latency
+from vreid.deploy.export import onnx_from_checkpoint
+from vreid.deploy.latency import by_turns, costs_from, latencies, latency_costs, measured_latency, narrowed
+from vreid.models.checkpoint import Checkpoint, save_checkpoint
+from vreid.models.compactor import insert
+from vreid.models.errors import Refused
+from vreid.models.manifest import sha256_of, write_manifest
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.runtime.embedder import open_embedder
+from vreid.train.costs import Costs, SiteCost, widths_of
+
+KINDS = [0, 1, 1, 2]
+FULL = [(32, 64), (64, 64), (48, 64), (1, 128)]
+PRICES = (SiteCost(0.01, 0.001, 0.02), SiteCost(0.0, 0.003, 0.01), SiteCost(0.0, 0.0, 0.04))
+Widths = Sequence[tuple[int, int]]
+
+
+def made(count: int, seed: int = 0) -> list[Widths]:
+    """The full widths, then `count` random ones."""
+    random = np.random.default_rng(seed)
+    draws = [[(int(random.integers(1, n + 1)), int(random.integers(1, f + 1))) for n, f in FULL] for _ in range(count)]
+    return [FULL, *draws]
+
+
+def config(body: str = "resnet50", scale: float = 0.125) -> NetworkConfig:
+    return NetworkConfig(body, 32, 32, 16, options={"scale": scale})
+
+
+def test_known_prices_are_found_again() -> None:
+    truth = Costs("ms", 1.5, tuple(PRICES[kind] for kind in KINDS), tuple(FULL))
+    found = costs_from(KINDS, made(40), [truth.of(widths) for widths in made(40)])
+    assert found.unit == "ms" and found.rest == pytest.approx(1.5, rel=1e-4)
+    for site, true in zip(found.sites, truth.sites, strict=True):
+        assert (site.a, site.b, site.c) == pytest.approx((true.a, true.b, true.c), rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("whole", [0.5, 5.0, 40.0])
+def test_of_noise_the_whole_is_met_and_narrower_is_never_dearer(whole: float) -> None:
+    times = [whole, *np.random.default_rng(1).uniform(1, 10, 40).tolist()]
+    found = costs_from(KINDS, made(40), times)
+    assert found.whole() == found.of(FULL) == pytest.approx(whole)
+    assert found.rest >= 0 and all(min(site.a, site.b, site.c) >= 0 for site in found.sites)
+    for widths in made(20, seed=2):
+        narrower = [(max(1, near // 2), max(1, far - 1)) for near, far in widths]
+        assert found.of(narrower) <= found.of(widths) <= whole * (1 + 1e-9)
+
+
+def test_turns_go_to_and_fro_and_a_first_call_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    told: list[int] = []
+    runs = [lambda place=place: calls.append(place) for place in range(3)]
+    monkeypatch.setattr(latency, "TURN_S", 0.0)  # one call a turn
+    samples = by_turns(runs, 3, lambda: told.append(len(calls)))
+    assert calls == [0, 1, 2, 2, 1, 0, 0, 1, 2] and told == [3, 6, 9]
+    assert [len(one) for one in samples] == [3, 3, 3]
+    monkeypatch.setattr(latency, "TURN_S", 0.002)
+    calls.clear()
+    samples = by_turns(runs, 2)
+    assert len(calls) > 6 and sum(map(len, samples)) == len(calls) - 6
+
+
+def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = ReidNetwork(config()).eval()
+    for module in wide.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    inner = [[[3, 5]] * 3, [[16, 8]] * 4, [[8, 24]] * 6, [[64, 16]] * 3]
+    narrow = ReidNetwork(replace(config(), options={"scale": 0.125, "inner": inner})).eval()
+    shapes = {key: value.shape for key, value in narrow.state_dict().items()}
+    cut = {key: value[tuple(map(slice, shapes[key]))] for key, value in wide.state_dict().items()}
+    for name, state in (("wide", wide), ("narrow", narrow)):
+        weights = wide.state_dict() if state is wide else cut
+        save_checkpoint(Checkpoint(state.config, weights, {}), tmp_path / f"{name}.pt")
+        manifest = onnx_from_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}.onnx", (1, 2, 2))
+    blocks = {f"body.layer{n}.{m}": block for n, stage in enumerate(inner, 1) for m, block in enumerate(stage)}
+    onnx.save(narrowed(onnx.load(str(tmp_path / "wide.onnx")), blocks), str(tmp_path / "made.onnx"))
+    about = {"engine": "made.onnx", "sha256": sha256_of(tmp_path / "made.onnx")}
+    write_manifest(manifest.model_copy(update=about), tmp_path / "made.json")
+    graphs = [onnx.load(str(tmp_path / f"{name}.onnx")).graph for name in ("made", "narrow")]
+    kinds = [[(node.op_type, node.name) for node in graph.node] for graph in graphs]
+    assert kinds[0] == kinds[1]
+    sizes = [{tensor.name: tensor.dims for tensor in graph.initializer} for graph in graphs]
+    weights = [
+        [list(size[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
+        for size, graph in zip(sizes, graphs, strict=True)
+    ]
+    assert weights[0] == weights[1]
+    pictures = list(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8))
+    found, expected = (open_embedder(tmp_path / f"{name}.json").embed(pictures) for name in ("made", "narrow"))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", True)])
+def test_measured_prices_sum_up_and_leave_the_network_alone(body: str, both_sides: bool) -> None:
+    network = ReidNetwork(replace(config(body), classes=4)).train()
+    sites = insert(network, both_sides)
+    before, random = {key: value.clone() for key, value in network.state_dict().items()}, torch.random.get_rng_state()
+    told: list[tuple[int, int]] = []
+    costs = latency_costs(network, sites, rounds=1, told=lambda done, total: told.append((done, total)))
+    assert costs.unit == "ms" and costs.full == tuple(widths_of(sites)) and len(costs.sites) == len(sites)
+    assert costs.whole() > 0 and costs.rest >= 0
+    assert costs.of([(1, 1)] * len(sites)) <= costs.whole()
+    assert all((site.a, site.b) == (0, 0) for site in costs.sites) or both_sides
+    assert told == [(1, 1)]
+    assert network.training and torch.equal(random, torch.random.get_rng_state())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_blocks_of_one_geometry_have_one_price() -> None:
+    network = ReidNetwork(config("resnet18"))
+    costs = latency_costs(network, insert(network), rounds=1)
+    prices = [site.c for site in costs.sites]
+    assert prices[0] == prices[1]  # the only two alike: later stages begin with another stride or other channels
+
+
+def test_a_small_network_is_faster_than_a_large_one() -> None:
+    networks = [ReidNetwork(config("resnet18", scale)).eval() for scale in (0.5, 0.125)]
+    large, small = latencies(networks, rounds=3)
+    assert 0 < small.p50_ms < large.p50_ms and small.p50_ms <= small.p90_ms
+    assert 0 < measured_latency(networks[1], batch=2, rounds=3) < large.p50_ms
+
+
+def test_wrong_requests_are_refused() -> None:
+    network = ReidNetwork(config("resnet18"))
+    with pytest.raises(Refused, match="insert compactors"):
+        latency_costs(network, [])
+    sites = insert(network)
+    with pytest.raises(Refused, match="no engine 'abacus'"):
+        latency_costs(network, sites, "abacus")
+    with pytest.raises(Refused, match="no engine 'abacus'"):
+        measured_latency(network, "abacus")
+    with pytest.raises(Refused, match="fold it"):
+        measured_latency(network)
+    for wrong in ({"threads": 0}, {"batch": 0}, {"rounds": 0}):
+        with pytest.raises(Refused, match="1 or more"):
+            latency_costs(network, sites, **wrong)
