@@ -24,7 +24,7 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd+rggr, p 0.3": Arm(lambda: paper(rules=_rules(p=0.3))),
     "ablation: cdd+rggr, p 0.7": Arm(lambda: paper(rules=_rules(p=0.7))),
     "ablation: cdd+rggr, start 0": Arm(lambda: paper(start=0)),
-    "ablation: cdd+rggr, start 15": Arm(lambda: paper(start=15)),
+    "ablation: cdd+rggr, start 12": Arm(lambda: paper(start=12)),
     "ablation: cdd+rggr, consensus 0.9": Arm(lambda: paper(rules=_rules(consensus=0.9))),
     "ablation: cdd+rggr, not sticky": Arm(lambda: paper(rules=_rules(sticky=False))),
     "ablation: cdd+rggr, without itself": Arm(lambda: paper(rules=_rules(itself=False))),

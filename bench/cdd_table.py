@@ -114,7 +114,7 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
                 ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
             )
             folder.with_suffix(".json").write_text(
-                json.dumps({"arm": name, "seed": seed, "commit": commit.stdout.strip()})
+                json.dumps({"arm": name, "seed": seed, "commit": commit.stdout.strip(), "bfloat16": flags.bfloat16})
             )
         train(
             Job(
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("what", choices=("teacher", "train"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL))
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL), metavar="ARM")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--validate-every", type=int, default=5)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)

@@ -36,10 +36,12 @@ from vreid.runtime.engines.table import ENGINES
 from vreid.train.costs import Costs, SiteCost, widths_of
 
 LEAST_VARIANTS = 30
-LOADED = 2e9  # bytes of graphs opened at once; what is over waits for another group
+LOADED = (
+    2e9  # bytes of weights in memory at once, a narrow form counted as half the whole; the rest waits for its group
+)
 TURN_S = 0.004  # a turn ends after this time: short ones, since a machine's mood changes many times in a second
-ROUNDS = 60
-WHOLES = 3  # turns of the whole network in a round, since all others are measured against it
+ROUNDS = 40
+WHOLES = 2  # turns of the whole network in a round, since all others are measured against it
 WAITED = Path("/proc/thread-self/schedstat")  # ns: on a core, waiting for one; then the number of times
 EXACT = 1e4  # weight of the whole network's row in the fit, where every other row weighs 1
 
@@ -78,7 +80,7 @@ def latency_costs(
         path = Path(folder) / "whole.onnx"
         manifest = _exported(plain, path, engine, batch)
         graph, whole = onnx.load(str(path)), open_candidate(str(path.with_suffix(".json")), threads)
-        together = max(4, int(LOADED / path.stat().st_size))
+        together = max(4, int(2 * LOADED / path.stat().st_size))
         starts = range(1, len(variants), together)
         ticks = count(1)
         for start in starts:

@@ -29,7 +29,8 @@ MEMORY = 0.99  # of the running mean of a Taylor score
 class BudgetRules:
     """`share` of the whole network's cost to keep, `of` its MACs, parameters, or measured milliseconds (ms). Masks are
     chosen every `every` steps; what they leave falls from all at `start` to the share at `until`, both shares of the
-    training. The rest of it is recovery at the final widths."""
+    training. The rest of it is recovery at the final widths. Channels that are not masked feel `survivors` times the lasso:
+    by "norm" it has to weaken them to tell them apart, by "taylor" it need not."""
 
     share: float
     of: Literal["macs", "params", "ms"] = "macs"
@@ -38,6 +39,7 @@ class BudgetRules:
     every: int = 25
     cost_power: float = 0.5
     by: Literal["norm", "taylor", "random"] = "norm"
+    survivors: float = 1.0
 
 
 class Budget:

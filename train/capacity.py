@@ -74,8 +74,9 @@ class Compression:
                 self._reset(name, compactor, self.capacity.rules)
         self.steps += 1
         weights = self.budget.lasso() if self.budget is not None else {}
+        survivors = self.budget.rules.survivors if self.budget is not None else 1.0
         for _, compactor in self._compactors():
-            apply_masks(compactor, self.capacity.strength * weights.get(compactor, 1.0))
+            apply_masks(compactor, self.capacity.strength * weights.get(compactor, 1.0), survivors)
 
     def droppable(self) -> list[Kept] | None:
         """What to keep of each site; None when the student has nothing to drop, or is not to shrink on the way."""

@@ -86,9 +86,12 @@ def reset(mask: Tensor, memory: Memory, student: Tensor, teacher: Tensor, rules:
 
 
 @torch.no_grad()
-def apply_masks(compactor: Compactor, strength: float) -> None:
-    """After the backward pass of the task's loss: gradient <- mask * gradient + strength * Q / |Q channel|."""
+def apply_masks(compactor: Compactor, strength: float, survivors: float = 1.0) -> None:
+    """After the backward pass of the task's loss: gradient <- mask * gradient + strength * Q / |Q channel|; channels that
+    are not masked feel `survivors` times the strength (1 in the paper)."""
     if compactor.weight.grad is None:
         return
-    direction = compactor.weight / compactor.per_channel(compactor.norms())
-    compactor.weight.grad.mul_(compactor.per_channel(compactor.mask)).add_(direction, alpha=strength)
+    pull = strength * (1 - (1 - survivors) * compactor.mask) / compactor.norms()  # (C,)
+    compactor.weight.grad.mul_(compactor.per_channel(compactor.mask)).addcmul_(
+        compactor.weight, compactor.per_channel(pull)
+    )

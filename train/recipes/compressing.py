@@ -21,34 +21,52 @@ def cdd_resnet101() -> Recipe:
 
 
 def cdd2_resnet101() -> Recipe:
-    """Both sides of the 3x3, a budget of 21.5 % of the MACs by rank, ResRep's momentum and no weight decay on compactors.
+    """Both sides of the 3x3, a budget of 21.5 % of the MACs, ResRep's momentum and no weight decay on compactors, and the
+    teacher's similarities beside its logits and blocks; begins as its teacher and shrinks while it learns.
 
-    methods.md 10.1, 10.4 and 10.13. As for cdd_resnet101; hours and accuracy: none measured.
+    vreid train student --recipe cdd2_resnet101 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
+    methods.md 10.1, 10.3, 10.4 and 10.13. Made for one GPU; hours and accuracy: none measured.
     """
-    budget = BudgetRules(share=0.215, every=50)
-    capacity = Capacity(
-        both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, multiple=8, shrink=0.05
-    )
-    return replace(cdd_resnet101(), capacity=capacity)
+    return replace(cdd_resnet101(), capacity=_two_sided(0.215, 8), beside=_CLOSER, inherit=True, imagenet=False)
 
 
 def cdd_resnet50_small() -> Recipe:
     """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels beside teacher_resnet50_small.
 
-    The memory holds 4,096 teacher vectors, about half an epoch, as the published 24,000 are of
-    VeRi-776. Accuracy: none measured; its lambda is the paper's, untried here.
+    vreid train student --recipe cdd_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd
+    Differs: it begins as its teacher, since nobody has ImageNet weights of half the width; the memory holds 4,096 teacher
+    vectors, about half an epoch, as the published 24,000 are of VeRi-776; lambda is larger, for a twentieth of the steps.
     """
-    capacity = Capacity(start=8, rules=ResettingRules(memory=4_096))
-    return replace(teacher_resnet50_small(), average=0.0, beside=Distillation(), capacity=capacity)
+    capacity = Capacity(strength=0.03, start=4, rules=ResettingRules(memory=4_096))
+    return replace(uncompressed_resnet50_small(), capacity=capacity)
 
 
 def cdd2_resnet50_small() -> Recipe:
-    """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs. Accuracy: none measured."""
-    budget = BudgetRules(share=0.3)
-    capacity = Capacity(both_sides=True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, shrink=0.05)
-    return replace(cdd_resnet50_small(), capacity=capacity)
+    """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs: half-width ResNet-50 at 64 pixels.
+
+    vreid train student --recipe cdd2_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
+    """
+    return replace(uncompressed_resnet50_small(), capacity=_two_sided(0.3), beside=_CLOSER)
 
 
 def uncompressed_resnet50_small() -> Recipe:
     """The heavy student of the comparison: the distillation of cdd_resnet50_small, nothing pushed, nothing dropped."""
-    return replace(cdd_resnet50_small(), capacity=None)
+    return replace(
+        teacher_resnet50_small(),
+        epochs=20,
+        lr=0.02,
+        warmup=1,
+        flat=10,
+        average=0.0,
+        beside=Distillation(),
+        inherit=True,
+    )
+
+
+_CLOSER = Distillation(similarity=1.0)  # ranks as the teacher does (methods.md 10.3)
+
+
+def _two_sided(share: float, multiple: int = 1) -> Capacity:
+    """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels alone."""
+    budget = BudgetRules(share, by="taylor", cost_power=1.0, survivors=0.0)
+    return Capacity(True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, multiple=multiple, shrink=0.05)

@@ -50,4 +50,4 @@ def teacher_resnet50_small() -> Recipe:
     Accuracy: none measured.
     """
     network = NetworkConfig("resnet50", 64, 64, 256, options={"scale": 0.5, "last_stride": 1})
-    return Recipe(network, epochs=40, optimiser="sgd", lr=0.05, head_lr=1.5, weight_decay=5e-4, warmup=3, flat=14)
+    return Recipe(network, epochs=80, optimiser="sgd", lr=0.05, head_lr=1.5, weight_decay=5e-4, warmup=3, flat=32)

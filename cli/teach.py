@@ -1,0 +1,78 @@
+"""`vreid teach`: ask a teacher about every picture of a training set, once, and keep what it says in a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+
+@dataclass(frozen=True)
+class Args:
+    """A feature file takes a teacher's place in `vreid train student --teacher`: the teacher may be a black box, or elsewhere."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Checkpoint .pt, manifest .json beside its ONNX, or the name of a bundled model."""
+    data: Path
+    """Data set whose training part the teacher is asked about."""
+    out: Path
+    """The file to write, such as features.npz. What was asked before a stop is not asked again."""
+    threads: int = 1
+    """CPU threads."""
+    device: str = "auto"
+    """Where a checkpoint runs: auto, cpu or cuda."""
+    batch: int = 64
+    """Pictures at once."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def main(args: Args) -> int:
+    """Ask, write, and say how many queries it took."""
+    from vreid.cli.eval import opened
+    from vreid.train.datasets.table import read_dataset
+    from vreid.train.told import ask
+
+    if args.batch < 1 or args.threads < 1:
+        raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
+    if args.out.suffix != ".npz":
+        raise Refused(f"a feature file is called .npz, not {args.out.name}; choose such an --out")
+    dataset = read_dataset(args.data)
+    if not dataset.train:
+        raise Refused(f"{args.data} has no training part to ask about")
+    embed, backend = opened(args.model, args.threads, args.device)
+    with output.progress() as bar:
+        task = bar.add_task("asking", total=len(dataset.train))
+        found = ask(
+            embed,
+            teacher_of(args.model),
+            dataset.train,
+            args.out,
+            args.batch,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    pictures, width = found.features.shape
+    if args.json:
+        output.document(
+            {"out": str(args.out), "pictures": pictures, "dim": width, "queries": found.asked, "backend": backend}
+        )
+    else:
+        output.console.print(f"{args.out}: {pictures} pictures, {width} numbers each; {found.asked} queries to {args.model}")
+    return 0
+
+
+def teacher_of(model: str) -> str:
+    """The name of a teacher's embedding space: one for a checkpoint and everything lowered from it."""
+    if model.endswith((".pt", ".pth")):
+        from vreid.models.checkpoint import fingerprint_of, load_checkpoint
+
+        return fingerprint_of(load_checkpoint(model))
+    if model == "hsv":
+        return model
+    from vreid.models.bundled import manifest_path
+    from vreid.models.manifest import read_manifest
+
+    return read_manifest(manifest_path(model)).fingerprint

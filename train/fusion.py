@@ -1,0 +1,144 @@
+"""Several teachers as one: their pair similarities are fused, and the student learns the fused ones (Whiten-MTD, AAAI 2024).
+
+Method of methods.md 4.1: N pairs (x_i, y_i), two pictures of one vehicle each; similarity matrices T_k = X_k Y_k' of every
+teacher, fused; KL of the softmaxes over the rows plus KL over the columns, temperature 0.05 on both sides. The teachers'
+features should come out of train/whitening.py, or their cosines cannot be compared. `pair_loss` is that form, less the
+scaling by the number of processes. `fusion_loss` is our extension to P x K batches (methods.md 4.3): the batch against
+itself, every pair of one vehicle treated as the diagonal was, pairs of one picture left out as in losses/similarity.py.
+
+Rows and columns are added, not halved, as published; with a symmetric fusion of a batch against itself the two are equal,
+so one teacher gives twice `similarity_loss`. "maxrand" and "rand" draw (i, j) and (j, i) apart: there the two differ.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from vreid.models.errors import Refused
+from vreid.models.network import unit
+
+Fuse = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]  # told (K, N, N), same (N, N) bool -> (N, N)
+
+
+def mean(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The teachers' mean, with no regard to the vehicles."""
+    return told.mean(0)
+
+
+def rand(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Every entry from a teacher by chance, with no regard to the vehicles."""
+    if generator is None:
+        raise Refused("a fusion by chance needs a torch.Generator, or a resumed training would not go on as it was")
+    chosen = torch.randint(len(told), told.shape[1:], generator=generator, device=generator.device)
+    return told.gather(0, chosen.to(told.device)[None])[0]
+
+
+def maxmin(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the teacher that sees it best; two vehicles: the one that tells them apart best."""
+    return torch.where(same, told.amax(0), told.amin(0))
+
+
+def maxmean(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the largest; two vehicles: the teachers' mean."""
+    return torch.where(same, told.amax(0), told.mean(0))
+
+
+def maxrand(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the largest; two vehicles: a teacher by chance, drawn for every entry."""
+    return torch.where(same, told.amax(0), rand(told, same, generator))
+
+
+FUSIONS: Mapping[str, Fuse] = {"mean": mean, "maxmin": maxmin, "maxmean": maxmean, "maxrand": maxrand, "rand": rand}
+UNLABELLED = ("mean", "rand")
+
+
+def fused(
+    told: Tensor, labels: Tensor | None, mode: str = "maxmin", generator: torch.Generator | None = None
+) -> Tensor:
+    """told (K, B, B), entry (k, i, j) the k-th teacher's similarity of row i and column j; labels (B,) -> (B, B).
+
+    `labels` None is an unlabelled batch. Refused for an unknown mode, a mode that needs labels without them, and a
+    random one without a generator.
+    """
+    if mode not in FUSIONS:
+        raise Refused(f"there is no fusion '{mode}'; choose one of: {', '.join(sorted(FUSIONS))}")
+    if told.ndim != 3 or not len(told) or told.shape[1] != told.shape[2]:
+        raise Refused(f"a fusion takes one square of similarities a teacher, not the shape {tuple(told.shape)}")
+    if labels is None:
+        if mode not in UNLABELLED:
+            raise Refused(f"the fusion '{mode}' needs labels; without them choose one of: {', '.join(UNLABELLED)}")
+        return FUSIONS[mode](told, torch.zeros_like(told[0], dtype=torch.bool), generator)
+    if labels.shape != told.shape[1:2]:
+        raise Refused(f"{told.shape[1]} pictures need as many labels, not the shape {tuple(labels.shape)}")
+    return FUSIONS[mode](told, labels[:, None] == labels[None], generator)
+
+
+def fusion_loss(
+    student: Tensor,
+    teachers: Sequence[Tensor],
+    labels: Tensor | None,
+    mode: str = "maxmin",
+    tau: float = 0.05,
+    pictures: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """student (B, D), teachers K x (B, E_k), any lengths and widths, labels (B,) or None -> scalar; no autocast.
+
+    Mean over rows of KL(fused teachers || student) plus the same over columns. `pictures` (B,) numbers the pictures, where
+    a batch may hold one more than once. Every teacher must have been asked about every row.
+    """
+    if pictures is None:
+        pictures = torch.arange(len(student), device=student.device)
+    itself = pictures[:, None] == pictures[None]  # (B, B)
+    told = _similarities(teachers, teachers, len(student))
+    ours = unit(student) @ unit(student).T
+    return _both_ways(ours, fused(told, labels, mode, generator), tau, itself)
+
+
+def pair_loss(
+    x: Tensor,
+    y: Tensor,
+    teachers_x: Sequence[Tensor],
+    teachers_y: Sequence[Tensor],
+    mode: str = "maxmin",
+    tau: float = 0.05,
+    labels: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """x, y (N, D), two pictures of each of N vehicles, teachers K x (N, E_k) of both -> scalar; no autocast.
+
+    The published form: the diagonal is the same vehicle, all else is not, unless `labels` (N,) says that one comes twice.
+    """
+    if x.shape != y.shape:
+        raise Refused(f"pairs are two pictures a vehicle; x has the shape {tuple(x.shape)} and y {tuple(y.shape)}")
+    if labels is None:
+        labels = torch.arange(len(x), device=x.device)
+    told = _similarities(teachers_x, teachers_y, len(x))
+    return _both_ways(unit(x) @ unit(y).T, fused(told, labels, mode, generator), tau, None)
+
+
+def divergence(ours: Tensor, theirs: Tensor, tau: float, out: Tensor | None = None) -> Tensor:
+    """Similarities (N, M) of student and teacher -> scalar: mean over rows of KL(teacher || student), softmaxes at `tau`.
+
+    `out` (N, M) bool marks the entries that are left out of both softmaxes.
+    """
+    if tau <= 0:
+        raise Refused(f"a temperature is above 0, not {tau:g}")
+    logs = [(x / tau if out is None else (x / tau).masked_fill(out, -1e4)).log_softmax(1) for x in (ours, theirs)]
+    return torch.nn.functional.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+
+
+def _both_ways(ours: Tensor, theirs: Tensor, tau: float, out: Tensor | None) -> Tensor:
+    turned = None if out is None else out.T
+    return divergence(ours, theirs, tau, out) + divergence(ours.T, theirs.T, tau, turned)
+
+
+def _similarities(rows: Sequence[Tensor], columns: Sequence[Tensor], count: int) -> Tensor:
+    """K x (N, E_k), twice -> (K, N, N) cosines, without gradient: teachers are frozen."""
+    if not rows or len(rows) != len(columns):
+        raise Refused(f"give one or more teachers, the same on both sides, not {len(rows)} and {len(columns)}")
+    if any(len(x) != count or x.shape != y.shape for x, y in zip(rows, columns, strict=True)):
+        raise Refused(f"every teacher must have features of all {count} pictures; ask it about the whole batch")
+    with torch.no_grad():
+        return torch.stack([unit(x) @ unit(y).T for x, y in zip(rows, columns, strict=True)])
