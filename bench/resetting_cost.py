@@ -46,7 +46,7 @@ def stepping(
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             features = student.network(pixels)
             beside = {} if student.beside is None else student.beside.losses(features, pixels, same)
-        loss = torch.stack(list((losses_of(recipe, features, truth, None, same) | beside).values())).sum()
+        loss = torch.stack(list((losses_of(recipe, features, truth, (), same) | beside).values())).sum()
         student.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if compression is not None:

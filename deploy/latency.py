@@ -41,6 +41,8 @@ LOADED = (
 )
 TURN_S = 0.004  # a turn ends after this time: short ones, since a machine's mood changes many times in a second
 ROUNDS = 40
+LEAST_ROUNDS = 10
+ENOUGH_S = 120.0  # of measuring for prices; a long call is less noisy than a short one, and LEAST_ROUNDS do
 WHOLES = 2  # turns of the whole network in a round, since all others are measured against it
 WAITED = Path("/proc/thread-self/schedstat")  # ns: on a core, waiting for one; then the number of times
 EXACT = 1e4  # weight of the whole network's row in the fit, where every other row weighs 1
@@ -63,7 +65,8 @@ def latency_costs(
 
     The prices of the full widths sum up to the p50 of the whole network. What no block explains (stem, head, copying, the
     constant of every block) is `rest`; where the blocks explain more than there is, it is clipped at 0 and they are scaled.
-    Takes an export, and rounds x (30 to 70) turns of 4 ms or of one call if that is longer. `network` and torch's random
+    Takes an export, and `rounds` of 30 to 70 turns of 4 ms or of one call if that is longer, fewer rounds where they take
+    more than two minutes. `network` and torch's random
     state are left alone; `told` hears of (rounds done, of how many). Raises Refused.
     """
     _check(engine, threads, batch, rounds)
@@ -93,7 +96,10 @@ def latency_costs(
                 write_manifest(manifest.model_copy(update=about), path.with_suffix(".json"))
                 opened.append(open_candidate(str(path.with_suffix(".json")), threads))
             turns = by_turns(
-                [_embedding(one, batch) for one in opened], rounds, lambda: told(next(ticks), len(starts) * rounds)
+                [_embedding(one, batch) for one in opened],
+                rounds,
+                lambda: told(next(ticks), len(starts) * rounds),
+                ENOUGH_S / len(starts),
             )
             known = [took for one in turns[:WHOLES] for took in one]
             wholes += known
@@ -134,15 +140,23 @@ def latencies(
 
 
 def by_turns(
-    runs: Sequence[Callable[[], object]], rounds: int, told: Callable[[], None] = lambda: None
+    runs: Sequence[Callable[[], object]],
+    rounds: int,
+    told: Callable[[], None] = lambda: None,
+    enough_s: float = float("inf"),
 ) -> list[list[float]]:
     """[run] -> ms of its calls. In a round every run has its turn, in odd rounds from the last to the first.
 
+    After `enough_s` and LEAST_ROUNDS no other round begins; `told` is called after each, and for those left out.
     The first call of a turn is left out where there are more, since the run before has left its own weights in the cache.
     What this thread waited for a core that another process had is taken off, as far as the system tells.
     """
     samples: list[list[float]] = [[] for _ in runs]
+    first = perf_counter()
     for turn in range(rounds):
+        if turn >= LEAST_ROUNDS and perf_counter() - first > enough_s:
+            told()
+            continue
         order = range(len(runs))
         for place in reversed(order) if turn % 2 else order:
             found: list[float] = []

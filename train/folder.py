@@ -101,11 +101,11 @@ def _epoch_of(line: str) -> int:
 
 
 def _differing(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The stored fields that have another value now; a field that is new since then is no difference."""
+    """The stored fields that have another value now; a field that is new or gone since then is no difference."""
     found: list[str] = []
     for name, value in stored.items():
         if isinstance(value, dict):
             found += _differing(value, now.get(name) or {})
-        elif now.get(name) != value:
+        elif name in now and now[name] != value:
             found.append(name)
     return found

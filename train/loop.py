@@ -23,9 +23,9 @@ from vreid.train.optimise import rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe, side_at
-from vreid.train.sampler import pk_batches
+from vreid.train.sampler import pk_batches, random_batches
 from vreid.train.student import Student
-from vreid.train.teachers import targets_of
+from vreid.train.teachers import Teacher, targets_of, teacher_of_network
 from vreid.train.threshold import match_of
 from vreid.train.validation import refuse_unfindable, validated
 
@@ -34,11 +34,13 @@ from vreid.train.validation import refuse_unfindable, validated
 class Job:
     """One training: what to learn, from what, where to, and how to go on.
 
-    The leading process calls `say` with the record of an epoch once that is on disk, and `watch` after every step with
-    the epoch (from 0), the steps done in it and the steps it has. The teacher is not asked about the sets in `unasked`,
-    which are learnt from their labels alone, like all of `training` when there is no teacher. `costs` are the engine's,
-    for a budget in milliseconds; `start` is a network to begin as. `bfloat16` lets a CPU that can (AVX512-BF16, AMX)
-    multiply in 16 bits, about twice as fast.
+    `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
+    recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
+    engine's, for a budget in milliseconds; `start` is a network to begin as. `bfloat16` lets a CPU that can (AVX512-BF16,
+    AMX) multiply in 16 bits, about twice as fast.
+    The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
+    epoch (from 0), the steps done in it and the steps it has, `asking` with a teacher's name, the pictures it was asked
+    about and how many there are, and `asked` with the queries that all of them took.
     """
 
     recipe: Recipe
@@ -51,12 +53,15 @@ class Job:
     resume: bool = False
     weights: str | None = None
     teacher: ReidNetwork | None = None
+    teachers: Sequence[Teacher] = ()
     unasked: Sequence[Dataset] = ()
     costs: Costs | None = None
     start: ReidNetwork | None = None
     bfloat16: bool = False
     say: Callable[[dict[str, Any]], None] = lambda record: None
     watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+    asking: Callable[[str, int, int], None] = lambda name, done, of: None
+    asked: Callable[[int], None] = lambda queries: None
 
 
 def train(job: Job) -> Checkpoint:
@@ -72,7 +77,16 @@ def train(job: Job) -> Checkpoint:
     vehicles = sorted({item.vehicle for item in items})
     _refuse_unworkable(job, len(vehicles))
     folder = open_folder(job.out, job.resume)
-    student = Student(recipe, len(vehicles), place.device, job.seed, job.weights, job.teacher, job.costs, job.start)
+    student = Student(
+        recipe,
+        len(vehicles) if recipe.labels else 0,
+        place.device,
+        job.seed,
+        job.weights,
+        job.teacher,
+        job.costs,
+        job.start,
+    )
     if state := state_in(folder, recipe, student.network.config, job.seed):
         student.restore(state)
     if place.leads:
@@ -103,7 +117,7 @@ def _refuse_unworkable(job: Job, vehicles: int) -> None:
     recipe = job.recipe
     if recipe.epochs < 1:
         raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
-    if vehicles < recipe.p:
+    if recipe.labels and vehicles < recipe.p:
         raise Refused(f"a batch needs {recipe.p} vehicles and the training data has {vehicles}; add data or lower p")
     if recipe.capacity is not None and (job.teacher is None or recipe.beside is None or job.place.world > 1):
         raise Refused(
@@ -113,22 +127,28 @@ def _refuse_unworkable(job: Job, vehicles: int) -> None:
         raise Refused("only SGD's momentum is carried into a narrower network; choose sgd, or a shrink of 0")
     if recipe.beside is not None and job.teacher is None:
         raise Refused("the recipe learns beside a teacher; give --teacher")
-    if job.teacher is not None and not recipe.distil and recipe.beside is None:
+    if not recipe.labels and (not recipe.distil or not (job.teachers or job.teacher)):
+        raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
+    if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.beside is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
     refuse_unfindable(job.validation)
 
 
-def _targets(job: Job, items: Sequence[Item]) -> Tensor | None:
-    """(N, E) what the teacher says of every item, rows of zeros where it was not asked; None without a teacher."""
-    if job.teacher is None or not job.recipe.distil:
-        return None
-    store, asked = job.out / "teacher.npz", items[: sum(len(part.train) for part in job.training)]
+def _targets(job: Job, items: Sequence[Item]) -> list[Tensor]:
+    """K x (N, E_k) what each teacher says of every item, rows of zeros where it was not asked; none without teachers."""
+    teachers = job.teachers
+    if not teachers and job.teacher is not None and job.recipe.distil:
+        teachers = [teacher_of_network(job.teacher)]
+    if not teachers or not job.recipe.distil:
+        return []
+    asked = items[: sum(len(part.train) for part in job.training)]
     if not job.place.leads:
         wait(job.place)  # for the leading process to ask
-    told = targets_of(job.teacher, asked, store)
+    found, queries = targets_of(teachers, asked, job.out, job.recipe.answers.whiten, job.asking)
     if job.place.leads:
+        job.asked(queries)
         wait(job.place)
-    return torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])])
+    return [torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])]) for told in found]
 
 
 def _epoch(
@@ -137,14 +157,17 @@ def _epoch(
     network: nn.Module,
     pictures: Pictures,
     labels: Tensor,
-    targets: Tensor | None,
+    targets: Sequence[Tensor],
     epoch: int,
 ) -> tuple[dict[str, Any], Tensor]:
     """One epoch over this process's share of the batches; returns its record and the pixels of its last batch. `network`
     is the student's, in step."""
     recipe, device = job.recipe, job.place.device
     began = time.monotonic()
-    drawn = pk_batches(pictures.items, recipe.p, recipe.k, job.seed, epoch, recipe.limit)
+    if recipe.labels:
+        drawn = pk_batches(pictures.items, recipe.p, recipe.k, job.seed, epoch, recipe.limit)
+    else:
+        drawn = random_batches(pictures.items, recipe.p * recipe.k, job.seed, epoch)
     batches = share_of(drawn, job.place)
     if not batches:
         raise Refused(f"an epoch has no batch for each of {job.place.world} processes; add data or start fewer")
@@ -160,8 +183,9 @@ def _epoch(
         with torch.autocast(device.type, half, enabled=device.type == "cuda" or job.bfloat16):
             features = network(pixels)
             beside = {} if student.beside is None else student.beside.losses(features, pixels, same)
-        target = None if targets is None else targets[batch].to(device)
-        parts = losses_of(recipe, features, truth, target, same) | beside
+        told = [rows[batch].to(device) for rows in targets]
+        chance = torch.Generator().manual_seed((job.seed * 100_003 + epoch) * 1_000_003 + first + step)
+        parts = losses_of(recipe, features, truth, told, same, chance) | beside
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")

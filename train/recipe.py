@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from vreid.models.network import NetworkConfig
+from vreid.train.answers import Answers
 from vreid.train.augment import Augmentation
 from vreid.train.beside import Distillation
 from vreid.train.capacity import Capacity
@@ -16,9 +17,11 @@ class Recipe:
     last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth, constant
     until `flat`, then cosine to a thousandth of it; the head learns `head_lr` times faster. `average` is the decay of the
     exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
-    `distil` weighs the similarities of what the teacher said of the untouched pictures, once; `beside` lets it see every
-    augmented batch. With `capacity` the student is compressed while it learns, beside a teacher of the same network, and
-    what is kept is the newest folded network, not the best. With `inherit` the student begins with its teacher's weights.
+    `distil` weighs what teachers said of the untouched pictures, once, learnt from as `answers` says; without `labels` it
+    is all that there is to learn from, and batches of p * k pictures are drawn with no regard to vehicles. `beside` lets
+    a teacher see every augmented batch. With `capacity` the student is compressed while it learns, beside a teacher of the
+    same network, and what is kept is the newest folded network, not the best. With `inherit` the student begins with its
+    teacher's weights.
     """
 
     network: NetworkConfig
@@ -38,7 +41,8 @@ class Recipe:
     margin: float | None = 0.3
     triplet: float = 1.0
     distil: float = 0.0
-    tau: float = 0.05
+    answers: Answers = field(default_factory=Answers)
+    labels: bool = True
     beside: Distillation | None = None
     average: float = 0.998
     validate_every: int = 2

@@ -1,4 +1,4 @@
-"""P x K batches: P vehicles with K pictures each, spread over cameras; a pure function of its arguments, so that a run resumes."""
+"""Batches of P vehicles with K pictures each, or of any pictures; pure functions of their arguments, so that a run resumes."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,14 @@ def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, lim
                 del waiting[vehicle]
         batches.append(batch)
     return batches
+
+
+def random_batches(items: Sequence[Item], size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Batches of `size` indices into `items`, every picture once an epoch but for an incomplete last batch; labels are not
+    looked at. Fewer pictures than `size` make one batch."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(items)).tolist()
+    whole = len(order) // size * size
+    return [order[start : start + size] for start in range(0, whole, size)] if whole else [order]
 
 
 def _vehicles(waiting: Mapping[str, list[list[int]]], p: int, random: np.random.Generator) -> list[str]:

@@ -1,47 +1,83 @@
-"""What a teacher says of the training pictures: one query a picture, asked once and kept on disk.
-
-A black box behind an API costs by the query, and on a small machine the teacher's forward pass costs more than the student's
-step. The price: the teacher sees the picture as it is, while the student sees it augmented.
-"""
+"""Teachers that are asked once a picture, and what they say: networks of ours, black boxes, and files of answers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.models.picture import read_picture
 from vreid.train.datasets.records import Item
+from vreid.train.evaluate import Embed
 from vreid.train.reference import embed_with
+from vreid.train.told import Told, ask, read_features, rows_of
+from vreid.train.whitening import fit_whitening, load_whitening, save_whitening, whitening_path
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """`name` as the user calls it, `space` names its embedding space; either `embed` answers, or the file `answers` does."""
+
+    name: str
+    space: str
+    embed: Embed | None = None
+    answers: Path | None = None
+
+
+def teacher_of_network(network: ReidNetwork, name: str = "teacher") -> Teacher:
+    """A network in memory."""
+    return Teacher(name, _print_of(network), embed_with(network))
+
+
+def teacher_of_file(path: Path) -> Teacher:
+    """A file made by vreid teach; Refused now when it is none."""
+    return Teacher(path.name, read_features(path).teacher, answers=path)
 
 
 def targets_of(
-    teacher: ReidNetwork,
+    teachers: Sequence[Teacher],
     items: Sequence[Item],
-    store: Path,
-    batch: int = 64,
-    told: Callable[[int, int], None] = lambda done, of: None,
-) -> Tensor:
-    """(N, E) float32 of unit length, one row an item; read from `store` when it holds the same teacher's answers to the
-    same pictures, otherwise asked for and written there whole or not at all."""
-    asked = np.array([f"{item.path.name}:{item.vehicle}" for item in items])
-    print_of = _print_of(teacher)
-    if store.is_file():
-        with np.load(store) as kept:
-            if str(kept["teacher"]) == print_of and np.array_equal(kept["asked"], asked):
-                return torch.from_numpy(kept["features"])
-    embed = embed_with(teacher)
-    parts = []
-    for start in range(0, len(items), batch):
-        parts.append(embed([read_picture(item.path) for item in items[start : start + batch]]))
-        told(min(start + batch, len(items)), len(items))
-    features = np.concatenate(parts)
-    partial = store.with_suffix(".partial.npz")
-    np.savez(partial, teacher=print_of, asked=asked, features=features)
-    partial.replace(store)
-    return torch.from_numpy(features)
+    folder: Path,
+    whiten: int = 0,
+    told: Callable[[str, int, int], None] = lambda name, done, of: None,
+) -> tuple[list[Tensor], int]:
+    """K x (N, E_k) float32 what each teacher says of every item, whitened where asked for, and the queries that it took now.
+
+    Answers are kept in folder/teacher.npz, teacher-2.npz ... and are not asked for again; a whitening is fitted on these
+    answers and kept beside them. `told` hears of (teacher, pictures done, of how many).
+    """
+    found, queries = [], 0
+    for place, teacher in enumerate(teachers):
+        where = teacher.answers or folder / ("teacher.npz" if place == 0 else f"teacher-{place + 1}.npz")
+        if teacher.answers is not None:
+            features = read_features(teacher.answers)
+        elif teacher.embed is not None:
+            features = ask(teacher.embed, teacher.space, items, where, told=_named(told, teacher.name))
+        else:
+            raise Refused(
+                f"the teacher {teacher.name} neither answers nor has answered; give a model or a file of answers"
+            )
+        queries += features.asked
+        rows = rows_of(features, items, where.name)
+        found.append(_whitened(rows, folder / where.name, f"{teacher.space} {len(rows)} {whiten}", whiten))
+    return found, queries
+
+
+def _whitened(rows: Tensor, where: Path, space: str, dim: int) -> Tensor:
+    if not dim:
+        return rows
+    path = whitening_path(where)
+    if path.exists():
+        return load_whitening(path, space)(rows)
+    whitening = fit_whitening(rows, dim)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_whitening(whitening, path, space)
+    return whitening(rows)
+
+
+def _named(told: Callable[[str, int, int], None], name: str) -> Told:
+    return lambda done, of: told(name, done, of)
 
 
 def _print_of(teacher: ReidNetwork) -> str:

@@ -75,6 +75,13 @@ def test_turns_go_to_and_fro_and_a_first_call_is_not_counted(monkeypatch: pytest
     assert len(calls) > 6 and sum(map(len, samples)) == len(calls) - 6
 
 
+def test_long_rounds_are_cut_short_and_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "TURN_S", 0.0)
+    told: list[int] = []
+    (samples,) = by_turns([lambda: None], 25, lambda: told.append(1), enough_s=0.0)
+    assert len(samples) == latency.LEAST_ROUNDS and len(told) == 25
+
+
 def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = ReidNetwork(config()).eval()

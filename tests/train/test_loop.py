@@ -15,6 +15,7 @@ from vreid.models.checkpoint import load_checkpoint, network_from, save_checkpoi
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.picture import read_picture
+from vreid.train.answers import Answers
 from vreid.train.augment import Augmentation
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
@@ -202,7 +203,7 @@ def test_a_student_beside_a_teacher_comes_to_see_its_similarities(job: Job) -> N
     before = [value.clone() for value in teacher.state_dict().values()]
     # of another input size and dimension than the teacher
     network = replace(NETWORK, height=24, width=24, dim=16)
-    recipe = replace(mild, network=network, epochs=8, lr=3e-3, distil=10.0, tau=0.5, triplet=0.0)
+    recipe = replace(mild, network=network, epochs=8, lr=3e-3, distil=10.0, answers=Answers(tau=0.5), triplet=0.0)
     beside = replace(job, recipe=recipe, teacher=teacher)
     alone = replace(job, recipe=recipe, out=job.out.with_name("alone"))
     pictures = [read_picture(item.path) for item in job.training[0].train]

@@ -131,12 +131,12 @@ def test_pictures_that_the_teacher_was_not_asked_about_are_left_out_of_the_disti
     recipe = Recipe(NetworkConfig("resnet18"), 1, distil=2.0)
     target = drawn(9, 3, seed=3)
     target[5:] = 0
-    parts = losses_of(recipe, features, LABELS, target)
+    parts = losses_of(recipe, features, LABELS, [target])
     expected = 2.0 * similarity_loss(features.embedding[:5], target[:5])
     assert float(parts["distil"]) == pytest.approx(float(expected))
     for asked in (1, 0):  # a mean over no pair would be no number
         target[asked:] = 0
-        parts = losses_of(recipe, features, LABELS, target)
+        parts = losses_of(recipe, features, LABELS, [target])
         assert set(parts) == {"classification", "triplet"} and all(map(torch.isfinite, parts.values()))
 
 

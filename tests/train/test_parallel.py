@@ -78,7 +78,7 @@ def gradient_of(job: Job, rank: int) -> list[Tensor]:
     pictures = Pictures(items, RECIPE.augmentation, job.seed, 64)
     pictures.start(0, (32, 32))
     pixels = next(iter(loader_of(pictures, batches, rank * len(batches) * RECIPE.p * RECIPE.k, 0)))
-    parts = losses_of(RECIPE, student.network(pixels), labels[batches[0]], None)
+    parts = losses_of(RECIPE, student.network(pixels), labels[batches[0]])
     torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
     return [p.grad for group in student.optimiser.param_groups for p in group["params"]]
 

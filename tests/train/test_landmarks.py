@@ -1,0 +1,368 @@
+"""Landmarks: scores equal a slow version from the definitions, blocks change nothing, hostile pickles do nothing."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image, resized
+from vreid.train.evaluate import Floats
+from vreid.train.protocols.landmarks import Landmarks, Query, landmark_scores, read_landmarks, trapezoid
+from vreid.train.protocols.pickles import plain_content
+from vreid.train.protocols.ranks import distractor_blocks, wrong_ahead
+from vreid.train.protocols.views import cropped, embedded_landmarks, multi_scale
+
+BOX = (0.0, 0.0, 8.0, 8.0)
+
+
+def features(count: int, seed: int, dim: int = 6) -> Floats:
+    """Unit vectors of few different values, so that many scores are equal."""
+    drawn = np.random.default_rng(seed).integers(-1, 2, (count, dim)).astype(np.float64)
+    drawn[:, 0] += 0.5
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+def smooth(count: int, seed: int, dim: int = 33) -> Floats:
+    drawn = np.random.default_rng(seed).standard_normal((count, dim))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+def made(queries: int, gallery: int, seed: int) -> Landmarks:
+    """Random marks; of the first queries one has no easy, one no hard, one neither."""
+    random = np.random.default_rng(seed)
+    asked = []
+    for row in range(queries):
+        easy, hard, junk = np.split(random.permutation(gallery)[:12].tolist(), [4, 9])
+        easy, hard = easy[: 0 if row in (0, 2) else 4], hard[: 0 if row in (1, 2) else 5]
+        asked.append(Query(f"q{row}", BOX, *(tuple(int(i) for i in part) for part in (easy, hard, junk))))
+    return Landmarks(tuple(f"g{row}" for row in range(gallery)), tuple(asked))
+
+
+def whole(feature: np.ndarray) -> list[int]:
+    """The grid that ranks are exact on, in Python's integers."""
+    return [round(float(value) * 2**25) for value in feature]
+
+
+def slow_scores(landmarks: Landmarks, queries: Floats, gallery: Floats) -> dict[str, tuple[list[float], int]]:
+    """From the definitions: sort the whole gallery, strike the junk out, walk down the curve of precision and recall."""
+    result = {}
+    for setting in ("easy", "medium", "hard"):
+        rows = []
+        for query, feature in zip(landmarks.queries, queries, strict=True):
+            right = set(query.easy if setting != "hard" else ()) | set(query.hard if setting != "easy" else ())
+            dropped = (set(query.easy) | set(query.hard) | set(query.junk)) - right
+            if not right:
+                continue
+            asked = whole(feature)
+            ranked = []
+            for index, other in enumerate(gallery):
+                if index not in dropped:
+                    score = sum(a * b for a, b in zip(asked, whole(other), strict=True))
+                    ranked.append((-score, index in right))  # False sorts first: the wrong lead among equals
+            hits = [hit for _, hit in sorted(ranked)]
+            area, recall, precision = 0.0, 0.0, 1.0
+            for place in range(1, len(hits) + 1):
+                met = sum(hits[:place])
+                area += (met / len(right) - recall) * (precision + met / place) / 2
+                recall, precision = met / len(right), met / place
+            last = max(place for place, hit in enumerate(hits, 1) if hit)
+            at = [sum(hits[: min(k, last)]) / min(k, last) for k in (1, 5, 10)]
+            rows.append([area, *at])
+        result[setting] = ([100 * sum(column) / len(rows) for column in zip(*rows, strict=True)], len(rows))
+    return result
+
+
+@pytest.mark.parametrize("draw", [features, smooth])
+def test_scores_equal_the_definition(draw: Callable[[int, int], Floats]) -> None:
+    landmarks, queries, gallery = made(7, 60, 1), draw(7, 2), draw(60, 3)
+    slow = slow_scores(landmarks, queries, gallery)
+    for setting, score in landmark_scores(landmarks, queries, gallery).items():
+        wanted, counted = slow[setting]
+        assert [score.map, score.p1, score.p5, score.p10] == pytest.approx(wanted, abs=1e-9)
+        assert (score.queries, score.skipped, score.gallery) == (counted, 7 - counted, 60)
+    assert [slow[setting][1] for setting in slow] == [5, 6, 5]
+
+
+@pytest.mark.parametrize("draw", [features, smooth])
+@pytest.mark.parametrize("block", [1, 7, 64, 4096])
+def test_blocks_and_distractors_equal_one_gallery_bit_for_bit(draw: Callable[[int, int], Floats], block: int) -> None:
+    landmarks, queries, gallery, others = made(7, 60, 1), draw(7, 2), draw(60, 3), draw(500, 4)
+    names = (*landmarks.gallery, *(f"d{row}" for row in range(500)))
+    plain = landmark_scores(Landmarks(names, landmarks.queries), queries, np.concatenate([gallery, others]), block=9999)
+    once = iter(np.array_split(others, [1, 3, 200]))  # an iterator, as one reads files
+    assert landmark_scores(landmarks, queries, gallery, distractors=once, block=block) == plain
+    assert plain["medium"].gallery == 560
+
+
+def test_ranks_worked_out_by_hand() -> None:
+    angles = np.deg2rad([0.0, 10.0, 20.0, 30.0, 30.0, 40.0])
+    gallery = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    ahead, seen = wrong_ahead(gallery[:1], gallery, [np.array([3, 0, 5])])  # marked: ranks 4 (tied with one), 1 and 6
+    assert (ahead[0].tolist(), seen) == ([3, 0, 3], 6)
+    query = (Query("q", BOX, (0,), (3,), (5,)),)
+    scores = landmark_scores(Landmarks(tuple("abcdef"), query), gallery[:1], gallery)
+    assert scores["easy"].map == 100.0 and scores["easy"].p10 == 100.0
+    assert scores["medium"].map == pytest.approx(100 * (1 + (1 / 4 + 2 / 5) / 2) / 2)
+    assert scores["hard"].map == pytest.approx(100 * (0 + 1 / 4) / 2)
+    assert scores["hard"].p10 == pytest.approx(100 / 4)  # no further than the last right picture
+    assert trapezoid(np.array([1, 2, 3])) == 1.0
+
+
+def test_the_same_feature_everywhere_is_not_good() -> None:
+    one = np.ones((1, 4), np.float32) / 2
+    scores = landmark_scores(made(3, 60, 1), one.repeat(3, 0), one.repeat(60, 0))
+    assert all(score.map < 10 and score.p1 == 0 for score in scores.values())
+
+
+def test_settings_without_positives_are_left_out() -> None:
+    gallery = smooth(4, 1)
+    only_hard = Landmarks(tuple("abcd"), (Query("q", BOX, (), (1,), ()), Query("r", BOX, (), (), (2,))))
+    scores = landmark_scores(only_hard, gallery[:2], gallery)
+    assert list(scores) == ["medium", "hard"] and scores["hard"].skipped == 1
+    with pytest.raises(Refused, match="no query has a positive"):
+        landmark_scores(Landmarks(tuple("abcd"), (Query("q", BOX, (), (), (2,)),)), gallery[:1], gallery)
+
+
+def test_features_that_cannot_be_ranked_are_refused() -> None:
+    landmarks, queries, gallery = made(3, 60, 1), smooth(3, 2), smooth(60, 3)
+    with pytest.raises(Refused, match="unit length"):
+        landmark_scores(landmarks, queries * 2, gallery)
+    with pytest.raises(Refused, match="not finite"):
+        landmark_scores(landmarks, queries, np.where(gallery == gallery[3, 3], np.nan, gallery))
+    with pytest.raises(Refused, match="one network"):
+        landmark_scores(landmarks, queries, gallery, distractors=[smooth(2, 1, dim=4)])
+    with pytest.raises(Refused, match="59 features for 60"):
+        landmark_scores(landmarks, queries, gallery[:59])
+
+
+def test_distractors_are_mapped_from_files(tmp_path: Path) -> None:
+    parts = [smooth(50, 1), smooth(9, 2).astype(np.float16)]
+    for row, part in enumerate(parts):
+        np.save(tmp_path / f"{row}.npy", part)
+    blocks = list(distractor_blocks([tmp_path / "0.npy", tmp_path / "1.npy"], rows=20))
+    assert [len(block) for block in blocks] == [20, 20, 10, 9]
+    assert np.array_equal(np.concatenate(blocks[:3]), parts[0])
+    np.save(tmp_path / "objects.npy", np.array([[{}]], object), allow_pickle=True)
+    np.save(tmp_path / "whole.npy", np.ones((2, 2), np.int64))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "0.npy").read_bytes()[:300])
+    for name in ("objects.npy", "whole.npy", "cut.npy", "none.npy"):
+        with pytest.raises(Refused, match=name):
+            list(distractor_blocks([tmp_path / name]))
+
+
+def truth(**changes: Any) -> dict[str, Any]:
+    marks = {"bbx": [1.5, 2, 30, 40.25], "easy": [0, 3], "hard": [], "junk": [1], **changes}
+    return {"imlist": ["a", "b", "c/d", "e"], "qimlist": ["q", "r"], "gnd": [marks, {**marks, "easy": [2]}]}
+
+
+def as_arrays(content: dict[str, Any]) -> dict[str, Any]:
+    marks = [{key: np.array(value) for key, value in each.items()} for each in content["gnd"]]
+    for each in marks:
+        each["hard"] = np.array([], np.int64)
+        each["easy"] = [np.int64(row) for row in each["easy"]]
+        each["junk"] = each["junk"].astype(">i4")
+    return {"imlist": np.array(content["imlist"]), "qimlist": np.array(content["qimlist"], object), "gnd": marks}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_json_and_pickles_of_every_protocol_give_the_same(tmp_path: Path, protocol: int) -> None:
+    (tmp_path / "gnd.json").write_text(json.dumps(truth()))
+    (tmp_path / "lists.pkl").write_bytes(pickle.dumps(truth(), protocol))
+    old = pickle.dumps(as_arrays(truth()), protocol)
+    (tmp_path / "arrays.pkl").write_bytes(old)
+    expected = Landmarks(
+        ("a", "b", "c/d", "e"),
+        (Query("q", (1.5, 2, 30, 40.25), (0, 3), (), (1,)), Query("r", (1.5, 2, 30, 40.25), (2,), (), (1,))),
+    )
+    assert [read_landmarks(tmp_path / name) for name in ("gnd.json", "lists.pkl", "arrays.pkl")] == [expected] * 3
+    if protocol < 4:  # names stand in lines there: as numpy 1 wrote them
+        (tmp_path / "one.pkl").write_bytes(old.replace(b"numpy._core.", b"numpy.core."))
+        assert read_landmarks(tmp_path / "one.pkl") == expected
+
+
+class Runs:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, call: Callable[..., object], *arguments: object) -> None:
+        self.said = (call, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.said
+
+
+class Ours:
+    """A class that unpickling would make, state and all."""
+
+    def __init__(self) -> None:
+        self.value = 1
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_hostile_pickles_are_refused_by_name_and_do_nothing(tmp_path: Path, protocol: int) -> None:
+    mark = tmp_path / "mark"
+    path = tmp_path / "gnd.pkl"
+    system = Runs(os.system, f"touch '{mark}'")
+    hostile: list[tuple[object, str]] = [
+        (system, "system"),
+        ({**truth(), "extra": [({"deep": system},)]}, "system"),
+        (truth(easy=np.array([system], object)), "system"),
+        (Runs(open, str(mark), "w"), "open"),
+        (Runs(eval, f"open({str(mark)!r}, 'w')"), "eval"),
+        (Runs(getattr, "", "join"), "getattr"),
+        (Ours(), "_reconstructor" if protocol < 2 else "Ours"),
+        (Path("x"), "Path"),
+        ({1, 2}, "set" if protocol < 4 else "EMPTY_SET"),
+    ]
+    for content, named in hostile:
+        path.write_bytes(pickle.dumps(content, protocol))
+        with pytest.raises(Refused, match=named):
+            read_landmarks(path)
+    pickle.loads(pickle.dumps(system, protocol))
+    assert mark.exists(), "the test's own bomb works"
+
+
+def test_pickles_written_by_hand_cannot_reach_further(tmp_path: Path) -> None:
+    path = tmp_path / "gnd.pkl"
+    by_hand = [
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.dumps\x93.",  # a dotted name
+        b"\x80\x02cnumpy\nndarray\n)R.",  # ndarray itself called
+        b"\x80\x02cnumpy\ndtype\n}\x8c\x01aK\x01sb.",  # a state for a function
+        b"\x80\x02cnumpy\ndtype\n\x8c\x02O8\x85RK\x03\x85b.",
+        b"\x80\x02cnumpy._core.multiarray\n_reconstruct\n)\x81.",  # NEWOBJ
+        b"Pname\n.",
+        b"\x80\x02\x82\x01.",
+        b"\x80\x04}" + b")" + b"\x85" * 100_000 + b"K\x01s.",  # its hash would overflow the stack
+        b"\x80\x04Nr\xff\xff\xff\xff.",  # a slot far away: legal, and costs nothing here
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # a string longer than memory
+        b"\x80\x04",
+        b"",
+        b"no pickle",
+    ]
+    for content in by_hand:
+        path.write_bytes(content)
+        with pytest.raises(Refused):
+            read_landmarks(path)
+    forged = pickle.dumps(np.array(["x"], object), 3)
+    at = forged.index(b"]")  # the list of the objects; numpy can be made to take bytes in its place for pointers
+    path.write_bytes(forged[:at] + b"C\x08AAAAAAAA" + b"tb.")
+    with pytest.raises(Refused):
+        plain_content(path)
+
+
+def test_cut_pickles_are_refused_wherever_they_end(tmp_path: Path) -> None:
+    content = pickle.dumps(as_arrays(truth()), 4)
+    random = np.random.default_rng(1)
+    for end in range(0, len(content), 7):
+        (tmp_path / "gnd.pkl").write_bytes(content[:end])
+        with pytest.raises(Refused):
+            read_landmarks(tmp_path / "gnd.pkl")
+        changed = bytearray(content)
+        changed[end] = int(random.integers(256))
+        (tmp_path / "gnd.pkl").write_bytes(changed)
+        with suppress(Refused):  # some changes are of a letter in a name
+            read_landmarks(tmp_path / "gnd.pkl")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ([], "needs 'imlist'"),
+        ({"imlist": ["a"], "qimlist": ["q"]}, "'gnd'"),
+        ({**truth(), "gnd": truth()["gnd"][:1]}, "as long as 'qimlist'"),
+        ({**truth(), "imlist": ["a", 1]}, "list of names"),
+        ({**truth(), "imlist": ["a", "a", "b", "c"]}, "twice"),
+        ({**truth(), "qimlist": ["q", "../../etc/passwd"]}, "no picture in the folder"),
+        ({**truth(), "imlist": ["/a", "b", "c", "d"]}, "no picture in the folder"),
+        (truth(easy=[4]), "from 0 to 3"),
+        (truth(easy=[-1]), "from 0 to 3"),
+        (truth(hard=[1.0]), "whole numbers"),
+        (truth(hard=[True]), "whole numbers"),
+        (truth(hard="12"), "whole numbers"),
+        (truth(junk=[0]), "twice"),
+        (truth(hard=[2, 2]), "twice"),
+        (truth(bbx=[1, 2, 3]), "four numbers"),
+        (truth(bbx=[1, 2, float("nan"), 4]), "four numbers"),
+        (truth(bbx=[5, 2, 3, 4]), "no pixels"),
+        (truth(bbx=None), "four numbers"),
+    ],
+)
+def test_content_that_does_not_fit_is_refused(tmp_path: Path, content: object, why: str) -> None:
+    (tmp_path / "gnd.json").write_text(json.dumps(content))
+    (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(content))
+    for name in ("gnd.json", "gnd.pkl"):
+        with pytest.raises(Refused, match=why) as said:
+            read_landmarks(tmp_path / name)
+        assert name in str(said.value) and "\n" not in str(said.value)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for missing in ("deep.json", "none.pkl", "."):
+        with pytest.raises(Refused):
+            read_landmarks(tmp_path / missing)
+
+
+def pictures(seed: int, sizes: Sequence[tuple[int, int]]) -> list[Image]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, 255, (height, width, 3), np.uint8) for height, width in sizes]
+
+
+def looks(images: Sequence[Image], size: tuple[int, int]) -> Floats:
+    """A feature that knows the size it was seen at: means of quarters."""
+    seen = [resized(image, *size).astype(np.float32) for image in images]
+    return np.stack([np.concatenate([part.mean((0, 1)) for half in np.array_split(image, 2) for part in
+                                     np.array_split(half, 2, axis=1)]) for image in seen])  # fmt: skip
+
+
+def test_one_scale_equals_plain_and_several_their_mean() -> None:
+    images = pictures(1, [(20, 30), (40, 16), (20, 30), (31, 17)])
+    own = np.concatenate([looks([image], image.shape[:2]) for image in images])
+    unit = own / np.linalg.norm(own, axis=1, keepdims=True)
+    assert multi_scale(looks, scales=(1,))(images) == pytest.approx(unit, abs=1e-6)
+    total = np.zeros_like(unit)
+    for scale in (1, 2**-0.5, 0.5):
+        for row, image in enumerate(images):
+            part = looks([image], (round(image.shape[0] * scale), round(image.shape[1] * scale)))[0]
+            total[row] += part / np.linalg.norm(part)
+    assert multi_scale(looks)(images) == pytest.approx(total / np.linalg.norm(total, axis=1, keepdims=True), abs=1e-6)
+    sizes = []
+
+    def spy(group: Sequence[Image], size: tuple[int, int]) -> Floats:
+        sizes.append((len(group), size))
+        return looks(group, size)
+
+    multi_scale(spy, size=(32, 24))(images)
+    assert sizes == [(4, (32, 24)), (4, (23, 17)), (4, (16, 12))]
+    with pytest.raises(Refused, match="scales"):
+        multi_scale(looks, scales=())
+    with pytest.raises(Refused, match="not finite"):
+        multi_scale(lambda group, _: np.full((len(group), 2), np.nan))(images)
+
+
+def test_boxes_are_clipped_to_the_picture() -> None:
+    image = pictures(1, [(20, 30)])[0]
+    assert np.array_equal(cropped(image, (2.4, 3.6, 10.5, 11.4)), image[4:11, 2:10])
+    assert np.array_equal(cropped(image, (-5, -5, 99, 99)), image)
+    for outside in ((30.0, 0.0, 40.0, 9.0), (-9.0, 0.0, -2.0, 9.0)):
+        with pytest.raises(Refused, match=r"box .* outside of q\.jpg"):
+            cropped(image, outside, "q.jpg")
+
+
+def test_pictures_on_disk_become_scores(tmp_path: Path) -> None:
+    images = pictures(3, [(20, 30), (24, 30), (20, 30), (26, 18)])
+    for name, image in zip("abcd", images, strict=True):
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+    landmarks = Landmarks(tuple("abc"), (Query("a", (0, 0, 30, 20), (0,), (), ()), Query("d", BOX, (), (1,), (2,))))
+    embed = multi_scale(looks)
+    queries, gallery = embedded_landmarks(landmarks, tmp_path, embed, suffix=".png", batch=2)
+    assert gallery == pytest.approx(embed(images[:3]), abs=1e-6)
+    assert queries == pytest.approx(embed([images[0], images[3][:8, :8]]), abs=1e-6)
+    assert landmark_scores(landmarks, queries, gallery)["easy"].map == 100.0
+    with pytest.raises(Refused, match=r"a\.jpg"):
+        embedded_landmarks(landmarks, tmp_path, embed)

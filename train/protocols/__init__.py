@@ -1,0 +1,1 @@
+"""Retrieval protocols of other fields' tables: landmarks with distractors, near-duplicate videos."""
