@@ -3,12 +3,16 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused
+
+if TYPE_CHECKING:
+    from vreid.train.recipe import Recipe
+    from vreid.train.teachers import Teacher as Asked
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,20 @@ class Student(Common):
 
     recipe: str = "student_s"
     """One of train/recipes/table.py."""
-    teacher: Path | None = None
-    """Checkpoint of the teacher."""
+    teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
+    """Checkpoint, manifest, bundled model, or file of answers (vreid teach). Given several times, they are fused."""
+    fusion: str | None = None
+    """How several teachers are fused: maxmin, mean, maxmean, maxrand or rand."""
+    whiten: int | None = None
+    """Dimensions that each teacher is whitened to; 0 for none."""
+    loss: str | None = None
+    """Instead of the recipe's, for one teacher: similarity, rkd, pkt, correlation, csd, rop, raml, d3still, fitnet, ranking."""
+    fraction: float = 1.0
+    """Share of the training pictures to learn from, drawn without a look at their labels."""
+    unlabelled: bool = False
+    """Learn from the teachers alone."""
+    compress: str | None = None
+    """cdd or cdd2: compress the recipe's student while it learns; without --recipe the half-width ResNet-50 at 64 pixels."""
     unasked: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
     """Data set like --data that the teacher knows nothing of: learnt from its labels alone."""
     target_macs: float | None = None
@@ -75,17 +91,16 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
-    from vreid.models.checkpoint import load_checkpoint, network_from
     from vreid.train.datasets.table import read_dataset
     from vreid.train.loop import Job, train
     from vreid.train.parallel import join, leave
     from vreid.train.recipes.table import recipe_named
-    from vreid.train.validation import cut
+    from vreid.train.validation import cut, share_of_pictures
 
     for name in ("seed", "threads", "workers"):
         if getattr(flags, name) < 0:
             raise Refused(f"--{name} {getattr(flags, name)} means nothing; give 0 or more")
-    recipe = recipe_named(flags.recipe)
+    recipe = recipe_named(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
     if flags.epochs is not None:
         recipe = replace(recipe, epochs=flags.epochs)
     if recipe.imagenet and flags.weights is None:
@@ -101,9 +116,14 @@ def main(flags: Teacher | Student) -> int:
         wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
         recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
     teacher = None
-    if isinstance(flags, Student) and flags.teacher is not None:
-        teacher = network_from(load_checkpoint(flags.teacher), classifier=recipe.beside is not None)
+    asked: list[Asked] = []
+    if isinstance(flags, Student):
+        from vreid.cli.teachers import opened_teachers
+
+        teacher, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
     cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
+    if isinstance(flags, Student):
+        cuts = [(share_of_pictures(first, flags.fraction, flags.seed), second) for first, second in cuts]
     unasked = [] if isinstance(flags, Teacher) else flags.unasked
     alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in unasked]
     rank, world, local = (
@@ -128,6 +148,9 @@ def main(flags: Teacher | Student) -> int:
             done, whole = epoch * steps + step, recipe.epochs * steps
             bar.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}", completed=done, total=whole)
 
+        def asking(name: str, done: int, of: int) -> None:
+            bar.update(task, description=f"asking {Path(name).name}", completed=done, total=of)
+
         job = Job(
             recipe,
             training=[first for first, _ in cuts],
@@ -139,11 +162,14 @@ def main(flags: Teacher | Student) -> int:
             resume=flags.resume,
             weights=flags.weights,
             teacher=teacher,
+            teachers=asked,
             unasked=[first for first, _ in alone],
             costs=costs,
             bfloat16=flags.bfloat16,
             say=say,
             watch=watch,
+            asking=asking,
+            asked=lambda queries: output.console.print(f"{queries} teacher queries"),
         )
         try:
             best = train(job)
@@ -177,3 +203,20 @@ def _tell(out: Path) -> None:
         output.console.print(f"report: {write_report(out)}")
     except Refused as refused:
         output.console.print(f"no report: {refused}")
+
+
+def _student_recipe(flags: Student) -> "Recipe":
+    """The recipe with what the flags change of it."""
+    from vreid.train.recipes.table import recipe_named
+    from vreid.train.recipes.targets import compressing, with_teachers
+
+    recipe = recipe_named(flags.recipe)
+    if flags.compress is not None:
+        if flags.compress not in ("cdd", "cdd2"):
+            raise Refused(f"there is no compression '{flags.compress}'; choose cdd or cdd2")
+        like = recipe_named(f"{flags.compress}_resnet50_small")
+        recipe = like if flags.recipe == Student.recipe else compressing(recipe, like)
+    recipe = with_teachers(recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss)
+    if flags.unlabelled:
+        recipe = replace(recipe, labels=False, distil=recipe.distil or 1.0)
+    return recipe

@@ -28,6 +28,17 @@ def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset
     return replace(dataset, train=kept), Dataset(dataset.name, (), part, part)
 
 
+def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
+    """The data set with a share of its training pictures, drawn without a look at their labels."""
+    if not 0 < share <= 1:
+        raise Refused(f"the share of the pictures to learn from is above 0 and up to 1, not {share}")
+    if share == 1:
+        return dataset
+    count = max(1, round(share * len(dataset.train)))
+    chosen = sorted(np.random.default_rng((seed, len(dataset.train))).permutation(len(dataset.train))[:count].tolist())
+    return replace(dataset, train=tuple(dataset.train[place] for place in chosen))
+
+
 def refuse_unfindable(parts: Sequence[Dataset]) -> None:
     """Raises Refused for a part in which no query has its vehicle in another camera: better now than after epochs."""
     for part in parts:

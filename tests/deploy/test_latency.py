@@ -16,7 +16,8 @@ import torch
 
 from vreid.deploy import latency
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.latency import by_turns, costs_from, latencies, latency_costs, measured_latency, narrowed
+from vreid.deploy.latency import by_turns, latencies, latency_costs, measured_latency
+from vreid.deploy.prices import costs_from, narrowed
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.compactor import insert
 from vreid.models.errors import Refused

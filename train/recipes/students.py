@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from vreid.models.network import NetworkConfig
+from vreid.train.answers import Answers
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.teachers import teacher_resnet18_small
 
@@ -21,3 +22,24 @@ def student_s() -> Recipe:
 def student_resnet18_small() -> Recipe:
     """The half-width ResNet-18 of teacher_resnet18_small as a student."""
     return replace(teacher_resnet18_small(), distil=2.0)
+
+
+def whiten_mtd_resnet18_small() -> Recipe:
+    """Whiten-MTD (AAAI 2024; methods.md 4) beside the labels: several teachers, whitened and fused, into a half-width
+    ResNet-18 at 64 pixels, from scratch.
+
+    vreid train student --recipe whiten_mtd_resnet18_small --data VERI --teacher A --teacher B --out runs/fused
+    The weight is half that of one teacher, since rows and columns of the similarities both count. Accuracy: none measured.
+    """
+    answers = Answers(by="fusion", fusion="maxmin", whiten=128)
+    return replace(student_resnet18_small(), distil=1.0, answers=answers)
+
+
+def drd_resnet18_small() -> Recipe:
+    """Data-efficient ranking distillation (ACCV 2020; methods.md 5): no labels, one query a picture, few pictures.
+
+    vreid train student --recipe drd_resnet18_small --data VERI --fraction 0.1 --teacher black-box.npz --out runs/drd
+    Our reconstruction of the loss (train/losses/interpolation.py). Accuracy: none measured.
+    """
+    answers = Answers(by="ranking", mixed=64)
+    return replace(student_resnet18_small(), labels=False, distil=10.0, answers=answers, epochs=60)

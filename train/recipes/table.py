@@ -10,6 +10,8 @@ RECIPES = {
     "teacher_resnet18_small": "vreid.train.recipes.teachers:teacher_resnet18_small",
     "student_s": "vreid.train.recipes.students:student_s",
     "student_resnet18_small": "vreid.train.recipes.students:student_resnet18_small",
+    "whiten_mtd_resnet18_small": "vreid.train.recipes.students:whiten_mtd_resnet18_small",
+    "drd_resnet18_small": "vreid.train.recipes.students:drd_resnet18_small",
     "cdd_resnet101": "vreid.train.recipes.compressing:cdd_resnet101",
     "cdd2_resnet101": "vreid.train.recipes.compressing:cdd2_resnet101",
     "cdd_resnet50_small": "vreid.train.recipes.compressing:cdd_resnet50_small",

@@ -1,10 +1,12 @@
-"""A recipe with another budget: what a user asks for with --target-macs, --target-params or --target-latency."""
+"""A recipe changed as the flags of `vreid train student` ask: another budget, compression, several teachers, no labels."""
 
 from dataclasses import replace
 from typing import Literal
 
 from vreid.models.errors import Refused
 from vreid.train.recipe import Recipe
+
+WHITE = 128  # dimensions that a teacher is whitened to, when nobody says
 
 
 def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"]) -> Recipe:
@@ -15,6 +17,35 @@ def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"
         raise Refused(f"a target is a share between 0 and 1 of the whole network, such as 0.3, not {share:g}")
     budget = replace(recipe.capacity.budget, share=share, of=of)
     return replace(recipe, capacity=replace(recipe.capacity, budget=budget))
+
+
+def compressing(recipe: Recipe, like: Recipe) -> Recipe:
+    """`recipe` with the compression of another, and what that needs: its teacher beside the student, and no average."""
+    if like.capacity is None:
+        raise Refused("that recipe does not compress; choose cdd or cdd2")
+    if not recipe.network.body.startswith("resnet"):
+        raise Refused(f"compactors need a ResNet, not {recipe.network.body}; choose a recipe of a ResNet with --recipe")
+    return replace(recipe, capacity=like.capacity, beside=recipe.beside or like.beside, average=0.0)
+
+
+def with_teachers(
+    recipe: Recipe, count: int, fusion: str | None = None, whiten: int | None = None, by: str | None = None
+) -> Recipe:
+    """`recipe` for that many teachers that are asked: of several the similarities are fused, whitened unless the recipe or
+    the caller says how; a recipe that asks none asks them all the same."""
+    answers = recipe.answers
+    if fusion is not None or (count > 1 and by is None):
+        answers = replace(answers, by="fusion", fusion=fusion or answers.fusion, whiten=answers.whiten or WHITE)
+    if by is not None:
+        if count > 1:
+            raise Refused(f"the loss {by} is for one teacher; give one, or --fusion for several")
+        answers = replace(answers, by=by)
+    if whiten is not None:
+        if whiten < 0:
+            raise Refused(f"--whiten is a number of dimensions, or 0 for none, not {whiten}")
+        answers = replace(answers, whiten=whiten)
+    asks = count > 1 or by is not None or fusion is not None
+    return replace(recipe, answers=answers, distil=recipe.distil or (1.0 if asks else 0.0))
 
 
 def milliseconds(text: str) -> float:
