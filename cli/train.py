@@ -208,7 +208,7 @@ def _tell(out: Path) -> None:
 def _student_recipe(flags: Student) -> "Recipe":
     """The recipe with what the flags change of it."""
     from vreid.train.recipes.table import recipe_named
-    from vreid.train.recipes.targets import compressing, with_teachers
+    from vreid.train.recipes.targets import compressing, with_teachers, without_labels
 
     recipe = recipe_named(flags.recipe)
     if flags.compress is not None:
@@ -217,6 +217,4 @@ def _student_recipe(flags: Student) -> "Recipe":
         like = recipe_named(f"{flags.compress}_resnet50_small")
         recipe = like if flags.recipe == Student.recipe else compressing(recipe, like)
     recipe = with_teachers(recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss)
-    if flags.unlabelled:
-        recipe = replace(recipe, labels=False, distil=recipe.distil or 1.0)
-    return recipe
+    return without_labels(recipe) if flags.unlabelled else recipe

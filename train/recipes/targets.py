@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Literal
 
 from vreid.models.errors import Refused
+from vreid.train.fusion import FUSIONS, UNLABELLED
+from vreid.train.losses.table import LOSSES
 from vreid.train.recipe import Recipe
 
 WHITE = 128  # dimensions that a teacher is whitened to, when nobody says
@@ -33,6 +35,10 @@ def with_teachers(
 ) -> Recipe:
     """`recipe` for that many teachers that are asked: of several the similarities are fused, whitened unless the recipe or
     the caller says how; a recipe that asks none asks them all the same."""
+    if fusion is not None and fusion not in FUSIONS:
+        raise Refused(f"there is no fusion '{fusion}'; choose one of: {', '.join(sorted(FUSIONS))}")
+    if by is not None and by not in (*LOSSES, "ranking"):
+        raise Refused(f"there is no loss '{by}'; choose one of: {', '.join(sorted((*LOSSES, 'ranking')))}")
     answers = recipe.answers
     if fusion is not None or (count > 1 and by is None):
         answers = replace(answers, by="fusion", fusion=fusion or answers.fusion, whiten=answers.whiten or WHITE)
@@ -46,6 +52,15 @@ def with_teachers(
         answers = replace(answers, whiten=whiten)
     asks = count > 1 or by is not None or fusion is not None
     return replace(recipe, answers=answers, distil=recipe.distil or (1.0 if asks else 0.0))
+
+
+def without_labels(recipe: Recipe) -> Recipe:
+    """`recipe` learning from its teachers alone."""
+    if recipe.answers.by == "fusion" and recipe.answers.fusion not in UNLABELLED:
+        raise Refused(
+            f"the fusion '{recipe.answers.fusion}' needs labels; without them choose --fusion {' or '.join(UNLABELLED)}"
+        )
+    return replace(recipe, labels=False, distil=recipe.distil or 1.0)
 
 
 def milliseconds(text: str) -> float:

@@ -1,0 +1,120 @@
+"""`vreid teach` and `vreid train student` with several teachers, black boxes and few pictures, from end to end."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.cli.main import main
+
+WORDS = ["--epochs", "1", "--threads", "1", "--device", "cpu", "--validation", "0"]
+
+
+def trained(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[dict[str, object], str]:
+    """(the recipe in the document that --json prints, what was said)."""
+    assert main(["train", *map(str, words), *WORDS, "--json"]) == 0
+    said = capsys.readouterr()
+    recipe: dict[str, object] = json.loads(said.out)["recipe"]
+    return recipe, said.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([*map(str, words)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("colours")
+    rows = ["path,vehicle,camera"]
+    for vehicle, camera, picture in np.ndindex(16, 2, 2):
+        name = f"{vehicle}_{camera}_{picture}.png"
+        colour = np.array([vehicle * 11 % 256, vehicle * 47 % 256, 40 * camera + 5 * picture], np.uint8)
+        assert cv2.imwrite(str(folder / name), np.broadcast_to(colour, (24, 24, 3)).copy())
+        rows.append(f"{name},{vehicle},c{camera}")
+    (folder / "colours.csv").write_text("\n".join(rows) + "\n")
+    return folder / "colours.csv"
+
+
+@pytest.fixture(scope="module")
+def teachers(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A ResNet-50, a ResNet-18 of other dimensions, and a file of what vreid-s says."""
+    folder = tmp_path_factory.mktemp("teachers")
+    for name in ("resnet50", "resnet18"):
+        words = ["--recipe", f"teacher_{name}_small", "--data", str(data), "--out", str(folder / name)]
+        assert main(["train", "teacher", *words, *WORDS]) == 0
+    assert main(["teach", "vreid-s", "--data", str(data), "--out", str(folder / "answers.npz")]) == 0
+    return {
+        "a": folder / "resnet50" / "best.pt",
+        "b": folder / "resnet18" / "best.pt",
+        "answers": folder / "answers.npz",
+    }
+
+
+def test_several_teachers_go_into_one_student_that_is_compressed(
+    capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "student"
+    given = ["--teacher", teachers["a"], "--teacher", teachers["b"], "--teacher", teachers["answers"]]
+    recipe, said = trained(
+        capsys, "student", "--data", data, *given, "--fusion", "maxmin", "--compress", "cdd2", "--target-macs", 0.3,
+        "--out", out,
+    )  # fmt: skip
+    assert recipe["answers"]["by"] == "fusion" and recipe["answers"]["whiten"] == 128 and recipe["distil"] == 1.0
+    assert recipe["capacity"]["budget"]["share"] == 0.3 and recipe["network"]["body"] == "resnet50"
+    assert "128 teacher queries" in said  # 64 pictures, two teachers; the file costs none
+    record = json.loads((out / "log.jsonl").read_text())
+    assert {"classification", "logits", "blocks", "distil"} <= set(record["losses"])
+    assert {path.name for path in out.glob("*.npz")} == {
+        "teacher.npz", "teacher-2.npz", "teacher.whitening.npz", "teacher-2.whitening.npz", "answers.whitening.npz",
+    }  # fmt: skip
+
+
+def test_a_black_box_teaches_without_labels_from_few_pictures(
+    capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
+) -> None:
+    few = ["--fraction", 0.5, "--teacher", "vreid-s"]
+    recipe, said = trained(
+        capsys, "student", "--recipe", "drd_resnet18_small", "--data", data, *few, "--out", tmp_path / "drd"
+    )
+    assert recipe["labels"] is False and "32 teacher queries" in said
+    assert set(json.loads((tmp_path / "drd/log.jsonl").read_text())["losses"]) == {"distil"}
+    rkd = ["--recipe", "student_resnet18_small", "--loss", "rkd", "--unlabelled", "--teacher", teachers["answers"]]
+    recipe, said = trained(capsys, "student", *rkd, "--data", data, "--out", tmp_path / "rkd")
+    assert recipe["answers"]["by"] == "rkd" and "0 teacher queries" in said
+
+
+def test_answers_that_do_not_fit_are_refused_by_name(
+    capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
+) -> None:
+    other = data.with_name("other.csv")
+    new = data.with_name("new.png")
+    assert cv2.imwrite(str(new), np.zeros((24, 24, 3), np.uint8))
+    other.write_text(data.read_text() + "new.png,99,c0\n")
+    capsys.readouterr()
+    words = [
+        "--teacher",
+        teachers["answers"],
+        *WORDS,
+        "--out",
+        tmp_path / "never",
+        "--recipe",
+        "whiten_mtd_resnet18_small",
+    ]
+    assert "answers.npz has no answer for" in refused(capsys, "train", "student", "--data", other, *words)
+    for flags, says in (
+        (["--fusion", "best", "--data", data], "there is no fusion 'best'"),
+        (["--loss", "best", "--recipe", "student_resnet18_small", "--data", data], "there is no loss 'best'"),
+        (["--unlabelled", "--data", data], "the fusion 'maxmin' needs labels"),
+        (["--fraction", 0, "--data", data], "above 0 and up to 1, not 0"),
+        (["--compress", "zip", "--data", data], "there is no compression 'zip'"),
+        (["--compress", "cdd2", "--data", data], "learns beside a teacher at every step"),
+        (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),
+    ):
+        assert says in refused(capsys, "train", "student", *words, *flags)
+    assert "called .npz" in refused(capsys, "teach", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt")
+    assert not (tmp_path / "never" / "last.pt").exists()
