@@ -19,6 +19,7 @@ def _rules(**changes: object) -> ResettingRules:
 
 
 ABLATIONS: dict[str, Arm] = {
+    "ablation: cdd+rggr, lambda 0.1": Arm(lambda: paper(strength=0.1)),
     "ablation: cdd+rggr, K 1 (itself alone)": Arm(lambda: paper(rules=_rules(k=1))),
     "ablation: cdd+rggr, K 5": Arm(lambda: paper(rules=_rules(k=5))),
     "ablation: cdd+rggr, p 0.3": Arm(lambda: paper(rules=_rules(p=0.3))),

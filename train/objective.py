@@ -31,14 +31,16 @@ def losses_of(
     if recipe.labels:
         if features.logits is None:
             raise Refused("a network is trained with a classifier; give it classes")
-        parts["classification"] = classification_loss(features.logits.float(), truth, recipe.smoothing)
+        if recipe.classification:
+            loss = classification_loss(features.logits.float(), truth, recipe.smoothing)
+            parts["classification"] = recipe.classification * loss
         if recipe.triplet:
             parts["triplet"] = recipe.triplet * triplet_loss(features.pooled.float(), truth, recipe.margin)
     if told and recipe.distil:
         known = truth if recipe.labels else None
-        loss = answers_loss(recipe.answers, features.embedding, told, known, pictures, generator)
-        if loss is not None:
-            parts["distil"] = recipe.distil * loss
+        asked = answers_loss(recipe.answers, features.embedding, told, known, pictures, generator)
+        if asked is not None:
+            parts["distil"] = recipe.distil * asked
     if not parts:  # every picture of the batch unknown to the teacher, and no labels: nothing to learn from it
         parts["distil"] = 0.0 * features.embedding.float().sum()
     return parts

@@ -37,6 +37,7 @@ class Recipe:
     limit: int = 0
     sizes: tuple[tuple[float, int], ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
+    classification: float = 1.0
     smoothing: float = 0.1
     margin: float | None = 0.3
     triplet: float = 1.0

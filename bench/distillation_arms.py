@@ -1,0 +1,81 @@
+"""The arms of the distillation table: several teachers fused, and few pictures without labels. Imported by distillation_table.py.
+
+The student is the half-width ResNet-18 at 64 pixels, from scratch. In the first part it learns as Whiten-MTD does, from the
+similarities alone (labels only say which pictures are pairs); in the second from a share of the pictures, each asked about once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from vreid.models.network import NetworkConfig
+from vreid.train.answers import Answers
+from vreid.train.fusion import FUSIONS
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.compressing import cdd2_resnet50_small
+from vreid.train.recipes.students import drd_resnet18_small
+from vreid.train.recipes.teachers import teacher_resnet18_small
+
+EPOCHS, WHITE = 60, 128
+TEACHERS = ("resnet50", "resnet18", "mobilenet")  # the last is ImageNet's, never trained on vehicles
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`teachers` are asked, `fraction` of the pictures is learnt from, `labels` says whether their labels are."""
+
+    recipe: Callable[[], Recipe]
+    teachers: tuple[str, ...] = TEACHERS
+    fraction: float = 1.0
+    labels: bool = False
+
+
+def resnet18_teacher() -> Recipe:
+    """The second teacher: another network, GeM, and no triplet loss."""
+    network = NetworkConfig("resnet18", 64, 64, 256, "gem", options={"scale": 0.75, "last_stride": 1})
+    return replace(teacher_resnet18_small(), network=network, triplet=0.0, epochs=EPOCHS)
+
+
+def _student(answers: Answers, distil: float) -> Recipe:
+    return replace(
+        teacher_resnet18_small(), epochs=EPOCHS, classification=0.0, triplet=0.0, distil=distil, answers=answers
+    )
+
+
+def _single() -> Recipe:
+    return _student(Answers(), 2.0)
+
+
+def _fused(fusion: str, whiten: int = WHITE) -> Recipe:
+    return _student(Answers(by="fusion", fusion=fusion, whiten=whiten), 1.0)
+
+
+def _compressed() -> Recipe:
+    answers = Answers(by="fusion", fusion="maxmin", whiten=WHITE)
+    return replace(cdd2_resnet50_small(), distil=1.0, answers=answers)
+
+
+def _few(recipe: Recipe, fraction: float) -> Recipe:
+    """As many steps as the whole set gives in its epochs, up to a tenth of them: few pictures are seen more often."""
+    return replace(recipe, epochs=min(600, round(EPOCHS / max(fraction, 0.1))))
+
+
+def _rkd() -> Recipe:
+    return replace(drd_resnet18_small(), answers=Answers(by="rkd"))
+
+
+def _supervised() -> Recipe:
+    return teacher_resnet18_small()
+
+
+ARMS: dict[str, Arm] = {
+    **{f"single: {name}": Arm(_single, (name,)) for name in TEACHERS},
+    "mean, not whitened": Arm(lambda: _fused("mean", 0)),
+    "maxmin, not whitened": Arm(lambda: _fused("maxmin", 0)),
+    **{f"whiten-mtd: {name}": Arm(lambda name=name: _fused(name)) for name in FUSIONS},  # type: ignore[misc]
+    "whiten-mtd + cdd2": Arm(_compressed, labels=True),
+    "supervised: all": Arm(lambda: _few(_supervised(), 1.0), (), labels=True),
+}
+for _share in (0.05, 0.10, 0.25):
+    ARMS[f"drd: {_share:.0%}"] = Arm(lambda s=_share: _few(drd_resnet18_small(), s), ("resnet50",), _share)  # type: ignore[misc]
+    ARMS[f"rkd: {_share:.0%}"] = Arm(lambda s=_share: _few(_rkd(), s), ("resnet50",), _share)  # type: ignore[misc]
+    ARMS[f"supervised: {_share:.0%}"] = Arm(lambda s=_share: _few(_supervised(), s), (), _share, True)  # type: ignore[misc]
