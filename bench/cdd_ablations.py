@@ -6,7 +6,7 @@ compactor" is the arm `uncompressed`, "no resetting" the arm `cdd`. Trained and 
 
 from dataclasses import replace
 
-from cdd_arms import FOREIGN, SAME, Arm, paper, two_sided
+from cdd_arms import PRUNED, SAME, Arm, paper, two_sided
 
 from vreid.train.beside import Distillation
 from vreid.train.resetting import ResettingRules
@@ -36,5 +36,7 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd2, from scratch": Arm(lambda: two_sided(SAME), "nothing"),
     "ablation: cdd2, one side": Arm(lambda: two_sided(0.40, both_sides=False)),
     "ablation: cdd2, pruned at the end": Arm(lambda: two_sided(SAME, shrink=0.0)),
-    "ablation: cdd2, no blocks": Arm(lambda: two_sided(SAME, FOREIGN)),
+    "ablation: cdd2, no distillation of blocks": Arm(lambda: two_sided(SAME, PRUNED)),
+    "ablation: cdd2, similarities too": Arm(lambda: two_sided(SAME, Distillation(similarity=1.0))),
+    "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.1})),
 }

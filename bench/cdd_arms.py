@@ -18,7 +18,8 @@ from vreid.train.recipes.compressing import cdd2_resnet50_small, cdd_resnet50_sm
 from vreid.train.recipes.teachers import teacher_resnet50_small
 
 SAME, LESS = 1 - 0.6567, 1 - 0.785  # the shares of MACs that the papers' savings leave (methods.md 1.8 and 3)
-FOREIGN = Distillation(blocks=0.0, similarity=1.0)  # blocks of other widths cannot be compared
+PRUNED = Distillation(blocks=0.0)  # blocks of other widths cannot be compared
+FOREIGN = replace(PRUNED, similarity=1.0)  # a student from scratch is shown the embedding too
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ ARMS: dict[str, Arm] = {
     "cdd2": Arm(lambda: two_sided(SAME)),
     "cdd2-20": Arm(lambda: two_sided(LESS)),
     "resrep": Arm(lambda: _resrep(SAME)),
-    "torch-pruning": Arm(lambda: replace(uncompressed_resnet50_small(), beside=FOREIGN), "torch-pruning", SAME),
+    "torch-pruning": Arm(lambda: replace(uncompressed_resnet50_small(), beside=PRUNED), "torch-pruning", SAME),
     "distilled-r18": Arm(lambda: _scratch(scaled_to("resnet18", SAME)), "nothing"),
     "distilled-r34": Arm(lambda: _scratch(scaled_to("resnet34", SAME)), "nothing"),
     "slim-from-scratch": Arm(_scratch, "nothing", widths_of="cdd2"),

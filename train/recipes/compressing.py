@@ -21,13 +21,13 @@ def cdd_resnet101() -> Recipe:
 
 
 def cdd2_resnet101() -> Recipe:
-    """Both sides of the 3x3, a budget of 21.5 % of the MACs, ResRep's momentum and no weight decay on compactors, and the
-    teacher's similarities beside its logits and blocks; begins as its teacher and shrinks while it learns.
+    """Both sides of the 3x3, a budget of 21.5 % of the MACs by what a channel means to the loss, ResRep's momentum and no
+    weight decay on compactors; begins as its teacher and shrinks while it learns.
 
     vreid train student --recipe cdd2_resnet101 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
-    methods.md 10.1, 10.3, 10.4 and 10.13. Made for one GPU; hours and accuracy: none measured.
+    methods.md 10.1, 10.4 and 10.13. Made for one GPU; hours and accuracy: none measured.
     """
-    return replace(cdd_resnet101(), capacity=_two_sided(0.215, 8), beside=_CLOSER, inherit=True, imagenet=False)
+    return replace(cdd_resnet101(), capacity=_two_sided(0.215, 8), inherit=True, imagenet=False)
 
 
 def cdd_resnet50_small() -> Recipe:
@@ -46,7 +46,7 @@ def cdd2_resnet50_small() -> Recipe:
 
     vreid train student --recipe cdd2_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
     """
-    return replace(uncompressed_resnet50_small(), capacity=_two_sided(0.3), beside=_CLOSER)
+    return replace(uncompressed_resnet50_small(), capacity=_two_sided(0.3))
 
 
 def uncompressed_resnet50_small() -> Recipe:
@@ -63,10 +63,7 @@ def uncompressed_resnet50_small() -> Recipe:
     )
 
 
-_CLOSER = Distillation(similarity=1.0)  # ranks as the teacher does (methods.md 10.3)
-
-
 def _two_sided(share: float, multiple: int = 1) -> Capacity:
     """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels alone."""
-    budget = BudgetRules(share, by="taylor", cost_power=1.0, survivors=0.0)
+    budget = BudgetRules(share, by="taylor", survivors=0.0)
     return Capacity(True, rules=None, budget=budget, momentum=0.99, weight_decay=0.0, multiple=multiple, shrink=0.05)
