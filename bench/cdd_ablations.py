@@ -38,5 +38,5 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd2, pruned at the end": Arm(lambda: two_sided(SAME, shrink=0.0)),
     "ablation: cdd2, no distillation of blocks": Arm(lambda: two_sided(SAME, PRUNED)),
     "ablation: cdd2, similarities too": Arm(lambda: two_sided(SAME, Distillation(similarity=1.0))),
-    "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.1})),
+    "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.025})),
 }

@@ -56,10 +56,11 @@ def two_sided(
 def _resrep(share: float) -> Recipe:
     """ResRep: masks by the norm alone, whatever the price, its own momentum and no weight decay; the distillation of CDD.
 
-    Channels that stay feel a tenth of the lasso: the whole of it takes every norm to zero within these few steps (the
-    loss was no number in epoch 9), since a BN behind the next convolution gives back whatever a norm loses.
+    Channels that stay feel ResRep's lambda of 1e-4. With the whole lasso of these few steps every norm goes to zero, since
+    the BN behind the next convolution gives back whatever a norm loses: the loss was no number in epoch 9, and with a
+    tenth of it the validation fell to 1.3 mAP.
     """
-    return two_sided(share, Distillation(), {"by": "norm", "cost_power": 0.0, "survivors": 0.1})
+    return two_sided(share, Distillation(), {"by": "norm", "cost_power": 0.0, "survivors": 0.025})
 
 
 def _random(share: float) -> Recipe:

@@ -14,6 +14,7 @@ VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
     "teach": "ask a teacher about every picture of a data set, once, and keep the answers in a file",
     "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
+    "score": "the protocols of landmarks and near-duplicate videos: vreid score landmarks|videos",
     "export": "lower a checkpoint to ONNX with its manifest",
     "bench": "latency, throughput, memory, params, MACs and FLOPs in one table",
     "profile": "params, MACs and FLOPs of every layer",

@@ -1,0 +1,133 @@
+"""`vreid score landmarks|videos`: the protocols that Whiten-MTD's own tables use, beside the vehicles' of `vreid eval`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+
+@dataclass(frozen=True)
+class Common:
+    """Flags of both."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Checkpoint .pt, manifest .json, or the name of a bundled model."""
+    truth: Path
+    """Landmarks: gnd_roxford5k.pkl or such (read without running it), or the same as .json. Videos: SVD's test_groundtruth."""
+    threads: int = 1
+    """CPU threads."""
+    device: str = "auto"
+    """Where a checkpoint runs: auto, cpu or cuda."""
+    batch: int = 16
+    """Pictures at once."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Landmarks(Common):
+    """ROxford5k and RParis6k: mAP and mP@k, Easy, Medium and Hard (Radenovic et al., CVPR 2018)."""
+
+    images: Path = Path("jpg")
+    """Folder of the pictures."""
+    suffix: str = ".jpg"
+    """What the pictures' names end with."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes that a checkpoint sees every picture at, times the picture's own; 1 0.7071 0.5 in the papers."""
+    distractors: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
+    """Features of pictures that answer no query, .npy, such as the million; given several times, one after the other."""
+
+
+@dataclass(frozen=True)
+class Videos(Common):
+    """Near-duplicate videos: mean AP of frame features by chamfer similarity (SVD, ICCV 2019)."""
+
+    videos: Path = Path("videos")
+    """Folder in which every video of the truth is a file, or a folder of frames."""
+    every: int = 30
+    """Of how many frames one is looked at."""
+    distractors: Path | None = None
+    """Folder of videos that answer no query."""
+
+
+Args = Annotated[Landmarks, tyro.conf.subcommand("landmarks")] | Annotated[Videos, tyro.conf.subcommand("videos")]
+
+
+def main(flags: Landmarks | Videos) -> int:
+    """Embed, rank and print."""
+    if flags.batch < 1 or flags.threads < 1:
+        raise Refused(f"--batch and --threads must be at least 1, not {flags.batch} and {flags.threads}")
+    rows = _landmarks(flags) if isinstance(flags, Landmarks) else _videos(flags)
+    if flags.json:
+        output.document({"model": flags.model, **rows})
+        return 0
+    names = list(next(iter(rows.values())))
+    output.table(flags.model, ("", *names), [(name, *row.values()) for name, row in rows.items()])
+    return 0
+
+
+def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
+    from vreid.cli.eval import opened
+    from vreid.train.protocols.landmarks import landmark_scores, read_landmarks
+    from vreid.train.protocols.ranks import distractor_blocks
+    from vreid.train.protocols.views import embedded_landmarks
+
+    truth = read_landmarks(flags.truth)
+    if flags.scales == (1.0,):
+        embed, _ = opened(flags.model, flags.threads, flags.device)
+    else:
+        embed = _at_scales(flags)
+    queries, gallery = embedded_landmarks(truth, flags.images, embed, suffix=flags.suffix, batch=flags.batch)
+    found = landmark_scores(truth, queries, gallery, distractors=distractor_blocks(flags.distractors))
+    return {name: asdict(score) for name, score in found.items()}
+
+
+def _at_scales(flags: Landmarks) -> Any:
+    """An embedder of the pictures' own sizes, for a checkpoint; a lowered model has one input size."""
+    from vreid.models.checkpoint import load_checkpoint, network_from
+    from vreid.train.parallel import join
+    from vreid.train.protocols.views import multi_scale
+    from vreid.train.reference import embed_with
+
+    if not flags.model.endswith((".pt", ".pth")):
+        raise Refused("a lowered model has one input size; give --scales with a checkpoint .pt")
+    network = network_from(load_checkpoint(flags.model)).to(join(0, 1, 0, flags.device).device)
+    return multi_scale(lambda images, size: embed_with(network, size)(images), flags.scales)
+
+
+def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
+    from vreid.cli.eval import opened
+    from vreid.train.protocols.frames import video_features
+    from vreid.train.protocols.videos import read_video_truth, video_scores
+
+    truth = read_video_truth(flags.truth)
+    embed, _ = opened(flags.model, flags.threads, flags.device)
+
+    def features(path: Path) -> Any:
+        return video_features(path, embed, every=flags.every, batch=flags.batch)
+
+    labelled = sorted({name for labels in truth.values() for name in labels})
+    queries = {name: features(_found(flags.videos, name)) for name in truth}
+    others: Sequence[Path] = [] if flags.distractors is None else sorted(flags.distractors.iterdir())
+    score = video_scores(
+        truth,
+        queries,
+        ((name, features(_found(flags.videos, name))) for name in labelled),
+        distractors=(features(path) for path in others),
+    )
+    return {"videos": asdict(score)}
+
+
+def _found(folder: Path, name: str) -> Path:
+    """The video `name`, with or without what its file ends with."""
+    if (folder / name).exists():
+        return folder / name
+    fitting = sorted(folder.glob(f"{Path(name).stem}.*"))
+    if not fitting:
+        raise Refused(f"there is no video {name} in {folder}; give its folder with --videos")
+    return fitting[0]
