@@ -33,7 +33,7 @@ def test_landmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "gnd.json").write_text(json.dumps(truth))
-    others = np.random.default_rng(0).normal(size=(9, 576)).astype(np.float32)
+    others = np.random.default_rng(0).normal(size=(9, 288)).astype(np.float32)
     np.save(tmp_path / "others.npy", others / np.linalg.norm(others, axis=1, keepdims=True))
     words = ["score", "landmarks", "hsv", "--truth", str(tmp_path / "gnd.json"), "--images", str(tmp_path / "jpg")]
     assert main([*words, "--json"]) == 0
