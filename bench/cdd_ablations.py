@@ -34,9 +34,11 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd+rggr, no distillation of blocks": Arm(lambda: paper(beside=Distillation(blocks=0.0))),
     "ablation: cdd+rggr, from scratch": Arm(paper, "nothing"),
     "ablation: cdd2, from scratch": Arm(lambda: two_sided(SAME), "nothing"),
-    "ablation: cdd2, one side": Arm(lambda: two_sided(0.40, both_sides=False)),
+    "ablation: cdd2, one side": Arm(lambda: two_sided(0.45, both_sides=False)),
     "ablation: cdd2, pruned at the end": Arm(lambda: two_sided(SAME, shrink=0.0)),
     "ablation: cdd2, no distillation of blocks": Arm(lambda: two_sided(SAME, PRUNED)),
+    "ablation: cdd2, any widths": Arm(lambda: two_sided(SAME, multiple=1)),
+    "ablation: cdd2, momentum 0.99": Arm(lambda: two_sided(SAME, momentum=0.99, strength=0.004)),
     "ablation: cdd2, similarities too": Arm(lambda: two_sided(SAME, Distillation(similarity=1.0))),
     "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.025})),
 }

@@ -73,7 +73,7 @@ def started(arm: Arm, root: Path, seed: int, teacher: ReidNetwork) -> tuple[Reci
     if arm.start == "torch-pruning":
         from torch_pruning_arm import Rules, pruned_by_torch_pruning
 
-        cut = pruned_by_torch_pruning(teacher, arm.share, rules=Rules(most=0.75))
+        cut = pruned_by_torch_pruning(teacher, arm.share, multiple=16, rules=Rules(most=0.75))
         return replace(recipe, network=replace(cut.config, classes=0)), cut
     if arm.widths_of:
         other = folder_of(root, arm.widths_of, seed)

@@ -61,11 +61,11 @@ class Budget:
         self.whole = self.costs.whole()
         if len(full) != len(sites) or list(full) != widths_of(sites):
             raise Refused("the costs were measured of another network; measure them again")
-        least = self.costs.of([(1, 1)] * len(sites))
+        least = self.costs.of([self._rounded(place, 1, 1) for place in range(len(sites))])
         if not least <= rules.share * self.whole <= self.whole:
             raise Refused(
-                f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with one channel in every block "
-                f"{least / self.whole:.1%} are left"
+                f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with the narrowest blocks "
+                f"{least / self.whole:.1%} are left; ask for more, or for widths of a smaller multiple than {multiple}"
             )
         prices = [self._price(place, side, *full[place]) for place, side in self._places()]
         mean = sum(prices) / len(prices)
