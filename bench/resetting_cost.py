@@ -68,9 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument(
-        "--keep", type=float, default=0.45, help="share of inner channels; 0.45 leaves about 0.3 of the MACs"
-    )
+    parser.add_argument("--keep", type=float, default=0.4, help="share of inner channels, rounded up to sixteens")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     recipe = recipe_named(flags.recipe)
@@ -78,7 +76,7 @@ def main() -> None:
         parser.error("the recipe does not compress")
     teacher = ReidNetwork(replace(recipe.network, classes=flags.classes)).to(memory_format=torch.channels_last).eval()
     without = replace(recipe, capacity=replace(recipe.capacity, rules=None))
-    both = replace(without, capacity=replace(without.capacity, both_sides=True, shrink=0.05))
+    both = replace(without, capacity=replace(without.capacity, both_sides=True, shrink=0.05, multiple=16))
     arms = {
         "without resetting": stepping(without, flags.classes, flags.bfloat16, teacher),
         "with resetting": stepping(recipe, flags.classes, flags.bfloat16, teacher),
