@@ -60,4 +60,5 @@ def _measured(recipe: Recipe, engine: str) -> Costs:
         def told(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return latency_costs(network, sites, engine, told=told)
+        multiple = 1 if recipe.capacity is None else recipe.capacity.multiple
+        return latency_costs(network, sites, engine, multiple=multiple, told=told)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from vreid.cli.eval import opened
 from vreid.cli.teach import teacher_of
 from vreid.models.checkpoint import load_checkpoint, network_from
@@ -30,7 +32,7 @@ def opened_teachers(
         if word.endswith(".npz"):
             asked.append(teacher_of_file(Path(word)))
         else:
-            embed, _ = opened(word, max(1, threads), device)
+            embed, _ = opened(word, threads or torch.get_num_threads(), device)
             asked.append(Teacher(word, teacher_of(word), embed))
     if recipe.beside is not None and beside is None and words:
         raise Refused("the recipe learns beside a teacher at every step; give a checkpoint .pt with --teacher")

@@ -22,14 +22,15 @@ class Common:
     data: tyro.conf.UseAppendAction[list[Path]]
     """Data set: VeRi-776 or VehicleID folder, CSV file. Given several times, all are learnt together."""
     out: Path
-    """Folder for best.pt, last.pt and log.jsonl."""
+    """Folder for best.pt, last.pt, log.jsonl, report.html, and what teachers said."""
     weights: str | None = None
     """Weights of the body to start from: a local state dict or checkpoint, a URL, or 'imagenet' to download."""
     epochs: int | None = None
     """Instead of the recipe's."""
     validation: float = 0.1
-    """Share of the vehicles held out to choose the best epoch; 0 keeps the last."""
+    """Share of the vehicles held out to choose the best epoch; 0 keeps the last. A compressed student keeps its last anyway."""
     seed: int = 0
+    """Of the cut, the batches and the weights; teacher and student must have the same."""
     threads: int = 0
     """CPU threads; 0 leaves torch's choice."""
     workers: int = 0
@@ -37,7 +38,7 @@ class Common:
     device: str = "auto"
     """auto, cpu or cuda."""
     bfloat16: bool = False
-    """Multiply in 16 bits on a CPU that can (AVX512-BF16, AMX): about twice as fast. A GPU does so of itself."""
+    """Multiply in 16 bits on a CPU that can (AVX512-BF16, AMX): about 1.7 times as fast. A GPU does so of itself."""
     resume: bool = False
     """Go on with the training in --out."""
     json: bool = False
@@ -112,6 +113,9 @@ def main(flags: Teacher | Student) -> int:
     costs = None
     if isinstance(flags, Student):
         from vreid.cli.targets import Target, targeted
+        from vreid.train.folder import open_folder
+
+        open_folder(flags.out, flags.resume)  # refused before anything is measured, asked or written
 
         wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
         recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
@@ -217,4 +221,4 @@ def _student_recipe(flags: Student) -> "Recipe":
         like = recipe_named(f"{flags.compress}_resnet50_small")
         recipe = like if flags.recipe == Student.recipe else compressing(recipe, like)
     recipe = with_teachers(recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss)
-    return without_labels(recipe) if flags.unlabelled else recipe
+    return without_labels(recipe) if flags.unlabelled or not recipe.labels else recipe

@@ -114,7 +114,8 @@ def _narrowed(site: Site, kept: Kept, spread: Tensor) -> tuple[dict[str, Tensor]
     # the BN takes any scale of its convolution away again; at the size it had, the convolution goes on learning as fast
     was = conv.weight[rows] if columns is None else conv.weight[rows][:, columns]
     size = _norms(was) / _norms(mixed(conv.weight)).clamp(min=EPS)
-    deviation = spread[rows].clamp(min=EPS).sqrt() / strength
+    least = norm.eps**0.5 / size.clamp(min=EPS)  # a channel that says nothing must not divide by nothing
+    deviation = (spread[rows].clamp(min=EPS).sqrt() / strength).maximum(least)
     maps: dict[str, Change] = {
         f"conv{middle}.weight": lambda x: mixed(x) * size[:, None, None, None],
         f"bn{middle}.bias": lambda x: mix @ x,
@@ -124,7 +125,7 @@ def _narrowed(site: Site, kept: Kept, spread: Tensor) -> tuple[dict[str, Tensor]
     tensors = {
         f"bn{middle}.weight": deviation,
         f"bn{middle}.running_mean": size * (mix @ (scale * mean)),
-        f"bn{middle}.running_var": (size * deviation).pow(2) - norm.eps,
+        f"bn{middle}.running_var": ((size * deviation).pow(2) - norm.eps).clamp(min=0),
         "far.mask": site.far.mask[rows],
     }
     if site.near is not None and columns is not None and near is not None:

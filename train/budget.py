@@ -23,6 +23,7 @@ from vreid.models.network import ReidNetwork
 from vreid.train.costs import Costs, costs_of, widths_of
 
 MEMORY = 0.99  # of the running mean of a Taylor score
+LEAST_PRICE = 1e-9  # of the whole: a price that was measured may be nothing
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,10 @@ class Budget:
         if self.rules.by != "taylor":
             return
         for compactor, score in zip(self._compactors(), self._scores, strict=True):
-            if compactor.weight.grad is not None:
-                change = (compactor.weight * compactor.weight.grad).sum(compactor.dim)
+            if compactor.weight.grad is None:
+                continue
+            change = (compactor.weight * compactor.weight.grad).sum(compactor.dim)
+            if torch.isfinite(change).all():  # an overflow in half precision, whose step the scaler skips
                 score.mul_(MEMORY).add_(change.square(), alpha=1 - MEMORY)
 
     @torch.no_grad()
@@ -112,8 +115,12 @@ class Budget:
                 left += self.costs.sites[place].of(*self._rounded(place, *kept[place])) - before
                 gone[compactor].append(channel)
         for compactor, channels in gone.items():
+            alive = len(compactor.mask) - len(channels)
+            spared = (
+                rounded_up(alive, len(compactor.mask), self.multiple) - alive
+            )  # rounding keeps these: they stay of use
             compactor.mask.fill_(1)
-            compactor.mask[channels] = 0
+            compactor.mask[channels[: len(channels) - spared]] = 0
         return left / self.whole
 
     def forget(self, site: Site, columns: Tensor | None, rows: Tensor) -> None:
@@ -159,7 +166,8 @@ class Budget:
     def _price(self, place: int, side: str, near: int, far: int) -> float:
         """What a channel of the compactor costs at these widths."""
         cost = self.costs.sites[place]
-        return near * cost.b + cost.c if side == "far" else cost.a + far * cost.b
+        price = near * cost.b + cost.c if side == "far" else cost.a + far * cost.b
+        return max(price, LEAST_PRICE * self.whole)
 
     def _compactors(self) -> list[Compactor]:
         return [compactor for site in self.sites for compactor in site.compactors()]

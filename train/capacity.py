@@ -67,7 +67,9 @@ class Compression:
         training that is over."""
         if self.budget is not None:
             self.budget.observe()
-            if done >= self.budget.rules.start and self.steps % self.budget.rules.every == 0:
+            rules = self.budget.rules
+            due = self.steps % rules.every == 0 or (done >= rules.until and self.budget.kept() > rules.share)
+            if done >= rules.start and due:
                 self.budget.choose(done)
         elif self.capacity.rules is not None and epoch >= self.capacity.start:
             for name, compactor in self._compactors():

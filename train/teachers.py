@@ -44,12 +44,12 @@ def targets_of(
 ) -> tuple[list[Tensor], int]:
     """K x (N, E_k) float32 what each teacher says of every item, whitened where asked for, and the queries that it took now.
 
-    Answers are kept in folder/teacher.npz, teacher-2.npz ... and are not asked for again; a whitening is fitted on these
+    Answers are kept in folder/teacher-1.npz, teacher-2.npz ... and are not asked for again; a whitening is fitted on these
     answers and kept beside them. `told` hears of (teacher, pictures done, of how many).
     """
     found, queries = [], 0
     for place, teacher in enumerate(teachers):
-        where = teacher.answers or folder / ("teacher.npz" if place == 0 else f"teacher-{place + 1}.npz")
+        where = teacher.answers or folder / f"teacher-{place + 1}.npz"
         if teacher.answers is not None:
             features = read_features(teacher.answers)
         elif teacher.embed is not None:
@@ -60,7 +60,9 @@ def targets_of(
             )
         queries += features.asked
         rows = rows_of(features, items, where.name)
-        found.append(_whitened(rows, folder / where.name, f"{teacher.space} {len(rows)} {whiten}", whiten))
+        found.append(
+            _whitened(rows, folder / f"teacher-{place + 1}.npz", f"{teacher.space} {len(rows)} {whiten}", whiten)
+        )
     return found, queries
 
 

@@ -38,9 +38,9 @@ class Features:
     asked: int = 0
 
 
-def name_of(item: Item) -> str:
-    """What a picture is called in a file: its own name behind its folder's, which no layout gives twice."""
-    return f"{item.path.parent.name}/{item.path.name}"
+def name_of(item: Item, depth: int = 2) -> str:
+    """What a picture is called in a file: the last `depth` parts of its path, wherever the data lies."""
+    return "/".join(item.path.parts[-depth:])
 
 
 def ask(
@@ -50,9 +50,7 @@ def ask(
 
     `told` hears of (pictures done, of how many). Raises Refused where another teacher or other pictures were asked before.
     """
-    names, sizes = [name_of(item) for item in items], [item.path.stat().st_size for item in items]
-    if len(set(names)) < len(names):
-        raise Refused(f"the data names {_twice(names)} twice; give every picture a name of its own")
+    names, sizes = _names_of(items), [item.path.stat().st_size for item in items]
     if out.exists():
         kept = read_features(out)
         if kept.teacher == teacher and kept.pictures.tolist() == names and kept.bytes.tolist() == sizes:
@@ -104,13 +102,13 @@ def rows_of(told: Features, items: Sequence[Item], where: str) -> Tensor:
     """(N, E) the rows of these pictures. Refused, by name, for a picture that the teacher was not asked about, or that is
     another one under the same name; `where` names the file."""
     places = {name: place for place, name in enumerate(told.pictures.tolist())}
-    found = []
+    found, depth = [], str(told.pictures[0]).count("/") + 1
     for item in items:
-        place = places.get(name_of(item))
+        place = places.get(name_of(item, depth))
         if place is None:
-            raise Refused(f"{where} has no answer for {name_of(item)}; ask about this data with vreid teach")
+            raise Refused(f"{where} has no answer for {name_of(item, depth)}; ask about this data with vreid teach")
         if item.path.stat().st_size != told.bytes[place]:
-            raise Refused(f"{where} was made of another data set: {name_of(item)} is another picture there")
+            raise Refused(f"{where} was made of another data set: {name_of(item, depth)} is another picture there")
         found.append(place)
     return torch.from_numpy(told.features[found])
 
@@ -142,6 +140,11 @@ def _digest(names: Sequence[str], sizes: Sequence[int]) -> str:
     return hashlib.sha256(json.dumps([names, sizes]).encode()).hexdigest()
 
 
-def _twice(names: Sequence[str]) -> str:
-    seen: set[str] = set()
-    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+def _names_of(items: Sequence[Item]) -> list[str]:
+    """The shortest names, of two parts or more, that tell all pictures apart."""
+    longest = max((len(item.path.parts) for item in items), default=2)
+    for depth in range(2, longest + 1):
+        names = [name_of(item, depth) for item in items]
+        if len(set(names)) == len(names):
+            return names
+    raise Refused("the data names one picture twice; give every picture a name of its own")

@@ -100,3 +100,17 @@ def test_a_block_that_loses_nothing_is_left_alone_and_views_tell_what_became_of_
         network(PIXELS), change.network.eval()(PIXELS)
     expected = torch.einsum("kc,bchw->bkhw", change.views[1], seen["wide"])
     torch.testing.assert_close(seen["narrow"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_channel_that_says_nothing_gives_no_nan() -> None:
+    network = learning("resnet50", True)
+    conv, norm = sites(network)[2].block.unit(2)
+    with torch.no_grad():
+        conv.weight.zero_()
+        norm.running_var.zero_()
+    narrow = shrunk(network, alive(network), variances(network, PIXELS)).network
+    for training in (True, False):
+        with torch.no_grad():
+            assert torch.isfinite(narrow.train(training)(PIXELS).embedding).all()
+    with torch.no_grad():
+        assert torch.isfinite(fold(narrow.eval())(PIXELS).embedding).all()

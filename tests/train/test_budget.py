@@ -83,3 +83,25 @@ def test_what_cannot_be_met_is_refused() -> None:
     for target in (0.05, 1.5):
         with pytest.raises(Refused, match="cannot be met"):
             Budget(network, sites(network), BudgetRules(target))
+
+
+def test_channels_that_rounding_keeps_are_not_masked() -> None:
+    network = student("resnet50", True)
+    budget = Budget(network, sites(network), BudgetRules(0.6), multiple=8)
+    budget.choose()
+    for site in sites(network):
+        for compactor in site.compactors():
+            assert int(compactor.mask.sum()) % 8 == 0 or compactor.mask.all()
+
+
+def test_an_overflow_leaves_the_scores_as_they_were() -> None:
+    network = student("resnet50", True)
+    budget = Budget(network, sites(network), BudgetRules(0.6, by="taylor"))
+    compactor = sites(network)[0].far
+    compactor.weight.grad = torch.ones_like(compactor.weight)
+    budget.observe()
+    before = {name: score.clone() for name, score in budget.state().items()}
+    compactor.weight.grad[0] = torch.inf
+    budget.observe()
+    assert any(score.any() for score in before.values())
+    assert all(torch.equal(score, before[name]) for name, score in budget.state().items())

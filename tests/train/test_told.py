@@ -78,6 +78,12 @@ def test_what_does_not_fit_is_refused_by_name(items: tuple[Item, ...], tmp_path:
         rows_of(told, [Item(other, "1", "c1")], "features.npz")
     with pytest.raises(Refused, match="twice"):
         ask(BlackBox(), "box", [items[0], items[0]], tmp_path / "twice.npz")
+    twins = [Item(tmp_path / camera / "00" / "0.png", "1", camera) for camera in ("c0", "c1")]
+    for twin in twins:  # of one name in folders of one name
+        twin.path.parent.mkdir(parents=True)
+        twin.path.write_bytes(items[0].path.read_bytes())
+    found = ask(BlackBox(), "box", twins, tmp_path / "twins.npz")
+    assert found.pictures.tolist() == ["c0/00/0.png", "c1/00/0.png"] and len(rows_of(found, twins[::-1], "it")) == 2
     (tmp_path / "text.npz").write_text("no")
     np.savez(tmp_path / "less.npz", teacher="x", pictures=np.array(["a"]))
     np.savez(tmp_path / "pickle.npz", teacher=np.array([object()]), pictures=0, bytes=0, features=0)

@@ -22,12 +22,24 @@ def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"
 
 
 def compressing(recipe: Recipe, like: Recipe) -> Recipe:
-    """`recipe` with the compression of another, and what that needs: its teacher beside the student, and no average."""
+    """`recipe` with the compression of another, and what that needs: its teacher beside the student, its optimiser and
+    rates, which a lasso is tuned to, and no average."""
     if like.capacity is None:
         raise Refused("that recipe does not compress; choose cdd or cdd2")
     if not recipe.network.body.startswith("resnet"):
         raise Refused(f"compactors need a ResNet, not {recipe.network.body}; choose a recipe of a ResNet with --recipe")
-    return replace(recipe, capacity=like.capacity, beside=recipe.beside or like.beside, average=0.0)
+    return replace(
+        recipe,
+        capacity=like.capacity,
+        beside=recipe.beside or like.beside,
+        optimiser=like.optimiser,
+        lr=like.lr,
+        head_lr=like.head_lr,
+        weight_decay=like.weight_decay,
+        warmup=like.warmup,
+        flat=min(like.flat, recipe.epochs / 2),
+        average=0.0,
+    )
 
 
 def with_teachers(
@@ -56,6 +68,8 @@ def with_teachers(
 
 def without_labels(recipe: Recipe) -> Recipe:
     """`recipe` learning from its teachers alone."""
+    if recipe.inherit or (recipe.beside is not None and recipe.beside.logits):
+        raise Refused("the recipe learns from its teacher's logits, which are labels; choose another for --unlabelled")
     if recipe.answers.by == "fusion" and recipe.answers.fusion not in UNLABELLED:
         raise Refused(
             f"the fusion '{recipe.answers.fusion}' needs labels; without them choose --fusion {' or '.join(UNLABELLED)}"

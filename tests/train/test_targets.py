@@ -1,0 +1,39 @@
+"""What flags make of a recipe: compression, several teachers, no labels."""
+
+from dataclasses import replace
+
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.train.recipes.table import recipe_named
+from vreid.train.recipes.targets import compressing, milliseconds, with_target, with_teachers, without_labels
+
+
+def test_compression_brings_what_it_needs() -> None:
+    plain, like = recipe_named("teacher_resnet18_small"), recipe_named("cdd2_resnet50_small")
+    found = compressing(plain, like)
+    assert (found.capacity, found.beside, found.optimiser, found.lr) == (like.capacity, like.beside, "sgd", like.lr)
+    assert found.network == plain.network and found.average == 0.0 and not found.inherit
+    assert with_target(found, 0.4, "macs").capacity != found.capacity
+    with pytest.raises(Refused, match="compactors need a ResNet"):
+        compressing(recipe_named("student_s"), like)
+
+
+def test_several_teachers_are_whitened_and_fused() -> None:
+    plain = recipe_named("cdd2_resnet50_small")
+    assert with_teachers(plain, 1) == plain
+    two = with_teachers(plain, 2)
+    assert (two.answers.by, two.answers.fusion, two.answers.whiten, two.distil) == ("fusion", "maxmin", 128, 1.0)
+    assert with_teachers(plain, 2, whiten=0).answers.whiten == 0
+    assert with_teachers(plain, 1, by="rkd").answers.by == "rkd"
+    with pytest.raises(Refused, match="logits, which are labels"):
+        without_labels(two)
+    alone = replace(recipe_named("student_resnet18_small"), distil=0.0)
+    assert not without_labels(alone).labels and without_labels(alone).distil == 1.0
+    with pytest.raises(Refused, match="needs labels"):
+        without_labels(with_teachers(alone, 2))
+
+
+@pytest.mark.parametrize(("text", "value"), [("5ms", 5.0), ("5 MS", 5.0), ("0.5", 0.5)])
+def test_milliseconds(text: str, value: float) -> None:
+    assert milliseconds(text) == value
