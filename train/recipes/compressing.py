@@ -35,8 +35,8 @@ def cdd_resnet50_small() -> Recipe:
 
     vreid train student --recipe cdd_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd
     Differs: it begins as its teacher, since nobody has ImageNet weights of half the width; the memory holds 4,096 teacher
-    vectors, about half an epoch, as the published 24,000 are of VeRi-776; lambda is larger, for a twentieth of the steps. 0.19 core-hours on 210 vehicles of roadside; docs/results.md has what it
-    reaches (31 % of the MACs saved, no mAP lost, one seed).
+    vectors, about half an epoch, as the published 24,000 are of VeRi-776; lambda is larger, for a twentieth of the steps.
+    0.19 core-hours on 210 vehicles of roadside, 31 % of the MACs saved, no mAP lost, one seed (docs/results.md).
     """
     capacity = Capacity(strength=0.03, start=4, rules=ResettingRules(memory=4_096))
     return replace(uncompressed_resnet50_small(), capacity=capacity)
