@@ -26,6 +26,8 @@ def test_several_teachers_are_whitened_and_fused() -> None:
     assert (two.answers.by, two.answers.fusion, two.answers.whiten, two.distil) == ("fusion", "maxmin", 128, 1.0)
     assert with_teachers(plain, 2, whiten=0).answers.whiten == 0
     assert with_teachers(plain, 1, by="rkd").answers.by == "rkd"
+    with pytest.raises(Refused, match="give --teacher"):
+        with_teachers(plain, 0, by="rkd")
     with pytest.raises(Refused, match="logits, which are labels"):
         without_labels(two)
     alone = replace(recipe_named("student_resnet18_small"), distil=0.0)

@@ -51,6 +51,8 @@ def with_teachers(
         raise Refused(f"there is no fusion '{fusion}'; choose one of: {', '.join(sorted(FUSIONS))}")
     if by is not None and by not in (*LOSSES, "ranking"):
         raise Refused(f"there is no loss '{by}'; choose one of: {', '.join(sorted((*LOSSES, 'ranking')))}")
+    if not count and (fusion is not None or by is not None or whiten is not None):
+        raise Refused("--loss, --fusion and --whiten say how a teacher is learnt from; give --teacher")
     answers = recipe.answers
     if fusion is not None or (count > 1 and by is None):
         answers = replace(answers, by="fusion", fusion=fusion or answers.fusion, whiten=answers.whiten or WHITE)
