@@ -116,7 +116,6 @@ def main(flags: Teacher | Student) -> int:
         from vreid.train.folder import open_folder
 
         open_folder(flags.out, flags.resume)  # refused before anything is measured, asked or written
-
         wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
         recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
     teacher = None

@@ -47,7 +47,8 @@ class Beside:
         self.teacher.train(rules.teacher_training)
 
     def follow(self, student: ReidNetwork) -> None:
-        """From now on the student is this network: the one before, made narrower."""
+        """From now on the student is this network: the one before, or it made narrower."""
+        self.ours.close()
         self.ours = Taps(student)
 
     def losses(self, features: Features, pixels: Tensor, pictures: Tensor) -> dict[str, Tensor]:

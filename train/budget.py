@@ -116,9 +116,8 @@ class Budget:
                 gone[compactor].append(channel)
         for compactor, channels in gone.items():
             alive = len(compactor.mask) - len(channels)
-            spared = (
-                rounded_up(alive, len(compactor.mask), self.multiple) - alive
-            )  # rounding keeps these: they stay of use
+            # rounding keeps these, so they stay of use
+            spared = rounded_up(alive, len(compactor.mask), self.multiple) - alive
             compactor.mask.fill_(1)
             compactor.mask[channels[: len(channels) - spared]] = 0
         return left / self.whole

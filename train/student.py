@@ -58,7 +58,7 @@ class Student:
             return False
         narrow = shrunk(self.network, kept, variances(self.network, pixels))
         average = cast(ReidNetwork, self.average.module)
-        mean = shrunk(average, kept, variances(average, pixels)).network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        mean = shrunk(average, kept, variances(average, pixels)).network
         averaged, old, names = self.average.n_averaged, self.optimiser, dict(self.network.named_parameters())
         self._adopt(narrow.network)
         self.average.module.load_state_dict(mean.state_dict())

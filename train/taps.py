@@ -23,9 +23,15 @@ class Taps:
         self.after: dict[int, Tensor] = {}
         self.near: dict[int, Tensor] = {}
         self.blocks = [block for block in network.body.modules() if isinstance(block, Block)]
+        self._hooks = []
         for place, block in enumerate(self.blocks):
-            block.far.register_forward_hook(self._far(place))
-            block.near.register_forward_hook(self._near(place))
+            self._hooks.append(block.far.register_forward_hook(self._far(place)))
+            self._hooks.append(block.near.register_forward_hook(self._near(place)))
+
+    def close(self) -> None:
+        """Read no more: two taps on one network would do everything twice."""
+        for hook in self._hooks:
+            hook.remove()
 
     def widths(self) -> list[int]:
         """Channels that conv2 of every block gives (conv1 of a basic one)."""
