@@ -33,6 +33,9 @@ from vreid.train.recipe import Recipe
 from vreid.train.recipes.teachers import teacher_resnet50_small
 
 ALL = {**ARMS, **ABLATIONS}
+COMMIT = subprocess.run(
+    ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+).stdout.strip()  # of the code that is running, whatever is committed meanwhile
 
 
 def folder_of(root: Path, arm: str, seed: int) -> Path:
@@ -110,11 +113,8 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
 
         resume = (folder / "last.pt").exists()
         if not resume:
-            commit = subprocess.run(
-                ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-            )
             folder.with_suffix(".json").write_text(
-                json.dumps({"arm": name, "seed": seed, "commit": commit.stdout.strip(), "bfloat16": flags.bfloat16})
+                json.dumps({"arm": name, "seed": seed, "commit": COMMIT, "bfloat16": flags.bfloat16})
             )
         train(
             Job(
