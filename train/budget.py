@@ -23,6 +23,7 @@ from vreid.models.network import ReidNetwork
 from vreid.train.costs import Costs, costs_of, widths_of
 
 MEMORY = 0.99  # of the running mean of a Taylor score
+SLACK = 0.005  # of the whole: how far under its goal a budget may end where a shorter step is left
 LEAST_PRICE = 1e-9  # of the whole: a price that was measured may be nothing
 
 
@@ -30,8 +31,8 @@ LEAST_PRICE = 1e-9  # of the whole: a price that was measured may be nothing
 class BudgetRules:
     """`share` of the whole network's cost to keep, `of` its MACs, parameters, or measured milliseconds (ms). Masks are
     chosen every `every` steps; what they leave falls from all at `start` to the share at `until`, both shares of the
-    training. The rest of it is recovery at the final widths. Channels that are not masked feel `survivors` times the lasso:
-    by "norm" it has to weaken them to tell them apart, by "taylor" it need not."""
+    training. Those that meet the share are the last: the rest of it is recovery at the final widths. Channels that are not
+    masked feel `survivors` times the lasso: by "norm" it has to weaken them to tell them apart, by "taylor" it need not."""
 
     share: float
     of: Literal["macs", "params", "ms"] = "macs"
@@ -72,6 +73,7 @@ class Budget:
         mean = sum(prices) / len(prices)
         self._weights = [(price / mean) ** rules.cost_power for price in prices]
         self._scores = [torch.zeros_like(compactor.mask) for compactor in self._compactors()]
+        self.left = self.kept()  # the share that the masks leave
 
     def kept(self) -> float:
         """The share that the masks of now leave."""
@@ -101,26 +103,17 @@ class Budget:
         """Set the masks anew, for a training of which the share `done` is over; returns the share that is left."""
         ramp = (done - self.rules.start) / max(self.rules.until - self.rules.start, 1e-9)
         goal = self.whole * (1 - (1 - self.rules.share) * min(1.0, max(0.0, ramp)))
-        compactors = self._compactors()
-        kept = [list(widths) for widths in widths_of(self.sites)]
-        gone: dict[Compactor, list[int]] = {compactor: [] for compactor in compactors}
-        left = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)])
-        for place, compactor, channel in self._ranked():
-            if left <= goal:
-                break
-            far = compactor.side == "far"
-            if kept[place][far] > 1:  # a layer never goes below one channel
-                before = self.costs.sites[place].of(*self._rounded(place, *kept[place]))
-                kept[place][far] -= 1
-                left += self.costs.sites[place].of(*self._rounded(place, *kept[place])) - before
-                gone[compactor].append(channel)
+        left, gone = self._going(goal, SLACK * self.whole)
+        if left > goal:  # every step that is left is a long one
+            left, gone = self._going(goal, self.whole)
         for compactor, channels in gone.items():
             alive = len(compactor.mask) - len(channels)
             # rounding keeps these, so they stay of use
             spared = rounded_up(alive, len(compactor.mask), self.multiple) - alive
             compactor.mask.fill_(1)
             compactor.mask[channels[: len(channels) - spared]] = 0
-        return left / self.whole
+        self.left = left / self.whole
+        return self.left
 
     def forget(self, site: Site, columns: Tensor | None, rows: Tensor) -> None:
         """The site has only these channels now."""
@@ -137,6 +130,32 @@ class Budget:
     def restore(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
         self._scores = [state[str(place)].to(score.device) for place, score in enumerate(self._scores)]
+        self.left = self.kept()
+
+    def _going(self, goal: float, slack: float) -> tuple[float, dict[Compactor, list[int]]]:
+        """The cost that is left, and which channels of each compactor go, the one that is missed least first, until it is
+        under the goal. A step that would lead further under it than `slack` (rounded widths fall by many channels at once)
+        is not taken, nor another in that compactor."""
+        kept = [list(widths) for widths in widths_of(self.sites)]
+        gone: dict[Compactor, list[int]] = {compactor: [] for compactor in self._compactors()}
+        left = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)])
+        closed: set[Compactor] = set()
+        for place, compactor, channel in self._ranked():
+            if left <= goal:
+                break
+            far = compactor.side == "far"
+            if kept[place][far] == 1 or compactor in closed:  # a layer never goes below one channel
+                continue
+            before = self.costs.sites[place].of(*self._rounded(place, *kept[place]))
+            kept[place][far] -= 1
+            step = before - self.costs.sites[place].of(*self._rounded(place, *kept[place]))
+            if left - step < goal - slack:
+                kept[place][far] += 1
+                closed.add(compactor)
+                continue
+            left -= step
+            gone[compactor].append(channel)
+        return left, gone
 
     def _rounded(self, place: int, near: int, far: int) -> tuple[int, int]:
         """The widths that a block with that many channels alive is folded to."""

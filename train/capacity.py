@@ -68,7 +68,7 @@ class Compression:
         if self.budget is not None:
             self.budget.observe()
             rules = self.budget.rules
-            due = self.steps % rules.every == 0 or (done >= rules.until and self.budget.kept() > rules.share)
+            due = self.budget.left > rules.share if done >= rules.until else self.steps % rules.every == 0
             if done >= rules.start and due:
                 self.budget.choose(done)
         elif self.capacity.rules is not None and epoch >= self.capacity.start:

@@ -52,6 +52,20 @@ def test_widths_that_are_rounded_up_are_counted() -> None:
     assert folded == pytest.approx(share * budget.whole, rel=1e-9)
 
 
+def test_a_step_that_leads_far_under_the_goal_is_not_taken_where_a_shorter_one_is_left() -> None:
+    network = ReidNetwork(NetworkConfig("resnet50", 64, 64, 16, options={"scale": 0.5}))
+    insert(network, both_sides=True)
+    weakest = sites(network)[0].near
+    assert weakest is not None
+    with torch.no_grad():
+        weakest.weight[:, :16] *= 0.5  # 16 of 32: more than a point of the whole, widths in sixteens
+    budget = Budget(network, sites(network), BudgetRules(0.998), multiple=16)
+    assert 0.993 <= budget.choose() == budget.left == budget.kept() <= 0.998
+    assert weakest.mask.all()
+    blind = Budget(network, sites(network), BudgetRules(0.98, until=0.4), multiple=16)
+    assert blind.choose() <= 0.98 and not weakest.mask.all()  # with further to go it is
+
+
 def test_the_weakest_go_first_and_may_come_back() -> None:
     network = student("resnet50", True)
     compactor = sites(network)[3].far

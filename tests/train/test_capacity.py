@@ -122,7 +122,10 @@ def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_fo
 def test_a_budget_is_met_by_the_folded_network(job: Job, average: float) -> None:
     rules = BudgetRules(share=0.5, start=0.2, every=1)
     recipe = replace(RECIPE, average=average, capacity=replace(CAPACITY, budget=rules))
-    kept = train(replace(job, recipe=recipe, out=job.out.with_name(f"budget{average}")))
+    out = job.out.with_name(f"budget{average}")
+    kept = train(replace(job, recipe=recipe, out=out))
+    masked = [json.loads(line)["masked"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert masked[2] != masked[3] == masked[-1]  # of 8 epochs; 0.4 of them are for masks, the others to recover
     share = total_of(cost_of(network_from(kept))).macs / total_of(cost_of(ReidNetwork(NETWORK))).macs
     assert 0.49 <= share <= 0.5
 
