@@ -78,6 +78,19 @@ class Match(_Strict):
     gallery: Count
 
 
+class Calibration(_Strict):
+    """What an INT8 model's ranges were measured on: `images` pictures of `dataset`, drawn with `seed`, `sha256` of their
+    pixels as the network got them; nodes in `kept_float` stayed in float for the sake of retrieval."""
+
+    dataset: str
+    images: Positive
+    seed: Count
+    sha256: Sha256
+    method: str
+    target: str
+    kept_float: list[str]
+
+
 class Manifest(_Strict):
     """One lowered model. `engine` is a file name beside the manifest; `fingerprint` names the embedding space."""
 
@@ -92,6 +105,7 @@ class Manifest(_Strict):
     cost: Cost
     accuracy: Accuracy | None
     match: Match | None
+    calibration: Calibration | None = None  # of INT8 alone, so that older manifests need not name it
     fingerprint: Annotated[str, Field(min_length=8)]
     built_for: dict[str, str] | None
     made_from: Sha256 | None
