@@ -84,6 +84,7 @@ def test_the_file_is_the_contract_of_the_design(path: Path) -> None:
         "cost",
         "accuracy",
         "match",
+        "calibration",
         "fingerprint",
         "built_for",
         "made_from",
