@@ -21,6 +21,8 @@ class Args:
     """Least, best and largest batch that engines are built for."""
     half_weights: bool = False
     """Store the weights in half precision: half the file; what is computed stays float32."""
+    half: bool = False
+    """Compute in half precision between pixels and L2 norm: for GPUs and Jetson. A CPU runs it, no faster."""
     data: Path | None = None
     """Evaluate the engine on this data set's test part and write the figures into the manifest."""
     json: bool = False
@@ -33,7 +35,7 @@ def main(args: Args) -> int:
     from vreid.train.datasets.table import read_dataset
 
     data = None if args.data is None else read_dataset(args.data)
-    manifest = onnx_from_checkpoint(args.checkpoint, args.out, args.batch, args.half_weights, data)
+    manifest = onnx_from_checkpoint(args.checkpoint, args.out, args.batch, args.half_weights, data, args.half)
     size = args.out.stat().st_size / 1e6
     rows = [
         ("engine", f"{args.out} ({size:.1f} MB)"),

@@ -8,6 +8,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
+from vreid.deploy.half import half_precision
 from vreid.deploy.simplify import simplified
 from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
@@ -15,12 +17,13 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, sha256_of, write_manifest
 from vreid.models.network import ReidNetwork
-from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.embedder import Embedder
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import evaluate
 
 OPSET = 18
 LEAST_COSINE = 0.9999
+LEAST_HALF_COSINE = 0.999
 
 
 class Lowered(nn.Module):
@@ -40,37 +43,35 @@ def onnx_from_checkpoint(
     batch: tuple[int, int, int] = (1, 8, 32),
     half_weights: bool = False,
     data: Dataset | None = None,
+    half: bool = False,
 ) -> Manifest:
     """Write `out` (.onnx) and its manifest beside it; returns the manifest.
 
-    `half_weights` stores the weights in float16 (deploy/store.py). With `data` the engine is evaluated on its test part and
-    the manifest says how it did.
+    `half_weights` stores the weights in float16 (deploy/store.py), `half` computes in it too (deploy/half.py). With `data`
+    the engine is evaluated on its test part and the manifest says how it did.
 
-    The written engine is run through the runtime's own embedder and must agree with torch (cosine >= 0.9999 on noise
-    and flat pictures), otherwise nothing is left behind. Raises Refused.
+    The written engine is run through the runtime's own embedder and must agree with torch (cosine >= 0.9999, in half 0.999,
+    on noise and flat pictures), otherwise nothing is left behind. Raises Refused.
     """
-    if out.suffix != ".onnx":
-        raise Refused(f"--out is the ONNX file, such as build/student.onnx, not {out}")
+    refuse_other_than_onnx(out)
+    if half and half_weights:
+        raise Refused("--half computes in half precision, whose weights are small already; leave --half-weights out")
     if not (1 <= batch[0] <= batch[1] <= batch[2]):
         raise Refused(f"--batch is least, best, most in rising order from 1, not {' '.join(map(str, batch))}")
     stored = load_checkpoint(checkpoint)
     network = network_from(stored)
     config = stored.config
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"cannot make the folder {out.parent} ({error.strerror}); choose another --out") from error
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        draft = Path(folder) / out.name
+    with drafted(out) as draft:
         graph = simplified(_traced(network, batch), batch[1])
-        onnx.save(half_stored(graph) if half_weights else graph, str(draft))
+        if half or half_weights:
+            graph = half_precision(graph) if half else half_stored(graph)
         cost = total_of(cost_of(network))
         manifest = Manifest(
             name=out.stem,
             engine=out.name,
-            sha256=sha256_of(draft),
+            sha256="0" * 64,  # of nothing yet: `opened` writes the file and its hash
             backend="onnxruntime",
-            precision="fp32",
+            precision="fp16" if half else "fp32",
             input=Input(height=config.height, width=config.width, batch=list(batch)),
             output=Output(dim=config.dim),
             cost=Cost(params=cost.params, macs=cost.macs, flops=2 * cost.macs),
@@ -80,16 +81,13 @@ def onnx_from_checkpoint(
             built_for=None,
             made_from=sha256_of(checkpoint),
         )
-        write_manifest(manifest, draft.with_suffix(".json"))
-        embedder = open_embedder(draft.with_suffix(".json"))
+        manifest, embedder = opened(graph, manifest, draft)
         cosine = agreement(network, embedder)
-        if cosine < LEAST_COSINE:
+        if cosine < (LEAST_HALF_COSINE if half else LEAST_COSINE):
             raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with vreid doctor")
         if data is not None:
             manifest = manifest.model_copy(update={"accuracy": accuracy_on(data, embedder)})
             write_manifest(manifest, draft.with_suffix(".json"))
-        draft.replace(out)
-        draft.with_suffix(".json").replace(out.with_suffix(".json"))
     return manifest
 
 

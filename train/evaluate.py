@@ -1,4 +1,4 @@
-"""Retrieval as the benchmarks measure it: image to image, cosine, no re-ranking; and the open-set threshold."""
+"""Retrieval as the benchmarks measure it: image to image, cosine, no re-ranking."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,6 +52,22 @@ def retrieval(query: Embedded, gallery: Embedded, *, camera_rule: bool = True, b
     wrong vehicles rank first, so that a network that says the same of every picture cannot look good. Memory is that of
     `block` x gallery scores. Raises Refused for features that are not finite or when no query has a positive.
     """
+    found = _scored(query, gallery, camera_rule, block)
+    if not len(found):
+        where = " in another camera" if camera_rule else ""
+        raise Refused(f"no query has its vehicle in the gallery{where}; give a test part where some have")
+    precision, rank1, rank5, rank10, penalty = (100.0 * found.mean(axis=0)).tolist()
+    skipped = len(query.vehicles) - len(found)
+    return Retrieval(precision, rank1, rank5, rank10, penalty, len(found), len(gallery.vehicles), skipped)
+
+
+def average_precisions(query: Embedded, gallery: Embedded, *, camera_rule: bool = True) -> NDArray[np.float64]:
+    """(queries with a positive,) the average precision of each in percent, of which `retrieval` gives the mean."""
+    return np.asarray(100.0 * _scored(query, gallery, camera_rule, 256)[:, 0])
+
+
+def _scored(query: Embedded, gallery: Embedded, camera_rule: bool, block: int) -> NDArray[np.float64]:
+    """(queries with a positive, 5): average precision, found within 1, 5 and 10, and positives / rank of the last."""
     _check(query, gallery)
     found: list[tuple[float, float, float, float, float]] = []
     for start, scores in _scores(query, gallery, block):
@@ -68,12 +84,7 @@ def retrieval(query: Embedded, gallery: Embedded, *, camera_rule: bool = True, b
             ranks = nth + ahead
             precision = float(np.mean(nth / ranks))
             found.append((precision, ranks[0] <= 1, ranks[0] <= 5, ranks[0] <= 10, len(right) / ranks[-1]))
-    if not found:
-        where = " in another camera" if camera_rule else ""
-        raise Refused(f"no query has its vehicle in the gallery{where}; give a test part where some have")
-    precision, rank1, rank5, rank10, penalty = (100.0 * np.mean(np.asarray(found, np.float64), axis=0)).tolist()
-    skipped = len(query.vehicles) - len(found)
-    return Retrieval(precision, rank1, rank5, rank10, penalty, len(found), len(gallery.vehicles), skipped)
+    return np.array(found, np.float64).reshape(-1, 5)
 
 
 def evaluate(
@@ -89,7 +100,11 @@ def evaluate(
     `embed`: N pictures of any size -> (N, D), of any length (they are normalised here). `progress(done, total)` counts
     pictures. `seed` draws the galleries of "one_of_each". Raises Refused for an empty test part or a bad picture.
     """
-    query, gallery = embedded(dataset, embed, batch=batch, progress=progress)
+    return measured(dataset, *embedded(dataset, embed, batch=batch, progress=progress), seed=seed)
+
+
+def measured(dataset: Dataset, query: Embedded, gallery: Embedded, *, seed: int = 0) -> Retrieval:
+    """What `evaluate` says of a test part that is embedded already."""
     if dataset.protocol == "cameras":
         return retrieval(query, gallery)
     return _mean([retrieval(*drawn, camera_rule=False) for drawn in one_of_each(gallery, seed)])
@@ -99,19 +114,26 @@ def embedded(
     dataset: Dataset, embed: Embed, *, batch: int = 64, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Embedded, Embedded]:
     """The query and gallery parts, embedded; a picture in both is embedded once. Raises Refused as `evaluate` does."""
-    for part, items in (("query", dataset.query), ("gallery", dataset.gallery)):
-        if not items:
-            raise Refused(f"the data set '{dataset.name}' has no {part} pictures; give one with a test part")
-    rows: dict[Path, int] = {}
-    for item in (*dataset.query, *dataset.gallery):
-        rows.setdefault(item.path, len(rows))
-    paths, parts = list(rows), []
+    paths, parts = pictures_of(dataset), []
     for start in range(0, len(paths), batch):
         images = [read_picture(path) for path in paths[start : start + batch]]
         parts.append(_unit(np.asarray(embed(images), np.float32), len(images)))
         if progress is not None:
             progress(start + len(images), len(paths))
-    features = np.concatenate(parts)
+    return parts_of(dataset, np.concatenate(parts))
+
+
+def pictures_of(dataset: Dataset) -> list[Path]:
+    """The pictures of the test part, each once. Raises Refused for an empty query or gallery part."""
+    for part, items in (("query", dataset.query), ("gallery", dataset.gallery)):
+        if not items:
+            raise Refused(f"the data set '{dataset.name}' has no {part} pictures; give one with a test part")
+    return list(dict.fromkeys(item.path for item in (*dataset.query, *dataset.gallery)))
+
+
+def parts_of(dataset: Dataset, features: Floats) -> tuple[Embedded, Embedded]:
+    """The query and gallery parts of the features (N, D), of unit length, of `pictures_of`."""
+    rows = {path: row for row, path in enumerate(pictures_of(dataset))}
     vehicles = _numbers(item.vehicle for item in (*dataset.query, *dataset.gallery))
     cameras = _numbers(item.camera for item in (*dataset.query, *dataset.gallery))
 
@@ -135,28 +157,6 @@ def one_of_each(test: Embedded, seed: int, draws: int = _DRAWS) -> Iterator[tupl
         chosen = np.zeros(len(order), bool)
         chosen[order[first]] = True
         yield _rows(test, ~chosen), _rows(test, chosen)
-
-
-def open_set_threshold(query: Embedded, gallery: Embedded, false_match_rate: float) -> tuple[float, int]:
-    """(threshold, vehicles in the gallery): at most about `false_match_rate` of queries whose vehicle is not enrolled
-    score above the threshold.
-
-    For every query the best score over all gallery pictures of other vehicles is taken; the threshold is the smallest
-    of these values not below their (1 - rate) quantile. It holds for a gallery of that many vehicles.
-    """
-    if not 0 < false_match_rate < 1:
-        raise Refused(f"a false match rate of {false_match_rate} means nothing; give one between 0 and 1, such as 0.01")
-    _check(query, gallery)
-    best: list[Floats] = []
-    for start, scores in _scores(query, gallery, 256):
-        scores[query.vehicles[start : start + 256, None] == gallery.vehicles] = -np.inf
-        best.append(scores.max(axis=1))
-    impostors = np.concatenate(best)
-    impostors = impostors[np.isfinite(impostors)]
-    if not len(impostors):
-        raise Refused("a threshold needs at least two vehicles in the gallery; enrol more")
-    threshold = np.quantile(impostors, 1 - false_match_rate, method="higher")
-    return float(threshold), len(np.unique(gallery.vehicles))
 
 
 def _scores(query: Embedded, gallery: Embedded, block: int) -> Iterator[tuple[int, Floats]]:

@@ -12,7 +12,7 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import read_dataset
-from vreid.train.evaluate import Embedded, embedded, evaluate, one_of_each, open_set_threshold, retrieval
+from vreid.train.evaluate import Embedded, embedded, evaluate, one_of_each, retrieval
 
 ROADSIDE = Path(__file__).parents[3] / "shared" / "data" / "roadside"
 
@@ -105,8 +105,6 @@ def test_features_that_are_not_finite_are_refused() -> None:
     bad = at([0, float("nan")], [1, 1], [1, 2])
     with pytest.raises(Refused, match="not finite"):
         retrieval(at([0], [1], [1]), bad)
-    with pytest.raises(Refused, match="not finite"):
-        open_set_threshold(bad, at([0], [1], [1]), 0.1)
 
 
 def test_one_of_each_draws_one_gallery_picture_of_every_vehicle() -> None:
@@ -120,30 +118,6 @@ def test_one_of_each_draws_one_gallery_picture_of_every_vehicle() -> None:
     chosen = {draw[1].features.tobytes() for draw in draws}
     assert len(chosen) > 1
     assert chosen == {draw[1].features.tobytes() for draw in one_of_each(test, seed=0)}
-
-
-def test_the_threshold_lets_the_asked_share_of_strangers_pass() -> None:
-    query, gallery = crowd(1000, 6, vehicles=50), crowd(400, 7, vehicles=50)
-    best = []
-    for feature, vehicle in zip(query.features, query.vehicles, strict=True):
-        best.append(max(float(feature @ f) for f in gallery.features[gallery.vehicles != vehicle]))
-    threshold, vehicles = open_set_threshold(query, gallery, 0.05)
-    assert vehicles == len(set(gallery.vehicles.tolist()))
-    assert 0.04 <= np.mean(np.asarray(best) > threshold + 1e-6) <= 0.05
-    for rate in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(Refused, match="false match rate"):
-            open_set_threshold(query, gallery, rate)
-    with pytest.raises(Refused, match="two vehicles"):
-        open_set_threshold(at([0], [1], [1]), at([0], [1], [1]), 0.1)
-
-
-def test_the_threshold_is_the_cosine_of_the_nearest_stranger() -> None:
-    query, gallery = at([0, 0], [1, 9], [1, 1]), at([1, 60, 80], [1, 2, 3], [1, 1, 1])
-    low, vehicles = open_set_threshold(query, gallery, 0.99)
-    high, _ = open_set_threshold(query, gallery, 0.01)
-    assert vehicles == 3
-    assert (low, high) == (pytest.approx(np.cos(np.deg2rad(1))), pytest.approx(np.cos(np.deg2rad(1))))
-    assert open_set_threshold(at([0], [1], [1]), gallery, 0.5)[0] == pytest.approx(0.5)
 
 
 def colours(images: Sequence[Image]) -> NDArray[np.float32]:

@@ -1,0 +1,97 @@
+"""`vreid quantize`: an INT8 model from a float32 one, layers kept in float where retrieval asks for it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from vreid.cli import output
+
+if TYPE_CHECKING:
+    from vreid.deploy.lower import Lowered
+
+SHOWN = 8  # layers in the table
+
+
+@dataclass(frozen=True)
+class Args:
+    """INT8 by explicit Q/DQ in the ONNX, ranges measured on training pictures through the runtime's own crops."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Manifest .json of a float32 ONNX model, or the name of a bundled one."""
+    data: Path
+    """Data set; only its training part is used."""
+    out: Path
+    """The ONNX file; the manifest gets the same name with .json."""
+    target: Annotated[Literal["cpu", "tensorrt"], tyro.conf.arg(name="for")] = "cpu"
+    """cpu: what ONNX Runtime and OpenVINO run fastest. tensorrt: the form that TensorRT accepts; a CPU runs it, slower."""
+    max_map_loss: float = 0.5
+    """Points of mAP that may be lost on validation vehicles cut from train; the most sensitive layers stay in float."""
+    every_layer: bool = False
+    """Keep none in float and judge nothing."""
+    images: int = 256
+    """Pictures that ranges are measured on."""
+    validation_images: int = 600
+    """About how many pictures judge the loss."""
+    method: Literal["average", "minmax", "percentile"] = "average"
+    """How a range comes from the pictures; see docs/engines.md."""
+    reduce_range: Literal["auto", "yes", "no"] = "auto"
+    """Weights in 7 bits, for processors without VNNI; auto asks this one. For cpu alone."""
+    seed: int = 0
+    """Of the draw of pictures."""
+    threads: int = 1
+    """CPU threads."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def main(args: Args) -> int:
+    """Quantise and say what was made."""
+    from vreid.deploy.lower import int8_from
+    from vreid.deploy.quantize import Quantising, has_vnni
+    from vreid.train.datasets.table import read_dataset
+
+    reduced = args.reduce_range == "yes" or (args.reduce_range == "auto" and not has_vnni())
+    rules = Quantising(args.target, args.images, args.seed, args.method, reduced)
+    with output.progress() as bar:
+        tasks = {what: bar.add_task(what, total=None) for what in ("calibration", "validation", "layers")}
+        made = int8_from(
+            args.model,
+            args.out,
+            read_dataset(args.data),
+            rules,
+            None if args.every_layer else args.max_map_loss,
+            args.validation_images,
+            args.threads,
+            lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
+        )
+    if args.json:
+        choice = None if made.choice is None else asdict(made.choice)
+        output.document({"manifest": made.manifest.model_dump(by_alias=True), "choice": choice})
+        return 0
+    _say(args, made)
+    return 0
+
+
+def _say(args: Args, made: "Lowered") -> None:
+    calibration = made.manifest.calibration
+    if calibration is None:
+        return
+    rows = [
+        ("engine", f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB)"),
+        ("calibrated on", f"{calibration.images} pictures of {calibration.dataset}, {calibration.method}"),
+        ("made for", calibration.target),
+    ]
+    if made.choice is not None:
+        last = next(trial for trial in made.choice.trials if trial.kept == made.choice.kept)
+        rows.append(("mAP lost on validation", f"{last.loss:.2f} +- {last.error:.2f}"))
+        rows.append(("layers in float", str(made.choice.kept)))
+        told = made.choice.layers[: min(SHOWN, made.choice.kept)]
+        rows += [("", f"{layer.name} ({layer.share:.0%} of the error)") for layer in told]
+        if made.choice.kept > SHOWN:
+            rows.append(("", f"and {made.choice.kept - SHOWN} more; --json tells all"))
+    output.table(f"quantised {made.manifest.name}", ("what", "value"), rows)
+    output.console.print(
+        f"next: vreid verify {args.out.with_suffix('.json')} --against {args.model} --data {args.data}"
+    )

@@ -1,0 +1,44 @@
+"""A lowered model is written whole or not at all: engine and manifest are drafted, tried, and moved into place together."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, sha256_of, write_manifest
+from vreid.runtime.embedder import Embedder, open_embedder
+
+
+@contextmanager
+def drafted(out: Path) -> Iterator[Path]:
+    """The path of a draft of `out`; when the body succeeds, the draft and its .json take their places.
+
+    Raises Refused for another ending than .onnx, and for what the file system refuses; nothing half-written stays.
+    """
+    refuse_other_than_onnx(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            draft = Path(folder) / out.name
+            yield draft
+            draft.replace(out)
+            draft.with_suffix(".json").replace(out.with_suffix(".json"))
+    except OSError as error:
+        raise Refused(f"cannot write {out} ({error.strerror or error}); make room or choose another --out") from error
+
+
+def refuse_other_than_onnx(out: Path) -> None:
+    """Before any work is done."""
+    if out.suffix != ".onnx":
+        raise Refused(f"--out is the ONNX file, such as build/student.onnx, not {out}")
+
+
+def opened(graph: onnx.ModelProto, manifest: Manifest, draft: Path, threads: int = 1) -> tuple[Manifest, Embedder]:
+    """The graph written to `draft`, `manifest` beside it with its name and hash, and both opened as the runtime does."""
+    draft.write_bytes(graph.SerializeToString())
+    manifest = manifest.model_copy(update={"engine": draft.name, "sha256": sha256_of(draft)})
+    write_manifest(manifest, draft.with_suffix(".json"))
+    return manifest, open_embedder(draft.with_suffix(".json"), threads)

@@ -1,0 +1,129 @@
+"""From a float32 model to half precision or INT8: the same contract, the same fingerprint, another graph."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
+from vreid.deploy.graph import prepared
+from vreid.deploy.half import half_precision
+from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
+from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
+from vreid.models.bundled import manifest_path
+from vreid.models.errors import Refused
+from vreid.models.manifest import Calibration, Manifest, read_manifest
+from vreid.models.preprocess import Image
+from vreid.train.datasets.records import Dataset
+from vreid.train.evaluate import Embed, embedded
+from vreid.train.validation import cut, refuse_unfindable
+
+SENSED = 4  # batches of 16 pictures: what tells layers apart
+LARGEST_SHARE = 0.5  # of the training vehicles that validation may take
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What was made; `choice` is None unless layers were to be chosen."""
+
+    manifest: Manifest
+    choice: Choice | None = None
+
+
+def half_from(model: str | Path, out: Path) -> Lowered:
+    """Write `out` (.onnx), the model in half precision (deploy/half.py), and its manifest. Raises Refused."""
+    manifest, graph = _float_model(model)
+    with drafted(out) as draft:
+        about = {"name": out.stem, "precision": "fp16", "accuracy": None}
+        found, embedder = opened(half_precision(graph), manifest.model_copy(update=about), draft)
+        embedder.embed(_noise(manifest))
+    return Lowered(found)
+
+
+def int8_from(
+    model: str | Path,
+    out: Path,
+    data: Dataset,
+    rules: Quantising,
+    max_map_loss: float | None = 0.5,
+    validation_images: int = 600,
+    threads: int = 1,
+    told: Told = lambda what, done, total: None,
+) -> Lowered:
+    """Write `out` (.onnx), the model in INT8 with explicit Q/DQ (deploy/quantize.py), and its manifest.
+
+    Ranges are measured on `rules.images` pictures of the training part. With `max_map_loss` about `validation_images`
+    pictures of other training vehicles decide which layers stay in float (deploy/sensitivity.py); without, none does.
+    `accuracy` and `match` of the manifest are emptied: `vreid verify` measures them anew. Raises Refused, also where the
+    loss cannot be met.
+    """
+    refuse_other_than_onnx(out)
+    manifest, graph = _float_model(model)
+    plain = prepared(graph)
+    if max_map_loss is None:
+        training, validation = data, None
+    else:
+        share = min(LARGEST_SHARE, validation_images / max(1, len(data.train)))
+        training, validation = cut(data, share)
+        refuse_unfindable([validation])
+    batches, digest = calibration_pictures(training, rules, manifest.input)
+    told("calibration", 0, 1)
+    int8 = quantised(plain, batches, rules)
+    told("calibration", 1, 1)
+    with drafted(out) as draft:
+        about = {"name": out.stem, "precision": "int8", "accuracy": None, "match": None}
+        base = manifest.model_copy(update=about)
+
+        def embeds(model: onnx.ModelProto) -> Embed:
+            return opened(model, base, draft, threads)[1].embed
+
+        choice = None
+        if validation is not None and max_map_loss is not None:
+            part = validation
+            choice = chosen(
+                plain,
+                int8,
+                sensitivities(plain, int8, batches[:SENSED], embeds, told),
+                lambda model: embedded(part, embeds(model), batch=16),
+                max_map_loss,
+                told,
+            )
+            if not choice.met:
+                last = choice.trials[-1]
+                raise Refused(
+                    f"with every layer in float INT8 still loses {last.loss:.2f} +- {last.error:.2f} mAP; allow more with "
+                    "--max-map-loss, or judge on more pictures with --validation-images"
+                )
+        names = choice.names() if choice is not None else []
+        calibration = Calibration(
+            dataset=data.name,
+            images=sum(map(len, batches)),
+            seed=rules.seed,
+            sha256=digest,
+            method=rules.method,
+            target=rules.target,
+            kept_float=names,
+        )
+        final = kept_float(int8, plain, names) if names else int8
+        found, embedder = opened(final, base.model_copy(update={"calibration": calibration}), draft, threads)
+        embedder.embed(_noise(manifest))
+    return Lowered(found, choice)
+
+
+def _float_model(model: str | Path) -> tuple[Manifest, onnx.ModelProto]:
+    """The manifest and graph of a float32 ONNX."""
+    path = manifest_path(str(model))
+    manifest = read_manifest(path)
+    engine = path.with_name(manifest.engine)
+    if manifest.precision != "fp32" or engine.suffix != ".onnx":
+        raise Refused(
+            f"{path} is {manifest.precision} in {engine.name}; give the float32 ONNX model that it was made from"
+        )
+    return manifest, onnx.load(str(engine))
+
+
+def _noise(manifest: Manifest) -> list[Image]:
+    """Pictures that every engine must give numbers for; the embedder refuses what is not finite."""
+    size = (2, manifest.input.height, manifest.input.width, 3)
+    return list(np.random.default_rng(0).integers(0, 256, size).astype(np.uint8))
