@@ -24,6 +24,20 @@ GPU_PROVIDERS = ("Tensorrt", "NvTensorRTRTX", "CUDA")
 JETSON_VENV = "python3 -m venv --system-site-packages .venv"
 
 
+# the release of Linux for Tegra, whose first number is the JetPack's
+JETPACKS = {32: 4, 34: 5, 35: 5, 36: 6, 38: 7}
+
+
+@dataclass(frozen=True)
+class EngineHere:
+    """One engine: whether it runs here and whether `vreid build` makes it here; `lacks` is what is in the way."""
+
+    name: str
+    runs: bool
+    builds: bool
+    lacks: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Job:
     """One job: ready, or what is missing or broken and the one command that mends it."""
@@ -37,6 +51,41 @@ class Job:
 def jobs(packages: Mapping[str, Package], machine: Machine) -> list[Job]:
     """Every job, judged from what is installed."""
     return [_gpu_job(packages, machine) if name == "gpu engines" else _job(name, packages) for name in NEEDS]
+
+
+def engines(packages: Mapping[str, Package], machine: Machine) -> list[EngineHere]:
+    """Every engine of the seams, judged from what is installed; nothing is opened."""
+    sound = {module for module, package in packages.items() if not package.problem}
+    providers = packages["onnxruntime"].note.split(", ") if "onnxruntime" in sound else []
+    device = bool(machine.devices)
+    binding = bool({"cuda", "pycuda"} & sound)
+
+    def judged(name: str, to_build: Mapping[str, bool], to_run: Mapping[str, bool]) -> EngineHere:
+        lacking = tuple(what for what, there in {**to_build, **to_run}.items() if not there)
+        return EngineHere(name, all(to_run.values()), all(to_build.values()), lacking)
+
+    cuda = {"an NVIDIA device": device, "a CUDA binding": binding}
+    plan = {"tensorrt": "tensorrt" in sound}
+    rtx = {"tensorrt_rtx": "tensorrt_rtx" in sound}
+    found = []
+    for name in ("onnxruntime", "openvino"):
+        found.append(judged(name, {name: name in sound}, {name: name in sound}))
+    for name, provider in (("onnxruntime_cuda", "CUDA"), ("onnxruntime_tensorrt", "Tensorrt")):
+        needs = {f"the {provider} provider": provider in providers, "an NVIDIA device": device}
+        found.append(judged(name, needs, needs))
+    found.append(judged("tensorrt", {**plan, "an NVIDIA device": device}, {**plan, **cuda}))
+    found.append(
+        judged("tensorrt_rtx", rtx, {**rtx, "an RTX card": device and not machine.jetson, "a CUDA binding": binding})
+    )
+    torch = {module: module in sound for module in ("torch", "torch_tensorrt")}
+    found.append(judged("torch_tensorrt", {**torch, **plan, "an NVIDIA device": device}, {**plan, **cuda}))
+    return found
+
+
+def jetpack(release: str) -> str:
+    """L4T '36.4.3' -> 'JetPack 6'."""
+    first = (numbers(release) or (0,))[0]
+    return f"JetPack {JETPACKS[first]}" if first in JETPACKS else "an unknown JetPack"
 
 
 def traps(packages: Mapping[str, Package], machine: Machine) -> list[str]:
@@ -107,6 +156,10 @@ def _jetson_traps(packages: Mapping[str, Package], release: str, video: str) -> 
     elif numbers(release) < (37,) and numbers(tensorrt.version) >= (11,):
         found.append(
             f"L4T {release} runs TensorRT 10, not {tensorrt.version}: pip uninstall -y tensorrt, and use JetPack's own"
+        )
+    elif (1,) <= numbers(tensorrt.version) < (10, 3):
+        found.append(
+            f"TensorRT {tensorrt.version} is older than the 10.3 that vreid needs: update to JetPack 6.2 or later"
         )
     if "GStreamer no" in video:
         found.append(

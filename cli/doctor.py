@@ -21,6 +21,7 @@ def main(args: Args) -> int:
 
     packages, machine = installed.packages(), installed.machine()
     jobs, traps = diagnosis.jobs(packages, machine), diagnosis.traps(packages, machine)
+    engines = diagnosis.engines(packages, machine)
     works = next(job.ready for job in jobs if job.name == "run")
     if args.json:
         output.document(
@@ -31,6 +32,8 @@ def main(args: Args) -> int:
                 "machine": asdict(machine),
                 "packages": {name: asdict(package) for name, package in packages.items()},
                 "jobs": {job.name: asdict(job) for job in jobs},
+                "engines": {engine.name: asdict(engine) for engine in engines},
+                "jetpack": diagnosis.jetpack(machine.jetson) if machine.jetson else None,
                 "traps": traps,
             }
         )
@@ -47,11 +50,17 @@ def main(args: Args) -> int:
     output.table(
         f"Python {platform.python_version()} on {platform.platform()}", ("package", "version", "", "for"), rows
     )
-    board = f"{machine.model or 'Jetson'}, L4T {machine.jetson}" if machine.jetson else "no Jetson"
+    release = f"{diagnosis.jetpack(machine.jetson)} (L4T {machine.jetson})" if machine.jetson else ""
+    board = f"{machine.model or 'Jetson'}, {release}" if machine.jetson else "no Jetson"
     driver = f"libcuda for CUDA {machine.driver}" if machine.driver else "no libcuda"
     devices = ", ".join(machine.devices) or "no NVIDIA device"
     output.console.print(f"{devices}; {driver}; {board}", markup=False)
     said = [(job.name, "yes" if job.ready else "no", ", ".join(job.missing)) for job in jobs]
+    rows_of_engines = [
+        (engine.name, "yes" if engine.runs else "no", "yes" if engine.builds else "no", ", ".join(engine.lacks))
+        for engine in engines
+    ]
+    output.table("Engines", ("engine", "runs here", "is built here", "lacking"), rows_of_engines)
     output.table("Jobs", ("job", "ready", "missing"), said)
     for job in jobs:
         if not job.ready:  # outside the table, where no column breaks a command that is to be copied

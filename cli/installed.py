@@ -1,6 +1,5 @@
 """What is on this machine: packages, CUDA driver and devices, Jetson release. Nothing heavier than cv2 is imported."""
 
-import ctypes
 import importlib
 import importlib.util
 import re
@@ -8,6 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+
+from vreid.runtime.engines.driver import driver
 
 IMPORTED = (
     "numpy",
@@ -38,6 +39,7 @@ DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
     "openvino": ("openvino",),
+    "torch_tensorrt": ("torch-tensorrt",),
     "cuda": ("cuda-python", "cuda-bindings", "cuda-core"),
     "pycuda": ("pycuda",),
 }
@@ -72,10 +74,11 @@ def packages() -> dict[str, Package]:
 
 def machine(root: Path = Path("/")) -> Machine:
     """What this machine is; files are read below `root`."""
-    driver, devices = _cuda()
+    asked = driver()
+    devices = tuple(f"{device.name} (compute capability {device.capability})" for device in asked.devices)
     release = _text(root / "etc/nv_tegra_release")
     model = _text(root / "proc/device-tree/model")
-    return Machine(driver, devices, _l4t(release) if release else None, model.strip("\0\n ") if model else None)
+    return Machine(asked.version, devices, _l4t(release) if release else None, model.strip("\0\n ") if model else None)
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -123,31 +126,6 @@ def _note(module: ModuleType) -> str:
     if module.__name__ == "onnxruntime":
         return ", ".join(name.removesuffix("ExecutionProvider") for name in module.get_available_providers())
     return ""
-
-
-def _cuda() -> tuple[str | None, tuple[str, ...]]:
-    """Ask the driver itself, as nvidia-smi is not on a Jetson: cuInit, cuDeviceGetCount, cuDeviceGetName."""
-    try:
-        library = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None, ()
-    number = ctypes.c_int()
-    told = "unknown"
-    if library.cuDriverGetVersion(ctypes.byref(number)) == 0:
-        told = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    if library.cuInit(0) != 0 or library.cuDeviceGetCount(ctypes.byref(number)) != 0:
-        return told, ()
-    return told, tuple(_device(library, index) for index in range(number.value))
-
-
-def _device(library: ctypes.CDLL, index: int) -> str:
-    handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    name = ctypes.create_string_buffer(128)
-    library.cuDeviceGet(ctypes.byref(handle), index)
-    library.cuDeviceGetName(name, len(name), handle)
-    library.cuDeviceGetAttribute(ctypes.byref(major), 75, handle)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-    library.cuDeviceGetAttribute(ctypes.byref(minor), 76, handle)  # ..._MINOR
-    return f"{name.value.decode(errors='replace')} (compute capability {major.value}.{minor.value})"
 
 
 def _l4t(release: str) -> str:

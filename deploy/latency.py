@@ -192,6 +192,6 @@ def _embedding(candidate: Candidate, batch: int) -> Callable[[], object]:
 
 def _check(engine: str, threads: int, batch: int, rounds: int) -> None:
     """Before anything is exported."""
-    open_seam("engine", ENGINES, engine, "gpu")
+    open_seam("engine", ENGINES, engine)
     if min(threads, batch, rounds) < 1:
         raise Refused("a latency needs threads, batch and rounds of 1 or more")

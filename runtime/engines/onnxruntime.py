@@ -1,5 +1,6 @@
-"""ONNX Runtime on the CPU: the plain engine, everywhere at hand."""
+"""ONNX Runtime: on the CPU the plain engine, everywhere at hand; on a GPU through its CUDA and TensorRT providers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as faults
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest
 from vreid.models.preprocess import Image
+from vreid.runtime.engines.contract import Port, refuse_ports
+from vreid.runtime.engines.onnx_file import read_onnx_file
 from vreid.runtime.records import Floats
 
 # ONNX Runtime's own errors are no RuntimeErrors: each derives from Exception directly.
@@ -24,29 +27,36 @@ FAULTS = (
     RuntimeError,
     ValueError,
 )
+CPU = "CPUExecutionProvider"
+TYPES = {"tensor(float)": "float32"}  # others are called as in numpy
+Providers = Mapping[str, Mapping[str, str]]  # in the order of preference, with their options
 
 
 class OnnxRuntimeEngine:
     """One session; threads are set explicitly and never spin, since an edge box shares its cores with the decoder."""
 
-    def __init__(self, manifest: Manifest, path: Path, threads: int) -> None:
+    def __init__(self, manifest: Manifest, path: Path, threads: int, providers: Providers) -> None:
+        read_onnx_file(path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            names, settings = list(providers), [dict(one) for one in providers.values()]
+            self._session = ort.InferenceSession(str(path), options, providers=names, provider_options=settings)
         except FAULTS as error:
             raise Refused(f"ONNX Runtime cannot load {path}; export the model again ({_first_line(error)})") from error
-        inputs = [(node.name, node.type, list(node.shape)[1:]) for node in self._session.get_inputs()]
-        expected = (manifest.input.name, "tensor(uint8)", [manifest.input.height, manifest.input.width, 3])
-        if inputs != [expected]:
-            raise Refused(f"{path} takes {inputs} and its manifest says {expected}; export the model again")
-        outputs = {node.name: list(node.shape)[1:] for node in self._session.get_outputs()}
-        if outputs.get(manifest.output.name) != [manifest.output.dim]:
-            wanted = f"{manifest.output.name} of {manifest.output.dim} numbers"
-            raise Refused(f"{path} gives {outputs} and its manifest says {wanted}; export the model again")
+        active = self._session.get_providers()[0]
+        if active != names[0]:  # a session falls back without an error
+            raise Refused(
+                f"ONNX Runtime fell back to {active} since {names[0]} does not start here; install the CUDA libraries of "
+                "its version (pip install 'onnxruntime-gpu[cuda,cudnn]'), or take the onnxruntime engine"
+            )
+        inputs, outputs = (
+            [_port(node) for node in ports()] for ports in (self._session.get_inputs, self._session.get_outputs)
+        )
+        refuse_ports(manifest, path, inputs, outputs)
         self._manifest = manifest
 
     def infer(self, pixels: Image) -> Floats:
@@ -59,10 +69,53 @@ class OnnxRuntimeEngine:
         return np.asarray(out, np.float32)
 
 
+def _port(node: ort.NodeArg) -> Port:
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return Port(node.name, TYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")")), shape)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def _refuse_absent(provider: str) -> None:
+    if provider not in ort.get_available_providers():
+        raise Refused(
+            f"this ONNX Runtime has no {provider}: pip uninstall -y onnxruntime && pip install onnxruntime-gpu "
+            "(on a Jetson the wheel made for its JetPack), or take the onnxruntime engine"
+        )
+
+
 def open_onnxruntime(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:
-    """The seam's entry."""
-    return OnnxRuntimeEngine(manifest, path, threads)
+    """The seam's entry for the CPU."""
+    return OnnxRuntimeEngine(manifest, path, threads, {CPU: {}})
+
+
+def open_cuda(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:
+    """The seam's entry for the CUDA provider. TF32 stays off, so that fp32 is fp32."""
+    _refuse_absent("CUDAExecutionProvider")
+    # the arena would else grow in powers of two with every new batch size, and never shrink
+    settings = {"device_id": "0", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+    return OnnxRuntimeEngine(manifest, path, threads, {"CUDAExecutionProvider": settings, CPU: {}})
+
+
+def open_tensorrt_provider(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:
+    """The seam's entry for the TensorRT provider.
+
+    It builds anew at every start: its own engine cache would load files that no hash was checked of.
+    """
+    _refuse_absent("TensorrtExecutionProvider")
+    spec = manifest.input
+    shapes = [f"{spec.name}:{batch}x{spec.height}x{spec.width}x3" for batch in spec.batch]
+    settings = {
+        "device_id": "0",
+        "trt_profile_min_shapes": shapes[0],
+        "trt_profile_opt_shapes": shapes[1],
+        "trt_profile_max_shapes": shapes[2],
+        # permissions, not wishes: what is half or in Q/DQ in the graph may stay so
+        "trt_fp16_enable": str(manifest.precision == "fp16"),
+        "trt_int8_enable": str(manifest.precision == "int8"),
+        "trt_engine_cache_enable": "False",
+    }
+    providers: Providers = {"TensorrtExecutionProvider": settings, "CUDAExecutionProvider": {"device_id": "0"}, CPU: {}}
+    return OnnxRuntimeEngine(manifest, path, threads, providers)

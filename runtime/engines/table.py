@@ -10,6 +10,11 @@ from vreid.runtime.records import Floats
 
 ENGINES = {
     "onnxruntime": "vreid.runtime.engines.onnxruntime:open_onnxruntime",
+    "onnxruntime_cuda": "vreid.runtime.engines.onnxruntime:open_cuda",
+    "onnxruntime_tensorrt": "vreid.runtime.engines.onnxruntime:open_tensorrt_provider",
+    "openvino": "vreid.runtime.engines.openvino:open_openvino",
+    "tensorrt": "vreid.runtime.engines.tensorrt:open_tensorrt",
+    "tensorrt_rtx": "vreid.runtime.engines.tensorrt:open_tensorrt_rtx",
 }
 
 
@@ -23,5 +28,5 @@ class Engine(Protocol):
 
 def open_engine(manifest: Manifest, path: Path, threads: int) -> Engine:
     """The engine of `manifest` at `path`, on `threads` CPU threads where it uses any."""
-    engine: Engine = open_seam("engine", ENGINES, manifest.backend, "gpu")(manifest, path, threads)
+    engine: Engine = open_seam("engine", ENGINES, manifest.backend)(manifest, path, threads)
     return engine

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vreid.cli.diagnosis import Job, jobs, traps
+from vreid.cli.diagnosis import EngineHere, Job, engines, jetpack, jobs, traps
 from vreid.cli.installed import Machine, Package, machine, numbers
 
 PC = Machine(None, (), None, None)
@@ -50,6 +50,10 @@ def there(*modules: str, **changed: Package) -> dict[str, Package]:
 
 def job(name: str, packages: dict[str, Package], on: Machine) -> Job:
     return next(found for found in jobs(packages, on) if found.name == name)
+
+
+def engine(name: str, packages: dict[str, Package], on: Machine) -> EngineHere:
+    return next(found for found in engines(packages, on) if found.name == name)
 
 
 def test_this_environment_can_run_and_torch_is_never_imported() -> None:
@@ -98,6 +102,37 @@ def test_a_jetson_is_sent_to_jetpack() -> None:
     assert any("TensorRT 10" in trap for trap in traps(there(*CORE, tensorrt=eleven), ORIN))
     ten = Package("tensorrt", "10.3.0", ("tensorrt",), None, "")
     assert traps(there(*CORE, tensorrt=ten), ORIN) == []
+
+
+def test_the_doctor_knows_every_engine_and_every_builder() -> None:
+    from vreid.deploy.build.table import BUILDERS
+    from vreid.runtime.engines.table import ENGINES
+
+    assert {found.name for found in engines(there(*CORE), PC)} == set(BUILDERS) | set(ENGINES)
+    _, said, _ = doctor()
+    assert said["engines"]["onnxruntime"] == {"name": "onnxruntime", "runs": True, "builds": True, "lacks": []}
+
+
+def test_an_engine_may_be_built_where_it_does_not_run() -> None:
+    packages = there(*CORE, "openvino", "tensorrt", "tensorrt_rtx", "cuda")
+    here = {name: engine(name, packages, PC) for name in ("openvino", "tensorrt", "tensorrt_rtx", "onnxruntime_cuda")}
+    assert (here["openvino"].runs, here["openvino"].builds) == (True, True)
+    assert (here["tensorrt"].runs, here["tensorrt"].builds) == (False, False)
+    assert (here["tensorrt_rtx"].runs, here["tensorrt_rtx"].builds) == (False, True)
+    assert here["onnxruntime_cuda"].lacks == ("the CUDA provider", "an NVIDIA device")
+    assert engine("tensorrt", packages, WITH_GPU) == EngineHere("tensorrt", True, True, ())
+    assert engine("tensorrt_rtx", packages, WITH_GPU).runs and not engine("tensorrt_rtx", packages, ORIN).runs
+    assert engine("tensorrt", there(*CORE, "tensorrt"), ORIN).lacks == ("a CUDA binding",)
+    provider = Package("onnxruntime", "1.31.0", ("onnxruntime-gpu",), None, "Tensorrt, CUDA, CPU")
+    assert engine("onnxruntime_tensorrt", there(*CORE, onnxruntime=provider), ORIN).runs
+
+
+def test_a_jetpack_is_told_by_its_release() -> None:
+    assert [jetpack(release) for release in ("36.4.3", "35.6.0", "38.2.0")] == ["JetPack 6", "JetPack 5", "JetPack 7"]
+    assert jetpack("unknown") == "an unknown JetPack"
+    old = Package("tensorrt", "8.5.2.2", ("tensorrt",), None, "")
+    (trap,) = traps(there(*CORE, tensorrt=old), ORIN)
+    assert "older than the 10.3" in trap
 
 
 @pytest.mark.parametrize(

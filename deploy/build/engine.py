@@ -1,0 +1,130 @@
+"""From an ONNX model to an engine with its manifest: built once, and again only when something changed."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vreid.deploy.build.key import changes
+from vreid.deploy.build.records import Names, Options, Source, Work, names_of
+from vreid.deploy.build.source import read_source
+from vreid.deploy.build.table import open_builder
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, read_manifest, sha256_of, write_manifest
+from vreid.runtime.embedder import open_embedder
+
+SUFFIX = ".engine"
+
+
+@dataclass(frozen=True)
+class Built:
+    """`path` is the manifest's; `fresh` is false for an engine that was up to date; `why` it was built again, in words."""
+
+    manifest: Manifest
+    path: Path
+    fresh: bool
+    why: tuple[str, ...]
+    tried: bool  # whether it was run once here
+
+
+def manifest_beside(model: Path, engine: str) -> Path:
+    """Where the manifest of a built engine goes unless told: student.int8.json -> student.int8.tensorrt.json."""
+    return model.with_name(f"{model.stem}.{engine}.json")
+
+
+def engine_from_onnx(
+    model: Path,
+    engine: str,
+    out: Path | None = None,
+    options: Options | None = None,
+    force: bool = False,
+    told: Callable[[str], None] = lambda text: None,
+) -> Built:
+    """Build `engine` (a name of the seam) of the ONNX whose manifest is at `model`, with its manifest at `out`.
+
+    An engine at `out` with the same key and whole bytes is left alone unless `force`. Engine and manifest are written whole or
+    not at all; an engine that this machine can run is run once before. Raises Refused.
+    """
+    out = out or manifest_beside(model, engine)
+    if out.suffix != ".json":
+        raise Refused(f"--out is the manifest of the engine, such as build/student.{engine}.json, not {out}")
+    builder = open_builder(engine)
+    told(f"checking {model.name}")
+    source = read_source(model)
+    if out.exists() and out.samefile(model):
+        raise Refused(f"--out would replace {model}, of which the engine is made; give it another name")
+    work = builder(source, options or Options())
+    found, why = _there(out, source, work)
+    if found is not None and not why and not force:
+        return Built(found, out, False, (), False)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as folder:
+            return _built(source, work, out, Path(folder), tuple(why), told)
+    except OSError as error:
+        raise Refused(
+            f"cannot write {out} ({error.strerror or error}); choose another --out, or see to the folder's permissions "
+            "and the room on the disk"
+        ) from error
+
+
+def _there(out: Path, source: Source, work: Work) -> tuple[Manifest | None, list[str]]:
+    """What is at `out` already, and in which fields it is not what would be built."""
+    if not out.exists():
+        return None, []
+    try:
+        found = read_manifest(out)
+    except Refused:
+        return None, [f"{out.name} and its engine are no longer whole"]
+    if found.backend != work.backend:
+        return found, [f"backend was {found.backend} and is {work.backend}"]
+    before = found.built_for or {"onnx": found.sha256}
+    return found, changes(before, work.built_for or {"onnx": source.manifest.sha256})
+
+
+def _built(
+    source: Source, work: Work, out: Path, folder: Path, why: tuple[str, ...], told: Callable[[str], None]
+) -> Built:
+    same_folder = source.onnx.parent.resolve() == out.parent.resolve()
+    engine = source.onnx.name if work.compile is None else out.stem + SUFFIX
+    draft, names = folder / engine, names_of(source)
+    if work.compile is None:
+        shutil.copyfile(source.onnx, draft)
+    else:
+        told(f"building {engine}")
+        names = work.compile(draft)
+    manifest = _manifest(source.manifest, work, engine, sha256_of(draft), names)
+    write_manifest(manifest, folder / out.name)
+    if work.runs_here:
+        told(f"running {engine} once")
+        _tried(folder / out.name, manifest)
+    if work.compile is not None or not same_folder:
+        draft.replace(out.with_name(engine))
+    (folder / out.name).replace(out)
+    return Built(manifest, out, True, why, work.runs_here)
+
+
+def _manifest(source: Manifest, work: Work, engine: str, sha256: str, names: Names) -> Manifest:
+    """The contract stays but for what runs it; what another engine reached says nothing of this one."""
+    return source.model_copy(
+        update={
+            "engine": engine,
+            "sha256": sha256,
+            "backend": work.backend,
+            "built_for": work.built_for,
+            "accuracy": source.accuracy if work.backend == source.backend else None,
+            "input": source.input.model_copy(update={"name": names.given}),
+            "output": source.output.model_copy(update={"name": names.out}),
+        }
+    )
+
+
+def _tried(path: Path, manifest: Manifest) -> None:
+    """Opened and run once, at the least and the largest batch: an engine that gives NaN or nothing is no engine."""
+    embedder = open_embedder(path)
+    spec = manifest.input
+    for batch in {spec.batch[0], spec.batch[2]}:
+        embedder.infer(np.full((batch, spec.height, spec.width, 3), 128, np.uint8))

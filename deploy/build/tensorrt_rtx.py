@@ -1,0 +1,61 @@
+"""TensorRT for RTX: an engine built ahead of time, with no GPU, for RTX cards of several generations; not for a Jetson."""
+
+from pathlib import Path
+from typing import Any
+
+from vreid.deploy.build.key import source_key
+from vreid.deploy.build.options import refuse_options
+from vreid.deploy.build.plan import parsed, serialised
+from vreid.deploy.build.records import Names, Options, Source, Work, names_of
+from vreid.models.errors import Refused
+from vreid.runtime.engines.built_for import ANY_RTX, differences
+from vreid.runtime.engines.cuda import binding_installed
+from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.tensorrt_library import tensorrt_library
+
+
+def open_tensorrt_rtx(source: Source, options: Options) -> Work:
+    """For the compute capabilities of `options`, or for the library's own choice: Ampere and later."""
+    refuse_options("tensorrt_rtx", options, "capabilities")
+    trt = tensorrt_library("tensorrt_rtx")
+    known = _targets(trt)
+    targets = [_target(known, text) for text in options.capabilities]
+    version = str(trt.__version__)
+    built_for = {
+        **source_key(source),
+        "device": ANY_RTX,
+        "compute_capability": " ".join(sorted(options.capabilities)) or "default",
+        "tensorrt_rtx": version,
+    }
+
+    def compile(draft: Path) -> Names:
+        found = parsed(trt, source)
+        if targets:
+            found.config.num_compute_capabilities = len(targets)
+            for index, target in enumerate(targets):
+                found.config.set_compute_capability(target, index)
+        draft.write_bytes(serialised(found))
+        return names_of(source)
+
+    return Work("tensorrt_rtx", built_for, compile, _runs_here(built_for, version, known))
+
+
+def _targets(trt: Any) -> dict[str, Any]:
+    """'8.6' -> ComputeCapability.SM86, of all that it builds for."""
+    members = trt.ComputeCapability.__members__.items()
+    return {f"{name[2:-1]}.{name[-1]}": value for name, value in members if name.startswith("SM")}
+
+
+def _target(known: dict[str, Any], text: str) -> Any:
+    if text not in known:
+        raise Refused(f"TensorRT for RTX does not build for compute capability {text}; choose of {', '.join(known)}")
+    return known[text]
+
+
+def _runs_here(built_for: dict[str, str], version: str, known: dict[str, Any]) -> bool:
+    """Whether there is an RTX card of such a generation, and a binding to CUDA; building takes neither."""
+    devices = driver().devices
+    if not devices or devices[0].capability not in known or not binding_installed():
+        return False
+    here = {"device": devices[0].name, "compute_capability": devices[0].capability, "tensorrt_rtx": version}
+    return not differences(built_for, here)

@@ -1,0 +1,262 @@
+"""A model that is not what it should be is refused in one sentence by every engine and by build, and nothing is left behind."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from vreid.cli.main import main
+from vreid.deploy.build.engine import engine_from_onnx
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, read_manifest, sha256_of, write_manifest
+from vreid.runtime.embedder import open_embedder
+
+Graph = onnx.ModelProto
+ENGINES = ("onnxruntime", "openvino")
+BUILDS = (*ENGINES, "tensorrt_rtx")
+
+
+def newer(graph: Graph) -> None:
+    graph.opset_import[0].version = 99
+
+
+def with_two_outputs(graph: Graph) -> None:
+    graph.graph.output.append(helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["batch", 3]))
+
+
+def of_any_height(graph: Graph) -> None:
+    graph.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "height"
+
+
+def for_one_image(graph: Graph) -> None:
+    for value in (graph.graph.input[0], graph.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def of_floats(graph: Graph) -> None:
+    graph.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def with_weights_elsewhere(graph: Graph) -> None:
+    scale = numpy_helper.from_array(np.ones(3, np.float32), "scale")
+    graph.graph.initializer.append(scale)
+    graph.graph.node[1].output[0] = "unscaled"
+    graph.graph.node.insert(2, helper.make_node("Mul", ["unscaled", "scale"], ["mean"]))
+    onnx.external_data_helper.set_external_data(graph.graph.initializer[0], "gone.bin")
+    graph.graph.initializer[0].ClearField("raw_data")
+
+
+BAD: dict[str, tuple[Callable[[Graph], None], str]] = {
+    "external data that is missing": (with_weights_elsewhere, "keeps its weights .* in another file"),
+    "an unknown opset": (newer, "opset 99"),
+    "two outputs": (with_two_outputs, "gives embedding .*, mean .* and its manifest says embedding"),
+    "a dynamic height": (of_any_height, r"takes images uint8 \(any, any, 8, 3\) and its manifest says"),
+    "one image at a time": (for_one_image, "takes 1 images at a time and its manifest says 1 8 32"),
+    "another input": (of_floats, "takes images float32 .* and its manifest says images uint8"),
+}
+
+
+def whole(path: Path, content: bytes, backend: str = "onnxruntime") -> Path:
+    """The manifest at `path` with this engine, whose hash is right."""
+    engine = path.with_name("colour.onnx")
+    engine.write_bytes(content)
+    manifest = Manifest.model_validate_json(path.read_text())
+    write_manifest(manifest.model_copy(update={"sha256": sha256_of(engine), "backend": backend}), path)
+    return path
+
+
+def spoilt(path: Path, change: Callable[[Graph], None], backend: str = "onnxruntime") -> Path:
+    graph = onnx.load(str(path.with_name("colour.onnx")))
+    change(graph)
+    return whole(path, graph.SerializeToString(), backend)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def needs(engine: str) -> None:
+    pytest.importorskip(engine, reason=f"{engine} is not installed")
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_does_not_open_it(tiny_model: Path, engine: str, kind: str) -> None:
+    needs(engine)
+    change, said = BAD[kind]
+    with pytest.raises(Refused, match=said):
+        open_embedder(spoilt(tiny_model, change, engine))
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("engine", BUILDS)
+def test_build_makes_nothing_of_it(tiny_model: Path, engine: str, kind: str) -> None:
+    needs(engine)
+    change, said = BAD[kind]
+    path = spoilt(tiny_model, change)
+    before = files(path.parent)
+    with pytest.raises(Refused, match=said):
+        engine_from_onnx(path, engine)
+    assert files(path.parent) == before
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("content", ["empty", "noise", "cut short", "zeros"])
+def test_what_is_no_graph_is_refused(
+    tiny_model: Path, engine: str, content: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs(engine)
+    good = tiny_model.with_name("colour.onnx").read_bytes()
+    data = {"empty": b"", "noise": b"no graph", "cut short": good[: len(good) // 2], "zeros": bytes(500)}[content]
+    with pytest.raises(Refused, match="cannot load"):
+        open_embedder(whole(tiny_model, data, engine))
+    assert capfd.readouterr() == ("", "")  # libraries have nothing to say beside the sentence
+    with pytest.raises(Refused, match="cannot load"):
+        engine_from_onnx(whole(tiny_model, data), engine)
+
+
+# The disk
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[Path]:
+    """A folder that takes a few kB: a small tmpfs where that may be mounted, else a limit on the size of files."""
+    place = folder / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "vreid-test", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode == 0:
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+        return
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield place
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def closed_folder(folder: Path) -> Iterator[Path]:
+    """A folder that may not be written to: by its permissions, and for root by a mount that is read only."""
+    place = folder / "closed"
+    place.mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        yield place
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k,ro", "vreid-test", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("root may write everywhere and may not mount here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("engine", BUILDS)
+def test_a_full_disk_leaves_nothing_half_written(tiny_model: Path, tmp_path: Path, engine: str) -> None:
+    needs(engine)
+    graph = onnx.load(str(tiny_model.with_name("colour.onnx")))
+    graph.doc_string = "long " * 4000  # 20 kB
+    path = whole(tiny_model, graph.SerializeToString())
+    with full_disk(tmp_path) as place:
+        with pytest.raises(Refused, match=r"cannot write .*(No space left|File too large).*room on the disk"):
+            engine_from_onnx(path, engine, place / "out.json")
+        assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("engine", BUILDS)
+def test_a_folder_that_may_not_be_written_to(
+    tiny_model: Path, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs(engine)
+    with closed_folder(tmp_path) as place:
+        words = ["build", str(tiny_model), "--engine", engine, "--out", str(place / "out.json"), "--json"]
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.startswith("vreid: cannot write") and said.err.count("\n") == 1
+        assert not list(place.iterdir())
+    words[words.index(str(place / "out.json"))] = str(tiny_model / "deeper.json")  # below a file
+    assert main(words) == 2 and "cannot write" in capsys.readouterr().err
+
+
+# An engine of another machine
+
+DRIVER = """
+#include <string.h>
+int cuDriverGetVersion(int *v) { *v = 12060; return 0; }
+int cuInit(unsigned f) { return f; }
+int cuDeviceGetCount(int *n) { *n = 1; return 0; }
+int cuDeviceGet(int *d, int i) { *d = i; return 0; }
+int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Orin", n); return d; }
+int cuDeviceGetAttribute(int *v, int what, int d) { *v = what == 75 ? 8 : what == 76 ? 7 : -1; return d; }
+"""
+OPEN = """
+import sys, types
+sys.modules["tensorrt"] = types.SimpleNamespace(__version__="10.3.0")  # JetPack's, which no registry has
+from vreid.models.errors import Refused
+from vreid.runtime.embedder import open_embedder
+try:
+    open_embedder(sys.argv[1])
+except Refused as refused:
+    print(refused)
+"""
+ORIN = {"device": "Orin", "compute_capability": "8.7", "tensorrt": "10.3.0", "driver": "12.6"}
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make a stub of libcuda with")
+@pytest.mark.parametrize(
+    ("built_for", "said"),
+    [
+        ({**ORIN, "device": "NVIDIA Thor"}, "was built for device NVIDIA Thor and here is Orin; run vreid build again"),
+        ({**ORIN, "compute_capability": "8.6"}, "for compute capability 8.6 and here is 8.7; run vreid build again"),
+        ({**ORIN, "tensorrt": "10.7.0"}, "for TensorRT 10.7.0 and here is 10.3.0; run vreid build again"),
+        ({**ORIN, "driver": "12.2"}, "for driver 12.2 and here is 12.6; run vreid build again"),
+        ({}, "for device unknown and here is Orin"),
+        (None, "is not built for any device; run: vreid build"),
+        (ORIN, "no binding to CUDA works here"),  # so the key was right
+    ],
+)
+def test_an_engine_of_another_machine_is_refused(
+    tiny_model: Path, tmp_path: Path, built_for: dict[str, str] | None, said: str
+) -> None:
+    """With a stub of the driver that knows an Orin; nothing of the file is given to TensorRT."""
+    (tmp_path / "driver.c").write_text(DRIVER)
+    library = str(tmp_path / "libcuda.so.1")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "driver.c")], check=True, timeout=60)
+    manifest = read_manifest(tiny_model).model_copy(update={"backend": "tensorrt", "built_for": built_for})
+    write_manifest(manifest, tiny_model)
+    blocked = "import sys; sys.modules['pycuda'] = sys.modules['cuda'] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-c", blocked + OPEN, str(tiny_model)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+    )
+    assert said in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_a_changed_engine_is_never_opened(tiny_model: Path) -> None:
+    built = engine_from_onnx(tiny_model, "onnxruntime")
+    engine = tiny_model.with_name(built.manifest.engine)
+    engine.write_bytes(engine.read_bytes() + b"\0")
+    with pytest.raises(Refused, match="sha256 differs"):
+        open_embedder(built.path)

@@ -1,0 +1,206 @@
+"""Engines agree with the plain one, hold what they run against the manifest, and never fall back in silence."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from vreid.models.bundled import ZOO
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, read_manifest, write_manifest
+from vreid.runtime.embedder import open_embedder
+from vreid.runtime.engines.built_for import ANY_RTX, differences, refuse_elsewhere
+from vreid.runtime.engines.contract import Port, refuse_ports
+from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.onnx_file import FLOAT16, read_onnx_file
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+
+
+def with_backend(model: Path, backend: str) -> Path:
+    write_manifest(read_manifest(model).model_copy(update={"backend": backend}), model)
+    return model
+
+
+# OpenVINO
+
+
+def test_openvino_embeds_as_onnxruntime_at_every_batch(tiny_model: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    plain = open_embedder(tiny_model)
+    found = open_embedder(with_backend(tiny_model, "openvino"))
+    for count in (1, 2, 32, 40):
+        np.testing.assert_allclose(found.infer(PICTURES[:count]), plain.infer(PICTURES[:count]), atol=1e-6)
+
+
+def test_openvino_computes_in_float32_on_the_threads_it_is_given(tiny_model: Path) -> None:
+    """Its own choice is bfloat16 on a CPU that has it."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    engine: Any = open_embedder(with_backend(tiny_model, "openvino"), threads=2).engine
+    compiled = engine._request.get_compiled_model()
+    assert "float32" in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+    assert compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") == 1
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_engine_serves_several_threads(tiny_model: Path, backend: str) -> None:
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    embedder = open_embedder(with_backend(tiny_model, backend))
+    expected = embedder.infer(PICTURES)
+    with ThreadPoolExecutor(8) as pool:
+        for place, found in enumerate(pool.map(lambda n: embedder.infer(PICTURES[n : n + 1]), range(40))):
+            np.testing.assert_allclose(found[0], expected[place], atol=1e-6)
+
+
+def test_what_an_engine_gave_is_the_callers(tiny_model: Path) -> None:
+    """Buffers are used again, results are not."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    engine = open_embedder(with_backend(tiny_model, "openvino")).engine
+    first = engine.infer(PICTURES[:1])
+    kept = first.copy()
+    engine.infer(PICTURES[1:2])
+    np.testing.assert_array_equal(first, kept)
+
+
+# Providers of ONNX Runtime
+
+GPU = [("onnxruntime_cuda", "CUDAExecutionProvider"), ("onnxruntime_tensorrt", "TensorrtExecutionProvider")]
+
+
+@pytest.mark.parametrize(("backend", "provider"), GPU)
+def test_a_provider_that_is_not_there_is_refused_with_the_way_to_it(
+    tiny_model: Path, backend: str, provider: str
+) -> None:
+    if provider in ort.get_available_providers():
+        pytest.skip(f"this ONNX Runtime has the {provider}")
+    with pytest.raises(Refused, match=f"has no {provider}: .*pip install onnxruntime-gpu"):
+        open_embedder(with_backend(tiny_model, backend))
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+@pytest.mark.parametrize(("backend", "provider"), GPU)
+def test_a_session_that_fell_back_is_refused(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, backend: str, provider: str
+) -> None:
+    """As where the provider was compiled in and its CUDA libraries are not found: ONNX Runtime only warns."""
+    if provider in ort.get_available_providers():
+        pytest.skip(f"this ONNX Runtime has the {provider}")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [provider, "CPUExecutionProvider"])
+    with pytest.raises(Refused, match=f"fell back to CPUExecutionProvider since {provider}"):
+        open_embedder(with_backend(tiny_model, backend))
+
+
+# The contract
+
+
+def port(manifest: Manifest, batch: int | None) -> tuple[Port, Port]:
+    spec, out = manifest.input, manifest.output
+    return Port(spec.name, "uint8", (batch, spec.height, spec.width, 3)), Port(out.name, "float32", (batch, out.dim))
+
+
+def test_a_batch_may_vary_or_be_the_only_one(tiny_model: Path) -> None:
+    manifest = read_manifest(tiny_model)
+    rigid = manifest.model_copy(update={"input": manifest.input.model_copy(update={"batch": [4, 4, 4]})})
+    for about, batch in ((manifest, None), (rigid, None), (rigid, 4)):
+        given, out = port(about, batch)
+        refuse_ports(about, tiny_model, [given], [out])
+    for about, batch in ((manifest, 32), (rigid, 1)):
+        given, out = port(about, batch)
+        with pytest.raises(Refused, match=f"takes {batch} images at a time and its manifest says"):
+            refuse_ports(about, tiny_model, [given], [out])
+
+
+def test_nothing_more_goes_in_or_comes_out(tiny_model: Path) -> None:
+    manifest = read_manifest(tiny_model)
+    given, out = port(manifest, None)
+    for inputs, outputs in (
+        ([given, given], [out]),
+        ([], [out]),
+        ([given], []),
+        ([given], [out, out]),
+        ([out], [given]),
+    ):
+        with pytest.raises(Refused, match="its manifest says"):
+            refuse_ports(manifest, tiny_model, inputs, outputs)
+
+
+# ONNX files, read by hand and by the onnx package
+
+
+def test_an_onnx_file_says_what_the_onnx_package_says() -> None:
+    onnx = pytest.importorskip("onnx")
+    path = ZOO / "vreid-s.onnx"
+    found, model = read_onnx_file(path), onnx.load(str(path))
+    assert found.opset == model.opset_import[0].version
+    assert found.stored == {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert FLOAT16 in found.stored.values() and FLOAT16 == onnx.TensorProto.FLOAT16
+    assert [(node.kind, node.inputs, node.outputs) for node in found.nodes] == [
+        (node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node
+    ]
+
+
+def test_any_bytes_are_a_file_or_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """Cut anywhere, or with a byte changed: never anything but Refused."""
+    whole, path = tiny_model.with_name("colour.onnx").read_bytes(), tmp_path / "any.onnx"
+    random = np.random.default_rng(0)
+    refused = 0
+    for turn in range(300):
+        content = bytearray(whole[: int(random.integers(len(whole)))] if turn % 2 else whole)
+        for place in random.integers(0, max(1, len(content)), turn % 5):
+            content[place : place + 1] = bytes([int(random.integers(256))])
+        path.write_bytes(content)
+        try:
+            read_onnx_file(path)
+        except Refused:
+            refused += 1
+    assert refused > 150
+
+
+# The machine an engine was built for
+
+HERE = {"device": "Orin", "compute_capability": "8.7", "tensorrt": "10.3.0", "driver": "12.6"}
+CARD = {"device": "RTX 4090", "compute_capability": "8.9", "tensorrt_rtx": "1.7.1.116", "driver": "13.0"}
+RTX = {"onnx": "0" * 64, "device": ANY_RTX, "compute_capability": "8.6 8.9", "tensorrt_rtx": "1.7.1.116"}
+
+
+def test_an_engine_is_for_one_machine() -> None:
+    built = {"onnx": "0" * 64, "precision": "fp16", "profile": "1 8 32", **HERE}
+    assert differences(built, HERE) == []
+    for field, words in (("device", "device"), ("driver", "driver"), ("tensorrt", "TensorRT")):
+        assert differences(built, {**HERE, field: "other"}) == [f"{words} {HERE[field]} and here is other"]
+    assert len(differences({}, HERE)) == 4
+
+
+def test_an_rtx_engine_is_for_every_card_of_its_generations() -> None:
+    assert differences(RTX, CARD) == []
+    assert differences(RTX, {**CARD, "device": "RTX 3060", "compute_capability": "8.6", "driver": "13.1"}) == []
+    assert differences({**RTX, "compute_capability": "default"}, CARD) == []
+    assert differences(RTX, {**CARD, "compute_capability": "12.0"}) == ["compute capability 8.6 8.9 and here is 12.0"]
+    assert differences(RTX, {**CARD, "tensorrt_rtx": "1.8"}) == ["TensorRT for RTX 1.7.1.116 and here is 1.8"]
+    assert differences(RTX, HERE) == [
+        "compute capability 8.6 8.9 and here is 8.7",
+        "TensorRT unknown and here is 10.3.0",
+    ]
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
+def test_an_onnx_that_was_not_built_is_sent_to_build(tiny_model: Path, backend: str) -> None:
+    with pytest.raises(Refused, match=f"not built for any device; run: vreid build .* --engine {backend}"):
+        open_embedder(with_backend(tiny_model, backend))
+
+
+@pytest.mark.skipif(bool(driver().devices), reason="this machine has an NVIDIA device")
+def test_a_plan_without_a_device_is_refused(tiny_model: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    about = read_manifest(tiny_model).model_copy(update={"backend": "tensorrt_rtx", "built_for": RTX})
+    write_manifest(about, tiny_model)
+    with pytest.raises(Refused, match="there is no NVIDIA device here"):
+        open_embedder(tiny_model)
+    with pytest.raises(
+        Refused, match=r"built for compute capability 8\.6 8\.9 and here is 7\.5; run vreid build again"
+    ):
+        refuse_elsewhere(about, tiny_model, {**CARD, "compute_capability": "7.5"})
