@@ -49,27 +49,32 @@ def report_of(log: Path) -> str:
     matplotlib. Raises Refused for a log that is missing or holds no epoch, and without matplotlib.
     """
     epochs = epochs_in(log)
-    name = escape(log.absolute().parent.name)
+    body = f"""<p class="soft">Training report</p>
+{_tiles(epochs)}
+<h2>Over the epochs</h2>
+<div class="plots">
+{"".join(figure_of(drawing) for drawing in drawings_of(epochs))}</div>
+<h2>The last epochs</h2>
+{_table(epochs)}
+<footer>Made by vreid from <code>{escape(log.name)}</code>, which holds every epoch.</footer>"""
+    return page_of(log.absolute().parent.name, "a training with vreid", body)
+
+
+def page_of(name: str, kind: str, body: str) -> str:
+    """The page around a report's body, which is HTML already; `name` and `kind` are not."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{name} - a training with vreid</title>
+<title>{escape(name)} - {escape(kind)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <main>
-<h1>{name}</h1>
-<p class="soft">Training report</p>
-{_tiles(epochs)}
-<h2>Over the epochs</h2>
-<div class="plots">
-{"".join(_figure(drawing) for drawing in drawings_of(epochs))}</div>
-<h2>The last epochs</h2>
-{_table(epochs)}
-<footer>Made by vreid from <code>{escape(log.name)}</code>, which holds every epoch.</footer>
+<h1>{escape(name)}</h1>
+{body}
 </main>
 </body>
 </html>
@@ -78,11 +83,14 @@ def report_of(log: Path) -> str:
 
 def write_report(folder: Path) -> Path:
     """Write `folder`/report.html, whole or not at all; returns its path. Raises Refused as `report_of`."""
-    path = folder / "report.html"
-    page = report_of(folder / "log.jsonl").encode("utf-8", "replace")  # a name may hold a lone surrogate
+    return write_page(folder / "report.html", report_of(folder / "log.jsonl"))
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write the page, whole or not at all. Raises Refused where that cannot be."""
     partial = path.with_suffix(".partial")
     try:
-        partial.write_bytes(page)
+        partial.write_bytes(page.encode("utf-8", "replace"))  # a name may hold a lone surrogate
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -112,6 +120,11 @@ def _tiles(epochs: Sequence[Epoch]) -> str:
     if latest["target"] is not None:
         unit, share = latest["target"]
         found.append((f"target, of the {UNITS.get(unit, unit)}", _percent(share)))
+    return tiles_of(found)
+
+
+def tiles_of(found: Sequence[tuple[str, str]]) -> str:
+    """A row of figures, each (name, value)."""
     cells = "".join(
         f"<div{_main(name)}><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in found
     )
@@ -122,7 +135,8 @@ def _main(name: str) -> str:
     return ' class="main"' if name.startswith("best") else ""
 
 
-def _figure(drawing: Drawing) -> str:
+def figure_of(drawing: Drawing) -> str:
+    """The drawing with its title, note and legend."""
     note = f"<span>{escape(drawing.note)}</span>" if drawing.note else ""
     keys = "".join(f"<li>{_swatch(line)}{escape(line.label)}</li>" for line in drawing.legend)
     svg = drawing.svg.replace("<svg", f'<svg role="img" aria-label="{escape(drawing.title)}"', 1)

@@ -1,0 +1,109 @@
+"""`vreid verify`: a lowered model against what it was lowered from; its accuracy and threshold into its manifest."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+if TYPE_CHECKING:
+    from vreid.deploy.verify import Verdict
+
+
+@dataclass(frozen=True)
+class Args:
+    """Does the lowered model still retrieve? Exit code 1 with every reason if not; else its manifest gets accuracy and match."""
+
+    candidate: Annotated[str, tyro.conf.Positional]
+    """Manifest .json of the lowered model."""
+    against: str
+    """Checkpoint .pt, manifest .json or the name of a bundled model that it was lowered from."""
+    data: Path
+    """VeRi-776 or VehicleID folder, or a CSV file; the test part is used."""
+    max_map_loss: float = 0.5
+    """Points of mAP that may be lost."""
+    min_cosine: float | None = None
+    """Least mean cosine to the reference; left out, 0.9999 for fp32, 0.999 for fp16 and 0.985 for int8."""
+    false_match_rate: float | None = None
+    """Strangers that may be taken for a known vehicle, as a share; what the threshold is set for. Left out, 0.01, and the
+    manifest's own threshold stays where that would miss most of the known vehicles."""
+    gallery_size: int | None = None
+    """Vehicles in the gallery of the site; left out, as many as in the data."""
+    threads: int = 1
+    """CPU threads."""
+    report: Path | None = None
+    """Write an HTML page with the figures and the curve of the threshold."""
+    json: bool = False
+    """Print one JSON document."""
+    dry_run: bool = False
+    """Judge and leave the manifest as it is."""
+
+
+def main(args: Args) -> int:
+    """Judge, say, and write what was proved."""
+    from vreid.deploy.verify import Bounds, record, verify
+    from vreid.models.bundled import ZOO, manifest_path
+    from vreid.train.datasets.table import read_dataset
+
+    if args.threads < 1:
+        raise Refused(f"--threads must be at least 1, not {args.threads}")
+    path = manifest_path(args.candidate)
+    if path.parent == ZOO and not args.dry_run:
+        raise Refused(f"{path.stem} came with the package and stays as it is; copy it, or add --dry-run")
+    bounds = Bounds(args.max_map_loss, args.min_cosine, args.false_match_rate, args.gallery_size)
+    with output.progress() as bar:
+        task = bar.add_task("embedding by both", total=None)
+        verdict = verify(
+            path,
+            args.against,
+            read_dataset(args.data),
+            bounds,
+            args.threads,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    written = verdict.passed and not args.dry_run
+    if args.report is not None:
+        from vreid.deploy.proof import write_proof
+
+        write_proof(verdict, args.report)
+    if written:
+        record(path, verdict)
+    if args.json:
+        output.document({"passed": verdict.passed, **asdict(verdict), "written": written})
+    else:
+        _say(verdict, path if written else None)
+    return 0 if verdict.passed else 1
+
+
+def _say(verdict: "Verdict", written: Path | None) -> None:
+    before, after, near, match = verdict.before, verdict.after, verdict.agreement, verdict.match
+    rows = [
+        ("mAP", f"{before.map:.2f}", f"{after.map:.2f}"),
+        ("Rank-1", f"{before.rank1:.2f}", f"{after.rank1:.2f}"),
+        ("same first answer", "", f"{100 * verdict.top1:.1f} %"),
+    ]
+    if near is not None:
+        rows.append(("cosine: least", "", f"{near.cosine_min:.5f}"))
+        rows.append(("cosine: 1st percentile", "", f"{near.cosine_p1:.5f}"))
+        rows.append((f"cosine: mean (least {verdict.min_cosine:g})", "", f"{near.cosine_mean:.5f}"))
+        rows.append(("largest error", "", f"{near.error_max:.5f}"))
+    if match is not None:
+        share = f"{100 * match.false_match_rate:.4g} % of strangers, gallery of {match.gallery}"
+        rows.append((f"threshold ({share})", "", f"{match.threshold:.4f}"))
+        rows.append(("known vehicles missed at it", "", f"{100 * match.miss_rate:.1f} %"))
+    said = "passed" if verdict.passed else "failed"
+    title = f"{verdict.candidate} {said} on {verdict.pictures} pictures of {verdict.data}"
+    output.table(title, ("", verdict.reference, verdict.candidate), rows)
+    for reason in verdict.reasons:
+        output.error(reason)
+    if match is not None and not verdict.match_is_of_use:
+        output.console.print(
+            f"note: at this threshold {100 * match.miss_rate:.0f} % of known vehicles are missed, so the manifest keeps its own; "
+            "these pictures do not tell vehicles apart so strictly: give a --false-match-rate or a smaller --gallery-size"
+        )
+    if written is not None:
+        what = "accuracy and match" if verdict.match_is_of_use else "accuracy"
+        output.console.print(f"wrote {what} into {written}")

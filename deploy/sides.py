@@ -1,0 +1,75 @@
+"""The two sides of a comparison: a candidate whose numbers are handed on as they are, and the reference it must match."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vreid.models.bundled import manifest_path
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest
+from vreid.models.preprocess import Image
+from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.engines.table import Engine
+from vreid.runtime.records import Floats
+
+_NO_NUMBER = np.finfo(np.float32).max
+
+
+@dataclass(frozen=True)
+class Side:
+    """`embed`: N pictures -> (N, D) as the engine gave them; `fingerprint` names the embedding space."""
+
+    name: str
+    fingerprint: str
+    embed: Callable[[Sequence[Image]], Floats]
+
+
+@dataclass(frozen=True)
+class Candidate(Side):
+    """A side with its manifest."""
+
+    manifest: Manifest
+
+
+def open_unchecked(path: Path, threads: int) -> Candidate:
+    """The manifest's engine in the runtime's embedder, NaN and infinities let through as NaN: they are to be counted, where
+    a run refuses the first. Raises Refused as `open_embedder`."""
+    opened = open_embedder(path, threads)
+    embedder = Embedder(opened.manifest, _Marked(opened.engine))
+
+    def embed(images: Sequence[Image]) -> Floats:
+        found = embedder.embed(images)
+        found[found == _NO_NUMBER] = np.nan
+        return found
+
+    return Candidate(opened.manifest.name, opened.manifest.fingerprint, embed, opened.manifest)
+
+
+def open_reference(model: str, threads: int) -> Side:
+    """A checkpoint .pt in torch, a manifest .json or a bundled name in its engine. Raises Refused."""
+    if Path(model).suffix not in (".pt", ".pth"):
+        side = open_unchecked(manifest_path(model), threads)
+        return Side(side.name, side.fingerprint, side.embed)
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise Refused("a checkpoint needs torch: pip install 'vreid[train]', or verify against a manifest") from error
+    from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
+    from vreid.train.reference import embed_with
+
+    torch.set_num_threads(threads)
+    stored = load_checkpoint(model)
+    return Side(Path(model).stem, fingerprint_of(stored), embed_with(network_from(stored)))
+
+
+class _Marked:
+    """An engine in which what is no number is a number that no embedding holds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def infer(self, pixels: Image) -> Floats:
+        found = self._engine.infer(pixels)
+        return np.where(np.isfinite(found), found, _NO_NUMBER).astype(np.float32)

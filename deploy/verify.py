@@ -1,0 +1,240 @@
+"""The gate: a lowered model must retrieve as well as what it was lowered from, on pictures, through the runtime's own code.
+
+Tensor differences say little about retrieval: a network that reads BGR for RGB is a cosine of 0.93 away from itself and
+finds other vehicles. So both sides embed the same crops, mAP and Rank-1 are measured of both, and a loss past the bound
+fails. Everything that can be told is told: every reason, not only the first.
+
+The least mean cosine goes by the precision that the manifest claims. It is there for what retrieval on small data does not
+notice. Measured with vreid-s on 904 pictures of 42 training vehicles that it never saw (bench/planted_faults.py,
+docs/verify.md): sound float32 1.00000, float16 0.99998, INT8 of `vreid quantize` 0.9987 and 0.9994. Faults in float32 that
+retrieval hardly notices lie under 0.9994 (a dimension of the embedding lost). INT8 of every layer has 0.9928 and of noise
+0.9912, which mAP must judge; INT8 of black pictures 0.982. Two pictures of different vehicles have 0.76 in the mean.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vreid.deploy.parity import Agreement, agreement, ailments, answers, at_length_one
+from vreid.deploy.sides import Side, open_reference, open_unchecked
+from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
+from vreid.models.errors import Refused
+from vreid.models.manifest import Accuracy, Manifest, Match, read_manifest, write_manifest
+from vreid.models.picture import read_picture
+from vreid.train.datasets.records import Dataset
+from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of
+from vreid.train.threshold import tracks_of
+
+LEAST_COSINES = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.985}
+RATE = 0.01  # of strangers that may pass
+MANY = 0.5  # of the known vehicles missed: a threshold that nobody would want by default
+BATCH = 32  # pictures in memory at once
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is asked of a candidate; `min_cosine` None is the one of its precision, `gallery` None as many vehicles as the
+    data's. `false_match_rate` and `gallery` are of the open-set threshold; None asks for 1 %, and where that would miss more
+    than half of the known vehicles, the manifest keeps the threshold that it has."""
+
+    max_map_loss: float = 0.5
+    min_cosine: float | None = None
+    false_match_rate: float | None = None
+    gallery: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reasons` is empty when it passed. `top1` is the share of queries for which both sides name the same vehicle: that of
+    the best gallery picture under the data's protocol, right or wrong. `agreement` is None where the dimensions differ,
+    `match` where the numbers are of no use."""
+
+    candidate: str
+    sha256: str
+    reference: str
+    precision: str
+    data: str
+    pictures: int
+    reasons: tuple[str, ...]
+    agreement: Agreement | None
+    top1: float
+    before: Retrieval
+    after: Retrieval
+    min_cosine: float
+    match: OpenSet | None
+    match_is_of_use: bool  # it was asked for, or misses less than half of the known vehicles
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.reasons
+
+
+def verify(
+    path: Path,
+    against: str,
+    data: Dataset,
+    bounds: Bounds,
+    threads: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verdict:
+    """The candidate whose manifest is at `path` against a checkpoint, a manifest or a bundled model, on the test part of `data`.
+
+    Every picture is read once for both. Raises Refused for what cannot be compared: a model that does not load, data
+    without a query that can be found, a reference that gives no numbers.
+    """
+    _refuse_bounds(bounds, data)
+    candidate, reference = open_unchecked(path, threads), open_reference(against, threads)
+    about = candidate.manifest
+    after_raw, before_raw = _both(candidate, reference, pictures_of(data), progress)
+    if not np.isfinite(before_raw).all():
+        raise Refused(f"the reference {reference.name} gives no numbers (NaN or infinity); verify against a sound one")
+    before, after = (parts_of(data, at_length_one(raw)) for raw in (before_raw, after_raw))
+    scores = measured(data, *before), measured(data, *after)
+    least = LEAST_COSINES[about.precision] if bounds.min_cosine is None else bounds.min_cosine
+    same = agreement(after_raw, before_raw) if after_raw.shape == before_raw.shape else None
+    wrong = ailments(after_raw, before_raw)
+    reasons = [*_identity(candidate, reference), *_claims(about, path.with_name(about.engine)), *wrong]
+    reasons += _nearness(same, least, about) + _loss(*scores, bounds.max_map_loss)
+    match = None if wrong else _open_set(data, after, bounds)
+    return Verdict(
+        candidate=about.name,
+        sha256=about.sha256,
+        reference=reference.name,
+        precision=about.precision,
+        data=data.name,
+        pictures=len(after_raw),
+        reasons=tuple(reasons),
+        agreement=same,
+        top1=_top1(data, before, after),
+        before=scores[0],
+        after=scores[1],
+        min_cosine=least,
+        match=match,
+        match_is_of_use=match is not None and (bounds.false_match_rate is not None or match.miss_rate <= MANY),
+    )
+
+
+def record(path: Path, verdict: Verdict) -> Manifest:
+    """Write accuracy and threshold of a verdict that passed into the manifest at `path`; the engine stays as it is, and so
+    does the threshold that is there if the new one is of no use.
+
+    Raises Refused for a verdict that failed, and where the engine is no longer the one that was verified.
+    """
+    manifest = read_manifest(path)
+    if not verdict.passed or verdict.match is None or manifest.sha256 != verdict.sha256:
+        raise Refused(f"the engine of {path} is not one that has passed; verify it again")
+    found, open_set = verdict.after, verdict.match
+    accuracy = Accuracy(
+        dataset=verdict.data, map=round(found.map, 2), rank1=round(found.rank1, 2), queries=found.queries
+    )
+    match = Match(threshold=open_set.threshold, false_match_rate=open_set.false_match_rate, gallery=open_set.gallery)
+    update = {"accuracy": accuracy, "match": match if verdict.match_is_of_use else manifest.match}
+    manifest = manifest.model_copy(update=update)
+    write_manifest(manifest, path)
+    return manifest
+
+
+def _both(
+    candidate: Side, reference: Side, paths: list[Path], progress: Callable[[int, int], None]
+) -> tuple[Floats, Floats]:
+    """Embeddings of all pictures, as the two sides gave them."""
+    after, before = [], []
+    for start in range(0, len(paths), BATCH):
+        images = [read_picture(path) for path in paths[start : start + BATCH]]
+        after.append(candidate.embed(images))
+        before.append(reference.embed(images))
+        progress(start + len(images), len(paths))
+    return np.concatenate(after), np.concatenate(before)
+
+
+def _refuse_bounds(bounds: Bounds, data: Dataset) -> None:
+    """Before minutes are spent."""
+    if not bounds.max_map_loss >= 0:
+        raise Refused(f"--max-map-loss is in points of mAP from 0, not {bounds.max_map_loss}")
+    if bounds.min_cosine is not None and not -1 <= bounds.min_cosine <= 1:
+        raise Refused(f"--min-cosine is from -1 to 1, not {bounds.min_cosine}")
+    if bounds.false_match_rate is not None and not 0 < bounds.false_match_rate < 1:
+        raise Refused(f"--false-match-rate is between 0 and 1, such as 0.01, not {bounds.false_match_rate}")
+    if bounds.gallery is not None and bounds.gallery < 1:
+        raise Refused(f"--gallery-size is a number of vehicles from 1, not {bounds.gallery}")
+    if len(data.query) < FEWEST:
+        raise Refused(
+            f"a threshold needs {FEWEST} queries, and '{data.name}' has {len(data.query)}; give more pictures"
+        )
+
+
+def _identity(candidate: Side, reference: Side) -> list[str]:
+    if candidate.fingerprint == reference.fingerprint:
+        return []
+    return [
+        f"{candidate.name} is an engine of another checkpoint (its fingerprint is {candidate.fingerprint}, that of "
+        f"{reference.name} is {reference.fingerprint}): galleries of the one are of no use to the other; lower "
+        f"{reference.name} again, or verify against the checkpoint that it was made from"
+    ]
+
+
+def _claims(about: Manifest, engine: Path) -> list[str]:
+    """What the file computes in, against what its manifest says. An engine that was built cannot be looked into."""
+    if engine.suffix != ".onnx":
+        return []
+    import onnx
+
+    from vreid.deploy.half import is_half
+    from vreid.deploy.quantize import is_int8
+
+    graph = onnx.load(str(engine))
+    really = "int8" if is_int8(graph) else "fp16" if is_half(graph) else "fp32"
+    if really == about.precision:
+        return []
+    lacks = {"fp16": "no layer has float16 weights", "int8": "no layer lies between Q/DQ", "fp32": "layers are lowered"}
+    return [
+        f"the manifest claims {about.precision} and the ONNX computes in {really} ({lacks[about.precision]}): it will be "
+        "neither as fast nor as exact as it says; lower it again with 'vreid quantize' or 'vreid export --half'"
+    ]
+
+
+def _nearness(same: Agreement | None, least: float, about: Manifest) -> list[str]:
+    if same is None:
+        return [
+            f"the embeddings have {about.output.dim} numbers and the reference's another length, so this is another "
+            "network; lower the reference's own checkpoint"
+        ]
+    if same.cosine_mean >= least:
+        return []
+    return [
+        f"the mean cosine to the reference is {same.cosine_mean:.5f} and must be {least:g} in {about.precision}: the two "
+        "do not compute the same; look at colour order, mean and std, the resize, damaged weights, or the pictures that "
+        "INT8 was calibrated on"
+    ]
+
+
+def _loss(before: Retrieval, after: Retrieval, most: float) -> list[str]:
+    lost = before.map - after.map
+    if lost <= most:
+        return []
+    return [
+        f"{lost:.2f} points of mAP are lost ({before.map:.2f} to {after.map:.2f}) and {most:g} may be: it finds fewer vehicles "
+        "again than its reference; keep sensitive layers in float, calibrate on pictures like these, or allow more"
+    ]
+
+
+def _open_set(data: Dataset, after: tuple[Embedded, Embedded], bounds: Bounds) -> OpenSet:
+    """Of tracks, as a run compares them: the mean of a vehicle's pictures in one camera. Under "one_of_each", which knows no
+    cameras, of the pictures of its first draw, which are thousands."""
+    if data.protocol == "cameras":
+        query, gallery = (tracks_of(part) for part in after)
+        scores = scores_of(query, gallery)
+    else:
+        scores = scores_of(*next(one_of_each(after[1], 0)), camera_rule=False)
+    return calibrated(scores, bounds.false_match_rate or RATE, bounds.gallery)
+
+
+def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:
+    """Under "one_of_each" the mean over its draws, which are the same for both sides."""
+    if data.protocol == "cameras":
+        return float((answers(*before) == answers(*after)).mean())
+    draws = zip(one_of_each(before[1], 0), one_of_each(after[1], 0), strict=True)
+    return float(np.mean([(answers(*one, False) == answers(*other, False)).mean() for one, other in draws]))

@@ -1,0 +1,267 @@
+"""The gate lets sound lowerings of a trained network pass and catches every planted fault, each by what is wrong with it."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxsim")
+
+import onnx
+
+from vreid.deploy.export import onnx_from_checkpoint
+from vreid.deploy.parity import agreement, ailments, answers, at_length_one
+from vreid.deploy.proof import proof_of
+from vreid.deploy.verify import LEAST_COSINES, Bounds, Verdict, record, verify
+from vreid.models.checkpoint import Checkpoint, save_checkpoint
+from vreid.models.errors import Refused
+from vreid.models.manifest import read_manifest, sha256_of, write_manifest
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.picture import read_picture
+from vreid.models.preprocess import batch_of
+from vreid.train.datasets.records import Dataset
+from vreid.train.datasets.table import read_dataset
+from vreid.train.evaluate import Embedded
+
+LEARNT, ASKED, CAMERAS, PICTURES = 40, 30, 2, 3
+
+
+def drawn(vehicle: int, camera: int, picture: int) -> np.ndarray:
+    """(32, 32, 3) uint8 BGR: two colours and a pattern are the vehicle's, ground and light the camera's, the place varies."""
+    body = np.random.default_rng(vehicle)
+    colours, stripes = body.integers(30, 230, (2, 3)), int(body.integers(1, 4))
+    random = np.random.default_rng((vehicle, camera, picture))
+    image = np.full((32, 32, 3), (70, 120)[camera], np.float64)
+    x, y = random.integers(2, 7, 2)
+    image[y : y + 24, x : x + 24] = colours[0]
+    if vehicle % 2:
+        image[y : y + 24 : 2 * stripes, x : x + 24] = colours[1]
+    else:
+        image[y : y + 24, x + 2 * stripes : x + 12] = colours[1]
+    return np.clip((1.0, 0.8)[camera] * image + random.normal(0, 5, image.shape), 0, 255).astype(np.uint8)
+
+
+def set_of(folder: Path, vehicles: range) -> Dataset:
+    """The vehicles' pictures under two cameras; every picture is a query, and a training picture too."""
+    folder.mkdir()
+    rows = ["path,vehicle,camera"]
+    for vehicle in vehicles:
+        for camera, picture in np.ndindex(CAMERAS, PICTURES):
+            name = f"{vehicle}_{camera}_{picture}.png"
+            cv2.imwrite(str(folder / name), drawn(vehicle, camera, picture))
+            rows.append(f"{name},{vehicle},c{camera}")
+    (folder / "shapes.csv").write_text("\n".join(rows) + "\n")
+    return read_dataset(folder)
+
+
+def trained(seed: int) -> Checkpoint:
+    """A network that has learnt to tell such vehicles apart, in seconds."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    network = ReidNetwork(NetworkConfig("resnet18", 32, 32, 24, "gap", LEARNT, {"scale": 0.25}))
+    pixels = [drawn(v, c, p) for v, c, p in np.ndindex(LEARNT, CAMERAS, PICTURES)]
+    pictures, labels = torch.from_numpy(np.stack(pixels)), torch.arange(LEARNT).repeat_interleave(CAMERAS * PICTURES)
+    steps = 60
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    network.train()
+    for _ in range(steps):
+        rows = torch.randint(len(pictures), (48,))
+        loss = torch.nn.functional.cross_entropy(network(pictures[rows]).logits, labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return Checkpoint(network.config, network.state_dict(), {})
+
+
+class Bench:
+    """A trained network, exported; pictures to judge on and to calibrate on; and the planting of bench/faults.py."""
+
+    def __init__(self, folder: Path, faults: ModuleType) -> None:
+        self.folder, self.faults = folder, faults
+        self.checkpoint, self.source = folder / "best.pt", folder / "sound.json"
+        save_checkpoint(trained(0), self.checkpoint)
+        onnx_from_checkpoint(self.checkpoint, self.source.with_suffix(".onnx"))
+        self.data = set_of(folder / "asked", range(1000, 1000 + ASKED))
+        learnt = set_of(folder / "learnt", range(LEARNT))
+        images = [read_picture(item.path) for item in learnt.train]
+        self.batches = [batch_of(images[start : start + 16], 32, 32) for start in range(0, 128, 16)]
+
+    def planted(self, name: str) -> Path:
+        fault = {**self.faults.FAULTS, **self.faults.SOUND, **self.faults.OPEN}[name]
+        graph = onnx.load(str(self.source.with_suffix(".onnx")))
+        short = "".join(letter for letter in name if letter.isalnum())
+        path: Path = self.faults.planted(fault, read_manifest(self.source), graph, self.batches, self.folder, short)
+        return path
+
+    def verdict(self, path: Path, bounds: Bounds | None = None, against: Path | None = None) -> Verdict:
+        return verify(path, str(against or self.checkpoint), self.data, bounds or Bounds())
+
+
+@pytest.fixture(scope="module")
+def bench(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """bench/ is no package: its scripts find each other as they do when one of them is run."""
+    sys.path.insert(0, str(root / "bench"))
+    yield Bench(tmp_path_factory.mktemp("verify"), importlib.import_module("faults"))
+    sys.path.remove(str(root / "bench"))
+
+
+# what must be said of each; a fault may be wrong in more ways than one
+CAUGHT = {
+    "RGB and BGR swapped": ["colour order"],
+    "mean and std twice": ["mean and std", "points of mAP are lost"],
+    "nearest-neighbour resize": ["the resize"],
+    "INT8 calibrated on noise": ["points of mAP are lost"],
+    "INT8 calibrated on black": ["pictures that INT8 was calibrated on", "points of mAP are lost"],
+    "one bit flipped, sha256 rewritten": ["damaged weights", "points of mAP are lost"],
+    "FP16 overflow in the norm": ["keep the norm in FP32"],
+    "one dimension lost": ["1 of 24 dimensions (such as 3) hardly change"],
+    "another checkpoint": ["is an engine of another checkpoint", "do not compute the same"],
+    "another checkpoint, fingerprint forged": ["do not compute the same"],
+    "FP32 that claims FP16": ["claims fp16 and the ONNX computes in fp32"],
+    "FP32 that claims INT8": ["claims int8 and the ONNX computes in fp32"],
+}
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_every_fault_is_caught_by_name_and_the_manifest_is_left_alone(bench: Bench, name: str) -> None:
+    path = bench.planted(name)
+    before = path.read_bytes()
+    verdict = bench.verdict(path)
+    assert not verdict.passed
+    for said in CAUGHT[name]:
+        assert any(said in reason for reason in verdict.reasons), verdict.reasons
+    with pytest.raises(Refused, match="not one that has passed"):
+        record(path, verdict)
+    assert path.read_bytes() == before
+
+
+def test_no_fault_is_forgotten(bench: Bench) -> None:
+    assert set(CAUGHT) == set(bench.faults.FAULTS)
+
+
+@pytest.mark.parametrize("name", ["the same graph", "weights stored in float16", "FP16, norm in FP32"])
+def test_a_sound_model_passes_and_its_manifest_says_what_was_proved(bench: Bench, name: str) -> None:
+    path = bench.planted(name)
+    before = read_manifest(path)
+    engine = path.with_name(before.engine)
+    content = engine.read_bytes()
+    verdict = bench.verdict(path, Bounds(false_match_rate=0.05, gallery=100))
+    assert verdict.passed and verdict.reasons == ()
+    assert verdict.agreement is not None and verdict.agreement.cosine_mean > LEAST_COSINES[before.precision]
+    assert verdict.top1 > 0.97 and abs(verdict.before.map - verdict.after.map) < 0.5 and verdict.after.map > 40
+    record(path, verdict)
+    after = read_manifest(path)
+    assert engine.read_bytes() == content
+    assert after.accuracy is not None and after.accuracy.map == round(verdict.after.map, 2)
+    assert after.accuracy.queries == verdict.after.queries == verdict.pictures == ASKED * CAMERAS * PICTURES
+    assert after.match is not None and verdict.match is not None
+    assert (after.match.threshold, after.match.false_match_rate) == (verdict.match.threshold, 0.05)
+    assert after.match.gallery == 100
+    same = {"accuracy": None, "match": None}
+    assert after.model_copy(update=same) == before.model_copy(update=same)
+
+
+def test_int8_passes_with_the_ranges_of_pictures(bench: Bench) -> None:
+    # 180 pictures are few: one answer more or less is a tenth of the usual bound
+    assert bench.verdict(bench.planted("INT8 of every layer"), Bounds(max_map_loss=1.0)).reasons == ()
+
+
+def test_a_flipped_bit_is_caught_before_anything_runs_when_the_hash_was_not_rewritten(bench: Bench) -> None:
+    path = bench.planted("the same graph")
+    engine = path.with_name(read_manifest(path).engine)
+    content = bytearray(engine.read_bytes())
+    content[len(content) // 2] ^= 1
+    engine.write_bytes(content)
+    with pytest.raises(Refused, match="sha256 differs"):
+        bench.verdict(path)
+
+
+def test_an_engine_changed_after_it_passed_is_not_recorded(bench: Bench) -> None:
+    path = bench.planted("the same graph")
+    verdict, before = bench.verdict(path), read_manifest(path)
+    engine = path.with_name(before.engine)
+    engine.write_bytes(bench.planted("RGB and BGR swapped").with_suffix(".onnx").read_bytes())
+    write_manifest(before.model_copy(update={"sha256": sha256_of(engine)}), path)
+    with pytest.raises(Refused, match="not one that has passed"):
+        record(path, verdict)
+
+
+def test_a_manifest_is_as_good_a_reference_and_all_reasons_are_told(bench: Bench) -> None:
+    verdict = bench.verdict(bench.planted("another checkpoint"), against=bench.source)
+    assert len(verdict.reasons) >= 3 and len(set(verdict.reasons)) == len(verdict.reasons)
+    with pytest.raises(Refused, match="20 queries"):
+        verify(bench.source, str(bench.source), Dataset("few", (), bench.data.query[:9], bench.data.gallery), Bounds())
+
+
+def test_one_picture_of_each_is_a_protocol_too(bench: Bench) -> None:
+    data = Dataset("each", (), bench.data.gallery, bench.data.gallery, "one_of_each")
+    verdict = verify(bench.planted("FP16, norm in FP32"), str(bench.source), data, Bounds())
+    assert verdict.passed and verdict.top1 > 0.97
+    assert verdict.match is not None and verdict.match.queries == len(data.gallery) - ASKED
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        (Bounds(max_map_loss=-1), "max-map-loss"),
+        (Bounds(max_map_loss=float("nan")), "max-map-loss"),
+        (Bounds(min_cosine=1.5), "min-cosine"),
+        (Bounds(false_match_rate=0), "false-match-rate"),
+        (Bounds(gallery=0), "gallery-size"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(bench: Bench, bounds: Bounds, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        bench.verdict(bench.source, bounds)
+
+
+def test_what_no_embedding_may_be_is_told_of_each() -> None:
+    sound = at_length_one(np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32))
+    assert ailments(sound, sound) == []
+    assert agreement(sound, sound).cosine_min == pytest.approx(1) and agreement(sound, sound).error_max == 0
+
+    def changed(rows: slice, value: float) -> np.ndarray:
+        found = sound.copy()
+        found[rows] = value
+        return found
+
+    for value in (np.nan, np.inf):
+        (said,) = ailments(changed(slice(3), value), sound)
+        assert said.startswith("3 of 40 embeddings are no numbers")
+    (said,) = ailments(changed(slice(5), 0), sound)
+    assert said.startswith("5 of 40 embeddings are zero")
+    (said,) = ailments(2 * sound, sound)
+    assert said.startswith("40 of 40 embeddings are not of unit length but of 2 to 2")
+    (said,) = ailments(np.repeat(sound[:1], 40, 0), sound)
+    assert "nearly the same for every picture" in said
+    assert agreement(changed(slice(10), np.nan), sound).cosine_mean == pytest.approx(0.75)
+    still = sound.copy()
+    still[:, 2] = 0.1
+    assert "1 of 8 dimensions (such as 2)" in ailments(at_length_one(still), sound)[0]
+    # what is constant in the reference too is nothing that was lost
+    assert ailments(at_length_one(still), at_length_one(still)) == []
+
+
+def test_the_first_answer_leaves_the_own_camera_out() -> None:
+    query = Embedded(np.eye(2, dtype=np.float32), np.array([1, 2]), np.array([0, 0]))
+    features = np.array([[1, 0], [0.9, 0.1], [0.1, 0.9]], np.float32)
+    gallery = Embedded(features, np.array([1, 3, 2]), np.array([0, 0, 0]))
+    assert answers(query, gallery).tolist() == [3, 3]
+    assert answers(query, gallery, camera_rule=False).tolist() == [1, 2]
+    assert answers(query, Embedded(features[:1], np.array([1]), np.array([0]))).tolist() == [-1, 1]
+
+
+def test_the_page_tells_the_verdict_and_escapes_it(bench: Bench) -> None:
+    passed = bench.verdict(bench.source, Bounds(false_match_rate=0.05))
+    page = proof_of(passed)
+    assert "passed against best" in page and f"{passed.after.map:.2f}" in page and "<svg" in page
+    assert "<script" not in page and "http-equiv" in page
+    failed = bench.verdict(bench.planted("another checkpoint"))
+    assert all(reason.split("'")[0][:60] in proof_of(failed) for reason in failed.reasons)
