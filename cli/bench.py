@@ -1,33 +1,15 @@
-"""`vreid bench`: latency, throughput, memory, params, MACs and FLOPs of several models in one table."""
+"""`vreid bench`: latency, throughput, memory, energy, cost and accuracy of several models in one table."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from vreid.cli import output
 
-if TYPE_CHECKING:
-    from vreid.deploy.bench import Result
-
-COLUMNS = (
-    "model",
-    "backend",
-    "params M",
-    "MACs G",
-    "FLOPs G",
-    "file MB",
-    "memory MB",
-    "mAP %",
-    "batch",
-    "min ms",
-    "p50 ms",
-    "p90 ms",
-    "p99 ms",
-    "p90/p50",
-    "images/s",
-)
+# what a terminal has no room for
+LONG = ("params M", "FLOPs G", "Rank-1")
 
 
 @dataclass(frozen=True)
@@ -36,6 +18,10 @@ class Args:
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Checkpoints .pt, manifests .json, or names of bundled models."""
+    data: Path | None = None
+    """Measure mAP, Rank-1 and the cosine to the first model on this data set's test part."""
+    out: Path | None = None
+    """Folder for bench.json, bench.md and bench.html (accuracy against latency, distributions of latencies)."""
     threads: int = 1
     """CPU threads of each model."""
     batches: tuple[int, ...] = (1, 8)
@@ -48,51 +34,38 @@ class Args:
 
 def main(args: Args) -> int:
     """Measure and say; 0 when every model ran, else 1."""
-    from vreid.deploy.bench import bench, machine
+    from vreid.deploy.bench import bench, no_faster
+    from vreid.deploy.bench_page import COLUMNS, document_of, rows_of, write_bench
+    from vreid.deploy.machine import machine, versions
+    from vreid.train.datasets.table import read_dataset
 
+    data = None if args.data is None else read_dataset(args.data)
     with output.progress() as bar:
         task = bar.add_task("bench", total=len(set(args.models)) * (args.rounds + 1))
 
         def told(text: str) -> None:
             bar.update(task, description=text, advance=1)
 
-        results = bench(args.models, args.threads, args.batches, args.rounds, told=told)
+        results = bench(args.models, args.threads, args.batches, args.rounds, data=data, told=told)
     here = machine()
+    about = {"machine": here, "versions": versions(), "threads": args.threads}
+    written = [] if args.out is None else write_bench(results, about, args.out)
     failed = [result for result in results if result.error]
     if args.json:
-        output.document({"machine": here, "threads": args.threads, "models": [_plain(result) for result in results]})
+        output.document(document_of(results, about))
         return 1 if failed else 0
     title = f"{here['cpu']}, {here['cores']} cores, Python {here['python']}; threads {args.threads}"
-    output.table(title, COLUMNS, [row for result in results for row in _rows(result)])
+    places = [place for place, column in enumerate(COLUMNS) if column not in LONG]
+    rows = [[row[place] for place in places] for result in results if not result.error for row in rows_of(result)]
+    rows += [[f"❌ {Path(result.model).name}", *[""] * (len(places) - 1)] for result in failed]
+    filled = [place for place in range(len(places)) if place < 2 or any(row[place] not in ("", "-") for row in rows)]
+    output.table(
+        title, [COLUMNS[places[place]] for place in filled], [[row[place] for place in filled] for row in rows]
+    )
     for result in failed:
         output.error(f"{result.model}: {result.error}")
+    for sentence in no_faster(results):
+        output.console.print(sentence)
+    for path in written:
+        output.console.print(f"wrote {path}")
     return 1 if failed else 0
-
-
-def _rows(result: "Result") -> list[tuple[str, ...]]:
-    """A row for each batch size, what holds for all of them in the first; ❌ for a model that failed."""
-    if result.error or result.cost is None:
-        return [(f"❌ {Path(result.model).name}", *[""] * (len(COLUMNS) - 1))]
-    about = (
-        result.name or result.model,
-        f"{result.backend} {result.precision}",
-        f"{result.cost.params / 1e6:.2f}",
-        f"{result.cost.macs / 1e9:.3f}",
-        f"{result.cost.flops / 1e9:.3f}",
-        f"{(result.file_bytes or 0) / 1e6:.1f}",
-        f"{(result.memory_bytes or 0) / 1e6:.0f}",
-        f"{result.accuracy.map:.2f}" if result.accuracy else "-",
-    )
-    rows = []
-    for place, timing in enumerate(result.timings):
-        times = (timing.min_ms, timing.p50_ms, timing.p90_ms, timing.p99_ms, timing.spread, timing.images_per_s)
-        rows.append((*(about if place == 0 else ("",) * len(about)), str(timing.batch), *(f"{x:.2f}" for x in times)))
-    return rows
-
-
-def _plain(result: "Result") -> dict[str, object]:
-    """Fields for JSON; params, MACs and FLOPs beside the others."""
-    cost = result.cost.model_dump() if result.cost else {"params": None, "macs": None, "flops": None}
-    accuracy = result.accuracy.model_dump() if result.accuracy else None
-    fields = {key: value for key, value in asdict(result).items() if key != "cost"}
-    return {**fields, **cost, "accuracy": accuracy}

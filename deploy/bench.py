@@ -1,21 +1,24 @@
-"""Latency, throughput, memory and size of several models, timed by turns so that a noisy machine is noisy to all."""
+"""Latency, throughput, memory, energy and accuracy of several models, timed by turns: a noisy machine is noisy to all."""
 
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vreid.deploy.candidate import Candidate, open_candidate
+from vreid.deploy.energy import Counter, Monitor, measured, rail
 from vreid.deploy.footprint import memory_of
+from vreid.deploy.peak import Gemm, share_of_peak
+from vreid.deploy.quality import Quality, qualities
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost
+from vreid.train.datasets.records import Dataset
 
 WARM_UP = 2  # batches before the first timed one
 TURN_S = 1.0  # a turn ends after this time, so that a heavy model does not hold up the others
+LEAST_FEWER = 0.1  # a share of MACs that is worth a look at the latency
+ENERGY_S = 2.0  # of embedding while energy is read
 # what an engine, torch or the memory may raise for one model; the others go on
 FAULTS = (Refused, RuntimeError, ValueError, OSError, MemoryError)
 
@@ -32,6 +35,8 @@ class Timing:
     p99_ms: float
     spread: float
     images_per_s: float  # batch / p50
+    peak_share: float | None = None  # of the FLOPs of a float32 matrix product in the same rounds; None off the CPU
+    samples: tuple[float, ...] = ()  # ms of every batch
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,12 @@ class Result:
     precision: str | None = None
     cost: Cost | None = None
     accuracy: Accuracy | None = None
+    cosine_mean: float | None = None  # to the first model, over the test pictures
+    cosine_min: float | None = None
     file_bytes: int | None = None
     memory_bytes: int | None = None  # added to a bare Python process, see footprint.memory_of
+    load_ms: float | None = None  # from the manifest to the first embedding
+    energy_mj: float | None = None  # of one image, where the machine has a rail that can be read
     timings: tuple[Timing, ...] = field(default=())
     error: str | None = None
 
@@ -56,28 +65,35 @@ def bench(
     batches: Sequence[int] = (1, 8),
     rounds: int = 10,
     runs: int = 10,
+    data: Dataset | None = None,
     told: Callable[[str], None] = lambda text: None,
 ) -> list[Result]:
     """Measure each of `models`, in their order. A model that fails gets its reason; the others go on.
 
     In each of `rounds`, every model embeds up to `runs` batches of each size (for a second at most), engine and batching
-    included, resize excluded. `told` hears of every step. Raises Refused for numbers that make no sense.
+    included, resize excluded; a matrix product has its turn too. With `data` all embed its test part, and cosines are to
+    the first that runs; otherwise accuracy is what a manifest says. `told` hears of every step. Raises Refused for numbers
+    that make no sense.
     """
     if not models or not batches or min(threads, rounds, runs, *batches) < 1:
         raise Refused("bench needs a model, and threads, batches and rounds of 1 or more")
     opened: dict[str, Candidate] = {}
     errors: dict[str, str] = {}
-    memory: dict[str, int] = {}
+    about: dict[str, dict[str, float | None]] = {model: {} for model in models}
     samples: dict[str, dict[int, list[float]]] = {model: {batch: [] for batch in batches} for model in models}
     for model in samples:
         told(f"opening {model}")
         try:
+            began = time.perf_counter()
             opened[model] = open_candidate(model, threads)
+            _turn(opened[model], batches[0], 1)
+            about[model]["load_ms"] = 1000 * (time.perf_counter() - began)
             for batch in batches:
                 _turn(opened[model], batch, WARM_UP)
-            memory[model] = memory_of(model, threads, max(batches))
+            about[model]["memory_bytes"] = memory_of(model, threads, max(batches))
         except FAULTS as error:
             errors[model] = str(error) or type(error).__name__
+    gemm, products = Gemm(threads), []
     for turn in range(rounds):
         alive = [model for model in samples if model not in errors]
         for model in reversed(alive) if turn % 2 else alive:  # so that no model always follows the same one
@@ -87,25 +103,72 @@ def bench(
                     samples[model][batch] += _turn(opened[model], batch, runs)
             except FAULTS as error:
                 errors[model] = str(error) or type(error).__name__
-    return [_result(model, opened.get(model), memory.get(model), samples[model], errors.get(model)) for model in models]
+        products += _times(gemm, runs)
+    found: dict[str, Quality] = {}
+    alive = [model for model in samples if model not in errors]
+    if data is not None and alive:
+        embeds = {model: opened[model].embed for model in alive}
+        found, wrong = qualities(
+            embeds, alive[0], data, FAULTS, lambda done, total: told(f"accuracy: {done} of {total} pictures")
+        )
+        errors |= wrong
+    source = rail()
+    for model in alive if source is not None else ():
+        told(f"energy: {model}")
+        about[model]["energy_mj"] = _energy(opened[model], max(batches), source)
+    peak = float(np.median(products))
+    return [
+        _result(model, opened.get(model), about[model], samples[model], peak, found.get(model), errors.get(model))
+        for model in models
+    ]
 
 
-def machine() -> dict[str, str | int]:
-    """What the numbers were measured on; `cores` are those this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": _cpu(), "cores": cores, "system": platform.system(), "python": platform.python_version()}
+def no_faster(results: Sequence[Result], least: float = 0.5) -> list[str]:
+    """A sentence for each model whose MACs fell below the first's and whose latency did not fall by `least` of that."""
+    found = []
+    sound = [result for result in results if result.cost and result.timings]
+    for result in sound[1:]:
+        first = sound[0]
+        if result.cost is None or first.cost is None or result.backend != first.backend:
+            continue
+        fewer = 1 - result.cost.macs / max(1, first.cost.macs)
+        faster = 1 - result.timings[0].p50_ms / first.timings[0].p50_ms
+        if fewer >= LEAST_FEWER and faster < least * fewer:
+            found.append(
+                f"{result.name} has {fewer:.0%} fewer MACs than {first.name} and is {faster:.0%} faster: the engine does not "
+                "gain from these widths; round them to 16, or train with --target-latency"
+            )
+    return found
 
 
 def _turn(candidate: Candidate, batch: int, runs: int) -> list[float]:
     """Milliseconds of each of up to `runs` batches."""
     pictures = candidate.pictures(batch)
+    return _times(lambda: candidate.embed(pictures), runs)
+
+
+def _times(run: Callable[[], object], runs: int) -> list[float]:
     found: list[float] = []
     began = time.perf_counter()
     while len(found) < runs and (not found or time.perf_counter() - began < TURN_S):
         start = time.perf_counter()
-        candidate.embed(pictures)
+        run()
         found.append(1000 * (time.perf_counter() - start))
     return found
+
+
+def _energy(candidate: Candidate, batch: int, source: Counter | Monitor | None) -> float | None:
+    """Millijoules of one image, less what the machine takes when it rests for as long."""
+    pictures, count = candidate.pictures(batch), 0
+    with measured(source) as idle:
+        time.sleep(ENERGY_S)
+    with measured(source) as busy:
+        while time.perf_counter() - busy.began < ENERGY_S:
+            candidate.embed(pictures)
+            count += batch
+    if idle.joules is None or busy.joules is None:
+        return None
+    return 1000 * (busy.joules - idle.joules * busy.seconds / idle.seconds) / count
 
 
 def timing_of(batch: int, samples: Sequence[float]) -> Timing:
@@ -115,29 +178,35 @@ def timing_of(batch: int, samples: Sequence[float]) -> Timing:
 
 
 def _result(
-    model: str, found: Candidate | None, memory: int | None, samples: dict[int, list[float]], error: str | None
+    model: str,
+    found: Candidate | None,
+    about: dict[str, float | None],
+    samples: dict[int, list[float]],
+    peak_ms: float,
+    quality: Quality | None,
+    error: str | None,
 ) -> Result:
     if found is None:
-        return Result(model, error=error, memory_bytes=memory)
+        return Result(model, error=error)
+    timings = []
+    for batch, times in samples.items() if error is None else ():
+        timing = timing_of(batch, times)
+        share = share_of_peak(batch * found.cost.flops, timing.p50_ms, peak_ms) if found.on_cpu else None
+        timings.append(replace(timing, peak_share=share, samples=tuple(round(one, 4) for one in times)))
+    memory = about.get("memory_bytes")
     return Result(
         model=model,
         name=found.name,
         backend=found.backend,
         precision=found.precision,
         cost=found.cost,
-        accuracy=found.accuracy,
+        accuracy=found.accuracy if quality is None else quality.accuracy,
+        cosine_mean=None if quality is None else quality.cosine_mean,
+        cosine_min=None if quality is None else quality.cosine_min,
         file_bytes=found.file_bytes,
-        memory_bytes=memory,
-        timings=() if error else tuple(timing_of(batch, times) for batch, times in samples.items()),
+        memory_bytes=None if memory is None else int(memory),
+        load_ms=about.get("load_ms"),
+        energy_mj=about.get("energy_mj"),
+        timings=tuple(timings),
         error=error,
     )
-
-
-def _cpu() -> str:
-    """The processor's name; Linux on ARM tells only its board."""
-    for path, start in ((Path("/proc/cpuinfo"), "model name"), (Path("/proc/device-tree/model"), "")):
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                if line.startswith(start):
-                    return line.partition(":")[2].strip() if start else line.strip("\0 ")
-    return platform.processor() or platform.machine()

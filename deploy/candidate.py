@@ -13,6 +13,8 @@ from vreid.models.preprocess import Image
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.records import Floats
 
+ON_CPU = ("onnxruntime", "openvino")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -28,6 +30,7 @@ class Candidate:
     cost: Cost
     accuracy: Accuracy | None
     embed: Callable[[Sequence[Image]], Floats]
+    on_cpu: bool = True
 
     def pictures(self, count: int, seed: int = 0) -> list[Image]:
         """`count` pictures of noise at the model's own size, so that no resize is timed."""
@@ -60,6 +63,7 @@ def _from_manifest(model: str, threads: int) -> Candidate:
         cost=about.cost,
         accuracy=about.accuracy,
         embed=embedder.embed,
+        on_cpu=about.backend in ON_CPU,
     )
 
 

@@ -19,11 +19,13 @@ RAILS = ("VDD_IN", "VDD_GPU_SOC", "VIN_SYS_5V0", "POM_5V_IN")  # of a Jetson: th
 
 @dataclass
 class Energy:
-    """`joules` over `seconds`, once the stretch is over; None where no rail can be read. `rail` names what was read."""
+    """`joules` over `seconds`, once the stretch is over; None where no rail can be read. `rail` names what was read, `began`
+    is on the clock of time.perf_counter."""
 
     rail: str | None = None
     joules: float | None = None
     seconds: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,6 @@ def rail(root: Path = SYSFS) -> Counter | Monitor | None:
 def measured(source: Counter | Monitor | None) -> Iterator[Energy]:
     """Energy of the body, in the record it is given, when it is over."""
     found = Energy(None if source is None else source.name)
-    began = time.perf_counter()
     if isinstance(source, Counter):
         before = source.read()
         yield found
@@ -111,7 +112,7 @@ def measured(source: Counter | Monitor | None) -> Iterator[Energy]:
         found.joules = sampler.joules
     else:
         yield found
-    found.seconds = time.perf_counter() - began
+    found.seconds = time.perf_counter() - found.began
 
 
 def _monitors(root: Path) -> Iterator[Monitor]:

@@ -1,7 +1,10 @@
 """The bench tells percentiles, memory and cost of every model that runs, and the reason of every one that does not."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,14 +14,20 @@ pytest.importorskip("onnxsim")
 
 import torch
 
-from vreid.deploy.bench import bench, machine, timing_of
+from vreid.deploy.bench import Result, bench, no_faster, timing_of
+from vreid.deploy.bench_page import write_bench
 from vreid.deploy.candidate import open_candidate
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.footprint import memory_of
+from vreid.deploy.lower import half_from
+from vreid.deploy.machine import machine, versions
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.manifest import Accuracy, read_manifest, write_manifest
+from vreid.models.manifest import Accuracy, Cost, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.runtime.embedder import open_embedder
+from vreid.train.datasets.table import read_dataset
+from vreid.train.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +43,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "changed.json").write_text((folder / "student.json").read_text().replace("student.onnx", "changed.onnx"))
     (folder / "changed.onnx").write_bytes(b"another engine")
     return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of a test part: 6 vehicles of a colour each, from 3 cameras."""
+    folder = tmp_path_factory.mktemp("coloured")
+    rows = ["path,vehicle,camera"]
+    for vehicle in range(6):
+        for camera in range(3):
+            random = np.random.default_rng((vehicle, camera))
+            colour = np.random.default_rng(vehicle).integers(0, 256, 3)
+            cv2.imwrite(str(folder / f"{vehicle}{camera}.png"), (random.random((40, 40, 3)) * colour).astype(np.uint8))
+            rows.append(f"{vehicle}{camera}.png,{vehicle},{camera}")
+    (folder / "own.csv").write_text("\n".join(rows) + "\n")
+    return folder / "own.csv"
 
 
 def test_percentiles_are_numpys() -> None:
@@ -65,6 +89,48 @@ def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     assert lowered.cost == eager.cost == read_manifest(folder / "student.json").cost
     assert lowered.file_bytes == (folder / "student.onnx").stat().st_size
     assert len(told) == len(names) + 2 * 2
+
+
+def test_accuracy_cosine_and_peak_are_measured_in_the_same_run(folder: Path, pictures: Path) -> None:
+    names = ["student.pt", "student.json", "half.json", "changed.json"]
+    half_from(folder / "student.json", folder / "half.onnx")
+    data = read_dataset(pictures)
+    results = bench([str(folder / name) for name in names], 1, (1, 2), rounds=2, runs=3, data=data)
+    eager, lowered, half, changed = results
+    expected = evaluate(data, open_embedder(folder / "student.json").embed)
+    assert lowered.accuracy is not None and lowered.accuracy.queries == expected.queries
+    assert lowered.accuracy.map == pytest.approx(expected.map, abs=0.01)
+    assert eager.cosine_min == pytest.approx(1) and lowered.cosine_min == pytest.approx(1, abs=1e-5)
+    assert half.cosine_mean is not None and 0.999 < half.cosine_mean < 1 and half.precision == "fp16"
+    assert changed.cosine_mean is None and changed.load_ms is None and changed.error is not None
+    for result in (eager, lowered, half):
+        assert result.load_ms is not None and result.load_ms > result.timings[0].min_ms
+        for timing in result.timings:
+            assert timing.peak_share is not None and 0 < timing.peak_share < 3
+            assert len(timing.samples) == timing.runs and timing.p50_ms == pytest.approx(
+                np.median(timing.samples), 1e-3
+            )
+    about = {"machine": machine(), "versions": versions(), "threads": 1}
+    json_file, markdown, page = write_bench(results, about, folder / "out")
+    assert [model["name"] for model in json.loads(json_file.read_text())["models"]] == [
+        "student",
+        "student",
+        "half",
+        None,
+    ]
+    assert markdown.read_text().count("| student |") == 2 and "sha256 differs" in markdown.read_text()
+    drawn = page.read_text()
+    assert drawn.count("<svg") == 3 and "changed.json" in drawn and "<script" not in drawn
+
+
+def test_fewer_macs_that_are_not_faster_are_told() -> None:
+    timing = timing_of(1, [10.0])
+    wide = Result("a", "wide", "onnxruntime", "fp32", Cost(params=1, macs=1000, flops=2000), timings=(timing,))
+    slow = replace(wide, name="slow", cost=Cost(params=1, macs=400, flops=800), timings=(timing_of(1, [8.0]),))
+    fast = replace(slow, name="fast", timings=(timing_of(1, [5.0]),))
+    other = replace(slow, name="elsewhere", backend="openvino")
+    (said,) = no_faster([wide, slow, fast, other, Result("b", error="broken")])
+    assert said.startswith("slow has 60% fewer MACs than wide and is 20% faster")
 
 
 def test_a_checkpoint_and_its_export_embed_alike(folder: Path) -> None:

@@ -1,0 +1,121 @@
+"""The deployment table: a student in every precision on every engine that runs here, accuracy and latency in one run.
+
+    python bench/deploy_table.py --data ../shared/data/roadside --out runs/deploy vreid-s runs/cdd/cdd2-seed0/best.pt
+
+Lowers each model (FP32, FP16, INT8 for CPUs and for TensorRT) and builds it for ONNX Runtime and OpenVINO, unless that lies in
+--out already; has each lowered form verified against its FP32; then benches all of them together by turns. Rows go to
+bench/results/deploy.json, the table to the screen. Stop other work first: latencies are what this is for.
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from vreid.cli import output
+from vreid.deploy.bench import Result, bench, no_faster
+from vreid.deploy.bench_page import markdown_of, write_bench
+from vreid.deploy.build.engine import engine_from_onnx
+from vreid.deploy.export import onnx_from_checkpoint
+from vreid.deploy.lower import half_from, int8_from
+from vreid.deploy.machine import machine, versions
+from vreid.deploy.quantize import Quantising, has_vnni
+from vreid.deploy.verify import Bounds, record, verify
+from vreid.models.bundled import manifest_path
+from vreid.train.datasets.records import Dataset
+from vreid.train.datasets.table import read_dataset
+
+RESULTS = Path(__file__).parent / "results" / "deploy.json"
+
+
+def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
+    """The manifests of every form of `model`, FP32 first."""
+    name = model if Path(model).suffix != ".pt" else Path(model).parent.name
+    if Path(model).suffix == ".pt":
+        wide = out / f"{name}.json"
+        if not wide.exists():
+            onnx_from_checkpoint(Path(model), wide.with_suffix(".onnx"), data=data)
+    else:
+        wide = manifest_path(model)
+    yield wide
+    forms = [out / f"{name}.{form}.json" for form in ("fp16", "int8-cpu", "int8-tensorrt")]
+    for path in forms:
+        if path.exists():
+            continue
+        draft = path.with_suffix(".onnx")
+        if path == forms[0]:
+            half_from(wide, draft)
+        else:
+            target = "cpu" if path == forms[1] else "tensorrt"
+            made = int8_from(wide, draft, data, Quantising(target, reduce_range=not has_vnni()))
+            kept = made.choice.kept if made.choice else 0
+            output.console.print(f"{path.name}: {kept} layers in float")
+        verdict = verify(path, str(wide), data, Bounds())
+        output.console.print(f"{path.name}: {'passed' if verdict.passed else ' '.join(verdict.reasons)}")
+        if verdict.passed:
+            record(path, verdict)
+    yield from forms
+    for path in (wide, *forms):
+        yield engine_from_onnx(path, "openvino", out / f"{path.stem}.openvino.json").path
+
+
+def rows_of(results: list[Result], threads: int) -> list[dict[str, object]]:
+    """One for each model and batch size, in the words of the issue that asked for them."""
+    about = {"threads": threads, "date": str(date.today()), "commit": _commit(), "cpu": machine()["cpu"]}
+    return [
+        {
+            "model": result.name,
+            "backend": result.backend,
+            "precision": result.precision,
+            "batch": timing.batch,
+            "p50_ms": round(timing.p50_ms, 3),
+            "p90_ms": round(timing.p90_ms, 3),
+            "p99_ms": round(timing.p99_ms, 3),
+            "peak_share": None if timing.peak_share is None else round(timing.peak_share, 3),
+            "map": None if result.accuracy is None else result.accuracy.map,
+            "rank1": None if result.accuracy is None else result.accuracy.rank1,
+            "cosine": None if result.cosine_mean is None else round(result.cosine_mean, 5),
+            "bytes": result.file_bytes,
+            **about,
+        }
+        for result in results
+        for timing in result.timings
+    ]
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 8])
+    flags = parser.parse_args()
+    flags.out.mkdir(parents=True, exist_ok=True)
+    data = read_dataset(flags.data)
+    about = {"machine": machine(), "versions": versions(), "threads": flags.threads}
+    rows, texts = [], []
+    for model in flags.models:  # a table each: cosines are to its own FP32
+        paths = [str(path) for path in lowered(model, data, flags.out)]
+        results = bench(paths, flags.threads, flags.batches, flags.rounds, data=data)
+        name = results[0].name or model
+        write_bench(results, about, flags.out / f"bench-{name}")
+        rows += rows_of(results, flags.threads)
+        texts.append(markdown_of(results, about))
+        for sentence in (*no_faster(results), *(f"{one.model}: {one.error}" for one in results if one.error)):
+            output.console.print(sentence)
+    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+    print("\n".join(texts))
+
+
+if __name__ == "__main__":
+    main()
