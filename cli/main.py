@@ -16,6 +16,7 @@ VERBS = {
     "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
     "score": "the protocols of landmarks and near-duplicate videos: vreid score landmarks|videos",
     "export": "lower a checkpoint to ONNX with its manifest",
+    "adopt": "a foreign ONNX embedder under the contract",
     "build": "make an engine of an ONNX model for the device at hand",
     "quantize": "INT8 by explicit Q/DQ, for processors or for TensorRT",
     "verify": "a lowered model against its reference: mAP, cosine, open-set threshold",
