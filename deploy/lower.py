@@ -55,12 +55,11 @@ def int8_from(
 
     Ranges are measured on `rules.images` pictures of the training part. With `max_map_loss` about `validation_images`
     pictures of other training vehicles decide which layers stay in float (deploy/sensitivity.py); without, none does.
-    `accuracy` and `match` of the manifest are emptied: `vreid verify` measures them anew. Raises Refused, also where the
+    `accuracy` of the manifest is emptied and `match` kept: `vreid verify` measures both anew. Raises Refused, also where the
     loss cannot be met.
     """
     refuse_other_than_onnx(out)
     manifest, graph = _float_model(model)
-    plain = prepared(graph)
     if max_map_loss is None:
         training, validation = data, None
     else:
@@ -69,10 +68,11 @@ def int8_from(
         refuse_unfindable([validation])
     batches, digest = calibration_pictures(training, rules, manifest.input)
     told("calibration", 0, 1)
+    plain = prepared(graph)
     int8 = quantised(plain, batches, rules)
     told("calibration", 1, 1)
     with drafted(out) as draft:
-        about = {"name": out.stem, "precision": "int8", "accuracy": None, "match": None}
+        about = {"name": out.stem, "precision": "int8", "accuracy": None}
         base = manifest.model_copy(update=about)
 
         def embeds(model: onnx.ModelProto) -> Embed:

@@ -174,7 +174,7 @@ def test_the_spoiled_layer_is_found_and_in_float_the_rest_may_be_int8(plain: onn
     np.testing.assert_allclose(runs(bad)(batches[0]), runs(plain)(batches[0]), atol=1e-4)
     int8 = quantised(bad, batches, rules)
     layers = sensitivities(bad, int8, batches, runs)
-    assert layers[0].name == VICTIM and layers[0].share > 0.3 and layers[0].share > 4 * layers[1].share
+    assert layers[0].name == VICTIM and layers[0].share > 0.25 and layers[0].share > 4 * layers[1].share
     assert sorted(layer.name for layer in layers) == sorted(quantised_in(int8))
     spared = kept_float(int8, bad, [VICTIM])
     wide = runs(bad)(batches[0])
@@ -203,12 +203,13 @@ def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(plain: onnx.ModelP
 
     easy = chosen(bad, int8, layers, embeds, most=100.0)
     assert (easy.kept, easy.met, len(easy.trials)) == (outliers, True, 1) and VICTIM in easy.names()
-    asked = min(0.5 * (easy.trials[0].loss + easy.trials[0].error), easy.trials[0].loss + easy.trials[0].error - 0.01)
-    hard = chosen(bad, int8, layers, embeds, most=max(asked, 0.0))
-    bounds = {trial.kept: trial.loss + trial.error for trial in hard.trials}
-    assert hard.met and hard.kept > outliers and bounds[hard.kept] <= max(asked, 0.0) < bounds[hard.kept - 1]
+    most = easy.trials[0].bound / 2
+    assert most > 0
+    hard = chosen(bad, int8, layers, embeds, most)
+    bounds = {trial.kept: trial.bound for trial in hard.trials}
+    assert hard.met and hard.kept > outliers and bounds[hard.kept] <= most < bounds[hard.kept - 1]
     never = chosen(bad, int8, layers, embeds, most=-100.0)
-    assert not never.met and never.kept == len(layers)
+    assert not never.met and never.kept == len(never.layers) == len(quantised_in(int8))
 
 
 def test_a_quantised_model_keeps_its_contract(student: Path, data: Dataset, tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_quantised_model_keeps_its_contract(student: Path, data: Dataset, tmp_
     before, after = read_manifest(student), read_manifest(tmp_path / "int8.json")
     assert made.manifest == after and made.choice is not None and made.choice.met
     assert (after.precision, after.fingerprint, after.made_from) == ("int8", before.fingerprint, before.made_from)
-    assert after.accuracy is None and after.match is None  # verify measures them anew
+    assert after.accuracy is None and after.match == before.match  # verify measures them anew
     calibration = after.calibration
     assert calibration is not None and (calibration.images, calibration.target) == (24, "tensorrt")
     assert open_embedder(tmp_path / "int8.json").embed([np.zeros((9, 9, 3), np.uint8)]).shape == (1, 24)
