@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from vreid.deploy.graph import WEIGHTED, arrays_of, body_of, drop_unused, prepared, types_of
+from vreid.deploy.graph import arrays_of, body_of, drop_unused, prepared, types_of
 from vreid.models.errors import Refused
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -40,12 +40,6 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     drop_unused(graph)
     onnx.checker.check_model(half, full_check=True)
     return half
-
-
-def is_half(model: onnx.ModelProto) -> bool:
-    """Whether the weighted nodes really compute in float16, as a file that claims fp16 must."""
-    halves = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
-    return any(node.op_type in WEIGHTED and halves & set(node.input) for node in model.graph.node)
 
 
 def _halved(name: str, values: np.ndarray, called: str = "") -> onnx.TensorProto:

@@ -26,7 +26,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from vreid.deploy.graph import WEIGHTED, convolutions_of, drop_unused, prepared
+from vreid.deploy.graph import convolutions_of, drop_unused, prepared
 from vreid.models.errors import Refused
 from vreid.models.manifest import Input
 from vreid.models.picture import read_picture
@@ -144,12 +144,6 @@ def kept_float(int8: onnx.ModelProto, plain: onnx.ModelProto, names: Sequence[st
     drop_unused(mixed.graph)
     onnx.checker.check_model(mixed)
     return mixed
-
-
-def is_int8(model: onnx.ModelProto) -> bool:
-    """Whether some weighted node gets its weights through a DequantizeLinear, as a file that claims int8 must."""
-    from_int8 = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    return any(node.op_type in WEIGHTED and len(from_int8 & set(node.input)) >= 2 for node in model.graph.node)
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

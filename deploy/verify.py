@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vreid.deploy.build.source import precision_of
 from vreid.deploy.parity import Agreement, agreement, ailments, answers, at_length_one
 from vreid.deploy.sides import Side, open_reference, open_unchecked
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Manifest, Match, read_manifest, write_manifest
 from vreid.models.picture import read_picture
+from vreid.runtime.engines.onnx_file import read_onnx_file
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of
 from vreid.train.threshold import tracks_of
@@ -180,13 +182,7 @@ def _claims(about: Manifest, engine: Path) -> list[str]:
     """What the file computes in, against what its manifest says. An engine that was built cannot be looked into."""
     if engine.suffix != ".onnx":
         return []
-    import onnx
-
-    from vreid.deploy.half import is_half
-    from vreid.deploy.quantize import is_int8
-
-    graph = onnx.load(str(engine))
-    really = "int8" if is_int8(graph) else "fp16" if is_half(graph) else "fp32"
+    really = precision_of(read_onnx_file(engine))
     if really == about.precision:
         return []
     lacks = {"fp16": "no layer has float16 weights", "int8": "no layer lies between Q/DQ", "fp32": "layers are lowered"}

@@ -13,9 +13,10 @@ import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
+from vreid.deploy.build.source import precision_of
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import types_of
-from vreid.deploy.half import half_precision, is_half
+from vreid.deploy.half import half_precision
 from vreid.deploy.lower import half_from
 from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
@@ -23,6 +24,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
+from vreid.runtime.engines.onnx_file import read_onnx_file
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
 
@@ -51,7 +53,7 @@ def run(model: onnx.ModelProto) -> np.ndarray:
     return out
 
 
-def test_the_body_is_half_and_both_ends_are_not(graph: onnx.ModelProto) -> None:
+def test_the_body_is_half_and_both_ends_are_not(graph: onnx.ModelProto, tmp_path: Path) -> None:
     half = half_precision(graph)
     types = types_of(half)
     for node in half.graph.node:
@@ -62,7 +64,10 @@ def test_the_body_is_half_and_both_ends_are_not(graph: onnx.ModelProto) -> None:
     first = next(node for node in half.graph.node if "images" in node.input)
     assert first.op_type == "Cast" and types[first.output[0]] == TensorProto.FLOAT
     assert types["images"] == TensorProto.UINT8 and types["embedding"] == TensorProto.FLOAT
-    assert is_half(half) and not is_half(graph) and not is_half(half_stored(graph))
+    claims = {"half": half, "plain": graph, "stored": half_stored(graph)}
+    for name, model in claims.items():
+        onnx.save(model, str(tmp_path / f"{name}.onnx"))
+    assert [precision_of(read_onnx_file(tmp_path / f"{name}.onnx")) for name in claims] == ["fp16", "fp32", "fp32"]
     assert half.ByteSize() < 0.6 * graph.ByteSize()
 
 
@@ -111,6 +116,6 @@ def test_a_lowered_model_keeps_its_contract(student: Path, tmp_path: Path) -> No
 
 def test_export_writes_half_at_once(student: Path, tmp_path: Path) -> None:
     made = onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "half.onnx", half=True)
-    assert made.precision == "fp16" and is_half(onnx.load(str(tmp_path / "half.onnx")))
+    assert made.precision == "fp16" and precision_of(read_onnx_file(tmp_path / "half.onnx")) == "fp16"
     with pytest.raises(Refused, match="half-weights"):
         onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "no.onnx", half_weights=True, half=True)

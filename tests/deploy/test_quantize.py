@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from vreid.cli.main import main
+from vreid.deploy.build.source import precision_of
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import prepared
 from vreid.deploy.lower import int8_from
@@ -23,7 +24,6 @@ from vreid.deploy.quantize import (
     Quantising,
     calibration_pictures,
     has_vnni,
-    is_int8,
     kept_float,
     quantised,
     quantised_in,
@@ -34,6 +34,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Input, read_manifest, sha256_of, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
+from vreid.runtime.engines.onnx_file import read_onnx_file
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.evaluate import Embed, Embedded, embedded
 
@@ -109,11 +110,14 @@ def spoiled(plain: onnx.ModelProto, node: str) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @pytest.mark.parametrize("method", ["average", "minmax", "percentile"])
-def test_int8_says_nearly_what_float_says(plain: onnx.ModelProto, data: Dataset, target: str, method: str) -> None:
+def test_int8_says_nearly_what_float_says(
+    plain: onnx.ModelProto, data: Dataset, target: str, method: str, tmp_path: Path
+) -> None:
     rules = Quantising(target, 48, 0, method)  # type: ignore[arg-type]
     batches, _ = calibration_pictures(data, rules, SIZE)
     int8 = quantised(plain, batches, rules)
-    assert is_int8(int8) and not is_int8(plain)
+    onnx.save(int8, str(tmp_path / "int8.onnx"))
+    assert precision_of(read_onnx_file(tmp_path / "int8.onnx")) == "int8"
     wide, narrow = runs(plain)(batches[0]), runs(int8)(batches[0])
     cosines = (wide * narrow).sum(1)
     assert cosines.min() > 0.8 and cosines.mean() > 0.97 and not np.array_equal(wide, narrow)
@@ -251,7 +255,7 @@ def test_a_foreign_embedder_with_a_manifest_is_quantised_too(
     int8_from(tmp_path / "foreign.json", tmp_path / "int8.onnx", data, Quantising(images=24), None)
     pictures = [cv2.imread(str(item.path)) for item in data.train[:8]]
     wide, narrow = (open_embedder(tmp_path / f"{name}.json").embed(pictures) for name in ("foreign", "int8"))
-    assert (wide * narrow).sum(1).mean() > 0.97 and is_int8(onnx.load(str(tmp_path / "int8.onnx")))
+    assert (wide * narrow).sum(1).mean() > 0.97 and precision_of(read_onnx_file(tmp_path / "int8.onnx")) == "int8"
 
 
 def test_the_verb(student: Path, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
