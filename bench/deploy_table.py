@@ -3,8 +3,9 @@
     python bench/deploy_table.py --data ../shared/data/roadside --out runs/deploy vreid-s runs/cdd/cdd2-seed0/best.pt
 
 Lowers each model (FP32, FP16, INT8 for CPUs and for TensorRT) and builds it for ONNX Runtime and OpenVINO, unless that lies in
---out already; has each lowered form verified against its FP32; then benches all of them together by turns. Rows go to
-bench/results/deploy.json, the table to the screen. Stop other work first: latencies are what this is for.
+--out already; has each lowered form verified against its FP32; then benches all of them together by turns, into
+OUT/bench-MODEL. Rows of all that lie there go to bench/results/deploy.json, tables to the screen; without models nothing is
+measured. Stop other work first: latencies are what this is for.
 """
 
 import argparse
@@ -13,10 +14,11 @@ import subprocess
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from vreid.cli import output
-from vreid.deploy.bench import Result, bench, no_faster
-from vreid.deploy.bench_page import markdown_of, write_bench
+from vreid.deploy.bench import bench, no_faster
+from vreid.deploy.bench_page import write_bench
 from vreid.deploy.build.engine import engine_from_onnx
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from, int8_from
@@ -61,28 +63,26 @@ def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
         yield engine_from_onnx(path, "openvino", out / f"{path.stem}.openvino.json").path
 
 
-def rows_of(results: list[Result], threads: int) -> list[dict[str, object]]:
-    """One for each model and batch size, in the words of the issue that asked for them."""
-    about = {"threads": threads, "date": str(date.today()), "commit": _commit(), "cpu": machine()["cpu"]}
-    return [
-        {
-            "model": result.name,
-            "backend": result.backend,
-            "precision": result.precision,
-            "batch": timing.batch,
-            "p50_ms": round(timing.p50_ms, 3),
-            "p90_ms": round(timing.p90_ms, 3),
-            "p99_ms": round(timing.p99_ms, 3),
-            "peak_share": None if timing.peak_share is None else round(timing.peak_share, 3),
-            "map": None if result.accuracy is None else result.accuracy.map,
-            "rank1": None if result.accuracy is None else result.accuracy.rank1,
-            "cosine": None if result.cosine_mean is None else round(result.cosine_mean, 5),
-            "bytes": result.file_bytes,
-            **about,
-        }
-        for result in results
-        for timing in result.timings
-    ]
+def rows_of(document: dict[str, Any]) -> Iterator[dict[str, object]]:
+    """One for each model, engine and batch size, in the words of the issue that asked for them."""
+    for model in document["models"]:
+        accuracy = model["accuracy"] or {"map": None, "rank1": None}
+        for timing in model["timings"]:
+            yield {
+                "model": model["name"],
+                "backend": model["backend"],
+                "precision": model["precision"],
+                "threads": document["threads"],
+                "batch": timing["batch"],
+                **{key: round(timing[key], 3) for key in ("p50_ms", "p90_ms", "p99_ms")},
+                "peak_share": None if timing["peak_share"] is None else round(timing["peak_share"], 3),
+                "map": accuracy["map"],
+                "rank1": accuracy["rank1"],
+                "cosine": None if model["cosine_mean"] is None else round(model["cosine_mean"], 5),
+                "bytes": model["file_bytes"],
+                **{key: document[key] for key in ("date", "commit")},
+                "cpu": document["machine"]["cpu"],
+            }
 
 
 def _commit() -> str:
@@ -93,7 +93,7 @@ def _commit() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("models", nargs="*")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
@@ -103,18 +103,17 @@ def main() -> None:
     flags.out.mkdir(parents=True, exist_ok=True)
     data = read_dataset(flags.data)
     about = {"machine": machine(), "versions": versions(), "threads": flags.threads}
-    rows, texts = [], []
+    about |= {"date": str(date.today()), "commit": _commit()}
     for model in flags.models:  # a table each: cosines are to its own FP32
         paths = [str(path) for path in lowered(model, data, flags.out)]
         results = bench(paths, flags.threads, flags.batches, flags.rounds, data=data)
-        name = results[0].name or model
-        write_bench(results, about, flags.out / f"bench-{name}")
-        rows += rows_of(results, flags.threads)
-        texts.append(markdown_of(results, about))
+        write_bench(results, about, flags.out / f"bench-{results[0].name or model}")
         for sentence in (*no_faster(results), *(f"{one.model}: {one.error}" for one in results if one.error)):
             output.console.print(sentence)
+    found = sorted(flags.out.glob("bench-*/bench.json"))
+    rows = [row for path in found for row in rows_of(json.loads(path.read_text(encoding="utf-8")))]
     RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
-    print("\n".join(texts))
+    print("\n".join(path.with_name("bench.md").read_text(encoding="utf-8") for path in found))
 
 
 if __name__ == "__main__":
