@@ -63,7 +63,7 @@ def test_bench_says_one_document(folder: Path, capsys: pytest.CaptureFixture[str
     words = ["bench", str(folder / "student.json"), "--rounds", "1", "--batches", "1", "2", "--json"]
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert set(said) == {"machine", "threads", "models"}
+    assert set(said) == {"machine", "versions", "threads", "models", "warnings"}
     (model,) = said["models"]
     assert model["error"] is None and [timing["batch"] for timing in model["timings"]] == [1, 2]
     assert model["flops"] == 2 * model["macs"] > 0 and model["memory_bytes"] > 0 and model["accuracy"] is None
