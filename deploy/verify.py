@@ -6,7 +6,7 @@ fails. Everything that can be told is told: every reason, not only the first.
 
 The least mean cosine goes by the precision that the manifest claims. It is there for what retrieval on small data does not
 notice. Measured with vreid-s on 904 pictures of 42 training vehicles that it never saw (bench/planted_faults.py,
-docs/verify.md): sound float32 1.00000, float16 0.99998, INT8 of `vreid quantize` 0.9987 and 0.9994. Faults in float32 that
+docs/verify.md): sound float32 1.00000, float16 0.99998, INT8 of `vreid quantize` 0.9980 and 0.9987. Faults in float32 that
 retrieval hardly notices lie under 0.9994 (a dimension of the embedding lost). INT8 of every layer has 0.9928 and of noise
 0.9912, which mAP must judge; INT8 of black pictures 0.982. Two pictures of different vehicles have 0.76 in the mean.
 """
