@@ -13,7 +13,7 @@ import numpy as np
 from vreid.deploy.bench import Result, no_faster
 from vreid.models.errors import Refused
 from vreid.train.drawing import COLOURS, Drawing, Line, axes_with, drawn
-from vreid.train.report import figure_of, page_of, write_page
+from vreid.train.report import figure_of, page_of, table_of, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,12 +95,6 @@ def page_of_bench(results: Sequence[Result], about: Mapping[str, Any]) -> str:
         _against(sound),
         *(_distribution(sound, place) for place in range(len(sound[0].timings) if sound else 0)),
     ]
-    head = "".join(f"<th>{escape(text)}</th>" for text in COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n"
-        for one in results
-        for row in rows_of(one)
-    )
     warned = "".join(f'<p class="panel">{escape(sentence)}</p>' for sentence in no_faster(results))
     return page_of(
         "Bench",
@@ -110,8 +104,7 @@ def page_of_bench(results: Sequence[Result], about: Mapping[str, Any]) -> str:
 {"".join(figure_of(one) for one in drawings if one is not None)}</div>
 {warned}
 <h2>All figures</h2>
-<div class="panel scroll"><table><thead><tr>{head}</tr></thead>
-<tbody>{body}</tbody></table></div>
+{table_of(COLUMNS, (row for one in results for row in rows_of(one)))}
 <footer>All models were timed by turns in one run. Cosine is to the first model. The peak is a float32 matrix product.</footer>""",
     )
 

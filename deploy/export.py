@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
 from vreid.deploy.half import half_precision
+from vreid.deploy.quality import accuracy_from
 from vreid.deploy.simplify import simplified
 from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
@@ -126,5 +127,4 @@ def _traced(network: ReidNetwork, batch: tuple[int, int, int]) -> onnx.ModelProt
 
 def accuracy_on(data: Dataset, embedder: Embedder) -> Accuracy:
     """What the engine itself reaches on the test part of `data`."""
-    found = evaluate(data, embedder.embed)
-    return Accuracy(dataset=data.name, map=round(found.map, 2), rank1=round(found.rank1, 2), queries=found.queries)
+    return accuracy_from(data.name, evaluate(data, embedder.embed))

@@ -1,6 +1,6 @@
 """The page of a verdict: what was compared, every reason, and what the open-set threshold costs; no script, nothing fetched."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vreid.deploy.threshold import OpenSet
 from vreid.deploy.verify import Verdict
 from vreid.train.drawing import COLOURS, Drawing, Line, axes_with, drawn
-from vreid.train.report import figure_of, page_of, tiles_of, write_page
+from vreid.train.report import figure_of, page_of, table_of, tiles_of, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,14 +29,14 @@ def proof_of(verdict: Verdict) -> str:
     if verdict.reasons:
         body.append("<h2>Why it failed</h2>")
         body += [f'<p class="panel">{escape(reason)}</p>' for reason in verdict.reasons]
-    body += ["<h2>Retrieval</h2>", _table(("", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP"), _retrieval(verdict))]
+    body += ["<h2>Retrieval</h2>", table_of(("", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP"), _retrieval(verdict))]
     if verdict.agreement is not None:
         near = verdict.agreement
         row = [f"{near.cosine_min:.5f}", f"{near.cosine_p1:.5f}", f"{near.cosine_mean:.5f}", f"{near.error_max:.5f}"]
         head = ("", "least", "1st percentile", "mean", "largest error of a number")
-        body += ["<h2>Cosine to the reference</h2>", _table(head, [["", *row]])]
+        body += ["<h2>Cosine to the reference</h2>", table_of(head, [["", *row]])]
     if verdict.match is not None:
-        body += ["<h2>Known or unknown</h2>", _table(("", "value"), _open_set(verdict.match))]
+        body += ["<h2>Known or unknown</h2>", table_of(("", "value"), _open_set(verdict.match))]
         body += ["<h2>The threshold's curve</h2>", figure_of(_drawing(verdict.match))]
     return page_of(verdict.candidate, f"{said} by vreid verify", "\n".join(body))
 
@@ -87,9 +87,3 @@ def _drawing(found: OpenSet) -> Drawing:
 
     note = "Shares over the threshold; beyond what was seen, strangers follow a generalised Pareto tail."
     return drawn(Drawing("open-set", "Strangers taken in, known vehicles missed", note, [*lines, chosen]), draw)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    first = "".join(f"<th>{escape(text)}</th>" for text in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f'<div class="panel scroll"><table><thead><tr>{first}</tr></thead>\n<tbody>{body}</tbody></table></div>'

@@ -9,7 +9,7 @@ from vreid.deploy.parity import agreement, at_length_one
 from vreid.models.manifest import Accuracy
 from vreid.models.picture import read_picture
 from vreid.train.datasets.records import Dataset
-from vreid.train.evaluate import Embed, Floats, measured, parts_of, pictures_of
+from vreid.train.evaluate import Embed, Floats, Retrieval, measured, parts_of, pictures_of
 
 BATCH = 32
 
@@ -21,6 +21,11 @@ class Quality:
     accuracy: Accuracy
     cosine_mean: float | None
     cosine_min: float | None
+
+
+def accuracy_from(dataset: str, found: Retrieval) -> Accuracy:
+    """What a manifest says of a measurement."""
+    return Accuracy(dataset=dataset, map=round(found.map, 2), rank1=round(found.rank1, 2), queries=found.queries)
 
 
 def qualities(
@@ -51,8 +56,7 @@ def qualities(
 
 
 def _quality(features: Floats, reference: Floats | None, data: Dataset) -> Quality:
-    found = measured(data, *parts_of(data, at_length_one(features)))
-    accuracy = Accuracy(dataset=data.name, map=round(found.map, 2), rank1=round(found.rank1, 2), queries=found.queries)
+    accuracy = accuracy_from(data.name, measured(data, *parts_of(data, at_length_one(features))))
     if reference is None or reference.shape != features.shape:
         return Quality(accuracy, None, None)
     near = agreement(features, reference)

@@ -19,10 +19,11 @@ import numpy as np
 
 from vreid.deploy.build.source import precision_of
 from vreid.deploy.parity import Agreement, agreement, ailments, answers, at_length_one
+from vreid.deploy.quality import accuracy_from
 from vreid.deploy.sides import Side, open_reference, open_unchecked
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
-from vreid.models.manifest import Accuracy, Manifest, Match, read_manifest, write_manifest
+from vreid.models.manifest import Manifest, Match, read_manifest, write_manifest
 from vreid.models.picture import read_picture
 from vreid.runtime.engines.onnx_file import read_onnx_file
 from vreid.train.datasets.records import Dataset
@@ -128,10 +129,7 @@ def record(path: Path, verdict: Verdict) -> Manifest:
     manifest = read_manifest(path)
     if not verdict.passed or verdict.match is None or manifest.sha256 != verdict.sha256:
         raise Refused(f"the engine of {path} is not one that has passed; verify it again")
-    found, open_set = verdict.after, verdict.match
-    accuracy = Accuracy(
-        dataset=verdict.data, map=round(found.map, 2), rank1=round(found.rank1, 2), queries=found.queries
-    )
+    open_set, accuracy = verdict.match, accuracy_from(verdict.data, verdict.after)
     match = Match(threshold=open_set.threshold, false_match_rate=open_set.false_match_rate, gallery=open_set.gallery)
     update = {"accuracy": accuracy, "match": match if verdict.match_is_of_use else manifest.match}
     manifest = manifest.model_copy(update=update)

@@ -1,6 +1,6 @@
 """The report of a training: one HTML page made from its log.jsonl, no script, nothing fetched, all text escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -173,10 +173,14 @@ def _table(epochs: Sequence[Epoch]) -> str:
         },
     }
     filled = {head: cells for head, cells in columns.items() if any(cells)}
-    head = "".join(f"<th>{escape(text)}</th>" for text in filled)
-    lines = zip(*filled.values(), strict=True)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>\n" for line in lines)
-    return f'<div class="panel scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return table_of(list(filled), zip(*filled.values(), strict=True))
+
+
+def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Plain cells under their heads, as HTML that scrolls where it is too wide."""
+    first = "".join(f"<th>{escape(text)}</th>" for text in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return f'<div class="panel scroll"><table><thead><tr>{first}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def _digits(value: float | None, digits: int) -> str:
