@@ -6,7 +6,7 @@ compactor" is the arm `uncompressed`, "no resetting" the arm `cdd`. Trained and 
 
 from dataclasses import replace
 
-from cdd_arms import PRUNED, SAME, Arm, paper, two_sided
+from cdd_arms import SAME, Arm, paper, two_sided
 
 from vreid.train.beside import Distillation
 from vreid.train.resetting import ResettingRules
@@ -25,20 +25,21 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd+rggr, p 0.3": Arm(lambda: paper(rules=_rules(p=0.3))),
     "ablation: cdd+rggr, p 0.7": Arm(lambda: paper(rules=_rules(p=0.7))),
     "ablation: cdd+rggr, start 0": Arm(lambda: paper(start=0)),
-    "ablation: cdd+rggr, start 12": Arm(lambda: paper(start=12)),
+    "ablation: cdd+rggr, start 20": Arm(lambda: paper(start=20)),
     "ablation: cdd+rggr, consensus 0.9": Arm(lambda: paper(rules=_rules(consensus=0.9))),
     "ablation: cdd+rggr, not sticky": Arm(lambda: paper(rules=_rules(sticky=False))),
     "ablation: cdd+rggr, without itself": Arm(lambda: paper(rules=_rules(itself=False))),
     "ablation: cdd+rggr, teacher in training mode": Arm(lambda: paper(beside=Distillation(teacher_training=True))),
     "ablation: cdd+rggr, momentum 0.99, no decay": Arm(lambda: paper(momentum=0.99, weight_decay=0.0)),
     "ablation: cdd+rggr, no distillation of blocks": Arm(lambda: paper(beside=Distillation(blocks=0.0))),
+    "ablation: cdd+rggr, cdd2's distillation": Arm(lambda: paper(beside=Distillation(blocks=0.0, similarity=1.0))),
     "ablation: cdd+rggr, from scratch": Arm(paper, "nothing"),
     "ablation: cdd2, from scratch": Arm(lambda: two_sided(SAME), "nothing"),
     "ablation: cdd2, one side": Arm(lambda: two_sided(0.45, both_sides=False)),
     "ablation: cdd2, pruned at the end": Arm(lambda: two_sided(SAME, shrink=0.0)),
-    "ablation: cdd2, no distillation of blocks": Arm(lambda: two_sided(SAME, PRUNED)),
+    "ablation: cdd2, the paper's distillation": Arm(lambda: two_sided(SAME, Distillation())),
     "ablation: cdd2, any widths": Arm(lambda: two_sided(SAME, multiple=1)),
     "ablation: cdd2, momentum 0.99": Arm(lambda: two_sided(SAME, momentum=0.99, strength=0.004)),
-    "ablation: cdd2, similarities too": Arm(lambda: two_sided(SAME, Distillation(similarity=1.0))),
+    "ablation: cdd2, logits alone": Arm(lambda: two_sided(SAME, Distillation(blocks=0.0))),
     "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.025})),
 }

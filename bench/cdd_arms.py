@@ -1,8 +1,8 @@
 """The arms of the compression table: what each of them learns with. Imported by cdd_table.py.
 
-Every arm has the teacher, the data and the seeds of the others, and all learn beside the teacher. Those of the teacher's
-network begin with its weights and learn for 20 epochs; those that cannot (other networks, slim widths from scratch) get the
-teacher's own schedule, 80 epochs.
+Every arm has the teacher, the data, the seeds and the epochs of the others, and all learn beside the teacher: the paper's two
+from its logits and blocks, the others from its logits and similarities. Those of the teacher's network begin with its weights;
+those that cannot (other networks, slim widths from scratch) begin with nothing, and are there with twice the epochs too.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,6 @@ from vreid.train.recipes.compressing import cdd2_resnet50_small, cdd_resnet50_sm
 from vreid.train.recipes.teachers import teacher_resnet50_small
 
 SAME, LESS = 1 - 0.6567, 1 - 0.785  # the shares of MACs that the papers' savings leave (methods.md 1.8 and 3)
-PRUNED = Distillation(blocks=0.0)  # blocks of other widths cannot be compared
-FOREIGN = replace(PRUNED, similarity=1.0)  # a student from scratch is shown the embedding too
 
 
 @dataclass(frozen=True)
@@ -54,22 +52,24 @@ def two_sided(
 
 
 def _resrep(share: float) -> Recipe:
-    """ResRep: masks by the norm alone, whatever the price, and no weight decay; the distillation of CDD.
+    """ResRep: masks by the norm alone, whatever the price, and no weight decay; the distillation of CDD2.
 
     Channels that stay are pulled as much a step as by ResRep's lambda of 1e-4 and momentum of 0.99. With the whole lasso of
     these few steps every norm goes to zero, since the BN behind the next convolution gives back whatever a norm loses: the
     loss was no number in epoch 9. Its momentum made the validation worse for cdd2 too, so both have 0.9.
     """
-    return two_sided(share, Distillation(), {"by": "norm", "cost_power": 0.0, "survivors": 0.025})
+    return two_sided(share, budget={"by": "norm", "cost_power": 0.0, "survivors": 0.025})
 
 
 def _random(share: float) -> Recipe:
-    return two_sided(share, Distillation(), {"by": "random", "cost_power": 0.0})
+    return two_sided(share, budget={"by": "random", "cost_power": 0.0})
 
 
-def _scratch(network: NetworkConfig | None = None) -> Recipe:
-    base = teacher_resnet50_small()
-    return replace(base, network=network or base.network, average=0.0, beside=FOREIGN)
+def _scratch(
+    network: NetworkConfig | None = None, schedule: Callable[[], Recipe] = uncompressed_resnet50_small
+) -> Recipe:
+    base, beside = schedule(), uncompressed_resnet50_small().beside
+    return replace(base, network=network or base.network, average=0.0, beside=beside, inherit=False)
 
 
 def scaled_to(body: str, share: float) -> NetworkConfig:
@@ -101,9 +101,10 @@ ARMS: dict[str, Arm] = {
     "cdd2": Arm(lambda: two_sided(SAME)),
     "cdd2-20": Arm(lambda: two_sided(LESS, multiple=8)),  # in sixteens the network does not get so small
     "resrep": Arm(lambda: _resrep(SAME)),
-    "torch-pruning": Arm(lambda: replace(uncompressed_resnet50_small(), beside=PRUNED), "torch-pruning", SAME),
+    "torch-pruning": Arm(uncompressed_resnet50_small, "torch-pruning", SAME),
     "distilled-r18": Arm(lambda: _scratch(scaled_to("resnet18", SAME)), "nothing"),
     "distilled-r34": Arm(lambda: _scratch(scaled_to("resnet34", SAME)), "nothing"),
     "slim-from-scratch": Arm(_scratch, "nothing", widths_of="cdd2"),
     "random": Arm(lambda: _random(SAME)),
+    "distilled-r18, 80 epochs": Arm(lambda: _scratch(scaled_to("resnet18", SAME), teacher_resnet50_small), "nothing"),
 }
