@@ -9,6 +9,7 @@ from vreid.models.preprocess import Image
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+_KINDS = {2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Sighting:
     crops: int  # how many were embedded
     quality: float  # of the best crop, 0-1
     picture: Image  # the best crop
+    seen: float = 0.0  # last_time as seconds since 1970
+    plate: str | None = None  # what an outside reader of licence plates read, if there is one
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,8 @@ class Trace:
     frames: Ints
     boxes: Floats
     scores: Floats
+
+
+def kind_name(kind: int) -> str:
+    """COCO class -> its name, "vehicle" where there is none or it is no vehicle's."""
+    return _KINDS.get(int(kind), "vehicle")

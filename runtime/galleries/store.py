@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vreid.models.errors import Refused
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
 BUSY_S = 1.0
 
@@ -19,7 +19,7 @@ TABLES = f"""
 PRAGMA application_id = {APPLICATION};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE vehicles (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, thumbnail BLOB);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, kind TEXT, thumbnail BLOB);
 CREATE TABLE prototypes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
     view TEXT NOT NULL, feature BLOB NOT NULL, weight REAL NOT NULL, count INTEGER NOT NULL);
@@ -27,9 +27,20 @@ CREATE INDEX prototypes_of ON prototypes (vehicle);
 CREATE TABLE sightings (
     id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
     camera TEXT NOT NULL, track INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL,
-    first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, score REAL NOT NULL, thumbnail BLOB, run TEXT NOT NULL);
+    first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, score REAL NOT NULL, thumbnail BLOB, run TEXT NOT NULL,
+    seen REAL NOT NULL DEFAULT 0, kind TEXT, plate TEXT, quality REAL NOT NULL DEFAULT 0, feature BLOB);
 CREATE INDEX sightings_of ON sightings (vehicle, camera);
+CREATE INDEX sightings_at ON sightings (seen);
+CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL);
+CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
+CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
+    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 """
+# seen: seconds since 1970 of a sighting's end; feature: (D,) float16 of the whole track; changes: what an index that is
+# kept elsewhere has to catch up with; audit: who changed what by hand, detail (JSON) holding what undoing it needs.
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vreid.runtime.galleries import listing, names, store
 from vreid.runtime.galleries.derived import VehicleIndex
 from vreid.runtime.galleries.listing import Hit
 from vreid.runtime.galleries.prototypes import Prototype, from_blobs, home_of, merged, surplus, unit
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import Floats, Sighting, kind_name
 
 
 class Gallery:
@@ -82,7 +82,7 @@ class Gallery:
             finally:
                 self._depth -= 1
 
-    def add_vehicle(self, name: str | None = None, picture: Image | None = None) -> int:
+    def add_vehicle(self, name: str | None = None, picture: Image | None = None, kind: str | None = None) -> int:
         """The new vehicle's id, never used before; without a name it is "vehicle-0001" after its id.
 
         Raises Refused for a name that is taken, empty, too long or not printable.
@@ -94,7 +94,10 @@ class Gallery:
             if vehicle > names.LAST_ID:  # MOT text and its readers have 31 bits for an id
                 raise Refused(f"the gallery {self.path} has given its last id, {names.LAST_ID}; begin a new one")
             chosen = names.free(self._run, f"vehicle-{vehicle:04d}") if name is None else names.checked(self._run, name)
-            self._run("INSERT INTO vehicles VALUES (?, ?, ?, ?)", vehicle, chosen, time.time(), thumbnail)
+            self._run(
+                "INSERT INTO vehicles (id, name, created, kind, thumbnail) VALUES (?, ?, ?, ?, ?)",
+                vehicle, chosen, time.time(), kind, thumbnail,
+            )  # fmt: skip
         return int(vehicle)
 
     def add_prototype(self, vehicle: int, view: str, feature: Floats, weight: float = 1.0) -> int | None:
@@ -132,10 +135,11 @@ class Gallery:
         with self.transaction():
             new = self._run(
                 "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame, score,"
-                " thumbnail, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " thumbnail, run, seen, kind, plate, quality, feature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 self._existing(vehicle), sighting.camera, int(sighting.track), sighting.first_time, sighting.last_time,
                 int(sighting.first_frame), int(sighting.last_frame), float(score),
-                listing.thumbnail_of(sighting.picture), run,
+                listing.thumbnail_of(sighting.picture), run, float(sighting.seen), kind_name(sighting.kind), sighting.plate,
+                float(sighting.quality), np.asarray(sighting.feature, np.float16).tobytes(),
             ).lastrowid  # fmt: skip
         return int(new or 0)
 

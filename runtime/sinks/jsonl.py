@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vreid.runtime.records import Match, Sighting, Trace
-from vreid.runtime.sinks.table import kind_name
+from vreid.runtime.records import Match, Sighting, Trace, kind_name
 
 
 class JsonlSink:

@@ -6,11 +6,11 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from vreid.runtime.records import kind_name
 from vreid.runtime.sinks.album import PICTURES, Album, Card, Shot, View, by_cameras
 from vreid.runtime.sinks.figures import camera_table, headline, latency_table, model_table, number
 from vreid.runtime.sinks.palette import colour_of, hex_of
 from vreid.runtime.sinks.style import STYLE
-from vreid.runtime.sinks.table import kind_name
 from vreid.runtime.sinks.timeline import clock, moments, timeline
 
 # Nothing may be fetched and nothing may run, even if a name on the page tried to.

@@ -13,7 +13,6 @@ SINKS = {
     "mot": "vreid.runtime.sinks.mot:open_mot",
     "report": "vreid.runtime.sinks.report:open_report",
 }
-_KINDS = {2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 
 
 class Sink(Protocol):
@@ -37,8 +36,3 @@ def open_sink(name: str, folder: str | Path) -> Sink:
         return cast(Sink, opened(folder))
     except OSError as error:
         raise Refused(f"cannot write into {folder} ({error.strerror}); give a folder that you may write to") from error
-
-
-def kind_name(kind: int) -> str:
-    """COCO class -> its name, "vehicle" where there is none or it is no vehicle's."""
-    return _KINDS.get(int(kind), "vehicle")

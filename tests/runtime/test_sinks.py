@@ -8,11 +8,11 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.mot import read_mot
-from vreid.runtime.records import Frame, Match, Sighting, Trace
+from vreid.runtime.records import Frame, Match, Sighting, Trace, kind_name
 from vreid.runtime.sinks.annotate import annotate, label_of
 from vreid.runtime.sinks.jsonl import json_text
 from vreid.runtime.sinks.palette import colour_of
-from vreid.runtime.sinks.table import SINKS, kind_name, open_sink
+from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.table import open_source
 
 EVIL = "<b>\"'&</script>"
