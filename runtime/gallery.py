@@ -5,10 +5,11 @@ from pathlib import Path
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import store
 from vreid.runtime.galleries.listing import Hit
-from vreid.runtime.galleries.table import INDEXES
+from vreid.runtime.galleries.table import open_index
+from vreid.runtime.galleries.upgrade import upgraded
 from vreid.runtime.galleries.vehicles import Gallery
 
-__all__ = ["Gallery", "Hit", "open_gallery", "read_gallery"]
+__all__ = ["Gallery", "Hit", "edit_gallery", "open_gallery", "read_gallery"]
 
 
 def open_gallery(
@@ -24,17 +25,18 @@ def open_gallery(
 ) -> Gallery:
     """The gallery at `path` for features of one embedding space; made when `write` is set and there is none.
 
+    `index`: a member of galleries/table.py with its options, as "hnsw" or "ivf?nprobe=32".
     One writer at a time, any number of readers beside it. A refused opening leaves nothing behind.
     Raises Refused for another model's gallery, another writer, a file that is no gallery, a damaged or missing one.
     """
     path = Path(path).resolve()
     about = store.About(fingerprint, dim, model)
-    if index not in INDEXES:
-        raise Refused(f"there is no index '{index}'; choose one of: {', '.join(sorted(INDEXES))}")
+    if index != "flat":
+        open_index(index, dim)  # refuses what it does not know or this machine does not have
     if max_prototypes < 1:
         raise Refused(f"max_prototypes must be at least 1, not {max_prototypes}")
     if not write or path.exists():
-        seen = _reader(path, index, max_prototypes, merge_above)
+        seen = _reader(path, index, max_prototypes, merge_above, old=write)
         try:
             _match(seen.about, about, path)
         except Refused:
@@ -51,6 +53,7 @@ def open_gallery(
         if not path.exists():
             store.created(path, about)
         connection = store.connected(path, True)
+        upgraded(connection, path)
         found = store.about_of(connection, path)
         _match(found, about, path)
         with store.spoken(path):  # another program may hold SQLite's own lock
@@ -64,17 +67,31 @@ def open_gallery(
         raise
 
 
-def read_gallery(path: str | Path) -> Gallery:
+def read_gallery(path: str | Path, index: str = "flat") -> Gallery:
     """The gallery at `path` for reading, whatever its model. Raises Refused as `open_gallery` does."""
-    return _reader(Path(path).resolve(), "flat", 8, 0.9)
+    found = _reader(Path(path).resolve(), index, 8, 0.9)
+    if index != "flat":
+        try:
+            open_index(index, found.about.dim)
+        except Refused:
+            found.close()
+            raise
+    return found
 
 
-def _reader(path: Path, index: str, max_prototypes: int, merge_above: float) -> Gallery:
+def edit_gallery(path: str | Path) -> Gallery:
+    """The gallery at `path` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
+    with _reader(Path(path).resolve(), "flat", 8, 0.9, old=True) as seen:
+        about = seen.about
+    return open_gallery(path, fingerprint=about.fingerprint, dim=about.dim, model=about.model, write=True)
+
+
+def _reader(path: Path, index: str, max_prototypes: int, merge_above: float, old: bool = False) -> Gallery:
     if not path.is_file():
         raise Refused(f"there is no gallery {path}; make one with 'vreid gallery enrol'")
     connection = store.connected(path, False)
     try:
-        about = store.about_of(connection, path)
+        about = store.about_of(connection, path, old)
     except Refused:
         connection.close()
         raise

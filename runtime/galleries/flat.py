@@ -1,33 +1,66 @@
 """The default index: exact search by FAISS."""
 
-import faiss
 import numpy as np
 
+from vreid.runtime.galleries.exact import best_of
+from vreid.runtime.galleries.places import GONE
+from vreid.runtime.galleries.rows import Rows
+from vreid.runtime.galleries.with_faiss import batches_by_blas, faiss, one_thread, rows_of, sent
 from vreid.runtime.records import Floats, Ints
+
+FEW = 16  # a filter that keeps one in so many is quicker by taking those rows out,
+LITTLE = 1024  # and so is one that keeps less than this
 
 
 class FlatIndex:
-    """FAISS IndexIDMap2 over IndexFlatIP: every prototype is compared, so the answer is the plain index's.
+    """FAISS IndexFlatIP: every prototype is compared, so the answer is the plain index's.
 
-    Removing costs one pass over the rows; galleries of vehicles are small enough for that.
+    A new feature is written over the old one and the last row fills a removed one's place: FAISS's own removing
+    moves all rows behind it.
     """
 
-    def __init__(self, dim: int, threads: int = 1) -> None:
-        # faiss-cpu 1.15 uses BLAS only when batch x dim is above 128000: a batch of 64 is 8 times slower than need be.
-        faiss.cvar.distance_compute_blas_threshold = 4 * dim
-        faiss.omp_set_num_threads(threads)
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+    rough = worn = False
+
+    def __init__(self, dim: int, expected: int = 0) -> None:
+        batches_by_blas(dim)
+        self._index = faiss.IndexFlatIP(dim)
+        self._rows = Rows()
+        if expected:  # else the memory doubles as it grows, and lies there twice meanwhile
+            self._resize(expected)
+            self._resize(0)
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self._rows)
 
     def add(self, ids: Ints, features: Floats) -> None:
-        self._index.add_with_ids(np.ascontiguousarray(features, np.float32), np.ascontiguousarray(ids, np.int64))
+        at = self._rows.of(ids)
+        old = at != GONE
+        rows_of(self._index)[at[old]] = features[old]
+        self._index.add(sent(features[~old]))
+        self._rows.append(ids[~old])
 
     def remove(self, ids: Ints) -> None:
-        self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(ids, np.int64)))
+        self._rows.drop(ids)
+        holes, last = self._rows.close()
+        memory = rows_of(self._index)
+        memory[holes] = memory[last]
+        self._resize(len(self._rows))
 
-    def search(self, features: Floats, k: int) -> tuple[Floats, Ints]:
-        scores, ids = self._index.search(np.ascontiguousarray(features, np.float32), k)
-        scores[ids < 0] = -np.inf
-        return scores, ids
+    def search(self, features: Floats, k: int, among: Ints | None = None) -> tuple[Floats, Ints]:
+        chosen = None
+        if among is not None:
+            rows = self._rows.of(among)
+            rows = rows[rows != GONE]
+            if len(rows) * FEW < len(self) or len(rows) < LITTLE:
+                return self._rows.named(*best_of(features, rows_of(self._index).__getitem__, np.sort(rows), k))
+            chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(self._rows.bits(rows)))
+        with one_thread():
+            return self._rows.named(*self._index.search(sent(features), k, params=chosen))
+
+    def rows(self) -> tuple[Ints, Floats]:
+        """All ids (N,) and features (N, D): its own memory, valid until something changes."""
+        return self._rows.ids, rows_of(self._index)
+
+    def _resize(self, rows: int) -> None:
+        self._index.codes.resize(rows * self._index.code_size)
+        self._index.ntotal = rows

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 
 from vreid.models.preprocess import Image
+from vreid.runtime.galleries.filter import EVERYTHING, Filter, vehicles_where
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,30 @@ class Hit:
 
 @dataclass(frozen=True)
 class Vehicle:
-    """One vehicle; `last_seen` is on its source's clock, `thumbnail` a JPEG of its newest sighting or enrolment."""
+    """One vehicle; `thumbnail` is a JPEG of its newest sighting or its enrolment.
+
+    `last_seen` is on its source's own clock, `last_at` the same moment in seconds since 1970.
+    """
 
     id: int
     name: str
     created: float  # seconds since 1970
+    kind: str | None
     prototypes: int
     sightings: int
     cameras: tuple[str, ...]
     last_seen: float | None
+    last_at: float | None
     last_camera: str | None
     thumbnail: bytes | None
 
 
 @dataclass(frozen=True)
 class Stats:
-    """A gallery in numbers; `bytes` is the size of its file without the write-ahead log."""
+    """A gallery in numbers; `bytes` is the size of its file without the write-ahead log.
+
+    `oldest` and `newest` are sightings, in seconds since 1970; `retention` is in seconds, None: sightings are kept.
+    """
 
     vehicles: int
     prototypes: int
@@ -45,6 +54,10 @@ class Stats:
     model: str
     fingerprint: str
     bytes: int
+    oldest: float | None
+    newest: float | None
+    retention: float | None
+    changes: int  # rows of the audit
 
 
 def thumbnail_of(picture: Image, side: int = 160) -> bytes | None:
@@ -62,33 +75,39 @@ def thumbnail_of(picture: Image, side: int = 160) -> bytes | None:
     return data.tobytes() if done else None
 
 
-def listed(connection: sqlite3.Connection, thumbnails: bool) -> list[Vehicle]:
-    """Every vehicle by rising id; without `thumbnails` the pictures stay on the disk."""
+def listed(connection: sqlite3.Connection, thumbnails: bool, only: Filter = EVERYTHING) -> list[Vehicle]:
+    """The vehicles that `only` lets through, by rising id; without `thumbnails` the pictures stay on the disk."""
+    where, values = vehicles_where(only)
     cameras: dict[int, list[str]] = {}
     for vehicle, camera in connection.execute(
-        "SELECT DISTINCT vehicle, camera FROM sightings ORDER BY vehicle, camera"
+        f"SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v WHERE {where})"
+        " ORDER BY vehicle, camera",
+        values,
     ):
         cameras.setdefault(vehicle, []).append(camera)
     picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
     rows = connection.execute(
-        f"""SELECT v.id, v.name, v.created, (SELECT count(*) FROM prototypes WHERE vehicle = v.id),
-                   coalesce(seen.n, 0), last.last_time, last.camera, {picture}
+        f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
+                   (SELECT count(*) FROM prototypes WHERE vehicle = v.id),
+                   (SELECT count(*) FROM sightings WHERE vehicle = v.id),
+                   last.last_time, last.seen, last.camera, {picture}
             FROM vehicles v
-            LEFT JOIN (SELECT vehicle, count(*) AS n, max(id) AS newest FROM sightings GROUP BY vehicle) seen
-                   ON seen.vehicle = v.id
-            LEFT JOIN sightings last ON last.id = seen.newest
-            ORDER BY v.id"""
+            LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)
+            WHERE {where} ORDER BY v.id""",
+        values,
     )
     return [
-        Vehicle(id_, name, created, prototypes, sightings, tuple(cameras.get(id_, ())), seen, camera, thumbnail)
-        for id_, name, created, prototypes, sightings, seen, camera, thumbnail in rows
+        Vehicle(id_, name, created, kind, prototypes, sightings, tuple(cameras.get(id_, ())), *last)
+        for id_, name, created, kind, prototypes, sightings, *last in rows
     ]
 
 
 def counted(connection: sqlite3.Connection, path: Path, dim: int, model: str, fingerprint: str) -> Stats:
     """The totals of the gallery at `path`."""
-    vehicles, prototypes, sightings, cameras = connection.execute(
+    vehicles, prototypes, sightings, cameras, *rest = connection.execute(
         """SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes),
-                  (SELECT count(*) FROM sightings), (SELECT count(DISTINCT camera) FROM sightings)"""
+                  (SELECT count(*) FROM sightings), (SELECT count(DISTINCT camera) FROM sightings),
+                  (SELECT min(seen) FROM sightings), (SELECT max(seen) FROM sightings),
+                  (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'), (SELECT count(*) FROM audit)"""
     ).fetchone()
-    return Stats(vehicles, prototypes, sightings, cameras, dim, model, fingerprint, path.stat().st_size)
+    return Stats(vehicles, prototypes, sightings, cameras, dim, model, fingerprint, path.stat().st_size, *rest)

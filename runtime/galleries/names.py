@@ -1,20 +1,39 @@
 """What vehicles may be called, and who is meant by a name or an id."""
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from vreid.models.errors import Refused
 
 Run = Callable[..., sqlite3.Cursor]  # a statement and its values
 LAST_ID = 2**31 - 1
+GIVEN = "vehicle-[0-9][0-9][0-9][0-9]*"  # an SQL GLOB: what nobody has named
+
+
+def given(vehicle: int) -> str:
+    """What a vehicle is called until somebody names it."""
+    return f"vehicle-{vehicle:04d}"
+
+
+def of(run: Run, vehicles: Collection[int]) -> dict[int, str]:
+    """The names of those of `vehicles` that there are."""
+    return dict(
+        run("SELECT id, name FROM vehicles WHERE id IN (SELECT value FROM json_each(?))", json.dumps([*vehicles]))
+    )
 
 
 def checked(run: Run, name: str) -> str:
     """`name`, when it is printable, of 1 to 200 characters, and free. Raises Refused otherwise."""
+    if _with_name(run, printable(name)) is not None:
+        raise Refused(f"the gallery already has a vehicle named '{name}'; choose another name or remove that vehicle")
+    return name
+
+
+def printable(name: str) -> str:
+    """`name`, when it is printable and of 1 to 200 characters. Raises Refused otherwise."""
     if not name.strip() or not name.isprintable() or len(name) > 200:
         raise Refused("a vehicle's name must be 1 to 200 printable characters; choose another")
-    if _with_name(run, name) is not None:
-        raise Refused(f"the gallery already has a vehicle named '{name}'; choose another name or remove that vehicle")
     return name
 
 

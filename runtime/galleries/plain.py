@@ -8,15 +8,18 @@ from vreid.runtime.records import Floats, Ints
 class PlainIndex:
     """Exact search over rows that lie in a doubling array; a removed row is filled by the last one."""
 
-    def __init__(self, dim: int) -> None:
-        self._rows = np.empty((64, dim), np.float32)
-        self._ids = np.empty(64, np.int64)
+    rough = worn = False
+
+    def __init__(self, dim: int, expected: int = 0) -> None:
+        self._rows = np.empty((max(expected, 64), dim), np.float32)
+        self._ids = np.empty(max(expected, 64), np.int64)
         self._place: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._place)
 
     def add(self, ids: Ints, features: Floats) -> None:
+        self.remove(ids)
         start, end = len(self), len(self) + len(ids)
         if end > len(self._ids):
             room = max(end, 2 * len(self._ids)) - start
@@ -35,12 +38,15 @@ class PlainIndex:
                 self._ids[place] = self._ids[last]
                 self._place[int(self._ids[place])] = place
 
-    def search(self, features: Floats, k: int) -> tuple[Floats, Ints]:
-        count = len(self)
-        every = features @ self._rows[:count].T  # (B, N)
+    def search(self, features: Floats, k: int, among: Ints | None = None) -> tuple[Floats, Ints]:
+        chosen = np.arange(len(self))
+        if among is not None:
+            chosen = chosen[np.isin(self._ids[: len(self)], among)]
+        every = features @ self._rows[: len(self)].T  # (B, N)
+        every = every if among is None else every[:, chosen]
         best = np.argsort(-every, axis=1, kind="stable")[:, :k]  # (B, min(k, N))
         scores = np.full((len(features), k), -np.inf, np.float32)
         ids = np.full((len(features), k), -1, np.int64)
         scores[:, : best.shape[1]] = np.take_along_axis(every, best, axis=1)
-        ids[:, : best.shape[1]] = self._ids[:count][best]
+        ids[:, : best.shape[1]] = self._ids[chosen][best]
         return scores, ids

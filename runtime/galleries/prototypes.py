@@ -35,9 +35,9 @@ def unit(features: Floats, dim: int) -> Floats:
 
 def from_blobs(blobs: Sequence[bytes], dim: int) -> Floats:
     """N stored features -> (N, D). Raises Refused for one of another length."""
-    if any(len(blob) != 4 * dim for blob in blobs):
+    if not set(map(len, blobs)) <= {4 * dim}:
         raise Refused("the gallery is damaged (a feature of the wrong length); restore a copy")
-    return np.frombuffer(b"".join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32)
+    return np.frombuffer(bytearray().join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32, copy=False)
 
 
 def merged(kept: Prototype, feature: Floats, weight: float) -> Prototype | None:

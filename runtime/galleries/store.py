@@ -15,6 +15,19 @@ SCHEMA = 2
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
 BUSY_S = 1.0
 
+LOG = """
+INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL, mark INTEGER NOT NULL DEFAULT (random()));
+CREATE TRIGGER changes_bounded AFTER INSERT ON changes WHEN new.id % 4096 = 0 BEGIN
+    DELETE FROM changes WHERE id <= new.id - max(100000, (SELECT count(*) FROM prototypes)); END;
+CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
+CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
+    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
+"""
 TABLES = f"""
 PRAGMA application_id = {APPLICATION};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,16 +44,10 @@ CREATE TABLE sightings (
     seen REAL NOT NULL DEFAULT 0, kind TEXT, plate TEXT, quality REAL NOT NULL DEFAULT 0, feature BLOB);
 CREATE INDEX sightings_of ON sightings (vehicle, camera);
 CREATE INDEX sightings_at ON sightings (seen);
-CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL);
-CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
-CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
-CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
-CREATE TABLE audit (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
-    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
-"""
+{LOG}"""
 # seen: seconds since 1970 of a sighting's end; feature: (D,) float16 of the whole track; changes: what an index that is
-# kept elsewhere has to catch up with; audit: who changed what by hand, detail (JSON) holding what undoing it needs.
+# kept elsewhere has to catch up with, mark telling a copy of the gallery that went another way; audit: who changed what
+# by hand, detail (JSON) holding what undoing it needs.
 
 
 @dataclass(frozen=True)
@@ -88,23 +95,30 @@ def connected(path: Path, write: bool) -> sqlite3.Connection:
         with spoken(path):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL" if write else "PRAGMA query_only = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
     except Refused:
         connection.close()
         raise
     return connection
 
 
-def about_of(connection: sqlite3.Connection, path: Path) -> About:
-    """What the database says it is. Raises Refused for another application's file, another schema, or a damaged one."""
+def about_of(connection: sqlite3.Connection, path: Path, old: bool = False) -> About:
+    """What the database says it is; `old` lets one pass that can be upgraded.
+
+    Raises Refused for another application's file, another schema, or a damaged one.
+    """
     with spoken(path):
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION:
             raise Refused(f"{path} is not a vreid gallery; name another file")
         meta = dict(connection.execute("SELECT key, value FROM meta"))
-    if meta.get("schema") != str(SCHEMA):
-        raise Refused(
-            f"the gallery {path} has schema {meta.get('schema')} and this vreid reads {SCHEMA}; enrol into a new one"
-        )
+    schema = meta.get("schema", "none")
+    if schema == "1" and not old:
+        fix = f"upgrade it with 'vreid gallery check --gallery {path} --repair'"
+        raise Refused(f"the gallery {path} has schema 1 and this vreid reads {SCHEMA}; {fix}")
+    if schema not in ("1", str(SCHEMA)):
+        fix = "use a newer vreid" if schema.isdecimal() else "restore a copy"
+        raise Refused(f"the gallery {path} has schema {schema} and this vreid reads {SCHEMA}; {fix}")
     try:
         return About(meta["fingerprint"], int(meta["dim"]), meta["model"])
     except (KeyError, ValueError) as error:
@@ -123,11 +137,7 @@ def created(path: Path, about: About) -> None:
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             connection.execute("PRAGMA journal_mode = WAL")
         draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        on_disk(path.parent)
     except OSError as error:
         raise Refused(
             f"no gallery can be made at {path} ({error.strerror}); name a file in a folder you may write"
@@ -135,6 +145,15 @@ def created(path: Path, about: About) -> None:
     finally:
         if draft.exists():
             draft.unlink()
+
+
+def on_disk(folder: Path) -> None:
+    """What was renamed in `folder` survives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -7,10 +7,18 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries.table import INDEXES, open_index
+from vreid.runtime.galleries.with_faiss import faiss
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.records import Floats
 
 DIM = 8
+NO_GPU = not getattr(faiss, "get_num_gpus", lambda: 0)()
+EVERY = [
+    pytest.param(name, marks=[pytest.mark.gpu, pytest.mark.skipif(NO_GPU, reason="FAISS finds no GPU")])
+    if name == "gpu"
+    else name
+    for name in sorted(INDEXES)
+]
 
 
 def opened(path: Path, write: bool = True, **changes: object) -> Gallery:
@@ -26,7 +34,7 @@ def features(count: int, seed: int = 0) -> Floats:
 # The index
 
 
-@pytest.mark.parametrize("name", sorted(INDEXES))
+@pytest.mark.parametrize("name", EVERY)
 def test_index_is_a_sorted_list_of_products(name: str) -> None:
     rng, index, held = np.random.default_rng(1), open_index(name, DIM), dict[int, Floats]()
     for step in range(60):
@@ -50,7 +58,7 @@ def test_index_is_a_sorted_list_of_products(name: str) -> None:
 
 
 def test_an_index_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="choose one of: flat, numpy"):
+    with pytest.raises(Refused, match="choose one of: flat, gpu, hnsw"):
         opened(tmp_path / "g.db", index="magic")
     assert list(tmp_path.iterdir()) == []
 
@@ -58,7 +66,7 @@ def test_an_index_that_is_not_there_is_refused(tmp_path: Path) -> None:
 # Search
 
 
-@pytest.mark.parametrize("index", sorted(INDEXES))
+@pytest.mark.parametrize("index", EVERY)
 def test_search_ranks_vehicles_by_their_best_prototype(tmp_path: Path, index: str) -> None:
     with opened(tmp_path / "g.db", index=index) as gallery:
         held: dict[int, list[Floats]] = {}
@@ -109,7 +117,7 @@ def test_after_any_sequence_the_index_is_what_a_new_one_would_be(tmp_path: Path,
         counts = {vehicle.id: vehicle.prototypes for vehicle in gallery.vehicles()}
     assert sorted(counts) == sorted(alive)
     assert max(counts.values()) <= 3
-    for index in INDEXES:
+    for index in sorted({*INDEXES} - {"gpu"}):
         with opened(path, write=False, index=index) as again:
             for ours, theirs in zip(followed, again.search(queries, 5), strict=True):
                 assert [hit.vehicle for hit in ours] == [hit.vehicle for hit in theirs]

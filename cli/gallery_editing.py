@@ -1,0 +1,156 @@
+"""`vreid gallery rename|merge|split|undo|remove`: what a person corrects."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+
+from vreid.cli import output
+from vreid.cli.gallery_filter import Many
+from vreid.models.errors import Refused
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Give a vehicle another name."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+    name: tyro.conf.Positional[str]
+    """The new name, which no other vehicle has."""
+    gallery: Path
+    """The gallery's file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Make one vehicle of several: the first keeps its id and name, the others are no more."""
+
+    vehicles: tyro.conf.Positional[tuple[str, ...]]
+    """Names, ids, or id=ID; the one that stays first."""
+    gallery: Path
+    """The gallery's file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Make a new vehicle of some sightings of one: those that all of the flags choose."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+    gallery: Path
+    """The gallery's file."""
+    sightings: tuple[int, ...] = ()
+    """The sightings' ids, as 'vreid gallery show' lists them."""
+    camera: Many = ()
+    """The sightings of this camera; may be given again."""
+    run: Many = ()
+    """The sightings that this run wrote; may be given again."""
+    name: str | None = None
+    """What the new vehicle is called; without it, after its id."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Take a merge, a split or a renaming back."""
+
+    gallery: Path
+    """The gallery's file."""
+    change: tyro.conf.Positional[int | None] = None
+    """The change's id, as 'vreid gallery audit' lists it; without it the last one."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Forget a vehicle with its prototypes, sightings and pictures, for good: this cannot be undone."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+    gallery: Path
+    """The gallery's file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def rename(args: Rename) -> int:
+    from vreid.runtime.gallery import edit_gallery
+
+    with edit_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        gallery.rename(vehicle, args.name)
+    return said(args.json, f"vehicle {vehicle} is now '{args.name}'", {"id": vehicle, "name": args.name})
+
+
+def merge(args: Merge) -> int:
+    from vreid.runtime.galleries import edits
+    from vreid.runtime.gallery import edit_gallery
+
+    if len(args.vehicles) < 2:
+        raise Refused("a merge needs two vehicles or more; name the one to keep first")
+    with edit_gallery(args.gallery) as gallery:
+        kept, *others = [gallery.find(text) for text in args.vehicles]
+        done, name = edits.merge(gallery, kept, others), gallery.name_of(kept)
+    sentence = f"vehicle {kept} '{name}' has taken over {done.sightings} sightings; 'undo {done.change}' takes it back"
+    return said(args.json, sentence, {**asdict(done), "name": name, "merged": others})
+
+
+def split(args: Split) -> int:
+    from vreid.runtime.galleries import edits
+    from vreid.runtime.galleries.filter import Filter
+    from vreid.runtime.galleries.showing import sightings
+    from vreid.runtime.gallery import edit_gallery
+
+    if not (args.sightings or args.camera or args.run):
+        raise Refused("say which sightings become a new vehicle, by --sightings, --camera or --run")
+    with edit_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        found = [seen.id for seen in sightings(gallery, vehicle, Filter(cameras=args.camera, runs=args.run))]
+        if args.sightings:
+            alone = not (args.camera or args.run)  # an id that is not the vehicle's is then refused by name
+            found = list(args.sightings) if alone else [id_ for id_ in found if id_ in args.sightings]
+        done = edits.split(gallery, vehicle, found, args.name)
+        name = gallery.name_of(done.vehicle)
+    sentence = f"{done.sightings} sightings are vehicle {done.vehicle} '{name}' now; 'undo {done.change}' takes it back"
+    return said(args.json, sentence, {**asdict(done), "name": name, "split_from": vehicle})
+
+
+def undo(args: Undo) -> int:
+    from vreid.runtime.galleries.undo import undo as undone
+    from vreid.runtime.gallery import edit_gallery
+
+    with edit_gallery(args.gallery) as gallery:
+        done = undone(gallery, args.change)
+    vehicles = done.detail.get("vehicles", [done.vehicle])
+    sentence = f"the {done.verb} of {', '.join(map(str, vehicles))} (change {done.id}) is undone"
+    return said(args.json, sentence, {"change": done.id, "verb": done.verb, "vehicles": vehicles})
+
+
+def remove(args: Remove) -> int:
+    from vreid.runtime.galleries.reindexing import drop_indexes
+    from vreid.runtime.galleries.retention import wipe
+    from vreid.runtime.gallery import edit_gallery
+
+    with edit_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        name = gallery.name_of(vehicle)
+        gallery.remove(vehicle)
+        wipe(gallery)
+        drop_indexes(gallery.path)
+    return said(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})
+
+
+def said(json: bool, sentence: str, document: dict[str, object]) -> int:
+    """The answer of a verb that did one thing; exit code 0."""
+    if json:
+        output.document(document)
+    else:
+        output.console.print(sentence, markup=False)
+    return 0

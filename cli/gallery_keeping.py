@@ -1,0 +1,164 @@
+"""`vreid gallery purge|retain|check|reindex`: what keeps a gallery small, lawful and sound."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+
+from vreid.cli import output
+from vreid.cli.gallery_editing import said
+from vreid.models.errors import Refused
+
+
+@dataclass(frozen=True)
+class Purge:
+    """Delete old sightings for good, and the vehicles that nobody named and that have none left."""
+
+    gallery: Path
+    """The gallery's file."""
+    older_than: str | None = None
+    """30d, 12h, 2w; without it what 'vreid gallery retain' has set."""
+    vehicles: bool = False
+    """Delete vehicles without sightings although somebody enrolled or named them, when they are as old."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Retain:
+    """How long sightings are kept: runs that write to the gallery purge what is older, and so does 'purge'."""
+
+    span: tyro.conf.Positional[str]
+    """30d, 12h, 2w, or off."""
+    gallery: Path
+    """The gallery's file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say what is wrong with a gallery, one line each; exit code 1 when something is."""
+
+    gallery: Path
+    """The gallery's file."""
+    repair: bool = False
+    """Mend it; upgrades a gallery of an older vreid, too."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Reindex:
+    """Make anew what is derived: index files, prototypes, or the whole gallery for another model."""
+
+    gallery: Path
+    """The gallery's file."""
+    prototypes: bool = False
+    """Make the prototypes of cameras anew from the sightings; those that were enrolled by hand stay."""
+    model: str | None = None
+    """Embed the kept pictures with this model, into --out; small JPEGs, so that the result is approximate."""
+    out: Path | None = None
+    """The new gallery of --model."""
+    threads: int = 1
+    """CPU threads of the engine."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def purge(args: Purge) -> int:
+    import time
+
+    from vreid.runtime.galleries import reindexing, retention
+    from vreid.runtime.galleries.times import span_of
+    from vreid.runtime.gallery import edit_gallery
+
+    span = None if args.older_than is None else span_of(args.older_than)
+    with edit_gallery(args.gallery) as gallery:
+        kept = retention.retention(gallery) if span is None else span
+        if kept is None:
+            raise Refused("say how old with --older-than 30d, or set a span with 'vreid gallery retain 30d'")
+        done = retention.purge(gallery, time.time() - kept, args.vehicles)
+        retention.compact(gallery)
+        reindexing.drop_indexes(gallery.path)
+    return said(args.json, f"{done.sightings} sightings and {done.vehicles} vehicles are deleted", asdict(done))
+
+
+def retain(args: Retain) -> int:
+    from vreid.runtime.galleries import retention
+    from vreid.runtime.galleries.times import span_of
+    from vreid.runtime.gallery import edit_gallery
+
+    seconds = None if args.span == "off" else span_of(args.span)
+    with edit_gallery(args.gallery) as gallery:
+        retention.retain(gallery, seconds)
+    sentence = "sightings are kept for ever" if seconds is None else f"sightings are kept for {args.span}"
+    return said(args.json, sentence, {"retention": seconds})
+
+
+def check(args: Check) -> int:
+    from vreid.runtime.galleries import checking
+    from vreid.runtime.galleries.repairing import repaired
+
+    found = before = checking.checked(args.gallery)
+    done = repaired(args.gallery) if args.repair and found else []
+    if args.repair and found:
+        found = checking.checked(args.gallery)
+    if args.json:
+        left = [asdict(finding) for finding in found]
+        output.document(
+            {"gallery": str(args.gallery), "found": [asdict(one) for one in before], "done": done, "left": left}
+        )
+    else:
+        for sentence in [finding.text for finding in before] + [f"repaired: {sentence}" for sentence in done]:
+            output.console.print(sentence, markup=False)
+        if not found:
+            output.console.print(f"{args.gallery} is sound", markup=False)
+        elif args.repair:
+            output.console.print(f"{len(found)} things are still wrong; restore a copy", markup=False)
+        else:
+            output.console.print("--repair mends what can be mended", markup=False)
+    return 1 if found else 0
+
+
+def reindex(args: Reindex) -> int:
+    from vreid.runtime.galleries import reindexing
+    from vreid.runtime.gallery import edit_gallery
+
+    if (args.model is None) != (args.out is None):
+        raise Refused("--model and --out go together: the model's features are written into a new gallery")
+    if args.model is not None and args.out is not None:
+        if args.prototypes:
+            raise Refused("--model makes every prototype anew; leave --prototypes out")
+        return _reembed(args, args.model, args.out)
+    with edit_gallery(args.gallery) as gallery:
+        vehicles, made = reindexing.rebuild_all(gallery) if args.prototypes else (0, 0)
+        dropped = [file.name for file in reindexing.drop_indexes(gallery.path)]
+    sentence = f"{len(dropped)} index files are dropped and will be made at the next search"
+    if args.prototypes:
+        sentence = f"{made} prototypes of {vehicles} vehicles are made from their sightings; {sentence}"
+    return said(args.json, sentence, {"dropped": dropped, "vehicles": vehicles, "prototypes": made})
+
+
+def _reembed(args: Reindex, model: str, out: Path) -> int:
+    from vreid.models.bundled import manifest_path
+    from vreid.runtime.embedder import open_embedder
+    from vreid.runtime.galleries import store
+    from vreid.runtime.galleries.lasting import new_gallery
+    from vreid.runtime.galleries.reindexing import reembedded
+    from vreid.runtime.gallery import open_gallery, read_gallery
+
+    if out.exists():
+        raise Refused(f"{out} is there already; name a new file for --out")
+    embedder = open_embedder(manifest_path(model), args.threads)
+    manifest = embedder.manifest
+    about = store.About(manifest.fingerprint, manifest.output.dim, manifest.name)
+    with read_gallery(args.gallery) as old, output.progress() as bar, new_gallery(out) as draft:
+        task = bar.add_task("vehicles", total=old.stats().vehicles)
+        with open_gallery(draft, write=True, **asdict(about)) as new:
+            done = reembedded(old, new, embedder.embed, lambda count: bar.advance(task, count))
+    sentence = (
+        f"{done.vehicles} vehicles of {done.pictures} kept pictures are in {out}, approximately;"
+        f" {done.without} had no picture and must be enrolled again"
+    )
+    return said(args.json, sentence, {"gallery": str(out), **asdict(done)})

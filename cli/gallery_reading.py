@@ -1,0 +1,203 @@
+"""`vreid gallery list|show|stats|audit`: the verbs that only read."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from vreid.cli import output
+from vreid.cli.gallery_filter import Choice, filter_of
+from vreid.models.errors import Refused
+
+if TYPE_CHECKING:
+    from vreid.runtime.galleries.audit import Change
+    from vreid.runtime.galleries.filter import Filter
+    from vreid.runtime.galleries.showing import Shown
+    from vreid.runtime.gallery import Gallery
+
+
+@dataclass(frozen=True)
+class List:
+    """Every vehicle, or those that the flags choose."""
+
+    gallery: Path
+    """The gallery's file."""
+    only: Choice = field(default_factory=Choice)
+    html: Path | None = None
+    """Write a page with their pictures to this file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """All that the gallery holds of one vehicle; the flags choose among its sightings."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+    gallery: Path
+    """The gallery's file."""
+    only: Choice = field(default_factory=Choice)
+    pictures: Path | None = None
+    """Save its pictures in this folder."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The gallery in numbers."""
+
+    gallery: Path
+    """The gallery's file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Who changed what, the newest last."""
+
+    gallery: Path
+    """The gallery's file."""
+    last: int = 20
+    """How many changes; 0: all."""
+    vehicle: str | None = None
+    """Only what was done to this one: its name, its id, or id=ID."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def list_(args: List) -> int:
+    from vreid.runtime.galleries.times import told
+    from vreid.runtime.gallery import read_gallery
+
+    only = filter_of(args.only)
+    with read_gallery(args.gallery) as gallery:
+        about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only)
+        if args.html is not None:
+            _page(gallery, only, args.html)
+    if args.json:
+        rows = [{key: value for key, value in asdict(vehicle).items() if key != "thumbnail"} for vehicle in vehicles]
+        page = {} if args.html is None else {"html": str(args.html)}
+        output.document({"gallery": str(args.gallery), **asdict(about), **page, "vehicles": rows})
+    elif args.html is not None:
+        output.console.print(f"{len(vehicles)} vehicles are shown in {args.html}", markup=False)
+    else:
+        columns = ("vehicle", "id", "kind", "prototypes", "sightings", "cameras", "last seen")
+        table = [
+            (v.name, v.id, v.kind or "-", v.prototypes, v.sightings, ", ".join(v.cameras) or "-",
+             "-" if v.last_at is None else f"{v.last_camera} {told(v.last_at)}")
+            for v in vehicles
+        ]  # fmt: skip
+        output.table(f"{args.gallery}: {len(vehicles)} vehicles, model {about.model}", columns, table)
+    return 0
+
+
+def show(args: Show) -> int:
+    from vreid.runtime.galleries import showing
+    from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.staging import staged
+
+    only, saved = filter_of(args.only), 0
+    with read_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        found = showing.shown(gallery, vehicle, only)
+        if args.pictures is not None:
+            with staged(args.pictures) as folder:
+                for name, jpeg in showing.pictures(gallery, vehicle, only):
+                    (folder / name).write_bytes(jpeg)
+                    saved += 1
+    if args.json:
+        document = asdict(found)
+        document["vehicle"].pop("thumbnail")
+        document["changes"] = [_change(change) for change in found.changes]
+        output.document({"gallery": str(args.gallery), "pictures": saved, **document})
+        return 0
+    _tables(found)
+    if args.pictures is not None:
+        output.console.print(f"{saved} pictures are in {args.pictures}", markup=False)
+    return 0
+
+
+def stats(args: Stats) -> int:
+    from vreid.runtime.galleries.reindexing import index_files
+    from vreid.runtime.galleries.times import span_told, told
+    from vreid.runtime.gallery import read_gallery
+
+    with read_gallery(args.gallery) as gallery:
+        found = asdict(gallery.stats())
+    files = {file.name: file.stat().st_size for file in index_files(args.gallery)}
+    if args.json:
+        output.document({"gallery": str(args.gallery), **found, "indexes": files})
+        return 0
+    kept = found["retention"]
+    found.update(oldest=told(found["oldest"]), newest=told(found["newest"]))
+    found["retention"] = "for ever" if kept is None else span_told(kept)
+    rows = [*found.items(), *((f"{name}, bytes", size) for name, size in files.items())]
+    output.table(str(args.gallery), ("of", "value"), rows)
+    return 0
+
+
+def audit(args: Audit) -> int:
+    from vreid.runtime.galleries.audit import changes
+    from vreid.runtime.gallery import read_gallery
+
+    if args.last < 0:
+        raise Refused(f"--last is a number of changes, not {args.last}; 0 means all")
+    with read_gallery(args.gallery) as gallery:
+        vehicle = None if args.vehicle is None else gallery.find(args.vehicle)
+        found = changes(gallery.run, args.last or None, vehicle)
+    if args.json:
+        output.document({"gallery": str(args.gallery), "changes": [_change(change) for change in found]})
+    else:
+        _changes(f"changes of {args.gallery}", found)
+    return 0
+
+
+def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
+    from vreid.runtime.galleries.album import album
+
+    draft = file.with_name(f".{file.name}.new")
+    try:
+        with draft.open("w", encoding="utf-8") as out:
+            out.writelines(album(gallery, only))
+        draft.replace(file)
+    except OSError as error:
+        raise Refused(f"cannot write {file} ({error.strerror or error}); name another --html") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _tables(found: "Shown") -> None:
+    from vreid.runtime.galleries.times import told
+
+    one = found.vehicle
+    stands = [(stand.view, stand.id, stand.count, f"{stand.weight:.2f}") for stand in found.prototypes]
+    title = f"{one.name} (id {one.id}, {one.kind or 'no kind'}), written down {told(one.created)}"
+    output.table(title, ("prototypes of view", "id", "made of", "weight"), stands)
+    seen = [
+        (s.camera, s.id, told(s.at), s.kind or "-", s.plate or "-", f"{s.quality:.2f}", f"{s.score:.3f}", s.run or "-")
+        for s in found.sightings
+    ]
+    columns = ("sighted by", "sighting", "at", "kind", "plate", "quality", "score", "run")
+    output.table(f"{len(seen)} sightings", columns, seen)
+    _changes("what was done to it", found.changes)
+
+
+def _changes(title: str, found: "list[Change]") -> None:
+    from vreid.runtime.galleries.times import told
+
+    rows = [
+        (f"{change.verb} (undone)" if change.undone else change.verb, change.id, told(change.at), change.who,
+         change.vehicle or "-", ", ".join(f"{key} {value}" for key, value in change.told.items()) or "-")
+        for change in found
+    ]  # fmt: skip
+    output.table(title, ("change", "id", "at", "by", "vehicle", "what"), rows)
+
+
+def _change(change: "Change") -> dict[str, Any]:
+    row = asdict(change)
+    row["detail"] = change.told
+    return row

@@ -1,0 +1,96 @@
+"""How long sightings are kept: a span in the gallery's meta table, and the purge that carries it out."""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from vreid.models.errors import Refused
+from vreid.runtime.galleries import audit, names
+from vreid.runtime.galleries.vehicles import Gallery
+
+KEY = "retention"
+SHORTEST_S = 60.0
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What a purge deleted; `pictures` are enrolment pictures of vehicles that stay."""
+
+    sightings: int
+    vehicles: int
+    pictures: int
+
+
+def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
+    """Delete the sightings that ended before `before` (seconds since 1970), and what is left of nobody.
+
+    A vehicle that nobody has named goes with its last sighting; with `vehicles` a named one that has none left goes too
+    if it was written down before `before`. A vehicle that nobody named and that stays loses the picture of its enrolment
+    when that is older. Prototypes of vehicles that stay are kept. What undoing older changes needs is forgotten.
+    Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it.
+    """
+    with gallery.transaction():
+        gone = gallery.run("DELETE FROM sightings WHERE seen < ?", before).rowcount
+        rows = gallery.run(
+            "SELECT id FROM vehicles WHERE (name GLOB ? OR ?) AND created < ?"
+            " AND id NOT IN (SELECT vehicle FROM sightings)",
+            names.GIVEN, vehicles, before,
+        ).fetchall()  # fmt: skip
+        for (vehicle,) in rows:
+            gallery.run("DELETE FROM prototypes WHERE vehicle = ?", vehicle)
+            gallery.run("DELETE FROM vehicles WHERE id = ?", vehicle)
+        bare = "UPDATE vehicles SET thumbnail = NULL WHERE thumbnail NOTNULL AND name GLOB ? AND created < ?"
+        pictures = gallery.run(bare, names.GIVEN, before).rowcount
+        audit.trim(gallery.run, before)
+        done = Purged(gone, len(rows), pictures)
+        if gone or rows or pictures:
+            detail = {"before": before, "sightings": gone, "removed": len(rows), "pictures": pictures}
+            audit.noted(gallery.run, gallery.who, "purge", None, detail)
+    wipe(gallery)
+    return done
+
+
+def retain(gallery: Gallery, seconds: float | None) -> None:
+    """Keep sightings for that long from now on; None: for ever. Nothing is deleted before the next purge."""
+    if seconds is not None and not seconds >= SHORTEST_S:
+        raise Refused(
+            f"sightings cannot be kept for {seconds:g} s only; keep them for at least {SHORTEST_S:g} s, or 'off'"
+        )
+    with gallery.transaction():
+        gallery.run("DELETE FROM meta WHERE key = ?", KEY)
+        if seconds is not None:
+            gallery.run("INSERT INTO meta VALUES (?, ?)", KEY, str(seconds))
+        audit.noted(gallery.run, gallery.who, "retain", None, {"seconds": seconds})
+
+
+def retention(gallery: Gallery) -> float | None:
+    """For how many seconds sightings are kept; None: for ever."""
+    row = gallery.run("SELECT value FROM meta WHERE key = ?", KEY).fetchone()
+    try:
+        return None if row is None else float(row[0])
+    except ValueError as error:
+        fix = "set it with 'vreid gallery retain'"
+        raise Refused(
+            f"the gallery {gallery.path} keeps sightings for '{row[0]}', which is no number; {fix}"
+        ) from error
+
+
+def purge_due(gallery: Gallery, now: float | None = None) -> Purged | None:
+    """Purge as the gallery's own retention says; None where it keeps everything. For a live run, every hour or so."""
+    span = retention(gallery)
+    return None if span is None else purge(gallery, (time.time() if now is None else now) - span)
+
+
+def compact(gallery: Gallery) -> None:
+    """Give the room of what was deleted back to the disk; takes as long as copying the gallery."""
+    gallery.run("VACUUM")
+    wipe(gallery)
+
+
+def wipe(gallery: Gallery) -> None:
+    """Empty the write-ahead log, which still holds what was deleted; a reader may put that off until the next time."""
+    try:
+        gallery.run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except Refused as error:  # inside of an outer transaction, which still may be taken back
+        if not isinstance(error.__cause__, sqlite3.OperationalError):
+            raise
