@@ -6,7 +6,7 @@ to found ids, the one with the most boxes in common, serves them all. Differs fr
 found id on two boxes of one frame counts once, and a negative found id (no id given) is never assigned to anyone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,32 +43,34 @@ class IdentityAccuracy:
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """One frame of one camera: true ids (N,), found ids (M,), overlap (N, M)."""
+class Moment:
+    """One frame (from 1) of one camera: true ids (N,), found ids (M,), overlap (N, M)."""
 
     camera: str
+    frame: int
     truth: NDArray[np.int64]
     found: NDArray[np.int64]
     overlap: NDArray[np.float64]
 
 
-def _moments(truth: Mapping[str, MotTable], found: Mapping[str, MotTable]) -> Iterator[_Moment]:
-    """Every (camera, frame) that has both true and found boxes; Refused when a found camera has no truth."""
+def moments(truth: Mapping[str, MotTable], found: Mapping[str, MotTable]) -> Iterator[Moment]:
+    """Every (camera, frame) of `found`'s cameras with a box, true or found; Refused when a found camera has no truth."""
     if strangers := sorted(set(found) - set(truth)):
         raise Refused(f"there is no truth for camera {', '.join(strangers)}; the truth has {', '.join(sorted(truth))}")
     for camera in sorted(found):
         true, seen = truth[camera], found[camera]
         by_frame = [np.argsort(table.frames, kind="stable") for table in (true, seen)]
         frames = [table.frames[order] for table, order in zip((true, seen), by_frame, strict=True)]
-        for frame in np.intersect1d(frames[0], frames[1]):
+        for frame in np.union1d(frames[0], frames[1]).tolist():
             a, b = (
                 order[slice(*np.searchsorted(sorted_, [frame, frame + 1]))]
                 for sorted_, order in zip(frames, by_frame, strict=True)
             )
-            yield _Moment(camera, true.ids[a], seen.ids[b], overlaps(corners(true.boxes[a]), corners(seen.boxes[b])))
+            shared = overlaps(corners(true.boxes[a]), corners(seen.boxes[b]))
+            yield Moment(camera, frame, true.ids[a], seen.ids[b], shared)
 
 
-def _assignment(moments: list[_Moment], iou: float) -> tuple[dict[int, int], int]:
+def assignment(moments: Iterable[Moment], iou: float) -> tuple[dict[int, int], int]:
     """The assignment of true to found ids with the most common boxes, and how many those are."""
     common: dict[tuple[int, int], int] = {}
     for moment in moments:
@@ -85,9 +87,17 @@ def _assignment(moments: list[_Moment], iou: float) -> tuple[dict[int, int], int
     return chosen, int(counts[rows, columns].sum())
 
 
+def paired(moment: Moment, iou: float) -> list[tuple[int, int]]:
+    """(true id, found id) of the boxes that are paired one to one, the sum of overlaps from `iou` on being the largest."""
+    gated = np.where(moment.overlap >= iou, moment.overlap, 0.0)
+    t, f = linear_sum_assignment(gated, maximize=True)
+    lying = gated[t, f] > 0
+    return list(zip(moment.truth[t[lying]].tolist(), moment.found[f[lying]].tolist(), strict=True))
+
+
 def idf1(truth: Mapping[str, MotTable], found: Mapping[str, MotTable], iou: float = 0.5) -> IdentityScore:
     """Camera -> table, twice -> the scores, 0 where there is nothing. Refused: a found camera without truth."""
-    _, idtp = _assignment(list(_moments(truth, found)), iou)
+    _, idtp = assignment(moments(truth, found), iou)
     true_boxes, found_boxes = (sum(len(table) for table in tables.values()) for tables in (truth, found))
     return IdentityScore(
         idf1=2 * idtp / max(1, true_boxes + found_boxes),
@@ -104,18 +114,14 @@ def identity_accuracy(
 ) -> IdentityAccuracy:
     """Camera -> table, twice -> accuracy of the ids on boxes that lie on a vehicle, missed and false boxes aside.
 
-    In each frame true and found boxes are paired one to one, the sum of overlaps being the largest.
+    In each frame true and found boxes are paired one to one, see `paired`.
     """
-    moments = list(_moments(truth, found))
-    chosen, _ = _assignment(moments, iou)
+    seen = list(moments(truth, found))
+    chosen, _ = assignment(seen, iou)
     tallies: dict[int, dict[str, list[bool]]] = {}  # true id -> camera -> was the id right
-    for moment in moments:
-        gated = np.where(moment.overlap >= iou, moment.overlap, 0.0)
-        for t, f in zip(*linear_sum_assignment(gated, maximize=True), strict=True):
-            if gated[t, f] > 0:
-                vehicle = int(moment.truth[t])
-                cameras = tallies.setdefault(vehicle, {})
-                cameras.setdefault(moment.camera, []).append(chosen.get(vehicle) == int(moment.found[f]))
+    for moment in seen:
+        for vehicle, number in paired(moment, iou):
+            tallies.setdefault(vehicle, {}).setdefault(moment.camera, []).append(chosen.get(vehicle) == number)
     right = [answer for cameras in tallies.values() for answers in cameras.values() for answer in answers]
     crossed = [cameras for cameras in tallies.values() if len(cameras) > 1]
     kept = [all(2 * sum(answers) > len(answers) for answers in cameras.values()) for cameras in crossed]

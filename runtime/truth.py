@@ -14,23 +14,27 @@ from vreid.runtime.sources.address import address_of
 
 
 def truth_of(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable] | None:
-    """Camera -> its true boxes: from `folder` (`gt_<camera>.txt` or `<camera>.txt`), or from the synthetic scene itself.
+    """Camera -> its true boxes: from `folder` (see `truth_file`), or from the synthetic scene itself.
 
     None where there is neither. Raises Refused when the folder lacks a camera.
     """
     addresses = [address_of(source) for source in sources]
     if folder is not None:
-        return {address.camera: read_mot(_file_of(folder, address.camera)) for address in addresses}
+        return {address.camera: read_mot(truth_file(folder, address.camera)) for address in addresses}
     if addresses and all(address.kind == "synth" for address in addresses):
         return {address.camera: _scene(address.where) for address in addresses}
     return None
 
 
-def _file_of(folder: Path, camera: str) -> Path:
-    for name in (f"gt_{camera}.txt", f"{camera}.txt"):
+def truth_file(folder: Path, camera: str) -> Path:
+    """gt_<camera>.txt, <camera>.txt or, as MOTChallenge has it, <camera>/gt/gt.txt; Refused where there is none."""
+    for name in (f"gt_{camera}.txt", f"{camera}.txt", f"{camera}/gt/gt.txt"):
         if (folder / name).is_file():
             return folder / name
-    raise Refused(f"{folder} has neither gt_{camera}.txt nor {camera}.txt; give the folder of the ground truth")
+    raise Refused(
+        f"{folder} has no truth of camera {camera}: neither gt_{camera}.txt nor {camera}.txt nor {camera}/gt/gt.txt; "
+        f"give the folder of the ground truth"
+    )
 
 
 def _scene(uri: str) -> MotTable:

@@ -1,0 +1,111 @@
+"""`vreid eval-run`: a finished run judged against its ground truth."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vreid.cli import output
+
+
+@dataclass(frozen=True)
+class Args:
+    """IDF1, HOTA, MOTA, identities of the sightings, time to identify and the latency budget of a run's folder."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder that `vreid run --out` wrote; eval.json is written into it."""
+    gt: Path
+    """Folder of ground truth, MOT text: gt_<camera>.txt, or <camera>/gt/gt.txt; ids shared by all cameras, frames from 1."""
+    min_visibility: float = 0.0
+    """Truth that is less visible than this is not judged, nor are the boxes on it."""
+    html: bool = False
+    """Also write eval.html: the tables, and each true vehicle's ids over time."""
+    json: bool = False
+    """Print eval.json's content on stdout."""
+
+
+def main(args: Args) -> int:
+    """Judge the run, write eval.json and say what it holds."""
+    from vreid.runtime.judging.verdict import verdict, write_verdict
+
+    with output.progress() as bar:
+        task = bar.add_task("judging")
+        found = verdict(
+            args.run, args.gt, args.min_visibility, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    written = write_verdict(args.run, found, args.html)
+    if args.json:
+        output.document(found)
+        return 0
+    say = partial(output.console.print, markup=False)
+    _tell_boxes(found["boxes"])
+    _tell_times(found["time_to_identify"])
+    _tell_budget(found["latency"])
+    _say_identity(found["identity"], say)
+    for note in found["notes"]:
+        say(note)
+    say(f"all figures: {', '.join(map(str, written))}")
+    return 0
+
+
+def _tell_boxes(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    from vreid.runtime.judging.table import COUNTS, SHARES
+
+    rows = [
+        (camera, *(_percent(one[name]) for name in SHARES), *(one[name] for name in COUNTS))
+        for camera, one in scores.items()
+    ]
+    output.table("boxes with ids, %", ("camera", *SHARES.values(), *COUNTS.values()), rows)
+
+
+def _tell_times(times: Mapping[str, Any]) -> None:
+    keys = ("passages", "identified", "never", "first_box_p50_s", "p50_s", "p90_s", "longest_s")
+    rows = [
+        (camera, *("-" if one[key] is None else one[key] for key in keys))
+        for camera, one in times.items()
+        if camera != "decision"
+    ]
+    heads = ("camera", "passages", "identified", "never", "first box p50 s", "right id p50 s", "p90 s", "longest s")
+    output.table("time to identify", heads, rows)
+
+
+def _tell_budget(latency: Mapping[str, Any]) -> None:
+    about = ", seconds estimated from the percentiles" if latency["estimated"] else ""
+    rows = [
+        (name, *("-" if value is None else value for value in list(one.values())[:-1]), _percent(one["share"]))
+        for name, one in latency["stages"].items()
+    ]
+    heads = ("stage", "count", "p50 ms", "p90 ms", "p99 ms", "seconds", "% of the wall time")
+    output.table(f"latency{about}", heads, rows)
+    if latency["outside_detector_and_embedder"] is not None:
+        crops = "" if latency["embedded"] is None else f"; {latency['embedded']} crops embedded"
+        over = "" if latency["passed_over"] is None else f", {latency['passed_over']} passed over"
+        output.console.print(
+            f"{_percent(latency['outside_detector_and_embedder'])} % of {latency['seconds']:.1f} seconds went outside "
+            f"detector and embedder{crops}{over}",
+            markup=False,
+        )
+
+
+def _say_identity(identity: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    say(
+        f"sightings: {identity['sightings_right']} of {identity['sightings']} have the right id "
+        f"(precision {_percent(identity['precision'])} %), {identity['sightings_on_nobody']} lie on no vehicle, "
+        f"{identity['sightings_without_an_id']} have no id"
+    )
+    say(
+        f"passages: {identity['passages_right']} of {identity['passages']} have the right id "
+        f"(recall {_percent(identity['recall'])} %), {identity['passages_found']} were found at all"
+    )
+    say(
+        f"vehicles: {identity['vehicles_found']} of {identity['vehicles']} found under {identity['ids']} ids; "
+        f"{identity['kept_over_cameras']} of {identity['found_in_several_cameras']} found in several cameras keep one id; "
+        f"{len(identity['merged'])} ids stand on several vehicles, {len(identity['split'])} vehicles have several ids"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
