@@ -39,12 +39,26 @@ class StageStatus:
 
 
 @dataclass(frozen=True)
+class OutletStatus:
+    """A way out. Messages the peer took, those let go for want of room or time, and those it would not take."""
+
+    sent: int
+    dropped: int
+    failed: int
+    retries: int  # attempts that came to nothing and were, or will be, made again
+    waiting: int
+    room: int
+    alive: bool  # false while the peer is sought
+
+
+@dataclass(frozen=True)
 class Status:
-    """The whole run. `vehicles` are those of the gallery; `wanted` and `embedded` count crops."""
+    """The whole run. `vehicles` and `prototypes` are those of the gallery; `embedded` counts crops."""
 
     started: float  # seconds since 1970
     seconds: float
     ready: bool  # every part is open and the first frame of some camera is through
+    idle_s: float = 0.0  # since frames last went through the pipeline
     cameras: Mapping[str, CameraStatus] = field(default_factory=dict)
     queues: Mapping[str, QueueStatus] = field(default_factory=dict)
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
@@ -55,3 +69,4 @@ class Status:
     passed_over: int = 0  # crops of followed vehicles that were not embedded
     vehicles: int = 0
     prototypes: int = 0
+    outlets: Mapping[str, OutletStatus] = field(default_factory=dict)

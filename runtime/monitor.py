@@ -1,0 +1,132 @@
+"""A window into a run, over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever restarts it."""
+
+import math
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any
+
+from vreid.models.errors import Refused
+from vreid.runtime.sinks.jsonl import json_text
+from vreid.runtime.status import Status
+
+if TYPE_CHECKING:
+    from vreid.runtime.metrics import Metrics
+
+STALLED_S = 30.0
+_CLIENT_S = 5.0  # a reader that says nothing for so long is left
+
+
+class Monitor:
+    """Serves until `close`, in threads of its own. Nothing is asked of the run unless somebody reads."""
+
+    def __init__(self, look: Callable[[], Status], address: str, stalled_s: float = STALLED_S) -> None:
+        """`address` is [HOST:]PORT, this machine alone by default; port 0 is a free one. Raises Refused."""
+        host, port = _host_and_port(address)
+        try:
+            from vreid.runtime.metrics import Metrics
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("vreid"):
+                raise
+            raise Refused(f"--metrics needs the package '{error.name}': pip install 'vreid[live]'") from error
+        handler = _handler(look, Metrics(look), stalled_s)
+        try:
+            self._server = _server_kind(host)((host, port), handler)
+        except OSError as error:
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise Refused(
+                f"cannot serve metrics at {where} ({error.strerror}); give --metrics another address"
+            ) from error
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="monitor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the port and end the thread. May be called twice."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def why_stalled(status: Status, stalled_s: float = STALLED_S) -> str | None:
+    """What is wrong with a run that does not move, in a sentence; None: it moves, or only waits for cameras it seeks."""
+    if status.idle_s < stalled_s:
+        return None
+    if status.cameras and not any(camera.alive for camera in status.cameras.values()):
+        return None
+    alive = ", ".join(sorted(name for name, camera in status.cameras.items() if camera.alive)) or "no camera"
+    idle = f"for {status.idle_s:.0f} s" if math.isfinite(status.idle_s) else "yet"
+    return f"nothing went through the pipeline {idle}, though these are up: {alive}"
+
+
+def _handler(look: Callable[[], Status], metrics: "Metrics", stalled_s: float) -> type[BaseHTTPRequestHandler]:
+    """The kind of handler that answers for this run: the library makes one a request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _CLIENT_S
+        server_version, sys_version = "vreid", ""
+
+        def do_GET(self) -> None:
+            """Metrics, health or readiness."""
+            match self.path.partition("?")[0]:
+                case "/metrics":
+                    self._answer(200, *metrics.text(self.headers.get("Accept", "")))
+                case "/healthz":
+                    status = look()
+                    reason = why_stalled(status, stalled_s)
+                    sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
+                    told = {"healthy": reason is None, "reason": reason, "idle_s": status.idle_s, "sought": sought}
+                    self._json(200 if reason is None else 503, told)
+                case "/readyz":
+                    ready = look().ready
+                    reason = None if ready else "no frame went through the pipeline yet"
+                    self._json(200 if ready else 503, {"ready": ready, "reason": reason})
+                case _:
+                    self._json(404, {"reason": "there are /metrics, /healthz and /readyz"})
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """A scrape every few seconds is not worth a line."""
+
+        def _json(self, code: int, value: dict[str, Any]) -> None:
+            self._answer(code, (json_text(value) + "\n").encode(), "application/json")
+
+        def _answer(self, code: int, body: bytes, kind: str) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    return Handler
+
+
+def _server_kind(host: str) -> type[ThreadingHTTPServer]:
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        daemon_threads = True
+        allow_reuse_port = False  # a taken port is to be noticed
+
+        def server_bind(self) -> None:
+            """Without the library's look-up of our own name, which waits where there is no resolver."""
+            TCPServer.server_bind(self)
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A reader that left in the middle is no error of ours."""
+            if not isinstance(sys.exc_info()[1], OSError):
+                super().handle_error(request, client_address)
+
+    return Server
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """[HOST:]PORT, an IPv6 host in brackets."""
+    host, _, port = address.strip().rpartition(":")
+    if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536) or (":" in host and not host.startswith("[")):
+        raise Refused(f"'{address}' is no address to serve metrics at; write a port, such as 9100, or HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
