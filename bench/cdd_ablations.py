@@ -24,6 +24,7 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd+rggr, K 5": Arm(lambda: paper(rules=_rules(k=5))),
     "ablation: cdd+rggr, p 0.3": Arm(lambda: paper(rules=_rules(p=0.3))),
     "ablation: cdd+rggr, p 0.7": Arm(lambda: paper(rules=_rules(p=0.7))),
+    "ablation: cdd+rggr, p 0.85": Arm(lambda: paper(rules=_rules(p=0.85))),
     "ablation: cdd+rggr, start 0": Arm(lambda: paper(start=0)),
     "ablation: cdd+rggr, start 20": Arm(lambda: paper(start=20)),
     "ablation: cdd+rggr, consensus 0.9": Arm(lambda: paper(rules=_rules(consensus=0.9))),

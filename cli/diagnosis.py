@@ -9,14 +9,16 @@ NEEDS = {
     "run": ("numpy", "scipy", "cv2", "onnxruntime", "faiss", "pydantic", "tyro", "rich"),
     "train": ("torch",),
     "export": ("torch", "onnx", "onnxsim", "onnxscript"),
-    "serve": ("fastapi", "uvicorn"),
+    "ways out": ("paho", "prometheus_client"),
+    "eval-run": ("motmetrics", "motrics"),
     "openvino engine": ("openvino",),
     "gpu engines": ("tensorrt", "cuda"),
 }
 FIXES = {
     "train": "pip install 'vreid[train]'",
     "export": "pip install 'vreid[deploy]'",
-    "serve": "pip install 'vreid[serve]'",
+    "ways out": "pip install 'vreid[live]'",
+    "eval-run": "pip install 'vreid[eval]'",
     "openvino engine": "pip install openvino",
     "gpu engines": "pip install tensorrt cuda-python",
 }

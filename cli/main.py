@@ -1,6 +1,7 @@
 """The command `vreid`: finds the verb, parses its flags into the verb's dataclass, turns errors into sentences."""
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ VERBS = {
     "verify": "a lowered model against its reference: mAP, cosine, open-set threshold",
     "bench": "latency, throughput, memory, params, MACs and FLOPs in one table",
     "profile": "params, MACs and FLOPs of every layer",
-    "gallery": "enrol, search, list, rename, remove, stats",
+    "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
+    "eval-run": "a finished run against its ground truth: IDF1, HOTA, identities, delays, latency budget",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",
     "demo": "three synthetic cameras, one gallery, one report",
     "doctor": "what is installed, what is missing for which job, and the fix",
@@ -57,12 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    logging.basicConfig(format="vreid: %(message)s")
     verb, *rest = words
     if verb not in VERBS:
         output.error(f"there is no verb '{verb}'; vreid --help lists them")
         return 2
     try:
-        module = importlib.import_module(f"vreid.cli.{verb}")
+        module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
         flags = tyro.cli(module.Args, prog=f"vreid {verb}", args=rest, config=HABITS)
         return int(module.main(flags))
     except Refused as error:

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -42,6 +43,22 @@ class Args:
     """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
     annotate: bool = False
     """Also write video/<camera>.mp4 with boxes and ids (files only)."""
+    embed: Literal["smart", "every"] = "smart"
+    """Which crops are embedded: those that tell something new, or every one."""
+    index: str = "flat"
+    """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu."""
+    new_below: float | None = None
+    """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
+    topology: Path | None = None
+    """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
+    plates: str | None = None
+    """module:function of yours that reads a licence plate off a crop; what it reads is evidence beside looks."""
+    to: tuple[str, ...] = ()
+    """Ways out for each sighting besides the folder: mqtt://host/topic, http://host/path."""
+    metrics: str | None = None
+    """[HOST:]PORT where /metrics (Prometheus), /healthz and /readyz are served."""
+    began: datetime | None = None
+    """When the files' first frames were taken, such as 2026-11-22T08:00+01:00; now by default."""
     threads: int = 1
     """CPU threads of detector and engine."""
     json: bool = False
@@ -65,6 +82,14 @@ def main(args: Args) -> int:
         truth=args.truth,
         annotate=args.annotate,
         threads=args.threads,
+        embed=args.embed,
+        index=args.index,
+        new_below=args.new_below,
+        topology=args.topology,
+        plates=args.plates,
+        to=args.to,
+        metrics=args.metrics,
+        began=None if args.began is None else args.began.timestamp(),
     )
     return done(session, args.json)
 
@@ -108,19 +133,25 @@ def _signals(stop: threading.Event, live: bool) -> Iterator[None]:
 
 def tell(summary: dict[str, Any], out: Path) -> None:
     """The run in two short tables and, where truth is known, its score."""
-    rows = [
-        (name, *(camera[key] for key in ("frames", "dropped", "tracks"))) for name, camera in summary["cameras"].items()
-    ]
-    output.table("cameras", ("camera", "frames", "dropped", "tracks"), rows)
+    columns = ("frames", "dropped", "reconnects", "tracks")
+    rows = [(name, *(camera.get(key, 0) for key in columns)) for name, camera in summary["cameras"].items()]
+    output.table("cameras", ("camera", *columns), rows)
     stages = summary["stages"].items()
     output.table(
-        "latency", ("stage", "count", "p50 ms", "p90 ms", "p99 ms"), [(name, *stage.values()) for name, stage in stages]
+        "latency",
+        ("stage", "count", "p50 ms", "p90 ms", "p99 ms", "s in all"),
+        [(name, *stage.values()) for name, stage in stages],
     )
     say = partial(output.console.print, markup=False)
     say(
         f"{summary['vehicles']} vehicles ({summary['known']} known, {summary['enrolled']} newly enrolled), "
         f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings; "
         f"{summary['frames_per_second']:.1f} frames a second, {summary['peak_memory_mb']:.0f} MB at most"
+    )
+    boxes = summary["embedded"] + summary["passed_over"]
+    say(
+        f"{summary['embedded']} of {boxes} boxes of followed vehicles embedded ({summary['embedding']}); "
+        f"{100 * summary['outside']:.0f} % of the time outside detector and embedder"
     )
     if identity := summary["identity"]:
         say(

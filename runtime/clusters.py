@@ -1,25 +1,17 @@
-"""Which tracks are one vehicle's: average-linkage clustering under the rule that one camera shows a vehicle once."""
-
-from collections.abc import Sequence
+"""Which tracks are one vehicle's: average-linkage clustering under the rule that some pairs cannot be."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import Floats
 
 
-def overlapping(sightings: Sequence[Sighting]) -> NDArray[np.bool_]:
-    """(N, N): two tracks of one camera that share a moment, so two vehicles. A track does not overlap itself."""
-    cameras = np.unique([sighting.camera for sighting in sightings], return_inverse=True)[1]
-    first = np.array([sighting.first_time for sighting in sightings], np.float64)
-    last = np.array([sighting.last_time for sighting in sightings], np.float64)
-    apart = (first[:, None] > last[None]) | (last[:, None] < first[None])
-    ids = np.array([sighting.track for sighting in sightings], np.int64)
-    return np.asarray((cameras[:, None] == cameras[None]) & (ids[:, None] != ids[None]) & ~apart, np.bool_)
-
-
-def clustered(features: Floats, apart: NDArray[np.bool_], threshold: float) -> list[list[int]]:
+def clustered(
+    features: Floats, apart: NDArray[np.bool_], threshold: float, same: NDArray[np.bool_] | None = None
+) -> list[list[int]]:
     """Unit features (N, D), `apart` (N, N) of pairs that are never one vehicle -> clusters of row numbers.
+
+    Pairs of `same` (N, N) are as alike as can be, whatever their features say.
 
     Agglomerative, average linkage (Sokal and Michener 1958) of cosines: the two clusters of the highest average cosine
     between their members are joined while it reaches `threshold`, of equals the first rows; clusters that hold a pair
@@ -28,6 +20,8 @@ def clustered(features: Floats, apart: NDArray[np.bool_], threshold: float) -> l
     """
     sums = features.astype(np.float64) @ features.astype(np.float64).T  # of the cosines between two clusters' members
     sums = (sums + sums.T) / 2
+    if same is not None:
+        sums[same] = 1.0
     barred = apart | np.eye(len(features), dtype=np.bool_)
     sizes = np.ones(len(features))
     members = [[row] for row in range(len(features))]

@@ -1,5 +1,6 @@
 """Crops worth embedding: how good one is, and when a track deserves another."""
 
+import sys
 from dataclasses import dataclass
 
 import cv2
@@ -22,6 +23,9 @@ class CropRules:
     margin: float = 0.0
     least: int = 16
     most: int = 100
+
+
+EMBEDDING = {"smart": CropRules(), "every": CropRules(period=0.0, most=sys.maxsize)}
 
 
 def cut_out(image: Image, box: Floats, margin: float) -> Image:

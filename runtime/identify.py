@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.clusters import clustered, overlapping
+from vreid.runtime.clusters import clustered
+from vreid.runtime.galleries import evidence
 from vreid.runtime.galleries.prototypes import unit
 from vreid.runtime.gallery import Gallery, Hit
 from vreid.runtime.presence import Presence
 from vreid.runtime.records import Floats, Match, Sighting
+from vreid.runtime.topology import Topology, span_of
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,17 @@ class Identifier:
     The rule, for one track and for many (`assign`):
 
     1. Tracks are put in order of their first time (then camera, then track number) and clustered: average linkage of
-       cosines down to `threshold`; two tracks of one camera that overlap in time are never joined. One track is a
-       cluster of one.
+       cosines down to `threshold`; two that cannot be one vehicle (`topology`: two tracks of one camera at one moment, two
+       cameras too far from each other, two licence plates) are never joined, two of one plate are as alike as can be. One
+       track is a cluster of one.
     2. A cluster's score for a vehicle is the mean over its tracks of the best cosine to the vehicle's prototypes. Of
        all pairs of at least `threshold`, the best score is settled first; a cluster gets one vehicle, and a vehicle
-       may get several clusters, but never two overlapping tracks of one camera, now or from earlier calls. A cluster
-       that loses its vehicle so tries its next best.
-    3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle; its first track is
-       answered as unknown and the others as known, by their best cosine to another track of the cluster.
+       may get several clusters, but never one that it cannot be, with what it did earlier. A cluster that loses its
+       vehicle so tries its next best. Vehicles of the cluster's plate come before all others and need no threshold;
+       those of another plate are left out. Of a track that is told in parts, the later ones have the first one's vehicle.
+    3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle if its best score is under
+       `new_below`, and is left unknown between the two; its first track is answered as unknown and the others as known,
+       by their best cosine to another track of the cluster.
 
     A known track teaches its vehicle (a prototype of its camera's view) when `learn` is set and its own score is at
     least `threshold` + `margin`: features that only just passed would let the vehicle drift into another one.
@@ -52,12 +57,16 @@ class Identifier:
         learn: bool | None = None,
         margin: float = 0.1,
         run: str = "",
+        new_below: float | None = None,
+        topology: Topology | None = None,
         remember_s: float = 3600.0,
     ) -> None:
-        """`learn` is `enrol_unknown` unless said; `run` is written into each sighting.
+        """`learn` is `enrol_unknown` unless said, `new_below` is `threshold`; `run` is written into each sighting.
 
         Raises Refused for a threshold outside -1 to 1, or for enrolling into a gallery opened for reading.
         """
+        if new_below is not None and not -1 <= new_below <= threshold:
+            raise Refused(f"vehicles are new below a score from -1 to the threshold {threshold}, not {new_below}")
         if not -1 <= threshold <= 1:
             raise Refused(f"a threshold is a cosine from -1 to 1, not {threshold}; take it from the manifest's match")
         self._learn = enrol_unknown if learn is None else learn
@@ -65,7 +74,21 @@ class Identifier:
             raise Refused("the gallery was opened for reading and cannot learn or enrol; open it for writing")
         self._gallery, self.threshold, self._enrol = gallery, threshold, enrol_unknown
         self._margin, self._run = margin, run
-        self._presence = Presence(remember_s)
+        self._topology = topology or Topology()
+        self._presence = Presence(remember_s, self._topology)
+        self._new_below = threshold if new_below is None else new_below
+
+    def recall(self, since: float) -> None:
+        """Remember where vehicles were after `since` (seconds since 1970), before this run; for live runs alone, since
+        files may be of any day."""
+        for vehicle, span in evidence.lately(self._gallery.run, since):
+            self._presence.remember(vehicle, span)
+
+    def size(self) -> tuple[int, int]:
+        """Vehicles and prototypes of the gallery."""
+        query = "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)"
+        vehicles, prototypes = self._gallery.run(query).fetchone()
+        return int(vehicles), int(prototypes)
 
     def identify(self, sighting: Sighting) -> Match:
         """The vehicle of one track, now: for live runs."""
@@ -81,8 +104,12 @@ class Identifier:
         order = sorted(range(len(sightings)), key=lambda row: moment(sightings[row]))
         tracks = [sightings[row] for row in order]
         features = unit(np.stack([track.feature for track in tracks]), self._gallery.about.dim)  # (N, D)
-        apart = overlapping(tracks)
-        clusters = clustered(features, apart, self.threshold)
+        plates = np.array([track.plate or "" for track in tracks])
+        read = (plates[:, None] != "") & (plates[None] != "")
+        apart = self._topology.all_apart([span_of(track) for track in tracks])
+        apart |= read & (plates[:, None] != plates[None])
+        same = read & (plates[:, None] == plates[None])
+        clusters = clustered(features, apart, self.threshold, same)
         matches: list[Match] = [Match(None, None, -np.inf, False)] * len(tracks)
         with self._keeping():
             choices = self._chosen(tracks, features, clusters, apart)
@@ -103,20 +130,28 @@ class Identifier:
         """Step 2: one choice a cluster."""
         hits = self._hits(features)
         names = {hit.vehicle: hit.name for found in hits for hit in found}
-        pairs: list[tuple[float, int, int]] = []
+        pairs: list[tuple[bool, float, int, int]] = []  # not sure by itself, falling score, cluster, vehicle
         for cluster, rows in enumerate(clusters):
-            vehicles = sorted({hit.vehicle for row in rows for hit in hits[row]})
+            plates = {tracks[row].plate for row in rows}
+            sure = {part for row in rows if (part := self._presence.part_of(tracks[row])) is not None}
+            sure |= evidence.with_plates(self._gallery.run, plates)
+            names.update({vehicle: self._gallery.name_of(vehicle) for vehicle in sure - names.keys()})
+            barred = evidence.with_other_plates(self._gallery.run, plates)
+            vehicles = sorted(({hit.vehicle for row in rows for hit in hits[row]} - barred) | sure)
             means = self._gallery.scores(features[rows], vehicles).mean(axis=0)  # (V,)
-            pairs += [(-float(mean), cluster, vehicle) for mean, vehicle in zip(means, vehicles, strict=True)]
+            pairs += [
+                (vehicle not in sure, -float(mean), cluster, vehicle)
+                for mean, vehicle in zip(means, vehicles, strict=True)
+            ]
         choices = [_Choice(None, None, -np.inf) for _ in clusters]
         given: dict[int, list[int]] = {}  # rows of this call, by vehicle
-        for falling, cluster, vehicle in sorted(pairs):
+        for unsure, falling, cluster, vehicle in sorted(pairs):
             rows, held = clusters[cluster], given.get(vehicle, [])
-            if choices[cluster].score > -np.inf or any(self._presence.bars(vehicle, tracks[row]) for row in rows):
+            if choices[cluster].score > -np.inf or self._presence.bars(vehicle, [tracks[row] for row in rows]):
                 continue
             if held and apart[np.ix_(rows, held)].any():
                 continue
-            known = -falling >= self.threshold
+            known = not unsure or -falling >= self.threshold
             choices[cluster] = _Choice(vehicle if known else None, names[vehicle] if known else None, -falling)
             if known:
                 given[vehicle] = held + rows
@@ -137,7 +172,7 @@ class Identifier:
             matches = [Match(choice.vehicle, choice.name, choice.score, True) for _ in rows]
             own = self._gallery.scores(features[rows], [choice.vehicle])[:, 0].tolist() if self._learn else []
             taught = [row for row, score in zip(rows, own, strict=False) if score >= self.threshold + self._margin]
-        elif self._enrol:
+        elif self._enrol and choice.score < self._new_below:
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
             vehicle = self._gallery.add_vehicle(None, tracks[best].picture)
             name = self._gallery.name_of(vehicle)

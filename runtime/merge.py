@@ -1,29 +1,70 @@
 """Frames of several cameras, merged: files in step with one clock and lossless, live cameras as they come."""
 
+import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.table import Source
 
 LOOK_UP = 0.2  # seconds after which `stop` is looked at where no camera gives a frame
+AHEAD = 4  # frames of a file that are decoded before they are asked for
 GATHER = 0.002  # seconds that the first frame waits for those of the other cameras, to share a batch with them
+
+
+def read_ahead(source: Source, room: int = AHEAD) -> Generator[Frame]:
+    """Every frame of a file, decoded by a thread of its own, at most `room` frames ahead; raises what the source raises."""
+    frames: queue.Queue[Frame | BaseException | None] = queue.Queue(room)
+    left = threading.Event()
+
+    def put(item: Frame | BaseException | None) -> bool:
+        while not left.is_set():
+            try:
+                frames.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for frame in source:
+                if not put(frame):
+                    return
+            put(None)
+        except BaseException as failure:  # noqa: BLE001  raised where the frame is asked for
+            put(failure)
+
+    reader = threading.Thread(target=read, name=f"read {source.camera}", daemon=True)
+    reader.start()
+    try:
+        while (item := frames.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        reader.join(0.5)  # a read that hangs is left to end by itself
 
 
 def in_step(sources: Sequence[Source]) -> Iterator[list[Frame]]:
     """Every frame of every source, in order of time; what is less than half a frame of the fastest apart comes together."""
     half = 0.5 / max((source.frame_rate for source in sources if source.frame_rate > 0), default=float("inf"))
-    streams = [iter(source) for source in sources]
-    waiting = [next(stream, None) for stream in streams]
-    while any(frame is not None for frame in waiting):
-        now = min(frame.time for frame in waiting if frame is not None)
-        together = []
-        for place, frame in enumerate(waiting):
-            if frame is not None and (frame.time == now or frame.time < now + half):
-                together.append(frame)
-                waiting[place] = next(streams[place], None)
-        yield together
+    streams = [read_ahead(source) for source in sources]
+    try:
+        waiting = [next(stream, None) for stream in streams]
+        while any(frame is not None for frame in waiting):
+            now = min(frame.time for frame in waiting if frame is not None)
+            together = []
+            for place, frame in enumerate(waiting):
+                if frame is not None and (frame.time == now or frame.time < now + half):
+                    together.append(frame)
+                    waiting[place] = next(streams[place], None)
+            yield together
+    finally:
+        for stream in streams:
+            stream.close()
 
 
 def as_they_come(sources: Sequence[Source], stop: threading.Event) -> Iterator[list[Frame]]:

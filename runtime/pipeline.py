@@ -6,23 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
 from vreid.runtime.crops import CropRules
+from vreid.runtime.deciding import Decided, Deciding, DecidingLive
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.identify import Identifier, moment
+from vreid.runtime.identify import Identifier
 from vreid.runtime.merge import as_they_come, in_step
-from vreid.runtime.records import Frame, Match, Sighting, Trace
+from vreid.runtime.plates import PlateReader, no_plate
+from vreid.runtime.records import Frame
 from vreid.runtime.sinks.table import Sink
-from vreid.runtime.sources.table import Source
+from vreid.runtime.sources.table import Camera, Source
+from vreid.runtime.status import CameraStatus, Status
 from vreid.runtime.timing import Stages
 from vreid.runtime.tracker import Tracker
 from vreid.runtime.watching import Wanted, Watching
-
-Decided = tuple[Sighting, Match, Trace]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Parts:
     rules: CropRules = field(default_factory=CropRules)
     stop: threading.Event = field(default_factory=threading.Event)
     watch: Callable[[int], None] = lambda frames: None
+    began: float | None = None  # when the files' first frames were taken, seconds since 1970; None: now
+    plate: PlateReader = no_plate
+    idle: Callable[[], None] = lambda: None  # now and then, by the thread that writes, in a live run
+    told_after: float = 60.0  # seconds after which an open track of a live run is told, and goes on
 
 
 @dataclass(frozen=True)
@@ -55,63 +60,74 @@ def run(parts: Parts, extra: Callable[[list[Decided]], dict[str, Any]] = lambda 
     Raises Refused for a source that breaks off, and when files show no vehicle at all; the sinks of a live run are
     closed even then, since what they hold cannot be seen again.
     """
-    return _Run(parts).to_the_end(extra)
+    return Run(parts).to_the_end(extra)
 
 
-class _Run:
+class Run:
+    """A run of open parts; `status` may be asked from any thread while `to_the_end` is under way."""
+
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.live = any(source.live for source in parts.sources)
         self.stages = Stages()
-        self.watching = {source.camera: self._watching(source.camera) for source in parts.sources}
+        self.began, self.started = time.monotonic(), time.time() if parts.began is None else parts.began
+        self.watching = {source.camera: self._watching(source) for source in parts.sources}
         self.frames = 0
-        self.waiting: list[tuple[Sighting, Trace]] = []
-        self.decided: list[Decided] = []
-        self.seen: dict[int, set[str]] = {}
-        self.enrolled: set[int] = set()
-        self.counts = {"unknown": 0, "sightings": 0}
-        self.began, self.started = time.monotonic(), datetime.now(timezone.utc)
+        self.stepped = time.monotonic()
+        self.deciding = (
+            DecidingLive(parts.identifier, parts.sinks, self.stages, parts.plate, parts.idle)
+            if self.live
+            else Deciding(parts.identifier, parts.sinks, self.stages, parts.plate)
+        )
 
-    def _watching(self, camera: str) -> Watching:
+    def _watching(self, source: Source) -> Watching:
         """One camera's part, with a tracker that suits the detector."""
         first, least = self.parts.detector.first_score, self.parts.detector.least_travel
-        return Watching(camera, self.parts.rules, Tracker(strong=first, weak=min(0.1, first)), least)
+        tracker = Tracker(strong=first, weak=min(0.1, first))
+        told_after = self.parts.told_after if self.live else float("inf")
+        began = cast(Camera, source).began if source.live else self.started
+        return Watching(source.camera, self.parts.rules, tracker, least, told_after, began)
 
-    def to_the_end(self, extra: Callable[[list[Decided]], dict[str, Any]]) -> Outcome:
+    def to_the_end(self, extra: Callable[[list[Decided]], dict[str, Any]] = lambda decided: {}) -> Outcome:
+        """See `run`."""
         try:
             self._follow()
         except BaseException:
             if self.live:
-                self._close(self._summary())
+                self._close(self.summary())
             raise
-        summary = {**self._summary(), **extra(self.decided)}
+        summary = {**self.summary(), **extra(self.deciding.decided)}
         self._close(summary)
-        return Outcome(self.decided, summary)
+        return Outcome(self.deciding.decided, summary)
 
     def _follow(self) -> None:
         """Every frame, and the decision of every track."""
-        for together in self._groups():
-            self._step(together)
-            self.frames += len(together)
-            self.parts.watch(self.frames)
-            if self.parts.stop.is_set():
-                break
-        for watching in self.watching.values():
-            self._take(watching.close())
-        self._decide_jointly()
-        if not self.live and not self.counts["sightings"]:
+        try:
+            for together in self._groups():
+                self._step(together)
+                self.frames += len(together)
+                self.stepped = time.monotonic()
+                self.parts.watch(self.frames)
+                if self.parts.stop.is_set():
+                    break
+            for watching in self.watching.values():
+                self.deciding.take(watching.close())
+        finally:
+            if self.live:
+                self.deciding.close()
+        self.deciding.close()
+        if not self.live and not self.deciding.tally.sightings:
             cameras = ", ".join(self.watching)
             raise Refused(f"no vehicle was found in {cameras}; try another --detector or a lower --min-score")
 
     def _groups(self) -> Iterator[list[Frame]]:
-        """Frames that belong together. Of files the decoding is timed; live ones decode beside, and are waited for."""
+        """Frames that belong together; they are decoded beside, and waited for."""
         groups = as_they_come(self.parts.sources, self.parts.stop) if self.live else in_step(self.parts.sources)
         while True:
-            began = time.perf_counter()
-            together = next(groups, None)
+            with self.stages.time("wait"):
+                together = next(groups, None)
             if together is None:
                 return
-            self.stages.add("wait" if self.live else "decode", time.perf_counter() - began)
             yield together
 
     def _close(self, summary: dict[str, Any]) -> None:
@@ -128,7 +144,7 @@ class _Run:
                 wanted += [(watching, want) for want in watching.see(frame, detections)]
         self._embed(wanted)
         for frame in together:
-            self._take(self.watching[frame.camera].finished())
+            self.deciding.take(self.watching[frame.camera].finished())
 
     def _embed(self, wanted: list[tuple[Watching, Wanted]]) -> None:
         """One batch over all cameras."""
@@ -142,73 +158,82 @@ class _Run:
         for (watching, want), feature in zip(wanted, features, strict=True):
             watching.learn(want, feature)
 
-    def _take(self, ended: list[tuple[Sighting, Trace]]) -> None:
-        """Ended tracks: decided at once when live, kept for the joint decision otherwise."""
-        if not self.live:
-            self.waiting += ended
-            return
-        for sighting, trace in ended:
-            with self.stages.time("search"):
-                match = self.parts.identifier.identify(sighting)
-            self._tell(sighting, match, trace)
-
-    def _decide_jointly(self) -> None:
-        if not self.waiting:
-            return
-        began = time.perf_counter()
-        matches = self.parts.identifier.assign([sighting for sighting, _ in self.waiting])
-        each = (time.perf_counter() - began) / len(self.waiting)
-        told = sorted(zip(self.waiting, matches, strict=True), key=lambda pair: moment(pair[0][0]))
-        for (sighting, trace), match in told:  # as time went, so that a new vehicle is new where it first was seen
-            self.stages.add("search", each)
-            self._tell(sighting, match, trace)
-            self.decided.append((sighting, match, trace))
-
-    def _tell(self, sighting: Sighting, match: Match, trace: Trace) -> None:
-        self.counts["sightings"] += 1
-        if match.vehicle is None:
-            self.counts["unknown"] += 1
-        else:
-            if not match.known:
-                self.enrolled.add(match.vehicle)
-            self.seen.setdefault(match.vehicle, set()).add(sighting.camera)
-        for sink in self.parts.sinks:
-            sink.sighting(sighting, match, trace)
-
-    def _summary(self) -> dict[str, Any]:
-        seconds = time.monotonic() - self.began
-        manifest = self.parts.embedder.manifest
+    def status(self) -> Status:
+        """The run as it is now."""
+        tally, views = self.deciding.tally, self.watching.values()
         cameras = {}
         for source in self.parts.sources:
-            watching = self.watching[source.camera]
+            view = self.watching[source.camera]
+            age = cast(Camera, source).age if source.live else 0.0
+            cameras[source.camera] = CameraStatus(
+                frames=view.frames,
+                dropped=source.dropped,
+                reconnects=cast(Camera, source).reconnects if source.live else 0,
+                tracks=view.ended,
+                open_tracks=len(view.open),
+                age_s=age,
+                live=source.live,
+                alive=age < 5.0,
+            )
+        gallery = self.parts.identifier.size()
+        return Status(
+            started=self.started,
+            seconds=time.monotonic() - self.began,
+            idle_s=time.monotonic() - self.stepped,
+            ready=self.frames > 0,
+            cameras=cameras,
+            queues={"decide": self.deciding.status()},
+            stages=self.stages.status(),
+            sightings=tally.sightings,
+            unknown=tally.unknown,
+            enrolled=len(tally.enrolled),
+            embedded=sum(view.embedded for view in views),
+            passed_over=sum(view.passed_over for view in views),
+            vehicles=gallery[0],
+            prototypes=gallery[1],
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What report.json holds."""
+        status = self.status()
+        manifest, cameras = self.parts.embedder.manifest, {}
+        for source in self.parts.sources:
+            view = status.cameras[source.camera]
             cameras[source.camera] = {
-                "frames": watching.frames,
-                "dropped": source.dropped,
-                "tracks": watching.ended,
+                "frames": view.frames,
+                "dropped": view.dropped,
+                **({"reconnects": view.reconnects} if view.live else {}),
+                "tracks": view.tracks,
                 "width": source.size[0],
                 "height": source.size[1],
                 "frame_rate": source.frame_rate,
             }
+        places = self.deciding.tally.cameras
+        model = {key: getattr(manifest, key) for key in ("name", "backend", "precision", "fingerprint")}
         return {
-            "started": self.started.isoformat(timespec="seconds"),
-            "model": {
-                "name": manifest.name,
-                "backend": manifest.backend,
-                "precision": manifest.precision,
-                "fingerprint": manifest.fingerprint,
-                **manifest.cost.model_dump(),
-            },
+            "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
+            "model": {**model, **manifest.cost.model_dump()},
             "cameras": cameras,
-            "vehicles": len(self.seen),
-            "seen_by_several": sum(len(cameras) > 1 for cameras in self.seen.values()),
-            "known": len(self.seen) - len(self.enrolled),
-            "enrolled": len(self.enrolled),
-            **self.counts,
+            "vehicles": len(places),
+            "seen_by_several": sum(len(cameras) > 1 for cameras in places.values()),
+            "known": len(places) - status.enrolled,
+            "enrolled": status.enrolled,
+            "unknown": status.unknown,
+            "sightings": status.sightings,
+            "embedded": status.embedded,
+            "passed_over": status.passed_over,
             "threshold": self.parts.identifier.threshold,
-            "seconds": round(seconds, 2),
+            "seconds": round(status.seconds, 2),
             "frames": self.frames,
-            "frames_per_second": round(self.frames / max(seconds, 1e-9), 2),
+            "frames_per_second": round(self.frames / max(status.seconds, 1e-9), 2),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "stages": self.stages.summary(),
+            "outside": round(self._outside(status), 4),
             "identity": None,
         }
+
+    def _outside(self, status: Status) -> float:
+        """The share of the wall's time in which neither the detector nor the embedder worked, nor a camera was waited for."""
+        inside = sum(status.stages[name].seconds for name in ("detect", "embed") if name in status.stages)
+        waited = status.stages["wait"].seconds if self.live and "wait" in status.stages else 0.0
+        return max(0.0, 1 - inside / max(status.seconds - waited, 1e-9))

@@ -1,28 +1,34 @@
 """One run as a person asks for it: opens everything, runs, and leaves the outputs whole or not at all."""
 
-import os
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
+from vreid.runtime.crops import EMBEDDING
+from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.galleries.store import locked, unlocked
+from vreid.runtime.galleries.lasting import gallery_of_run
+from vreid.runtime.galleries.retention import purge_due
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.pipeline import Decided, Outcome, Parts, run
+from vreid.runtime.pipeline import Outcome, Parts, Run
+from vreid.runtime.plates import no_plate, plate_reader
+from vreid.runtime.sinks.outlets import open_outlets
 from vreid.runtime.sinks.table import SINKS, Sink
 from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.staging import grown, refuse_in_the_way, staged
+from vreid.runtime.topology import read_topology
 from vreid.runtime.truth import identity_of, truth_of
 
+REMEMBERED_S = 3600.0  # of the time before a live run, in which vehicles were somewhere
 DEFAULT_THRESHOLD = 0.6
 
 
@@ -41,6 +47,14 @@ class Session:
     truth: Path | None = None
     annotate: bool = False
     threads: int = 1
+    embed: str = "smart"  # a key of EMBEDDING
+    index: str = "flat"
+    new_below: float | None = None  # None: the threshold
+    topology: Path | None = None
+    plates: str | None = None  # "module:function" that reads a plate off a picture
+    to: Sequence[str] = ()  # ways out, besides the folder
+    metrics: str | None = None  # [HOST:]PORT
+    began: float | None = None  # of files, seconds since 1970
 
 
 def run_session(
@@ -65,17 +79,45 @@ def run_session(
             flag = "--annotate" if session.annotate else "--truth"
             raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
         threshold = _threshold(session, embedder)
+        cameras = [source.camera for source in sources]
+        topology = None if session.topology is None else read_topology(session.topology, cameras)
+        plate = no_plate if session.plates is None else plate_reader(session.plates)
+        ways_out = open_outlets(session.to, session.out.name)
+        for way in ways_out:
+            opened.callback(way.close, {})  # also of a run that fails
         # Entered last, left first: the gallery is kept before the outputs are, and those only need a rename.
         folder = opened.enter_context(grown(session.out) if live else staged(session.out))
-        gallery = opened.enter_context(_gallery(session, embedder, bool(live)))
-        identifier = Identifier(gallery, threshold, session.enrol_unknown, run=session.out.name)
+        manifest = embedder.manifest
+        space = partial(open_gallery, fingerprint=manifest.fingerprint, dim=manifest.output.dim)
+        opening = partial(space, model=manifest.name, index=session.index)
+        gallery = opened.enter_context(gallery_of_run(opening, session.gallery, session.enrol_unknown, bool(live)))
+        gallery.who = f"run:{session.out.name}"
+        identifier = Identifier(
+            gallery, threshold, session.enrol_unknown,
+            run=session.out.name, new_below=session.new_below, topology=topology,
+        )  # fmt: skip
+        if live:
+            identifier.recall(time.time() - REMEMBERED_S)
         sinks: list[Sink] = [open_seam("sink", SINKS, name)(folder) for name in SINKS]
 
         def extra(decided: list[Decided]) -> dict[str, Any]:
             score = None if truth is None or live else identity_of(decided, truth)
-            return {"detector": session.detector, "identity": score}
+            return {"detector": session.detector, "embedding": session.embed, "identity": score}
 
-        outcome = run(Parts(sources, detector, embedder, identifier, sinks, stop=stop, watch=watch), extra)
+        running = Run(
+            Parts(
+                sources, detector, embedder, identifier, [*sinks, *ways_out], EMBEDDING[session.embed], stop, watch,
+                began=session.began, plate=plate, idle=lambda: _in_time(gallery),
+            )
+        )  # fmt: skip
+        if session.metrics is not None:
+            from vreid.runtime.monitor import Monitor  # needs a package that only this does
+
+            monitor = Monitor(
+                lambda: replace(running.status(), outlets={way.name: way.status() for way in ways_out}), session.metrics
+            )
+            opened.callback(monitor.close)
+        outcome = running.to_the_end(extra)
         if session.annotate:
             _annotate(sources, session.sources, outcome, folder)
         if not live:
@@ -83,53 +125,10 @@ def run_session(
     return outcome.summary
 
 
-@contextmanager
-def _gallery(session: Session, embedder: Embedder, live: bool) -> Iterator[Gallery]:
-    """The run's gallery. A finite run's writing is one transaction, and a new gallery of it appears when it is done."""
-    manifest = embedder.manifest
-    opening = partial(open_gallery, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name)
-    if session.gallery is None and not session.enrol_unknown:
-        raise Refused("a run needs a --gallery to search, or --enrol-unknown to begin an empty one")
-    if session.gallery is None:
-        with tempfile.TemporaryDirectory() as folder, opening(Path(folder) / "run.db", write=True) as gallery:
-            yield gallery
-    elif live or not session.enrol_unknown:
-        with opening(session.gallery, write=session.enrol_unknown) as gallery:
-            yield gallery
-    elif session.gallery.exists():
-        with opening(session.gallery, write=True) as gallery, gallery.transaction():
-            yield gallery
-    else:
-        with _new(session.gallery) as draft, opening(draft, write=True) as gallery, gallery.transaction():
-            yield gallery
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[Path]:
-    """Where a gallery is made that moves to `path` when the body succeeds; nobody else can make one there meanwhile."""
-    path = path.resolve()
-    if not path.parent.is_dir():
-        raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
-    lock = locked(path)
-    try:
-        if path.exists():  # between the look and the lock
-            raise Refused(f"another program has just made the gallery {path}; run again to add to it")
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            draft = Path(folder) / path.name
-            yield draft
-            draft.replace(path)
-            _on_disk(path.parent)
-    finally:
-        unlocked(path, lock)
-
-
-def _on_disk(folder: Path) -> None:
-    """What was renamed in `folder` survives a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _in_time(gallery: Gallery) -> None:
+    """What the gallery's retention asks for, where this run may write it."""
+    if gallery.writable:
+        purge_due(gallery)
 
 
 def _threshold(session: Session, embedder: Embedder) -> float:

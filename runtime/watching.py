@@ -26,9 +26,11 @@ class OpenTrack:
     kinds: Counter[int] = field(default_factory=Counter)
     total: Floats | None = None  # (D,) sum of features weighted by the square of their quality
     crops: int = 0
+    before: int = 0  # crops of its parts that are told
     last_crop: float = -np.inf
     best: float = 0.0
     picture: Image | None = None
+    far: bool = False  # it has got as far as the detector asks
 
     def add(self, index: int, time: float, box: Floats, score: float, kind: int) -> None:
         """One more sighting."""
@@ -54,14 +56,22 @@ class Watching:
     """Follows the vehicles of one camera; hands out crops to embed and takes their features back."""
 
     def __init__(
-        self, camera: str, rules: CropRules, tracker: Tracker | None = None, least_travel: float = 0.0
+        self,
+        camera: str,
+        rules: CropRules,
+        tracker: Tracker | None = None,
+        least_travel: float = 0.0,
+        told_after: float = np.inf,
+        began: float = 0.0,
     ) -> None:
+        """A track that has been open for `told_after` seconds is told so far, and goes on as a new part of itself;
+        `began` is when the camera's clock was at 0, in seconds since 1970."""
         self.camera, self.rules, self.least_travel = camera, rules, least_travel
+        self.told_after, self.began = told_after, began
         self.tracker = tracker or Tracker()
         self.open: dict[int, OpenTrack] = {}
         self.before: tuple[int, float] | None = None  # frame and time of the frame before
-        self.frames = 0
-        self.ended = 0
+        self.frames = self.ended = self.embedded = self.passed_over = 0
 
     def see(self, frame: Frame, detections: Detections) -> list[Wanted]:
         """Follow the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
@@ -81,11 +91,14 @@ class Watching:
             track = self.open.get(number) or self.open.setdefault(number, OpenTrack(now, now))
             track.add(*now, box, float(score), int(kind))
             crop, since = cut_out(frame.image, box, self.rules.margin), frame.time - track.last_crop
-            if not deserves(self.rules, box, track.crops, since, ceiling_of(crop, box, size), track.best):
+            had = track.before + track.crops if track.crops else 0
+            if not deserves(self.rules, box, had, since, ceiling_of(crop, box, size), track.best):
                 continue  # sharpness costs more than all else here
             quality = quality_of(crop, box, size)
-            if deserves(self.rules, box, track.crops, since, quality, track.best):
+            if deserves(self.rules, box, had, since, quality, track.best):
                 wanted.append(Wanted(number, crop.copy(), quality, frame.time))
+        self.embedded += len(wanted)
+        self.passed_over += len(tracks) - len(wanted)
         return wanted
 
     def learn(self, wanted: Wanted, feature: Floats) -> None:
@@ -101,16 +114,27 @@ class Watching:
             track.best, track.picture = wanted.quality, wanted.crop
 
     def finished(self) -> list[tuple[Sighting, Trace]]:
-        """The tracks that ended since the last call, were embedded at least once and got as far as the detector asks."""
+        """The tracks that ended since the last call, were embedded at least once and got as far as the detector asks, and
+        the parts of those that have been open for long."""
         done = []
         for number in self.tracker.finished():
             track = self.open.pop(number, None)
-            if track is None or (self.least_travel > 0 and travel_of(track) < self.least_travel):
-                continue
-            if track.total is not None and track.picture is not None:
-                self.ended += 1
-                done.append((self._sighting(number, track), _trace(track)))
+            if track is not None:
+                done += self._told(number, track)
+        for number, track in self.open.items():
+            if track.last[1] - track.first[1] >= self.told_after and (told := self._told(number, track)):
+                done += told
+                self.open[number] = OpenTrack(track.last, track.last, far=True)
+                self.open[number].before = track.before + track.crops
+                self.open[number].best = track.best
         return done
+
+    def _told(self, number: int, track: OpenTrack) -> list[tuple[Sighting, Trace]]:
+        far = track.far or self.least_travel <= 0 or travel_of(track) >= self.least_travel
+        if not far or track.total is None or not len(track.frames):
+            return []
+        self.ended += 1
+        return [(self._sighting(number, track), _trace(track))]
 
     def close(self) -> list[tuple[Sighting, Trace]]:
         """End every track."""
@@ -133,6 +157,7 @@ class Watching:
             crops=track.crops,
             quality=track.best,
             picture=track.picture,
+            seen=self.began + track.last[1],
         )
 
 

@@ -40,7 +40,7 @@ def address_of(text: str) -> Address:
 
 def without_password(uri: str) -> str:
     """The URI as it may be shown: all up to the last "@" hidden, since a password may hold "/" or "#"."""
-    return re.sub(r"(://)\S*@", r"\1***@", uri)
+    return re.sub(r"(://).*@", r"\1***@", uri)
 
 
 def _parts(uri: str) -> tuple[str, str, str]:

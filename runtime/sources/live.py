@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.records import Frame
 
@@ -31,8 +30,9 @@ class LiveSource:
     """Newest frame wins: a frame that nobody took when the next one came is dropped and counted.
 
     `index` counts what the camera gave since the iteration began, so gaps in it are drops; `time` is seconds since the
-    source was opened. A camera that goes away is sought again after 0.5 s, then twice as long each time, up to 30 s,
-    less a random part so that a site's cameras do not come back at once. It holds one frame, for ever.
+    source was opened, by a clock that nobody sets. A camera that is away, at the start or later, is sought again after
+    0.5 s, then twice as long each time, up to 30 s, less a random part so that a site's cameras do not come back at once.
+    It holds one frame, for ever.
     """
 
     live = True
@@ -43,39 +43,40 @@ class LiveSource:
         opener: Opener,
         refusal: str,
         *,
-        patience: float = 10.0,
         shortest: float = 0.5,
         longest: float = 30.0,
         rng: random.Random | None = None,
     ) -> None:
-        """Waits up to `patience` seconds for the first frame; raises Refused(`refusal`) if there is none."""
-        self.camera = camera
+        """Begins to seek the camera at once; `refusal` is what is said where there is nothing but a camera away."""
+        self.camera, self.refusal = camera, refusal
         self.frame_rate = 0.0
+        self.size = (0, 0)  # until the first frame
         self.dropped = 0
         self.reconnects = 0  # attempts, met or not
         self._opener = opener
         self._limits = (shortest, longest)
         self._rng = rng or random.Random()
-        self._born = time.monotonic()
+        self.began, self._born = time.time(), time.monotonic()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._slot: Frame | None = None
         self._wanted = False  # before somebody iterates nothing is counted
         self._index = 0
-        self._ended = False
+        self._tried = self._ended = False
+        self._last = -np.inf  # when the newest frame came, on the frames' clock
         self._thread = threading.Thread(target=self._capture, name=f"camera {camera}", daemon=True)
         self._thread.start()
-        first = None
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._slot is not None or self._ended, timeout=patience)
-                first = self._slot
-        finally:
-            if first is None:  # also on Ctrl-C: nobody would close what was never returned
-                self._stop.set()
-        if first is None:
-            raise Refused(refusal)
-        self.size = (first.image.shape[1], first.image.shape[0])
+
+    def met(self, patience: float = 10.0) -> bool:
+        """Whether there is a picture: waits for the end of the first attempt, at most `patience` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot is not None or self._tried, timeout=patience)
+            return self._slot is not None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the camera gave its newest frame, taken or dropped; inf before the first."""
+        return time.monotonic() - self._born - self._last
 
     def __iter__(self) -> Iterator[Frame]:
         """The newest frame each time, waiting where there is none yet, until `close`."""
@@ -100,13 +101,15 @@ class LiveSource:
     def _capture(self) -> None:
         """The thread: only it touches the capture, so nothing is released under a read."""
         try:
-            if not self._read_until_lost():
-                return  # the constructor refuses
             waits = pauses(*self._limits, self._rng)
-            while not self._stop.wait(next(waits)):
-                self.reconnects += 1
+            while not self._stop.is_set():
                 if self._read_until_lost():
                     waits = pauses(*self._limits, self._rng)
+                with self._changed:
+                    self._tried = True
+                    self._changed.notify_all()
+                if not self._stop.wait(next(waits)):
+                    self.reconnects += 1
         finally:
             with self._changed:
                 self._ended = True
@@ -134,9 +137,11 @@ class LiveSource:
 
     def _post(self, image: Image) -> None:
         """Into the mailbox, over whatever lies there."""
-        now = time.monotonic() - self._born
+        now = self._last = time.monotonic() - self._born
         with self._changed:
-            if self._wanted:
+            if self.size == (0, 0):
+                self.size = (image.shape[1], image.shape[0])
+            elif self._wanted:
                 self._index += 1
                 self.dropped += self._slot is not None
             self._slot = Frame(self.camera, self._index, now, image)

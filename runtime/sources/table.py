@@ -1,5 +1,7 @@
 """The seam of the sources: what one is, which there are, and how they are opened."""
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -10,6 +12,7 @@ from vreid.models.seam import open_seam
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.address import Address, address_of
 
+LOG = logging.getLogger("vreid")
 SOURCES = {
     "file": "vreid.runtime.sources.file:open_file",
     "folder": "vreid.runtime.sources.images:open_folder",
@@ -41,13 +44,34 @@ class Source(Protocol):
         ...
 
 
+class Camera(Source, Protocol):
+    """What a live source has besides."""
+
+    refusal: str
+    reconnects: int  # attempts to find it again, met or not
+    began: float  # when its clock was at 0, seconds since 1970
+
+    @property
+    def age(self) -> float:
+        """Seconds since its newest frame; inf before the first."""
+        ...
+
+    def met(self, patience: float = 10.0) -> bool:
+        """Whether there is a picture now; waits for the first attempt."""
+        ...
+
+
 def open_source(text: str) -> Source:
     """`[name=]URI` -> the source, its first frame already decoded, so that what cannot be read is refused here."""
-    return _opened(address_of(text))
+    return open_sources([text])[0]
 
 
-def open_sources(texts: Sequence[str]) -> list[Source]:
-    """All or none: what was opened is closed again if one is refused. Two cameras of one name are refused first."""
+def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
+    """All or none: what was opened is closed again if one is refused. Two cameras of one name are refused first.
+
+    Live cameras are sought side by side. One that is away is refused when it is the only one, or all are; among others it
+    is sought on and on, and the log says so.
+    """
     addresses = [address_of(text) for text in texts]
     camera, times = Counter(address.camera for address in addresses).most_common(1)[0] if addresses else ("", 0)
     if times > 1:
@@ -57,6 +81,13 @@ def open_sources(texts: Sequence[str]) -> list[Source]:
         for address in addresses:
             sources.append(_opened(address))
             opened.callback(sources[-1].close)
+        cameras = [cast(Camera, source) for source in sources if source.live]
+        until = time.monotonic() + patience
+        away = [camera for camera in cameras if not camera.met(max(0.0, until - time.monotonic()))]
+        if away and len(away) == len(sources):
+            raise Refused(away[0].refusal)
+        for missing in away:
+            LOG.warning("%s is away and is sought again: %s", missing.camera, missing.refusal)
         opened.pop_all()
     return sources
 

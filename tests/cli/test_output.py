@@ -15,7 +15,19 @@ def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=160, record=True, quiet=False, file=Path("/dev/null").open("w"), soft_wrap=True)  # noqa: SIM115
     monkeypatch.setattr(output, "console", console)
     output.table("[/x] of [red]", ("vehicle", "id"), [("[bold]van", 1)])
-    tell({"cameras": {}, "stages": {}, "identity": None, **dict.fromkeys(COUNTS, 1)}, Path("[/y] [blue]"))
+    tell(
+        {
+            "cameras": {},
+            "stages": {},
+            "identity": None,
+            "embedding": "smart",
+            "embedded": 1,
+            "passed_over": 2,
+            "outside": 0.1,
+            **dict.fromkeys(COUNTS, 1),
+        },
+        Path("[/y] [blue]"),
+    )
     said = console.export_text()
     for text in ("[/x] of [red]", "[bold]van", "report: [/y] [blue]/report.html"):
         assert text in said

@@ -135,4 +135,4 @@ def test_every_verb_helps_without_torch_onnx_and_tensorrt() -> None:
 def test_every_verb_has_a_file() -> None:
     from vreid.cli.main import VERBS
 
-    assert [verb for verb in VERBS if not (ROOT / "cli" / f"{verb}.py").is_file()] == []
+    assert [verb for verb in VERBS if not (ROOT / "cli" / f"{verb.replace('-', '_')}.py").is_file()] == []

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.clusters import overlapping
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.presence import Presence
 from vreid.runtime.records import Floats, Match, Sighting
+from vreid.runtime.topology import Layout, Topology, span_of
 
 DIM = 16
 
@@ -116,7 +116,7 @@ def test_presence_is_bounded() -> None:
     for second in range(10_000):
         presence.put(second, track(vehicle(0), "a", second, second, second + 2))
     assert len(presence) < 1100
-    assert presence.bars(9_990, track(vehicle(0), "a", -1, 9_991, 9_995))
+    assert presence.bars(9_990, [track(vehicle(0), "a", -1, 9_991, 9_995)])
 
 
 # Jointly
@@ -170,7 +170,7 @@ def test_no_camera_ever_shows_a_vehicle_as_two_tracks_at_once(tmp_path: Path, se
         identifier = Identifier(gallery, 0.3, enrol_unknown=True)
         matches = identifier.assign(tracks[:30]) + [identifier.identify(one) for one in tracks[30:45]]
         matches += identifier.assign(tracks[45:])
-        apart = overlapping(tracks)
+        apart = Topology().all_apart([span_of(one) for one in tracks])
         assert apart.sum() > 100
         for one, other in np.argwhere(apart):
             assert matches[one].vehicle != matches[other].vehicle
@@ -224,3 +224,61 @@ def test_one_at_a_time_is_the_rule_written_out(tmp_path: Path) -> None:
             if not known:
                 held.append(one.feature)
             given.append((match.vehicle or 0, one))
+
+
+# Evidence besides looks
+
+
+def plated(plate: str | None, feature: Floats, camera: str, number: int, first: float) -> Sighting:
+    return replace(track(feature, camera, number, first, first + 1), plate=plate)
+
+
+def test_a_plate_joins_what_does_not_look_alike_and_parts_what_does(tmp_path: Path) -> None:
+    with opened(tmp_path) as gallery:
+        identifier = Identifier(gallery, 0.6, enrol_unknown=True)
+        tracks = [
+            plated("AB 1", vehicle(0), "a", 1, 0),
+            plated("AB 1", vehicle(1), "b", 1, 10),  # the rear, say
+            plated("XY 9", vehicle(0), "b", 2, 20),  # a twin
+            plated(None, vehicle(0), "b", 3, 30),  # unread: looks alone
+        ]
+        one, two, twin, unread = identifier.assign(tracks)
+        assert one.vehicle == two.vehicle and twin.vehicle not in (None, one.vehicle) and unread.vehicle is not None
+        later = identifier.identify(plated("XY 9", vehicle(5), "c", 1, 100))
+        assert (later.vehicle, later.known) == (twin.vehicle, True) and later.score < 0.6
+        assert identifier.identify(plated("NEW 3", vehicle(1), "c", 2, 200)).vehicle == gallery.stats().vehicles
+
+
+def test_between_the_two_thresholds_a_vehicle_is_neither_known_nor_new(tmp_path: Path) -> None:
+    with opened(tmp_path) as gallery:
+        identifier = Identifier(gallery, 0.6, enrol_unknown=True, new_below=0.4)
+        identifier.identify(track(vehicle(0), "a", 1, 0, 1))
+        between = identifier.identify(track(toward(0.5), "a", 2, 10, 11))
+        assert (between.vehicle, between.known) == (None, False) and between.score == pytest.approx(0.5, abs=1e-6)
+        assert identifier.identify(track(toward(0.39), "a", 3, 20, 21)).vehicle == 2
+        with pytest.raises(Refused, match="new below"):
+            Identifier(gallery, 0.6, new_below=0.7)
+
+
+def test_nobody_drives_faster_than_the_topology_allows(tmp_path: Path) -> None:
+    ways = Topology(Layout.model_validate({"pair": [{"cameras": ("a", "b"), "least_s": 5, "most_s": 60}]}))
+    with opened(tmp_path) as gallery:
+        identifier = Identifier(gallery, 0.6, enrol_unknown=True, topology=ways)
+        first, soon = identifier.assign([track(vehicle(0), "a", 1, 0, 10), track(vehicle(0), "b", 1, 12, 20)])
+        assert (first.vehicle, soon.vehicle) == (1, 2)
+        assert identifier.identify(track(vehicle(0), "b", 2, 30, 31)).vehicle in (1, 2)
+        assert identifier.identify(track(vehicle(0), "b", 3, 500, 501)).vehicle in (1, 2)  # from b to b nothing is said
+    with opened(tmp_path) as gallery:  # and after a restart, once it is recalled
+        again = Identifier(gallery, 0.6, topology=ways)
+        again.recall(0.0)
+        seen = [sighting for sighting in gallery.run("SELECT seen, camera FROM sightings ORDER BY id").fetchall()]
+        assert len(seen) == 4 and again.identify(track(vehicle(0), "b", 9, 600, 601)).known
+
+
+def test_the_parts_of_one_track_are_one_vehicle(tmp_path: Path) -> None:
+    with opened(tmp_path) as gallery:
+        identifier = Identifier(gallery, 0.6, enrol_unknown=True)
+        one = identifier.identify(track(vehicle(0), "a", 1, 0, 60))
+        two = identifier.identify(track(toward(0.1), "a", 1, 60, 120))  # a lorry has parked before it
+        assert (two.vehicle, two.known) == (one.vehicle, True)
+        assert identifier.identify(track(vehicle(0), "a", 2, 100, 130)).vehicle != one.vehicle

@@ -17,7 +17,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.pipeline import Outcome, Parts, _Run, run
+from vreid.runtime.pipeline import Outcome, Parts, Run, run
 from vreid.runtime.records import Detections, Frame
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
@@ -25,7 +25,7 @@ from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.watching import travel_of
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
-Run = Callable[..., Outcome]
+RunOn = Callable[..., Outcome]
 
 
 class Saturated:
@@ -72,7 +72,7 @@ def embedder(tiny_model: Path) -> Embedder:
 
 
 @pytest.fixture
-def run_on(tmp_path: Path, embedder: Embedder) -> Run:
+def run_on(tmp_path: Path, embedder: Embedder) -> RunOn:
     """Runs sources into tmp_path/out with the gallery tmp_path/known.db."""
 
     def go(
@@ -111,7 +111,7 @@ def mot_ids(out: Path, name: str) -> set[int]:
     return {int(line.split(",")[1]) for line in (out / "mot" / f"{name}.txt").read_text().splitlines()}
 
 
-def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     one = film(tmp_path / "one.avi", [(RED, 0, 20), (GREEN, 8, 70)])
     two = film(tmp_path / "two.avi", [(GREEN, 0, 20), (RED, 10, 60), (BLUE, 12, 95)])
     seen: list[int] = []
@@ -144,7 +144,7 @@ def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any,
     assert summary["cameras"]["two"] == {
         "frames": 50, "dropped": 0, "tracks": 3, "width": 160, "height": 120, "frame_rate": 10.0
     }  # fmt: skip
-    assert set(summary["stages"]) == {"decode", "detect", "track", "preprocess", "embed", "search"}
+    assert set(summary["stages"]) == {"wait", "detect", "track", "preprocess", "embed", "search"}
     assert summary["stages"]["search"]["count"] == 5 and summary["stages"]["detect"]["count"] == 50
     with read_gallery(tmp_path / "known.db") as gallery:
         assert [(v.id, sorted(v.cameras), v.sightings) for v in gallery.vehicles()] == [
@@ -152,20 +152,20 @@ def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any,
         ]  # fmt: skip
 
 
-def test_cameras_of_other_rates_are_watched_together(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_cameras_of_other_rates_are_watched_together(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     one, two = film(tmp_path / "one.avi", [(RED, 0, 20)]), film(tmp_path / "two.avi", [(RED, 0, 20)], rate=25.0)
     summary = run_on(open_sources([str(one), str(two)])).summary
     assert [view["frames"] for view in summary["cameras"].values()] == [50, 50]
     assert summary["vehicles"] == summary["seen_by_several"] == 1
 
 
-def test_files_without_a_vehicle_are_refused(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_files_without_a_vehicle_are_refused(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     with pytest.raises(Refused, match="no vehicle was found in empty"):
         run_on(open_sources([str(film(tmp_path / "empty.avi", []))]))
     assert lines(tmp_path / "out") == [] and not (tmp_path / "out" / "report.json").exists()
 
 
-def test_the_stop_ends_a_run_over_files_with_what_was_seen(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_the_stop_ends_a_run_over_files_with_what_was_seen(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     stop = threading.Event()
     source = open_sources([str(film(tmp_path / "one.avi", [(RED, 0, 20)]))])
     summary = run_on(source, stop, watch=lambda frames: stop.set() if frames == 30 else None).summary
@@ -175,7 +175,7 @@ def test_the_stop_ends_a_run_over_files_with_what_was_seen(tmp_path: Path, film:
 # Live
 
 
-def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     video, stop, out = film(tmp_path / "x.avi", [(RED, 0, 20), (GREEN, 20, 70)]), threading.Event(), tmp_path / "out"
     before: list[int] = []
 
@@ -200,14 +200,14 @@ def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, fi
         assert time.monotonic() < deadline
 
 
-def test_a_live_run_that_is_stopped_before_any_vehicle_is_no_error(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_a_live_run_that_is_stopped_before_any_vehicle_is_no_error(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     stop = threading.Event()
     video = film(tmp_path / "x.avi", [])
     summary = run_on([camera("gate", video)], stop, watch=lambda frames: stop.set() if frames > 5 else None).summary
     assert summary["sightings"] == 0 and json.loads((tmp_path / "out" / "report.json").read_text())["frames"] == 6
 
 
-def test_a_live_run_that_fails_keeps_what_was_decided(tmp_path: Path, film: Any, run_on: Run) -> None:
+def test_a_live_run_that_fails_keeps_what_was_decided(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     """A file beside the camera breaks off: the error surfaces, the report is there."""
     whole = film(tmp_path / "cut.avi", [(RED, 0, 20)], frames=200).read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: int(0.6 * len(whole))])
@@ -220,26 +220,26 @@ def test_a_live_run_that_fails_keeps_what_was_decided(tmp_path: Path, film: Any,
 
 
 def test_a_live_run_keeps_no_track_once_told_and_tells_the_open_ones_at_the_stop(
-    tmp_path: Path, film: Any, run_on: Run
+    tmp_path: Path, film: Any, run_on: RunOn
 ) -> None:
     video, stop, runs, open_then = film(tmp_path / "x.avi", [(RED, 0, 20)]), threading.Event(), [], set()
 
     def observed(parts: Parts) -> Outcome:
-        runs.append(_Run(parts))
-        return runs[0].to_the_end(lambda decided: {})
+        runs.append(Run(parts))
+        return runs[0].to_the_end()
 
     def watch(frames: int) -> None:
         tracks = runs[0].watching["gate"].open.items()
         half_way = {number for number, track in tracks if track.crops and travel_of(track) >= 0.7}
-        if runs[0].counts["sightings"] >= 2 and half_way:
+        if runs[0].deciding.tally.sightings >= 2 and half_way:
             open_then.update(half_way)
             stop.set()
 
     run_on([camera("gate", video)], stop, observed, watch=watch)
     (state,) = runs
     assert open_then and open_then <= {row["track"] for row in lines(tmp_path / "out")}
-    assert (state.waiting, state.decided) == ([], []) and state.watching["gate"].open == {}
-    assert state.counts["sightings"] == len(lines(tmp_path / "out")) == state.watching["gate"].ended
+    assert state.deciding.decided == [] and state.watching["gate"].open == {}
+    assert state.deciding.tally.sightings == len(lines(tmp_path / "out")) == state.watching["gate"].ended
 
 
 @contextmanager
@@ -250,7 +250,7 @@ def reader(path: Path, embedder: Embedder) -> Iterator[Gallery]:
 
 
 def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
-    tmp_path: Path, film: Any, run_on: Run, embedder: Embedder
+    tmp_path: Path, film: Any, run_on: RunOn, embedder: Embedder
 ) -> None:
     run_on(open_sources([str(film(tmp_path / "one.avi", [(RED, 0, 20)]))]))
     before, stop = (tmp_path / "known.db").read_bytes(), threading.Event()

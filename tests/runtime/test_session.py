@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
+from vreid.runtime.galleries.lasting import new_gallery
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.session import Session, _new, run_session
+from vreid.runtime.session import Session, run_session
 from vreid.runtime.sources.table import open_source
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -196,7 +197,7 @@ def test_while_a_run_makes_its_gallery_nobody_else_does(tmp_path: Path, session:
 
 def test_a_gallery_that_appears_before_the_lock_is_taken_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "known.db").write_text("another run's")
-    with pytest.raises(Refused, match="has just made the gallery"), _new(tmp_path / "known.db"):
+    with pytest.raises(Refused, match="has just made the gallery"), new_gallery(tmp_path / "known.db"):
         pass
     assert contents(tmp_path) == {"known.db": b"another run's"}
 

@@ -14,7 +14,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.sources.address import address_of, without_password
 from vreid.runtime.sources.file import breaks_off, usable_rate
 from vreid.runtime.sources.live import LiveSource, pauses
-from vreid.runtime.sources.table import open_source, open_sources
+from vreid.runtime.sources.table import SOURCES, open_source, open_sources
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "roadside-video"
 
@@ -379,19 +379,38 @@ def test_back_off_doubles_to_its_limit_and_starts_anew_after_a_frame():
     assert len(set(some)) == 50 and all(15 <= pause <= 30 for pause in some[6:])
 
 
-def test_a_camera_that_cannot_be_opened_or_stays_silent_is_refused():
-    with pytest.raises(Refused, match="check the plug"):
-        LiveSource("gate", lambda: None, "check the plug")
-    with pytest.raises(Refused, match="check the plug"):
-        LiveSource("gate", lambda: (Camera(frames=0), 0.0), "check the plug")
+def test_a_camera_that_cannot_be_opened_or_stays_silent_is_not_met_and_sought_on():
+    for opener in (lambda: None, lambda: (Camera(frames=0), 0.0)):
+        began = time.monotonic()
+        source = LiveSource("gate", opener, "check the plug", shortest=0.01)
+        assert not source.met() and source.age == np.inf and time.monotonic() - began < 2
+        soon(lambda source=source: source.reconnects > 2)
+        source.close()
     mute = Camera()
     mute.turn.acquire()
-    began = time.monotonic()
-    with pytest.raises(Refused, match="check the plug"):
-        LiveSource("gate", lambda: (mute, 0.0), "check the plug", patience=0.05)
-    assert time.monotonic() - began < 1
+    source = LiveSource("gate", lambda: (mute, 0.0), "check the plug")
+    assert not source.met(patience=0.05) and source.size == (0, 0)
     mute.turn.release()
-    soon(lambda: mute.released)
+    assert source.met() and source.size == (64, 48) and source.age < 3
+    source.close()
+
+
+def plugged(where, camera):
+    """A member of the seam of sources: an address that ends in "here" gives pictures."""
+    opener = (lambda: (Camera(free=True), 0.0)) if where.endswith("here") else (lambda: None)
+    return LiveSource(camera, opener, f"{where} gives no picture; check the plug")
+
+
+def test_a_camera_away_is_refused_alone_and_sought_beside_others(monkeypatch, caplog):
+    monkeypatch.setitem(SOURCES, "rtsp", f"{__name__}:plugged")
+    with pytest.raises(Refused, match="rtsp://a/away gives no picture; check the plug"):
+        open_sources(["a=rtsp://a/away", "b=rtsp://b/away"])
+    assert not {"camera a", "camera b"} & {thread.name for thread in threading.enumerate()}
+    sources = open_sources(["a=rtsp://a/away", "b=rtsp://b/here"])
+    assert [source.size for source in sources] == [(0, 0), (64, 48)]
+    assert "a is away and is sought again: rtsp://a/away gives no picture" in caplog.text
+    for source in sources:
+        source.close()
 
 
 def test_close_ends_an_iteration_that_waits_and_the_thread():

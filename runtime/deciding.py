@@ -1,0 +1,153 @@
+"""What becomes of ended tracks: decided and told at once by a thread of its own when live, all together at the end else."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from vreid.runtime.identify import Identifier, moment
+from vreid.runtime.plates import PlateReader, no_plate
+from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.sinks.table import Sink
+from vreid.runtime.status import QueueStatus
+from vreid.runtime.timing import Stages
+
+Decided = tuple[Sighting, Match, Trace]
+ROOM = 256  # ended tracks that wait for a slow disk before the cameras have to
+
+
+class Tally:
+    """What was told so far."""
+
+    def __init__(self) -> None:
+        self.sightings = self.unknown = 0
+        self.cameras: dict[int, set[str]] = {}  # of each vehicle
+        self.enrolled: set[int] = set()
+
+    def count(self, sighting: Sighting, match: Match) -> None:
+        """One more sighting."""
+        self.sightings += 1
+        if match.vehicle is None:
+            self.unknown += 1
+            return
+        if not match.known:
+            self.enrolled.add(match.vehicle)
+        self.cameras.setdefault(match.vehicle, set()).add(sighting.camera)
+
+
+class Deciding:
+    """Tells sinks of finite runs: the identities of all tracks are decided jointly by `close`."""
+
+    def __init__(
+        self, identifier: Identifier, sinks: Sequence[Sink], stages: Stages, plate: PlateReader = no_plate
+    ) -> None:
+        self._identifier, self._sinks, self._stages, self._plate = identifier, sinks, stages, plate
+        self._waiting: list[tuple[Sighting, Trace]] = []
+        self.decided: list[Decided] = []
+        self.tally = Tally()
+
+    def take(self, ended: Sequence[tuple[Sighting, Trace]]) -> None:
+        """Tracks that have ended."""
+        self._waiting += [(self._read(sighting), trace) for sighting, trace in ended]
+
+    def _read(self, sighting: Sighting) -> Sighting:
+        return sighting if self._plate is no_plate else replace(sighting, plate=self._plate(sighting.picture))
+
+    def close(self) -> None:
+        """Decide what is left; nothing is taken any more."""
+        if not self._waiting:
+            return
+        began = time.perf_counter()
+        matches = self._identifier.assign([sighting for sighting, _ in self._waiting])
+        each = (time.perf_counter() - began) / len(self._waiting)
+        told = sorted(zip(self._waiting, matches, strict=True), key=lambda pair: moment(pair[0][0]))
+        for (sighting, trace), match in told:  # as time went, so that a new vehicle is new where it first was seen
+            self._stages.add("search", each)
+            self._tell(sighting, match, trace)
+            self.decided.append((sighting, match, trace))
+        self._waiting = []
+
+    def status(self) -> QueueStatus:
+        """The tracks that wait."""
+        return QueueStatus(len(self._waiting), 0, 0)
+
+    def _tell(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+        self.tally.count(sighting, match)
+        for sink in self._sinks:
+            sink.sighting(sighting, match, trace)
+
+
+class DecidingLive(Deciding):
+    """Each track when it ends, by a thread, so that a slow disk never holds up the cameras; only a full queue does.
+
+    `idle` is called by that thread every `every` seconds, for what a gallery wants done from time to time. What fails there
+    is raised by the next `take` or by `close`. Keeps no decision.
+    """
+
+    def __init__(
+        self,
+        identifier: Identifier,
+        sinks: Sequence[Sink],
+        stages: Stages,
+        plate: PlateReader = no_plate,
+        idle: Callable[[], None] = lambda: None,
+        every: float = 3600.0,
+    ) -> None:
+        super().__init__(identifier, sinks, stages, plate)
+        self._queue: queue.Queue[tuple[Sighting, Trace] | None] = queue.Queue(ROOM)
+        self._failure: BaseException | None = None
+        self._idle, self._every = idle, every
+        self._thread = threading.Thread(target=self._work, name="decide", daemon=True)
+        self._thread.start()
+
+    def take(self, ended: Sequence[tuple[Sighting, Trace]]) -> None:
+        """Waits where the queue is full; raises what the thread failed with."""
+        for pair in ended:
+            while self._failure is None:
+                try:
+                    self._queue.put(pair, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+        self._raise()
+
+    def close(self) -> None:
+        """Wait until all that was taken is told; raises what the thread failed with."""
+        while self._thread.is_alive():
+            try:
+                self._queue.put(None, timeout=0.2)
+                break
+            except queue.Full:
+                continue
+        self._thread.join()
+        self._raise()
+
+    def status(self) -> QueueStatus:
+        """The tracks that wait; none is ever let go."""
+        return QueueStatus(self._queue.qsize(), ROOM, 0)
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        due = time.monotonic()
+        try:
+            while True:
+                if time.monotonic() >= due:
+                    self._idle()
+                    due = time.monotonic() + self._every
+                try:
+                    pair = self._queue.get(timeout=max(0.0, min(1.0, due - time.monotonic())))
+                except queue.Empty:
+                    continue
+                if pair is None:
+                    return
+                sighting, trace = self._read(pair[0]), pair[1]
+                with self._stages.time("search"):
+                    match = self._identifier.identify(sighting)
+                with self._stages.time("tell"):
+                    self._tell(sighting, match, trace)
+        except BaseException as failure:  # noqa: BLE001  raised by take or close
+            self._failure = failure
