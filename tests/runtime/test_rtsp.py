@@ -1,0 +1,98 @@
+"""A real RTSP server on loopback: read, killed, started again with pictures of another size; noise in its place."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.runtime.sources.table import open_source, open_sources
+
+SYSTEM = "/usr/bin/python3"
+NEEDS = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer, Gst; Gst.init(None); "
+NEEDS += (
+    "assert all(Gst.ElementFactory.find(name) for name in ('x264enc', 'rtph264pay', 'rawvideoparse', 'multifilesrc'))"
+)
+Serve = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def needs() -> None:
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
+        pytest.skip("this OpenCV has no FFmpeg to read RTSP with")
+    if not Path(SYSTEM).exists() or subprocess.run([SYSTEM, "-c", NEEDS], capture_output=True, check=False).returncode:
+        pytest.skip(
+            "no GStreamer RTSP server: apt install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-{base,good,ugly}"
+        )
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def serve(needs: None, root: Path, tmp_path: Path, port: int) -> Iterator[Serve]:
+    """Starts a server of a short film, whose pictures are scaled to a size."""
+    (tmp_path / "film.yuv").write_bytes(
+        np.random.default_rng(0).integers(0, 256, 8 * 160 * 90 * 3 // 2, np.uint8).tobytes()
+    )
+    servers = []
+
+    def start(size: str) -> "subprocess.Popen[str]":
+        command = [SYSTEM, root / "bench/rtsp_server.py", str(port), f"gate={tmp_path / 'film.yuv'}"]
+        more = ["--film", "160x90", "--size", size, "--rate", "20"]
+        servers.append(subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True))
+        assert servers[-1].stdout is not None and servers[-1].stdout.readline() == "ready\n"
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+def test_a_server_that_dies_and_comes_back_with_another_size(serve: Serve, port: int) -> None:
+    server = serve("160x90")
+    source = open_source(f"gate=rtsp://127.0.0.1:{port}/gate")
+    try:
+        frames = iter(source)
+        first = [next(frames) for _ in range(10)]
+        assert {frame.image.shape for frame in first} == {(90, 160, 3)} and source.size == (160, 90)
+        assert source.age < 2.0  # type: ignore[attr-defined]
+        server.kill()
+        server.wait()
+        time.sleep(0.5)
+        serve("320x180")
+        shapes: set[tuple[int, ...]] = set()
+        end = time.monotonic() + 30
+        while (180, 320, 3) not in shapes and time.monotonic() < end:
+            shapes.add(next(frames).image.shape)
+        assert (180, 320, 3) in shapes and source.reconnects >= 1  # type: ignore[attr-defined]
+        times = [frame.time for frame in first]
+        assert times == sorted(times) and next(frames).time > times[-1]
+    finally:
+        source.close()
+
+
+def test_what_is_no_rtsp_server_is_refused_alone_and_sought_beside_another(
+    needs: None, serve: Serve, port: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and never answers
+        silent = f"yard=rtsp://127.0.0.1:{deaf.getsockname()[1]}/x"
+        serve("160x90")
+        sources = open_sources([silent, f"gate=rtsp://127.0.0.1:{port}/gate"], patience=8.0)
+        try:
+            assert [source.size for source in sources] == [(0, 0), (160, 90)]
+            assert next(iter(sources[1])).image.shape == (90, 160, 3)
+        finally:
+            for source in sources:
+                source.close()
+    with pytest.raises(Refused, match="gives no picture"):
+        open_source(f"rtsp://127.0.0.1:{port}/nothing")
