@@ -1,8 +1,10 @@
 """How live cameras are opened through cv2: V4L2 devices, RTSP, Jetson CSI, and GStreamer pipelines."""
 
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 
@@ -36,8 +38,29 @@ def open_rtsp(where: str, camera: str) -> Source:
     )
     if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
         limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS)
-        return LiveSource(camera, _opener(where, cv2.CAP_FFMPEG, limits), refusal)
+        connect = _opener(where, cv2.CAP_FFMPEG, limits)
+        return LiveSource(camera, lambda: connect() if answers(where) else None, refusal)
     return LiveSource(camera, _opener(where, cv2.CAP_ANY, ()), refusal)
+
+
+def answers(where: str, patience: float = 3.0) -> bool:
+    """Whether somebody at this address speaks RTSP: asked with OPTIONS, which needs no password.
+
+    OpenCV opens one stream at a time, whatever the threads, so a camera that takes a connection and says nothing would keep
+    all others from being opened for OPEN_MS, again and again.
+    """
+    secure = where.lower().startswith("rtsps")
+    address = urlsplit("rtsp://" + where.partition("://")[2].rsplit("@", 1)[-1])
+    port = address.port or (322 if secure else 554)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=patience) as peer:
+            if secure:
+                return True
+            peer.settimeout(patience)
+            peer.sendall(f"OPTIONS {address.geturl()} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: vreid\r\n\r\n".encode())
+            return peer.recv(5).startswith(b"RTSP")
+    except OSError:
+        return False
 
 
 def open_csi(where: str, camera: str) -> Source:
