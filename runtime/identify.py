@@ -45,7 +45,7 @@ class Identifier:
        by their best cosine to another track of the cluster.
 
     A known track teaches its vehicle (a prototype of its camera's view) when `learn` is set and its own score is at
-    least `threshold` + `margin`: features that only just passed would let the vehicle drift into another one.
+    least `margin` of the way from `threshold` to 1: features that only just passed would let the vehicle drift into another.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Identifier:
         enrol_unknown: bool = False,
         *,
         learn: bool | None = None,
-        margin: float = 0.1,
+        margin: float = 0.25,
         run: str = "",
         new_below: float | None = None,
         topology: Topology | None = None,
@@ -171,7 +171,8 @@ class Identifier:
         if choice.vehicle is not None:
             matches = [Match(choice.vehicle, choice.name, choice.score, True) for _ in rows]
             own = self._gallery.scores(features[rows], [choice.vehicle])[:, 0].tolist() if self._learn else []
-            taught = [row for row, score in zip(rows, own, strict=False) if score >= self.threshold + self._margin]
+            enough = self.threshold + self._margin * (1 - self.threshold)
+            taught = [row for row, score in zip(rows, own, strict=False) if score >= enough]
         elif self._enrol and choice.score < self._new_below:
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
             vehicle = self._gallery.add_vehicle(None, tracks[best].picture)

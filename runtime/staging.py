@@ -30,7 +30,8 @@ def staged(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def grown(out: Path) -> Iterator[Path]:
-    """`out` itself, made where it is missing, and removed again if the body fails before it has written anything.
+    """`out` itself, made where it is missing, and removed again if the body fails before it has written anything. What an
+    earlier run left stays: its sightings.jsonl is continued, its other files are replaced at the end.
 
     Raises Refused as `staged` does.
     """

@@ -33,7 +33,7 @@ def checked(path: Path) -> list[Finding]:
     with closing(store.connected(path.resolve(), False)) as connection:
         try:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             with path.open("rb") as file:
                 header = file.read(72)
             if not header.startswith(b"SQLite format 3") or header[68:] != store.APPLICATION.to_bytes(4, "big"):
@@ -49,6 +49,13 @@ def findings(connection: sqlite3.Connection, most: int = MOST) -> list[Finding]:
     pages = list(_pages(connection))
     if pages:  # what the rows say cannot be trusted then
         return pages
+    try:
+        return _rows(connection, most)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # text that is no UTF-8, which SQLite's own check passes over
+        return [Finding("page", None, f"the file is damaged: {str(error).partition(' with text')[0]}")]
+
+
+def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
     meta = list(_meta(connection))
     if any(finding.kind in ("schema", "meta") for finding in meta):
         return meta
@@ -71,7 +78,7 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Finding]:
             for line in said.splitlines():
                 if line != "ok" and not line.startswith("***"):
                     yield Finding("page", None, f"the file is damaged: {line}")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         yield Finding("page", None, f"the file is damaged: {error}")
 
 

@@ -1,12 +1,14 @@
 """The gallery of a run: a finite one's writing is kept whole or not at all, a live one's as it goes."""
 
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries.store import locked, on_disk, unlocked
+from vreid.runtime.galleries.store import locked, on_disk, refuse_stray_log, unlocked
 from vreid.runtime.galleries.vehicles import Gallery
 
 Opening = Callable[..., Gallery]  # (path, *, write)
@@ -44,6 +46,10 @@ def new_gallery(path: Path) -> Iterator[Path]:
     try:
         if path.exists():  # between the look and the lock
             raise Refused(f"another program has just made the gallery {path}; run again to add to it")
+        refuse_stray_log(path)
+        for old in path.parent.iterdir():  # of a process that was killed: whoever has the lock is alone here
+            if re.fullmatch(re.escape(f".{path.name}-") + r"[a-z0-9_]{8}", old.name) and (old / path.name).is_file():
+                shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             draft = Path(folder) / path.name
             yield draft

@@ -35,8 +35,9 @@ def unit(features: Floats, dim: int) -> Floats:
 
 def from_blobs(blobs: Sequence[bytes], dim: int) -> Floats:
     """N stored features -> (N, D). Raises Refused for one of another length."""
-    if not set(map(len, blobs)) <= {4 * dim}:
-        raise Refused("the gallery is damaged (a feature of the wrong length); restore a copy")
+    if not set(map(type, blobs)) <= {bytes} or not set(map(len, blobs)) <= {4 * dim}:
+        fix = "let 'vreid gallery check --repair' mend it or restore a copy"
+        raise Refused(f"the gallery is damaged (a feature of the wrong length); {fix}")
     return np.frombuffer(bytearray().join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32, copy=False)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from vreid.runtime.galleries.prototypes import Prototype, home_of, merged, surplus, unit
+from vreid.runtime.galleries.store import damaged
 from vreid.runtime.galleries.vehicles import Gallery
 from vreid.runtime.records import Floats
 
@@ -29,6 +30,8 @@ def rebuild(gallery: Gallery, vehicle: int, views: Collection[str] | None = None
         "SELECT camera, quality, feature FROM sightings WHERE vehicle = ? AND feature NOTNULL ORDER BY id", vehicle
     ):
         if camera in wanted:
+            if not isinstance(blob, bytes) or len(blob) != 2 * gallery.about.dim or not isinstance(quality, float):
+                raise damaged(gallery.path, f"the feature of a sighting of vehicle {vehicle}")
             feature = unit(np.frombuffer(blob, "<f2").astype(np.float32)[None], gallery.about.dim)[0]
             made = taught(made, camera, feature, max(quality, LIGHTEST), max(room, 0), gallery.above)
     for prototype in made:

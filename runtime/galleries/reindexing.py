@@ -37,9 +37,13 @@ def index_files(path: Path) -> list[Path]:
 
 
 def drop_indexes(path: Path) -> list[Path]:
-    """Remove the index files beside the gallery; the next search makes them again. Returns those that were there."""
+    """Remove the index files beside the gallery; the next search makes them again. Returns those that were there.
+
+    Drafts go too, which a killed process left and which hold features; who is writing one keeps no file this time.
+    """
     files = index_files(path)
-    for file in files:
+    drafts = (draft for kind in INDEXES for draft in path.parent.glob(f"{file_of(path, kind).name}.*.new"))
+    for file in [*files, *drafts]:
         file.unlink(missing_ok=True)
     return files
 

@@ -1,5 +1,6 @@
 """How long sightings are kept: a span in the gallery's meta table, and the purge that carries it out."""
 
+import logging
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from vreid.runtime.galleries.vehicles import Gallery
 
 KEY = "retention"
 SHORTEST_S = 60.0
+_log = logging.getLogger("vreid.gallery")
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,16 @@ def purge_due(gallery: Gallery, now: float | None = None) -> Purged | None:
 
 
 def compact(gallery: Gallery) -> None:
-    """Give the room of what was deleted back to the disk; takes as long as copying the gallery."""
-    gallery.run("VACUUM")
+    """Give the room of what was deleted back to the disk; takes as long as copying the gallery, and as much room.
+
+    Where there is none the file stays as large as it was, with zeros in the place of what was deleted, and this is said.
+    """
+    try:
+        gallery.run("VACUUM")
+    except Refused as error:
+        if "full" not in str(error.__cause__):
+            raise
+        _log.warning("there is no room to make the file smaller: the gallery %s keeps its size", gallery.path)
     wipe(gallery)
 
 

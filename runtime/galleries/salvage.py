@@ -1,5 +1,6 @@
 """What can still be read of a gallery whose pages are damaged, in a new file; the damaged one is kept."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -26,27 +27,44 @@ def salvaged(path: Path) -> list[str]:
         raise Refused(f"{damaged} is there already; move it away first")
     lock = store.locked(path)
     try:
+        _swept(draft)  # of a repair that was killed
         source = _padded(path, draft.with_name(draft.name + ".whole"))
         with closing(store.connected(source, False)) as old:
+            old.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with a bad letter is still a row
             about = store.about_of(old, path, old=True)
             store.created(draft, about)
-            with store.spoken(draft), closing(sqlite3.connect(draft, isolation_level=None)) as new:
+            with store.spoken(path), closing(sqlite3.connect(draft, isolation_level=None)) as new:
                 lost = _copied(old, new)
                 new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        for ending in ("", "-wal"):
-            beside = path.with_name(path.name + ending)
-            if beside.exists():
-                beside.replace(damaged.with_name(damaged.name + ending))
-        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        _kept(path, damaged)
         draft.replace(path)
         store.on_disk(path.parent)
     finally:
-        for ending in ("", "-wal", "-shm"):
-            draft.with_name(draft.name + ending).unlink(missing_ok=True)
-            draft.with_name(draft.name + ".whole" + ending).unlink(missing_ok=True)
+        _swept(draft)
         store.unlocked(path, lock)
     said = ", ".join(f"{count} of {table}" for table, count in lost.items() if count) or "none that it knew of"
     return [f"the gallery was written anew; rows that could not be read: {said}; the damaged file is {damaged.name}"]
+
+
+def _swept(draft: Path) -> None:
+    for ending in ("", "-wal", "-shm"):
+        draft.with_name(draft.name + ending).unlink(missing_ok=True)
+        draft.with_name(draft.name + ".whole" + ending).unlink(missing_ok=True)
+
+
+def _kept(path: Path, damaged: Path) -> None:
+    """The damaged file gets a second name, so that whoever is killed here leaves a gallery at `path`; its log moves.
+
+    The log goes before the new file comes, since SQLite would take it for that one's.
+    """
+    try:
+        os.link(path, damaged)
+    except OSError:  # a card's file system, which has no links
+        shutil.copy2(path, damaged)
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        log.replace(damaged.with_name(damaged.name + "-wal"))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
 
 
 def _padded(path: Path, copy: Path) -> Path:
@@ -109,12 +127,25 @@ def _rows(old: sqlite3.Connection, table: str, query: str, last: int, bad: list[
                     ranges += [(middle + 1, high), (low, middle)]
             else:
                 yield from rows
+                # a damaged id that is too high ends a walk through a page early, without an error
+                there = {row[0] for row in rows}
+                for id_ in [] if len(there) > high - low else range(low, high + 1):
+                    if id_ not in there:
+                        yield from _one(old, query, id_, bad)
         start += STEP
         try:  # ids may have large gaps
             (following,) = old.execute(f"SELECT min(id) FROM {table} WHERE id >= ?", (start,)).fetchone()
             start = max(start, last + 1 if following is None else following)
         except sqlite3.DatabaseError:
             pass
+
+
+def _one(old: sqlite3.Connection, query: str, id_: int, bad: list[int]) -> list[tuple[Any, ...]]:
+    try:
+        return old.execute(query, (id_, id_)).fetchall()
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        bad.append(id_)
+        return []
 
 
 def _readable(old: sqlite3.Connection, query: str, id_: int) -> bool:

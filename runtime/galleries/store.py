@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vreid.models.errors import Refused
 
@@ -70,13 +71,48 @@ def spoken(path: Path) -> Iterator[None]:
             raise Refused(
                 f"the gallery {path} is locked by another program; close that program and try again"
             ) from error
+        if "UTF-8" in text:  # it goes on with the text itself
+            raise damaged(path, text.partition(" with text")[0]) from error
         if "full" in text:
             raise Refused(f"the disk of the gallery {path} is full; make room and try again") from error
         raise Refused(f"the gallery {path} cannot be used ({text}); check its permissions or restore a copy") from error
     except sqlite3.IntegrityError as error:
         raise Refused(f"the gallery {path} does not take this ({error}); correct the request") from error
     except sqlite3.DatabaseError as error:
-        raise Refused(f"{path} is no gallery or is damaged ({error}); name another file or restore a copy") from error
+        raise damaged(path, str(error)) from error
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged file quotes it
+        raise damaged(path, "text that is none") from error
+
+
+def damaged(path: Path, reason: str) -> Refused:
+    """What is said of a file that cannot be read."""
+    fix = "let 'vreid gallery check --repair' mend it or restore a copy"
+    return Refused(f"{path} is no gallery or is damaged ({reason}); name another file, {fix}")
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor whose errors are sentences, also those of rows that are fetched long after they were asked for."""
+
+    path = Path()
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except (sqlite3.Error, UnicodeDecodeError):
+            with spoken(self.path):
+                raise
+
+    def fetchone(self) -> Any:
+        with spoken(self.path):
+            return super().fetchone()
+
+    def fetchmany(self, size: int | None = 1) -> list[Any]:
+        with spoken(self.path):
+            return super().fetchmany(size)
+
+    def fetchall(self) -> list[Any]:
+        with spoken(self.path):
+            return super().fetchall()
 
 
 def connected(path: Path, write: bool) -> sqlite3.Connection:
@@ -128,6 +164,7 @@ def about_of(connection: sqlite3.Connection, path: Path, old: bool = False) -> A
 def created(path: Path, about: About) -> None:
     """Make an empty gallery at `path`, whole or not at all; the caller holds the lock."""
     draft = path.with_name(path.name + ".new")
+    refuse_stray_log(path)
     try:
         draft.unlink(missing_ok=True)
         with spoken(path), closing(sqlite3.connect(draft, isolation_level=None)) as connection:
@@ -145,6 +182,15 @@ def created(path: Path, about: About) -> None:
     finally:
         if draft.exists():
             draft.unlink()
+
+
+def refuse_stray_log(path: Path) -> None:
+    """SQLite would take the write-ahead log of a gallery that is gone for the new one's, and bring its vehicles back."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        raise Refused(
+            f"{log} belongs to a gallery that is no longer there; put that gallery back, or remove the log for a new one"
+        )
 
 
 def on_disk(folder: Path) -> None:

@@ -203,7 +203,9 @@ class Gallery:
         # A camera named after a file may hold bytes that are no UTF-8.
         clean = [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
         with self._mutex, store.spoken(self.path):
-            return self._connection.execute(statement, clean)
+            cursor = self._connection.cursor(store.Cursor)
+            cursor.path = self.path
+            return cursor.execute(statement, clean)
 
     def _existing(self, vehicle: int) -> int:
         self.name_of(vehicle)

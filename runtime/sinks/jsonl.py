@@ -2,9 +2,11 @@
 
 import json
 import math
+import mmap
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -12,13 +14,17 @@ from vreid.runtime.records import Match, Sighting, Trace, kind_name
 
 
 class JsonlSink:
-    """The open file."""
+    """The open file; when somebody has moved it away, to keep or to pack it, the next line begins a new one."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "sightings.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._path = folder / "sightings.jsonl"
+        self._file = _continued(self._path)
 
     def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
         """One line, flushed: what a reader sees is whole unless the program died in the middle of it."""
+        if not _is_at(self._file, self._path):
+            self._file.close()
+            self._file = _continued(self._path)
         self._file.write(json_text(fields_of(sighting, match, trace)) + "\n")
         self._file.flush()
 
@@ -28,8 +34,27 @@ class JsonlSink:
 
 
 def open_jsonl(folder: Path) -> JsonlSink:
-    """The sink of `folder`/sightings.jsonl; an earlier run's is replaced."""
+    """The sink of `folder`/sightings.jsonl, which goes on where an earlier run's ends: a live run that is started again loses
+    nothing of what it told. A finite run writes into a draft of its folder, so that its file is always new.
+    """
     return JsonlSink(folder)
+
+
+def _continued(path: Path) -> IO[str]:
+    """`path`, open at its end, without the piece of a line that a program left which died in the middle of it."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb+") as file:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                whole = content.rfind(b"\n") + 1
+            file.truncate(whole)
+    return path.open("a", encoding="utf-8", buffering=1)
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def fields_of(sighting: Sighting, match: Match, trace: Trace) -> dict[str, Any]:

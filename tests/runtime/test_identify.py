@@ -94,7 +94,7 @@ def test_only_a_confident_match_teaches(tmp_path: Path) -> None:
         folder.mkdir()
         with opened(folder) as gallery:
             gallery.add_prototype(gallery.add_vehicle(), "x", vehicle(0))
-            identifier = Identifier(gallery, 0.6, learn=learn, margin=0.1)
+            identifier = Identifier(gallery, 0.6, learn=learn, margin=0.25)
             assert identifier.identify(track(toward(cosine), "a", 1, 0, 1)).known
             assert gallery.stats().prototypes == prototypes
 
