@@ -35,7 +35,7 @@ def tracks(data: Path, cache: Path) -> Embedded:
         kept = np.load(cache)
         return Embedded(kept["features"], kept["vehicles"], kept["cameras"])
     found = read_dataset(data)
-    items = [*found.train, *found.query, *found.gallery]
+    items = list({item.path: item for item in (*found.train, *found.query, *found.gallery)}.values())
     embedder, parts = open_embedder(manifest_path("vreid-s"), 1), []
     for start in range(0, len(items), BATCH):
         parts.append(embedder.embed([read_picture(item.path) for item in items[start : start + BATCH]]))

@@ -53,8 +53,8 @@ class Args:
     """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
     plates: str | None = None
     """module:function of yours that reads a licence plate off a crop; what it reads is evidence beside looks."""
-    to: tuple[str, ...] = ()
-    """Ways out for each sighting besides the folder: mqtt://host/topic, http://host/path."""
+    to: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Ways out for each sighting besides the folder: mqtt://host/topic, http://host/path; may be repeated."""
     metrics: str | None = None
     """[HOST:]PORT where /metrics (Prometheus), /healthz and /readyz are served."""
     began: datetime | None = None

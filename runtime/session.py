@@ -98,7 +98,9 @@ def run_session(
         )  # fmt: skip
         if live:
             identifier.recall(time.time() - REMEMBERED_S)
-        sinks: list[Sink] = [open_seam("sink", SINKS, name)(folder) for name in SINKS]
+        # MOT text is sorted by frame, so that it can be written only at the end: of a month of cameras nobody wants that.
+        written = [name for name in SINKS if name != "mot" or not live]
+        sinks: list[Sink] = [open_seam("sink", SINKS, name)(folder) for name in written]
 
         def extra(decided: list[Decided]) -> dict[str, Any]:
             score = None if truth is None or live else identity_of(decided, truth)

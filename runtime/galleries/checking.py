@@ -51,7 +51,10 @@ def findings(connection: sqlite3.Connection, most: int = MOST) -> list[Finding]:
         return pages
     try:
         return _rows(connection, most)
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # text that is no UTF-8, which SQLite's own check passes over
+    except (
+        sqlite3.DatabaseError,
+        UnicodeDecodeError,
+    ) as error:  # text that is no UTF-8, which SQLite's own check passes over
         return [Finding("page", None, f"the file is damaged: {str(error).partition(' with text')[0]}")]
 
 

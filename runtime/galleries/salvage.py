@@ -94,7 +94,7 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection) -> dict[str, int]:
         columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})") if row[1] in there]
         if not columns:  # a table that schema 1 does not have
             continue
-        query = f"SELECT {', '.join(columns)} FROM {table} WHERE id BETWEEN ? AND ?"
+        query = f"SELECT {', '.join(columns)} FROM {table} WHERE id"
         insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         bad: list[int] = []
         last = _last(old, table)
@@ -116,10 +116,10 @@ def _rows(old: sqlite3.Connection, table: str, query: str, last: int, bad: list[
         while ranges:
             low, high = ranges.pop()
             try:
-                rows = old.execute(query, (low, high)).fetchall()
+                rows = old.execute(f"{query} BETWEEN ? AND ?", (low, high)).fetchall()
             except (sqlite3.DatabaseError, UnicodeDecodeError):
                 if low == high:
-                    bad.append(low)
+                    yield from _one(old, query, low, bad)
                 elif high - low == STEP - 1 and not any(_readable(old, query, id_) for id_ in range(low, high + 1, 32)):
                     bad += range(low, high + 1)  # a page that leads to many: trying each id would take hours
                 else:
@@ -141,8 +141,9 @@ def _rows(old: sqlite3.Connection, table: str, query: str, last: int, bad: list[
 
 
 def _one(old: sqlite3.Connection, query: str, id_: int, bad: list[int]) -> list[tuple[Any, ...]]:
+    """One row, without a look at the next, which may be damaged."""
     try:
-        return old.execute(query, (id_, id_)).fetchall()
+        return old.execute(f"{query} = ?", (id_,)).fetchall()
     except (sqlite3.DatabaseError, UnicodeDecodeError):
         bad.append(id_)
         return []
@@ -150,7 +151,7 @@ def _one(old: sqlite3.Connection, query: str, id_: int, bad: list[int]) -> list[
 
 def _readable(old: sqlite3.Connection, query: str, id_: int) -> bool:
     try:
-        old.execute(query, (id_, id_)).fetchall()
+        old.execute(f"{query} = ?", (id_,)).fetchall()
     except (sqlite3.DatabaseError, UnicodeDecodeError):
         return False
     return True

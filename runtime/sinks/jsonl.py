@@ -58,7 +58,8 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def fields_of(sighting: Sighting, match: Match, trace: Trace) -> dict[str, Any]:
-    """The line's fields: frames from 0, times in seconds on the source's clock, `box` the last, x1 y1 x2 y2 in pixels.
+    """The line's fields: frames from 0, times in seconds on the source's clock, `seen` the last in seconds since 1970, `box`
+    the last, x1 y1 x2 y2 in pixels.
 
     `vehicle` and `name` are null for an unknown; `score` is null where there was nobody to compare with.
     """
@@ -73,7 +74,9 @@ def fields_of(sighting: Sighting, match: Match, trace: Trace) -> dict[str, Any]:
         "last_frame": sighting.last_frame,
         "first_time": round(float(sighting.first_time), 3),
         "last_time": round(float(sighting.last_time), 3),
+        "seen": round(sighting.seen, 3) if sighting.seen else None,
         "kind": kind_name(sighting.kind),
+        "plate": sighting.plate,
         "crops": sighting.crops,
         "quality": round(float(sighting.quality), 4),
         "box": [round(float(edge), 2) for edge in trace.boxes[-1]] if len(trace.boxes) else None,

@@ -1,0 +1,105 @@
+"""sightings.jsonl over the restarts of a live run: what was told stays told, and every line stays whole."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.session import Session, run_session
+from vreid.runtime.sinks.jsonl import JsonlSink, open_jsonl
+
+RED = (0, 0, 220)
+
+
+def tell(sink: JsonlSink, track: int) -> None:
+    """One sighting, known by its track."""
+    picture, feature = np.zeros((4, 4, 3), np.uint8), np.ones(4, np.float32) / 2
+    sighting = Sighting("gate", track, 0, 9, 0.0, 0.9, 2, feature, 3, 0.5, picture)
+    boxes = np.array([[1, 2, 3, 4]], np.float32)
+    trace = Trace(np.array([9]), boxes, np.array([0.9], np.float32))
+    sink.sighting(sighting, Match(track, "é}\n", 0.8, True), trace)
+
+
+def tracks(path: Path) -> list[int]:
+    """Read as a stranger would, every line whole."""
+    assert path.read_bytes().endswith(b"\n")
+    return [json.loads(line)["track"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_folder_that_grows_is_continued(tmp_path: Path) -> None:
+    for start in (1, 3):
+        sink = open_jsonl(tmp_path)
+        tell(sink, start)
+        tell(sink, start + 1)
+        sink.close({})
+    assert tracks(tmp_path / "sightings.jsonl") == [1, 2, 3, 4]
+
+
+def test_the_torn_end_of_a_killed_run_is_cut_off_wherever_it_tore(tmp_path: Path) -> None:
+    path = tmp_path / "sightings.jsonl"
+    sink = open_jsonl(tmp_path)
+    tell(sink, 1)
+    tell(sink, 2)
+    sink.close({})
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for end in (0, 1, 40, first - 1, first, first + 1, len(whole) - 2, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        sink = open_jsonl(tmp_path)
+        tell(sink, 3)
+        sink.close({})
+        assert tracks(path) == ([3] if end < first else [1, 3]), f"torn after {end} bytes"
+    path.write_bytes(whole + bytes(4096))  # what a file system may leave where the power went
+    open_jsonl(tmp_path).close({})
+    assert path.read_bytes() == whole
+
+
+def test_a_file_that_was_moved_away_is_left_alone_and_a_new_one_begins(tmp_path: Path) -> None:
+    path, kept = tmp_path / "sightings.jsonl", tmp_path / "sightings.1.jsonl"
+    sink = open_jsonl(tmp_path)
+    tell(sink, 1)
+    path.rename(kept)
+    tell(sink, 2)
+    tell(sink, 3)
+    assert tracks(kept) == [1] and tracks(path) == [2, 3]
+    with path.open("rb+") as file:  # logrotate's copytruncate
+        file.truncate(0)
+    tell(sink, 4)
+    assert tracks(path) == [4]
+    sink.close({})
+
+
+@pytest.fixture
+def session(tmp_path: Path, film: Any, tiny_model: Path) -> Session:
+    one = film(tmp_path / "one.avi", [(RED, 0, 20)])
+    return Session((str(one),), tiny_model, "motion", tmp_path / "out", tmp_path / "known.db", enrol_unknown=True)
+
+
+def test_a_live_run_goes_on_where_the_one_before_ended_and_a_finite_one_begins_anew(
+    session: Session, device: Callable[[Path], str]
+) -> None:
+    told = session.out / "sightings.jsonl"
+
+    def lines() -> list[str]:
+        return told.read_text(encoding="utf-8").splitlines()
+
+    def live(before: int) -> list[str]:
+        stop = threading.Event()
+        watched = Session(**{**vars(session), "sources": (gate,)})
+        run_session(watched, stop, lambda frames: stop.set() if len(lines()) > before else None)
+        return lines()
+
+    run_session(session, threading.Event())
+    finite = lines()
+    run_session(session, threading.Event())
+    assert len(lines()) == len(finite) == 1
+    gate = "gate=" + device(Path(session.sources[0]))
+    first = live(1)
+    assert first[:1] != [] and len(first) > 1 and json.loads(first[-1])["camera"] == "gate"
+    second = live(len(first))
+    assert second[: len(first)] == first and len(second) > len(first)
