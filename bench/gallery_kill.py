@@ -12,162 +12,24 @@ that the twin's are the same. A kill is no loss of power: that needs the fsyncs 
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-
-from vreid.models.errors import Refused
-from vreid.runtime.galleries import audit, edits, index_file, reindexing, retention, transfer, writing
-from vreid.runtime.galleries.checking import checked
-from vreid.runtime.galleries.filter import Filter
-from vreid.runtime.galleries.repairing import repaired
-from vreid.runtime.galleries.undo import undo
-from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
-from vreid.runtime.records import Floats, Sighting
-
-DIM, INDEX = 16, "hnsw"
-TABLES = ("meta", "vehicles", "prototypes", "sightings", "audit", "sqlite_sequence")
-VIEWS = ("gate", "yard", "dock")
-CLOCK = SimpleNamespace(now=0.0)
-Random = np.random.Generator
-
-
-def opened(path: Path, index: str = INDEX) -> Gallery:
-    return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=True, index=index)
-
-
-def feature(rng: Random) -> Floats:
-    row = rng.normal(size=DIM).astype(np.float32)
-    return np.asarray(row / np.linalg.norm(row), np.float32)
-
-
-def sighting(rng: Random) -> Sighting:
-    picture = rng.integers(0, 255, (24, 32, 3)).astype(np.uint8)
-    at = float(rng.choice([1e9, 4e9]) + rng.integers(1000))  # long ago, or later than any vehicle was written down
-    return Sighting(VIEWS[rng.integers(3)], 1, 0, 9, 0.0, 1.0, 2, feature(rng), 3, 0.5, picture, at, None)
-
-
-def some(gallery: Gallery, rng: Random, count: int) -> list[int]:
-    """Vehicles of the gallery, each once."""
-    every = [row[0] for row in gallery.run("SELECT id FROM vehicles ORDER BY id")]
-    return [int(one) for one in rng.choice(every, count, replace=False)]
-
-
-# The operations: what a verb or a run does, by the functions that it calls
-
-
-def enrol(gallery: Gallery, rng: Random, number: int, most: int = 6) -> None:
-    with gallery.transaction():
-        for place in range(int(rng.integers(1, most))):
-            seen = [sighting(rng) for _ in range(3)]
-            vehicle = gallery.add_vehicle(f"car {number} {place}" if rng.random() < 0.5 else None, seen[0].picture)
-            for one in seen:
-                gallery.add_prototype(vehicle, one.camera, one.feature, one.quality)
-                gallery.add_sighting(vehicle, one, 0.5)
-
-
-def see(gallery: Gallery, rng: Random, number: int) -> None:
-    (vehicle,), seen = some(gallery, rng, 1), sighting(rng)
-    with gallery.transaction():
-        gallery.search(seen.feature[None], 5)
-        gallery.add_prototype(vehicle, seen.camera, seen.feature, seen.quality)
-        gallery.add_sighting(vehicle, seen, 0.5, "live")
-
-
-def remove(gallery: Gallery, rng: Random, number: int) -> None:
-    gallery.remove(*some(gallery, rng, 1))
-    retention.wipe(gallery)
-    reindexing.drop_indexes(gallery.path)
-
-
-def purge(gallery: Gallery, rng: Random, number: int) -> None:
-    before = float(rng.choice([1e9, 4e9]) + rng.integers(250))
-    retention.purge(gallery, before, vehicles=bool(rng.random() < 0.3))
-    retention.compact(gallery)
-    reindexing.drop_indexes(gallery.path)
-
-
-def merge(gallery: Gallery, rng: Random, number: int) -> None:
-    kept, *others = some(gallery, rng, 3)
-    edits.merge(gallery, kept, others)
-
-
-def split(gallery: Gallery, rng: Random, number: int) -> None:
-    rows = gallery.run("SELECT vehicle FROM sightings GROUP BY vehicle HAVING count(*) > 1 ORDER BY vehicle").fetchall()
-    (vehicle,) = rows[rng.integers(len(rows))]
-    own = [row[0] for row in gallery.run("SELECT id FROM sightings WHERE vehicle = ? ORDER BY id", vehicle)]
-    edits.split(gallery, vehicle, own[: max(1, len(own) // 2)])
-
-
-def reindex(gallery: Gallery, rng: Random, number: int) -> None:
-    reindexing.rebuild_all(gallery)
-    search(gallery, rng, number)
-
-
-def search(gallery: Gallery, rng: Random, number: int) -> None:
-    """Drops the index file and writes it anew."""
-    reindexing.drop_indexes(gallery.path)
-    with read_gallery(gallery.path, INDEX) as reader:
-        reader.search(feature(rng)[None], 5)
-
-
-def move(gallery: Gallery, rng: Random, number: int) -> None:
-    """An export of a few vehicles, imported again."""
-    file = gallery.path.with_name("moved.jsonl.gz")
-    file.unlink(missing_ok=True)
-    with read_gallery(gallery.path) as reader:
-        transfer.exported(reader, file, Filter(ids=tuple(some(gallery, rng, 3))))
-    transfer.imported(gallery, file, again=True)
-
-
-OPERATIONS: dict[str, Callable[[Gallery, Random, int], object]] = {
-    "enrol": enrol, "see": see, "remove": remove, "purge": purge, "merge": merge, "split": split, "reindex": reindex,
-    "search": search, "move": move, "undo": lambda gallery, rng, number: undo(gallery),
-    "rename": lambda gallery, rng, number: gallery.rename(some(gallery, rng, 1)[0], f"van {number}"),
-    "retain": lambda gallery, rng, number: retention.retain(gallery, float(rng.integers(60, 9999))),
-}  # fmt: skip
-WHOLE = ("create", "upgrade", "repair")  # of a gallery of their own
-TARGETS = (*OPERATIONS, "purge", "reindex", "enrol", "open", "open", *WHOLE)
-
-
-def operate(gallery: Gallery, kind: str, seed: int, number: int) -> str:
-    """Carry operation `number` out; what it is of this gallery depends on nothing but the arguments."""
-    CLOCK.now = float(number)
-    try:
-        OPERATIONS[kind](gallery, np.random.default_rng((seed, number)), number)
-    except Refused:  # nothing to undo, for example
-        return "refused"
-    return "changed"
-
-
-def whole(kind: str, path: Path) -> None:
-    """Make, upgrade or repair the gallery at `path`."""
-    if kind == "create":
-        opened(path, "flat").close()
-    elif kind == "upgrade":
-        edit_gallery(path).close()
-    else:
-        repaired(path)
-
-
-# The child
+from gallery_operations import DIM, OPERATIONS, TARGETS, WHOLE, enrol, opened, operate, prepared, whole
+from gallery_twin import Judge, broken, copied, older
 
 
 def child(job: dict[str, Any]) -> None:
@@ -225,127 +87,6 @@ class Killed:
         self.next = max([job["number"], *(number for number, _ in begun)]) + 1
 
 
-# What must hold after a kill
-
-
-def state(path: Path, tables: tuple[str, ...] = (*TABLES, "changes")) -> dict[str, str]:
-    """A digest of every row by table; of `changes`, whose order and marks are random, which prototypes it names."""
-    found = {}
-    with closing(sqlite3.connect(path)) as connection:
-        for table in tables:
-            columns = "prototype" if table == "changes" else "*"
-            rows = connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall()
-            found[table] = hashlib.sha256(repr(rows).encode()).hexdigest()
-    return found
-
-
-class Judge:
-    """Compares the killed gallery with its twin, and counts."""
-
-    def __init__(self, path: Path, twin: Gallery, seed: int) -> None:
-        self.path, self.twin, self.seed = path, twin, seed
-        self.counts: Counter[str] = Counter()
-        self.left: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self.earlier = [state(twin.path)]
-
-    def acknowledged(self, operations: list[tuple[int, str]]) -> None:
-        for number, kind in operations:
-            self.counts[operate(self.twin, kind, self.seed, number)] += 1
-            self.earlier.append(state(self.twin.path))
-
-    def judge(self, under_way: tuple[int, str] | None, path: Path) -> None:
-        """The killed gallery at `path`, in which `under_way` may have been kept, or not."""
-        if found := checked(path):
-            self.fail("findings", found[0].text)
-        now = state(path)
-        if now != self.earlier[-1] and under_way is not None and under_way[1] in OPERATIONS:
-            self.acknowledged([under_way])
-            self.counts["kept though not acknowledged"] += now == self.earlier[-1]
-        if now != self.earlier[-1]:
-            differ = ", ".join(table for table, digest in now.items() if digest != self.earlier[-1][table])
-            self.fail("lost" if now in self.earlier[:-1] else "unexpected", f"{differ} differ, under way: {under_way}")
-        features = np.stack([feature(np.random.default_rng(one)) for one in range(8)])
-        answers = []
-        for index in (INDEX, "flat"):
-            with read_gallery(path, index) as reader:
-                hits = reader.search(features, 5)
-            answers.append([[(hit.vehicle, hit.name, round(hit.score, 4)) for hit in row] for row in hits])
-        if answers[0] != answers[1]:
-            self.fail("searches differ", str(under_way))
-        self.writer(path, under_way)
-
-    def writer(self, path: Path, under_way: object) -> None:
-        """The next writer is let in, and leaves what is listed."""
-        try:
-            edit_gallery(path).close()
-        except Refused as refusal:
-            self.fail("writers refused", f"{refusal}, after {under_way}")
-        for one in path.parent.iterdir():
-            self.left[re.sub(r"\d+|(?<=db-)\w{8}$", "N", one.name)] += 1
-
-    def whole(self, kind: str, path: Path, before: Path, expected: Path) -> None:
-        """A gallery that was being made, upgraded or repaired is as it was, or as `expected`."""
-        damaged = path.with_name(path.name + ".damaged")
-        if not path.exists() and kind != "create":
-            return self.fail("lost", f"{path.name} is gone after a kill during {kind}")
-        self.counts[f"{kind}: nothing done yet"] += path.exists() and path.read_bytes() == before.read_bytes()
-        if kind == "repair" and checked(path):
-            damaged.unlink(missing_ok=True)  # as the refusal says; it is the same file
-            repaired(path)
-        tables = TABLES[1:4] if kind == "repair" else TABLES[1:3]
-        self.writer(path, kind) if path.exists() else opened(path).close()
-        if checked(path) or state(path, tables) != state(expected, tables):
-            self.fail("unexpected", f"{kind}: {[one.text for one in checked(path)]}")
-
-    def fail(self, what: str, text: str) -> None:
-        self.counts[what] += 1
-        self.wrong.append(f"{what}: {text}")
-
-
-def copied(path: Path) -> Path:
-    """A copy of the gallery that was left at `path`, with its write-ahead log and its index."""
-    place = path.parent.with_name("copy")
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    for one in path.parent.glob(f"{path.name}*"):
-        if not one.name.endswith("-shm"):
-            shutil.copy2(one, place / one.name)
-    return place / path.name
-
-
-def older(path: Path, source: Path) -> None:
-    """A gallery of schema 1 with the rows of `source`."""
-    shutil.copyfile(source, path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for trigger in ("changes_bounded", "prototype_new", "prototype_old", "prototype_set"):
-            connection.execute(f"DROP TRIGGER {trigger}")
-        for index in ("sightings_at",):
-            connection.execute(f"DROP INDEX {index}")
-        for table, columns in (("vehicles", ["kind"]), ("sightings", ["seen", "kind", "plate", "quality", "feature"])):
-            for column in columns:
-                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for statement in (
-            "DROP TABLE changes",
-            "DROP TABLE audit",
-            "DELETE FROM meta WHERE key IN ('identity', 'retention')",
-        ):
-            connection.execute(statement)
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
-        connection.execute("VACUUM")
-
-
-def broken(path: Path, source: Path) -> None:
-    """A copy of the gallery `source` with one page of nonsense among its sightings."""
-    shutil.copyfile(source, path)
-    with closing(sqlite3.connect(source)) as connection:
-        (cell,) = connection.execute("SELECT feature FROM sightings ORDER BY id LIMIT 1 OFFSET 20").fetchone()
-    at = path.read_bytes().index(cell) // 4096 * 4096
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(b"\x55" * 4096)
-
-
 def kill_whole(judge: Judge, kind: str, job: dict[str, Any], fraction: float, takes: dict[str, list[float]]) -> Killed:
     """Kill the making, upgrading or repairing of a gallery of its own."""
     place = judge.path.parent.parent / "apart"
@@ -377,9 +118,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "gallery_kill.json")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     flags = parser.parse_args()
-    index_file.LEAST = 100  # so that a small gallery's index keeps a file
-    for module in (audit, writing):
-        vars(module)["time"] = SimpleNamespace(time=lambda: CLOCK.now)
+    prepared()
     if flags.child:
         child(json.loads(flags.child))
         return 0
