@@ -64,6 +64,6 @@ $(VENV)/.test-installed: pyproject.toml | $(VENV)/bin/pip
 	@echo "installing vreid, torch and the test tools into $(VENV), once; this takes minutes"
 	@$(PIP) install $(TORCH)
 	@$(PIP) install -e '.[train,deploy,dev]'
-	@for extra in openvino tensorrt-rtx; do $(PIP) install -e ".[$$extra]" || \
+	@for extra in openvino tensorrt-rtx lint; do $(PIP) install -e ".[$$extra]" || \
 		echo "no wheel of $$extra for this machine: its tests will be skipped by name" >&2; done
 	@touch $@ $(VENV)/.demo-installed
