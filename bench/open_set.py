@@ -12,6 +12,7 @@ known vehicle, seen by another camera, asks it (Gallery.search). Rows in bench/r
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -55,16 +56,22 @@ def of(every: Embedded, vehicles: np.ndarray) -> Embedded:
     return Embedded(every.features[rows], every.vehicles[rows], every.cameras[rows])
 
 
-def best(known: Embedded, asking: Embedded, folder: Path) -> np.ndarray:
-    """The best score of each track in a gallery of `known`, whose first camera is enrolled."""
+def best(known: Embedded, asked: Sequence[Embedded], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each of `asked`, its tracks' best scores in a gallery of `known`, whose first camera is enrolled, and whether they
+    are of the right vehicle."""
     manifest = open_embedder(manifest_path("vreid-s"), 1).manifest
     opening = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
     with open_gallery(folder / f"{len(known.vehicles)}.db", write=True, **opening) as gallery:
         with gallery.transaction():
             for vehicle in np.unique(known.vehicles):
                 row = np.flatnonzero(known.vehicles == vehicle)[0]
-                gallery.add_prototype(gallery.add_vehicle(), str(known.cameras[row]), known.features[row])
-        return np.array([hits[0].score for hits in gallery.search(asking.features, 1)])
+                name = str(vehicle)
+                gallery.add_prototype(gallery.add_vehicle(name), str(known.cameras[row]), known.features[row])
+        answers = [[hits[0] for hits in gallery.search(asking.features, 1)] for asking in asked]
+    return [
+        (np.array([hit.score for hit in hits]), np.array([hit.name for hit in hits]) == asking.vehicles.astype(str))
+        for hits, asking in zip(answers, asked, strict=True)
+    ]
 
 
 def main() -> None:
@@ -93,16 +100,15 @@ def main() -> None:
             known = of(every, rest[:size])
             again = np.setdiff1d(np.arange(len(known.vehicles)), np.unique(known.vehicles, return_index=True)[1])
             asked = Embedded(known.features[again], known.vehicles[again], known.cameras[again])
-            stranger, own = best(known, unknown, Path(folder)), asked.vehicles
+            (stranger, _), (own, right) = best(known, (unknown, asked), Path(folder))
             for rate in flags.rates:
                 made = calibrated(scores, rate, size, flags.seed)
                 row = {"data": flags.data.name, "gallery": size, "asked": rate, "calibrated_on": flags.calibrate}
                 for name, threshold in (("estimate", made.estimate), ("safe", made.threshold)):
                     row[name] = round(threshold, 5)
                     row[f"{name}_measured"] = round(float((stranger >= threshold).mean()), 4)
-                rows.append(
-                    {**row, "strangers": len(stranger), "known": len(np.unique(own)), "date": date.today().isoformat()}
-                )
+                    row[f"{name}_known_found"] = round(float((right & (own >= threshold)).mean()), 4)
+                rows.append({**row, "strangers": len(stranger), "known": len(own), "date": date.today().isoformat()})
                 print(" | ".join(str(value) for value in rows[-1].values()), flush=True)
     file = Path("bench/results/open_set.json")
     kept = json.loads(file.read_text()) if file.exists() else []
