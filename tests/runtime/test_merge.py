@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.merge import as_they_come, in_step
+from vreid.runtime.merge import as_they_come, in_step, read_ahead
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.live import LiveSource
 
@@ -182,4 +182,18 @@ def test_it_ends_when_all_sources_have_ended() -> None:
         *(("a", index) for index in range(3)),
         *(("b", index) for index in range(5)),
     ]
+    assert gone()
+
+
+def test_a_file_is_read_a_few_frames_ahead_and_its_error_comes_in_its_turn() -> None:
+    reel = Reel("a", 10.0, 50, Refused("a breaks off"))
+    frames = read_ahead(reel, room=3)
+    assert next(frames).index == 0
+    time.sleep(0.3)
+    assert 3 <= reel.given <= 6  # no more than the room, and the one in hand
+    with pytest.raises(Refused, match="breaks off"):
+        assert [frame.index for frame in frames] == list(range(1, 50))
+    left = read_ahead(Reel("b", 10.0, 50))
+    next(left)
+    left.close()
     assert gone()

@@ -1,5 +1,6 @@
 """Watching: a track's feature, span, kind and trace are those of its frames; memory is bounded for ever."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -111,3 +112,25 @@ def test_a_track_must_have_travelled_as_far_as_its_detector_asks(least: float, s
             camera.learn(want, np.ones(4, np.float32))
     assert len(camera.close()) == told
     assert camera.open == {}
+
+
+def test_a_track_that_lasts_is_told_in_parts_that_lose_nothing() -> None:
+    rules = CropRules(period=1.0, better=1e9)
+    camera, told = Watching("gate", rules, told_after=10.0, began=1e9), []
+    rng, frames = np.random.default_rng(0), 300
+    for index in range(frames):
+        image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        box = np.array([[20, 20, 70, 60]], np.float32)
+        found = Detections(box, np.ones(1, np.float32), np.full(1, 2, np.int64))
+        for want in camera.see(Frame("gate", index, index / 10, image), found):
+            camera.learn(want, np.eye(3, dtype=np.float32)[0])
+        told += camera.finished()
+        assert all(len(track.frames) <= 102 for track in camera.open.values())
+    told += camera.close()
+    assert len(told) == 3 and {sighting.track for sighting, _ in told} == {told[0][0].track}
+    assert np.concatenate([trace.frames for _, trace in told]).tolist() == list(range(frames))
+    ends = [(sighting.first_time, sighting.last_time, sighting.seen) for sighting, _ in told]
+    assert ends[0][0] == 0.0 and ends[-1][1] == pytest.approx(29.9) and ends[-1][2] == pytest.approx(1e9 + 29.9)
+    assert all(late[0] == early[1] for early, late in itertools.pairwise(ends))
+    assert camera.embedded == sum(sighting.crops for sighting, _ in told)
+    assert camera.embedded + camera.passed_over == frames - 1  # of a track's first box nobody knew yet

@@ -1,0 +1,110 @@
+"""Deciding beside the cameras: a slow disk holds nobody up until the queue is full, and what fails there is not lost."""
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
+from vreid.runtime import deciding
+from vreid.runtime.deciding import Deciding, DecidingLive
+from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.identify import Identifier
+from vreid.runtime.plates import plate_reader, plate_text
+from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.timing import Stages
+
+NOWHERE = Trace(np.zeros(1, np.int64), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
+
+
+class Told:
+    """A sink that remembers, and waits for `gate` before each."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Sighting, Match]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+        self.gate.wait(10)
+        self.rows.append((sighting, match))
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        pass
+
+
+def ended(number: int, axis: int = 0) -> tuple[Sighting, Trace]:
+    feature = np.eye(4, dtype=np.float32)[axis]
+    picture = np.full((8, 8, 3), axis, np.uint8)
+    return Sighting(
+        "gate", number, number, number, 2.0 * number, 2.0 * number + 1, 2, feature, 1, 0.5, picture
+    ), NOWHERE
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return open_gallery(tmp_path / "g.db", fingerprint="aaaaaaaa", dim=4, model="m", write=True)
+
+
+def test_the_cameras_wait_only_for_a_full_queue(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deciding, "ROOM", 3)
+    told = Told()
+    told.gate.clear()
+    live = DecidingLive(Identifier(gallery, 0.6, enrol_unknown=True), [told], Stages())
+    began = time.monotonic()
+    live.take([ended(1), ended(2), ended(3)])
+    assert time.monotonic() - began < 1.0 and not told.rows
+    threading.Timer(0.3, told.gate.set).start()
+    live.take([ended(number) for number in range(4, 9)])  # more than it has room for
+    assert time.monotonic() - began >= 0.3
+    live.close()
+    assert [sighting.track for sighting, _ in told.rows] == list(range(1, 9))
+    assert live.tally.sightings == 8 and live.decided == [] and live.status().depth == 0
+    assert [match.known for _, match in told.rows] == [False] + 7 * [True]
+
+
+def test_what_the_thread_fails_with_is_raised_where_tracks_are_taken(gallery: Gallery) -> None:
+    class Full(Told):
+        def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+            raise Refused("the disk is full; make room")
+
+    live = DecidingLive(Identifier(gallery, 0.6), [Full()], Stages())
+    with pytest.raises(Refused, match="make room"):
+        for number in range(1, 1000):
+            live.take([ended(number)])
+            time.sleep(0.005)
+    with pytest.raises(Refused, match="make room"):
+        live.close()
+
+
+def test_the_gallery_is_looked_after_now_and_then(gallery: Gallery) -> None:
+    calls: list[float] = []
+    live = DecidingLive(Identifier(gallery, 0.6), [], Stages(), idle=lambda: calls.append(time.monotonic()), every=0.2)
+    time.sleep(0.9)
+    live.close()
+    assert 3 <= len(calls) <= 6
+
+
+def first_letter(picture: Image) -> str | None:
+    """Stands for a reader of plates: what colour the crop has."""
+    return {0: "hh-ab 1", 1: "HH AB 1"}.get(int(picture[0, 0, 0]))
+
+
+def test_a_plate_is_read_off_the_best_crop_and_counts_as_evidence(gallery: Gallery) -> None:
+    told = Told()
+    read = plate_reader(f"{__name__}:first_letter")
+    both = Deciding(Identifier(gallery, 0.6, enrol_unknown=True), [told], Stages(), read)
+    both.take([ended(1, 0), ended(2, 1), ended(3, 2)])
+    both.close()
+    assert [sighting.plate for sighting, _ in told.rows] == ["HHAB1", "HHAB1", None]
+    vehicles = [match.vehicle for _, match in told.rows]
+    assert vehicles[0] == vehicles[1] != vehicles[2]  # they look as unlike as can be
+    assert plate_text(" - ") is None
+    for name in ("nowhere:read", f"{__name__}:missing", f"{__name__}:NOWHERE", "plain"):
+        with pytest.raises(Refused, match="plate reader"):
+            plate_reader(name)
