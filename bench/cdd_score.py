@@ -31,12 +31,15 @@ RESULTS = Path(__file__).with_name("results") / "cdd.json"
 
 def row_of(folder: Path, data: Dataset, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNetwork]:
     """One finished training's row, without its latency, and its network."""
-    about = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+    about = json.loads(folder.with_name(folder.name + ".json").read_text(encoding="utf-8"))
     checkpoint = load_checkpoint(folder / "best.pt")
     network = network_from(checkpoint).eval()
     cost = total_of(cost_of(network))
     score = evaluate(data, embed_with(network))
-    seconds = [float(line.split()[1]) for line in folder.with_suffix(".cpu").read_text(encoding="utf-8").splitlines()]
+    seconds = [
+        float(line.split()[1])
+        for line in folder.with_name(folder.name + ".cpu").read_text(encoding="utf-8").splitlines()
+    ]
     row = {
         "arm": about["arm"],
         "seed": about["seed"],

@@ -55,7 +55,7 @@ def finished(folder: Path, epochs: int) -> bool:
 def locked(folder: Path) -> Iterator[bool]:
     """Whether this process may train there; the lock goes with the process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as file:
+    with folder.with_name(folder.name + ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -102,7 +102,9 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
 
         def say(record: dict[str, Any]) -> None:
             now = time.process_time()
-            with folder.with_suffix(".cpu").open("a") as file:  # the clock on the wall is that of a shared machine
+            with folder.with_name(folder.name + ".cpu").open(
+                "a"
+            ) as file:  # the clock on the wall is that of a shared machine
                 file.write(f"{record['epoch']} {now - last['cpu']:.2f}\n")
             last["cpu"] = now
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
@@ -113,7 +115,7 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
 
         resume = (folder / "last.pt").exists()
         if not resume:
-            folder.with_suffix(".json").write_text(
+            folder.with_name(folder.name + ".json").write_text(
                 json.dumps({"arm": name, "seed": seed, "commit": COMMIT, "bfloat16": flags.bfloat16})
             )
         train(

@@ -91,7 +91,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
                 "teacher_queries": len(learnt.train) * len(teachers), "pictures": len(learnt.train),
                 "commit": commit.stdout.strip(),
             }  # fmt: skip
-            folder.with_suffix(".json").write_text(json.dumps(about))
+            folder.with_name(folder.name + ".json").write_text(json.dumps(about))
         every = max(1, recipe.epochs // 6)
         train(
             Job(
@@ -111,7 +111,7 @@ def score(flags: argparse.Namespace) -> None:
             if finished(folder, arm.recipe().epochs):
                 checkpoint = load_checkpoint(folder / "best.pt")
                 found = evaluate(data, embed_with(network_from(checkpoint)))
-                about = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+                about = json.loads(folder.with_name(folder.name + ".json").read_text(encoding="utf-8"))
                 chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
                 about |= {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}
                 rows.append(about)
