@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cdd_table import ALL, finished, folder_of
+from cdd_table import ALL, beside, finished, folder_of
 
 from vreid.cli import output
 from vreid.deploy.latency import latencies
@@ -31,15 +31,12 @@ RESULTS = Path(__file__).with_name("results") / "cdd.json"
 
 def row_of(folder: Path, data: Dataset, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNetwork]:
     """One finished training's row, without its latency, and its network."""
-    about = json.loads(folder.with_name(folder.name + ".json").read_text(encoding="utf-8"))
+    about = json.loads(beside(folder, ".json").read_text(encoding="utf-8"))
     checkpoint = load_checkpoint(folder / "best.pt")
     network = network_from(checkpoint).eval()
     cost = total_of(cost_of(network))
     score = evaluate(data, embed_with(network))
-    seconds = [
-        float(line.split()[1])
-        for line in folder.with_name(folder.name + ".cpu").read_text(encoding="utf-8").splitlines()
-    ]
+    seconds = [float(line.split()[1]) for line in beside(folder, ".cpu").read_text(encoding="utf-8").splitlines()]
     row = {
         "arm": about["arm"],
         "seed": about["seed"],

@@ -43,6 +43,11 @@ def folder_of(root: Path, arm: str, seed: int) -> Path:
     return root / f"{arm}-seed{seed}"
 
 
+def beside(folder: Path, suffix: str) -> Path:
+    """The file of a training that lies beside its folder, whose name may hold dots."""
+    return folder.with_name(folder.name + suffix)
+
+
 def finished(folder: Path, epochs: int) -> bool:
     """Whether the training there has had all its epochs."""
     log = folder / "log.jsonl"
@@ -55,7 +60,7 @@ def finished(folder: Path, epochs: int) -> bool:
 def locked(folder: Path) -> Iterator[bool]:
     """Whether this process may train there; the lock goes with the process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
+    with beside(folder, ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -102,9 +107,7 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
 
         def say(record: dict[str, Any]) -> None:
             now = time.process_time()
-            with folder.with_name(folder.name + ".cpu").open(
-                "a"
-            ) as file:  # the clock on the wall is that of a shared machine
+            with beside(folder, ".cpu").open("a") as file:  # the clock on the wall is that of a shared machine
                 file.write(f"{record['epoch']} {now - last['cpu']:.2f}\n")
             last["cpu"] = now
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
@@ -115,7 +118,7 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
 
         resume = (folder / "last.pt").exists()
         if not resume:
-            folder.with_name(folder.name + ".json").write_text(
+            beside(folder, ".json").write_text(
                 json.dumps({"arm": name, "seed": seed, "commit": COMMIT, "bfloat16": flags.bfloat16})
             )
         train(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cdd_table import finished, folder_of, locked
+from cdd_table import beside, finished, folder_of, locked
 from distillation_arms import ARMS, TEACHERS, Arm, resnet18_teacher
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
@@ -91,7 +91,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
                 "teacher_queries": len(learnt.train) * len(teachers), "pictures": len(learnt.train),
                 "commit": commit.stdout.strip(),
             }  # fmt: skip
-            folder.with_name(folder.name + ".json").write_text(json.dumps(about))
+            beside(folder, ".json").write_text(json.dumps(about))
         every = max(1, recipe.epochs // 6)
         train(
             Job(
@@ -111,7 +111,7 @@ def score(flags: argparse.Namespace) -> None:
             if finished(folder, arm.recipe().epochs):
                 checkpoint = load_checkpoint(folder / "best.pt")
                 found = evaluate(data, embed_with(network_from(checkpoint)))
-                about = json.loads(folder.with_name(folder.name + ".json").read_text(encoding="utf-8"))
+                about = json.loads(beside(folder, ".json").read_text(encoding="utf-8"))
                 chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
                 about |= {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}
                 rows.append(about)

@@ -1,6 +1,6 @@
 """How the gallery's indexes do at 10 thousand, 100 thousand and a million prototypes of 512 numbers.
 
-    python bench/gallery_scale.py --work /tmp/galleries --sizes 10000 100000 1000000
+    python bench/gallery_scale.py --work DIR --sizes 10000 100000 1000000
 
 Each row is measured in a process of its own and written down at once: what was interrupted goes on with the next row, and
 --again measures anew. The data are made (see gallery_measure.py): recall on them is of the index, not of the model. Searches
