@@ -9,10 +9,9 @@ from vreid.runtime.galleries.listing import Vehicle
 from vreid.runtime.galleries.times import told
 from vreid.runtime.galleries.vehicles import Gallery
 from vreid.runtime.sinks.palette import colour_of, hex_of
-from vreid.runtime.sinks.style import STYLE
+from vreid.runtime.sinks.style import head
 
 PICTURES = 6  # a vehicle
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def album(gallery: Gallery, only: Filter) -> Iterator[str]:
@@ -20,10 +19,7 @@ def album(gallery: Gallery, only: Filter) -> Iterator[str]:
     vehicles = gallery.vehicles(thumbnails=False, only=only)
     title = f"{len(vehicles):,} vehicles of {escape(gallery.path.name)}"
     yield (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n<title>{title} - vreid</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+        f"{head(title)}<h1>{title}</h1>\n"
         f'<p class="soft">model {escape(gallery.about.model)}</p>\n<div class="cards small">\n'
     )
     for vehicle in vehicles:

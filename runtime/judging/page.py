@@ -6,11 +6,10 @@ from typing import Any
 
 from vreid.runtime.judging.table import COUNTS, SHARES
 from vreid.runtime.sinks.album import Bar
-from vreid.runtime.sinks.style import STYLE
+from vreid.runtime.sinks.style import head
 from vreid.runtime.sinks.timeline import timeline
 
 DRAWN = 60  # vehicles
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(document: Mapping[str, Any]) -> str:
@@ -30,18 +29,7 @@ def page(document: Mapping[str, Any]) -> str:
         for camera, one in document["boxes"].items()
     ]
     heads = ["camera", *SHARES.values(), *COUNTS.values()]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>A run against its ground truth - vreid</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>A run against its ground truth</h1>
+    return f"""{head("A run against its ground truth", pictures=False)}<h1>A run against its ground truth</h1>
 <p class="soft">{escape(str(document["run"]))} &middot; detector {escape(str(document["detector"]))}</p>
 <div class="figures">{"".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in figures)}</div>
 <h2>Boxes with ids</h2>

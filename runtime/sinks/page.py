@@ -10,11 +10,8 @@ from vreid.runtime.records import kind_name
 from vreid.runtime.sinks.album import PICTURES, Album, Card, Shot, View, by_cameras
 from vreid.runtime.sinks.figures import camera_table, headline, latency_table, model_table, number
 from vreid.runtime.sinks.palette import colour_of, hex_of
-from vreid.runtime.sinks.style import STYLE
+from vreid.runtime.sinks.style import head
 from vreid.runtime.sinks.timeline import clock, moments, timeline
-
-# Nothing may be fetched and nothing may run, even if a name on the page tried to.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def page(summary: Mapping[str, Any], album: Album) -> str:
@@ -23,18 +20,7 @@ def page(summary: Mapping[str, Any], album: Album) -> str:
     cameras = list(summary.get("cameras") or {})
     cameras += sorted({bar.camera for bar in album.bars} - set(cameras))
     model = summary.get("model") or {}
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>Vehicles over {number(len(cameras))} cameras - vreid</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Vehicle re-identification report</h1>
+    return f"""{head(f"Vehicles over {number(len(cameras))} cameras")}<h1>Vehicle re-identification report</h1>
 <p class="soft">{_opening(summary, model)}</p>
 {headline(summary)}
 {_timeline_section(album, cameras, cards)}

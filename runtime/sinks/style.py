@@ -1,4 +1,4 @@
-"""The report's style sheet: light and dark, wide and narrow, on the screen and on paper."""
+"""What all pages of the runtime begin with: their head, and one style sheet for light and dark, wide, narrow and paper."""
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #16191d; --soft: #5b6470; --rule: #e1e5ea;
@@ -69,4 +69,22 @@ footer { margin-top: 36px; color: var(--soft); font-size: 13px; }
   th, td { padding: 6px 7px; } .card { padding: 9px 11px 11px; }
   .panel { padding: 10px 12px; } .views { gap: 10px; } .views figure { flex-basis: 96px; } }
 @media print { body { background: #fff; } .card, .panel, .figures div { break-inside: avoid; } }
+"""
+
+
+def head(title: str, pictures: bool = True) -> str:
+    """A page up to its <main>; `title` is HTML. Nothing may be fetched and nothing may run, even if a name on the page tried
+    to; only `pictures` that lie in it may be shown."""
+    policy = f"default-src 'none';{' img-src data:;' if pictures else ''} style-src 'unsafe-inline'"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title} - vreid</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
 """
