@@ -2,18 +2,20 @@
 
     python bench/cdd_table.py teacher --data ../shared/data/roadside --out runs/cdd
     python bench/cdd_table.py train --data ../shared/data/roadside --out runs/cdd          # as many at once as there are cores
-    python bench/cdd_score.py --data ../shared/data/roadside --out runs/cdd                # then: the table
+    python bench/cdd_table.py score --data ../shared/data/roadside --out runs/cdd          # likewise
+    python bench/cdd_score.py --out runs/cdd                                               # then: the table
 
-One thread each. Two of these at once share the work between them: who has a folder's lock trains there.
+One thread each, on one core or beside others on one GPU (--device cuda). Several of these at once share the work between them:
+who has a folder's lock trains or scores there.
 """
 
 import argparse
 import fcntl
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,21 +23,23 @@ from typing import Any
 import torch
 from cdd_ablations import ABLATIONS
 from cdd_arms import ARMS, Arm
+from provenance import commit
 from roadside_subset import listed, subset_of
 
 from vreid.cli import output
 from vreid.models.checkpoint import load_checkpoint, network_from
-from vreid.models.network import ReidNetwork
+from vreid.models.cost import cost_of, total_of
+from vreid.models.network import ReidNetwork, fields_of
 from vreid.train.datasets.table import read_dataset
+from vreid.train.evaluate import evaluate
 from vreid.train.loop import Job, train
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.teachers import teacher_resnet50_small
+from vreid.train.reference import embed_with
 
 ALL = {**ARMS, **ABLATIONS}
-COMMIT = subprocess.run(
-    ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-).stdout.strip()  # of the code that is running, whatever is committed meanwhile
+COMMIT = commit()  # of the code that is running, whatever is committed meanwhile
 
 
 def folder_of(root: Path, arm: str, seed: int) -> Path:
@@ -69,10 +73,15 @@ def locked(folder: Path) -> Iterator[bool]:
             yield True
 
 
-def teacher_in(root: Path) -> ReidNetwork:
+def teacher_in(root: Path, device: torch.device) -> ReidNetwork:
     """The teacher of all arms."""
     network = network_from(load_checkpoint(root / "teacher" / "best.pt"), classifier=True)
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def device_name(device: str) -> str:
+    """What a training runs on, for its row."""
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
 
 
 def started(arm: Arm, root: Path, seed: int, teacher: ReidNetwork) -> tuple[Recipe, ReidNetwork | None] | None:
@@ -81,7 +90,7 @@ def started(arm: Arm, root: Path, seed: int, teacher: ReidNetwork) -> tuple[Reci
     if arm.start == "torch-pruning":
         from torch_pruning_arm import Rules, pruned_by_torch_pruning
 
-        cut = pruned_by_torch_pruning(teacher, arm.share, multiple=16, rules=Rules(most=0.75))
+        cut = pruned_by_torch_pruning(deepcopy(teacher).cpu(), arm.share, multiple=16, rules=Rules(most=0.75))
         return replace(recipe, network=replace(cut.config, classes=0)), cut
     if arm.widths_of:
         other = folder_of(root, arm.widths_of, seed)
@@ -119,32 +128,62 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
         resume = (folder / "last.pt").exists()
         if not resume:
             beside(folder, ".json").write_text(
-                json.dumps({"arm": name, "seed": seed, "commit": COMMIT, "bfloat16": flags.bfloat16})
+                json.dumps({"arm": name, "seed": seed, "commit": COMMIT, "device": device_name(flags.device)})
             )
         train(
             Job(
-                recipe, [learnt], [chosen], folder, join(0, 1, 0, "cpu"), seed=seed, resume=resume, teacher=teacher,
+                recipe, [learnt], [chosen], folder, join(0, 1, 0, flags.device), seed=seed, resume=resume, teacher=teacher,
                 start=begun[1], bfloat16=flags.bfloat16, say=say,
             )
         )  # fmt: skip
     return True
 
 
+def score(name: str, seed: int, flags: argparse.Namespace) -> None:
+    """Score a finished arm on the test part, unless that has been done; the choices were made on the validation part."""
+    folder = folder_of(flags.out, name, seed)
+    scores = beside(folder, ".score.json")
+    if not finished(folder, ALL[name].recipe().epochs) or scores.exists():
+        return
+    with locked(folder) as mine:
+        if not mine or scores.exists():
+            return
+        checkpoint = load_checkpoint(folder / "best.pt")
+        network = network_from(checkpoint).eval()
+        cost = total_of(cost_of(network))
+        found = evaluate(read_dataset(flags.data), embed_with(network.to(join(0, 1, 0, flags.device).device)))
+        log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        figures = {
+            "params": cost.params, "macs": cost.macs, "map": round(found.map, 2), "rank1": round(found.rank1, 2),
+            "epochs": checkpoint.metrics["epoch"], "wall_hours": round(sum(epoch["seconds"] for epoch in log) / 3600, 4),
+            "validation_map": next(iter(checkpoint.metrics["validation"].values()))["map"],
+            "network": fields_of(replace(checkpoint.config, classes=0)),
+        }  # fmt: skip
+        scores.write_text(json.dumps(figures), encoding="utf-8")
+        output.console.print(f"{folder.name}: {figures['map']} mAP")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("teacher", "train"))
+    parser.add_argument("what", choices=("teacher", "train", "score"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL), metavar="ARM")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--validate-every", type=int, default=5)
-    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="on a CPU that can")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.what == "teacher":
         run("teacher", 0, flags, None)
         return
-    teacher = teacher_in(flags.out)
+    if flags.what == "score":
+        for seed in flags.seeds:
+            for arm in flags.arms:
+                score(arm, seed, flags)
+        return
+    teacher = teacher_in(flags.out, join(0, 1, 0, flags.device).device)
     while any([run(arm, seed, flags, teacher) for seed in flags.seeds for arm in flags.arms]):
         pass  # an arm that waited for another's widths may go now
 

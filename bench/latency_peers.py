@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from peer_engines import Subject, Way, ways_of
 from peer_networks import peer_subjects, reference_of, subjects_of
+from provenance import commit
 
 from vreid.cli import output
 from vreid.deploy.bench import timing_of
@@ -197,7 +198,6 @@ def main(words: Sequence[str] | None = None) -> None:
     if min(flags.threads, flags.rounds, *flags.batches) < 1:
         parser.error("threads, rounds and batches are 1 or more")
     cv2.setNumThreads(flags.threads)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     with tempfile.TemporaryDirectory() as folder:
         try:
             subjects = [(one, True) for one in subjects_of(flags.models, Path(folder))]
@@ -210,7 +210,7 @@ def main(words: Sequence[str] | None = None) -> None:
     print(markdown(rows))
     print(f"\nA float32 matrix product in the same rounds: {found['gemm']['gflops']:.1f} GFLOP/s.")
     versions = {row.engine: row.version for row in rows if row.version}
-    about = {"machine": machine(), "date": date.today().isoformat(), "commit": commit.stdout.strip() or None,
+    about = {"machine": machine(), "date": date.today().isoformat(), "commit": commit(),
              "threads": flags.threads, "rounds": flags.rounds, "versions": versions, "gemm": found["gemm"]}  # fmt: skip
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     partial = flags.out.with_suffix(".partial")
