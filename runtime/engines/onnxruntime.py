@@ -1,5 +1,7 @@
 """ONNX Runtime: on the CPU the plain engine, everywhere at hand; on a GPU through its CUDA and TensorRT providers."""
 
+import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,6 +86,9 @@ def _refuse_absent(provider: str) -> None:
             f"this ONNX Runtime has no {provider}: pip uninstall -y onnxruntime && pip install onnxruntime-gpu "
             "(on a Jetson the wheel made for its JetPack), or take the onnxruntime engine"
         )
+    if hasattr(ort, "preload_dlls"):  # from 1.21 on: finds the CUDA libraries that pip has put beside it
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; the session says it in an error
+            ort.preload_dlls()
 
 
 def open_onnxruntime(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:

@@ -1,0 +1,79 @@
+"""The confirmation at full width: ResNet-50 at 64 pixels on the whole train part of roadside, nothing chosen on anything.
+
+    python bench/cdd_full.py --data ../shared/data/roadside --out runs/cdd-full --device cuda
+
+A teacher of the table's recipe at full width, the uncompressed student and CDD2 at the table's share of the MACs, one seed.
+Resumed wherever it was cut off; prints what it scores on the test part and writes bench/results/cdd_full.json.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from cdd_arms import SAME, two_sided
+from cdd_score import row_of
+from cdd_table import beside, folder_of, scored, trained
+
+from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.models.cost import cost_of, total_of
+from vreid.models.network import ReidNetwork
+from vreid.train.datasets.records import Dataset
+from vreid.train.datasets.table import read_dataset
+from vreid.train.parallel import join
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.compressing import uncompressed_resnet50_small
+from vreid.train.recipes.teachers import teacher_resnet50_small
+
+RESULTS = Path(__file__).with_name("results") / "cdd_full.json"
+
+
+def full(recipe: Recipe) -> Recipe:
+    """The recipe at full width, in the same number of steps: twice the pictures, half the epochs."""
+    network = replace(recipe.network, options={**recipe.network.options, "scale": 1.0})
+    halves = {name: getattr(recipe, name) / 2 for name in ("warmup", "flat")}
+    return replace(recipe, network=network, epochs=recipe.epochs // 2, validate_every=recipe.epochs, **halves)
+
+
+ARMS = {"full: uncompressed": uncompressed_resnet50_small, "full: cdd2": lambda: two_sided(SAME)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="on a CPU that can")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    data = read_dataset(flags.data)
+    parts = (replace(data, query=(), gallery=()), Dataset(data.name, (), (), ()))
+    trained(
+        flags.out / "teacher",
+        {"arm": "full: teacher", "seed": 0},
+        full(teacher_resnet50_small()),
+        parts,
+        flags,
+        None,
+        None,
+    )
+    scored(flags.out / "teacher", flags)
+    network = network_from(load_checkpoint(flags.out / "teacher" / "best.pt"), classifier=True)
+    teacher = network.to(join(0, 1, 0, flags.device).device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    for name in flags.arms:
+        folder = folder_of(flags.out, name.replace(": ", "-"), 0)
+        trained(folder, {"arm": name, "seed": 0}, full(ARMS[name]()), parts, flags, teacher, teacher)
+        scored(folder, flags)
+    heavy = total_of(cost_of(ReidNetwork(full(teacher_resnet50_small()).network)))
+    folders = [flags.out / "teacher", *(folder_of(flags.out, name.replace(": ", "-"), 0) for name in ARMS)]
+    done = [folder for folder in folders if beside(folder, ".score.json").exists()]
+    rows = [row_of(folder, (heavy.params, heavy.macs))[0] for folder in done]
+    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
