@@ -12,6 +12,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.head import Features
 from vreid.models.network import ReidNetwork
+from vreid.train.graphed import Graphed
 from vreid.train.losses.blocks import blocks_loss
 from vreid.train.losses.logits import logits_loss
 from vreid.train.losses.similarity import similarity_loss
@@ -33,11 +34,12 @@ class Distillation:
 
 class Beside:
     """The teacher's side of a training. `views[place]` (K, C) tells how the K channels that a block of the student has
-    left are made of the teacher's C; None while they are the same (models/shrinking.py)."""
+    left are made of the teacher's C; None while they are the same (models/shrinking.py). The blocks' outputs are pooled where
+    there is a loss on them, or `resetting` looks at them."""
 
-    def __init__(self, rules: Distillation, student: ReidNetwork, teacher: ReidNetwork) -> None:
-        self.rules, self.teacher = rules, teacher
-        self.ours, self.theirs = Taps(student), Taps(teacher)
+    def __init__(self, rules: Distillation, student: ReidNetwork, teacher: ReidNetwork, resetting: bool = True) -> None:
+        self.rules, self.teacher, self.pooled = rules, teacher, resetting or rules.blocks > 0
+        self.ours, self.theirs = Taps(student, self.pooled), Taps(teacher, self.pooled)
         self.views: list[Tensor | None] = [None] * len(self.ours.blocks)
         if rules.blocks and self.ours.widths() != self.theirs.widths():
             raise Refused(
@@ -45,11 +47,12 @@ class Beside:
                 "that does not learn from its blocks"
             )
         self.teacher.train(rules.teacher_training)
+        self._ask = Graphed(teacher)
 
     def follow(self, student: ReidNetwork) -> None:
         """From now on the student is this network: the one before, or it made narrower."""
         self.ours.close()
-        self.ours = Taps(student)
+        self.ours = Taps(student, self.pooled)
 
     def losses(self, features: Features, pixels: Tensor, pictures: Tensor) -> dict[str, Tensor]:
         """The weighted terms of a batch that the student has just seen; pictures (B,) tells equal ones.
@@ -57,7 +60,7 @@ class Beside:
         To be called as the student was, in or out of autocast; every term is reckoned in float32.
         """
         with torch.no_grad():
-            told = self.teacher(pixels)
+            told = self._ask(pixels)
         parts: dict[str, Tensor] = {}
         with torch.autocast(pixels.device.type, enabled=False):
             if self.rules.logits:

@@ -12,7 +12,7 @@ order, squared and averaged over the steps (Molchanov et al., CVPR 2019), instea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -91,12 +91,15 @@ class Budget:
         """After a backward pass, before the gradients are masked: remember what each channel means to the loss."""
         if self.rules.by != "taylor":
             return
-        for compactor, score in zip(self._compactors(), self._scores, strict=True):
-            if compactor.weight.grad is None:
-                continue
-            change = (compactor.weight * compactor.weight.grad).sum(compactor.dim)
-            if torch.isfinite(change).all():  # an overflow in half precision, whose step the scaler skips
-                score.mul_(MEMORY).add_(change.square(), alpha=1 - MEMORY)
+        learnt = [(c, s) for c, s in zip(self._compactors(), self._scores, strict=True) if c.weight.grad is not None]
+        if not learnt:
+            return
+        products = torch._foreach_mul([c.weight for c, _ in learnt], [cast(Tensor, c.weight.grad) for c, _ in learnt])
+        changes = [product.sum(c.dim) for product, (c, _) in zip(products, learnt, strict=True)]
+        if torch.isfinite(torch.cat(changes)).all():  # an overflow in half precision, whose step the scaler skips
+            scores = [score for _, score in learnt]
+            torch._foreach_mul_(scores, MEMORY)
+            torch._foreach_add_(scores, torch._foreach_mul(changes, changes), alpha=1 - MEMORY)
 
     @torch.no_grad()
     def choose(self, done: float = 1.0) -> float:

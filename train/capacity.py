@@ -77,8 +77,9 @@ class Compression:
         self.steps += 1
         weights = self.budget.lasso() if self.budget is not None else {}
         survivors = self.budget.rules.survivors if self.budget is not None else 1.0
-        for _, compactor in self._compactors():
-            apply_masks(compactor, self.capacity.strength * weights.get(compactor, 1.0), survivors)
+        compactors = [compactor for _, compactor in self._compactors()]
+        strengths = [self.capacity.strength * weights.get(compactor, 1.0) for compactor in compactors]
+        apply_masks(compactors, strengths, survivors)
 
     def droppable(self) -> list[Kept] | None:
         """What to keep of each site; None when the student has nothing to drop, or is not to shrink on the way."""

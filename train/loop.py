@@ -188,9 +188,8 @@ def _epoch(
         told = [rows[batch].to(device) for rows in targets]
         chance = torch.Generator().manual_seed(((job.seed * 100_003 + epoch) * 1_000_003 + first + step) % 2**63)
         parts = losses_of(recipe, features, truth, told, same, chance) | beside
-        loss = torch.stack(list(parts.values())).sum()
-        if not torch.isfinite(loss):
-            raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")
+        each = torch.stack(list(parts.values()))
+        loss = each.sum()
         student.optimiser.zero_grad(set_to_none=True)
         student.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if student.compression is not None:
@@ -198,10 +197,14 @@ def _epoch(
             student.compression.after_backward(epoch, (epoch + step / len(batches)) / recipe.epochs)
         student.scaler.step(student.optimiser)
         student.scaler.update()
-        for name, part in parts.items():
-            totals[name] = totals.get(name, 0.0) + float(part.detach())
+        told_losses = each.tolist()  # the one wait for the device in a step, when all of it is on its way
+        if not np.isfinite(told_losses).all():
+            raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")
+        for name, value in zip(parts, told_losses, strict=True):
+            totals[name] = totals.get(name, 0.0) + value
         if job.place.leads:  # the average of the others is never looked at
-            student.average.update_parameters(student.network)
+            if recipe.average or step + 1 == len(batches):  # the average of decay 0 is the network itself
+                student.average.update_parameters(student.network)
             job.watch(epoch, step + 1, len(batches))
     seconds = time.monotonic() - began
     student.seconds += seconds

@@ -45,7 +45,10 @@ class Student:
         self._adopt(self._compacting(network))
         self.scaler = torch.amp.GradScaler("cuda", enabled=device.type == "cuda")
         # after the average is copied: its forward is not tapped
-        self.beside = None if recipe.beside is None or teacher is None else Beside(recipe.beside, self.network, teacher)
+        resetting = recipe.capacity is not None and recipe.capacity.budget is None and recipe.capacity.rules is not None
+        self.beside: Beside | None = None
+        if recipe.beside is not None and teacher is not None:
+            self.beside = Beside(recipe.beside, self.network, teacher, resetting)
         self.compression: Compression | None = None
         if recipe.capacity is not None and self.beside is not None:
             self.compression = Compression(recipe.capacity, self.network, self.beside, costs)

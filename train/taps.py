@@ -15,16 +15,16 @@ class Taps:
 
     In a network without compactors both of `far` are what conv2+BN gives. A near compactor drops inputs, so its means are
     of these, each times the norm of its column: what the convolution after it still gets of the channel. They hold the last
-    forward pass in training or eval mode, in float32.
+    forward pass in training or eval mode, in float32; without `pooled` they hold nothing, which costs nothing.
     """
 
-    def __init__(self, network: ReidNetwork) -> None:
+    def __init__(self, network: ReidNetwork, pooled: bool = True) -> None:
         self.before: dict[int, Tensor] = {}
         self.after: dict[int, Tensor] = {}
         self.near: dict[int, Tensor] = {}
         self.blocks = [block for block in network.body.modules() if isinstance(block, Block)]
         self._hooks = []
-        for place, block in enumerate(self.blocks):
+        for place, block in enumerate(self.blocks if pooled else ()):
             self._hooks.append(block.far.register_forward_hook(self._far(place)))
             self._hooks.append(block.near.register_forward_hook(self._near(place)))
 

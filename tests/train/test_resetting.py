@@ -94,7 +94,7 @@ def test_a_masked_channel_gets_lasso_and_weight_decay_alone(side: str) -> None:
     optimiser = torch.optim.SGD(compactor.parameters(), rate, weight_decay=decay)
     compactor(torch.randn(3, 6, 2, 2)).pow(2).sum().backward()
     task = compactor.weight.grad.clone()
-    apply_masks(compactor, strength)
+    apply_masks([compactor], [strength])
     optimiser.step()
     channel = (lambda x: x[2]) if side == "far" else (lambda x: x[:, 2])
     row = channel(before)
@@ -118,7 +118,7 @@ def test_the_losses_equal_their_formulas() -> None:
     for compactor in (far, near):  # what is added to the gradient is the lasso's own
         (expected,) = torch.autograd.grad(0.3 * group_lasso([compactor]), compactor.weight)
         compactor.weight.grad = torch.zeros_like(compactor.weight)
-        apply_masks(compactor, 0.3)
+        apply_masks([compactor], [0.3])
         torch.testing.assert_close(compactor.weight.grad, expected)
 
     student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4)

@@ -1,0 +1,52 @@
+"""A network whose launches are played again tells what it told."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.graphed import Graphed
+
+CONFIG = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
+
+
+def pixels(seed: int, count: int, device: str) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 32, 32, 3), generator=draws, dtype=torch.uint8).to(device)
+
+
+def told_by(device: str, half: bool, mode: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """The embeddings of three batches, played again and plainly; the last batch is of another size."""
+    torch.manual_seed(0)
+    network = ReidNetwork(replace(CONFIG, classes=5)).to(device).train(mode)
+    graphed, found, wanted = Graphed(network), [], []
+    with torch.no_grad(), torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16, enabled=half):
+        for seed, count in ((1, 8), (2, 8), (3, 4)):
+            batch = pixels(seed, count, device)
+            found.append(graphed(batch).embedding.clone())
+            wanted.append(network(batch).embedding)
+    return found, wanted
+
+
+def test_on_a_cpu_the_network_is_asked_as_usual() -> None:
+    found, wanted = told_by("cpu", half=True, mode=False)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_played_again_is_what_the_network_tells(half: bool) -> None:
+    found, wanted = told_by("cuda", half, mode=False)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_network_in_training_mode_is_never_recorded() -> None:
+    """Its running statistics would move with every warm-up."""
+    torch.manual_seed(0)
+    network = ReidNetwork(replace(CONFIG, classes=5)).cuda().train()
+    with torch.no_grad():
+        Graphed(network)(pixels(1, 8, "cuda"))
+    assert all(int(count) == 1 for name, count in network.named_buffers() if name.endswith("num_batches_tracked"))
