@@ -42,7 +42,7 @@ class Graphed:
         half = torch.get_autocast_dtype("cuda")
         # autocast's cache of weights would end with its context, and the recording go on reading them
         with torch.autocast("cuda", half, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
-            beside = torch.cuda.Stream()
+            beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):  # libraries set themselves up in their first calls
                 for _ in range(3):

@@ -95,7 +95,7 @@ def apply_masks(compactors: Sequence[Compactor], strengths: Sequence[float], sur
     learnt = [(c, strength) for c, strength in zip(compactors, strengths, strict=True) if c.weight.grad is not None]
     if not learnt:
         return
-    weights = [c.weight for c, _ in learnt]
+    weights: list[Tensor] = [c.weight for c, _ in learnt]
     norms = [square.sum(c.dim) for square, (c, _) in zip(torch._foreach_pow(weights, 2), learnt, strict=True)]
     torch._foreach_clamp_min_(norms, EPS)
     torch._foreach_sqrt_(norms)
