@@ -15,7 +15,7 @@ from vreid.train.recipes.compressing import cdd2_resnet50_small
 from vreid.train.recipes.students import drd_resnet18_small
 from vreid.train.recipes.teachers import teacher_resnet18_small
 
-EPOCHS, WHITE = 60, 128
+EPOCHS, TEACHER_EPOCHS, WHITE = 40, 60, 128
 TEACHERS = ("resnet50", "resnet18", "mobilenet")  # the last is ImageNet's, never trained on vehicles
 
 
@@ -32,7 +32,7 @@ class Arm:
 def resnet18_teacher() -> Recipe:
     """The second teacher: another network, GeM, and no triplet loss."""
     network = NetworkConfig("resnet18", 64, 64, 256, "gem", options={"scale": 0.75, "last_stride": 1})
-    return replace(teacher_resnet18_small(), network=network, triplet=0.0, epochs=EPOCHS)
+    return replace(teacher_resnet18_small(), network=network, triplet=0.0, epochs=TEACHER_EPOCHS)
 
 
 def _student(answers: Answers, distil: float) -> Recipe:
@@ -56,7 +56,7 @@ def _compressed() -> Recipe:
 
 def _few(recipe: Recipe, fraction: float) -> Recipe:
     """As many steps as the whole set gives in its epochs, up to a tenth of them: few pictures are seen more often."""
-    return replace(recipe, epochs=min(600, round(EPOCHS / max(fraction, 0.1))))
+    return replace(recipe, epochs=min(400, round(EPOCHS / max(fraction, 0.1))))
 
 
 def _rkd() -> Recipe:
