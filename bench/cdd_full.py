@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 from cdd_arms import SAME, two_sided
-from cdd_score import row_of
-from cdd_table import beside, folder_of, scored, trained
+from cdd_table import beside, folder_of, row_of, scored, trained
 
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cdd_table import ALL, beside, folder_of
+from cdd_table import ALL, beside, folder_of, row_of
 
 from vreid.cli import output
 from vreid.deploy.latency import latencies
 from vreid.models.cost import cost_of, total_of
-from vreid.models.network import ReidNetwork, config_from
+from vreid.models.network import ReidNetwork
 from vreid.train.recipes.teachers import teacher_resnet50_small
 
 RESULTS = Path(__file__).with_name("results") / "cdd.json"
@@ -26,25 +26,6 @@ COLUMNS = {
     "params_saved": "params saved %", "macs_saved": "MACs saved %", "map": "mAP", "rank1": "Rank-1",
     "latency_ms": "latency ms", "hours": "core-hours",
 }  # fmt: skip
-
-
-def row_of(folder: Path, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNetwork]:
-    """One finished training's row, without its latency, and a network of its widths: no dense engine minds the weights."""
-    about, scored = (
-        json.loads(beside(folder, suffix).read_text(encoding="utf-8")) for suffix in (".json", ".score.json")
-    )
-    seconds = [float(line.split()[1]) for line in beside(folder, ".cpu").read_text(encoding="utf-8").splitlines()]
-    row = {
-        "arm": about["arm"],
-        "seed": about["seed"],
-        "params_saved": round(100 * (1 - scored["params"] / whole[0]), 2),
-        "macs_saved": round(100 * (1 - scored["macs"] / whole[1]), 2),
-        **{name: scored[name] for name in ("map", "rank1", "epochs", "validation_map", "wall_hours")},
-        "hours": round(sum(seconds) / 3600, 2),
-        "device": about.get("device", "cpu"),
-        "commit": about["commit"],
-    }
-    return row, ReidNetwork(config_from(scored["network"])).eval()
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> str:

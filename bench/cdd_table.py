@@ -28,7 +28,7 @@ from roadside_subset import listed, subset_of
 from vreid.cli import output
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
-from vreid.models.network import ReidNetwork, fields_of
+from vreid.models.network import ReidNetwork, config_from, fields_of
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
@@ -180,6 +180,25 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
         }  # fmt: skip
         scores.write_text(json.dumps(figures), encoding="utf-8")
         output.console.print(f"{folder.name}: {figures['map']} mAP")
+
+
+def row_of(folder: Path, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNetwork]:
+    """One finished training's row, without its latency, and a network of its widths: no dense engine minds the weights."""
+    about, scored = (
+        json.loads(beside(folder, suffix).read_text(encoding="utf-8")) for suffix in (".json", ".score.json")
+    )
+    seconds = [float(line.split()[1]) for line in beside(folder, ".cpu").read_text(encoding="utf-8").splitlines()]
+    row = {
+        "arm": about["arm"],
+        "seed": about["seed"],
+        "params_saved": round(100 * (1 - scored["params"] / whole[0]), 2),
+        "macs_saved": round(100 * (1 - scored["macs"] / whole[1]), 2),
+        **{name: scored[name] for name in ("map", "rank1", "epochs", "validation_map", "wall_hours")},
+        "hours": round(sum(seconds) / 3600, 2),
+        "device": about.get("device", "cpu"),
+        "commit": about["commit"],
+    }
+    return row, ReidNetwork(config_from(scored["network"])).eval()
 
 
 def main() -> None:

@@ -41,14 +41,16 @@ class Pixels(nn.Module):
 
     mean: Tensor
     std: Tensor
+    reversed: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("reversed", torch.tensor([2, 1, 0]), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.to(torch.float32).permute(0, 3, 1, 2)[:, [2, 1, 0]]
+        x = pixels.to(torch.float32).permute(0, 3, 1, 2)[:, self.reversed]
         return (x - self.mean) / self.std
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
@@ -18,6 +18,7 @@ from vreid.train.costs import Costs
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import join
 from vreid.train.folder import Folder, open_folder, plain, prepare, state_in, write_epoch
+from vreid.train.graphed import Passes
 from vreid.train.objective import losses_of
 from vreid.train.optimise import rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
@@ -96,12 +97,12 @@ def train(job: Job) -> Checkpoint:
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
     targets = _targets(job, items)
-    network = in_step(student.network, place)
+    network = _passes(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, epoch)
         student.epoch = epoch + 1
         if student.epoch < recipe.epochs and student.shrink(pixels):
-            network = in_step(student.network, place)
+            network = _passes(student, place)
         if place.leads:
             _keep(job, student, folder, record, epoch)
             job.say(record)
@@ -111,6 +112,11 @@ def train(job: Job) -> Checkpoint:
         best = replace(best, metrics={**best.metrics, "match": match_of(network_from(best), job.validation)})
         save_checkpoint(best, folder.best)
     return best
+
+
+def _passes(student: Student, place: Place) -> Passes:
+    alone = place.world == 1 and (student.beside is None or not student.beside.pooled)
+    return Passes(in_step(student.network, place), recordable=alone)
 
 
 def _refuse_unworkable(job: Job, vehicles: int) -> None:
@@ -156,7 +162,7 @@ def _targets(job: Job, items: Sequence[Item]) -> list[Tensor]:
 def _epoch(
     job: Job,
     student: Student,
-    network: nn.Module,
+    network: Passes,
     pictures: Pictures,
     labels: Tensor,
     targets: Sequence[Tensor],
@@ -174,7 +180,7 @@ def _epoch(
     if not batches:
         raise Refused(f"an epoch has no batch for each of {job.place.world} processes; add data or start fewer")
     pictures.start(epoch, side_at(recipe, epoch))
-    network.train()
+    network.network.train()
     first = job.place.rank * len(batches) * recipe.p * recipe.k
     totals: dict[str, float] = {}
     half = torch.bfloat16 if device.type == "cpu" else torch.float16

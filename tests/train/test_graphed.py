@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.graphed import Graphed
+from vreid.train.graphed import Graphed, Passes
 
 CONFIG = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
 
@@ -50,3 +50,34 @@ def test_a_network_in_training_mode_is_never_recorded() -> None:
     with torch.no_grad():
         Graphed(network)(pixels(1, 8, "cuda"))
     assert all(int(count) == 1 for name, count in network.named_buffers() if name.endswith("num_batches_tracked"))
+
+
+def learnt(device: str, recordable: bool, half: bool = False, classes: int = 5) -> tuple[list[Tensor], ReidNetwork]:
+    """What a network told of four batches, the third of another size, each learnt from; and the network after them."""
+    torch.manual_seed(0)
+    network = ReidNetwork(replace(CONFIG, classes=classes)).to(device).train()
+    passes, found = Passes(network, recordable), []
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for seed, count in ((1, 8), (2, 8), (3, 4), (4, 8)):
+        with torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16, enabled=half):
+            told = passes(pixels(seed, count, device))
+        optimiser.zero_grad(set_to_none=True)
+        told.embedding.float().square().mean().backward()
+        optimiser.step()
+        found.append(told.embedding.detach().float().clone())
+    return found, network
+
+
+def test_on_a_cpu_a_student_learns_as_usual() -> None:
+    (found, one), (wanted, two) = learnt("cpu", True), learnt("cpu", False)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("half", "classes"), [(False, 5), (True, 5), (True, 0)])
+def test_a_student_whose_passes_are_played_again_learns_the_same(half: bool, classes: int) -> None:
+    """Running statistics too, though the recording ran the batch through several times."""
+    (found, one), (wanted, two) = learnt("cuda", True, half, classes), learnt("cuda", False, half, classes)
+    torch.testing.assert_close(found, wanted, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=2e-2, atol=2e-2)
