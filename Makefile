@@ -7,6 +7,9 @@ TORCH ?= torch==2.13.0
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --no-input
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+NATIVE_NEEDS := apt install libopencv-dev libfaiss-dev libopenblas-dev liblapack-dev libsqlite3-dev libssl-dev \
+	nlohmann-json3-dev libcli11-dev libgtest-dev
 LAYERS := models train runtime deploy cli
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-gpu lint types build clean
+.PHONY: help demo test test-gpu lint types native clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,7 +28,7 @@ demo: $(VENV)/.demo-installed  ## three synthetic cameras, one gallery, one repo
 	$(VENV)/bin/vreid demo
 
 test: export OMP_NUM_THREADS ?= 1
-test: lint types  ## lint, types, and every test; what was skipped is told with its reason
+test: lint types native  ## lint, types, the C++ and its tests, and every other test; what was skipped is told with its reason
 	$(VENV)/bin/python -m pytest -rs
 
 test-gpu: $(VENV)/.test-installed  ## only the tests that need a GPU
@@ -40,9 +43,15 @@ types: $(VENV)/.test-installed  ## mypy, strict
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/vreid
 	$(VENV)/bin/mypy $(LAYERS:%=-p vreid.%)
 
-build:  ## configure and build the C++ part with CMake, in build/native
-	cmake -S . -B build/native
-	cmake --build build/native
+native: $(VENV)/.test-installed  ## the native runtime in build/native and its tests, where CMake and OpenCV's headers are
+	@if ! command -v cmake >/dev/null; then echo "skipped: the native runtime, because there is no cmake"; \
+	elif ! pkg-config --exists opencv4 && ! pkg-config --exists opencv5; then \
+		echo "skipped: the native runtime, because there is no OpenCV for C++: $(NATIVE_NEEDS)"; \
+	else \
+		cmake -S . -B build/native -DVREID_NATIVE=ON -DVREID_EXAMPLES=ON -DVREID_WERROR=ON && \
+		cmake --build build/native --parallel $(JOBS) && \
+		ctest --test-dir build/native --output-on-failure; \
+	fi
 
 clean:  ## remove what lint, types, test and build made; .venv, runs and exported models stay
 	rm -rf build/native build/typing dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -25,9 +25,3 @@ def test_the_default_configures_with_the_version_of_the_package(tmp_path: Path) 
     assert told and f"CMAKE_PROJECT_VERSION:STATIC={told[1]}" in (tmp_path / "CMakeCache.txt").read_text(
         encoding="utf-8"
     )
-
-
-@pytest.mark.skipif((ROOT / "runtime/native/CMakeLists.txt").is_file(), reason="the native runtime is there")
-def test_asking_for_an_absent_native_runtime_says_the_fix(tmp_path: Path) -> None:
-    done = configured(tmp_path, "-DVREID_NATIVE=ON")
-    assert done.returncode != 0 and "-DVREID_NATIVE=OFF" in done.stderr

@@ -1,0 +1,53 @@
+# The libraries of the native runtime, found once for all folders: what it needs, and what it takes where it is there.
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(nlohmann_json 3.9 REQUIRED)
+find_package(OpenCV 4.5.4 QUIET COMPONENTS core imgproc imgcodecs video videoio OPTIONAL_COMPONENTS dnn)
+if(NOT OpenCV_FOUND)
+  find_package(OpenCV 5 REQUIRED COMPONENTS core imgproc imgcodecs video videoio OPTIONAL_COMPONENTS dnn)
+endif()
+find_package(SQLite3 REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)  # of FAISS
+find_package(faiss CONFIG REQUIRED)
+
+set(VREID_TAKEN "" CACHE INTERNAL "engines and parts that are built")
+set(VREID_LEFT_OUT "" CACHE INTERNAL "engines and parts that are not, and why")
+
+# vreid_taken(NAME) and vreid_left_out(NAME WHY): what `cmake` says at its end
+function(vreid_taken name)
+  set(VREID_TAKEN ${VREID_TAKEN} "${name}" CACHE INTERNAL "")
+endfunction()
+
+function(vreid_left_out name why)
+  set(VREID_LEFT_OUT ${VREID_LEFT_OUT} "${name} (${why})" CACHE INTERNAL "")
+endfunction()
+
+function(vreid_tell)
+  list(JOIN VREID_TAKEN ", " taken)
+  message(STATUS "vreid ${PROJECT_VERSION}: the native runtime with ${taken}")
+  foreach(line IN LISTS VREID_LEFT_OUT)
+    message(STATUS "vreid ${PROJECT_VERSION}: left out: ${line}")
+  endforeach()
+endfunction()
+
+# CUDA is a language of CMake, so it is asked for here, above all that may be written in it
+set(VREID_WITH_CUDA FALSE)
+if(NOT VREID_CUDA)
+  vreid_left_out("resize on CUDA" "VREID_CUDA=OFF")
+else()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES all-major)
+    endif()
+    set(CMAKE_CUDA_STANDARD 17)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(VREID_WITH_CUDA TRUE)
+    vreid_taken("resize on CUDA ${CMAKE_CUDA_COMPILER_VERSION}")
+  else()
+    vreid_left_out("resize on CUDA" "no nvcc: install the CUDA toolkit")
+  endif()
+endif()

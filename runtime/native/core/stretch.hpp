@@ -1,0 +1,15 @@
+// cv::resize with INTER_LINEAR for pictures in BGR of 8 bits: the same to the bit, and quicker where there is
+// AVX2.
+#pragma once
+
+#include <opencv2/core.hpp>
+
+namespace vreid {
+
+/// `picture` stretched into `row`, whose memory stays where it is.
+void stretch(const cv::Mat& picture, cv::Mat& row);
+
+/// Whether this processor takes the quicker way.
+bool stretches_by_avx2();
+
+}  // namespace vreid

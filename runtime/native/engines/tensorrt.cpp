@@ -1,0 +1,245 @@
+// TensorRT: runs a plan that `vreid build` made on this device, on TensorRT 10.3 to 11.
+//
+// TensorRT's documentation asks for an execution context of its own for every captured graph, since a change
+// of shape in a context makes the graphs that were captured from it undefined. So there is one context for
+// batches of any size, and a second only where a graph of the best batch was captured.
+#include <NvInfer.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "built_for.hpp"
+#include "contract.hpp"
+#include "core/bytes.hpp"
+#include "cuda_memory.hpp"
+#include "table.hpp"
+#include "vreid/errors.hpp"
+
+static_assert(NV_TENSORRT_MAJOR > 10 || (NV_TENSORRT_MAJOR == 10 && NV_TENSORRT_MINOR >= 3),
+              "vreid needs TensorRT 10.3 or newer: an older one would take a graph's types for a suggestion");
+
+namespace vreid {
+namespace {
+
+/// Keeps the first error, since what comes after it follows from it; nothing is printed.
+class Listener : public nvinfer1::ILogger {
+ public:
+    void log(Severity severity, const char* message) noexcept override {
+        if (severity > Severity::kERROR) return;
+        const std::lock_guard<std::mutex> held(lock_);
+        if (said_.empty()) said_ = first_line(message);
+    }
+
+    /// The reason, and silence for the next.
+    std::string reason() {
+        const std::lock_guard<std::mutex> held(lock_);
+        std::string said = said_.empty() ? "it gave no reason" : said_;
+        said_.clear();
+        return said;
+    }
+
+ private:
+    std::mutex lock_;
+    std::string said_;
+};
+
+/// The first device, as runtime/engines/built_for.py names it.
+MachineKey machine_key() {
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+        throw Refused(
+            "there is no NVIDIA device here that the driver knows, and a TensorRT engine runs on nothing "
+            "else; "
+            "take the manifest of the ONNX it was built from, or see vreid doctor");
+    }
+    cudaDeviceProp device{};
+    int driver = 0;
+    cuda::check(cudaGetDeviceProperties(&device, 0));
+    cuda::check(cudaDriverGetVersion(&driver));
+    const int version = getInferLibVersion();  // 100300 is 10.3.0
+    const auto dotted = [](int a, int b) { return std::to_string(a) + "." + std::to_string(b); };
+    return {{"device", device.name},
+            {"compute_capability", dotted(device.major, device.minor)},
+            {"tensorrt", dotted(version / 10000, version / 100 % 100) + "." + std::to_string(version % 100)},
+            {"driver", dotted(driver / 1000, driver % 1000 / 10)}};
+}
+
+Port port_of(const nvinfer1::ICudaEngine& plan, const char* name) {
+    const auto kind = plan.getTensorDataType(name);
+    const nvinfer1::Dims shape = plan.getTensorShape(name);  // -1 is any here too
+    return {name,
+            kind == nvinfer1::DataType::kUINT8   ? "uint8"
+            : kind == nvinfer1::DataType::kFLOAT ? "float32"
+                                                 : "other",
+            {shape.d, shape.d + shape.nbDims}};
+}
+
+/// One plan, one stream, and buffers for the largest batch, made once; callers on several threads take turns.
+class TensorRt : public Engine {
+ public:
+    TensorRt(Manifest manifest, const std::filesystem::path& path)
+        : manifest_(std::move(manifest)), path_(path) {
+        cuda::check(cudaSetDevice(0));
+        load();
+        refuse_plan();
+        stream_ = cuda::new_stream();
+        done_ = cuda::new_event();
+        const auto most = static_cast<std::size_t>(manifest_.input.batch[2]);
+        pixels_ = cuda::pinned_bytes(most * image_bytes());
+        features_ = cuda::pinned_bytes(most * feature_bytes());
+        in_ = cuda::device_bytes(most * image_bytes());
+        out_ = cuda::device_bytes(most * feature_bytes());
+        context_ = opened();
+        capture(manifest_.input.batch[1]);
+    }
+
+    void infer(const std::uint8_t* pixels, int batch, float* features) override {
+        if (batch > manifest_.input.batch[2]) {
+            throw Refused(manifest_.name + " was built for at most " +
+                          std::to_string(manifest_.input.batch[2]) + " images at once, not " +
+                          std::to_string(batch));
+        }
+        const std::lock_guard<std::mutex> held(lock_);
+        const auto count = static_cast<std::size_t>(batch);
+        cuda::check(cudaSetDevice(0));  // of this thread
+        std::memcpy(pixels_.get(), pixels, count * image_bytes());
+        if (whole_.get() != nullptr && batch == manifest_.input.batch[1]) {
+            cuda::check(cudaGraphLaunch(whole_.get(), stream_.get()));
+        } else {
+            shape(*context_, batch);
+            launch(*context_, count);
+        }
+        wait();
+        std::memcpy(features, features_.get(), count * feature_bytes());
+    }
+
+ private:
+    [[nodiscard]] std::size_t image_bytes() const {
+        return static_cast<std::size_t>(manifest_.input.height) *
+               static_cast<std::size_t>(manifest_.input.width) * 3;
+    }
+
+    [[nodiscard]] std::size_t feature_bytes() const {
+        return static_cast<std::size_t>(manifest_.output.dim) * sizeof(float);
+    }
+
+    void load() {
+        const std::string bytes = read_bytes(path_);
+        runtime_.reset(nvinfer1::createInferRuntime(listener_));
+        if (runtime_ != nullptr) {
+            const auto core = manifest_.built_for->find("dla");
+            if (core != manifest_.built_for->end()) runtime_->setDLACore(core->second == "1" ? 1 : 0);
+            plan_.reset(runtime_->deserializeCudaEngine(bytes.data(), bytes.size()));
+        }
+        if (plan_ == nullptr) {
+            throw Refused("TensorRT cannot load " + path_.string() + " (" + listener_.reason() +
+                          "); run vreid build again here");
+        }
+    }
+
+    void refuse_plan() const {
+        std::vector<Port> inputs;
+        std::vector<Port> outputs;
+        for (std::int32_t place = 0; place < plan_->getNbIOTensors(); ++place) {
+            const char* name = plan_->getIOTensorName(place);
+            const bool into = plan_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT;
+            (into ? inputs : outputs).push_back(port_of(*plan_, name));
+        }
+        refuse_ports(manifest_, path_, inputs, outputs);
+        const char* name = manifest_.input.name.c_str();
+        const auto least = plan_->getProfileShape(name, 0, nvinfer1::OptProfileSelector::kMIN).d[0];
+        const auto most = plan_->getProfileShape(name, 0, nvinfer1::OptProfileSelector::kMAX).d[0];
+        if (least > manifest_.input.batch[0] || most < manifest_.input.batch[2]) {
+            throw Refused(path_.string() + " takes " + std::to_string(least) + " to " + std::to_string(most) +
+                          " images and its manifest says " + std::to_string(manifest_.input.batch[0]) +
+                          " to " + std::to_string(manifest_.input.batch[2]) + "; run vreid build again");
+        }
+    }
+
+    std::unique_ptr<nvinfer1::IExecutionContext> opened() {
+        std::unique_ptr<nvinfer1::IExecutionContext> context(plan_->createExecutionContext());
+        if (context == nullptr) {
+            throw Refused("TensorRT has no room for " + manifest_.name + " (" + listener_.reason() +
+                          "); free the GPU's memory");
+        }
+        context->setTensorAddress(manifest_.input.name.c_str(), in_.get());
+        context->setTensorAddress(manifest_.output.name.c_str(), out_.get());
+        return context;
+    }
+
+    void shape(nvinfer1::IExecutionContext& context, int batch) {
+        const auto& spec = manifest_.input;
+        if (!context.setInputShape(spec.name.c_str(), nvinfer1::Dims4(batch, spec.height, spec.width, 3)))
+            throw failed();
+    }
+
+    void launch(nvinfer1::IExecutionContext& context, std::size_t count) {
+        cuda::check(cudaMemcpyAsync(in_.get(), pixels_.get(), count * image_bytes(), cudaMemcpyHostToDevice,
+                                    stream_.get()));
+        if (!context.enqueueV3(stream_.get())) throw failed();
+        cuda::check(cudaMemcpyAsync(features_.get(), out_.get(), count * feature_bytes(),
+                                    cudaMemcpyDeviceToHost, stream_.get()));
+    }
+
+    void wait() {
+        cuda::check(cudaEventRecord(done_.get(), stream_.get()));
+        cuda::check(cudaEventSynchronize(done_.get()));
+    }
+
+    /// The best batch as one graph; without it, where something in it cannot be captured, DLA for one.
+    void capture(int best) {
+        std::unique_ptr<nvinfer1::IExecutionContext> context = opened();
+        const auto count = static_cast<std::size_t>(best);
+        shape(*context, best);
+        std::memset(pixels_.get(), 0, count * image_bytes());
+        launch(*context, count);  // what TensorRT does only once it does here, outside the capture
+        wait();
+        cuda::check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal));
+        bool whole = true;
+        try {
+            launch(*context, count);
+        } catch (const Refused&) {
+            listener_.reason();
+            whole = false;
+        }
+        cudaGraph_t raw = nullptr;
+        whole = cudaStreamEndCapture(stream_.get(), &raw) == cudaSuccess && whole;
+        const cuda::Graph graph(raw);
+        cudaGraphExec_t launcher = nullptr;
+        if (whole && cudaGraphInstantiate(&launcher, graph.get(), 0) == cudaSuccess) {
+            whole_ = cuda::GraphLaunch(launcher);
+            captured_from_ = std::move(context);
+        } else {
+            cudaGetLastError();  // else the next call would tell of it
+        }
+    }
+
+    Refused failed() {
+        return Refused("TensorRT cannot run " + manifest_.name + " (" + listener_.reason() +
+                       "); run vreid build again here");
+    }
+
+    Manifest manifest_;
+    std::filesystem::path path_;
+    std::mutex lock_;
+    Listener listener_;  // outlives what it listens to
+    std::unique_ptr<nvinfer1::IRuntime> runtime_;
+    std::unique_ptr<nvinfer1::ICudaEngine> plan_;
+    cuda::Stream stream_;
+    cuda::Event done_;
+    cuda::PinnedBytes pixels_, features_;
+    cuda::DeviceBytes in_, out_;
+    std::unique_ptr<nvinfer1::IExecutionContext> context_;
+    std::unique_ptr<nvinfer1::IExecutionContext> captured_from_;  // lives as long as its graph
+    cuda::GraphLaunch whole_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const std::filesystem::path& path) {
+    if (!manifest.built_for) refuse_elsewhere(manifest, path, {});  // said before a device is looked for
+    refuse_elsewhere(manifest, path, machine_key());
+    return std::make_unique<TensorRt>(manifest, path);
+}
+
+}  // namespace vreid

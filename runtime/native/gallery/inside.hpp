@@ -1,0 +1,40 @@
+// What an open gallery is made of; whoever uses the library does not see it.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "audit.hpp"
+#include "database.hpp"
+#include "following.hpp"
+#include "lock.hpp"
+#include "vreid/gallery.hpp"
+
+namespace vreid {
+
+class Gallery::Inside {
+ public:
+    /// `held` is the writer's lock; none: for reading.
+    Inside(std::unique_ptr<gallery::Database> connection, About whose, const Rule& how,
+           std::unique_ptr<gallery::WriterLock> held)
+        : about(std::move(whose)),
+          rule(how),
+          who(gallery::login()),
+          writable(held != nullptr),
+          lock(std::move(held)),
+          database(std::move(connection)),
+          following(*database, about.dim) {}
+
+    About about;
+    Rule rule;
+    std::string who;
+    bool writable;
+    mutable std::recursive_mutex mutex;
+    int depth = 0;                              // of transactions
+    std::unique_ptr<gallery::WriterLock> lock;  // given back after the database is closed
+    std::unique_ptr<gallery::Database> database;
+    gallery::Following following;
+};
+
+}  // namespace vreid

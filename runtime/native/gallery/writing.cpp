@@ -1,0 +1,127 @@
+// Statements that write, as runtime/galleries/writing.py has them.
+#include "writing.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "audit.hpp"
+#include "names.hpp"
+
+namespace vreid {
+
+std::string kind_name(int kind) {
+    switch (kind) {
+        case 2:
+            return "car";
+        case 3:
+            return "motorcycle";
+        case 5:
+            return "bus";
+        case 7:
+            return "truck";
+        default:
+            return "vehicle";
+    }
+}
+
+namespace gallery {
+namespace {
+
+constexpr int kSide = 160;      // pixels of a thumbnail's longer side
+constexpr int kQuality = 85;    // of its JPEG
+constexpr float kNear = 1e-3F;  // a feature whose length is so near 1 is of unit length, and kept to the bit
+
+/// BGR -> a JPEG; empty for an empty picture.
+std::vector<std::uint8_t> thumbnail_of(const cv::Mat& picture) {
+    std::vector<std::uint8_t> jpeg;
+    if (picture.empty()) return jpeg;
+    const double scale = std::min(1.0, static_cast<double>(kSide) / std::max(picture.rows, picture.cols));
+    cv::Mat small = picture;
+    if (scale < 1) {
+        const auto side = [scale](int length) {
+            return std::max(1, static_cast<int>(std::lrint(length * scale)));
+        };
+        cv::resize(picture, small, {side(picture.cols), side(picture.rows)}, 0, 0, cv::INTER_AREA);
+    }
+    if (!cv::imencode(".jpg", small, jpeg, {cv::IMWRITE_JPEG_QUALITY, kQuality})) jpeg.clear();
+    return jpeg;
+}
+
+Value picture_of(const std::vector<std::uint8_t>& jpeg) {
+    return jpeg.empty() ? Value(nullptr) : Value(Bytes{jpeg.data(), jpeg.size()});
+}
+
+/// (dim,) float32 -> float16, row by row as they lie in the file.
+cv::Mat halved(const std::vector<float>& feature, int dim) {
+    if (feature.size() != static_cast<std::size_t>(dim)) {
+        throw Refused("features of shape (1, " + std::to_string(feature.size()) +
+                      ") do not fit a gallery of dimension " + std::to_string(dim) +
+                      "; use the gallery's own model");
+    }
+    const std::vector<float> straight = unit(feature, dim);
+    const cv::Mat given(1, dim, CV_32F, const_cast<float*>(feature.data()));
+    const bool is_unit = std::abs(cv::norm(given) - 1) <= static_cast<double>(kNear);
+    cv::Mat half;
+    (is_unit ? given : cv::Mat(1, dim, CV_32F, const_cast<float*>(straight.data()))).convertTo(half, CV_16F);
+    return half;
+}
+
+/// The id of the next vehicle, never used before.
+std::int64_t new_id(const Database& database) {
+    Statement row = database.query("SELECT seq FROM sqlite_sequence WHERE name = 'vehicles'");
+    const std::int64_t last = row.next() ? row.integer(0) : 0;
+    if (last >= kLastId) {
+        throw Refused("the gallery " + database.path().string() + " has given its last id, " +
+                      std::to_string(kLastId) + "; begin a new one");
+    }
+    return last + 1;
+}
+
+}  // namespace
+
+std::int64_t add_vehicle(const Database& database, const std::string& who,
+                         const std::optional<std::string>& name, const cv::Mat& picture,
+                         const std::optional<std::string>& kind) {
+    const std::int64_t vehicle = new_id(database);
+    const std::string chosen = name ? checked(database, *name) : free_name(database, given(vehicle));
+    const std::vector<std::uint8_t> jpeg = thumbnail_of(picture);
+    database.run("INSERT INTO vehicles (id, name, created, kind, thumbnail) VALUES (?, ?, ?, ?, ?)",
+                 {vehicle, chosen, now(), value_of(kind), picture_of(jpeg)});
+    note(database, who, "enrol", vehicle, {{"name", chosen}});
+    return vehicle;
+}
+
+std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicle, const Sighting& sighting,
+                          double score, const std::string& run) {
+    const cv::Mat feature = halved(sighting.feature, dim);
+    const std::vector<std::uint8_t> jpeg = thumbnail_of(sighting.picture);
+    database.run(
+        "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame, "
+        "score,"
+        " thumbnail, run, seen, kind, plate, quality, feature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "?, ?, ?)",
+        {vehicle, sighting.camera, sighting.track, sighting.first_time, sighting.last_time,
+         sighting.first_frame, sighting.last_frame, score, picture_of(jpeg), run,
+         sighting.seen == 0 ? now() : sighting.seen, kind_name(sighting.kind), value_of(sighting.plate),
+         sighting.quality, Bytes{feature.data, feature.total() * feature.elemSize()}});
+    return database.last_id();
+}
+
+void rename(const Database& database, const std::string& who, std::int64_t vehicle, const std::string& old,
+            const std::string& name) {
+    database.run("UPDATE vehicles SET name = ? WHERE id = ?", {checked(database, name), vehicle});
+    note(database, who, "rename", vehicle, {{"from", old}, {"to", name}, {"undo", {{"name", old}}}});
+}
+
+void remove(const Database& database, const std::string& who, std::int64_t vehicle) {
+    database.run("DELETE FROM prototypes WHERE vehicle = ?", {vehicle});
+    database.run("DELETE FROM vehicles WHERE id = ?", {vehicle});
+    forget(database, vehicle);
+    note(database, who, "remove", vehicle, Detail::object());
+}
+
+}  // namespace gallery
+}  // namespace vreid

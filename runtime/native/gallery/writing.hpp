@@ -1,0 +1,31 @@
+// What a gallery writes down of a vehicle: statements and their audit rows; the transaction is the caller's.
+#pragma once
+
+#include <cstdint>
+#include <opencv2/core.hpp>
+#include <optional>
+#include <string>
+
+#include "database.hpp"
+#include "vreid/gallery.hpp"
+
+namespace vreid::gallery {
+
+/// A new vehicle; see `Gallery::add_vehicle`.
+std::int64_t add_vehicle(const Database& database, const std::string& who,
+                         const std::optional<std::string>& name, const cv::Mat& picture,
+                         const std::optional<std::string>& kind);
+
+/// A new sighting; see `Gallery::add_sighting`. One that does not say when it was gets this moment, which
+/// ages too.
+std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicle, const Sighting& sighting,
+                          double score, const std::string& run);
+
+/// Another name for `vehicle`, which is called `old`.
+void rename(const Database& database, const std::string& who, std::int64_t vehicle, const std::string& old,
+            const std::string& name);
+
+/// Forget `vehicle` for good: rows, and what the audit kept of it; only that it was removed stays.
+void remove(const Database& database, const std::string& who, std::int64_t vehicle);
+
+}  // namespace vreid::gallery

@@ -1,0 +1,16 @@
+// The hash that ties an engine to its manifest.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace vreid {
+
+/// The SHA-256 of a file in small hex, read in blocks. Refused where the file cannot be read.
+std::string sha256_of(const std::filesystem::path& path);
+
+/// The SHA-256 of bytes in memory, in small hex.
+std::string sha256_of_bytes(std::string_view bytes);
+
+}  // namespace vreid

@@ -1,0 +1,70 @@
+// vreid-native embed: the features of pictures.
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "model.hpp"
+#include "output.hpp"
+#include "verbs.hpp"
+#include "vreid/embedder.hpp"
+#include "vreid/picture.hpp"
+
+namespace vreid::program {
+namespace {
+
+struct Flags {
+    Model model;
+    std::vector<std::filesystem::path> pictures;
+    bool json = false;
+};
+
+int embed(const Flags& flags) {
+    Embedder embedder =
+        open_embedder(manifest_path(flags.model.manifest), flags.model.threads, flags.model.engine);
+    const auto most = static_cast<std::size_t>(embedder.manifest().input.batch[2]);
+    std::vector<float> features;
+    for (std::size_t start = 0; start < flags.pictures.size();
+         start += most) {  // no more pictures in memory than a batch
+        std::vector<cv::Mat> crops;
+        for (std::size_t place = start; place < std::min(start + most, flags.pictures.size()); ++place) {
+            crops.push_back(read_picture(flags.pictures[place]));
+        }
+        const std::vector<float> part = embedder.embed(crops);
+        features.insert(features.end(), part.begin(), part.end());
+    }
+    const auto dim = static_cast<std::ptrdiff_t>(embedder.manifest().output.dim);
+    Document told = Document::array();
+    std::vector<std::vector<std::string>> rows{{"picture", "cosine to the first"}};
+    auto feature = features.cbegin();
+    for (const auto& picture : flags.pictures) {
+        const float cosine = std::inner_product(feature, feature + dim, features.cbegin(), 0.0F);
+        rows.push_back({picture.string(), fixed(static_cast<double>(cosine), 4)});
+        told.push_back(
+            {{"picture", picture.string()}, {"feature", std::vector<float>(feature, feature + dim)}});
+        feature += dim;
+    }
+    if (flags.json) {
+        print_document({{"model", embedder.manifest().name},
+                        {"fingerprint", embedder.manifest().fingerprint},
+                        {"dim", embedder.manifest().output.dim},
+                        {"features", told}});
+    } else {
+        print_table(embedder.manifest().name + ", " + std::to_string(dim) +
+                        " numbers of each picture; --json prints them",
+                    rows);
+    }
+    return 0;
+}
+
+}  // namespace
+
+void add_embed(CLI::App& program, int& code) {
+    const auto flags = std::make_shared<Flags>();
+    CLI::App* verb = program.add_subcommand("embed", "the features of pictures");
+    add_model(*verb, flags->model);
+    verb->add_option("pictures", flags->pictures, "Crops of vehicles, whole files of any size")->required();
+    verb->add_flag("--json", flags->json, "Print one JSON document with the features on stdout");
+    verb->callback([flags, &code] { code = embed(*flags); });
+}
+
+}  // namespace vreid::program

@@ -1,0 +1,49 @@
+// vreid-native: finds the verb, parses its flags, turns errors into sentences.
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <opencv2/core/utils/logger.hpp>
+
+#include "verbs.hpp"
+#include "vreid/errors.hpp"
+
+namespace {
+
+constexpr int DONE = 0;
+constexpr int WRONG = 2;  // the request was
+
+constexpr void (*VERBS[])(CLI::App&, int&) = {vreid::program::add_info, vreid::program::add_embed,
+                                              vreid::program::add_search, vreid::program::add_bench,
+                                              vreid::program::add_run};
+
+int told(const std::string& sentence) {
+    std::cerr << "vreid-native: " << sentence << '\n';
+    return WRONG;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    // what is wrong with a video or a graph is said in a sentence of ours; FFmpeg can only be silenced before
+    // it is used
+    ::setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
+    CLI::App program("vehicle re-identification beside the camera", "vreid-native");
+    program.require_subcommand(1);
+    program.set_version_flag("--version", "vreid-native " VREID_VERSION);
+    int code = DONE;
+    for (const auto add : VERBS) add(program, code);
+    try {
+        program.parse(count, words);
+        return code;
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
+        return told(std::string(error.what()) +
+                    "; vreid-native --help lists the verbs, VERB --help the flags");
+    } catch (const vreid::Refused& error) {
+        return told(error.what());
+    } catch (const std::exception& error) {  // a full disk, no memory, a picture that OpenCV cannot take
+        return told(std::string("cannot go on (") + error.what() +
+                    "); check the files, their permissions and the memory");
+    }
+}

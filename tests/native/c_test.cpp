@@ -1,0 +1,177 @@
+// The C interface: its sizes, its refusals, and that what is written through it is found through it.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "vreid/vreid.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// What a program that was compiled earlier relies on: VREID_ABI_VERSION grows when one of these has to
+// change.
+static_assert(VREID_ABI_VERSION == 1);
+static_assert(sizeof(vreid_picture) == 24 && offsetof(vreid_picture, stride) == 16);
+static_assert(sizeof(vreid_hit) == 16 && offsetof(vreid_hit, score) == 8);
+static_assert(sizeof(vreid_counts) == 32);
+static_assert(sizeof(vreid_sighting) == 112 && offsetof(vreid_sighting, feature) == 72);
+static_assert(VREID_OK == 0 && VREID_REFUSED == 2 && VREID_FAILED == 3);
+
+constexpr int kDim = 4;
+
+class CTest : public testing::Test {
+ protected:
+    void SetUp() override {
+        folder_ = fs::temp_directory_path() / ("vreid-c-" + std::to_string(::getpid()));
+        fs::remove_all(folder_);
+        fs::create_directories(folder_);
+        path_ = (folder_ / "g.db").string();
+        ASSERT_EQ(vreid_gallery_open_for(path_.c_str(), "aaaaaaaa", kDim, "small", 1, &gallery_), VREID_OK)
+            << vreid_last_error();
+    }
+    void TearDown() override {
+        vreid_gallery_close(gallery_);
+        fs::remove_all(folder_);
+    }
+
+    std::int64_t enrolled(const char* name, const std::vector<float>& features) {
+        std::int64_t vehicle = 0;
+        const auto count = static_cast<std::uint32_t>(features.size() / kDim);
+        EXPECT_EQ(
+            vreid_gallery_enrol(gallery_, name, "gate", features.data(), count, kDim, nullptr, &vehicle),
+            VREID_OK)
+            << vreid_gallery_error(gallery_);
+        return vehicle;
+    }
+
+    vreid_counts counts() {
+        vreid_counts found{};
+        EXPECT_EQ(vreid_gallery_count(gallery_, &found), VREID_OK);
+        return found;
+    }
+
+    fs::path folder_;
+    std::string path_;
+    vreid_gallery* gallery_ = nullptr;
+};
+
+TEST_F(CTest, FindsWhatItHasEnrolled) {
+    EXPECT_EQ(vreid_abi_version(), VREID_ABI_VERSION);
+    EXPECT_EQ(vreid_gallery_dim(gallery_), kDim);
+    const std::int64_t one = enrolled("taxi", {1, 0, 0, 0, 0, 1, 0, 0}),
+                       two = enrolled(nullptr, {0, 0, 2, 0});
+    EXPECT_EQ(counts().vehicles, 2);
+    EXPECT_EQ(counts().prototypes, 3);
+    const std::vector<float> asked{0, 1, 0.1F, 0, 0, 0, 1, 0};
+    std::array<vreid_hit, 6> hits{};
+    std::array<std::uint32_t, 2> found{};
+    ASSERT_EQ(vreid_gallery_search(gallery_, asked.data(), 2, kDim, 3, hits.data(), found.data()), VREID_OK);
+    EXPECT_EQ(found, (std::array<std::uint32_t, 2>{2, 2}));
+    EXPECT_EQ(hits[0].vehicle, one);
+    EXPECT_NEAR(hits[0].score, 0.995F, 1e-3F);
+    EXPECT_EQ(hits[3].vehicle, two);
+    std::array<char, 4> name{};
+    std::uint64_t length = 0;
+    EXPECT_EQ(vreid_gallery_name(gallery_, two, name.data(), name.size(), &length), VREID_OK);
+    EXPECT_STREQ(name.data(), "veh");
+    EXPECT_EQ(length, std::string("vehicle-0002").size());
+    std::int64_t vehicle = 0;
+    EXPECT_EQ(vreid_gallery_find(gallery_, "taxi", &vehicle), VREID_OK);
+    EXPECT_EQ(vehicle, one);
+    std::uint64_t count = 0;
+    EXPECT_EQ(vreid_gallery_vehicles(gallery_, &vehicle, 1, &count), VREID_OK);
+    EXPECT_EQ(count, 2U);
+    EXPECT_EQ(vreid_gallery_rename(gallery_, two, "bus"), VREID_OK);
+    EXPECT_EQ(vreid_gallery_remove(gallery_, one), VREID_OK);
+    EXPECT_EQ(counts().vehicles, 1);
+}
+
+TEST_F(CTest, WritesSightingsWithPictures) {
+    const std::int64_t vehicle = enrolled("taxi", {1, 0, 0, 0});
+    const std::vector<std::uint8_t> pixels(20 * 100, 80);
+    const vreid_picture picture{pixels.data(), 30, 20, 100};
+    const std::vector<float> feature{1, 0, 0, 0};
+    vreid_sighting seen{};
+    seen.camera = "gate";
+    seen.track = 3;
+    seen.kind = 2;
+    seen.dim = kDim;
+    seen.feature = feature.data();
+    seen.picture = &picture;
+    seen.plate = "B 1";
+    std::int64_t id = 0;
+    ASSERT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_OK)
+        << vreid_gallery_error(gallery_);
+    EXPECT_EQ(id, 1);
+    EXPECT_EQ(counts().sightings, 1);
+    const vreid_picture narrow{pixels.data(), 30, 20, 89};  // a row would reach into the next one's pixels
+    seen.picture = &narrow;
+    EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
+    std::int64_t prototype = 0;
+    EXPECT_EQ(vreid_gallery_add_prototype(gallery_, vehicle, "gate", feature.data(), kDim, 0.5, &prototype),
+              VREID_OK);
+    EXPECT_EQ(prototype, 1);  // averaged into the first
+}
+
+TEST_F(CTest, KeepsATransactionWholeOrNotAtAll) {
+    const auto two_and_fail = [](vreid_gallery* gallery, void* context) -> vreid_status {
+        vreid_gallery_enrol(gallery, "one", "gate", nullptr, 0, kDim, nullptr, nullptr);
+        vreid_gallery_enrol(gallery, "two", "gate", nullptr, 0, kDim, nullptr, nullptr);
+        return *static_cast<vreid_status*>(context);
+    };
+    vreid_status status = 17;
+    EXPECT_EQ(vreid_gallery_transaction(gallery_, two_and_fail, &status), 17);
+    EXPECT_EQ(counts().vehicles, 0);
+    status = VREID_OK;
+    EXPECT_EQ(vreid_gallery_transaction(gallery_, two_and_fail, &status), VREID_OK);
+    EXPECT_EQ(counts().vehicles, 2);
+    EXPECT_EQ(vreid_gallery_transaction(gallery_, nullptr, nullptr), VREID_REFUSED);
+}
+
+TEST_F(CTest, RefusesWithASentenceAndNeverThrows) {
+    EXPECT_EQ(vreid_gallery_rename(gallery_, 7, "x"), VREID_REFUSED);
+    EXPECT_STREQ(vreid_gallery_error(gallery_),
+                 "there is no vehicle 7 in the gallery; 'vreid gallery list' shows them");
+    EXPECT_STREQ(vreid_last_error(), vreid_gallery_error(gallery_));
+    std::thread([] { EXPECT_STREQ(vreid_last_error(), ""); }).join();
+    const std::vector<float> feature{1, 0, 0, 0, 0};
+    vreid_hit hit{};
+    std::uint32_t found = 9;
+    EXPECT_EQ(vreid_gallery_search(gallery_, feature.data(), 1, 5, 1, &hit, &found), VREID_REFUSED);
+    EXPECT_NE(std::string(vreid_gallery_error(gallery_)).find("(1, 5) do not fit"), std::string::npos);
+    EXPECT_EQ(vreid_gallery_search(gallery_, feature.data(), 1, kDim, 0, &hit, &found), VREID_REFUSED);
+    EXPECT_EQ(vreid_gallery_search(gallery_, nullptr, 1, kDim, 1, &hit, &found), VREID_REFUSED);
+    EXPECT_EQ(vreid_gallery_search(gallery_, feature.data(), 1, kDim, 1, nullptr, &found), VREID_REFUSED);
+    EXPECT_EQ(found, 9U);
+    EXPECT_EQ(vreid_gallery_search(nullptr, feature.data(), 1, kDim, 1, &hit, &found), VREID_REFUSED);
+    EXPECT_STREQ(vreid_gallery_error(nullptr), "gallery is NULL; pass one");
+    EXPECT_EQ(vreid_gallery_enrol(gallery_, "a", nullptr, feature.data(), 1, kDim, nullptr, nullptr),
+              VREID_REFUSED);
+    EXPECT_EQ(vreid_gallery_enrol(gallery_, "\xFF", "gate", feature.data(), 1, kDim, nullptr, nullptr),
+              VREID_REFUSED);
+    EXPECT_EQ(counts().vehicles, 0);
+    vreid_gallery* other = nullptr;
+    EXPECT_EQ(vreid_gallery_open_for(path_.c_str(), "bbbbbbbb", kDim, "large", 0, &other), VREID_REFUSED);
+    EXPECT_EQ(vreid_gallery_open_for(path_.c_str(), "aaaaaaaa", kDim, "small", 1, &other),
+              VREID_REFUSED);  // a 2nd writer
+    EXPECT_EQ(vreid_gallery_open_for(path_.c_str(), "aaaaaaaa", kDim, "small", 0, nullptr), VREID_REFUSED);
+    EXPECT_EQ(vreid_gallery_open(path_.c_str(), nullptr, 0, &other), VREID_REFUSED);
+    EXPECT_EQ(other, nullptr);
+    vreid_embedder* model = nullptr;
+    EXPECT_EQ(vreid_embedder_open("/nowhere/model.json", 1, nullptr, &model), VREID_REFUSED);
+    EXPECT_NE(std::string(vreid_embedder_error(nullptr)).find("/nowhere/model.json"), std::string::npos);
+    EXPECT_EQ(vreid_embedder_open(nullptr, 1, nullptr, &model), VREID_REFUSED);
+    EXPECT_EQ(model, nullptr);
+    EXPECT_EQ(vreid_embedder_dim(nullptr), 0);
+    vreid_embedder_close(nullptr);
+    vreid_gallery_close(nullptr);
+}
+
+}  // namespace

@@ -1,0 +1,168 @@
+// Preprocessing: cutting as Python cuts, and every way to resize equal to cv::resize to the bit.
+#include "vreid/preprocess.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <opencv2/imgproc.hpp>
+#include <random>
+
+#include "core/stretch.hpp"
+#include "vreid/errors.hpp"
+#include "vreid/pixel.hpp"
+
+namespace {
+
+using vreid::Box;
+
+cv::Mat noise(int height, int width, int type, unsigned seed) {
+    cv::Mat picture(height, width, type);
+    cv::RNG random(seed);
+    random.fill(picture, cv::RNG::UNIFORM, 0, 256);
+    return picture;
+}
+
+bool same(const cv::Mat& a, const cv::Mat& b) {
+    return a.size() == b.size() && cv::norm(a, b, cv::NORM_INF) == 0;
+}
+
+cv::Mat plainly(const cv::Mat& picture, int height, int width) {
+    cv::Mat row;
+    cv::resize(picture, row, {width, height}, 0, 0, cv::INTER_LINEAR);
+    return row;
+}
+
+/// Sizes of a source and of what it is stretched to: tiny, odd, halved, doubled, equal in one side, and
+/// random ones.
+std::vector<std::array<int, 4>> sizes() {
+    std::vector<std::array<int, 4>> found{{1, 1, 128, 128},      {1, 7, 128, 64},      {7, 1, 64, 128},
+                                          {2, 2, 1, 1},          {256, 256, 128, 128}, {64, 64, 128, 128},
+                                          {128, 300, 128, 128},  {300, 128, 128, 128}, {200, 100, 100, 200},
+                                          {256, 200, 128, 100},  {5, 5, 3, 3},         {9, 3, 4, 2},
+                                          {1080, 1920, 256, 256}};
+    std::mt19937 random(1);
+    for (int turn = 0; turn < 300; ++turn) {
+        const auto side = [&random](int most) {
+            return 1 + static_cast<int>(random() % static_cast<unsigned>(most));
+        };
+        found.push_back({side(300), side(300), side(160), side(160)});
+    }
+    return found;
+}
+
+TEST(Stretch, IsOpenCvsResizeToTheBit) {
+    for (const auto& [height, width, to_height, to_width] : sizes()) {
+        // a view within a picture, whose rows are not next to each other
+        const cv::Mat whole = noise(height + 2, width + 2, CV_8UC3, 7);
+        const cv::Mat picture = whole(cv::Rect(1, 1, width, height));
+        cv::Mat row(to_height, to_width, CV_8UC3);
+        vreid::stretch(picture, row);
+        ASSERT_TRUE(same(row, plainly(picture, to_height, to_width)))
+            << height << " x " << width << " to " << to_height << " x " << to_width;
+    }
+}
+
+TEST(Pixel, OfBgrIsOpenCvsResizeToTheBit) {
+    for (const auto& [height, width, to_height, to_width] : sizes()) {
+        const cv::Mat whole = noise(height + 3, width + 3, CV_8UC3, 8);
+        const cv::Mat expected = plainly(whole(cv::Rect(2, 1, width, height)), to_height, to_width);
+        const vreid::BgrPicture picture{whole.data, whole.step};
+        const vreid::Stretch how = vreid::stretch_of({2, 1, width, height}, to_width, to_height);
+        for (int y = 0; y < to_height; ++y) {
+            for (int x = 0; x < to_width; ++x) {
+                const auto found = vreid::stretched_pixel(picture, how, x, y);
+                const auto& wanted = expected.at<cv::Vec3b>(y, x);
+                ASSERT_EQ(found.blue, wanted[0])
+                    << height << " x " << width << " to " << to_height << " x " << to_width;
+                ASSERT_EQ(found.green, wanted[1]);
+                ASSERT_EQ(found.red, wanted[2]);
+            }
+        }
+    }
+}
+
+class Nv12Test : public testing::Test {
+ protected:
+    Nv12Test() { cv::cvtColorTwoPlane(planes_.luma, planes_.chroma, converted_, cv::COLOR_YUV2BGR_NV12); }
+
+    vreid::Nv12 planes_{noise(180, 320, CV_8UC1, 3), noise(90, 160, CV_8UC2, 4)};
+    cv::Mat converted_;
+};
+
+TEST_F(Nv12Test, PixelIsOpenCvsConversionAndResize) {
+    const vreid::Nv12Picture picture{planes_.luma.data, planes_.luma.step, planes_.chroma.data,
+                                     planes_.chroma.step};
+    for (const cv::Rect& box :
+         {cv::Rect(0, 0, 320, 180), cv::Rect(13, 7, 101, 83), cv::Rect(300, 160, 20, 20),
+          cv::Rect(31, 32, 128, 64), cv::Rect(32, 31, 64, 32), cv::Rect(319, 179, 1, 1)}) {
+        const cv::Mat expected = plainly(converted_(box), 32, 64);
+        const vreid::Stretch how = vreid::stretch_of({box.x, box.y, box.width, box.height}, 64, 32);
+        for (int y = 0; y < 32; ++y) {
+            for (int x = 0; x < 64; ++x) {
+                const auto found = vreid::stretched_pixel(picture, how, x, y);
+                const auto& wanted = expected.at<cv::Vec3b>(y, x);
+                ASSERT_EQ(found.blue, wanted[0]);
+                ASSERT_EQ(found.green, wanted[1]);
+                ASSERT_EQ(found.red, wanted[2]);
+            }
+        }
+    }
+}
+
+std::vector<Box> boxes() {
+    return {{10.2F, 20.7F, 60.1F, 70.9F},
+            {-5, -5, 20, 20},
+            {300, 150, 400, 300},
+            {0, 0, 320, 180},
+            {31, 33, 32, 34},
+            {50, 50, 50, 50},
+            {700, 500, 900, 600},
+            {-90, -80, -20, -10}};
+}
+
+TEST(Batch, OfBoxesIsOfTheirCuts) {
+    const cv::Mat frame = noise(180, 320, CV_8UC3, 5);
+    std::vector<cv::Mat> crops;
+    for (const Box& box : boxes()) crops.push_back(vreid::cut_out(frame, box, 0.1F));
+    for (const int threads : {1, 2, 4}) {
+        std::vector<std::uint8_t> one(boxes().size() * 64 * 96 * 3);
+        std::vector<std::uint8_t> other(one.size(), 1);
+        vreid::batch_of(crops, 64, 96, one.data());
+        vreid::batch_of_boxes(frame, boxes(), 0.1F, 64, 96, other.data(), threads);
+        EXPECT_EQ(one, other);
+    }
+}
+
+TEST_F(Nv12Test, BatchOfBoxesIsOfTheConvertedFrame) {
+    std::vector<std::uint8_t> one(boxes().size() * 64 * 96 * 3);
+    std::vector<std::uint8_t> other(one.size(), 1);
+    vreid::batch_of_boxes(converted_, boxes(), 0, 64, 96, one.data());
+    vreid::batch_of_boxes(planes_, boxes(), 0, 64, 96, other.data(), 2);
+    EXPECT_EQ(one, other);
+}
+
+TEST(Batch, PicturesOfItsSizeAreCopied) {
+    const cv::Mat picture = noise(16, 24, CV_8UC3, 6);
+    std::vector<std::uint8_t> pixels(16 * 24 * 3);
+    vreid::batch_of({picture}, 16, 24, pixels.data());
+    EXPECT_TRUE(std::equal(pixels.begin(), pixels.end(), picture.datastart));
+}
+
+TEST(Cut, IsNeverEmptyAndInsideThePicture) {
+    for (const Box& box : boxes()) {
+        const cv::Rect found = vreid::pixels_of(box, {320, 180});
+        EXPECT_EQ(found & cv::Rect(0, 0, 320, 180), found);
+        EXPECT_GT(found.area(), 0);
+    }
+    EXPECT_EQ(vreid::pixels_of({10.2F, 20.7F, 60.1F, 70.9F}, {320, 180}), cv::Rect(10, 20, 51, 51));
+}
+
+TEST(Batch, RefusesWhatIsNoPicture) {
+    std::vector<std::uint8_t> pixels(3 * 4 * 4);
+    EXPECT_THROW(vreid::batch_of({cv::Mat()}, 4, 4, pixels.data()), vreid::Refused);
+    EXPECT_THROW(vreid::batch_of({noise(9, 9, CV_8UC1, 0)}, 4, 4, pixels.data()), vreid::Refused);
+    const vreid::Nv12 odd{noise(9, 9, CV_8UC1, 0), noise(4, 4, CV_8UC2, 0)};
+    EXPECT_THROW(vreid::batch_of_boxes(odd, {{0, 0, 4, 4}}, 0, 4, 4, pixels.data()), vreid::Refused);
+}
+
+}  // namespace

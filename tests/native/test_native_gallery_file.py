@@ -1,0 +1,377 @@
+"""The file of a gallery in two languages: one writer among both, the same sentences, and nothing lost by kill -9."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.runtime.galleries import checking
+from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
+from vreid.runtime.records import Floats, Sighting
+
+Drive = Callable[[], Any]  # see conftest.py
+DIM = 8
+OURS = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
+
+
+def opened(path: Path, write: bool = True, **changes: Any) -> Gallery:
+    return open_gallery(path, **{**OURS, "write": write, **changes})
+
+
+def features(count: int, seed: int = 0) -> Floats:
+    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def filled(path: Path, count: int = 5) -> None:
+    with opened(path) as gallery, gallery.transaction():
+        for number, feature in enumerate(features(count)):
+            vehicle = gallery.add_vehicle(f"car {number}")
+            gallery.add_prototype(vehicle, "gate", feature)
+            gallery.add_sighting(
+                vehicle,
+                Sighting("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 3, 0.5, np.zeros((9, 9, 3), np.uint8), 1e9),
+                0.5,
+            )
+
+
+def refusal(request: Callable[[], Any]) -> str:
+    """The sentence; "" when it was not refused."""
+    try:
+        done = request()
+    except Refused as refused:
+        return str(refused)
+    if isinstance(done, Gallery):
+        done.close()
+    return ""
+
+
+def statement(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(sql)
+
+
+def meta(sql: str) -> Callable[[Path], None]:
+    def harmed(path: Path) -> None:
+        filled(path)
+        statement(path, sql)
+
+    return harmed
+
+
+def cut(path: Path) -> None:
+    filled(path, 40)
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def stray(path: Path) -> None:
+    with opened(path) as gallery:
+        gallery.add_vehicle("ghost")
+        shutil.copy(path.with_name("g.db-wal"), path.with_name("kept"))
+    path.unlink()
+    path.with_name("kept").rename(path.with_name("g.db-wal"))
+
+
+# what lies at the path -> how it comes to lie there
+PLACES: dict[str, Callable[[Path], Any]] = {
+    "nothing": lambda path: None,
+    "folder": Path.mkdir,
+    "empty": Path.touch,
+    "text": lambda path: path.write_bytes(b"no database, however long it may be. " * 200),
+    "another's database": lambda path: statement(path, "CREATE TABLE meta (key TEXT, value TEXT)"),
+    "sound": filled,
+    "schema 1": meta("UPDATE meta SET value = '1' WHERE key = 'schema'"),
+    "schema 3": meta("UPDATE meta SET value = '3' WHERE key = 'schema'"),
+    "no schema": meta("DELETE FROM meta WHERE key = 'schema'"),
+    "no fingerprint": meta("DELETE FROM meta WHERE key = 'fingerprint'"),
+    "no meta": meta("DROP TABLE meta"),
+    "text that is none": meta("UPDATE meta SET value = CAST(x'ff41' AS TEXT) WHERE key = 'model'"),
+    "cut short": cut,
+    "stray log": stray,
+}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "read": {"write": False},
+    "write": {"write": True},
+    "another model": {"write": False, "fingerprint": "bbbbbbbb", "model": "large"},
+    "another model to write": {"write": True, "fingerprint": "bbbbbbbb", "model": "large"},
+    "another dim": {"write": True, "dim": 9},
+    "no room": {"write": True, "max_prototypes": 0},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_opening_is_refused_in_the_same_cases_and_words(tmp_path: Path, drive: Drive, place: str) -> None:
+    driver = drive()
+    for name, request in REQUESTS.items():
+        folders = tmp_path / name / "python", tmp_path / name / "native"
+        for folder in folders:
+            folder.mkdir(parents=True)
+        PLACES[place](folders[0] / "g.db")
+        shutil.copytree(folders[0], folders[1], dirs_exist_ok=True)
+        before = {one.name: one.read_bytes() for one in folders[0].iterdir() if one.is_file()}
+        asked = {**OURS, **request}
+        said = refusal(lambda: open_gallery(folders[0] / "g.db", **asked))  # noqa: B023
+        told = refusal(lambda: driver.ask("open", path=str(folders[1] / "g.db"), **asked))  # noqa: B023
+        if told == "":
+            driver.ask("close")
+        assert told.replace(str(folders[1]), "") == said.replace(str(folders[0]), ""), (place, name)
+        left = [{one.name for one in folder.iterdir()} for folder in folders]
+        assert left[0] == left[1], (place, name)
+        if said:
+            assert "\n" not in told
+            assert {one.name: one.read_bytes() for one in folders[1].iterdir() if one.is_file()} == before
+    for verb, function in (("read", read_gallery), ("edit", edit_gallery)):
+        path = tmp_path / f"to {verb}" / "g.db"
+        path.parent.mkdir()
+        PLACES[place](path)
+        said = refusal(lambda: function(path))  # noqa: B023
+        assert refusal(lambda: driver.ask(verb, path=str(path))) == said  # noqa: B023
+        if not said:
+            driver.ask("close")
+
+
+def test_a_folder_that_is_missing_is_not_made(tmp_path: Path, drive: Drive) -> None:
+    path, driver = tmp_path / "nowhere" / "g.db", drive()
+    assert refusal(lambda: driver.ask("open", path=str(path), **OURS, write=True)) == refusal(lambda: opened(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_language_shuts_the_other_out(tmp_path: Path, drive: Drive) -> None:
+    path, driver, other = tmp_path / "g.db", drive(), drive()
+    writing = {"path": str(path), **OURS, "write": True}
+    with opened(path):
+        expected = f"the gallery {path} is being written by process {os.getpid()}; stop it or use another gallery"
+        assert refusal(lambda: driver.ask("open", **writing)) == expected
+    driver.ask("open", **writing)
+    expected = expected.replace(str(os.getpid()), str(driver.process.pid))
+    assert refusal(lambda: opened(path)) == refusal(lambda: other.ask("open", **writing)) == expected
+    assert refusal(lambda: driver.ask("read", path=str(path))) == ""  # which lets go of the lock
+    with opened(path) as gallery:
+        gallery.add_vehicle("taxi")
+    assert driver.ask("find", text="taxi") == 1
+    driver.ask("close")
+    assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_is_asked_wrongly_is_refused_in_the_same_words(tmp_path: Path, drive: Drive) -> None:
+    names = [
+        "",
+        "  ",
+        "a\nb",
+        "x" * 201,
+        "x" * 200,
+        "車" * 200,
+        "a\u00a0b",
+        "a\u200bb",
+        "a\ufffeb",
+        "\x7f",
+        "b",
+        "b",
+        "7",
+    ]
+    zero, feature = [0.0] * DIM, features(1)[0].tolist()
+    asked: list[dict[str, Any]] = [{"do": "vehicle", "name": name} for name in names]
+    asked += [
+        {
+            "do": verb,
+            "vehicle": vehicle,
+            "name": "b",
+            "view": "gate",
+            "feature": feature,
+            "camera": "gate",
+            "score": 0.5,
+        }
+        for vehicle in (0, -1, 99, 2**31, 2**62)
+        for verb in ("rename", "remove", "prototype", "sighting", "name_of")
+    ]
+    asked += [{"do": "rename", "vehicle": 1, "name": name} for name in ("b", "", "\u2028")]
+    asked += [
+        {"do": "prototype", "vehicle": 1, "view": "gate", "feature": row} for row in (zero, feature[1:], [1e20] * DIM)
+    ]
+    asked += [
+        {"do": "prototype", "vehicle": 1, "view": "a", "feature": feature, "weight": weight} for weight in (0.0, -1.5)
+    ]
+    asked += [{"do": "search", "features": feature, "k": 0}, {"do": "search", "features": zero, "k": 1}]
+    asked += [
+        {"do": "find", "text": text} for text in ("b", "1", "7", "id=7", "id=3", "", "id=", "0", str(2**40), "x\n")
+    ]
+    driver = drive()
+    driver.ask("open", path=str(tmp_path / "native.db"), **OURS, write=True)
+    with opened(tmp_path / "python.db") as gallery:
+        for one in asked:
+            row = np.asarray(one.get("feature", one.get("features", [])), np.float32)
+            said = refusal(
+                {
+                    "vehicle": lambda: gallery.add_vehicle(one["name"]),  # noqa: B023
+                    "rename": lambda: gallery.rename(one["vehicle"], one["name"]),  # noqa: B023
+                    "remove": lambda: gallery.remove(one["vehicle"]),  # noqa: B023
+                    "prototype": lambda: gallery.add_prototype(one["vehicle"], "gate", row, one.get("weight", 1.0)),  # noqa: B023
+                    "sighting": lambda: gallery.add_sighting(one["vehicle"], None, 0.5),  # type: ignore[arg-type]  # noqa: B023
+                    "name_of": lambda: gallery.name_of(one["vehicle"]),  # noqa: B023
+                    "search": lambda: gallery.search(row[None], one["k"]),  # noqa: B023
+                    "find": lambda: gallery.find(one["text"]),  # noqa: B023
+                }[one["do"]]
+            )
+            driver.say(**{"verb" if key == "do" else key: value for key, value in one.items()})
+            assert refusal(driver.hear) == said, one
+    driver.ask("read", path=str(tmp_path / "python.db"))
+    with read_gallery(tmp_path / "python.db") as gallery:
+        assert refusal(lambda: driver.ask("vehicle", name="x")) == refusal(lambda: gallery.add_vehicle("x")) != ""
+
+
+def test_which_characters_may_be_printed(drive: Drive) -> None:
+    """What C++ takes for a name Python takes too, of all of Unicode; a newer Python may know more characters."""
+    import unicodedata
+
+    bad = np.zeros(0x110000, bool)
+    for first, last in drive().ask("unprintable"):
+        bad[first : last + 1] = True
+    python = np.array([not chr(point).isprintable() for point in range(0x110000)])
+    assert not (python & ~bad).any()
+    if unicodedata.unidata_version == "14.0.0":
+        assert (python == bad).all()
+
+
+def test_a_foreign_lock_is_refused_on_opening_and_on_writing(tmp_path: Path, drive: Drive) -> None:
+    path, driver = tmp_path / "g.db", drive()
+    writing = {"path": str(path), **OURS, "write": True}
+    driver.ask("open", **writing)
+    with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        expected = f"the gallery {path} is locked by another program; close that program and try again"
+        assert refusal(lambda: driver.ask("vehicle", name="taxi")) == expected
+        driver.ask("close")
+        assert refusal(lambda: driver.ask("open", **writing)) == expected
+    driver.ask("open", **writing)
+    assert driver.ask("vehicle", name="taxi") == 1
+
+
+def test_what_a_native_writer_acknowledged_survives_kill_9(tmp_path: Path, drive: Drive) -> None:
+    """Killed inside a transaction, and twenty times at a moment that nobody chose."""
+    path, rng = tmp_path / "g.db", np.random.default_rng(0)
+    acknowledged: list[str] = []
+    for number in range(20):
+        driver = drive()
+        driver.ask("open", path=str(path), **OURS, write=True)
+        for place in range(int(rng.integers(1, 6))):
+            name = f"car {number} {place}"
+            feature = features(1, 100 * number + place)[0].tolist()
+            vehicle = driver.ask("vehicle", name=name)
+            driver.ask("prototype", vehicle=vehicle, view="gate", feature=feature)
+            acknowledged.append(name)
+        if number % 4 == 0:
+            driver.ask("hold")
+            driver.ask("vehicle", name=f"never {number}")
+        else:  # on its way
+            for place in range(int(rng.integers(1, 30))):
+                driver.say("vehicle", name=f"perhaps {number} {place}")
+        os.kill(driver.process.pid, signal.SIGKILL)
+        driver.process.wait()
+        with read_gallery(path) as reader:
+            found = [vehicle for vehicle in reader.vehicles(thumbnails=False)]
+            assert [one.name for one in found if one.name.startswith("car")] == acknowledged
+            assert not any(one.name.startswith("never") for one in found)
+            assert all(one.prototypes for one in found if one.name.startswith("car"))
+        assert checking.checked(path) == []
+    with opened(path) as gallery:
+        assert gallery.search(features(1), 1)[0][0].name == "car 0 0"
+    assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
+
+
+def test_a_gallery_of_schema_1_is_upgraded_alike(tmp_path: Path, drive: Drive) -> None:
+    paths = tmp_path / "python.db", tmp_path / "native.db"
+    filled(paths[0])
+    with closing(sqlite3.connect(paths[0], isolation_level=None)) as connection:
+        for table in ("changes", "audit"):
+            connection.execute(f"DROP TABLE {table}")
+        for trigger in ("prototype_new", "prototype_old", "prototype_set"):
+            connection.execute(f"DROP TRIGGER {trigger}")
+        connection.execute("DROP INDEX sightings_at")
+        for column in ("seen", "kind", "plate", "quality", "feature"):
+            connection.execute(f"ALTER TABLE sightings DROP COLUMN {column}")
+        connection.execute("ALTER TABLE vehicles DROP COLUMN kind")
+        connection.execute("DELETE FROM meta WHERE key = 'identity'")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+    shutil.copy(*paths)
+    for path in paths:
+        os.utime(path, (1_700_000_000.0, 1_700_000_000.25))
+    edit_gallery(paths[0]).close()
+    driver = drive()
+    driver.ask("edit", path=str(paths[1]))
+    assert driver.ask("search", features=features(5)[3].tolist(), k=1)[0][0][1] == "car 3"
+    driver.ask("close")
+    for query in ("SELECT type, name, sql FROM sqlite_master", "SELECT * FROM sightings", "SELECT * FROM vehicles",
+                  "SELECT key, value FROM meta WHERE key != 'identity'"):  # fmt: skip
+        tables = []
+        for path in paths:
+            with closing(sqlite3.connect(path)) as connection:
+                tables.append(connection.execute(query).fetchall())
+        assert tables[0] == tables[1], query
+    assert checking.checked(paths[1]) == []
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A gallery on a file system that may only be read, by root too."""
+    place = tmp_path / "closed"
+    place.mkdir()
+    filled(place / "g.db")
+    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", place, place], check=False).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", place], check=True)
+        yield place / "g.db"
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_gallery_that_may_only_be_read_is_read_and_never_written(closed: Path, drive: Drive) -> None:
+    driver = drive()
+    driver.ask("read", path=str(closed))
+    assert driver.ask("search", features=features(5)[2].tolist(), k=1)[0][0][1] == "car 2"
+    asked = {"path": str(closed), **OURS, "write": True}
+    assert refusal(lambda: driver.ask("open", **asked)) == refusal(lambda: opened(closed)) != ""
+
+
+def test_damaged_rows_and_pages_are_refused_in_one_sentence(tmp_path: Path, drive: Drive) -> None:
+    path, driver = tmp_path / "g.db", drive()
+    filled(path, 60)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for sql in ("UPDATE prototypes SET feature = x'00'", "UPDATE prototypes SET feature = 'text'",
+                "UPDATE vehicles SET name = x'0a00' WHERE id = 1",
+                "UPDATE vehicles SET name = CAST(x'ff' AS TEXT) WHERE id = 1"):  # fmt: skip
+        path.write_bytes(whole)
+        statement(path, sql)
+        driver.ask("read", path=str(path))
+        said = refusal(lambda: driver.ask("search", features=features(1)[0].tolist(), k=99))
+        assert "damaged" in said and "\n" not in said, sql
+        driver.ask("close")
+    heard = set()
+    for _ in range(60):
+        harmed = bytearray(whole)
+        for _ in range(int(rng.choice([1, 4, 200]))):
+            harmed[int(rng.integers(100, len(harmed)))] ^= int(rng.integers(1, 256))
+        path.write_bytes(harmed)
+        for verb, fields in (
+            ("stats", {}),
+            ("vehicles", {}),
+            ("search", {"features": features(1)[0].tolist(), "k": 9}),
+        ):
+            said = refusal(lambda: (driver.ask("read", path=str(path)), driver.ask(verb, **fields)))  # noqa: B023
+            assert "\n" not in said
+            heard.add(
+                "damaged" in said or "cannot be used" in said or "not a vreid" in said or "schema" in said or not said
+            )
+        refusal(lambda: driver.ask("close"))
+        assert path.read_bytes() == harmed
+    assert heard == {True}
