@@ -33,7 +33,7 @@ def checked(path: Path) -> list[Finding]:
     with closing(store.connected(path.resolve(), False)) as connection:
         try:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError) as error:
             with path.open("rb") as file:
                 header = file.read(72)
             if not header.startswith(b"SQLite format 3") or header[68:] != store.APPLICATION.to_bytes(4, "big"):

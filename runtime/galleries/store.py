@@ -82,6 +82,11 @@ def spoken(path: Path) -> Iterator[None]:
         raise damaged(path, str(error)) from error
     except UnicodeDecodeError as error:  # what SQLite says of a damaged file quotes it
         raise damaged(path, "text that is none") from error
+    except MemoryError as error:  # what SQLite says of some damaged files too, whose lengths are beyond all sense
+        raise Refused(
+            f"the gallery {path} asks for more memory than there is, or is damaged; free some, let 'vreid gallery check "
+            "--repair' mend it or restore a copy"
+        ) from error
 
 
 def damaged(path: Path, reason: str) -> Refused:

@@ -375,3 +375,22 @@ def test_damaged_rows_and_pages_are_refused_in_one_sentence(tmp_path: Path, driv
         refusal(lambda: driver.ask("close"))
         assert path.read_bytes() == harmed
     assert heard == {True}
+
+
+def test_a_length_beyond_all_sense_is_refused(tmp_path: Path, drive: Drive) -> None:
+    """Nine bytes, found by fuzzing: SQLite then says that there is no memory, and not that the file is damaged."""
+    path, driver = tmp_path / "g.db", drive()
+    filled(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for sql in ("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 512", "VACUUM"):
+            connection.execute(sql)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tablemetameta")
+    data[at - 9 : at] = b"\xff" * 9
+    path.write_bytes(data)
+    assert "or is damaged; free some" in refusal(lambda: driver.ask("read", path=str(path)))
+    assert "or is damaged; free some" in refusal(lambda: driver.ask("edit", path=str(path)))
+    filled(tmp_path / "wide.db", 50)
+    statement(tmp_path / "wide.db", "UPDATE meta SET value = '1048576' WHERE key = 'dim'")
+    driver.ask("read", path=str(tmp_path / "wide.db"))
+    assert "wrong length" in refusal(lambda: driver.ask("search", features=[1.0] * 2**20, k=1))

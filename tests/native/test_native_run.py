@@ -1,6 +1,7 @@
 """The whole run in two languages: `vreid run` and `vreid-native run` write the same sightings, whatever finds the vehicles."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ Built = Callable[[str], Path]
 Native = Callable[..., "subprocess.CompletedProcess[str]"]
 BEGAN, MOMENT = "2026-11-22T08:00+01:00", 1795330800.0
 CITY = "synth://city?camera={}&seconds=4&cameras=2&vehicles=10&seed=5"
-FOLDED = ("score", "quality")  # what a float's last digits may change
+FOLDED = {"score": 1e-3, "quality": 1e-3, "box": 0.011}  # what a float's last digits may change
 
 
 @pytest.fixture(scope="session")
@@ -105,14 +106,14 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def agree(ours: Path, theirs: Path) -> None:
-    """Every field of every line, in order; scores within a thousandth."""
+    """Every field of every line, in order; scores within a thousandth, boxes but for how their last digit is rounded."""
     mine, other = lines_of(ours), lines_of(theirs)
     assert [list(line) for line in mine] == [list(line) for line in other]
     for one, two in zip(mine, other, strict=True):
         rest = {name: value for name, value in one.items() if name not in FOLDED}
         assert rest == {name: value for name, value in two.items() if name not in FOLDED}
-        for name in FOLDED:
-            assert one[name] == (None if two[name] is None else pytest.approx(two[name], abs=1e-3)), (name, one, two)
+        for name, slack in FOLDED.items():
+            assert one[name] == (None if two[name] is None else pytest.approx(two[name], abs=slack)), (name, one, two)
     counts = (
         "vehicles",
         "seen_by_several",
@@ -222,10 +223,10 @@ def test_films_that_a_decoder_has_to_decode(native: Native, tmp_path: Path, smal
 @pytest.mark.parametrize("detector", ["replay:{video}", "yolox:{yolox}", "yolox:{yolox}?tiles=2", "motion"])
 def test_a_real_codec(model: Path, native: Native, tmp_path: Path, shared: Path, detector: str) -> None:
     video, yolox = shared / "data/roadside-video", shared / "models/yolox_nano.onnx"
-    films = [str(video / f"cam{number}.mp4") for number in (1, 2, 3)]
+    films = [str(video / f"cam{number}.mp4") for number in ((1,) if "tiles" in detector else (1, 2, 3))]
     text = detector.format(video=video, yolox=yolox)
     session = Session(films, model, text, Path("out"), enrol_unknown=True, began=MOMENT)
-    assert len(both(session, native, tmp_path)) > 30
+    assert len(both(session, native, tmp_path)) > 10 * len(films)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -273,7 +274,11 @@ def waited_for(happened: Callable[[], bool], process: "subprocess.Popen[str]", s
 
 
 def started(program: Path, flags: Sequence[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen([program, "run", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    leaks = Path(__file__).with_name("leaks.supp")
+    told = {**os.environ, "LSAN_OPTIONS": f"suppressions={leaks}:print_suppressions=0"}
+    return subprocess.Popen(
+        [program, "run", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=told
+    )
 
 
 def test_a_run_over_files_that_is_stopped_leaves_nothing(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
+from vreid.runtime.galleries import store
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.records import Floats
 
@@ -201,3 +202,9 @@ def test_a_gallery_in_a_folder_that_may_only_be_read_can_be_read(tmp_path: Path)
             opened(path)
     finally:
         tmp_path.chmod(stat.S_IRWXU)
+
+
+def test_what_sqlite_takes_for_a_lack_of_memory_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """Lengths beyond all sense in a damaged file, found by fuzzing the native reader (tests/native)."""
+    with pytest.raises(Refused, match="or is damaged; free some"), store.spoken(tmp_path / "g.db"):
+        raise MemoryError

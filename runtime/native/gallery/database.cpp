@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "text.hpp"
@@ -27,7 +26,13 @@ bool is_operational(int code) {
 
 [[noreturn]] void refuse(sqlite3* database, int code, const std::filesystem::path& path) {
     code &= 0xFF;
-    if (code == SQLITE_NOMEM) throw std::bad_alloc();
+    if (code ==
+        SQLITE_NOMEM) {  // what SQLite says of some damaged files too, whose lengths are beyond all sense
+        throw Refused("the gallery " + path.string() +
+                      " asks for more memory than there is, or is damaged; free some, let 'vreid gallery "
+                      "check --repair'"
+                      " mend it or restore a copy");
+    }
     std::string text = database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(code);
     if (!is_text(text))
         throw damaged(path, "text that is none");  // what SQLite says of a damaged file quotes it
@@ -119,7 +124,7 @@ double Statement::real(int column) const {
 std::string Statement::text(int column) const {
     expect(is(column, SQLITE_TEXT));
     const auto* begin = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
-    if (begin == nullptr) throw std::bad_alloc();
+    if (begin == nullptr) refuse(database_, SQLITE_NOMEM, *path_);
     std::string found(begin, static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column)));
     if (!is_text(found)) {
         const std::string name = sqlite3_column_name(statement_.get(), column);

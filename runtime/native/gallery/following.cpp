@@ -131,10 +131,11 @@ void Following::fill() {
         Statement count = database_->query("SELECT count(*) FROM prototypes");
         if (count.next()) expected = static_cast<std::size_t>(count.integer(0));
     }
-    auto index = std::make_unique<FlatIndex>(dim_, expected);
     Statement rows = database_->query("SELECT id, vehicle, feature FROM prototypes ORDER BY id");
     Chunk chunk;
-    while (read(rows, chunk)) index->add(chunk.prototypes, chunk.vehicles, chunk.features);
+    bool more = read(rows, chunk);  // first: room is made for features of a length that was seen
+    auto index = std::make_unique<FlatIndex>(dim_, expected);
+    for (; more; more = read(rows, chunk)) index->add(chunk.prototypes, chunk.vehicles, chunk.features);
     index_ = std::move(index);
 }
 

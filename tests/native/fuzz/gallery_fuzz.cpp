@@ -16,20 +16,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// In memory where there is such a folder: a disk would be what is measured.
-const fs::path& folder() {
-    static const fs::path made = [] {
-        const fs::path root = fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
-        fs::path mine = root / ("vreid-fuzz-" + std::to_string(::getpid()));
-        fs::create_directories(mine);
-        std::atexit([] { fs::remove_all(folder()); });
-        return mine;
-    }();
-    return made;
-}
+/// Where the bytes are laid down; in memory where there is such a folder: a disk would be what is measured.
+class Folder {
+ public:
+    Folder()
+        : path_((fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path()) /
+                ("vreid-fuzz-" + std::to_string(::getpid()))) {
+        fs::create_directories(path_);
+    }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    ~Folder() { fs::remove_all(path_); }
+
+    [[nodiscard]] const fs::path& path() const { return path_; }
+
+ private:
+    fs::path path_;
+};
 
 fs::path laid_down(const std::uint8_t* data, std::size_t size) {
-    const fs::path path = folder() / "g.db";
+    static const Folder folder;
+    const fs::path path = folder.path() / "g.db";
     for (const char* beside : {"", "-wal", "-shm", "-journal", ".lock", ".new"})
         fs::remove(path.string() + beside);
     std::ofstream(path, std::ios::binary)
