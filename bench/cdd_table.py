@@ -175,7 +175,7 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
         chosen = [part["map"] for part in checkpoint.metrics.get("validation", {}).values()]
         figures = {
             "params": cost.params, "macs": cost.macs, "map": round(found.map, 2), "rank1": round(found.rank1, 2),
-            "epochs": checkpoint.metrics["epoch"], "wall_hours": round(sum(epoch["seconds"] for epoch in log) / 3600, 4),
+            "epochs": log[-1]["epoch"], "wall_hours": round(sum(epoch["seconds"] for epoch in log) / 3600, 4),
             "validation_map": chosen[0] if chosen else None, "network": fields_of(replace(checkpoint.config, classes=0)),
         }  # fmt: skip
         scores.write_text(json.dumps(figures), encoding="utf-8")

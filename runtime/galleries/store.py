@@ -68,9 +68,8 @@ def spoken(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         text = str(error)
         if "locked" in text or "busy" in text:
-            raise Refused(
-                f"the gallery {path} is locked by another program; close that program and try again"
-            ) from error
+            fix = "close that program and try again"
+            raise Refused(f"the gallery {path} is locked by another program; {fix}") from error
         if "UTF-8" in text:  # it goes on with the text itself
             raise damaged(path, text.partition(" with text")[0]) from error
         if "full" in text:
@@ -83,10 +82,8 @@ def spoken(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:  # what SQLite says of a damaged file quotes it
         raise damaged(path, "text that is none") from error
     except MemoryError as error:  # what SQLite says of some damaged files too, whose lengths are beyond all sense
-        raise Refused(
-            f"the gallery {path} asks for more memory than there is, or is damaged; free some, let 'vreid gallery check "
-            "--repair' mend it or restore a copy"
-        ) from error
+        fix = "free some, let 'vreid gallery check --repair' mend it or restore a copy"
+        raise Refused(f"the gallery {path} asks for more memory than there is, or is damaged; {fix}") from error
 
 
 def damaged(path: Path, reason: str) -> Refused:

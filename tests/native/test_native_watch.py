@@ -261,7 +261,7 @@ def test_addresses(hold: Callable[..., None], tmp_path: Path) -> None:
         "/dev/video3", "rtsp://user:word@host:8554/a/b?c", "RTSP://Host/", "rtsps://host:554/live/x", "rtsp://[::1]:8554/x",
         "rtsp://me:p@ss/w#rd@10.0.0.1/s", "csi://0", "csi://", "csi://1", "gst:videotestsrc", "gst: v4l2src ! tee ",
         f"{tmp_path}/some folder", f"{tmp_path}/some folder/", "yard=pictures/", "img_%04d.jpg", "shots/%06d.png",
-        "one.PNG", "photo.jpeg", "file:///tmp/x.mp4", "noname", "..=x.mp4", "", "  ", "x=", "ftp://host/x", "rtsp:///x",
+        "one.PNG", "photo.jpeg", "file:///srv/x.mp4", "noname", "..=x.mp4", "", "  ", "x=", "ftp://host/x", "rtsp:///x",
         "rtsp://host:99999/x", " spaced.mp4 ", "Tür.mp4",
     ]  # fmt: skip
     says = []
