@@ -7,15 +7,14 @@ Resumed wherever it was cut off; prints what it scores on the test part and writ
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from cdd_arms import SAME, two_sided
-from cdd_table import beside, folder_of, row_of, scored, trained
+from cdd_table import beside, folder_of, row_of, scored, teacher_in, trained
+from rows import write_rows
 
-from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
 from vreid.train.datasets.records import Dataset
@@ -59,8 +58,7 @@ def main() -> None:
         None,
     )
     scored(flags.out / "teacher", flags)
-    network = network_from(load_checkpoint(flags.out / "teacher" / "best.pt"), classifier=True)
-    teacher = network.to(join(0, 1, 0, flags.device).device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    teacher = teacher_in(flags.out, join(0, 1, 0, flags.device).device)
     for name in flags.arms:
         folder = folder_of(flags.out, name.replace(": ", "-"), 0)
         trained(folder, {"arm": name, "seed": 0}, full(ARMS[name]()), parts, flags, teacher, teacher)
@@ -69,7 +67,7 @@ def main() -> None:
     folders = [flags.out / "teacher", *(folder_of(flags.out, name.replace(": ", "-"), 0) for name in ARMS)]
     done = [folder for folder in folders if beside(folder, ".score.json").exists()]
     rows = [row_of(folder, (heavy.params, heavy.macs))[0] for folder in done]
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+    write_rows(RESULTS, rows)
     for row in rows:
         print(row)
 

@@ -6,14 +6,13 @@ Writes bench/results/cdd.json (one row an arm and seed) and prints the table of 
 """
 
 import argparse
-import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from cdd_table import ALL, beside, folder_of, row_of
+from rows import cell, write_rows
 
 from vreid.cli import output
 from vreid.deploy.latency import latencies
@@ -38,9 +37,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> str:
         mine = [row for row in rows if row["arm"] == arm]
         cells = [arm, str(len(mine))]
         for name in COLUMNS:
-            values = [row[name] for row in mine]
-            spread = f" ± {(max(values) - min(values)) / 2:.2f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.2f}{spread}")
+            cells.append(cell([row[name] for row in mine]))
         lines.append("| " + " | ".join([*cells, str(mine[0]["epochs"])]) + " |")
     return "\n".join(lines)
 
@@ -69,8 +66,7 @@ def main() -> None:
         )
     for row, timing in zip(rows, timed, strict=True):
         row["latency_ms"], row["latency_p90_ms"] = round(timing.p50_ms, 3), round(timing.p90_ms, 3)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+    write_rows(RESULTS, rows)
     if flags.json:
         output.document(rows)
     else:

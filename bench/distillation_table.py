@@ -9,7 +9,6 @@ One thread each; several at once share the work (see cdd_table.py). The teachers
 
 import argparse
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from distillation_arms import ARMS, TEACHERS, Arm, resnet18_teacher
 from provenance import commit
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
+from rows import cell, write_rows
 
 from vreid.cli import output
 from vreid.cli.teach import teacher_of
@@ -160,8 +160,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> str:
             str(first["teacher_queries"]),
         ]
         for name in ("validation_map", "map", "rank1"):
-            values = [row[name] for row in mine]
-            cells.append(f"{statistics.mean(values):.2f} ± {(max(values) - min(values)) / 2:.2f}")
+            cells.append(cell([row[name] for row in mine]))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -190,8 +189,7 @@ def main() -> None:
                 score(name, ARMS[name], seed, flags)
     if "table" in flags.what:
         rows = rows_of(flags)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+        write_rows(RESULTS, rows)
         print(table_of(rows))
 
 
