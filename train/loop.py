@@ -20,7 +20,7 @@ from vreid.train.datasets.table import join
 from vreid.train.folder import Folder, open_folder, plain, prepare, state_in, write_epoch
 from vreid.train.graphed import Passes
 from vreid.train.objective import losses_of
-from vreid.train.optimise import rate_at, set_rate
+from vreid.train.optimise import precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe, side_at
@@ -38,7 +38,7 @@ class Job:
     `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
     recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
     engine's, for a budget in milliseconds; `start` is a network to begin as. `bfloat16` lets a CPU that can (AVX512-BF16,
-    AMX) multiply in 16 bits, about 1.7 times as fast.
+    AMX) multiply in 16 bits, about 1.7 times as fast; a GPU always does.
     The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
     epoch (from 0), the steps done in it and the steps it has, `asking` with a teacher's name, the pictures it was asked
     about and how many there are, and `asked` with the queries that all of them took.
@@ -183,12 +183,12 @@ def _epoch(
     network.network.train()
     first = job.place.rank * len(batches) * recipe.p * recipe.k
     totals: dict[str, float] = {}
-    half = torch.bfloat16 if device.type == "cpu" else torch.float16
+    half = precision_of(device, job.bfloat16)
     for step, (batch, pixels) in enumerate(zip(batches, loader_of(pictures, batches, first, job.workers), strict=True)):
         set_rate(student.optimiser, rate_at(recipe, epoch + step / len(batches)))
         pixels, truth = pixels.to(device), labels[batch].to(device)
         same = torch.tensor(batch, device=device)
-        with torch.autocast(device.type, half, enabled=device.type == "cuda" or job.bfloat16):
+        with torch.autocast(device.type, half, enabled=half is not None):
             features = network(pixels)
             beside = {} if student.beside is None else student.beside.losses(features, pixels, same)
         told = [rows[batch].to(device) for rows in targets]

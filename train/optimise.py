@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule of a recipe."""
+"""Optimiser and learning-rate schedule of a recipe, and the numbers that its products are computed in."""
 
 import math
 from typing import Any
@@ -50,6 +50,14 @@ def rate_at(recipe: Recipe, epoch: float) -> float:
         return recipe.lr
     done = min(1.0, (epoch - start) / max(1e-9, recipe.epochs - start))
     return recipe.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def precision_of(device: torch.device, bfloat16: bool = False) -> torch.dtype | None:
+    """What autocast multiplies in, None for float32. On a GPU bfloat16 where it has it (since Ampere), for in float16
+    compressing students overflowed; else float16, which asks for a scaler of the loss. On a CPU bfloat16 where asked for."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if bfloat16 else None
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -15,7 +15,7 @@ from vreid.models.shrinking import shrunk, variances
 from vreid.train.beside import Beside
 from vreid.train.capacity import Compression
 from vreid.train.costs import Costs
-from vreid.train.optimise import optimiser_of
+from vreid.train.optimise import optimiser_of, precision_of
 from vreid.train.recipe import Recipe
 
 
@@ -43,7 +43,7 @@ class Student:
         self.recipe, self.device = recipe, device
         self.epoch, self.best, self.seconds = 0, -1.0, 0.0
         self._adopt(self._compacting(network))
-        self.scaler = torch.amp.GradScaler("cuda", enabled=device.type == "cuda")
+        self.scaler = torch.amp.GradScaler("cuda", enabled=precision_of(device) is torch.float16)
         # after the average is copied: its forward is not tapped
         resetting = recipe.capacity is not None and recipe.capacity.budget is None and recipe.capacity.rules is not None
         self.beside: Beside | None = None
@@ -119,7 +119,7 @@ class Student:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if state["scaler"]:  # empty when the epochs so far were trained on a CPU
+        if state["scaler"]:  # empty when the epochs so far were trained in another precision
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.seconds = state["epoch"], state["best"], state["seconds"]
         if self.compression is not None:

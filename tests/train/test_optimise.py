@@ -8,7 +8,7 @@ import torch
 
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.optimise import optimiser_of, rate_at, set_rate
+from vreid.train.optimise import optimiser_of, precision_of, rate_at, set_rate
 from vreid.train.recipe import Recipe, side_at
 
 NETWORK = NetworkConfig("resnet18", 32, 32, 16, pool="gem", classes=5, options={"scale": 0.125})
@@ -72,3 +72,16 @@ def test_the_input_grows_at_its_share_of_the_epochs() -> None:
     recipe = replace(RECIPE, epochs=10, sizes=((0.0, 16), (0.45, 24), (0.8, 32)))
     assert [side_at(recipe, epoch)[0] for epoch in range(10)] == [16] * 5 + [24] * 3 + [32] * 2
     assert side_at(replace(RECIPE, sizes=()), 3) == (32, 32)
+
+
+@pytest.mark.parametrize(("capable", "told"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_multiplies_in_bfloat16_where_it_has_it(
+    monkeypatch: pytest.MonkeyPatch, capable: bool, told: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: capable)
+    assert precision_of(torch.device("cuda")) is told
+
+
+def test_a_cpu_multiplies_in_float32_unless_asked_otherwise() -> None:
+    assert precision_of(torch.device("cpu")) is None
+    assert precision_of(torch.device("cpu"), bfloat16=True) is torch.bfloat16
