@@ -1,12 +1,13 @@
 """The ablations of the compression table, one seed each: what the paper varies, and what its code does by oversight.
 
-Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13 (the quirks). Each row changes one thing of cdd+rggr or of cdd2. "No
-compactor" is the arm `uncompressed`, "no resetting" the arm `cdd`. Trained and scored by cdd_table.py and cdd_score.py.
+Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13 (the quirks). Each row changes one thing of cdd+rggr or of cdd2. What
+they are compared with is trained beside them, under names of its own: the arms of the table may come from another machine,
+whose precision is worth more than most of these changes. Trained and scored by cdd_table.py and cdd_score.py.
 """
 
 from dataclasses import replace
 
-from cdd_arms import SAME, Arm, paper, two_sided
+from cdd_arms import ARMS, SAME, Arm, paper, two_sided
 
 from vreid.train.beside import Distillation
 from vreid.train.resetting import ResettingRules
@@ -19,6 +20,10 @@ def _rules(**changes: object) -> ResettingRules:
 
 
 ABLATIONS: dict[str, Arm] = {
+    "ablation: cdd+rggr": ARMS["cdd+rggr"],
+    "ablation: cdd2": ARMS["cdd2"],
+    "ablation: no compactor (uncompressed)": ARMS["uncompressed"],
+    "ablation: cdd+rggr, no resetting": ARMS["cdd"],
     "ablation: cdd+rggr, lambda 0.1": Arm(lambda: paper(strength=0.1)),
     "ablation: cdd+rggr, K 1 (itself alone)": Arm(lambda: paper(rules=_rules(k=1))),
     "ablation: cdd+rggr, K 5": Arm(lambda: paper(rules=_rules(k=5))),
@@ -46,5 +51,7 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd2, masks met at 0.6": Arm(lambda: two_sided(SAME, budget={"until": 0.6})),
     "ablation: cdd2, whatever the price": Arm(lambda: two_sided(SAME, budget={"cost_power": 0.0})),
     "ablation: cdd2, by the price": Arm(lambda: two_sided(SAME, budget={"cost_power": 1.0})),
+    "ablation: cdd2, random channels": ARMS["random"],
+    "ablation: cdd2, ResRep's masks": ARMS["resrep"],
     "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.025})),
 }

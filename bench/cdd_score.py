@@ -2,7 +2,8 @@
 
 python bench/cdd_score.py --out runs/cdd
 
-Writes bench/results/cdd.json (one row an arm and seed) and prints the table of docs/results.md. Measure on a quiet machine.
+Writes bench/results/cdd.json (one row an arm and seed) and prints the two tables of docs/results.md, the arms' and the
+ablations'. Measure on a quiet machine.
 """
 
 import argparse
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cdd_ablations import ABLATIONS
+from cdd_arms import ARMS
 from cdd_table import ALL, beside, folder_of, row_of
 from rows import cell, write_rows
 
@@ -25,18 +28,19 @@ COLUMNS = {
     "params_saved": "params saved %", "macs_saved": "MACs saved %", "map": "mAP", "rank1": "Rank-1",
     "latency_ms": "latency ms", "hours": "core-hours",
 }  # fmt: skip
+OF_ABLATIONS = {"macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
 
 
-def table_of(rows: Sequence[dict[str, Any]]) -> str:
+def table_of(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> str:
     """Markdown: the mean over the seeds of every arm, with half the range behind ±."""
     lines = [
-        f"| arm | seeds | {' | '.join(COLUMNS.values())} | epochs |",
-        f"|---|---|{'---|' * len(COLUMNS)}---|",
+        f"| arm | seeds | {' | '.join(columns.values())} | epochs |",
+        f"|---|---|{'---|' * len(columns)}---|",
     ]
     for arm in dict.fromkeys(row["arm"] for row in rows):
         mine = [row for row in rows if row["arm"] == arm]
         cells = [arm, str(len(mine))]
-        for name in COLUMNS:
+        for name in columns:
             cells.append(cell([row[name] for row in mine]))
         lines.append("| " + " | ".join([*cells, str(mine[0]["epochs"])]) + " |")
     return "\n".join(lines)
@@ -70,7 +74,8 @@ def main() -> None:
     if flags.json:
         output.document(rows)
     else:
-        print(table_of(rows))
+        print(table_of([row for row in rows if row["arm"] in ARMS], COLUMNS), end="\n\n")
+        print(table_of([row for row in rows if row["arm"] in ABLATIONS], OF_ABLATIONS))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from vreid.cli.teach import teacher_of
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
-from vreid.train.evaluate import evaluate
+from vreid.train.evaluate import Embed, evaluate
 from vreid.train.loop import Job, train
 from vreid.train.parallel import join
 from vreid.train.reference import embed_with
@@ -52,24 +52,22 @@ def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> d
     with locked(flags.out / "answers") as mine:
         if not mine:
             raise SystemExit("another process is asking the teachers; start again when it has done so")
+        folder, recipe = flags.out / "teacher-resnet18", replace(resnet18_teacher(), validate_every=5)
+        if not finished(folder, recipe.epochs):
+            resume, place = (folder / "last.pt").exists(), join(0, 1, 0, flags.device)
+            train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
         for name, path in found.items():
-            if path.exists():
-                continue
-            if name == "mobilenet":
-                embed, space = imagenet_mobilenet(flags.imagenet, 128), "ImageNet MobileNetV2, 128 px"
-            else:
-                checkpoint = flags.teacher
-                if name == "resnet18":
-                    folder = flags.out / "teacher-resnet18"
-                    recipe = replace(resnet18_teacher(), validate_every=5)
-                    resume = (folder / "last.pt").exists()
-                    if not finished(folder, recipe.epochs):
-                        place = join(0, 1, 0, flags.device)
-                        train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
-                    checkpoint = folder / "best.pt"
-                embed, space = embed_with(network_from(load_checkpoint(checkpoint))), teacher_of(str(checkpoint))
-            ask(embed, space, learnt.train, path)
+            if not path.exists():
+                ask(*asked_of(name, flags), learnt.train, path)
     return found
+
+
+def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
+    """(what answers, the name of its embedding space) of a teacher that has been trained."""
+    if name == "mobilenet":
+        return imagenet_mobilenet(flags.imagenet, 128), "ImageNet MobileNetV2, 128 px"
+    checkpoint = flags.out / "teacher-resnet18" / "best.pt" if name == "resnet18" else flags.teacher
+    return embed_with(network_from(load_checkpoint(checkpoint))), teacher_of(str(checkpoint))
 
 
 def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[str, Path]) -> bool:
@@ -156,7 +154,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> str:
             arm,
             str(len(mine)),
             str(first["pictures"]),
-            "yes" if first["labels"] else "no",
+            first["labels"],
             str(first["teacher_queries"]),
         ]
         for name in ("validation_map", "map", "rank1"):

@@ -65,6 +65,8 @@ class Student(Common):
     """How several teachers are fused: maxmin, mean, maxmean, maxrand or rand."""
     whiten: int | None = None
     """Dimensions that each teacher is whitened to; 0 for none."""
+    tau: float | None = None
+    """Temperature of the similarities that teachers are learnt from by."""
     loss: str | None = None
     """Instead of the recipe's, for one teacher: similarity, rkd, pkt, correlation, csd, rop, raml, d3still, fitnet, ranking."""
     fraction: float = 1.0
@@ -219,5 +221,5 @@ def _student_recipe(flags: Student) -> "Recipe":
             raise Refused(f"there is no compression '{flags.compress}'; choose cdd or cdd2")
         like = recipe_named(f"{flags.compress}_resnet50_small")
         recipe = like if flags.recipe == Student.recipe else compressing(recipe, like)
-    recipe = with_teachers(recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss)
+    recipe = with_teachers(recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss, flags.tau)
     return without_labels(recipe) if flags.unlabelled or not recipe.labels else recipe

@@ -24,7 +24,7 @@ from vreid.train.optimise import precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe, side_at
-from vreid.train.sampler import pk_batches, random_batches
+from vreid.train.sampler import Draw, drawing
 from vreid.train.student import Student
 from vreid.train.teachers import Teacher, targets_of, teacher_of_network
 from vreid.train.threshold import match_of
@@ -97,9 +97,9 @@ def train(job: Job) -> Checkpoint:
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
     targets = _targets(job, items)
-    network = _passes(student, place)
+    draw, network = drawing(recipe, items, targets, job.seed), _passes(student, place)
     for epoch in range(student.epoch, recipe.epochs):
-        record, pixels = _epoch(job, student, network, pictures, labels, targets, epoch)
+        record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
         student.epoch = epoch + 1
         if student.epoch < recipe.epochs and student.shrink(pixels):
             network = _passes(student, place)
@@ -166,17 +166,14 @@ def _epoch(
     pictures: Pictures,
     labels: Tensor,
     targets: Sequence[Tensor],
+    draw: Draw,
     epoch: int,
 ) -> tuple[dict[str, Any], Tensor]:
     """One epoch over this process's share of the batches; returns its record and the pixels of its last batch. `network`
-    is the student's, in step."""
+    is the student's, in step; `draw` gives an epoch's batches."""
     recipe, device = job.recipe, job.place.device
     began = time.monotonic()
-    if recipe.labels:
-        drawn = pk_batches(pictures.items, recipe.p, recipe.k, job.seed, epoch, recipe.limit)
-    else:
-        drawn = random_batches(pictures.items, recipe.p * recipe.k, job.seed, epoch)
-    batches = share_of(drawn, job.place)
+    batches = share_of(draw(epoch), job.place)
     if not batches:
         raise Refused(f"an epoch has no batch for each of {job.place.world} processes; add data or start fewer")
     pictures.start(epoch, side_at(recipe, epoch))

@@ -1,11 +1,29 @@
-"""Batches of P vehicles with K pictures each, or of any pictures; pure functions of their arguments, so that a run resumes."""
+"""Batches of P vehicles with K pictures each, or of pictures that a teacher finds alike; pure functions of their arguments, so
+that a run resumes."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from vreid.models.network import unit
 from vreid.train.datasets.records import Item
+from vreid.train.recipe import Recipe
+
+Draw = Callable[[int], list[list[int]]]  # an epoch, from 0 -> its batches
+NEAR = 64  # of the pictures that a teacher finds most alike, those that are left may share a group
+
+
+def drawing(recipe: Recipe, items: Sequence[Item], told: Sequence[Tensor], seed: int) -> Draw:
+    """What gives the batches of a recipe: of vehicles or, without labels, of what the teachers, who told K x (N, E_k) of the
+    items, find alike."""
+    if recipe.labels:
+        return lambda epoch: pk_batches(items, recipe.p, recipe.k, seed, epoch, recipe.limit)
+    near = nearest(told, NEAR)
+    return lambda epoch: unlabelled_batches(near, recipe.p, recipe.k, seed, epoch)
 
 
 def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, limit: int = 0) -> list[list[int]]:
@@ -35,12 +53,36 @@ def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, lim
     return batches
 
 
-def random_batches(items: Sequence[Item], size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Batches of `size` indices into `items`, every picture once an epoch but for an incomplete last batch; labels are not
-    looked at. Fewer pictures than `size` make one batch."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(items)).tolist()
-    whole = len(order) // size * size
-    return [order[start : start + size] for start in range(0, whole, size)] if whole else [order]
+def unlabelled_batches(near: NDArray[np.int64], p: int, k: int, seed: int, epoch: int) -> list[list[int]]:
+    """near (N, M) the M nearest pictures of each of N, as `nearest` tells -> batches of p * k indices, labels not looked at.
+
+    A picture drawn by chance brings the k - 1 nearest that are left, so that a batch holds pictures that are alike, as P x K
+    batches do, and k of 1 is plain chance. Every picture comes once an epoch, but for an incomplete last batch; fewer
+    pictures than p * k make one batch.
+    """
+    random, left = np.random.default_rng((seed, epoch)), np.ones(len(near), bool)
+    groups: list[list[int]] = []
+    for index in random.permutation(len(near)).tolist():
+        if left[index]:
+            left[index] = False
+            mates = near[index][left[near[index]]][: k - 1]
+            left[mates] = False
+            groups.append([index, *mates.tolist()])
+    order = [index for place in random.permutation(len(groups)) for index in groups[place]]
+    whole = len(order) // (p * k) * p * k
+    return [order[start : start + p * k] for start in range(0, whole, p * k)] if whole else [order]
+
+
+def nearest(told: Sequence[Tensor], count: int, block: int = 1024) -> NDArray[np.int64]:
+    """told K x (N, E_k), what each teacher says of N pictures -> (N, min(count, N - 1)) the nearest others, the nearest first,
+    by the mean of the teachers' cosines. Memory is that of `block` x N cosines."""
+    features = torch.cat([unit(rows) for rows in told], 1)
+    count, found = min(count, len(features) - 1), []
+    for start in range(0, len(features), block):
+        scores = features[start : start + block] @ features.T
+        scores[torch.arange(len(scores)), torch.arange(start, start + len(scores))] = -torch.inf
+        found.append(scores.topk(count).indices)
+    return torch.cat(found).numpy()
 
 
 def _vehicles(waiting: Mapping[str, list[list[int]]], p: int, random: np.random.Generator) -> list[str]:

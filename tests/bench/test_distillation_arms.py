@@ -18,7 +18,9 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(root: Path, monkeyp
         assert (recipe.answers.whiten > 0) == name.startswith("whiten-mtd"), name
         assert (arm.fraction < 1) == name.endswith(("5%", "10%", "25%")), name
         if name.startswith(("drd", "rkd")):
-            assert not recipe.labels and not arm.labels and recipe.answers.by == {"d": "ranking", "r": "rkd"}[name[0]]
+            assert (
+                not recipe.labels and arm.labels == "no" and recipe.answers.by == {"d": "ranking", "r": "rkd"}[name[0]]
+            )
     steps = [arms[f"drd: {share}"].recipe().epochs * arms[f"drd: {share}"].fraction for share in ("10%", "25%")]
     assert steps[0] == pytest.approx(steps[1])
     assert "distillation_arms" in sys.modules

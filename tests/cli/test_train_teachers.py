@@ -64,7 +64,7 @@ def test_several_teachers_go_into_one_student_that_is_compressed(
         capsys, "student", "--data", data, *given, "--fusion", "maxmin", "--compress", "cdd2", "--target-macs", 0.3,
         "--out", out,
     )  # fmt: skip
-    assert recipe["answers"]["by"] == "fusion" and recipe["answers"]["whiten"] == 128 and recipe["distil"] == 1.0
+    assert recipe["answers"]["by"] == "fusion" and recipe["answers"]["whiten"] == 16 and recipe["distil"] == 1.0
     assert recipe["capacity"]["budget"]["share"] == 0.3 and recipe["network"]["body"] == "resnet50"
     assert "128 teacher queries" in said  # 64 pictures, two teachers; the file costs none
     record = json.loads((out / "log.jsonl").read_text())

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vreid.train.datasets.records import Item
-from vreid.train.sampler import pk_batches
+from vreid.train.sampler import nearest, pk_batches, unlabelled_batches
 
 
 def items(counts: list[int], cameras: int = 2) -> list[Item]:
@@ -88,3 +89,39 @@ def test_the_limit_caps_the_groups_of_a_vehicle(limit: int) -> None:
 
 def test_too_few_vehicles_give_no_batch() -> None:
     assert pk_batches(items([4, 4]), 3, 4, 0, 0) == []
+
+
+def clustered(count: int, each: int) -> torch.Tensor:
+    """(count * each, 8) features in `count` clusters, a cluster's one after the other."""
+    random = torch.Generator().manual_seed(0)
+    centres = torch.randn(count, 8, generator=random).repeat_interleave(each, 0)
+    return centres + 0.01 * torch.randn(centres.shape, generator=random)
+
+
+def test_the_nearest_by_the_mean_of_the_cosines_without_the_picture_itself() -> None:
+    told = [torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), 9.0 * clustered(10, 3)]
+    cosines = sum(torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=2) for rows in told)
+    assert isinstance(cosines, torch.Tensor)
+    slow = [[j for j in row.argsort(descending=True).tolist() if j != i][:4] for i, row in enumerate(cosines)]
+    assert nearest(told, 4, block=7).tolist() == slow
+    assert nearest(told, 100).shape == (30, 29)
+
+
+def test_without_labels_a_batch_holds_what_the_teacher_finds_alike() -> None:
+    near = nearest([clustered(12, 4)], 64)
+    for epoch in range(3):
+        batches = unlabelled_batches(near, p=3, k=4, seed=0, epoch=epoch)
+        assert sorted(index for batch in batches for index in batch) == list(range(48))
+        assert all(max(Counter(index // 4 for index in batch).values()) == 4 for batch in batches)
+    by_chance = unlabelled_batches(near, p=12, k=1, seed=0, epoch=0)
+    assert [len(batch) for batch in by_chance] == [12] * 4
+    assert any(max(Counter(index // 4 for index in batch).values()) < 4 for batch in by_chance)
+    assert unlabelled_batches(near, 3, 4, 0, 0) == unlabelled_batches(near, 3, 4, 0, 0)
+    assert unlabelled_batches(near, 3, 4, 0, 0) != unlabelled_batches(near, 3, 4, 0, 1)
+
+
+def test_few_pictures_make_one_batch_and_a_rest_waits_for_the_next_epoch() -> None:
+    near = nearest([clustered(5, 2)], 64)
+    assert sorted(unlabelled_batches(near, 16, 4, 0, 0)[0]) == list(range(10))
+    (batch, *others) = unlabelled_batches(near, 3, 2, 0, 0)
+    assert len(batch) == 6 and not others

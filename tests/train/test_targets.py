@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vreid.models.errors import Refused
+from vreid.train.answers import Answers
 from vreid.train.recipes.table import recipe_named
 from vreid.train.recipes.targets import compressing, milliseconds, with_target, with_teachers, without_labels
 
@@ -23,7 +24,14 @@ def test_several_teachers_are_whitened_and_fused() -> None:
     plain = recipe_named("cdd2_resnet50_small")
     assert with_teachers(plain, 1) == plain
     two = with_teachers(plain, 2)
-    assert (two.answers.by, two.answers.fusion, two.answers.whiten, two.distil) == ("fusion", "maxmin", 128, 1.0)
+    assert (two.answers.by, two.answers.fusion, two.distil) == ("fusion", "maxmin", 1.0)
+    assert (two.answers.whiten, two.answers.tau) == (16, 0.2)
+    published = replace(plain, answers=Answers(by="fusion", whiten=512, tau=0.05))
+    assert with_teachers(published, 2).answers == published.answers
+    assert with_teachers(published, 2, whiten=8, tau=0.1).answers == Answers(by="fusion", whiten=8, tau=0.1)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(Refused, match="a temperature above 0"):
+            with_teachers(plain, 1, tau=wrong)
     assert with_teachers(plain, 2, whiten=0).answers.whiten == 0
     assert with_teachers(plain, 1, by="rkd").answers.by == "rkd"
     with pytest.raises(Refused, match="give --teacher"):

@@ -8,7 +8,7 @@ from vreid.train.fusion import FUSIONS, UNLABELLED
 from vreid.train.losses.table import LOSSES
 from vreid.train.recipe import Recipe
 
-WHITE = 128  # dimensions that a teacher is whitened to, when nobody says
+WHITE, TAU = 16, 0.2  # axes that a teacher is whitened to, and the temperature, when nobody says: see docs/distillation.md
 
 
 def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"]) -> Recipe:
@@ -43,7 +43,12 @@ def compressing(recipe: Recipe, like: Recipe) -> Recipe:
 
 
 def with_teachers(
-    recipe: Recipe, count: int, fusion: str | None = None, whiten: int | None = None, by: str | None = None
+    recipe: Recipe,
+    count: int,
+    fusion: str | None = None,
+    whiten: int | None = None,
+    by: str | None = None,
+    tau: float | None = None,
 ) -> Recipe:
     """`recipe` for that many teachers that are asked: of several the similarities are fused, whitened unless the recipe or
     the caller says how; a recipe that asks none asks them all the same."""
@@ -51,11 +56,13 @@ def with_teachers(
         raise Refused(f"there is no fusion '{fusion}'; choose one of: {', '.join(sorted(FUSIONS))}")
     if by is not None and by not in (*LOSSES, "ranking"):
         raise Refused(f"there is no loss '{by}'; choose one of: {', '.join(sorted((*LOSSES, 'ranking')))}")
-    if not count and (fusion is not None or by is not None or whiten is not None):
-        raise Refused("--loss, --fusion and --whiten say how a teacher is learnt from; give --teacher")
+    if not count and any(given is not None for given in (fusion, by, whiten, tau)):
+        raise Refused("--loss, --fusion, --whiten and --tau say how a teacher is learnt from; give --teacher")
     answers = recipe.answers
     if fusion is not None or (count > 1 and by is None):
-        answers = replace(answers, by="fusion", fusion=fusion or answers.fusion, whiten=answers.whiten or WHITE)
+        if answers.by != "fusion":
+            answers = replace(answers, by="fusion", whiten=WHITE, tau=TAU)
+        answers = replace(answers, fusion=fusion or answers.fusion)
     if by is not None:
         if count > 1:
             raise Refused(f"the loss {by} is for one teacher; give one, or --fusion for several")
@@ -64,6 +71,10 @@ def with_teachers(
         if whiten < 0:
             raise Refused(f"--whiten is a number of dimensions, or 0 for none, not {whiten}")
         answers = replace(answers, whiten=whiten)
+    if tau is not None:
+        if not tau > 0:
+            raise Refused(f"--tau is a temperature above 0, not {tau:g}")
+        answers = replace(answers, tau=tau)
     asks = count > 1 or by is not None or fusion is not None
     return replace(recipe, answers=answers, distil=recipe.distil or (1.0 if asks else 0.0))
 

