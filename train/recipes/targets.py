@@ -8,7 +8,8 @@ from vreid.train.fusion import FUSIONS, UNLABELLED
 from vreid.train.losses.table import LOSSES
 from vreid.train.recipe import Recipe
 
-WHITE, TAU = 16, 0.2  # axes that a teacher is whitened to, and the temperature, when nobody says: see docs/distillation.md
+WHITE = 16  # axes that a teacher is whitened to, when nobody says: see docs/distillation.md
+TAU = 0.2
 
 
 def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"]) -> Recipe:
