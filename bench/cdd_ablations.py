@@ -47,6 +47,9 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd2, any widths": Arm(lambda: two_sided(SAME, multiple=1)),
     "ablation: cdd2, momentum 0.99": Arm(lambda: two_sided(SAME, momentum=0.99, strength=0.004)),
     "ablation: cdd2, logits alone": Arm(lambda: two_sided(SAME, Distillation(blocks=0.0))),
+    "ablation: cdd2, similarities at 0.2": Arm(
+        lambda: two_sided(SAME, Distillation(blocks=0.0, similarity=1.0, tau=0.2))
+    ),
     "ablation: cdd2, masks met at 0.15": Arm(lambda: two_sided(SAME, budget={"until": 0.15})),
     "ablation: cdd2, masks met at 0.6": Arm(lambda: two_sided(SAME, budget={"until": 0.6})),
     "ablation: cdd2, whatever the price": Arm(lambda: two_sided(SAME, budget={"cost_power": 0.0})),
