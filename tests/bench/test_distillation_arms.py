@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from vreid.train.datasets.records import Dataset, Item
 
 
 def test_every_arm_has_a_recipe_that_learns_as_its_name_says(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +27,13 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(root: Path, monkeyp
     steps = [arms[f"drd: {share}"].recipe().epochs * arms[f"drd: {share}"].fraction for share in ("10%", "25%")]
     assert steps[0] == pytest.approx(steps[1])
     assert "distillation_arms" in sys.modules
+
+
+def test_the_whitening_table_scores_features_across_cameras(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root / "bench"))
+    found = importlib.import_module("whitening_table").found
+    items = tuple(Item(Path(f"{v}{c}.jpg"), v, c) for v in ("a", "b", "c") for c in ("1", "2"))
+    part = Dataset("made", (), items, items)
+    alike = torch.eye(3).repeat_interleave(2, 0)
+    assert found(7.0 * alike, part) == 100.0
+    assert found(alike.roll(1, 0), part) < 50.0  # every picture looks like another vehicle's
