@@ -32,7 +32,8 @@ from vreid.models.network import ReidNetwork, config_from, fields_of
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
-from vreid.train.loop import Job, train
+from vreid.train.job import Job
+from vreid.train.loop import train
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.teachers import teacher_resnet50_small

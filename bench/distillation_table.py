@@ -28,7 +28,8 @@ from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import Embed, evaluate
-from vreid.train.loop import Job, train
+from vreid.train.job import Job
+from vreid.train.loop import train
 from vreid.train.parallel import join
 from vreid.train.reference import embed_with
 from vreid.train.teachers import Teacher, teacher_of_file

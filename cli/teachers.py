@@ -7,26 +7,26 @@ import torch
 
 from vreid.cli.eval import opened
 from vreid.cli.teach import teacher_of
-from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.network import ReidNetwork
 from vreid.train.recipe import Recipe
 from vreid.train.teachers import Teacher, teacher_of_file
 
 
 def opened_teachers(
     words: Sequence[str], recipe: Recipe, threads: int, device: str
-) -> tuple[ReidNetwork | None, list[Teacher]]:
-    """(the network that sits beside the student or None, the teachers that are asked once a picture).
+) -> tuple[Checkpoint | None, list[Teacher]]:
+    """(the checkpoint that sits beside the student or None, the teachers that are asked once a picture).
 
     A recipe that learns beside a teacher takes the first checkpoint for it, and asks it too only where it distils.
     """
     if words and not recipe.distil and recipe.beside is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
-    beside, asked = None, []
+    beside: Checkpoint | None = None
+    asked = []
     for word in words:
         if recipe.beside is not None and beside is None and word.endswith((".pt", ".pth")):
-            beside = network_from(load_checkpoint(word), classifier=True)
+            beside = load_checkpoint(word)
         if not recipe.distil:
             continue
         if word.endswith(".npz"):

@@ -94,8 +94,10 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
+    from vreid.models.checkpoint import network_from
     from vreid.train.datasets.table import read_dataset
-    from vreid.train.loop import Job, train
+    from vreid.train.job import Job
+    from vreid.train.loop import train
     from vreid.train.parallel import join, leave
     from vreid.train.recipes.table import recipe_named
     from vreid.train.validation import cut, share_of_pictures
@@ -120,12 +122,14 @@ def main(flags: Teacher | Student) -> int:
         open_folder(flags.out, flags.resume)  # refused before anything is measured, asked or written
         wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
         recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
-    teacher = None
+    teacher, taught = None, ""
     asked: list[Asked] = []
     if isinstance(flags, Student):
         from vreid.cli.teachers import opened_teachers
 
-        teacher, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
+        beside, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
+        if beside is not None:
+            teacher, taught = network_from(beside, classifier=True), beside.metrics.get("vehicles", "")
     cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
     if isinstance(flags, Student):
         cuts = [(share_of_pictures(first, flags.fraction, flags.seed), second) for first, second in cuts]
@@ -167,6 +171,7 @@ def main(flags: Teacher | Student) -> int:
             resume=flags.resume,
             weights=flags.weights,
             teacher=teacher,
+            taught=taught,
             teachers=asked,
             unasked=[first for first, _ in alone],
             costs=costs,

@@ -1,9 +1,8 @@
 """The training loop: epochs over P x K batches, AMP on GPUs, averaged weights, validation, and what is kept."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,57 +11,22 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.network import ReidNetwork
 from vreid.train.capacity import progress_of
-from vreid.train.costs import Costs
-from vreid.train.datasets.records import Dataset, Item
+from vreid.train.datasets.records import Item
 from vreid.train.datasets.table import join
 from vreid.train.folder import Folder, open_folder, plain, prepare, state_in, write_epoch
 from vreid.train.graphed import Passes
+from vreid.train.job import Job, refuse_unworkable
 from vreid.train.objective import losses_of
 from vreid.train.optimise import precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
-from vreid.train.recipe import Recipe, side_at
+from vreid.train.recipe import side_at
 from vreid.train.sampler import Draw, drawing
 from vreid.train.student import Student
-from vreid.train.teachers import Teacher, targets_of, teacher_of_network
+from vreid.train.teachers import targets_of, teacher_of_network
 from vreid.train.threshold import match_of
-from vreid.train.validation import refuse_unfindable, validated
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: what to learn, from what, where to, and how to go on.
-
-    `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
-    recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
-    engine's, for a budget in milliseconds; `start` is a network to begin as. `bfloat16` lets a CPU that can (AVX512-BF16,
-    AMX) multiply in 16 bits, about 1.7 times as fast; a GPU always does.
-    The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
-    epoch (from 0), the steps done in it and the steps it has, `asking` with a teacher's name, the pictures it was asked
-    about and how many there are, and `asked` with the queries that all of them took.
-    """
-
-    recipe: Recipe
-    training: Sequence[Dataset]
-    validation: Sequence[Dataset]
-    out: Path
-    place: Place
-    seed: int = 0
-    workers: int = 0
-    resume: bool = False
-    weights: str | None = None
-    teacher: ReidNetwork | None = None
-    teachers: Sequence[Teacher] = ()
-    unasked: Sequence[Dataset] = ()
-    costs: Costs | None = None
-    start: ReidNetwork | None = None
-    bfloat16: bool = False
-    say: Callable[[dict[str, Any]], None] = lambda record: None
-    watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
-    asking: Callable[[str, int, int], None] = lambda name, done, of: None
-    asked: Callable[[int], None] = lambda queries: None
+from vreid.train.validation import digest_of, validated
 
 
 def train(job: Job) -> Checkpoint:
@@ -76,7 +40,7 @@ def train(job: Job) -> Checkpoint:
     recipe, place = job.recipe, job.place
     items = join((*job.training, *job.unasked))
     vehicles = sorted({item.vehicle for item in items})
-    _refuse_unworkable(job, len(vehicles))
+    refuse_unworkable(job, vehicles)
     folder = open_folder(job.out, job.resume)
     student = Student(
         recipe,
@@ -104,7 +68,7 @@ def train(job: Job) -> Checkpoint:
         if student.epoch < recipe.epochs and student.shrink(pixels):
             network = _passes(student, place)
         if place.leads:
-            _keep(job, student, folder, record, epoch)
+            _keep(job, student, folder, record, epoch, digest_of(vehicles))
             job.say(record)
         wait(place)
     best = load_checkpoint(folder.best)
@@ -117,29 +81,6 @@ def train(job: Job) -> Checkpoint:
 def _passes(student: Student, place: Place) -> Passes:
     alone = place.world == 1 and (student.beside is None or not student.beside.pooled)
     return Passes(in_step(student.network, place), recordable=alone)
-
-
-def _refuse_unworkable(job: Job, vehicles: int) -> None:
-    recipe = job.recipe
-    if recipe.epochs < 1:
-        raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
-    if recipe.labels and vehicles < recipe.p:
-        raise Refused(f"a batch needs {recipe.p} vehicles and the training data has {vehicles}; add data or lower p")
-    if recipe.capacity is not None and (job.teacher is None or recipe.beside is None or job.place.world > 1):
-        raise Refused(
-            "a student is compressed beside its teacher, in one process; give --teacher and start without torchrun"
-        )
-    if recipe.capacity is not None and recipe.capacity.shrink and recipe.optimiser != "sgd":
-        raise Refused("only SGD's momentum is carried into a narrower network; choose sgd, or a shrink of 0")
-    if recipe.beside is not None and job.teacher is None:
-        raise Refused("the recipe learns beside a teacher; give --teacher")
-    if not recipe.labels and sum(len(part.train) for part in job.training) < 2:
-        raise Refused("without labels there are relations between pictures alone; give two pictures or more")
-    if not recipe.labels and (not recipe.distil or not (job.teachers or job.teacher)):
-        raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
-    if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.beside is None:
-        raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
-    refuse_unfindable(job.validation)
 
 
 def _targets(job: Job, items: Sequence[Item]) -> list[Tensor]:
@@ -221,10 +162,12 @@ def _epoch(
     return record, pixels
 
 
-def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], epoch: int) -> None:
-    """Validate where it is due, and write the epoch; adds the validation to `record`."""
+def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], epoch: int, vehicles: str) -> None:
+    """Validate where it is due, and write the epoch; adds the validation to `record`. `vehicles` is their digest."""
     recipe, size = job.recipe, side_at(job.recipe, epoch)
-    metrics: dict[str, Any] = {"recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1}
+    metrics: dict[str, Any] = {
+        "recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1, "vehicles": vehicles,
+    }  # fmt: skip
     network = student.deployable()
     if student.compression is not None:
         record |= progress_of(student.compression, network)

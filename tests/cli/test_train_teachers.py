@@ -118,3 +118,16 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         assert says in refused(capsys, "train", "student", *words, *flags)
     assert "called .npz" in refused(capsys, "teach", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt")
     assert not (tmp_path / "never" / "last.pt").exists()
+
+
+def test_a_classifier_of_other_vehicles_is_refused_though_they_are_as_many(
+    capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
+) -> None:
+    head, *rows = data.read_text().splitlines()
+    others = data.with_name("others.csv")
+    renamed = [f"{path},other-{vehicle},{camera}" for path, vehicle, camera in (row.split(",") for row in rows)]
+    others.write_text("\n".join([head, *renamed]) + "\n")
+    words = ["--teacher", teachers["a"], "--compress", "cdd2", "--out", tmp_path / "never", *WORDS]
+    capsys.readouterr()
+    assert "classifier knows other vehicles" in refused(capsys, "train", "student", "--data", others, *words)
+    assert not (tmp_path / "never" / "last.pt").exists()

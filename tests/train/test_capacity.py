@@ -20,7 +20,8 @@ from vreid.train.beside import Beside, Distillation
 from vreid.train.budget import BudgetRules
 from vreid.train.capacity import Capacity, Compression
 from vreid.train.datasets.table import read_dataset
-from vreid.train.loop import Job, train
+from vreid.train.job import Job
+from vreid.train.loop import train
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
 from vreid.train.resetting import ResettingRules

@@ -20,7 +20,8 @@ from vreid.train.augment import Augmentation
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
-from vreid.train.loop import Job, train
+from vreid.train.job import Job
+from vreid.train.loop import train
 from vreid.train.losses.similarity import similarity_loss
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe

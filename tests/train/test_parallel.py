@@ -24,7 +24,8 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
 from vreid.train.datasets.table import join as joined
 from vreid.train.datasets.table import read_dataset
-from vreid.train.loop import Job, train
+from vreid.train.job import Job
+from vreid.train.loop import train
 from vreid.train.objective import losses_of
 from vreid.train.parallel import Place, join, leave, share_of
 from vreid.train.pictures import Pictures, loader_of

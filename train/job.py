@@ -1,0 +1,82 @@
+"""One training: what it is given, and what of that is refused before it begins."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
+from vreid.train.costs import Costs
+from vreid.train.datasets.records import Dataset
+from vreid.train.parallel import Place
+from vreid.train.recipe import Recipe
+from vreid.train.teachers import Teacher
+from vreid.train.validation import digest_of, refuse_unfindable
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what to learn, from what, where to, and how to go on.
+
+    `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
+    recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
+    engine's, for a budget in milliseconds; `start` is a network to begin as. `taught` is the digest of the vehicles that
+    `teacher` was trained on, where its checkpoint tells: its classifier numbers those. `bfloat16` lets a CPU that can
+    (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast; a GPU always does.
+    The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
+    epoch (from 0), the steps done in it and the steps it has, `asking` with a teacher's name, the pictures it was asked
+    about and how many there are, and `asked` with the queries that all of them took.
+    """
+
+    recipe: Recipe
+    training: Sequence[Dataset]
+    validation: Sequence[Dataset]
+    out: Path
+    place: Place
+    seed: int = 0
+    workers: int = 0
+    resume: bool = False
+    weights: str | None = None
+    teacher: ReidNetwork | None = None
+    teachers: Sequence[Teacher] = ()
+    unasked: Sequence[Dataset] = ()
+    costs: Costs | None = None
+    start: ReidNetwork | None = None
+    taught: str = ""
+    bfloat16: bool = False
+    say: Callable[[dict[str, Any]], None] = lambda record: None
+    watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+    asking: Callable[[str, int, int], None] = lambda name, done, of: None
+    asked: Callable[[int], None] = lambda queries: None
+
+
+def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
+    """Raises Refused for what cannot be trained, or would spoil it; `vehicles` are those of the training parts."""
+    recipe = job.recipe
+    if recipe.epochs < 1:
+        raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
+    if recipe.labels and len(vehicles) < recipe.p:
+        raise Refused(
+            f"a batch needs {recipe.p} vehicles and the training data has {len(vehicles)}; add data or lower p"
+        )
+    by_class = recipe.inherit or (recipe.beside is not None and recipe.beside.logits > 0)
+    if by_class and job.taught not in ("", digest_of(vehicles)):
+        raise Refused(
+            "the teacher's classifier knows other vehicles; give both the same --data, --validation, --seed and --fraction"
+        )
+    if recipe.capacity is not None and (job.teacher is None or recipe.beside is None or job.place.world > 1):
+        raise Refused(
+            "a student is compressed beside its teacher, in one process; give --teacher and start without torchrun"
+        )
+    if recipe.capacity is not None and recipe.capacity.shrink and recipe.optimiser != "sgd":
+        raise Refused("only SGD's momentum is carried into a narrower network; choose sgd, or a shrink of 0")
+    if recipe.beside is not None and job.teacher is None:
+        raise Refused("the recipe learns beside a teacher; give --teacher")
+    if not recipe.labels and sum(len(part.train) for part in job.training) < 2:
+        raise Refused("without labels there are relations between pictures alone; give two pictures or more")
+    if not recipe.labels and (not recipe.distil or not (job.teachers or job.teacher)):
+        raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
+    if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.beside is None:
+        raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
+    refuse_unfindable(job.validation)
