@@ -86,3 +86,28 @@ for _share in (0.05, 0.10, 0.25):
     ARMS[f"drd: {_share:.0%}"] = Arm(lambda s=_share: _few(drd_resnet18_small(), s), (BEST,), _share, "no")  # type: ignore[misc]
     ARMS[f"rkd: {_share:.0%}"] = Arm(lambda s=_share: _few(_rkd(), s), (BEST,), _share, "no")  # type: ignore[misc]
     ARMS[f"supervised: {_share:.0%}"] = Arm(lambda s=_share: _few(_supervised(), s), (), _share, "yes")  # type: ignore[misc]
+
+
+def _drd(**changes: object) -> Recipe:
+    recipe = _few(drd_resnet18_small(), 0.1)
+    rows = {name: changes.pop(name) for name in ("p", "k", "distil") if name in changes}
+    return replace(recipe, answers=replace(recipe.answers, **changes), **rows)  # type: ignore[arg-type]
+
+
+ABLATIONS: dict[
+    str, Arm
+] = {  # of what DRD's abstract leaves open, and of our batches; one seed, a tenth of the pictures
+    f"ablation: drd 10%, {name}": Arm(lambda changes=changes: _drd(**changes), (BEST,), 0.1, "no")  # type: ignore[misc]
+    for name, changes in {
+        "nothing mixed": {"mixed": 0},
+        "128 mixed": {"mixed": 128},
+        "Beta(0.5, 0.5)": {"alpha": 0.5},
+        "originals alone": {"pairs": "original"},
+        "mixed alone": {"pairs": "mixed"},
+        "Huber on distances": {"form": "huber", "distil": 10.0},
+        "squares of cosines": {"form": "mse", "distil": 10.0},
+        "likelihood of the order": {"form": "ranking"},
+        "batches by chance": {"p": 64, "k": 1},
+    }.items()
+}
+ALL = {**ARMS, **ABLATIONS}

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from cdd_table import beside, device_name, finished, folder_of, locked
-from distillation_arms import ARMS, TEACHERS, Arm, resnet18_teacher
+from distillation_arms import ALL, ARMS, TEACHERS, Arm, resnet18_teacher
 from provenance import commit
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
@@ -129,7 +129,7 @@ def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
 
 def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for every arm and seed that has been scored."""
-    folders = [place_of(flags.out, name, seed) for name in ARMS for seed in flags.seeds]
+    folders = [place_of(flags.out, name, seed) for name in ALL for seed in flags.seeds]
     return [
         {key: value for suffix in (".json", ".score.json") for key, value in _read(beside(folder, suffix)).items()}
         for folder in folders
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, help="checkpoint of the ResNet-50, from cdd_table.py")
     parser.add_argument("--imagenet", help="local state dict of an ImageNet MobileNetV2")
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL), metavar="ARM")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="on a CPU that can")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -181,11 +181,11 @@ def main() -> None:
         told = answers_in(flags, *subset_of(read_dataset(flags.data), listed()))
         for seed in flags.seeds:
             for name in flags.arms:
-                run(name, ARMS[name], seed, flags, told)
+                run(name, ALL[name], seed, flags, told)
     if "score" in flags.what:
         for seed in flags.seeds:
             for name in flags.arms:
-                score(name, ARMS[name], seed, flags)
+                score(name, ALL[name], seed, flags)
     if "table" in flags.what:
         rows = rows_of(flags)
         write_rows(RESULTS, rows)

@@ -12,14 +12,18 @@ from vreid.train.datasets.records import Dataset, Item
 
 def test_every_arm_has_a_recipe_that_learns_as_its_name_says(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(root / "bench"))
-    arms = importlib.import_module("distillation_arms").ARMS
+    arms = importlib.import_module("distillation_arms").ALL
     for name, arm in arms.items():
         recipe = arm.recipe()
         assert bool(arm.teachers) == bool(recipe.distil or recipe.beside), name
         if name.startswith(("single", "whiten-mtd: ", "mean", "maxmin")):  # pairs, and nothing else from the labels
             assert recipe.labels and not recipe.classification and not recipe.triplet and recipe.distil, name
         assert (recipe.answers.whiten > 0) == name.startswith("whiten-mtd"), name
-        assert (arm.fraction < 1) == name.endswith(("5%", "10%", "25%")), name
+        assert (arm.fraction < 1) == (name.endswith(("5%", "10%", "25%")) or name.startswith("ablation: drd 10%")), name
+        if name.startswith("ablation"):
+            base = arms["drd: 10%"].recipe()
+            assert recipe != base and recipe.epochs == base.epochs and recipe.p * recipe.k == base.p * base.k, name
+            assert not recipe.labels and arm.labels == "no" and recipe.answers.by == "ranking", name
         if name.startswith(("drd", "rkd")):
             assert (
                 not recipe.labels and arm.labels == "no" and recipe.answers.by == {"d": "ranking", "r": "rkd"}[name[0]]

@@ -41,5 +41,5 @@ def drd_resnet18_small() -> Recipe:
     vreid train student --recipe drd_resnet18_small --data VERI --fraction 0.1 --teacher black-box.npz --out runs/drd
     Our reconstruction of the loss (train/losses/interpolation.py). Accuracy: none measured.
     """
-    answers = Answers(by="ranking", mixed=64)
-    return replace(student_resnet18_small(), labels=False, distil=10.0, answers=answers, epochs=60)
+    answers = Answers(by="ranking", form="kl", tau=0.2, mixed=64)
+    return replace(student_resnet18_small(), labels=False, distil=2.0, answers=answers, epochs=60)
