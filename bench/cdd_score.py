@@ -18,6 +18,7 @@ from cdd_table import ALL, beside, folder_of, row_of
 from rows import cell, write_rows
 
 from vreid.cli import output
+from vreid.deploy.bench import Timing
 from vreid.deploy.latency import latencies
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
@@ -46,6 +47,15 @@ def table_of(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def timings(networks: Sequence[ReidNetwork], rounds: int) -> list[Timing]:
+    """The latency of each, all by turns, with a bar."""
+    with output.progress() as bar:
+        task = bar.add_task("latency", total=None)
+        return latencies(
+            networks, rounds=rounds, told=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -65,13 +75,7 @@ def main() -> None:
                 networks.append(network)
     for part in (ARMS, ABLATIONS):  # by turns within each: how many take turns is felt, by the caches
         mine = [place for place, row in enumerate(rows) if row["arm"] in part]
-        with output.progress() as bar:
-            task = bar.add_task("latency", total=None)
-            timed = latencies(
-                [networks[place] for place in mine],
-                rounds=flags.rounds,
-                told=lambda done, total, bar=bar, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
-            )
+        timed = timings([networks[place] for place in mine], flags.rounds)
         for place, timing in zip(mine, timed, strict=True):
             rows[place] |= {"latency_ms": round(timing.p50_ms, 3), "latency_p90_ms": round(timing.p90_ms, 3)}
     write_rows(RESULTS, rows)

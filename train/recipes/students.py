@@ -5,6 +5,7 @@ from dataclasses import replace
 from vreid.models.network import NetworkConfig
 from vreid.train.answers import Answers
 from vreid.train.recipe import Recipe
+from vreid.train.recipes.targets import TAU, WHITE
 from vreid.train.recipes.teachers import teacher_resnet18_small
 
 
@@ -31,7 +32,7 @@ def whiten_mtd_resnet18_small() -> Recipe:
     vreid train student --recipe whiten_mtd_resnet18_small --data VERI --teacher A --teacher B --out runs/fused
     The weight is half that of one teacher, since rows and columns of the similarities both count. Accuracy: none measured.
     """
-    answers = Answers(by="fusion", fusion="maxmin", whiten=16, tau=0.2)
+    answers = Answers(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
     return replace(student_resnet18_small(), distil=1.0, answers=answers)
 
 
