@@ -1,8 +1,8 @@
 """The ablations of the compression table, one seed each: what the paper varies, and what its code does by oversight.
 
-Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13 (the quirks). Each row changes one thing of cdd+rggr or of cdd2. What
-they are compared with is trained beside them, under names of its own: the arms of the table may come from another machine,
-whose precision is worth more than most of these changes. Trained and scored by cdd_table.py and cdd_score.py.
+Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13 (the quirks). Each row changes one thing of an arm of the table, which it
+is to be compared with on the same machine: half precision on a GPU is worth more than most of these changes. Trained and
+scored by cdd_table.py and cdd_score.py.
 """
 
 from dataclasses import replace
@@ -10,6 +10,7 @@ from dataclasses import replace
 from cdd_arms import ARMS, SAME, Arm, paper, two_sided
 
 from vreid.train.beside import Distillation
+from vreid.train.recipe import Recipe
 from vreid.train.resetting import ResettingRules
 
 
@@ -19,11 +20,19 @@ def _rules(**changes: object) -> ResettingRules:
     return replace(base.rules, **changes)
 
 
+def _beside(arm: str, beside: Distillation) -> Arm:
+    """An arm that learns something else from the teacher."""
+
+    def recipe() -> Recipe:
+        return replace(ARMS[arm].recipe(), beside=beside)
+
+    return replace(ARMS[arm], recipe=recipe)
+
+
+_PLAIN = ("uncompressed", "cdd2", "resrep", "random", "distilled-r18")
+SIMILARITIES = Distillation(blocks=0.0, similarity=1.0)
+
 ABLATIONS: dict[str, Arm] = {
-    "ablation: cdd+rggr": ARMS["cdd+rggr"],
-    "ablation: cdd2": ARMS["cdd2"],
-    "ablation: no compactor (uncompressed)": ARMS["uncompressed"],
-    "ablation: cdd+rggr, no resetting": ARMS["cdd"],
     "ablation: cdd+rggr, lambda 0.1": Arm(lambda: paper(strength=0.1)),
     "ablation: cdd+rggr, K 1 (itself alone)": Arm(lambda: paper(rules=_rules(k=1))),
     "ablation: cdd+rggr, K 5": Arm(lambda: paper(rules=_rules(k=5))),
@@ -35,26 +44,24 @@ ABLATIONS: dict[str, Arm] = {
     "ablation: cdd+rggr, consensus 0.9": Arm(lambda: paper(rules=_rules(consensus=0.9))),
     "ablation: cdd+rggr, not sticky": Arm(lambda: paper(rules=_rules(sticky=False))),
     "ablation: cdd+rggr, without itself": Arm(lambda: paper(rules=_rules(itself=False))),
-    "ablation: cdd+rggr, teacher in training mode": Arm(lambda: paper(beside=Distillation(teacher_training=True))),
+    "ablation: cdd+rggr, teacher in training mode": _beside("cdd+rggr", Distillation(teacher_training=True)),
     "ablation: cdd+rggr, momentum 0.99, no decay": Arm(lambda: paper(momentum=0.99, weight_decay=0.0)),
-    "ablation: cdd+rggr, no distillation of blocks": Arm(lambda: paper(beside=Distillation(blocks=0.0))),
-    "ablation: cdd+rggr, cdd2's distillation": Arm(lambda: paper(beside=Distillation(blocks=0.0, similarity=1.0))),
+    "ablation: cdd+rggr, no distillation of blocks": _beside("cdd+rggr", Distillation(blocks=0.0)),
+    "ablation: cdd+rggr, logits and similarities": _beside("cdd+rggr", SIMILARITIES),
+    "ablation: cdd+rggr, no compactor": _beside("uncompressed", Distillation()),
     "ablation: cdd+rggr, from scratch": Arm(paper, "nothing"),
     "ablation: cdd2, from scratch": Arm(lambda: two_sided(SAME), "nothing"),
     "ablation: cdd2, one side": Arm(lambda: two_sided(0.45, both_sides=False)),
     "ablation: cdd2, pruned at the end": Arm(lambda: two_sided(SAME, shrink=0.0)),
-    "ablation: cdd2, the paper's distillation": Arm(lambda: two_sided(SAME, Distillation())),
+    "ablation: cdd2, the paper's distillation": _beside("cdd2", Distillation()),
     "ablation: cdd2, any widths": Arm(lambda: two_sided(SAME, multiple=1)),
     "ablation: cdd2, momentum 0.99": Arm(lambda: two_sided(SAME, momentum=0.99, strength=0.004)),
-    "ablation: cdd2, logits alone": Arm(lambda: two_sided(SAME, Distillation(blocks=0.0))),
-    "ablation: cdd2, similarities at 0.2": Arm(
-        lambda: two_sided(SAME, Distillation(blocks=0.0, similarity=1.0, tau=0.2))
-    ),
+    "ablation: cdd2, similarities at 0.2": _beside("cdd2", replace(SIMILARITIES, tau=0.2)),
+    "ablation: cdd2, no teacher": _beside("cdd2", Distillation(logits=0.0, blocks=0.0)),
+    **{f"ablation: {arm}, logits and similarities": _beside(arm, SIMILARITIES) for arm in _PLAIN},
     "ablation: cdd2, masks met at 0.15": Arm(lambda: two_sided(SAME, budget={"until": 0.15})),
     "ablation: cdd2, masks met at 0.6": Arm(lambda: two_sided(SAME, budget={"until": 0.6})),
     "ablation: cdd2, whatever the price": Arm(lambda: two_sided(SAME, budget={"cost_power": 0.0})),
     "ablation: cdd2, by the price": Arm(lambda: two_sided(SAME, budget={"cost_power": 1.0})),
-    "ablation: cdd2, random channels": ARMS["random"],
-    "ablation: cdd2, ResRep's masks": ARMS["resrep"],
     "ablation: cdd2, by the norm": Arm(lambda: two_sided(SAME, budget={"by": "norm", "survivors": 0.025})),
 }

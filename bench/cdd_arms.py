@@ -1,7 +1,7 @@
 """The arms of the compression table: what each of them learns with. Imported by cdd_table.py.
 
 Every arm has the teacher, the data, the seeds and the epochs of the others, and all learn beside the teacher: the paper's two
-from its logits and blocks, the others from its logits and similarities. Those of the teacher's network begin with its weights;
+from its logits and blocks, the others from its logits alone. Those of the teacher's network begin with its weights;
 those that cannot (other networks, slim widths from scratch) begin with nothing, and are there with twice the epochs too.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 from vreid.models.compactor import fold, insert
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.beside import Distillation
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.compressing import cdd2_resnet50_small, cdd_resnet50_small, uncompressed_resnet50_small
 from vreid.train.recipes.teachers import teacher_resnet50_small
@@ -35,20 +34,15 @@ def paper(**changes: Any) -> Recipe:
     """CDD with one compactor a block."""
     base = cdd_resnet50_small()
     assert base.capacity is not None
-    rules = changes.pop("rules", base.capacity.rules)
-    beside = changes.pop("beside", base.beside)
-    return replace(base, beside=beside, capacity=replace(base.capacity, rules=rules, **changes))
+    return replace(base, capacity=replace(base.capacity, **changes))
 
 
-def two_sided(
-    share: float, beside: Distillation | None = None, budget: dict[str, Any] | None = None, **changes: Any
-) -> Recipe:
+def two_sided(share: float, budget: dict[str, Any] | None = None, **changes: Any) -> Recipe:
     """CDD2 with a budget."""
     base = cdd2_resnet50_small()
     assert base.capacity is not None and base.capacity.budget is not None
     rules = replace(base.capacity.budget, share=share, **(budget or {}))
-    capacity = replace(base.capacity, budget=rules, **changes)
-    return replace(base, beside=beside or base.beside, capacity=capacity)
+    return replace(base, capacity=replace(base.capacity, budget=rules, **changes))
 
 
 def _resrep(share: float) -> Recipe:
