@@ -9,13 +9,12 @@ ablations'. Measure on a quiet machine.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from cdd_ablations import ABLATIONS
 from cdd_arms import ARMS
 from cdd_table import ALL, beside, folder_of, row_of
-from rows import cell, write_rows
+from rows import table_of, write_rows
 
 from vreid.cli import output
 from vreid.deploy.bench import Timing
@@ -26,25 +25,10 @@ from vreid.train.recipes.teachers import teacher_resnet50_small
 
 RESULTS = Path(__file__).with_name("results") / "cdd.json"
 COLUMNS = {
-    "params_saved": "params saved %", "macs_saved": "MACs saved %", "map": "mAP", "rank1": "Rank-1",
-    "latency_ms": "latency ms", "hours": "core-hours",
+    "params_saved": "params saved %", "macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP",
+    "rank1": "Rank-1", "latency_ms": "latency ms", "hours": "core-hours",
 }  # fmt: skip
 OF_ABLATIONS = {"macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
-
-
-def table_of(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> str:
-    """Markdown: the mean over the seeds of every arm, with half the range behind ±."""
-    lines = [
-        f"| arm | seeds | {' | '.join(columns.values())} | epochs |",
-        f"|---|---|{'---|' * len(columns)}---|",
-    ]
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        mine = [row for row in rows if row["arm"] == arm]
-        cells = [arm, str(len(mine))]
-        for name in columns:
-            cells.append(cell([row[name] for row in mine]))
-        lines.append("| " + " | ".join([*cells, str(mine[0]["epochs"])]) + " |")
-    return "\n".join(lines)
 
 
 def timings(networks: Sequence[ReidNetwork], rounds: int) -> list[Timing]:
@@ -82,8 +66,8 @@ def main() -> None:
     if flags.json:
         output.document(rows)
     else:
-        print(table_of([row for row in rows if row["arm"] in ARMS], COLUMNS), end="\n\n")
-        print(table_of([row for row in rows if row["arm"] in ABLATIONS], OF_ABLATIONS))
+        print(table_of([row for row in rows if row["arm"] in ARMS], COLUMNS, {"epochs": "epochs"}), end="\n\n")
+        print(table_of([row for row in rows if row["arm"] in ABLATIONS], OF_ABLATIONS, {}))
 
 
 if __name__ == "__main__":

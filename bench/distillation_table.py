@@ -9,7 +9,6 @@ One thread each; several at once share the work (see cdd_table.py). The teachers
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from distillation_arms import ALL, ARMS, TEACHERS, Arm, resnet18_teacher
 from provenance import commit
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
-from rows import cell, write_rows
+from rows import table_of, write_rows
 
 from vreid.cli import output
 from vreid.cli.teach import teacher_of
@@ -37,6 +36,8 @@ from vreid.train.told import ask
 from vreid.train.validation import share_of_pictures
 
 RESULTS = Path(__file__).with_name("results") / "distillation.json"
+TOLD = {"pictures": "pictures", "labels": "labels", "teacher_queries": "queries"}
+MEASURED = {"validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
 COMMIT = commit()
 
 
@@ -142,28 +143,6 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def table_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: the mean over the seeds of every arm, with half the range behind ±."""
-    lines = [
-        "| arm | seeds | pictures | labels | queries | validation mAP | mAP | Rank-1 |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        mine = [row for row in rows if row["arm"] == arm]
-        first = mine[0]
-        cells = [
-            arm,
-            str(len(mine)),
-            str(first["pictures"]),
-            first["labels"],
-            str(first["teacher_queries"]),
-        ]
-        for name in ("validation_map", "map", "rank1"):
-            cells.append(cell([row[name] for row in mine]))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=("train", "score", "table"))
@@ -189,7 +168,7 @@ def main() -> None:
     if "table" in flags.what:
         rows = rows_of(flags)
         write_rows(RESULTS, rows)
-        print(table_of(rows))
+        print(table_of(rows, MEASURED, TOLD))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The rows of a table: one JSON object a line in a list, and a cell of Markdown for all seeds of an arm."""
+"""The rows of a table: one JSON object a line in a list, and in Markdown a line for all seeds of an arm."""
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +17,17 @@ def cell(values: Sequence[float]) -> str:
     """The mean, with half the range behind ± where there are several."""
     spread = f" ± {(max(values) - min(values)) / 2:.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{spread}"
+
+
+def table_of(rows: Sequence[dict[str, Any]], measured: Mapping[str, str], told: Mapping[str, str]) -> str:
+    """Markdown with a line an arm: its seeds, what is told of it (from its first row) and the means of what was measured.
+
+    Both map a key of the rows to the head of its column.
+    """
+    heads = ["arm", "seeds", *told.values(), *measured.values()]
+    lines = [heads, ["---"] * len(heads)]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        first = [str(mine[0][key]) for key in told]
+        lines.append([arm, str(len(mine)), *first, *(cell([row[key] for row in mine]) for key in measured)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
