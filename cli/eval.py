@@ -68,12 +68,12 @@ def opened(model: str, threads: int, device: str = "auto") -> tuple["Embed", str
         import torch
 
         from vreid.models.checkpoint import load_checkpoint, network_from
-        from vreid.train.parallel import join
+        from vreid.train.parallel import device_of, started_as
         from vreid.train.reference import embed_with
 
         torch.set_num_threads(threads)
         network = network_from(load_checkpoint(model))
-        return embed_with(network.to(join(0, 1, 0, device).device)), "torch"
+        return embed_with(network.to(device_of(device, started_as()[2]))), "torch"
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
 

@@ -90,13 +90,13 @@ def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
 def _at_scales(flags: Landmarks) -> Any:
     """An embedder of the pictures' own sizes, for a checkpoint; a lowered model has one input size."""
     from vreid.models.checkpoint import load_checkpoint, network_from
-    from vreid.train.parallel import join
+    from vreid.train.parallel import device_of
     from vreid.train.protocols.views import multi_scale
     from vreid.train.reference import embed_with
 
     if not flags.model.endswith((".pt", ".pth")):
         raise Refused("a lowered model has one input size; give --scales with a checkpoint .pt")
-    network = network_from(load_checkpoint(flags.model)).to(join(0, 1, 0, flags.device).device)
+    network = network_from(load_checkpoint(flags.model)).to(device_of(flags.device, 0))
     return multi_scale(lambda images, size: embed_with(network, size)(images), flags.scales)
 
 

@@ -1,6 +1,5 @@
 """`vreid train teacher|student`: learn from labelled pictures, a student also from a teacher."""
 
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,9 @@ from vreid.cli import output
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
+    from vreid.train.job import Job
+    from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
-    from vreid.train.teachers import Teacher as Asked
 
 
 @dataclass(frozen=True)
@@ -94,53 +94,18 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
-    from vreid.models.checkpoint import network_from
-    from vreid.train.datasets.table import read_dataset
-    from vreid.train.job import Job
     from vreid.train.loop import train
-    from vreid.train.parallel import join, leave
-    from vreid.train.recipes.table import recipe_named
-    from vreid.train.validation import cut, share_of_pictures
+    from vreid.train.parallel import join, leave, started_as
 
     for name in ("seed", "threads", "workers"):
         if getattr(flags, name) < 0:
             raise Refused(f"--{name} {getattr(flags, name)} means nothing; give 0 or more")
-    recipe = recipe_named(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
-    if flags.epochs is not None:
-        recipe = replace(recipe, epochs=flags.epochs)
-    if recipe.imagenet and flags.weights is None:
-        raise Refused(
-            f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download"
-        )
+    recipe = _recipe(flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
-    costs = None
-    if isinstance(flags, Student):
-        from vreid.cli.targets import Target, targeted
-        from vreid.train.folder import open_folder
-
-        open_folder(flags.out, flags.resume)  # refused before anything is measured, asked or written
-        wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
-        recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
-    teacher, taught = None, ""
-    asked: list[Asked] = []
-    if isinstance(flags, Student):
-        from vreid.cli.teachers import opened_teachers
-
-        beside, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
-        if beside is not None:
-            teacher, taught = network_from(beside, classifier=True), beside.metrics.get("vehicles", "")
-    cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
-    if isinstance(flags, Student):
-        cuts = [(share_of_pictures(first, flags.fraction, flags.seed), second) for first, second in cuts]
-    unasked = [] if isinstance(flags, Teacher) else flags.unasked
-    alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in unasked]
-    rank, world, local = (
-        int(os.environ.get(key, start)) for key, start in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
-    place = join(rank, world, local, flags.device)
-    if teacher is not None:
-        teacher = teacher.to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    place = join(*started_as(), flags.device)
+    job = _job(flags, recipe, place)
+    recipe = job.recipe
 
     def say(record: dict[str, Any]) -> None:
         losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
@@ -160,29 +125,11 @@ def main(flags: Teacher | Student) -> int:
         def asking(name: str, done: int, of: int) -> None:
             bar.update(task, description=f"asking {Path(name).name}", completed=done, total=of)
 
-        job = Job(
-            recipe,
-            training=[first for first, _ in cuts],
-            validation=[second for _, second in (*cuts, *alone) if second.query],
-            out=flags.out,
-            place=place,
-            seed=flags.seed,
-            workers=flags.workers,
-            resume=flags.resume,
-            weights=flags.weights,
-            teacher=teacher,
-            taught=taught,
-            teachers=asked,
-            unasked=[first for first, _ in alone],
-            costs=costs,
-            bfloat16=flags.bfloat16,
-            say=say,
-            watch=watch,
-            asking=asking,
-            asked=lambda queries: output.console.print(f"{queries} teacher queries"),
-        )
+        def asked(queries: int) -> None:
+            output.console.print(f"{queries} teacher queries")
+
         try:
-            best = train(job)
+            best = train(replace(job, say=say, watch=watch, asking=asking, asked=asked))
         except KeyboardInterrupt:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
@@ -192,6 +139,68 @@ def main(flags: Teacher | Student) -> int:
     if place.leads and flags.json:
         output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})
     return 0
+
+
+def _recipe(flags: Teacher | Student) -> "Recipe":
+    """The recipe as the flags change it, but for a target, which may have to be measured."""
+    from vreid.train.recipes.table import recipe_named
+
+    recipe = recipe_named(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
+    if flags.epochs is not None:
+        recipe = replace(recipe, epochs=flags.epochs)
+    if recipe.imagenet and flags.weights is None:
+        raise Refused(
+            f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download"
+        )
+    return recipe
+
+
+def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "Job":
+    """What is to be trained: data cut in two, and for a student its target and its teachers."""
+    from vreid.train.datasets.table import read_dataset
+    from vreid.train.job import Job
+    from vreid.train.validation import cut, share_of_pictures
+
+    learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
+    cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
+    alone = []
+    if isinstance(flags, Student):
+        cuts = [(share_of_pictures(first, flags.fraction, flags.seed), second) for first, second in cuts]
+        alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.unasked]
+    job = Job(
+        recipe,
+        training=[first for first, _ in cuts],
+        validation=[second for _, second in (*cuts, *alone) if second.query],
+        out=flags.out,
+        place=place,
+        seed=flags.seed,
+        workers=flags.workers,
+        resume=flags.resume,
+        weights=flags.weights,
+        unasked=[first for first, _ in alone],
+        bfloat16=flags.bfloat16,
+    )
+    return replace(job, **learning)
+
+
+def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any]:
+    """The fields of a student's job that a teacher's has not: the recipe with its target, and the teachers."""
+    import torch
+
+    from vreid.cli.targets import Target, targeted
+    from vreid.cli.teachers import opened_teachers
+    from vreid.models.checkpoint import network_from
+    from vreid.train.folder import open_folder
+
+    open_folder(flags.out, flags.resume)  # refused before anything is measured, asked or written
+    wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
+    recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
+    beside, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
+    found: dict[str, Any] = {"recipe": recipe, "costs": costs, "teachers": asked}
+    if beside is None:
+        return found
+    teacher = network_from(beside, classifier=True).to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return found | {"teacher": teacher, "taught": beside.metrics.get("vehicles", "")}
 
 
 def _size(record: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Data parallelism as torchrun starts it: one process per device, gloo on CPU and nccl on GPU."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,8 +33,13 @@ class Place:
         return self.rank == 0
 
 
-def join(rank: int, world: int, local_rank: int, device: str) -> Place:
-    """Join the process group when there is one; `device` is auto, cpu or cuda. Raises Refused for one that is not there."""
+def started_as() -> tuple[int, int, int]:
+    """(rank, world, local rank) as torchrun tells a process it has started; (0, 1, 0) without torchrun."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+
+
+def device_of(device: str, local_rank: int) -> torch.device:
+    """auto, cpu or cuda -> the device of a machine's process of that rank. Raises Refused for one that is not there."""
     if device not in ("auto", "cpu", "cuda"):
         raise Refused(f"there is no device '{device}'; choose auto, cpu or cuda")
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -41,7 +47,13 @@ def join(rank: int, world: int, local_rank: int, device: str) -> Place:
         raise Refused(
             f"torch sees {torch.cuda.device_count()} CUDA devices; start one process for each, or give --device cpu"
         )
-    place = Place(rank, world, torch.device("cuda", local_rank) if cuda else torch.device("cpu"))
+    return torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+
+
+def join(rank: int, world: int, local_rank: int, device: str) -> Place:
+    """Join the process group when there is one; `device` is auto, cpu or cuda. Raises Refused for one that is not there."""
+    place = Place(rank, world, device_of(device, local_rank))
+    cuda = place.device.type == "cuda"
     if cuda:
         torch.cuda.set_device(place.device)  # else nccl's barrier would meet on device 0
     if world > 1:

@@ -27,7 +27,7 @@ from vreid.train.datasets.table import read_dataset
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.objective import losses_of
-from vreid.train.parallel import Place, join, leave, share_of
+from vreid.train.parallel import Place, device_of, join, leave, share_of, started_as
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe
 from vreid.train.sampler import pk_batches
@@ -141,6 +141,21 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         join(0, 1, 0, "gpu")
     with pytest.raises(Refused, match=r"torch sees \d+ CUDA devices; start one process for each"):
         join(0, 1, torch.cuda.device_count(), "cuda")
+
+
+def test_each_process_of_a_machine_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert started_as() == (0, 1, 0)
+    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert started_as() == (5, 8, 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device_of("auto", 1) == torch.device("cuda", 1)
+    assert device_of("cpu", 1) == CPU
+    with pytest.raises(Refused, match="torch sees 2 CUDA devices"):
+        device_of("cuda", 2)
 
 
 if __name__ == "__main__":
