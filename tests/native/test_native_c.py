@@ -157,7 +157,7 @@ def test_the_program_searches_as_the_verb_of_python(tmp_path: Path, built: Built
             scores.append([hit.pop("score") for hit in hits])
         assert json.dumps(theirs) == json.dumps(ours), flags
         assert np.allclose(*scores, rtol=0, atol=1e-4)
-    for flags in (["--k", "0"], ["--since", "soon"], ["--since", "0h"]):
+    for flags in (["--k", "0"], ["--since", "soon"], ["--since", "0h"], ["--since", "2026-02-30"]):
         both = [
             subprocess.run(
                 [*map(str, line), images[0], "--gallery", known, *flags], capture_output=True, text=True, check=False

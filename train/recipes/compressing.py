@@ -25,9 +25,11 @@ def cdd2_resnet101() -> Recipe:
     compactors; begins as its teacher, shrinks while it learns, and ends in widths that engines like.
 
     vreid train student --recipe cdd2_resnet101 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
-    methods.md 10.1, 10.4 and 10.13. Made for one GPU; hours and accuracy: none measured.
+    methods.md 10.1, 10.4 and 10.13. It learns from the teacher's logits alone, as its small twin does. Made for one GPU; hours
+    and accuracy: none measured.
     """
-    return replace(cdd_resnet101(), capacity=_two_sided(0.215), inherit=True, imagenet=False)
+    beside = Distillation(blocks=0.0)
+    return replace(cdd_resnet101(), beside=beside, capacity=_two_sided(0.215), inherit=True, imagenet=False)
 
 
 def cdd_resnet50_small() -> Recipe:

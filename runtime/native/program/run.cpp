@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <ctime>
 #include <iostream>
 #include <memory>
 #include <opencv2/core/utility.hpp>
@@ -12,6 +11,7 @@
 
 #include "model.hpp"
 #include "output.hpp"
+#include "times.hpp"
 #include "verbs.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/watch.hpp"
@@ -31,44 +31,6 @@ static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it"
 
 extern "C" void stop_well(int number) {
     if (stopping.exchange(true)) std::_Exit(128 + number);  // the second time at once
-}
-
-/// Whether `text` looks like `form`, in which 0 is any digit.
-bool looks_like(const std::string& text, const std::string& form) {
-    return text.size() == form.size() &&
-           std::equal(text.begin(), text.end(), form.begin(), [](char sign, char wanted) {
-               return wanted == '0' ? sign >= '0' && sign <= '9' : sign == wanted;
-           });
-}
-
-/// 2026-11-22T08:00[:30][+01:00] -> seconds since 1970; without an offset the machine's own time, as Python
-/// takes it.
-double seconds_of(const std::string& text) {
-    const std::size_t begin = std::min(text.find_first_of("Z+-", 16), text.size());
-    const std::string zone = text.substr(begin);
-    const bool seconds = looks_like(text.substr(0, begin), "0000-00-00T00:00:00");
-    const bool zoned = zone == "Z" || looks_like(zone, "+00:00") || looks_like(zone, "-00:00");
-    if (!(seconds || looks_like(text.substr(0, begin), "0000-00-00T00:00")) || !(zone.empty() || zoned)) {
-        throw Refused("'" + text + "' is no time; write --began as 2026-11-22T08:00+01:00");
-    }
-    const auto number = [](const std::string& of, std::size_t at, std::size_t digits) {
-        return std::stoi(of.substr(at, digits));
-    };
-    std::tm when{};
-    when.tm_year = number(text, 0, 4) - 1900;
-    when.tm_mon = number(text, 5, 2) - 1;
-    when.tm_mday = number(text, 8, 2);
-    when.tm_hour = number(text, 11, 2);
-    when.tm_min = number(text, 14, 2);
-    when.tm_sec = seconds ? number(text, 17, 2) : 0;
-    when.tm_isdst = -1;
-    if (when.tm_mon < 0 || when.tm_mon > 11 || when.tm_mday < 1 || when.tm_mday > 31 || when.tm_hour > 23 ||
-        when.tm_min > 59) {
-        throw Refused("there is no such time as " + text + "; correct --began");
-    }
-    if (zone.empty()) return static_cast<double>(std::mktime(&when));
-    const int offset = zone == "Z" ? 0 : number(zone, 1, 2) * 60 + number(zone, 4, 2);
-    return static_cast<double>(::timegm(&when)) - 60.0 * (zone[0] == '-' ? -offset : offset);
 }
 
 void tell(const Document& summary, const std::filesystem::path& out) {
@@ -97,7 +59,7 @@ int run(const Flags& flags) {
     WatchOptions options = flags.options;
     options.model = manifest_path(flags.model);
     options.embed_every = flags.embed == "every";
-    if (!flags.began.empty()) options.began = seconds_of(flags.began);
+    if (!flags.began.empty()) options.began = time_of(flags.began);
     options.warn = [](const std::string& sentence) { std::cerr << "vreid-native: " << sentence << '\n'; };
     const bool terminal = ::isatty(STDERR_FILENO) == 1;
     if (terminal) {
