@@ -1,8 +1,6 @@
 """The arms of the compression table are what their names say: recipes that can run, at the MACs that they are compared at."""
 
 import importlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,14 +9,6 @@ import pytest
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
 from vreid.train.datasets.table import read_dataset
-
-
-@pytest.fixture(scope="module")
-def bench(root: Path) -> Iterator[Path]:
-    """bench/ is no package: its scripts find each other as they do when one of them is run."""
-    sys.path.insert(0, str(root / "bench"))
-    yield root / "bench"
-    sys.path.remove(str(root / "bench"))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import torch
 from vreid.train.datasets.records import Dataset, Item
 
 
-def test_every_arm_has_a_recipe_that_learns_as_its_name_says(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(root / "bench"))
+def test_every_arm_has_a_recipe_that_learns_as_its_name_says(bench: Path) -> None:
     arms = importlib.import_module("distillation_arms").ALL
     for name, arm in arms.items():
         recipe = arm.recipe()
@@ -33,8 +32,7 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(root: Path, monkeyp
     assert "distillation_arms" in sys.modules
 
 
-def test_the_whitening_table_scores_features_across_cameras(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(root / "bench"))
+def test_the_whitening_table_scores_features_across_cameras(bench: Path) -> None:
     found = importlib.import_module("whitening_table").found
     items = tuple(Item(Path(f"{v}{c}.jpg"), v, c) for v in ("a", "b", "c") for c in ("1", "2"))
     part = Dataset("made", (), items, items)

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,14 +19,6 @@ from vreid.models.head import Features, Head
 from vreid.models.network import NetworkConfig, Pixels, ReidNetwork, unit
 
 NEEDS = {"ncnn": ("ncnn", "pnnx"), "OpenVINO": ("openvino",)}
-
-
-@pytest.fixture(scope="module")
-def bench(root: Path) -> Iterator[Path]:
-    """bench/ is no package: its scripts find each other as they do when one of them is run."""
-    sys.path.insert(0, str(root / "bench"))
-    yield root / "bench"
-    sys.path.remove(str(root / "bench"))
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,14 @@
 
 import importlib
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 
-@pytest.fixture
-def rows(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", [str(root / "bench"), *sys.path])
+@pytest.fixture(scope="module")
+def rows(bench: Path) -> ModuleType:
     return importlib.import_module("rows")
 
 
