@@ -50,7 +50,7 @@ class Teacher(Common):
     """Train a teacher."""
 
     recipe: str = "teacher_mobilenet"
-    """One of train/recipes/table.py."""
+    """teacher_mobilenet, teacher_resnet50_small or teacher_resnet18_small; teacher_resnet101 wants a GPU."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Student(Common):
     """Train a student, beside a teacher where one is given."""
 
     recipe: str = "student_s"
-    """One of train/recipes/table.py."""
+    """student_s or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures drd_resnet18_small;
+    compressed cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_resnet50_small), and on a GPU cdd_resnet101,
+    cdd2_resnet101."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
     """Checkpoint, manifest, bundled model, or file of answers (vreid teach). Given several times, they are fused."""
     fusion: str | None = None

@@ -1,6 +1,7 @@
 """`vreid train`: what is wrong is said in one sentence with exit code 2, and a small training goes through."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from vreid.cli.main import main
+from vreid.train.recipes.table import RECIPES
 
 SMALL = ["--recipe", "teacher_resnet18_small"]
 
@@ -53,6 +55,15 @@ def test_what_is_missing_is_said(
         capsys, "student", "--recipe", "student_resnet18_small", "--teacher", "none.pt", *where
     )
     assert not out.exists()
+
+
+def test_the_help_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    told = set()
+    for who in ("teacher", "student"):
+        with pytest.raises(SystemExit, match="0"):
+            main(["train", who, "--help"])
+        told |= set(re.findall(r"\w+", capsys.readouterr().out))
+    assert set(RECIPES) <= told
 
 
 def test_values_that_mean_nothing_are_said(
