@@ -48,7 +48,7 @@ def cdd2_resnet50_small() -> Recipe:
     """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs: half-width ResNet-50 at 64 pixels.
 
     vreid train student --recipe cdd2_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
-    0.24 core-hours on 210 vehicles of roadside; with 34 % of the MACs no mAP lost (validation, one seed: docs/results.md).
+    0.24 core-hours on 210 vehicles of roadside; with 34 % of the MACs no mAP lost (three seeds: docs/results.md).
     """
     return replace(uncompressed_resnet50_small(), capacity=_two_sided(0.3))
 
