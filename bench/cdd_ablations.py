@@ -10,7 +10,6 @@ from dataclasses import replace
 from cdd_arms import ARMS, SAME, Arm, paper, two_sided
 
 from vreid.train.beside import Distillation
-from vreid.train.recipe import Recipe
 from vreid.train.resetting import ResettingRules
 
 
@@ -22,11 +21,7 @@ def _rules(**changes: object) -> ResettingRules:
 
 def _beside(arm: str, beside: Distillation) -> Arm:
     """An arm that learns something else from the teacher."""
-
-    def recipe() -> Recipe:
-        return replace(ARMS[arm].recipe(), beside=beside)
-
-    return replace(ARMS[arm], recipe=recipe)
+    return replace(ARMS[arm], recipe=lambda: replace(ARMS[arm].recipe(), beside=beside))
 
 
 _PLAIN = ("uncompressed", "cdd2", "resrep", "random", "distilled-r18")

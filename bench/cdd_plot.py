@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import by_arm
 
 ROWS = Path(__file__).with_name("results") / "cdd.json"
 
@@ -23,8 +24,7 @@ def drawn(rows: list[dict[str, Any]], out: Path) -> None:
     from matplotlib import pyplot
 
     figure, panel = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
-    for place, arm in enumerate(dict.fromkeys(row["arm"] for row in rows)):
-        mine = [row for row in rows if row["arm"] == arm]
+    for place, (arm, mine) in enumerate(by_arm(rows).items()):
         found, time = (np.array([row[key] for row in mine]) for key in ("map", "latency_ms"))
         bars = [[found.mean() - found.min()], [found.max() - found.mean()]]
         saved = np.mean([row["macs_saved"] for row in mine])

@@ -19,6 +19,11 @@ def cell(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f}{spread}"
 
 
+def by_arm(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """{arm: its rows}, in the order of their first ones."""
+    return {arm: [row for row in rows if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in rows)}
+
+
 def table_of(rows: Sequence[dict[str, Any]], measured: Mapping[str, str], told: Mapping[str, str]) -> str:
     """Markdown with a line an arm: its seeds, what is told of it (from its first row) and the means of what was measured.
 
@@ -26,8 +31,7 @@ def table_of(rows: Sequence[dict[str, Any]], measured: Mapping[str, str], told: 
     """
     heads = ["arm", "seeds", *told.values(), *measured.values()]
     lines = [heads, ["---"] * len(heads)]
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        mine = [row for row in rows if row["arm"] == arm]
+    for arm, mine in by_arm(rows).items():
         first = [str(mine[0][key]) for key in told]
         lines.append([arm, str(len(mine)), *first, *(cell([row[key] for row in mine]) for key in measured)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
