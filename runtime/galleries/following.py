@@ -1,28 +1,27 @@
 """The index follows the gallery's file: filled from it once, then caught up by its log of changed prototypes."""
 
-import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vreid.runtime.galleries import index_file, store
 from vreid.runtime.galleries.derived import Found, VehicleIndex
-from vreid.runtime.galleries.prototypes import from_blobs
+from vreid.runtime.galleries.prototype_rows import CHUNK, NONE, PrototypeRows, filled
+from vreid.runtime.galleries.renewing import Renewal
 from vreid.runtime.galleries.table import file_of
 from vreid.runtime.records import Floats, Ints
-
-CHUNK = 1 << 13  # prototypes at a time: 16 MB of 512-d features
-NONE: Ints = np.empty(0, np.int64)
 
 
 class Following:
     """Searches a gallery's prototypes as its connection sees them, whoever has written; one thread at a time."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, kind: str, dim: int) -> None:
-        self._connection, self._path, self._kind, self._dim = connection, path, kind, dim
+        self._connection, self._path, self._kind = connection, path, kind
+        self._rows = PrototypeRows(connection, path, dim)
         self._index: VehicleIndex | None = None
+        self._renewal: Renewal | None = None  # what will take its place
         self._seen = self._stored = 0  # the last change that is in the index, and in its file
         # Of the transaction that is open: changes that a rollback undoes, and the first that it is too late to undo.
         self._open: list[tuple[Ints, Ints]] = []
@@ -37,8 +36,7 @@ class Following:
         """Unit features (B, D) -> (B, len(vehicles)) of the best cosine over each one's prototypes; -1 without any."""
         wanted, columns = np.unique(np.asarray(vehicles, np.int64), return_inverse=True)
         best = np.full((len(features), len(wanted)), -1.0, np.float32)
-        query = "SELECT id, vehicle, feature FROM prototypes WHERE vehicle IN (SELECT value FROM json_each(?)) ORDER BY vehicle"
-        for _, owners, rows in self._chunks(query, json.dumps(wanted.tolist())):
+        for _, owners, rows in self._rows.of_vehicles(wanted):
             starts = np.flatnonzero(np.diff(owners, prepend=-1))
             at = np.searchsorted(wanted, owners[starts])
             best[:, at] = np.maximum(best[:, at], np.maximum.reduceat(features @ rows.T, starts, axis=1))
@@ -51,7 +49,7 @@ class Following:
     def undone(self) -> None:
         """The file went back, to be called after ROLLBACK: the ids of the changes that went come again with other ones."""
         index, self._index = self._index, None
-        last = self._last()
+        last = self._rows.last_change()
         if last < self._floor:
             return
         self._index = index
@@ -63,33 +61,43 @@ class Following:
 
     def close(self) -> None:
         """Write the index to its file when it has moved on a lot since; called before the connection is closed."""
+        if self._renewal is not None:
+            self._renewal.stop()
+            self._renewal = None
         if self._index is not None and self._seen - self._stored > max(1000, len(self._index) // 10):
             self._store(self._index)
         self._index = None
 
     def _caught_up(self) -> VehicleIndex:
+        self._renewed()
         if self._index is None:
             self._index = self._opened()
-        elif not len(self._again) and self._last() == self._seen:
+        elif not len(self._again) and self._rows.last_change() == self._seen:
             return self._index
         try:
             whole = self._catch_up(self._index)
         except BaseException:
             self._index = None  # half caught up
             raise
-        if not whole or self._index.worn:
+        if not whole:
             self._index = self._filled()
             self._store(self._index)
+        elif self._index.worn and self._renewal is None:
+            self._renewal = Renewal(self._path, self._kind, self._rows.dim, self._rows.of)
         return self._index
+
+    def _renewed(self) -> None:
+        """Let a new index take the worn one's place once it is there; not within what may be rolled back."""
+        if self._renewal is None or self._renewal.made is None or self._connection.in_transaction:
+            return
+        self._index, self._seen = self._renewal.made
+        self._renewal, self._stored, self._again = None, self._seen, NONE
+        self._open, self._floor = [], 0
 
     def _catch_up(self, index: VehicleIndex) -> bool:
         """Whether the log goes back far enough; prototypes are read after it, so they are never older than it says."""
-        last = self._last()
-        with store.spoken(self._path):
-            log = self._connection.execute(
-                "SELECT id, prototype FROM changes WHERE id > ? AND id <= ?", (self._seen, last)
-            )
-            rows = np.array(log.fetchall(), np.int64).reshape(-1, 2)
+        last = self._rows.last_change()
+        rows = self._rows.changes(self._seen, last)
         if len(rows) != last - self._seen:
             return False
         if self._connection.in_transaction:
@@ -97,7 +105,7 @@ class Following:
         changed = np.unique(np.concatenate([self._again, rows[:, 1]]))
         for start in range(0, len(changed), CHUNK):
             asked = changed[start : start + CHUNK]
-            there, vehicles, features = self._read(asked)
+            there, vehicles, features = self._rows.of(asked)
             index.remove(np.setdiff1d(asked, there, assume_unique=True))
             if len(there):
                 index.add(there, vehicles, features)
@@ -106,8 +114,8 @@ class Following:
 
     def _opened(self) -> VehicleIndex:
         """From its file when that fits, else from the gallery."""
-        index = VehicleIndex(self._kind, self._dim, self._read)
-        if not self._connection.in_transaction and self._loaded(index):
+        index = VehicleIndex(self._kind, self._rows.dim, self._rows.of)
+        if not self._connection.in_transaction and self._loaded(index) and not index.worn:
             return index
         index = self._filled()
         self._store(index)
@@ -122,7 +130,7 @@ class Following:
         with store.spoken(self._path):
             self._connection.execute("BEGIN")  # so that nobody writes between the two that are compared
             try:
-                fits = self._catch_up(index) and len(index) == self._count()
+                fits = self._catch_up(index) and len(index) == self._rows.count()
             finally:
                 self._connection.execute("ROLLBACK")
                 self.settled()
@@ -131,11 +139,9 @@ class Following:
         return fits
 
     def _filled(self) -> VehicleIndex:
-        self._seen, self._again, self._open = self._last(), NONE, []
+        index, self._seen = filled(self._rows, self._kind, self._rows.of)
+        self._again, self._open = NONE, []
         self._floor = self._seen if self._connection.in_transaction else 0
-        index = VehicleIndex(self._kind, self._dim, self._read, self._count())
-        for prototypes, vehicles, features in self._chunks("SELECT id, vehicle, feature FROM prototypes ORDER BY id"):
-            index.add(prototypes, vehicles, features)
         return index
 
     def _store(self, index: VehicleIndex) -> None:
@@ -143,28 +149,3 @@ class Following:
             self._path, self._kind, index, self._connection, self._seen
         ):
             self._stored = self._seen
-
-    def _count(self) -> int:
-        with store.spoken(self._path):
-            return int(self._connection.execute("SELECT count(*) FROM prototypes").fetchone()[0])
-
-    def _last(self) -> int:
-        with store.spoken(self._path):
-            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
-        return int(row[0]) if row else 0
-
-    def _read(self, prototypes: Ints) -> tuple[Ints, Ints, Floats]:
-        """Those of `prototypes` (N,) that the file holds: ids rising, vehicles, features."""
-        some = "SELECT id, vehicle, feature FROM prototypes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
-        parts = list(self._chunks(some, json.dumps(prototypes.tolist())))
-        if not parts:
-            return NONE, NONE, np.empty((0, self._dim), np.float32)
-        ids, vehicles, features = zip(*parts, strict=True)
-        return np.concatenate(ids), np.concatenate(vehicles), np.concatenate(features)
-
-    def _chunks(self, query: str, *values: str) -> Iterator[tuple[Ints, Ints, Floats]]:
-        with store.spoken(self._path):
-            cursor = self._connection.execute(query, values)
-            while rows := cursor.fetchmany(CHUNK):
-                ids, vehicles, blobs = zip(*rows, strict=True)
-                yield np.array(ids, np.int64), np.array(vehicles, np.int64), from_blobs(blobs, self._dim)

@@ -162,24 +162,6 @@ def test_a_file_is_written_again_on_closing_when_the_index_has_moved_on_a_lot(tm
         assert len(answers(gallery, 9999)[0]) == 1350
 
 
-@pytest.mark.usefixtures("small")
-def test_dead_rows_are_compacted_by_filling_anew(tmp_path: Path) -> None:
-    path = tmp_path / "g.db"
-    with opened(path, index="hnsw") as gallery:
-        vehicles = enrolled(gallery, 400, 0)
-        answers(gallery)
-        with gallery.transaction():
-            for vehicle in vehicles[:100]:
-                gallery.remove(vehicle)
-        assert answers(gallery) == anew(path)
-    with opened(path, write=False, index="hnsw") as reader:
-        answers(reader)
-        index = reader._following._index
-        assert index is not None
-        arrays = index.kept()[1]
-        assert len(arrays["rows"]) == len(index) == 300  # none of them dead
-
-
 def test_what_cannot_be_opened_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="does not take"):
         opened(tmp_path / "g.db", index="ivf?lists=3")

@@ -1,0 +1,189 @@
+"""A worn index goes on answering while a new one is made beside it, which takes its place with all that came meanwhile."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.runtime.galleries import index_file, renewing
+from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.records import Floats
+
+DIM = 8
+Answers = list[list[tuple[int, float]]]
+
+
+def opened(path: Path, index: str = "hnsw", write: bool = True) -> Gallery:
+    return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=write, index=index)
+
+
+def features(count: int, seed: int) -> Floats:
+    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def enrolled(gallery: Gallery, count: int, seed: int) -> list[int]:
+    with gallery.transaction():
+        made = [gallery.add_vehicle() for _ in range(count)]
+        for vehicle, feature in zip(made, features(count, seed), strict=True):
+            gallery.add_prototype(vehicle, "front", feature)
+    return made
+
+
+def removed(gallery: Gallery, vehicles: list[int]) -> None:
+    with gallery.transaction():
+        for vehicle in vehicles:
+            gallery.remove(vehicle)
+
+
+def answers(gallery: Gallery) -> Answers:
+    return [[(hit.vehicle, round(hit.score, 4)) for hit in hits] for hits in gallery.search(features(12, 99), 5)]
+
+
+def anew(path: Path) -> Answers:
+    """What an index that was never anything else finds."""
+    with opened(path, "numpy", write=False) as fresh:
+        return answers(fresh)
+
+
+def dead(gallery: Gallery) -> int:
+    index = gallery._following._index
+    assert index is not None
+    return len(index.kept()[1]["rows"]) - len(index)
+
+
+def renewed(gallery: Gallery) -> None:
+    """Search until the new index is in place."""
+    end = time.monotonic() + 20
+    while gallery._following._renewal is not None and time.monotonic() < end:
+        answers(gallery)
+        time.sleep(0.005)
+    assert gallery._following._renewal is None
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes are kept from 100 prototypes on."""
+    monkeypatch.setattr(index_file, "LEAST", 100)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """New indexes are not begun before this event."""
+    let, real = threading.Event(), renewing.filled
+
+    def waiting(*given: Any) -> Any:
+        assert let.wait(20)
+        return real(*given)
+
+    monkeypatch.setattr(renewing, "filled", waiting)
+    yield let
+    let.set()
+
+
+def test_the_worn_index_answers_until_the_new_one_is_there(tmp_path: Path, held: threading.Event) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery:
+        vehicles = enrolled(gallery, 400, 0)
+        answers(gallery)
+        removed(gallery, vehicles[:100])
+        assert answers(gallery) == anew(path) and dead(gallery) == 100
+        removed(gallery, vehicles[100:110])
+        enrolled(gallery, 20, 1)
+        assert answers(gallery) == anew(path)
+        held.set()
+        renewed(gallery)
+        assert answers(gallery) == anew(path) and dead(gallery) == 0
+        enrolled(gallery, 20, 2)
+        assert answers(gallery) == anew(path)
+    with opened(path, write=False) as reader:  # from the file that was written beside
+        answers(reader)
+        assert dead(reader) == 0
+
+
+def test_changes_during_the_making_are_caught_up_with(
+    tmp_path: Path, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "g.db", renewing.index_file.stored
+    with opened(path) as gallery:
+        vehicles = enrolled(gallery, 400, 0)
+        answers(gallery)
+        removed(gallery, vehicles[:100])
+        answers(gallery)
+        made, go = threading.Event(), threading.Event()
+
+        def stored(*given: Any) -> bool:
+            made.set()
+            assert go.wait(20)
+            return real(*given)
+
+        monkeypatch.setattr(renewing.index_file, "stored", stored)
+        held.set()
+        assert made.wait(20)  # the new index is at a change that the next ones come after
+        removed(gallery, vehicles[100:110])
+        enrolled(gallery, 20, 1)
+        go.set()
+        renewed(gallery)
+        assert answers(gallery) == anew(path) and dead(gallery) == 10
+
+
+def test_within_a_transaction_nothing_is_put_in_its_place(tmp_path: Path, held: threading.Event) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery:
+        vehicles = enrolled(gallery, 400, 0)
+        answers(gallery)
+        removed(gallery, vehicles[:100])
+        before, renewal = answers(gallery), gallery._following._renewal
+        assert renewal is not None
+        with pytest.raises(KeyError), gallery.transaction():
+            enrolled(gallery, 30, 1)
+            held.set()
+            renewal._thread.join(20)
+            assert renewal.made is not None
+            assert answers(gallery) != before and gallery._following._renewal is renewal
+            raise KeyError
+        assert answers(gallery) == before == anew(path) and gallery._following._renewal is None
+        enrolled(gallery, 30, 2)
+        assert answers(gallery) == anew(path)
+
+
+def test_closing_ends_the_making_and_the_next_opening_does_it(tmp_path: Path, held: threading.Event) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery:
+        vehicles = enrolled(gallery, 400, 0)
+        answers(gallery)
+        removed(gallery, vehicles[:100])
+        answers(gallery)
+        file = path.with_name("g.db.hnsw.index")
+        before = file.read_bytes()
+        threading.Timer(0.1, held.set).start()
+    assert "gallery index" not in {thread.name for thread in threading.enumerate()}
+    assert file.read_bytes() == before
+    with opened(path, write=False) as reader:
+        assert answers(reader) == anew(path)
+        assert dead(reader) == 0 and reader._following._renewal is None
+
+
+def test_what_goes_wrong_is_said_once_and_the_worn_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "g.db"
+
+    def full(*given: Any) -> Any:
+        raise Refused("the disk is full")
+
+    monkeypatch.setattr(renewing, "filled", full)
+    with opened(path) as gallery, caplog.at_level(logging.WARNING):
+        vehicles = enrolled(gallery, 400, 0)
+        answers(gallery)
+        removed(gallery, vehicles[:100])
+        for place in range(3):
+            assert answers(gallery) == anew(path)
+            enrolled(gallery, 2, place)
+    assert [record.getMessage().split(": ")[-1] for record in caplog.records] == ["the disk is full"]
