@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import struct
+import threading
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,7 +35,7 @@ def stored(gallery: Path, kind: str, index: VehicleIndex, connection: sqlite3.Co
     file = file_of(gallery, kind)
     if len(index) < LEAST or not isinstance(index.member, Stored) or not os.access(file.parent, os.W_OK):
         return False
-    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+    draft = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.new")
     try:
         body, arrays = index.kept()
         stamp = _stamp(index, connection, change)
