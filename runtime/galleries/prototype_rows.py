@@ -21,21 +21,21 @@ class PrototypeRows:
     """What one connection sees of a gallery's prototypes of `dim` numbers."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, dim: int) -> None:
-        self.connection, self._path, self.dim = connection, path, dim
+        self._connection, self._path, self.dim = connection, path, dim
 
     def count(self) -> int:
         with store.spoken(self._path):
-            return int(self.connection.execute("SELECT count(*) FROM prototypes").fetchone()[0])
+            return int(self._connection.execute("SELECT count(*) FROM prototypes").fetchone()[0])
 
     def last_change(self) -> int:
         with store.spoken(self._path):
-            row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
+            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
         return int(row[0]) if row else 0
 
     def changes(self, after: int, last: int) -> Ints:
         """(N, 2) change and prototype of those of the log."""
         with store.spoken(self._path):
-            log = self.connection.execute(
+            log = self._connection.execute(
                 "SELECT id, prototype FROM changes WHERE id > ? AND id <= ?", (after, last)
             ).fetchall()
         return np.array(log, np.int64).reshape(-1, 2)
@@ -63,7 +63,7 @@ class PrototypeRows:
 
     def _chunks(self, query: str, *values: object) -> Iterator[Rows]:
         with store.spoken(self._path):
-            cursor = self.connection.execute(query, values)
+            cursor = self._connection.execute(query, values)
             while rows := cursor.fetchmany(CHUNK):
                 ids, vehicles, blobs = zip(*rows, strict=True)
                 yield np.array(ids, np.int64), np.array(vehicles, np.int64), from_blobs(blobs, self.dim)

@@ -15,20 +15,15 @@ _log = logging.getLogger("vreid.gallery")
 
 class Renewal:
     """One new index, made on a thread and a connection of its own, and kept in its file. It builds on one core: the others
-    are the networks'. What goes wrong is logged, and `made` stays None."""
+    are the networks'. `made` is the new index once it is there; what goes wrong is logged, and it stays None."""
 
     def __init__(self, path: Path, kind: str, dim: int, read: Read) -> None:
         """`read` is for whoever searches the new index later; the thread does not call it."""
         self._path, self._kind, self._dim, self._read = path, kind, dim, read
         self._wanted = True
-        self._made: tuple[VehicleIndex, int] | None = None
+        self.made: tuple[VehicleIndex, int] | None = None  # the change of the gallery that it is at
         self._thread = threading.Thread(target=self._work, name="gallery index", daemon=True)
         self._thread.start()
-
-    @property
-    def made(self) -> tuple[VehicleIndex, int] | None:
-        """The new index and the change of the gallery that it is at, once it is there."""
-        return self._made
 
     def stop(self) -> None:
         """It is not wanted any more; returns when the thread has ended, within a page of prototypes."""
@@ -45,6 +40,6 @@ class Renewal:
                 index, seen = filled(rows, self._kind, self._read, lambda: self._wanted)
                 if self._wanted:
                     index_file.stored(self._path, self._kind, index, connection, seen)
-                    self._made = index, seen
+                    self.made = index, seen
         except (Refused, *index_file.FAULTS) as error:
             _log.warning("the index of %s is not made anew, and the worn one goes on: %s", self._path, error)

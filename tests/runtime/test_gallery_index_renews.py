@@ -42,6 +42,14 @@ def removed(gallery: Gallery, vehicles: list[int]) -> None:
             gallery.remove(vehicle)
 
 
+def worn_out(gallery: Gallery) -> list[int]:
+    """300 vehicles that are left, and an index with dead rows of a hundred others as soon as it is searched."""
+    vehicles = enrolled(gallery, 400, 0)
+    answers(gallery)
+    removed(gallery, vehicles[:100])
+    return vehicles[100:]
+
+
 def answers(gallery: Gallery) -> Answers:
     return [[(hit.vehicle, round(hit.score, 4)) for hit in hits] for hits in gallery.search(features(12, 99), 5)]
 
@@ -90,11 +98,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_the_worn_index_answers_until_the_new_one_is_there(tmp_path: Path, held: threading.Event) -> None:
     path = tmp_path / "g.db"
     with opened(path) as gallery:
-        vehicles = enrolled(gallery, 400, 0)
-        answers(gallery)
-        removed(gallery, vehicles[:100])
+        left = worn_out(gallery)
         assert answers(gallery) == anew(path) and dead(gallery) == 100
-        removed(gallery, vehicles[100:110])
+        removed(gallery, left[:10])
         enrolled(gallery, 20, 1)
         assert answers(gallery) == anew(path)
         held.set()
@@ -112,9 +118,7 @@ def test_changes_during_the_making_are_caught_up_with(
 ) -> None:
     path, real = tmp_path / "g.db", renewing.index_file.stored
     with opened(path) as gallery:
-        vehicles = enrolled(gallery, 400, 0)
-        answers(gallery)
-        removed(gallery, vehicles[:100])
+        left = worn_out(gallery)
         answers(gallery)
         made, go = threading.Event(), threading.Event()
 
@@ -126,7 +130,7 @@ def test_changes_during_the_making_are_caught_up_with(
         monkeypatch.setattr(renewing.index_file, "stored", stored)
         held.set()
         assert made.wait(20)  # the new index is at a change that the next ones come after
-        removed(gallery, vehicles[100:110])
+        removed(gallery, left[:10])
         enrolled(gallery, 20, 1)
         go.set()
         renewed(gallery)
@@ -136,9 +140,7 @@ def test_changes_during_the_making_are_caught_up_with(
 def test_within_a_transaction_nothing_is_put_in_its_place(tmp_path: Path, held: threading.Event) -> None:
     path = tmp_path / "g.db"
     with opened(path) as gallery:
-        vehicles = enrolled(gallery, 400, 0)
-        answers(gallery)
-        removed(gallery, vehicles[:100])
+        worn_out(gallery)
         before, renewal = answers(gallery), gallery._following._renewal
         assert renewal is not None
         with pytest.raises(KeyError), gallery.transaction():
@@ -156,9 +158,7 @@ def test_within_a_transaction_nothing_is_put_in_its_place(tmp_path: Path, held: 
 def test_closing_ends_the_making_and_the_next_opening_does_it(tmp_path: Path, held: threading.Event) -> None:
     path = tmp_path / "g.db"
     with opened(path) as gallery:
-        vehicles = enrolled(gallery, 400, 0)
-        answers(gallery)
-        removed(gallery, vehicles[:100])
+        worn_out(gallery)
         answers(gallery)
         file = path.with_name("g.db.hnsw.index")
         before = file.read_bytes()
@@ -180,9 +180,7 @@ def test_what_goes_wrong_is_said_once_and_the_worn_one_goes_on(
 
     monkeypatch.setattr(renewing, "filled", full)
     with opened(path) as gallery, caplog.at_level(logging.WARNING):
-        vehicles = enrolled(gallery, 400, 0)
-        answers(gallery)
-        removed(gallery, vehicles[:100])
+        worn_out(gallery)
         for place in range(3):
             assert answers(gallery) == anew(path)
             enrolled(gallery, 2, place)
