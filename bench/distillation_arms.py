@@ -20,7 +20,8 @@ from vreid.train.recipes.targets import TAU, WHITE
 from vreid.train.recipes.teachers import teacher_resnet18_small
 
 BEST = "resnet18"  # on the validation part
-EPOCHS, TEACHER_EPOCHS = 24, 60
+EPOCHS, TEACHER_EPOCHS = 18, 60
+PASSES = 90  # at most, over few pictures
 TEACHERS = ("resnet50", "resnet18", "mobilenet")  # the last is ImageNet's, never trained on vehicles
 
 
@@ -60,8 +61,8 @@ def _compressed() -> Recipe:
 
 
 def _few(recipe: Recipe, fraction: float) -> Recipe:
-    """As many steps as the whole set gives in its epochs, up to a tenth of them: few pictures are seen more often."""
-    return replace(recipe, epochs=min(400, round(EPOCHS / max(fraction, 0.1))))
+    """As many steps as the whole set gives in its epochs, until every picture has been seen PASSES times."""
+    return replace(recipe, epochs=min(PASSES, round(EPOCHS / fraction)))
 
 
 def _rkd() -> Recipe:
@@ -104,6 +105,8 @@ ABLATIONS: dict[
         "Beta(0.5, 0.5)": {"alpha": 0.5},
         "originals alone": {"pairs": "original"},
         "mixed alone": {"pairs": "mixed"},
+        "temperature 0.1": {"tau": 0.1},
+        "temperature 0.4": {"tau": 0.4},
         "Huber on distances": {"form": "huber", "distil": 10.0},
         "squares of cosines": {"form": "mse", "distil": 10.0},
         "likelihood of the order": {"form": "ranking"},

@@ -47,15 +47,16 @@ def place_of(root: Path, arm: str, seed: int) -> Path:
 
 
 def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> dict[str, Path]:
-    """{teacher: the file of its answers}; trains the ResNet-18 and asks all of them where that is not done yet."""
-    found = {name: flags.out / "answers" / f"{name}.npz" for name in TEACHERS}
+    """{teacher: the file of its answers}; trains the ResNet-18 and asks those that the arms want where that is not done yet."""
+    wanted = {teacher for arm in flags.arms for teacher in ALL[arm].teachers}
+    found = {name: flags.out / "answers" / f"{name}.npz" for name in TEACHERS if name in wanted}
     if all(path.exists() for path in found.values()):
         return found
     with locked(flags.out / "answers") as mine:
         if not mine:
             raise SystemExit("another process is asking the teachers; start again when it has done so")
         folder, recipe = flags.out / "teacher-resnet18", replace(resnet18_teacher(), validate_every=5)
-        if not finished(folder, recipe.epochs):
+        if "resnet18" in wanted and not finished(folder, recipe.epochs):
             resume, place = (folder / "last.pt").exists(), join(0, 1, 0, flags.device)
             train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
         for name, path in found.items():
