@@ -22,7 +22,7 @@ from roadside_subset import listed, subset_of
 from rows import table_of, write_rows
 
 from vreid.cli import output
-from vreid.cli.teach import teacher_of
+from vreid.cli.model import opened
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
@@ -70,7 +70,8 @@ def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
     if name == "mobilenet":
         return imagenet_mobilenet(flags.imagenet, 128), "ImageNet MobileNetV2, 128 px"
     checkpoint = flags.out / "teacher-resnet18" / "best.pt" if name == "resnet18" else flags.teacher
-    return embed_with(network_from(load_checkpoint(checkpoint))), teacher_of(str(checkpoint))
+    model = opened(str(checkpoint), torch.get_num_threads())
+    return model.embed, model.space
 
 
 def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[str, Path]) -> bool:

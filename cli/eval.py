@@ -3,15 +3,12 @@
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused
-
-if TYPE_CHECKING:
-    from vreid.train.evaluate import Embed
 
 
 @dataclass(frozen=True)
@@ -34,48 +31,29 @@ class Args:
 
 def main(args: Args) -> int:
     """Evaluate and print the figures."""
+    from vreid.cli.model import opened
     from vreid.train.datasets.table import read_dataset
     from vreid.train.evaluate import evaluate
 
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
     dataset = read_dataset(args.data)
-    embed, backend = opened(args.model, args.threads, args.device)
+    model = opened(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.progress() as bar:
         task = bar.add_task("embedding")
         found = evaluate(
-            dataset, embed, batch=args.batch, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            dataset,
+            model.embed,
+            batch=args.batch,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures = asdict(found)
     if args.json:
         output.document(
-            {**figures, "model": args.model, "backend": backend, "seconds": round(time.monotonic() - began, 2)}
+            {**figures, "model": args.model, "backend": model.backend, "seconds": round(time.monotonic() - began, 2)}
         )
         return 0
     columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
-    output.table(f"{args.model} ({backend})", columns, [(dataset.name, *figures.values())])
+    output.table(f"{args.model} ({model.backend})", columns, [(dataset.name, *figures.values())])
     return 0
-
-
-def opened(model: str, threads: int, device: str = "auto") -> tuple["Embed", str]:
-    """What embeds for `model`, and the name of its backend."""
-    if model == "hsv":
-        from vreid.train.baselines import hsv_histograms
-
-        return hsv_histograms, "numpy"
-    if model.endswith((".pt", ".pth")):
-        import torch
-
-        from vreid.models.checkpoint import load_checkpoint, network_from
-        from vreid.train.parallel import device_of, started_as
-        from vreid.train.reference import embed_with
-
-        torch.set_num_threads(threads)
-        network = network_from(load_checkpoint(model))
-        return embed_with(network.to(device_of(device, started_as()[2]))), "torch"
-    from vreid.models.bundled import manifest_path
-    from vreid.runtime.embedder import open_embedder
-
-    embedder = open_embedder(manifest_path(model), threads)
-    return embedder.embed, embedder.manifest.backend

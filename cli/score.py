@@ -72,16 +72,14 @@ def main(flags: Landmarks | Videos) -> int:
 
 
 def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
-    from vreid.cli.eval import opened
+    from vreid.cli.model import opened
     from vreid.train.protocols.landmarks import landmark_scores, read_landmarks
     from vreid.train.protocols.ranks import distractor_blocks
     from vreid.train.protocols.views import embedded_landmarks
 
     truth = read_landmarks(flags.truth)
-    if flags.scales == (1.0,):
-        embed, _ = opened(flags.model, flags.threads, flags.device)
-    else:
-        embed = _at_scales(flags)
+    plain = flags.scales == (1.0,)
+    embed = opened(flags.model, flags.threads, flags.device).embed if plain else _at_scales(flags)
     queries, gallery = embedded_landmarks(truth, flags.images, embed, suffix=flags.suffix, batch=flags.batch)
     found = landmark_scores(truth, queries, gallery, distractors=distractor_blocks(flags.distractors))
     return {name: asdict(score) for name, score in found.items()}
@@ -101,12 +99,12 @@ def _at_scales(flags: Landmarks) -> Any:
 
 
 def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
-    from vreid.cli.eval import opened
+    from vreid.cli.model import opened
     from vreid.train.protocols.frames import video_features
     from vreid.train.protocols.videos import read_video_truth, video_scores
 
     truth = read_video_truth(flags.truth)
-    embed, _ = opened(flags.model, flags.threads, flags.device)
+    embed = opened(flags.model, flags.threads, flags.device).embed
 
     def features(path: Path) -> Any:
         return video_features(path, embed, every=flags.every, batch=flags.batch)

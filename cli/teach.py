@@ -32,7 +32,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Ask, write, and say how many queries it took."""
-    from vreid.cli.eval import opened
+    from vreid.cli.model import opened
     from vreid.train.datasets.table import read_dataset
     from vreid.train.told import ask
 
@@ -43,12 +43,12 @@ def main(args: Args) -> int:
     dataset = read_dataset(args.data)
     if not dataset.train:
         raise Refused(f"{args.data} has no training part to ask about")
-    embed, backend = opened(args.model, args.threads, args.device)
+    model = opened(args.model, args.threads, args.device)
     with output.progress() as bar:
         task = bar.add_task("asking", total=len(dataset.train))
         found = ask(
-            embed,
-            teacher_of(args.model),
+            model.embed,
+            model.space,
             dataset.train,
             args.out,
             args.batch,
@@ -57,24 +57,10 @@ def main(args: Args) -> int:
     pictures, width = found.features.shape
     if args.json:
         output.document(
-            {"out": str(args.out), "pictures": pictures, "dim": width, "queries": found.asked, "backend": backend}
+            {"out": str(args.out), "pictures": pictures, "dim": width, "queries": found.asked, "backend": model.backend}
         )
     else:
         output.console.print(
             f"{args.out}: {pictures} pictures, {width} numbers each; {found.asked} queries to {args.model}"
         )
     return 0
-
-
-def teacher_of(model: str) -> str:
-    """The name of a teacher's embedding space: one for a checkpoint and everything lowered from it."""
-    if model.endswith((".pt", ".pth")):
-        from vreid.models.checkpoint import fingerprint_of, load_checkpoint
-
-        return fingerprint_of(load_checkpoint(model))
-    if model == "hsv":
-        return model
-    from vreid.models.bundled import manifest_path
-    from vreid.models.manifest import read_manifest
-
-    return read_manifest(manifest_path(model)).fingerprint

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vreid.cli.eval import opened
-from vreid.cli.teach import teacher_of
+from vreid.cli.model import opened
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
 from vreid.train.recipe import Recipe
@@ -32,8 +31,8 @@ def opened_teachers(
         if word.endswith(".npz"):
             asked.append(teacher_of_file(Path(word)))
         else:
-            embed, _ = opened(word, threads or torch.get_num_threads(), device)
-            asked.append(Teacher(word, teacher_of(word), embed))
+            model = opened(word, threads or torch.get_num_threads(), device)
+            asked.append(Teacher(word, model.space, model.embed))
     if recipe.beside is not None and beside is None and words:
         raise Refused("the recipe learns beside a teacher at every step; give a checkpoint .pt with --teacher")
     return beside, asked

@@ -1,0 +1,39 @@
+"""What a MODEL argument names, opened to embed: a checkpoint, a lowered model, or a baseline."""
+
+from dataclasses import dataclass
+
+from vreid.train.evaluate import Embed
+
+
+@dataclass(frozen=True)
+class Model:
+    """`embed` answers, `backend` is what it runs on; `space` names its embedding space, one for a checkpoint and everything
+    lowered from it."""
+
+    embed: Embed
+    backend: str
+    space: str
+
+
+def opened(word: str, threads: int, device: str = "auto") -> Model:
+    """A checkpoint .pt (on auto, cpu or cuda), a manifest .json, a bundled name, or hsv."""
+    if word == "hsv":
+        from vreid.train.baselines import hsv_histograms
+
+        return Model(hsv_histograms, "numpy", word)
+    if word.endswith((".pt", ".pth")):
+        import torch
+
+        from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
+        from vreid.train.parallel import device_of, started_as
+        from vreid.train.reference import embed_with
+
+        torch.set_num_threads(threads)
+        checkpoint = load_checkpoint(word)
+        network = network_from(checkpoint).to(device_of(device, started_as()[2]))
+        return Model(embed_with(network), "torch", fingerprint_of(checkpoint))
+    from vreid.models.bundled import manifest_path
+    from vreid.runtime.embedder import open_embedder
+
+    embedder = open_embedder(manifest_path(word), threads)
+    return Model(embedder.embed, embedder.manifest.backend, embedder.manifest.fingerprint)
