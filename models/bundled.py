@@ -13,7 +13,8 @@ def manifest_path(text: str) -> Path:
     if path.suffix == ".json" or path.is_file():
         if path.suffix in (".onnx", ".engine", ".plan"):
             raise Refused(
-                f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it"
+                f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it, or make "
+                "one with vreid adopt"
             )
         return path
     bundled = ZOO / f"{text}.json"
