@@ -13,7 +13,7 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(bench: Path) -> Non
     arms, whole, most = module.ALL, module.EPOCHS, module.PASSES
     for name, arm in arms.items():
         recipe = arm.recipe()
-        assert bool(arm.teachers) == bool(recipe.distil or recipe.beside), name
+        assert bool(arm.teachers) == bool(recipe.distil), name
         if name.startswith(("single", "whiten-mtd: ", "mean", "maxmin")):  # pairs, and nothing else from the labels
             assert recipe.labels and not recipe.classification and not recipe.triplet and recipe.distil, name
         assert (recipe.answers.whiten > 0) == name.startswith("whiten-mtd"), name
