@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from vreid.models.compactor import fold, insert, sites
 from vreid.models.errors import Refused
@@ -15,7 +15,7 @@ from vreid.models.shrinking import shrunk, variances
 from vreid.train.beside import Beside
 from vreid.train.capacity import Compression
 from vreid.train.costs import Costs
-from vreid.train.optimise import optimiser_of, precision_of
+from vreid.train.optimise import averaging, optimiser_of, precision_of
 from vreid.train.recipe import Recipe
 
 
@@ -93,8 +93,7 @@ class Student:
     def _adopt(self, network: ReidNetwork) -> None:
         """Learn with this network from now on."""
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        mean = get_ema_multi_avg_fn(self.recipe.average)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.network, multi_avg_fn=mean, use_buffers=True)
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging(self.recipe.average), use_buffers=True)
         self.optimiser = optimiser_of(self.network, self.recipe)
 
     def state(self) -> dict[str, Any]:

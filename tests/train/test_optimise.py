@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.optimise import optimiser_of, precision_of, rate_at, set_rate
+from vreid.train.optimise import averaging, optimiser_of, precision_of, rate_at, set_rate
 from vreid.train.recipe import Recipe, side_at
 
 NETWORK = NetworkConfig("resnet18", 32, 32, 16, pool="gem", classes=5, options={"scale": 0.125})
@@ -85,3 +86,17 @@ def test_a_gpu_multiplies_in_bfloat16_where_it_has_it(
 def test_a_cpu_multiplies_in_float32_unless_asked_otherwise() -> None:
     assert precision_of(torch.device("cpu")) is None
     assert precision_of(torch.device("cpu"), bfloat16=True) is torch.bfloat16
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.95])
+def test_the_average_forgets_the_first_weights_of_a_short_training(decay: float) -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    mean = AveragedModel(layer, multi_avg_fn=averaging(decay))
+    expected = 0.0
+    for step in range(60):
+        torch.nn.init.constant_(layer.weight, 100.0 if step == 0 else step % 7)
+        mean.update_parameters(layer)
+        share = 0.0 if step == 0 else min(decay, (1 + step) / (10 + step))  # the first is taken as it is
+        expected = share * expected + (1 - share) * layer.weight.item()
+        assert mean.module.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert expected < 7.0
