@@ -11,7 +11,7 @@ stands in bench/results/distillation.json, and was trained by today's recipe, is
 import argparse
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import Embed, evaluate
-from vreid.train.folder import plain
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import join
@@ -78,9 +77,21 @@ def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
 
 
 def recipe_of(arm: Arm) -> str:
-    """8 hex digits that stand for how an arm is trained."""
-    how = [plain(arm.recipe()), arm.teachers, arm.fraction]
+    """8 hex digits that stand for how an arm is trained; what a recipe leaves at its default, today's or tomorrow's, is no part."""
+    how = [_chosen(arm.recipe()), arm.teachers, arm.fraction]
     return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _chosen(record: Any) -> Any:
+    """The fields of a dataclass that are not at their defaults, by name, and of those that are dataclasses the same."""
+    if not is_dataclass(record):
+        return record
+    fresh = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for field in fields(record)
+    }
+    values = {name: getattr(record, name) for name in fresh}
+    return {name: _chosen(value) for name, value in values.items() if value != fresh[name]}
 
 
 def kept() -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.train.fusion import fusion_loss
+from vreid.train.losses.alignment import alignment_loss
 from vreid.train.losses.interpolation import interpolated, ranking_loss
 from vreid.train.losses.similarity import similarity_loss
 from vreid.train.losses.table import loss_named
@@ -21,7 +22,8 @@ class Answers:
     """`by` names the loss for one teacher (losses/table.py, or "ranking" for DRD); of several, or with `by` "fusion", the
     similarities are fused by `fusion` (train/fusion.py). `whiten` is the dimensions that each teacher is whitened to
     (0: not). `tau` is for similarities. Ranking: `mixed` interpolated rows a batch, of weights Beta(alpha, alpha) or
-    uniform (None), compared by `form` over `pairs`."""
+    uniform (None), compared by `form` over `pairs`; `align` weighs the student's vectors beside the teacher's own
+    (losses/alignment.py)."""
 
     by: str = "similarity"
     fusion: str = "maxmin"
@@ -31,6 +33,7 @@ class Answers:
     alpha: float | None = None
     form: str = "huber"
     pairs: str = "all"
+    align: float = 0.0
 
 
 def answers_loss(
@@ -60,4 +63,5 @@ def answers_loss(
     if generator is None:
         raise Refused("interpolation needs a torch.Generator, or a resumed training would not go on as it was")
     ours, theirs = interpolated(student, teachers[0], rules.mixed, rules.alpha, generator)
-    return ranking_loss(ours, theirs, rules.form, rules.tau, rules.pairs, rules.mixed, same)
+    loss = ranking_loss(ours, theirs, rules.form, rules.tau, rules.pairs, rules.mixed, same)
+    return loss + rules.align * alignment_loss(student, teachers[0]) if rules.align else loss

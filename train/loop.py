@@ -93,7 +93,9 @@ def _targets(job: Job, items: Sequence[Item]) -> list[Tensor]:
     asked = items[: sum(len(part.train) for part in job.training)]
     if not job.place.leads:
         wait(job.place)  # for the leading process to ask
-    found, queries = targets_of(teachers, asked, job.out, job.recipe.answers.whiten, job.asking)
+    answers = job.recipe.answers
+    dim = job.recipe.network.dim if answers.by == "ranking" and answers.align else 0
+    found, queries = targets_of(teachers, asked, job.out, answers.whiten, dim, job.asking)
     if job.place.leads:
         job.asked(queries)
         wait(job.place)

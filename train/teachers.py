@@ -10,9 +10,11 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.datasets.records import Item
 from vreid.train.evaluate import Embed
+from vreid.train.projection import load_projection, projection_path, save_projection
 from vreid.train.reference import embed_with
+from vreid.train.rotation import fit_rotation
 from vreid.train.told import Told, ask, read_features, rows_of
-from vreid.train.whitening import fit_whitening, load_whitening, save_whitening, whitening_path
+from vreid.train.whitening import fit_whitening
 
 
 @dataclass(frozen=True)
@@ -40,42 +42,42 @@ def targets_of(
     items: Sequence[Item],
     folder: Path,
     whiten: int = 0,
+    dim: int = 0,
     told: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> tuple[list[Tensor], int]:
-    """K x (N, E_k) float32 what each teacher says of every item, whitened where asked for, and the queries that it took now.
+    """K x (N, E_k) float32 what each teacher says of every item, and the queries that it took now.
 
-    Answers are kept in folder/teacher-1.npz, teacher-2.npz ... and are not asked for again; a whitening is fitted on these
-    answers and kept beside them. `told` hears of (teacher, pictures done, of how many).
+    It is whitened to `whiten` axes, or turned to `dim` where it has more; 0 is for neither. Answers are kept in
+    folder/teacher-1.npz, teacher-2.npz ... and are not asked for again; a projection is fitted on these answers and kept
+    beside them. `told` hears of (teacher, pictures done, of how many).
     """
     found, queries = [], 0
     for place, teacher in enumerate(teachers):
-        where = teacher.answers or folder / f"teacher-{place + 1}.npz"
+        own = folder / f"teacher-{place + 1}.npz"
         if teacher.answers is not None:
-            features = read_features(teacher.answers)
+            where, features = teacher.answers, read_features(teacher.answers)
         elif teacher.embed is not None:
-            features = ask(teacher.embed, teacher.space, items, where, told=_named(told, teacher.name))
+            where, features = own, ask(teacher.embed, teacher.space, items, own, told=_named(told, teacher.name))
         else:
             raise Refused(
                 f"the teacher {teacher.name} neither answers nor has answered; give a model or a file of answers"
             )
         queries += features.asked
         rows = rows_of(features, items, where.name)
-        found.append(
-            _whitened(rows, folder / f"teacher-{place + 1}.npz", f"{teacher.space} {len(rows)} {whiten}", whiten)
-        )
+        found.append(_projected(rows, projection_path(own), teacher.space, whiten, dim))
     return found, queries
 
 
-def _whitened(rows: Tensor, where: Path, space: str, dim: int) -> Tensor:
-    if not dim:
+def _projected(rows: Tensor, path: Path, space: str, whiten: int, dim: int) -> Tensor:
+    if not whiten and not 0 < dim < rows.shape[1]:
         return rows
-    path = whitening_path(where)
+    words = f"{space} {len(rows)} {whiten}" if whiten else f"{space} {len(rows)} turned to {dim}"
     if path.exists():
-        return load_whitening(path, space)(rows)
-    whitening = fit_whitening(rows, dim)
+        return load_projection(path, words)(rows)
+    projection = fit_whitening(rows, whiten) if whiten else fit_rotation(rows, dim)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_whitening(whitening, path, space)
-    return whitening(rows)
+    save_projection(projection, path, words)
+    return projection(rows)
 
 
 def _named(told: Callable[[str, int, int], None], name: str) -> Told:

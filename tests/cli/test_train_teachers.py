@@ -70,7 +70,7 @@ def test_several_teachers_go_into_one_student_that_is_compressed(
     record = json.loads((out / "log.jsonl").read_text())
     assert {"classification", "triplet", "logits", "distil"} == set(record["losses"])
     assert {path.name for path in out.glob("*.npz")} == {
-        "teacher-1.npz", "teacher-2.npz", "teacher-1.whitening.npz", "teacher-2.whitening.npz", "teacher-3.whitening.npz",
+        "teacher-1.npz", "teacher-2.npz", "teacher-1.projection.npz", "teacher-2.projection.npz", "teacher-3.projection.npz",
     }  # fmt: skip
 
 

@@ -22,10 +22,12 @@ from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
+from vreid.train.losses.alignment import alignment_loss
 from vreid.train.losses.similarity import similarity_loss
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
 from vreid.train.reference import embed_with
+from vreid.train.rotation import fit_rotation
 from vreid.train.validation import cut
 
 NETWORK = NetworkConfig("resnet18", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
@@ -218,6 +220,25 @@ def test_a_student_beside_a_teacher_comes_to_see_its_similarities(job: Job) -> N
     assert np.mean(terms[-2:]) < 0.9 * terms[0]
     assert list(log_of(alone)[0]["losses"]) == ["classification"]
     assert all(map(torch.equal, before, teacher.state_dict().values())) and not teacher.training
+
+
+def test_an_aligned_student_of_fewer_axes_comes_into_its_teachers_space(job: Job) -> None:
+    mild = replace(RECIPE, augmentation=MILD)
+    teacher = network_from(train(replace(job, recipe=mild, out=job.out.with_name("teacher"))))
+    network = replace(NETWORK, dim=NETWORK.dim // 2)
+    answers = Answers(by="ranking", form="kl", tau=0.5, mixed=8, align=5.0)
+    recipe = replace(mild, network=network, epochs=12, distil=1.0, labels=False, answers=answers)
+    pictures = [read_picture(item.path) for item in job.training[0].train]
+    target = torch.from_numpy(embed_with(teacher)(pictures))
+    apart = []
+    for align in (5.0, 0.0):
+        out = job.out.with_name(f"aligned{align:g}")
+        learning = replace(recipe, answers=replace(answers, align=align))
+        student = network_from(train(replace(job, recipe=learning, teacher=teacher, out=out, validation=[])))
+        assert (out / "teacher-1.projection.npz").exists() == bool(align)
+        turned = fit_rotation(target, network.dim)(target)
+        apart.append(alignment_loss(torch.from_numpy(embed_with(student)(pictures)), turned).item())
+    assert apart[0] < 0.6 < 0.8 < apart[1]
 
 
 def test_what_cannot_work_is_refused_before_anything_is_written(job: Job) -> None:

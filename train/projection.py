@@ -1,0 +1,93 @@
+"""How a teacher's features are brought into another space before a student learns from them, and where that is kept.
+
+It is fitted on the teacher's answers (whitening.py, rotation.py) and lies beside them, so that a resumed training goes on in
+the same space. A row of zeros, a picture that the teacher was not asked about, stays a row of zeros.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vreid.models.errors import Refused
+from vreid.models.network import unit
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """mean (E,), projection (E, d), both float32; `fitted_on` is the number of features it was fitted on."""
+
+    mean: Tensor
+    projection: Tensor
+    fitted_on: int
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(N, E) of any length -> (N, d) float32 on the device of `features`, not of unit length: losses see to that.
+
+        Refused for features of another width.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise Refused(
+                f"the projection is for features of {len(self.mean)} numbers, not of the shape {tuple(features.shape)}; "
+                "fit one on this teacher's features"
+            )
+        mean, projection = self.mean.to(features.device), self.projection.to(features.device)
+        with torch.autocast(features.device.type, enabled=False):  # weak axes are stretched, and so is half's rounding
+            white = (unit(features) - mean) @ projection
+        return white.masked_fill(~features.any(1, keepdim=True), 0.0)
+
+
+def projection_path(teacher: Path) -> Path:
+    """Where the projection of the teacher (its checkpoint or its answers) is kept: best.pt -> best.projection.npz."""
+    return teacher.with_suffix(".projection.npz")
+
+
+def save_projection(projection: Projection, path: Path, fingerprint: str) -> None:
+    """Write it whole or not at all; `fingerprint` names the features that it was fitted on."""
+    partial = path.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        mean=projection.mean.cpu().numpy(),
+        projection=projection.projection.cpu().numpy(),
+        fitted_on=np.int64(projection.fitted_on),
+        fingerprint=np.str_(fingerprint),
+    )
+    partial.replace(path)
+
+
+def load_projection(path: Path, fingerprint: str) -> Projection:
+    """What save_projection wrote, without pickle. Refused when it is missing, damaged, or of other features."""
+    if not path.is_file():
+        raise Refused(f"there is no projection {path}; fit one on the teacher's features")
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            mean, projection = kept["mean"], kept["projection"]
+            fitted_on, fitted_to = int(kept["fitted_on"]), str(kept["fingerprint"])
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise Refused(f"{path} is not a projection ({error}); delete it and fit it again") from error
+    if fitted_to != fingerprint:
+        raise Refused(
+            f"{path} was fitted on the features {fitted_to!r}, not {fingerprint!r}; delete it and fit it again"
+        )
+    sound = mean.dtype == projection.dtype == np.float32 and mean.ndim == 1 and projection.ndim == 2
+    if not (sound and len(mean) == len(projection) and np.isfinite(mean).all() and np.isfinite(projection).all()):
+        raise Refused(f"{path} is not a projection (its shapes or numbers are wrong); delete it and fit it again")
+    return Projection(torch.from_numpy(mean), torch.from_numpy(projection), fitted_on)
+
+
+def answered(features: Tensor) -> Tensor:
+    """features (N, E) of any length, as a projection is fitted on them -> those that are not zero, float64, of unit length.
+
+    Refused when there are none, or one is not finite.
+    """
+    if features.ndim != 2:
+        raise Refused(f"a projection is fitted on (pictures, numbers), not on the shape {tuple(features.shape)}")
+    if not torch.isfinite(features).all():
+        raise Refused("some of the teacher's features are not finite; look at its weights, or ask it in float32")
+    asked = unit(features[features.any(1)]).double()
+    if not len(asked):
+        raise Refused("there are no features of the teacher's; ask it about some pictures")
+    return asked
