@@ -8,8 +8,9 @@ augmented teacher-student sample representations".
 Our reconstruction (methods.md 5.2, the paper's own text was not to be had): everything else. That pairs are drawn in the
 batch and share one weight in both spaces; uniform or Beta weights; unit length before and after mixing; and every form of
 the loss: Huber on distances over their mean (RKD's distance term), squares between cosine matrices, KL of softmaxes (as
-losses/similarity.py), and the likelihood of the teacher's order (ListMLE, Xia et al., ICML 2008). None of it may be quoted
-as the authors'.
+losses/similarity.py), and the likelihood of the teacher's order (ListMLE, Xia et al., ICML 2008). The recipe drd_resnet18_small
+adds the teacher's own vectors (losses/alignment.py); whether that is what "joint" means, the abstract does not tell. None of
+it may be quoted as the authors'.
 """
 
 from collections.abc import Callable, Mapping
