@@ -32,6 +32,7 @@ from vreid.train.evaluate import Embed, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import join
+from vreid.train.recipes.teachers import teacher_resnet50_small
 from vreid.train.reference import embed_with
 from vreid.train.teachers import Teacher, teacher_of_file
 from vreid.train.told import ask
@@ -72,6 +73,8 @@ def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
     if name == "mobilenet":
         return imagenet_mobilenet(flags.imagenet, 128), "ImageNet MobileNetV2, 128 px"
     checkpoint = flags.out / "teacher-resnet18" / "best.pt" if name == "resnet18" else flags.teacher
+    if name == "resnet50" and not finished(checkpoint.parent, teacher_resnet50_small().epochs):
+        raise SystemExit(f"{checkpoint} is not at its end; go on with bench/cdd_table.py teacher")
     model = opened(str(checkpoint), torch.get_num_threads())
     return model.embed, model.space
 
