@@ -62,8 +62,8 @@ def averaging(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     """
 
     def averaged(mean: Any, current: Any, steps: Tensor | int) -> None:
-        ours = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(ours)(mean, current, steps)  # type: ignore[no-untyped-call]
+        count = int(steps)  # on a GPU a wait, so once
+        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(mean, current, steps)  # type: ignore[no-untyped-call]
 
     return averaged
 
