@@ -35,6 +35,10 @@ class Answers:
     pairs: str = "all"
     align: float = 0.0
 
+    def axes(self, dim: int) -> int:
+        """The axes that a teacher of more is turned to, for a student of `dim`; 0 where only relations are learnt from."""
+        return dim if self.by == "ranking" and self.align else 0
+
 
 def answers_loss(
     rules: Answers,

@@ -94,7 +94,7 @@ def _targets(job: Job, items: Sequence[Item]) -> list[Tensor]:
     if not job.place.leads:
         wait(job.place)  # for the leading process to ask
     answers = job.recipe.answers
-    dim = job.recipe.network.dim if answers.by == "ranking" and answers.align else 0
+    dim = answers.axes(job.recipe.network.dim)
     found, queries = targets_of(teachers, asked, job.out, answers.whiten, dim, job.asking)
     if job.place.leads:
         job.asked(queries)

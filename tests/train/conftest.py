@@ -1,12 +1,21 @@
 """A made-up data set that a small network learns in seconds: coloured shapes as vehicles, seen by two cameras."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+
+from vreid.models.network import NetworkConfig
+from vreid.train.augment import Augmentation
+from vreid.train.datasets.table import read_dataset
+from vreid.train.job import Job
+from vreid.train.parallel import Place
+from vreid.train.recipe import Recipe
+from vreid.train.validation import cut
 
 
 def drawn(vehicle: int, camera: int, picture: int) -> np.ndarray:
@@ -47,6 +56,28 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[vehicles, pictures]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def begun(shapes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A training of seconds on 12 vehicles, 4 of them held out; not to be trained itself, but copied."""
+    training, validation = cut(read_dataset(shapes()), 1 / 3)
+    network = NetworkConfig("resnet18", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
+    recipe = Recipe(network, epochs=4, lr=1e-2, head_lr=1.0, warmup=1, p=4, k=3, average=0.7, validate_every=2)
+    cpu = Place(0, 1, torch.device("cpu"))
+    return Job(recipe, [training], [validation], tmp_path_factory.mktemp("begun") / "run", cpu)
+
+
+@pytest.fixture
+def job(begun: Job, tmp_path: Path) -> Job:
+    """A test's own training of seconds."""
+    return replace(begun, out=tmp_path / "run")
+
+
+@pytest.fixture
+def mild() -> Augmentation:
+    """An augmentation under which a shape stays what it is."""
+    return Augmentation(pad=0.05, zoom=0.9, light=0.03, gray=0, blur=0, noise=0, erase=0)
 
 
 @pytest.fixture(autouse=True)
