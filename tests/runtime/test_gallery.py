@@ -6,23 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries.prototypes import Prototype, surplus
-from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
+from vreid.runtime.gallery import read_gallery
 from vreid.runtime.records import Floats, Sighting
-
-DIM = 8
-
-
-def opened(path: Path, write: bool = True, **changes: object) -> Gallery:
-    fields: dict[str, object] = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small", "write": write, **changes}
-    return open_gallery(path, **fields)  # type: ignore[arg-type]
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def sighting(camera: str = "gate", last: float = 2.0) -> Sighting:

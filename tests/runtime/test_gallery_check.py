@@ -6,23 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import audit, checking
 from vreid.runtime.galleries.repairing import repaired
-from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
-from vreid.runtime.records import Floats, Sighting
-
-DIM = 8
-
-
-def opened(path: Path) -> Gallery:
-    return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=True)
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+from vreid.runtime.gallery import read_gallery
+from vreid.runtime.records import Sighting
 
 
 def filled(path: Path, count: int) -> Path:

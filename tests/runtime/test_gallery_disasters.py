@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_gallery import features, opened
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
@@ -24,21 +25,11 @@ from vreid.runtime.galleries.checking import checked
 from vreid.runtime.galleries.repairing import repaired
 from vreid.runtime.galleries.transfer import exported
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import Sighting
 from vreid.runtime.session import Session, run_session
 
-DIM = 8
 TABLES = ("vehicles", "prototypes", "sightings")
 Rows = dict[str, dict[int, tuple[Any, ...]]]
-
-
-def opened(path: Path, write: bool = True, index: str = "flat") -> Gallery:
-    return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=write, index=index)
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def enrolled(gallery: Gallery, count: int, seed: int = 0, at: float = 1e9) -> None:

@@ -10,23 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import store
-from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
-from vreid.runtime.records import Floats
-
-DIM = 8
-
-
-def opened(path: Path, write: bool = True, **changes: object) -> Gallery:
-    fields: dict[str, object] = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small", "write": write, **changes}
-    return open_gallery(path, **fields)  # type: ignore[arg-type]
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+from vreid.runtime.gallery import read_gallery
 
 
 def other_process(code: str, path: Path) -> subprocess.Popen[str]:

@@ -6,20 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import DIM, features
 
 from vreid.runtime.galleries import showing
 from vreid.runtime.galleries.album import album
 from vreid.runtime.galleries.filter import EVERYTHING, Filter, allowed
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import Sighting
 
-DIM = 8
 KINDS = {2: "car", 5: "bus", 7: "truck"}
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 @pytest.fixture(scope="module")

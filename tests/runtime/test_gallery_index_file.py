@@ -8,32 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import DIM, enrolled, features
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import following, index_file
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
-from vreid.runtime.records import Floats
 
-DIM = 8
 STORED = ["hnsw", "ivf?train=60", "ivfpq?train=256&code=4"]
 
 
 def opened(path: Path, write: bool = True, index: str = "flat") -> Gallery:
     space = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
     return open_gallery(path, write=write, index=index, max_prototypes=4, merge_above=0.7, **space)  # type: ignore[arg-type]
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def enrolled(gallery: Gallery, count: int, seed: int) -> list[int]:
-    with gallery.transaction():
-        made = [gallery.add_vehicle() for _ in range(count)]
-        for vehicle, feature in zip(made, features(count, seed), strict=True):
-            gallery.add_prototype(vehicle, "front", feature)
-    return made
 
 
 def answers(gallery: Gallery, k: int = 5) -> list[list[tuple[int, float]]]:

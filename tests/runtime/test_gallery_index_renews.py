@@ -7,33 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from made_gallery import DIM, enrolled, features
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import index_file, renewing
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.records import Floats
 
-DIM = 8
 Answers = list[list[tuple[int, float]]]
 
 
 def opened(path: Path, index: str = "hnsw", write: bool = True) -> Gallery:
     return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=write, index=index)
-
-
-def features(count: int, seed: int) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def enrolled(gallery: Gallery, count: int, seed: int) -> list[int]:
-    with gallery.transaction():
-        made = [gallery.add_vehicle() for _ in range(count)]
-        for vehicle, feature in zip(made, features(count, seed), strict=True):
-            gallery.add_prototype(vehicle, "front", feature)
-    return made
 
 
 def removed(gallery: Gallery, vehicles: list[int]) -> None:

@@ -5,25 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import audit, edits, retention
 from vreid.runtime.galleries.times import moment_of, span_of, span_told
 from vreid.runtime.galleries.undo import undo
-from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.gallery import Gallery
+from vreid.runtime.records import Sighting
 
-DIM = 8
 OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
-
-
-def opened(path: Path, write: bool = True) -> Gallery:
-    return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=write)
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def noise(seed: int) -> np.ndarray:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries.table import INDEXES, open_index
 from vreid.runtime.galleries.with_faiss import faiss
-from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.records import Floats
 
-DIM = 8
 NO_GPU = not getattr(faiss, "get_num_gpus", lambda: 0)()
 EVERY = [
     pytest.param(name, marks=[pytest.mark.gpu, pytest.mark.skipif(NO_GPU, reason="FAISS finds no GPU")])
@@ -19,16 +18,6 @@ EVERY = [
     else name
     for name in sorted(INDEXES)
 ]
-
-
-def opened(path: Path, write: bool = True, **changes: object) -> Gallery:
-    fields: dict[str, object] = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small", "write": write, **changes}
-    return open_gallery(path, **fields)  # type: ignore[arg-type]
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 # The index

@@ -7,24 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import audit, transfer
 from vreid.runtime.galleries.filter import Filter
-from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.records import Floats, Sighting
-
-DIM = 8
-
-
-def opened(path: Path, **changes: object) -> Gallery:
-    fields: dict[str, object] = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small", "write": True, **changes}
-    return open_gallery(path, **fields)  # type: ignore[arg-type]
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+from vreid.runtime.gallery import Gallery
+from vreid.runtime.records import Sighting
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""A small gallery of a made model, and features of its length, for the tests of galleries."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.records import Floats
+
+DIM = 8
+
+
+def opened(path: Path, write: bool = True, **changes: object) -> Gallery:
+    """The gallery at `path`, of the made model unless `changes` say otherwise."""
+    fields: dict[str, object] = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small", "write": write, **changes}
+    return open_gallery(path, **fields)  # type: ignore[arg-type]
+
+
+def features(count: int, seed: int = 0) -> Floats:
+    """(count, DIM) of unit length."""
+    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def enrolled(gallery: Gallery, count: int, seed: int) -> list[int]:
+    """`count` vehicles of one prototype each, seen from the front; their numbers."""
+    with gallery.transaction():
+        made = [gallery.add_vehicle() for _ in range(count)]
+        for vehicle, feature in zip(made, features(count, seed), strict=True):
+            gallery.add_prototype(vehicle, "front", feature)
+    return made
