@@ -47,4 +47,4 @@ def drd_resnet18_small() -> Recipe:
     """
     answers = Answers(by="ranking", form="kl", tau=0.2, mixed=64, align=5.0)
     recipe = replace(student_resnet18_small(), labels=False, distil=2.0, answers=answers, epochs=60)
-    return replace(recipe, p=8, lr=2e-3, augmentation=Augmentation(erase=0.0))
+    return replace(recipe, p=8, lr=4e-3, augmentation=Augmentation(erase=0.0))
