@@ -69,7 +69,8 @@ def _few(recipe: Recipe, fraction: float) -> Recipe:
 
 
 def _rkd() -> Recipe:
-    return replace(drd_resnet18_small(), answers=Answers(by="rkd"))
+    """DRD's recipe at half its rate, which is better on the validation part."""
+    return replace(drd_resnet18_small(), lr=2e-3, answers=Answers(by="rkd"))
 
 
 def _supervised() -> Recipe:
