@@ -123,7 +123,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "squares of cosines": {"form": "mse", "distil": 10.0, "align": 1.0},
     "likelihood of the order": {"form": "ranking"},
     "batches by chance": {"p": 32, "k": 1},
-    "a part erased": {"augmentation": Augmentation(light=0.12)},
+    "a part erased": {"augmentation": replace(drd_resnet18_small().augmentation, erase=Augmentation().erase)},
     "stronger light": {"augmentation": Augmentation(erase=0.0)},
     "rate 0.002": {"lr": 2e-3},
     "batches of 64": {"p": 16},
