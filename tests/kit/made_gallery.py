@@ -29,3 +29,14 @@ def enrolled(gallery: Gallery, count: int, seed: int) -> list[int]:
         for vehicle, feature in zip(made, features(count, seed), strict=True):
             gallery.add_prototype(vehicle, "front", feature)
     return made
+
+
+def answers(gallery: Gallery, k: int = 5) -> list[list[tuple[int, float]]]:
+    """(vehicle, score) of the `k` best of each of twelve features."""
+    return [[(hit.vehicle, round(hit.score, 4)) for hit in hits] for hits in gallery.search(features(12, 99), k)]
+
+
+def anew(path: Path) -> list[list[tuple[int, float]]]:
+    """What an index that was never anything else answers."""
+    with opened(path, write=False, index="numpy") as fresh:
+        return answers(fresh)

@@ -12,24 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import checking
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import Sighting
 
 Drive = Callable[[], Any]  # see conftest.py
-DIM = 8
 OURS = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
-
-
-def opened(path: Path, write: bool = True, **changes: Any) -> Gallery:
-    return open_gallery(path, **{**OURS, "write": write, **changes})
-
-
-def features(count: int, seed: int = 0) -> Floats:
-    rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def filled(path: Path, count: int = 5) -> None:

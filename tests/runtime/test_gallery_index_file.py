@@ -4,32 +4,21 @@ import logging
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import made_gallery
 import numpy as np
 import pytest
-from made_gallery import DIM, enrolled, features
+from made_gallery import answers, enrolled, features
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import following, index_file
-from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
+from vreid.runtime.gallery import Gallery, read_gallery
+
+opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
 
 STORED = ["hnsw", "ivf?train=60", "ivfpq?train=256&code=4"]
-
-
-def opened(path: Path, write: bool = True, index: str = "flat") -> Gallery:
-    space = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
-    return open_gallery(path, write=write, index=index, max_prototypes=4, merge_above=0.7, **space)  # type: ignore[arg-type]
-
-
-def answers(gallery: Gallery, k: int = 5) -> list[list[tuple[int, float]]]:
-    return [[(hit.vehicle, round(hit.score, 4)) for hit in hits] for hits in gallery.search(features(12, 99), k)]
-
-
-def anew(path: Path) -> list[list[tuple[int, float]]]:
-    """What an index that was never anything else finds."""
-    with opened(path, write=False, index="numpy") as fresh:
-        return answers(fresh)
 
 
 def slow(gallery: Gallery) -> list[list[tuple[int, float]]]:

@@ -4,21 +4,19 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import made_gallery
 import pytest
-from made_gallery import DIM, enrolled, features
+from made_gallery import anew, answers, enrolled
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import index_file, renewing
-from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery import Gallery
 
-Answers = list[list[tuple[int, float]]]
-
-
-def opened(path: Path, index: str = "hnsw", write: bool = True) -> Gallery:
-    return open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=write, index=index)
+opened = partial(made_gallery.opened, index="hnsw")
 
 
 def removed(gallery: Gallery, vehicles: list[int]) -> None:
@@ -33,16 +31,6 @@ def worn_out(gallery: Gallery) -> list[int]:
     answers(gallery)
     removed(gallery, vehicles[:100])
     return vehicles[100:]
-
-
-def answers(gallery: Gallery) -> Answers:
-    return [[(hit.vehicle, round(hit.score, 4)) for hit in hits] for hits in gallery.search(features(12, 99), 5)]
-
-
-def anew(path: Path) -> Answers:
-    """What an index that was never anything else finds."""
-    with opened(path, "numpy", write=False) as fresh:
-        return answers(fresh)
 
 
 def dead(gallery: Gallery) -> int:
