@@ -16,7 +16,7 @@ from vreid.train.augment import Augmentation
 from vreid.train.fusion import FUSIONS
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.compressing import cdd2_resnet50_small
-from vreid.train.recipes.students import drd_resnet18_small
+from vreid.train.recipes.students import drd_resnet18_small, student_resnet18_small
 from vreid.train.recipes.targets import TAU, WHITE
 from vreid.train.recipes.teachers import teacher_resnet18_small
 
@@ -42,18 +42,13 @@ def resnet18_teacher() -> Recipe:
     return replace(teacher_resnet18_small(), network=network, triplet=0.0, epochs=TEACHER_EPOCHS)
 
 
-def _student(answers: Answers, distil: float) -> Recipe:
-    return replace(
-        teacher_resnet18_small(), epochs=EPOCHS, classification=0.0, triplet=0.0, distil=distil, answers=answers
-    )
-
-
 def _single() -> Recipe:
-    return _student(Answers(tau=TAU), 2.0)
+    return replace(student_resnet18_small(), epochs=EPOCHS, classification=0.0, triplet=0.0, answers=Answers(tau=TAU))
 
 
 def _fused(fusion: str, whiten: int = WHITE, tau: float = TAU) -> Recipe:
-    return _student(Answers(by="fusion", fusion=fusion, whiten=whiten, tau=tau), 1.0)
+    answers = Answers(by="fusion", fusion=fusion, whiten=whiten, tau=tau)
+    return replace(_single(), distil=1.0, answers=answers)
 
 
 def _compressed() -> Recipe:
@@ -74,13 +69,15 @@ def _rkd() -> Recipe:
 
 
 def _supervised() -> Recipe:
-    """With light as DRD has it, which is better for labels too on the validation part."""
-    return replace(teacher_resnet18_small(), augmentation=Augmentation(light=drd_resnet18_small().augmentation.light))
+    """With light as students have it, which is better for labels too on the validation part."""
+    return replace(
+        teacher_resnet18_small(), augmentation=Augmentation(light=student_resnet18_small().augmentation.light)
+    )
 
 
 def _whole() -> Recipe:
-    """At DRD's rate and in its batches, which for labels of all pictures is better on the validation part, of few worse."""
-    return replace(_few(_supervised(), 1.0), lr=drd_resnet18_small().lr)
+    """At a student's rate and in its batches, which for labels of all pictures is better on the validation part, of few worse."""
+    return replace(_few(_supervised(), 1.0), lr=student_resnet18_small().lr)
 
 
 ARMS: dict[str, Arm] = {
