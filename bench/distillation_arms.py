@@ -16,7 +16,7 @@ from vreid.train.augment import Augmentation
 from vreid.train.fusion import FUSIONS
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.compressing import cdd2_resnet50_small
-from vreid.train.recipes.students import drd_resnet18_small, student_resnet18_small
+from vreid.train.recipes.students import drd_resnet18_small, student_resnet18_small, whiten_mtd_resnet18_small
 from vreid.train.recipes.targets import TAU, WHITE
 from vreid.train.recipes.teachers import teacher_resnet18_small
 
@@ -89,8 +89,12 @@ ARMS: dict[str, Arm] = {
     "whiten-mtd: resnet18 alone": Arm(lambda: _fused("mean"), (BEST,)),
     # 512 axes of 2048 in the paper; of our 256 half
     "whiten-mtd: maxmin, as published": Arm(lambda: _fused("maxmin", whiten=128, tau=0.05)),
+    # the recipe that users have
+    "whiten-mtd: maxmin, and labels": Arm(lambda: replace(whiten_mtd_resnet18_small(), epochs=EPOCHS), labels="yes"),
     "whiten-mtd + cdd2": Arm(_compressed, labels="yes"),
     "supervised: all": Arm(_whole, (), labels="yes"),
+    # how far its teacher leads DRD, whatever the share
+    "drd: all": Arm(lambda: _few(drd_resnet18_small(), 1.0), (BEST,), labels="no"),
 }
 for _share in (0.05, 0.10, 0.25):
     ARMS[f"drd: {_share:.0%}"] = Arm(lambda s=_share: _few(drd_resnet18_small(), s), (BEST,), _share, "no")  # type: ignore[misc]

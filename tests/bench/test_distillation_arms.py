@@ -14,7 +14,9 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(bench: Path) -> Non
     for name, arm in arms.items():
         recipe = arm.recipe()
         assert bool(arm.teachers) == bool(recipe.distil), name
-        if name.startswith(("single", "whiten-mtd: ", "mean", "maxmin")):  # pairs, and nothing else from the labels
+        fused = name.startswith(("single", "whiten-mtd: ", "mean", "maxmin")) and not name.endswith("and labels")
+        assert (arm.labels == "pairs") == fused, name
+        if fused:  # pairs, and nothing else from the labels
             assert recipe.labels and not recipe.classification and not recipe.triplet and recipe.distil, name
         assert (recipe.answers.whiten > 0) == name.startswith("whiten-mtd"), name
         assert (arm.fraction < 1) == (name.endswith(("5%", "10%", "25%")) or name.startswith("ablation: drd 10%")), name
@@ -30,7 +32,8 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(bench: Path) -> Non
         if name.startswith(("drd", "rkd", "supervised")):  # few pictures are seen more often, and cost no more steps
             assert recipe.epochs * arm.fraction <= whole and (recipe.epochs == most or arm.fraction >= 0.2), name
         if name.startswith(("drd", "rkd")):  # what is compared has as many steps
-            assert recipe.epochs == arms[f"supervised: {arm.fraction:.0%}"].recipe().epochs, name
+            share = "all" if arm.fraction == 1 else f"{arm.fraction:.0%}"
+            assert recipe.epochs == arms[f"supervised: {share}"].recipe().epochs, name
 
 
 def test_the_whitening_table_scores_features_across_cameras(bench: Path) -> None:
