@@ -77,11 +77,11 @@ def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
     from vreid.train.protocols.ranks import distractor_blocks
     from vreid.train.protocols.views import embedded_landmarks
 
-    truth = read_landmarks(flags.truth)
+    truth, distractors = read_landmarks(flags.truth), distractor_blocks(flags.distractors)
     plain = flags.scales == (1.0,)
     embed = opened(flags.model, flags.threads, flags.device).embed if plain else _at_scales(flags)
     queries, gallery = embedded_landmarks(truth, flags.images, embed, suffix=flags.suffix, batch=flags.batch)
-    found = landmark_scores(truth, queries, gallery, distractors=distractor_blocks(flags.distractors))
+    found = landmark_scores(truth, queries, gallery, distractors=distractors)
     return {name: asdict(score) for name, score in found.items()}
 
 
@@ -122,10 +122,19 @@ def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
 
 
 def _found(folder: Path, name: str) -> Path:
-    """The video `name`, with or without what its file ends with."""
-    if (folder / name).exists():
-        return folder / name
-    fitting = sorted(folder.glob(f"{Path(name).stem}.*"))
-    if not fitting:
-        raise Refused(f"there is no video {name} in {folder}; give its folder with --videos")
+    """The video `name`, or the one file of that name and an ending; pictures beside videos are no videos."""
+    from vreid.train.protocols.frames import PICTURES
+
+    exact = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise Refused(f"the ground truth names {name}, which leads out of {folder}; do not trust it")
+    if exact.exists():
+        return exact
+    beside = exact.parent.iterdir() if exact.parent.is_dir() else ()
+    fitting = [path for path in beside if path.stem == exact.name and path.suffix.lower() not in PICTURES]
+    if len(fitting) != 1:
+        count = "no video" if not fitting else "more than one video"
+        raise Refused(
+            f"there is {count} {name} in {folder}; give its folder with --videos, and names with their endings"
+        )
     return fitting[0]

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -155,7 +156,17 @@ def test_distractors_are_mapped_from_files(tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes((tmp_path / "0.npy").read_bytes()[:300])
     for name in ("objects.npy", "whole.npy", "cut.npy", "none.npy"):
         with pytest.raises(Refused, match=name):
-            list(distractor_blocks([tmp_path / name]))
+            distractor_blocks([tmp_path / name])
+    np.save(tmp_path / "huge.npy", np.ones((2, 2)))
+    header = (tmp_path / "huge.npy").read_bytes().replace(b"(2, 2)", b"(2, 9" + b"9" * 30 + b")")[:120]
+    for name, content in (
+        ("zip.npy", b"PK\x03\x04 cut"),
+        ("huge.npy", header),
+        ("text.npy", b"\x93NUMPY\x01\x00\x05\x00{'(\n"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(Refused, match=name):  # at once, before anything is embedded
+            distractor_blocks([tmp_path / name])
 
 
 def truth(**changes: Any) -> dict[str, Any]:
@@ -251,6 +262,17 @@ def test_pickles_written_by_hand_cannot_reach_further(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(Refused):
             read_landmarks(path)
+    again = (
+        b"\x80\x02c_codecs\nencode\nq\x00X"
+        + struct.pack("<I", 2**21)
+        + 2**21 * b"a"
+        + b"X\x06\x00\x00\x00latin1\x86q\x01"
+    )
+    path.write_bytes(again + 200 * b"h\x00h\x01R" + b".")  # a small file that makes 400 MiB of one argument
+    with pytest.raises(Refused, match="makes more than ground truth holds"):
+        plain_content(path)
+    path.write_bytes(again + 3 * b"h\x00h\x01R" + b".")
+    assert len(plain_content(path)) == 2**21  # type: ignore[arg-type]
     forged = pickle.dumps(np.array(["x"], object), 3)
     at = forged.index(b"]")  # the list of the objects; numpy can be made to take bytes in its place for pointers
     path.write_bytes(forged[:at] + b"C\x08AAAAAAAA" + b"tb.")

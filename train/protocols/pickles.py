@@ -12,6 +12,7 @@ import numpy as np
 from vreid.models.errors import Refused
 
 MOST_BYTES = 16 * 2**20  # the largest known ground truth is below 1 MiB
+_MOST_GROWN = 16 * MOST_BYTES
 _NUMPY = ("numpy._core", "numpy.core")  # numpy 2 and numpy 1
 _NAMES = {
     **{f"{core}.multiarray _reconstruct": "array" for core in _NUMPY},
@@ -74,7 +75,10 @@ def _unpickled(content: bytes, path: Path) -> object:
     stack: list[Any] = []
     below: list[list[Any]] = []  # the stacks under the marks
     memo: dict[int, Any] = {}
+    grown = 0  # bytes that functions would have made, which one argument may be given to over and over
     for code, value, _ in pickletools.genops(content):
+        if grown > _MOST_GROWN:
+            raise Refused(f"the pickle {path} makes more than ground truth holds; do not trust it")
         match code.name:
             case "PROTO" | "FRAME" | "STOP":
                 pass
@@ -113,14 +117,23 @@ def _unpickled(content: bytes, path: Path) -> object:
                 stack[-2:] = [_known(" ".join(stack[-2:]), path)]
             case "REDUCE":
                 stack[-2:] = [_made(stack[-2], stack[-1])]
+                grown += _weight(stack[-1])
             case "BUILD":
                 state = stack.pop()
                 _complete(stack[-1], state)
+                grown += _weight(stack[-1])
             case name if _VALUES.fullmatch(name):
                 stack.append(value)
             case name:
                 raise Refused(f"the pickle {path} holds {name}, which ground truth does not need; do not trust it")
     return stack[-1]
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes a value takes that a function has made; a text as its letters, an entry of a list as 64."""
+    if isinstance(value, bytes | str):
+        return len(value)
+    return 64 * len(value) if isinstance(value, list) else 64
 
 
 def _known(name: str, path: Path) -> _Name:

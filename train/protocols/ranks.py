@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
+from vreid.train.arrays import DAMAGED
 from vreid.train.evaluate import Floats, Ints
 
 Doubles = NDArray[np.float64]
@@ -85,17 +86,20 @@ def ranks(ahead: Ints) -> Ints:
 def distractor_blocks(paths: Sequence[Path], rows: int = 65536) -> Iterator[NDArray[np.floating]]:
     """The features in .npy files, `rows` at a time, mapped and never held whole.
 
-    Raises Refused, by name, for a file that is missing, cut, pickled, or not a table of floats.
+    Raises Refused, by name and at once, for a file that is missing, cut, pickled, or not a table of floats.
     """
-    for path in paths:
-        try:
-            table = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise Refused(f"{path} is no .npy file that can be mapped; save the distractors' features again") from error
-        if not isinstance(table, np.ndarray) or table.ndim != 2 or not np.issubdtype(table.dtype, np.floating):
-            raise Refused(f"{path} does not hold a table of floats, one row a picture; save the features again")
-        for start in range(0, len(table), rows):
-            yield np.asarray(table[start : start + rows])
+    tables = [_mapped(path) for path in paths]
+    return (np.asarray(table[start : start + rows]) for table in tables for start in range(0, len(table), rows))
+
+
+def _mapped(path: Path) -> NDArray[np.floating]:
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, *DAMAGED) as error:
+        raise Refused(f"{path} is no .npy file that can be mapped; save the distractors' features again") from error
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or not np.issubdtype(table.dtype, np.floating):
+        raise Refused(f"{path} does not hold a table of floats, one row a picture; save the features again")
+    return table
 
 
 def _slices(blocks: Iterable[NDArray[np.floating]], rows: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
