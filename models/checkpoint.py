@@ -43,7 +43,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all; Refused where there is no room."""
     fields = {
         "schema": SCHEMA,
         "config": fields_of(checkpoint.config),
@@ -53,8 +53,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(fields, partial)
-    partial.replace(path)
+    try:
+        torch.save(fields, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer says the second of a full disk
+        partial.unlink(missing_ok=True)
+        raise Refused(f"cannot write {path}; make room on its disk, or choose a folder that may be written") from error
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

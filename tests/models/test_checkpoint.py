@@ -31,6 +31,13 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert fingerprint_of(again) == fingerprint_of(stored)
 
 
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.partial").symlink_to("/dev/full")
+    with pytest.raises(Refused, match=r"cannot write .*a\.pt; make room"):
+        save_checkpoint(made(), tmp_path / "a.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_classifier_is_kept_only_on_demand() -> None:
     stored = made()
     without, whole = network_from(stored), network_from(stored, classifier=True)
