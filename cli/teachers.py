@@ -33,6 +33,9 @@ def opened_teachers(
         else:
             model = opened(word, threads or torch.get_num_threads(), device)
             asked.append(Teacher(word, model.space, model.embed))
+    for place, teacher in enumerate(asked):
+        if twins := [other.name for other in asked[:place] if other.space == teacher.space]:
+            raise Refused(f"{twins[0]} and {teacher.name} are one teacher; give each once")
     if recipe.beside is not None and beside is None and words:
         raise Refused("the recipe learns beside a teacher at every step; give a checkpoint .pt with --teacher")
     return beside, asked

@@ -21,9 +21,9 @@ from vreid.train.losses.table import loss_named
 class Answers:
     """`by` names the loss for one teacher (losses/table.py, or "ranking" for DRD); of several, or with `by` "fusion", the
     similarities are fused by `fusion` (train/fusion.py). `whiten` is the dimensions that each teacher is whitened to
-    (0: not). `tau` is for similarities. Ranking: `mixed` interpolated rows a batch, of weights Beta(alpha, alpha) or
-    uniform (None), compared by `form` over `pairs`; `align` weighs the student's vectors beside the teacher's own
-    (losses/alignment.py)."""
+    (0: not). `tau` is for similarities, fusions, and rankings of a form that has one. Ranking: `mixed` interpolated rows a
+    batch, of weights Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the student's
+    vectors beside the teacher's own (losses/alignment.py)."""
 
     by: str = "similarity"
     fusion: str = "maxmin"
@@ -34,6 +34,11 @@ class Answers:
     form: str = "huber"
     pairs: str = "all"
     align: float = 0.0
+
+    @property
+    def tempered(self) -> bool:
+        """Whether `tau` is looked at."""
+        return self.by in ("similarity", "fusion") or (self.by == "ranking" and self.form not in ("huber", "mse"))
 
     def axes(self, dim: int) -> int:
         """The axes that a teacher of more is turned to, for a student of `dim`; 0 where only relations are learnt from."""

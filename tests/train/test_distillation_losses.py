@@ -293,7 +293,7 @@ def test_two_vectors_in_one_place_do_not_make_the_angles_explode() -> None:
     assert 0 < float(slope.norm()) < 100
 
 
-@pytest.mark.parametrize(("name", "form"), FORMS)
+@pytest.mark.parametrize(("name", "form"), [pytest.param("similarity", {}, id="similarity"), *FORMS])
 def test_the_gradient_reaches_the_student_only(name: str, form: dict[str, Any]) -> None:
     student, teacher = drawn(7, 5, seed=1).requires_grad_(), drawn(7, 5, seed=2).requires_grad_()
     loss_named(name)(student, teacher, **form).backward()  # type: ignore[no-untyped-call]

@@ -29,11 +29,24 @@ def test_several_teachers_are_whitened_and_fused() -> None:
     published = replace(plain, answers=Answers(by="fusion", whiten=512, tau=0.05))
     assert with_teachers(published, 2).answers == published.answers
     assert with_teachers(published, 2, whiten=8, tau=0.1).answers == Answers(by="fusion", whiten=8, tau=0.1)
-    for wrong in (0.0, -1.0, float("nan")):
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(Refused, match="a temperature above 0"):
             with_teachers(plain, 1, tau=wrong)
     assert with_teachers(plain, 2, whiten=0).answers.whiten == 0
     assert with_teachers(plain, 1, by="rkd").answers.by == "rkd"
+    fused = recipe_named("whiten_mtd_resnet18_small")
+    assert with_teachers(fused, 1, by="rkd").answers.whiten == 0 < fused.answers.whiten
+    assert with_teachers(fused, 1, by="rkd", whiten=4).answers.whiten == 4
+    with pytest.raises(Refused, match="give one of the two"):
+        with_teachers(plain, 1, fusion="mean", by="rkd")
+    with pytest.raises(Refused, match="the loss rkd has no temperature"):
+        with_teachers(plain, 1, by="rkd", tau=0.1)
+    with pytest.raises(Refused, match="the loss ranking has no temperature"):
+        with_teachers(plain, 1, by="ranking", tau=0.1)  # in its default form, Huber
+    assert with_teachers(recipe_named("drd_resnet18_small"), 1, tau=0.1).answers.tau == 0.1
+    for idle in ({"whiten": 8}, {"tau": 0.1}):
+        with pytest.raises(Refused, match="asks its teacher nothing"):
+            with_teachers(recipe_named("cdd2_resnet50_small"), 1, **idle)  # type: ignore[arg-type]
     with pytest.raises(Refused, match="give --teacher"):
         with_teachers(plain, 0, by="rkd")
     with pytest.raises(Refused, match="logits, which are labels"):

@@ -56,7 +56,11 @@ def test_whitening_equals_the_formula(dim: int, floor: float) -> None:
 
 
 def test_it_is_fitted_on_some_and_used_on_others_and_the_length_of_a_feature_is_nothing() -> None:
-    whitening, others = fit_whitening(drawn(2000, 6)), drawn(2000, 6, seed=0)[:7]
+    features = drawn(4000, 6)
+    whitening, others = fit_whitening(features[:2000]), features[2000:]
+    white = whitening(others).double()
+    assert white.mean(0).abs().max() < 0.15
+    assert torch.allclose(white.T @ white / 2000, torch.eye(6, dtype=torch.float64), atol=0.2)
     assert torch.allclose(whitening(others), whitening(30 * others), atol=1e-4)
     assert whitening.fitted_on == 2000
 

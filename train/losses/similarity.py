@@ -15,7 +15,7 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, picture
 
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once.
     """
-    student, teacher = unit(student), unit(teacher)
+    student, teacher = unit(student), unit(teacher.detach())
     if pictures is None:
         pictures = torch.arange(len(student), device=student.device)
     itself = pictures[:, None] == pictures[None]  # (B, B)

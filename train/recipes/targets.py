@@ -59,6 +59,8 @@ def with_teachers(
         raise Refused(f"there is no loss '{by}'; choose one of: {', '.join(sorted((*LOSSES, 'ranking')))}")
     if not count and any(given is not None for given in (fusion, by, whiten, tau)):
         raise Refused("--loss, --fusion, --whiten and --tau say how a teacher is learnt from; give --teacher")
+    if fusion is not None and by is not None:
+        raise Refused("--loss learns from one teacher as it is, --fusion from all of them; give one of the two")
     answers = recipe.answers
     if fusion is not None or (count > 1 and by is None):
         if answers.by != "fusion":
@@ -67,16 +69,20 @@ def with_teachers(
     if by is not None:
         if count > 1:
             raise Refused(f"the loss {by} is for one teacher; give one, or --fusion for several")
-        answers = replace(answers, by=by)
+        answers = replace(answers, by=by, whiten=0 if answers.by == "fusion" else answers.whiten)
     if whiten is not None:
         if whiten < 0:
             raise Refused(f"--whiten is a number of dimensions, or 0 for none, not {whiten}")
         answers = replace(answers, whiten=whiten)
     if tau is not None:
-        if not tau > 0:
+        if not 0 < tau < float("inf"):
             raise Refused(f"--tau is a temperature above 0, not {tau:g}")
+        if not answers.tempered:
+            raise Refused(f"the loss {answers.by} has no temperature to set; leave --tau out")
         answers = replace(answers, tau=tau)
     asks = count > 1 or by is not None or fusion is not None
+    if not asks and not recipe.distil and (whiten is not None or tau is not None):
+        raise Refused("the recipe asks its teacher nothing, so --whiten and --tau say nothing; add --loss or --fusion")
     return replace(recipe, answers=answers, distil=recipe.distil or (1.0 if asks else 0.0))
 
 
