@@ -26,6 +26,7 @@ from rows import table_of, write_rows
 from vreid.cli import output
 from vreid.cli.model import opened
 from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.train.asking import ask
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import Embed, evaluate
@@ -35,7 +36,6 @@ from vreid.train.parallel import join
 from vreid.train.recipes.teachers import teacher_resnet50_small
 from vreid.train.reference import embed_with
 from vreid.train.teachers import Teacher, teacher_of_file
-from vreid.train.told import ask
 from vreid.train.validation import share_of_pictures
 
 RESULTS = Path(__file__).with_name("results") / "distillation.json"

@@ -33,8 +33,8 @@ class Args:
 def main(args: Args) -> int:
     """Ask, write, and say how many queries it took."""
     from vreid.cli.model import opened
+    from vreid.train.asking import ask
     from vreid.train.datasets.table import read_dataset
-    from vreid.train.told import ask
 
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")

@@ -1,7 +1,8 @@
 """The folder of a training: best.pt, last.pt (where --resume goes on) and log.jsonl, sound wherever a run is cut off."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
+from vreid.train.alone import alone_at
 from vreid.train.recipe import Recipe
 
 
@@ -44,8 +46,11 @@ def open_folder(path: Path, resume: bool) -> Folder:
     return folder
 
 
-def state_in(folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int) -> dict[str, Any] | None:
-    """The state to go on with, None for a first start. Raises Refused when it was made with other settings or data."""
+def state_in(
+    folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int, source: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The state to go on with, None for a first start. Raises Refused when it was made with other settings, data or teachers;
+    `source` holds digests of those, by name."""
     if not folder.last.exists():
         return None
     stored = load_checkpoint(folder.last)
@@ -57,23 +62,35 @@ def state_in(folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int) -
             f"{folder.last} was made with another {', '.join(other)}; resume with the flags of the first start"
         )
     # the recipe is the same, so the rest of the description is; a compressed network's widths change by the epoch
-    if stored.config.classes != config.classes or stored.training is None:
+    training = stored.training
+    if training is None or stored.config.classes != config.classes:
         raise Refused(f"{folder.last} was made with other data; resume with the --data of the first start")
-    return stored.training
+    refuse_other(folder, training, source)
+    return training
 
 
-def prepare(folder: Folder, epoch: int) -> None:
-    """Make the folder, and take off its log what comes after `epoch`, to be trained again, or was cut off in a line."""
+def refuse_other(folder: Folder, state: Mapping[str, Any] | None, source: Mapping[str, str]) -> None:
+    """Raises Refused when `state` was learnt from another source than this; one that it does not tell of is no other."""
+    for name, digest in source.items():
+        if state is not None and state.get(name, digest) != digest:
+            raise Refused(f"{folder.last} was made with other {name}; resume with the flags of the first start")
+
+
+@contextmanager
+def prepared(folder: Folder, epoch: int) -> Iterator[None]:
+    """Make the folder, hold it for this process alone while the block runs, and take off its log what comes after `epoch`,
+    to be trained again, or was cut off in a line. Raises Refused where it cannot be written, or is another's."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
+        folder.log.touch()
     except OSError as error:
-        raise Refused(f"cannot make the folder {folder.path} ({error.strerror}); choose another --out") from error
-    if not folder.log.exists():
-        return
-    kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]
-    partial = folder.log.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    partial.replace(folder.log)
+        raise Refused(f"cannot write in the folder {folder.path} ({error.strerror}); choose another --out") from error
+    with alone_at(folder.path, "training in"):
+        kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]
+        partial = folder.log.with_suffix(".partial")
+        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        partial.replace(folder.log)
+        yield
 
 
 def write_epoch(

@@ -75,6 +75,10 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
         raise Refused("the recipe learns beside a teacher; give --teacher")
     if not recipe.labels and sum(len(part.train) for part in job.training) < 2:
         raise Refused("without labels there are relations between pictures alone; give two pictures or more")
+    if not recipe.labels and job.unasked:
+        raise Refused(
+            "a set that no teacher is asked about teaches by its labels alone; give it labels or leave it out"
+        )
     if not recipe.labels and (not recipe.distil or not (job.teachers or job.teacher)):
         raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
     if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.beside is None:

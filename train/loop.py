@@ -1,7 +1,8 @@
 """The training loop: epochs over P x K batches, AMP on GPUs, averaged weights, validation, and what is kept."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from vreid.models.errors import Refused
 from vreid.train.capacity import progress_of
 from vreid.train.datasets.records import Item
 from vreid.train.datasets.table import join
-from vreid.train.folder import Folder, open_folder, plain, prepare, state_in, write_epoch
+from vreid.train.folder import Folder, open_folder, plain, prepared, refuse_other, state_in, write_epoch
 from vreid.train.graphed import Passes
 from vreid.train.job import Job, refuse_unworkable
 from vreid.train.objective import losses_of
@@ -23,8 +24,8 @@ from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import side_at
 from vreid.train.sampler import Draw, drawing
+from vreid.train.source import source_of, targets_for
 from vreid.train.student import Student
-from vreid.train.teachers import targets_of, teacher_of_network
 from vreid.train.threshold import match_of
 from vreid.train.validation import digest_of, validated
 
@@ -52,15 +53,31 @@ def train(job: Job) -> Checkpoint:
         job.costs,
         job.start,
     )
-    if state := state_in(folder, recipe, student.network.config, job.seed):
+    source = source_of(job, items)
+    if state := state_in(folder, recipe, student.network.config, job.seed, source):
         student.restore(state)
-    if place.leads:
-        prepare(folder, student.epoch)
+    with prepared(folder, student.epoch) if place.leads else nullcontext():
+        told = targets_for(job, items)
+        source["answers"] = told.digest
+        refuse_other(folder, state, source)
+        return _learnt(job, student, folder, items, vehicles, told.rows, source)
+
+
+def _learnt(
+    job: Job,
+    student: Student,
+    folder: Folder,
+    items: Sequence[Item],
+    vehicles: Sequence[str],
+    targets: Sequence[Tensor],
+    source: Mapping[str, str],
+) -> Checkpoint:
+    """The epochs that are left; returns the best checkpoint, of a finished training with its match threshold."""
+    recipe, place = job.recipe, job.place
     numbers = {vehicle: number for number, vehicle in enumerate(vehicles)}
     labels = torch.tensor([numbers[item.vehicle] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
-    targets = _targets(job, items)
     draw, network = drawing(recipe, items, targets, job.seed), _passes(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
@@ -68,7 +85,7 @@ def train(job: Job) -> Checkpoint:
         if student.epoch < recipe.epochs and student.shrink(pixels):
             network = _passes(student, place)
         if place.leads:
-            _keep(job, student, folder, record, epoch, digest_of(vehicles))
+            _keep(job, student, folder, record, epoch, digest_of(vehicles), source)
             job.say(record)
         wait(place)
     best = load_checkpoint(folder.best)
@@ -81,25 +98,6 @@ def train(job: Job) -> Checkpoint:
 def _passes(student: Student, place: Place) -> Passes:
     alone = place.world == 1 and (student.beside is None or not student.beside.pooled)
     return Passes(in_step(student.network, place), recordable=alone)
-
-
-def _targets(job: Job, items: Sequence[Item]) -> list[Tensor]:
-    """K x (N, E_k) what each teacher says of every item, rows of zeros where it was not asked; none without teachers."""
-    teachers = job.teachers
-    if not teachers and job.teacher is not None and job.recipe.distil:
-        teachers = [teacher_of_network(job.teacher)]
-    if not teachers or not job.recipe.distil:
-        return []
-    asked = items[: sum(len(part.train) for part in job.training)]
-    if not job.place.leads:
-        wait(job.place)  # for the leading process to ask
-    answers = job.recipe.answers
-    dim = answers.axes(job.recipe.network.dim)
-    found, queries = targets_of(teachers, asked, job.out, answers.whiten, dim, job.asking)
-    if job.place.leads:
-        job.asked(queries)
-        wait(job.place)
-    return [torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])]) for told in found]
 
 
 def _epoch(
@@ -143,7 +141,7 @@ def _epoch(
             student.compression.after_backward(epoch, (epoch + step / len(batches)) / recipe.epochs)
         student.scaler.step(student.optimiser)
         student.scaler.update()
-        told_losses = each.tolist()  # the one wait for the device in a step, when all of it is on its way
+        told_losses = each.tolist()  # the last wait for the device in a step, when all of it is on its way
         if not np.isfinite(told_losses).all():
             raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")
         for name, value in zip(parts, told_losses, strict=True):
@@ -164,8 +162,17 @@ def _epoch(
     return record, pixels
 
 
-def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], epoch: int, vehicles: str) -> None:
-    """Validate where it is due, and write the epoch; adds the validation to `record`. `vehicles` is their digest."""
+def _keep(
+    job: Job,
+    student: Student,
+    folder: Folder,
+    record: dict[str, Any],
+    epoch: int,
+    vehicles: str,
+    source: Mapping[str, str],
+) -> None:
+    """Validate where it is due, and write the epoch; adds the validation to `record`. `vehicles` is their digest, `source`
+    those of the pictures and of what the teachers say of them."""
     recipe, size = job.recipe, side_at(job.recipe, epoch)
     metrics: dict[str, Any] = {
         "recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1, "vehicles": vehicles,
@@ -183,4 +190,4 @@ def _keep(job: Job, student: Student, folder: Folder, record: dict[str, Any], ep
     best = score > student.best or student.best < 0 or student.compression is not None
     student.best = max(student.best, score)
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    write_epoch(folder, Checkpoint(network.config, weights, metrics), student.state(), record, best)
+    write_epoch(folder, Checkpoint(network.config, weights, metrics), {**student.state(), **source}, record, best)

@@ -4,7 +4,6 @@ It is fitted on the teacher's answers (whitening.py, rotation.py) and lies besid
 the same space. A row of zeros, a picture that the teacher was not asked about, stays a row of zeros.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
+from vreid.train.arrays import DAMAGED
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def load_projection(path: Path, fingerprint: str) -> Projection:
         with np.load(path, allow_pickle=False) as kept:
             mean, projection = kept["mean"], kept["projection"]
             fitted_on, fitted_to = int(kept["fitted_on"]), str(kept["fingerprint"])
-    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, *DAMAGED) as error:
         raise Refused(f"{path} is not a projection ({error}); delete it and fit it again") from error
     if fitted_to != fingerprint:
         raise Refused(

@@ -1,19 +1,22 @@
 """Teachers that are asked once a picture, and what they say: networks of ours, black boxes, and files of answers."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from vreid.models.checkpoint import Checkpoint, fingerprint_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.train.asking import Told, ask
 from vreid.train.datasets.records import Item
 from vreid.train.evaluate import Embed
 from vreid.train.projection import load_projection, projection_path, save_projection
 from vreid.train.reference import embed_with
 from vreid.train.rotation import fit_rotation
-from vreid.train.told import Told, ask, read_features, rows_of
+from vreid.train.told import read_features, rows_of
 from vreid.train.whitening import fit_whitening
 
 
@@ -27,9 +30,24 @@ class Teacher:
     answers: Path | None = None
 
 
+@dataclass(frozen=True)
+class Targets:
+    """`rows` K x (N, E_k) float32, the `queries` that they took now, and a `digest` of the answers as they were given."""
+
+    rows: list[Tensor]
+    queries: int = 0
+    digest: str = ""
+
+
 def teacher_of_network(network: ReidNetwork, name: str = "teacher") -> Teacher:
     """A network in memory."""
-    return Teacher(name, _print_of(network), embed_with(network))
+    return Teacher(name, space_of(network), embed_with(network))
+
+
+def space_of(network: ReidNetwork) -> str:
+    """The name of a network's embedding space, as its checkpoint would tell it."""
+    weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    return fingerprint_of(Checkpoint(network.config, weights, {}))
 
 
 def teacher_of_file(path: Path) -> Teacher:
@@ -44,14 +62,13 @@ def targets_of(
     whiten: int = 0,
     dim: int = 0,
     told: Callable[[str, int, int], None] = lambda name, done, of: None,
-) -> tuple[list[Tensor], int]:
-    """K x (N, E_k) float32 what each teacher says of every item, and the queries that it took now.
+) -> Targets:
+    """What each teacher says of every item, whitened to `whiten` axes, or turned to `dim` where it has more; 0 is for neither.
 
-    It is whitened to `whiten` axes, or turned to `dim` where it has more; 0 is for neither. Answers are kept in
-    folder/teacher-1.npz, teacher-2.npz ... and are not asked for again; a projection is fitted on these answers and kept
-    beside them. `told` hears of (teacher, pictures done, of how many).
+    Answers are kept in folder/teacher-1.npz, teacher-2.npz ... and are not asked for again; a projection is fitted on
+    these answers and kept beside them. `told` hears of (teacher, pictures done, of how many).
     """
-    found, queries = [], 0
+    found, digests, queries = [], [], 0
     for place, teacher in enumerate(teachers):
         own = folder / f"teacher-{place + 1}.npz"
         if teacher.answers is not None:
@@ -64,14 +81,16 @@ def targets_of(
             )
         queries += features.asked
         rows = rows_of(features, items, where.name)
-        found.append(_projected(rows, projection_path(own), teacher.space, whiten, dim))
-    return found, queries
+        digests.append(hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16])
+        words = f"{teacher.space} {digests[-1]}"
+        found.append(_projected(rows, projection_path(own), words, whiten, dim))
+    return Targets(found, queries, " ".join(digests))
 
 
-def _projected(rows: Tensor, path: Path, space: str, whiten: int, dim: int) -> Tensor:
+def _projected(rows: Tensor, path: Path, words: str, whiten: int, dim: int) -> Tensor:
     if not whiten and not 0 < dim < rows.shape[1]:
         return rows
-    words = f"{space} {len(rows)} {whiten}" if whiten else f"{space} {len(rows)} turned to {dim}"
+    words += f" {whiten}" if whiten else f" turned to {dim}"
     if path.exists():
         return load_projection(path, words)(rows)
     projection = fit_whitening(rows, whiten) if whiten else fit_rotation(rows, dim)
@@ -82,10 +101,3 @@ def _projected(rows: Tensor, path: Path, space: str, whiten: int, dim: int) -> T
 
 def _named(told: Callable[[str, int, int], None], name: str) -> Told:
     return lambda done, of: told(name, done, of)
-
-
-def _print_of(teacher: ReidNetwork) -> str:
-    """Tells one teacher from another: two sums over all its weights."""
-    total = sum(float(value.double().sum()) for value in teacher.state_dict().values())
-    spread = sum(float(value.double().abs().sum()) for value in teacher.state_dict().values())
-    return f"{teacher.config.body} {total!r} {spread!r}"

@@ -114,6 +114,8 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         (["--compress", "zip", "--data", data], "there is no compression 'zip'"),
         (["--compress", "cdd2", "--data", data], "learns beside a teacher at every step"),
         (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),
+        (["--teacher", teachers["answers"], "--data", data], "are one teacher; give each once"),
+        (["--fusion", "mean", "--unlabelled", "--unasked", other, "--data", data], "teaches by its labels alone"),
     ):
         assert says in refused(capsys, "train", "student", *words, *flags)
     assert "called .npz" in refused(capsys, "teach", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt")

@@ -144,14 +144,15 @@ def test_another_start_never_overwrites(job: Job) -> None:
     (job.out / "best.pt").unlink()
     train(replace(short, resume=True))  # nothing to go on from: a first start
     assert [record["epoch"] for record in log_of(job)] == [1]
-    with pytest.raises(Refused, match="cannot make the folder"):
+    with pytest.raises(Refused, match="cannot write in the folder"):
         train(replace(short, out=job.out / "log.jsonl" / "run"))
 
 
 def test_another_recipe_seed_or_data_is_refused_on_resuming(job: Job) -> None:
     train(replace(job, recipe=replace(job.recipe, epochs=1)))
     again = replace(job, recipe=replace(job.recipe, epochs=1), resume=True)
-    everything = read_dataset(job.training[0].train[0].path.parent)
+    mine = job.training[0]
+    everything = read_dataset(mine.train[0].path.parent)
     for other, says in (
         (replace(again, recipe=replace(again.recipe, lr=1e-3, p=5)), "another lr, p; resume with the flags"),
         (replace(again, recipe=replace(again.recipe, network=replace(job.recipe.network, dim=16))), "another dim"),
@@ -161,12 +162,25 @@ def test_another_recipe_seed_or_data_is_refused_on_resuming(job: Job) -> None:
         ),
         (replace(again, seed=1), "another seed"),
         (replace(again, training=[everything]), "other data; resume with the --data of the first start"),
+        (replace(again, training=[replace(mine, train=mine.train[1:])]), "other data; resume with the flags"),
     ):
         with pytest.raises(Refused, match=says):
             train(other)
     save_checkpoint(load_checkpoint(job.out / "best.pt"), job.out / "last.pt")
     with pytest.raises(Refused, match="other data"):
         train(again)
+
+
+def test_only_one_process_trains_in_a_folder(job: Job) -> None:
+    """The second opens the folder for itself, as a process of its own would."""
+
+    def say(record: dict[str, Any]) -> None:
+        with pytest.raises(Refused, match="another process is training in"):
+            train(replace(short, resume=True))
+
+    short = replace(job, recipe=replace(job.recipe, epochs=2))
+    train(replace(short, say=say))
+    assert [record["epoch"] for record in log_of(job)] == [1, 2]
 
 
 def test_until_the_final_size_is_scored_the_newest_is_kept(job: Job) -> None:

@@ -4,9 +4,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from vreid.models.checkpoint import network_from
+from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.train.answers import Answers
 from vreid.train.augment import Augmentation
@@ -16,6 +19,7 @@ from vreid.train.losses.alignment import alignment_loss
 from vreid.train.losses.similarity import similarity_loss
 from vreid.train.reference import embed_with
 from vreid.train.rotation import fit_rotation
+from vreid.train.teachers import teacher_of_network
 
 
 def losses_of(job: Job) -> list[dict[str, float]]:
@@ -62,3 +66,46 @@ def test_an_aligned_student_of_fewer_axes_comes_into_its_teachers_space(job: Job
         turned = fit_rotation(target, network.dim)(target)
         apart.append(alignment_loss(torch.from_numpy(embed_with(student)(pictures)), turned).item())
     assert apart[0] < 0.6 < 0.8 < apart[1]
+
+
+def test_other_teachers_or_answers_are_refused_on_resuming(job: Job) -> None:
+    """Without labels the number of vehicles tells nothing; and what a file says may change under its name."""
+    network = ReidNetwork(job.recipe.network)
+    teachers = []
+    for place in range(3):
+        torch.manual_seed(place)
+        teachers.append(teacher_of_network(ReidNetwork(job.recipe.network), f"teacher {place}"))
+    recipe = replace(job.recipe, epochs=1, labels=False, distil=1.0, answers=Answers(by="fusion", fusion="mean"))
+    begun = replace(job, recipe=recipe, validation=[], teachers=teachers[:2])
+    train(begun)
+    asked: list[int] = []
+    again, part = replace(begun, resume=True, asked=asked.append), job.training[0]
+    train(again)
+    assert asked == [0]
+    files = sorted(path.name for path in job.out.iterdir())
+    for other, says in (
+        (replace(again, teachers=teachers[1::-1]), "other teachers"),
+        (replace(again, teachers=teachers), "other teachers"),
+        (replace(again, teachers=(), teacher=network), "other teachers"),
+        (replace(again, teacher=network), "other teachers"),  # beside the student
+        (replace(again, training=[replace(part, train=part.train[:20])]), "other data"),
+    ):
+        with pytest.raises(Refused, match=says):
+            train(other)
+    assert asked == [0] and sorted(path.name for path in job.out.iterdir()) == files
+    kept = dict(np.load(job.out / "teacher-1.npz"))
+    np.savez(job.out / "teacher-1.npz", **{**kept, "features": kept["features"][::-1]})
+    with pytest.raises(Refused, match="other answers"):
+        train(again)
+
+
+def test_a_projection_of_other_answers_is_not_taken(job: Job) -> None:
+    teacher = teacher_of_network(ReidNetwork(job.recipe.network))
+    answers = Answers(by="fusion", fusion="mean", whiten=4)
+    recipe = replace(job.recipe, epochs=1, labels=False, distil=1.0, answers=answers)
+    begun, part = replace(job, recipe=recipe, validation=[], teachers=[teacher]), job.training[0]
+    train(begun)
+    for name in ("last.pt", "best.pt", "teacher-1.npz"):
+        (job.out / name).unlink()
+    with pytest.raises(Refused, match="was fitted on the features"):
+        train(replace(begun, training=[replace(part, train=(*part.train[1:], part.train[0]))]))
