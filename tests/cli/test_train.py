@@ -92,7 +92,7 @@ def test_data_that_cannot_work_is_said(
     )
     single = colours(20, cameras=1)
     assert "is seen by two cameras" in refused(capsys, "teacher", *SMALL, "--data", single, "--out", out)
-    assert "cannot make the folder" in refused(
+    assert "cannot write in the folder" in refused(
         capsys, "teacher", *SMALL, "--data", colours(20), "--out", single / "run"
     )
     assert not out.exists()
