@@ -4,7 +4,7 @@ import tokenize
 import zipfile
 import zlib
 
-# What numpy.load of 2.3 raises for cut, changed and foreign files, and astype for foreign contents: found with random ones.
+# What numpy.load of 2.4 raises for cut, changed and foreign files, and astype for foreign contents: found with random ones.
 DAMAGED = (
     AttributeError,
     EOFError,

@@ -57,9 +57,14 @@ def _asked(
     records = _left_over(rows, log, teacher)
     done, width = (records[-1]["done"], records[-1]["width"]) if records else (0, 0)
     begun = done
-    pictures, sums = hashlib.sha256(), [crc32_of(item) for item in items[:done]]
-    for name, crc32 in zip(names, sums, strict=False):
-        pictures.update(f"{name} {crc32}\n".encode())
+    pictures, sums = hashlib.sha256(), list[int]()
+
+    def noted(part: slice) -> None:
+        for name, item in zip(names[part], items[part], strict=True):
+            sums.append(crc32_of(item))
+            pictures.update(f"{name} {sums[-1]}\n".encode())
+
+    noted(slice(done))
     if done and (done > len(items) or pictures.hexdigest() != records[-1]["pictures"]):
         raise Refused(f"{log} was begun with other pictures; remove it, or choose another name")
     with log.open("a", encoding="utf-8") as notes, rows.open("ab") as values:
@@ -71,9 +76,7 @@ def _asked(
             values.write(found.tobytes())
             values.flush()
             width, done = found.shape[1], start + len(part)
-            for name, item in zip(names[start:done], part, strict=True):
-                sums.append(crc32_of(item))
-                pictures.update(f"{name} {sums[-1]}\n".encode())
+            noted(slice(start, done))
             notes.write(json.dumps({"done": done, "width": width, "pictures": pictures.hexdigest()}) + "\n")
             notes.flush()
             told(done, len(items))
