@@ -4,9 +4,19 @@ import os
 import subprocess
 
 
+WRITTEN = ("bench/results", "docs")  # what the tables themselves write is no code
+
+
 def commit() -> str:
-    """What git calls the code that is running; VREID_COMMIT where it is a copy without its history."""
+    """What git calls the code that is running, with -dirty where it was changed since; VREID_COMMIT where it is a copy without
+    its history."""
     if told := os.environ.get("VREID_COMMIT"):
         return told
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", ":/", *(f":(top,exclude){path}" for path in WRITTEN)
+    )
+    return _git("describe", "--always") + ("-dirty" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
