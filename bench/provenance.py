@@ -3,7 +3,6 @@
 import os
 import subprocess
 
-
 WRITTEN = ("bench/results", "docs")  # what the tables themselves write is no code
 
 
