@@ -100,7 +100,7 @@ def _at_scales(flags: Landmarks) -> Any:
 
 def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
     from vreid.cli.model import opened
-    from vreid.train.protocols.frames import video_features
+    from vreid.train.protocols.frames import video_features, video_named
     from vreid.train.protocols.videos import read_video_truth, video_scores
 
     truth = read_video_truth(flags.truth)
@@ -110,31 +110,12 @@ def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
         return video_features(path, embed, every=flags.every, batch=flags.batch)
 
     labelled = sorted({name for labels in truth.values() for name in labels})
-    queries = {name: features(_found(flags.videos, name)) for name in truth}
+    queries = {name: features(video_named(flags.videos, name)) for name in truth}
     others: Sequence[Path] = [] if flags.distractors is None else sorted(flags.distractors.iterdir())
     score = video_scores(
         truth,
         queries,
-        ((name, features(_found(flags.videos, name))) for name in labelled),
+        ((name, features(video_named(flags.videos, name))) for name in labelled),
         distractors=(features(path) for path in others),
     )
     return {"videos": asdict(score)}
-
-
-def _found(folder: Path, name: str) -> Path:
-    """The video `name`, or the one file of that name and an ending; pictures beside videos are no videos."""
-    from vreid.train.protocols.frames import PICTURES
-
-    exact = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise Refused(f"the ground truth names {name}, which leads out of {folder}; do not trust it")
-    if exact.exists():
-        return exact
-    beside = exact.parent.iterdir() if exact.parent.is_dir() else ()
-    fitting = [path for path in beside if path.stem == exact.name and path.suffix.lower() not in PICTURES]
-    if len(fitting) != 1:
-        count = "no video" if not fitting else "more than one video"
-        raise Refused(
-            f"there is {count} {name} in {folder}; give its folder with --videos, and names with their endings"
-        )
-    return fitting[0]

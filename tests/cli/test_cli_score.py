@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from vreid.cli.main import main
-from vreid.cli.score import _found
-from vreid.models.errors import Refused
 
 COLOURS = [(230, 30, 30), (30, 230, 30), (30, 30, 230), (220, 220, 20)]
 
@@ -69,18 +67,3 @@ def test_videos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "truth").write_text("q0.mp4 gone.mp4 1\n")
     assert main(words) == 2
     assert "there is no video gone.mp4" in capsys.readouterr().err
-
-
-def test_a_video_is_the_one_of_its_name(tmp_path: Path) -> None:
-    for name in ("clip.v1.mp4", "clip.v2.mp4", "two.mp4", "two.avi", "thumb.jpg", "sub/q.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    for name, file in (("clip.v2", "clip.v2.mp4"), ("two.avi", "two.avi"), ("sub/q", "sub/q.mp4")):
-        assert _found(tmp_path, name) == tmp_path / file
-    for name, says in (
-        ("clip", "no video clip in"), ("thumb", "no video thumb"), ("q", "no video q"), ("x/q", "no video x/q"),
-        ("**", r"no video \*\*"), ("two", "more than one video two"), ("../q", "leads out"),
-        (str(tmp_path / "two.avi"), "leads out"),
-    ):  # fmt: skip
-        with pytest.raises(Refused, match=says):
-            _found(tmp_path, name)

@@ -10,7 +10,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.train.evaluate import Floats
-from vreid.train.protocols.frames import video_features, video_frames
+from vreid.train.protocols.frames import video_features, video_frames, video_named
 from vreid.train.protocols.videos import chamfer, read_video_truth, video_scores
 
 
@@ -126,11 +126,32 @@ def test_the_truth_is_read_from_lines(tmp_path: Path) -> None:
     path = tmp_path / "test_groundtruth"
     path.write_text("q1 v1 1\nq1 v2 0\n\nq2 v1 something 1\n")
     assert read_video_truth(path) == {"q1": {"v1": True, "v2": False}, "q2": {"v1": True}}
-    wrong = {"q1 v1 1\nq1 v1 0\n": "line 2.*both ways", "q1 v1\n": "line 1", "q v 2\n": "line 1", "\n": "no videos"}
+    wrong = {name + " v1 1": "line 1 names" for name in ("../q", "/etc/q", "a\\b")}
+    wrong |= {
+        "q1 v/../../x 1": "line 1 names",
+        "q1 v1 1\nq1 v1 0\n": "line 2.*both ways",
+        "q1 v1\n": "line 1",
+        "q v 2\n": "line 1",
+        "\n": "no videos",
+    }
     for text, why in wrong.items():
         path.write_text(text)
         with pytest.raises(Refused, match=why):
             read_video_truth(path)
+
+
+def test_a_video_is_the_one_of_its_name(tmp_path: Path) -> None:
+    for name in ("clip.v1.mp4", "clip.v2.mp4", "two.mp4", "two.avi", "thumb.jpg", "sub/q.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name, file in (("clip.v2", "clip.v2.mp4"), ("two.avi", "two.avi"), ("sub/q", "sub/q.mp4")):
+        assert video_named(tmp_path, name) == tmp_path / file
+    for name, says in (
+        ("clip", "no video clip in"), ("thumb", "no video thumb"), ("q", "no video q"), ("x/q", "no video x/q"),
+        ("**", r"no video \*\*"), ("two", "more than one video two"),
+    ):  # fmt: skip
+        with pytest.raises(Refused, match=says):
+            video_named(tmp_path, name)
 
 
 def grey(level: int) -> Image:

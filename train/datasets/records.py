@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vreid.models.errors import Refused
@@ -42,6 +42,12 @@ def vehicle_label(text: str, where: str) -> str:
     if text.isdecimal() and (len(digits) > 10 or int(digits or "0") > LARGEST_NUMBER):
         raise Refused(f"{where}: vehicle number {text[:40]} is beyond {LARGEST_NUMBER}; renumber the vehicles")
     return text
+
+
+def leads_inside(name: str) -> bool:
+    """Whether a name that somebody else wrote can only be of a file in the folder it is looked up in."""
+    path = PurePosixPath(name)
+    return bool(name) and name.isprintable() and "\\" not in name and not path.is_absolute() and ".." not in path.parts
 
 
 def files_in(folder: Path) -> frozenset[str]:

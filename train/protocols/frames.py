@@ -16,6 +16,21 @@ from vreid.train.protocols.views import embedded_images
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
+def video_named(folder: Path, name: str) -> Path:
+    """The video `name` in a folder, or the one file of that name and an ending; pictures beside videos are no videos."""
+    exact = folder / name
+    if exact.exists():
+        return exact
+    beside = exact.parent.iterdir() if exact.parent.is_dir() else ()
+    fitting = [path for path in beside if path.stem == exact.name and path.suffix.lower() not in PICTURES]
+    if len(fitting) != 1:
+        count = "no video" if not fitting else "more than one video"
+        raise Refused(
+            f"there is {count} {name} in {folder}; give its folder with --videos, and names with their endings"
+        )
+    return fitting[0]
+
+
 def video_features(path: Path, embed: Embed, *, every: int = 1, batch: int = 32) -> Floats:
     """The frames 0, `every`, 2 `every`, ... of a video -> (F, D) of unit length; holds `batch` frames at a time."""
     return embedded_images(video_frames(path, every), embed, batch)

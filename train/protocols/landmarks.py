@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
+from vreid.train.datasets.records import leads_inside
 from vreid.train.evaluate import Floats, Ints
 from vreid.train.protocols.pickles import plain_content
 from vreid.train.protocols.ranks import ranks, wrong_ahead
@@ -135,8 +136,7 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
         raise Refused(f"{where} must be a list of names; download the ground truth again")
     for name in value:
-        path = PurePosixPath(name)
-        if not name or not name.isprintable() or "\\" in name or path.is_absolute() or ".." in path.parts:
+        if not leads_inside(name):
             raise Refused(f"{where} names {name[:80]!a}, which is no picture in the folder; do not trust it")
     return tuple(value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import text_of
+from vreid.train.datasets.records import leads_inside, text_of
 from vreid.train.evaluate import Floats, Ints
 from vreid.train.protocols.ranks import Doubles, cosines, on_grid, ranks
 
@@ -38,6 +38,11 @@ def read_video_truth(path: Path) -> dict[str, dict[str, bool]]:
             continue
         if len(words) < 3 or words[-1] not in ("0", "1"):
             raise Refused(f"{path}, line {number}: write 'query video 1' for a near-duplicate or 'query video 0'")
+        for name in words[:2]:
+            if not leads_inside(name):
+                raise Refused(
+                    f"{path}, line {number} names {name[:80]!a}, which is no video in the folder; do not trust it"
+                )
         same = words[-1] == "1"
         if truth.setdefault(words[0], {}).setdefault(words[1], same) != same:
             raise Refused(f"{path}, line {number}: {words[0]} and {words[1]} are labelled both ways; keep one line")
