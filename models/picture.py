@@ -14,12 +14,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # not a stuf
 
 def read_picture(path: Path) -> Image:
     """The file as (H, W, 3) uint8 BGR, turned upright by its EXIF; Refused, by name, when it is missing, cut or no picture."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Refused(
-            f"cannot read the picture {path} ({error.strerror}); restore it or take it off the list"
-        ) from error
+    content = picture_bytes(path)
     if not is_whole(content):
         raise Refused(f"the picture {path} is cut short; copy it again or take it off the list")
     try:
@@ -29,6 +24,16 @@ def read_picture(path: Path) -> Image:
     if image is None:
         raise Refused(f"{path} is no picture that OpenCV can read; replace it or take it off the list")
     return np.asarray(image, dtype=np.uint8)
+
+
+def picture_bytes(path: Path) -> bytes:
+    """The file as it is; Refused, by name, when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(
+            f"cannot read the picture {path} ({error.strerror}); restore it or take it off the list"
+        ) from error
 
 
 def is_whole(content: bytes) -> bool:

@@ -32,7 +32,7 @@ def ask(
     `told` hears of (pictures done, of how many). Raises Refused where another teacher or other pictures were asked before,
     and where another process is asking.
     """
-    names, asked = names_of(items), 0
+    names = names_of(items)
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = out.with_name(out.name + ".partial")
@@ -42,10 +42,11 @@ def ask(
                 rows.unlink(missing_ok=True)
             else:
                 asked = _asked(embed, teacher, items, names, out, batch, told)
+                return replace(read_features(out), asked=asked)
     kept = read_features(out)
     same = kept.teacher == teacher and kept.pictures.tolist() == names
     if same and kept.crc32.tolist() == [crc32_of(item) for item in items]:
-        return replace(kept, asked=asked)
+        return kept
     raise Refused(f"{out} holds the answers of another teacher or to other pictures; choose another name")
 
 

@@ -15,7 +15,7 @@ from vreid.train.validation import digest_of
 
 def source_of(job: Job, items: Sequence[Item]) -> dict[str, str]:
     """Digests of the pictures and their labels, and the names of the embedding spaces of all teachers; nothing is asked."""
-    spaces = [teacher.space for teacher in _asked(job)]
+    spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
     if job.teacher is not None:
         spaces.append(space_of(job.teacher))
     return {"data": digest_of(f"{name_of(item)} {item.vehicle}" for item in items), "teachers": " ".join(spaces)}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, fingerprint_of
@@ -72,15 +73,16 @@ def targets_of(
     for place, teacher in enumerate(teachers):
         own = folder / f"teacher-{place + 1}.npz"
         if teacher.answers is not None:
-            where, features = teacher.answers, read_features(teacher.answers)
+            features = read_features(teacher.answers)
+            rows = rows_of(features, items, teacher.answers.name)
         elif teacher.embed is not None:
-            where, features = own, ask(teacher.embed, teacher.space, items, own, told=_named(told, teacher.name))
+            features = ask(teacher.embed, teacher.space, items, own, told=_named(told, teacher.name))
+            rows = torch.from_numpy(features.features)
         else:
             raise Refused(
                 f"the teacher {teacher.name} neither answers nor has answered; give a model or a file of answers"
             )
         queries += features.asked
-        rows = rows_of(features, items, where.name)
         digests.append(hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16])
         words = f"{teacher.space} {digests[-1]}"
         found.append(_projected(rows, projection_path(own), words, whiten, dim))

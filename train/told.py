@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vreid.models.errors import Refused
+from vreid.models.picture import picture_bytes
 from vreid.train.arrays import DAMAGED
 from vreid.train.datasets.records import Item
 
@@ -50,12 +51,7 @@ def names_of(items: Sequence[Item]) -> list[str]:
 
 def crc32_of(item: Item) -> int:
     """The CRC-32 of a picture's file; Refused when that cannot be read."""
-    try:
-        return zlib.crc32(item.path.read_bytes())
-    except OSError as error:
-        raise Refused(
-            f"cannot read the picture {item.path} ({error.strerror}); restore it or take it off the list"
-        ) from error
+    return zlib.crc32(picture_bytes(item.path))
 
 
 def read_features(path: Path) -> Features:
