@@ -1,15 +1,17 @@
 """The command `vreid`: finds the verb, parses its flags into the verb's dataclass, turns errors into sentences."""
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused
+from vreid.runtime.redaction import redacted
 
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
@@ -59,15 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-    logging.basicConfig(format="vreid: %(message)s")
+    output.guard()
     verb, *rest = words
     if verb not in VERBS:
         output.error(f"there is no verb '{verb}'; vreid --help lists them")
         return 2
     try:
         module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
-        flags = tyro.cli(module.Args, prog=f"vreid {verb}", args=rest, config=HABITS)
-        return int(module.main(flags))
+        return int(module.main(_flags(module.Args, verb, rest)))
     except Refused as error:
         output.error(str(error))
         return 2
@@ -85,6 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "a file" if error.filename is None else error.filename
         output.error(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")
         return 2
+
+
+def _flags(kind: type[Any], verb: str, words: Sequence[str]) -> Any:
+    """`words` as the dataclass of the verb. tyro repeats a word that it does not take: never one with a password."""
+    shown = [redacted(word) for word in words]
+    parse = partial(tyro.cli, kind, prog=f"vreid {verb}", config=HABITS)
+    if shown == words:
+        return parse(args=words)
+    try:
+        return parse(args=words, console_outputs=False)
+    except SystemExit as end:
+        parse(args=shown)  # ends in the same way, and says why
+        raise SystemExit(end.code) from None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """What a verb says: tables and progress for people on stderr, one JSON document for machines on stdout."""
 
 import json
+import logging
 import sys
+import threading
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -10,13 +14,34 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vreid.runtime.redaction import redacted
+
 # tables are cut to 80 columns in a log or a pipe unless a width is given
 console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
 
 
 def error(sentence: str) -> None:
-    """One sentence on stderr, never wrapped or marked up."""
-    sys.stderr.write(f"vreid: {sentence}\n")
+    """One sentence on stderr, never wrapped or marked up, and without passwords."""
+    sys.stderr.write(f"vreid: {redacted(sentence)}\n")
+
+
+def guard() -> None:
+    """Passwords out of what is logged, and of the traceback that a fault of ours would print."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacting("vreid: %(message)s"))
+    logging.basicConfig(handlers=[handler])
+    sys.excepthook = _traceback
+    threading.excepthook = lambda fault: _traceback(fault.exc_type, fault.exc_value, fault.exc_traceback)
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and its traceback if it has one."""
+        return redacted(super().format(record))
+
+
+def _traceback(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, value, trace))))
 
 
 def document(value: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`vreid run`: find vehicles again in video files and live cameras."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ class Args:
     """Follow vehicles through video files or live cameras and give each the id it has in the gallery."""
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., synth://city?camera=1."""
+    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., synth://city?camera=1.
+
+    ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
     out: Path
     """Folder for sightings.jsonl, mot/<camera>.txt, report.html and report.json."""
     model: str = "vreid-s"
@@ -69,9 +72,10 @@ def main(args: Args) -> int:
     """Run and say what was seen."""
     from vreid.models.bundled import manifest_path
     from vreid.runtime.session import Session
+    from vreid.runtime.substitution import substituted
 
     session = Session(
-        sources=args.sources,
+        sources=[substituted(source, os.environ) for source in args.sources],
         model=manifest_path(args.model),
         detector=args.detector,
         out=args.out,
@@ -87,7 +91,7 @@ def main(args: Args) -> int:
         new_below=args.new_below,
         topology=args.topology,
         plates=args.plates,
-        to=args.to,
+        to=[substituted(address, os.environ) for address in args.to],
         metrics=args.metrics,
         began=None if args.began is None else args.began.timestamp(),
     )

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ DEFAULT_THRESHOLD = 0.6
 class Session:
     """What to run. `gallery` None is one that lasts for the run; `threshold` None is the manifest's."""
 
-    sources: Sequence[str]
+    sources: Sequence[str] = field(repr=False)  # they may hold passwords
     model: Path
     detector: str
     out: Path
@@ -52,7 +52,7 @@ class Session:
     new_below: float | None = None  # None: the threshold
     topology: Path | None = None
     plates: str | None = None  # "module:function" that reads a plate off a picture
-    to: Sequence[str] = ()  # ways out, besides the folder
+    to: Sequence[str] = field(default=(), repr=False)  # outputs besides the folder
     metrics: str | None = None  # [HOST:]PORT
     began: float | None = None  # of files, seconds since 1970
 

@@ -10,7 +10,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.mot import MotTable, read_mot
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.score import identity_accuracy, idf1
-from vreid.runtime.sources.address import address_of
+from vreid.runtime.sources.address import addresses_of
 
 
 def truth_of(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable] | None:
@@ -18,7 +18,7 @@ def truth_of(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable]
 
     None where there is neither. Raises Refused when the folder lacks a camera.
     """
-    addresses = [address_of(source) for source in sources]
+    addresses = addresses_of(sources)
     if folder is not None:
         return {address.camera: read_mot(truth_file(folder, address.camera)) for address in addresses}
     if addresses and all(address.kind == "synth" for address in addresses):

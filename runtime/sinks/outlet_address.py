@@ -1,5 +1,6 @@
 """Addresses of ways out: mqtt://user:word@host:port/topic?qos=1, https://host/path?theirs=1#picture=1."""
 
+import contextlib
 import re
 import ssl
 from collections.abc import Collection, Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from vreid.models.errors import Refused
-from vreid.runtime.sources.address import without_password
+from vreid.runtime.redaction import shown
 
 COMMON = ("picture", "room")  # options that every way out has
 _MOST_ROOM = 1_000_000
@@ -60,24 +61,20 @@ def outlet_address_of(uri: str, schemes: Collection[str]) -> OutletAddress:
     Options stand behind "?"; of a webhook behind "#", for what is behind its "?" belongs to the receiver.
     """
     uri = uri.strip()
-    shown = without_password(re.sub(r"\s", "%20", uri))
     if "@" in re.sub(r"^[^/]*//[^/?#]*", "", uri):  # behind the host, or the password was no part of a URI
-        raise Refused(f"the way out {shown} has an '@' behind the host; write it as %40, and a password's '/' as %2F")
-    try:
-        parts = urlsplit(uri)
-        port = parts.port
-        host = parts.hostname or ""
-        host.encode("idna")  # what no resolver takes
-    except ValueError as error:
-        raise Refused(f"the way out {shown} is not a URI; write mqtt://host:1883/topic or https://host/path") from error
-    if parts.scheme not in schemes:
+        raise Refused("an output's address has an '@' behind the host; write it as %40, and a password's '/' as %2F")
+    parts = _parts(uri)
+    if parts is None:
+        raise Refused("an output's address is not a URI; write mqtt://host:1883/topic or https://host/path")
+    scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+    if scheme not in schemes:
         known = ", ".join(f"{scheme}://" for scheme in sorted(schemes))
-        raise Refused(f"there is no way out of the kind '{parts.scheme or shown}'; choose one of: {known}")
+        raise Refused(f"an output's address has no known scheme; choose one of: {known}")
     if not host or port == 0:
-        raise Refused(f"the way out {shown} names no host; write {parts.scheme}://host/")
-    webhook = parts.scheme.startswith("http")
+        raise Refused(f"an output's address names no host; write {scheme}://host/")
+    webhook = scheme.startswith("http")
     if not webhook and "#" in uri:
-        raise Refused(f"the way out {shown} has a '#'; a topic cannot, and options stand behind '?'")
+        raise Refused(f"the output {shown(uri)} has a '#'; a topic cannot, and options stand behind '?'")
     options = _options(parts, parts.fragment if webhook else parts.query)
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     return OutletAddress(parts.scheme, host, port, user, password, parts.path, parts.query if webhook else "", options)
@@ -103,8 +100,17 @@ def tls_context(address: OutletAddress) -> ssl.SSLContext:
 def _options(parts: SplitResult, text: str) -> dict[str, str]:
     if not text:
         return {}
-    try:
+    with contextlib.suppress(ValueError):  # its message repeats the options, and they may be the secret
         return dict(parse_qsl(text, strict_parsing=True, keep_blank_values=True))
-    except ValueError as error:
-        fix = f"write {parts.scheme}://...?picture=1&room=1000, or with # for a webhook"
-        raise Refused(f"the options of the way out to {parts.hostname} cannot be read; {fix}") from error
+    fix = f"write {parts.scheme}://...?picture=1&room=1000, or with # for a webhook"
+    raise Refused(f"the options of the output {parts.scheme}://{parts.hostname} cannot be read; {fix}")
+
+
+def _parts(uri: str) -> SplitResult | None:
+    """The address in parts, None where it is no URI: the library's reason repeats it, with its password."""
+    try:
+        parts = urlsplit(uri)
+        (parts.hostname or "").encode("idna")  # what no resolver takes
+        return parts if parts.port is None or 0 <= parts.port < 65536 else None
+    except ValueError:
+        return None

@@ -3,13 +3,14 @@
 import re
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import cv2
 
 from vreid.models.errors import Refused
-from vreid.runtime.sources.address import without_password
+from vreid.runtime.network_address import PORTS, network_address
+from vreid.runtime.redaction import shown
 from vreid.runtime.sources.live import Capture, LiveSource, Opener
 from vreid.runtime.sources.table import Source
 
@@ -33,8 +34,7 @@ def open_device(where: str, camera: str) -> Source:
 def open_rtsp(where: str, camera: str) -> Source:
     """rtsp:// or rtsps:// through FFmpeg (over TCP, which is OpenCV's default), else through GStreamer."""
     refusal = (
-        f"{without_password(where)} gives no picture; check the address, the password and the network, "
-        "for example with ffplay"
+        f"{shown(where)} gives no picture; check the address, the password and the network, for example with ffplay"
     )
     if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
         limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS)
@@ -50,14 +50,15 @@ def answers(where: str, patience: float = 3.0) -> bool:
     all others from being opened for OPEN_MS, again and again.
     """
     secure = where.lower().startswith("rtsps")
-    address = urlsplit("rtsp://" + where.partition("://")[2].rsplit("@", 1)[-1])
-    port = address.port or (322 if secure else 554)
+    address = network_address(where)
+    port = address.port or PORTS[address.scheme]
+    asked = replace(address, scheme="rtsp", user=None)
     try:
-        with socket.create_connection((address.hostname or "", port), timeout=patience) as peer:
+        with socket.create_connection((address.host, port), timeout=patience) as peer:
             if secure:
                 return True
             peer.settimeout(patience)
-            peer.sendall(f"OPTIONS {address.geturl()} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: vreid\r\n\r\n".encode())
+            peer.sendall(f"OPTIONS {asked.uri} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: vreid\r\n\r\n".encode())
             return peer.recv(5).startswith(b"RTSP")
     except OSError:
         return False
@@ -80,8 +81,8 @@ def open_gst(where: str, camera: str) -> Source:
     if not where:
         raise Refused("gst: needs a pipeline; write, for example, 'gst:videotestsrc is-live=true'")
     pipeline = where if "appsink" in where else f"{where} ! videoconvert ! video/x-raw,format=BGR ! {_NEWEST}"
-    shown = without_password(where)
-    return _gstreamer(pipeline, camera, f"the pipeline '{shown}' gives no picture; try it with gst-launch-1.0")
+    refusal = f"the pipeline '{shown(where)}' gives no picture; try it with gst-launch-1.0"
+    return _gstreamer(pipeline, camera, refusal)
 
 
 def _gstreamer(pipeline: str, camera: str, refusal: str) -> Source:

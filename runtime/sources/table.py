@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Frame
-from vreid.runtime.sources.address import Address, address_of
+from vreid.runtime.sources.address import Address, addresses_of
 
 LOG = logging.getLogger("vreid")
 SOURCES = {
@@ -72,7 +72,7 @@ def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
     Live cameras are sought side by side. One that is away is refused when it is the only one, or all are; among others it
     is sought on and on, and the log says so.
     """
-    addresses = [address_of(text) for text in texts]
+    addresses = addresses_of(texts)
     camera, times = Counter(address.camera for address in addresses).most_common(1)[0] if addresses else ("", 0)
     if times > 1:
         raise Refused(f"{times} sources are called '{camera}'; give each its own name, such as {camera}-a=URI")

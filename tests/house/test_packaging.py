@@ -21,6 +21,7 @@ from vreid.cli.main import HABITS, VERBS, main
 from vreid.cli.run import Args
 from vreid.runtime.monitor import Monitor
 from vreid.runtime.sources.address import address_of
+from vreid.runtime.substitution import substituted
 from vreid.runtime.status import CameraStatus, Status
 from vreid.runtime.topology import read_topology
 
@@ -79,14 +80,16 @@ def flags_of(verb: str, deeper: str | None) -> set[str]:
 
 def test_the_unit_starts_a_run_that_the_command_line_takes() -> None:
     service, conf = unit()["Service"], settings()
-    assert set(conf) == {"VREID_SOURCES", "VREID_OPTIONS"}
+    assert set(conf) == {"VREID_SOURCES", "VREID_OPTIONS", "GATE_USER", "GATE_PASSWORD"}
     words: list[str] = []
     for word in service["ExecStart"].replace("%S", "/var/lib").split():
         words += conf[word[1:]].split() if word.startswith("$") else [word]
     assert words[:2] == ["/opt/vreid/bin/vreid", "run"]
     args = tyro.cli(Args, prog="vreid run", args=words[2:], config=HABITS)
-    assert [address_of(source).camera for source in args.sources] == ["gate", "yard"]
-    assert all(address_of(source).kind == "rtsp" for source in args.sources)
+    sources = [substituted(source, conf) for source in args.sources]
+    assert [address_of(source).camera for source in sources] == ["gate", "yard"]
+    assert all(address_of(source).kind == "rtsp" and "//user:word@" in source for source in sources)
+    assert not any("word@" in word for word in words)  # `ps` shows these
     state = Path("/var/lib") / service["StateDirectory"]
     assert args.gallery is not None and args.gallery.parent == args.out.parent == state and args.metrics == "9100"
     assert service["EnvironmentFile"] == "/etc/vreid/run.conf"

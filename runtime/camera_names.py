@@ -1,0 +1,41 @@
+"""What cameras may be called: letters of any language, but nothing that a file's name or an MQTT topic cannot hold."""
+
+import re
+import unicodedata
+
+from vreid.models.errors import Refused
+
+_MOST_BYTES = 200  # a file's name has 255, and the names that the run makes of it are longer
+_BARRED = re.compile(r"""[/\\:=+#*?"<>|$]""")
+
+
+def camera_name(text: str) -> str:
+    """`text` in NFC without blanks at its ends. Raises Refused for what cannot be the name of a file and of a topic."""
+    name = unicodedata.normalize("NFC", text.strip())
+    if not valid_text(name):
+        raise Refused("a camera's name has control characters or is not valid UTF-8; write letters, digits and blanks")
+    if not name.strip(".") or len(name.encode()) > _MOST_BYTES:
+        raise Refused(
+            f"a camera's name must have 1 to {_MOST_BYTES} bytes and not only dots; write gate=ADDRESS, for example"
+        )
+    if _BARRED.search(name):
+        raise Refused(
+            """a camera's name cannot hold any of / \\ : = + # * ? " < > | $; write letters, digits, blanks, '_', '.', '-'"""
+        )
+    return name
+
+
+def plain_name(text: str) -> str:
+    """`text` as a name: in NFC, letters and digits of any language, "_", "-" and "." kept, the rest "_". May be empty."""
+    kept = (sign if _is_plain(sign) else " " for sign in unicodedata.normalize("NFC", text))
+    name = re.sub(r" +", "_", "".join(kept)).strip("_.")
+    return name.encode()[:_MOST_BYTES].decode("utf-8", "ignore")
+
+
+def valid_text(text: str) -> bool:
+    """Whether `text` has neither control characters, nor ends of lines, nor halves of a surrogate pair (invalid UTF-8)."""
+    return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
+
+
+def _is_plain(sign: str) -> bool:
+    return sign in "_.-" or sign.isalnum() or unicodedata.category(sign).startswith("M")
