@@ -59,22 +59,27 @@ class Monitor:
 
 @dataclass
 class _Sampler:
-    """Sums the watts of a monitor in a thread of its own."""
+    """Sums the watts of a monitor in a thread of its own, from `start` to `stop` however late the thread runs."""
 
     monitor: Monitor
     joules: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> None:
-        last, watts = time.perf_counter(), self.monitor.watts()
+    def start(self) -> None:
+        self._last, self._watts = time.perf_counter(), self.monitor.watts()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
         while not self._stop.wait(EVERY_S):
-            now, next_watts = time.perf_counter(), self.monitor.watts()
-            self.joules += (now - last) * (watts + next_watts) / 2
-            last, watts = now, next_watts
-        self.joules += (time.perf_counter() - last) * watts
+            now, watts = time.perf_counter(), self.monitor.watts()
+            self.joules += (now - self._last) * (self._watts + watts) / 2
+            self._last, self._watts = now, watts
 
     def stop(self) -> None:
         self._stop.set()
+        self._thread.join()
+        self.joules += (time.perf_counter() - self._last) * self._watts
 
 
 def rail(root: Path = SYSFS) -> Counter | Monitor | None:
@@ -102,13 +107,11 @@ def measured(source: Counter | Monitor | None) -> Iterator[Energy]:
         found.joules = ((source.read() - before) % (source.most + 1)) / 1e6
     elif isinstance(source, Monitor):
         sampler = _Sampler(source)
-        thread = threading.Thread(target=sampler.run, daemon=True)
-        thread.start()
+        sampler.start()
         try:
             yield found
         finally:
             sampler.stop()
-            thread.join()
         found.joules = sampler.joules
     else:
         yield found

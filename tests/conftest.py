@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
+from vreid.runtime.sources.table import SOURCES
 
 # Before torch, faiss or BLAS are imported by a test: threads that wait for each other on few cores only add time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -108,39 +108,12 @@ def film() -> Film:
     return made
 
 
-class Device:
-    """In the place of cv2.VideoCapture: a camera with 40 frames of empty road, then `frames` again and again."""
-
-    frames: tuple[np.ndarray, ...] = ()
-
-    def __init__(self, *_: object) -> None:
-        self._given = 0
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return True
-
-    def get(self, _: int) -> float:
-        return 30.0
-
-    def read(self) -> tuple[bool, np.ndarray]:
-        time.sleep(0.01)
-        self._given += 1
-        return True, self.frames[max(0, self._given - 40) % len(self.frames)]
-
-    def release(self) -> None:
-        pass
-
-
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """Puts a camera that shows a video at /dev/null; every other capture is it too from then on."""
+    """Makes a V4L2 address of a video: a live camera that loses no frame, however busy the machine (kit/paced_camera.py)."""
+    monkeypatch.setitem(SOURCES, "device", "paced_camera:open_paced")
 
     def plugged(video: Path) -> str:
-        capture, frames = cv2.VideoCapture(str(video)), []
-        while (read := capture.read())[0]:
-            frames.append(read[1])
-        monkeypatch.setattr(Device, "frames", tuple(frames))
-        monkeypatch.setattr(cv2, "VideoCapture", Device)
-        return "/dev/null"
+        return f"v4l2://{video}"
 
     return plugged

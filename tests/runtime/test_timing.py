@@ -29,10 +29,11 @@ def test_many_times_are_a_fair_sample_in_bounded_memory() -> None:
 
 
 def test_a_body_is_timed_and_one_that_raises_is_not() -> None:
-    stages = Stages()
+    stages, began = Stages(), time.perf_counter()
     with stages.time("search"):
         time.sleep(0.02)
+    around = 1000 * (time.perf_counter() - began)
     with pytest.raises(KeyError), stages.time("search"):
         raise KeyError("body")
     found = stages.summary()["search"]
-    assert found["count"] == 1 and 19 < found["p50_ms"] < 200
+    assert found["count"] == 1 and 19 < found["p50_ms"] <= around + 0.001  # rounded to microseconds
