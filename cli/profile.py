@@ -27,16 +27,19 @@ def main(args: Args) -> int:
 
         layers = cost_of(network_from(load_checkpoint(args.model)))
     else:
-        from vreid.deploy.onnx_cost import cost_of_onnx
+        from vreid.deploy.onnx_cost import layers_of_onnx
         from vreid.models.bundled import manifest_path
         from vreid.models.errors import Refused
-        from vreid.models.manifest import read_manifest
+        from vreid.models.manifest import read_model
+        from vreid.runtime.engines.onnx_file import onnx_from
 
-        path = manifest_path(args.model)
-        engine = path.with_name(read_manifest(path).engine)
-        if engine.suffix != ".onnx":
-            raise Refused(f"{engine.name} is built for a device; profile the manifest of the ONNX it was built from")
-        layers = cost_of_onnx(engine)
+        _, engine = read_model(manifest_path(args.model))
+        if engine.path.suffix != ".onnx":
+            raise Refused(
+                f"{engine.path.name} is built for a device; profile the manifest of the ONNX it was built from"
+            )
+        onnx_from(engine.data, engine.path)  # external weights and unknown opsets are refused here as everywhere
+        layers = layers_of_onnx(engine.data, engine.path)
     from vreid.models.cost import total_of
 
     total = total_of(layers)

@@ -1,5 +1,6 @@
 """A foreign ONNX embedder under our contract: preprocessing and L2 norm are put into its graph, a manifest beside it."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,8 +14,8 @@ from vreid.deploy.onnx_cost import cost_of_onnx
 from vreid.deploy.simplify import simplified
 from vreid.models.cost import total_of
 from vreid.models.errors import Refused
-from vreid.models.manifest import Cost, Input, Manifest, Output, sha256_of, write_manifest
-from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.models.manifest import Cost, Input, Manifest, Output, write_manifest
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.onnxruntime import FAULTS
 
 OPSET = 18
@@ -45,8 +46,12 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
     after. Raises Refused for a graph that is no embedder of pictures, or whose batch is fixed inside.
     """
     refuse_other_than_onnx(out)
-    read_onnx_file(source)  # says it in a sentence when it is cut short, too new, or has its weights elsewhere
-    model = onnx.load(str(source))
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise Refused(f"cannot read {source} ({error.strerror or error}); give the ONNX file of an embedder") from error
+    onnx_from(data, source)  # refuses a file that is cut short, too new, or has weights in another file
+    model = onnx.load_model_from_string(data)
     found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if found < OPSET:
         model = version_converter.convert_version(model, OPSET)
@@ -60,7 +65,7 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
             reason = str(error).strip().partition("\n")[0]
             raise Refused(f"{source} does not run on {habits.batch[1]} pictures at once ({reason})") from error
         dim = whole.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
-        digest = sha256_of(source)
+        digest = hashlib.sha256(data).hexdigest()
         manifest = Manifest(
             name=out.stem,
             engine=out.name,

@@ -8,9 +8,10 @@ import numpy as np
 
 from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
-from vreid.models.manifest import Accuracy, Cost
+from vreid.models.manifest import Accuracy, Cost, read_model
 from vreid.models.preprocess import Image
-from vreid.runtime.embedder import open_embedder
+from vreid.runtime.embedder import Embedder
+from vreid.runtime.engines.table import open_engine
 from vreid.runtime.records import Floats
 
 ON_CPU = ("onnxruntime", "openvino")
@@ -49,9 +50,8 @@ def open_candidate(model: str, threads: int) -> Candidate:
 
 
 def _from_manifest(model: str, threads: int) -> Candidate:
-    path = manifest_path(model)
-    embedder = open_embedder(path, threads)
-    about = embedder.manifest
+    about, file = read_model(manifest_path(model))
+    embedder = Embedder(about, open_engine(about, file, threads))
     return Candidate(
         name=about.name,
         backend=about.backend,
@@ -59,7 +59,7 @@ def _from_manifest(model: str, threads: int) -> Candidate:
         height=about.input.height,
         width=about.input.width,
         largest=about.input.batch[-1],
-        file_bytes=path.with_name(about.engine).stat().st_size,
+        file_bytes=len(file.data),
         cost=about.cost,
         accuracy=about.accuracy,
         embed=embedder.embed,

@@ -13,8 +13,9 @@ from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, 
 from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
 from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
-from vreid.models.manifest import Calibration, Manifest, read_manifest
+from vreid.models.manifest import Calibration, Manifest, read_model
 from vreid.models.preprocess import Image
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import Embed, embedded
 from vreid.train.validation import cut, refuse_unfindable
@@ -114,13 +115,13 @@ def int8_from(
 def _float_model(model: str | Path) -> tuple[Manifest, onnx.ModelProto]:
     """The manifest and graph of a float32 ONNX."""
     path = manifest_path(str(model))
-    manifest = read_manifest(path)
-    engine = path.with_name(manifest.engine)
-    if manifest.precision != "fp32" or engine.suffix != ".onnx":
+    manifest, engine = read_model(path)
+    if manifest.precision != "fp32" or engine.path.suffix != ".onnx":
         raise Refused(
-            f"{path} is {manifest.precision} in {engine.name}; give the float32 ONNX model that it was made from"
+            f"{path} is {manifest.precision} in {engine.path.name}; give the float32 ONNX model that it was made from"
         )
-    return manifest, onnx.load(str(engine))
+    onnx_from(engine.data, engine.path)
+    return manifest, onnx.load_model_from_string(engine.data)
 
 
 def _noise(manifest: Manifest) -> list[Image]:

@@ -21,16 +21,24 @@ HANDED_ON = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpos
 
 
 def cost_of_onnx(path: str | Path) -> list[LayerCost]:
+    """Of the file at `path`, as `layers_of_onnx`."""
+    path = Path(path)
+    try:
+        return layers_of_onnx(path.read_bytes(), path)
+    except OSError as error:
+        raise Refused(f"{path} is no ONNX file that can be read; give the manifest of an ONNX model") from error
+
+
+def layers_of_onnx(data: bytes, path: Path) -> list[LayerCost]:
     """Every Conv, Gemm, MatMul and BatchNormalization of one image (the batch set to 1), in the order of the graph.
 
     Parameters are the stored numbers a node uses, each counted once: a folded network has a bias for each folded batch
     norm; scales and zero points of Q/DQ are none. Raises Refused for a file that is no ONNX or has open shapes.
     """
-    path = Path(path)
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load_model_from_string(data)
         graph = _with_batch_one(model).graph
-    except (OSError, DecodeError, onnx.checker.ValidationError, shape_inference.InferenceError) as error:
+    except (DecodeError, onnx.checker.ValidationError, shape_inference.InferenceError) as error:
         raise Refused(f"{path} is no ONNX file that can be read; give the manifest of an ONNX model") from error
     shapes = _shapes(graph)
     stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}

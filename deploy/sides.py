@@ -8,10 +8,10 @@ import numpy as np
 
 from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest
+from vreid.models.manifest import EngineFile, Manifest, read_model
 from vreid.models.preprocess import Image
-from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.engines.table import Engine
+from vreid.runtime.embedder import Embedder
+from vreid.runtime.engines.table import Engine, open_engine
 from vreid.runtime.records import Floats
 
 _NO_NUMBER = np.finfo(np.float32).max
@@ -28,23 +28,24 @@ class Side:
 
 @dataclass(frozen=True)
 class Candidate(Side):
-    """A side with its manifest."""
+    """A side with its manifest and the engine that runs."""
 
     manifest: Manifest
+    engine: EngineFile
 
 
 def open_unchecked(path: Path, threads: int) -> Candidate:
     """The manifest's engine in the runtime's embedder, NaN and infinities let through as NaN: they are to be counted, where
     a run refuses the first. Raises Refused as `open_embedder`."""
-    opened = open_embedder(path, threads)
-    embedder = Embedder(opened.manifest, _Marked(opened.engine))
+    manifest, file = read_model(path)
+    embedder = Embedder(manifest, _Marked(open_engine(manifest, file, threads)))
 
     def embed(images: Sequence[Image]) -> Floats:
         found = embedder.embed(images)
         found[found == _NO_NUMBER] = np.nan
         return found
 
-    return Candidate(opened.manifest.name, opened.manifest.fingerprint, embed, opened.manifest)
+    return Candidate(manifest.name, manifest.fingerprint, embed, manifest, file)
 
 
 def open_reference(model: str, threads: int) -> Side:

@@ -23,9 +23,9 @@ from vreid.deploy.quality import accuracy_from
 from vreid.deploy.sides import Side, open_reference, open_unchecked
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, Match, read_manifest, write_manifest
+from vreid.models.manifest import EngineFile, Manifest, Match, read_manifest, write_manifest
 from vreid.models.picture import read_picture
-from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of
 from vreid.train.threshold import tracks_of
@@ -99,7 +99,7 @@ def verify(
     least = LEAST_COSINES[about.precision] if bounds.min_cosine is None else bounds.min_cosine
     same = agreement(after_raw, before_raw) if after_raw.shape == before_raw.shape else None
     wrong = ailments(after_raw, before_raw)
-    reasons = [*_identity(candidate, reference), *_claims(about, path.with_name(about.engine)), *wrong]
+    reasons = [*_identity(candidate, reference), *_claims(about, candidate.engine), *wrong]
     reasons += _nearness(same, least, about) + _loss(*scores, bounds.max_map_loss)
     match = None if wrong else _open_set(data, after, bounds)
     return Verdict(
@@ -176,11 +176,11 @@ def _identity(candidate: Side, reference: Side) -> list[str]:
     ]
 
 
-def _claims(about: Manifest, engine: Path) -> list[str]:
+def _claims(about: Manifest, engine: EngineFile) -> list[str]:
     """What the file computes in, against what its manifest says. An engine that was built cannot be looked into."""
-    if engine.suffix != ".onnx":
+    if engine.path.suffix != ".onnx":
         return []
-    really = precision_of(read_onnx_file(engine))
+    really = precision_of(onnx_from(engine.data, engine.path))
     if really == about.precision:
         return []
     lacks = {"fp16": "no layer has float16 weights", "int8": "no layer lies between Q/DQ", "fp32": "layers are lowered"}

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +16,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+MOST_BYTES = 16 << 20  # of a manifest; the largest real one, which lists layers kept in float, has some kB
+SHOWN = 60  # characters of a file's own words in a message
 
 
 def _rising(batch: list[int]) -> list[int]:
@@ -111,6 +114,14 @@ class Manifest(_Strict):
     made_from: Sha256 | None
 
 
+@dataclass(frozen=True)
+class EngineFile:
+    """The bytes of an engine, as they were hashed: engines run `data`, and `path` is for messages and never opened again."""
+
+    path: Path
+    data: bytes
+
+
 def sha256_of(path: Path) -> str:
     """The hex digest of a file, read in blocks."""
     digest = hashlib.sha256()
@@ -120,38 +131,78 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(path: str | Path) -> Manifest:
-    """The manifest at `path`, its engine checked byte for byte.
+def read_model(path: str | Path) -> tuple[Manifest, EngineFile]:
+    """The manifest at `path` and its engine, which is read once: the bytes that were hashed are the bytes handed on.
 
-    Raises Refused for a missing, malformed or unknown field, another schema, a missing engine, or a changed one.
+    Raises Refused for a missing, malformed, repeated or unknown field, another schema, a missing engine, or a changed one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise Refused(f"there is no manifest {path}; make one with 'vreid export'")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise Refused(f"{path} is not a JSON manifest ({error}); make it again with 'vreid export'") from error
-    if isinstance(fields, dict) and fields.get("schema") != SCHEMA:
-        raise Refused(
-            f"{path} has schema {fields.get('schema')!r} and this vreid reads schema {SCHEMA}; export it again"
-        )
+        if not path.is_file():
+            raise Refused(f"there is no manifest {path}; make one with 'vreid export'")
+        if path.stat().st_size > MOST_BYTES:
+            raise Refused(f"{path} is larger than 16 MiB, so it is not a manifest; make it again with 'vreid export'")
+        manifest = _manifest_from(path.read_bytes(), path)
+    except OSError as error:
+        raise Refused(f"cannot read {path} ({error.strerror or error}); check its permissions") from error
+    return manifest, engine_file(manifest, path.with_name(manifest.engine), path)
+
+
+def engine_file(manifest: Manifest, engine: Path, path: Path) -> EngineFile:
+    """The engine at `engine`, whole and with the hash that `manifest` (at `path`) gives. Raises Refused."""
     try:
-        manifest = Manifest.model_validate_json(json.dumps(fields))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise Refused(
-            f"{path}: {where}: {first['msg'].lower()}; correct the manifest or export the model again"
-        ) from error
-    engine = path.with_name(manifest.engine)
-    if not engine.is_file():
-        raise Refused(f"{path} names the engine {manifest.engine}, which is not beside it; keep the two together")
-    if sha256_of(engine) != manifest.sha256:
+        if not engine.is_file():
+            raise Refused(f"{path} names the engine {manifest.engine}, which is not beside it; keep the two together")
+        data = engine.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise Refused(f"cannot read the engine {engine} of {path} ({error}); check its name and permissions") from error
+    if hashlib.sha256(data).hexdigest() != manifest.sha256:
         raise Refused(
             f"{engine} is not the file that {path.name} was written for (sha256 differs); export the model again"
         )
-    return manifest
+    return EngineFile(engine, data)
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """The manifest at `path`, its engine checked byte for byte; for one that is to be run see `read_model`."""
+    return read_model(path)[0]
+
+
+def _manifest_from(data: bytes, path: Path) -> Manifest:
+    try:
+        fields = json.loads(data.decode("utf-8"), object_pairs_hook=_once)
+        if isinstance(fields, dict) and fields.get("schema") != SCHEMA:
+            found = _shown(repr(fields.get("schema")))
+            raise Refused(f"{path} has schema {found} and this vreid reads schema {SCHEMA}; export it again")
+        return Manifest.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = _shown(".".join(str(part) for part in first["loc"])) or "the whole"
+        raise Refused(
+            f"{path}: {where}: {first['msg'].lower()}; correct the manifest or export the model again"
+        ) from error
+    except RecursionError as error:
+        raise Refused(
+            f"{path} is not a JSON manifest (nested too deeply); make it again with 'vreid export'"
+        ) from error
+    except ValueError as error:
+        raise Refused(f"{path} is not a JSON manifest ({error}); make it again with 'vreid export'") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of `pairs`. Of a key that is there twice, readers take the first or the last, so it is refused."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {_shown(repr(twice))} is there twice")
+    return found
+
+
+def _shown(text: str) -> str:
+    """`text` of a file in one line of a message."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_manifest
+from vreid.models.manifest import Manifest, read_model
 from vreid.models.preprocess import Image, batch_of
 from vreid.runtime.engines.table import Engine, open_engine
 from vreid.runtime.records import Floats
@@ -44,8 +44,6 @@ class Embedder:
 
 
 def open_embedder(path: str | Path, threads: int = 1) -> Embedder:
-    """The embedder of the manifest at `path`, its engine checked byte for byte."""
-    if threads < 1:
-        raise Refused(f"an engine needs at least 1 thread, not {threads}")
-    manifest = read_manifest(path)
-    return Embedder(manifest, open_engine(manifest, Path(path).with_name(manifest.engine), threads))
+    """The embedder of the manifest at `path`. Its engine is read once; the bytes that were hashed are those that run."""
+    manifest, file = read_model(path)
+    return Embedder(manifest, open_engine(manifest, file, threads))

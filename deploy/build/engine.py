@@ -1,6 +1,5 @@
 """From an ONNX model to an engine with its manifest: built once, and again only when something changed."""
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,7 +91,7 @@ def _built(
     engine = source.onnx.name if work.compile is None else out.stem + SUFFIX
     draft, names = folder / engine, names_of(source)
     if work.compile is None:
-        shutil.copyfile(source.onnx, draft)
+        draft.write_bytes(source.data)
     else:
         told(f"building {engine}")
         names = work.compile(draft)

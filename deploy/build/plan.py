@@ -41,7 +41,7 @@ def parsed(trt: Any, source: Source) -> Parsed:
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, listener)
-    if not parser.parse(source.onnx.read_bytes()):
+    if not parser.parse(source.data):
         errors = [_error(parser.get_error(index)) for index in range(parser.num_errors)][:MOST_TOLD]
         told = "; ".join(errors) or reason_of(listener)
         raise Refused(

@@ -10,10 +10,12 @@ from vreid.runtime.engines.onnx_file import OnnxFile
 
 @dataclass(frozen=True)
 class Source:
-    """A whole ONNX model: its manifest, the file, and what the file says of itself."""
+    """A whole ONNX model: its manifest, the bytes that were hashed, and what they say of themselves; `onnx` is the path they
+    were read from."""
 
     manifest: Manifest
     onnx: Path
+    data: bytes
     file: OnnxFile
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from vreid.deploy.build.records import Source
 from vreid.models.errors import Refused
-from vreid.models.manifest import read_manifest
-from vreid.runtime.engines.onnx_file import FLOAT16, OnnxFile, read_onnx_file
+from vreid.models.manifest import read_model
+from vreid.runtime.engines.onnx_file import FLOAT16, OnnxFile, onnx_from
 from vreid.runtime.engines.table import open_engine
 
 ARITHMETIC = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -14,14 +14,14 @@ ARITHMETIC = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def read_source(path: Path) -> Source:
     """The model of the manifest at `path`, its bytes matched, its graph opened once by the plain engine, which checks it
     against the manifest (opset, one input and one output, their sizes). Raises Refused."""
-    manifest = read_manifest(path)
-    onnx = path.with_name(manifest.engine)
+    manifest, engine = read_model(path)
+    onnx = engine.path
     if manifest.built_for is not None or onnx.suffix != ".onnx":
         raise Refused(f"{path} is of a built engine; give the manifest of the ONNX that it was built of")
-    file = read_onnx_file(onnx)
+    file = onnx_from(engine.data, onnx)
     _refuse_other_precision(onnx, manifest.precision, file)
-    open_engine(manifest.model_copy(update={"backend": "onnxruntime"}), onnx, threads=1)
-    return Source(manifest, onnx, file)
+    open_engine(manifest.model_copy(update={"backend": "onnxruntime"}), engine, threads=1)
+    return Source(manifest, onnx, engine.data, file)
 
 
 def _refuse_other_precision(onnx: Path, claimed: str, file: OnnxFile) -> None:

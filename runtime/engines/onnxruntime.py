@@ -3,17 +3,16 @@
 import contextlib
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest
+from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
 from vreid.runtime.engines.contract import Port, refuse_ports
-from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.records import Floats
 
 # ONNX Runtime's own errors are no RuntimeErrors: each derives from Exception directly.
@@ -40,8 +39,8 @@ Providers = Mapping[str, Mapping[str, str]]  # in the order of preference, with 
 class OnnxRuntimeEngine:
     """One session; threads are set explicitly and never spin, since an edge box shares its cores with the decoder."""
 
-    def __init__(self, manifest: Manifest, path: Path, threads: int, providers: Providers) -> None:
-        read_onnx_file(path)
+    def __init__(self, manifest: Manifest, file: EngineFile, threads: int, providers: Providers) -> None:
+        onnx_from(file.data, file.path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -50,9 +49,11 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry(*EXACT_INT8)
         try:
             names, settings = list(providers), [dict(one) for one in providers.values()]
-            self._session = ort.InferenceSession(str(path), options, providers=names, provider_options=settings)
+            self._session = ort.InferenceSession(file.data, options, providers=names, provider_options=settings)
         except FAULTS as error:
-            raise Refused(f"ONNX Runtime cannot load {path}; export the model again ({_first_line(error)})") from error
+            raise Refused(
+                f"ONNX Runtime cannot load {file.path}; export the model again ({_first_line(error)})"
+            ) from error
         active = self._session.get_providers()[0]
         if active != names[0]:  # a session falls back without an error
             raise Refused(
@@ -62,7 +63,7 @@ class OnnxRuntimeEngine:
         inputs, outputs = (
             [_port(node) for node in ports()] for ports in (self._session.get_inputs, self._session.get_outputs)
         )
-        refuse_ports(manifest, path, inputs, outputs)
+        refuse_ports(manifest, file.path, inputs, outputs)
         self._manifest = manifest
 
     def infer(self, pixels: Image) -> Floats:
@@ -95,20 +96,20 @@ def _refuse_absent(provider: str) -> None:
             ort.preload_dlls()
 
 
-def open_onnxruntime(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:
+def open_onnxruntime(manifest: Manifest, file: EngineFile, threads: int) -> OnnxRuntimeEngine:
     """The seam's entry for the CPU."""
-    return OnnxRuntimeEngine(manifest, path, threads, {CPU: {}})
+    return OnnxRuntimeEngine(manifest, file, threads, {CPU: {}})
 
 
-def open_cuda(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:
+def open_cuda(manifest: Manifest, file: EngineFile, threads: int) -> OnnxRuntimeEngine:
     """The seam's entry for the CUDA provider. TF32 stays off, so that fp32 is fp32."""
     _refuse_absent("CUDAExecutionProvider")
     # the arena would else grow in powers of two with every new batch size, and never shrink
     settings = {"device_id": "0", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
-    return OnnxRuntimeEngine(manifest, path, threads, {"CUDAExecutionProvider": settings, CPU: {}})
+    return OnnxRuntimeEngine(manifest, file, threads, {"CUDAExecutionProvider": settings, CPU: {}})
 
 
-def open_tensorrt_provider(manifest: Manifest, path: Path, threads: int) -> OnnxRuntimeEngine:
+def open_tensorrt_provider(manifest: Manifest, file: EngineFile, threads: int) -> OnnxRuntimeEngine:
     """The seam's entry for the TensorRT provider.
 
     It builds anew at every start: its own engine cache would load files that no hash was checked of.
@@ -127,4 +128,4 @@ def open_tensorrt_provider(manifest: Manifest, path: Path, threads: int) -> Onnx
         "trt_engine_cache_enable": "False",
     }
     providers: Providers = {"TensorrtExecutionProvider": settings, "CUDAExecutionProvider": {"device_id": "0"}, CPU: {}}
-    return OnnxRuntimeEngine(manifest, path, threads, providers)
+    return OnnxRuntimeEngine(manifest, file, threads, providers)

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU: often the fastest on Intel and AMD, and on the same ONNX file."""
 
-from pathlib import Path
+from io import BytesIO
 from threading import Lock
 from typing import Any
 
@@ -9,10 +9,10 @@ from openvino import Core
 from openvino import frontend as frontends
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest
+from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
 from vreid.runtime.engines.contract import Port, refuse_ports
-from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.records import Floats
 
 # the failures of its ONNX reader derive from Exception directly
@@ -31,8 +31,8 @@ TYPES = {"u8": "uint8", "f32": "float32", "f16": "float16"}
 class OpenVinoEngine:
     """One infer request, so callers on several threads wait for each other."""
 
-    def __init__(self, manifest: Manifest, path: Path, threads: int) -> None:
-        read_onnx_file(path)  # OpenVINO itself runs an opset that it does not know
+    def __init__(self, manifest: Manifest, file: EngineFile, threads: int) -> None:
+        onnx_from(file.data, file.path)  # OpenVINO itself runs an opset that it does not know
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -45,13 +45,13 @@ class OpenVinoEngine:
         try:
             # by name: Core.read_model lets every reader try, and TensorFlow's writes on stderr
             reader = frontends.FrontEndManager().load_by_framework("onnx")
-            compiled = Core().compile_model(reader.convert(reader.load(str(path))), "CPU", settings)
+            compiled = Core().compile_model(reader.convert(reader.load(BytesIO(file.data))), "CPU", settings)
             inputs = [_port(port, manifest.input.name) for port in compiled.inputs]
             outputs = [_port(port, manifest.output.name) for port in compiled.outputs]
             self._request = compiled.create_infer_request()
         except FAULTS as error:
-            raise Refused(f"OpenVINO cannot load {path}; export the model again ({_reason(error)})") from error
-        refuse_ports(manifest, path, inputs, outputs)
+            raise Refused(f"OpenVINO cannot load {file.path}; export the model again ({_reason(error)})") from error
+        refuse_ports(manifest, file.path, inputs, outputs)
         self._manifest = manifest
         self._lock = Lock()
 
@@ -80,6 +80,6 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def open_openvino(manifest: Manifest, path: Path, threads: int) -> OpenVinoEngine:
+def open_openvino(manifest: Manifest, file: EngineFile, threads: int) -> OpenVinoEngine:
     """The seam's entry."""
-    return OpenVinoEngine(manifest, path, threads)
+    return OpenVinoEngine(manifest, file, threads)

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
-from vreid.models.manifest import Manifest
+from vreid.models.errors import Refused
+from vreid.models.manifest import EngineFile, Manifest, engine_file
 from vreid.models.preprocess import Image
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Floats
@@ -26,7 +27,11 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(manifest: Manifest, path: Path, threads: int) -> Engine:
-    """The engine of `manifest` at `path`, on `threads` CPU threads where it uses any."""
-    engine: Engine = open_seam("engine", ENGINES, manifest.backend)(manifest, path, threads)
+def open_engine(manifest: Manifest, file: EngineFile | Path, threads: int) -> Engine:
+    """The engine of `manifest` in `file`, on `threads` CPU threads where it uses any. A path is read and hashed first."""
+    if threads < 1:
+        raise Refused(f"an engine needs at least 1 thread, not {threads}")
+    if isinstance(file, Path):
+        file = engine_file(manifest, file, file.with_suffix(".json"))
+    engine: Engine = open_seam("engine", ENGINES, manifest.backend)(manifest, file, threads)
     return engine

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest
+from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
 from vreid.runtime.engines.built_for import machine_key, refuse_elsewhere
 from vreid.runtime.engines.contract import Port, refuse_ports
@@ -26,7 +26,7 @@ from vreid.runtime.records import Floats
 class TensorRtEngine:
     """One plan, one stream, and buffers for the largest batch, made once; callers on several threads take turns."""
 
-    def __init__(self, trt: Any, cuda: Cuda, manifest: Manifest, path: Path) -> None:
+    def __init__(self, trt: Any, cuda: Cuda, manifest: Manifest, file: EngineFile) -> None:
         self._cuda, self._manifest, self._lock = cuda, manifest, Lock()
         spec, (_, best, most) = manifest.input, manifest.input.batch
         with cuda.current():
@@ -35,12 +35,12 @@ class TensorRtEngine:
             dla = (manifest.built_for or {}).get("dla")
             if dla is not None:
                 self._runtime.DLA_core = int(dla)
-            self._plan = self._runtime.deserialize_cuda_engine(path.read_bytes())
+            self._plan = self._runtime.deserialize_cuda_engine(file.data)
             if self._plan is None:
                 said = reason_of(self._listener)
-                raise Refused(f"TensorRT cannot load {path} ({said}); run vreid build again here")
-            refuse_ports(manifest, path, *plan_ports(trt, self._plan))
-            self._refuse_profile(path)
+                raise Refused(f"TensorRT cannot load {file.path} ({said}); run vreid build again here")
+            refuse_ports(manifest, file.path, *plan_ports(trt, self._plan))
+            self._refuse_profile(file.path)
             self._pixels: NDArray[np.uint8] = cuda.pinned((most, spec.height, spec.width, 3), np.uint8)
             self._features: Floats = cuda.pinned((most, manifest.output.dim), np.float32)
             self._in, self._out = cuda.memory(self._pixels.nbytes), cuda.memory(self._features.nbytes)
@@ -120,19 +120,19 @@ def plan_ports(trt: Any, plan: Any) -> tuple[list[Port], list[Port]]:
     return inputs, outputs
 
 
-def _opened(library: str, manifest: Manifest, path: Path) -> TensorRtEngine:
+def _opened(library: str, manifest: Manifest, file: EngineFile) -> TensorRtEngine:
     if manifest.built_for is None:  # said before a device is looked for
-        refuse_elsewhere(manifest, path, {})
+        refuse_elsewhere(manifest, file.path, {})
     trt = tensorrt_library(library)
-    refuse_elsewhere(manifest, path, machine_key(library, trt.__version__))
-    return TensorRtEngine(trt, open_cuda(), manifest, path)
+    refuse_elsewhere(manifest, file.path, machine_key(library, trt.__version__))
+    return TensorRtEngine(trt, open_cuda(), manifest, file)
 
 
-def open_tensorrt(manifest: Manifest, path: Path, threads: int) -> TensorRtEngine:
+def open_tensorrt(manifest: Manifest, file: EngineFile, threads: int) -> TensorRtEngine:
     """The seam's entry for TensorRT; `threads` are of the CPU and not used."""
-    return _opened("tensorrt", manifest, path)
+    return _opened("tensorrt", manifest, file)
 
 
-def open_tensorrt_rtx(manifest: Manifest, path: Path, threads: int) -> TensorRtEngine:
+def open_tensorrt_rtx(manifest: Manifest, file: EngineFile, threads: int) -> TensorRtEngine:
     """The seam's entry for TensorRT for RTX."""
-    return _opened("tensorrt_rtx", manifest, path)
+    return _opened("tensorrt_rtx", manifest, file)

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vreid.cli.main import main
 from vreid.deploy.build.engine import engine_from_onnx
+from vreid.deploy.lower import half_from
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, read_manifest, sha256_of, write_manifest
 from vreid.runtime.embedder import open_embedder
@@ -58,8 +59,65 @@ def with_weights_elsewhere(graph: Graph) -> None:
     graph.graph.initializer[0].ClearField("raw_data")
 
 
+def elsewhere() -> onnx.TensorProto:
+    """Three ones in a file that is there, so that nothing fails but the rule."""
+    tensor = numpy_helper.from_array(np.ones(3, np.float32), "scale")
+    onnx.external_data_helper.set_external_data(tensor, "there.bin")
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def scaled(graph: Graph, *nodes: onnx.NodeProto) -> None:
+    """The mean times what `nodes` give as "scale"."""
+    graph.graph.node[1].output[0] = "unscaled"
+    for place, node in enumerate((*nodes, helper.make_node("Mul", ["unscaled", "scale"], ["mean"]))):
+        graph.graph.node.insert(2 + place, node)
+
+
+def with_a_constant_elsewhere(graph: Graph) -> None:
+    scaled(graph, helper.make_node("Constant", [], ["scale"], value=elsewhere()))
+
+
+def with_a_sparse_constant_elsewhere(graph: Graph) -> None:
+    values = elsewhere()
+    indices = numpy_helper.from_array(np.arange(3), "indices")
+    sparse = helper.make_sparse_tensor(values, indices, [3])
+    scaled(graph, helper.make_node("Constant", [], ["scale"], sparse_value=sparse))
+
+
+def with_a_branch_elsewhere(graph: Graph) -> None:
+    tensor = elsewhere()
+    tensor.name = "inner"
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [3])
+    branch = helper.make_graph([helper.make_node("Identity", ["inner"], ["out"])], "branch", [], [out], [tensor])
+    true = helper.make_node("Constant", [], ["true"], value=numpy_helper.from_array(np.array(True), "true"))
+    scaled(graph, true, helper.make_node("If", ["true"], ["scale"], then_branch=branch, else_branch=branch))
+
+
+def with_a_function_elsewhere(graph: Graph) -> None:
+    inside = [helper.make_node("Constant", [], ["out"], value=elsewhere())]
+    opset = [helper.make_opsetid("", graph.opset_import[0].version)]
+    graph.functions.append(helper.make_function("own", "Scale", [], ["out"], inside, opset))
+    graph.opset_import.append(helper.make_opsetid("own", 1))
+    scaled(graph, helper.make_node("Scale", [], ["scale"], domain="own"))
+
+
+def with_training_elsewhere(graph: Graph) -> None:
+    graph.training_info.add().algorithm.initializer.append(elsewhere())
+
+
 BAD: dict[str, tuple[Callable[[Graph], None], str]] = {
     "external data that is missing": (with_weights_elsewhere, "keeps its weights .* in another file"),
+    **{
+        f"external data in a {where}": (change, "keeps its weights .* in another file")
+        for where, change in {
+            "Constant": with_a_constant_elsewhere,
+            "sparse Constant": with_a_sparse_constant_elsewhere,
+            "branch": with_a_branch_elsewhere,
+            "function": with_a_function_elsewhere,
+            "training": with_training_elsewhere,
+        }.items()
+    },
     "an unknown opset": (newer, "opset 99"),
     "two outputs": (with_two_outputs, "gives embedding .*, mean .* and its manifest says embedding"),
     "a dynamic height": (of_any_height, r"takes images uint8 \(any, any, 8, 3\) and its manifest says"),
@@ -96,6 +154,7 @@ def needs(engine: str) -> None:
 def test_an_engine_does_not_open_it(tiny_model: Path, engine: str, kind: str) -> None:
     needs(engine)
     change, said = BAD[kind]
+    tiny_model.with_name("there.bin").write_bytes(np.ones(3, np.float32).tobytes())
     with pytest.raises(Refused, match=said):
         open_embedder(spoilt(tiny_model, change, engine))
 
@@ -125,6 +184,26 @@ def test_what_is_no_graph_is_refused(
     assert capfd.readouterr() == ("", "")  # libraries have nothing to say beside the sentence
     with pytest.raises(Refused, match="cannot load"):
         engine_from_onnx(whole(tiny_model, data), engine)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BAD if kind.startswith("external data")])
+def test_every_verb_refuses_weights_in_another_file(
+    tiny_model: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, engine = spoilt(tiny_model, BAD[kind][0]), tiny_model.with_name("colour.onnx")
+    monkeypatch.chdir(tiny_model.parent)  # where engines that are given bytes look for other files
+    Path("there.bin").write_bytes(np.ones(3, np.float32).tobytes())
+    out = ["--out", str(tmp_path / "out.onnx")]
+    for words in (
+        ["bench", str(path)],
+        ["profile", str(path)],
+        ["adopt", str(engine), *out],
+        ["build", str(path), "--engine", "onnxruntime", "--out", str(tmp_path / "out.json")],
+    ):
+        assert main(words) == (1 if words[0] == "bench" else 2), words  # bench goes on with its other models
+        assert "in another file" in " ".join(capsys.readouterr().err.split()), words
+    with pytest.raises(Refused, match="in another file"):
+        half_from(path, tmp_path / "out.onnx")
 
 
 # The disk

@@ -24,9 +24,13 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.runtime.engines.onnx_file import onnx_from
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+
+
+def precision_in(path: Path) -> str:
+    return precision_of(onnx_from(path.read_bytes(), path))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def test_the_body_is_half_and_both_ends_are_not(graph: onnx.ModelProto, tmp_path
     claims = {"half": half, "plain": graph, "stored": half_stored(graph)}
     for name, model in claims.items():
         onnx.save(model, str(tmp_path / f"{name}.onnx"))
-    assert [precision_of(read_onnx_file(tmp_path / f"{name}.onnx")) for name in claims] == ["fp16", "fp32", "fp32"]
+    assert [precision_in(tmp_path / f"{name}.onnx") for name in claims] == ["fp16", "fp32", "fp32"]
     assert half.ByteSize() < 0.6 * graph.ByteSize()
 
 
@@ -116,6 +120,6 @@ def test_a_lowered_model_keeps_its_contract(student: Path, tmp_path: Path) -> No
 
 def test_export_writes_half_at_once(student: Path, tmp_path: Path) -> None:
     made = onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "half.onnx", half=True)
-    assert made.precision == "fp16" and precision_of(read_onnx_file(tmp_path / "half.onnx")) == "fp16"
+    assert made.precision == "fp16" and precision_in(tmp_path / "half.onnx") == "fp16"
     with pytest.raises(Refused, match="half-weights"):
         onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "no.onnx", half_weights=True, half=True)

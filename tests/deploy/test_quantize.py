@@ -34,12 +34,16 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Input, read_manifest, sha256_of, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.engines.onnx_file import read_onnx_file
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.evaluate import Embed, Embedded, embedded
 
 SIZE = Input(height=32, width=32, batch=[1, 8, 32])
+
+
+def precision_in(path: Path) -> str:
+    return precision_of(onnx_from(path.read_bytes(), path))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +124,7 @@ def test_int8_says_nearly_what_float_says(
     batches, _ = calibration_pictures(data, rules, SIZE)
     int8 = quantised(plain, batches, rules)
     onnx.save(int8, str(tmp_path / "int8.onnx"))
-    assert precision_of(read_onnx_file(tmp_path / "int8.onnx")) == "int8"
+    assert precision_in(tmp_path / "int8.onnx") == "int8"
     wide, narrow = runs(plain)(batches[0]), runs(int8)(batches[0])
     cosines = (wide * narrow).sum(1)
     assert cosines.min() > 0.8 and cosines.mean() > 0.97 and not np.array_equal(wide, narrow)
@@ -258,7 +262,7 @@ def test_a_foreign_embedder_with_a_manifest_is_quantised_too(
     int8_from(tmp_path / "foreign.json", tmp_path / "int8.onnx", data, Quantising(images=24), None)
     pictures = [cv2.imread(str(item.path)) for item in data.train[:8]]
     wide, narrow = (open_embedder(tmp_path / f"{name}.json").embed(pictures) for name in ("foreign", "int8"))
-    assert (wide * narrow).sum(1).mean() > 0.97 and precision_of(read_onnx_file(tmp_path / "int8.onnx")) == "int8"
+    assert (wide * narrow).sum(1).mean() > 0.97 and precision_in(tmp_path / "int8.onnx") == "int8"
 
 
 def test_the_verb(student: Path, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

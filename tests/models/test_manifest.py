@@ -17,6 +17,7 @@ from vreid.models.manifest import (
     Match,
     Output,
     read_manifest,
+    read_model,
     sha256_of,
     write_manifest,
 )
@@ -155,6 +156,52 @@ def test_a_missing_engine_or_manifest_is_refused(path: Path) -> None:
         read_manifest(path)
     with pytest.raises(Refused, match="vreid export"):
         read_manifest(path.with_name("absent.json"))
+
+
+def test_the_bytes_that_were_hashed_are_handed_on(path: Path) -> None:
+    engine = path.with_name("student.onnx")
+    before = engine.read_bytes()
+    manifest, file = read_model(path)
+    engine.write_bytes(b"swapped")
+    assert file.data == before and manifest == Manifest.model_validate_json(path.read_text()) and file.path == engine
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * DEEP + "]" * DEEP,
+        '{"schema": 1, "name": ' + "[" * DEEP + "]" * DEEP + "}",
+        '{"schema": ' + '{"a":' * DEEP + "1" + "}" * DEEP + "}",
+        *('{"schema": ' + "[" * depth + "]" * depth + "}" for depth in (150, 300, 600, 800, 900, 950, 980)),
+        *('{"schema": 1, "name": ' + "[" * depth + "]" * depth + "}" for depth in (150, 300, 600, 800, 900, 950, 980)),
+        '{"schema": 1, "schema": 1}',
+        '{"schema": 1, "a\\nb\\u001b[31m": 1}',
+        '{"schema": "' + "9" * 10_000 + '"}',
+        '{"schema": ' + "9" * 10_000 + "}",
+        '{"schema": 1, "name": ' + "9" * 10_000 + "}",
+        '{"schema": 1, "name": "\\ud800"}',
+        '{"schema": 1e400}',
+        " " * (17 << 20),
+    ],
+)
+def test_json_that_is_an_attack_is_refused_in_one_line(path: Path, content: str) -> None:
+    path.write_text(content)
+    with pytest.raises(Refused) as refusal:
+        read_manifest(path)
+    said = str(refusal.value)
+    assert said.isprintable() and len(said) < 300 + len(str(path)) and "student.json" in said
+
+
+@pytest.mark.parametrize("place", ["schema", "engine", "sha256", "input", "height"])
+def test_a_key_that_is_there_twice_is_refused_by_name(path: Path, place: str) -> None:
+    text = path.read_text()
+    at = text.index(f'"{place}"')
+    path.write_text(f'{text[:at]}"{place}": 1, {text[at:]}')
+    with pytest.raises(Refused, match=f"the key '{place}' is there twice"):
+        read_manifest(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"schema"'])

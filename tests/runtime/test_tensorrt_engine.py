@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_manifest
+from vreid.models.manifest import EngineFile, Manifest, read_manifest
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.cuda import Memory
 from vreid.runtime.engines.tensorrt import TensorRtEngine
@@ -200,7 +200,7 @@ def fake_trt(plan: FakePlan | None) -> Any:
 
 def opened(model: Path, cuda: FakeCuda, plan: FakePlan | None, manifest: Manifest | None = None) -> Embedder:
     about = manifest or read_manifest(model)
-    return Embedder(about, TensorRtEngine(fake_trt(plan), cuda, about, model))
+    return Embedder(about, TensorRtEngine(fake_trt(plan), cuda, about, EngineFile(model, b"plan")))
 
 
 @pytest.mark.parametrize("captures", [True, False])
