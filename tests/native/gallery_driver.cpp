@@ -199,13 +199,6 @@ class Driver {
             }
             return rows;
         }
-        if (verb == "lately") {
-            Json rows = Json::array();
-            for (const auto& stay : gallery_->lately(command.at("since"))) {
-                rows.push_back({stay.vehicle, stay.sighting, stay.camera, stay.first, stay.last});
-            }
-            return rows;
-        }
         return written(verb, command);  // refused: the gallery was opened for reading
     }
 

@@ -174,10 +174,6 @@ def same_answers(driver: Any, gallery: Gallery, seed: int = 0) -> None:
     for plates in (["B-0 1"], ["B-0 1", "B-1 1"], ["nobody"], []):
         assert driver.ask("with_plates", plates=plates) == sorted(evidence.with_plates(gallery.run, plates))
         assert driver.ask("with_other_plates", plates=plates) == sorted(evidence.with_other_plates(gallery.run, plates))
-    lately = [
-        [one, -span.track, span.camera, span.first, span.last] for one, span in evidence.lately(gallery.run, 1e9 + 99)
-    ]
-    assert driver.ask("lately", since=1e9 + 99) == lately
 
 
 def test_the_empty_galleries_are_alike(tmp_path: Path, drive: Drive) -> None:

@@ -13,7 +13,6 @@
 namespace {
 
 using vreid::program::moment_of;
-using vreid::program::time_of;
 
 constexpr double EIGHT = 1795334400;  // 2026-11-22T08:00Z
 
@@ -30,11 +29,11 @@ class Times : public testing::Test {
 };
 
 TEST_F(Times, AZoneIsThatOfTheTextOrTheMachine) {
-    EXPECT_EQ(time_of("2026-11-22T08:00Z"), EIGHT);
-    EXPECT_EQ(time_of("2026-11-22T09:00+01:00"), EIGHT);
-    EXPECT_EQ(time_of("2026-11-22 06:30:15.5-01:30"), EIGHT + 15.5);
-    EXPECT_EQ(time_of("2026-11-22T10:00"), EIGHT);
-    EXPECT_EQ(time_of(" 2026-11-22 "), EIGHT - 10 * 3600);
+    EXPECT_EQ(moment_of("2026-11-22T08:00Z"), EIGHT);
+    EXPECT_EQ(moment_of("2026-11-22T09:00+01:00"), EIGHT);
+    EXPECT_EQ(moment_of("2026-11-22 06:30:15.5-01:30"), EIGHT + 15.5);
+    EXPECT_EQ(moment_of("2026-11-22T10:00"), EIGHT);
+    EXPECT_EQ(moment_of(" 2026-11-22 "), EIGHT - 10 * 3600);
 }
 
 TEST_F(Times, ASpanIsBeforeNow) {
@@ -46,12 +45,10 @@ TEST_F(Times, ASpanIsBeforeNow) {
 }
 
 TEST_F(Times, WhatIsNoTimeIsRefused) {
-    for (const char* text : {"", "soon", "2h", "2026-02-30", "2026-13-01", "2026-11-22T24:00",
-                             "2026-11-22T08:60Z", "2026-11-22T8:00"}) {
-        EXPECT_THROW(time_of(text), vreid::Refused) << text;
-    }
-    for (const char* text : {"0h", "1.2.3h", "h", "-2h", "2y"})
+    for (const char* text : {"", "soon", "2026-02-30", "2026-13-01", "2026-11-22T24:00", "2026-11-22T08:60Z",
+                             "2026-11-22T8:00", "0h", "1.2.3h", "h", "-2h", "2y"}) {
         EXPECT_THROW(moment_of(text), vreid::Refused) << text;
+    }
 }
 
 }  // namespace

@@ -127,17 +127,4 @@ std::vector<std::int64_t> Gallery::with_other_plates(const std::vector<std::stri
     return others;
 }
 
-std::vector<Stay> Gallery::lately(double since) const {
-    const Guard guard(inside_->mutex);
-    std::vector<Stay> found;
-    gallery::Statement rows = inside_->database->query(
-        "SELECT vehicle, id, camera, seen - (last_time - first_time), seen FROM sightings WHERE seen >= ? "
-        "ORDER BY id",
-        {since});
-    while (rows.next()) {
-        found.push_back({rows.integer(0), rows.integer(1), rows.text(2), rows.real(3), rows.real(4)});
-    }
-    return found;
-}
-
 }  // namespace vreid

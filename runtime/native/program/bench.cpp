@@ -10,11 +10,11 @@
 #include "memory.hpp"
 #include "model.hpp"
 #include "output.hpp"
+#include "percentile.hpp"
 #include "verbs.hpp"
 #include "vreid/embedder.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/preprocess.hpp"
-#include "vreid/profile.hpp"
 
 namespace vreid::program {
 namespace {

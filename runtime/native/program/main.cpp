@@ -1,5 +1,4 @@
 // vreid-native: finds the verb, parses its flags, turns errors into sentences.
-#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <opencv2/core/utils/logger.hpp>
@@ -13,8 +12,7 @@ constexpr int DONE = 0;
 constexpr int WRONG = 2;  // the request was
 
 constexpr void (*VERBS[])(CLI::App&, int&) = {vreid::program::add_info, vreid::program::add_embed,
-                                              vreid::program::add_search, vreid::program::add_bench,
-                                              vreid::program::add_run};
+                                              vreid::program::add_search, vreid::program::add_bench};
 
 int told(const std::string& sentence) {
     std::cerr << "vreid-native: " << sentence << '\n';
@@ -24,9 +22,7 @@ int told(const std::string& sentence) {
 }  // namespace
 
 int main(int count, char** words) {
-    // what is wrong with a video or a graph is said in a sentence of ours; FFmpeg can only be silenced before
-    // it is used
-    ::setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
+    // what is wrong with a picture or a graph is said in a sentence of ours
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
     CLI::App program("vehicle re-identification beside the camera", "vreid-native");
     program.require_subcommand(1);

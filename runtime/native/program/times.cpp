@@ -44,11 +44,6 @@ std::optional<double> iso_seconds(const std::string& text) {
 
 }  // namespace
 
-double time_of(const std::string& text) {
-    if (const auto seconds = iso_seconds(text)) return *seconds;
-    throw Refused("'" + text + "' is no time; write it like 2026-11-22T08:00+01:00");
-}
-
 double moment_of(const std::string& text) {
     static const std::regex ago(R"(\s*([\d.]+)([smhdwSMHDW])\s*)");
     static const std::regex amount(R"(\d{1,9}(\.\d{1,9})?)");

@@ -6,10 +6,8 @@
 
 namespace vreid::program {
 
-/// 2026-11-22[T08:00[:30[.5]]][+01:00], local where it has no zone. Throws Refused for what is no time.
-double time_of(const std::string& text);
-
-/// The same, or a span before now: 30d, 12h, 2w. Throws Refused for what is neither.
+/// 2026-11-22[T08:00[:30[.5]]][+01:00], local where it has no zone, or a span before now: 30d, 12h, 2w.
+/// Throws Refused for what is neither.
 double moment_of(const std::string& text);
 
 }  // namespace vreid::program

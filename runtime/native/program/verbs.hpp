@@ -10,6 +10,5 @@ void add_info(CLI::App& program, int& code);
 void add_embed(CLI::App& program, int& code);
 void add_search(CLI::App& program, int& code);
 void add_bench(CLI::App& program, int& code);
-void add_run(CLI::App& program, int& code);
 
 }  // namespace vreid::program

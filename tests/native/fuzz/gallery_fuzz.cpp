@@ -64,7 +64,6 @@ void ask_all(const fs::path& path) {
     tried([&] { static_cast<void>(gallery.scores(asked, {1, 2, 99})); });
     tried([&] { static_cast<void>(gallery.find("taxi")); });
     tried([&] { static_cast<void>(gallery.with_other_plates({"B 1"})); });
-    tried([&] { static_cast<void>(gallery.lately(0)); });
     tried([&] {
         for (const auto& vehicle : gallery.vehicles()) {
             if (static_cast<std::uint64_t>(vehicle.id) % 4 == 1)

@@ -1,21 +1,27 @@
 // Frames pulled from a GStreamer pipeline, on a Jetson from its camera or its hardware decoder, and looked up
 // in a gallery.
-//     find_appsink PIPELINE MANIFEST GALLERY DETECTOR
-// PIPELINE ends in BGR and an appsink named "frames" that drops what is too late:
+//     find_appsink PIPELINE MANIFEST GALLERY [replay:FILE]
+// FILE holds the boxes of the vehicles, as MOT text: a line of frame,id,left,top,width,height for each,
+// frames from 1. Without it the whole frame is looked up; with a detector of your own, call `found_in` with
+// its boxes. PIPELINE ends in BGR and an appsink named "frames" that drops what is too late:
 //     nvarguscamerasrc ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR !
 //     appsink name=frames max-buffers=1 drop=true
 #include <gst/app/gstappsink.h>
 #include <gst/gst.h>
 #include <gst/video/video.h>
 
+#include <cstdio>
+#include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "vreid/detector.hpp"
 #include "vreid/embedder.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/gallery.hpp"
+#include "vreid/preprocess.hpp"
 
 namespace {
 
@@ -24,8 +30,34 @@ struct Unref {
         gst_element_set_state(element, GST_STATE_NULL);
         gst_object_unref(element);
     }
+    void operator()(GstBus* bus) const { gst_object_unref(bus); }
+    void operator()(GstMessage* message) const { gst_message_unref(message); }
     void operator()(GstSample* sample) const { gst_sample_unref(sample); }
 };
+
+using Boxes = std::map<std::int64_t, std::vector<vreid::Box>>;  // by frame, from 0
+
+/// The boxes of a MOT file; Refused, by line, for what is none.
+Boxes boxes_of(const std::string& path) {
+    Boxes found;
+    std::ifstream file(path);
+    if (!file)
+        throw vreid::Refused(path +
+                             " cannot be read; give a file with lines of frame,id,left,top,width,height");
+    std::string line;
+    for (int number = 1; std::getline(file, line); ++number) {
+        long frame = 0;
+        float left = 0, top = 0, width = 0, height = 0;
+        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+        if (std::sscanf(line.c_str(), "%ld,%*f,%f,%f,%f,%f", &frame, &left, &top, &width, &height) != 5 ||
+            frame < 1 || !(width > 0) || !(height > 0)) {
+            throw vreid::Refused(path + ", line " + std::to_string(number) +
+                                 ": not a line of frame,id,left,top,width,height; correct it");
+        }
+        found[frame - 1].push_back({left, top, left + width, top + height});
+    }
+    return found;
+}
 
 /// A copy of the sample's pixels: the buffer goes back to the pipeline at once.
 cv::Mat picture_of(GstSample* sample) {
@@ -44,10 +76,36 @@ cv::Mat picture_of(GstSample* sample) {
     return copy;
 }
 
-void look(const char* pipeline, const char* manifest, const char* path, const char* detecting) {
+/// Prints who the vehicles in `boxes` of a frame are.
+void found_in(const cv::Mat& picture, const std::vector<vreid::Box>& boxes, std::int64_t index,
+              vreid::Embedder& embedder, const vreid::Gallery& gallery) {
+    std::vector<cv::Mat> crops;
+    for (const vreid::Box& box : boxes) crops.push_back(vreid::cut_out(picture, box));
+    if (crops.empty()) return;
+    const std::vector<float> features = embedder.embed(crops);
+    const std::vector<std::vector<vreid::Hit>> answers = gallery.search(features, 1);
+    for (const std::vector<vreid::Hit>& hits : answers) {
+        for (const vreid::Hit& hit : hits)
+            std::cout << index << ": " << hit.name << " (" << hit.score << ")\n";
+    }
+}
+
+/// Refused where the pipeline ended by an error.
+void check(GstElement* pipeline) {
+    const std::unique_ptr<GstBus, Unref> bus(gst_element_get_bus(pipeline));
+    const std::unique_ptr<GstMessage, Unref> message(gst_bus_pop_filtered(bus.get(), GST_MESSAGE_ERROR));
+    if (message == nullptr) return;
+    GError* wrong = nullptr;
+    gst_message_parse_error(message.get(), &wrong, nullptr);
+    const std::string reason = wrong->message;
+    g_error_free(wrong);
+    throw vreid::Refused("the pipeline failed (" + reason + "); try it with gst-launch-1.0");
+}
+
+void look(const char* pipeline, const char* manifest, const char* path, const std::string& replay) {
     vreid::Embedder embedder = vreid::open_embedder(manifest);
     const vreid::Gallery gallery = vreid::open_gallery(path, embedder.manifest(), /*write=*/false);
-    const auto detector = vreid::open_detector(detecting);
+    const Boxes boxes = replay.empty() ? Boxes() : boxes_of(replay);
     GError* wrong = nullptr;
     const std::unique_ptr<GstElement, Unref> playing(gst_parse_launch(pipeline, &wrong));
     if (wrong != nullptr) {
@@ -55,19 +113,20 @@ void look(const char* pipeline, const char* manifest, const char* path, const ch
         g_error_free(wrong);
         throw vreid::Refused("GStreamer cannot make the pipeline (" + said + "); try it with gst-launch-1.0");
     }
-    const std::unique_ptr<GstElement, Unref> sink(gst_bin_get_by_name(GST_BIN(playing.get()), "frames"));
-    if (sink == nullptr)
+    const std::unique_ptr<GstElement, Unref> sink(
+        GST_IS_BIN(playing.get()) ? gst_bin_get_by_name(GST_BIN(playing.get()), "frames") : nullptr);
+    if (sink == nullptr || !GST_IS_APP_SINK(sink.get()))
         throw vreid::Refused("the pipeline has no appsink named frames; end it in appsink name=frames");
     gst_element_set_state(playing.get(), GST_STATE_PLAYING);
     for (std::int64_t index = 0;; ++index) {
         const std::unique_ptr<GstSample, Unref> sample(gst_app_sink_pull_sample(GST_APP_SINK(sink.get())));
-        if (sample == nullptr) return;  // the end, or a camera that is gone
-        const vreid::Frame frame{"gst", index, 0, picture_of(sample.get())};
-        for (const vreid::Detection& found : detector->detect({frame}).front()) {
-            const auto feature = embedder.embed({vreid::cut_out(frame.image, found.box)});
-            for (const vreid::Hit& hit : gallery.search(feature, 1).front())
-                std::cout << index << ": " << hit.name << " (" << hit.score << ")\n";
-        }
+        if (sample == nullptr) return check(playing.get());  // the end, or a camera that is gone
+        const cv::Mat picture = picture_of(sample.get());
+        const auto whole =
+            vreid::Box{0, 0, static_cast<float>(picture.cols), static_cast<float>(picture.rows)};
+        const auto shown = boxes.find(index);
+        if (replay.empty()) found_in(picture, {whole}, index, embedder, gallery);
+        if (shown != boxes.end()) found_in(picture, shown->second, index, embedder, gallery);
     }
 }
 
@@ -75,14 +134,15 @@ void look(const char* pipeline, const char* manifest, const char* path, const ch
 
 int main(int count, char** words) {
     gst_init(&count, &words);
-    if (count != 5) {
-        std::cerr << "find_appsink PIPELINE MANIFEST GALLERY DETECTOR\n";
+    const std::string boxes = count == 5 ? words[4] : "replay:";
+    if (count < 4 || count > 5 || boxes.rfind("replay:", 0) != 0) {
+        std::cerr << "find_appsink PIPELINE MANIFEST GALLERY [replay:FILE]\n";
         return 2;
     }
     try {
-        look(words[1], words[2], words[3], words[4]);
-    } catch (const vreid::Refused& refusal) {
-        std::cerr << refusal.what() << '\n';
+        look(words[1], words[2], words[3], boxes.substr(7));
+    } catch (const std::exception& error) {  // vreid::Refused, or what a library throws
+        std::cerr << error.what() << '\n';
         return 2;
     }
     return 0;

@@ -92,15 +92,6 @@ struct Filter {
     std::optional<double> until;  // excluded
 };
 
-/// Where a vehicle was, by a sighting of the file; both times in seconds since 1970.
-struct Stay {
-    std::int64_t vehicle = 0;
-    std::int64_t sighting = 0;
-    std::string camera;
-    double first = 0;
-    double last = 0;
-};
-
 /// An open gallery; made by the functions below. Any thread may call it.
 ///
 /// Every call that writes is on the disk when it returns, unless it is inside `transaction`. The index is
@@ -183,9 +174,6 @@ class Gallery {
 
     /// Those on which plates were read, and none of these; nobody when `plates` is empty.
     [[nodiscard]] std::vector<std::int64_t> with_other_plates(const std::vector<std::string>& plates) const;
-
-    /// The sightings that ended after `since`, seconds since 1970.
-    [[nodiscard]] std::vector<Stay> lately(double since) const;
 
     class Inside;
     explicit Gallery(std::unique_ptr<Inside> inside);
