@@ -1,5 +1,7 @@
 """Augmentation: a pure function of the generator's state, nothing where the rules ask for nothing, every branch at work."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vreid.models.errors import Refused
 from vreid.models.preprocess import Image, resized
 from vreid.train.augment import Augmentation, augmented
 from vreid.train.datasets.records import Item
@@ -131,3 +134,35 @@ def test_a_sliver_of_a_picture_is_no_obstacle(tmp_path: Path) -> None:
     pictures = Pictures([Item(tmp_path / "thin.png", "v", "c")], Augmentation(), 0, most=64)
     pictures.start(0, (32, 32))
     assert pictures[(0, 0)].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_cannot_be_read_is_refused_in_one_sentence_by_workers_too(tmp_path: Path, workers: int) -> None:
+    items = []
+    for place in range(6):
+        path = tmp_path / f"{place}.jpg"
+        assert cv2.imwrite(str(path), np.full((16, 16, 3), 40 * place, np.uint8))
+        items.append(Item(path, str(place), "c"))
+    content = items[4].path.read_bytes()
+    items[4].path.write_bytes(content[: len(content) // 2])
+    pictures = Pictures(items, Augmentation(), 0, 64)
+    pictures.start(0, (16, 16))
+    batches = loader_of(pictures, [[0, 1], [2, 3], [4, 5]], 0, workers)
+    assert next(batches).shape == next(batches).shape == (2, 16, 16, 3)
+    with pytest.raises(Refused) as refused:
+        next(batches)
+    assert str(refused.value).startswith(f"the picture {items[4].path} is ") and "\n" not in str(refused.value)
+
+
+def test_a_worker_that_the_system_ends_is_told_in_one_sentence(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "0.png"), np.zeros((16, 16, 3), np.uint8))
+
+    class Ending(Pictures):
+        def _picture(self, index: int) -> Image:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError
+
+    pictures = Ending([Item(tmp_path / "0.png", "0", "c")] * 2, Augmentation(), 0, 64)
+    pictures.start(0, (16, 16))
+    with pytest.raises(Refused, match="the system ended a worker"):
+        list(loader_of(pictures, [[0, 1]], 0, 1))
