@@ -161,7 +161,7 @@ def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
 
     draft = file.with_name(f".{file.name}.new")
     try:
-        with draft.open("w", encoding="utf-8") as out:
+        with draft.open("w", encoding="utf-8", errors="replace") as out:
             out.writelines(album(gallery, only))
         draft.replace(file)
     except OSError as error:

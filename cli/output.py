@@ -1,5 +1,6 @@
 """What a verb says: tables and progress for people on stderr, one JSON document for machines on stdout."""
 
+import io
 import json
 import logging
 import sys
@@ -26,7 +27,13 @@ def error(sentence: str) -> None:
 
 
 def guard() -> None:
-    """Passwords out of what is logged, and of the traceback that a fault of ours would print."""
+    """Passwords out of what is logged, and of the traceback that a fault of ours would print; odd file names in both.
+
+    A name that is not UTF-8 is printed with its bytes escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacting("vreid: %(message)s"))
     logging.basicConfig(handlers=[handler])

@@ -60,6 +60,8 @@ class Args:
     """Ways out for each sighting besides the folder: mqtt://host/topic, http://host/path; may be repeated."""
     metrics: str | None = None
     """[HOST:]PORT where /metrics (Prometheus), /healthz and /readyz are served."""
+    metrics_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A name by which others ask for them (header Host), besides IP addresses and localhost; may be repeated."""
     began: datetime | None = None
     """When the files' first frames were taken, such as 2026-11-22T08:00+01:00; now by default."""
     threads: int = 1
@@ -93,9 +95,26 @@ def main(args: Args) -> int:
         plates=args.plates,
         to=[substituted(address, os.environ) for address in args.to],
         metrics=args.metrics,
-        began=None if args.began is None else args.began.timestamp(),
+        metrics_hosts=args.metrics_host,
+        began=_moment(args.began),
     )
     return done(session, args.json)
+
+
+def _moment(began: datetime | None) -> float | None:
+    """Seconds since 1970. Raises Refused for a time that no gallery takes."""
+    from vreid.models.errors import Refused
+    from vreid.runtime.galleries.times import is_moment
+
+    if began is None:
+        return None
+    try:
+        seconds = began.timestamp()
+    except (OverflowError, ValueError, OSError):
+        seconds = -1.0
+    if not is_moment(seconds):
+        raise Refused(f"--began {began.isoformat()} is not between 1970 and 2286; write it like 2026-11-22T08:00+01:00")
+    return seconds
 
 
 def done(session: "Session", json: bool) -> int:

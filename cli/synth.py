@@ -130,6 +130,10 @@ def _crops(args: Crops) -> int:
 
 
 def _empty_folder(path: Path) -> Path:
+    from vreid.runtime.camera_names import valid_text
+
+    if not valid_text(str(path.resolve())):  # OpenCV crashes on it
+        raise Refused("--out lies at a path that is not valid UTF-8; take another one")
     try:
         path.mkdir(parents=True, exist_ok=True)
         filled = any(path.iterdir())

@@ -1,10 +1,12 @@
 """A window into a run, over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever restarts it."""
 
+import ipaddress
 import math
+import re
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
@@ -17,22 +19,34 @@ if TYPE_CHECKING:
     from vreid.runtime.metrics import Metrics
 
 STALLED_S = 30.0
+_HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.%\w]+)\]|(?P<name>[\w.-]+))(?P<port>:[0-9]*)?")
 _CLIENT_S = 5.0  # a reader that says nothing for so long is left
 
 
 class Monitor:
     """Serves until `close`, in threads of its own. Nothing is asked of the run unless somebody reads."""
 
-    def __init__(self, look: Callable[[], Status], address: str, stalled_s: float = STALLED_S) -> None:
-        """`address` is [HOST:]PORT, this machine alone by default; port 0 is a free one. Raises Refused."""
+    def __init__(
+        self, look: Callable[[], Status], address: str, stalled_s: float = STALLED_S, hosts: Sequence[str] = ()
+    ) -> None:
+        """`address` is [HOST:]PORT, this machine alone by default; port 0 is a free one. Raises Refused.
+
+        A request is answered whose header Host is loopback, an IP address, the HOST of `address` or one of `hosts`, so that
+        no web page can read it through a browser by a name of its own (DNS rebinding); others get 421.
+        """
         host, port = _host_and_port(address)
+        names = frozenset(_plain_host(name) for name in (*hosts, host))
+        if "" in names:
+            raise Refused(
+                "a --metrics-host is empty or has a port; write the name alone, such as --metrics-host gate.local"
+            )
         try:
             from vreid.runtime.metrics import Metrics
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("vreid"):
                 raise
             raise Refused(f"--metrics needs the package '{error.name}': pip install 'vreid[live]'") from error
-        handler = _handler(look, Metrics(look), stalled_s)
+        handler = _handler(look, Metrics(look), stalled_s, names)
         try:
             self._server = _server_kind(host)((host, port), handler)
         except OSError as error:
@@ -62,7 +76,34 @@ def why_stalled(status: Status, stalled_s: float = STALLED_S) -> str | None:
     return f"nothing went through the pipeline {idle}, though these are up: {alive}"
 
 
-def _handler(look: Callable[[], Status], metrics: "Metrics", stalled_s: float) -> type[BaseHTTPRequestHandler]:
+def answers_to(hosts: Sequence[str], names: Collection[str]) -> bool:
+    """Whether a request with these values of the header Host (name, IP or [IPv6], with or without :port) is for us."""
+    return (
+        len(hosts) == 1
+        and (host := _plain_host(hosts[0], port=True)) != ""
+        and (host == "localhost" or host in names or _is_ip(host))
+    )
+
+
+def _plain_host(text: str, port: bool = False) -> str:
+    """A host in lower case, without brackets, a dot at its end and, where it may have one, its port; "" for no host."""
+    match = _HOST.fullmatch(text.strip().lower())
+    if match is None or (match["port"] is not None and not port):
+        return text.strip().lower() if not port and _is_ip(text.strip()) else ""
+    return (match["six"] or match["name"] or "").removesuffix(".")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _handler(
+    look: Callable[[], Status], metrics: "Metrics", stalled_s: float, names: Collection[str]
+) -> type[BaseHTTPRequestHandler]:
     """The kind of handler that answers for this run: the library makes one a request."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -71,6 +112,9 @@ def _handler(look: Callable[[], Status], metrics: "Metrics", stalled_s: float) -
 
         def do_GET(self) -> None:
             """Metrics, health or readiness."""
+            if not answers_to(self.headers.get_all("Host", []), names):
+                self._json(421, {"reason": "this name is not served here; vreid run --metrics-host NAME lets it pass"})
+                return
             match self.path.partition("?")[0]:
                 case "/metrics":
                     self._answer(200, *metrics.text(self.headers.get("Accept", "")))

@@ -11,6 +11,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
+from vreid.runtime.camera_names import valid_text
 from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import open_detector
@@ -54,6 +55,7 @@ class Session:
     plates: str | None = None  # "module:function" that reads a plate off a picture
     to: Sequence[str] = field(default=(), repr=False)  # outputs besides the folder
     metrics: str | None = None  # [HOST:]PORT
+    metrics_hosts: Sequence[str] = ()  # names in the header Host that are answered besides IP addresses
     began: float | None = None  # of files, seconds since 1970
 
 
@@ -78,6 +80,10 @@ def run_session(
         if live and (session.annotate or session.truth):
             flag = "--annotate" if session.annotate else "--truth"
             raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
+        if session.annotate and not valid_text(str(session.out.resolve())):  # OpenCV crashes on it
+            raise Refused(
+                "--annotate cannot write videos below a folder whose name is not valid UTF-8; name another --out"
+            )
         threshold = _threshold(session, embedder)
         cameras = [source.camera for source in sources]
         topology = None if session.topology is None else read_topology(session.topology, cameras)
@@ -116,7 +122,9 @@ def run_session(
             from vreid.runtime.monitor import Monitor  # needs a package that only this does
 
             monitor = Monitor(
-                lambda: replace(running.status(), outlets={way.name: way.status() for way in ways_out}), session.metrics
+                lambda: replace(running.status(), outlets={way.name: way.status() for way in ways_out}),
+                session.metrics,
+                hosts=session.metrics_hosts,
             )
             opened.callback(monitor.close)
         outcome = running.to_the_end(extra)

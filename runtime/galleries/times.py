@@ -7,6 +7,7 @@ from datetime import datetime
 
 from vreid.models.errors import Refused
 
+LAST = 1e10  # seconds since 1970; more are milliseconds or nanoseconds
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -39,6 +40,13 @@ def span_told(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
+def is_moment(seconds: object) -> bool:
+    """Whether it is a time in seconds since 1970, before 2286: not a NaN, and not milliseconds or nanoseconds."""
+    return isinstance(seconds, int | float) and 0 <= seconds < LAST
+
+
 def told(moment: float | None) -> str:
-    """Seconds since 1970 -> 2026-11-22 08:15:00, local; - for none."""
-    return "-" if moment is None else f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
+    """Seconds since 1970 -> 2026-11-22 08:15:00+01:00, local with its zone; - for what is no such time."""
+    if moment is None or not is_moment(moment):
+        return "-"
+    return datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -108,3 +109,35 @@ def test_a_second_signal_ends_it_at_once(
     thread.join()
     assert code in (0, 130)  # the first may have been enough
     assert "Traceback" not in capfd.readouterr().err and (tmp_path / "out" / "report.json").exists()
+
+
+def test_paths_that_are_no_utf8_run_or_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names that os.fsdecode fills with surrogates: no traceback, and every file that is written can be read."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    assert (
+        main(["synth", "city", "--out", str(tmp_path / "road"), "--seconds", "2", "--cameras", "1", "--vehicles", "3"])
+        == 0
+    )
+    odd.mkdir()
+    truth = shutil.copy(tmp_path / "road" / "gt_cam1.txt", odd / os.fsdecode(b"g\xe9.txt"))
+    film = str(tmp_path / "road" / "cam1.mp4")
+    gallery = str(odd / "known.db")
+    words = ["--detector", f"replay:{truth}", "--gallery", gallery, "--out", str(odd / "out"), "--json"]
+    assert main(["run", film, "--enrol-unknown", *words]) == 0
+    assert json.loads((odd / "out" / "report.json").read_text("utf-8"))["detector"].startswith("replay:")
+    (odd / "out" / "report.html").read_text("utf-8")
+    page = odd / os.fsdecode(b"p\xe9.html")
+    for verb in (["list"], ["list", "--json"], ["list", "--html", str(page)], ["stats"], ["check"], ["audit"]):
+        assert main(["gallery", *verb, "--gallery", gallery]) == 0
+    page.read_text("utf-8")
+    capsys.readouterr()
+    for refused in (
+        ["run", film, "--enrol-unknown", "--annotate", "--out", str(odd / "more")],
+        ["synth", "city", "--out", str(odd / "road")],
+        ["run", os.fsdecode(b"g\xe9=") + film, "--enrol-unknown", "--out", str(tmp_path / "x")],
+        ["gallery", "rename", "1", os.fsdecode(b"g\xe9"), "--gallery", gallery],
+        ["run", film, "--enrol-unknown", "--out", str(tmp_path / "y"), "--began", "1960-01-01T00:00"],
+    ):
+        assert main(refused) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("vreid: ") and said.count("\n") == 1

@@ -69,6 +69,47 @@ def scrape(base):
     return families, values
 
 
+def status_for(port, *hosts, version="1.1", path="/metrics"):
+    """The status of a request with these headers Host."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
+        lines = "".join(f"Host: {host}\r\n" for host in hosts)
+        peer.sendall(f"GET {path} HTTP/{version}\r\n{lines}Connection: close\r\n\r\n".encode())
+        return int(peer.makefile("rb").readline().split()[1])
+
+
+def test_only_requests_for_this_machine_are_answered():
+    monitor = Monitor(Run(), "0", hosts=["Gate-1.example", "prometheus"])
+    try:
+        for path in ("/metrics", "/healthz", "/readyz"):
+            for host in (
+                "localhost", "LOCALHOST:9100", "localhost.", "127.0.0.1", "127.0.0.1:80", "192.0.2.7:9100", "[::1]",
+                "[::1]:9100", "gate-1.example", "GATE-1.example:9100", "gate-1.example.", "prometheus",
+            ):  # fmt: skip
+                assert status_for(monitor.port, host, path=path) == 200, host
+            for host in (
+                "evil.example", "evil.example:9100", "localhost.evil.example", "127.0.0.1.evil.example", "gate-1.example.org",
+                "xlocalhost", "", "::1]", "[::1", "localhost:9100:1", "localhost@evil.example", "localhost/evil", "1.2.3",
+                "127.1", "2130706433", "prometheus evil",
+            ):  # fmt: skip
+                assert status_for(monitor.port, host, path=path) == 421, host
+            assert status_for(monitor.port, path=path) == 421
+            assert status_for(monitor.port, "localhost", "evil.example", path=path) == 421
+            assert status_for(monitor.port, path=path, version="1.0") == 421
+    finally:
+        monitor.close()
+    for wrong in ("", "a:1", "a b", "http://a"):
+        with pytest.raises(Refused, match="--metrics-host"):
+            Monitor(Run(), "0", hosts=[wrong])
+
+
+def test_the_host_of_the_address_is_answered():
+    monitor = Monitor(Run(), "localhost:0")
+    try:
+        assert status_for(monitor.port, "localhost:1") == 200 and status_for(monitor.port, "other") == 421
+    finally:
+        monitor.close()
+
+
 def test_what_is_scraped_is_the_status(served):
     _, base = served
     _, values = scrape(base)
