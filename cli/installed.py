@@ -15,6 +15,7 @@ IMPORTED = (
     "cv2",
     "onnxruntime",
     "faiss",
+    "av",
 )  # tried for real: quick, and a missing system library shows only then
 DISTRIBUTIONS = {
     "numpy": ("numpy",),
@@ -25,6 +26,7 @@ DISTRIBUTIONS = {
         "opencv-contrib-python-headless",
         "opencv-contrib-python",
     ),
+    "av": ("av",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
     "pydantic": ("pydantic",),

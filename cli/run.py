@@ -64,6 +64,8 @@ class Args:
     """A name by which others ask for them (header Host), besides IP addresses and localhost; may be repeated."""
     began: datetime | None = None
     """When the files' first frames were taken, such as 2026-11-22T08:00+01:00; now by default."""
+    strict: bool = False
+    """Refuse a film that breaks off or is damaged; by default what is there is kept, with a warning in the report."""
     threads: int = 1
     """CPU threads of detector and engine."""
     json: bool = False
@@ -97,6 +99,7 @@ def main(args: Args) -> int:
         metrics=args.metrics,
         metrics_hosts=args.metrics_host,
         began=_moment(args.began),
+        strict=args.strict,
     )
     return done(session, args.json)
 

@@ -1,11 +1,10 @@
 """The run: sources -> detector -> tracker -> crops -> embedder -> gallery -> sinks."""
 
-import resource
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, cast
 
 from vreid.models.errors import Refused
@@ -14,16 +13,20 @@ from vreid.runtime.crops import CropRules
 from vreid.runtime.deciding import Decided, Deciding, DecidingLive
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
+from vreid.runtime.frame_times import FrameTimes
 from vreid.runtime.identify import Identifier
 from vreid.runtime.merge import as_they_come, in_step
 from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Frame
+from vreid.runtime.run_summary import summary_of
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.status import CameraStatus, Status
 from vreid.runtime.timing import Stages
 from vreid.runtime.tracker import Tracker
 from vreid.runtime.watching import Wanted, Watching
+
+LOG = logging.getLogger("vreid")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Parts:
     began: float | None = None  # when the files' first frames were taken, seconds since 1970; None: now
     plate: PlateReader = no_plate
     idle: Callable[[], None] = lambda: None  # now and then, by the thread that writes, in a live run
+    strict: bool = False  # a file that breaks off or is damaged is refused
     told_after: float = 60.0  # seconds after which an open track of a live run is told, and goes on
 
 
@@ -57,8 +61,8 @@ def run(parts: Parts, extra: Callable[[list[Decided]], dict[str, Any]] = lambda 
 
     A run over files decides the identities of all its tracks jointly at the end; as soon as one source is live each track
     is decided when it ends. `extra` adds to the summary of a finite run, such as its score against ground truth.
-    Raises Refused for a source that breaks off, and when files show no vehicle at all; the sinks of a live run are
-    closed even then, since what they hold cannot be seen again.
+    Raises Refused when files show no vehicle at all, and, if `parts.strict`, for a file that breaks off or is damaged; the
+    sinks of a live run are closed even then, since what they hold cannot be seen again.
     """
     return Run(parts).to_the_end(extra)
 
@@ -72,6 +76,8 @@ class Run:
         self.stages = Stages()
         self.began, self.started = time.monotonic(), time.time() if parts.began is None else parts.began
         self.watching = {source.camera: self._watching(source) for source in parts.sources}
+        self.times = {source.camera: FrameTimes() for source in parts.sources if not source.live}
+        self.warned: set[str] = set()
         self.frames = 0
         self.stepped = time.monotonic()
         self.deciding = (
@@ -108,10 +114,12 @@ class Run:
                 self.frames += len(together)
                 self.stepped = time.monotonic()
                 self.parts.watch(self.frames)
+                self._warn()
                 if self.parts.stop.is_set():
                     break
             for watching in self.watching.values():
                 self.deciding.take(watching.close())
+            self._warn()
         finally:
             if self.live:
                 self.deciding.close()
@@ -119,6 +127,17 @@ class Run:
         if not self.live and not self.deciding.tally.sightings:
             cameras = ", ".join(self.watching)
             raise Refused(f"no vehicle was found in {cameras}; try another --detector or a lower --min-score")
+
+    def _warn(self) -> None:
+        """Say what was wrong with files that have ended, once, or refuse them."""
+        for source in self.parts.sources:
+            if source.live or source.camera in self.warned or not (source.warnings or source.notes):
+                continue
+            self.warned.add(source.camera)
+            if source.warnings and self.parts.strict:
+                raise Refused(f"{source.warnings[0]}; leave --strict out to keep what is there")
+            for text in (*source.warnings, *source.notes):
+                LOG.warning("%s: %s", source.camera, text)
 
     def _groups(self) -> Iterator[list[Frame]]:
         """Frames that belong together; they are decoded beside, and waited for."""
@@ -141,6 +160,8 @@ class Run:
         with self.stages.time("track"):
             for frame, detections in zip(together, found, strict=True):
                 watching = self.watching[frame.camera]
+                if frame.camera in self.times:
+                    self.times[frame.camera].add(frame.index, frame.time)
                 wanted += [(watching, want) for want in watching.see(frame, detections)]
         self._embed(wanted)
         for frame in together:
@@ -195,45 +216,4 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What report.json holds."""
-        status = self.status()
-        manifest, cameras = self.parts.embedder.manifest, {}
-        for source in self.parts.sources:
-            view = status.cameras[source.camera]
-            cameras[source.camera] = {
-                "frames": view.frames,
-                "dropped": view.dropped,
-                **({"reconnects": view.reconnects} if view.live else {}),
-                "tracks": view.tracks,
-                "width": source.size[0],
-                "height": source.size[1],
-                "frame_rate": source.frame_rate,
-            }
-        places = self.deciding.tally.cameras
-        model = {key: getattr(manifest, key) for key in ("name", "backend", "precision", "fingerprint")}
-        return {
-            "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
-            "model": {**model, **manifest.cost.model_dump()},
-            "cameras": cameras,
-            "vehicles": len(places),
-            "seen_by_several": sum(len(cameras) > 1 for cameras in places.values()),
-            "known": len(places) - status.enrolled,
-            "enrolled": status.enrolled,
-            "unknown": status.unknown,
-            "sightings": status.sightings,
-            "embedded": status.embedded,
-            "passed_over": status.passed_over,
-            "threshold": self.parts.identifier.threshold,
-            "seconds": round(status.seconds, 2),
-            "frames": self.frames,
-            "frames_per_second": round(self.frames / max(status.seconds, 1e-9), 2),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            "stages": self.stages.summary(),
-            "outside": round(self._outside(status), 4),
-            "identity": None,
-        }
-
-    def _outside(self, status: Status) -> float:
-        """The share of the wall's time in which neither the detector nor the embedder worked, nor a camera was waited for."""
-        inside = sum(status.stages[name].seconds for name in ("detect", "embed") if name in status.stages)
-        waited = status.stages["wait"].seconds if self.live and "wait" in status.stages else 0.0
-        return max(0.0, 1 - inside / max(status.seconds - waited, 1e-9))
+        return summary_of(self.parts, self.status(), self.times, self.deciding.tally, self.stages, self.frames)

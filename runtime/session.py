@@ -57,6 +57,7 @@ class Session:
     metrics: str | None = None  # [HOST:]PORT
     metrics_hosts: Sequence[str] = ()  # names in the header Host that are answered besides IP addresses
     began: float | None = None  # of files, seconds since 1970
+    strict: bool = False  # refuse a film that breaks off or is damaged
 
 
 def run_session(
@@ -115,7 +116,7 @@ def run_session(
         running = Run(
             Parts(
                 sources, detector, embedder, identifier, [*sinks, *ways_out], EMBEDDING[session.embed], stop, watch,
-                began=session.began, plate=plate, idle=lambda: _in_time(gallery),
+                began=session.began, strict=session.strict, plate=plate, idle=lambda: _in_time(gallery),
             )
         )  # fmt: skip
         if session.metrics is not None:

@@ -6,19 +6,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from vreid.models.errors import Refused
+from vreid.runtime.frame_times import seconds_at
 from vreid.runtime.mot import MotTable, read_mot
 
 
 @dataclass(frozen=True)
 class Watched:
-    """One camera as the run saw it: frames (lost ones counted), picture size in pixels (0: unknown), frames a second."""
+    """One camera as the run saw it: frames (lost ones counted), picture size in pixels (0: unknown), frames a second.
+
+    `times`: knots of frame (from 0) and seconds, see FrameTimes; none in the report of a live run or of version 0.1.0.
+    """
 
     frames: int
     width: int
     height: int
     frame_rate: float
+    times: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is known when a frame was taken."""
+        return bool(self.times) or self.frame_rate > 0
+
+    def seconds(self, frames: ArrayLike) -> NDArray[np.float64]:
+        """(N,) frames from 1 -> (N,) seconds since the first, by the frames' own time stamps; by the mean rate where the
+        report has none, and NaN where it has no rate either."""
+        wanted = np.asarray(frames, np.float64) - 1
+        if self.times:
+            return seconds_at(self.times, wanted)
+        return wanted / self.frame_rate if self.frame_rate > 0 else np.full(wanted.shape, np.nan)
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,7 @@ def _watched(camera: dict[str, Any]) -> Watched:
         width=int(camera.get("width") or 0),
         height=int(camera.get("height") or 0),
         frame_rate=float(camera.get("frame_rate") or 0.0),
+        times=tuple((float(frame), float(time)) for frame, time in camera.get("frame_times") or ()),
     )
 
 

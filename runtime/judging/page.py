@@ -1,9 +1,11 @@
 """The judgement as one HTML page: the scores of each camera, and under which ids each true vehicle went over time."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
+from vreid.runtime.judging.finished import Watched
 from vreid.runtime.judging.table import COUNTS, SHARES
 from vreid.runtime.sinks.album import Bar
 from vreid.runtime.sinks.style import head
@@ -44,9 +46,9 @@ def page(document: Mapping[str, Any]) -> str:
 
 def _timeline(document: Mapping[str, Any]) -> str:
     vehicles = document["vehicles"][:DRAWN]
-    rates = {camera: watched["frame_rate"] or 1.0 for camera, watched in document["cameras"].items()}
+    cameras = {camera: Watched(**watched) for camera, watched in document["cameras"].items()}
     drawing = timeline(
-        [bar for vehicle in vehicles for bar in _bars(vehicle, rates)], [_lane(vehicle) for vehicle in vehicles], ()
+        [bar for vehicle in vehicles for bar in _bars(vehicle, cameras)], [_lane(vehicle) for vehicle in vehicles], ()
     )
     cut = f" The first {DRAWN} of {len(document['vehicles'])} are drawn." if len(document["vehicles"]) > DRAWN else ""
     return (
@@ -60,12 +62,14 @@ def _lane(vehicle: Mapping[str, Any]) -> str:
     return f"vehicle {vehicle['vehicle']}"
 
 
-def _bars(vehicle: Mapping[str, Any], rates: Mapping[str, float]) -> Iterator[Bar]:
+def _bars(vehicle: Mapping[str, Any], cameras: Mapping[str, Watched]) -> Iterator[Bar]:
     for passage in vehicle["passages"]:
-        rate = rates[passage["camera"]]
+        watched = cameras[passage["camera"]]
+        watched = watched if watched.timed else replace(watched, frame_rate=1.0)
         stretches = passage["stretches"] or [(None, passage["first_frame"], passage["last_frame"])]
         for number, first, last in stretches:
-            yield Bar(_lane(vehicle), (first - 1) / rate, last / rate, number)
+            begin, end = watched.seconds([first, last + 1]).tolist()
+            yield Bar(_lane(vehicle), begin, end, number)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

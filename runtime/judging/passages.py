@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from vreid.runtime.judging.finished import FinishedRun
+from vreid.runtime.judging.finished import FinishedRun, Watched
 from vreid.runtime.mot import MotTable
 from vreid.runtime.score import Moment, paired
 
@@ -29,7 +29,7 @@ class Passage:
     """Frames count from 1. `id` is the one on most of its found boxes, None if it has none; `right`: it is the vehicle's.
 
     `found_after` and `right_after`: seconds from its first frame to the first found box and to the first with the right
-    id; None: never, or the camera's frame rate is unknown. `stretches`: (id, first frame, last frame) of found boxes in a
+    id; None: never, or the times of the camera's frames are unknown. `stretches`: (id, first frame, last frame) of found boxes in a
     row with one id, misses between them passed over; each but the first begins with a switch.
     """
 
@@ -60,25 +60,28 @@ def passages_of(
         at.setdefault((pair.camera, pair.vehicle), []).append(pair)
     passages = []
     for camera, table in truth.items():
-        rate = run.cameras[camera].frame_rate
+        watched = run.cameras[camera]
         for vehicle in np.unique(table.ids).tolist():
             frames = np.sort(table.frames[table.ids == vehicle])
-            away = np.diff(frames) > (AWAY * rate if rate > 0 else np.inf)
+            away = np.diff(watched.seconds(frames)) > AWAY if watched.timed else np.zeros(len(frames) - 1, np.bool_)
             for part in np.split(frames, np.flatnonzero(away) + 1):
                 on = [p for p in at.get((camera, vehicle), []) if part[0] <= p.frame <= part[-1]]
-                passages.append(_passage(camera, vehicle, part.tolist(), on, chosen.get(vehicle), rate))
+                passages.append(_passage(camera, vehicle, part.tolist(), on, chosen.get(vehicle), watched))
     return passages
 
 
 def _passage(
-    camera: str, vehicle: int, frames: Sequence[int], on: Sequence[Pair], own: int | None, rate: float
+    camera: str, vehicle: int, frames: Sequence[int], on: Sequence[Pair], own: int | None, watched: Watched
 ) -> Passage:
     """`on`: the pairs within `frames`, frames rising."""
     most = Counter(pair.id for pair in on).most_common(1)
     told = most[0][0] if most else None
 
     def after(first: Pair | None) -> float | None:
-        return None if first is None or rate <= 0 else round((first.frame - frames[0]) / rate, 3)
+        if first is None or not watched.timed:
+            return None
+        began, found = watched.seconds([frames[0], first.frame])
+        return round(float(found - began), 3)
 
     return Passage(
         camera=camera,

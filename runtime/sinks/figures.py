@@ -78,6 +78,16 @@ def camera_table(summary: Mapping[str, Any]) -> str:
     return _table(["camera", "frames", "size", "frames/s of source", "dropped", "tracks", "seconds"], rows)
 
 
+def warnings_of(summary: Mapping[str, Any]) -> str:
+    """What was wrong with the cameras' films or pictures, and what is worth knowing of them; nothing where all was well."""
+    lines = [
+        f"<li><b>{escape(str(name))}</b>: {escape(str(text))}</li>"
+        for name, camera in (summary.get("cameras") or {}).items()
+        for text in [*(camera.get("warnings") or ()), *(camera.get("notes") or ())]
+    ]
+    return f'<h2>Warnings</h2><div class="panel"><ul>{"".join(lines)}</ul></div>' if lines else ""
+
+
 def model_table(summary: Mapping[str, Any]) -> str:
     """The model and its cost; MACs and FLOPs are both named."""
     model = summary.get("model") or {}

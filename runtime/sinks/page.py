@@ -8,7 +8,7 @@ from typing import Any
 
 from vreid.runtime.records import kind_name
 from vreid.runtime.sinks.album import PICTURES, Album, Card, Shot, View, by_cameras
-from vreid.runtime.sinks.figures import camera_table, headline, latency_table, model_table, number
+from vreid.runtime.sinks.figures import camera_table, headline, latency_table, model_table, number, warnings_of
 from vreid.runtime.sinks.palette import colour_of, hex_of
 from vreid.runtime.sinks.style import head
 from vreid.runtime.sinks.timeline import clock, moments, timeline
@@ -23,6 +23,7 @@ def page(summary: Mapping[str, Any], album: Album) -> str:
     return f"""{head(f"Vehicles over {number(len(cameras))} cameras")}<h1>Vehicle re-identification report</h1>
 <p class="soft">{_opening(summary, model)}</p>
 {headline(summary)}
+{warnings_of(summary)}
 {_timeline_section(album, cameras, cards)}
 {_vehicles_section(album, cards)}
 {_strangers_section(album, summary)}

@@ -1,89 +1,130 @@
-"""Video files, read losslessly through cv2: every frame, in order, as fast as it is asked for."""
+"""Video files, read losslessly: every frame that can be decoded, in order, with its own time."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 from vreid.models.errors import Refused
-from vreid.models.preprocess import Image
 from vreid.runtime.records import Frame
+from vreid.runtime.sources.decode import FAILURES, Clock, Decoder, Picture, opened, reason_of
 from vreid.runtime.sources.table import Source
 
-ASSUMED_RATE = 25.0
-_COUNTED = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".avi",
-)  # these write down how many frames they hold; others only how long they last
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+THREADS = 2  # of decoding, in a thread beside the run
+JUMP = 10.0  # seconds: a longer step in MPEG-TS is another clock, which is FFmpeg's own limit
 
 
 def open_file(where: str, camera: str) -> Source:
-    """The source of a video file. Refused if it is missing, empty, no video, or damaged in its first frame."""
+    """The source of a video file. Refused if it is missing, empty, no video, or holds no frame that can be decoded."""
     return FileSource(Path(where), camera)
 
 
 class FileSource:
-    """One video file; the time of a frame is index / frame rate. Each iteration starts at the first frame."""
+    """One video file; the time of a frame is its own stamp less that of the first. Each iteration starts at the first frame.
+
+    `warnings` says, after an iteration, what was wrong with the file: it broke off, or parts of it were damaged.
+    """
 
     live = False
     dropped = 0
 
     def __init__(self, path: Path, camera: str) -> None:
         self.camera = camera
+        self.warnings: Sequence[str] = ()
+        self.notes: Sequence[str] = ()
         self._path = path
         self._closed = False
-        capture, image = _opened(path)
-        self._ready: tuple[cv2.VideoCapture, Image] | None = (capture, image)
-        self.frame_rate = usable_rate(capture.get(cv2.CAP_PROP_FPS))
-        self.size = (image.shape[1], image.shape[0])
+        self._ready: _Reading | None = _Reading(path)
+        first = self._ready.first_image
+        self.frame_rate = self._ready.decoder.rate
+        self.size = (first.shape[1], first.shape[0])
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame; Refused at the end if the file promised clearly more than it held."""
+        """Every frame; what is damaged or missing is told in `warnings` at the end."""
         if self._closed:
             return
-        capture, image = self._ready or _opened(self._path)
+        reading = self._ready or _Reading(self._path)
         self._ready = None
+        index = 0
         try:
-            rate, index, position, more = capture.get(cv2.CAP_PROP_FPS), 0, 0.0, True
-            promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            while more:
-                yield Frame(self.camera, index, index / self.frame_rate, image)
+            clock = reading.clock()
+            for picture in reading.pictures():
+                yield Frame(self.camera, index, clock.time(picture.stamp), reading.decoder.bgr(picture))
                 if self._closed:
                     return
-                index, position = index + 1, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                more, read = capture.read()
-                image = np.asarray(read, np.uint8) if more else image
+                index += 1
+            self.warnings, self.notes = reading.warnings(index), reading.notes()
         finally:
-            capture.release()
-        reached = index if self._path.suffix.lower() in _COUNTED else max(index, round(position * rate) + 1)
-        if breaks_off(reached, promised):
-            raise Refused(f"{self._path} breaks off at frame {index} of {promised:.0f}; copy or re-encode it")
+            reading.close()
 
     def close(self) -> None:
         """End the iteration at its next frame; the file is let go of there, or now if nobody reads it."""
         self._closed = True
         if self._ready is not None:
-            self._ready[0].release()
+            self._ready.close()
             self._ready = None
 
 
-def usable_rate(rate: float) -> float:
-    """The file's own frames a second, or 25 where it names none (0, NaN) or only its clock's ticks (1000 and more)."""
-    return rate if math.isfinite(rate) and 0 < rate < 1000 else ASSUMED_RATE
+class _Reading:
+    """A file that is open, its first picture decoded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        container = _container(path)
+        try:
+            self.decoder = Decoder(container, THREADS)
+            self._decoded = self.decoder.pictures()
+            self._first = next(self._decoded)
+        except LookupError as error:
+            container.close()
+            raise Refused(f"{path} holds no video; give a film, or re-encode it, for example to H.264") from error
+        except StopIteration as error:
+            container.close()
+            if self.decoder.damaged or self.decoder.stopped:
+                raise Refused(f"no frame of {path} can be decoded; copy or re-encode it") from error
+            raise Refused(f"{path} is a video without frames; record it again") from error
+        self.first_image = self.decoder.bgr(self._first)
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every picture, once."""
+        yield self._first
+        yield from self._decoded
+
+    def clock(self) -> Clock:
+        """A clock for the stamps of this file."""
+        joined = "mpegts" in self.decoder.container.format.name
+        return Clock(1 / self.decoder.rate, JUMP if joined else float("inf"))
+
+    def warnings(self, frames: int) -> list[str]:
+        """What is wrong with the file, after its last frame: a sentence each."""
+        found, missing = [], self.decoder.missing()
+        if missing or self.decoder.stopped:
+            short = f", {missing:.1f} s before the end that its header names" if missing else ""
+            why = f" ({self.decoder.stopped})" if self.decoder.stopped else ""
+            found.append(f"{self._path} breaks off at frame {frames}{short}{why}; copy or re-encode it")
+        if self.decoder.damaged:
+            found.append(
+                f"{self._path} is damaged in {self.decoder.damaged} places, where frames are missing or spoilt; "
+                "copy or re-encode it"
+            )
+        return found
+
+    def notes(self) -> list[str]:
+        """What is worth knowing of the file, and no fault."""
+        if not self.decoder.interlaced:
+            return []
+        return [f"{self._path} is interlaced, so vehicles in motion show combs; film progressively where you can"]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._decoded.close()
+        self.decoder.container.close()
 
 
-def breaks_off(reached: int, promised: float) -> bool:
-    """Whether more is missing than the two frames or 2 % by which sound files differ from their own headers."""
-    return math.isfinite(promised) and promised - reached > max(2.0, 0.02 * promised)
-
-
-def _opened(path: Path) -> tuple[cv2.VideoCapture, Image]:
-    """The file's capture, and its first frame decoded."""
+def _container(path: Path) -> "InputContainer":
+    """The open file, told apart from what is missing, forbidden, empty or no video."""
     if not path.is_file():
         raise Refused(f"there is no video {path}; check the path")
     try:
@@ -93,32 +134,10 @@ def _opened(path: Path) -> tuple[cv2.VideoCapture, Image]:
         raise Refused(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     if empty:
         raise Refused(f"{path} is empty (0 bytes); copy or record it again")
-    # FFmpeg alone, where there is one: the others take a path for a pattern or guess at damaged files. An absolute
-    # path, because "gate:1.mp4" would be a protocol.
-    ffmpeg = cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG)
-    with _quiet():
-        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
-        opened = capture.isOpened()
-        decoded, image = capture.read() if opened else (False, None)
-    if decoded and image is not None:
-        return capture, np.asarray(image, np.uint8)
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if opened else -1.0
-    capture.release()
-    if count == 0:
-        raise Refused(f"{path} is a video without frames; record it again")
-    if opened:
-        raise Refused(f"the first frame of {path} cannot be decoded; copy or re-encode it, for example to H.264")
-    raise Refused(
-        f"{path} holds no video that OpenCV can read, or is damaged; copy or re-encode it, for example to mp4"
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """OpenCV's own warnings off while a file is tried: the refusal says it better. FFmpeg's need an environment."""
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(before)
+    try:  # "file:" and an absolute path, because "gate:1.mp4" would be a protocol
+        return opened(f"file:{path.absolute()}", {})
+    except FAILURES as error:
+        raise Refused(
+            f"{path} holds no video that FFmpeg can read, or is damaged ({reason_of(error)}); copy or re-encode it, "
+            "for example to mp4"
+        ) from error

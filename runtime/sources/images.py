@@ -52,6 +52,8 @@ class PicturesSource:
 
     live = False
     dropped = 0
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
     frame_rate = NOMINAL_RATE
 
     def __init__(self, paths: Sequence[Path], camera: str) -> None:

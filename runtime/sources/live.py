@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -52,6 +52,8 @@ class LiveSource:
         self.frame_rate = 0.0
         self.size = (0, 0)  # until the first frame
         self.dropped = 0
+        self.warnings: Sequence[str] = ()
+        self.notes: Sequence[str] = ()
         self.reconnects = 0  # attempts, met or not
         self._opener = opener
         self._limits = (shortest, longest)

@@ -1,7 +1,7 @@
 """`synth://city?camera=1&seed=7`: one camera of the procedural scene as a source, and its ground truth."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -47,6 +47,8 @@ class SynthSource:
 
     live = False
     dropped = 0
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __init__(self, scene: Scene, number: int, camera: str) -> None:
         self.camera = camera

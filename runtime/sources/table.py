@@ -34,9 +34,11 @@ class Source(Protocol):
     frame_rate: float  # frames a second, 0 if unknown
     size: tuple[int, int]  # width, height of the first frame
     dropped: int
+    warnings: Sequence[str]  # what was wrong with it, a sentence each; of a file known after its last frame
+    notes: Sequence[str]  # what is worth knowing of it, and no fault
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order; Refused where a file breaks off."""
+        """Frames in order; a file that breaks off ends there, and `warnings` says so."""
         ...
 
     def close(self) -> None:

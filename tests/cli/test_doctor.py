@@ -16,7 +16,7 @@ from vreid.cli.installed import Machine, Package, machine, numbers
 PC = Machine(None, (), None, None)
 WITH_GPU = Machine("13.0", ("A GPU (compute capability 8.6)",), None, None)
 ORIN = Machine("12.6", ("Orin (compute capability 8.7)",), "36.4.3", "NVIDIA Jetson Orin Nano")
-CORE = ("numpy", "scipy", "cv2", "onnxruntime", "faiss", "pydantic", "tyro", "rich")
+CORE = ("numpy", "scipy", "cv2", "av", "onnxruntime", "faiss", "pydantic", "tyro", "rich")
 # Runs the verb where some modules are not installed, and says on stderr whether torch was imported.
 PROGRAM = """
 import sys

@@ -107,7 +107,7 @@ def cut(path: Path, share: float) -> str:
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("annotate", [True, False])
-def test_a_source_that_breaks_off_leaves_nothing(
+def test_a_source_that_breaks_off_leaves_nothing_when_strict(
     tmp_path: Path, session: Session, film: Any, known: bool, annotate: bool
 ) -> None:
     if known:
@@ -115,11 +115,25 @@ def test_a_source_that_breaks_off_leaves_nothing(
     broken = cut(film(tmp_path / "broken.avi", [(BLUE, 0, 20)], frames=60), 0.7)
     before = contents(tmp_path)
     wrong = replace(
-        session, sources=(session.sources[0], broken), out=tmp_path / "deep" / "er" / "out", annotate=annotate
-    )
+        session, sources=(session.sources[0], broken), out=tmp_path / "deep" / "er" / "out", annotate=annotate,
+        strict=True,
+    )  # fmt: skip
     with pytest.raises(Refused, match="breaks off"):
         went(wrong)
     assert contents(tmp_path) == before and not (tmp_path / "deep").exists()
+
+
+def test_a_source_that_breaks_off_is_kept_up_to_there_with_a_warning(
+    tmp_path: Path, session: Session, film: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = cut(film(tmp_path / "broken.avi", [(BLUE, 0, 20)], frames=100), 0.7)
+    summary = went(replace(session, sources=(session.sources[0], broken)))
+    assert summary["vehicles"] == 3 and 50 < summary["cameras"]["broken"]["frames"] < 80
+    (warning,) = summary["cameras"]["broken"]["warnings"]
+    assert "broken.avi breaks off at frame" in warning and warning in caplog.text
+    assert "warnings" not in summary["cameras"]["one"]
+    assert "breaks off at frame" in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["cameras"]["broken"]["warnings"] == [warning]
 
 
 def test_outputs_that_cannot_be_written_leave_the_gallery_as_it_was(tmp_path: Path, session: Session) -> None:
