@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --no-input
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-NATIVE_NEEDS := apt install libopencv-dev libfaiss-dev libopenblas-dev liblapack-dev libsqlite3-dev libssl-dev \
+NATIVE_NEEDS := apt install libopencv-dev libfaiss-dev libopenblas-dev liblapack-dev libsqlite3-dev libutf8proc-dev libssl-dev \
 	nlohmann-json3-dev libcli11-dev libgtest-dev
 LAYERS := models train runtime deploy cli
 

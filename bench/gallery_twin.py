@@ -111,9 +111,13 @@ def older(path: Path, source: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for trigger in ("changes_bounded", "prototype_new", "prototype_old", "prototype_set"):
             connection.execute(f"DROP TRIGGER {trigger}")
-        for index in ("sightings_at",):
+        for index in ("sightings_at", "vehicles_key"):
             connection.execute(f"DROP INDEX {index}")
-        for table, columns in (("vehicles", ["kind"]), ("sightings", ["seen", "kind", "plate", "quality", "feature"])):
+        of_vehicles, of_sightings = (
+            ["kind", "key", "named", "pictured"],
+            ["seen", "kind", "plate", "quality", "feature"],
+        )
+        for table, columns in (("vehicles", of_vehicles), ("sightings", of_sightings)):
             for column in columns:
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for statement in (

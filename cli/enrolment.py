@@ -10,6 +10,7 @@ from vreid.models.errors import Refused
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
+from vreid.runtime.galleries.names import key_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.records import Floats
 from vreid.runtime.sources.address import PICTURES
@@ -71,9 +72,10 @@ def newcomers(paths: Sequence[Path], name: str | None) -> list[Newcomer]:
         raise Refused("there is nothing to enrol; name pictures or folders")
     seen: set[str] = set()
     for newcomer in found:
-        if newcomer.name in seen:
+        key = key_of(newcomer.name)
+        if key in seen:
             raise Refused(f"two vehicles would be named '{newcomer.name}'; give --name, or put them into folders")
-        seen.add(newcomer.name)
+        seen.add(key)
     return found
 
 

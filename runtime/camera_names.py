@@ -32,6 +32,11 @@ def plain_name(text: str) -> str:
     return name.encode()[:_MOST_BYTES].decode("utf-8", "ignore")
 
 
+def nfc(text: str) -> str:
+    """`text` in Unicode's NFC, in which names of cameras and views are written and compared."""
+    return unicodedata.normalize("NFC", text)
+
+
 def valid_text(text: str) -> bool:
     """Whether `text` has neither control characters, nor ends of lines, nor halves of a surrogate pair (invalid UTF-8)."""
     return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)

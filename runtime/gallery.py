@@ -6,7 +6,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.galleries import store
 from vreid.runtime.galleries.listing import Hit
 from vreid.runtime.galleries.table import open_index
-from vreid.runtime.galleries.upgrade import upgraded
+from vreid.runtime.galleries.upgrade import seen_as_new, upgraded
 from vreid.runtime.galleries.vehicles import Gallery
 
 __all__ = ["Gallery", "Hit", "edit_gallery", "open_gallery", "read_gallery"]
@@ -92,6 +92,8 @@ def _reader(path: Path, index: str, max_prototypes: int, merge_above: float, old
     connection = store.connected(path, False)
     try:
         about = store.about_of(connection, path, old)
+        if not old:
+            seen_as_new(connection, path)
     except Refused:
         connection.close()
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries import names, store
+from vreid.runtime.galleries import names, store, times
 
 MOST = 20  # findings of one kind that are told one by one
 _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1
@@ -88,8 +88,8 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Finding]:
 def _meta(connection: sqlite3.Connection) -> Iterator[Finding]:
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     schema = meta.get("schema")
-    if schema == "1":
-        yield Finding("schema", None, "the gallery is of schema 1, which an older vreid wrote")
+    if schema in ("1", "2"):
+        yield Finding("schema", None, f"the gallery is of schema {schema}, which an older vreid wrote")
     elif schema != str(store.SCHEMA):
         yield Finding("meta", None, f"the gallery says schema {schema}, and this vreid reads {store.SCHEMA}")
     for key in ("fingerprint", "dim", "model"):
@@ -113,11 +113,14 @@ def _orphans(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[Finding]:
-    for id_, name in connection.execute("SELECT id, name FROM vehicles"):
+    for id_, name, key in connection.execute("SELECT id, name, key FROM vehicles"):
         try:
-            names.printable(name if isinstance(name, str) else "")
+            normal = names.printable(name if isinstance(name, str) else "")
         except Refused:
             yield Finding("name", id_, f"vehicle {id_} has a name that cannot be printed")
+            continue
+        if normal != name or key != names.key_of(name):
+            yield Finding("key", id_, f"vehicle {id_} has a name that cannot be found, since it is not written in NFC")
 
 
 def _numbers(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -155,8 +158,13 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
             yield Finding("sighting", id_, f"sighting {id_} of vehicle {vehicle} has {wrong}")
         if begins is not None and begins != b"\xff\xd8":
             yield Finding("picture", id_, f"sighting {id_} of vehicle {vehicle} has a picture that is no JPEG")
-        if not (isinstance(seen, float) and math.isfinite(seen)):
-            yield Finding("time", id_, f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is no time")
+        if not times.is_moment(seen):
+            text = f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is no time in seconds since 1970"
+            yield Finding("time", id_, text)
+    for id_, created, pictured in connection.execute("SELECT id, created, pictured FROM vehicles"):
+        if not (times.is_moment(created) and (pictured is None or times.is_moment(pictured))):
+            text = f"vehicle {id_} was written down at '{created}', which is no time in seconds since 1970"
+            yield Finding("created", id_, text)
 
 
 def _audit(connection: sqlite3.Connection) -> Iterator[Finding]:

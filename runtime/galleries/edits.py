@@ -10,7 +10,7 @@ from vreid.runtime.galleries.prototypes import Prototype, home_of, merged, surpl
 from vreid.runtime.galleries.rebuilding import rebuild
 from vreid.runtime.galleries.vehicles import Gallery
 
-VEHICLE = ("id", "name", "created", "kind", "thumbnail")
+VEHICLE = ("id", "name", "key", "named", "created", "kind", "pictured", "thumbnail")
 PROTOTYPE = ("id", "vehicle", "view", "feature", "weight", "count")
 
 
@@ -38,7 +38,8 @@ def merge(gallery: Gallery, kept: int, others: Sequence[int]) -> Edited:
         for vehicle in others:
             gallery.run("UPDATE sightings SET vehicle = ? WHERE vehicle = ?", kept, vehicle)
             gallery.run(
-                "UPDATE vehicles SET kind = coalesce(kind, (SELECT kind FROM vehicles WHERE id = ?)) WHERE id = ?",
+                "UPDATE vehicles SET kind = coalesce(kind, (SELECT kind FROM vehicles WHERE id = ?1)),"
+                " named = max(named, (SELECT named FROM vehicles WHERE id = ?1)) WHERE id = ?2",
                 vehicle, kept,
             )  # fmt: skip
             gallery.run("DELETE FROM vehicles WHERE id = ?", vehicle)
@@ -68,7 +69,10 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
             raise Refused(f"these are all sightings of '{called}', and nothing of it would stay; name some of them")
         new = writing.new_id(gallery.run, gallery.path)
         chosen = names.free(gallery.run, names.given(new)) if name is None else names.checked(gallery.run, name)
-        gallery.run("INSERT INTO vehicles (id, name, created) VALUES (?, ?, 0)", new, chosen)
+        gallery.run(
+            "INSERT INTO vehicles (id, name, key, named, created) VALUES (?, ?, ?, ?, 0)",
+            new, chosen, names.key_of(chosen), name is not None,
+        )  # fmt: skip
         for id_ in ids:
             gallery.run("UPDATE sightings SET vehicle = ? WHERE id = ?", new, id_)
         gallery.run(

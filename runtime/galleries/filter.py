@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vreid.runtime.galleries.names import Run
+from vreid.runtime.camera_names import nfc
+from vreid.runtime.galleries.names import Run, pattern_of
 
 _BARE = "replace(replace(upper({}), ' ', ''), '-', '')"  # plates are read with and without spaces and hyphens
 
@@ -12,8 +13,8 @@ _BARE = "replace(replace(upper({}), ' ', ''), '-', '')"  # plates are read with 
 class Filter:
     """What is let through: of several of one field any, of several fields all; empty is everything.
 
-    `names` and `plates` are patterns with * and ?, in any case. A vehicle passes when one sighting of its passes by
-    camera, time, kind, plate and run at once; a vehicle that is itself of the kind passes by kind without one.
+    `names` and `plates` are patterns with * and ?, in any case; nothing else is special. A vehicle passes when one sighting
+    of its passes by camera, time, kind, plate and run at once; a vehicle that is itself of the kind passes by kind without.
     """
 
     ids: tuple[int, ...] = ()  # of vehicles
@@ -37,8 +38,8 @@ def vehicles_where(only: Filter) -> Condition:
         parts.append(f"v.id IN ({', '.join('?' * len(only.ids))})")
         values += only.ids
     if only.names:
-        parts.append(_any("lower(v.name) GLOB lower(?)", only.names))
-        values += only.names
+        parts.append(_any("v.key GLOB ?", only.names))
+        values += [pattern_of(text) for text in only.names]
     where, more = sightings_where(replace(only, kinds=()))
     seen = "EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id AND {})"
     if only.kinds:
@@ -58,10 +59,10 @@ def sightings_where(only: Filter) -> Condition:
     for column, wanted in (("camera", only.cameras), ("kind", only.kinds), ("run", only.runs)):
         if wanted:
             parts.append(f"s.{column} IN ({', '.join('?' * len(wanted))})")
-            values += wanted
+            values += [nfc(text) for text in wanted] if column == "camera" else wanted
     if only.plates:
         parts.append(_any(f"{_BARE.format('s.plate')} GLOB {_BARE.format('?')}", only.plates))
-        values += only.plates
+        values += [text.replace("[", "[[]") for text in only.plates]
     for sign, moment in ((">=", only.since), ("<", only.until)):
         if moment is not None:
             parts.append(f"s.seen {sign} ?")

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -11,8 +12,9 @@ import numpy as np
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
+from vreid.runtime.galleries.upgrade import GIVEN
 
-SCHEMA = 1
+SCHEMA = 2  # 1 did not say whom somebody named
 LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
 Text = Annotated[str, Field(max_length=4096)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -37,9 +39,18 @@ class VehicleLine(_Line):
 
     line: Literal["vehicle"]
     name: str
+    named: bool | None = None  # None in schema 1
     created: Number
     kind: Text | None
+    pictured: Number | None = None
     thumbnail: Base64Bytes | None
+
+    def whom(self) -> tuple[bool, float | None]:
+        """Whether somebody named it, and when a run took its picture; in schema 1 both are guessed from the name."""
+        if self.named is not None:
+            return self.named, self.pictured
+        named = not fnmatchcase(self.name, GIVEN)
+        return named, None if named or self.thumbnail is None else self.created
 
 
 class PrototypeLine(_Line):
@@ -125,7 +136,7 @@ def _line(raw: bytes, file: Path, count: int) -> Line:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Refused(f"line {count + 1} of {file} is damaged ({where}: {first['msg']}); export it again") from error
-    if isinstance(line, Header) and line.schema_ != SCHEMA:
+    if isinstance(line, Header) and line.schema_ not in (1, SCHEMA):
         raise Refused(f"{file} is an export of schema {line.schema_} and this vreid reads {SCHEMA}; use a newer vreid")
     return line
 

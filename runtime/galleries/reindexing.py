@@ -73,7 +73,8 @@ def reembedded(
     with new.transaction(), old.reading():
         query = f"SELECT {', '.join(VEHICLE)} FROM vehicles ORDER BY id"
         for vehicle in old.run(query):
-            new.run(f"INSERT INTO vehicles ({', '.join(VEHICLE)}) VALUES (?, ?, ?, ?, ?)", *vehicle)
+            marks = ", ".join("?" * len(VEHICLE))
+            new.run(f"INSERT INTO vehicles ({', '.join(VEHICLE)}) VALUES ({marks})", *vehicle)
             pictures = _vehicle(old, new, vehicle[0], vehicle[-1], embed)
             done = [done[0] + (pictures > 0), done[1] + pictures, done[2] + (pictures == 0)]
             advance(1)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from vreid.runtime.galleries import audit, checking, names, rebuilding, salvage, store
-from vreid.runtime.galleries.upgrade import upgraded
+from vreid.runtime.galleries.upgrade import sentence_of, upgraded
 from vreid.runtime.galleries.vehicles import Gallery
 from vreid.runtime.gallery import edit_gallery
 
@@ -26,8 +26,10 @@ def repaired(path: Path) -> list[str]:
     lock = store.locked(path)
     try:
         with closing(store.connected(path, True)) as connection:
-            if upgraded(connection, path):
+            renamed = upgraded(connection, path)
+            if renamed is not None:
                 done.append(f"the gallery is of schema {store.SCHEMA} now; older vreids cannot read it")
+                done += [sentence_of(one) for one in renamed]
             with store.spoken(path):
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -80,13 +82,26 @@ def _adopt(connection: sqlite3.Connection, rows: list[int]) -> None:
     for vehicle in rows:
         name = names.free(lambda statement, *values: connection.execute(statement, values), names.given(vehicle))
         (seen,) = connection.execute("SELECT min(seen) FROM sightings WHERE vehicle = ?", (vehicle,)).fetchone()
-        connection.execute("INSERT INTO vehicles (id, name, created) VALUES (?, ?, ?)", (vehicle, name, seen or 0.0))
+        # it may have been one that somebody named, and no purge deletes that
+        cells = (vehicle, name, names.key_of(name), seen or 0.0)
+        connection.execute("INSERT INTO vehicles (id, name, key, named, created) VALUES (?, ?, ?, 1, ?)", cells)
 
 
 def _name(connection: sqlite3.Connection, rows: list[int]) -> None:
     for vehicle in rows:
         name = names.free(lambda statement, *values: connection.execute(statement, values), names.given(vehicle))
-        connection.execute("UPDATE vehicles SET name = ? WHERE id = ?", (name, vehicle))
+        cells = (name, names.key_of(name), vehicle)
+        connection.execute("UPDATE vehicles SET name = ?, key = ? WHERE id = ?", cells)
+
+
+def _key(connection: sqlite3.Connection, rows: list[int]) -> None:
+    """Names in NFC with their keys; one that another vehicle has gets a number."""
+    connection.executemany("UPDATE vehicles SET key = char(0) || id WHERE id = ?", [(row,) for row in rows])
+    for vehicle in rows:
+        (old,) = connection.execute("SELECT name FROM vehicles WHERE id = ?", (vehicle,)).fetchone()
+        name = names.free(lambda statement, *values: connection.execute(statement, values), names.printable(old))
+        cells = (name, names.key_of(name), vehicle)
+        connection.execute("UPDATE vehicles SET name = ?, key = ? WHERE id = ?", cells)
 
 
 def _sequences(connection: sqlite3.Connection, _: list[int]) -> None:
@@ -112,9 +127,17 @@ def _once(statement: str) -> Callable[[sqlite3.Connection, list[int]], None]:
 
 
 _PASSES = 3  # mending one thing may show another: a vehicle that is back may need the sequence put right
+# what can only be milliseconds, microseconds or nanoseconds is divided; what is no time at all becomes this moment
+_IN_SECONDS = (
+    "CASE WHEN typeof({0}) NOT IN ('real', 'integer') THEN CAST(strftime('%s', 'now') AS REAL)"
+    " WHEN {0} >= 0 AND {0} < 1e10 THEN {0} WHEN {0} BETWEEN 1e11 AND 9.99e12 THEN {0} / 1e3"
+    " WHEN {0} BETWEEN 1e14 AND 9.99e15 THEN {0} / 1e6 WHEN {0} BETWEEN 1e17 AND 9.99e18 THEN {0} / 1e9"
+    " ELSE CAST(strftime('%s', 'now') AS REAL) END"
+)
 _MEND = {
     "orphan": _adopt,
     "name": _name,
+    "key": _key,
     "sequence": _sequences,
     "changes": _once(
         "DELETE FROM changes WHERE prototype > (SELECT seq FROM sqlite_sequence WHERE name = 'prototypes')"
@@ -124,7 +147,11 @@ _MEND = {
     "prototype": _each("DELETE FROM prototypes WHERE id = ?"),
     "sighting": _each("UPDATE sightings SET feature = NULL WHERE id = ?"),
     "picture": _each("UPDATE sightings SET thumbnail = NULL WHERE id = ?"),
-    "time": _each("UPDATE sightings SET seen = CAST(strftime('%s', 'now') AS REAL) WHERE id = ?"),
+    "time": _each(f"UPDATE sightings SET seen = {_IN_SECONDS.format('seen')} WHERE id = ?"),
+    "created": _each(
+        f"UPDATE vehicles SET created = {_IN_SECONDS.format('created')},"
+        f" pictured = CASE WHEN pictured NOTNULL THEN {_IN_SECONDS.format('pictured')} END WHERE id = ?"
+    ),
     "audit": _each(f"UPDATE audit SET detail = '{json.dumps({'lost': True})}' WHERE id = ?"),
 }
 _SAID = {
@@ -137,6 +164,8 @@ _SAID = {
     "prototype": "{} prototypes that were no features are dropped",
     "sighting": "{} sightings stay without their feature, which was none",
     "picture": "{} sightings stay without their picture, which was none",
-    "time": "{} sightings that had no time get this moment",
+    "key": "{} vehicles have their name in NFC now, and can be found by it",
+    "time": "{} sightings had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
+    "created": "{} vehicles had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "audit": "{} changes of the audit say only that they were",
 }

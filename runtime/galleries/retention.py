@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries import audit, names
+from vreid.runtime.galleries import audit
 from vreid.runtime.galleries.vehicles import Gallery
 
 KEY = "retention"
@@ -27,22 +27,22 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
     """Delete the sightings that ended before `before` (seconds since 1970), and what is left of nobody.
 
     A vehicle that nobody has named goes with its last sighting; with `vehicles` a named one that has none left goes too
-    if it was written down before `before`. A vehicle that nobody named and that stays loses the picture of its enrolment
-    when that is older. Prototypes of vehicles that stay are kept. What undoing older changes needs is forgotten.
+    if it was written down before `before`. A vehicle that stays loses the picture that a run took when it met it first,
+    when that is older; one that somebody gave stays. Prototypes of vehicles that stay are kept. What undoing older
+    changes needs is forgotten.
     Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it.
     """
     with gallery.transaction():
         gone = gallery.run("DELETE FROM sightings WHERE seen < ?", before).rowcount
         rows = gallery.run(
-            "SELECT id FROM vehicles WHERE (name GLOB ? OR ?) AND created < ?"
-            " AND id NOT IN (SELECT vehicle FROM sightings)",
-            names.GIVEN, vehicles, before,
+            "SELECT id FROM vehicles WHERE (NOT named OR ?) AND created < ? AND id NOT IN (SELECT vehicle FROM sightings)",
+            vehicles, before,
         ).fetchall()  # fmt: skip
         for (vehicle,) in rows:
             gallery.run("DELETE FROM prototypes WHERE vehicle = ?", vehicle)
             gallery.run("DELETE FROM vehicles WHERE id = ?", vehicle)
-        bare = "UPDATE vehicles SET thumbnail = NULL WHERE thumbnail NOTNULL AND name GLOB ? AND created < ?"
-        pictures = gallery.run(bare, names.GIVEN, before).rowcount
+        bare = "UPDATE vehicles SET thumbnail = NULL, pictured = NULL WHERE thumbnail NOTNULL AND pictured < ?"
+        pictures = gallery.run(bare, before).rowcount
         audit.trim(gallery.run, before)
         done = Purged(gone, len(rows), pictures)
         if gone or rows or pictures:

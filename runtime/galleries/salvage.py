@@ -10,6 +10,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import store
+from vreid.runtime.galleries.upgrade import keyed, whom_somebody_named
 
 STEP = 256  # rows that are read at once where nothing is wrong
 _GUESS = 1 << 16  # how many rows are tried where nothing says how many there were
@@ -87,6 +88,7 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection) -> dict[str, int]:
     """Copy every row that can be read; how many cannot be, by table: ids on pages that cannot be read count too."""
     lost = {}
     new.execute("BEGIN")
+    new.execute("DROP INDEX vehicles_key")  # of keys that are made when all names are there
     for key, value in old.execute("SELECT key, value FROM meta WHERE key NOT IN ('schema', 'identity')"):
         new.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
     for table in _TABLES:
@@ -104,6 +106,10 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection) -> dict[str, int]:
             new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
         new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
         lost[table] = len(bad)
+    there = {row[1] for row in old.execute("PRAGMA table_info(vehicles)")}
+    if "named" not in there:
+        whom_somebody_named(new)
+    keyed(new)
     new.execute("COMMIT")
     return lost
 

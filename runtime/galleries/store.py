@@ -12,7 +12,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
 BUSY_S = 1.0
 
@@ -29,11 +29,14 @@ CREATE TABLE audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
     detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 """
+KEYS = "CREATE UNIQUE INDEX vehicles_key ON vehicles (key);"
 TABLES = f"""
 PRAGMA application_id = {APPLICATION};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE vehicles (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, kind TEXT, thumbnail BLOB);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, kind TEXT, thumbnail BLOB,
+    key TEXT NOT NULL DEFAULT '', named INTEGER NOT NULL DEFAULT 0, pictured REAL);
+{KEYS}
 CREATE TABLE prototypes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
     view TEXT NOT NULL, feature BLOB NOT NULL, weight REAL NOT NULL, count INTEGER NOT NULL);
@@ -46,9 +49,9 @@ CREATE TABLE sightings (
 CREATE INDEX sightings_of ON sightings (vehicle, camera);
 CREATE INDEX sightings_at ON sightings (seen);
 {LOG}"""
-# seen: seconds since 1970 of a sighting's end; feature: (D,) float16 of the whole track; changes: what an index that is
-# kept elsewhere has to catch up with, mark telling a copy of the gallery that went another way; audit: who changed what
-# by hand, detail (JSON) holding what undoing it needs.
+# vehicles: key is names.key_of(name), named 1 where somebody named or enrolled it, pictured when a run took the picture.
+# sightings: seen is of the end; feature (D,) float16 of the track. Times are in seconds since 1970. changes: what an index
+# kept elsewhere has to catch up with, mark telling a copy that went another way. audit: who changed what by hand.
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def about_of(connection: sqlite3.Connection, path: Path, old: bool = False) -> A
     if schema == "1" and not old:
         fix = f"upgrade it with 'vreid gallery check --gallery {path} --repair'"
         raise Refused(f"the gallery {path} has schema 1 and this vreid reads {SCHEMA}; {fix}")
-    if schema not in ("1", str(SCHEMA)):
+    if schema not in ("1", "2", str(SCHEMA)):
         fix = "use a newer vreid" if schema.isdecimal() else "restore a copy"
         raise Refused(f"the gallery {path} has schema {schema} and this vreid reads {SCHEMA}; {fix}")
     try:

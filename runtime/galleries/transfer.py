@@ -88,8 +88,10 @@ def imported(gallery: Gallery, file: Path, again: bool = False) -> Moved:
                 vehicle = writing.new_id(gallery.run, gallery.path)
                 name = names.free(gallery.run, names.printable(line.name))
                 renamed += [(line.name, name)] if name != line.name else []
-                cells = (vehicle, name, line.created, line.kind, line.thumbnail)
-                gallery.run(f"INSERT INTO vehicles ({', '.join(VEHICLE)}) VALUES (?, ?, ?, ?, ?)", *cells)
+                named, pictured = line.whom()
+                cells = (vehicle, name, names.key_of(name), named, line.created, line.kind, pictured, line.thumbnail)
+                marks = ", ".join("?" * len(VEHICLE))
+                gallery.run(f"INSERT INTO vehicles ({', '.join(VEHICLE)}) VALUES ({marks})", *cells)
                 counts[0] += 1
             elif isinstance(line, PrototypeLine):
                 gallery.run(
@@ -126,6 +128,7 @@ def _contents(gallery: Gallery, only: Filter) -> Iterator[tuple[str, dict[str, A
         for row in gallery.run(f"SELECT {', '.join(VEHICLE)} FROM vehicles v WHERE {where} ORDER BY v.id", *values):
             cells = dict(zip(VEHICLE, row, strict=True))
             vehicle = cells.pop("id")
+            del cells["key"]  # follows from the name
             yield "vehicle", cells
             for kind, columns in (("prototype", PROTOTYPE[2:]), ("sighting", writing.COLUMNS[1:])):
                 query = f"SELECT {', '.join(columns)} FROM {kind}s WHERE vehicle = ? ORDER BY id"

@@ -1,14 +1,17 @@
 """Takes a merge, a split or a renaming back: rows as they were, unless something later stands on them."""
 
+import unicodedata
 from base64 import b64decode
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries import audit
+from vreid.runtime.galleries import audit, names
 from vreid.runtime.galleries.audit import UNDOABLE, Change
 from vreid.runtime.galleries.edits import PROTOTYPE, VEHICLE
 from vreid.runtime.galleries.prototypes import surplus
+from vreid.runtime.galleries.upgrade import GIVEN
 from vreid.runtime.galleries.vehicles import Gallery
 
 
@@ -67,13 +70,14 @@ def _refuse_later(gallery: Gallery, done: Change) -> None:
 def _unmerge(gallery: Gallery, done: Change) -> None:
     kept, *others = done.detail["vehicles"]
     gallery.name_of(kept)
-    rows = [dict(zip(VEHICLE, row, strict=True)) for row in _kept(done)["vehicles"]]
+    rows = [_vehicle(row) for row in _kept(done)["vehicles"]]
     for row in rows:
         if row["id"] == kept:
-            gallery.run("UPDATE vehicles SET kind = ? WHERE id = ?", row["kind"], kept)
+            now = gallery.run("SELECT name FROM vehicles WHERE id = ?", kept).fetchone()
+            named = row["named"] or now != (row["name"],)  # somebody renamed it since
+            gallery.run("UPDATE vehicles SET kind = ?, named = ? WHERE id = ?", row["kind"], named, kept)
             continue
-        if gallery.run("SELECT 1 FROM vehicles WHERE name = ?", row["name"]).fetchone():
-            raise Refused(f"the name '{row['name']}' was given to another vehicle since; rename that one first")
+        _refuse_taken(gallery, row["name"])
         row["thumbnail"] = _bytes(row["thumbnail"])
         marks = ", ".join("?" * len(VEHICLE))
         gallery.run(f"INSERT INTO vehicles ({', '.join(VEHICLE)}) VALUES ({marks})", *row.values())
@@ -97,9 +101,28 @@ def _unname(gallery: Gallery, done: Change) -> None:
     if gallery.name_of(vehicle) != now:
         raise Refused(f"vehicle {vehicle} is no longer called '{now}'; undo the later renaming first")
     old = _kept(done)["name"]
-    if gallery.run("SELECT 1 FROM vehicles WHERE name = ?", old).fetchone():
-        raise Refused(f"the name '{old}' was given to another vehicle since; rename that one first")
-    gallery.run("UPDATE vehicles SET name = ? WHERE id = ?", old, vehicle)
+    if names.key_of(old) != names.key_of(now):
+        _refuse_taken(gallery, old)
+    named = _kept(done).get("named", not fnmatchcase(old, GIVEN))
+    statement = "UPDATE vehicles SET name = ?, key = ?, named = ? WHERE id = ?"
+    gallery.run(statement, old, names.key_of(old), named, vehicle)
+
+
+def _refuse_taken(gallery: Gallery, name: str) -> None:
+    if gallery.run("SELECT 1 FROM vehicles WHERE key = ?", names.key_of(name)).fetchone():
+        raise Refused(f"the name '{name}' was given to another vehicle since; rename that one first")
+
+
+def _vehicle(row: Sequence[Any]) -> dict[str, Any]:
+    """A vehicle's row that an audit keeps; one of schema 2 gets the columns of 3 as an upgrade gives them."""
+    if len(row) == len(VEHICLE):
+        return dict(zip(VEHICLE, row, strict=True))
+    cells = dict(zip(("id", "name", "created", "kind", "thumbnail"), row, strict=True))
+    name = unicodedata.normalize("NFC", cells["name"])
+    named = not fnmatchcase(name, GIVEN)
+    pictured = None if named or cells["thumbnail"] is None else cells["created"]
+    whole = {**cells, "name": name, "key": names.key_of(name), "named": int(named), "pictured": pictured}
+    return {column: whole[column] for column in VEHICLE}
 
 
 def _restore(gallery: Gallery, done: Change, home: int, vehicles: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
+from vreid.runtime.camera_names import nfc
 from vreid.runtime.galleries import audit, listing, names, store, writing
 from vreid.runtime.galleries.filter import EVERYTHING, Filter
 from vreid.runtime.galleries.following import Following
@@ -113,7 +114,7 @@ class Gallery:
         """
         if not (np.isfinite(weight) and weight > 0):
             raise Refused(f"a prototype's weight must be above 0, not {weight}; pass the crop's quality")
-        row = unit(np.asarray(feature)[None], self.about.dim)[0]
+        row, view = unit(np.asarray(feature)[None], self.about.dim)[0], nfc(view)
         with self.transaction():
             kept = self.prototypes(self._existing(vehicle))
             home = home_of(kept, view, row, self.above)
@@ -142,8 +143,7 @@ class Gallery:
     def rename(self, vehicle: int, name: str) -> None:
         """Give `vehicle` another name. Raises Refused when another vehicle has it."""
         with self.transaction():
-            if (old := self.name_of(vehicle)) != name:
-                writing.rename(self.run, self.who, int(vehicle), old, name)
+            writing.rename(self.run, self.who, int(vehicle), self.name_of(vehicle), name)
 
     def remove(self, vehicle: int) -> None:
         """Forget `vehicle`, its prototypes and its sightings, for good; its id is never given again."""

@@ -5,6 +5,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "gallery/names.hpp"
 #include "gallery/text.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/gallery.hpp"
@@ -96,7 +97,7 @@ class Driver {
             const vreid::About& about = gallery_->about();
             return {about.fingerprint, about.dim, about.model, gallery_->writable()};
         }
-        if (verb == "unprintable") return unprintable();
+        if (verb == "name") return named(command);
         if (!gallery_) throw vreid::Refused("no gallery is open");
         if (verb == "close") {
             gallery_->close();
@@ -105,17 +106,15 @@ class Driver {
         return gallery_->writable() && is_writing(verb) ? written(verb, command) : asked(verb, command);
     }
 
-    static Json unprintable() {
-        Json ranges = Json::array();
-        for (char32_t point = 0, first = 0; point <= 0x110000; ++point) {
-            const bool bad = point < 0x110000 && !vreid::gallery::is_printable(point);
-            if (bad && first == 0) first = point + 1;
-            if (!bad && first != 0) {
-                ranges.push_back({first - 1, point - 1});
-                first = 0;
-            }
+    /// A name, as text or as bytes in hexadecimal digits -> how it is written, and its key.
+    static Json named(const Json& command) {
+        std::string text = command.value("text", "");
+        const std::string digits = command.value("bytes", "");
+        for (std::size_t at = 0; at + 1 < digits.size(); at += 2) {
+            text += static_cast<char>(std::stoi(digits.substr(at, 2), nullptr, 16));
         }
-        return ranges;
+        const std::string name = vreid::gallery::printable(text);
+        return {name, vreid::gallery::key_of(name)};
     }
 
     static vreid::Gallery opened(const std::string& verb, const Json& command) {

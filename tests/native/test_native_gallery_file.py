@@ -1,5 +1,6 @@
 """The file of a gallery in two languages: one writer among both, the same sentences, and nothing lost by kill -9."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.galleries import checking
+from vreid.runtime.galleries.filter import Filter
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
 from vreid.runtime.records import Sighting
 
@@ -81,7 +84,7 @@ PLACES: dict[str, Callable[[Path], Any]] = {
     "another's database": lambda path: statement(path, "CREATE TABLE meta (key TEXT, value TEXT)"),
     "sound": filled,
     "schema 1": meta("UPDATE meta SET value = '1' WHERE key = 'schema'"),
-    "schema 3": meta("UPDATE meta SET value = '3' WHERE key = 'schema'"),
+    "schema 4": meta("UPDATE meta SET value = '4' WHERE key = 'schema'"),
     "no schema": meta("DELETE FROM meta WHERE key = 'schema'"),
     "no fingerprint": meta("DELETE FROM meta WHERE key = 'fingerprint'"),
     "no meta": meta("DROP TABLE meta"),
@@ -220,17 +223,88 @@ def test_what_is_asked_wrongly_is_refused_in_the_same_words(tmp_path: Path, driv
         assert refusal(lambda: driver.ask("vehicle", name="x")) == refusal(lambda: gallery.add_vehicle("x")) != ""
 
 
-def test_which_characters_may_be_printed(drive: Drive) -> None:
-    """What C++ takes for a name Python takes too, of all of Unicode; a newer Python may know more characters."""
-    import unicodedata
+def test_names_are_those_of_the_golden_file(drive: Drive, root: Path) -> None:
+    """The form in which C++ writes a name, its key, and which names it refuses: the file that Python is held to too."""
+    driver = drive()
+    for row in json.loads((root / "tests" / "data" / "names" / "names.json").read_text(encoding="utf-8")):
+        asked = {key: row[key] for key in ("text", "bytes") if key in row}
+        if row["name"] is None:
+            assert "a vehicle's name must be" in refusal(lambda: driver.ask("name", **asked)), row  # noqa: B023
+        else:
+            assert driver.ask("name", **asked) == [row["name"], row["key"]], row
 
-    bad = np.zeros(0x110000, bool)
-    for first, last in drive().ask("unprintable"):
-        bad[first : last + 1] = True
-    python = np.array([not chr(point).isprintable() for point in range(0x110000)])
-    assert not (python & ~bad).any()
-    if unicodedata.unidata_version == "14.0.0":
-        assert (python == bad).all()
+
+def test_what_0_1_0_wrote_is_read_and_upgraded_as_python_does_it(tmp_path: Path, drive: Drive, root: Path) -> None:
+    paths = [tmp_path / "python.db", tmp_path / "native.db"]
+    for path in paths:
+        shutil.copy(root / "tests" / "data" / "written-by-0.1.0" / "gallery.db", path)
+    driver, before = drive(), paths[1].read_bytes()
+    driver.ask("read", path=str(paths[1]))
+    with read_gallery(paths[0]) as gallery:
+        for text in ("*", "vehicle-*", "*[*", "*Ü*"):
+            found = [vehicle.id for vehicle in gallery.vehicles(only=Filter(names=(text,)))]
+            assert [row[0] for row in driver.ask("vehicles", only={"names": [text]})] == found
+        for vehicle in gallery.vehicles():
+            assert refusal(lambda: driver.ask("find", text=f"id={vehicle.id}")) == ""  # noqa: B023
+    driver.ask("close")
+    assert paths[1].read_bytes() == before
+    driver.ask("edit", path=str(paths[1]))
+    driver.ask("close")
+    edit_gallery(paths[0]).close()
+    rows = []
+    for path in paths:
+        with closing(sqlite3.connect(path)) as connection:
+            rows.append(
+                [
+                    connection.execute("SELECT * FROM vehicles ORDER BY id").fetchall(),
+                    [
+                        (verb, vehicle, who, json.loads(detail))
+                        for verb, vehicle, who, detail in connection.execute(
+                            "SELECT verb, vehicle, who, detail FROM audit ORDER BY id"
+                        )
+                    ],
+                    sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")),
+                ]
+            )
+        assert checking.checked(path) == []
+    assert rows[0] == rows[1]
+
+
+def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: Drive) -> None:
+    driver = drive()
+    driver.ask("open", path=str(tmp_path / "native.db"), **OURS, write=True)
+    row = features(1)[0]
+    picture = np.full((9, 9, 3), 80, np.uint8)
+    with opened(tmp_path / "python.db") as gallery:
+        for name in (None, "Mu\u0308ller", "vehicle-0007-red"):
+            vehicle = gallery.add_vehicle(name, picture)
+            assert driver.ask("vehicle", name=name, picture=[9, 9]) == vehicle
+            sighting = Sighting("Su\u0308d", 1, 0, 9, 0.0, 1.0, 2, row, 3, 0.5, picture, 1e9)
+            gallery.add_sighting(vehicle, sighting, 0.5)
+            asked = {"vehicle": vehicle, "camera": "Su\u0308d", "feature": row.tolist(), "score": 0.5}
+            driver.ask("sighting", **asked, seen=1e9)
+            for seen in (1795330800000, 1795330800000000000, -5.0, 1e10):
+                said = refusal(lambda: gallery.add_sighting(vehicle, replace(sighting, seen=seen), 0.5))  # noqa: B023
+                assert said == refusal(lambda: driver.ask("sighting", **asked, seen=seen)) != ""  # noqa: B023
+        gallery.rename(1, "vehicle-0001 Mrs Smith")
+        driver.ask("rename", vehicle=1, name="vehicle-0001 Mrs Smith")
+        for only in ({"names": ["MÜLLER"]}, {"names": ["*[7]*"]}, {"cameras": ["Süd"]}, {"names": ["*mrs*"]}):
+            found = [
+                one.id for one in gallery.vehicles(only=Filter(**{key: tuple(value) for key, value in only.items()}))
+            ]
+            assert [one[0] for one in driver.ask("vehicles", only=only)] == found
+        assert driver.ask("find", text="mu\u0308LLER") == gallery.find("mu\u0308LLER") == 2
+    driver.ask("close")
+    rows = []
+    for path in (tmp_path / "python.db", tmp_path / "native.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            query = (
+                "SELECT name, key, named, pictured, CASE WHEN named AND id > 1 THEN 0 ELSE created END FROM vehicles"
+            )
+            rows.append(connection.execute(query).fetchall())
+            rows[-1] += connection.execute("SELECT camera, seen FROM sightings ORDER BY id").fetchall()
+    assert rows[0] == rows[1]
+    assert rows[0][0] == ("vehicle-0001 Mrs Smith", "vehicle-0001 mrs smith", 1, 1e9, 1e9)
 
 
 def test_a_foreign_lock_is_refused_on_opening_and_on_writing(tmp_path: Path, drive: Drive) -> None:
@@ -290,7 +364,9 @@ def test_a_gallery_of_schema_1_is_upgraded_alike(tmp_path: Path, drive: Drive) -
         connection.execute("DROP INDEX sightings_at")
         for column in ("seen", "kind", "plate", "quality", "feature"):
             connection.execute(f"ALTER TABLE sightings DROP COLUMN {column}")
-        connection.execute("ALTER TABLE vehicles DROP COLUMN kind")
+        connection.execute("DROP INDEX vehicles_key")
+        for column in ("kind", "key", "named", "pictured"):
+            connection.execute(f"ALTER TABLE vehicles DROP COLUMN {column}")
         connection.execute("DELETE FROM meta WHERE key = 'identity'")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
     shutil.copy(*paths)

@@ -99,7 +99,7 @@ DAMAGES = {
     "a line twice": lambda lines: [*lines[:9], lines[8], *lines[9:]],
     "something behind": lambda lines: [*lines, b"{}\n"],
     "a byte changed": lambda lines: changed(lines, 3, quality=0.75),
-    "a newer schema": lambda lines: summed(changed(lines, 0, schema=2)),
+    "a newer schema": lambda lines: summed(changed(lines, 0, schema=3)),
     "an unknown field": lambda lines: summed(changed(lines, 4, colour="red")),
     "a short feature": lambda lines: summed(changed(lines, 2, feature="AAAA")),
     "a long feature": lambda lines: summed(changed(lines, 2, feature="AACAPwAAgD8AAIA/AACAPwAAgD8AAIA/AACAPwAAgD8=")),

@@ -1,4 +1,4 @@
-"""A gallery of schema 1, made by the statements of the vreid that wrote it, becomes one of schema 2 or stays as it was."""
+"""A gallery of schema 1, made by the statements of the vreid that wrote it, becomes one of schema 3 or stays as it was."""
 
 import os
 import sqlite3
@@ -97,7 +97,7 @@ def test_a_reader_is_told_how_to_upgrade(old: Path) -> None:
     assert old.read_bytes() == before
     (finding,) = checking.checked(old)
     assert finding.kind == "schema"
-    assert repairing.repaired(old) == ["the gallery is of schema 2 now; older vreids cannot read it"]
+    assert repairing.repaired(old) == ["the gallery is of schema 3 now; older vreids cannot read it"]
     assert checking.checked(old) == []
     read_gallery(old).close()
 

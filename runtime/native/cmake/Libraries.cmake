@@ -8,6 +8,12 @@ if(NOT OpenCV_FOUND)
   find_package(OpenCV 5 REQUIRED COMPONENTS core imgproc imgcodecs OPTIONAL_COMPONENTS dnn)
 endif()
 find_package(SQLite3 REQUIRED)
+# Debian's package of utf8proc brings no file for CMake
+find_path(UTF8PROC_INCLUDE_DIR utf8proc.h)
+find_library(UTF8PROC_LIBRARY utf8proc)
+if(NOT UTF8PROC_INCLUDE_DIR OR NOT UTF8PROC_LIBRARY)
+  message(FATAL_ERROR "utf8proc is missing, which writes names in Unicode's NFC: apt install libutf8proc-dev")
+endif()
 find_package(OpenMP REQUIRED COMPONENTS CXX)  # of FAISS
 find_package(faiss CONFIG REQUIRED)
 

@@ -198,6 +198,14 @@ void Database::run(std::string_view sql, const std::vector<Value>& values) const
     }
 }
 
+void Database::add_function(const char* name,
+                            void (*function)(sqlite3_context*, int, sqlite3_value**)) const {
+    const int code =
+        sqlite3_create_function_v2(database_.get(), name, 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr,
+                                   function, nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) refuse(database_.get(), code, *path_);
+}
+
 void Database::script(const std::string& sql) const {
     const int code = sqlite3_exec(database_.get(), sql.c_str(), nullptr, nullptr, nullptr);
     if (code != SQLITE_OK) refuse(database_.get(), code, *path_);

@@ -80,6 +80,9 @@ class Database {
     /// A statement, carried out to its end.
     void run(std::string_view sql, const std::vector<Value>& values = {}) const;
 
+    /// A function of one value that statements may call by `name`.
+    void add_function(const char* name, void (*function)(sqlite3_context*, int, sqlite3_value**)) const;
+
     /// Several statements.
     void script(const std::string& sql) const;
 

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "listing.hpp"
+#include "names.hpp"
+#include "text.hpp"
 
 namespace vreid::gallery {
 namespace {
@@ -30,6 +32,20 @@ void add_like(Condition& to, const std::string& pattern, const Values& values) {
     if (!values.empty()) add(to, "(" + repeated(pattern, values.size(), " OR ") + ")", values);
 }
 
+template <typename Change>
+std::vector<std::string> each(const std::vector<std::string>& texts, const Change& change) {
+    std::vector<std::string> changed;
+    for (const std::string& text : texts) changed.push_back(change(text));
+    return changed;
+}
+
+/// A pattern with * and ? as an SQL GLOB, in which "[" is special too.
+std::string literal(const std::string& text) {
+    std::string pattern;
+    for (const char one : text) pattern += one == '[' ? std::string("[[]") : std::string(1, one);
+    return pattern;
+}
+
 /// Plates are read with and without spaces and hyphens.
 std::string bare(const std::string& text) {
     return "replace(replace(upper(" + text + "), ' ', ''), '-', '')";
@@ -38,9 +54,9 @@ std::string bare(const std::string& text) {
 /// A condition over a row `s` of sightings; ids, names and kinds are not looked at.
 Condition sightings_where(const Filter& only) {
     Condition where{"1", {}};
-    add_one_of(where, "s.camera", only.cameras);
+    add_one_of(where, "s.camera", each(only.cameras, nfc));
     add_one_of(where, "s.run", only.runs);
-    add_like(where, bare("s.plate") + " GLOB " + bare("?"), only.plates);
+    add_like(where, bare("s.plate") + " GLOB " + bare("?"), each(only.plates, literal));
     if (only.since) add(where, "s.seen >= ?", std::vector<Value>{*only.since});
     if (only.until) add(where, "s.seen < ?", std::vector<Value>{*only.until});
     return where;
@@ -55,7 +71,7 @@ std::string sighted(const std::string& where) {
 Condition vehicles_where(const Filter& only) {
     Condition where{"1", {}};
     add_one_of(where, "v.id", only.ids);
-    add_like(where, "lower(v.name) GLOB lower(?)", only.names);
+    add_like(where, "v.key GLOB ?", each(only.names, pattern_of));
     const Condition seen = sightings_where(only);
     if (only.kinds.empty()) {
         if (!seen.values.empty()) add(where, sighted(seen.sql), seen.values);

@@ -122,7 +122,7 @@ std::optional<std::int64_t> Gallery::add_prototype(std::int64_t vehicle, const s
         const gallery::Database& database = *inside_->database;
         static_cast<void>(name_of(vehicle));
         std::vector<Prototype> kept = prototypes(vehicle);
-        const std::string seen_from = gallery::cleaned(view);
+        const std::string seen_from = gallery::nfc(view);
         const Prototype* home = gallery::home_of(kept, seen_from, row, inside_->rule.merge_above);
         const auto mean = home != nullptr ? gallery::merged(*home, row, weight) : std::nullopt;
         if (mean) {
@@ -154,8 +154,7 @@ std::int64_t Gallery::add_sighting(std::int64_t vehicle, const Sighting& sightin
 
 void Gallery::rename(std::int64_t vehicle, const std::string& name) {
     transaction([&] {
-        const std::string old = name_of(vehicle);
-        if (old != name) gallery::rename(*inside_->database, inside_->who, vehicle, old, name);
+        gallery::rename(*inside_->database, inside_->who, vehicle, name_of(vehicle), name);
     });
 }
 

@@ -9,15 +9,8 @@ namespace vreid::gallery {
 namespace {
 
 std::optional<std::int64_t> with_name(const Database& database, const std::string& name) {
-    Statement row = database.query("SELECT id FROM vehicles WHERE name = ?", {name});
+    Statement row = database.query("SELECT id FROM vehicles WHERE key = ?", {key_of(name)});
     return row.next() ? std::optional(row.integer(0)) : std::nullopt;
-}
-
-void refuse_unprintable(const std::string& name) {
-    const bool blank = name.find_first_not_of(' ') == std::string::npos;
-    if (blank || !is_printable(name) || length_of(name) > 200) {
-        throw Refused("a vehicle's name must be 1 to 200 printable characters; choose another");
-    }
 }
 
 std::optional<std::int64_t> number_in(const std::string& text) {
@@ -35,13 +28,29 @@ std::string given(std::int64_t vehicle) {
     return "vehicle-" + std::string(number.size() < 4 ? 4 - number.size() : 0, '0') + number;
 }
 
-std::string checked(const Database& database, const std::string& name) {
-    refuse_unprintable(name);
-    if (with_name(database, name)) {
-        throw Refused("the gallery already has a vehicle named '" + name +
+std::string printable(const std::string& name) {
+    const std::string normal = is_text(name) ? nfc(name) : std::string();
+    if (!is_seen(normal) || !is_plain(normal) || length_of(normal) > kLongest) {
+        throw Refused(
+            "a vehicle's name must be 1 to 200 printable characters in valid UTF-8, without control "
+            "characters; choose another");
+    }
+    return normal;
+}
+
+std::string checked(const Database& database, const std::string& name, std::int64_t vehicle) {
+    std::string normal = printable(name);
+    if (with_name(database, normal).value_or(vehicle) != vehicle) {
+        throw Refused("the gallery already has a vehicle named '" + normal +
                       "'; choose another name or remove that vehicle");
     }
-    return name;
+    return normal;
+}
+
+std::string pattern_of(const std::string& text) {
+    std::string pattern;
+    for (const char one : key_of(text)) pattern += one == '[' ? std::string("[[]") : std::string(1, one);
+    return pattern;
 }
 
 std::string free_name(const Database& database, const std::string& name) {
@@ -62,7 +71,7 @@ std::map<std::int64_t, std::string> names_of(const Database& database,
 
 std::int64_t found(const Database& database, const std::string& text) {
     const std::int64_t called = number_in(text).value_or(0);
-    const std::int64_t by_name = is_printable(text) ? with_name(database, text).value_or(0) : 0;
+    const std::int64_t by_name = is_plain(text) ? with_name(database, text).value_or(0) : 0;
     std::int64_t by_id = 0;
     if (called >= 1 && called <= kLastId) {
         Statement row = database.query("SELECT id FROM vehicles WHERE id = ?", {called});

@@ -1,4 +1,5 @@
-// What vehicles may be called, and who is meant by a name or an id.
+// What vehicles may be called, and who is meant by a name or an id (runtime/galleries/names.py). Both are held
+// to tests/data/names/names.json.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,16 @@ constexpr std::int64_t kLastId =
 /// What a vehicle is called until somebody names it.
 std::string given(std::int64_t vehicle);
 
-/// `name`, when it is printable, of 1 to 200 characters, and free. Refused otherwise.
-std::string checked(const Database& database, const std::string& name);
+constexpr std::size_t kLongest = 200;  // characters of a name
+
+/// `name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Refused otherwise.
+std::string printable(const std::string& name);
+
+/// `name` in NFC, when it is valid and no vehicle but `vehicle` has it. Refused otherwise.
+std::string checked(const Database& database, const std::string& name, std::int64_t vehicle = 0);
+
+/// A pattern with * and ? -> an SQL GLOB over `key` in which nothing else is special.
+std::string pattern_of(const std::string& text);
 
 /// `name`, or the first of name-2, name-3, ... that is free.
 std::string free_name(const Database& database, const std::string& name);

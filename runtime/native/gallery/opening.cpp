@@ -27,6 +27,7 @@ Seen looked_at(const fs::path& path, bool old) {
     }
     auto database = std::make_unique<gallery::Database>(path, false);
     About about = gallery::about_of(*database, old);
+    if (!old) gallery::see_as_new(*database);
     return {std::move(database), std::move(about)};
 }
 
@@ -65,7 +66,7 @@ Gallery open_gallery(const fs::path& given, const About& about, bool write, cons
     auto lock = std::make_unique<gallery::WriterLock>(path);
     if (!fs::exists(path, fault)) gallery::create(path, about);
     auto database = std::make_unique<gallery::Database>(path, true);
-    gallery::upgraded(*database);
+    gallery::upgrade(*database);
     const About found = gallery::about_of(*database);
     match(found, about, path);
     database->run("BEGIN IMMEDIATE");  // another program may hold SQLite's own lock

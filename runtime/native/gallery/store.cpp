@@ -20,7 +20,9 @@ const char* const kTables = R"(
 PRAGMA application_id = 1987209572;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE vehicles (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, kind TEXT, thumbnail BLOB);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, kind TEXT, thumbnail BLOB,
+    key TEXT NOT NULL DEFAULT '', named INTEGER NOT NULL DEFAULT 0, pictured REAL);
+CREATE UNIQUE INDEX vehicles_key ON vehicles (key);
 CREATE TABLE prototypes (
     id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
     view TEXT NOT NULL, feature BLOB NOT NULL, weight REAL NOT NULL, count INTEGER NOT NULL);
@@ -34,30 +36,6 @@ CREATE INDEX sightings_of ON sightings (vehicle, camera);
 CREATE INDEX sightings_at ON sightings (seen);
 )";
 
-const char* const kLog = R"(
-INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
-CREATE TABLE changes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL, mark INTEGER NOT NULL DEFAULT (random()));
-CREATE TRIGGER changes_bounded AFTER INSERT ON changes WHEN new.id % 4096 = 0 BEGIN
-    DELETE FROM changes WHERE id <= new.id - max(100000, (SELECT count(*) FROM prototypes)); END;
-CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
-CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
-CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
-CREATE TABLE audit (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
-    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
-)";
-
-const char* const kColumns = R"(
-ALTER TABLE vehicles ADD COLUMN kind TEXT;
-ALTER TABLE sightings ADD COLUMN seen REAL NOT NULL DEFAULT 0;
-ALTER TABLE sightings ADD COLUMN kind TEXT;
-ALTER TABLE sightings ADD COLUMN plate TEXT;
-ALTER TABLE sightings ADD COLUMN quality REAL NOT NULL DEFAULT 0;
-ALTER TABLE sightings ADD COLUMN feature BLOB;
-CREATE INDEX sightings_at ON sightings (seen);
-)";
-
 /// What was renamed in `folder` survives a loss of power.
 void settle(const std::filesystem::path& folder) {
     const int handle = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC);
@@ -65,12 +43,6 @@ void settle(const std::filesystem::path& folder) {
         throw std::filesystem::filesystem_error("open", std::error_code(errno, std::generic_category()));
     ::fsync(handle);
     ::close(handle);
-}
-
-double changed(const std::filesystem::path& path) {
-    struct stat found {};
-    if (::stat(path.c_str(), &found) != 0) return 0;
-    return static_cast<double>(found.st_mtim.tv_sec) + 1e-9 * static_cast<double>(found.st_mtim.tv_nsec);
 }
 
 int dim_of(const std::string& text, const std::string& gallery) {
@@ -86,6 +58,22 @@ int dim_of(const std::string& text, const std::string& gallery) {
 
 }  // namespace
 
+const char* log_tables() {
+    return R"(
+INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL, mark INTEGER NOT NULL DEFAULT (random()));
+CREATE TRIGGER changes_bounded AFTER INSERT ON changes WHEN new.id % 4096 = 0 BEGIN
+    DELETE FROM changes WHERE id <= new.id - max(100000, (SELECT count(*) FROM prototypes)); END;
+CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
+CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
+    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
+)";
+}
+
 std::filesystem::path beside(const std::filesystem::path& path, const char* suffix) {
     return path.string() + suffix;
 }
@@ -100,12 +88,12 @@ About about_of(const Database& database, bool old) {
     Statement rows = database.query("SELECT key, value FROM meta");
     while (rows.next()) meta[rows.text(0)] = rows.text(1);
     const std::string schema = meta.count("schema") != 0 ? meta["schema"] : "none";
-    const std::string other = gallery + " has schema " + schema + " and this vreid reads 2; ";
+    const std::string other = gallery + " has schema " + schema + " and this vreid reads 3; ";
     if (schema == "1" && !old) {
         throw Refused(other + "upgrade it with 'vreid gallery check --gallery " + database.path().string() +
                       " --repair'");
     }
-    if (schema != "1" && schema != "2") {
+    if (schema != "1" && schema != "2" && schema != "3") {
         const bool number = !schema.empty() && schema.find_first_not_of("0123456789") == std::string::npos;
         throw Refused(other + (number ? "use a newer vreid" : "restore a copy"));
     }
@@ -125,9 +113,9 @@ void create(const std::filesystem::path& path, const About& about) {
         std::filesystem::remove(draft);
         {
             const Database database = Database::fresh(draft, path);
-            database.script(std::string(kTables) + kLog);
+            database.script(std::string(kTables) + log_tables());
             for (const auto& [key, value] :
-                 std::map<std::string, std::string>{{"schema", "2"},
+                 std::map<std::string, std::string>{{"schema", "3"},
                                                     {"fingerprint", about.fingerprint},
                                                     {"dim", std::to_string(about.dim)},
                                                     {"model", about.model}}) {
@@ -145,29 +133,6 @@ void create(const std::filesystem::path& path, const About& about) {
         std::filesystem::remove(draft, ignored);
         throw;
     }
-}
-
-bool upgraded(const Database& database) {
-    {
-        Statement schema = database.query("SELECT value FROM meta WHERE key = 'schema'");
-        if (!schema.next() || schema.text(0) != "1") return false;
-    }
-    // Sightings had no clock time. They get the last that they can have: no retention deletes them too early.
-    const std::filesystem::path log = beside(database.path(), "-wal");
-    std::error_code none;
-    const auto size = std::filesystem::file_size(log, none);  // made empty by opening the gallery
-    const double latest = std::max(changed(database.path()), !none && size > 0 ? changed(log) : 0.0);
-    database.run("BEGIN IMMEDIATE");
-    try {
-        database.script(std::string(kColumns) + kLog);
-        database.run("UPDATE sightings SET seen = ?", {latest});
-        database.run("UPDATE meta SET value = '2' WHERE key = 'schema'");
-        database.run("COMMIT");
-    } catch (...) {
-        if (database.in_transaction()) database.run("ROLLBACK");
-        throw;
-    }
-    return true;
 }
 
 void refuse_stray_log(const std::filesystem::path& path) {

@@ -1,10 +1,32 @@
 // UTF-8, read strictly: no overlong forms, no surrogates, nothing beyond U+10FFFF.
 #include "text.hpp"
 
+#include <utf8proc.h>
+
 #include <cmath>
+#include <cstdlib>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "vreid/errors.hpp"
+
 namespace vreid::gallery {
+namespace {
+
+std::string mapped(const std::string& text, int options) {
+    struct Free {
+        void operator()(utf8proc_uint8_t* made) const { std::free(made); }
+    };
+    utf8proc_uint8_t* made = nullptr;
+    const utf8proc_ssize_t size = utf8proc_map(
+        reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+        &made, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | options));
+    const std::unique_ptr<utf8proc_uint8_t, Free> owner(made);
+    if (size < 0) throw Refused(std::string("a name cannot be read: ") + utf8proc_errmsg(size));
+    return {reinterpret_cast<const char*>(made), static_cast<std::size_t>(size)};
+}
+
+}  // namespace
 
 std::size_t character_at(std::string_view text, std::size_t at, char32_t& point) {
     if (at >= text.size()) return 0;
@@ -48,15 +70,34 @@ std::string cleaned(std::string_view text) {
     return clean;
 }
 
-bool is_printable(std::string_view text) {
+bool is_plain(std::string_view text) {
     char32_t point = 0;
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t size = character_at(text, at, point);
-        if (size == 0 || !is_printable(point)) return false;
+        if (size == 0) return false;
+        const utf8proc_category_t kind = utf8proc_category(static_cast<utf8proc_int32_t>(point));
+        if (kind == UTF8PROC_CATEGORY_CC || kind == UTF8PROC_CATEGORY_ZL || kind == UTF8PROC_CATEGORY_ZP)
+            return false;
         at += size;
     }
     return true;
 }
+
+bool is_seen(std::string_view text) {
+    char32_t point = 0;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t size = character_at(text, at, point);
+        if (size == 0) return true;
+        const utf8proc_category_t kind = utf8proc_category(static_cast<utf8proc_int32_t>(point));
+        if (kind != UTF8PROC_CATEGORY_ZS && kind != UTF8PROC_CATEGORY_CF) return true;
+        at += size;
+    }
+    return false;
+}
+
+std::string nfc(std::string_view text) { return mapped(cleaned(text), UTF8PROC_COMPOSE); }
+
+std::string key_of(std::string_view name) { return mapped(nfc(name), UTF8PROC_COMPOSE | UTF8PROC_CASEFOLD); }
 
 std::size_t length_of(std::string_view text) {
     std::size_t count = 0;

@@ -1,4 +1,4 @@
-// UTF-8 as Python reads it: what is text, what of it may be printed.
+// UTF-8 as Python reads it: what is text, and the forms in which names are written and compared (utf8proc).
 #pragma once
 
 #include <cstddef>
@@ -17,10 +17,17 @@ bool is_text(std::string_view text);
 /// such.
 std::string cleaned(std::string_view text);
 
-/// Python's str.isprintable, by the Unicode of Python 3.11: no control, no separator but the space, nothing
-/// unassigned.
-bool is_printable(char32_t point);
-bool is_printable(std::string_view text);
+/// UTF-8 without control characters and ends of lines.
+bool is_plain(std::string_view text);
+
+/// Whether a person sees anything of it: a character that is neither a blank nor an invisible sign.
+bool is_seen(std::string_view text);
+
+/// UTF-8 -> the same in Unicode's NFC, in which names are written; what is no UTF-8 becomes "?".
+std::string nfc(std::string_view text);
+
+/// A name in NFC, case folded, and in NFC again: equal for names that are equal but for case.
+std::string key_of(std::string_view name);
 
 /// How many characters a UTF-8 text has.
 std::size_t length_of(std::string_view text);

@@ -2,13 +2,16 @@
 #include "writing.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
 #include "audit.hpp"
 #include "names.hpp"
+#include "text.hpp"
 
 namespace vreid {
 
@@ -30,6 +33,7 @@ std::string kind_name(int kind) {
 namespace gallery {
 namespace {
 
+constexpr double kLastMoment = 1e10;  // seconds since 1970; more are milliseconds or nanoseconds
 constexpr int kSide = 160;      // pixels of a thumbnail's longer side
 constexpr int kQuality = 85;    // of its JPEG
 constexpr float kNear = 1e-3F;  // a feature whose length is so near 1 is of unit length, and kept to the bit
@@ -80,6 +84,17 @@ std::int64_t new_id(const Database& database) {
     return last + 1;
 }
 
+/// When it was, in seconds since 1970; this moment where it does not say. Refused for what is no such time.
+double moment_of(const Sighting& sighting) {
+    if (!(sighting.seen >= 0 && sighting.seen < kLastMoment)) {
+        std::array<char, 32> said{};
+        std::snprintf(said.data(), said.size(), "%g", sighting.seen);
+        throw Refused("a sighting's time must be in seconds since 1970, from 0 to 10000000000, not " +
+                      std::string(said.data()) + "; divide milliseconds by 1000 and nanoseconds by 1e9");
+    }
+    return sighting.seen == 0 ? now() : sighting.seen;
+}
+
 }  // namespace
 
 std::int64_t add_vehicle(const Database& database, const std::string& who,
@@ -88,8 +103,12 @@ std::int64_t add_vehicle(const Database& database, const std::string& who,
     const std::int64_t vehicle = new_id(database);
     const std::string chosen = name ? checked(database, *name) : free_name(database, given(vehicle));
     const std::vector<std::uint8_t> jpeg = thumbnail_of(picture);
-    database.run("INSERT INTO vehicles (id, name, created, kind, thumbnail) VALUES (?, ?, ?, ?, ?)",
-                 {vehicle, chosen, now(), value_of(kind), picture_of(jpeg)});
+    const double moment = now();
+    database.run(
+        "INSERT INTO vehicles (id, name, key, named, created, kind, pictured, thumbnail) VALUES (?, ?, ?, ?, ?, "
+        "?, ?, ?)",
+        {vehicle, chosen, key_of(chosen), std::int64_t{name ? 1 : 0}, moment, value_of(kind),
+         name || jpeg.empty() ? Value(nullptr) : Value(moment), picture_of(jpeg)});
     note(database, who, "enrol", vehicle, {{"name", chosen}});
     return vehicle;
 }
@@ -98,22 +117,37 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
                           double score, const std::string& run) {
     const cv::Mat feature = halved(sighting.feature, dim);
     const std::vector<std::uint8_t> jpeg = thumbnail_of(sighting.picture);
+    const double moment = moment_of(sighting);
+    // Whom nobody named came to be with the first sighting, and so did the picture, whenever it is processed.
+    database.run(
+        "UPDATE vehicles SET created = min(created, ?1), pictured = min(pictured, ?1) WHERE id = ?2 AND NOT "
+        "named AND created > ?1 AND NOT EXISTS (SELECT 1 FROM sightings WHERE vehicle = ?2)",
+        {moment, vehicle});
     database.run(
         "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame, "
         "score,"
         " thumbnail, run, seen, kind, plate, quality, feature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
         "?, ?, ?)",
-        {vehicle, sighting.camera, sighting.track, sighting.first_time, sighting.last_time,
+        {vehicle, nfc(sighting.camera), sighting.track, sighting.first_time, sighting.last_time,
          sighting.first_frame, sighting.last_frame, score, picture_of(jpeg), run,
-         sighting.seen == 0 ? now() : sighting.seen, kind_name(sighting.kind), value_of(sighting.plate),
+         moment, kind_name(sighting.kind), value_of(sighting.plate),
          sighting.quality, Bytes{feature.data, feature.total() * feature.elemSize()}});
     return database.last_id();
 }
 
 void rename(const Database& database, const std::string& who, std::int64_t vehicle, const std::string& old,
             const std::string& name) {
-    database.run("UPDATE vehicles SET name = ? WHERE id = ?", {checked(database, name), vehicle});
-    note(database, who, "rename", vehicle, {{"from", old}, {"to", name}, {"undo", {{"name", old}}}});
+    std::int64_t named = 0;
+    {
+        Statement row = database.query("SELECT named FROM vehicles WHERE id = ?", {vehicle});
+        if (row.next()) named = row.integer(0);
+    }
+    const std::string chosen = checked(database, name, vehicle);
+    if (chosen == old && named != 0) return;
+    database.run("UPDATE vehicles SET name = ?, key = ?, named = 1 WHERE id = ?",
+                 {chosen, key_of(chosen), vehicle});
+    note(database, who, "rename", vehicle,
+         {{"from", old}, {"to", chosen}, {"undo", {{"name", old}, {"named", named}}}});
 }
 
 void remove(const Database& database, const std::string& who, std::int64_t vehicle) {
