@@ -49,9 +49,8 @@ CREATE TABLE sightings (
 CREATE INDEX sightings_of ON sightings (vehicle, camera);
 CREATE INDEX sightings_at ON sightings (seen);
 {LOG}"""
-# vehicles: key is names.key_of(name), named 1 where somebody named or enrolled it, pictured when a run took the picture.
-# sightings: seen is of the end; feature (D,) float16 of the track. Times are in seconds since 1970. changes: what an index
-# kept elsewhere has to catch up with, mark telling a copy that went another way. audit: who changed what by hand.
+# key: names.key_of(name); named: 1 if somebody named or enrolled it; pictured: when a run took the picture; seen: a sighting's
+# end; feature: (D,) float16 of the track; mark: tells a copy that went another way. Times are in seconds since 1970.
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,8 @@ def about_of(connection: sqlite3.Connection, path: Path, old: bool = False) -> A
         meta = dict(connection.execute("SELECT key, value FROM meta"))
     schema = meta.get("schema", "none")
     if schema == "1" and not old:
-        fix = f"upgrade it with 'vreid gallery check --gallery {path} --repair'"
-        raise Refused(f"the gallery {path} has schema 1 and this vreid reads {SCHEMA}; {fix}")
+        fix = f"this vreid reads {SCHEMA}; upgrade it with 'vreid gallery check --gallery {path} --repair'"
+        raise Refused(f"the gallery {path} has schema 1 and {fix}")
     if schema not in ("1", "2", str(SCHEMA)):
         fix = "use a newer vreid" if schema.isdecimal() else "restore a copy"
         raise Refused(f"the gallery {path} has schema {schema} and this vreid reads {SCHEMA}; {fix}")
@@ -219,8 +218,7 @@ def locked(path: Path) -> int:
 
     The kernel lets go of it when the process dies, however it dies.
     """
-    lock = path.with_name(path.name + ".lock")
-    end = time.monotonic() + 0.5
+    lock, end = path.with_name(path.name + ".lock"), time.monotonic() + 0.5
     while True:
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
