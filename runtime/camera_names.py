@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
 
 from vreid.models.errors import Refused
 
@@ -35,6 +37,20 @@ def plain_name(text: str) -> str:
 def nfc(text: str) -> str:
     """`text` in Unicode's NFC, in which names of cameras and views are written and compared."""
     return unicodedata.normalize("NFC", text)
+
+
+def file_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of `names` that is a file in `folder`, in whatever form of Unicode its name is written there."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+        if name.isascii():
+            continue
+        where = folder / Path(name).parent
+        for path in sorted(where.iterdir()) if where.is_dir() else ():
+            if nfc(path.name) == nfc(Path(name).name) and path.is_file():
+                return path
+    return None
 
 
 def valid_text(text: str) -> bool:

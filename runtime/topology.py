@@ -25,9 +25,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vreid.models.errors import Refused
+from vreid.runtime.camera_names import nfc
 from vreid.runtime.records import Sighting
 
 if sys.version_info >= (3, 11):
@@ -43,7 +44,7 @@ class Pair(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cameras: tuple[str, str]
+    cameras: tuple[Annotated[str, AfterValidator(nfc)], Annotated[str, AfterValidator(nfc)]]
     least_s: Seconds = 0.0
     most_s: Seconds | None = None
     overlap: bool = False

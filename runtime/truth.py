@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.runtime.camera_names import file_of
 from vreid.runtime.mot import MotTable, read_mot
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.score import identity_accuracy, idf1
@@ -28,9 +29,9 @@ def truth_of(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable]
 
 def truth_file(folder: Path, camera: str) -> Path:
     """gt_<camera>.txt, <camera>.txt or, as MOTChallenge has it, <camera>/gt/gt.txt; Refused where there is none."""
-    for name in (f"gt_{camera}.txt", f"{camera}.txt", f"{camera}/gt/gt.txt"):
-        if (folder / name).is_file():
-            return folder / name
+    found = file_of(folder, (f"gt_{camera}.txt", f"{camera}.txt", f"{camera}/gt/gt.txt"))
+    if found is not None:
+        return found
     raise Refused(
         f"{folder} has no truth of camera {camera}: neither gt_{camera}.txt nor {camera}.txt nor {camera}/gt/gt.txt; "
         f"give the folder of the ground truth"

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.runtime.camera_names import file_of
 from vreid.runtime.detectors.options import numbers_of
 from vreid.runtime.mot import MotTable, corners, read_mot
 from vreid.runtime.records import Detections, Frame
@@ -48,9 +49,9 @@ class Replay:
                     f"{self._path} is one file and serves camera '{first}'; give a folder that also holds {camera}.txt"
                 )
             return self._path
-        for name in (f"{camera}.txt", f"gt_{camera}.txt"):
-            if (self._path / name).is_file():
-                return self._path / name
+        found = file_of(self._path, (f"{camera}.txt", f"gt_{camera}.txt"))
+        if found is not None:
+            return found
         raise Refused(f"{self._path} has no boxes for camera '{camera}'; put {camera}.txt or gt_{camera}.txt into it")
 
 
