@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.runtime.records import Floats, Ints
+from vreid.runtime.records import Detections, Floats, Ints
 
 Boxes = NDArray[np.floating]
 
@@ -15,6 +15,19 @@ def overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
     shared = np.prod(np.clip(sides, 0, None), axis=-1)  # (N, M)
     union = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1) - shared
     return np.asarray(shared / np.maximum(union, np.finfo(np.float64).tiny))
+
+
+def inside(found: Detections, width: int, height: int) -> Detections:
+    """The detections whose boxes lie in a picture of `width` x `height` pixels, clipped to it.
+
+    Boxes that are not finite, have no area or lie outside of the picture, and those with a score that is not finite, are
+    no vehicles and left out.
+    """
+    with np.errstate(invalid="ignore"):
+        boxes = found.boxes.clip([0, 0, 0, 0], [width, height, width, height]).astype(np.float32)
+        good = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    good &= np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    return Detections(boxes[good], found.scores[good], found.kinds[good])
 
 
 def buffered(boxes: Boxes, share: float | NDArray[np.floating]) -> Boxes:

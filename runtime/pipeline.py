@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
+from vreid.runtime.boxes import inside
 from vreid.runtime.crops import CropRules
 from vreid.runtime.deciding import Decided, Deciding, DecidingLive
 from vreid.runtime.detectors.table import Detector
@@ -155,7 +156,10 @@ class Run:
 
     def _step(self, together: list[Frame]) -> None:
         with self.stages.time("detect"):
-            found = self.parts.detector.detect(together)
+            found = [
+                inside(detections, frame.image.shape[1], frame.image.shape[0])
+                for frame, detections in zip(together, self.parts.detector.detect(together), strict=True)
+            ]
         wanted: list[tuple[Watching, Wanted]] = []
         with self.stages.time("track"):
             for frame, detections in zip(together, found, strict=True):

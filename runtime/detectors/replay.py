@@ -1,5 +1,6 @@
 """Replay: boxes from MOT text instead of a network; the detectors' test double, and a way to bring your own boxes."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from vreid.runtime.camera_names import file_of
 from vreid.runtime.detectors.options import numbers_of
 from vreid.runtime.mot import MotTable, corners, read_mot
 from vreid.runtime.records import Detections, Frame
+
+LOG = logging.getLogger("vreid")
+MOSTLY = 0.5  # the share of boxes outside from which another size of the film is likely
 
 
 class Replay:
@@ -30,14 +34,16 @@ class Replay:
 
     def _boxes(self, frame: Frame) -> Detections:
         if frame.camera not in self._cameras:
-            self._cameras[frame.camera] = self._read(frame.camera)
+            self._cameras[frame.camera] = self._read(frame)
         table = self._cameras[frame.camera]
         rows = slice(*np.searchsorted(table.frames, [frame.index + 1, frame.index + 2]))
         return Detections(corners(table.boxes[rows]), table.scores[rows], table.kinds[rows])
 
-    def _read(self, camera: str) -> MotTable:
-        """The camera's boxes worth showing, sorted by frame."""
-        table = read_mot(self._file(camera))
+    def _read(self, frame: Frame) -> MotTable:
+        """The boxes worth showing of the camera of `frame`, its first, sorted by frame."""
+        file = self._file(frame.camera)
+        table = read_mot(file)
+        _refuse_another_size(table, file, frame)
         table = table.rows((table.scores >= self._min_score) & (table.visibility >= self._min_visibility))
         return table.rows(np.argsort(table.frames, kind="stable"))
 
@@ -53,6 +59,26 @@ class Replay:
         if found is not None:
             return found
         raise Refused(f"{self._path} has no boxes for camera '{camera}'; put {camera}.txt or gt_{camera}.txt into it")
+
+
+def _refuse_another_size(table: MotTable, file: Path, frame: Frame) -> None:
+    """Refused where no box lies in the picture: they were made for pictures of another size. Said where most do not."""
+    height, width = frame.image.shape[:2]
+    edges = corners(table.boxes)
+    middles = (edges[:, :2] + edges[:, 2:]) / 2
+    if not len(edges):
+        return
+    sizes = f"they reach {edges[:, 2].max():.0f} x {edges[:, 3].max():.0f}, the picture is {width} x {height}"
+    if not ((edges[:, 2:] > 0) & (edges[:, :2] < (width, height))).all(axis=1).any():
+        raise Refused(
+            f"all boxes of {file} lie outside of the picture of {frame.camera}: {sizes}; "
+            "give boxes that were made for films of this size"
+        )
+    outside = ~((middles >= 0) & (middles <= (width, height))).all(axis=1)
+    if outside.mean() > MOSTLY:
+        LOG.warning(
+            "%d of %d boxes of %s have their middle outside of the picture: %s", outside.sum(), len(edges), file, sizes
+        )
 
 
 def open_replay(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> Replay:
