@@ -107,6 +107,18 @@ def _of_cameras(cameras: Mapping[str, CameraStatus], rates: Mapping[str, float])
     )
     yield by_camera(counter, "vreid_camera_tracks", "Tracks that ended and were told.", lambda one: one.tracks)
     yield by_camera(gauge, "vreid_camera_open_tracks", "Vehicles that are followed now.", lambda one: one.open_tracks)
+    yield by_camera(
+        gauge,
+        "vreid_camera_healthy",
+        "0 while its pictures are black, blank or frozen.",
+        lambda one: float(not one.fault),
+    )
+    yield by_camera(
+        counter,
+        "vreid_camera_blind_seconds",
+        "In which its pictures were black, blank or frozen.",
+        lambda one: one.blind_s,
+    )
     yield by_camera(gauge, "vreid_camera_up", "0 while the camera is sought.", lambda one: float(one.alive))
     yield by_camera(gauge, "vreid_camera_age_seconds", "Since the last frame; +Inf: none yet.", lambda one: one.age_s)
     text = "Frames that went through a second, over the last minute."

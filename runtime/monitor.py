@@ -65,6 +65,12 @@ class Monitor:
         self._server.server_close()
 
 
+def why_blind(status: Status) -> str | None:
+    """Which cameras give pictures that show nothing, in a sentence; None: none does, as far as they are up."""
+    blind = [f"{name} gives {one.fault} pictures" for name, one in status.cameras.items() if one.alive and one.fault]
+    return "; ".join(sorted(blind)) or None
+
+
 def why_stalled(status: Status, stalled_s: float = STALLED_S) -> str | None:
     """What is wrong with a run that does not move, in a sentence; None: it moves, or only waits for cameras it seeks."""
     if status.idle_s < stalled_s:
@@ -120,7 +126,7 @@ def _handler(
                     self._answer(200, *metrics.text(self.headers.get("Accept", "")))
                 case "/healthz":
                     status = look()
-                    reason = why_stalled(status, stalled_s)
+                    reason = why_stalled(status, stalled_s) or why_blind(status)
                     sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
                     told = {"healthy": reason is None, "reason": reason, "idle_s": status.idle_s, "sought": sought}
                     self._json(200 if reason is None else 503, told)

@@ -199,6 +199,8 @@ class Run:
                 age_s=age,
                 live=source.live,
                 alive=age < 5.0,
+                fault=cast(Camera, source).fault if source.live else None,
+                blind_s=cast(Camera, source).blind_s if source.live else 0.0,
             )
         gallery = self.parts.identifier.size()
         return Status(

@@ -16,6 +16,8 @@ class CameraStatus:
     age_s: float
     live: bool
     alive: bool
+    fault: str | None = None  # what is wrong with its pictures: black, blank, frozen
+    blind_s: float = 0.0  # seconds in which something was, in all
 
 
 @dataclass(frozen=True)

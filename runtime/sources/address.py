@@ -13,14 +13,18 @@ from vreid.runtime.network_address import PORTS, SCHEMES, NetworkAddress, networ
 
 PATTERN = re.compile(r"%(0?)([0-9]{0,2})d")  # of printf: img_%04d.jpg
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
-STREAMS = {"rtsp": "rtsp", "rtsps": "rtsp"}  # scheme -> kind
+STREAMS = {
+    **dict.fromkeys(("rtsp", "rtsps"), "rtsp"),
+    **dict.fromkeys(("rtmp", "rtmps", "http", "https", "udp"), "stream"),
+    "srt": "srt",
+}  # scheme -> kind
 _NAMED = re.compile(r"([^/\\:?&=]*)=(.*)", re.DOTALL)
 _PLAINLY_NAMED = re.compile(r"[A-Za-z0-9_.-]+=")
 _NAMED_STREAM = re.compile(r"(.*?)=\s*((?:[A-Za-z][A-Za-z0-9+.-]*:/|gst:).*)", re.DOTALL)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(rf"(?i)({'|'.join(SCHEMES)}):(?!//)")
 _CHANNEL = re.compile(r"(?i)(?:^|[/?&_;])(?:channels?|ch)[=/_]?([0-9]{1,4})(?=$|[/?&_;.])")
-_SPELLINGS = "0, /dev/video0, file.mp4, dir/, img_%04d.jpg, rtsp://, csi://0, gst:PIPELINE, synth://city?camera=1"
+_SPELLINGS = "0, /dev/video0, file.mp4, dir/, img_%04d.jpg, rtsp://, rtmp://, http://, udp://, csi://0, gst:PIPELINE, synth://city?camera=1"
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,15 @@
-"""How live cameras are opened through cv2: V4L2 devices, RTSP, Jetson CSI, and GStreamer pipelines."""
+"""How live cameras are opened through cv2: V4L2 devices, Jetson CSI, and GStreamer pipelines."""
 
 import re
-import socket
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 
 from vreid.models.errors import Refused
-from vreid.runtime.network_address import PORTS, network_address
 from vreid.runtime.redaction import shown
 from vreid.runtime.sources.live import Capture, LiveSource, Opener
 from vreid.runtime.sources.table import Source
 
-OPEN_MS = 8000  # under the 10 s that LiveSource waits
-READ_MS = 5000
 _NEWEST = "appsink drop=true max-buffers=1 sync=false"
 
 
@@ -26,42 +20,9 @@ def open_device(where: str, camera: str) -> Source:
         raise Refused(f"there is no camera {where}; plug it in, or choose one of: {_devices()}")
     number = re.fullmatch(r"/dev/video([0-9]+)", where)
     device = int(number[1]) if number else where
-    opener = _opener(device, cv2.CAP_V4L2 if v4l2 else cv2.CAP_ANY, ())
+    opener = _opener(device, cv2.CAP_V4L2 if v4l2 else cv2.CAP_ANY)
     refusal = f"the camera {where} gives no picture; see that no other program uses it and that you may read it"
     return LiveSource(camera, opener, refusal)
-
-
-def open_rtsp(where: str, camera: str) -> Source:
-    """rtsp:// or rtsps:// through FFmpeg (over TCP, which is OpenCV's default), else through GStreamer."""
-    refusal = (
-        f"{shown(where)} gives no picture; check the address, the password and the network, for example with ffplay"
-    )
-    if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS)
-        connect = _opener(where, cv2.CAP_FFMPEG, limits)
-        return LiveSource(camera, lambda: connect() if answers(where) else None, refusal)
-    return LiveSource(camera, _opener(where, cv2.CAP_ANY, ()), refusal)
-
-
-def answers(where: str, patience: float = 3.0) -> bool:
-    """Whether somebody at this address speaks RTSP: asked with OPTIONS, which needs no password.
-
-    OpenCV opens one stream at a time, whatever the threads, so a camera that takes a connection and says nothing would keep
-    all others from being opened for OPEN_MS, again and again.
-    """
-    secure = where.lower().startswith("rtsps")
-    address = network_address(where)
-    port = address.port or PORTS[address.scheme]
-    asked = replace(address, scheme="rtsp", user=None)
-    try:
-        with socket.create_connection((address.host, port), timeout=patience) as peer:
-            if secure:
-                return True
-            peer.settimeout(patience)
-            peer.sendall(f"OPTIONS {asked.uri} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: vreid\r\n\r\n".encode())
-            return peer.recv(5).startswith(b"RTSP")
-    except OSError:
-        return False
 
 
 def open_csi(where: str, camera: str) -> Source:
@@ -91,15 +52,15 @@ def _gstreamer(pipeline: str, camera: str, refusal: str) -> Source:
             "csi:// and gst: need an OpenCV with GStreamer, which PyPI's is not; on a Jetson use JetPack's own "
             "(python3 -m venv --system-site-packages), elsewhere build it with -D WITH_GSTREAMER=ON"
         )
-    return LiveSource(camera, _opener(pipeline, cv2.CAP_GSTREAMER, ()), refusal)
+    return LiveSource(camera, _opener(pipeline, cv2.CAP_GSTREAMER), refusal)
 
 
-def _opener(where: str | int, backend: int, settings: Sequence[int]) -> Opener:
-    """A function that connects, each time anew; `settings` are cv2's properties and their values in turn."""
+def _opener(where: str | int, backend: int) -> Opener:
+    """A function that connects, each time anew."""
 
     def connect() -> tuple[Capture, float] | None:
         try:
-            capture = cv2.VideoCapture(where, backend, settings)
+            capture = cv2.VideoCapture(where, backend)
         except cv2.error:  # a backend that throws in place of staying closed
             return None
         if not capture.isOpened():

@@ -59,8 +59,10 @@ class Decoder:
         self._shapes = VideoReformatter()
         self._in_order: list[float] | None = [] if container.format.name == "avi" else None
 
-    def pictures(self) -> Generator[Picture]:
-        """Every picture that can be decoded, in the order of showing. A damaged packet or a read that fails is passed over."""
+    def pictures(self, patient: bool = True) -> Generator[Picture]:
+        """Every picture that can be decoded, in the order of showing. A damaged packet is passed over, and if `patient` a read
+        that fails too; otherwise it ends the stream.
+        """
         start = (self.container.start_time or 0) / av.time_base
         failed = 0
         while failed < LOST_AFTER:
@@ -81,6 +83,8 @@ class Decoder:
             except FAILURES as error:
                 failed += 1
                 self.stopped = reason_of(error)
+                if not patient:
+                    return
         yield from self._decoded(None)
 
     def missing(self) -> float:
@@ -144,6 +148,8 @@ def opened(where: Any, options: Mapping[str, str], timeout: tuple[float, float] 
 
 def reason_of(error: BaseException) -> str:
     """What went wrong, in FFmpeg's or the system's words and without an address."""
+    if isinstance(error, av.error.ExitError):  # PyAV's own word for a time that is over
+        return "no answer in time"
     return str(getattr(error, "strerror", None) or type(error).__name__).rstrip(".")
 
 

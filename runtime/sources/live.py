@@ -1,5 +1,6 @@
 """A live camera: a thread that reads, a mailbox of one frame, drop counters, and reconnection with back-off."""
 
+import logging
 import random
 import threading
 import time
@@ -11,16 +12,30 @@ import numpy as np
 
 from vreid.models.preprocess import Image
 from vreid.runtime.records import Frame
+from vreid.runtime.sources.health import PictureHealth
+
+LOG = logging.getLogger("vreid")
 
 
 class Capture(Protocol):
     """What is read: the part of cv2.VideoCapture that a live source uses."""
 
     def read(self) -> tuple[bool, Any]:
-        """Wait for a frame -> whether there is one, and (H, W, 3) uint8 BGR or (H, W) grey."""
+        """Wait for a frame -> whether there is one, and (H, W, 3) uint8 BGR or (H, W) grey, or a `Later`."""
         ...
 
     def release(self) -> None: ...
+
+
+class Later(Protocol):
+    """A picture that is converted when it is wanted, and when it was taken, on time.monotonic()."""
+
+    @property
+    def taken(self) -> float: ...
+
+    def __call__(self) -> Image | None:
+        """(H, W, 3) uint8 BGR; None where it cannot be made. Called by one thread at a time."""
+        ...
 
 
 Opener = Callable[[], tuple[Capture, float] | None]  # a connection and its frame rate (0 if unknown); None: not now
@@ -30,8 +45,9 @@ class LiveSource:
     """Newest frame wins: a frame that nobody took when the next one came is dropped and counted.
 
     `index` counts what the camera gave since the iteration began, so gaps in it are drops; `time` is seconds since the
-    source was opened, by a clock that nobody sets. A camera that is away, at the start or later, is sought again after
-    0.5 s, then twice as long each time, up to 30 s, less a random part so that a site's cameras do not come back at once.
+    source was opened, by a clock that nobody sets: when the picture came, or a network stream's own stamps laid on that
+    clock. A camera that is away, at the start or later, is sought again after 0.5 s, then twice as long each time, up to
+    30 s, less a random part so that a site's cameras do not come back at once.
     It holds one frame, for ever.
     """
 
@@ -52,7 +68,6 @@ class LiveSource:
         self.frame_rate = 0.0
         self.size = (0, 0)  # until the first frame
         self.dropped = 0
-        self.warnings: Sequence[str] = ()
         self.notes: Sequence[str] = ()
         self.reconnects = 0  # attempts, met or not
         self._opener = opener
@@ -61,10 +76,12 @@ class LiveSource:
         self.began, self._born = time.time(), time.monotonic()
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._slot: Frame | None = None
+        self._health = PictureHealth()
+        self._slot: tuple[int, float, Image | Later] | None = None
         self._wanted = False  # before somebody iterates nothing is counted
         self._index = 0
         self._tried = self._ended = False
+        self._taken = 0.0  # the time of the newest frame
         self._last = -np.inf  # when the newest frame came, on the frames' clock
         self._thread = threading.Thread(target=self._capture, name=f"camera {camera}", daemon=True)
         self._thread.start()
@@ -87,10 +104,36 @@ class LiveSource:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._slot is not None or self._ended or self._stop.is_set())
-                frame, self._slot = self._slot, None
-                if frame is None or self._stop.is_set():
+                newest, self._slot = self._slot, None
+                if newest is None or self._stop.is_set():
                     return
-            yield frame
+            index, taken, picture = newest
+            image = picture() if callable(picture) else picture
+            if image is not None:
+                self._look(image)
+                yield Frame(self.camera, index, taken, image)
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the pictures now: black, blank (one colour) or frozen; None while all is well."""
+        return self._health.fault
+
+    @property
+    def blind_s(self) -> float:
+        """Seconds in which something was wrong with the pictures, in all."""
+        return sum(self._health.seconds.values())
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was wrong with the pictures so far, a sentence for each kind."""
+        return self._health.warnings()
+
+    def _look(self, image: Image) -> None:
+        if self._health.look(image, time.monotonic()):
+            if self.fault is None:
+                LOG.warning("%s gives pictures again", self.camera)
+            else:
+                LOG.warning("%s gives %s pictures; look at the camera, its lens and its light", self.camera, self.fault)
 
     def close(self) -> None:
         """End the iteration and let go of the camera; a read that hangs is left to end by itself after 2 s."""
@@ -129,7 +172,7 @@ class LiveSource:
                 read, image = capture.read()
                 if not read or image is None:
                     break
-                self._post(_bgr(image))
+                self._post(image if callable(image) else _bgr(image))
                 met = True
         except cv2.error:  # a damaged packet: connect anew
             pass
@@ -137,16 +180,25 @@ class LiveSource:
             capture.release()
         return met
 
-    def _post(self, image: Image) -> None:
+    def _post(self, picture: "Image | Later") -> None:
         """Into the mailbox, over whatever lies there."""
-        now = self._last = time.monotonic() - self._born
+        self._last = time.monotonic() - self._born
+        taken = max(self._taken, picture.taken - self._born if callable(picture) else self._last)
+        if self.size == (0, 0):  # nobody else converts yet
+            first = picture() if callable(picture) else picture
+            if first is None:
+                return
+            size = first.shape[1], first.shape[0]
+        else:
+            size = self.size
         with self._changed:
             if self.size == (0, 0):
-                self.size = (image.shape[1], image.shape[0])
+                self.size = size
             elif self._wanted:
                 self._index += 1
                 self.dropped += self._slot is not None
-            self._slot = Frame(self.camera, self._index, now, image)
+            self._taken = taken
+            self._slot = self._index, taken, picture
             self._changed.notify_all()
 
 

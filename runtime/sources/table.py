@@ -19,7 +19,9 @@ SOURCES = {
     "pattern": "vreid.runtime.sources.images:open_pattern",
     "picture": "vreid.runtime.sources.images:open_picture",
     "device": "vreid.runtime.sources.cameras:open_device",
-    "rtsp": "vreid.runtime.sources.cameras:open_rtsp",
+    "rtsp": "vreid.runtime.sources.streams:open_stream",
+    "stream": "vreid.runtime.sources.streams:open_stream",
+    "srt": "vreid.runtime.sources.streams:refuse_srt",
     "csi": "vreid.runtime.sources.cameras:open_csi",
     "gst": "vreid.runtime.sources.cameras:open_gst",
     "synth": "vreid.runtime.sources.synth:open_synth",
@@ -34,8 +36,16 @@ class Source(Protocol):
     frame_rate: float  # frames a second, 0 if unknown
     size: tuple[int, int]  # width, height of the first frame
     dropped: int
-    warnings: Sequence[str]  # what was wrong with it, a sentence each; of a file known after its last frame
-    notes: Sequence[str]  # what is worth knowing of it, and no fault
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was wrong with it, a sentence each; of a file known after its last frame."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is worth knowing of it, and no fault."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order; a file that breaks off ends there, and `warnings` says so."""
@@ -52,6 +62,16 @@ class Camera(Source, Protocol):
     refusal: str
     reconnects: int  # attempts to find it again, met or not
     began: float  # when its clock was at 0, seconds since 1970
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with its pictures: black, blank, frozen; None while all is well."""
+        ...
+
+    @property
+    def blind_s(self) -> float:
+        """Seconds in which something was wrong with them, in all."""
+        ...
 
     @property
     def age(self) -> float:

@@ -182,6 +182,20 @@ def test_a_stalled_pipeline_is_unhealthy_and_cameras_that_are_sought_are_not(ser
     assert ask(base + "/healthz")[0] == 200
 
 
+def test_a_camera_whose_pictures_show_nothing_is_unhealthy_until_they_do(served):
+    run, base = served
+    blind = replace(GATE, fault="frozen", blind_s=12.0)
+    run.status = replace(STATUS, cameras={**STATUS.cameras, "gate": blind})
+    code, text, _ = ask(base + "/healthz")
+    assert code == 503 and json.loads(text)["reason"] == "gate gives frozen pictures"
+    _, values = scrape(base)
+    assert values["vreid_camera_healthy", (("camera", "gate"),)] == 0
+    assert values["vreid_camera_healthy", (("camera", AWKWARD),)] == 1
+    assert values["vreid_camera_blind_seconds_total", (("camera", "gate"),)] == 12
+    run.status = replace(STATUS, cameras={"gate": replace(GATE, blind_s=13.0)})
+    assert ask(base + "/healthz")[0] == 200
+
+
 def test_the_limit_of_a_stall_is_the_callers():
     assert why_stalled(replace(STATUS, idle_s=5.0)) is None and why_stalled(replace(STATUS, idle_s=5.0), 2.0)
     assert why_stalled(replace(STATUS, idle_s=31.0, cameras={}))
