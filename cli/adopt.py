@@ -14,13 +14,13 @@ class Args:
     """Put preprocessing and L2 norm into the graph of a foreign embedder; (pixel / scale - mean) / std."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """ONNX file that takes float pictures (N, 3, height, width)."""
+    """ONNX file that takes float pictures: (N, 3, height, width), or with the channels last, or grey ones of one channel."""
     out: Path
     """The ONNX file to write; the manifest gets the same name with .json."""
     order: Literal["RGB", "BGR"] = "RGB"
     """Channels as the network was trained on them."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Of each channel in that order, after the scale."""
+    """Of each channel in that order, after the scale; a grey network takes the mean of the three."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Of each channel in that order, after the scale."""
     scale: float = 255.0
@@ -31,15 +31,18 @@ class Args:
     """Name of the embedding, where the graph has several outputs."""
     batch: tuple[int, int, int] = (1, 8, 32)
     """Least, best and largest batch that engines are built for."""
+    layout: Literal["auto", "NCHW", "NHWC"] = "auto"
+    """Whether channels come before height and width; auto goes by which of them is 1 or 3."""
     json: bool = False
     """Print the manifest on stdout."""
 
 
 def main(args: Args) -> int:
     """Adopt and say what was made."""
-    from vreid.deploy.adopt import Habits, adopted
+    from vreid.deploy.adopt import adopted
+    from vreid.deploy.foreign import Habits
 
-    habits = Habits(args.order, args.mean, args.std, args.scale, args.size, args.output, args.batch)
+    habits = Habits(args.order, args.mean, args.std, args.scale, args.size, args.output, args.batch, args.layout)
     manifest = adopted(args.model, args.out, habits)
     if args.json:
         output.document(manifest.model_dump(by_alias=True))
@@ -48,6 +51,7 @@ def main(args: Args) -> int:
         ("engine", f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB)"),
         ("pictures", f"{manifest.input.height} x {manifest.input.width}"),
         ("embedding", str(manifest.output.dim)),
+        ("precision", manifest.precision),
         ("params", f"{manifest.cost.params / 1e6:.2f} M"),
         ("MACs", f"{manifest.cost.macs / 1e6:.1f} M"),
         ("fingerprint", manifest.fingerprint),

@@ -2,23 +2,28 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vreid.cli import output
+from vreid.models.errors import Refused
+
+if TYPE_CHECKING:
+    from vreid.models.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class Args:
-    """Lower a checkpoint to ONNX; the manifest is written beside it."""
+    """Lower a checkpoint to ONNX, or an ONNX model to half precision; the manifest is written beside it."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Checkpoint of a training."""
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """Checkpoint of a training; with --half also the manifest .json of a float32 ONNX model, exported or adopted, or the name of
+    a bundled one."""
     out: Path
     """The ONNX file; the manifest gets the same name with .json."""
-    batch: tuple[int, int, int] = (1, 8, 32)
-    """Least, best and largest batch that engines are built for."""
+    batch: tuple[int, int, int] | None = None
+    """Least, best and largest batch that engines are built for; 1 8 32 unless given, of a manifest its own."""
     half_weights: bool = False
     """Store the weights in half precision: half the file; what is computed stays float32."""
     half: bool = False
@@ -31,11 +36,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Export and say what was made."""
-    from vreid.deploy.export import onnx_from_checkpoint
-    from vreid.train.datasets.table import read_dataset
-
-    data = None if args.data is None else read_dataset(args.data)
-    manifest = onnx_from_checkpoint(args.checkpoint, args.out, args.batch, args.half_weights, data, args.half)
+    manifest = _from_checkpoint(args) if args.checkpoint.endswith((".pt", ".pth")) else _from_onnx(args)
     size = args.out.stat().st_size / 1e6
     rows = [
         ("engine", f"{args.out} ({size:.1f} MB)"),
@@ -52,3 +53,24 @@ def main(args: Args) -> int:
     if args.json:
         output.document(manifest.model_dump(by_alias=True))
     return 0
+
+
+def _from_checkpoint(args: Args) -> "Manifest":
+    from vreid.deploy.export import onnx_from_checkpoint
+    from vreid.train.datasets.table import read_dataset
+
+    data = None if args.data is None else read_dataset(args.data)
+    batch = args.batch or (1, 8, 32)
+    return onnx_from_checkpoint(Path(args.checkpoint), args.out, batch, args.half_weights, data, args.half)
+
+
+def _from_onnx(args: Args) -> "Manifest":
+    """Whose numbers are not new, so that nothing else can be asked of it."""
+    from vreid.deploy.lower import half_from
+
+    if not args.half or args.half_weights or args.data is not None:
+        raise Refused(
+            f"{args.checkpoint} is no checkpoint .pt: an ONNX model is lowered to half precision, with --half and without "
+            "--half-weights and --data ('vreid verify' measures it then)"
+        )
+    return half_from(args.checkpoint, args.out, args.batch).manifest

@@ -39,7 +39,7 @@ def main(args: Args) -> int:
                 f"{engine.path.name} is built for a device; profile the manifest of the ONNX it was built from"
             )
         onnx_from(engine.data, engine.path)  # external weights and unknown opsets are refused here as everywhere
-        layers = layers_of_onnx(engine.data, engine.path)
+        layers = [layer.cost for layer in layers_of_onnx(engine.data, engine.path)]
     from vreid.models.cost import total_of
 
     total = total_of(layers)

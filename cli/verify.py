@@ -79,12 +79,20 @@ def main(args: Args) -> int:
 
 
 def _say(verdict: "Verdict", written: Path | None) -> None:
+    from vreid.deploy.precision import share_text
+
     before, after, near, match = verdict.before, verdict.after, verdict.agreement, verdict.match
     rows = [
         ("mAP", f"{before.map:.2f}", f"{after.map:.2f}"),
         ("Rank-1", f"{before.rank1:.2f}", f"{after.rank1:.2f}"),
         ("same first answer", "", f"{100 * verdict.top1:.1f} %"),
     ]
+    if verdict.cross_map is not None:
+        rows.append(("mAP, gallery by the reference", "", f"{verdict.cross_map:.2f}"))
+    if verdict.shares is not None:
+        rows.append(("MACs", "", share_text(verdict.shares)))
+    sizes = [way for way in verdict.ways if way.sound]
+    rows.append(("batch sizes and orders that agree", "", f"{len(sizes)} of {len(verdict.ways)}"))
     if near is not None:
         rows.append(("cosine: least", "", f"{near.cosine_min:.5f}"))
         rows.append(("cosine: 1st percentile", "", f"{near.cosine_p1:.5f}"))

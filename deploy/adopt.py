@@ -1,167 +1,202 @@
 """A foreign ONNX embedder under our contract: preprocessing and L2 norm are put into its graph, a manifest beside it."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+import onnxruntime as ort
+from google.protobuf.message import DecodeError
+from onnx import inliner, shape_inference, version_converter
 
+from vreid.deploy.batches import ways_of_asking
 from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
-from vreid.deploy.onnx_cost import cost_of_onnx
+from vreid.deploy.foreign import Habits, Pictures, output_of, pictures_of, refuse_habits, wrapped
+from vreid.deploy.onnx_cost import layers_of_onnx
+from vreid.deploy.precision import precision_of, shares_in
+from vreid.deploy.sides import open_unchecked
 from vreid.deploy.simplify import simplified
 from vreid.models.cost import total_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Cost, Input, Manifest, Output, write_manifest
+from vreid.models.preprocess import Image
 from vreid.runtime.engines.onnx_file import onnx_from
-from vreid.runtime.engines.onnxruntime import FAULTS
+from vreid.runtime.engines.onnxruntime import FAULTS as NOT_RUN
 
 OPSET = 18
-EPS = 1e-12
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How the foreign network wants its pictures: (pixel / scale - mean) / std, of channels in `order`, (N, 3, H, W).
-
-    `size` (height, width) is needed where the graph leaves it open, `output` (a name) where it has several."""
-
-    order: Literal["RGB", "BGR"] = "RGB"
-    mean: Triple = IMAGENET[0]
-    std: Triple = IMAGENET[1]
-    scale: float = 255.0
-    size: tuple[int, int] | None = None
-    output: str | None = None
-    batch: tuple[int, int, int] = (1, 8, 32)
+CONSTANT = 1e-4  # distance of the embeddings of two pictures that have nothing in common
+# what onnx and onnxsim raise for graphs that they do not understand
+NOT_CHANGED = (
+    *NOT_RUN,
+    AssertionError,
+    AttributeError,
+    DecodeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    onnx.checker.ValidationError,
+    shape_inference.InferenceError,
+    version_converter.ConvertError,
+)
 
 
 def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
     """Write `out` (.onnx) and its manifest: raw camera pixels in, an embedding of unit length out.
 
-    What it was trained with cannot be seen in the file: wrong habits give a worse model and no error, so `vreid eval` it
-    after. Raises Refused for a graph that is no embedder of pictures, or whose batch is fixed inside.
+    The dimension and the batches are those of real runs; the precision is that of most of the graph's MACs. What it was
+    trained with cannot be seen in the file: wrong habits give a worse model and no error, so `vreid eval` it after. Raises
+    Refused for a graph that is no embedder of pictures: whose answer depends on the other pictures of its batch, differs from
+    run to run, is the same for every picture, zero or no number, or whose batch is fixed inside.
     """
     refuse_other_than_onnx(out)
+    refuse_habits(habits)
     try:
         data = source.read_bytes()
     except OSError as error:
         raise Refused(f"cannot read {source} ({error.strerror or error}); give the ONNX file of an embedder") from error
     onnx_from(data, source)  # refuses a file that is cut short, too new, or has weights in another file
-    model = onnx.load_model_from_string(data)
-    found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if found < OPSET:
-        model = version_converter.convert_version(model, OPSET)
-    given, (height, width) = _pixels_of(model, source, habits)
-    wanted = _output_of(model, source, habits)
-    graph = _wrapped(model, given, wanted, habits, height, width)
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise Refused(f"cannot load {source}: it is no whole ONNX file; export the model again") from error
+    given, wanted = pictures_of(model, source, habits), output_of(model, source, habits)
+    model = _plain(model)
     with drafted(out) as draft:
-        try:
-            whole = simplified(graph, habits.batch[1])
-        except FAULTS as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise Refused(f"{source} does not run on {habits.batch[1]} pictures at once ({reason})") from error
-        dim = whole.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+        graph, dim = _running(model, given, wanted, source, habits)
         digest = hashlib.sha256(data).hexdigest()
+        stored = graph.SerializeToString()
+        shares = shares_in(stored, source)
+        if max(shares, key=lambda name: shares[name]) not in ("fp32", "fp16", "int8"):
+            raise Refused(f"{source} computes in a precision that no engine here runs; export it in float32 or float16")
+        total = total_of([layer.cost for layer in layers_of_onnx(stored, source)])
         manifest = Manifest(
             name=out.stem,
             engine=out.name,
             sha256="0" * 64,  # of nothing yet: `opened` writes the file and its hash
             backend="onnxruntime",
-            precision="fp32",
-            input=Input(height=height, width=width, batch=list(habits.batch)),
+            precision=precision_of(shares),
+            input=Input(height=given.height, width=given.width, batch=list(habits.batch)),
             output=Output(dim=dim),
-            cost=Cost(params=0, macs=0, flops=0),
+            cost=Cost(params=total.params, macs=total.macs, flops=total.flops),
             accuracy=None,
             match=None,
             fingerprint=digest[:16],
             built_for=None,
             made_from=digest,
         )
-        manifest, embedder = opened(whole, manifest, draft)
-        total = total_of(cost_of_onnx(draft))
-        manifest = manifest.model_copy(update={"cost": Cost(params=total.params, macs=total.macs, flops=total.flops)})
+        manifest, _ = opened(graph, manifest, draft)
+        _refuse_no_embedder(draft.with_suffix(".json"), source)
         write_manifest(manifest, draft.with_suffix(".json"))
-        for batch in sorted({habits.batch[0], habits.batch[1], habits.batch[2]}):
-            noise = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
-            embedder.infer(noise)  # a batch that is fixed somewhere inside shows here
     return manifest
 
 
-def _pixels_of(model: onnx.ModelProto, source: Path, habits: Habits) -> tuple[str, tuple[int, int]]:
-    """The input's name and (height, width)."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
-    if len(inputs) != 1:
-        raise Refused(f"{source} has {len(inputs)} inputs; an embedder takes pictures and nothing else")
-    kind, dims = inputs[0].type.tensor_type.elem_type, inputs[0].type.tensor_type.shape.dim
-    if kind != TensorProto.FLOAT or len(dims) != 4 or dims[1].dim_value not in (0, 3):
-        raise Refused(f"{source} does not take float pictures of (N, 3, height, width); export it so")
-    size = habits.size or (dims[2].dim_value, dims[3].dim_value)
-    if min(size) < 1:
-        raise Refused(f"{source} leaves the size of its pictures open; give it with --size HEIGHT WIDTH")
-    if any(dim.dim_value not in (0, side) for dim, side in zip(dims[2:], size, strict=True)):
+def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With its functions written out, in the opset of our own graphs where it can be converted (operators that the onnx
+    package does not know cannot), and without shapes of another batch."""
+    try:
+        if model.functions:
+            model = inliner.inline_local_functions(model)
+        found = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        return version_converter.convert_version(model, OPSET) if found < OPSET else model
+    except NOT_CHANGED:
+        return model
+
+
+def _running(
+    model: onnx.ModelProto, given: Pictures, wanted: str, source: Path, habits: Habits
+) -> tuple[onnx.ModelProto, int]:
+    """The first way of wrapping `model` that runs at every batch, and its dimension."""
+    reasons = []
+    for graph in _ways(model, given, wanted, habits):
+        try:
+            dim = _dimension(graph, given, habits)
+            graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = dim
+            return graph, dim
+        except (*NOT_CHANGED, Refused) as error:
+            reasons.append(str(error).strip().partition("\n")[0])
+    own = given.batch or 1
+    way = f" or adopt it for its own batch with --batch {own} {own} {own}" if set(habits.batch) != {own} else ""
+    sizes = " and ".join(str(batch) for batch in sorted(set(habits.batch)))
+    raise Refused(
+        f"{source} does not run on {sizes} pictures at once ({reasons[0]}); export it with a batch that varies{way}"
+    )
+
+
+def _ways(model: onnx.ModelProto, given: Pictures, wanted: str, habits: Habits) -> Iterator[onnx.ModelProto]:
+    """Simplified and as it is, flattened and reshaped."""
+    for by_reshape in (False, True):
+        plain = wrapped(model, given, wanted, habits, by_reshape)
+        try:
+            yield simplified(plain, habits.batch[1])
+        except (*NOT_CHANGED, Refused):
+            pass
+        yield plain
+
+
+def _dimension(graph: onnx.ModelProto, given: Pictures, habits: Habits) -> int:
+    """Of one run at every batch. Raises Refused where a run does not give a row for each picture."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    dims = set()
+    for batch in sorted(set(habits.batch)):
+        pixels = np.zeros((batch, given.height, given.width, 3), np.uint8)
+        shape = session.run(["embedding"], {"images": pixels})[0].shape
+        if len(shape) != 2 or shape[0] != batch or shape[1] < 1:
+            raise Refused(f"{batch} pictures give {' x '.join(map(str, shape))} numbers")
+        dims.add(int(shape[1]))
+    if len(dims) != 1:
+        raise Refused(f"the length of the embedding varies with the batch: {', '.join(map(str, sorted(dims)))}")
+    return dims.pop()
+
+
+def _refuse_no_embedder(path: Path, source: Path) -> None:
+    """Asks the written model for pictures that have nothing in common, at every batch, in another order, and again."""
+    side = open_unchecked(path, 1)
+    spec = side.manifest.input
+    images = unlike(max(spec.batch[2], 12), spec.height, spec.width)
+    rows = side.embed(images)
+    if not np.isfinite(rows).all():
         raise Refused(
-            f"{source} takes pictures of {dims[2].dim_value} x {dims[3].dim_value}, not {size[0]} x {size[1]}"
+            f"{source} gives no numbers (NaN or infinity) for {(~np.isfinite(rows).all(1)).sum()} of "
+            f"{len(rows)} pictures; look at its weights, and at --mean, --std and --scale"
         )
-    return inputs[0].name, size
+    if (np.linalg.norm(rows, axis=1) < 0.5).mean() > 0.5:
+        raise Refused(f"{source} gives zero for most pictures, so it tells nothing apart; look at its weights")
+    if np.linalg.norm(rows - rows[:1], axis=1).max() < CONSTANT:
+        raise Refused(
+            f"{source} gives the same embedding for every picture; look at its weights, and name another --output"
+        )
+    bad = [way for way in ways_of_asking(side.embed, images, side.manifest, every=0) if not way.sound]
+    if any(way.name.startswith("a second time") for way in bad):
+        raise Refused(
+            f"{source} gives another embedding each time for the same picture (a dropout or a random number is left in it); "
+            "export it in evaluation mode"
+        )
+    if bad:
+        raise Refused(
+            f"the embedding that {source} gives of a picture depends on the other pictures of its batch (seen at "
+            f"{bad[0].name}); export it in evaluation mode, without sums over the batch"
+        )
 
 
-def _output_of(model: onnx.ModelProto, source: Path, habits: Habits) -> str:
-    names = [value.name for value in model.graph.output]
-    if habits.output is None and len(names) != 1:
-        raise Refused(f"{source} has the outputs {', '.join(names)}; name the embedding with --output")
-    if habits.output is not None and habits.output not in names:
-        raise Refused(f"{source} has no output {habits.output}; it has {', '.join(names)}")
-    return habits.output or names[0]
-
-
-def _wrapped(
-    model: onnx.ModelProto, given: str, wanted: str, habits: Habits, height: int, width: int
-) -> onnx.ModelProto:
-    """uint8 BGR (batch, height, width, 3) -> the graph -> (batch, D) at length one."""
-    graph = model.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    if {"images", "embedding"} & (taken - {given, wanted}):
-        raise Refused("the graph has a tensor called images or embedding inside; rename it")
-    for node in graph.node:
-        node.input[:] = [
-            "vreid_pixels" if name == given else "vreid_raw" if name == wanted else name for name in node.input
-        ]
-        node.output[:] = ["vreid_raw" if name == wanted else name for name in node.output]
-    constants = {
-        "vreid_order": np.array([2, 1, 0] if habits.order == "RGB" else [0, 1, 2], np.int64),
-        "vreid_mean": _channels(habits.mean, habits.scale),
-        "vreid_std": _channels(habits.std, habits.scale),
-        "vreid_axis": np.array([1], np.int64),
-        "vreid_eps": np.float32(EPS),
-    }
-    before = [
-        helper.make_node("Cast", ["images"], ["vreid_float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["vreid_float"], ["vreid_nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Gather", ["vreid_nchw", "vreid_order"], ["vreid_colours"], axis=1),
-        helper.make_node("Sub", ["vreid_colours", "vreid_mean"], ["vreid_centred"]),
-        helper.make_node("Div", ["vreid_centred", "vreid_std"], ["vreid_pixels"]),
-    ]
-    after = [
-        helper.make_node("Flatten", ["vreid_raw"], ["vreid_flat"], axis=1),
-        helper.make_node("Mul", ["vreid_flat", "vreid_flat"], ["vreid_squares"]),
-        helper.make_node("ReduceSum", ["vreid_squares", "vreid_axis"], ["vreid_sum"], keepdims=1),
-        helper.make_node("Max", ["vreid_sum", "vreid_eps"], ["vreid_least"]),
-        helper.make_node("Sqrt", ["vreid_least"], ["vreid_length"]),
-        helper.make_node("Div", ["vreid_flat", "vreid_length"], ["embedding"]),
-    ]
-    nodes = [*before, *graph.node, *after]
-    del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items())
-    graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", height, width, 3]))
-    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", None]))
-    return model
-
-
-def _channels(values: Triple, scale: float) -> np.ndarray:
-    return (np.array(values, np.float32) * np.float32(scale)).reshape(1, 3, 1, 1)
+def unlike(count: int, height: int, width: int) -> list[Image]:
+    """`count` pictures (height, width, 3): flat colours, ramps, stripes and noise of different size and brightness."""
+    random = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, height)[:, None, None] * np.ones((1, width, 1))
+    found = []
+    for place in range(count):
+        colour, other = random.integers(0, 256, (2, 1, 1, 3))
+        if place % 4 == 0:
+            picture = np.broadcast_to(colour, (height, width, 3))
+        elif place % 4 == 1:
+            picture = colour * ramp + other * (1 - ramp)
+        elif place % 4 == 2:
+            stripes = (np.arange(width) // (1 + place) % 2)[None, :, None]
+            picture = colour * stripes + other * (1 - stripes) + 0 * ramp
+        else:
+            picture = colour / 255 * random.integers(0, 256, (height, width, 3))
+        found.append(np.ascontiguousarray(picture.astype(np.uint8)))
+    return found

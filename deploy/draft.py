@@ -36,6 +36,12 @@ def refuse_other_than_onnx(out: Path) -> None:
         raise Refused(f"--out is the ONNX file, such as build/student.onnx, not {out}")
 
 
+def refuse_batch(batch: tuple[int, int, int]) -> None:
+    """Before any work is done."""
+    if not 1 <= batch[0] <= batch[1] <= batch[2]:
+        raise Refused(f"--batch is least, best, most in rising order from 1, not {' '.join(map(str, batch))}")
+
+
 def opened(graph: onnx.ModelProto, manifest: Manifest, draft: Path, threads: int = 1) -> tuple[Manifest, Embedder]:
     """The graph written to `draft`, `manifest` beside it with its name and hash, and both opened as the runtime does."""
     draft.write_bytes(graph.SerializeToString())

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
+from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
 from vreid.deploy.half import half_precision
 from vreid.deploy.quality import accuracy_from
 from vreid.deploy.simplify import simplified
@@ -57,8 +57,7 @@ def onnx_from_checkpoint(
     refuse_other_than_onnx(out)
     if half and half_weights:
         raise Refused("--half computes in half precision, whose weights are small already; leave --half-weights out")
-    if not (1 <= batch[0] <= batch[1] <= batch[2]):
-        raise Refused(f"--batch is least, best, most in rising order from 1, not {' '.join(map(str, batch))}")
+    refuse_batch(batch)
     stored = load_checkpoint(checkpoint)
     network = network_from(stored)
     config = stored.config

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
+from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
 from vreid.deploy.graph import prepared
 from vreid.deploy.half import half_precision
 from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
@@ -32,9 +32,13 @@ class Lowered:
     choice: Choice | None = None
 
 
-def half_from(model: str | Path, out: Path) -> Lowered:
-    """Write `out` (.onnx), the model in half precision (deploy/half.py), and its manifest. Raises Refused."""
+def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None = None) -> Lowered:
+    """Write `out` (.onnx), the model in half precision (deploy/half.py), and its manifest, with another `batch` if one is
+    given. Takes every float32 ONNX: exported, adopted or bundled. Raises Refused."""
     manifest, graph = _float_model(model)
+    if batch is not None:
+        refuse_batch(batch)
+        manifest = manifest.model_copy(update={"input": manifest.input.model_copy(update={"batch": list(batch)})})
     with drafted(out) as draft:
         about = {"name": out.stem, "precision": "fp16", "accuracy": None}
         found, embedder = opened(half_precision(graph), manifest.model_copy(update=about), draft)

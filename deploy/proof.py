@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vreid.deploy.precision import share_text
 from vreid.deploy.threshold import OpenSet
 from vreid.deploy.verify import Verdict
 from vreid.train.drawing import COLOURS, Drawing, Line, axes_with, drawn
@@ -30,6 +31,15 @@ def proof_of(verdict: Verdict) -> str:
         body.append("<h2>Why it failed</h2>")
         body += [f'<p class="panel">{escape(reason)}</p>' for reason in verdict.reasons]
     body += ["<h2>Retrieval</h2>", table_of(("", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP"), _retrieval(verdict))]
+    if verdict.cross_map is not None:
+        said = f"Queries by the candidate in a gallery by the reference: {verdict.cross_map:.2f} mAP."
+        body.append(f'<p class="panel">{said}</p>')
+    ways = [
+        [way.name, str(way.pictures), str(way.moved), str(way.no_numbers), f"{way.distance:.2g}"]
+        for way in verdict.ways
+    ]
+    head = ("", "pictures", "moved", "no numbers", "largest distance")
+    body += ["<h2>The same pictures at other batches</h2>", table_of(head, ways)]
     if verdict.agreement is not None:
         near = verdict.agreement
         row = [f"{near.cosine_min:.5f}", f"{near.cosine_p1:.5f}", f"{near.cosine_mean:.5f}", f"{near.error_max:.5f}"]
@@ -50,6 +60,8 @@ def _figures(verdict: Verdict) -> list[tuple[str, str]]:
     ]
     if verdict.agreement is not None:
         found.append(("mean cosine", f"{verdict.agreement.cosine_mean:.5f}"))
+    if verdict.shares is not None:
+        found.append(("MACs", share_text(verdict.shares)))
     if verdict.match is not None:
         found.append(("threshold", f"{verdict.match.threshold:.4f}"))
     return found

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.deploy.build.source import precision_of
+from vreid.deploy.batches import Way, drawn, movements, ways_of_asking
 from vreid.deploy.parity import Agreement, agreement, ailments, answers, at_length_one
+from vreid.deploy.precision import Shares, claims, shares_in
 from vreid.deploy.quality import accuracy_from
 from vreid.deploy.sides import Side, open_reference, open_unchecked
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
-from vreid.models.manifest import EngineFile, Manifest, Match, read_manifest, write_manifest
+from vreid.models.manifest import Manifest, Match, read_manifest, write_manifest
 from vreid.models.picture import read_picture
-from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.train.datasets.records import Dataset
-from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of
+from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
 from vreid.train.threshold import tracks_of
 
 LEAST_COSINES = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.985}
@@ -51,8 +51,10 @@ class Bounds:
 @dataclass(frozen=True)
 class Verdict:
     """`reasons` is empty when it passed. `top1` is the share of queries for which both sides name the same vehicle: that of
-    the best gallery picture under the data's protocol, right or wrong. `agreement` is None where the dimensions differ,
-    `match` where the numbers are of no use."""
+    the best gallery picture under the data's protocol, right or wrong. `cross_map` is the mAP of queries by the candidate in
+    a gallery by the reference, as where a site changes its model and keeps its gallery. `agreement` and `cross_map` are None
+    where the dimensions differ, `match` where the numbers are of no use, `shares` (of the MACs in each precision) for an
+    engine that was built. `ways` are the batch sizes and orders that were tried."""
 
     candidate: str
     sha256: str
@@ -67,6 +69,9 @@ class Verdict:
     after: Retrieval
     min_cosine: float
     match: OpenSet | None
+    cross_map: float | None
+    shares: Shares | None
+    ways: tuple[Way, ...]
     match_is_of_use: bool  # it was asked for, or misses less than half of the known vehicles
 
     @property
@@ -91,7 +96,8 @@ def verify(
     _refuse_bounds(bounds, data)
     candidate, reference = open_unchecked(path, threads), open_reference(against, threads)
     about = candidate.manifest
-    after_raw, before_raw = _both(candidate, reference, pictures_of(data), progress)
+    paths = pictures_of(data)
+    after_raw, before_raw = _both(candidate, reference, paths, progress)
     if not np.isfinite(before_raw).all():
         raise Refused(f"the reference {reference.name} gives no numbers (NaN or infinity); verify against a sound one")
     before, after = (parts_of(data, at_length_one(raw)) for raw in (before_raw, after_raw))
@@ -99,7 +105,12 @@ def verify(
     least = LEAST_COSINES[about.precision] if bounds.min_cosine is None else bounds.min_cosine
     same = agreement(after_raw, before_raw) if after_raw.shape == before_raw.shape else None
     wrong = ailments(after_raw, before_raw)
-    reasons = [*_identity(candidate, reference), *_claims(about, candidate.engine), *wrong]
+    places = drawn(len(paths), about)
+    near = at_length_one(before_raw[places]) if same is not None else None
+    ways = ways_of_asking(candidate.embed, [read_picture(paths[place]) for place in places], about, near)
+    engine = candidate.engine
+    shares = shares_in(engine.data, engine.path) if engine.path.suffix == ".onnx" else None
+    reasons = [*_identity(candidate, reference), *claims(about.precision, shares), *wrong, *movements(ways)]
     reasons += _nearness(same, least, about) + _loss(*scores, bounds.max_map_loss)
     match = None if wrong else _open_set(data, after, bounds)
     return Verdict(
@@ -116,6 +127,9 @@ def verify(
         after=scores[1],
         min_cosine=least,
         match=match,
+        cross_map=_cross(data, before, after) if same is not None else None,
+        shares=shares,
+        ways=tuple(ways),
         match_is_of_use=match is not None and (bounds.false_match_rate is not None or match.miss_rate <= MANY),
     )
 
@@ -176,20 +190,6 @@ def _identity(candidate: Side, reference: Side) -> list[str]:
     ]
 
 
-def _claims(about: Manifest, engine: EngineFile) -> list[str]:
-    """What the file computes in, against what its manifest says. An engine that was built cannot be looked into."""
-    if engine.path.suffix != ".onnx":
-        return []
-    really = precision_of(onnx_from(engine.data, engine.path))
-    if really == about.precision:
-        return []
-    lacks = {"fp16": "no layer has float16 weights", "int8": "no layer lies between Q/DQ", "fp32": "layers are lowered"}
-    return [
-        f"the manifest claims {about.precision} and the ONNX computes in {really} ({lacks[about.precision]}): it will be "
-        "neither as fast nor as exact as it says; lower it again with 'vreid quantize' or 'vreid export --half'"
-    ]
-
-
 def _nearness(same: Agreement | None, least: float, about: Manifest) -> list[str]:
     if same is None:
         return [
@@ -232,3 +232,11 @@ def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedde
         return float((answers(*before) == answers(*after)).mean())
     draws = zip(one_of_each(before[1], 0), one_of_each(after[1], 0), strict=True)
     return float(np.mean([(answers(*one, False) == answers(*other, False)).mean() for one, other in draws]))
+
+
+def _cross(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:
+    """mAP in percent; under "one_of_each" the mean over its draws, which are the same for both sides."""
+    if data.protocol == "cameras":
+        return retrieval(after[0], before[1]).map
+    draws = zip(one_of_each(after[1], 0), one_of_each(before[1], 0), strict=True)
+    return float(np.mean([retrieval(new[0], old[1], camera_rule=False).map for new, old in draws]))

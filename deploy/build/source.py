@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from vreid.deploy.build.records import Source
+from vreid.deploy.precision import precision_of, shares_in
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_model
-from vreid.runtime.engines.onnx_file import FLOAT16, OnnxFile, onnx_from
+from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.table import open_engine
-
-ARITHMETIC = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def read_source(path: Path) -> Source:
@@ -19,29 +18,18 @@ def read_source(path: Path) -> Source:
     if manifest.built_for is not None or onnx.suffix != ".onnx":
         raise Refused(f"{path} is of a built engine; give the manifest of the ONNX that it was built of")
     file = onnx_from(engine.data, onnx)
-    _refuse_other_precision(onnx, manifest.precision, file)
+    _refuse_other_precision(onnx, engine.data, manifest.precision)
     open_engine(manifest.model_copy(update={"backend": "onnxruntime"}), engine, threads=1)
     return Source(manifest, onnx, engine.data, file)
 
 
-def _refuse_other_precision(onnx: Path, claimed: str, file: OnnxFile) -> None:
-    """An engine computes in what the graph says, so the graph must say what the manifest claims."""
-    found = precision_of(file)
-    if found != claimed:
+def _refuse_other_precision(onnx: Path, data: bytes, claimed: str) -> None:
+    """An engine computes in what the graph says, so the graph must say what the manifest claims. A claim of fp16 or int8 needs
+    one such layer here; whether it holds for most of the MACs is for `vreid verify` to judge."""
+    shares = shares_in(data, onnx)
+    found = precision_of(shares)
+    if found != claimed and (claimed == "fp32" or not shares[claimed]):
         raise Refused(
             f"{onnx} computes in {found.upper()} and its manifest claims {claimed.upper()}; "
-            "make it again with 'vreid export' or 'vreid quantize'"
+            "make it again with 'vreid export', 'vreid quantize' or 'vreid adopt'"
         )
-
-
-def precision_of(file: OnnxFile) -> str:
-    """int8 where weights and what they meet come out of DequantizeLinear, fp16 where weights are float16, else fp32.
-
-    Weights that are only stored in float16 (deploy/store.py) pass a Cast on their way and do not count.
-    """
-    weighted = [set(node.inputs) for node in file.nodes if node.kind in ARITHMETIC]
-    from_int8 = {name for node in file.nodes if node.kind == "DequantizeLinear" for name in node.outputs}
-    if any(len(from_int8 & names) >= 2 for names in weighted):
-        return "int8"
-    halves = {name for name, kind in file.stored.items() if kind == FLOAT16}
-    return "fp16" if any(halves & names for names in weighted) else "fp32"

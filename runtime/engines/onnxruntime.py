@@ -41,15 +41,14 @@ class OnnxRuntimeEngine:
 
     def __init__(self, manifest: Manifest, file: EngineFile, threads: int, providers: Providers) -> None:
         onnx_from(file.data, file.path)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(*EXACT_INT8)
+        names, settings = list(providers), [dict(one) for one in providers.values()]
         try:
-            names, settings = list(providers), [dict(one) for one in providers.values()]
-            self._session = ort.InferenceSession(file.data, options, providers=names, provider_options=settings)
+            try:
+                self._session = ort.InferenceSession(file.data, _options(threads, True), names, settings)
+            except (
+                faults.NotImplemented
+            ):  # 1.32 makes kernels of EXACT_INT8 for QLinearConv on int8 that it does not have
+                self._session = ort.InferenceSession(file.data, _options(threads, False), names, settings)
         except FAULTS as error:
             raise Refused(
                 f"ONNX Runtime cannot load {file.path}; export the model again ({_first_line(error)})"
@@ -74,6 +73,17 @@ class OnnxRuntimeEngine:
             name = self._manifest.name
             raise Refused(f"ONNX Runtime cannot run {name}; export the model again ({_first_line(error)})") from error
         return np.asarray(out, np.float32)
+
+
+def _options(threads: int, exact: bool) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if exact:
+        options.add_session_config_entry(*EXACT_INT8)
+    return options
 
 
 def _port(node: ort.NodeArg) -> Port:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from vreid.cli.main import main
-from vreid.deploy.adopt import Habits, adopted
+from vreid.deploy.adopt import adopted
+from vreid.deploy.foreign import Habits
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.runtime.embedder import open_embedder

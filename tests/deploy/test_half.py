@@ -13,24 +13,23 @@ import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
-from vreid.deploy.build.source import precision_of
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import types_of
 from vreid.deploy.half import half_precision
 from vreid.deploy.lower import half_from
+from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.engines.onnx_file import onnx_from
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
 
 
 def precision_in(path: Path) -> str:
-    return precision_of(onnx_from(path.read_bytes(), path))
+    return precision_of(shares_in(path.read_bytes(), path))
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from vreid.cli.main import main
-from vreid.deploy.build.source import precision_of
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import prepared
 from vreid.deploy.lower import int8_from
+from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.quantize import (
     Quantising,
     calibration_pictures,
@@ -34,7 +34,6 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Input, read_manifest, sha256_of, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.evaluate import Embed, Embedded, embedded
@@ -43,7 +42,7 @@ SIZE = Input(height=32, width=32, batch=[1, 8, 32])
 
 
 def precision_in(path: Path) -> str:
-    return precision_of(onnx_from(path.read_bytes(), path))
+    return precision_of(shares_in(path.read_bytes(), path))
 
 
 @pytest.fixture(scope="module")
