@@ -52,6 +52,11 @@ def sighting(run: Run, vehicle: int, seen: Sighting, score: float, by: str) -> i
             f"a sighting's time must be in seconds since 1970, from 0 to {times.LAST:.0f}, not {moment:g}; divide"
             " milliseconds by 1000 and nanoseconds by 1e9"
         )
+    if not (abs(float(seen.first_time)) < times.LAST and abs(float(seen.last_time)) < times.LAST):
+        raise Refused(
+            "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
+            " milliseconds by 1000 and nanoseconds by 1e9"
+        )
     moment = moment or time.time()
     run(
         "UPDATE vehicles SET created = min(created, ?1), pictured = min(pictured, ?1) WHERE id = ?2 AND NOT named"

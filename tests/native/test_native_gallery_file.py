@@ -286,6 +286,9 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
             for seen in (1795330800000, 1795330800000000000, -5.0, 1e10):
                 said = refusal(lambda: gallery.add_sighting(vehicle, replace(sighting, seen=seen), 0.5))  # noqa: B023
                 assert said == refusal(lambda: driver.ask("sighting", **asked, seen=seen)) != ""  # noqa: B023
+            for key in ("first_time", "last_time"):
+                said = refusal(lambda: gallery.add_sighting(vehicle, replace(sighting, **{key: 1.8e12}), 0.5))  # noqa: B023
+                assert said == refusal(lambda: driver.ask("sighting", **asked, **{key: 1.8e12})) != ""  # noqa: B023
         gallery.rename(1, "vehicle-0001 Mrs Smith")
         driver.ask("rename", vehicle=1, name="vehicle-0001 Mrs Smith")
         for only in ({"names": ["MÜLLER"]}, {"names": ["*[7]*"]}, {"cameras": ["Süd"]}, {"names": ["*mrs*"]}):

@@ -8,6 +8,7 @@ import sqlite3
 import time
 import unicodedata
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +309,10 @@ def test_a_time_that_is_not_in_seconds_is_refused(tmp_path: Path, seen: float) -
         vehicle = gallery.add_vehicle("taxi")
         with pytest.raises(Refused, match="seconds since 1970"):
             gallery.add_sighting(vehicle, sighting(seen), 0.5)
+        for key in ("first_time", "last_time"):
+            if seen > 0 or seen != seen:
+                with pytest.raises(Refused, match="in seconds on its source's clock"):
+                    gallery.add_sighting(vehicle, replace(sighting(OLD), **{key: seen}), 0.5)
         assert gallery.stats().sightings == 0
 
 

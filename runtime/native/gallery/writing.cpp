@@ -92,6 +92,11 @@ double moment_of(const Sighting& sighting) {
         throw Refused("a sighting's time must be in seconds since 1970, from 0 to 10000000000, not " +
                       std::string(said.data()) + "; divide milliseconds by 1000 and nanoseconds by 1e9");
     }
+    if (!(std::abs(sighting.first_time) < kLastMoment && std::abs(sighting.last_time) < kLastMoment)) {
+        throw Refused(
+            "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; "
+            "divide milliseconds by 1000 and nanoseconds by 1e9");
+    }
     return sighting.seen == 0 ? now() : sighting.seen;
 }
 
