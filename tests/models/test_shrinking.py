@@ -49,7 +49,9 @@ def test_nothing_changes_but_the_width(body: str, both_sides: bool) -> None:
     for training in (False, True):
         a, b = copy.deepcopy(network).train(training), copy.deepcopy(narrow).train(training)
         with torch.no_grad():
-            torch.testing.assert_close(b(PIXELS).embedding, a(PIXELS).embedding, rtol=1e-2, atol=1e-2)
+            wanted, found = a(PIXELS).embedding, b(PIXELS).embedding
+        # 0.00007, and 0.0022 by the statistics of the batch (four networks: 0.0019 to 0.0025); 0.01 with a spread 1.3 times off
+        assert float((found - wanted).norm() / wanted.norm()) < (4e-3 if training else 5e-4)
     for wide, less in zip(sites(network), sites(narrow), strict=True):
         assert len(less.far.mask) == int(wide.far.mask.sum()) < len(wide.far.mask)
         torch.testing.assert_close(less.far.norms(), wide.far.norms()[wide.far.mask > 0])
