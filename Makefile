@@ -8,6 +8,8 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --no-input
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# pytest's processes: each takes whole files of tests, and a gigabyte of memory where torch and ONNX are in it
+WORKERS ?= $(shell n=$(JOBS); [ "$$n" -gt 4 ] && n=4; echo $$n)
 NATIVE_NEEDS := apt install libopencv-dev libfaiss-dev libopenblas-dev liblapack-dev libsqlite3-dev libutf8proc-dev libssl-dev \
 	nlohmann-json3-dev libcli11-dev libgtest-dev
 LAYERS := models train runtime deploy cli
@@ -29,7 +31,7 @@ demo: $(VENV)/.demo-installed  ## three synthetic cameras, one gallery, one repo
 
 test: export OMP_NUM_THREADS ?= 1
 test: lint types native  ## lint, types, the C++ and its tests, and every other test; what was skipped is told with its reason
-	$(VENV)/bin/python -m pytest -rs
+	$(VENV)/bin/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-gpu: $(VENV)/.test-installed  ## only the tests that need a GPU
 	$(VENV)/bin/python -m pytest -rs -m gpu

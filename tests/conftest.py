@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+EXTRAS = ("matplotlib", "motmetrics", "motrics", "onnx", "onnxscript", "onnxsim", "torch", "torch_pruning")
+ABSENT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not machine().devices:
             for item in on_gpu:
                 item.add_marker(pytest.mark.skip(reason="this machine has no NVIDIA device"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file or a folder of tests that imports what only an extra brings is skipped by that name where it is not installed."""
+    report = yield
+    absent = ABSENT.search(str(report.longrepr)) if report.failed else None
+    if absent and absent[1].partition(".")[0] in EXTRAS:
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: {absent[1]} is not installed")
+    return report
 
 
 @pytest.fixture(scope="session")
