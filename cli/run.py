@@ -25,7 +25,7 @@ class Args:
     """Follow vehicles through video files or live cameras and give each the id it has in the gallery."""
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., synth://city?camera=1.
+    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., rtmp://..., http://..., udp://..., synth://city?camera=1.
 
     ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
     out: Path
@@ -59,7 +59,7 @@ class Args:
     to: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Ways out for each sighting besides the folder: mqtt://host/topic, http://host/path; may be repeated."""
     metrics: str | None = None
-    """[HOST:]PORT where /metrics (Prometheus), /healthz and /readyz are served."""
+    """[HOST:]PORT where /metrics (Prometheus), /healthz, /livez and /readyz are served."""
     metrics_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A name by which others ask for them (header Host), besides IP addresses and localhost; may be repeated."""
     began: datetime | None = None

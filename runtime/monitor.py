@@ -1,4 +1,4 @@
-"""A window into a run, over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever restarts it."""
+"""A window into a run, over HTTP: /metrics for Prometheus, /healthz, /livez and /readyz for whoever restarts it."""
 
 import ipaddress
 import math
@@ -124,9 +124,9 @@ def _handler(
             match self.path.partition("?")[0]:
                 case "/metrics":
                     self._answer(200, *metrics.text(self.headers.get("Accept", "")))
-                case "/healthz":
+                case "/healthz" | "/livez" as asked:  # a restart mends a pipeline that stands still, and no lens
                     status = look()
-                    reason = why_stalled(status, stalled_s) or why_blind(status)
+                    reason = why_stalled(status, stalled_s) or (why_blind(status) if asked == "/healthz" else None)
                     sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
                     told = {"healthy": reason is None, "reason": reason, "idle_s": status.idle_s, "sought": sought}
                     self._json(200 if reason is None else 503, told)
@@ -135,7 +135,7 @@ def _handler(
                     reason = None if ready else "no frame went through the pipeline yet"
                     self._json(200 if ready else 503, {"ready": ready, "reason": reason})
                 case _:
-                    self._json(404, {"reason": "there are /metrics, /healthz and /readyz"})
+                    self._json(404, {"reason": "there are /metrics, /healthz, /livez and /readyz"})
 
         do_HEAD = do_GET  # noqa: N815
 

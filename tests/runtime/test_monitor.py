@@ -188,6 +188,7 @@ def test_a_camera_whose_pictures_show_nothing_is_unhealthy_until_they_do(served)
     run.status = replace(STATUS, cameras={**STATUS.cameras, "gate": blind})
     code, text, _ = ask(base + "/healthz")
     assert code == 503 and json.loads(text)["reason"] == "gate gives frozen pictures"
+    assert ask(base + "/livez")[0] == 200  # a restart would not mend the camera
     _, values = scrape(base)
     assert values["vreid_camera_healthy", (("camera", "gate"),)] == 0
     assert values["vreid_camera_healthy", (("camera", AWKWARD),)] == 1
