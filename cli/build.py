@@ -21,7 +21,9 @@ class Args:
     out: Path | None = None
     """Manifest of the engine; MODEL.ENGINE.json beside the model (of a bundled one: here) unless given."""
     dla: int | None = None
-    """Core of a Jetson's DLA, for fp16 and int8; what cannot go there stays on the GPU."""
+    """Core of a Jetson's DLA, for fp16 and int8 in one fixed batch; what cannot go there stays on the GPU."""
+    workspace: int | None = None
+    """MiB of memory that tensorrt and tensorrt_rtx may use for intermediate results; all that is free unless given."""
     capabilities: tuple[str, ...] = ()
     """Compute capabilities that tensorrt_rtx builds for, such as 8.6 8.9; Ampere and later unless given."""
     checkpoint: Path | None = None
@@ -42,7 +44,7 @@ def main(args: Args) -> int:
     out = args.out
     if out is None and model.parent == ZOO:
         out = Path(manifest_beside(model, args.engine).name)
-    options = Options(args.dla, args.capabilities, args.checkpoint, _cache())
+    options = Options(args.dla, args.workspace, args.capabilities, args.checkpoint, _cache())
     with output.progress() as bar:
         task = bar.add_task("build", total=None)
         built = engine_from_onnx(

@@ -101,8 +101,10 @@ def traps(packages: Mapping[str, Package], machine: Machine) -> list[str]:
     found += [
         f"{module} is installed and does not import: {package.problem}"
         for module, package in packages.items()
-        if package.problem
+        if package.problem and module != "cuda"
     ]
+    if "cuda" in packages and packages["cuda"].problem:
+        found.append(f"the package 'cuda' is not the binding to CUDA: {_cuda_fix(machine)}")
     faiss = packages.get("faiss")
     if faiss and (1,) <= numbers(faiss.version) < (1, 15):
         found.append(f"faiss {faiss.version} reads index files without checking them: pip install -U 'faiss-cpu>=1.15'")
@@ -110,7 +112,7 @@ def traps(packages: Mapping[str, Package], machine: Machine) -> list[str]:
     if "FFMPEG no" in video:
         found.append("this cv2 has no FFMPEG, so it reads no video files: pip install opencv-python-headless")
     if machine.jetson:
-        found += _jetson_traps(packages, machine.jetson, video)
+        found += _jetson_traps(packages, machine, machine.jetson, video)
     elif machine.driver and not machine.devices:
         found.append(
             "libcuda is here and finds no device: in a container, start it with --gpus all; else restart the machine"
@@ -130,7 +132,7 @@ def _gpu_job(packages: Mapping[str, Package], machine: Machine) -> Job:
         fix = "install NVIDIA's driver, where there is a GPU; without one the onnxruntime engine serves"
         return Job("gpu engines", False, ("an NVIDIA device",), fix)
     providers = packages["onnxruntime"].note if "onnxruntime" in packages else ""
-    binding = "cuda" in packages or "pycuda" in packages
+    binding = any(name in packages and not packages[name].problem for name in ("cuda", "pycuda"))
     tensorrt = "tensorrt" in packages or ("tensorrt_rtx" in packages and not machine.jetson)
     if any(name in providers.split(", ") for name in GPU_PROVIDERS) or (tensorrt and binding):
         return Job("gpu engines", True, (), "")
@@ -149,7 +151,13 @@ def _kept(package: Package, machine: Machine) -> str:
     return {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "faiss": "faiss-cpu"}[package.module]
 
 
-def _jetson_traps(packages: Mapping[str, Package], release: str, video: str) -> list[str]:
+def _cuda_fix(machine: Machine) -> str:
+    """The binding of the driver's own CUDA: a newer one does not load on it."""
+    line = "12" if machine.driver and numbers(machine.driver) < (13,) else "13"
+    return f"pip uninstall -y cuda && pip install 'vreid[gpu-cu{line}]'"
+
+
+def _jetson_traps(packages: Mapping[str, Package], machine: Machine, release: str, video: str) -> list[str]:
     """TensorRT comes with JetPack and only with it; JetPack 6 (L4T 36) stays on TensorRT 10."""
     found = []
     tensorrt = packages.get("tensorrt")
@@ -163,7 +171,12 @@ def _jetson_traps(packages: Mapping[str, Package], release: str, video: str) -> 
         found.append(
             f"TensorRT {tensorrt.version} is older than the 10.3 that vreid needs: update to JetPack 6.2 or later"
         )
-    if "GStreamer no" in video:
+    if "GStreamer no" in video and machine.system_cv2:
+        found.append(
+            f"this cv2, from pip, has no GStreamer and hides the one in {machine.system_cv2} that has it, so csi:// cameras do "
+            f"not open: pip uninstall -y {' '.join(packages['cv2'].distributions) or 'opencv-python-headless'}"
+        )
+    elif "GStreamer no" in video:
         found.append(
             f"this cv2 has no GStreamer, so csi:// cameras do not open: use JetPack's cv2, seen from: {JETSON_VENV}"
         )

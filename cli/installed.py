@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import mmap
 import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -68,6 +69,9 @@ class Machine:
     devices: tuple[str, ...]
     jetson: str | None  # L4T release, such as 36.4.3
     model: str | None  # of the board
+    system_cv2: str | None = (
+        None  # where the system's own cv2 lies, if it has GStreamer and is not the one that is imported
+    )
 
 
 def packages() -> dict[str, Package]:
@@ -82,7 +86,38 @@ def machine(root: Path = Path("/")) -> Machine:
     devices = tuple(f"{device.name} (compute capability {device.capability})" for device in asked.devices)
     release = _text(root / "etc/nv_tegra_release")
     model = _text(root / "proc/device-tree/model")
-    return Machine(asked.version, devices, _l4t(release) if release else None, model.strip("\0\n ") if model else None)
+    return Machine(
+        asked.version,
+        devices,
+        _l4t(release) if release else None,
+        model.strip("\0\n ") if model else None,
+        hidden_cv2(root) if release else None,
+    )
+
+
+def hidden_cv2(root: Path = Path("/")) -> str | None:
+    """The folder of a cv2 of the system (JetPack's is in one of these) that has GStreamer, where another cv2 is imported.
+
+    It is not imported, as a second cv2 in one process would be: its library names GStreamer where it was built with it.
+    """
+    own = importlib.util.find_spec("cv2") if _findable("cv2") else None
+    places = [*root.glob("usr/lib/python3*/dist-packages"), *root.glob("usr/local/lib/python3*/dist-packages")]
+    for folder in sorted(places):
+        for library in sorted([*folder.glob("cv2*.so"), *folder.glob("cv2/**/*.so")]):
+            if own is not None and own.origin is not None and folder in Path(own.origin).parents:
+                return None
+            if _names_gstreamer(library):
+                return str(folder)
+    return None
+
+
+def _names_gstreamer(library: Path) -> bool:
+    """Whether its build information, which is text in the library, says so; of a distribution's the library of videos has it."""
+    try:
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return re.search(rb"GStreamer: +YES", data) is not None or data.find(b"libopencv_videoio") >= 0
+    except (OSError, ValueError):  # ValueError: an empty file
+        return False
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -96,6 +131,8 @@ def _package(module: str, names: tuple[str, ...]) -> Package | None:
     if not _findable(module):
         return None
     loaded, problem = _loaded(module) if module in IMPORTED else (None, None)
+    if module == "cuda" and not _findable("cuda.bindings.runtime"):
+        problem = "it is another package of that name, without NVIDIA's cuda.bindings"
     # Debian's and JetPack's packages may carry no metadata: then the module itself knows.
     told = next(iter(versions.values()), None) or str(getattr(loaded, "__version__", "unknown"))
     return Package(module, told, tuple(versions), problem, _note(loaded) if loaded else "")

@@ -18,7 +18,8 @@ def source_key(source: Source) -> dict[str, str]:
 def device_key(source: Source, options: Options, version: str) -> dict[str, str]:
     """The key of a TensorRT engine, which is tuned for the device at hand."""
     dla = {} if options.dla is None else {"dla": str(options.dla)}
-    return {**source_key(source), **machine_key("tensorrt", version), **dla}
+    workspace = {} if options.workspace is None else {"workspace": str(options.workspace)}
+    return {**source_key(source), **machine_key("tensorrt", version), **dla, **workspace}
 
 
 def refuse_without_gpu(engine: str) -> None:

@@ -25,8 +25,9 @@ class Parsed:
     listener: Any
 
 
-def parsed(trt: Any, source: Source) -> Parsed:
-    """The network of `source` with one profile from the manifest's batch; TF32 is off, so that fp32 is fp32.
+def parsed(trt: Any, source: Source, workspace: int | None = None) -> Parsed:
+    """The network of `source` with one profile from the manifest's batch; TF32 is off, so that fp32 is fp32. `workspace` MiB
+    are the most that a layer may use for intermediate results (all of the device's memory unless given).
 
     Raises Refused with what the parser said, or when it took the graph in another precision than the manifest's.
     """
@@ -49,6 +50,8 @@ def parsed(trt: Any, source: Source) -> Parsed:
         )
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace << 20)
     profile = builder.create_optimization_profile()
     spec = source.manifest.input
     profile.set_shape(spec.name, *((batch, spec.height, spec.width, 3) for batch in spec.batch))

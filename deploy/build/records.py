@@ -24,6 +24,7 @@ class Options:
     """What may be asked of a build; a builder refuses what it cannot do."""
 
     dla: int | None = None  # the core of a Jetson's accelerator
+    workspace: int | None = None  # MiB that TensorRT may use for intermediate results; all that is free unless given
     capabilities: tuple[
         str, ...
     ] = ()  # compute capabilities of an RTX engine, such as 8.6; the library's default if empty

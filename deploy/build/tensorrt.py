@@ -14,18 +14,16 @@ from vreid.runtime.engines.tensorrt_library import tensorrt_library
 
 def open_tensorrt(source: Source, options: Options) -> Work:
     """On this device alone. Raises Refused without one, without TensorRT, and for a DLA with fp32."""
-    refuse_options("tensorrt", options, "dla")
+    refuse_options("tensorrt", options, "dla", "workspace")
+    if options.dla is not None:
+        refuse_dla(source)
     refuse_without_gpu("tensorrt")
-    if options.dla is not None and source.manifest.precision == "fp32":
-        raise Refused(
-            "a DLA computes fp16 and int8, not fp32; export it with --half or quantize it, or leave --dla out"
-        )
     trt = tensorrt_library("tensorrt")
     open_cuda()  # what could not run the engine is said before the minutes of building it
     built_for = device_key(source, options, str(trt.__version__))
 
     def compile(draft: Path) -> Names:
-        found = parsed(trt, source)
+        found = parsed(trt, source, options.workspace)
         if options.dla is not None:
             put_on_dla(found, options.dla)
         cache = None if options.cache is None else options.cache / timing_name(built_for)
@@ -35,6 +33,21 @@ def open_tensorrt(source: Source, options: Options) -> Work:
         return names_of(source)
 
     return Work("tensorrt", built_for, compile, runs_here=True)
+
+
+def refuse_dla(source: Source) -> None:
+    """Raises Refused for what no DLA takes: float32, and a batch that varies (NVIDIA's developer guide, Restrictions with
+    dynamic shapes: minimum, optimum and maximum of the profile must be equal)."""
+    if source.manifest.precision == "fp32":
+        raise Refused(
+            "a DLA computes fp16 and int8, not fp32; export it with --half or quantize it, or leave --dla out"
+        )
+    least, best, most = source.manifest.input.batch
+    if least != most:
+        raise Refused(
+            f"a DLA takes one fixed batch, and {source.onnx.name} has batches of {least} {best} {most}; make it again with one, "
+            f"such as 'vreid export ... --batch {best} {best} {best}', or leave --dla out"
+        )
 
 
 def put_on_dla(found: Parsed, core: int) -> None:
@@ -53,7 +66,8 @@ def put_on_dla(found: Parsed, core: int) -> None:
 
 def timing_name(built_for: dict[str, str]) -> str:
     """The file of a device and a version: timings of another are worth nothing."""
-    words = "-".join(built_for[field] for field in ("device", "compute_capability", "tensorrt"))
+    fields = ("board", "device", "multiprocessors", "compute_capability", "tensorrt")
+    words = "-".join(built_for[field] for field in fields if field in built_for)
     return f"timing-{re.sub(r'[^A-Za-z0-9.-]+', '_', words)}.cache"
 
 

@@ -16,7 +16,7 @@ from vreid.runtime.engines.tensorrt_library import tensorrt_library
 
 def open_tensorrt_rtx(source: Source, options: Options) -> Work:
     """For the compute capabilities of `options`, or for the library's own choice: Ampere and later."""
-    refuse_options("tensorrt_rtx", options, "capabilities")
+    refuse_options("tensorrt_rtx", options, "capabilities", "workspace")
     trt = tensorrt_library("tensorrt_rtx")
     known = _targets(trt)
     targets = [_target(known, text) for text in options.capabilities]
@@ -26,10 +26,11 @@ def open_tensorrt_rtx(source: Source, options: Options) -> Work:
         "device": ANY_RTX,
         "compute_capability": " ".join(sorted(options.capabilities)) or "default",
         "tensorrt_rtx": version,
+        **({} if options.workspace is None else {"workspace": str(options.workspace)}),
     }
 
     def compile(draft: Path) -> Names:
-        found = parsed(trt, source)
+        found = parsed(trt, source, options.workspace)
         if targets:
             found.config.num_compute_capabilities = len(targets)
             for index, target in enumerate(targets):

@@ -68,7 +68,15 @@ class Cuda(Protocol):
 
 def binding_installed() -> bool:
     """Whether there is one to try; nothing is loaded."""
-    return find_spec("pycuda") is not None or find_spec("cuda") is not None
+    return find_spec("pycuda") is not None or _has_bindings()
+
+
+def _has_bindings() -> bool:
+    """Whether `cuda` is NVIDIA's: another package has that name."""
+    try:
+        return find_spec("cuda.bindings.runtime") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def open_cuda() -> Cuda:

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vreid.cli.diagnosis import EngineHere, Job, engines, jetpack, jobs, traps
-from vreid.cli.installed import Machine, Package, machine, numbers
+from vreid.cli.installed import Machine, Package, hidden_cv2, machine, numbers
 
 PC = Machine(None, (), None, None)
 WITH_GPU = Machine("13.0", ("A GPU (compute capability 8.6)",), None, None)
@@ -151,6 +152,48 @@ def test_a_jetpack_is_told_by_its_release() -> None:
 def test_a_trap_is_told(package: Package, word: str) -> None:
     (trap,) = traps(there(*CORE, **{package.module: package}), PC)
     assert word in trap
+
+
+@pytest.mark.parametrize(("on", "line"), [(WITH_GPU, "13"), (ORIN, "12"), (PC, "13")])
+def test_another_package_called_cuda_is_not_the_binding(on: Machine, line: str) -> None:
+    other = Package("cuda", "0.0.1", ("cuda",), "it is another package of that name", "")
+    found = traps(there(*CORE, tensorrt=Package("tensorrt", "10.3.0", ("tensorrt",), None, ""), cuda=other), on)
+    (trap,) = [one for one in found if "cuda" in one]
+    assert "not the binding" in trap and f"pip install 'vreid[gpu-cu{line}]'" in trap
+    if on.devices:
+        assert (
+            "cuda"
+            in job(
+                "gpu engines", there(*CORE, tensorrt=Package("tensorrt", "10.3", (), None, ""), cuda=other), on
+            ).missing
+        )
+
+
+def test_a_package_called_cuda_is_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "cuda/__init__.py").write_text("")
+    _, said, _ = doctor(PYTHONPATH=str(tmp_path))
+    assert "another package of that name" in said["packages"]["cuda"]["problem"]
+    assert any("the package 'cuda' is not the binding" in trap for trap in said["traps"])
+
+
+def test_the_cv2_of_pip_hides_the_one_of_jetpack(tmp_path: Path) -> None:
+    """A stand-in for JetPack's files: a library that needs libopencv_videoio, where Debian puts it."""
+    place = tmp_path / "usr/lib/python3.10/dist-packages"
+    (place / "cv2/python-3.10").mkdir(parents=True)
+    library = place / "cv2/python-3.10/cv2.cpython-310-aarch64-linux-gnu.so"
+    assert hidden_cv2(tmp_path) is None
+    for content, seen in ((b"", None), (b"GStreamer:      NO\n", None), (b"\0libopencv_videoio.so.408\0", str(place))):
+        library.write_bytes(content)
+        assert hidden_cv2(tmp_path) == seen
+    library.write_bytes(b"x  GStreamer:                   YES (1.20.3)\n")
+    assert hidden_cv2(tmp_path) == str(place)
+    pip = Package("cv2", "5.0.0", ("opencv-python-headless",), None, "FFMPEG yes, GStreamer no")
+    sound = {"tensorrt": Package("tensorrt", "10.3.0", ("tensorrt",), None, ""), "cv2": pip}
+    (trap,) = traps(there(*CORE, **sound), replace(ORIN, system_cv2=str(place)))
+    assert f"hides the one in {place}" in trap and "pip uninstall -y opencv-python-headless" in trap
+    (trap,) = traps(there(*CORE, **sound), ORIN)
+    assert "use JetPack's cv2" in trap
 
 
 def test_no_trap_without_a_fault() -> None:

@@ -284,10 +284,13 @@ int cuInit(unsigned f) { return f; }
 int cuDeviceGetCount(int *n) { *n = 1; return 0; }
 int cuDeviceGet(int *d, int i) { *d = i; return 0; }
 int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Orin", n); return d; }
-int cuDeviceGetAttribute(int *v, int what, int d) { *v = what == 75 ? 8 : what == 76 ? 7 : -1; return d; }
+int cuDeviceGetAttribute(int *v, int what, int d) { *v = what == 75 ? 8 : what == 76 ? 7 : what == 16 ? 8 : -1; return d; }
 """
 OPEN = """
 import sys, types
+from pathlib import Path
+from vreid.runtime.engines import driver
+driver.BOARD = Path(sys.argv[2])
 sys.modules["tensorrt"] = types.SimpleNamespace(__version__="10.3.0")  # JetPack's, which no registry has
 from vreid.models.errors import Refused
 from vreid.runtime.embedder import open_embedder
@@ -296,7 +299,11 @@ try:
 except Refused as refused:
     print(refused)
 """
-ORIN = {"device": "Orin", "compute_capability": "8.7", "tensorrt": "10.3.0", "driver": "12.6"}
+ORIN = {
+    "device": "Orin", "compute_capability": "8.7", "multiprocessors": "8", "board": "NVIDIA Jetson Orin NX",
+    "tensorrt": "10.3.0", "driver": "12.6",
+}  # fmt: skip
+OLD = {field: value for field, value in ORIN.items() if field not in ("multiprocessors", "board")}  # as 0.1.0 wrote it
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make a stub of libcuda with")
@@ -307,6 +314,15 @@ ORIN = {"device": "Orin", "compute_capability": "8.7", "tensorrt": "10.3.0", "dr
         ({**ORIN, "compute_capability": "8.6"}, "for compute capability 8.6 and here is 8.7; run vreid build again"),
         ({**ORIN, "tensorrt": "10.7.0"}, "for TensorRT 10.7.0 and here is 10.3.0; run vreid build again"),
         ({**ORIN, "driver": "12.2"}, "for driver 12.2 and here is 12.6; run vreid build again"),
+        (
+            {**ORIN, "multiprocessors": "16"},
+            "for a number of multiprocessors of 16 and here is 8; run vreid build again",
+        ),
+        (
+            {**ORIN, "board": "NVIDIA Jetson Orin Nano"},
+            "for board NVIDIA Jetson Orin Nano and here is NVIDIA Jetson Orin NX",
+        ),
+        (OLD, "for a number of multiprocessors of unknown and here is 8; run vreid build again"),
         ({}, "for device unknown and here is Orin"),
         (None, "is not built for any device; run: vreid build"),
         (ORIN, "no binding to CUDA works here"),  # so the key was right
@@ -317,13 +333,14 @@ def test_an_engine_of_another_machine_is_refused(
 ) -> None:
     """With a stub of the driver that knows an Orin; nothing of the file is given to TensorRT."""
     (tmp_path / "driver.c").write_text(DRIVER)
+    (tmp_path / "board").write_bytes(b"NVIDIA Jetson Orin NX\0")
     library = str(tmp_path / "libcuda.so.1")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "driver.c")], check=True, timeout=60)
     manifest = read_manifest(tiny_model).model_copy(update={"backend": "tensorrt", "built_for": built_for})
     write_manifest(manifest, tiny_model)
     blocked = "import sys; sys.modules['pycuda'] = sys.modules['cuda'] = None\n"
     done = subprocess.run(
-        [sys.executable, "-c", blocked + OPEN, str(tiny_model)],
+        [sys.executable, "-c", blocked + OPEN, str(tiny_model), str(tmp_path / "board")],
         capture_output=True,
         text=True,
         timeout=60,

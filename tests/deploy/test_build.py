@@ -23,10 +23,11 @@ from vreid.deploy.build.plan import layers_of, parsed, serialised
 from vreid.deploy.build.records import Options
 from vreid.deploy.build.source import read_source
 from vreid.deploy.build.table import BUILDERS
-from vreid.deploy.build.tensorrt import begin_timing, keep_timing, put_on_dla, timing_name
+from vreid.deploy.build.tensorrt import begin_timing, keep_timing, put_on_dla, refuse_dla, timing_name
 from vreid.deploy.build.torch_tensorrt import open_torch_tensorrt, plan_from_checkpoint
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.half import half_precision
+from vreid.deploy.lower import half_from
 from vreid.deploy.quantize import Quantising, quantised
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
@@ -252,6 +253,74 @@ def test_a_dla_that_is_not_there_is_refused(folder: Path, model: Path, rtx: Any)
         put_on_dla(parsed(rtx, read_source(folder / "fp16.json")), 0)
     with pytest.raises(Refused, match="--dla means nothing to the openvino engine"):
         engine_from_onnx(model, "openvino", options=Options(dla=0))
+
+
+def test_a_dla_takes_one_fixed_batch_in_low_precision(folder: Path, tmp_path: Path) -> None:
+    """Judged before a device is looked for; no DLA is here."""
+    half = folder / "fp16.json"
+    with pytest.raises(Refused, match=r"one fixed batch, and fp16\.onnx has batches of 1 2 4; .*--batch 2 2 2"):
+        engine_from_onnx(half, "tensorrt", options=Options(dla=0))
+    with pytest.raises(Refused, match="fp16 and int8, not fp32"):
+        engine_from_onnx(folder / "student.json", "tensorrt", options=Options(dla=0))
+    fixed = half_from(folder / "student.json", tmp_path / "fixed.onnx", (2, 2, 2)).manifest
+    assert fixed.input.batch == [2, 2, 2]
+    refuse_dla(read_source(tmp_path / "fixed.json"))
+
+
+class FakeConfig:
+    """The part of TensorRT's builder config that `parsed` uses, strict about what it knows."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, int] = {}
+
+    def clear_flag(self, flag: str) -> None:
+        assert flag == "TF32"
+
+    def set_memory_pool_limit(self, pool: str, size: int) -> None:
+        assert pool == "WORKSPACE" and isinstance(size, int)
+        self.limits[pool] = size
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        return 0
+
+
+def fake_trt(config: FakeConfig) -> Any:
+    """A stand-in for TensorRT that parses everything."""
+
+    class Listening:
+        pass
+
+    builder = SimpleNamespace(
+        create_network=lambda flags: SimpleNamespace(num_layers=0),
+        create_builder_config=lambda: config,
+        create_optimization_profile=lambda: SimpleNamespace(set_shape=lambda *shapes: None),
+    )
+    return SimpleNamespace(
+        ILogger=Listening,
+        Builder=lambda listener: builder,
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+        OnnxParser=lambda network, listener: SimpleNamespace(parse=lambda data: True),
+        BuilderFlag=SimpleNamespace(TF32="TF32"),
+        MemoryPoolType=SimpleNamespace(WORKSPACE="WORKSPACE"),
+        LayerType=SimpleNamespace(QUANTIZE=1),
+    )
+
+
+def test_a_workspace_is_in_mebibytes(folder: Path, model: Path) -> None:
+    for asked, limits in ((None, {}), (512, {"WORKSPACE": 512 << 20})):
+        config = FakeConfig()
+        parsed(fake_trt(config), read_source(model), asked)
+        assert config.limits == limits
+    with pytest.raises(Refused, match="--workspace is a number of MiB from 1"):
+        engine_from_onnx(model, "tensorrt", options=Options(workspace=0))
+    with pytest.raises(Refused, match="--workspace means nothing to the openvino engine"):
+        engine_from_onnx(model, "openvino", options=Options(workspace=64))
+
+
+def test_rtx_takes_a_workspace_and_builds_again_for_another(model: Path, rtx: Any) -> None:
+    first = engine_from_onnx(model, "tensorrt_rtx", options=Options(workspace=256))
+    assert first.manifest.built_for is not None and first.manifest.built_for["workspace"] == "256"
+    assert engine_from_onnx(model, "tensorrt_rtx").why == ("workspace was 256 and is not set",)
 
 
 @pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")  # where a cache does nothing

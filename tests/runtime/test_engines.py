@@ -11,9 +11,10 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, read_manifest, write_manifest
 from vreid.runtime.embedder import open_embedder
+from vreid.runtime.engines import built_for
 from vreid.runtime.engines.built_for import ANY_RTX, differences, refuse_elsewhere
 from vreid.runtime.engines.contract import Port, refuse_ports
-from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.driver import Device, Driver, driver
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
 
@@ -151,6 +152,12 @@ def test_nothing_more_goes_in_or_comes_out(tiny_model: Path) -> None:
 
 HERE = {"device": "Orin", "compute_capability": "8.7", "tensorrt": "10.3.0", "driver": "12.6"}
 CARD = {"device": "RTX 4090", "compute_capability": "8.9", "tensorrt_rtx": "1.7.1.116", "driver": "13.0"}
+# what libcuda says of all three, and the device tree does not
+ORINS = {
+    "NVIDIA Jetson AGX Orin Developer Kit": 16,
+    "NVIDIA Jetson Orin NX Engineering Reference Developer Kit": 8,
+    "NVIDIA Jetson Orin Nano Developer Kit": 8,
+}
 RTX = {"onnx": "0" * 64, "device": ANY_RTX, "compute_capability": "8.6 8.9", "tensorrt_rtx": "1.7.1.116"}
 
 
@@ -160,6 +167,42 @@ def test_an_engine_is_for_one_machine() -> None:
     for field, words in (("device", "device"), ("driver", "driver"), ("tensorrt", "TensorRT")):
         assert differences(built, {**HERE, field: "other"}) == [f"{words} {HERE[field]} and here is other"]
     assert len(differences({}, HERE)) == 4
+
+
+def test_a_key_tells_the_orins_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for libcuda and the device tree: no Jetson is here."""
+    keys = {}
+    for board, count in ORINS.items():
+        there = Driver("12.6", (Device("Orin", "8.7", count),), board)
+        monkeypatch.setattr(built_for, "driver", lambda there=there: there)
+        keys[board] = built_for.machine_key("tensorrt", "10.3.0")
+    for name, key in keys.items():
+        assert [differences(key, other) == [] for other in keys.values()] == [board == name for board in ORINS]
+        assert differences(key, key) == []
+    nx, nano = list(keys.values())[1:]
+    assert differences(nano, nx) == [f"board {nano['board']} and here is {nx['board']}"]
+
+
+def test_an_engine_of_an_old_key_is_taken_where_the_name_of_the_device_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = {"onnx": "0" * 64, "device": "NVIDIA L4", "compute_capability": "8.9", "tensorrt": "10.3.0", "driver": "12.6"}
+    card = Driver("12.6", (Device("NVIDIA L4", "8.9", 58),))
+    monkeypatch.setattr(built_for, "driver", lambda: card)
+    here = built_for.machine_key("tensorrt", "10.3.0")
+    assert here["multiprocessors"] == "58" and differences(old, here) == []
+    assert len(differences({**old, "multiprocessors": "48"}, here)) == 1
+    monkeypatch.setattr(
+        built_for, "driver", lambda: Driver("12.6", (Device("Orin", "8.7", 8),), "NVIDIA Jetson Orin NX")
+    )
+    assert (
+        len(
+            differences(
+                {**old, "device": "Orin", "compute_capability": "8.7"}, built_for.machine_key("tensorrt", "10.3.0")
+            )
+        )
+        == 2
+    )
 
 
 def test_an_rtx_engine_is_for_every_card_of_its_generations() -> None:
