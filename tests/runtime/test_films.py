@@ -1,5 +1,6 @@
 """Films of every kind give their own pictures at their own times: rates, containers, pixel formats, damage, joins."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -174,6 +175,31 @@ def test_a_change_of_size_in_the_middle_is_followed(tmp_path: Path) -> None:
     (tmp_path / "joined.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     frames = read(tmp_path / "joined.ts")
     assert [frame.image.shape[:2] for frame in frames] == [(64, 96)] * 30 + [(48, 64)] * 30
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_the_turn_of_a_telephone_is_applied_as_opencv_does(tmp_path: Path, turn: int) -> None:
+    """The matrix of the track's header (ISO/IEC 14496-12, 8.3.2) is written over: MP4 keeps a turn there."""
+    film = tmp_path / "a.mp4"
+    with av.open(str(film), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        picture = np.zeros((64, 96, 3), np.uint8)
+        picture[:20, :30], picture[-20:, :30] = 250, 120
+        for _ in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        out.mux(stream.encode(None))
+    data = film.read_bytes()
+    at = data.index(b"tkhd") + 4
+    at += 40 if data[at] == 0 else 52
+    cosine, sine = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[turn]
+    matrix = struct.pack(">9i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    film.write_bytes(data[:at] + matrix + data[at + 36 :])
+    source = open_source(str(film))
+    image = next(iter(source)).image
+    assert source.size == (image.shape[1], image.shape[0]) == ((96, 64) if turn in (0, 180) else (64, 96))
+    np.testing.assert_allclose(image, np.rot90(picture, -turn // 90), atol=40)
+    np.testing.assert_allclose(image.astype(int), cv2.VideoCapture(str(film)).read()[1].astype(int), atol=2)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi"])

@@ -20,7 +20,7 @@ from made_film import make_film
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.streams import ArrivalClock
-from vreid.runtime.sources.table import open_source, open_sources
+from vreid.runtime.sources.table import Source, open_sources
 
 FAST = {"preset": "ultrafast", "tune": "zerolatency"}
 
@@ -31,8 +31,13 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return int(free.getsockname()[1])
 
 
+def opened_source(uri: str) -> Source:
+    """The source, however long a busy machine takes for the first attempt."""
+    return open_sources([uri], patience=120.0)[0]
+
+
 def first(uri: str, count: int = 10) -> list[Frame]:
-    source = open_source(uri)
+    source = opened_source(uri)
     try:
         assert source.live
         frames = []
@@ -126,7 +131,7 @@ def test_hls_is_given_in_time_and_not_in_bursts(served: tuple[str, Path]) -> Non
     assert np.median(np.diff([frame.time for frame in frames])) == pytest.approx(0.05, abs=0.03)
     playlist.write_text(ended)
     with pytest.raises(Refused, match="a film of the past and no live stream"):
-        open_source(f"http://{host}/live.m3u8")
+        opened_source(f"http://{host}/live.m3u8")
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1", "@"])
@@ -187,7 +192,7 @@ def test_what_is_no_stream_is_refused_with_its_reason_and_without_its_secrets(
     with caplog.at_level(logging.DEBUG):
         for uri, reason in refusals.items():
             with pytest.raises(Refused, match=reason) as refused:
-                open_source(uri)
+                opened_source(uri)
             assert "hush" not in str(refused.value) and host.split(":")[0] in str(refused.value)
     said = capfd.readouterr()
     assert "hush" not in said.out + said.err + caplog.text
@@ -195,13 +200,13 @@ def test_what_is_no_stream_is_refused_with_its_reason_and_without_its_secrets(
 
 def test_srt_is_refused_in_a_sentence() -> None:
     with pytest.raises(Refused, match="built without SRT; relay the stream as RTSP or UDP"):
-        open_source("srt://me:hush@gate-1:9000?passphrase=hush")
+        opened_source("srt://me:hush@gate-1:9000?passphrase=hush")
 
 
 def test_a_deaf_server_holds_nobody_else_up(served: tuple[str, Path]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent = f"yard=http://127.0.0.1:{deaf.getsockname()[1]}/x"
-        sources = open_sources([silent, f"gate=http://{served[0]}/mjpeg"])
+        sources = open_sources([silent, f"gate=http://{served[0]}/mjpeg"], patience=120.0)
         try:
             assert [source.size for source in sources] == [(0, 0), (64, 48)]
             assert next(iter(sources[1])).image.shape == (48, 64, 3)
