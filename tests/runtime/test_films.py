@@ -12,6 +12,7 @@ from made_film import level, make_film, remuxed
 
 from vreid.models.errors import Refused
 from vreid.runtime.frame_times import CLOSE, FrameTimes, seconds_at
+from vreid.runtime.judging.finished import Watched
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.decode import Clock
 from vreid.runtime.sources.table import open_source
@@ -294,3 +295,10 @@ def test_frame_times_are_kept_in_few_numbers() -> None:
     for index in range(50):
         even.add(index, index / 10)
     assert even.steady(10.0) and not even.steady(12.5)
+
+
+def test_a_judged_run_takes_the_times_of_its_frames() -> None:
+    variable = Watched(62, 320, 180, 2.46, times=((0, 0.0), (10, 20.0), (61, 25.1)))
+    np.testing.assert_allclose(variable.seconds([1, 6, 11, 62]), [0.0, 10.0, 20.0, 25.1])
+    np.testing.assert_allclose(Watched(62, 320, 180, 10.0).seconds([1, 11]), [0.0, 1.0])
+    assert not Watched(62, 320, 180, 0.0).timed and np.isnan(Watched(62, 320, 180, 0.0).seconds([1])).all()
