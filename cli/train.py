@@ -10,6 +10,8 @@ from vreid.cli import output
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
+    from vreid.train.checking import Checked
+    from vreid.train.datasets.records import Dataset
     from vreid.train.job import Job
     from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
@@ -37,6 +39,8 @@ class Common:
     """Processes that decode and augment; 0 does it in between."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    skip_broken: bool = False
+    """Leave out pictures that are damaged or cannot be read, and say which; without it they are refused before the first epoch."""
     bfloat16: bool = False
     """Multiply in 16 bits on a CPU that can (AVX512-BF16, AMX): about 1.7 times as fast. A GPU does so of itself."""
     resume: bool = False
@@ -96,6 +100,8 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
+    from vreid.cli.checking import KEPT
+    from vreid.train.checking import keep
     from vreid.train.loop import train
     from vreid.train.parallel import join, leave, started_as
 
@@ -106,10 +112,12 @@ def main(flags: Teacher | Student) -> int:
     if flags.threads:
         torch.set_num_threads(flags.threads)
     place = join(*started_as(), flags.device)
-    job = _job(flags, recipe, place)
+    job, found = _job(flags, recipe, place)
     recipe = job.recipe
 
     def say(record: dict[str, Any]) -> None:
+        if not (flags.out / KEPT).exists():
+            keep(found, flags.out / KEPT)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
         scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
         output.console.print(
@@ -130,8 +138,11 @@ def main(flags: Teacher | Student) -> int:
         def asked(queries: int) -> None:
             output.console.print(f"{queries} teacher queries")
 
+        def missing(pictures: int) -> None:
+            output.console.print(f"{pictures} pictures of the first start are left out from here on")
+
         try:
-            best = train(replace(job, say=say, watch=watch, asking=asking, asked=asked))
+            best = train(replace(job, say=say, watch=watch, asking=asking, asked=asked, missing=missing))
         except KeyboardInterrupt:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
@@ -157,18 +168,29 @@ def _recipe(flags: Teacher | Student) -> "Recipe":
     return recipe
 
 
-def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "Job":
-    """What is to be trained: data cut in two, and for a student its target and its teachers."""
+def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[Job, Checked]":
+    """What is to be trained: data cut in two, for a student its target and its teachers; and what the check of it found."""
+    from vreid.cli.checking import checked_pictures
+    from vreid.train.checking import keyed, without
     from vreid.train.datasets.table import read_dataset
+    from vreid.train.folder import open_folder
     from vreid.train.job import Job
     from vreid.train.validation import cut, share_of_pictures
 
     learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
-    cuts = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.data]
-    alone = []
-    if isinstance(flags, Student):
-        cuts = [(share_of_pictures(first, flags.fraction, flags.seed), second) for first, second in cuts]
-        alone = [cut(read_dataset(path), flags.validation, flags.seed) for path in flags.unasked]
+    open_folder(flags.out, flags.resume)  # refused before any picture is read
+    sets = [read_dataset(path) for path in flags.data]
+    unasked = [read_dataset(path) for path in flags.unasked] if isinstance(flags, Student) else []
+    found = checked_pictures([*sets, *unasked], flags.out, flags.skip_broken, place)
+
+    def parts(dataset: "Dataset", fraction: float = 1.0) -> "tuple[Dataset, Dataset]":
+        # what is broken goes last, so that it changes neither the cut nor the share
+        first, second = cut(keyed(dataset, found), flags.validation, flags.seed)
+        first = share_of_pictures(first, fraction, flags.seed)
+        return without(first, found.faults), without(second, found.faults)
+
+    cuts = [parts(dataset, flags.fraction if isinstance(flags, Student) else 1.0) for dataset in sets]
+    alone = [parts(dataset) for dataset in unasked]
     job = Job(
         recipe,
         training=[first for first, _ in cuts],
@@ -182,7 +204,7 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "Job":
         unasked=[first for first, _ in alone],
         bfloat16=flags.bfloat16,
     )
-    return replace(job, **learning)
+    return replace(job, **learning), found
 
 
 def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any]:
@@ -202,7 +224,14 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
     if beside is None:
         return found
     teacher = network_from(beside, classifier=True).to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return found | {"teacher": teacher, "taught": beside.metrics.get("vehicles", "")}
+    return found | {"teacher": teacher, "taught": _taught(beside.metrics)}
+
+
+def _taught(metrics: dict[str, Any]) -> str:
+    """The digest of the vehicles that a teacher's classifier numbers."""
+    from vreid.train.job import EARLIER
+
+    return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
 
 
 def _size(record: dict[str, Any]) -> str:

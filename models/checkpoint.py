@@ -34,12 +34,14 @@ DAMAGED = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: `metrics` are plain numbers and words, `training` is the state to resume from."""
+    """What a checkpoint holds: `metrics` are plain numbers and words, `training` is the state to resume from, `trained` (N,)
+    int64 the keys of the pictures that it learnt from, where they are known (train/identity.py)."""
 
     config: NetworkConfig
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
     training: dict[str, Any] | None = None
+    trained: Tensor | None = None
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -50,6 +52,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
         "training": checkpoint.training,
+        "trained": checkpoint.trained,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -74,7 +77,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise Refused(f"{path} is not a checkpoint that can be read safely; train or download it again") from error
     if not isinstance(fields, dict) or fields.get("schema") != SCHEMA or not fields.keys() >= FIELDS:
         raise Refused(f"{path} is not a checkpoint of this vreid (schema {SCHEMA}); train it again")
-    return Checkpoint(config_from(fields["config"]), fields["weights"], fields["metrics"], fields["training"])
+    return Checkpoint(
+        config_from(fields["config"]),
+        fields["weights"],
+        fields["metrics"],
+        fields["training"],
+        _keys(fields.get("trained")),
+    )
+
+
+def _keys(value: Any) -> Tensor | None:
+    return value if isinstance(value, Tensor) and value.dtype is torch.int64 and value.dim() == 1 else None
 
 
 def network_from(checkpoint: Checkpoint, classifier: bool = False) -> ReidNetwork:

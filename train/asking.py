@@ -7,7 +7,8 @@ about yet may be mended, added or taken off the list.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.models.picture import read_picture
+from vreid.models.picture import decoded, picture_bytes
 from vreid.train.alone import alone_at
 from vreid.train.datasets.records import Item
 from vreid.train.evaluate import Embed
@@ -28,6 +29,7 @@ def ask(
     embed: Embed, teacher: str, items: Sequence[Item], out: Path, batch: int = 64, told: Told = lambda done, of: None
 ) -> Features:
     """Ask for every item that is not in `out`, or in what was left of an earlier start, and write `out`, whole or not at all.
+    Rows stand as the file has them: `rows_of` finds those of the items, which may be fewer and in another order.
 
     `told` hears of (pictures done, of how many). Raises Refused where another teacher or other pictures were asked before,
     and where another process is asking.
@@ -44,8 +46,7 @@ def ask(
                 asked = _asked(embed, teacher, items, names, out, batch, told)
                 return replace(read_features(out), asked=asked)
     kept = read_features(out)
-    same = kept.teacher == teacher and kept.pictures.tolist() == names
-    if same and kept.crc32.tolist() == [crc32_of(item) for item in items]:
+    if kept.teacher == teacher and {crc32_of(item) for item in items} <= set(kept.crc32.tolist()):
         return kept
     raise Refused(f"{out} holds the answers of another teacher or to other pictures; choose another name")
 
@@ -60,24 +61,26 @@ def _asked(
     begun = done
     pictures, sums = hashlib.sha256(), list[int]()
 
-    def noted(part: slice) -> None:
-        for name, item in zip(names[part], items[part], strict=True):
-            sums.append(crc32_of(item))
-            pictures.update(f"{name} {sums[-1]}\n".encode())
+    def noted(found: Iterable[int]) -> None:
+        for crc32 in found:
+            sums.append(crc32)
+            pictures.update(f"{crc32}\n".encode())
 
-    noted(slice(done))
+    noted(map(crc32_of, items[:done]))
     if done and (done > len(items) or pictures.hexdigest() != records[-1]["pictures"]):
         raise Refused(f"{log} was begun with other pictures; remove it, or choose another name")
     with log.open("a", encoding="utf-8") as notes, rows.open("ab") as values:
         for start in range(done, len(items), batch):
             part = items[start : start + batch]
-            found = np.ascontiguousarray(embed([read_picture(item.path) for item in part]), np.float32)
+            contents = [picture_bytes(item.path) for item in part]
+            images = [decoded(content, item.path) for content, item in zip(contents, part, strict=True)]
+            found = np.ascontiguousarray(embed(images), np.float32)
             if not found.size or not told_something(found).all() or width not in (0, found.shape[1]):
                 raise Refused(f"the teacher says no numbers of {names[start]} or its neighbours; mend the teacher")
             values.write(found.tobytes())
             values.flush()
             width, done = found.shape[1], start + len(part)
-            noted(slice(start, done))
+            noted(map(zlib.crc32, contents))
             notes.write(json.dumps({"done": done, "width": width, "pictures": pictures.hexdigest()}) + "\n")
             notes.flush()
             told(done, len(items))

@@ -7,11 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
 from vreid.train.alone import alone_at
 from vreid.train.recipe import Recipe
+
+MISSING = 0.1  # share of the first start's pictures that may be left out on resuming
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,18 @@ def open_folder(path: Path, resume: bool) -> Folder:
 
 
 def state_in(
-    folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int, source: Mapping[str, str]
+    folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int, source: Mapping[str, str | Tensor]
 ) -> dict[str, Any] | None:
     """The state to go on with, None for a first start. Raises Refused when it was made with other settings, data or teachers;
-    `source` holds digests of those, by name."""
+    `source` holds the marks of the pictures and digests of the rest, by name."""
     if not folder.last.exists():
         return None
     stored = load_checkpoint(folder.last)
+    if stored.training is not None and "marks" not in stored.training and "data" in stored.training:
+        raise Refused(
+            f"{folder.last} was begun by vreid 0.1.0, whose validation part depended on the name of the data's folder; "
+            "start the training anew with another --out"
+        )
     other = _differing(stored.metrics.get("recipe", {}), plain(recipe))
     if stored.metrics.get("seed", seed) != seed:
         other.append("seed")
@@ -69,11 +79,37 @@ def state_in(
     return training
 
 
-def refuse_other(folder: Folder, state: Mapping[str, Any] | None, source: Mapping[str, str]) -> None:
-    """Raises Refused when `state` was learnt from another source than this; one that it does not tell of is no other."""
-    for name, digest in source.items():
-        if state is not None and state.get(name, digest) != digest:
+def refuse_other(folder: Folder, state: Mapping[str, Any] | None, source: Mapping[str, str | Tensor]) -> None:
+    """Raises Refused when `state` was learnt from another source than this; one that it does not tell of is no other.
+
+    Of the pictures a few may be missing now, such as broken ones, as long as every vehicle is there.
+    """
+    if state is None:
+        return
+    for name, now in source.items():
+        before = state.get(name, now)
+        if isinstance(now, Tensor):
+            _refuse_other_pictures(folder, before, now)
+        elif before != now:
             raise Refused(f"{folder.last} was made with other {name}; resume with the flags of the first start")
+
+
+def _refuse_other_pictures(folder: Folder, before: Tensor, now: Tensor) -> None:
+    """before (N,), now (M,): marks of the pictures."""
+    added = int((~torch.isin(now, before)).sum())
+    missing = int((~torch.isin(before, now)).sum())
+    if not added and missing <= MISSING * len(before):
+        return
+    raise Refused(
+        f"{folder.last} was made with other data: of its {len(before)} pictures {missing} are missing now, and {added} are new "
+        "or have changed; resume with the --data of the first start, from which up to a tenth may be taken off the list"
+    )
+
+
+def missing_of(state: Mapping[str, Any], source: Mapping[str, str | Tensor]) -> int:
+    """How many of the pictures that a training began with are left out now."""
+    now = source.get("marks")
+    return int((~torch.isin(state["marks"], now)).sum()) if isinstance(now, Tensor) and "marks" in state else 0
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from vreid.train.recipe import Recipe
 from vreid.train.teachers import Teacher
 from vreid.train.validation import digest_of, refuse_unfindable
 
+EARLIER = "0.1.0"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -22,11 +24,13 @@ class Job:
     `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
     recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
     engine's, for a budget in milliseconds; `start` is a network to begin as. `taught` is the digest of the vehicles that
-    `teacher` was trained on, where its checkpoint tells: its classifier numbers those. `bfloat16` lets a CPU that can
+    `teacher` was trained on, where its checkpoint tells: its classifier numbers those; EARLIER where
+    version 0.1.0 trained it. `bfloat16` lets a CPU that can
     (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast; a GPU always does.
     The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
     epoch (from 0), the steps done in it and the steps it has, `asking` with a teacher's name, the pictures it was asked
-    about and how many there are, and `asked` with the queries that all of them took.
+    about and how many there are, `asked` with the queries that all of them took, and `missing` with the pictures of the first
+    start that a resumed training goes on without.
     """
 
     recipe: Recipe
@@ -49,6 +53,7 @@ class Job:
     watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     asking: Callable[[str, int, int], None] = lambda name, done, of: None
     asked: Callable[[int], None] = lambda queries: None
+    missing: Callable[[int], None] = lambda pictures: None
 
 
 def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
@@ -61,6 +66,11 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
             f"a batch needs {recipe.p} vehicles and the training data has {len(vehicles)}; add data or lower p"
         )
     by_class = recipe.inherit or (recipe.beside is not None and recipe.beside.logits > 0)
+    if by_class and job.taught == EARLIER:
+        raise Refused(
+            "the teacher was trained by vreid 0.1.0, which chose and numbered its vehicles by the name of the data's folder; "
+            "train the teacher again"
+        )
     if by_class and job.taught not in ("", digest_of(vehicles)):
         raise Refused(
             "the teacher's classifier knows other vehicles; give both the same --data, --validation, --seed and --fraction"

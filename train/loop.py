@@ -15,8 +15,9 @@ from vreid.models.errors import Refused
 from vreid.train.capacity import progress_of
 from vreid.train.datasets.records import Item
 from vreid.train.datasets.table import join
-from vreid.train.folder import Folder, open_folder, plain, prepared, refuse_other, state_in, write_epoch
+from vreid.train.folder import Folder, missing_of, open_folder, plain, prepared, refuse_other, state_in, write_epoch
 from vreid.train.graphed import Passes
+from vreid.train.identity import keys_of
 from vreid.train.job import Job, refuse_unworkable
 from vreid.train.objective import losses_of
 from vreid.train.optimise import precision_of, rate_at, set_rate
@@ -56,6 +57,8 @@ def train(job: Job) -> Checkpoint:
     source = source_of(job, items)
     if state := state_in(folder, recipe, student.network.config, job.seed, source):
         student.restore(state)
+        if (missing := missing_of(state, source)) and place.leads:
+            job.missing(missing)
     with prepared(folder, student.epoch) if place.leads else nullcontext():
         told = targets_for(job, items)
         source["answers"] = told.digest
@@ -70,7 +73,7 @@ def _learnt(
     items: Sequence[Item],
     vehicles: Sequence[str],
     targets: Sequence[Tensor],
-    source: Mapping[str, str],
+    source: Mapping[str, str | Tensor],
 ) -> Checkpoint:
     """The epochs that are left; returns the best checkpoint, of a finished training with its match threshold."""
     recipe, place = job.recipe, job.place
@@ -78,6 +81,7 @@ def _learnt(
     labels = torch.tensor([numbers[item.vehicle] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
+    trained = torch.from_numpy(keys_of(items))
     draw, network = drawing(recipe, items, targets, job.seed), _passes(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
@@ -85,7 +89,7 @@ def _learnt(
         if student.epoch < recipe.epochs and student.shrink(pixels):
             network = _passes(student, place)
         if place.leads:
-            _keep(job, student, folder, record, epoch, digest_of(vehicles), source)
+            _keep(job, student, folder, record, epoch, digest_of(vehicles), source, trained)
             job.say(record)
         wait(place)
     best = load_checkpoint(folder.best)
@@ -168,14 +172,15 @@ def _keep(
     folder: Folder,
     record: dict[str, Any],
     epoch: int,
-    vehicles: str,
-    source: Mapping[str, str],
+    classes: str,
+    source: Mapping[str, str | Tensor],
+    trained: Tensor,
 ) -> None:
-    """Validate where it is due, and write the epoch; adds the validation to `record`. `vehicles` is their digest, `source`
-    those of the pictures and of what the teachers say of them."""
+    """Validate where it is due, and write the epoch; adds the validation to `record`. `classes` is the digest of the vehicles,
+    `source` those of the pictures and of what the teachers say of them, `trained` (N,) the pictures' keys."""
     recipe, size = job.recipe, side_at(job.recipe, epoch)
     metrics: dict[str, Any] = {
-        "recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1, "vehicles": vehicles,
+        "recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1, "classes": classes,
     }  # fmt: skip
     network = student.deployable()
     if student.compression is not None:
@@ -190,4 +195,10 @@ def _keep(
     best = score > student.best or student.best < 0 or student.compression is not None
     student.best = max(student.best, score)
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    write_epoch(folder, Checkpoint(network.config, weights, metrics), {**student.state(), **source}, record, best)
+    write_epoch(
+        folder,
+        Checkpoint(network.config, weights, metrics, trained=trained),
+        {**student.state(), **source},
+        record,
+        best,
+    )

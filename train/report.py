@@ -6,11 +6,13 @@ from html import escape
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.train.checking import SKIPPED
 from vreid.train.drawing import Drawing, Line
 from vreid.train.epochs import Epoch, epochs_in
 from vreid.train.figures import UNITS, drawings_of
 
 _ROWS = 8  # of the table
+_NAMED = 100  # pictures that were left out
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #16191d; --soft: #5b6470; --rule: #e1e5ea;
@@ -56,8 +58,19 @@ def report_of(log: Path) -> str:
 {"".join(figure_of(drawing) for drawing in drawings_of(epochs))}</div>
 <h2>The last epochs</h2>
 {_table(epochs)}
-<footer>Made by vreid from <code>{escape(log.name)}</code>, which holds every epoch.</footer>"""
+{_left_out(log.with_name(SKIPPED))}<footer>Made by vreid from <code>{escape(log.name)}</code>, which holds every epoch.</footer>"""
     return page_of(log.absolute().parent.name, "a training with vreid", body)
+
+
+def _left_out(skipped: Path) -> str:
+    """The pictures that --skip-broken left out, from the list beside the log; nothing without one."""
+    try:
+        lines = skipped.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    rows = "<br>\n".join(escape(line) for line in lines[:_NAMED])
+    more = f"<br>\nand {len(lines) - _NAMED:,} more, in {escape(skipped.name)}" if len(lines) > _NAMED else ""
+    return f"<h2>{len(lines):,} broken pictures were left out</h2>\n<p>{rows}{more}</p>\n"
 
 
 def page_of(name: str, kind: str, body: str) -> str:

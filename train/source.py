@@ -4,21 +4,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from vreid.train.datasets.records import Item
+from vreid.train.identity import marks_of
 from vreid.train.job import Job
 from vreid.train.parallel import wait
 from vreid.train.teachers import Targets, Teacher, space_of, targets_of, teacher_of_network
-from vreid.train.told import name_of
 from vreid.train.validation import digest_of
 
 
-def source_of(job: Job, items: Sequence[Item]) -> dict[str, str]:
-    """Digests of the pictures and their labels, and the names of the embedding spaces of all teachers; nothing is asked."""
+def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
+    """The marks of the pictures (train/identity.py), a digest of the vehicles, and the names of the embedding spaces of all
+    teachers; nothing is asked."""
     spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
     if job.teacher is not None:
         spaces.append(space_of(job.teacher))
-    return {"data": digest_of(f"{name_of(item)} {item.vehicle}" for item in items), "teachers": " ".join(spaces)}
+    vehicles = digest_of({item.vehicle for item in items})
+    return {"marks": torch.from_numpy(marks_of(items)), "vehicles": vehicles, "teachers": " ".join(spaces)}
 
 
 def targets_for(job: Job, items: Sequence[Item]) -> Targets:

@@ -1,11 +1,9 @@
 """Teachers that are asked once a picture, and what they say: networks of ours, black boxes, and files of answers."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, fingerprint_of
@@ -17,7 +15,7 @@ from vreid.train.evaluate import Embed
 from vreid.train.projection import load_projection, projection_path, save_projection
 from vreid.train.reference import embed_with
 from vreid.train.rotation import fit_rotation
-from vreid.train.told import read_features, rows_of
+from vreid.train.told import digest_of_rows, read_features, rows_of
 from vreid.train.whitening import fit_whitening
 
 
@@ -77,13 +75,13 @@ def targets_of(
             rows = rows_of(features, items, teacher.answers.name)
         elif teacher.embed is not None:
             features = ask(teacher.embed, teacher.space, items, own, told=_named(told, teacher.name))
-            rows = torch.from_numpy(features.features)
+            rows = rows_of(features, items, own.name)
         else:
             raise Refused(
                 f"the teacher {teacher.name} neither answers nor has answered; give a model or a file of answers"
             )
         queries += features.asked
-        digests.append(hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16])
+        digests.append(digest_of_rows(features))
         words = f"{teacher.space} {digests[-1]}"
         found.append(_projected(rows, projection_path(own), words, whiten, dim))
     return Targets(found, queries, " ".join(digests))

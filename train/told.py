@@ -3,10 +3,11 @@
 A black box behind an API costs by the query, and on a small machine the teacher's forward pass costs more than the student's
 step. The price: the teacher sees the picture as it is, while the student sees it augmented. The file is an .npz without
 pickles: `teacher` (which one), `pictures` (N,) names, `crc32` (N,) of their files, `features` (N, E) float32 as the teacher
-gave them. train/asking.py makes it.
+gave them. A picture is found by its CRC-32, wherever it lies and whatever it is called; the name tells two pictures of one
+CRC-32 apart. train/asking.py makes it.
 """
 
-import zlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vreid.models.errors import Refused
-from vreid.models.picture import picture_bytes
 from vreid.train.arrays import DAMAGED
 from vreid.train.datasets.records import Item
+from vreid.train.identity import key_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def names_of(items: Sequence[Item]) -> list[str]:
 
 def crc32_of(item: Item) -> int:
     """The CRC-32 of a picture's file; Refused when that cannot be read."""
-    return zlib.crc32(picture_bytes(item.path))
+    return key_of(item) & 0xFFFFFFFF
 
 
 def read_features(path: Path) -> Features:
@@ -81,15 +82,36 @@ def told_something(features: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def rows_of(told: Features, items: Sequence[Item], where: str) -> Tensor:
-    """(N, E) the rows of these pictures. Refused, by name, for a picture that the teacher was not asked about, or that is
-    another one under the same name; `where` names the file."""
-    places = {name: place for place, name in enumerate(told.pictures.tolist())}
+    """(N, E) the rows of these pictures, found by their content. Refused, by name, for a picture that the teacher was not asked
+    about, or that has changed since; `where` names the file."""
+    names = told.pictures.tolist()
+    places: dict[int, list[int]] = {}
+    for place, crc32 in enumerate(told.crc32.tolist()):
+        places.setdefault(crc32, []).append(place)
     found, depth = [], str(told.pictures[0]).count("/") + 1
     for item in items:
-        place = places.get(name_of(item, depth))
-        if place is None:
-            raise Refused(f"{where} has no answer for {name_of(item, depth)}; ask about this data with vreid teach")
-        if crc32_of(item) != told.crc32[place]:
-            raise Refused(f"{where} was made of another data set: {name_of(item, depth)} is another picture there")
-        found.append(place)
+        same = places.get(crc32_of(item), [])
+        if not same:
+            name = name_of(item, depth)
+            if name in names:
+                raise Refused(f"{where} was made of another data set: {name} is another picture there")
+            raise Refused(f"{where} has no answer for {name}; ask about this data with vreid teach")
+        found.append(same[0] if len(same) == 1 else _most_alike(same, names, item))
     return torch.from_numpy(told.features[found])
+
+
+def digest_of_rows(told: Features) -> str:
+    """16 hex digits that stand for what a teacher said, in whatever order it was asked."""
+    order = np.lexsort((told.pictures, told.crc32))
+    return hashlib.sha256(np.ascontiguousarray(told.features[order]).tobytes()).hexdigest()[:16]
+
+
+def _most_alike(places: Sequence[int], names: Sequence[str], item: Item) -> int:
+    """Of the places, the one whose name ends as the picture's does."""
+    parts = item.path.absolute().parts[::-1]
+
+    def alike(place: int) -> int:
+        pairs = list(zip(parts, names[place].split("/")[::-1], strict=False))
+        return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+    return max(places, key=alike)

@@ -6,39 +6,38 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import evaluate
+from vreid.train.identity import in_order, key_of
 from vreid.train.reference import embed_with
 
 
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
     """(training, validation): `share` of the vehicles move to a validation set in which every picture is a query.
 
-    The cut depends on the data set's name, its labels and the seed alone, so teacher and student share it.
+    The cut depends on the vehicles' labels and the seed alone, so teacher and student share it wherever the data lies, and a
+    picture more or less does not change it.
     """
     if not 0 <= share < 1:
         raise Refused(f"the share of vehicles held out for validation is from 0 to under 1, not {share}")
-    vehicles = sorted({item.vehicle for item in dataset.train})
-    random = np.random.default_rng((seed, *dataset.name.encode()))
-    held = set(random.permutation(vehicles)[: round(share * len(vehicles))].tolist())
+    vehicles = in_order(seed, {item.vehicle for item in dataset.train})
+    held = set(vehicles[: round(share * len(vehicles))])
     part = tuple(item for item in dataset.train if item.vehicle in held)
     kept = tuple(item for item in dataset.train if item.vehicle not in held)
     return replace(dataset, train=kept), Dataset(dataset.name, (), part, part)
 
 
 def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
-    """The data set with a share of its training pictures, drawn without a look at their labels."""
+    """The data set with a share of its training pictures, drawn by their content without a look at their labels."""
     if not 0 < share <= 1:
         raise Refused(f"the share of the pictures to learn from is above 0 and up to 1, not {share}")
     if share == 1:
         return dataset
     count = max(1, round(share * len(dataset.train)))
-    chosen = sorted(np.random.default_rng((seed, len(dataset.train))).permutation(len(dataset.train))[:count].tolist())
-    return replace(dataset, train=tuple(dataset.train[place] for place in chosen))
+    chosen = set(in_order(seed, {f"{key_of(item):x}" for item in dataset.train})[:count])
+    return replace(dataset, train=tuple(item for item in dataset.train if f"{key_of(item):x}" in chosen))
 
 
 def digest_of(vehicles: Iterable[str]) -> str:

@@ -93,7 +93,7 @@ def test_answers_that_do_not_fit_are_refused_by_name(
 ) -> None:
     other = data.with_name("other.csv")
     new = data.with_name("new.png")
-    assert cv2.imwrite(str(new), np.zeros((24, 24, 3), np.uint8))
+    assert cv2.imwrite(str(new), np.full((24, 24, 3), 255, np.uint8))
     other.write_text(data.read_text() + "new.png,99,c0\n")
     capsys.readouterr()
     words = [

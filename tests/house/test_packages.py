@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("models", "train", "runtime", "deploy", "cli")
 MOST_LINES = {"tests": 500}  # tests are as long as what they prove
-USUAL = 250
+USUAL = 400
 LONGER: dict[str, str] = {}  # path -> why it may be longer than that; meant to stay empty
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 PACKAGED = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))

@@ -51,7 +51,10 @@ def test_every_picture_is_asked_about_once(items: tuple[Item, ...], tmp_path: Pa
     assert again.asked == 0 and box.queries == len(items)
     np.testing.assert_array_equal(read_features(out).features, found.features)
     assert [path.name for path in out.parent.iterdir()] == ["features.npz"]
-    for teacher, others in (("another", items), ("box", items[1:])):
+    assert ask(box, "box", items[:0:-1], out).asked == 0  # fewer of them, in another order
+    new = Item(tmp_path / "new.png", "1", "c0")
+    new.path.write_bytes(items[0].path.read_bytes() + b"more")
+    for teacher, others in (("another", items), ("box", [*items, new])):
         with pytest.raises(Refused, match="another teacher or to other pictures"):
             ask(BlackBox(), teacher, others, out)
 

@@ -1,5 +1,6 @@
 """Data set layouts: what is read, what is recognised, and what is refused by name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -180,10 +181,17 @@ def test_layouts_are_recognised_or_refused(tmp_path: Path) -> None:
 
 
 def test_joined_training_parts_share_no_label() -> None:
-    item = Item(Path("0.jpg"), "1", "c1")
-    sets = [Dataset(name, (item,), (), ()) for name in ("a", "b", "a")]
+    sets = [
+        Dataset(name, (Item(Path("0.jpg"), "1", "c1", key=key),), (), ()) for key, name in enumerate(("a", "b", "a"))
+    ]
     joined = join(sets)
-    assert [i.vehicle for i in joined] == ["a:1", "b:1", "a#2:1"]
+    assert {i.vehicle for i in joined} == {i.vehicle for i in join(sets[::-1])}
+    assert [i.key for i in sorted(joined, key=lambda i: i.vehicle)] == [
+        i.key for i in sorted(join(sets[::-1]), key=lambda i: i.vehicle)
+    ]
+    assert len({i.vehicle for i in joined}) == 3
     assert len({i.camera for i in joined}) == 3
     with pytest.raises(Refused, match="'c' has no training part"):
-        join([Dataset("c", (), (item,), (item,))])
+        join([Dataset("c", (), sets[0].train, sets[0].train)])
+    with pytest.raises(Refused, match="'a' and 'd' hold the same pictures and labels; give the set once"):
+        join([sets[0], replace(sets[0], name="d")])

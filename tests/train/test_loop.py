@@ -1,8 +1,10 @@
 """The loop learns, resumes bit for bit wherever it was cut off, and refuses what would spoil a training."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from vreid.models.checkpoint import load_checkpoint, network_from, save_checkpoi
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.augment import Augmentation
-from vreid.train.datasets.records import Dataset
+from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
 from vreid.train.job import Job
@@ -162,13 +164,51 @@ def test_another_recipe_seed_or_data_is_refused_on_resuming(job: Job) -> None:
         ),
         (replace(again, seed=1), "another seed"),
         (replace(again, training=[everything]), "other data; resume with the --data of the first start"),
-        (replace(again, training=[replace(mine, train=mine.train[1:])]), "other data; resume with the flags"),
+        (
+            replace(again, training=[replace(mine, train=mine.train[::2])]),
+            "other data: of its 48 pictures 24 are missing",
+        ),
+        (
+            replace(again, training=[replace(mine, train=tuple(replace(i, camera="c9") for i in mine.train))]),
+            "48 are new or have changed",
+        ),
     ):
         with pytest.raises(Refused, match=says):
             train(other)
     save_checkpoint(load_checkpoint(job.out / "best.pt"), job.out / "last.pt")
     with pytest.raises(Refused, match="other data"):
         train(again)
+
+
+def test_a_training_goes_on_without_a_few_pictures_and_says_so(job: Job) -> None:
+    mine = job.training[0]
+    with pytest.raises(CutOffError):
+        train(replace(job, say=stop_after(1)))
+    heard: list[int] = []
+    train(replace(job, training=[replace(mine, train=mine.train[1:])], resume=True, missing=heard.append))
+    assert heard == [1] and [record["epoch"] for record in log_of(job)] == [1, 2, 3, 4]
+
+
+def test_a_training_goes_on_after_its_data_moved(job: Job, whole: Job, tmp_path: Path) -> None:
+    """Other folder, other file names: the same pictures and labels are the same data."""
+    with pytest.raises(CutOffError):
+        train(replace(job, say=stop_after(2)))
+
+    def moved(dataset: Dataset) -> Dataset:
+        def at(items: tuple[Item, ...]) -> tuple[Item, ...]:
+            for item in items:
+                shutil.copy(item.path, tmp_path / f"other-{item.path.name}")
+            return tuple(
+                Item(tmp_path / f"other-{item.path.name}", f"00{item.vehicle}", item.camera.replace("c", "cam0"))
+                for item in items
+            )
+
+        return Dataset("renamed", at(dataset.train), at(dataset.query), at(dataset.gallery))
+
+    parts = {"training": [moved(job.training[0])], "validation": [moved(job.validation[0])]}
+    train(replace(job, **parts, resume=True))
+    ours, theirs = (load_checkpoint(one.out / "last.pt") for one in (job, whole))
+    assert equal(ours.weights, theirs.weights)
 
 
 def test_only_one_process_trains_in_a_folder(job: Job) -> None:

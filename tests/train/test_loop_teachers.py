@@ -108,4 +108,4 @@ def test_a_projection_of_other_answers_is_not_taken(job: Job) -> None:
     for name in ("last.pt", "best.pt", "teacher-1.npz"):
         (job.out / name).unlink()
     with pytest.raises(Refused, match="was fitted on the features"):
-        train(replace(begun, training=[replace(part, train=(*part.train[1:], part.train[0]))]))
+        train(replace(begun, training=[replace(part, train=part.train[1:])]))

@@ -42,9 +42,17 @@ def test_two_calls_share_the_cut_whatever_the_order_of_the_rows() -> None:
     assert held == vehicles_of(cut(whole, 0.25, seed=3)[1].gallery) == vehicles_of(cut(turned, 0.25, seed=3)[1].gallery)
 
 
-def test_seed_and_name_make_another_cut() -> None:
+def test_the_seed_makes_another_cut_and_the_name_does_not() -> None:
     held = [vehicles_of(cut(dataset(name=name), 0.5, seed)[1].gallery) for name, seed in (("a", 0), ("a", 1), ("b", 0))]
-    assert held[0] != held[1] and held[0] != held[2]
+    assert held[0] != held[1] and held[0] == held[2]
+
+
+def test_the_cut_stays_with_a_picture_less_and_with_numbers_written_otherwise() -> None:
+    whole = dataset()
+    held = vehicles_of(cut(whole, 0.25)[1].gallery)
+    assert vehicles_of(cut(replace(whole, train=whole.train[1:]), 0.25)[1].gallery) == held
+    padded = replace(whole, train=tuple(replace(item, vehicle=item.vehicle.zfill(4)) for item in whole.train))
+    assert vehicles_of(cut(padded, 0.25)[1].gallery) == {vehicle.zfill(4) for vehicle in held}
 
 
 def test_no_share_holds_nothing_and_a_wrong_share_is_refused() -> None:

@@ -1,7 +1,7 @@
 """The records of a data set: labelled pictures on disk, and the parts a benchmark makes of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -12,12 +12,14 @@ LARGEST_NUMBER = 2**31 - 1
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of one vehicle; `vehicle`, `camera` and `kind` ("sedan", "bus"; "" = not known) are labels."""
+    """One picture of one vehicle; `vehicle`, `camera` and `kind` ("sedan", "bus"; "" = not known) are labels. `key` stands for
+    the content of its file where that is known (train/identity.py)."""
 
     path: Path
     vehicle: str
     camera: str
     kind: str = ""
+    key: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

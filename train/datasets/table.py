@@ -1,7 +1,6 @@
 """The seam of data set layouts: recognises a folder or CSV file, opens it, and joins training parts of several sets."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.train.datasets.records import Dataset, Item, files_in
+from vreid.train.identity import camera_word, digest_of_set, vehicle_word
 
 LAYOUTS = {
     "veri": "vreid.train.datasets.veri:read",
@@ -60,16 +60,41 @@ def layout_of(path: Path) -> str:
 
 
 def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
-    """The training parts of several sets as one; vehicles and cameras get "name:" in front, so that none coincide."""
-    seen: Counter[str] = Counter()
-    items: list[Item] = []
+    """The training parts of several sets as one; vehicles and cameras get the set's place in front, so that none coincide.
+
+    Sets stand in an order of their own, not of the flags or of the folders' names, and labels as they are compared
+    (train/identity.py): a classifier numbers the vehicles alike wherever the data lies. Raises Refused for a set without a
+    training part, and for one that is given twice.
+    """
     for dataset in datasets:
         if not dataset.train:
             raise Refused(f"the data set '{dataset.name}' has no training part; leave it out or give one that has")
-        seen[dataset.name] += 1
-        name = dataset.name if seen[dataset.name] == 1 else f"{dataset.name}#{seen[dataset.name]}"
-        items += [replace(i, vehicle=f"{name}:{i.vehicle}", camera=f"{name}:{i.camera}") for i in dataset.train]
+    places = {id(dataset): number for number, dataset in enumerate(_ordered(datasets), 1)}
+    items: list[Item] = []
+    for dataset in datasets:
+        name = places[id(dataset)]
+        for item in dataset.train:
+            vehicle, camera = vehicle_word(item.vehicle), camera_word(item.camera)
+            number = vehicle.zfill(10) if vehicle.isdecimal() else vehicle
+            items.append(replace(item, vehicle=f"{name}:{number}", camera=f"{name}:{camera}"))
     return tuple(items)
+
+
+def _ordered(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """By their vehicles' labels, and where these are equal by their pictures."""
+    if len(datasets) == 1:
+        return list(datasets)
+    labels = [sorted({vehicle_word(item.vehicle) for item in dataset.train}) for dataset in datasets]
+    content = [digest_of_set(dataset.train) for dataset in datasets]
+    for place, digest in enumerate(content):
+        if digest in content[:place]:
+            first = datasets[content.index(digest)].name
+            raise Refused(
+                f"the data sets '{first}' and '{datasets[place].name}' hold the same pictures and labels; give the set once"
+            )
+    return [
+        datasets[place] for place in sorted(range(len(datasets)), key=lambda place: (labels[place], content[place]))
+    ]
 
 
 def _path_and_option(path: str | Path) -> tuple[Path, str]:
