@@ -3,12 +3,15 @@
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused
+
+if TYPE_CHECKING:
+    from vreid.train.datasets.records import Dataset
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def main(args: Args) -> int:
 
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
+    refuse_several_parts(args.data)
     dataset = read_dataset(args.data)
     model = opened(args.model, args.threads, args.device)
     began = time.monotonic()
@@ -49,11 +53,47 @@ def main(args: Args) -> int:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures = asdict(found)
+    trained, total = _trained_on(args.model, dataset)
+    if trained:
+        output.error(f"{args.model} learnt from {trained} of these {total} pictures: the figures are not of a test")
     if args.json:
         output.document(
-            {**figures, "model": args.model, "backend": model.backend, "seconds": round(time.monotonic() - began, 2)}
+            {
+                **figures,
+                "trained_on": trained,
+                "model": args.model,
+                "backend": model.backend,
+                "seconds": round(time.monotonic() - began, 2),
+            }
         )
         return 0
     columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
     output.table(f"{args.model} ({model.backend})", columns, [(dataset.name, *figures.values())])
     return 0
+
+
+def refuse_several_parts(data: Path) -> None:
+    """Raises Refused for a folder with train.csv and a list of a test part, of which only the first would be read."""
+    if not (data / "train.csv").is_file():
+        return
+    others = [name for name in ("test.csv", "query.csv", "gallery.csv") if (data / name).is_file()]
+    if others:
+        raise Refused(
+            f"{data} holds train.csv and {' and '.join(others)}; give the file to measure on, such as {data / others[0]}"
+        )
+
+
+def _trained_on(model: str, dataset: "Dataset") -> tuple[int, int]:
+    """(pictures of the test part that the checkpoint learnt from, pictures of the test part); 0 where it does not tell."""
+    from vreid.train.datasets.records import Item
+    from vreid.train.evaluate import pictures_of
+    from vreid.train.identity import key_of
+
+    paths = pictures_of(dataset)
+    if not model.endswith((".pt", ".pth")):
+        return 0, len(paths)
+    from vreid.models.checkpoint import load_checkpoint
+
+    trained = load_checkpoint(model).trained
+    known = set() if trained is None else set(trained.tolist())
+    return sum(key_of(Item(path, "", "")) in known for path in paths) if known else 0, len(paths)
