@@ -57,5 +57,5 @@ def main(args: Args) -> int:
         ("fingerprint", manifest.fingerprint),
     ]
     output.table(f"adopted {manifest.name}", ("what", "value"), rows)
-    output.console.print("wrong colours, mean or std give no error: see that 'vreid eval' reaches what it should")
+    output.note("wrong colours, mean or std give no error: see that 'vreid eval' reaches what it should")
     return 0

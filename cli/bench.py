@@ -65,7 +65,7 @@ def main(args: Args) -> int:
     for result in failed:
         output.error(f"{result.model}: {result.error}")
     for sentence in no_faster(results):
-        output.console.print(sentence)
+        output.result(sentence)
     for path in written:
-        output.console.print(f"wrote {path}")
+        output.result(f"wrote {path}")
     return 1 if failed else 0

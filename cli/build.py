@@ -56,13 +56,13 @@ def main(args: Args) -> int:
         output.document({**said, "why": list(built.why), "built_for": built.manifest.built_for})
         return 0
     for reason in built.why:
-        output.console.print(f"built again: {reason}", markup=False)
+        output.note(f"built again: {reason}")
     rows = [("manifest", str(built.path)), ("engine", f"{engine} ({engine.stat().st_size / 1e6:.1f} MB)")]
     rows += [(field, value) for field, value in (built.manifest.built_for or {}).items()]
     title = "built" if built.fresh else "up to date"
     output.table(f"{title}: {built.manifest.name}, {built.manifest.backend}", ("what", "value"), rows)
     if built.fresh and not built.tried:
-        output.console.print("not run here: there is no device for it on this machine", markup=False)
+        output.result("not run here: there is no device for it on this machine")
     return 0
 
 

@@ -54,7 +54,7 @@ def main(args: Args) -> int:
     board = f"{machine.model or 'Jetson'}, {release}" if machine.jetson else "no Jetson"
     driver = f"libcuda for CUDA {machine.driver}" if machine.driver else "no libcuda"
     devices = ", ".join(machine.devices) or "no NVIDIA device"
-    output.console.print(f"{devices}; {driver}; {board}", markup=False)
+    output.result(f"{devices}; {driver}; {board}")
     said = [(job.name, "yes" if job.ready else "no", ", ".join(job.missing)) for job in jobs]
     rows_of_engines = [
         (engine.name, "yes" if engine.runs else "no", "yes" if engine.builds else "no", ", ".join(engine.lacks))
@@ -64,7 +64,7 @@ def main(args: Args) -> int:
     output.table("Jobs", ("job", "ready", "missing"), said)
     for job in jobs:
         if not job.ready:  # outside the table, where no column breaks a command that is to be copied
-            output.console.print(f"{job.name}: {job.fix}", markup=False)
+            output.result(f"{job.name}: {job.fix}")
     for trap in traps:
-        output.console.print(f"warning: {trap}", markup=False)
+        output.result(f"warning: {trap}")
     return 0 if works else 1

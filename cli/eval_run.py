@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,14 +39,13 @@ def main(args: Args) -> int:
     if args.json:
         output.document(found)
         return 0
-    say = partial(output.console.print, markup=False)
     _tell_boxes(found["boxes"])
     _tell_times(found["time_to_identify"])
     _tell_budget(found["latency"])
-    _say_identity(found["identity"], say)
+    _say_identity(found["identity"], output.result)
     for note in found["notes"]:
-        say(note)
-    say(f"all figures: {', '.join(map(str, written))}")
+        output.note(note)
+    output.result(f"all figures: {', '.join(map(str, written))}")
     return 0
 
 
@@ -83,10 +81,9 @@ def _tell_budget(latency: Mapping[str, Any]) -> None:
     if latency["outside_detector_and_embedder"] is not None:
         crops = "" if latency["embedded"] is None else f"; {latency['embedded']} crops embedded"
         over = "" if latency["passed_over"] is None else f", {latency['passed_over']} passed over"
-        output.console.print(
+        output.result(
             f"{_percent(latency['outside_detector_and_embedder'])} % of {latency['seconds']:.1f} seconds went outside "
-            f"detector and embedder{crops}{over}",
-            markup=False,
+            f"detector and embedder{crops}{over}"
         )
 
 

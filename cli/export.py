@@ -49,9 +49,10 @@ def main(args: Args) -> int:
         rows.append(
             (f"on {manifest.accuracy.dataset}", f"{manifest.accuracy.map} mAP, {manifest.accuracy.rank1} Rank-1")
         )
-    output.table(f"exported {manifest.name}", ("what", "value"), rows)
     if args.json:
         output.document(manifest.model_dump(by_alias=True))
+    else:
+        output.table(f"exported {manifest.name}", ("what", "value"), rows)
     return 0
 
 

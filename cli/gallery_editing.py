@@ -152,5 +152,5 @@ def said(json: bool, sentence: str, document: dict[str, object]) -> int:
     if json:
         output.document(document)
     else:
-        output.console.print(sentence, markup=False)
+        output.result(sentence)
     return 0

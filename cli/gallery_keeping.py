@@ -111,13 +111,13 @@ def check(args: Check) -> int:
         )
     else:
         for sentence in [finding.text for finding in before] + [f"repaired: {sentence}" for sentence in done]:
-            output.console.print(sentence, markup=False)
+            output.result(sentence)
         if not found:
-            output.console.print(f"{args.gallery} is sound", markup=False)
+            output.result(f"{args.gallery} is sound")
         elif args.repair:
-            output.console.print(f"{len(found)} things are still wrong; restore a copy", markup=False)
+            output.result(f"{len(found)} things are still wrong; restore a copy")
         else:
-            output.console.print("--repair mends what can be mended", markup=False)
+            output.result("--repair mends what can be mended")
     return 1 if found else 0
 
 

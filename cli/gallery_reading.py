@@ -83,7 +83,7 @@ def list_(args: List) -> int:
         page = {} if args.html is None else {"html": str(args.html)}
         output.document({"gallery": str(args.gallery), **asdict(about), **page, "vehicles": rows})
     elif args.html is not None:
-        output.console.print(f"{len(vehicles)} vehicles are shown in {args.html}", markup=False)
+        output.result(f"{len(vehicles)} vehicles are shown in {args.html}")
     else:
         columns = ("vehicle", "id", "kind", "prototypes", "sightings", "cameras", "last seen")
         table = [
@@ -117,7 +117,7 @@ def show(args: Show) -> int:
         return 0
     _tables(found)
     if args.pictures is not None:
-        output.console.print(f"{saved} pictures are in {args.pictures}", markup=False)
+        output.result(f"{saved} pictures are in {args.pictures}")
     return 0
 
 

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
-        return int(module.main(_flags(module.Args, verb, rest)))
+        code = int(module.main(_flags(module.Args, verb, rest)))
+        sys.stdout.flush()
+        return code
     except Refused as error:
         output.error(str(error))
         return 2
@@ -80,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         output.error("interrupted")
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our results wants no more, as `| head` does
+        with suppress(OSError, ValueError):  # what is left in the buffer has nowhere to go when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a name too long, a folder that may not be looked into, a full disk
         where = "a file" if error.filename is None else error.filename

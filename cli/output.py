@@ -1,4 +1,4 @@
-"""What a verb says: tables and progress for people on stderr, one JSON document for machines on stdout."""
+"""What a verb prints: its result on stdout (tables and sentences, or one JSON document), progress and errors on stderr."""
 
 import io
 import json
@@ -17,7 +17,16 @@ from rich.table import Table
 
 from vreid.runtime.redaction import redacted
 
-# tables are cut to 80 columns in a log or a pipe unless a width is given
+
+class _Results(Console):
+    """stdout; a reader that has gone away, as in `| head`, ends the command as it ends any other."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+# rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one line, for grep and cut
+results = _Results(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
 
 
@@ -57,13 +66,23 @@ def document(value: Mapping[str, Any]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A short table for people; the first column is text, the others are aligned right."""
+    """A table for people, on stdout; the first column is text, the others are aligned right."""
     drawn = Table(title=escape(title), title_justify="left")
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
         drawn.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
-    console.print(drawn)
+    results.print(drawn)
+
+
+def result(sentence: str) -> None:
+    """A sentence of the result for people, on stdout; never marked up."""
+    results.print(sentence, markup=False)
+
+
+def note(sentence: str) -> None:
+    """Advice or progress for people, on stderr; never marked up."""
+    console.print(sentence, markup=False)
 
 
 def progress() -> Progress:

@@ -92,6 +92,4 @@ def _say(args: Args, made: "Lowered") -> None:
         if made.choice.kept > SHOWN:
             rows.append(("", f"and {made.choice.kept - SHOWN} more; --json tells all"))
     output.table(f"quantised {made.manifest.name}", ("what", "value"), rows)
-    output.console.print(
-        f"next: vreid verify {args.out.with_suffix('.json')} --against {args.model} --data {args.data}"
-    )
+    output.note(f"next: vreid verify {args.out.with_suffix('.json')} --against {args.model} --data {args.data}")

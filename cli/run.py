@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -170,20 +169,19 @@ def tell(summary: dict[str, Any], out: Path) -> None:
         ("stage", "count", "p50 ms", "p90 ms", "p99 ms", "s in all"),
         [(name, *stage.values()) for name, stage in stages],
     )
-    say = partial(output.console.print, markup=False)
-    say(
+    output.result(
         f"{summary['vehicles']} vehicles ({summary['known']} known, {summary['enrolled']} newly enrolled), "
         f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings; "
         f"{summary['frames_per_second']:.1f} frames a second, {summary['peak_memory_mb']:.0f} MB at most"
     )
     boxes = summary["embedded"] + summary["passed_over"]
-    say(
+    output.result(
         f"{summary['embedded']} of {boxes} boxes of followed vehicles embedded ({summary['embedding']}); "
         f"{100 * summary['outside']:.0f} % of the time outside detector and embedder"
     )
     if identity := summary["identity"]:
-        say(
+        output.result(
             f"against the ground truth: identity accuracy {100 * identity['accuracy']:.1f} %, IDF1 {100 * identity['idf1']:.1f} %, "
             f"one id over all cameras for {100 * identity['kept_over_cameras']:.0f} % of {identity['vehicles']} vehicles"
         )
-    say(f"report: {out / 'report.html'}")
+    output.result(f"report: {out / 'report.html'}")

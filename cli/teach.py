@@ -60,7 +60,5 @@ def main(args: Args) -> int:
             {"out": str(args.out), "pictures": pictures, "dim": width, "queries": found.asked, "backend": model.backend}
         )
     else:
-        output.console.print(
-            f"{args.out}: {pictures} pictures, {width} numbers each; {found.asked} queries to {args.model}"
-        )
+        output.result(f"{args.out}: {pictures} pictures, {width} numbers each; {found.asked} queries to {args.model}")
     return 0

@@ -148,9 +148,12 @@ def main(flags: Teacher | Student) -> int:
             return 130
     leave(place)
     if place.leads:
-        _tell(flags.out)
-    if place.leads and flags.json:
-        output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})
+        report = _report(flags.out)
+        if flags.json:
+            output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})
+        else:
+            output.result(f"checkpoint: {flags.out / 'best.pt'}")
+            output.result(report)
     return 0
 
 
@@ -245,14 +248,14 @@ def _size(record: dict[str, Any]) -> str:
     )
 
 
-def _tell(out: Path) -> None:
-    """Draw the report of a training; without matplotlib say how to get it."""
+def _report(out: Path) -> str:
+    """Draw the report of a training; returns where it is or, without matplotlib, how to get it."""
     from vreid.train.report import write_report
 
     try:
-        output.console.print(f"report: {write_report(out)}")
+        return f"report: {write_report(out)}"
     except Refused as refused:
-        output.console.print(f"no report: {refused}")
+        return f"no report: {refused}"
 
 
 def _student_recipe(flags: Student) -> "Recipe":

@@ -108,10 +108,10 @@ def _say(verdict: "Verdict", written: Path | None) -> None:
     for reason in verdict.reasons:
         output.error(reason)
     if match is not None and not verdict.match_is_of_use:
-        output.console.print(
+        output.note(
             f"note: at this threshold {100 * match.miss_rate:.0f} % of known vehicles are missed, so the manifest keeps its own; "
             "these pictures do not tell vehicles apart so strictly: give a --false-match-rate or a smaller --gallery-size"
         )
     if written is not None:
         what = "accuracy and match" if verdict.match_is_of_use else "accuracy"
-        output.console.print(f"wrote {what} into {written}")
+        output.result(f"wrote {what} into {written}")

@@ -140,7 +140,7 @@ def test_check_says_what_is_wrong_and_mends_it(db: Path, capsys: pytest.CaptureF
     (finding,) = asked(capsys, "check", *where, code=1)["left"]
     assert finding["kind"] == "prototype"
     assert main(["gallery", "check", *map(str, where)]) == 1
-    assert "feature of the wrong length" in capsys.readouterr().err
+    assert "feature of the wrong length" in capsys.readouterr().out
     assert asked(capsys, "check", "--repair", *where)["left"] == []
     assert asked(capsys, "check", *where)["found"] == []
 
@@ -199,7 +199,7 @@ def test_a_gallery_is_embedded_again_for_another_model(
         ("reindex",), ("undo",), ("export", "FILE"),
     ],
 )  # fmt: skip
-def test_every_verb_speaks_to_people_on_stderr_alone(
+def test_every_verb_prints_its_result_on_stdout_alone(
     db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     with edit_gallery(db) as gallery:
@@ -207,6 +207,6 @@ def test_every_verb_speaks_to_people_on_stderr_alone(
     words = tuple(str(tmp_path / "x.jsonl") if word == "FILE" else word for word in words)
     assert main(["gallery", *words, "--gallery", str(db)]) == 0
     said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err != ""
+    assert said.out != ""
+    assert said.err == ""
     assert "there is no gallery" in refused(capsys, *words, "--gallery", tmp_path / "nowhere.db")

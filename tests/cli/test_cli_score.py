@@ -63,7 +63,7 @@ def test_videos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = json.loads(capsys.readouterr().out)["videos"]
     assert found["map"] == 100.0 and found["queries"] == 4 and found["distractors"] == 0
     assert main(words) == 0
-    assert "100" in capsys.readouterr().err
+    assert "100" in capsys.readouterr().out
     (tmp_path / "truth").write_text("q0.mp4 gone.mp4 1\n")
     assert main(words) == 2
     assert "there is no video gone.mp4" in capsys.readouterr().err

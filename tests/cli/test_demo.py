@@ -15,8 +15,8 @@ def test_the_demo_ends_with_identity_figures(
 ) -> None:
     assert main(["demo", *SMALL, "--out", str(tmp_path / "demo"), "--model", str(colour_model)]) == 0
     told = capfd.readouterr()
-    assert told.out == "" and "against the ground truth: identity accuracy" in told.err
-    assert f"report: {tmp_path / 'demo' / 'report.html'}" in told.err
+    assert told.err == "" and "against the ground truth: identity accuracy" in told.out
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in told.out
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert set(report["cameras"]) == {"cam1", "cam2"} and report["frames"] == 100
     score = report["identity"]

@@ -36,17 +36,17 @@ def test_the_document_is_the_report(tmp_path: Path, words: list[str], capfd: pyt
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_people_read_tables_on_stderr(tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_people_read_tables_on_stdout(tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     truth = tmp_path / "truth"
     (tmp_path / "out" / "mot").rename(truth)
     first = capfd.readouterr()
-    assert first.out == "" and "against the ground truth" not in first.err
+    assert first.err == "" and "against the ground truth" not in first.out
     for part in ("cameras", "latency", "2 vehicles (0 known, 2 newly enrolled), 1 of them in several cameras"):
-        assert part in first.err
-    assert str(tmp_path / "out" / "report.html") in first.err
+        assert part in first.out
+    assert str(tmp_path / "out" / "report.html") in first.out
     assert main([*words, "--truth", str(truth)]) == 0
-    second = capfd.readouterr().err
+    second = capfd.readouterr().out
     assert "2 vehicles (2 known, 0 newly enrolled)" in second
     assert "identity accuracy 100.0 %, IDF1 100.0 %, one id over all cameras for 100 % of 1 vehicles" in second
 

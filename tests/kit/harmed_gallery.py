@@ -50,9 +50,10 @@ def rows_of(path: Path) -> Rows:
 
 
 def said(capfd: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    """A verb's exit code and its one sentence."""
+    """A verb's exit code, and its result or the one sentence that refuses it."""
     code = main(["gallery", *map(str, words)])
-    lines = capfd.readouterr().err.splitlines()
+    heard = capfd.readouterr()
+    lines = (heard.err if code == 2 else heard.out).splitlines()
     assert "Traceback" not in "".join(lines)
     assert code != 2 or len(lines) == 1, lines
     return code, "\n".join(lines)
