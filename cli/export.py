@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Export and say what was made."""
-    manifest = _from_checkpoint(args) if args.checkpoint.endswith((".pt", ".pth")) else _from_onnx(args)
+    manifest = _from_checkpoint(args) if is_checkpoint(args.checkpoint) else _from_onnx(args)
     size = args.out.stat().st_size / 1e6
     rows = [
         ("engine", f"{args.out} ({size:.1f} MB)"),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vreid.models.bundled import is_checkpoint
 from vreid.train.evaluate import Embed
 
 
@@ -21,7 +22,7 @@ def opened(word: str, threads: int, device: str = "auto") -> Model:
         from vreid.train.baselines import hsv_histograms
 
         return Model(hsv_histograms, "numpy", word)
-    if word.endswith((".pt", ".pth")):
+    if is_checkpoint(word):
         import torch
 
         from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from

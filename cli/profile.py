@@ -1,12 +1,12 @@
 """`vreid profile`: params, MACs and FLOPs of every layer of a checkpoint or a lowered model."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from vreid.cli import output
+from vreid.models.bundled import is_checkpoint
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Count and say."""
-    if Path(args.model).suffix == ".pt":
+    if is_checkpoint(args.model):
         from vreid.models.checkpoint import load_checkpoint, network_from
         from vreid.models.cost import cost_of
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from vreid.cli import output
+from vreid.cli.seed import refuse_seed
 
 if TYPE_CHECKING:
     from vreid.deploy.lower import Lowered
@@ -52,6 +53,7 @@ def main(args: Args) -> int:
     from vreid.deploy.quantize import Quantising, has_vnni
     from vreid.train.datasets.table import read_dataset
 
+    refuse_seed(args.seed)
     reduced = args.reduce_range == "yes" or (args.reduce_range == "auto" and not has_vnni())
     rules = Quantising(args.target, args.images, args.seed, args.method, reduced)
     with output.progress() as bar:

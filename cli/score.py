@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from vreid.cli import output
+from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 
 
@@ -92,7 +93,7 @@ def _at_scales(flags: Landmarks) -> Any:
     from vreid.train.protocols.views import multi_scale
     from vreid.train.reference import embed_with
 
-    if not flags.model.endswith((".pt", ".pth")):
+    if not is_checkpoint(flags.model):
         raise Refused("a lowered model has one input size; give --scales with a checkpoint .pt")
     network = network_from(load_checkpoint(flags.model)).to(device_of(flags.device, 0))
     return multi_scale(lambda images, size: embed_with(network, size)(images), flags.scales)

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.cli.seed import refuse_seed
 from vreid.models.errors import Refused
 
 
@@ -65,6 +66,7 @@ def _city(args: City) -> int:
     from vreid.runtime.scene.city import city
     from vreid.runtime.scene.vehicle import COCO
 
+    refuse_seed(args.seed)
     scene = city(args.seed, args.vehicles, args.seconds, args.cameras, args.fps)
     out = _empty_folder(args.out)
     boxes = []
@@ -104,6 +106,7 @@ def _crops(args: Crops) -> int:
 
     from vreid.runtime.scene.crops import training_crops, training_vehicle
 
+    refuse_seed(args.seed)
     crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)
     out = _empty_folder(args.out)
     (out / "images").mkdir()

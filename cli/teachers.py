@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from vreid.cli.model import opened
+from vreid.models.bundled import is_checkpoint
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
 from vreid.train.recipe import Recipe
@@ -24,7 +25,7 @@ def opened_teachers(
     beside: Checkpoint | None = None
     asked = []
     for word in words:
-        if recipe.beside is not None and beside is None and word.endswith((".pt", ".pth")):
+        if recipe.beside is not None and beside is None and is_checkpoint(word):
             beside = load_checkpoint(word)
         if not recipe.distil:
             continue

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vreid.cli import output
+from vreid.cli.seed import refuse_seed
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Common:
     weights: str | None = None
     """Weights of the body to start from: a local state dict or checkpoint, a URL, or 'imagenet' to download."""
     epochs: int | None = None
-    """Instead of the recipe's."""
+    """Instead of the recipe's; warm-up, the constant part and the start of resetting keep their shares of the training."""
     validation: float = 0.1
     """Share of the vehicles held out to choose the best epoch; 0 keeps the last. A compressed student keeps its last anyway."""
     seed: int = 0
@@ -105,9 +106,10 @@ def main(flags: Teacher | Student) -> int:
     from vreid.train.loop import train
     from vreid.train.parallel import join, leave, started_as
 
-    for name in ("seed", "threads", "workers"):
+    for name in ("threads", "workers"):
         if getattr(flags, name) < 0:
             raise Refused(f"--{name} {getattr(flags, name)} means nothing; give 0 or more")
+    refuse_seed(flags.seed)
     recipe = _recipe(flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.models.bundled import manifest_path
+from vreid.models.bundled import is_checkpoint, manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, read_model
 from vreid.models.preprocess import Image
@@ -46,7 +46,7 @@ def open_candidate(model: str, threads: int) -> Candidate:
 
     A checkpoint runs in eager torch, whose number of threads is of the whole process.
     """
-    return _from_checkpoint(Path(model), threads) if Path(model).suffix == ".pt" else _from_manifest(model, threads)
+    return _from_checkpoint(Path(model), threads) if is_checkpoint(model) else _from_manifest(model, threads)
 
 
 def _from_manifest(model: str, threads: int) -> Candidate:

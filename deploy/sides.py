@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.models.bundled import manifest_path
+from vreid.models.bundled import is_checkpoint, manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import EngineFile, Manifest, read_model
 from vreid.models.preprocess import Image
@@ -50,7 +50,7 @@ def open_unchecked(path: Path, threads: int) -> Candidate:
 
 def open_reference(model: str, threads: int) -> Side:
     """A checkpoint .pt in torch, a manifest .json or a bundled name in its engine. Raises Refused."""
-    if Path(model).suffix not in (".pt", ".pth"):
+    if not is_checkpoint(model):
         side = open_unchecked(manifest_path(model), threads)
         return Side(side.name, side.fingerprint, side.embed)
     try:

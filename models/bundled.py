@@ -7,6 +7,11 @@ from vreid.models.errors import Refused
 ZOO = Path(__file__).with_name("zoo")
 
 
+def is_checkpoint(text: str | Path) -> bool:
+    """Whether a model's name is that of a checkpoint: .pt or .pth, in any case."""
+    return Path(text).suffix.lower() in (".pt", ".pth")
+
+
 def manifest_path(text: str) -> Path:
     """The manifest that `text` names: a .json file, or a bundled model such as vreid-s."""
     path = Path(text)

@@ -36,30 +36,47 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
         raise Refused(f"the weights {source} could not be fetched ({error}); give a local file instead") from error
     except DAMAGED as error:
         raise Refused(f"{source} holds no weights that can be read safely; give a state dict saved by torch") from error
+    for name in ("state_dict", "model"):  # how other trainings wrap it
+        if isinstance(weights, dict) and isinstance(weights.get(name), dict):
+            weights = weights[name]
     if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of ours: its body
         weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
+    if weights and all(key.startswith("module.") for key in weights):  # of DataParallel
+        weights = {key.removeprefix("module."): value for key, value in weights.items()}
     return OrderedDict(weights)
 
 
 def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
-    """Fill `body` and return how many tensors were taken; classifier layers of `weights` are left over.
+    """Fill `body` and return how many tensors were taken; of `weights` only a classifier may be left over.
 
     Keys are matched as they are; where a file names the layers otherwise (MobileNetV2 before torchvision), tensors are
     matched in order, each of the same shape and last word. Raises Refused unless every tensor of the body is filled.
     """
     own = body.state_dict()
     wanted = [key for key in own if not key.endswith("num_batches_tracked")]
-    if all(key in weights for key in wanted):
+    given = [item for item in weights.items() if not item[0].endswith("num_batches_tracked")]
+    direct = all(key in weights for key in wanted)
+    if direct:
         found = {key: weights[key] for key in wanted}
     else:
-        given = [item for item in weights.items() if not item[0].endswith("num_batches_tracked")]
         # the last word too, since a batch norm's four tensors have one shape and a sorted file another order
         found = {key: value for key, (name, value) in zip(wanted, given, strict=False) if _last(key) == _last(name)}
     for key in wanted:
         if key not in found or found[key].shape != own[key].shape:
             raise Refused(f"the weights do not fit the body: {key} should have shape {tuple(own[key].shape)}")
+    names = {key: key for key in wanted} if direct else dict(zip(wanted, (name for name, _ in given), strict=False))
+    left = weights.keys() - set(names.values())
+    left = {key for key in left if not key.endswith("num_batches_tracked") and not _of_classifier(key)}
+    if left:
+        raise Refused(
+            f"the weights are of another network: {len(left)} tensors are left over besides a classifier, such as "
+            f"{min(left)}; give weights of the recipe's body"
+        )
     body.load_state_dict(found, strict=False)
     return len(found)
 
@@ -77,6 +94,10 @@ def _downloaded(body: str, source: str) -> Any:
         check_hash=usual,
         file_name=None if usual else hashlib.sha256(source.encode()).hexdigest()[:16] + ".pth",
     )
+
+
+def _of_classifier(key: str) -> bool:
+    return key.startswith(("fc.", "classifier.", "head."))
 
 
 def _last(key: str) -> str:

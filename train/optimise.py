@@ -45,10 +45,14 @@ def optimiser_of(network: ReidNetwork, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def rate_at(recipe: Recipe, epoch: float) -> float:
-    """Learning rate at a fractional epoch: linear warm-up from a tenth, flat, cosine to a thousandth."""
-    if epoch < recipe.warmup:
-        return recipe.lr * (0.1 + 0.9 * epoch / recipe.warmup)
-    start = max(recipe.warmup, recipe.flat)
+    """Learning rate at a fractional epoch: linear warm-up from a tenth, flat, cosine to a thousandth.
+
+    Over more or fewer epochs than the recipe's own, warm-up and the constant part keep their shares.
+    """
+    warmup, flat = recipe.warmup * recipe.stretch, recipe.flat * recipe.stretch
+    if epoch < warmup:
+        return recipe.lr * (0.1 + 0.9 * epoch / warmup)
+    start = max(warmup, flat)
     if epoch < start:
         return recipe.lr
     done = min(1.0, (epoch - start) / max(1e-9, recipe.epochs - start))

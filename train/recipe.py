@@ -15,7 +15,9 @@ class Recipe:
 
     `sizes` is a schedule of square inputs, (share of the epochs from which it holds, side), for progressive resizing; the
     last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth, constant
-    until `flat`, then cosine to a thousandth of it; the head learns `head_lr` times faster. `average` is the decay of the
+    until `flat`, then cosine to a thousandth of it (`planned`: the epochs that these two, and the start of a capacity's
+    resetting, are counted in, the recipe's own unless given; over more or fewer `epochs` they keep their shares); the head
+    learns `head_lr` times faster. `average` is the decay of the
     exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
     `distil` weighs what teachers said of the untouched pictures, once, learnt from as `answers` says; without `labels` it
     is all that there is to learn from, and batches of p * k pictures are drawn with no regard to vehicles. `beside` lets
@@ -50,6 +52,16 @@ class Recipe:
     capacity: Capacity | None = None
     inherit: bool = False
     imagenet: bool = False  # asks for --weights or the usual download
+    planned: int = 0  # epochs that warmup, flat and capacity.start are counted in; 0: `epochs`
+
+    def __post_init__(self) -> None:
+        if not self.planned:
+            object.__setattr__(self, "planned", self.epochs)
+
+    @property
+    def stretch(self) -> float:
+        """What numbers of epochs are multiplied by; exactly 1 for a recipe over its own epochs."""
+        return self.epochs / max(1, self.planned)
 
 
 def side_at(recipe: Recipe, epoch: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 that a run resumes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -43,13 +43,10 @@ def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, lim
         groups = _groups(items, indices, k, random)
         waiting[vehicle] = groups[:limit] if limit else groups
     batches = []
-    while len(waiting) >= p:
-        batch = []
-        for vehicle in _vehicles(waiting, p, random):
-            batch += waiting[vehicle].pop()
-            if not waiting[vehicle]:
-                del waiting[vehicle]
-        batches.append(batch)
+    queue = _Queue([len(groups) for groups in waiting.values()], random)
+    stacks = list(waiting.values())
+    while queue.count >= p:
+        batches.append([index for vehicle in queue.draw(p) for index in stacks[vehicle].pop()])
     return batches
 
 
@@ -85,12 +82,43 @@ def nearest(told: Sequence[Tensor], count: int, block: int = 1024) -> NDArray[np
     return torch.cat(found).numpy()
 
 
-def _vehicles(waiting: Mapping[str, list[list[int]]], p: int, random: np.random.Generator) -> list[str]:
-    """The p vehicles of the next batch."""
-    # the vehicles with most groups left go first, ties at random: otherwise they would be left over at the end
-    order = sorted(waiting, key=lambda vehicle: (-len(waiting[vehicle]), random.random()))
-    head = order[: max(p, len(order) * 3 // 4)]
-    return [head[place] for place in random.permutation(len(head))[:p]]
+class _Queue:
+    """Vehicles by the groups that they have left: `draw` costs p times the largest number of groups, not the vehicles."""
+
+    def __init__(self, groups: Sequence[int], random: np.random.Generator) -> None:
+        self.random, self.count = random, len(groups)
+        self.levels: list[list[int]] = [[] for _ in range(max(groups, default=0) + 1)]
+        for vehicle, left in enumerate(groups):
+            self.levels[left].append(vehicle)
+
+    def draw(self, p: int) -> list[int]:
+        """p vehicles by chance among the three quarters with most groups left, each with a group less from now on.
+
+        The rich go first, ties at random: otherwise they would be left over at the end, with too few for a batch.
+        """
+        head = max(p, self.count * 3 // 4)
+        drawn: list[tuple[int, int]] = []
+        places = np.sort(self.random.choice(head, p, replace=False))
+        start, at = 0, 0
+        for left in range(len(self.levels) - 1, 0, -1):
+            end = start + len(self.levels[left])
+            wanted = int(np.searchsorted(places, min(end, head))) - at
+            drawn += [(self._take(left), left) for _ in range(wanted)]
+            start, at = end, at + wanted
+            if at == p:
+                break
+        for vehicle, left in drawn:
+            if left > 1:
+                self.levels[left - 1].append(vehicle)
+            else:
+                self.count -= 1
+        return [drawn[place][0] for place in self.random.permutation(p)]
+
+    def _take(self, left: int) -> int:
+        level = self.levels[left]
+        place = int(self.random.integers(len(level)))
+        level[place], level[-1] = level[-1], level[place]
+        return level.pop()
 
 
 def _groups(items: Sequence[Item], indices: list[int], k: int, random: np.random.Generator) -> list[list[int]]:

@@ -51,7 +51,8 @@ class Student:
             self.beside = Beside(recipe.beside, self.network, teacher, resetting)
         self.compression: Compression | None = None
         if recipe.capacity is not None and self.beside is not None:
-            self.compression = Compression(recipe.capacity, self.network, self.beside, costs)
+            capacity = replace(recipe.capacity, start=round(recipe.capacity.start * recipe.stretch))
+            self.compression = Compression(capacity, self.network, self.beside, costs)
 
     def shrink(self, pixels: Tensor) -> bool:
         """Rebuild the student without the channels that are gone, its average and the optimiser's momentum with it; False

@@ -13,7 +13,7 @@ COUNTS = ("vehicles", "known", "enrolled", "seen_by_several", "unknown", "frames
 
 def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=160, record=True, quiet=False, file=Path("/dev/null").open("w"), soft_wrap=True)  # noqa: SIM115
-    monkeypatch.setattr(output, "console", console)
+    monkeypatch.setattr(output, "results", console)
     output.table("[/x] of [red]", ("vehicle", "id"), [("[bold]van", 1)])
     tell(
         {

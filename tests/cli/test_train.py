@@ -71,7 +71,8 @@ def test_values_that_mean_nothing_are_said(
 ) -> None:
     where = ["--data", colours(20), "--out", tmp_path / "run"]
     for flag, value, says in (
-        ("--seed", -1, "--seed -1 means nothing; give 0 or more"),
+        ("--seed", -1, "--seed -1 is out of range; give 0 to 18446744073709551615"),
+        ("--seed", 2**64, "--seed 18446744073709551616 is out of range"),
         ("--threads", -2, "--threads -2 means nothing"),
         ("--workers", -1, "--workers -1 means nothing"),
         ("--epochs", 0, "at least one epoch, not 0"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vreid.models.errors import Refused
 from vreid.models.mobilenet import MobileNetV2
+from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.models.resnet import resnet
 
@@ -144,3 +145,23 @@ def test_a_download_that_fails_is_refused(address: str, cache: Path, tmp_path: P
     (tmp_path / "page.html").write_text("<html>no weights today</html>")
     with pytest.raises(Refused, match=name):
         imagenet_weights("resnet18", f"{address}/{name}")
+
+
+@pytest.mark.parametrize(("small", "large"), [("resnet18", "resnet34"), ("resnet50", "resnet101")])
+def test_a_deeper_network_fills_no_shallower_one(small: str, large: str) -> None:
+    body = [ReidNetwork(NetworkConfig(name, 64, 64, 32, options={"scale": 0.125})).body for name in (small, large)]
+    with pytest.raises(Refused, match="tensors are left over besides a classifier"):
+        load_body(body[0], body[1].state_dict())
+    with_classifier = body[0].state_dict() | {"fc.weight": torch.zeros(10, 8), "fc.bias": torch.zeros(10)}
+    assert load_body(body[0], with_classifier) > 0
+
+
+@pytest.mark.parametrize("wrapped", ["state_dict", "model"])
+def test_wrapped_weights_are_read_and_nan_is_named(wrapped: str, tmp_path: Path) -> None:
+    weights = {"module.conv1.weight": torch.zeros(2, 2), "module.bn1.weight": torch.ones(2)}
+    torch.save({wrapped: weights, "epoch": 3}, tmp_path / "w.pth")
+    assert set(imagenet_weights("resnet18", str(tmp_path / "w.pth"))) == {"conv1.weight", "bn1.weight"}
+    weights["module.bn1.weight"][1] = torch.nan
+    torch.save({wrapped: weights}, tmp_path / "w.pth")
+    with pytest.raises(Refused, match=r"infinite numbers in module\.bn1\.weight"):
+        imagenet_weights("resnet18", str(tmp_path / "w.pth"))

@@ -11,6 +11,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.train.optimise import averaging, optimiser_of, precision_of, rate_at, set_rate
 from vreid.train.recipe import Recipe, side_at
+from vreid.train.recipes.table import RECIPES, recipe_named
 
 NETWORK = NetworkConfig("resnet18", 32, 32, 16, pool="gem", classes=5, options={"scale": 0.125})
 RECIPE = Recipe(NETWORK, epochs=20, lr=0.1, head_lr=3.0, weight_decay=0.5, warmup=2, flat=8)
@@ -25,12 +26,23 @@ def test_the_rate_at_its_points(epoch: float, share: float) -> None:
 
 
 def test_the_rate_has_no_jump_and_never_rises_after_the_warm_up() -> None:
-    for recipe in (RECIPE, replace(RECIPE, flat=0), replace(RECIPE, warmup=0, flat=0), replace(RECIPE, epochs=1)):
+    for recipe in (RECIPE, replace(RECIPE, flat=0), replace(RECIPE, warmup=0, flat=0)):
         rates = [rate_at(recipe, step / 1000) for step in range(1000 * recipe.epochs + 1)]
         after = [rate_at(recipe, recipe.warmup + step / 1000) for step in range(20000)]
         assert max(abs(a - b) for a, b in pairwise(rates)) < 0.002 * recipe.lr
-        assert all(a >= b for a, b in pairwise(after)) or recipe.epochs < recipe.warmup
+        assert all(a >= b for a, b in pairwise(after))
         assert min(rates) > 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10, 30, 200])
+def test_a_training_of_any_length_anneals_with_the_shares_of_its_recipe(name: str, epochs: int) -> None:
+    full = recipe_named(name)
+    short = replace(full, epochs=epochs)
+    assert rate_at(short, epochs - 1e-9) < 0.002 * full.lr
+    for done in (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
+        assert rate_at(short, done * epochs) == pytest.approx(rate_at(full, done * full.epochs))
+    assert full.stretch == 1.0 and max(rate_at(short, done / 100 * epochs) for done in range(101)) >= 0.99 * full.lr
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])

@@ -125,3 +125,24 @@ def test_few_pictures_make_one_batch_and_a_rest_waits_for_the_next_epoch() -> No
     assert sorted(unlabelled_batches(near, 16, 4, 0, 0)[0]) == list(range(10))
     (batch, *others) = unlabelled_batches(near, 3, 2, 0, 0)
     assert len(batch) == 6 and not others
+
+
+def test_many_vehicles_cost_no_more_than_their_pictures() -> None:
+    """Counted in draws, not in seconds: an epoch asks each vehicle's number of groups once a group, not once a batch."""
+    many = items([1] * 4000)
+    batches = pk_batches(many, 16, 4, seed=0, epoch=0)
+    assert len(batches) == 250 and len({index for batch in batches for index in batch}) == 4000
+    uneven = items([1 + n % 9 for n in range(900)])
+    left = Counter(item.vehicle for item in uneven)
+    groups = {vehicle: -(-count // 4) for vehicle, count in left.items()}
+    for batch in pk_batches(uneven, 8, 4, seed=2, epoch=1):
+        order = sorted(groups.values(), reverse=True)
+        least = order[
+            max(8, len(order) * 3 // 4) - 1
+        ]  # a batch is drawn among the three quarters with most groups left
+        vehicles = [uneven[index].vehicle for index in batch[::4]]
+        assert len(set(vehicles)) == 8 and all(groups[vehicle] >= least for vehicle in vehicles)
+        for vehicle in vehicles:
+            groups[vehicle] -= 1
+            if not groups[vehicle]:
+                del groups[vehicle]

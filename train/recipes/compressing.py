@@ -60,7 +60,9 @@ def uncompressed_resnet50_small() -> Recipe:
     validation part (one seed: docs/results.md).
     """
     beside = Distillation(blocks=0.0)
-    return replace(teacher_resnet50_small(), epochs=40, warmup=2, flat=16, average=0.0, beside=beside, inherit=True)
+    return replace(
+        teacher_resnet50_small(), epochs=40, planned=40, warmup=2, flat=16, average=0.0, beside=beside, inherit=True
+    )
 
 
 def _two_sided(share: float) -> Capacity:

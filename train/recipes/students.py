@@ -49,4 +49,4 @@ def drd_resnet18_small() -> Recipe:
     abstract does not tell of. Accuracy: docs/results.md.
     """
     answers = Answers(by="ranking", form="kl", tau=0.2, mixed=64, align=5.0)
-    return replace(student_resnet18_small(), labels=False, answers=answers, epochs=60)
+    return replace(student_resnet18_small(), labels=False, answers=answers, epochs=60, planned=60)
