@@ -46,8 +46,8 @@ def test_a_checkpoint_and_its_export_have_the_same_macs(folder: Path, capsys: py
 
 def test_the_table_is_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", str(folder / "student.pt")]) == 0
-    out, shown = capsys.readouterr()
-    assert out == ""
+    shown, errors = capsys.readouterr()
+    assert errors == ""
     for word in ("params", "MACs", "FLOPs", "% of MACs", "total", "body.layer4.1.conv2"):
         assert word in shown
 
@@ -73,6 +73,6 @@ def test_bench_shows_a_failed_model_and_its_reason(folder: Path, capsys: pytest.
     words = ["bench", str(folder / "absent.json"), "nobody"]
     assert main(words) == 1
     out, shown = capsys.readouterr()
-    assert out == "" and shown.count("❌") == 2 and "there is no manifest" in shown and "bundled name" in shown
+    assert out.count("❌") == 2 and "there is no manifest" in shown and "bundled name" in shown
     assert main([*words, "--json"]) == 1
     assert [model["timings"] for model in json.loads(capsys.readouterr().out)["models"]] == [[], []]
