@@ -36,8 +36,7 @@ bool is_operational(int code) {
     std::string text = database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(code);
     if (!is_text(text))
         throw damaged(path, "text that is none");  // what SQLite says of a damaged file quotes it
-    std::replace_if(
-        text.begin(), text.end(), [](char one) { return one == '\n' || one == '\r'; }, ' ');
+    std::replace_if(text.begin(), text.end(), [](char one) { return one == '\n' || one == '\r'; }, ' ');
     const std::string gallery = "the gallery " + path.string();
     if (code == SQLITE_CONSTRAINT || code == SQLITE_MISMATCH) {
         throw Refused(gallery + " does not take this (" + text + "); correct the request");
@@ -171,7 +170,7 @@ Database::Database(std::filesystem::path path, const std::string& name, int flag
     : path_(std::make_unique<std::filesystem::path>(std::move(path))) {
     sqlite3* made = nullptr;
     const int code = sqlite3_open_v2(name.c_str(), &made, flags | SQLITE_OPEN_NOMUTEX, nullptr);
-    database_.reset(made);
+    database_ = std::unique_ptr<sqlite3, Close>(made, Close(::getpid()));
     if (code != SQLITE_OK) refuse(made, code, *path_);
     sqlite3_busy_timeout(made, kBusyMs);
 }
@@ -187,8 +186,21 @@ Database Database::fresh(const std::filesystem::path& draft, const std::filesyst
     return {path, draft.string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE};
 }
 
+void Database::Close::operator()(sqlite3* database) const {
+    if (::getpid() == owner) sqlite3_close_v2(database);
+}
+
+void Database::refuse_child() const {
+    if (::getpid() != database_.get_deleter().owner) {
+        throw Refused("the gallery " + path_->string() + " was opened by process " +
+                      std::to_string(database_.get_deleter().owner) +
+                      ", which forked this one; open it again here");
+    }
+}
+
 Statement Database::query(std::string_view sql, const std::vector<Value>& values) const {
     if (!is_open()) throw Refused("the gallery " + path_->string() + " is closed; open it again");
+    refuse_child();
     return {database_.get(), *path_, sql, values};
 }
 

@@ -83,6 +83,9 @@ class Database {
     /// A function of one value that statements may call by `name`.
     void add_function(const char* name, void (*function)(sqlite3_context*, int, sqlite3_value**)) const;
 
+    /// Refused in a child that was forked after this was opened: SQLite's connections do not survive a fork.
+    void refuse_child() const;
+
     /// Several statements.
     void script(const std::string& sql) const;
 
@@ -96,7 +99,13 @@ class Database {
 
  private:
     struct Close {
-        void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
+        int owner;
+
+        explicit Close(int process) : owner(process) {}
+        Close() : Close(0) {}
+
+        /// A forked child lets the parent's connection be: SQLite may not even close it there.
+        void operator()(sqlite3* database) const;
     };
 
     Database(std::filesystem::path path, const std::string& name, int flags);

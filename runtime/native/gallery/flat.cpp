@@ -3,12 +3,13 @@
 
 #include <faiss/impl/IDSelector.h>
 #include <faiss/utils/distances.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <limits>
 #include <mutex>
 #include <unordered_set>
+
+#include "one_thread.hpp"
 
 namespace vreid::gallery {
 namespace {
@@ -16,18 +17,6 @@ namespace {
 constexpr std::int64_t kFirst =
     8;  // prototypes that a vehicle mostly has at most: one more than k - 1 have is of a k-th
 constexpr std::int64_t kWider = 4;  // how many times as many are asked for when that was too few
-
-/// One thread inside, which leaves the other cores to the networks.
-class OneThread {
- public:
-    OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-    OneThread(const OneThread&) = delete;
-    OneThread& operator=(const OneThread&) = delete;
-    ~OneThread() { omp_set_num_threads(before_); }
-
- private:
-    int before_;
-};
 
 /// Batches of more than four features go through BLAS: of 8, FAISS alone takes six times as long. Once a
 /// process: FAISS reads it without a lock.

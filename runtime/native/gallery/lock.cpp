@@ -25,8 +25,8 @@ Refused unwritable(const std::filesystem::path& lock, int error) {
 }
 
 bool is_at(int handle, const std::filesystem::path& path) {
-    struct stat ours {};
-    struct stat there {};
+    struct stat ours{};
+    struct stat there{};
     return ::fstat(handle, &ours) == 0 && ::stat(path.c_str(), &there) == 0 && ours.st_dev == there.st_dev &&
            ours.st_ino == there.st_ino;
 }
@@ -69,6 +69,7 @@ WriterLock::WriterLock(const std::filesystem::path& gallery) : path_(beside(gall
         if (is_at(handle, path_)) {
             sign(handle, path_);
             handle_ = handle;
+            owner_ = ::getpid();
             return;
         }
         ::close(handle);
@@ -76,8 +77,10 @@ WriterLock::WriterLock(const std::filesystem::path& gallery) : path_(beside(gall
 }
 
 WriterLock::~WriterLock() {
-    ::unlink(path_.c_str());
-    ::close(handle_);
+    if (is_ours()) ::unlink(path_.c_str());
+    ::close(handle_);  // of a forked child: the parent's own handle goes on holding the lock
 }
+
+bool WriterLock::is_ours() const { return ::getpid() == owner_; }
 
 }  // namespace vreid::gallery

@@ -7,6 +7,7 @@
 namespace vreid::gallery {
 
 /// Holds the lock for as long as it lives; the kernel lets go of it when the process dies, however it dies.
+/// Only the process that took it removes the file: a forked child that lets go of its copy changes nothing.
 class WriterLock {
  public:
     /// Waits half a second at most. Refused, by the writer's number, when another process or gallery has it.
@@ -15,9 +16,13 @@ class WriterLock {
     WriterLock& operator=(const WriterLock&) = delete;
     ~WriterLock();
 
+    /// Whether this process took the lock; false in a child that it has forked.
+    [[nodiscard]] bool is_ours() const;
+
  private:
     std::filesystem::path path_;
     int handle_ = -1;
+    int owner_ = 0;
 };
 
 }  // namespace vreid::gallery
