@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <opencv2/imgproc.hpp>
 #include <random>
 
@@ -157,9 +158,54 @@ TEST(Cut, IsNeverEmptyAndInsideThePicture) {
     EXPECT_EQ(vreid::pixels_of({10.2F, 20.7F, 60.1F, 70.9F}, {320, 180}), cv::Rect(10, 20, 51, 51));
 }
 
+TEST(Cut, RefusesBoxesThatAreNotFiniteAndEmptyPictures) {
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    constexpr float inf = std::numeric_limits<float>::infinity();
+    constexpr float huge = std::numeric_limits<float>::max();
+    const cv::Mat frame = noise(48, 64, CV_8UC3, 9);
+    const vreid::Nv12 planes{noise(48, 64, CV_8UC1, 1), noise(24, 32, CV_8UC2, 2)};
+    std::vector<std::uint8_t> pixels(2 * 3 * 4 * 4, 7);
+    for (const float bad : {nan, inf, -inf}) {
+        for (int side = 0; side < 4; ++side) {
+            float sides[] = {1, 2, 30, 40};
+            sides[side] = bad;
+            const Box box{sides[0], sides[1], sides[2], sides[3]};
+            EXPECT_THROW(vreid::pixels_of(box, frame.size()), vreid::Refused);
+            EXPECT_THROW(vreid::cut_out(frame, box), vreid::Refused);
+            for (const int threads : {1, 2}) {
+                EXPECT_THROW(
+                    vreid::batch_of_boxes(frame, {{1, 2, 3, 4}, box}, 0, 4, 4, pixels.data(), threads),
+                    vreid::Refused);
+                EXPECT_THROW(
+                    vreid::batch_of_boxes(planes, {{1, 2, 3, 4}, box}, 0, 4, 4, pixels.data(), threads),
+                    vreid::Refused);
+            }
+        }
+        EXPECT_THROW(vreid::pixels_of({1, 2, 3, 4}, frame.size(), bad), vreid::Refused);
+    }
+    EXPECT_THROW(vreid::pixels_of({-huge, 0, huge, 1}, frame.size()),
+                 vreid::Refused);                                    // its width is infinite
+    EXPECT_EQ(pixels, std::vector<std::uint8_t>(pixels.size(), 7));  // nothing was written
+    EXPECT_EQ(vreid::pixels_of({-1e9F, -5, 1e9F, 1e20F}, frame.size(), 0.1F), cv::Rect(0, 0, 64, 48));
+    EXPECT_EQ(vreid::pixels_of({30, 40, 10, 20}, frame.size()).area(), 1);  // left and right swapped
+    for (const cv::Size size : {cv::Size(0, 0), cv::Size(0, 5), cv::Size(5, 0), cv::Size(-1, -1)})
+        EXPECT_THROW(vreid::pixels_of({0, 0, 1, 1}, size), vreid::Refused);
+    EXPECT_THROW(vreid::cut_out(cv::Mat(), {0, 0, 1, 1}), vreid::Refused);
+    EXPECT_THROW(vreid::cut_out(cv::Mat(3, std::vector<int>{2, 4, 4}.data(), CV_8UC3), {0, 0, 1, 1}),
+                 vreid::Refused);
+    EXPECT_THROW(vreid::batch_of_boxes(cv::Mat(), {{0, 0, 1, 1}}, 0, 4, 4, pixels.data()), vreid::Refused);
+    EXPECT_THROW(vreid::batch_of_boxes(vreid::Nv12{}, {{0, 0, 1, 1}}, 0, 4, 4, pixels.data()),
+                 vreid::Refused);
+}
+
 TEST(Batch, RefusesWhatIsNoPicture) {
     std::vector<std::uint8_t> pixels(3 * 4 * 4);
     EXPECT_THROW(vreid::batch_of({cv::Mat()}, 4, 4, pixels.data()), vreid::Refused);
+    EXPECT_THROW(
+        vreid::batch_of({cv::Mat(3, std::vector<int>{2, 4, 4}.data(), CV_8UC3)}, 4, 4, pixels.data()),
+        vreid::Refused);
+    EXPECT_THROW(vreid::batch_of({noise(9, 9, CV_16UC3, 0)}, 4, 4, pixels.data()), vreid::Refused);
+    EXPECT_THROW(vreid::batch_of({noise(9, 9, CV_8UC4, 0)}, 4, 4, pixels.data()), vreid::Refused);
     EXPECT_THROW(vreid::batch_of({noise(9, 9, CV_8UC1, 0)}, 4, 4, pixels.data()), vreid::Refused);
     const vreid::Nv12 odd{noise(9, 9, CV_8UC1, 0), noise(4, 4, CV_8UC2, 0)};
     EXPECT_THROW(vreid::batch_of_boxes(odd, {{0, 0, 4, 4}}, 0, 4, 4, pixels.data()), vreid::Refused);

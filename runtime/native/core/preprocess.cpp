@@ -22,7 +22,7 @@ cv::Mat row_of(std::uint8_t* pixels, std::size_t place, int height, int width) {
 
 /// `picture` resized into `row`, whose memory stays where it is.
 void resize_into(const cv::Mat& picture, cv::Mat row) {
-    if (picture.empty() || picture.type() != CV_8UC3)
+    if (picture.empty() || picture.dims != 2 || picture.type() != CV_8UC3)
         throw Refused("a crop must be a picture in BGR of 8 bits");
     if (picture.size() == row.size()) {
         picture.copyTo(row);
@@ -43,11 +43,16 @@ void for_each(std::size_t count, int threads, const std::function<void(std::size
     cv::parallel_for_(cv::Range(0, static_cast<int>(count)), all, threads);
 }
 
+/// (0, 0) for what is no picture of rows and columns.
+cv::Size size_of(const cv::Mat& image) { return image.dims == 2 ? image.size() : cv::Size(); }
+
 void refuse_frame(const Nv12& frame) {
-    const cv::Size size = frame.luma.size();
-    const bool types = frame.luma.type() == CV_8UC1 && frame.chroma.type() == CV_8UC2;
-    if (!types || frame.luma.empty() || size.width % 2 != 0 || size.height % 2 != 0 ||
-        frame.chroma.size() != size / 2) {
+    const auto is = [](const cv::Mat& plane, int type) {
+        return !plane.empty() && plane.dims == 2 && plane.type() == type;
+    };
+    const bool planes = is(frame.luma, CV_8UC1) && is(frame.chroma, CV_8UC2);
+    const cv::Size size = planes ? frame.luma.size() : cv::Size();
+    if (!planes || size.width % 2 != 0 || size.height % 2 != 0 || frame.chroma.size() != size / 2) {
         throw Refused(
             "a frame in NV12 has even sides, luma (H, W) of 8 bits and chroma (H / 2, W / 2) of two times 8");
     }
@@ -56,8 +61,16 @@ void refuse_frame(const Nv12& frame) {
 }  // namespace
 
 cv::Rect pixels_of(const Box& box, cv::Size picture, float margin) {
+    if (picture.width < 1 || picture.height < 1) {
+        throw Refused("a box was to be cut out of an empty picture; pass a frame with pixels");
+    }
     const float across = margin * (box.x2 - box.x1);
     const float down = margin * (box.y2 - box.y1);
+    for (const float number : {box.x1, box.y1, box.x2, box.y2, across, down}) {
+        if (!std::isfinite(number)) {
+            throw Refused("a box or its margin is NaN or infinite; leave such detections out");
+        }
+    }
     // the order of the clamps is Python's: np.clip(x, least, most) with least above most gives most
     const auto clipped = [](float value, int least, int most) {
         return static_cast<int>(
@@ -71,7 +84,7 @@ cv::Rect pixels_of(const Box& box, cv::Size picture, float margin) {
 }
 
 cv::Mat cut_out(const cv::Mat& image, const Box& box, float margin) {
-    return image(pixels_of(box, image.size(), margin));
+    return image(pixels_of(box, size_of(image), margin));
 }
 
 void batch_of(const std::vector<cv::Mat>& crops, int height, int width, std::uint8_t* pixels) {
@@ -82,16 +95,19 @@ void batch_of(const std::vector<cv::Mat>& crops, int height, int width, std::uin
 
 void batch_of_boxes(const cv::Mat& frame, const std::vector<Box>& boxes, float margin, int height, int width,
                     std::uint8_t* pixels, int threads) {
-    for_each(boxes.size(), threads, [&](std::size_t place) {
-        resize_into(cut_out(frame, boxes[place], margin), row_of(pixels, place, height, width));
-    });
+    std::vector<cv::Mat> crops;  // all of them first: no row is written when one is refused
+    for (const Box& box : boxes) crops.push_back(cut_out(frame, box, margin));
+    for_each(boxes.size(), threads,
+             [&](std::size_t place) { resize_into(crops[place], row_of(pixels, place, height, width)); });
 }
 
 void batch_of_boxes(const Nv12& frame, const std::vector<Box>& boxes, float margin, int height, int width,
                     std::uint8_t* pixels, int threads) {
     refuse_frame(frame);
+    std::vector<cv::Rect> cuts;
+    for (const Box& box : boxes) cuts.push_back(pixels_of(box, frame.luma.size(), margin));
     for_each(boxes.size(), threads, [&](std::size_t place) {
-        const cv::Rect wanted = pixels_of(boxes[place], frame.luma.size(), margin);
+        const cv::Rect& wanted = cuts[place];
         // two by two pixels share their colour: convert from even to even, then cut
         const cv::Point start(wanted.x & ~1, wanted.y & ~1);
         const cv::Point end((wanted.br().x + 1) & ~1, (wanted.br().y + 1) & ~1);

@@ -42,6 +42,9 @@ constexpr float kNear = 1e-3F;  // a feature whose length is so near 1 is of uni
 std::vector<std::uint8_t> thumbnail_of(const cv::Mat& picture) {
     std::vector<std::uint8_t> jpeg;
     if (picture.empty()) return jpeg;
+    if (picture.dims != 2 || picture.type() != CV_8UC3) {
+        throw Refused("a vehicle's picture must be in BGR of 8 bits; convert it, or pass none");
+    }
     const double scale = std::min(1.0, static_cast<double>(kSide) / std::max(picture.rows, picture.cols));
     cv::Mat small = picture;
     if (scale < 1) {
