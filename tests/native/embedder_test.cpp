@@ -14,9 +14,11 @@
 #include <limits>
 #include <thread>
 
+#include "core/model.hpp"
+#include "engines/table.hpp"
 #include "program/memory.hpp"
 #include "vreid/errors.hpp"
-#include "vreid/network.hpp"
+#include "vreid/hash.hpp"
 
 namespace {
 
@@ -117,9 +119,7 @@ TEST(Embedder, RefusesWhatIsNoNumber) {
     for (const float value :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         vreid::Embedder embedder(vreid::read_manifest(COLOUR), std::make_unique<Fake>(value));
-        EXPECT_NE(refusal_of([&] {
-                      embedder.embed({plain(8, 8, {0, 0, 0})});
-                  }).find("gave no numbers"),
+        EXPECT_NE(refusal_of([&] { embedder.embed({plain(8, 8, {0, 0, 0})}); }).find("gave no numbers"),
                   std::string::npos);
     }
 }
@@ -129,6 +129,25 @@ TEST(Engine, ThatIsUnknownIsRefusedWithTheFix) {
               std::string::npos);
     EXPECT_NE(refusal_of([] { vreid::open_embedder(COLOUR, 0); }).find("at least 1 thread"),
               std::string::npos);
+}
+
+TEST(Engine, OfABackendThatIsNotHereIsAnotherThatRunsTheSameFile) {
+    auto manifest = vreid::read_manifest(COLOUR);
+    const auto names = vreid::engine_names();
+    const auto has = [&names](const char* name) {
+        return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    for (const auto* backend : {"onnxruntime", "openvino", "opencv"}) {
+        manifest.backend = backend;
+        const std::string found = vreid::engine_for(manifest);
+        EXPECT_EQ(found, has(backend)         ? backend
+                         : has("openvino")    ? "openvino"
+                         : has("onnxruntime") ? "onnxruntime"
+                                              : backend);
+        EXPECT_EQ(vreid::engine_for(manifest, "opencv"), "opencv");
+    }
+    manifest.backend = "tensorrt";
+    EXPECT_EQ(vreid::engine_for(manifest), "tensorrt");
 }
 
 /// The colour model's manifest with a change, held against its engine.
@@ -155,19 +174,53 @@ TEST(Contract, PortsThatAreNotTheManifestsAreRefused) {
 TEST(Contract, APlanOfAnotherDeviceNeedsItsEngine) {
     auto manifest = vreid::read_manifest(COLOUR);
     manifest.backend = "tensorrt";
-    EXPECT_NE(refusal_of([&] { vreid::open_engine(manifest, "student.engine", 1); }), "");
-    const auto refusal =
-        refusal_of([&] { vreid::open_engine(manifest, "student.engine", 1, onnx_engines().front()); });
+    const fs::path folder = fs::temp_directory_path() / ("vreid-" + std::to_string(::getpid()));
+    fs::create_directory(folder);
+    const fs::path plan = folder / "student.engine";
+    std::ofstream(plan) << "a plan";
+    manifest.sha256 = vreid::sha256_of(plan);
+    EXPECT_NE(refusal_of([&] { vreid::open_engine(manifest, plan, 1); }), "");
+    const auto refusal = refusal_of([&] { vreid::open_engine(manifest, plan, 1, onnx_engines().front()); });
     EXPECT_NE(refusal.find("runs ONNX files"), std::string::npos) << refusal;
+    fs::remove_all(folder);
 }
 
-TEST(Network, OfAFileThatIsNoneIsRefused) {
+TEST(Engine, OfAFileThatIsNoneIsRefused) {
+    auto manifest = vreid::read_manifest(COLOUR);
     const fs::path folder = fs::temp_directory_path() / ("vreid-" + std::to_string(::getpid()));
     fs::create_directory(folder);
     std::ofstream(folder / "words.onnx") << "not an ONNX file";
+    manifest.sha256 = vreid::sha256_of(folder / "words.onnx");
     for (const auto& engine : onnx_engines()) {
-        const auto refusal = refusal_of([&] { vreid::open_network(folder / "words.onnx", 1, engine); });
+        const auto refusal =
+            refusal_of([&] { vreid::open_engine(manifest, folder / "words.onnx", 1, engine); });
         EXPECT_NE(refusal.find("no whole ONNX file"), std::string::npos) << engine << ": " << refusal;
+    }
+    fs::remove_all(folder);
+}
+
+TEST(Engine, RunsNoOtherBytesThanThoseOfItsHash) {
+    const auto manifest = vreid::read_manifest(COLOUR);
+    const auto refusal = refusal_of([&] {
+        vreid::open_engine(manifest, STUDENT.parent_path() / "vreid-s.onnx", 1, onnx_engines().front());
+    });
+    EXPECT_NE(refusal.find("sha256 differs"), std::string::npos) << refusal;
+}
+
+TEST(Model, HandsOnTheBytesThatWereHashed) {
+    const fs::path folder = fs::temp_directory_path() / ("vreid-" + std::to_string(::getpid()));
+    fs::create_directory(folder);
+    fs::copy_file(COLOUR, folder / "colour.json");
+    fs::copy_file(COLOUR.parent_path() / "colour.onnx", folder / "colour.onnx");
+    const auto [manifest, file] = vreid::read_model(folder / "colour.json");
+    std::ofstream(folder / "colour.onnx") << "swapped";  // behind the back of whoever reads it again
+    EXPECT_EQ(vreid::sha256_of_bytes(file.bytes), manifest.sha256);
+    for (const auto& name : onnx_engines()) {
+        const auto engine = vreid::open_engine(manifest, file, 1, name);
+        const std::vector<std::uint8_t> pixels(192, 7);
+        std::array<float, 3> feature{};
+        engine->infer(pixels.data(), 1, feature.data());
+        EXPECT_NEAR(feature[0], 1 / std::sqrt(3.0F), 1e-5) << name;
     }
     fs::remove_all(folder);
 }

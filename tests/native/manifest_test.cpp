@@ -74,6 +74,38 @@ TEST(Manifest, ThatIsDeepIsRefusedAndNoStackOverflows) {
     EXPECT_THROW(vreid::manifest_from(deep + std::string(1'000'000, ']'), "deep.json"), vreid::Refused);
 }
 
+std::string said_of(const std::string& text) {
+    try {
+        vreid::manifest_from(text, "a.json");
+        return "";
+    } catch (const vreid::Refused& refused) {
+        return refused.what();
+    }
+}
+
+TEST(Manifest, AttacksAreRefusedInOneShortLine) {
+    const auto brackets = [](int depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+    for (const int depth : {101, 150, 980, 100'000}) {
+        EXPECT_NE(said_of("{\"schema\": 1, \"name\": " + brackets(depth) + "}").find("nested too deeply"),
+                  std::string::npos);
+    }
+    EXPECT_NE(said_of("{\"schema\": 1, \"schema\": 1}").find("(the key 'schema' is there twice)"),
+              std::string::npos);
+    EXPECT_NE(said_of("{\"schema\": 1, \"input\": {\"a\": 1, \"\\u0061\": 2}}")
+                  .find("(the key 'a' is there twice)"),
+              std::string::npos);
+    const std::string nines(10'000, '9');
+    for (const auto& text :
+         {"{\"schema\": \"" + nines + "\"}", "{\"schema\": " + brackets(90) + "}",
+          "{\"schema\": 1, \"" + nines + "\": 1}", std::string("{\"schema\": 1, \"a\\nb\\u001b[31m\": 1}"),
+          "{\"" + nines + "\": 1, \"" + nines + "\": 1}"}) {
+        const std::string said = said_of(text);
+        EXPECT_FALSE(said.empty());
+        EXPECT_LT(said.size(), 300U) << said;
+        EXPECT_EQ(said.find_first_of("\n\x1b"), std::string::npos) << said;
+    }
+}
+
 TEST(Hash, IsSha256) {
     EXPECT_EQ(vreid::sha256_of_bytes(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     EXPECT_EQ(vreid::sha256_of_bytes("abc"),

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "engines/table.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/preprocess.hpp"
 
@@ -58,8 +59,8 @@ void Embedder::infer(const std::uint8_t* pixels, int n, float* features) {
 
 Embedder open_embedder(const std::filesystem::path& path, int threads, const std::string& engine) {
     if (threads < 1) throw Refused("an engine needs at least 1 thread, not " + std::to_string(threads));
-    Manifest manifest = read_manifest(path);
-    auto opened = open_engine(manifest, path.parent_path() / manifest.engine, threads, engine);
+    auto [manifest, file] = read_model(path);
+    auto opened = open_engine(manifest, file, threads, engine);
     return {std::move(manifest), std::move(opened)};
 }
 

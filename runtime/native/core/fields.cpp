@@ -3,6 +3,21 @@
 #include "fields.hpp"
 
 namespace vreid {
+namespace {
+
+constexpr std::size_t SHOWN = 60;  // bytes of a file's own words in a message
+
+}  // namespace
+
+std::string shown(std::string text) {
+    for (char& byte : text) {
+        if (static_cast<unsigned char>(byte) < ' ' || byte == '\x7f') byte = '?';
+    }
+    if (text.size() <= SHOWN) return text;
+    std::size_t end = SHOWN;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // no half letter
+    return text.substr(0, end) + "...";
+}
 
 Fields::Fields(const Json& object, std::string file, std::string place)
     : object_(object), file_(std::move(file)), place_(std::move(place)) {
@@ -13,7 +28,7 @@ Fields::Fields(const Json& object, std::string file, std::string place)
 }
 
 void Fields::refuse(const std::string& name, const std::string& why) const {
-    throw Refused(file_ + ": " + (place_.empty() ? name : place_ + "." + name) + ": " + why +
+    throw Refused(file_ + ": " + shown(place_.empty() ? name : place_ + "." + name) + ": " + why +
                   "; correct the manifest or export the model again");
 }
 

@@ -53,6 +53,9 @@ class Fields {
     std::set<std::string> asked_;
 };
 
+/// `text` of a file in one line of a message: no control characters, and not all of what is long.
+[[nodiscard]] std::string shown(std::string text);
+
 /// Whether the two readers would call them the same: in Python true is 1 and 1.0 is 1.
 [[nodiscard]] bool equal_as_in_python(const Json& value, const Json& wanted);
 

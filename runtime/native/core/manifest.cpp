@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <system_error>
 
 #include "bytes.hpp"
 #include "fields.hpp"
+#include "model.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/hash.hpp"
 
@@ -17,7 +19,35 @@ namespace fs = std::filesystem;
 
 constexpr int SCHEMA = 1;
 constexpr std::int64_t MOST = std::numeric_limits<int>::max();  // of a length that is used as an int
+constexpr std::uintmax_t MOST_BYTES = 16 << 20;  // of a manifest; the largest real one has some kB
+constexpr int MOST_DEPTH = 100;                  // of brackets; a sound manifest has three
 constexpr std::string_view BYTE_ORDER_MARK = "\xef\xbb\xbf";
+
+std::size_t letters(const std::string& text) {
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
+        return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;  // not a continuation of a UTF-8 letter
+    }));
+}
+
+/// Watches the parser: refuses a key that an object has twice, and brackets within brackets without end.
+class Keys {
+ public:
+    bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+        if (depth > MOST_DEPTH) throw Refused("nested too deeply");
+        if (event == Json::parse_event_t::object_start) open_.emplace_back();
+        if (event == Json::parse_event_t::object_end) open_.pop_back();
+        if (event == Json::parse_event_t::key) {
+            const auto& name = parsed.get_ref<const std::string&>();
+            if (!open_.back().insert(name).second) {
+                throw Refused("the key '" + shown(name) + "' is there twice");
+            }
+        }
+        return true;
+    }
+
+ private:
+    std::vector<std::set<std::string>> open_;
+};
 
 bool is_sha256(const std::string& text) {
     return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char digit) {
@@ -34,12 +64,6 @@ std::string sha256_in(Fields& fields, const std::string& name) {
 /// One name, and neither "." nor "..".
 bool is_file_name(const std::string& text) {
     return text.find_first_of("/\\") == std::string::npos && text.find_first_not_of('.') != std::string::npos;
-}
-
-std::size_t letters(const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
-        return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;  // not a continuation of a UTF-8 letter
-    }));
 }
 
 std::string text_of_least(Fields& fields, const std::string& name, std::size_t least) {
@@ -112,7 +136,7 @@ void refuse_schema(const Json& whole, const std::string& file) {
     if (found == whole.end() || !equal_as_in_python(*found, SCHEMA)) {
         const std::string told =
             found == whole.end() ? "none" : found->dump(-1, ' ', false, Json::error_handler_t::replace);
-        throw Refused(file + " has schema " + told + " and this vreid reads schema " +
+        throw Refused(file + " has schema " + shown(told) + " and this vreid reads schema " +
                       std::to_string(SCHEMA) + "; export it again");
     }
 }
@@ -156,7 +180,7 @@ Manifest manifest_from(std::string_view text, const fs::path& path) {
     try {
         if (text.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK)
             throw Refused("it begins with a byte order mark");
-        whole = Json::parse(text);
+        whole = Json::parse(text, Keys());
     } catch (const std::exception& error) {  // nlohmann's errors, and ours
         throw Refused(file + " is not a JSON manifest (" + error.what() +
                       "); make it again with 'vreid export'");
@@ -165,23 +189,35 @@ Manifest manifest_from(std::string_view text, const fs::path& path) {
     return whole_from(Fields(whole, file, ""));
 }
 
-Manifest read_manifest(const fs::path& path) {
+EngineFile engine_file(const Manifest& manifest, const fs::path& engine, const fs::path& path) {
     std::error_code unused;
-    if (!fs::is_regular_file(path, unused)) {
-        throw Refused("there is no manifest " + path.string() + "; make one with 'vreid export'");
-    }
-    Manifest manifest = manifest_from(read_bytes(path), path);
-    const fs::path engine = path.parent_path() / manifest.engine;
     const bool cut = manifest.engine.find('\0') != std::string::npos;  // where C would end the name
     if (cut || !fs::is_regular_file(engine, unused)) {
         throw Refused(path.string() + " names the engine " + manifest.engine.c_str() +
                       ", which is not beside it; keep the two together");
     }
-    if (sha256_of(engine) != manifest.sha256) {
+    EngineFile found{engine, read_bytes(engine)};
+    if (sha256_of_bytes(found.bytes) != manifest.sha256) {
         throw Refused(engine.string() + " is not the file that " + path.filename().string() +
                       " was written for (sha256 differs); export the model again");
     }
-    return manifest;
+    return found;
 }
+
+std::pair<Manifest, EngineFile> read_model(const fs::path& path) {
+    std::error_code unused;
+    if (!fs::is_regular_file(path, unused)) {
+        throw Refused("there is no manifest " + path.string() + "; make one with 'vreid export'");
+    }
+    if (fs::file_size(path, unused) > MOST_BYTES) {
+        throw Refused(path.string() +
+                      " is larger than 16 MiB, so it is not a manifest; make it again with 'vreid export'");
+    }
+    Manifest manifest = manifest_from(read_bytes(path), path);
+    EngineFile engine = engine_file(manifest, path.parent_path() / manifest.engine, path);
+    return {std::move(manifest), std::move(engine)};
+}
+
+Manifest read_manifest(const fs::path& path) { return read_model(path).first; }
 
 }  // namespace vreid

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "network.hpp"
 #include "vreid/manifest.hpp"
-#include "vreid/network.hpp"
 
 namespace vreid {
 

@@ -4,16 +4,41 @@
 #include "onnx_file.hpp"
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
 #include <stdexcept>
+#include <utility>
 
-#include "core/bytes.hpp"
 #include "vreid/errors.hpp"
 
 namespace vreid {
 namespace {
 
 constexpr std::uint64_t NEWEST_OPSET = 28;  // of ONNX 1.23: what is newer may mean anything
-constexpr std::uint64_t ELSEWHERE = 1;      // TensorProto.DataLocation.EXTERNAL
+constexpr std::string_view COMPILED =
+    "EPContext";  // ONNX Runtime's node for a compiled engine, which may lie in another file
+
+/// The messages of onnx.proto3 through which a tensor is reached.
+enum class Kind { model, graph, node, attribute, sparse, training, function, tensor };
+
+/// Which message is in field `number` of a message; none: no tensor is reached through it. The table of
+/// runtime/engines/onnx_file.py, which a test there compares with the schema of the onnx package.
+std::optional<Kind> part_of(Kind message, std::uint64_t number) {
+    static const std::map<std::pair<Kind, std::uint64_t>, Kind> parts{
+        {{Kind::model, 7}, Kind::graph},        {{Kind::model, 20}, Kind::training},
+        {{Kind::model, 25}, Kind::function},    {{Kind::graph, 1}, Kind::node},
+        {{Kind::graph, 5}, Kind::tensor},       {{Kind::graph, 15}, Kind::sparse},
+        {{Kind::node, 5}, Kind::attribute},     {{Kind::attribute, 5}, Kind::tensor},
+        {{Kind::attribute, 6}, Kind::graph},    {{Kind::attribute, 10}, Kind::tensor},
+        {{Kind::attribute, 11}, Kind::graph},   {{Kind::attribute, 22}, Kind::sparse},
+        {{Kind::attribute, 23}, Kind::sparse},  {{Kind::sparse, 1}, Kind::tensor},
+        {{Kind::sparse, 2}, Kind::tensor},      {{Kind::training, 1}, Kind::graph},
+        {{Kind::training, 2}, Kind::graph},     {{Kind::function, 7}, Kind::node},
+        {{Kind::function, 11}, Kind::attribute}};
+    const auto found = parts.find({message, number});
+    return found == parts.end() ? std::nullopt : std::optional(found->second);
+}
 
 /// What breaks off or is no message.
 class Broken : public std::runtime_error {
@@ -29,7 +54,7 @@ class Message {
     bool next() {
         if (bytes_.empty()) return false;
         const std::uint64_t tag = varint();
-        number_ = tag >> 3U;
+        number_ = (tag & 0xFFFFFFFFU) >> 3U;  // protobuf keeps 32 bits of a tag
         const std::uint64_t kind = tag & 7U;
         is_block_ = kind != 0;
         if (kind == 0) {
@@ -109,33 +134,24 @@ Port port_of(std::string_view bytes) {
     return port;
 }
 
-/// The initializer's name; noted where its numbers are in another file.
-std::string stored_of(std::string_view bytes, OnnxFile& found) {
+/// What the walk finds out besides the ports.
+struct Found {
+    OnnxFile file;
+    std::set<std::string> stored;        // initializers of the graph itself
+    std::vector<std::string> elsewhere;  // tensors whose numbers are in another file
+    bool is_compiled = false;
+};
+
+void read_tensor(std::string_view bytes, bool is_own, Found& found) {
     std::string name;
-    bool elsewhere = false;
+    bool is_elsewhere = false;
     for (Message tensor(bytes); tensor.next();) {
         if (tensor.number() == 8) name = tensor.text();
-        if (tensor.number() == 14) elsewhere = tensor.value() == ELSEWHERE;
+        if (tensor.number() == 13) is_elsewhere = true;                         // external_data
+        if (tensor.number() == 14 && tensor.value() != 0) is_elsewhere = true;  // data_location
     }
-    if (elsewhere) found.elsewhere.push_back(name);
-    return name;
-}
-
-void read_graph(std::string_view bytes, OnnxFile& found) {
-    std::set<std::string> stored;
-    for (Message graph(bytes); graph.next();) {
-        if (graph.number() == 1) {
-            for (Message node(graph.block()); node.next();) {
-                if (node.number() == 4) found.kinds.insert(node.text());
-            }
-        }
-        if (graph.number() == 5) stored.insert(stored_of(graph.block(), found));
-        if (graph.number() == 11) found.inputs.push_back(port_of(graph.block()));
-        if (graph.number() == 12) found.outputs.push_back(port_of(graph.block()));
-    }
-    const auto is_stored = [&stored](const Port& port) { return stored.count(port.name) > 0; };
-    found.inputs.erase(std::remove_if(found.inputs.begin(), found.inputs.end(), is_stored),
-                       found.inputs.end());
+    if (is_own) found.stored.insert(name);
+    if (is_elsewhere) found.elsewhere.push_back(name.empty() ? "a constant" : name);
 }
 
 void read_opset(std::string_view bytes, OnnxFile& found) {
@@ -145,19 +161,55 @@ void read_opset(std::string_view bytes, OnnxFile& found) {
         if (entry.number() == 1) domain = entry.text();
         if (entry.number() == 2) version = entry.value();
     }
-    if (domain.empty() || domain == "ai.onnx") found.opset = version;
+    if (domain.empty() || domain == "ai.onnx") found.opset = version == 0 ? found.opset : version;
+}
+
+/// Every message through which a tensor is reached, by a list and no recursion, since graphs nest.
+void walk(std::string_view bytes, Found& found) {
+    struct Block {
+        Kind kind;
+        std::string_view bytes;
+        bool is_own;  // of the graph itself, not of a subgraph or function
+    };
+    std::vector<Block> waiting{{Kind::model, bytes, true}};
+    while (!waiting.empty()) {
+        const Block block = waiting.back();
+        waiting.pop_back();
+        if (block.kind == Kind::tensor) {
+            read_tensor(block.bytes, block.is_own, found);
+            continue;
+        }
+        const bool is_graph = block.kind == Kind::graph && block.is_own;
+        std::vector<Block> inner;
+        for (Message message(block.bytes); message.next();) {
+            const std::uint64_t number = message.number();
+            if (const auto kind = part_of(block.kind, number)) {
+                const bool is_own = (block.kind == Kind::model && number == 7) || (is_graph && number == 5);
+                inner.push_back({*kind, message.block(), is_own});
+            } else if (block.kind == Kind::model && number == 8) {
+                read_opset(message.block(), found.file);
+            } else if (block.kind == Kind::node && number == 4) {
+                found.is_compiled = found.is_compiled || message.block() == COMPILED;
+            } else if (is_graph && number == 11) {
+                found.file.inputs.push_back(port_of(message.block()));
+            } else if (is_graph && number == 12) {
+                found.file.outputs.push_back(port_of(message.block()));
+            }
+        }
+        waiting.insert(waiting.end(), inner.rbegin(), inner.rend());
+    }
+    auto& inputs = found.file.inputs;
+    const auto is_stored = [&found](const Port& port) { return found.stored.count(port.name) > 0; };
+    inputs.erase(std::remove_if(inputs.begin(), inputs.end(), is_stored), inputs.end());
 }
 
 }  // namespace
 
 OnnxFile onnx_from(std::string_view bytes, const std::filesystem::path& path) {
-    OnnxFile found;
+    Found found;
     try {
-        for (Message model(bytes); model.next();) {
-            if (model.number() == 7) read_graph(model.block(), found);
-            if (model.number() == 8) read_opset(model.block(), found);
-        }
-        if (found.opset == 0) throw Broken("no opset");
+        walk(bytes, found);
+        if (found.file.opset == 0) throw Broken("no opset");
     } catch (const Broken&) {
         throw Refused("cannot load " + path.string() + ": it is no whole ONNX file; export the model again");
     }
@@ -166,13 +218,15 @@ OnnxFile onnx_from(std::string_view bytes, const std::filesystem::path& path) {
                       " and others) in another file, which its hash does not cover; export the model again, "
                       "into one file");
     }
-    if (found.opset > NEWEST_OPSET) {
-        throw Refused(path.string() + " is written in ONNX opset " + std::to_string(found.opset) +
+    if (found.is_compiled) {
+        throw Refused(path.string() + " has a node " + std::string(COMPILED) +
+                      ", a compiled engine that may be in another file; give the ONNX it was made from");
+    }
+    if (found.file.opset > NEWEST_OPSET) {
+        throw Refused(path.string() + " is written in ONNX opset " + std::to_string(found.file.opset) +
                       " and vreid knows 1 to " + std::to_string(NEWEST_OPSET) + "; export the model again");
     }
-    return found;
+    return std::move(found.file);
 }
-
-OnnxFile read_onnx_file(const std::filesystem::path& path) { return onnx_from(read_bytes(path), path); }
 
 }  // namespace vreid

@@ -77,16 +77,17 @@ Port port_of(const std::string& name, const Ort::TypeInfo& type) {
 /// decoder.
 class OnnxRuntime : public Network {
  public:
-    OnnxRuntime(const std::filesystem::path& path, int threads) : path_(path) {
-        read_onnx_file(path);
+    OnnxRuntime(const EngineFile& file, int threads) : path_(file.path) {
+        onnx_from(file.bytes, file.path);
         open_library();
         try {
             Ort::SessionOptions options;
             options.SetIntraOpNumThreads(threads).SetInterOpNumThreads(1).SetLogSeverityLevel(3);
             options.AddConfigEntry("session.intra_op.allow_spinning", "0");
-            // x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow; with this INT8 is exact everywhere
+            // x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow; with this INT8 is
+            // exact everywhere
             options.AddConfigEntry("session.x64quantprecision", "1");
-            session_ = Ort::Session(environment(), path.c_str(), options);
+            session_ = Ort::Session(environment(), file.bytes.data(), file.bytes.size(), options);
             Ort::AllocatorWithDefaultOptions allocator;
             for (std::size_t place = 0; place < session_.GetInputCount(); ++place) {
                 const std::string name = session_.GetInputNameAllocated(place, allocator).get();
@@ -97,7 +98,7 @@ class OnnxRuntime : public Network {
                 outputs_.push_back(port_of(name, session_.GetOutputTypeInfo(place)));
             }
         } catch (const Ort::Exception& error) {
-            throw Refused("ONNX Runtime cannot load " + path.string() + "; export the model again (" +
+            throw Refused("ONNX Runtime cannot load " + path_.string() + "; export the model again (" +
                           first_line(error.what()) + ")");
         }
     }
@@ -137,9 +138,9 @@ class OnnxRuntime : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> open_onnxruntime(const std::filesystem::path& path, int threads) {
+std::unique_ptr<Network> open_onnxruntime(const Manifest& /*manifest*/, const EngineFile& file, int threads) {
     open_library();
-    return std::make_unique<OnnxRuntime>(path, threads);
+    return std::make_unique<OnnxRuntime>(file, threads);
 }
 
 }  // namespace vreid

@@ -14,21 +14,19 @@ namespace {
 
 constexpr bool NEW = CV_VERSION_MAJOR >= 5;
 
-/// `path` as a net; what OpenCV says of a graph that it cannot read becomes a sentence.
-cv::dnn::Net net_of(const std::filesystem::path& path, const OnnxFile& file) {
-    for (const auto* kind : {"QuantizeLinear", "DequantizeLinear"}) {
-        if (!NEW && file.kinds.count(kind) > 0) {
-            throw Refused("the DNN of OpenCV " CV_VERSION " does not run the INT8 (Q/DQ) graph " +
-                          path.string() + "; take the fp32 manifest, another engine, or OpenCV 5");
-        }
+/// `file` as a net; what OpenCV says of a graph that it cannot read becomes a sentence.
+cv::dnn::Net net_of(const Manifest& manifest, const EngineFile& file) {
+    if (!NEW && manifest.precision == "int8") {
+        throw Refused("the DNN of OpenCV " CV_VERSION " does not run the INT8 (Q/DQ) graph " +
+                      file.path.string() + "; take the fp32 manifest, another engine, or OpenCV 5");
     }
     try {
-        return cv::dnn::readNetFromONNX(path.string());
+        return cv::dnn::readNetFromONNX(file.bytes.data(), file.bytes.size());
     } catch (const cv::Exception& error) {
         const std::string limits = NEW ? ""
                                        : "; before OpenCV 5 it reads float32 graphs of opset 11 and none of "
                                          "the newer (dynamo) exporter";
-        throw Refused("the DNN of OpenCV " CV_VERSION " cannot read " + path.string() + " (" +
+        throw Refused("the DNN of OpenCV " CV_VERSION " cannot read " + file.path.string() + " (" +
                       first_line(error.err) + ")" + limits + "; take another engine");
     }
 }
@@ -36,8 +34,8 @@ cv::dnn::Net net_of(const std::filesystem::path& path, const OnnxFile& file) {
 /// One net; its ports are those that the file declares, since OpenCV does not tell them.
 class OpenCv : public Network {
  public:
-    explicit OpenCv(const std::filesystem::path& path)
-        : path_(path), file_(read_onnx_file(path)), net_(net_of(path, file_)) {
+    OpenCv(const Manifest& manifest, const EngineFile& file)
+        : path_(file.path), file_(onnx_from(file.bytes, file.path)), net_(net_of(manifest, file)) {
         net_.setPreferableBackend(cv::dnn::DNN_BACKEND_OPENCV);
         net_.setPreferableTarget(cv::dnn::DNN_TARGET_CPU);
     }
@@ -82,9 +80,9 @@ class OpenCv : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> open_opencv(const std::filesystem::path& path,
+std::unique_ptr<Network> open_opencv(const Manifest& manifest, const EngineFile& file,
                                      int /*threads: OpenCV's are the process's*/) {
-    return std::make_unique<OpenCv>(path);
+    return std::make_unique<OpenCv>(manifest, file);
 }
 
 }  // namespace vreid

@@ -1,6 +1,7 @@
 // OpenVINO on the CPU, set as runtime/engines/openvino.py sets it, so that both give the same numbers.
 #include <openvino/frontend/manager.hpp>
 #include <openvino/openvino.hpp>
+#include <sstream>
 
 #include "contract.hpp"
 #include "onnx_file.hpp"
@@ -16,16 +17,14 @@ std::string dtype_of(const ov::element::Type& type) {
     return type == ov::element::f16 ? "float16" : type.get_type_name();
 }
 
-/// A tensor has several names where a node between them did nothing: `declared`, of the file, if it is one of
-/// them.
-Port port_of(const ov::Output<const ov::Node>& found, const std::vector<Port>& declared) {
+/// A tensor has several names where a node between them did nothing: `declared`, of the manifest, if it is
+/// one of them.
+Port port_of(const ov::Output<const ov::Node>& found, const std::string& declared) {
     Port port{"?", dtype_of(found.get_element_type()), {}};
     for (const auto& name : found.get_names()) {
         if (port.name == "?" || name < port.name) port.name = name;
     }
-    for (const Port& one : declared) {
-        if (found.get_names().count(one.name) > 0) port.name = one.name;
-    }
+    if (found.get_names().count(declared) > 0) port.name = declared;
     for (const auto& size : found.get_partial_shape())
         port.shape.push_back(size.is_dynamic() ? ANY : size.get_length());
     return port;
@@ -34,7 +33,9 @@ Port port_of(const ov::Output<const ov::Node>& found, const std::vector<Port>& d
 /// One infer request.
 class OpenVino : public Network {
  public:
-    OpenVino(const std::filesystem::path& path, int threads) : path_(path), file_(read_onnx_file(path)) {
+    OpenVino(const Manifest& manifest, const EngineFile& file, int threads)
+        : path_(file.path), input_(manifest.input.name), output_(manifest.output.name) {
+        onnx_from(file.bytes, file.path);  // OpenVINO itself runs an opset that it does not know
         const ov::AnyMap settings{
             ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY), ov::num_streams(1),
             ov::inference_num_threads(threads),
@@ -44,20 +45,18 @@ class OpenVino : public Network {
         try {
             // by name: Core::read_model lets every reader try, and TensorFlow's writes on stderr
             const auto reader = ov::frontend::FrontEndManager().load_by_framework("onnx");
-            compiled_ = core_.compile_model(reader->convert(reader->load(path.string())), "CPU", settings);
+            std::istringstream bytes(file.bytes);
+            std::istream* stream = &bytes;
+            compiled_ = core_.compile_model(reader->convert(reader->load(stream)), "CPU", settings);
             request_ = compiled_.create_infer_request();
         } catch (const std::exception& error) {  // ov::Exception, ov::frontend::*Failure
-            throw Refused("OpenVINO cannot load " + path.string() + "; export the model again (" +
+            throw Refused("OpenVINO cannot load " + path_.string() + "; export the model again (" +
                           last_line(error.what()) + ")");
         }
     }
 
-    [[nodiscard]] std::vector<Port> inputs() const override {
-        return ports(compiled_.inputs(), file_.inputs);
-    }
-    [[nodiscard]] std::vector<Port> outputs() const override {
-        return ports(compiled_.outputs(), file_.outputs);
-    }
+    [[nodiscard]] std::vector<Port> inputs() const override { return ports(compiled_.inputs(), input_); }
+    [[nodiscard]] std::vector<Port> outputs() const override { return ports(compiled_.outputs(), output_); }
 
     const float* run(const void* values, const std::vector<std::int64_t>& shape,
                      std::vector<std::int64_t>& found) override {
@@ -79,14 +78,15 @@ class OpenVino : public Network {
 
  private:
     static std::vector<Port> ports(const std::vector<ov::Output<const ov::Node>>& found,
-                                   const std::vector<Port>& declared) {
+                                   const std::string& declared) {
         std::vector<Port> all;
         for (const auto& one : found) all.push_back(port_of(one, declared));
         return all;
     }
 
     std::filesystem::path path_;
-    OnnxFile file_;
+    std::string input_;
+    std::string output_;
     ov::Core core_;
     ov::CompiledModel compiled_;
     ov::InferRequest request_;
@@ -94,8 +94,8 @@ class OpenVino : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> open_openvino(const std::filesystem::path& path, int threads) {
-    return std::make_unique<OpenVino>(path, threads);
+std::unique_ptr<Network> open_openvino(const Manifest& manifest, const EngineFile& file, int threads) {
+    return std::make_unique<OpenVino>(manifest, file, threads);
 }
 
 }  // namespace vreid

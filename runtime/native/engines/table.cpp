@@ -11,8 +11,9 @@
 namespace vreid {
 namespace {
 
-using OpenNetwork = std::unique_ptr<Network> (*)(const std::filesystem::path& path, int threads);
-using OpenEngine = std::unique_ptr<Engine> (*)(const Manifest& manifest, const std::filesystem::path& path);
+using OpenNetwork = std::unique_ptr<Network> (*)(const Manifest& manifest, const EngineFile& file,
+                                                 int threads);
+using OpenEngine = std::unique_ptr<Engine> (*)(const Manifest& manifest, const EngineFile& file);
 
 /// What can run an ONNX file, the quickest on a CPU first.
 const std::vector<std::pair<std::string, OpenNetwork>>& networks() {
@@ -97,32 +98,38 @@ std::vector<std::string> engine_names() {
     return names;
 }
 
-std::unique_ptr<Network> open_network(const std::filesystem::path& path, int threads,
-                                      const std::string& name) {
-    if (networks().empty())
-        throw Refused("this vreid was built without an engine for ONNX files; build it with OpenVINO");
-    const OpenNetwork open = name.empty() ? networks().front().second : member(networks(), name);
-    if (open == nullptr) {
-        throw Refused("this vreid was built without the engine '" + name +
-                      "'; it has: " + joined(engine_names()));
+std::string engine_for(const Manifest& manifest, const std::string& name) {
+    if (!name.empty()) return name;
+    const std::string& backend = manifest.backend;
+    const bool is_network = backend == "onnxruntime" || backend == "openvino" || backend == "opencv";
+    if (!is_network || member(networks(), backend)) return backend;
+    for (const auto* other :
+         {"openvino", "onnxruntime"}) {  // not OpenCV, whose older releases read few files
+        if (member(networks(), other)) return other;
     }
-    return open(path, threads);
+    return backend;
 }
 
 std::unique_ptr<Engine> open_engine(const Manifest& manifest, const std::filesystem::path& engine,
                                     int threads, const std::string& name) {
-    const std::string& wanted = name.empty() ? manifest.backend : name;
-    if (const OpenEngine open = member(plans(), wanted)) return open(manifest, engine);
+    const auto path = std::filesystem::path(engine).replace_extension(".json");
+    return open_engine(manifest, engine_file(manifest, engine, path), threads, name);
+}
+
+std::unique_ptr<Engine> open_engine(const Manifest& manifest, const EngineFile& file, int threads,
+                                    const std::string& name) {
+    const std::string wanted = engine_for(manifest, name);
+    if (const OpenEngine open = member(plans(), wanted)) return open(manifest, file);
     if (const OpenNetwork open = member(networks(), wanted)) {
-        if (!is_onnx(engine)) {
-            throw Refused(engine.string() + " is built for " + manifest.backend + " and '" + wanted +
+        if (!is_onnx(file.path)) {
+            throw Refused(file.path.string() + " is built for " + manifest.backend + " and '" + wanted +
                           "' runs ONNX files; take the manifest of the ONNX it was built from");
         }
-        return std::make_unique<NetworkEngine>(manifest, engine, open(engine, threads));
+        return std::make_unique<NetworkEngine>(manifest, file.path, open(manifest, file, threads));
     }
     std::string fix =
         "; build it with that library, or make a manifest for one of: " + joined(engine_names());
-    if (is_onnx(engine) && !networks().empty()) {
+    if (is_onnx(file.path) && !networks().empty()) {
         fix = "; the same ONNX file runs with --engine " + networks().front().first +
               ", or build vreid with that library";
     }

@@ -1,17 +1,23 @@
-// The members of the seam of engines; each is compiled where its library is found.
+// The members of the seam of engines; each is compiled where its library is found. They run the bytes that
+// were hashed, and open no file.
 #pragma once
 
-#include <filesystem>
 #include <memory>
+#include <string>
 
+#include "core/model.hpp"
+#include "network.hpp"
 #include "vreid/engine.hpp"
-#include "vreid/network.hpp"
 
 namespace vreid {
 
-std::unique_ptr<Network> open_openvino(const std::filesystem::path& path, int threads);
-std::unique_ptr<Network> open_onnxruntime(const std::filesystem::path& path, int threads);
-std::unique_ptr<Network> open_opencv(const std::filesystem::path& path, int threads);
-std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const std::filesystem::path& path);
+std::unique_ptr<Network> open_openvino(const Manifest& manifest, const EngineFile& file, int threads);
+std::unique_ptr<Network> open_onnxruntime(const Manifest& manifest, const EngineFile& file, int threads);
+std::unique_ptr<Network> open_opencv(const Manifest& manifest, const EngineFile& file, int threads);
+std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const EngineFile& file);
+
+/// The engine of `manifest` in bytes that were hashed already; see vreid/engine.hpp.
+std::unique_ptr<Engine> open_engine(const Manifest& manifest, const EngineFile& file, int threads,
+                                    const std::string& name);
 
 }  // namespace vreid

@@ -4,13 +4,13 @@
 // of shape in a context makes the graphs that were captured from it undefined. So there is one context for
 // batches of any size, and a second only where a graph of the best batch was captured.
 #include <NvInfer.h>
+#include <dlfcn.h>
 
 #include <cstring>
 #include <mutex>
 
 #include "built_for.hpp"
 #include "contract.hpp"
-#include "core/bytes.hpp"
 #include "cuda_memory.hpp"
 #include "table.hpp"
 #include "vreid/errors.hpp"
@@ -43,6 +43,26 @@ class Listener : public nvinfer1::ILogger {
     std::string said_;
 };
 
+#define VREID_TEXT_OF(number) #number
+#define VREID_TEXT(number) VREID_TEXT_OF(number)
+
+/// TensorRT's library, of the release of the header: the one that the system knows, else the one that CMake
+/// found. Loaded when it is needed, so that a package holds no path of it.
+void* library() {
+    for (const char* name : {"libnvinfer.so." VREID_TEXT(NV_TENSORRT_MAJOR), VREID_TENSORRT_LIBRARY}) {
+        if (void* found = ::dlopen(name, RTLD_NOW | RTLD_LOCAL)) return found;  // for the life of the process
+    }
+    throw Refused("there is no libnvinfer.so." VREID_TEXT(
+        NV_TENSORRT_MAJOR) " here; install TensorRT, or put its folder into LD_LIBRARY_PATH");
+}
+
+/// A function of TensorRT by its name.
+void* symbol(const char* name) {
+    static void* const loaded = library();
+    if (void* found = ::dlsym(loaded, name)) return found;
+    throw Refused(std::string("this libnvinfer has no ") + name + "; install TensorRT 10.3 or newer");
+}
+
 /// The first device, as runtime/engines/built_for.py names it.
 MachineKey machine_key() {
     int devices = 0;
@@ -56,7 +76,8 @@ MachineKey machine_key() {
     int driver = 0;
     cuda::check(cudaGetDeviceProperties(&device, 0));
     cuda::check(cudaDriverGetVersion(&driver));
-    const int version = getInferLibVersion();  // 100300 is 10.3.0
+    const auto version_of = reinterpret_cast<std::int32_t (*)()>(symbol("getInferLibVersion"));
+    const int version = version_of();  // 100300 is 10.3.0
     const auto dotted = [](int a, int b) { return std::to_string(a) + "." + std::to_string(b); };
     return {{"device", device.name},
             {"compute_capability", dotted(device.major, device.minor)},
@@ -77,10 +98,9 @@ Port port_of(const nvinfer1::ICudaEngine& plan, const char* name) {
 /// One plan, one stream, and buffers for the largest batch, made once; callers on several threads take turns.
 class TensorRt : public Engine {
  public:
-    TensorRt(Manifest manifest, const std::filesystem::path& path)
-        : manifest_(std::move(manifest)), path_(path) {
+    TensorRt(Manifest manifest, const EngineFile& file) : manifest_(std::move(manifest)), path_(file.path) {
         cuda::check(cudaSetDevice(0));
-        load();
+        load(file.bytes);
         refuse_plan();
         stream_ = cuda::new_stream();
         done_ = cuda::new_event();
@@ -123,9 +143,10 @@ class TensorRt : public Engine {
         return static_cast<std::size_t>(manifest_.output.dim) * sizeof(float);
     }
 
-    void load() {
-        const std::string bytes = read_bytes(path_);
-        runtime_.reset(nvinfer1::createInferRuntime(listener_));
+    void load(const std::string& bytes) {
+        const auto create =
+            reinterpret_cast<void* (*)(void*, std::int32_t)>(symbol("createInferRuntime_INTERNAL"));
+        runtime_.reset(static_cast<nvinfer1::IRuntime*>(create(&listener_, NV_TENSORRT_VERSION)));
         if (runtime_ != nullptr) {
             const auto core = manifest_.built_for->find("dla");
             if (core != manifest_.built_for->end()) runtime_->setDLACore(core->second == "1" ? 1 : 0);
@@ -236,10 +257,10 @@ class TensorRt : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const std::filesystem::path& path) {
-    if (!manifest.built_for) refuse_elsewhere(manifest, path, {});  // said before a device is looked for
-    refuse_elsewhere(manifest, path, machine_key());
-    return std::make_unique<TensorRt>(manifest, path);
+std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const EngineFile& file) {
+    if (!manifest.built_for) refuse_elsewhere(manifest, file.path, {});  // said before a device is looked for
+    refuse_elsewhere(manifest, file.path, machine_key());
+    return std::make_unique<TensorRt>(manifest, file);
 }
 
 }  // namespace vreid

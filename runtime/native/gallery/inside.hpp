@@ -13,7 +13,7 @@
 
 namespace vreid {
 
-class Gallery::Inside {
+class __attribute__((visibility("hidden"))) Gallery::Inside {
  public:
     /// `held` is the writer's lock; none: for reading.
     Inside(std::unique_ptr<gallery::Database> connection, About whose, const Rule& how,

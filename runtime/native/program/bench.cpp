@@ -112,7 +112,7 @@ Document bench(const Flags& flags) {
     }
     const std::int64_t peak = memory("VmHWM");  // before the frame of the preprocessing
     return {{"name", manifest.name},
-            {"backend", flags.model.engine.empty() ? manifest.backend : flags.model.engine},
+            {"backend", engine_for(manifest, flags.model.engine)},
             {"precision", manifest.precision},
             {"threads", flags.model.threads},
             {"load_ms", load},

@@ -85,7 +85,7 @@ void add_info(CLI::App& program, int& code) {
     };
     const auto flags = std::make_shared<Flags>();
     CLI::App* verb = program.add_subcommand("info", "what a model is, and which engines this program has");
-    verb->add_option("model", flags->model, "Manifest .json of a lowered model")->required();
+    verb->add_option("model,--model", flags->model, "Manifest .json of a lowered model")->required();
     verb->add_flag("--json", flags->json, "Print one JSON document on stdout instead of the table");
     verb->callback([flags, &code] { code = info(flags->model, flags->json); });
 }

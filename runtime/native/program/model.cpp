@@ -9,7 +9,7 @@ namespace vreid::program {
 void add_model(CLI::App& verb, Model& model) {
     std::string names;
     for (const auto& name : engine_names()) names += (names.empty() ? "" : ", ") + name;
-    verb.add_option("model", model.manifest, "Manifest .json of a lowered model")->required();
+    verb.add_option("model,--model", model.manifest, "Manifest .json of a lowered model")->required();
     verb.add_option("--threads", model.threads, "CPU threads of the engine")->capture_default_str();
     verb.add_option(
         "--engine", model.engine,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "vreid/export.hpp"
 #include "vreid/pixel.hpp"
 
 namespace vreid {
@@ -15,9 +16,9 @@ namespace vreid {
 /// cut, converted and resized by one kernel, equal to batch_of_boxes of preprocess.hpp. The frame and
 /// `pixels` lie on the device, the boxes on the host; they are within the frame and not empty, as pixels_of
 /// makes them. Refused for what CUDA refuses.
-void batch_of_boxes(const BgrPicture& frame, const std::vector<PixelBox>& boxes, int height, int width,
-                    std::uint8_t* pixels, cudaStream_t stream);
-void batch_of_boxes(const Nv12Picture& frame, const std::vector<PixelBox>& boxes, int height, int width,
-                    std::uint8_t* pixels, cudaStream_t stream);
+VREID_API void batch_of_boxes(const BgrPicture& frame, const std::vector<PixelBox>& boxes, int height,
+                              int width, std::uint8_t* pixels, cudaStream_t stream);
+VREID_API void batch_of_boxes(const Nv12Picture& frame, const std::vector<PixelBox>& boxes, int height,
+                              int width, std::uint8_t* pixels, cudaStream_t stream);
 
 }  // namespace vreid

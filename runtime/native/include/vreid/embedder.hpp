@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "vreid/engine.hpp"
+#include "vreid/export.hpp"
 #include "vreid/manifest.hpp"
 
 namespace vreid {
 
 /// A manifest and its engine. Not for several threads at once: give each its own, or take turns.
-class Embedder {
+class VREID_API Embedder {
  public:
     Embedder(Manifest manifest, std::unique_ptr<Engine> engine);
 
@@ -37,6 +38,7 @@ class Embedder {
 
 /// The embedder of the manifest at `path`, its engine checked byte for byte. `engine` names another than the
 /// manifest's backend, as open_engine says.
-Embedder open_embedder(const std::filesystem::path& path, int threads = 1, const std::string& engine = "");
+VREID_API Embedder open_embedder(const std::filesystem::path& path, int threads = 1,
+                                 const std::string& engine = "");
 
 }  // namespace vreid

@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "vreid/export.hpp"
 #include "vreid/manifest.hpp"
 
 namespace vreid {
 
 /// Runs one network. Calls on several threads take turns.
-class Engine {
+class VREID_API Engine {
  public:
     Engine() = default;
     Engine(const Engine&) = delete;
@@ -25,12 +26,16 @@ class Engine {
 };
 
 /// The engine of `manifest` in the file `engine`, on `threads` CPU threads where it uses any. `name` takes
-/// another than the manifest's backend: an ONNX file runs on onnxruntime, openvino and opencv alike. Refused
-/// for one that is not compiled in.
-std::unique_ptr<Engine> open_engine(const Manifest& manifest, const std::filesystem::path& engine,
-                                    int threads, const std::string& name = "");
+/// another than the manifest's backend: an ONNX file runs on onnxruntime, openvino and opencv alike, and
+/// where its backend is not compiled in, openvino or onnxruntime is taken in its place. Refused for one that
+/// is not compiled in.
+VREID_API std::unique_ptr<Engine> open_engine(const Manifest& manifest, const std::filesystem::path& engine,
+                                              int threads, const std::string& name = "");
+
+/// The name of the engine that open_engine takes.
+VREID_API std::string engine_for(const Manifest& manifest, const std::string& name = "");
 
 /// The names of the engines that were compiled in.
-std::vector<std::string> engine_names();
+VREID_API std::vector<std::string> engine_names();
 
 }  // namespace vreid

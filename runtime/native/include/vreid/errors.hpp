@@ -3,10 +3,12 @@
 
 #include <stdexcept>
 
+#include "vreid/export.hpp"
+
 namespace vreid {
 
 /// The request was wrong; what() is one sentence that says the fix. The program exits with 2.
-class Refused : public std::runtime_error {
+class VREID_API Refused : public std::runtime_error {
  public:
     using std::runtime_error::runtime_error;
 };

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "vreid/export.hpp"
 #include "vreid/manifest.hpp"
 #include "vreid/records.hpp"
 
@@ -97,7 +98,7 @@ struct Filter {
 /// Every call that writes is on the disk when it returns, unless it is inside `transaction`. The index is
 /// made at the first search, and catches up at each with what was written, by whoever it was. Refused where
 /// the request cannot be met.
-class Gallery {
+class VREID_API Gallery {
  public:
     Gallery(Gallery&&) noexcept;
     Gallery& operator=(Gallery&&) noexcept;
@@ -185,20 +186,20 @@ class Gallery {
 /// The gallery at `path` for features of one embedding space; made when `write` is set and there is none. One
 /// writer at a time, any number of readers beside it, in C++ and Python alike. A refused opening leaves
 /// nothing behind.
-Gallery open_gallery(const std::filesystem::path& path, const About& about, bool write,
-                     const Rule& rule = {});
+VREID_API Gallery open_gallery(const std::filesystem::path& path, const About& about, bool write,
+                               const Rule& rule = {});
 
 /// The same for the features of `manifest`.
-Gallery open_gallery(const std::filesystem::path& path, const Manifest& manifest, bool write,
-                     const Rule& rule = {});
+VREID_API Gallery open_gallery(const std::filesystem::path& path, const Manifest& manifest, bool write,
+                               const Rule& rule = {});
 
 /// The gallery at `path` for reading, whatever its model.
-Gallery read_gallery(const std::filesystem::path& path);
+VREID_API Gallery read_gallery(const std::filesystem::path& path);
 
 /// The gallery at `path` for writing, whatever its model; there must be one.
-Gallery edit_gallery(const std::filesystem::path& path);
+VREID_API Gallery edit_gallery(const std::filesystem::path& path);
 
 /// Features (n, dim) of any length -> of unit length. Refused for another dim, a NaN, or a zero row.
-std::vector<float> unit(const std::vector<float>& features, int dim);
+VREID_API std::vector<float> unit(const std::vector<float>& features, int dim);
 
 }  // namespace vreid

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "vreid/export.hpp"
+
 namespace vreid {
 
 /// One lowered model; the fields are those of models/manifest.py. `engine` is a file name beside the
@@ -82,9 +84,9 @@ struct Manifest {
 
 /// The manifest at `path`, its engine checked byte for byte. Refused for a missing, malformed or unknown
 /// field, another schema, a missing engine, or a changed one.
-Manifest read_manifest(const std::filesystem::path& path);
+VREID_API Manifest read_manifest(const std::filesystem::path& path);
 
 /// The manifest in `text`, which came from `path`; no engine is looked for.
-Manifest manifest_from(std::string_view text, const std::filesystem::path& path);
+VREID_API Manifest manifest_from(std::string_view text, const std::filesystem::path& path);
 
 }  // namespace vreid

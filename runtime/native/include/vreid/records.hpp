@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "vreid/export.hpp"
+
 namespace vreid {
 
 /// One finished track, as it is told to the gallery and written down.
@@ -27,6 +29,6 @@ struct Sighting {
 };
 
 /// COCO class -> its name, "vehicle" where there is none or it is no vehicle's.
-std::string kind_name(int kind);
+VREID_API std::string kind_name(int kind);
 
 }  // namespace vreid

@@ -15,10 +15,12 @@
 /* Grows whenever something that was here changes; new functions alone do not make it grow. */
 #define VREID_ABI_VERSION 1
 
+#ifndef VREID_API
 #if defined(__GNUC__)
 #define VREID_API __attribute__((visibility("default")))
 #else
 #define VREID_API
+#endif
 #endif
 
 #ifdef __cplusplus

@@ -1,9 +1,7 @@
-// One ONNX graph of one input and one output on a CPU engine: what an Engine is made of, and a detector.
+// One ONNX graph of one input and one output on a CPU engine: what an Engine is made of.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,11 +32,5 @@ class Network {
     virtual const float* run(const void* values, const std::vector<std::int64_t>& shape,
                              std::vector<std::int64_t>& found) = 0;
 };
-
-/// The network in the ONNX file `path` on the engine `name` (onnxruntime, openvino, opencv), on `threads` CPU
-/// threads.
-/// "" is the best one that was compiled in.
-std::unique_ptr<Network> open_network(const std::filesystem::path& path, int threads,
-                                      const std::string& name = "");
 
 }  // namespace vreid

@@ -1,0 +1,38 @@
+# For users without CMake: vreid.pc and vreid_c.pc, whose prefix is where they lie.
+
+file(RELATIVE_PATH VREID_PC_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")  # as lib/pkgconfig lies in the prefix
+set(flags "")
+foreach(folder IN LISTS OpenCV_INCLUDE_DIRS)
+  string(APPEND flags " -I${folder}")
+endforeach()
+set(VREID_PC_FLAGS "${flags}")
+vreid_words(public opencv_core)
+
+# What a static libvreid was compiled against; a shared one brings it along.
+set(private opencv_imgproc opencv_imgcodecs)
+if(TARGET opencv_dnn)
+  list(APPEND private opencv_dnn)
+endif()
+list(APPEND private faiss)
+get_target_property(blas faiss INTERFACE_LINK_LIBRARIES)
+foreach(one IN LISTS blas)
+  if(one MATCHES "^/")
+    list(APPEND private ${one})
+  endif()
+endforeach()
+vreid_words(private ${private})
+string(REPLACE ";" " " openmp "${OpenMP_CXX_FLAGS}")
+set(private "${private} ${VREID_PC_ENGINES} ${openmp} -lpthread -l${CMAKE_DL_LIBS} -lstdc++")
+if(BUILD_SHARED_LIBS)
+  set(VREID_PC_LIBS "${public}")
+  set(VREID_PC_LIBS_PRIVATE "${private}")
+  set(VREID_PC_REQUIRES "")
+else()  # there is no shared one here, so that --static or not means the same
+  set(VREID_PC_LIBS "${private} ${public}")
+  set(VREID_PC_LIBS_PRIVATE "")
+  set(VREID_PC_REQUIRES "sqlite3 libcrypto")
+endif()
+foreach(name vreid vreid_c)
+  configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
