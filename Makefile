@@ -52,11 +52,13 @@ native: $(VENV)/.test-installed  ## the native runtime in build/native and its t
 	else \
 		cmake -S . -B build/native -DVREID_NATIVE=ON -DVREID_EXAMPLES=ON -DVREID_WERROR=ON && \
 		cmake --build build/native --parallel $(JOBS) && \
-		ctest --test-dir build/native --output-on-failure; \
+		ctest --test-dir build/native --output-on-failure && \
+		cmake -S . -B build/native-shared -DVREID_NATIVE=ON -DBUILD_SHARED_LIBS=ON -DVREID_PROGRAM=OFF -DVREID_WERROR=ON && \
+		cmake --build build/native-shared --parallel $(JOBS); \
 	fi
 
 clean:  ## remove what lint, types, test and build made; .venv, runs and exported models stay
-	rm -rf build/native build/typing dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build/native build/native-shared build/typing dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find $(LAYERS) tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:

@@ -55,6 +55,8 @@ cv::Mat read_picture(const std::filesystem::path& path) {
                       "); restore it or take it off the list");
     }
     const std::string& content = *read;
+    if (content.empty())
+        throw Refused("the picture " + path.string() + " is empty; copy it again or take it off the list");
     if (!is_whole(content)) {
         throw Refused("the picture " + path.string() +
                       " is cut short; copy it again or take it off the list");

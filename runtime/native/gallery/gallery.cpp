@@ -36,7 +36,10 @@ Gallery& Gallery::operator=(Gallery&&) noexcept = default;
 Gallery::~Gallery() = default;
 
 void Gallery::close() {
-    const Guard guard(inside_->mutex);
+    // a forked child has one thread, and the mutex as it was: perhaps held by a thread that is not here
+    const bool is_child = inside_->lock != nullptr && !inside_->lock->is_ours();
+    std::unique_lock<std::recursive_mutex> guard(inside_->mutex, std::defer_lock);
+    if (!is_child) guard.lock();
     inside_->following.close();
     inside_->database->close();
     inside_->lock.reset();
@@ -55,6 +58,7 @@ void Gallery::transaction(const std::function<void()>& body) {
     if (!inside_->writable) {
         throw Refused("the gallery " + path().string() + " was opened for reading; open it for writing");
     }
+    if (inside_->lock != nullptr && !inside_->lock->is_ours()) inside_->database->refuse_child();
     const Guard guard(inside_->mutex);
     const gallery::Database& database = *inside_->database;
     const std::string mark = "level" + std::to_string(inside_->depth);

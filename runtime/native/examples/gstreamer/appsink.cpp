@@ -10,6 +10,7 @@
 #include <gst/gst.h>
 #include <gst/video/video.h>
 
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -50,7 +51,8 @@ Boxes boxes_of(const std::string& path) {
         float left = 0, top = 0, width = 0, height = 0;
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
         if (std::sscanf(line.c_str(), "%ld,%*f,%f,%f,%f,%f", &frame, &left, &top, &width, &height) != 5 ||
-            frame < 1 || !(width > 0) || !(height > 0)) {
+            frame < 1 || !std::isfinite(left) || !std::isfinite(top) || !(width > 0) || !(height > 0) ||
+            !std::isfinite(width) || !std::isfinite(height)) {
             throw vreid::Refused(path + ", line " + std::to_string(number) +
                                  ": not a line of frame,id,left,top,width,height; correct it");
         }
