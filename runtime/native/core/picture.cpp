@@ -71,7 +71,7 @@ cv::Mat read_picture(const std::filesystem::path& path) {
     }
     if (image.empty()) {
         throw Refused(path.string() +
-                      " is no picture that OpenCV can read; replace it or take it off the list");
+                      " is not a picture that OpenCV can read; replace it or take it off the list");
     }
     return image;
 }
