@@ -120,15 +120,21 @@ void look(const char* pipeline, const char* manifest, const char* path, const st
     if (sink == nullptr || !GST_IS_APP_SINK(sink.get()))
         throw vreid::Refused("the pipeline has no appsink named frames; end it in appsink name=frames");
     gst_element_set_state(playing.get(), GST_STATE_PLAYING);
-    for (std::int64_t index = 0;; ++index) {
-        const std::unique_ptr<GstSample, Unref> sample(gst_app_sink_pull_sample(GST_APP_SINK(sink.get())));
-        if (sample == nullptr) return check(playing.get());  // the end, or a camera that is gone
+    for (std::int64_t index = 0;;) {
+        const std::unique_ptr<GstSample, Unref> sample(
+            gst_app_sink_try_pull_sample(GST_APP_SINK(sink.get()), GST_SECOND / 5));
+        if (sample == nullptr) {  // the end, a camera that is slow, or a pipeline that failed
+            check(playing.get());
+            if (gst_app_sink_is_eos(GST_APP_SINK(sink.get()))) return;
+            continue;
+        }
         const cv::Mat picture = picture_of(sample.get());
         const auto whole =
             vreid::Box{0, 0, static_cast<float>(picture.cols), static_cast<float>(picture.rows)};
         const auto shown = boxes.find(index);
         if (replay.empty()) found_in(picture, {whole}, index, embedder, gallery);
         if (shown != boxes.end()) found_in(picture, shown->second, index, embedder, gallery);
+        ++index;
     }
 }
 
