@@ -27,7 +27,7 @@ class Common:
     out: Path
     """Folder for best.pt, last.pt, log.jsonl, report.html, and what teachers said."""
     weights: str | None = None
-    """Weights of the body to start from: a local state dict or checkpoint, a URL, or 'imagenet' to download."""
+    """Weights of the body to start from: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
     epochs: int | None = None
     """Instead of the recipe's; warm-up, the constant part and the start of resetting keep their shares of the training."""
     validation: float = 0.1

@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,12 @@ DOWNLOADS = {
 
 
 def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
-    """State dict of `source`: a local file (a state dict, or a checkpoint of ours), a URL, or "imagenet" to download.
+    """State dict of `source`: a local file (a state dict, a checkpoint of ours, or .safetensors), a URL, or "imagenet".
 
     Loads no code. Raises Refused."""
     try:
         if Path(source).is_file():
-            weights = torch.load(source, map_location="cpu", weights_only=True)
+            weights = _read(source)
         elif source == "imagenet" or source.startswith(("http://", "https://", "file://")):
             weights = _downloaded(body, source)
         else:
@@ -44,7 +45,7 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
     for name, value in weights.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():  # 8-bit floats know no isfinite
             raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
     if weights and all(key.startswith("module.") for key in weights):  # of DataParallel
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
@@ -81,8 +82,43 @@ def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
     return len(found)
 
 
+def _read(path: str | Path) -> Any:
+    """What a local file holds: of .safetensors its tensors by name, of another one what torch stored. Raises Refused."""
+    if not is_safetensors(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"{path} needs the package safetensors; install it with pip install 'vreid[train]', or pip install safetensors"
+        ) from error
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise Refused(
+            f"{path} is not a whole safetensors file ({error}); copy it again, or give a state dict"
+        ) from error
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file's or an address's name is that of a safetensors file."""
+    name = urlsplit(path).path if isinstance(path, str) and "://" in path else str(path)
+    return name.lower().endswith(".safetensors")
+
+
 def _downloaded(body: str, source: str) -> Any:
     """Kept in torch's own cache: the usual file checked by the hash in its name, another one under its address."""
+    if is_safetensors(source):
+        kept = (
+            Path(torch.hub.get_dir())
+            / "checkpoints"
+            / (hashlib.sha256(source.encode()).hexdigest()[:16] + ".safetensors")
+        )
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(source, str(kept), progress=False)
+        return _read(kept)
     if source == "imagenet" and body not in DOWNLOADS:
         raise Refused(f"there is no usual download for {body}; give a local state dict")
     usual = source == "imagenet"
