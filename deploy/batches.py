@@ -11,7 +11,7 @@ batch, and each rounds differently. The distance grows from the rounding of one 
 INT8, where they are exact and only the rounding between layers differs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,24 +29,27 @@ Embed = Callable[[Sequence[Image]], Floats]
 @dataclass(frozen=True)
 class Way:
     """One way of asking: `name` says which, `pictures` how many were compared with the same ones at another batch, of which
-    `moved` differ and `no_numbers` are NaN or infinite; `distance` is the largest between two that are numbers."""
+    `moved` differ, `no_numbers` are NaN or infinite and `not_run` were in a batch that the engine cannot run; `distance` is the
+    largest between two that are numbers."""
 
     name: str
     pictures: int
     moved: int
     no_numbers: int
+    not_run: int
     distance: float
 
     @property
     def sound(self) -> bool:
         """Whether the engine says the same this way."""
-        return not self.moved and not self.no_numbers
+        return not (self.moved or self.no_numbers or self.not_run)
 
 
 def ways_of_asking(
     embed: Embed, images: Sequence[Image], about: Manifest, reference: Floats | None = None, every: int = EVERY
 ) -> list[Way]:
-    """Every way, of `images` as drawn by `drawn`; `embed` hands on what the engine gave, NaN included.
+    """Every way, of `images` as drawn by `drawn`; `embed` hands on what the engine gave, NaN included, and rows of infinity
+    for a batch that the engine cannot run.
 
     The rows of the batch that is nearest to the `reference` (N, D), or of the largest without one, are those that the others
     are compared with.
@@ -79,7 +82,7 @@ def drawn(count: int, about: Manifest) -> list[int]:
 
 def movements(found: Sequence[Way]) -> list[str]:
     """A sentence for each way in which something moved; the sizes between the least, best and largest batch share one."""
-    bad = [way for way in found if not way.sound]
+    bad = [way for way in found if way.moved or way.no_numbers]
     said = []
     for way in bad[:4]:
         what = (
@@ -96,15 +99,31 @@ def movements(found: Sequence[Way]) -> list[str]:
     return said
 
 
+def failed_runs(failures: Mapping[int, str], about: Manifest) -> list[str]:
+    """A sentence that names the batch sizes at which the engine cannot run, of {size: the engine's message}."""
+    if not failures:
+        return []
+    sizes = sorted(failures)
+    named = ", ".join(map(str, sizes[:8])) + (f" and {len(sizes) - 8} other sizes" if len(sizes) > 8 else "")
+    return [
+        f"at batch {named}, the engine cannot run ({failures[sizes[0]]}), and the manifest promises {about.input.batch[0]} to "
+        f"{about.input.batch[2]}: export or build the model again with a batch that may vary, or write the one batch that it "
+        "can run as input.batch into the manifest"
+    ]
+
+
 def _in_batches(embed: Embed, images: Sequence[Image], size: int) -> Floats:
     return np.concatenate([embed(images[start : start + size]) for start in range(0, len(images), size)])
 
 
 def _way(name: str, rows: Floats, base: Floats, most: float) -> Way:
-    finite = np.isfinite(rows).all(1)
+    finite, not_run = np.isfinite(rows).all(1), np.isposinf(rows).all(1)
     both = finite & np.isfinite(base).all(1)
     apart = np.linalg.norm(rows[both].astype(np.float64) - base[both], axis=1)
-    return Way(name, len(rows), int((apart > most).sum()), int((~finite).sum()), float(apart.max(initial=0.0)))
+    no_numbers = int((~finite & ~not_run).sum())
+    return Way(
+        name, len(rows), int((apart > most).sum()), no_numbers, int(not_run.sum()), float(apart.max(initial=0.0))
+    )
 
 
 def _nearness(rows: Floats, reference: Floats | None) -> float:

@@ -35,11 +35,11 @@ def proof_of(verdict: Verdict) -> str:
         said = f"Queries by the candidate in a gallery by the reference: {verdict.cross_map:.2f} mAP."
         body.append(f'<p class="panel">{said}</p>')
     ways = [
-        [way.name, str(way.pictures), str(way.moved), str(way.no_numbers), f"{way.distance:.2g}"]
+        [way.name, str(way.pictures), str(way.moved), str(way.no_numbers), str(way.not_run), f"{way.distance:.2g}"]
         for way in verdict.ways
     ]
-    head = ("", "pictures", "moved", "no numbers", "largest distance")
-    body += ["<h2>The same pictures at other batches</h2>", table_of(head, ways)]
+    columns = ("", "pictures", "moved", "no numbers", "not run", "largest distance")
+    body += ["<h2>The same pictures at other batches</h2>", table_of(columns, ways)]
     if verdict.agreement is not None:
         near = verdict.agreement
         row = [f"{near.cosine_min:.5f}", f"{near.cosine_p1:.5f}", f"{near.cosine_mean:.5f}", f"{near.error_max:.5f}"]

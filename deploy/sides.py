@@ -15,6 +15,7 @@ from vreid.runtime.engines.table import Engine, open_engine
 from vreid.runtime.records import Floats
 
 _NO_NUMBER = np.finfo(np.float32).max
+_NOT_RUN = np.finfo(np.float32).min
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,18 @@ class Candidate(Side):
     engine: EngineFile
 
 
-def open_unchecked(path: Path, threads: int) -> Candidate:
+def open_unchecked(path: Path, threads: int, failures: dict[int, str] | None = None) -> Candidate:
     """The manifest's engine in the runtime's embedder, NaN and infinities let through as NaN: they are to be counted, where
-    a run refuses the first. Raises Refused as `open_embedder`."""
+    a run refuses the first. With `failures`, a batch that the engine cannot run gives rows of infinity, and the size of the
+    batch and the engine's message are put there. Raises Refused as `open_embedder`, and without `failures` what the engine
+    raises."""
     manifest, file = read_model(path)
-    embedder = Embedder(manifest, _Marked(open_engine(manifest, file, threads)))
+    embedder = Embedder(manifest, _Marked(open_engine(manifest, file, threads), manifest.output.dim, failures))
 
     def embed(images: Sequence[Image]) -> Floats:
         found = embedder.embed(images)
         found[found == _NO_NUMBER] = np.nan
+        found[found == _NOT_RUN] = np.inf
         return found
 
     return Candidate(manifest.name, manifest.fingerprint, embed, manifest, file)
@@ -66,11 +70,20 @@ def open_reference(model: str, threads: int) -> Side:
 
 
 class _Marked:
-    """An engine in which what is no number is a number that no embedding holds."""
+    """An engine in which what is no number, or was not computed, is a number that no embedding holds."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, dim: int, failures: dict[int, str] | None) -> None:
+        self._engine, self._dim, self._failures = engine, dim, failures
 
     def infer(self, pixels: Image) -> Floats:
-        found = self._engine.infer(pixels)
+        wanted = len(pixels), self._dim
+        try:
+            found = self._engine.infer(pixels)
+            if found.shape != wanted and self._failures is not None:
+                raise Refused(f"the engine gave {found.shape} and not {wanted}")
+        except (Refused, RuntimeError, ValueError) as error:
+            if self._failures is None:
+                raise
+            self._failures.setdefault(len(pixels), str(error))
+            return np.full(wanted, _NOT_RUN, np.float32)
         return np.where(np.isfinite(found), found, _NO_NUMBER).astype(np.float32)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.deploy.batches import Way, drawn, movements, ways_of_asking
+from vreid.deploy.batches import Way, drawn, failed_runs, movements, ways_of_asking
 from vreid.deploy.parity import Agreement, agreement, ailments, answers, at_length_one
 from vreid.deploy.precision import Shares, claims, shares_in
 from vreid.deploy.quality import accuracy_from
@@ -94,7 +94,8 @@ def verify(
     without a query that can be found, a reference that gives no numbers.
     """
     _refuse_bounds(bounds, data)
-    candidate, reference = open_unchecked(path, threads), open_reference(against, threads)
+    failures: dict[int, str] = {}
+    candidate, reference = open_unchecked(path, threads, failures), open_reference(against, threads)
     about = candidate.manifest
     paths = pictures_of(data)
     after_raw, before_raw = _both(candidate, reference, paths, progress)
@@ -111,8 +112,9 @@ def verify(
     engine = candidate.engine
     shares = shares_in(engine.data, engine.path) if engine.path.suffix == ".onnx" else None
     reasons = [*_identity(candidate, reference), *claims(about.precision, shares), *wrong, *movements(ways)]
+    reasons += failed_runs(failures, about)
     reasons += _nearness(same, least, about) + _loss(*scores, bounds.max_map_loss)
-    match = None if wrong else _open_set(data, after, bounds)
+    match = None if wrong or failures else _open_set(data, after, bounds)
     return Verdict(
         candidate=about.name,
         sha256=about.sha256,

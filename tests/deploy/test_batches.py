@@ -188,6 +188,67 @@ def test_the_gate_fails_it_and_says_the_batch(
     assert len(found["ways"]) >= 34 and not any(way["moved"] for way in found["ways"])
 
 
+def with_constant_batch(size: int, reshape: bool = True) -> Callable[[Graph], list[onnx.NodeProto]]:
+    """A batch that the exporter wrote as a constant: into a Reshape, which fails at all other sizes, or as the number of rows
+    that come out, which are too few above."""
+
+    def change(graph: Graph) -> list[onnx.NodeProto]:
+        tensors(graph, shape=np.array([size, 3]), zero=np.int64(0), one=np.int64(1), size=np.int64(size))
+        nodes = [
+            helper.make_node("Reshape" if reshape else "Identity", ["was", "shape"][: 1 + reshape], ["all"]),
+            helper.make_node("Shape", ["was"], ["length"], end=1),
+            helper.make_node("Squeeze", ["length"], ["count"]),
+            helper.make_node("Mul", ["count", "one" if reshape else "zero"], ["varying"]),
+            helper.make_node("Add", ["varying", "zero" if reshape else "size"], ["end"]),
+            helper.make_node("Range", ["zero", "end", "one"], ["rows"]),
+        ]
+        return [*nodes, helper.make_node("Gather", ["all", "rows"], ["embedding"], axis=0)]  # hides the constant
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "batch", "said", "runs"),
+    [
+        (with_constant_batch(8), [1, 8, 32], "at batch 1, 2, 3, 4, 5, 6, 7, 9 and 23 other sizes, the engine", 8),
+        (with_constant_batch(32), [1, 8, 32], "at batch 1, 2, 3, 4, 5, 6, 7, 8 and 23 other sizes, the engine", 32),
+        (with_constant_batch(1), [1, 4, 4], "at batch 2, 3, 4, the engine cannot run", 1),
+        (with_constant_batch(7), [1, 4, 4], "at batch 1, 2, 3, 4, the engine cannot run", 0),
+    ],
+)
+def test_a_batch_that_the_engine_cannot_run_is_a_reason_that_names_it(
+    tiny_model: Path,
+    tmp_path: Path,
+    change: Callable[[Graph], list[onnx.NodeProto]],
+    batch: list[int],
+    said: str,
+    runs: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = read_manifest(tiny_model).input.model_copy(update={"batch": batch})
+    data, path = colours(tmp_path / "data"), changed(tiny_model, change, input=given)
+    before = path.read_bytes()
+    words = ["--data", str(data), "--json", "--report", str(tmp_path / "page.html")]
+    assert main(["verify", str(path), "--against", str(tiny_model), *words]) == 1
+    found = json.loads(capsys.readouterr().out)
+    (reason,) = (reason for reason in found["reasons"] if "cannot run" in reason)
+    assert reason.startswith(said) and f"the manifest promises {batch[0]} to {batch[2]}" in reason
+    assert not any("no numbers" in reason for reason in found["reasons"]), found["reasons"]
+    for way in found["ways"]:
+        assert way["no_numbers"] == way["moved"] == 0
+        assert way["not_run"] < way["pictures"] if f"batch {runs}" in way["name"] else way["not_run"] > 0, way
+    assert path.read_bytes() == before and "cannot run" in (tmp_path / "page.html").read_text()
+    assert main(["verify", str(tiny_model), "--against", str(path), *words]) == 2  # no reference for anything
+    assert "run" in capsys.readouterr().err
+
+
+def test_too_few_rows_are_a_failed_run(tiny_model: Path) -> None:
+    failures: dict[int, str] = {}
+    side = open_unchecked(changed(tiny_model, with_constant_batch(2, reshape=False)), 1, failures)
+    assert np.isfinite(side.embed(PICTURES[:2])).all() and not failures
+    assert np.isposinf(side.embed(PICTURES[:3])).all() and failures == {3: "the engine gave (2, 3) and not (3, 3)"}
+
+
 def test_the_cross_figure_is_of_the_old_gallery(tiny_model: Path, tmp_path: Path) -> None:
     """A candidate that turns every embedding the same way retrieves as well by itself, and not in the gallery of before."""
 
