@@ -21,7 +21,7 @@ class Args:
     model: Annotated[str, tyro.conf.Positional]
     """Checkpoint .pt, manifest .json, the name of a bundled model, or the baseline hsv."""
     data: Path
-    """VeRi-776 or VehicleID folder, or a CSV file; a test part alone is enough."""
+    """A folder in a layout of docs/data.md, or a CSV file; a test part alone is enough. Of train.csv and test.csv, test.csv."""
     threads: int = 1
     """CPU threads."""
     device: str = "auto"
@@ -35,13 +35,15 @@ class Args:
 def main(args: Args) -> int:
     """Evaluate and print the figures."""
     from vreid.cli.model import opened
-    from vreid.train.datasets.table import read_dataset
-    from vreid.train.evaluate import evaluate
+    from vreid.train.datasets.table import read_test_part
+    from vreid.train.evaluate import evaluate, pictures_of
 
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
-    refuse_several_parts(args.data)
-    dataset = read_dataset(args.data)
+    dataset = read_test_part(args.data)
+    pictures_of(dataset)  # refused before a model is opened
+    if dataset.remark:
+        output.console.print(dataset.remark, markup=False, soft_wrap=True)
     model = opened(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.progress() as bar:
@@ -70,17 +72,6 @@ def main(args: Args) -> int:
     columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
     output.table(f"{args.model} ({model.backend})", columns, [(dataset.name, *figures.values())])
     return 0
-
-
-def refuse_several_parts(data: Path) -> None:
-    """Raises Refused for a folder with train.csv and a list of a test part, of which only the first would be read."""
-    if not (data / "train.csv").is_file():
-        return
-    others = [name for name in ("test.csv", "query.csv", "gallery.csv") if (data / name).is_file()]
-    if others:
-        raise Refused(
-            f"{data} holds train.csv and {' and '.join(others)}; give the file to measure on, such as {data / others[0]}"
-        )
 
 
 def _trained_on(model: str, dataset: "Dataset") -> tuple[int, int]:

@@ -23,7 +23,7 @@ class Common:
     """Flags of both."""
 
     data: tyro.conf.UseAppendAction[list[Path]]
-    """Data set: VeRi-776 or VehicleID folder, CSV file. Given several times, all are learnt together."""
+    """Data set: a folder in a layout of docs/data.md, or a CSV file. Given several times, all are learnt together."""
     out: Path
     """Folder for best.pt, last.pt, log.jsonl, report.html, and what teachers said."""
     weights: str | None = None
@@ -176,8 +176,8 @@ def _recipe(flags: Teacher | Student) -> "Recipe":
 def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[Job, Checked]":
     """What is to be trained: data cut in two, for a student its target and its teachers; and what the check of it found."""
     from vreid.cli.checking import checked_pictures
-    from vreid.train.checking import keyed, without
-    from vreid.train.datasets.table import read_dataset
+    from vreid.train.checking import keyed, refuse_twice, without
+    from vreid.train.datasets.table import join, read_dataset
     from vreid.train.folder import open_folder
     from vreid.train.job import Job
     from vreid.train.validation import cut, share_of_pictures
@@ -187,6 +187,8 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
     sets = [read_dataset(path) for path in flags.data]
     unasked = [read_dataset(path) for path in flags.unasked] if isinstance(flags, Student) else []
     found = checked_pictures([*sets, *unasked], flags.out, flags.skip_broken, place)
+    join([keyed(dataset, found) for dataset in (*sets, *unasked)])  # refuses a set that is given twice
+    refuse_twice([*sets, *unasked], found)
 
     def parts(dataset: "Dataset", fraction: float = 1.0) -> "tuple[Dataset, Dataset]":
         # what is broken goes last, so that it changes neither the cut nor the share

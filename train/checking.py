@@ -12,8 +12,8 @@ from pathlib import Path
 
 from vreid.models.errors import Refused
 from vreid.models.picture import fault_of, picture_bytes
-from vreid.train.datasets.records import Dataset, Item
-from vreid.train.identity import key_of_bytes
+from vreid.train.datasets.records import Dataset, Item, two_labels
+from vreid.train.identity import key_of_bytes, vehicle_word
 
 SKIPPED = "skipped.txt"
 _NAMED = 5  # broken pictures that a refusal names
@@ -32,12 +32,12 @@ class Checked:
 def check(
     datasets: Sequence[Dataset], kept: Path | None = None, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> Checked:
-    """Read and check every picture of the training parts that is not in the file `kept`.
+    """Read and check every picture of the training and validation parts that is not in the file `kept`.
 
     `progress` hears of (pictures done, of how many).
     """
     known = _read(kept)
-    paths = list(dict.fromkeys(item.path for dataset in datasets for item in dataset.train))
+    paths = list(dict.fromkeys(item.path for dataset in datasets for item in (*dataset.train, *dataset.validation)))
     stamps, keys, faults = {}, {}, {}
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         for done, (path, stamp, key, fault) in enumerate(pool.map(lambda path: _checked(path, known), paths), 1):
@@ -69,7 +69,30 @@ def without(dataset: Dataset, paths: Mapping[Path, str]) -> Dataset:
     def left(items: tuple[Item, ...]) -> tuple[Item, ...]:
         return tuple(item for item in items if item.path not in paths)
 
-    return replace(dataset, train=left(dataset.train), query=left(dataset.query), gallery=left(dataset.gallery))
+    return replace(
+        dataset,
+        train=left(dataset.train),
+        validation=left(dataset.validation),
+        query=left(dataset.query),
+        gallery=left(dataset.gallery),
+    )
+
+
+def refuse_twice(datasets: Sequence[Dataset], found: Checked) -> None:
+    """Raises Refused for a picture (by its content) that is two vehicles, in one data set or in two."""
+    owners: dict[int, tuple[int, Item]] = {}
+    for number, dataset in enumerate(datasets):
+        for item in dataset.train:
+            if item.path in found.faults:
+                continue
+            owner, first = owners.setdefault(found.keys[item.path], (number, item))
+            if owner != number and vehicle_word(first.vehicle) == vehicle_word(item.vehicle):
+                raise Refused(
+                    f"{item.where or item.path}: the picture {item.path} is in two data sets, also at "
+                    f"{first.where or first.path}, as vehicle {item.vehicle}; take it out of one"
+                )
+            if vehicle_word(first.vehicle) != vehicle_word(item.vehicle):
+                raise Refused(two_labels(first, item))
 
 
 def refuse_broken(found: Checked) -> None:

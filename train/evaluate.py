@@ -126,6 +126,8 @@ def embedded(
 def pictures_of(dataset: Dataset) -> list[Path]:
     """The pictures of the test part, each once. Raises Refused for an empty query or gallery part."""
     for part, items in (("query", dataset.query), ("gallery", dataset.gallery)):
+        if not items and dataset.untested:
+            raise Refused(dataset.untested)
         if not items:
             raise Refused(f"the data set '{dataset.name}' has no {part} pictures; give one with a test part")
     return list(dict.fromkeys(item.path for item in (*dataset.query, *dataset.gallery)))

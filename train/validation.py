@@ -18,10 +18,12 @@ def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset
     """(training, validation): `share` of the vehicles move to a validation set in which every picture is a query.
 
     The cut depends on the vehicles' labels and the seed alone, so teacher and student share it wherever the data lies, and a
-    picture more or less does not change it.
+    picture more or less does not change it. A data set that names a validation part itself keeps it instead.
     """
     if not 0 <= share < 1:
         raise Refused(f"the share of vehicles held out for validation is from 0 to under 1, not {share}")
+    if dataset.validation and share:
+        return dataset, Dataset(dataset.name, (), dataset.validation, dataset.validation)
     vehicles = in_order(seed, {item.vehicle for item in dataset.train})
     held = set(vehicles[: round(share * len(vehicles))])
     part = tuple(item for item in dataset.train if item.vehicle in held)

@@ -26,15 +26,27 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_with_a_training_and_a_test_list_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "hsv", "--data", str(data)]) == 0
-    for name in ("test.csv", "query.csv"):
-        (data / name).write_text((data / "train.csv").read_text())
+def test_the_test_part_of_a_folder_is_measured_and_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measured() -> tuple[int, int, str]:
         capsys.readouterr()
-        assert main(["eval", "hsv", "--data", str(data)]) == 2
-        said = capsys.readouterr().err
-        assert "train.csv" in said and name in said and said.count("\n") == 1
-        assert main(["eval", "hsv", "--data", str(data / name)]) == 0
+        assert main(["eval", "hsv", "--data", str(data), "--json"]) == 0
+        said = capsys.readouterr()
+        figures = json.loads(said.out)
+        return figures["queries"], figures["gallery"], said.err
+
+    assert measured()[:2] == (6, 6)
+    lines = (data / "train.csv").read_text().splitlines()
+    (data / "test.csv").write_text("\n".join(lines[:3]) + "\n")
+    queries, gallery, said = measured()
+    assert (queries, gallery) == (2, 2) and f"measured on {data / 'test.csv'}" in said
+    (data / "query.csv").write_text("\n".join([lines[0], lines[3]]) + "\n")
+    (data / "test.csv").rename(data / "gallery.csv")
+    (data / "gallery.csv").write_text("\n".join([lines[0], lines[3], lines[4]]) + "\n")
+    queries, gallery, said = measured()
+    assert (queries, gallery) == (1, 2) and "query.csv and " in said
+    (data / "query.csv").unlink()
+    assert main(["eval", "hsv", "--data", str(data)]) == 2
+    assert "no clear test part" in capsys.readouterr().err
 
 
 def test_measuring_on_what_was_learnt_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

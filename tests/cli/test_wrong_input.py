@@ -285,11 +285,13 @@ def test_a_data_set_that_is_wrong(place: Place, wrong: Wrong) -> None:
     assert "has no column 'camera'" in wrong(place.eval(place.table("red.jpg,1", columns="path,vehicle")))
     assert "there is no data set" in wrong(place.eval(place.folder / "gone"))
     assert "there is no picture gone.jpg" in wrong(place.eval(place.table("gone.jpg,1,a")))
-    assert "no query has its vehicle" in wrong(place.eval(place.table("red.jpg,1,a", "red.jpg,2,b")))
+    place.jpeg("blue.jpg")
+    assert "no query has its vehicle" in wrong(place.eval(place.table("red.jpg,1,a", "blue.jpg,2,b")))
+    assert "set.csv:3: the picture" in wrong(place.eval(place.table("red.jpg,1,a", "red.jpg,2,b")))
     assert "at least 1" in wrong([*place.eval(place.table("red.jpg,1,a")), "--batch", "0"])
     for part in ("query", "test"):
-        place.jpeg(f"image_{part}/0001_c001_1.jpg")
-    assert "without its lists: add name_query.txt" in wrong(place.eval(place.folder))
+        place.jpeg(f"image_{part}/first.jpg")
+    assert "carries no vehicle ids" in wrong(place.eval(place.folder))
 
 
 def test_ids_beyond_32_bits(place: Place, wrong: Wrong) -> None:

@@ -10,6 +10,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import LAYOUTS, join, layout_of, read_dataset
+from vreid.train.evaluate import pictures_of
 
 VERI = {
     "train": ["0001_c001_00000001_0.jpg", "0001_c002_00000002_0.jpg", "0002_c001_00000003_0.jpg"],
@@ -76,13 +77,14 @@ def test_half_of_veri_is_enough(tmp_path: Path, parts: tuple[str, ...]) -> None:
 
 def test_veri_wanting_something_is_refused_by_name(tmp_path: Path) -> None:
     (veri(tmp_path / "a") / "name_train.txt").unlink()
-    with pytest.raises(Refused, match=r"VeRi folder without its lists: add name_train\.txt"):
+    picture(tmp_path / "a" / "image_train" / "odd.jpg")
+    with pytest.raises(Refused, match=r"odd\.jpg tells no .* without its lists: add name_train\.txt"):
         read_dataset(tmp_path / "a")
-    (veri(tmp_path / "b") / "image_test" / VERI["test"][2]).unlink()
-    with pytest.raises(Refused, match=VERI["test"][2]):
+    (veri(tmp_path / "b", ("query", "test")) / "image_test" / VERI["test"][2]).unlink()
+    with pytest.raises(Refused, match=r"name_test\.txt:3 names " + VERI["test"][2]):
         read_dataset(tmp_path / "b")
     with pytest.raises(Refused, match="half a test part"):
-        read_dataset(veri(tmp_path / "c", ("train", "query")))
+        read_dataset(veri(tmp_path / "c", ("query",)))
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "name_train.txt").write_text("x.jpg\n")
     with pytest.raises(Refused, match="put the images beside the lists"):
@@ -117,7 +119,7 @@ def test_vehicleid_takes_the_smallest_test_list_or_the_one_asked_for(tmp_path: P
         read_dataset(f"{folder}:2400")
     (folder / "image" / "0000004.jpg").unlink()
     with pytest.raises(Refused, match=r"line 2 names 0000004\.jpg"):
-        read_dataset(folder)
+        pictures_of(read_dataset(folder))
 
 
 def table(folder: Path, text: str, name: str = "cars.csv") -> Path:
@@ -150,7 +152,7 @@ def test_a_csv_split_fills_the_parts(tmp_path: Path) -> None:
         ("path,vehicle,camera\n0.jpg,a\n", "line 2: 'camera' is empty"),
         ("path,vehicle,camera\n0.jpg,2147483648,x\n", "beyond 2147483647"),
         ("path,vehicle,camera\n0.jpg," + "9" * 5000 + ",x\n", "beyond 2147483647"),
-        ("path,vehicle,camera,split\n0.jpg,a,x,valid\n", "split 'valid' is unknown"),
+        ("path,vehicle,camera,split\n0.jpg,a,x,later\n", "split 'later' is unknown"),
         ("path,vehicle,camera\n", "no rows"),
         ("", "no column 'path'"),
         ("path,vehicle,camera\n" + "a" * 5000 + ".jpg,a,x\n", "line 2: there is no picture"),
@@ -162,7 +164,7 @@ def test_a_wrong_csv_is_refused_by_column_or_line(tmp_path: Path, text: str, say
 
 
 def test_layouts_are_recognised_or_refused(tmp_path: Path) -> None:
-    assert set(LAYOUTS) == {"veri", "vehicleid", "csv"}
+    assert set(LAYOUTS) == {"veri", "vehicleid", "veriwild", "market", "vric", "csv", "folders"}
     assert layout_of(veri(tmp_path / "veri")) == "veri"
     assert layout_of(vehicleid(tmp_path / "vid")) == "vehicleid"
     table(tmp_path / "csv", "path,vehicle,camera\n", "a.csv")
@@ -176,8 +178,8 @@ def test_layouts_are_recognised_or_refused(tmp_path: Path) -> None:
     for wrong in (tmp_path / "empty", tmp_path / "nowhere", tmp_path / "csv" / "0.jpg"):
         with pytest.raises(Refused, match=r"name_train\.txt.*train_test_split.*path,vehicle,camera"):
             read_dataset(wrong)
-    with pytest.raises(Refused, match="no data set layout 'market'"):
-        read_dataset(tmp_path, "market")
+    with pytest.raises(Refused, match="no data set layout 'cars'"):
+        read_dataset(tmp_path, "cars")
 
 
 def test_joined_training_parts_share_no_label() -> None:

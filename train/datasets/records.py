@@ -1,25 +1,29 @@
 """The records of a data set: labelled pictures on disk, and the parts a benchmark makes of them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vreid.models.errors import Refused
 
 LARGEST_NUMBER = 2**31 - 1
+JUNK = "-1"  # the vehicle of a picture that counts as neither right nor wrong (Market-1501)
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
 class Item:
     """One picture of one vehicle; `vehicle`, `camera` and `kind` ("sedan", "bus"; "" = not known) are labels. `key` stands for
-    the content of its file where that is known (train/identity.py)."""
+    the content of its file where that is known (train/identity.py). `where` is the FILE:LINE of the list that named it."""
 
     path: Path
     vehicle: str
     camera: str
     kind: str = ""
     key: int | None = field(default=None, compare=False)
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Dataset:
     `protocol` says how the test part is used. "cameras": gallery pictures of the query's vehicle in the query's own
     camera are dropped (VeRi). "one_of_each": query and gallery both hold the whole test part; one random picture of
     each vehicle makes the gallery, all others ask, and several draws are averaged (VehicleID).
+    `validation` is a validation part that the data set names itself. `untested` says why the test part cannot be measured;
+    `remark` is what whoever measures must know.
     """
 
     name: str
@@ -36,6 +42,61 @@ class Dataset:
     query: tuple[Item, ...]
     gallery: tuple[Item, ...]
     protocol: Literal["cameras", "one_of_each"] = "cameras"
+    validation: tuple[Item, ...] = ()
+    untested: str = ""
+    remark: str = ""
+
+
+def with_test(train: Dataset, test: Callable[[], Dataset]) -> Dataset:
+    """The training part of `train` and the test part that `test` reads.
+
+    Where `test` raises Refused, its sentence is kept in `untested`; without a training part it is raised.
+    """
+    try:
+        read = test()
+    except Refused as refused:
+        if not train.train:
+            raise
+        return replace(train, untested=str(refused))
+    return replace(read, name=train.name, train=train.train)
+
+
+def sound(dataset: Dataset) -> Dataset:
+    """The data set without junk (vehicle -1). Raises Refused for a picture with two labels, or twice in one part."""
+    labelled: dict[str, Item] = {}
+    for part in {
+        id(part): part for part in (dataset.train, dataset.validation, dataset.query, dataset.gallery)
+    }.values():
+        seen: dict[str, Item] = {}
+        for item in part:
+            path = os.path.normpath(item.path)
+            first = labelled.setdefault(path, item)
+            if (first.vehicle, first.camera) != (item.vehicle, item.camera):
+                raise Refused(two_labels(first, item))
+            if path in seen:
+                raise Refused(
+                    f"{item.where or item.path}: the picture {item.path} is listed already at {first.where}; remove one line"
+                )
+            seen[path] = item
+
+    def left(items: tuple[Item, ...]) -> tuple[Item, ...]:
+        return tuple(item for item in items if item.vehicle != JUNK)
+
+    return replace(
+        dataset,
+        train=left(dataset.train),
+        validation=left(dataset.validation),
+        query=left(dataset.query),
+        gallery=left(dataset.gallery),
+    )
+
+
+def two_labels(first: Item, second: Item) -> str:
+    """The sentence that refuses a picture which two places label differently."""
+    return (
+        f"{second.where or second.path}: the picture {second.path} is vehicle {second.vehicle} in camera {second.camera}, "
+        f"but at {first.where or first.path} vehicle {first.vehicle} in camera {first.camera}; keep the right one"
+    )
 
 
 def vehicle_label(text: str, where: str) -> str:
@@ -58,6 +119,11 @@ def files_in(folder: Path) -> frozenset[str]:
         return frozenset(entry.name for entry in folder.iterdir())
     except OSError as error:
         raise Refused(f"cannot list {folder} ({error.strerror}); give a folder that can be read") from error
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """The names of the pictures in a folder, sorted; hidden files are none."""
+    return sorted(name for name in files_in(folder) if name.lower().endswith(PICTURES) and not name.startswith("."))
 
 
 def text_of(path: Path, encodings: Iterable[str] = ("utf-8-sig",)) -> str:

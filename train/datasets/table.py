@@ -1,24 +1,40 @@
 """The seam of data set layouts: recognises a folder or CSV file, opens it, and joins training parts of several sets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.train.datasets.records import Dataset, Item, files_in
+from vreid.train.datasets import folders, veriwild
+from vreid.train.datasets.records import Dataset, Item, files_in, sound
 from vreid.train.identity import camera_word, digest_of_set, vehicle_word
 
 LAYOUTS = {
     "veri": "vreid.train.datasets.veri:read",
     "vehicleid": "vreid.train.datasets.vehicleid:read",
+    "veriwild": "vreid.train.datasets.veriwild:read",
+    "market": "vreid.train.datasets.market:read",
+    "vric": "vreid.train.datasets.vric:read",
     "csv": "vreid.train.datasets.plain:read",
+    "folders": "vreid.train.datasets.folders:read",
+}
+_SIGNS: dict[str, Callable[[Path], bool]] = {
+    "veri": lambda path: any(path.glob("name_*.txt")) or _holds(path, "image_train", "image_query", "image_test"),
+    "vehicleid": lambda path: (
+        _holds(path, "train_test_split") and (_holds(path, "image") or not _holds(path, "images"))
+    ),
+    "veriwild": lambda path: _holds(path, "images") and veriwild.holds_lists(path),
+    "market": lambda path: _holds(path, "bounding_box_train", "bounding_box_test"),
+    "vric": lambda path: any(path.glob("vric_*.txt")) or _holds(path, "train_images", "probe_images", "gallery_images"),
 }
 _LOOKED_FOR = (
-    "a VeRi folder (name_train.txt, name_query.txt, name_test.txt beside image_train, image_query, image_test), "
-    "a VehicleID folder (train_test_split/ beside image/), or a CSV file with columns path,vehicle,camera"
+    "a VeRi folder (image_train, image_query, image_test, with or without name_train.txt), "
+    "a VehicleID folder (train_test_split/ beside image/), a VERI-Wild folder (images/, train_list.txt, vehicle_info.txt), "
+    "a Market-1501 folder (bounding_box_train, query, bounding_box_test), a VRIC folder (train_images, vric_train.txt), "
+    "a folder a vehicle (train/ID/*.jpg), or a CSV file with columns path,vehicle,camera"
 )
 
 
@@ -37,7 +53,7 @@ def read_dataset(path: str | Path, layout: str | None = None) -> Dataset:
     if not found.exists():
         raise Refused(f"there is no data set at {found}; give {_LOOKED_FOR}")
     read: Reader = open_seam("data set layout", LAYOUTS, layout if layout is not None else layout_of(found))
-    return read(found, option)
+    return sound(read(found, option))
 
 
 def layout_of(path: Path) -> str:
@@ -46,17 +62,42 @@ def layout_of(path: Path) -> str:
         if path.suffix.lower() == ".csv":
             return "csv"
         raise Refused(f"{path} is no data set: looked for {_LOOKED_FOR}")
-    images = ("image_train", "image_query", "image_test")
-    if any(path.glob("name_*.txt")) or any((path / name).is_dir() for name in images):
-        return "veri"
-    if (path / "train_test_split").is_dir():
-        return "vehicleid"
+    signed = [layout for layout, signs in _SIGNS.items() if signs(path)]
+    if len(signed) > 1:
+        raise Refused(f"{path} looks like several layouts ({', '.join(signed)}); keep each data set in its own folder")
+    if signed:
+        return signed[0]
     tables = sorted(name for name in files_in(path) if name.lower().endswith(".csv"))
     if len(tables) == 1 or "train.csv" in tables:
         return "csv"
     if tables:
         raise Refused(f"{path} holds several CSV files ({', '.join(tables[:5])}); give the path of one of them")
+    if any(folders.vehicles_in(where) for where in (path, *(path / part for part in folders.PARTS)) if where.is_dir()):
+        return "folders"
     raise Refused(f"{path} holds no data set: looked for {_LOOKED_FOR}")
+
+
+def read_test_part(path: Path) -> Dataset:
+    """The data set to measure on: of a folder of CSV files the test part, test.csv or query.csv and gallery.csv.
+
+    `remark` names the files. Raises Refused where it is not clear which file is the test part, and as `read_dataset` does.
+    """
+    names = {name.lower(): name for name in files_in(path)} if path.is_dir() else {}
+    there = [part for part in ("query", "gallery", "test") if f"{part}.csv" in names]
+    if not there or any(signs(path) for signs in _SIGNS.values()):
+        return read_dataset(path)
+    files = [path / names[f"{part}.csv"] for part in there]
+    listed = " and ".join(str(file) for file in files)
+    if there == ["test"]:
+        found = read_dataset(files[0])
+        return replace(found, remark=f"measured on {listed}")
+    if len(there) != 2 or there[0] != "query":
+        raise Refused(
+            f"{path} holds {listed}, which is no clear test part; give one CSV file, or query.csv with gallery.csv"
+        )
+    query, gallery = (read_dataset(file) for file in files)
+    parts = Dataset(path.resolve().name, (), query.query or query.gallery, gallery.gallery or gallery.query)
+    return replace(sound(parts), remark=f"measured on {listed}")
 
 
 def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
@@ -95,6 +136,10 @@ def _ordered(datasets: Sequence[Dataset]) -> list[Dataset]:
     return [
         datasets[place] for place in sorted(range(len(datasets)), key=lambda place: (labels[place], content[place]))
     ]
+
+
+def _holds(path: Path, *names: str) -> bool:
+    return any((path / name).is_dir() for name in names)
 
 
 def _path_and_option(path: str | Path) -> tuple[Path, str]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import Dataset, Item, files_in, text_of, vehicle_label
+from vreid.train.datasets.records import Dataset, Item, files_in, text_of, vehicle_label, with_test
 
 
 def read(path: Path, option: str = "") -> Dataset:
@@ -30,9 +30,15 @@ def read(path: Path, option: str = "") -> Dataset:
         raise Refused(f"{lists} has no test_list_{option}.txt; there are: {there}")
     train = _items(path / "image", training, on_disk) if training.is_file() else ()
     size = int(option) if option else min(sizes, default=0)
-    test = _items(path / "image", lists / f"test_list_{size}.txt", on_disk) if sizes else ()
     name = path.resolve().name
-    return Dataset(f"{name}-{size}" if sizes else name, train, test, test, "one_of_each")
+
+    def tested() -> Dataset:
+        if not sizes:
+            raise Refused(f"{lists} has no list of a test part; add test_list_800.txt")
+        test = _items(path / "image", lists / f"test_list_{size}.txt", on_disk)
+        return Dataset(name, (), test, test, "one_of_each")
+
+    return with_test(Dataset(f"{name}-{size}" if sizes else name, train, (), (), "one_of_each"), tested)
 
 
 def _items(folder: Path, names: Path, on_disk: frozenset[str]) -> tuple[Item, ...]:
@@ -48,5 +54,6 @@ def _items(folder: Path, names: Path, on_disk: frozenset[str]) -> tuple[Item, ..
             raise Refused(
                 f"{names}, line {number} names {image[:60]}.jpg, which is not in {folder}; complete the folder"
             )
-        items.append(Item(folder / f"{image}.jpg", vehicle_label(vehicle, f"{names}, line {number}"), image))
+        label = vehicle_label(vehicle, f"{names}, line {number}")
+        items.append(Item(folder / f"{image}.jpg", label, image, where=f"{names}:{number}"))
     return tuple(items)

@@ -1,18 +1,19 @@
 """The layout of VeRi-776 (Liu et al., ECCV 2016): name_*.txt lists, image_* folders, labels in XML (methods.md 7.1).
 
 Vehicle and camera come from the file name, as in every published number; the XML serves for names that do not parse and
-for the vehicle's type. About 30 images of the original are missing from its XML: their kind is "".
+for the vehicle's type. About 30 images of the original are missing from its XML: their kind is "". A part without its list
+is what lies in its folder. CityFlow's folders look the same; its test part carries no vehicle ids.
 """
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import Dataset, Item, files_in, text_of, vehicle_label
+from vreid.train.datasets.names import camera_label, labels_in
+from vreid.train.datasets.records import Dataset, Item, files_in, pictures_in, text_of, vehicle_label, with_test
 
-_NAME = re.compile(r"(\d+)_c(\d+)(?:_.*)?\.\w+", re.ASCII)
 _CHINESE = ("utf-8-sig", "gb18030")  # gb18030 holds all of gb2312
 
 
@@ -23,43 +24,68 @@ def read(path: Path, option: str = "") -> Dataset:
     """
     if option:
         raise Refused(f"a VeRi folder has no part ':{option}'; give {path} alone")
-    parts = {part: _items(path, part) for part in ("train", "query", "test") if (path / f"image_{part}").is_dir()}
-    if not parts:
+    there = [part for part in ("train", "query", "test") if (path / f"image_{part}").is_dir()]
+    if not there:
         raise Refused(
             f"{path} has lists but no image_train, image_query or image_test; put the images beside the lists"
         )
-    if ("query" in parts) != ("test" in parts):
-        missing = "test" if "query" in parts else "query"
-        raise Refused(f"{path} has half a test part: add image_{missing} and name_{missing}.txt")
-    name = path.resolve().name
-    return Dataset(name, parts.get("train", ()), parts.get("query", ()), parts.get("test", ()))
+    train = Dataset(path.resolve().name, _items(path, "train") if "train" in there else (), (), ())
+    return with_test(train, lambda: _test(path, there))
+
+
+def _test(path: Path, there: Sequence[str]) -> Dataset:
+    for part in ("query", "test"):
+        if part not in there:
+            whole = "no" if "query" not in there and "test" not in there else "half a"
+            raise Refused(f"{path} has {whole} test part: add image_{part} and name_{part}.txt")
+    return Dataset(path.resolve().name, (), _items(path, "query"), _items(path, "test"))
 
 
 def _items(path: Path, part: str) -> tuple[Item, ...]:
     folder, names = path / f"image_{part}", path / f"name_{part}.txt"
-    if not names.is_file():
-        raise Refused(f"{path} is a VeRi folder without its lists: add {names.name}, one image name a line")
     on_disk = files_in(folder)
-    labels = _labels(path / ("train_label.xml" if part == "train" else "test_label.xml"))
+    labels = _labels(path / f"{part}_label.xml")
+    if part == "query" and not labels:
+        labels = _labels(path / "test_label.xml")
+    listed = [(name, f"{names}:{number}") for number, name in _listed(names)]
+    if not names.is_file():
+        listed = [(name, "") for name in pictures_in(folder)]
+        if not listed:
+            raise Refused(f"{folder} holds no pictures; put them there")
+    for name, where in listed:
+        if name not in on_disk:
+            raise Refused(f"{where} names {name}, which is not in {folder}; complete the folder or mend the list")
+    if part != "train" and not any(labels_in(name) or labels.get(name, {}).get("vehicleID") for name, _ in listed):
+        raise Refused(
+            f"the test part of {path} carries no vehicle ids (neither the names in image_{part} nor an XML file hold them), "
+            "so nothing can be measured on it; give a labelled test part"
+        )
     kinds = _kinds(path / "list_type.txt")
     items = []
-    for name in filter(None, map(str.strip, text_of(names, _CHINESE).splitlines())):
-        if name not in on_disk:
-            raise Refused(f"{names} names {name}, which is not in {folder}; complete the folder or mend the list")
+    for name, where in listed:
         label = labels.get(name, {})
-        vehicle, camera = _vehicle_and_camera(name, label, folder)
+        vehicle, camera = _vehicle_and_camera(name, label, folder, names)
         kind = label.get("typeID", "")
-        items.append(Item(folder / name, vehicle, camera, kinds.get(kind.lstrip("0"), kind) if kind else ""))
+        items.append(
+            Item(folder / name, vehicle, camera, kinds.get(kind.lstrip("0"), kind) if kind else "", where=where)
+        )
     return tuple(items)
 
 
-def _vehicle_and_camera(name: str, label: Mapping[str, str], folder: Path) -> tuple[str, str]:
-    parsed = _NAME.fullmatch(name)
-    vehicle, camera = parsed.groups() if parsed else (label.get("vehicleID", ""), label.get("cameraID", ""))
+def _listed(names: Path) -> list[tuple[int, str]]:
+    """(line, name of a picture) of a list; empty without the file."""
+    if not names.is_file():
+        return []
+    lines = enumerate(map(str.strip, text_of(names, _CHINESE).splitlines()), 1)
+    return [(number, name) for number, name in lines if name]
+
+
+def _vehicle_and_camera(name: str, label: Mapping[str, str], folder: Path, names: Path) -> tuple[str, str]:
+    vehicle, camera = labels_in(name) or (label.get("vehicleID", ""), label.get("cameraID", ""))
     if not vehicle or not camera:
-        raise Refused(f"{folder / name} tells no vehicle and camera; name it like 0002_c002_00030600_0.jpg")
-    camera = camera.removeprefix("c")
-    return vehicle_label(vehicle, str(folder / name)), "c" + camera.lstrip("0").zfill(3)
+        without = "" if names.is_file() else f", and without its lists: add {names.name}"
+        raise Refused(f"{folder / name} tells no vehicle and camera{without}; name it like 0002_c002_00030600_0.jpg")
+    return vehicle_label(vehicle, str(folder / name)), camera_label(camera)
 
 
 def _labels(path: Path) -> dict[str, dict[str, str]]:
