@@ -50,6 +50,7 @@ class Args:
 def main(args: Args) -> int:
     """Quantise and say what was made."""
     from vreid.deploy.lower import int8_from
+    from vreid.deploy.precision import low_int8
     from vreid.deploy.quantize import Quantising, has_vnni
     from vreid.train.datasets.table import read_dataset
 
@@ -68,15 +69,27 @@ def main(args: Args) -> int:
             args.threads,
             lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
         )
+    warning = None if made.shares is None else low_int8(made.shares)
+    if warning is not None:
+        output.error(f"warning: {warning}")
     if args.json:
         choice = None if made.choice is None else asdict(made.choice)
-        output.document({"manifest": made.manifest.model_dump(by_alias=True), "choice": choice})
+        output.document(
+            {
+                "manifest": made.manifest.model_dump(by_alias=True),
+                "choice": choice,
+                "shares": made.shares,
+                "warning": warning,
+            }
+        )
         return 0
     _say(args, made)
     return 0
 
 
 def _say(args: Args, made: "Lowered") -> None:
+    from vreid.deploy.precision import share_text
+
     calibration = made.manifest.calibration
     if calibration is None:
         return
@@ -85,6 +98,8 @@ def _say(args: Args, made: "Lowered") -> None:
         ("calibrated on", f"{calibration.images} pictures of {calibration.dataset}, {calibration.method}"),
         ("made for", calibration.target),
     ]
+    if made.shares is not None:
+        rows.append(("MACs", share_text(made.shares)))
     if made.choice is not None:
         last = next(trial for trial in made.choice.trials if trial.kept == made.choice.kept)
         rows.append(("mAP lost on validation", f"{last.loss:.2f} +- {last.error:.2f}"))

@@ -9,6 +9,7 @@ import onnx
 from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
 from vreid.deploy.graph import prepared
 from vreid.deploy.half import half_precision
+from vreid.deploy.precision import Shares, shares_in
 from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
 from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
 from vreid.models.bundled import manifest_path
@@ -26,10 +27,11 @@ LARGEST_SHARE = 0.5  # of the training vehicles that validation may take
 
 @dataclass(frozen=True)
 class Lowered:
-    """What was made; `choice` is None unless layers were to be chosen."""
+    """What was made; `choice` is None unless layers were to be chosen; `shares` of the MACs in each precision, of INT8 only."""
 
     manifest: Manifest
     choice: Choice | None = None
+    shares: Shares | None = None
 
 
 def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None = None) -> Lowered:
@@ -113,7 +115,7 @@ def int8_from(
         final = kept_float(int8, plain, names) if names else int8
         found, embedder = opened(final, base.model_copy(update={"calibration": calibration}), draft, threads)
         embedder.embed(_noise(manifest))
-    return Lowered(found, choice)
+    return Lowered(found, choice, shares_in(final.SerializeToString(), out))
 
 
 def _float_model(model: str | Path) -> tuple[Manifest, onnx.ModelProto]:

@@ -49,6 +49,17 @@ def claims(claimed: str, shares: Shares | None) -> list[str]:
     ]
 
 
+def low_int8(shares: Shares) -> str | None:
+    """A warning where an INT8 model has less than half of its MACs in INT8, which `vreid verify` and `vreid build` refuse."""
+    if shares["int8"] >= LEAST_SHARE:
+        return None
+    return (
+        f"only {100 * shares['int8']:.3g} % of the MACs are in INT8 ({share_text(shares)}), so it is hardly faster, and "
+        "'vreid verify' and 'vreid build' will refuse the claim of int8; allow more with --max-map-loss, calibrate on more "
+        "--images, or take half precision ('vreid export --half')"
+    )
+
+
 def share_text(shares: Shares) -> str:
     """Such as "98.2 % int8, 1.8 % fp32", the largest first."""
     some = sorted(((share, name) for name, share in shares.items() if share), reverse=True)

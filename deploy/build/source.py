@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vreid.deploy.build.records import Source
-from vreid.deploy.precision import precision_of, shares_in
+from vreid.deploy.precision import precision_of, share_text, shares_in
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_model
 from vreid.runtime.engines.onnx_file import onnx_from
@@ -24,12 +24,12 @@ def read_source(path: Path) -> Source:
 
 
 def _refuse_other_precision(onnx: Path, data: bytes, claimed: str) -> None:
-    """An engine computes in what the graph says, so the graph must say what the manifest claims. A claim of fp16 or int8 needs
-    one such layer here; whether it holds for most of the MACs is for `vreid verify` to judge."""
+    """An engine computes in what the graph says, so the graph must say what the manifest claims, by the rule of `vreid verify`."""
     shares = shares_in(data, onnx)
     found = precision_of(shares)
-    if found != claimed and (claimed == "fp32" or not shares[claimed]):
+    if found != claimed:
         raise Refused(
-            f"{onnx} computes in {found.upper()} and its manifest claims {claimed.upper()}; "
+            f"{onnx} computes in {found.upper()} and its manifest claims {claimed.upper()} "
+            f"({share_text(shares)} of the MACs); "
             "make it again with 'vreid export', 'vreid quantize' or 'vreid adopt'"
         )

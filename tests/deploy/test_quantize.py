@@ -1,5 +1,6 @@
 """INT8 in the two forms that engines take, calibrated on training pictures; the layer that INT8 spoils is found and spared."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from vreid.cli.main import main
+from vreid.deploy.build.source import read_source
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import prepared
 from vreid.deploy.lower import int8_from
@@ -273,6 +275,39 @@ def test_the_verb(student: Path, data: Dataset, tmp_path: Path, capsys: pytest.C
     assert '"precision": "int8"' in said and '"choice": null' in said
     assert main([*words, "--out", str(tmp_path / "int8.engine")]) == 2
     assert ".onnx" in capsys.readouterr().err
+
+
+def test_less_than_half_in_int8_is_warned_of_and_refused_by_build(
+    student: Path, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A head that is more work than all convolutions before it, and stays in float as every head does
+    heavy = onnx.load(str(student.with_suffix(".onnx")))
+    for node in heavy.graph.node:
+        node.output[:] = ["was" if name == "embedding" else name for name in node.output]
+    wide = np.random.default_rng(0).normal(0, 0.01, (24, 160_000)).astype(np.float32)
+    heavy.graph.initializer.extend([numpy_helper.from_array(wide, "wide"), numpy_helper.from_array(wide.T, "back")])
+    make = onnx.helper.make_node
+    heavy.graph.node.extend([make("MatMul", ["was", "wide"], ["much"]), make("MatMul", ["much", "back"], ["less"])])
+    heavy.graph.node.append(make("LpNormalization", ["less"], ["embedding"], axis=1, p=2))
+    onnx.save(heavy, str(tmp_path / "heavy.onnx"))
+    about = {"name": "heavy", "engine": "heavy.onnx", "sha256": sha256_of(tmp_path / "heavy.onnx")}
+    write_manifest(read_manifest(student).model_copy(update=about), tmp_path / "heavy.json")
+    rows = [f"{item.path},{item.vehicle},{item.camera},train" for item in data.train]
+    (tmp_path / "own.csv").write_text("path,vehicle,camera,split\n" + "\n".join(rows) + "\n")
+    for model, enough in ((student, True), (tmp_path / "heavy.json", False)):
+        out = tmp_path / f"{model.stem}-int8.onnx"
+        words = ["quantize", str(model), "--data", str(tmp_path / "own.csv"), "--images", "16", "--every-layer"]
+        assert main([*words, "--out", str(out), "--json"]) == 0
+        said = capsys.readouterr()
+        found = json.loads(said.out)
+        assert found["shares"] == shares_in(out.read_bytes(), out) and (found["shares"]["int8"] >= 0.5) == enough
+        if enough:
+            assert found["warning"] is None and "warning" not in said.err
+            assert read_source(out.with_suffix(".json")).manifest.precision == "int8"
+        else:
+            assert f"vreid: warning: {found['warning']}" in said.err and "of the MACs are in INT8" in found["warning"]
+            with pytest.raises(Refused, match=r"computes in FP32 and its manifest claims INT8.*of the MACs"):
+                read_source(out.with_suffix(".json"))
 
 
 def test_vnni_is_read_from_the_processor(tmp_path: Path) -> None:
