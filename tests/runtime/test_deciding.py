@@ -57,12 +57,21 @@ def test_the_cameras_wait_only_for_a_full_queue(gallery: Gallery, monkeypatch: p
     told = Told()
     told.gate.clear()
     live = DecidingLive(Identifier(gallery, 0.6, enrol_unknown=True), [told], Stages())
-    began = time.monotonic()
     live.take([ended(1), ended(2), ended(3)])
     assert not told.rows  # the sink waits still, and the cameras do not
-    threading.Timer(0.3, told.gate.set).start()
-    live.take([ended(number) for number in range(4, 9)])  # more than it has room for
-    assert time.monotonic() - began >= 0.3
+    free_when_taken = list[bool]()
+
+    def more() -> None:  # more than it has room for
+        live.take([ended(number) for number in range(4, 9)])
+        free_when_taken.append(told.gate.is_set())
+
+    camera = threading.Thread(target=more)
+    camera.start()
+    camera.join(0.3)  # however short, the camera cannot have come through: only the gate lets it
+    assert camera.is_alive() and not told.rows
+    told.gate.set()
+    camera.join(60)
+    assert free_when_taken == [True]
     live.close()
     assert [sighting.track for sighting, _ in told.rows] == list(range(1, 9))
     assert live.tally.sightings == 8 and live.decided == [] and live.status().depth == 0

@@ -111,6 +111,7 @@ class Hook(http.server.ThreadingHTTPServer):
     def __init__(self, answers=(), port=0, context=None):
         self.answers, self.got, self.headers = list(answers), [], []
         self.free, self.ended = threading.Event(), threading.Semaphore(0)  # for the slow answer; connections that ended
+        self.holding = threading.Event()  # a request is here and has no answer yet
         super().__init__(("127.0.0.1", port), Handler)
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_side=True)
@@ -141,6 +142,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.free.wait(60)
             self.close_connection = True
             return
+        if answer == "hold":
+            self.server.holding.set()
+            answer = 200 if self.server.free.wait(60) else 500
         if answer == "hang up":
             self.close_connection = True
             return
@@ -205,6 +209,20 @@ def test_a_slow_server_is_left_and_tried_again(monkeypatch):
         outlet.sighting(*told())
         assert until(lambda: outlet.status().sent == 1) and outlet.status().retries >= 1
         outlet.close({})
+
+
+def test_a_sighting_does_not_wait_for_the_server_to_answer():
+    with Hook(["hold"]) as hook:
+        outlet = open_outlet(f"http://127.0.0.1:{hook.port}/")
+        outlet.sighting(*told(1))
+        assert hook.holding.wait(60)  # the first is at the server, which answers only when it is let go
+        for track in range(2, 20):
+            outlet.sighting(*told(track))  # would wait for ever
+        assert outlet.status().sent == 0 and hook.got == [] and not hook.free.is_set()
+        hook.free.set()
+        assert until(lambda: outlet.status().sent == 19)
+        outlet.close({})
+    assert [got["track"] for got in hook.got] == list(range(1, 20)) and outlet.status().retries == 0
 
 
 def test_a_server_that_is_not_there_yet_is_no_refusal():

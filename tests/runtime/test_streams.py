@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -209,7 +210,13 @@ def test_a_deaf_server_holds_nobody_else_up(served: tuple[str, Path]) -> None:
         sources = open_sources([silent, f"gate=http://{served[0]}/mjpeg"], patience=120.0)
         try:
             assert [source.size for source in sources] == [(0, 0), (64, 48)]
-            assert next(iter(sources[1])).image.shape == (48, 64, 3)
+            deaf.settimeout(60)
+            peer, _ = deaf.accept()  # it has called, and is not answered as long as this is open
+            with peer:
+                frames = list(islice(iter(sources[1]), 5))  # would wait for ever
+                assert sources[0].age == float("inf") and sources[0].size == (0, 0)  # type: ignore[attr-defined]
+            assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
+            assert [frame.time for frame in frames] == sorted({frame.time for frame in frames})
         finally:
             for source in sources:
                 source.close()
