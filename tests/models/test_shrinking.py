@@ -11,6 +11,10 @@ from vreid.models.shrinking import Kept, shrunk, variances
 
 PIXELS = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
+# By the statistics of a batch; the two ResNet-50 here are 0.0012 and 0.0025 apart, and 0.0057 and 0.0092 with a spread 1.3 times
+# off. One 1.1 times off gave 0.0032 to 0.0047, so it is not seen for certain, and moves nothing on ResNet-18.
+BY_THE_BATCH = 4e-3
+
 
 def learning(body: str, both_sides: bool) -> ReidNetwork:
     """After some steps, with compactors that mix and every third channel at zero."""
@@ -41,17 +45,24 @@ def alive(network: ReidNetwork) -> list[Kept]:
     return found
 
 
+def apart(network: ReidNetwork, narrow: ReidNetwork, *, training: bool) -> float:
+    """The norm of the difference of the two networks' embeddings, as a share of the norm of the first's."""
+    a, b = copy.deepcopy(network).train(training), copy.deepcopy(narrow).train(training)
+    with torch.no_grad():
+        wanted, found = a(PIXELS).embedding, b(PIXELS).embedding
+    return float((found - wanted).norm() / wanted.norm())
+
+
 @pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
 def test_nothing_changes_but_the_width(body: str, both_sides: bool) -> None:
     network = learning(body, both_sides)
     spread = variances(network, PIXELS)
     narrow = shrunk(network, alive(network), spread).network
-    for training in (False, True):
-        a, b = copy.deepcopy(network).train(training), copy.deepcopy(narrow).train(training)
-        with torch.no_grad():
-            wanted, found = a(PIXELS).embedding, b(PIXELS).embedding
-        # 0.00007, and 0.0022 by the statistics of the batch (four networks: 0.0019 to 0.0025); 0.01 with a spread 1.3 times off
-        assert float((found - wanted).norm() / wanted.norm()) < (4e-3 if training else 5e-4)
+    assert apart(network, narrow, training=False) < 5e-4  # 0.00007
+    assert apart(network, narrow, training=True) < BY_THE_BATCH
+    if body == "resnet50":  # and the bound sees a spread that is 1.3 times off; a ResNet-18 hardly depends on it
+        off = shrunk(network, alive(network), [1.3 * one for one in spread]).network
+        assert apart(network, off, training=True) > BY_THE_BATCH
     for wide, less in zip(sites(network), sites(narrow), strict=True):
         assert len(less.far.mask) == int(wide.far.mask.sum()) < len(wide.far.mask)
         torch.testing.assert_close(less.far.norms(), wide.far.norms()[wide.far.mask > 0])
