@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vreid.train.job import Job
     from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
+    from vreid.train.steps import StepLog
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Common:
     """Multiply in 16 bits on a CPU that can (AVX512-BF16, AMX): about 1.7 times as fast. A GPU does so of itself."""
     resume: bool = False
     """Go on with the training in --out."""
+    log_every: int | None = None
+    """Write a line every so many steps on stderr: losses, rate, pictures a second, remaining time. 0 writes none. Without it,
+    on a terminal none, and elsewhere every 100 steps, at most one in 10 seconds."""
+    tensorboard: bool = False
+    """Write TensorBoard's events in OUT/tensorboard: losses and rate by step, validation and pruning by epoch."""
     json: bool = False
     """Print one JSON document at the end."""
 
@@ -105,23 +111,37 @@ def main(flags: Teacher | Student) -> int:
     from vreid.train.checking import keep
     from vreid.train.loop import train
     from vreid.train.parallel import join, leave, started_as
+    from vreid.train.steps import Events, Step, refuse_without_tensorboard
 
     for name in ("threads", "workers"):
         if getattr(flags, name) < 0:
             raise Refused(f"--{name} {getattr(flags, name)} means nothing; give 0 or more")
+    if flags.log_every is not None and flags.log_every < 0:
+        raise Refused(f"--log-every {flags.log_every} means nothing; give 0 or more")
     refuse_seed(flags.seed)
+    if flags.tensorboard:
+        refuse_without_tensorboard()
     recipe = _recipe(flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
     place = join(*started_as(), flags.device)
     job, found = _job(flags, recipe, place)
     recipe = job.recipe
+    events = Events(flags.out / "tensorboard") if flags.tensorboard else None
+    log = _step_log(flags.log_every, recipe.epochs)
+
+    def measured(step: Step) -> None:
+        log(step)
+        if events is not None:
+            events.step(step)
 
     def say(record: dict[str, Any]) -> None:
         if not (flags.out / KEPT).exists():
             keep(found, flags.out / KEPT)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
         scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
+        if events is not None:
+            events.epoch(record)
         output.console.print(
             f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {_size(record)}{scores}"
         )
@@ -144,10 +164,15 @@ def main(flags: Teacher | Student) -> int:
             output.console.print(f"{pictures} pictures of the first start are left out from here on")
 
         try:
-            best = train(replace(job, say=say, watch=watch, asking=asking, asked=asked, missing=missing))
+            best = train(
+                replace(job, say=say, watch=watch, measured=measured, asking=asking, asked=asked, missing=missing)
+            )
         except KeyboardInterrupt:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
+        finally:
+            if events is not None:
+                events.close()
     leave(place)
     if place.leads:
         report = _report(flags.out)
@@ -239,6 +264,15 @@ def _taught(metrics: dict[str, Any]) -> str:
     from vreid.train.job import EARLIER
 
     return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
+
+
+def _step_log(every: int | None, epochs: int) -> "StepLog":
+    """Lines of steps on stderr, as --log-every says; where it says nothing, few, and none beside a progress bar."""
+    from vreid.train.steps import QUIET, StepLog
+
+    if every is None:
+        return StepLog(0 if output.console.is_terminal else 100, epochs, output.note, QUIET)
+    return StepLog(every, epochs, output.note)
 
 
 def _size(record: dict[str, Any]) -> str:

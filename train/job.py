@@ -11,6 +11,7 @@ from vreid.train.costs import Costs
 from vreid.train.datasets.records import Dataset
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
+from vreid.train.steps import Step
 from vreid.train.teachers import Teacher
 from vreid.train.validation import digest_of, refuse_unfindable
 
@@ -28,7 +29,8 @@ class Job:
     version 0.1.0 trained it. `bfloat16` lets a CPU that can
     (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast; a GPU always does.
     The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
-    epoch (from 0), the steps done in it and the steps it has, `asking` with a teacher's name, the pictures it was asked
+    epoch (from 0), the steps done in it and the steps it has, `measured`
+    before that with the step's losses, rate and time, `asking` with a teacher's name, the pictures it was asked
     about and how many there are, `asked` with the queries that all of them took, and `missing` with the pictures of the first
     start that a resumed training goes on without.
     """
@@ -51,6 +53,7 @@ class Job:
     bfloat16: bool = False
     say: Callable[[dict[str, Any]], None] = lambda record: None
     watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+    measured: Callable[[Step], None] = lambda step: None
     asking: Callable[[str, int, int], None] = lambda name, done, of: None
     asked: Callable[[int], None] = lambda queries: None
     missing: Callable[[int], None] = lambda pictures: None

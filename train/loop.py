@@ -26,6 +26,7 @@ from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import side_at
 from vreid.train.sampler import Draw, drawing
 from vreid.train.source import source_of, targets_for
+from vreid.train.steps import Step
 from vreid.train.student import Student
 from vreid.train.threshold import match_of
 from vreid.train.validation import digest_of, validated
@@ -153,6 +154,10 @@ def _epoch(
         if job.place.leads:  # the average of the others is never looked at
             if recipe.average or step + 1 == len(batches):  # the average of decay 0 is the network itself
                 student.average.update_parameters(student.network)
+            many = len(batch) * job.place.world
+            losses = dict(zip(parts, told_losses, strict=True))
+            rate, took = rate_at(recipe, epoch + step / len(batches)), time.monotonic() - began
+            job.measured(Step(epoch + 1, step + 1, len(batches), losses, rate, many, took))
             job.watch(epoch, step + 1, len(batches))
     seconds = time.monotonic() - began
     student.seconds += seconds

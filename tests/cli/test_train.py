@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,3 +119,41 @@ def test_a_training_goes_through_once_and_its_checkpoint_teaches(
     assert "made with another seed" in refused(capsys, "teacher", *SMALL, *words, "--out", out, *other)
     assert main(["train", "teacher", *SMALL, *words, "--out", str(out), "--resume"]) == 0
     assert len((out / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_steps_are_logged_and_written_for_tensorboard(
+    capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    where = [
+        "--data",
+        str(colours(18)),
+        "--epochs",
+        "1",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert "--log-every -1 means nothing" in refused(capsys, "teacher", *SMALL, *where, "--log-every", -1)
+    assert main(["train", "teacher", *SMALL, *where, "--log-every", "1", "--tensorboard"]) == 0
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if " step " in line]
+    shape = r"epoch 1/1  step \d+/\d+  (\w+ \d+\.\d+  )+lr [\d.e-]+  \d+\.\d pictures/s  \d+:\d\d:\d\d left"
+    assert lines and all(re.fullmatch(shape, line) for line in lines)
+    assert "pictures/s" not in said.out
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_tensorboard_is_refused_before_training_without_its_package(
+    capsys: pytest.CaptureFixture[str],
+    colours: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    where = ["--data", colours(18), "--out", tmp_path / "run"]
+    assert "pip install 'vreid[tensorboard]'" in refused(capsys, "teacher", *SMALL, *where, "--tensorboard")
+    assert not (tmp_path / "run").exists()
