@@ -137,4 +137,5 @@ def text_of(path: Path, encodings: Iterable[str] = ("utf-8-sig",)) -> str:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise Refused(f"{path} is not text in {' or '.join(encodings)}; save it as UTF-8")
+    named = " or ".join(encoding.upper().removesuffix("-SIG") for encoding in encodings)
+    raise Refused(f"{path} is not text in {named}; save it as UTF-8")
