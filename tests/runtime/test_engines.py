@@ -1,5 +1,6 @@
 """Engines agree with the plain one, hold what they run against the manifest, and never fall back in silence."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,13 @@ def test_an_engine_of_an_old_key_is_taken_where_the_name_of_the_device_is_enough
         )
         == 2
     )
+
+
+def test_an_engine_is_held_against_the_machine_as_in_cpp(root: Path) -> None:
+    """tests/native/built_for_test.cpp reads the same cases."""
+    for case in json.loads((root / "tests/data/built_for/cases.json").read_text()):
+        found = differences(case["built"], case["here"])
+        assert (found[0] if found else None) == case["differs"], case["about"]
 
 
 def test_an_rtx_engine_is_for_every_card_of_its_generations() -> None:

@@ -2,6 +2,9 @@
 #include "built_for.hpp"
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <string_view>
 
 #include "vreid/errors.hpp"
 
@@ -11,6 +14,7 @@ namespace {
 /// Of a field, in words.
 std::string word_of(const std::string& field) {
     if (field == "compute_capability") return "compute capability";
+    if (field == "multiprocessors") return "a number of multiprocessors of";
     return field == "tensorrt" ? "TensorRT" : field;
 }
 
@@ -25,20 +29,38 @@ bool same_version(const std::string& one, const std::string& other) {
 
 }  // namespace
 
+std::optional<std::string> board(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::string around(std::string_view("\0\n ", 3));
+    const std::size_t from = text.find_first_not_of(around);
+    if (from == std::string::npos) return std::nullopt;
+    return text.substr(from, text.find_last_not_of(around) + 1 - from);
+}
+
+std::optional<std::string> difference(const std::map<std::string, std::string>& built,
+                                      const MachineKey& here) {
+    const bool on_board =
+        std::any_of(here.begin(), here.end(), [](const auto& one) { return one.first == "board"; });
+    for (const auto& [field, mine] : here) {
+        const auto found = built.find(field);
+        if (field == "multiprocessors" && found == built.end() && !on_board) continue;
+        const std::string theirs = found == built.end() ? "unknown" : found->second;
+        if (field == "tensorrt" ? same_version(theirs, mine) : theirs == mine) continue;
+        return word_of(field) + " " + theirs + " and here is " + mine;
+    }
+    return std::nullopt;
+}
+
 void refuse_elsewhere(const Manifest& manifest, const std::filesystem::path& path, const MachineKey& here) {
     if (!manifest.built_for) {
         throw Refused(path.string() +
                       " is not built for any device; run: vreid build <its manifest> --engine " +
                       manifest.backend);
     }
-    for (const auto& [field, mine] : here) {
-        const auto found = manifest.built_for->find(field);
-        const std::string theirs = found == manifest.built_for->end() ? "unknown" : found->second;
-        if (field == "tensorrt" ? !same_version(theirs, mine) : theirs != mine) {
-            throw Refused(path.string() + " was built for " + word_of(field) + " " + theirs +
-                          " and here is " + mine +
-                          "; run vreid build again here, from the ONNX it was made of");
-        }
+    if (const auto wrong = difference(*manifest.built_for, here)) {
+        throw Refused(path.string() + " was built for " + *wrong +
+                      "; run vreid build again here, from the ONNX it was made of");
     }
 }
 

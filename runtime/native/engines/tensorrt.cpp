@@ -79,10 +79,14 @@ MachineKey machine_key() {
     const auto version_of = reinterpret_cast<std::int32_t (*)()>(symbol("getInferLibVersion"));
     const int version = version_of();  // 100300 is 10.3.0
     const auto dotted = [](int a, int b) { return std::to_string(a) + "." + std::to_string(b); };
-    return {{"device", device.name},
-            {"compute_capability", dotted(device.major, device.minor)},
-            {"tensorrt", dotted(version / 10000, version / 100 % 100) + "." + std::to_string(version % 100)},
-            {"driver", dotted(driver / 1000, driver % 1000 / 10)}};
+    MachineKey key{{"device", device.name},
+                   {"compute_capability", dotted(device.major, device.minor)},
+                   {"multiprocessors", std::to_string(device.multiProcessorCount)}};
+    if (const auto name = board()) key.emplace_back("board", *name);
+    key.emplace_back("tensorrt",
+                     dotted(version / 10000, version / 100 % 100) + "." + std::to_string(version % 100));
+    key.emplace_back("driver", dotted(driver / 1000, driver % 1000 / 10));
+    return key;
 }
 
 Port port_of(const nvinfer1::ICudaEngine& plan, const char* name) {
