@@ -8,6 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.seed import refuse_seed
+from vreid.cli.settings import Settings, with_settings
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Common:
     """Folder for best.pt, last.pt, log.jsonl, report.html, and what teachers said."""
     weights: str | None = None
     """Weights of the body to start from: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
+    settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
     epochs: int | None = None
     """Instead of the recipe's; warm-up, the constant part and the start of resetting keep their shares of the training."""
     validation: float = 0.1
@@ -191,6 +193,7 @@ def _recipe(flags: Teacher | Student) -> "Recipe":
     recipe = recipe_named(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
     if flags.epochs is not None:
         recipe = replace(recipe, epochs=flags.epochs)
+    recipe = with_settings(recipe, flags.settings)
     if recipe.imagenet and flags.weights is None:
         raise Refused(
             f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download"

@@ -66,7 +66,7 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
         raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
     if recipe.labels and len(vehicles) < recipe.p:
         raise Refused(
-            f"a batch needs {recipe.p} vehicles and the training data has {len(vehicles)}; add data or lower p"
+            f"a batch needs {recipe.p} vehicles and the training data has {len(vehicles)}; add data or lower --p"
         )
     by_class = recipe.inherit or (recipe.beside is not None and recipe.beside.logits > 0)
     if by_class and job.taught == EARLIER:
@@ -83,7 +83,7 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
             "a student is compressed beside its teacher, in one process; give --teacher and start without torchrun"
         )
     if recipe.capacity is not None and recipe.capacity.shrink and recipe.optimiser != "sgd":
-        raise Refused("only SGD's momentum is carried into a narrower network; choose sgd, or a shrink of 0")
+        raise Refused("only SGD's momentum is carried into a narrower network; give --optimiser sgd")
     if recipe.beside is not None and job.teacher is None:
         raise Refused("the recipe learns beside a teacher; give --teacher")
     if not recipe.labels and sum(len(part.train) for part in job.training) < 2:

@@ -148,7 +148,7 @@ def _epoch(
         student.scaler.update()
         told_losses = each.tolist()  # the last wait for the device in a step, when all of it is on its way
         if not np.isfinite(told_losses).all():
-            raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a recipe of a lower lr")
+            raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a lower --lr")
         for name, value in zip(parts, told_losses, strict=True):
             totals[name] = totals.get(name, 0.0) + value
         if job.place.leads:  # the average of the others is never looked at

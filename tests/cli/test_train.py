@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vreid.cli.main import main
+from vreid.models.checkpoint import load_checkpoint
 from vreid.train.recipes.table import RECIPES
 
 SMALL = ["--recipe", "teacher_resnet18_small"]
@@ -56,6 +57,48 @@ def test_what_is_missing_is_said(
         capsys, "student", "--recipe", "student_resnet18_small", "--teacher", "none.pt", *where
     )
     assert not out.exists()
+
+
+def test_settings_of_the_recipe_have_flags(
+    capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    where = ["--data", colours(6), "--out", tmp_path / "run"]
+    assert "lower --p" in refused(capsys, "teacher", *SMALL, *where)
+    for flag, value, says in (
+        ("--lr", 0, "--lr 0.0 is no learning rate"),
+        ("--lr", "nan", "--lr nan is no learning rate"),
+        ("--optimiser", "adam", "there is no optimiser 'adam'; choose adamw or sgd"),
+        ("--p", 1, "--p 1 is out of range; give 2 to 4096"),
+        ("--k", 0, "--k 0 is out of range; give 2 to 4096"),
+        ("--dim", 0, "--dim 0 is out of range; give 1 to 4096"),
+        ("--size", "0", "--size 0 is no size of an input"),
+        ("--size", "32x", "--size 32x is no size of an input"),
+        ("--size", "32x9999", "--size 32x9999 is no size of an input"),
+    ):
+        assert says in refused(capsys, "teacher", *SMALL, *where, flag, value)
+    words = [
+        "--p",
+        "3",
+        "--k",
+        "2",
+        "--lr",
+        "0.01",
+        "--optimiser",
+        "sgd",
+        "--size",
+        "32x48",
+        "--dim",
+        "24",
+        "--epochs",
+        "1",
+        "--validation",
+        "0",
+    ]
+    assert main(["train", "teacher", *SMALL, *map(str, where), *words]) == 0
+    stored = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert (stored.config.height, stored.config.width, stored.config.dim) == (32, 48, 24)
+    recipe = stored.metrics["recipe"]
+    assert [recipe[name] for name in ("p", "k", "lr", "optimiser")] == [3, 2, 0.01, "sgd"]
 
 
 def test_the_help_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
