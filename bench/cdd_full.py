@@ -30,8 +30,7 @@ RESULTS = Path(__file__).with_name("results") / "cdd_full.json"
 def full(recipe: Recipe) -> Recipe:
     """The recipe at full width, in the same number of steps: twice the pictures, half the epochs."""
     network = replace(recipe.network, options={**recipe.network.options, "scale": 1.0})
-    halves = {name: getattr(recipe, name) / 2 for name in ("warmup", "flat")}
-    return replace(recipe, network=network, epochs=recipe.epochs // 2, validate_every=recipe.epochs, **halves)
+    return replace(recipe, network=network, epochs=recipe.epochs // 2, validate_every=recipe.epochs)
 
 
 ARMS = {"full: uncompressed": uncompressed_resnet50_small, "full: cdd2": lambda: two_sided(SAME)}

@@ -54,7 +54,9 @@ def _fused(fusion: str, whiten: int = WHITE, tau: float = TAU) -> Recipe:
 def _compressed() -> Recipe:
     answers = Answers(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
     recipe = replace(cdd2_resnet50_small(), distil=1.0, answers=answers)
-    return replace(recipe, epochs=CDD2_EPOCHS, flat=0.4 * CDD2_EPOCHS)  # CDD2 alone: bench/results/cdd.json, 40 epochs
+    return replace(
+        recipe, epochs=CDD2_EPOCHS, planned=CDD2_EPOCHS, flat=0.4 * CDD2_EPOCHS
+    )  # CDD2 alone: bench/results/cdd.json, 40 epochs
 
 
 def _few(recipe: Recipe, fraction: float) -> Recipe:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _trained_on(model: str, dataset: "Dataset") -> tuple[int, int]:
     from vreid.train.identity import key_of
 
     paths = pictures_of(dataset)
-    if not model.endswith((".pt", ".pth")):
+    if not is_checkpoint(model):
         return 0, len(paths)
     from vreid.models.checkpoint import load_checkpoint
 

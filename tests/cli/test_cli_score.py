@@ -19,6 +19,7 @@ def drawn(path: Path, colour: tuple[int, int, int], seed: int) -> None:
 
 
 def test_landmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     names = [f"p{place}" for place in range(12)]
     for place, name in enumerate(names):
         drawn(tmp_path / "jpg" / f"{name}.jpg", COLOURS[place % 4], place)

@@ -99,6 +99,7 @@ def test_a_wrong_request_is_refused(
 
 
 def test_a_bundled_model_is_not_written_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     assert main(words("vreid-s", "vreid-s", data)) == 2
     assert "came with the package" in capsys.readouterr().err
     assert main(words("no-such", "vreid-s", data)) == 2

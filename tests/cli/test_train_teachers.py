@@ -95,6 +95,8 @@ def test_answers_that_do_not_fit_are_refused_by_name(
     new = data.with_name("new.png")
     assert cv2.imwrite(str(new), np.full((24, 24, 3), 255, np.uint8))
     other.write_text(data.read_text() + "new.png,99,c0\n")
+    apart = data.with_name("apart.csv")
+    apart.write_text("path,vehicle,camera\nnew.png,99,c0\n")
     capsys.readouterr()
     words = [
         "--teacher",
@@ -115,7 +117,7 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         (["--compress", "cdd2", "--data", data], "learns beside a teacher at every step"),
         (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),
         (["--teacher", teachers["answers"], "--data", data], "are one teacher; give each once"),
-        (["--fusion", "mean", "--unlabelled", "--unasked", other, "--data", data], "teaches by its labels alone"),
+        (["--fusion", "mean", "--unlabelled", "--unasked", apart, "--data", data], "teaches by its labels alone"),
     ):
         assert says in refused(capsys, "train", "student", *words, *flags)
     assert "called .npz" in refused(capsys, "teach", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt")

@@ -190,7 +190,7 @@ def test_a_manifest_that_is_not_the_engines(place: Place, wrong: Wrong) -> None:
 
 def test_what_is_no_model(place: Place, wrong: Wrong) -> None:
     engine = place.model.with_name("colour.onnx")
-    table = place.table("red.jpg,1,a", "red.jpg,1,b")
+    table = place.table("red.jpg,1,a", f"{place.jpeg('more.jpg').name},1,b")
     for words in (
         place.run(place.film, model=engine),
         place.eval(table, engine),
@@ -223,7 +223,7 @@ class Trap:
 def test_a_checkpoint_that_is_none(place: Place, wrong: Wrong, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    table, path = place.table("red.jpg,1,a", "red.jpg,1,b"), place.folder / "best.pt"
+    table, path = place.table("red.jpg,1,a", f"{place.jpeg('more.jpg').name},1,b"), place.folder / "best.pt"
     torch.save({"state_dict": {"x": torch.zeros(9999)}}, path)
     other, noise = path.read_bytes(), np.random.default_rng(0).bytes(5000)
     for content in (b"", b"weights", noise, other, other[:3], other[:9000], pickle.dumps(Trap())):

@@ -71,10 +71,8 @@ def test_turns_go_to_and_fro_and_a_first_call_is_not_counted(monkeypatch: pytest
     samples = by_turns(runs, 3, lambda: told.append(len(calls)))
     assert calls == [0, 1, 2, 2, 1, 0, 0, 1, 2] and told == [3, 6, 9]
     assert [len(one) for one in samples] == [3, 3, 3]
-    monkeypatch.setattr(latency, "TURN_S", 2.5)
-    monkeypatch.setattr(
-        latency, "perf_counter", map(float, count()).__next__
-    )  # a call lasts 1 s, a look at the clock 1 s
+    monkeypatch.setattr(latency, "TURN_S", 4.0)
+    monkeypatch.setattr(latency, "perf_counter", map(float, count()).__next__)  # every look at the clock takes 1 s
     calls.clear()
     samples = by_turns(runs, 2)
     assert len(calls) == 12 and sum(map(len, samples)) == len(calls) - 6

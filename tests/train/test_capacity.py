@@ -40,7 +40,15 @@ CAPACITY = Capacity(
 )
 TEACHING = Recipe(NETWORK, epochs=3, lr=1e-2, head_lr=1.0, warmup=1, p=4, k=3, average=0.7, validate_every=1)
 RECIPE = replace(
-    TEACHING, optimiser="sgd", lr=0.1, epochs=8, average=0.0, capacity=CAPACITY, validate_every=2, beside=Distillation()
+    TEACHING,
+    optimiser="sgd",
+    lr=0.1,
+    epochs=8,
+    planned=8,
+    average=0.0,
+    capacity=CAPACITY,
+    validate_every=2,
+    beside=Distillation(),
 )
 
 

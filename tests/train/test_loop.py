@@ -22,6 +22,7 @@ from vreid.train.evaluate import evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.reference import embed_with
+from vreid.train.sampler import pk_batches
 from vreid.train.validation import cut
 
 
@@ -86,7 +87,9 @@ def test_it_learns_to_find_vehicles_it_never_saw(job: Job, mild: Augmentation) -
     chance = float(np.mean([evaluate(job.validation[0], guess).map for _ in range(20)]))
     assert 20 < chance < 35 and max(scores) > 1.5 * chance
     assert [record["epoch"] for record in said if "validation" in record] == [2, 4]
-    assert steps == [(epoch, step, 4) for epoch in range(4) for step in (1, 2, 3, 4)]
+    items = job.training[0].train
+    batches = [len(pk_batches(items, recipe.p, recipe.k, job.seed, epoch)) for epoch in range(4)]
+    assert steps == [(epoch, step, of) for epoch, of in enumerate(batches) for step in range(1, of + 1)]
     # best.pt is what was scored: config, weights and metrics, and nothing of the training
     assert kept.metrics["validation"]["shapes"]["map"] == max(scores) and kept.training is None
     assert (kept.metrics["recipe"]["lr"], kept.metrics["seed"], kept.config.classes) == (1e-2, 0, 8)

@@ -115,7 +115,7 @@ def test_the_command_under_torchrun_says_everything_once(shapes: Callable[..., P
     assert document["checkpoint"] == str(out / "best.pt") and document["epoch"] == 1
     assert list(document["validation"]) == ["shapes"]
     assert done.stderr.count("epoch 1/1") == 1
-    assert {path.name for path in out.iterdir()} == {"best.pt", "last.pt", "log.jsonl", "report.html"}
+    assert {path.name for path in out.iterdir()} == {"best.pt", "last.pt", "log.jsonl", "pictures.json", "report.html"}
     assert len((out / "log.jsonl").read_text().splitlines()) == 1
 
 
