@@ -36,6 +36,8 @@ def open_stream(where: str, camera: str) -> Source:
     stream = _Stream(where)
     source = LiveSource(camera, stream.connect, stream.refusal("it does not answer"))
     stream.say = lambda reason: setattr(source, "refusal", stream.refusal(reason))
+    if stream.reason:  # of the first attempt, which began before it could be said
+        stream.say(stream.reason)
     return source
 
 
@@ -44,6 +46,7 @@ class _Stream:
 
     def __init__(self, where: str) -> None:
         self.say: Callable[[str], None] = lambda reason: None
+        self.reason = ""  # of the last attempt that failed
         self._where = where
         self._scheme = network_address(where).scheme
 
@@ -60,19 +63,23 @@ class _Stream:
             options = {**_QUICK, **_OPTIONS.get(self._scheme, {})}
             container = opened(self._where, options, TIMEOUT)
         except FAILURES as error:
-            self.say(reason_of(error))
+            self._failed(reason_of(error))
             return None
         try:
             decoder = Decoder(container, THREADS)
         except LookupError:
             container.close()
-            self.say("it holds no video")
+            self._failed("it holds no video")
             return None
         if container.duration and container.format.name not in ("rtsp", "mpegts"):
             container.close()
-            self.say("it is a film of the past and no live stream: download it and give the file")
+            self._failed("it is a film of the past and no live stream: download it and give the file")
             return None
         return StreamCapture(decoder, paced="hls" in container.format.name), decoder.rate
+
+    def _failed(self, reason: str) -> None:
+        self.reason = reason  # before it is said: open_stream looks at it once it has set `say`
+        self.say(reason)
 
 
 @dataclass(frozen=True)
