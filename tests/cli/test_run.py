@@ -139,5 +139,5 @@ def test_paths_that_are_no_utf8_run_or_are_refused(tmp_path: Path, capsys: pytes
         ["run", film, "--enrol-unknown", "--out", str(tmp_path / "y"), "--began", "1960-01-01T00:00"],
     ):
         assert main(refused) == 2
-        said = capsys.readouterr().err
+        said = capsys.readouterr().err.lstrip("\n")  # rich before 15 ends a bar with an empty line
         assert said.startswith("vreid: ") and said.count("\n") == 1

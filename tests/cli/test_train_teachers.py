@@ -43,6 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def teachers(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A ResNet-50, a ResNet-18 of other dimensions, and a file of what vreid-s says."""
+    pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("teachers")
     for name in ("resnet50", "resnet18"):
         words = ["--recipe", f"teacher_{name}_small", "--data", str(data), "--out", str(folder / name)]

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 from vreid.models.network import NetworkConfig
 from vreid.train.augment import Augmentation
