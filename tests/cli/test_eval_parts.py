@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from made_data import noise_set
 
 from vreid.cli.main import main
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
@@ -17,13 +16,7 @@ from vreid.train.identity import keys_of
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    rows = ["path,vehicle,camera"]
-    for vehicle, camera in np.ndindex(3, 2):
-        noise = np.random.default_rng((vehicle, camera)).integers(0, 256, (16, 16, 3), np.uint8)
-        assert cv2.imwrite(str(tmp_path / f"{vehicle}_{camera}.png"), noise)
-        rows.append(f"{vehicle}_{camera}.png,{vehicle},c{camera}")
-    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path
+    return noise_set(tmp_path, "train.csv", vehicles=3, side=16, suffix="png")
 
 
 def test_the_test_part_of_a_folder_is_measured_and_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

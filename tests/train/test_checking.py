@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from made_data import noise_set
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
@@ -19,13 +20,7 @@ def data(tmp_path: Path) -> Path:
     """24 JPEGs of 12 vehicles in a CSV data set of the test's own."""
     folder = tmp_path / "data"
     folder.mkdir()
-    rows = ["path,vehicle,camera"]
-    for vehicle, camera in np.ndindex(12, 2):
-        noise = np.random.default_rng((vehicle, camera)).integers(0, 256, (40, 40, 3), np.uint8)
-        assert cv2.imwrite(str(folder / f"{vehicle}_{camera}.jpg"), noise)
-        rows.append(f"{vehicle}_{camera}.jpg,{vehicle},c{camera}")
-    (folder / "list.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    return noise_set(folder, "list.csv", vehicles=12, side=40, suffix="jpg")
 
 
 def half(path: Path) -> None:
