@@ -68,15 +68,6 @@ class Layer:
     precision: str
 
 
-def cost_of_onnx(path: str | Path) -> list[LayerCost]:
-    """Of the file at `path`, as `layers_of_onnx`."""
-    path = Path(path)
-    try:
-        return [layer.cost for layer in layers_of_onnx(path.read_bytes(), path)]
-    except OSError as error:
-        raise Refused(f"{path} is no ONNX file that can be read; give the manifest of an ONNX model") from error
-
-
 def layers_of_onnx(data: bytes, path: Path) -> list[Layer]:
     """Every convolution, matrix product (`KINDS`) and batch norm of one image, the batch set to 1, in the order of the graph.
 

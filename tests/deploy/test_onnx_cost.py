@@ -12,9 +12,13 @@ pytest.importorskip("torch")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from vreid.deploy.onnx_cost import cost_of_onnx
-from vreid.models.cost import total_of
+from vreid.deploy.onnx_cost import layers_of_onnx
+from vreid.models.cost import LayerCost, total_of
 from vreid.models.errors import Refused
+
+
+def cost_of_onnx(path: Path) -> list[LayerCost]:
+    return [layer.cost for layer in layers_of_onnx(path.read_bytes(), path)]
 
 
 def stored(name: str, *shape: int, dtype: type = np.float32) -> onnx.TensorProto:
