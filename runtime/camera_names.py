@@ -13,7 +13,7 @@ _BARRED = re.compile(r"""[/\\:=+#*?"<>|$]""")
 
 def camera_name(text: str) -> str:
     """`text` in NFC without blanks at its ends. Raises Refused for what cannot be the name of a file and of a topic."""
-    name = unicodedata.normalize("NFC", text.strip())
+    name = nfc(text.strip())
     if not valid_text(name):
         raise Refused("a camera's name has control characters or is not valid UTF-8; write letters, digits and blanks")
     if not name.strip(".") or len(name.encode()) > _MOST_BYTES:
@@ -29,7 +29,7 @@ def camera_name(text: str) -> str:
 
 def plain_name(text: str) -> str:
     """`text` as a name: in NFC, letters and digits of any language, "_", "-" and "." kept, the rest "_". May be empty."""
-    kept = (sign if _is_plain(sign) else " " for sign in unicodedata.normalize("NFC", text))
+    kept = (sign if _is_plain(sign) else " " for sign in nfc(text))
     name = re.sub(r" +", "_", "".join(kept)).strip("_.")
     return name.encode()[:_MOST_BYTES].decode("utf-8", "ignore")
 

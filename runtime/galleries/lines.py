@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -12,7 +11,7 @@ import numpy as np
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries.upgrade import GIVEN
+from vreid.runtime.galleries.upgrade import was_named, was_pictured
 
 SCHEMA = 2  # 1 did not say whom somebody named
 LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
@@ -49,8 +48,7 @@ class VehicleLine(_Line):
         """Whether somebody named it, and when a run took its picture; in schema 1 both are guessed from the name."""
         if self.named is not None:
             return self.named, self.pictured
-        named = not fnmatchcase(self.name, GIVEN)
-        return named, None if named or self.thumbnail is None else self.created
+        return was_named(self.name), was_pictured(self.name, self.created, self.thumbnail)
 
 
 class PrototypeLine(_Line):

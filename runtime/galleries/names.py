@@ -1,7 +1,7 @@
 """What vehicles may be called, and who is meant by a name or an id.
 
 A name is written in Unicode's NFC. No two vehicles have names that are equal but for case: the column `key` holds the name
-folded. The C++ of runtime/native/gallery/names.cpp does the same; tests/data/names.json holds both to it.
+folded. The C++ of runtime/native/gallery/names.cpp does the same; tests/data/names/names.json holds both to it.
 """
 
 import json
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Collection
 
 from vreid.models.errors import Refused
-from vreid.runtime.camera_names import valid_text
+from vreid.runtime.camera_names import nfc, valid_text
 
 Run = Callable[..., sqlite3.Cursor]  # a statement and its values
 LAST_ID = 2**31 - 1
@@ -24,7 +24,7 @@ def given(vehicle: int) -> str:
 
 def key_of(name: str) -> str:
     """`name` in NFC, case folded (Unicode, section 3.13, full folding), and in NFC again: equal for who is the same."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return nfc(nfc(name).casefold())
 
 
 def pattern_of(text: str) -> str:
@@ -49,7 +49,7 @@ def checked(run: Run, name: str, vehicle: int | None = None) -> str:
 
 def printable(name: str) -> str:
     """`name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Raises Refused otherwise."""
-    normal = unicodedata.normalize("NFC", name)
+    normal = nfc(name)
     seen = any(unicodedata.category(sign) not in ("Zs", "Cf") for sign in normal)
     if not seen or not valid_text(normal) or len(normal) > LONGEST:
         raise Refused(

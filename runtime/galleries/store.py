@@ -50,7 +50,9 @@ CREATE INDEX sightings_of ON sightings (vehicle, camera);
 CREATE INDEX sightings_at ON sightings (seen);
 {LOG}"""
 # key: names.key_of(name); named: 1 if somebody named or enrolled it; pictured: when a run took the picture; seen: a sighting's
-# end; feature: (D,) float16 of the track; mark: tells a copy that went another way. Times are in seconds since 1970.
+# end; feature: (D,) float16 of the whole track; changes: what an index in a file of its own has to catch up with, mark tells a
+# copy of the gallery that went another way; audit: who changed what by hand, detail (JSON) holds what undoing it needs. Times
+# are in seconds since 1970.
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def locked(path: Path) -> int:
 
     The kernel lets go of it when the process dies, however it dies.
     """
-    lock, end = path.with_name(path.name + ".lock"), time.monotonic() + 0.5
+    lock = path.with_name(path.name + ".lock")
+    end = time.monotonic() + 0.5
     while True:
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,17 +1,16 @@
 """Takes a merge, a split or a renaming back: rows as they were, unless something later stands on them."""
 
-import unicodedata
 from base64 import b64decode
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from vreid.models.errors import Refused
+from vreid.runtime.camera_names import nfc
 from vreid.runtime.galleries import audit, names
 from vreid.runtime.galleries.audit import UNDOABLE, Change
 from vreid.runtime.galleries.edits import PROTOTYPE, VEHICLE
 from vreid.runtime.galleries.prototypes import surplus
-from vreid.runtime.galleries.upgrade import GIVEN
+from vreid.runtime.galleries.upgrade import was_named, was_pictured
 from vreid.runtime.galleries.vehicles import Gallery
 
 
@@ -103,7 +102,7 @@ def _unname(gallery: Gallery, done: Change) -> None:
     old = _kept(done)["name"]
     if names.key_of(old) != names.key_of(now):
         _refuse_taken(gallery, old)
-    named = _kept(done).get("named", not fnmatchcase(old, GIVEN))
+    named = _kept(done).get("named", was_named(old))
     statement = "UPDATE vehicles SET name = ?, key = ?, named = ? WHERE id = ?"
     gallery.run(statement, old, names.key_of(old), named, vehicle)
 
@@ -118,10 +117,9 @@ def _vehicle(row: Sequence[Any]) -> dict[str, Any]:
     if len(row) == len(VEHICLE):
         return dict(zip(VEHICLE, row, strict=True))
     cells = dict(zip(("id", "name", "created", "kind", "thumbnail"), row, strict=True))
-    name = unicodedata.normalize("NFC", cells["name"])
-    named = not fnmatchcase(name, GIVEN)
-    pictured = None if named or cells["thumbnail"] is None else cells["created"]
-    whole = {**cells, "name": name, "key": names.key_of(name), "named": int(named), "pictured": pictured}
+    name = nfc(cells["name"])
+    pictured = was_pictured(name, cells["created"], cells["thumbnail"])
+    whole = {**cells, "name": name, "key": names.key_of(name), "named": int(was_named(name)), "pictured": pictured}
     return {column: whole[column] for column in VEHICLE}
 
 

@@ -2,10 +2,11 @@
 
 import logging
 import sqlite3
-import unicodedata
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vreid.runtime.camera_names import nfc
 from vreid.runtime.galleries import audit, names, store
 
 LOG = logging.getLogger("vreid")
@@ -62,8 +63,9 @@ def upgraded(connection: sqlite3.Connection, path: Path) -> list[Renamed] | None
                 for statement in (*_COLUMNS, *_statements(store.LOG)):
                     connection.execute(statement)
                 connection.execute("UPDATE sightings SET seen = ?", (latest,))
-            for statement in (*_NAMES, *_WHOM):
+            for statement in _NAMES:
                 connection.execute(statement)
+            whom_somebody_named(connection)
             renamed = keyed(connection)
             connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(store.SCHEMA),))
             connection.execute("COMMIT")
@@ -74,6 +76,16 @@ def upgraded(connection: sqlite3.Connection, path: Path) -> list[Renamed] | None
     for one in renamed:
         LOG.warning("%s: %s", path, sentence_of(one))
     return renamed
+
+
+def was_named(name: str) -> bool:
+    """Whether somebody named a vehicle, as schemas 1 and 2 guessed."""
+    return not fnmatchcase(name, GIVEN)
+
+
+def was_pictured(name: str, created: float, thumbnail: object) -> float | None:
+    """When a run took the picture, as schemas 1 and 2 let one guess; None for a picture that somebody gave, and for none."""
+    return None if thumbnail is None or was_named(name) else created
 
 
 def sentence_of(one: Renamed) -> str:
@@ -99,11 +111,11 @@ def keyed(connection: sqlite3.Connection) -> list[Renamed]:
     new: dict[int, str] = {}
     renamed = []
     for id_, name in rows:
-        chosen = unicodedata.normalize("NFC", name)
+        normal = chosen = nfc(name)
         number = 1
         while names.key_of(chosen) in (used if number == 1 else used | taken):
             number += 1
-            chosen = f"{unicodedata.normalize('NFC', name)}-{number}"
+            chosen = f"{normal}-{number}"
         if number > 1:
             renamed.append(Renamed(id_, name, chosen))
         used.add(names.key_of(chosen))
