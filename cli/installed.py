@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
-from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.driver import board, driver
 
 IMPORTED = (
     "numpy",
@@ -85,12 +85,11 @@ def machine(root: Path = Path("/")) -> Machine:
     asked = driver()
     devices = tuple(f"{device.name} (compute capability {device.capability})" for device in asked.devices)
     release = _text(root / "etc/nv_tegra_release")
-    model = _text(root / "proc/device-tree/model")
     return Machine(
         asked.version,
         devices,
         _l4t(release) if release else None,
-        model.strip("\0\n ") if model else None,
+        board(root / "proc/device-tree/model"),
         hidden_cv2(root) if release else None,
     )
 

@@ -126,9 +126,7 @@ def done(session: "Session", json: bool) -> int:
     from vreid.runtime.session import run_session
     from vreid.runtime.sources.address import address_of
 
-    live = any(
-        address_of(source).kind not in ("file", "folder", "pattern", "picture", "synth") for source in session.sources
-    )
+    live = any(address_of(source).live for source in session.sources)
     cv2.setNumThreads(session.threads)
     stop = threading.Event()
     with _signals(stop, live), output.progress() as bar:

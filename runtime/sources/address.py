@@ -18,6 +18,7 @@ STREAMS = {
     **dict.fromkeys(("rtmp", "rtmps", "http", "https", "udp"), "stream"),
     "srt": "srt",
 }  # scheme -> kind
+FINITE = ("file", "folder", "pattern", "picture", "synth")  # kinds that end by themselves
 _NAMED = re.compile(r"([^/\\:?&=]*)=(.*)", re.DOTALL)
 _PLAINLY_NAMED = re.compile(r"[A-Za-z0-9_.-]+=")
 _NAMED_STREAM = re.compile(r"(.*?)=\s*((?:[A-Za-z][A-Za-z0-9+.-]*:/|gst:).*)", re.DOTALL)
@@ -38,6 +39,11 @@ class Address:
     where: str = field(repr=False)
     camera: str
     numbered: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera, and not something that ends by itself."""
+        return self.kind not in FINITE
 
 
 def address_of(text: str) -> Address:

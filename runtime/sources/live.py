@@ -184,17 +184,16 @@ class LiveSource:
         """Into the mailbox, over whatever lies there."""
         self._last = time.monotonic() - self._born
         taken = max(self._taken, picture.taken - self._born if callable(picture) else self._last)
-        if self.size == (0, 0):  # nobody else converts yet
+        size = self.size
+        begins = size == (0, 0)
+        if begins:  # nobody else converts yet
             first = picture() if callable(picture) else picture
             if first is None:
                 return
             size = first.shape[1], first.shape[0]
-        else:
-            size = self.size
         with self._changed:
-            if self.size == (0, 0):
-                self.size = size
-            elif self._wanted:
+            self.size = size
+            if self._wanted and not begins:
                 self._index += 1
                 self.dropped += self._slot is not None
             self._taken = taken
