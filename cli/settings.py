@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from vreid.models.errors import Refused
@@ -34,29 +34,19 @@ class Settings:
 
 def with_settings(recipe: "Recipe", settings: Settings) -> "Recipe":
     """The recipe with the flags that were given. Raises Refused for a value that cannot be trained with."""
-    lr, optimiser = settings.lr, settings.optimiser
-    if lr is not None:
-        if not (math.isfinite(lr) and 0 < lr <= 10):
-            raise Refused(f"--lr {lr} is no learning rate; give a number over 0 and up to 10")
-        recipe = replace(recipe, lr=lr)
-    if optimiser is not None:
-        if optimiser not in ("adamw", "sgd"):
-            raise Refused(f"there is no optimiser '{optimiser}'; choose adamw or sgd with --optimiser")
-        recipe = replace(recipe, optimiser=optimiser)
+    given = {name: value for name, value in asdict(settings).items() if value is not None}
+    if "lr" in given and not (math.isfinite(given["lr"]) and 0 < given["lr"] <= 10):
+        raise Refused(f"--lr {given['lr']} is no learning rate; give a number over 0 and up to 10")
+    if given.get("optimiser", "sgd") not in ("adamw", "sgd"):
+        raise Refused(f"there is no optimiser '{given['optimiser']}'; choose adamw or sgd with --optimiser")
     for name, lowest in (("p", 2), ("k", 2), ("dim", 1)):
-        value = getattr(settings, name)
-        if value is not None and not lowest <= value <= MOST:
-            raise Refused(f"--{name} {value} is out of range; give {lowest} to {MOST}")
-    if settings.p is not None:
-        recipe = replace(recipe, p=settings.p)
-    if settings.k is not None:
-        recipe = replace(recipe, k=settings.k)
-    if settings.dim is not None:
-        recipe = replace(recipe, network=replace(recipe.network, dim=settings.dim))
-    if settings.size is not None:
-        height, width = _size(settings.size)
-        recipe = replace(recipe, network=replace(recipe.network, height=height, width=width), sizes=())
-    return recipe
+        if name in given and not lowest <= given[name] <= MOST:
+            raise Refused(f"--{name} {given[name]} is out of range; give {lowest} to {MOST}")
+    network = {"dim": given.pop("dim")} if "dim" in given else {}
+    if "size" in given:
+        network["height"], network["width"] = _size(given.pop("size"))
+        given["sizes"] = ()
+    return replace(recipe, **given, network=replace(recipe.network, **network))
 
 
 def _size(text: str) -> tuple[int, int]:
