@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vreid.cli import output
-from vreid.train.checking import Checked, check, keep, refuse_broken, write_skipped
+from vreid.train.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
 from vreid.train.datasets.records import Dataset
 from vreid.train.parallel import Place, wait
 
@@ -31,8 +31,7 @@ def checked_pictures(sets: Sequence[Dataset], out: Path, skip_broken: bool, plac
     if found.faults and place.leads:
         names = ", ".join(str(path) for path in list(found.faults)[:5])
         more = ", ..." if len(found.faults) > 5 else ""
-        output.console.print(
-            f"{len(found.faults)} broken pictures of {len(found.keys)} are left out ({out / 'skipped.txt'}): {names}{more}",
-            markup=False,
+        output.note(
+            f"{len(found.faults)} broken pictures of {len(found.keys)} are left out ({out / SKIPPED}): {names}{more}"
         )
     return found

@@ -1,18 +1,15 @@
 """`vreid eval`: retrieval accuracy of a checkpoint or a manifest."""
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from vreid.cli import output
-from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
-
-if TYPE_CHECKING:
-    from vreid.train.datasets.records import Dataset
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,9 @@ def main(args: Args) -> int:
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
     dataset = read_test_part(args.data)
-    pictures_of(dataset)  # refused before a model is opened
+    paths = pictures_of(dataset)  # refused before a model is opened
     if dataset.remark:
-        output.console.print(dataset.remark, markup=False, soft_wrap=True)
+        output.note(dataset.remark)
     model = opened(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.progress() as bar:
@@ -56,9 +53,11 @@ def main(args: Args) -> int:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures = asdict(found)
-    trained, total = _trained_on(args.model, dataset)
+    trained = _trained_on(model.trained, paths)
     if trained:
-        output.error(f"{args.model} learnt from {trained} of these {total} pictures: the figures are not of a test")
+        output.error(
+            f"{args.model} learnt from {trained} of these {len(paths)} pictures: the figures are not of a test"
+        )
     if args.json:
         output.document(
             {
@@ -75,17 +74,9 @@ def main(args: Args) -> int:
     return 0
 
 
-def _trained_on(model: str, dataset: "Dataset") -> tuple[int, int]:
-    """(pictures of the test part that the checkpoint learnt from, pictures of the test part); 0 where it does not tell."""
+def _trained_on(keys: Collection[int], paths: Sequence[Path]) -> int:
+    """How many of the pictures have one of these keys; without keys no file is read."""
     from vreid.train.datasets.records import Item
-    from vreid.train.evaluate import pictures_of
     from vreid.train.identity import key_of
 
-    paths = pictures_of(dataset)
-    if not is_checkpoint(model):
-        return 0, len(paths)
-    from vreid.models.checkpoint import load_checkpoint
-
-    trained = load_checkpoint(model).trained
-    known = set() if trained is None else set(trained.tolist())
-    return sum(key_of(Item(path, "", "")) in known for path in paths) if known else 0, len(paths)
+    return sum(key_of(Item(path, "", "")) in keys for path in paths) if keys else 0

@@ -9,11 +9,12 @@ from vreid.train.evaluate import Embed
 @dataclass(frozen=True)
 class Model:
     """`embed` answers, `backend` is what it runs on; `space` names its embedding space, one for a checkpoint and everything
-    lowered from it."""
+    lowered from it; `trained` holds the keys of the pictures that a checkpoint learnt from, where it tells."""
 
     embed: Embed
     backend: str
     space: str
+    trained: frozenset[int] = frozenset()
 
 
 def opened(word: str, threads: int, device: str = "auto") -> Model:
@@ -32,7 +33,8 @@ def opened(word: str, threads: int, device: str = "auto") -> Model:
         torch.set_num_threads(threads)
         checkpoint = load_checkpoint(word)
         network = network_from(checkpoint).to(device_of(device, started_as()[2]))
-        return Model(embed_with(network), "torch", fingerprint_of(checkpoint))
+        trained = frozenset() if checkpoint.trained is None else frozenset(checkpoint.trained.tolist())
+        return Model(embed_with(network), "torch", fingerprint_of(checkpoint), trained)
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
 

@@ -144,7 +144,7 @@ def main(flags: Teacher | Student) -> int:
         scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
         if events is not None:
             events.epoch(record)
-        output.console.print(
+        output.note(
             f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {_size(record)}{scores}"
         )
 
@@ -160,10 +160,10 @@ def main(flags: Teacher | Student) -> int:
             bar.update(task, description=f"asking {Path(name).name}", completed=done, total=of)
 
         def asked(queries: int) -> None:
-            output.console.print(f"{queries} teacher queries")
+            output.note(f"{queries} teacher queries")
 
         def missing(pictures: int) -> None:
-            output.console.print(f"{pictures} pictures of the first start are left out from here on")
+            output.note(f"{pictures} pictures of the first start are left out from here on")
 
         try:
             best = train(
@@ -210,8 +210,8 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
     from vreid.train.job import Job
     from vreid.train.validation import cut, share_of_pictures
 
+    open_folder(flags.out, flags.resume)  # refused before anything is read, measured, asked or written
     learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
-    open_folder(flags.out, flags.resume)  # refused before any picture is read
     sets = [read_dataset(path) for path in flags.data]
     unasked = [read_dataset(path) for path in flags.unasked] if isinstance(flags, Student) else []
     found = checked_pictures([*sets, *unasked], flags.out, flags.skip_broken, place)
@@ -249,9 +249,7 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
     from vreid.cli.targets import Target, targeted
     from vreid.cli.teachers import opened_teachers
     from vreid.models.checkpoint import network_from
-    from vreid.train.folder import open_folder
 
-    open_folder(flags.out, flags.resume)  # refused before anything is measured, asked or written
     wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
     recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
     beside, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)

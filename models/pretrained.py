@@ -47,7 +47,7 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
     for name, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value.float()).all():  # 8-bit floats know no isfinite
             raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
-    if weights and all(key.startswith("module.") for key in weights):  # of DataParallel
+    if all(key.startswith("module.") for key in weights):  # of DataParallel
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
     return OrderedDict(weights)
 
@@ -109,12 +109,9 @@ def is_safetensors(path: str | Path) -> bool:
 
 def _downloaded(body: str, source: str) -> Any:
     """Kept in torch's own cache: the usual file checked by the hash in its name, another one under its address."""
+    address = hashlib.sha256(source.encode()).hexdigest()[:16]
     if is_safetensors(source):
-        kept = (
-            Path(torch.hub.get_dir())
-            / "checkpoints"
-            / (hashlib.sha256(source.encode()).hexdigest()[:16] + ".safetensors")
-        )
+        kept = Path(torch.hub.get_dir()) / "checkpoints" / f"{address}.safetensors"
         if not kept.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(source, str(kept), progress=False)
@@ -128,7 +125,7 @@ def _downloaded(body: str, source: str) -> Any:
         weights_only=True,
         progress=False,
         check_hash=usual,
-        file_name=None if usual else hashlib.sha256(source.encode()).hexdigest()[:16] + ".pth",
+        file_name=None if usual else f"{address}.pth",
     )
 
 

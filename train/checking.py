@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vreid.models.errors import Refused
 from vreid.models.picture import fault_of, picture_bytes
-from vreid.train.datasets.records import Dataset, Item, two_labels
+from vreid.train.datasets.records import Dataset, Item, only, two_labels
 from vreid.train.identity import key_of_bytes, vehicle_word
 
 SKIPPED = "skipped.txt"
@@ -65,17 +65,7 @@ def keyed(dataset: Dataset, found: Checked) -> Dataset:
 
 def without(dataset: Dataset, paths: Mapping[Path, str]) -> Dataset:
     """The data set without these pictures, in all its parts."""
-
-    def left(items: tuple[Item, ...]) -> tuple[Item, ...]:
-        return tuple(item for item in items if item.path not in paths)
-
-    return replace(
-        dataset,
-        train=left(dataset.train),
-        validation=left(dataset.validation),
-        query=left(dataset.query),
-        gallery=left(dataset.gallery),
-    )
+    return only(dataset, lambda item: item.path not in paths)
 
 
 def refuse_twice(datasets: Sequence[Dataset], found: Checked) -> None:

@@ -38,8 +38,11 @@ def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
     if share == 1:
         return dataset
     count = max(1, round(share * len(dataset.train)))
-    chosen = set(in_order(seed, {f"{key_of(item):x}" for item in dataset.train})[:count])
-    return replace(dataset, train=tuple(item for item in dataset.train if f"{key_of(item):x}" in chosen))
+    words = [f"{key_of(item):x}" for item in dataset.train]
+    chosen = set(in_order(seed, words)[:count])
+    return replace(
+        dataset, train=tuple(item for item, word in zip(dataset.train, words, strict=True) if word in chosen)
+    )
 
 
 def digest_of(vehicles: Iterable[str]) -> str:

@@ -79,15 +79,17 @@ def sound(dataset: Dataset) -> Dataset:
                 )
             seen[path] = item
 
-    def left(items: tuple[Item, ...]) -> tuple[Item, ...]:
-        return tuple(item for item in items if item.vehicle != JUNK)
+    return only(dataset, lambda item: item.vehicle != JUNK)
 
+
+def only(dataset: Dataset, wanted: Callable[[Item], bool]) -> Dataset:
+    """The data set with those pictures that are `wanted`, in all its parts."""
     return replace(
         dataset,
-        train=left(dataset.train),
-        validation=left(dataset.validation),
-        query=left(dataset.query),
-        gallery=left(dataset.gallery),
+        train=tuple(filter(wanted, dataset.train)),
+        validation=tuple(filter(wanted, dataset.validation)),
+        query=tuple(filter(wanted, dataset.query)),
+        gallery=tuple(filter(wanted, dataset.gallery)),
     )
 
 
