@@ -43,7 +43,7 @@ lint: $(VENV)/.test-installed  ## ruff: rules and format
 # mypy does not see through the editable install: it finds vreid by a link to the root of the repository.
 types: $(VENV)/.test-installed  ## mypy, strict
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/vreid
-	$(VENV)/bin/mypy $(LAYERS:%=-p vreid.%)
+	$(VENV)/bin/mypy -m vreid $(LAYERS:%=-p vreid.%)
 
 native: $(VENV)/.test-installed  ## the native runtime in build/native and its tests, where CMake and OpenCV's headers are
 	@if ! command -v cmake >/dev/null; then echo "skipped: the native runtime, because there is no cmake"; \

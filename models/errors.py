@@ -1,5 +1,33 @@
-"""The one error a person may see: a request that cannot be met, and what to do about it."""
+"""The errors of vreid: one class for each case that a program has to tell apart."""
 
 
-class Refused(Exception):
-    """The request was wrong; the message is one sentence that says the fix. The command line exits with 2."""
+class VreidError(Exception):
+    """The base of every error that vreid raises on purpose."""
+
+
+class Refused(VreidError):
+    """A request that cannot be met; the message is one sentence with the fix. The command line exits with code 2."""
+
+
+class BadInput(Refused):
+    """A value, a picture or a feature that the function does not take."""
+
+
+class GalleryLocked(Refused):
+    """Another program is writing to the gallery; a reader may still open it."""
+
+
+class GalleryDamaged(Refused):
+    """The gallery's file is broken; `vreid gallery check` says what can be recovered."""
+
+
+class GalleryFull(Refused):
+    """The disk of the gallery is full."""
+
+
+class WrongModel(Refused):
+    """The gallery was made with another model: features of two models cannot be compared."""
+
+
+class MissingExtra(Refused):
+    """A package that only this request needs is not installed; the message names it."""

@@ -4,13 +4,13 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vreid.models.errors import Refused
+from vreid.models.errors import MissingExtra, Refused
 
 
 def open_seam(kind: str, table: Mapping[str, str], name: str, extra: str = "") -> Callable[..., Any]:
     """The function that `table` names for `name`; `kind` and `extra` (a pip extra) serve the error's wording.
 
-    Raises Refused when the name is unknown or the member's own dependency is not installed.
+    Raises Refused when the name is unknown, MissingExtra when the member's own dependency is not installed.
     """
     if name not in table:
         raise Refused(f"there is no {kind} '{name}'; choose one of: {', '.join(sorted(table))}")
@@ -21,4 +21,4 @@ def open_seam(kind: str, table: Mapping[str, str], name: str, extra: str = "") -
         if (error.name or "").startswith("vreid"):
             raise
         fix = f"pip install 'vreid[{extra}]'" if extra else f"pip install {error.name}"
-        raise Refused(f"the {kind} '{name}' needs the package '{error.name}': {fix}") from error
+        raise MissingExtra(f"the {kind} '{name}' needs the package '{error.name}': {fix}") from error

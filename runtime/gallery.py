@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, WrongModel
 from vreid.runtime.galleries import store
 from vreid.runtime.galleries.listing import Hit
 from vreid.runtime.galleries.table import open_index
@@ -27,7 +27,7 @@ def open_gallery(
 
     `index`: a member of galleries/table.py with its options, as "hnsw" or "ivf?nprobe=32".
     One writer at a time, any number of readers beside it. A refused opening leaves nothing behind.
-    Raises Refused for another model's gallery, another writer, a file that is no gallery, a damaged or missing one.
+    Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one.
     """
     path = Path(path).resolve()
     about = store.About(fingerprint, dim, model)
@@ -105,4 +105,4 @@ def _match(found: store.About, wanted: store.About, path: Path) -> None:
         theirs = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
         ours = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
         fix = "use that model or enrol again into a new gallery"
-        raise Refused(f"the gallery {path} holds features of the model {theirs}, not of {ours}; {fix}")
+        raise WrongModel(f"the gallery {path} holds features of the model {theirs}, not of {ours}; {fix}")

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryFull, Refused
 from vreid.runtime.galleries import audit
 from vreid.runtime.galleries.vehicles import Gallery
 
@@ -90,9 +90,7 @@ def compact(gallery: Gallery) -> None:
     """
     try:
         gallery.run("VACUUM")
-    except Refused as error:
-        if "full" not in str(error.__cause__):
-            raise
+    except GalleryFull:
         _log.warning("there is no room to make the file smaller: the gallery %s keeps its size", gallery.path)
     wipe(gallery)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryDamaged, GalleryFull, GalleryLocked, Refused
 
 SCHEMA = 3
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
@@ -73,11 +73,11 @@ def spoken(path: Path) -> Iterator[None]:
         text = str(error)
         if "locked" in text or "busy" in text:
             fix = "close that program and try again"
-            raise Refused(f"the gallery {path} is locked by another program; {fix}") from error
+            raise GalleryLocked(f"the gallery {path} is locked by another program; {fix}") from error
         if "UTF-8" in text:  # it goes on with the text itself
             raise damaged(path, text.partition(" with text")[0]) from error
         if "full" in text:
-            raise Refused(f"the disk of the gallery {path} is full; make room and try again") from error
+            raise GalleryFull(f"the disk of the gallery {path} is full; make room and try again") from error
         raise Refused(f"the gallery {path} cannot be used ({text}); check its permissions or restore a copy") from error
     except sqlite3.IntegrityError as error:
         raise Refused(f"the gallery {path} does not take this ({error}); correct the request") from error
@@ -90,10 +90,10 @@ def spoken(path: Path) -> Iterator[None]:
         raise Refused(f"the gallery {path} asks for more memory than there is, or is damaged; {fix}") from error
 
 
-def damaged(path: Path, reason: str) -> Refused:
+def damaged(path: Path, reason: str) -> GalleryDamaged:
     """What is said of a file that cannot be read."""
     fix = "let 'vreid gallery check --repair' mend it or restore a copy"
-    return Refused(f"{path} is no gallery or is damaged ({reason}); name another file, {fix}")
+    return GalleryDamaged(f"{path} is no gallery or is damaged ({reason}); name another file, {fix}")
 
 
 class Cursor(sqlite3.Cursor):
@@ -236,7 +236,7 @@ def locked(path: Path) -> int:
             os.close(handle)
             if time.monotonic() > end:
                 fix = "stop it or use another gallery"
-                raise Refused(f"the gallery {path} is being written by process {holder}; {fix}") from error
+                raise GalleryLocked(f"the gallery {path} is being written by process {holder}; {fix}") from error
             time.sleep(0.05)
             continue
         # The last writer removes the file as it goes; a lock on a removed file would guard nothing.

@@ -93,6 +93,14 @@ def test_a_file_imports_only_what_its_layer_may(path: Path) -> None:
     assert broken_arrows(layer, path.read_text(encoding="utf-8")) == []
 
 
+def test_the_root_imports_the_runtime_and_the_models_alone() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    named = {*imported(tree), *(text for text in texts if re.fullmatch(r"vreid(\.\w+)+", text))}
+    layers = {name.split(".")[1] for name in named if name.startswith("vreid.")}
+    assert layers == {"models", "runtime"}
+
+
 @pytest.mark.parametrize(
     ("layer", "source", "wrong"),
     [

@@ -11,10 +11,10 @@ MOST_LINES = {"tests": 500}  # tests are as long as what they prove
 USUAL = 400
 LONGER: dict[str, str] = {}  # path -> why it may be longer than that; meant to stay empty
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
-PACKAGED = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+PACKAGED = [ROOT / "__init__.py", *sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))]
 SOURCES = sorted(
     path
-    for folder in (*LAYERS, "tests", "bench")
+    for folder in (*LAYERS, "tests", "bench", "examples")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".py", ".cpp", ".hpp", ".h", ".cu"}
 )
@@ -30,6 +30,10 @@ def test_pyproject_lists_the_packages_of_the_tree() -> None:
     listed = settings["tool"]["setuptools"]["packages"]
     folders = {path.parent.relative_to(ROOT) for path in PACKAGED if path.name == "__init__.py"}
     assert sorted(listed) == sorted(".".join(("vreid", *folder.parts)) for folder in folders)
+
+
+def test_the_root_holds_no_other_code() -> None:
+    assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
 
 
 def test_every_folder_with_code_is_a_package() -> None:

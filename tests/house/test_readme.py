@@ -1,4 +1,4 @@
-"""Every command of README.md works: its shell blocks are run in order in a copy of the repository."""
+"""Every command of README.md works: its blocks of shell and Python are run in order in a copy of the repository."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
-SHELLS = ("bash", "sh", "console")
+LANGUAGES = ("bash", "sh", "console", "python")
 MARKS = ("needs-shared", "slow")
 FENCE = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1``` *$", re.MULTILINE | re.DOTALL)
 LEFT_OUT = (".git", ".venv", "build", "runs", "dist", "*.egg-info", "__pycache__", ".*_cache")
@@ -24,23 +24,24 @@ INSTALLS = re.compile(r"\b(pip3? install|-m venv|apt(-get)? install|docker)\b")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of shell: `no_run` is the reason not to run it, `marks` are of MARKS."""
+    """One fenced block of shell or Python: `no_run` is the reason not to run it, `marks` are of MARKS."""
 
     line: int
+    python: bool
     text: str
     no_run: str | None
     marks: frozenset[str]
 
 
 def blocks_of(page: str) -> list[Block]:
-    """The shell blocks of a Markdown page; of a console block only the lines after `$`.
+    """The blocks of shell and Python of a Markdown page; of a console block only the lines after `$`.
 
     The words after the language say how: "bash no-run: needs a camera", "bash needs-shared slow". ValueError else.
     """
     blocks = []
     for fence in FENCE.finditer(page):
-        indent, shell, info, text = fence.groups()
-        if shell not in SHELLS:
+        indent, language, info, text = fence.groups()
+        if language not in LANGUAGES:
             continue
         line = page.count("\n", 0, fence.start()) + 1
         words, told, reason = info.partition("no-run:")
@@ -48,9 +49,9 @@ def blocks_of(page: str) -> list[Block]:
         if not marks <= set(MARKS) or (told and not reason.strip()):
             raise ValueError(f"line {line}: a block may be marked {', '.join(MARKS)}, or no-run: with a reason")
         text = re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
-        if shell == "console":
+        if language == "console":
             text = "".join(f"{command}\n" for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.MULTILINE))
-        blocks.append(Block(line, text, reason.strip() if told else None, marks))
+        blocks.append(Block(line, language == "python", text, reason.strip() if told else None, marks))
     return blocks
 
 
@@ -84,7 +85,9 @@ def test_a_block_of_the_readme_works(block: Block, copy: Path) -> None:
     )
     path = os.pathsep.join((str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)))
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", PREAMBLE + block.text],
+        [sys.executable, "-c", block.text]
+        if block.python
+        else ["bash", "-euo", "pipefail", "-c", PREAMBLE + block.text],
         cwd=copy,
         env={**os.environ, "PATH": path, "MAKEFLAGS": ""},
         stdin=subprocess.DEVNULL,
@@ -119,9 +122,10 @@ vreid run 0
 
 
 def test_the_blocks_of_a_page_are_found() -> None:
-    plain, camera, console = blocks_of(PAGE)
-    assert plain == Block(2, "make demo\n", None, frozenset())
-    assert camera == Block(8, "vreid run 0\n", "needs a camera", frozenset())
+    plain, python, camera, console = blocks_of(PAGE)
+    assert plain == Block(2, False, "make demo\n", None, frozenset())
+    assert python == Block(5, True, "print()\n", None, frozenset())
+    assert camera == Block(8, False, "vreid run 0\n", "needs a camera", frozenset())
     assert console.text == "vreid eval \\\n    --data x\nls\n"
     assert console.marks == {"needs-shared", "slow"}
 

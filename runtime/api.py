@@ -1,0 +1,234 @@
+"""The Python interface, exported by `import vreid`: a model that embeds crops and a gallery that finds them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vreid.models.bundled import is_checkpoint, manifest_path
+from vreid.models.errors import BadInput
+from vreid.models.manifest import Manifest
+from vreid.models.picture import read_picture
+from vreid.models.preprocess import Image
+from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.galleries.filter import Filter, allowed
+from vreid.runtime.galleries.listing import Vehicle
+from vreid.runtime.gallery import open_gallery
+from vreid.runtime.records import Floats
+
+Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
+ENROLLED = "enrolled"  # the view of features that come from no camera
+DEFAULT_THRESHOLD = 0.6  # of a model whose manifest has none
+BATCH = 32  # pictures that are read at once
+
+
+class Model:
+    """An open model: it turns crops of vehicles into features that can be compared by their cosine. See `load`."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+
+    @property
+    def manifest(self) -> Manifest:
+        """The model's description: input, output, cost, accuracy and threshold."""
+        return self.embedder.manifest
+
+    @property
+    def name(self) -> str:
+        """The name in the manifest."""
+        return self.manifest.name
+
+    @property
+    def dim(self) -> int:
+        """The length of a feature."""
+        return self.manifest.output.dim
+
+    @property
+    def threshold(self) -> float:
+        """The least cosine of a known vehicle, calibrated for this model; 0.6 where the manifest has none."""
+        match = self.manifest.match
+        return DEFAULT_THRESHOLD if match is None else match.threshold
+
+    def embed(self, crops: Crop | Sequence[Crop]) -> Floats:
+        """The features of crops.
+
+        Args:
+            crops: paths of pictures, or uint8 arrays (H, W, 3) in BGR order, of any size; one or several.
+
+        Returns:
+            (N, D) float32, each row of unit length, so that the product of two rows is their cosine.
+
+        Raises:
+            BadInput: an array of another shape or type.
+            Refused: a picture that is missing or damaged, or an engine that fails.
+        """
+        rows = _listed(crops)
+        parts = [
+            self.embedder.embed([_pixels(crop) for crop in rows[start : start + BATCH]])
+            for start in range(0, len(rows), BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, dim={self.dim}, backend={self.manifest.backend!r})"
+
+
+def load(model: str | PathLike[str], threads: int = 1) -> Model:
+    """Open a model.
+
+    Args:
+        model: the name of a bundled model such as "vreid-s", or the path of a manifest (.json).
+        threads: CPU threads of the engine.
+
+    Raises:
+        Refused: there is no such model, or its files do not belong together.
+        MissingExtra: its engine needs a package that is not installed.
+    """
+    text = fspath(model)
+    if is_checkpoint(text):
+        raise BadInput(f"{text} is a checkpoint of a training; lower it with 'vreid export' and load the manifest")
+    if threads < 1:
+        raise BadInput(f"threads must be at least 1, not {threads}")
+    return Model(open_embedder(manifest_path(text), threads))
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One vehicle that `Gallery.search` found.
+
+    Attributes:
+        name: its name in the gallery.
+        score: the best cosine to the features of this vehicle, -1 to 1.
+        known: whether the score reaches the threshold.
+        vehicle: its id in the gallery, which no other vehicle ever gets.
+    """
+
+    name: str
+    score: float
+    known: bool
+    vehicle: int
+
+
+class Gallery:
+    """The known vehicles, in one file that is bound to one model.
+
+    Args:
+        path: the gallery's file.
+        model: the model that the features come from; a gallery of another model is refused.
+        mode: "a" reads and writes and makes the file if it is missing; "r" reads. There may be one writer and any number
+            of readers at a time.
+        index: how it is searched: "flat" (exact), "hnsw", "ivf", "ivfpq" or "gpu".
+        threshold: the least cosine of a known vehicle; None takes the model's calibrated one.
+
+    Raises:
+        WrongModel: the gallery was made with another model.
+        GalleryLocked: another program is writing to it.
+        GalleryDamaged: its file is broken.
+        Refused: anything else that keeps it from being opened.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        model: Model,
+        mode: Literal["a", "r"] = "a",
+        *,
+        index: str = "flat",
+        threshold: float | None = None,
+    ) -> None:
+        if mode not in ("a", "r"):
+            raise BadInput(f"a gallery is opened with mode 'a' or 'r', not {mode!r}")
+        self.model = model
+        self.threshold = checked_threshold(model, threshold)
+        self.stored = open_gallery(
+            Path(path), fingerprint=model.manifest.fingerprint, dim=model.dim, model=model.name, write=mode == "a",
+            index=index,
+        )  # fmt: skip
+
+    def enrol(self, name: str, crops: Crop | Sequence[Crop], kind: str | None = None) -> int:
+        """Add a vehicle that is known by these crops; returns its id.
+
+        Args:
+            name: its name, unique in the gallery without regard to case.
+            crops: one or several pictures of it, as `Model.embed` takes them; different views help.
+            kind: "car", "truck", "bus" or "motorcycle", for searches by kind.
+
+        Raises:
+            BadInput: no crop at all.
+            Refused: the name is taken, a picture cannot be read, or the gallery was opened with mode "r".
+        """
+        rows = _listed(crops)
+        if not rows:
+            raise BadInput(f"there is no crop of '{name}'; give at least one")
+        features = self.model.embed(rows)
+        with self.stored.transaction():
+            vehicle = self.stored.add_vehicle(name, _pixels(rows[0]), kind)
+            for feature in features:
+                self.stored.add_prototype(vehicle, ENROLLED, feature)
+        return vehicle
+
+    def search(self, crop: Crop, k: int = 5, kind: str | None = None) -> list[Hit]:
+        """The vehicles that look most like a crop, best first.
+
+        Args:
+            crop: a picture as `Model.embed` takes it.
+            k: how many vehicles at most.
+            kind: only vehicles of this kind.
+
+        Raises:
+            BadInput: more than one crop, or not a picture.
+            Refused: k below 1.
+        """
+        features = self.model.embed(crop)
+        if len(features) != 1:
+            raise BadInput(f"a search takes one crop, not {len(features)}; call it once for each")
+        among = None if kind is None else allowed(self.stored.run, Filter(kinds=(kind,)))
+        [found] = self.stored.search(features, k, among)
+        return [Hit(hit.name, hit.score, hit.score >= self.threshold, hit.vehicle) for hit in found]
+
+    def vehicles(self) -> list[Vehicle]:
+        """Every vehicle with its id, name, kind, counts of features and sightings, cameras and time of the last sighting."""
+        return self.stored.vehicles(thumbnails=False)
+
+    def remove(self, name: str) -> None:
+        """Remove the vehicle of this name (or id) and all that was kept of it, for good. Raises Refused if there is none."""
+        self.stored.remove(self.stored.find(name))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self.stored.close()
+
+    def __enter__(self) -> "Gallery":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _listed(crops: Crop | Sequence[Crop]) -> list[Crop]:
+    """One crop or several, as a list; an array (N, H, W, 3) is N crops."""
+    if isinstance(crops, str | PathLike) or (isinstance(crops, np.ndarray) and crops.ndim == 3):
+        return [crops]
+    return list(crops)
+
+
+def _pixels(crop: Crop) -> Image:
+    """The pixels (H, W, 3) of a crop. Raises BadInput for what is no colour picture of 8 bits."""
+    if isinstance(crop, str | PathLike):
+        return read_picture(Path(crop))
+    if not isinstance(crop, np.ndarray):
+        raise BadInput(f"a crop is a path or a NumPy array, not {type(crop).__name__}")
+    if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or 0 in crop.shape:
+        raise BadInput(f"a crop is uint8 of shape (H, W, 3) in BGR order, not {crop.dtype} of shape {crop.shape}")
+    return crop
+
+
+def checked_threshold(model: Model, threshold: float | None) -> float:
+    """`threshold`, or the model's. Raises BadInput outside -1 to 1."""
+    value = model.threshold if threshold is None else threshold
+    if not -1 <= value <= 1:
+        raise BadInput(f"a threshold is a cosine from -1 to 1, not {value}")
+    return value

@@ -1,0 +1,218 @@
+"""`vreid.track`: vehicles in videos and live cameras, each with the id that it has in a gallery."""
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal
+
+from vreid.models.errors import BadInput, WrongModel
+from vreid.models.preprocess import Image
+from vreid.runtime.api import Gallery, Model, checked_threshold
+from vreid.runtime.crops import EMBEDDING
+from vreid.runtime.detectors.table import open_detector
+from vreid.runtime.galleries.lasting import gallery_of_run
+from vreid.runtime.gallery import open_gallery
+from vreid.runtime.identify import Identifier
+from vreid.runtime.pipeline import Parts, Run
+from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name
+from vreid.runtime.records import Sighting as Passage
+from vreid.runtime.sources.table import open_sources
+from vreid.runtime.topology import read_topology
+
+REMEMBERED_S = 3600.0  # of the time before a live run, in which vehicles were somewhere
+ROOM = 256  # sightings of live cameras that wait for a slow reader
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One passage of a vehicle through the view of one camera. The fields are those of a line of sightings.jsonl.
+
+    Attributes:
+        camera: the name of the camera.
+        track: the number of the track, from 1 within the camera.
+        vehicle: its id in the gallery; None: unknown.
+        name: its name in the gallery; None: unknown.
+        known: whether the gallery knew it before.
+        score: the cosine that decided; None where there was no vehicle to compare with.
+        kind: "car", "truck", "bus", "motorcycle" or "vehicle".
+        plate: what a reader of licence plates read, if there is one.
+        first_time: seconds on the source's own clock.
+        last_time: likewise.
+        frames: (T,) numbers of the frames in which it was seen, from 0.
+        boxes: (T, 4) its boxes in them, x1 y1 x2 y2 in pixels.
+        feature: (D,) float32 of unit length, of the whole track.
+        picture: (H, W, 3) uint8 BGR, its best crop.
+    """
+
+    camera: str
+    track: int
+    vehicle: int | None
+    name: str | None
+    known: bool
+    score: float | None
+    kind: str
+    plate: str | None
+    first_time: float
+    last_time: float
+    frames: Ints = field(repr=False)
+    boxes: Floats = field(repr=False)
+    feature: Floats = field(repr=False)
+    picture: Image = field(repr=False)
+
+
+def track(
+    sources: str | PathLike[str] | Sequence[str | PathLike[str]],
+    model: Model,
+    gallery: Gallery | None = None,
+    detector: str = "motion",
+    *,
+    enrol_unknown: bool | None = None,
+    threshold: float | None = None,
+    topology: str | PathLike[str] | None = None,
+    began: datetime | None = None,
+    embed: Literal["smart", "every"] = "smart",
+    threads: int = 1,
+) -> Generator[Sighting]:
+    """Follow vehicles through videos or live cameras, and give each the id that it has in the gallery.
+
+    Sightings of files come when all files were read, since the identities of all tracks are decided together; those of live
+    cameras come as they end. Leaving the loop early, or closing the iterator, stops the cameras.
+
+    Args:
+        sources: files, folders, or addresses such as "gate=rtsp://host/path" (`vreid run --help`); one or several.
+        model: from `load`.
+        gallery: where vehicles are looked up; None takes an empty one that lasts for this call.
+        detector: "motion", "yolox:FILE", or "replay:FOLDER" with boxes of your own.
+        enrol_unknown: give unknown vehicles a new id; None: only where no gallery is given.
+        threshold: the least cosine of a known vehicle; None takes the gallery's, or the model's.
+        topology: a cameras.toml, how long vehicles take from camera to camera (docs/operations.md).
+        began: when the first frames of files were taken; None: now.
+        embed: which crops are embedded: "smart" those that add something, "every" all of them.
+        threads: CPU threads of the detector.
+
+    Raises:
+        Refused: a source cannot be read, no vehicle was found in the files, or the gallery cannot be written to.
+        WrongModel: the gallery is of another model.
+    """
+    if gallery is not None and gallery.model.manifest.fingerprint != model.manifest.fingerprint:
+        raise WrongModel(
+            f"the gallery is of {gallery.model.name} and the model is {model.name}; give both the same model"
+        )
+    if embed not in EMBEDDING:
+        raise BadInput(f"embed is one of {', '.join(EMBEDDING)}, not {embed!r}")
+    level = checked_threshold(model, threshold) if threshold is not None or gallery is None else gallery.threshold
+    texts = [fspath(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
+    if not texts:
+        raise BadInput("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
+    enrol = gallery is None if enrol_unknown is None else enrol_unknown
+    return _sightings(texts, model, gallery, detector, enrol, level, topology, began, embed, threads)
+
+
+def _sightings(
+    texts: list[str],
+    model: Model,
+    gallery: Gallery | None,
+    detector: str,
+    enrol: bool,
+    threshold: float,
+    topology: str | PathLike[str] | None,
+    began: datetime | None,
+    embed: str,
+    threads: int,
+) -> Generator[Sighting]:
+    """Everything is opened when the first sighting is asked for, and closed with the iterator."""
+    with ExitStack() as opened:
+        boxes = open_detector(detector, threads=threads, min_score=None)
+        sources = open_sources(texts)
+        for source in sources:
+            opened.callback(source.close)
+        live = any(source.live for source in sources)
+        if gallery is None:
+            space = partial(open_gallery, fingerprint=model.manifest.fingerprint, dim=model.dim, model=model.name)
+            stored = opened.enter_context(gallery_of_run(space, None, True, live))
+        else:
+            stored = gallery.stored
+        times = None if topology is None else read_topology(Path(topology), [source.camera for source in sources])
+        identifier = Identifier(stored, threshold, enrol, topology=times)
+        results = _Results()
+        parts = Parts(
+            sources, boxes, model.embedder, identifier, [results] if live else [], EMBEDDING[embed], results.stop,
+            began=None if began is None else began.timestamp(),
+        )  # fmt: skip
+        if live:
+            identifier.recall(time.time() - REMEMBERED_S)
+            yield from results.of(Run(parts))
+            return
+        with stored.transaction() if stored.writable else nullcontext():
+            outcome = Run(parts).to_the_end()
+        for passage, match, trace in outcome.decided:
+            yield _sighting(passage, match, trace)
+
+
+class _Results:
+    """The output of a live run that hands its sightings to another thread."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._queue: queue.Queue[Sighting | BaseException | None] = queue.Queue(ROOM)
+
+    def sighting(self, sighting: Passage, match: Match, trace: Trace) -> None:
+        """Waits while the reader is behind."""
+        self._put(_sighting(sighting, match, trace))
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """The summary is not handed on."""
+
+    def of(self, run: Run) -> Iterator[Sighting]:
+        """The sightings of `run`, which a thread carries out; the run is stopped when the iterator is closed."""
+        worker = threading.Thread(target=self._work, args=(run,), name="track", daemon=True)
+        worker.start()
+        try:
+            while (item := self._queue.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            self.stop.set()
+            worker.join()
+
+    def _work(self, run: Run) -> None:
+        try:
+            run.to_the_end()
+            self._put(None)
+        except BaseException as failure:  # noqa: BLE001  raised where the sighting is asked for
+            self._put(failure)
+
+    def _put(self, item: Sighting | BaseException | None) -> None:
+        """Put `item`; nobody reads any more once `stop` is set."""
+        while not self.stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.2)
+                return
+
+
+def _sighting(passage: Passage, match: Match, trace: Trace) -> Sighting:
+    return Sighting(
+        camera=passage.camera,
+        track=passage.track,
+        vehicle=match.vehicle,
+        name=match.name,
+        known=match.known,
+        score=match.score if math.isfinite(match.score) else None,
+        kind=kind_name(passage.kind),
+        plate=passage.plate,
+        first_time=passage.first_time,
+        last_time=passage.last_time,
+        frames=trace.frames,
+        boxes=trace.boxes,
+        feature=passage.feature,
+        picture=passage.picture,
+    )
