@@ -7,6 +7,7 @@ those that cannot (other networks, slim widths from scratch) begin with nothing,
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from vreid.models.compactor import fold, insert
@@ -66,6 +67,7 @@ def _scratch(
     return replace(base, network=network or base.network, average=0.0, beside=beside, inherit=False)
 
 
+@cache
 def scaled_to(body: str, share: float) -> NetworkConfig:
     """The network `body` of the width that comes nearest to that share of the heavy student's MACs, from below."""
     heavy = teacher_resnet50_small().network

@@ -28,6 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("shared"):
                 item.add_marker(pytest.mark.skip(reason="there is no ../shared beside this checkout"))
+    if os.environ.get("VREID_SLOW") != "1":
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow; VREID_SLOW=1 runs it"))
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu:
         from vreid.cli.installed import machine

@@ -64,7 +64,7 @@ def test_a_compression_tells_what_is_left(capsys: pytest.CaptureFixture[str], tm
         rows.append(f"{name},{vehicle},c{camera}")
     (tmp_path / "colours.csv").write_text("\n".join(rows) + "\n")
     words = ["--data", str(tmp_path / "colours.csv"), "--epochs", "1", "--threads", "1", "--device", "cpu"]
-    words += ["--validation", "0"]
+    words += ["--validation", "0", "--size", "32"]
     teacher = ["--recipe", "teacher_resnet50_small", *words, "--out", str(tmp_path / "teacher")]
     assert main(["train", "teacher", *teacher]) == 0
     out = tmp_path / "student"

@@ -9,7 +9,7 @@ import pytest
 
 from vreid.cli.main import main
 
-WORDS = ["--epochs", "1", "--threads", "1", "--device", "cpu", "--validation", "0"]
+WORDS = ["--epochs", "1", "--threads", "1", "--device", "cpu", "--validation", "0", "--size", "32"]
 
 
 def trained(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[dict[str, object], str]:

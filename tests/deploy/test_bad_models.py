@@ -290,14 +290,16 @@ OPEN = """
 import sys, types
 from pathlib import Path
 from vreid.runtime.engines import driver
-driver.BOARD = Path(sys.argv[2])
+driver.BOARD = Path(sys.argv[1])
 sys.modules["tensorrt"] = types.SimpleNamespace(__version__="10.3.0")  # JetPack's, which no registry has
 from vreid.models.errors import Refused
 from vreid.runtime.embedder import open_embedder
-try:
-    open_embedder(sys.argv[1])
-except Refused as refused:
-    print(refused)
+for model in sys.argv[2:]:
+    try:
+        open_embedder(model)
+        print()
+    except Refused as refused:
+        print(refused)
 """
 ORIN = {
     "device": "Orin", "compute_capability": "8.7", "multiprocessors": "8", "board": "NVIDIA Jetson Orin NX",
@@ -306,48 +308,57 @@ ORIN = {
 OLD = {field: value for field, value in ORIN.items() if field not in ("multiprocessors", "board")}  # as 0.1.0 wrote it
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make a stub of libcuda with")
-@pytest.mark.parametrize(
-    ("built_for", "said"),
-    [
-        ({**ORIN, "device": "NVIDIA Thor"}, "was built for device NVIDIA Thor and here is Orin; run vreid build again"),
-        ({**ORIN, "compute_capability": "8.6"}, "for compute capability 8.6 and here is 8.7; run vreid build again"),
-        ({**ORIN, "tensorrt": "10.7.0"}, "for TensorRT 10.7.0 and here is 10.3.0; run vreid build again"),
-        ({**ORIN, "driver": "12.2"}, "for driver 12.2 and here is 12.6; run vreid build again"),
-        (
-            {**ORIN, "multiprocessors": "16"},
-            "for a number of multiprocessors of 16 and here is 8; run vreid build again",
-        ),
-        (
-            {**ORIN, "board": "NVIDIA Jetson Orin Nano"},
-            "for board NVIDIA Jetson Orin Nano and here is NVIDIA Jetson Orin NX",
-        ),
-        (OLD, "for a number of multiprocessors of unknown and here is 8; run vreid build again"),
-        ({}, "for device unknown and here is Orin"),
-        (None, "is not built for any device; run: vreid build"),
-        (ORIN, "no binding to CUDA works here"),  # so the key was right
-    ],
-)
-def test_an_engine_of_another_machine_is_refused(
-    tiny_model: Path, tmp_path: Path, built_for: dict[str, str] | None, said: str
-) -> None:
-    """With a stub of the driver that knows an Orin; nothing of the file is given to TensorRT."""
-    (tmp_path / "driver.c").write_text(DRIVER)
-    (tmp_path / "board").write_bytes(b"NVIDIA Jetson Orin NX\0")
-    library = str(tmp_path / "libcuda.so.1")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "driver.c")], check=True, timeout=60)
-    manifest = read_manifest(tiny_model).model_copy(update={"backend": "tensorrt", "built_for": built_for})
-    write_manifest(manifest, tiny_model)
+OF_OTHERS: list[tuple[dict[str, str] | None, str]] = [
+    ({**ORIN, "device": "NVIDIA Thor"}, "was built for device NVIDIA Thor and here is Orin; run vreid build again"),
+    ({**ORIN, "compute_capability": "8.6"}, "for compute capability 8.6 and here is 8.7; run vreid build again"),
+    ({**ORIN, "tensorrt": "10.7.0"}, "for TensorRT 10.7.0 and here is 10.3.0; run vreid build again"),
+    ({**ORIN, "driver": "12.2"}, "for driver 12.2 and here is 12.6; run vreid build again"),
+    (
+        {**ORIN, "multiprocessors": "16"},
+        "for a number of multiprocessors of 16 and here is 8; run vreid build again",
+    ),
+    (
+        {**ORIN, "board": "NVIDIA Jetson Orin Nano"},
+        "for board NVIDIA Jetson Orin Nano and here is NVIDIA Jetson Orin NX",
+    ),
+    (OLD, "for a number of multiprocessors of unknown and here is 8; run vreid build again"),
+    ({}, "for device unknown and here is Orin"),
+    (None, "is not built for any device; run: vreid build"),
+    (ORIN, "no binding to CUDA works here"),  # so the key was right
+]
+
+
+@pytest.fixture(scope="module")
+def of_others(colour_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What opening an engine says for each of OF_OTHERS, in a process with a stub of the driver that knows an Orin; nothing of
+    the files is given to TensorRT."""
+    folder, models = tmp_path_factory.mktemp("stub"), []
+    (folder / "driver.c").write_text(DRIVER)
+    (folder / "board").write_bytes(b"NVIDIA Jetson Orin NX\0")
+    library = str(folder / "libcuda.so.1")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(folder / "driver.c")], check=True, timeout=60)
+    shutil.copy(colour_model.with_suffix(".onnx"), folder)
+    for place, (built_for, _) in enumerate(OF_OTHERS):
+        models.append(str(folder / f"{place}.json"))
+        about = {"backend": "tensorrt", "built_for": built_for}
+        write_manifest(read_manifest(colour_model).model_copy(update=about), Path(models[-1]))
     blocked = "import sys; sys.modules['pycuda'] = sys.modules['cuda'] = None\n"
     done = subprocess.run(
-        [sys.executable, "-c", blocked + OPEN, str(tiny_model), str(tmp_path / "board")],
+        [sys.executable, "-c", blocked + OPEN, str(folder / "board"), *models],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
-        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        env={**os.environ, "LD_LIBRARY_PATH": str(folder)},
     )
-    assert said in done.stdout and done.stdout.count("\n") == 1
+    assert done.stdout.count("\n") == len(OF_OTHERS)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make a stub of libcuda with")
+@pytest.mark.parametrize("place", range(len(OF_OTHERS)))
+def test_an_engine_of_another_machine_is_refused(of_others: list[str], place: int) -> None:
+    assert OF_OTHERS[place][1] in of_others[place]
 
 
 def test_a_changed_engine_is_never_opened(tiny_model: Path) -> None:

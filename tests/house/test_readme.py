@@ -70,14 +70,16 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(place.parent)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line {block.line}")
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, marks=[pytest.mark.slow] if "slow" in block.marks else []) for block in BLOCKS],
+    ids=lambda block: f"line {block.line}",
+)
 def test_a_block_of_the_readme_works(block: Block, copy: Path) -> None:
     if block.no_run:
         pytest.skip(f"README.md line {block.line}: no-run: {block.no_run}")
     if "needs-shared" in block.marks and not SHARED.is_dir():
         pytest.skip(f"README.md line {block.line}: there is no ../shared beside this checkout")
-    if "slow" in block.marks and os.environ.get("VREID_SLOW") != "1":
-        pytest.skip(f"README.md line {block.line}: slow; VREID_SLOW=1 runs it")
     if "vreid train" in block.text:
         pytest.importorskip("torch")
     assert not INSTALLS.search(block.text), (

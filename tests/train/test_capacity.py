@@ -1,6 +1,7 @@
 """A student that is compressed while it learns ends as an ordinary, narrower network, and resumes bit for bit."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from
 from vreid.models.compactor import insert, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
@@ -52,10 +53,6 @@ RECIPE = replace(
 )
 
 
-class CutOffError(Exception):
-    """Stands for a power cut."""
-
-
 @pytest.fixture(scope="module")
 def job(shapes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A compressing job with its teacher trained."""
@@ -68,63 +65,72 @@ def job(shapes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
+@pytest.fixture(scope="module")
+def whole(job: Job) -> Checkpoint:
+    """What the job ends with; its folder `cut` is as a power cut after the fourth epoch leaves it."""
+    torch.set_num_threads(1)
+    return train(replace(job, say=copied_after(4, job.out)))
+
+
+def copied_after(epoch: int, out: Path) -> Callable[[dict[str, Any]], None]:
+    """A listener that copies a training's folder to its neighbour cut-NAME at the end of an epoch."""
+
+    def say(record: dict[str, Any]) -> None:
+        if record["epoch"] == epoch:
+            shutil.copytree(out, out.with_name(f"cut-{out.name}"))
+
+    return say
+
+
+def resumed(job: Job) -> Checkpoint:
+    """What the job ends with when it goes on from the copy that `copied_after` made."""
+    return train(replace(job, out=job.out.with_name(f"cut-{job.out.name}"), resume=True))
+
+
 def log_of(job: Job) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (job.out / "log.jsonl").read_text().splitlines()]
 
 
-def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job) -> None:
-    done = train(job)
+def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job, whole: Checkpoint) -> None:
     log = log_of(job)
     # masks are sticky; the MACs may waver on the way, since a dead channel swings about zero until the rate has fallen
     masked = [sum(map(sum, record["masked"])) for record in log]
     assert all(now >= before for before, now in pairwise(masked))
     assert masked[1] == 0 < masked[-1]  # resetting begins after the second epoch
     assert {"logits", "blocks", "classification", "triplet"} <= set(log[0]["losses"])
-    network = network_from(done)
+    network = network_from(whole)
     cost = total_of(cost_of(network))
     assert (cost.params, cost.macs) == (log[-1]["params"], log[-1]["macs"])
     assert cost.macs < 0.9 * total_of(cost_of(ReidNetwork(NETWORK))).macs
-    assert not sites(network) and done.metrics["epoch"] == 8
-
-    def stop(record: dict[str, Any]) -> None:
-        if record["epoch"] == 4:
-            raise CutOffError
-
-    again = replace(job, out=job.out.with_name("again"))
-    with pytest.raises(CutOffError):
-        train(replace(again, say=stop))
-    resumed = train(replace(again, resume=True))
-    assert resumed.config == done.config
-    assert all(torch.equal(value, done.weights[key]) for key, value in resumed.weights.items())
+    assert not sites(network) and whole.metrics["epoch"] == 8
+    again = resumed(job)
+    assert again.config == whole.config
+    assert all(torch.equal(value, whole.weights[key]) for key, value in again.weights.items())
     assert load_checkpoint(job.out / "last.pt").training["compression"].keys()
 
 
 @pytest.mark.parametrize("budget", [None, BudgetRules(share=0.5, until=0.7, every=1, by="taylor")])
 def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_for_bit(
-    job: Job, budget: BudgetRules | None
+    job: Job, whole: Checkpoint, budget: BudgetRules | None
 ) -> None:
-    wide = replace(CAPACITY, budget=budget)
-    narrow = replace(wide, shrink=0.3)
     name = "macs" if budget else "rules"
+    wide = job  # which `whole` has trained
+    if budget:
+        wide = replace(
+            job, recipe=replace(RECIPE, capacity=replace(CAPACITY, budget=budget)), out=job.out.with_name("wide")
+        )
+        train(wide)
+    shrinking = replace(CAPACITY, budget=budget, shrink=0.3)
+    narrow = replace(job, recipe=replace(RECIPE, capacity=shrinking), out=job.out.with_name(f"narrow-{name}"))
+    done = train(replace(narrow, say=copied_after(6, narrow.out)))
     ends = {}
-    for word, capacity in (("wide", wide), ("narrow", narrow)):
-        again = replace(job, recipe=replace(RECIPE, capacity=capacity), out=job.out.with_name(f"{word}-{name}"))
-        done = train(again)
+    for word, again in (("wide", wide), ("narrow", narrow)):
         learning = load_checkpoint(again.out / "last.pt").training
         widths = [len(value) for key, value in learning["network"].items() if key.endswith("far.mask")]
-        ends[word] = (log_of(again)[-1]["share"], sum(widths), done)
+        ends[word] = (log_of(again)[-1]["share"], sum(widths))
     assert ends["narrow"][1] < 0.9 * ends["wide"][1]  # what learnt was narrower, not only what was kept
     assert ends["narrow"][0] == pytest.approx(ends["wide"][0], abs=0.15 if budget is None else 0.01)
-
-    def stop(record: dict[str, Any]) -> None:
-        if record["epoch"] == 6:
-            raise CutOffError
-
-    cut_off = replace(again, out=job.out.with_name(f"cut-{name}"))
-    with pytest.raises(CutOffError):
-        train(replace(cut_off, say=stop))
-    resumed = train(replace(cut_off, resume=True))
-    assert all(torch.equal(value, ends["narrow"][2].weights[key]) for key, value in resumed.weights.items())
+    assert all(torch.equal(value, done.weights[key]) for key, value in resumed(narrow).weights.items())
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
