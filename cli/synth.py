@@ -63,8 +63,8 @@ def main(args: City | Crops) -> int:
 def _city(args: City) -> int:
     import cv2
 
-    from vreid.runtime.scene.city import city
-    from vreid.runtime.scene.vehicle import COCO
+    from vreid.synth.city import city
+    from vreid.synth.vehicle import COCO
 
     refuse_seed(args.seed)
     scene = city(args.seed, args.vehicles, args.seconds, args.cameras, args.fps)
@@ -104,7 +104,7 @@ def _crops(args: Crops) -> int:
 
     import cv2
 
-    from vreid.runtime.scene.crops import training_crops, training_vehicle
+    from vreid.synth.crops import training_crops, training_vehicle
 
     refuse_seed(args.seed)
     crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)

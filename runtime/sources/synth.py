@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
-from vreid.runtime.scene.city import Scene, Truth, city
 from vreid.runtime.sources.table import Source
+from vreid.synth.city import Scene, Truth, city
 
 CAMERAS = 3  # of a city whose URI does not say how many
 DEFAULTS = {"camera": 1.0, "seed": 7.0, "vehicles": 12.0, "seconds": 20.0, "cameras": float(CAMERAS), "fps": 10.0}

@@ -8,7 +8,7 @@ import pytest
 from vreid.models.bundled import ZOO, manifest_path
 from vreid.models.manifest import read_manifest
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.scene.crops import training_crops
+from vreid.synth.crops import training_crops
 from vreid.train.baselines import hsv_histograms
 from vreid.train.evaluate import Embed, Embedded, Retrieval, retrieval
 

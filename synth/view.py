@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.runtime.scene.mesh import Array
-from vreid.runtime.scene.vehicle import Colour
+from vreid.synth.mesh import Array
+from vreid.synth.vehicle import Colour
 
 NEAR = 0.8  # metres; what is closer to the camera is cut away
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.scene.mesh import Array, Mask, Mesh
-from vreid.runtime.scene.view import NEAR, Light, View, clipped, hazed, lit, pixels_of, seen_by, vignette_at
+from vreid.synth.mesh import Array, Mask, Mesh
+from vreid.synth.view import NEAR, Light, View, clipped, hazed, lit, pixels_of, seen_by, vignette_at
 
 SHIFT = 4  # binary places of a coordinate for cv2
 FAR_OUT = 6000.0  # pixels; keeps coordinates within what cv2 takes

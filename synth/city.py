@@ -8,11 +8,11 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.scene.backdrop import Road, backdrop
-from vreid.runtime.scene.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last, silhouette
-from vreid.runtime.scene.traffic import NARROW, WIDE, Passage, traffic
-from vreid.runtime.scene.vehicle import random_vehicle
-from vreid.runtime.scene.view import Light, View, looking, moved, seen_by
+from vreid.synth.backdrop import Road, backdrop
+from vreid.synth.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last, silhouette
+from vreid.synth.traffic import NARROW, WIDE, Passage, traffic
+from vreid.synth.vehicle import random_vehicle
+from vreid.synth.view import Light, View, looking, moved, seen_by
 
 APART = 75.0  # metres from one camera to the next
 LEAST_WIDTH, LEAST_SHARE = 12, 0.1  # what truth leaves out

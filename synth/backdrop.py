@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.preprocess import Image
-from vreid.runtime.scene.mesh import MeshBuilder, add_box, add_prism, disc, scaled
-from vreid.runtime.scene.render import Solid, draw, draw_shadow
-from vreid.runtime.scene.vehicle import Colour
-from vreid.runtime.scene.view import View, axes_of
+from vreid.synth.mesh import MeshBuilder, add_box, add_prism, disc, scaled
+from vreid.synth.render import Solid, draw, draw_shadow
+from vreid.synth.vehicle import Colour
+from vreid.synth.view import View, axes_of
 
 Picture = NDArray[np.float32]
 REACH, FINE = 60.0, 0.02  # metres: how far the ground is drawn across the road, and how finely

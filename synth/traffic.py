@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vreid.runtime.scene.backdrop import Road
-from vreid.runtime.scene.body import mesh_of
-from vreid.runtime.scene.mesh import Array, Mesh
-from vreid.runtime.scene.render import Solid
-from vreid.runtime.scene.shape import size_of
-from vreid.runtime.scene.vehicle import Vehicle
-from vreid.runtime.scene.view import NEAR, View, pixels_of, seen_by
+from vreid.synth.backdrop import Road
+from vreid.synth.body import mesh_of
+from vreid.synth.mesh import Array, Mesh
+from vreid.synth.render import Solid
+from vreid.synth.shape import size_of
+from vreid.synth.vehicle import Vehicle
+from vreid.synth.view import NEAR, View, pixels_of, seen_by
 
 GAP = 1.5  # seconds between two vehicles of a lane, at least
 TRIALS = 40

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vreid.runtime.scene.mesh import (
+from vreid.synth.mesh import (
     Mesh,
     MeshBuilder,
     Panel,
@@ -14,8 +14,8 @@ from vreid.runtime.scene.mesh import (
     scaled,
     text_mask,
 )
-from vreid.runtime.scene.shape import SHAPES, Shape, size_of
-from vreid.runtime.scene.vehicle import Colour, Vehicle
+from vreid.synth.shape import SHAPES, Shape, size_of
+from vreid.synth.vehicle import Colour, Vehicle
 
 BLACK: Colour = (26.0, 26.0, 26.0)
 HEADLAMP: Colour = (250.0, 250.0, 248.0)

@@ -8,14 +8,14 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.scene.backdrop import backdrop
-from vreid.runtime.scene.body import mesh_of
-from vreid.runtime.scene.city import truth_of
-from vreid.runtime.scene.mesh import Mesh
-from vreid.runtime.scene.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last
-from vreid.runtime.scene.traffic import NARROW, WIDE, zone_of
-from vreid.runtime.scene.vehicle import Vehicle, random_vehicle
-from vreid.runtime.scene.view import View, random_view
+from vreid.synth.backdrop import backdrop
+from vreid.synth.body import mesh_of
+from vreid.synth.city import truth_of
+from vreid.synth.mesh import Mesh
+from vreid.synth.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last
+from vreid.synth.traffic import NARROW, WIDE, zone_of
+from vreid.synth.vehicle import Vehicle, random_vehicle
+from vreid.synth.view import View, random_view
 
 APART = 1 << 20  # keeps the seeds of training vehicles away from those of scenes
 LEAST = 32  # pixels: the least side of a crop

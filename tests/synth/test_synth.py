@@ -11,12 +11,12 @@ import pytest
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.scene.body import mesh_of
-from vreid.runtime.scene.city import Scene, city
-from vreid.runtime.scene.crops import crop, random_place, training_crops, training_vehicle
-from vreid.runtime.scene.vehicle import SHARES, random_vehicle
 from vreid.runtime.sources.synth import open_synth, synth_truth
 from vreid.runtime.sources.table import open_source
+from vreid.synth.body import mesh_of
+from vreid.synth.city import Scene, city
+from vreid.synth.crops import crop, random_place, training_crops, training_vehicle
+from vreid.synth.vehicle import SHARES, random_vehicle
 
 FRAMES = range(0, 200, 9)
 

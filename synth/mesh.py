@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vreid.runtime.scene.vehicle import Colour
+from vreid.synth.vehicle import Colour
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.uint8]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vreid.runtime.scene.vehicle import Kind, Vehicle
+from vreid.synth.vehicle import Kind, Vehicle
 
 
 @dataclass(frozen=True)
