@@ -96,6 +96,8 @@ def bench(
     gemm, products = Gemm(threads), []
     for turn in range(rounds):
         alive = [model for model in samples if model not in errors]
+        if not alive:
+            break
         for model in reversed(alive) if turn % 2 else alive:  # so that no model always follows the same one
             told(f"round {turn + 1} of {rounds}: {model}")
             try:
@@ -116,7 +118,7 @@ def bench(
     for model in alive if source is not None else ():
         told(f"energy: {model}")
         about[model]["energy_mj"] = _energy(opened[model], max(batches), source)
-    peak = float(np.median(products))
+    peak = float(np.median(products)) if products else 0.0
     return [
         _result(model, opened.get(model), about[model], samples[model], peak, found.get(model), errors.get(model))
         for model in models

@@ -59,7 +59,13 @@ def macs(made: ReidNetwork) -> int:
 
 
 @pytest.mark.parametrize(
-    ("config", "share", "multiple"), [(HALF, 0.34, 1), (HALF, 0.21, 1), (SMALL, 0.5, 1), (SMALL, 0.21, 4)]
+    ("config", "share", "multiple"),
+    [
+        pytest.param(HALF, 0.34, 1, marks=pytest.mark.slow),
+        pytest.param(HALF, 0.21, 1, marks=pytest.mark.slow),
+        (SMALL, 0.5, 1),
+        (SMALL, 0.21, 4),
+    ],
 )
 def test_it_meets_the_share_and_computes_what_the_library_cut(
     arm: ModuleType, config: NetworkConfig, share: float, multiple: int

@@ -146,7 +146,7 @@ def test_data_that_cannot_work_is_said(
 def test_a_training_goes_through_once_and_its_checkpoint_teaches(
     capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
 ) -> None:
-    words = ["--data", str(colours(18)), "--epochs", "1", "--threads", "1", "--device", "cpu"]
+    words = ["--data", str(colours(18)), "--epochs", "1", "--threads", "1", "--device", "cpu", "--size", "32"]
     out = tmp_path / "teacher"
     assert main(["train", "teacher", *SMALL, *words, "--out", str(out), "--json"]) == 0
     said = capsys.readouterr()
@@ -177,6 +177,8 @@ def test_steps_are_logged_and_written_for_tensorboard(
         "1",
         "--device",
         "cpu",
+        "--size",
+        "32",
         "--out",
         str(tmp_path / "run"),
     ]

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import sqlite3
 import subprocess
 import sys
@@ -94,17 +95,31 @@ def wrong(place: Place, capfd: pytest.CaptureFixture[str]) -> Wrong:
     return asked
 
 
-@pytest.fixture
-def wrong_outside(place: Place) -> Wrong:
-    """The same through the real command, where FFmpeg and OpenCV have their say too."""
+# The command line several times over, each time with a line of its exit code on both streams
+OUTSIDE = """
+import json, os, sys
+from vreid.cli.main import main
+for words in json.loads(sys.argv[1]):
+    code = main(words)
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.flush()
+        os.write(number, b"exit code %d\\n" % code)
+"""
 
-    def asked(words: list[str]) -> str:
+
+@pytest.fixture
+def wrong_outside(place: Place) -> Callable[..., list[str]]:
+    """The same for several requests in a process of its own, where FFmpeg and OpenCV have their say too."""
+
+    def asked(*requests: list[str]) -> list[str]:
         before = place.contents()
-        done = subprocess.run(
-            [sys.executable, "-m", "vreid.cli.main", *words], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert place.contents() == before
-        return sentence_of(done.returncode, done.stdout, done.stderr)
+        command = [sys.executable, "-c", OUTSIDE, json.dumps(requests)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert place.contents() == before and done.returncode == 0, done.stderr
+        said = [re.split(r"exit code (\d+)\n", stream) for stream in (done.stdout, done.stderr)]
+        assert [len(parts) for parts in said] == [2 * len(requests) + 1] * 2 and said[0][-1] == said[1][-1] == ""
+        ends = zip(said[1][1::2], said[0][::2], said[1][::2], strict=False)
+        return [sentence_of(int(code), out, err) for code, out, err in ends]
 
     return asked
 
@@ -121,9 +136,8 @@ def test_a_missing_file(place: Place, wrong: Wrong) -> None:
     assert "camera" in wrong(place.run("/dev/video97"))
 
 
-@pytest.mark.parametrize("kind", ["noise", "no index", "no bytes", "no frames", "breaks off"])
-def test_a_damaged_video(place: Place, wrong_outside: Wrong, film: Any, kind: str) -> None:
-    path = place.folder / ("bad.mp4" if kind in ("noise", "no index") else "bad.avi")
+def damaged_video(place: Place, film: Any, kind: str) -> Path:
+    path = place.folder / f"bad {kind}.{'mp4' if kind in ('noise', 'no index') else 'avi'}"
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*("mp4v" if kind == "no index" else "MJPG")), 10, (160, 120)
     )
@@ -137,14 +151,22 @@ def test_a_damaged_video(place: Place, wrong_outside: Wrong, film: Any, kind: st
     elif kind != "no frames":
         whole = film(path, [(GREEN, 0, 20)], frames=60).read_bytes() if kind == "breaks off" else path.read_bytes()
         path.write_bytes(whole[: int(0.7 * len(whole))])
-    said = wrong_outside([*place.run(place.film, path), "--strict"])
-    assert "bad." in said and ("record" in said or "copy" in said or "re-encode" in said)
+    return path
 
 
-def test_a_truncated_picture(place: Place, wrong: Wrong, wrong_outside: Wrong) -> None:
+def test_a_damaged_video(place: Place, wrong_outside: Callable[..., list[str]], film: Any) -> None:
+    kinds = ["noise", "no index", "no bytes", "no frames", "breaks off"]
+    paths = [damaged_video(place, film, kind) for kind in kinds]
+    every = wrong_outside(*([*place.run(place.film, path), "--strict"] for path in paths))
+    for path, said in zip(paths, every, strict=True):
+        assert path.name in said and ("record" in said or "copy" in said or "re-encode" in said)
+
+
+def test_a_truncated_picture(place: Place, wrong: Wrong, wrong_outside: Callable[..., list[str]]) -> None:
     for number in range(8):
         place.jpeg(f"road/{number}.jpg", whole=number != 5)
-    assert "5.jpg is cut short" in wrong_outside(place.run(f"{place.folder}/road/"))
+    (said,) = wrong_outside(place.run(f"{place.folder}/road/"))
+    assert "5.jpg is cut short" in said
     bad = place.folder / "road" / "5.jpg"
     assert "5.jpg is cut short" in wrong(place.enrol(place.picture, bad, name="x"))
     table = place.table("red.jpg,1,a", "road/5.jpg,1,b")

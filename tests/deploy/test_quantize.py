@@ -1,7 +1,7 @@
 """INT8 in the two forms that engines take, calibrated on training pictures; the layer that INT8 spoils is found and spared."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -30,11 +30,12 @@ from vreid.deploy.quantize import (
     quantised,
     quantised_in,
 )
-from vreid.deploy.sensitivity import OUTLIER, chosen, sensitivities
+from vreid.deploy.sensitivity import OUTLIER, Layer, chosen, sensitivities
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import Input, read_manifest, sha256_of, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.preprocess import Image
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
 from vreid.train.datasets.records import Dataset, Item
@@ -179,13 +180,27 @@ def test_the_draw_is_seeded_hashed_and_from_train_alone(data: Dataset) -> None:
 VICTIM = "/network/body/layer3/layer3.1/conv2/Conv"
 
 
-def test_the_spoiled_layer_is_found_and_in_float_the_rest_may_be_int8(plain: onnx.ModelProto, data: Dataset) -> None:
-    bad = spoiled(plain, VICTIM)
-    rules = Quantising("cpu", 48)
+@dataclass(frozen=True)
+class Spoiled:
+    """The graph with a spoiled layer, in INT8, what it was calibrated on, and what each layer loses; not to be changed."""
+
+    bad: onnx.ModelProto
+    int8: onnx.ModelProto
+    batches: list[Image]
+    layers: list[Layer]
+
+
+@pytest.fixture(scope="module")
+def judged(plain: onnx.ModelProto, data: Dataset) -> Spoiled:
+    bad, rules = spoiled(plain, VICTIM), Quantising("cpu", 48)
     batches, _ = calibration_pictures(data, rules, SIZE)
-    np.testing.assert_allclose(runs(bad)(batches[0]), runs(plain)(batches[0]), atol=1e-4)
     int8 = quantised(bad, batches, rules)
-    layers = sensitivities(bad, int8, batches, runs)
+    return Spoiled(bad, int8, batches, sensitivities(bad, int8, batches, runs))
+
+
+def test_the_spoiled_layer_is_found_and_in_float_the_rest_may_be_int8(plain: onnx.ModelProto, judged: Spoiled) -> None:
+    bad, int8, batches, layers = judged.bad, judged.int8, judged.batches, judged.layers
+    np.testing.assert_allclose(runs(bad)(batches[0]), runs(plain)(batches[0]), atol=1e-4)
     assert layers[0].name == VICTIM and layers[0].share > 0.25 and layers[0].share > 4 * layers[1].share
     assert sorted(layer.name for layer in layers) == sorted(quantised_in(int8))
     spared = kept_float(int8, bad, [VICTIM])
@@ -199,13 +214,9 @@ def test_the_spoiled_layer_is_found_and_in_float_the_rest_may_be_int8(plain: onn
     np.testing.assert_allclose(runs(all_float)(batches[0]), wide, atol=1e-3)  # biases keep their 32 bits
 
 
-def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(plain: onnx.ModelProto, data: Dataset) -> None:
+def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(data: Dataset, judged: Spoiled) -> None:
     part = Dataset("v", (), data.train, data.train)
-    bad = spoiled(plain, VICTIM)
-    rules = Quantising("cpu", 48)
-    batches, _ = calibration_pictures(data, rules, SIZE)
-    int8 = quantised(bad, batches, rules)
-    layers = sensitivities(bad, int8, batches, runs)
+    bad, int8, layers = judged.bad, judged.int8, judged.layers
     outliers = sum(layer.share >= OUTLIER for layer in layers)
     assert 1 <= outliers < len(layers)
 

@@ -228,6 +228,7 @@ def test_the_plate_reader_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest
     assert plate_reader("our_plates:read")(np.zeros((20, 40, 3), np.uint8)) is None
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
     blocks = loaded(ROOT / "tests" / "house" / "test_readme.py").blocks_of(PAGE.read_text(encoding="utf-8"))
     todo = [block for block in blocks if not (block.no_run or block.python)]

@@ -307,6 +307,7 @@ def film(path: Path, camera: str) -> Iterator[Frame]:
     video.release()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("text", "least"),

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(root: Path, tmp_path: Path) -> None:
     words = [sys.executable, str(root / "bench" / "gallery_kill.py"), "--kills", "8", "--seed", "5"]
     done = subprocess.run(

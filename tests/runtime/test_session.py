@@ -147,8 +147,18 @@ def test_outputs_that_cannot_be_written_leave_the_gallery_as_it_was(tmp_path: Pa
     assert (tmp_path / "known.db").read_bytes() == known
 
 
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("number", "known"),
+    [
+        (signal.SIGTERM, True),
+        (signal.SIGKILL, False),
+        # a process each, as the two above
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_is_killed_in_the_middle_leaves_no_folder_and_the_gallery_as_it_was(
     tmp_path: Path, session: Session, number: signal.Signals, known: bool
 ) -> None:

@@ -29,6 +29,7 @@ def test_the_models_that_the_pages_name_are_there() -> None:
     assert "vreid-s" in MODELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_bundled_model_finds_unseen_vehicles_far_better_than_their_colours_do(name: str) -> None:
     path = manifest_path(name)

@@ -109,6 +109,7 @@ def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job, whole: Chec
     assert load_checkpoint(job.out / "last.pt").training["compression"].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [None, BudgetRules(share=0.5, until=0.7, every=1, by="taylor")])
 def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_for_bit(
     job: Job, whole: Checkpoint, budget: BudgetRules | None

@@ -84,6 +84,7 @@ def gradient_of(job: Job, rank: int) -> list[Tensor]:
     return [p.grad for group in student.optimiser.param_groups for p in group["params"]]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one(shapes: Callable[..., Path], tmp_path: Path) -> None:
     out, data = tmp_path / "run", str(shapes())
     done = torchrun(__file__, data, str(out))
@@ -106,6 +107,7 @@ def test_two_processes_learn_as_one(shapes: Callable[..., Path], tmp_path: Path)
     train(replace(job, out=out, resume=True))
 
 
+@pytest.mark.slow
 def test_the_command_under_torchrun_says_everything_once(shapes: Callable[..., Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
     flags = ["--recipe", "teacher_resnet18_small", "--epochs", "1", "--data", str(shapes(20, 4)), "--threads", "1"]
