@@ -30,7 +30,7 @@ demo: $(VENV)/.demo-installed  ## three synthetic cameras, one gallery, one repo
 	$(VENV)/bin/vreid demo
 
 test: export OMP_NUM_THREADS ?= 1
-test: lint types native  ## lint, types, the C++ and its tests, and every other test; what was skipped is told with its reason
+test: lint types native  ## lint, types, the C++ and its tests, and the other tests; VREID_SLOW=1 runs those marked slow too
 	$(VENV)/bin/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-gpu: $(VENV)/.test-installed  ## only the tests that need a GPU
@@ -43,7 +43,7 @@ lint: $(VENV)/.test-installed  ## ruff: rules and format
 # mypy does not see through the editable install: it finds vreid by a link to the root of the repository.
 types: $(VENV)/.test-installed  ## mypy, strict
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/vreid
-	$(VENV)/bin/mypy -m vreid $(LAYERS:%=-p vreid.%)
+	$(VENV)/bin/mypy --num-workers $(WORKERS) -m vreid $(LAYERS:%=-p vreid.%)
 
 native: $(VENV)/.test-installed  ## the native runtime in build/native and its tests, where CMake and OpenCV's headers are
 	@if ! command -v cmake >/dev/null; then echo "skipped: the native runtime, because there is no cmake"; \

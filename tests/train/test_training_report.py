@@ -50,8 +50,12 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "run-7" / "log.jsonl"
 
 
-def page_of(log: Path, records: Sequence[dict[str, Any]], end: str = "") -> str:
-    log.write_text("".join(json.dumps(record) + "\n" for record in records) + end)
+def write(log: Path, records: Sequence[dict[str, Any]]) -> None:
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def page_of(log: Path, records: Sequence[dict[str, Any]]) -> str:
+    write(log, records)
     return report_of(log)
 
 
@@ -179,7 +183,7 @@ def test_markup_is_escaped(tmp_path: Path) -> None:
 
 
 def test_half_a_line_and_what_is_no_record_are_passed_over(log: Path) -> None:
-    page_of(log, [plain(1), plain(2)])
+    write(log, [plain(1), plain(2)])
     whole = epochs_in(log)
     text = log.read_text()
     for end in (json.dumps(plain(3))[:40], '7\n[]\n{"epoch": "x"}\n\n{"epoch": true, "seconds": 1}\n', "[" * 99_999):
@@ -190,7 +194,7 @@ def test_half_a_line_and_what_is_no_record_are_passed_over(log: Path) -> None:
 
 
 def test_what_is_no_number_is_not_there(log: Path) -> None:
-    page_of(log, [plain(1, lr=float("nan"), macs="many", share=None, masked=7, losses={"a": float("inf"), "b": 2.0})])
+    write(log, [plain(1, lr=float("nan"), macs="many", share=None, masked=7, losses={"a": float("inf"), "b": 2.0})])
     epoch = epochs_in(log)[0]
     assert (epoch.lr, epoch.macs, epoch.share, epoch.masked, epoch.losses) == (None, None, None, (), {"b": 2.0})
 
