@@ -12,7 +12,7 @@ import numpy as np
 
 from vreid.deploy.bench import Result, no_faster
 from vreid.models.errors import Refused
-from vreid.train.drawing import COLOURS, Drawing, Line, axes_with, drawn
+from vreid.report.charts import COLOURS, Drawing, Line, axes_with, drawn
 from vreid.train.report import figure_of, page_of, table_of, write_page
 
 if TYPE_CHECKING:

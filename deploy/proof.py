@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vreid.deploy.precision import share_text
 from vreid.deploy.threshold import OpenSet
 from vreid.deploy.verify import Verdict
-from vreid.train.drawing import COLOURS, Drawing, Line, axes_with, drawn
+from vreid.report.charts import COLOURS, Drawing, Line, axes_with, drawn
 from vreid.train.report import figure_of, page_of, table_of, tiles_of, write_page
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vreid.train.drawing import COLOURS, INK, Drawing, Line, axes_with, drawn
+from vreid.report.charts import COLOURS, INK, Drawing, Line, axes_with, drawn
 from vreid.train.epochs import Epoch
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.report.charts import Drawing, Line
 from vreid.train.checking import SKIPPED
-from vreid.train.drawing import Drawing, Line
 from vreid.train.epochs import Epoch, epochs_in
 from vreid.train.figures import UNITS, drawings_of
 

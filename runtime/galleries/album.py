@@ -4,11 +4,11 @@ from base64 import b64encode
 from collections.abc import Iterator
 from html import escape
 
+from vreid.report.palette import colour_of, hex_of
 from vreid.runtime.galleries.filter import Filter, sightings_where
 from vreid.runtime.galleries.listing import Vehicle
 from vreid.runtime.galleries.times import told
 from vreid.runtime.galleries.vehicles import Gallery
-from vreid.runtime.sinks.palette import colour_of, hex_of
 from vreid.runtime.sinks.style import head
 
 PICTURES = 6  # a vehicle

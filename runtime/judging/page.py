@@ -5,11 +5,10 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
+from vreid.report.timeline import Bar, timeline
 from vreid.runtime.judging.finished import Watched
 from vreid.runtime.judging.table import COUNTS, SHARES
-from vreid.runtime.sinks.album import Bar
 from vreid.runtime.sinks.style import head
-from vreid.runtime.sinks.timeline import timeline
 
 DRAWN = 60  # vehicles
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from vreid.models.preprocess import Image
+from vreid.report.timeline import Bar
 from vreid.runtime.records import Match, Sighting
 
 PICTURES = 6  # per vehicle and camera: the best
@@ -27,16 +28,6 @@ class Shot:
     last_time: float
     quality: float
     jpeg: bytes
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One sighting on the timeline."""
-
-    camera: str
-    first_time: float
-    last_time: float
-    vehicle: int | None
 
 
 @dataclass

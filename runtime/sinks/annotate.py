@@ -9,8 +9,8 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
+from vreid.report.palette import Colour, colour_of, ink_on
 from vreid.runtime.records import Floats, Match, Sighting, Trace, kind_name
-from vreid.runtime.sinks.palette import Colour, colour_of, ink_on
 from vreid.runtime.sources.table import Source
 
 _ASSUMED_RATE = 25.0

@@ -6,12 +6,12 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from vreid.report.palette import colour_of, hex_of
+from vreid.report.timeline import clock, moments, timeline
 from vreid.runtime.records import kind_name
 from vreid.runtime.sinks.album import PICTURES, Album, Card, Shot, View, by_cameras
 from vreid.runtime.sinks.figures import camera_table, headline, latency_table, model_table, number, warnings_of
-from vreid.runtime.sinks.palette import colour_of, hex_of
 from vreid.runtime.sinks.style import head
-from vreid.runtime.sinks.timeline import clock, moments, timeline
 
 
 def page(summary: Mapping[str, Any], album: Album) -> str:

@@ -13,11 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
     "models": {"models"},
+    "report": {"models", "report"},
     "synth": {"models", "synth"},
-    "train": {"models", "train"},
-    "runtime": {"models", "runtime"},
-    "deploy": {"models", "synth", "train", "runtime", "deploy"},
-    "cli": {"models", "synth", "train", "runtime", "deploy", "cli"},
+    "train": {"models", "report", "train"},
+    "runtime": {"models", "report", "runtime"},
+    "deploy": {"models", "report", "synth", "train", "runtime", "deploy"},
+    "cli": {"models", "report", "synth", "train", "runtime", "deploy", "cli"},
 }
 MAY_BESIDES = {"runtime/sources/synth.py": {"synth"}}  # a member of the sources, opened by its name
 NEVER_IN_RUNTIME = {"torch", "torchvision", "torch_tensorrt", "onnx", "onnxsim", "onnxscript"}
@@ -83,7 +84,7 @@ def broken_arrows(layer: str, source: str, besides: Set[str] = frozenset()) -> l
         if (
             top in ({""} | set(MAY_IMPORT))
             or (top == "vreid" and rest.partition(".")[0] not in MAY_IMPORT[layer] | besides)
-            or (layer == "runtime" and top in NEVER_IN_RUNTIME)
+            or (layer in ("report", "runtime") and top in NEVER_IN_RUNTIME)
         ):
             wrong.append(name)
     return wrong
@@ -113,6 +114,9 @@ def test_the_root_imports_the_runtime_and_the_models_alone() -> None:
         ("train", "def f():\n    from vreid.runtime import records", 1),
         ("runtime", "from vreid.synth import city", 1),
         ("synth", "from vreid.runtime import records", 1),
+        ("report", "from vreid.runtime import records", 1),
+        ("report", "import torch", 1),
+        ("runtime", "from vreid.report import page", 0),
         ("runtime", "import torch.nn as nn", 1),
         ("runtime", "import onnxruntime", 0),
         ("runtime", "TABLE = {'a': 'vreid.deploy.export:open'}", 1),
@@ -136,7 +140,7 @@ def failures(program: str, *arguments: str) -> dict[str, object]:
 
 
 def test_the_runtime_imports_without_torch_onnx_and_tensorrt() -> None:
-    files = [path.relative_to(ROOT) for path in FILES if path.relative_to(ROOT).parts[0] == "runtime"]
+    files = [path.relative_to(ROOT) for path in FILES if path.relative_to(ROOT).parts[0] in ("report", "runtime")]
     names = [".".join(("vreid", *file.with_suffix("").parts)).removesuffix(".__init__") for file in files]
     assert failures(IMPORT_ALL, *names) == {}
 

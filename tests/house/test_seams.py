@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBER = r"\w+(\.\w+)+:\w+"
-LAYERS = ("models", "synth", "train", "runtime", "deploy", "cli")
+LAYERS = ("models", "report", "synth", "train", "runtime", "deploy", "cli")
 
 
 def members() -> list[tuple[str, str]]:

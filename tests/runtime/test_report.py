@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from vreid.report.palette import colour_of, ink_on
+from vreid.report.timeline import Bar, clock, timeline
 from vreid.runtime.records import Match, Sighting, Trace
-from vreid.runtime.sinks.album import BARS, PICTURES, STRANGERS, Album, Bar, thumbnail
+from vreid.runtime.sinks.album import BARS, PICTURES, STRANGERS, Album, thumbnail
 from vreid.runtime.sinks.page import page
-from vreid.runtime.sinks.palette import colour_of, ink_on
 from vreid.runtime.sinks.table import open_sink
-from vreid.runtime.sinks.timeline import clock, timeline
 
 EVIL = "<b>\"'&</script>"
 VOID = {"meta", "br", "img", "link", "hr", "input"}

@@ -5,14 +5,23 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from vreid.runtime.sinks.album import Bar
-from vreid.runtime.sinks.palette import colour_of, hex_of, ink_on
+from vreid.report.palette import colour_of, hex_of, ink_on
 
 _LABEL, _ROW, _BAR, _AXIS = 22, 17, 15, 20  # heights in pixels
 _MOST_ROWS = 8  # of a lane; what does not fit lies over what is there
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
 _DAY = 86400
 _ROOM = 2.1  # percent of the width that a digit of a bar's number needs on a telephone; "roomy" marks need 1280 pixels
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One sighting on the timeline."""
+
+    camera: str
+    first_time: float
+    last_time: float
+    vehicle: int | None
 
 
 @dataclass(frozen=True)
