@@ -16,6 +16,7 @@ from vreid.runtime.redaction import redacted
 
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
+    "recipes": "the recipes of vreid train, and one with all its settings as a TOML file",
     "teach": "ask a teacher about every picture of a data set, once, and keep the answers in a file",
     "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
     "score": "the protocols of landmarks and near-duplicate videos: vreid score landmarks|videos",

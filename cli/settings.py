@@ -10,9 +10,6 @@ from vreid.models.errors import Refused
 if TYPE_CHECKING:
     from vreid.train.recipe import Recipe
 
-LOWEST, HIGHEST = 16, 1024  # pixels of a side
-MOST = 4096  # vehicles, pictures of a vehicle, dimensions
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,6 +31,8 @@ class Settings:
 
 def with_settings(recipe: "Recipe", settings: Settings) -> "Recipe":
     """The recipe with the flags that were given. Raises Refused for a value that cannot be trained with."""
+    from vreid.train.recipes.limits import MOST
+
     given = {name: value for name, value in asdict(settings).items() if value is not None}
     if "lr" in given and not (math.isfinite(given["lr"]) and 0 < given["lr"] <= 10):
         raise Refused(f"--lr {given['lr']} is no learning rate; give a number over 0 and up to 10")
@@ -51,6 +50,8 @@ def with_settings(recipe: "Recipe", settings: Settings) -> "Recipe":
 
 def _size(text: str) -> tuple[int, int]:
     """(height, width) in pixels of N or HEIGHTxWIDTH."""
+    from vreid.train.recipes.limits import HIGHEST, LOWEST
+
     found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
     sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not all(LOWEST <= side <= HIGHEST for side in sides):

@@ -63,7 +63,8 @@ class Teacher(Common):
     """Train a teacher."""
 
     recipe: str = "teacher_mobilenet"
-    """teacher_mobilenet, teacher_resnet50_small or teacher_resnet18_small; teacher_resnet101 wants a GPU."""
+    """teacher_mobilenet, teacher_resnet50_small or teacher_resnet18_small; teacher_resnet101 wants a GPU. Or a TOML file
+    (docs/training.md); vreid recipes NAME prints one to begin with."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Student(Common):
     recipe: str = "student_s"
     """student_s or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures drd_resnet18_small;
     compressed cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_resnet50_small), and on a GPU cdd_resnet101,
-    cdd2_resnet101."""
+    cdd2_resnet101. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
     """Checkpoint, manifest, bundled model, or file of answers (vreid teach). Given several times, they are fused."""
     fusion: str | None = None
@@ -188,9 +189,9 @@ def main(flags: Teacher | Student) -> int:
 
 def _recipe(flags: Teacher | Student) -> "Recipe":
     """The recipe as the flags change it, but for a target, which may have to be measured."""
-    from vreid.train.recipes.table import recipe_named
+    from vreid.train.recipes.file import recipe_of
 
-    recipe = recipe_named(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
+    recipe = recipe_of(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
     if flags.epochs is not None:
         recipe = replace(recipe, epochs=flags.epochs)
     recipe = with_settings(recipe, flags.settings)
@@ -299,10 +300,11 @@ def _report(out: Path) -> str:
 
 def _student_recipe(flags: Student) -> "Recipe":
     """The recipe with what the flags change of it."""
+    from vreid.train.recipes.file import recipe_of
     from vreid.train.recipes.table import recipe_named
     from vreid.train.recipes.targets import compressing, with_teachers, without_labels
 
-    recipe = recipe_named(flags.recipe)
+    recipe = recipe_of(flags.recipe)
     if flags.compress is not None:
         if flags.compress not in ("cdd", "cdd2"):
             raise Refused(f"there is no compression '{flags.compress}'; choose cdd or cdd2")

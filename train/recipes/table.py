@@ -24,3 +24,8 @@ def recipe_named(name: str) -> Recipe:
     """The recipe `name`; Refused lists the names there are."""
     recipe: Recipe = open_seam("recipe", RECIPES, name, "train")()
     return recipe
+
+
+def about(name: str) -> str:
+    """What the recipe is, in a sentence."""
+    return (open_seam("recipe", RECIPES, name, "train").__doc__ or "").partition("\n")[0]

@@ -1,0 +1,129 @@
+"""What a setting of a recipe may be: ranges and names, and what settings must be together."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from vreid.models.errors import Refused
+from vreid.models.network import NETWORKS, ReidNetwork
+from vreid.train.fusion import FUSIONS
+from vreid.train.losses.interpolation import FORMS
+from vreid.train.losses.table import LOSSES
+from vreid.train.recipe import Recipe
+
+LOWEST, HIGHEST = 16, 1024  # pixels of a side
+MOST = 4096  # vehicles, pictures of a vehicle, dimensions
+LONGEST = 100_000  # epochs
+WIDEST = 8  # times the widths of a network
+
+_ABOVE: Any = Field(gt=0, allow_inf_nan=False)
+_FROM: Any = Field(ge=0, allow_inf_nan=False)
+_SHARE: Any = Field(ge=0, le=1)
+_PART: Any = Field(gt=0, le=1)
+_LESS: Any = Field(ge=0, lt=1)
+_COUNT: Any = Field(ge=1)
+_PIXELS: Any = Field(ge=LOWEST, le=HIGHEST)
+_SEVERAL: Any = Field(ge=2, le=MOST)
+_LENGTH: Any = Field(ge=1, le=LONGEST)
+
+# by the setting's name with the tables that it is in; a switch (true, false) and what has a Literal for a type needs none
+RANGES: Mapping[str, Any] = {
+    "epochs": _LENGTH,
+    "planned": _LENGTH,
+    "lr": Field(gt=0, le=10),
+    "head_lr": Field(gt=0, le=1000),
+    "weight_decay": _SHARE,
+    "warmup": _FROM,
+    "flat": _FROM,
+    "p": _SEVERAL,
+    "k": _SEVERAL,
+    "limit": Field(ge=0),
+    "classification": _FROM,
+    "smoothing": _LESS,
+    "margin": _FROM,
+    "triplet": _FROM,
+    "distil": _FROM,
+    "average": _LESS,
+    "validate_every": _COUNT,
+    "network.height": _PIXELS,
+    "network.width": _PIXELS,
+    "network.dim": Field(ge=1, le=MOST),
+    "augmentation.flip": _SHARE,
+    "augmentation.pad": _SHARE,
+    "augmentation.zoom": _PART,
+    "augmentation.light": Field(ge=0, le=2),
+    "augmentation.gray": _SHARE,
+    "augmentation.blur": _SHARE,
+    "augmentation.noise": _SHARE,
+    "augmentation.erase": _SHARE,
+    "answers.whiten": Field(ge=0, le=MOST),
+    "answers.tau": _ABOVE,
+    "answers.mixed": Field(ge=0, le=MOST),
+    "answers.alpha": _ABOVE,
+    "answers.align": _FROM,
+    "beside.logits": _FROM,
+    "beside.blocks": _FROM,
+    "beside.similarity": _FROM,
+    "beside.tau": _ABOVE,
+    "capacity.strength": _FROM,
+    "capacity.start": Field(ge=0, le=LONGEST),
+    "capacity.momentum": _LESS,
+    "capacity.weight_decay": _SHARE,
+    "capacity.threshold": _FROM,
+    "capacity.multiple": _COUNT,
+    "capacity.shrink": _FROM,
+    "capacity.rules.k": _COUNT,
+    "capacity.rules.p": _SHARE,
+    "capacity.rules.consensus": _PART,
+    "capacity.rules.memory": _COUNT,
+    "capacity.rules.every": _COUNT,
+    "capacity.budget.share": Field(gt=0, lt=1),
+    "capacity.budget.start": _SHARE,
+    "capacity.budget.until": _SHARE,
+    "capacity.budget.every": _COUNT,
+    "capacity.budget.cost_power": _FROM,
+    "capacity.budget.survivors": _FROM,
+}
+NAMES: Mapping[str, Any] = {
+    "optimiser": Literal["adamw", "sgd"],
+    "network.body": Literal[tuple(NETWORKS)],
+    "network.pool": Literal["gap", "gem"],
+    "answers.by": Literal[(*LOSSES, "ranking", "fusion")],
+    "answers.fusion": Literal[tuple(FUSIONS)],
+    "answers.form": Literal[tuple(FORMS)],
+    "answers.pairs": Literal["all", "original", "mixed"],
+}
+
+
+def refuse_unsound(recipe: Recipe) -> None:
+    """Raises Refused for settings that are right one by one, but not together."""
+    if max(recipe.warmup, recipe.flat) > recipe.planned:
+        raise Refused(
+            f"warmup {recipe.warmup:g} and flat {recipe.flat:g} are longer than the training of {recipe.planned} epochs; "
+            "lower them, or raise epochs"
+        )
+    shares = [share for share, _ in recipe.sizes]
+    if not all(math.isfinite(share) and 0 <= share <= 1 for share in shares) or shares != sorted(shares):
+        raise Refused("sizes is a list of [share of the epochs, side], the shares rising from 0 to 1; correct it")
+    if not all(LOWEST <= side <= HIGHEST for _, side in recipe.sizes):
+        raise Refused(f"a side in sizes is {LOWEST} to {HIGHEST} pixels; correct it")
+    network = recipe.network
+    if recipe.sizes and (recipe.sizes[-1][1],) * 2 != (network.height, network.width):
+        raise Refused(
+            f"sizes ends with {recipe.sizes[-1][1]} pixels, but the network has {network.height}x{network.width}; let it end "
+            "with the network's size, or give sizes = []"
+        )
+    budget = None if recipe.capacity is None else recipe.capacity.budget
+    if budget is not None and budget.start > budget.until:
+        raise Refused(f"the budget starts at {budget.start:g} and ends at {budget.until:g}; let start be before until")
+    scale = network.options.get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= WIDEST:
+        raise Refused(f"network.options.scale is a number over 0 and up to {WIDEST}, not {scale!r}; correct it")
+    try:
+        with torch.device("meta"):  # shapes alone, no memory
+            ReidNetwork(network)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
+        raise Refused(f"network.options do not fit {network.body} ({error}); correct them") from error
