@@ -32,7 +32,7 @@ from vreid.models.network import ReidNetwork, config_from, fields_of
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import evaluate
-from vreid.train.job import Job
+from vreid.train.job import Job, Start
 from vreid.train.loop import train
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
@@ -129,6 +129,7 @@ def trained(
         if not mine or finished(folder, recipe.epochs):
             return False
         last = {"cpu": time.process_time()}
+        begun = None if start is None else Start(start)
 
         def say(record: dict[str, Any]) -> None:
             now = time.process_time()
@@ -149,7 +150,7 @@ def trained(
         train(
             Job(
                 recipe, [learnt], [chosen] if chosen.query else [], folder, join(0, 1, 0, flags.device),
-                seed=about["seed"], resume=resume, teacher=teacher, start=start, bfloat16=flags.bfloat16, say=say,
+                seed=about["seed"], resume=resume, teacher=teacher, start=begun, bfloat16=flags.bfloat16, say=say,
             )
         )  # fmt: skip
     return True

@@ -14,7 +14,7 @@ from vreid.models.errors import Refused
 if TYPE_CHECKING:
     from vreid.train.checking import Checked
     from vreid.train.datasets.records import Dataset
-    from vreid.train.job import Job
+    from vreid.train.job import Job, Start
     from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
     from vreid.train.steps import StepLog
@@ -29,7 +29,10 @@ class Common:
     out: Path
     """Folder for best.pt, last.pt, log.jsonl, report.html, and what teachers said."""
     weights: str | None = None
-    """Weights of the body to start from: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
+    """Weights of the body alone to begin with: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
+    start: str | None = None
+    """Checkpoint .pt to begin as, body and head, and its classifier where the vehicles are the same: fine-tuning. The network is
+    the checkpoint's, the recipe says how it is trained."""
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
     epochs: int | None = None
     """Instead of the recipe's; warm-up, the constant part and the start of resetting keep their shares of the training."""
@@ -48,7 +51,7 @@ class Common:
     bfloat16: bool = False
     """Multiply in 16 bits on a CPU that can (AVX512-BF16, AMX): about 1.7 times as fast. A GPU does so of itself."""
     resume: bool = False
-    """Go on with the training in --out."""
+    """Go on with the training in --out; with a higher --epochs than it was begun with, train longer."""
     log_every: int | None = None
     """Write a line every so many steps on stderr: losses, rate, pictures a second, remaining time. 0 writes none. Without it,
     on a terminal none, and elsewhere every 100 steps, at most one in 10 seconds."""
@@ -124,11 +127,12 @@ def main(flags: Teacher | Student) -> int:
     refuse_seed(flags.seed)
     if flags.tensorboard:
         refuse_without_tensorboard()
-    recipe = _recipe(flags)
+    recipe, start = _recipe(flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
     place = join(*started_as(), flags.device)
     job, found = _job(flags, recipe, place)
+    job = replace(job, start=start)
     recipe = job.recipe
     events = Events(flags.out / "tensorboard") if flags.tensorboard else None
     log = _step_log(flags.log_every, recipe.epochs)
@@ -166,10 +170,9 @@ def main(flags: Teacher | Student) -> int:
         def missing(pictures: int) -> None:
             output.note(f"{pictures} pictures of the first start are left out from here on")
 
+        heard = replace(job, say=say, watch=watch, measured=measured, asking=asking, asked=asked, missing=missing)
         try:
-            best = train(
-                replace(job, say=say, watch=watch, measured=measured, asking=asking, asked=asked, missing=missing)
-            )
+            best = train(replace(heard, note=output.note if flags.json else output.result))
         except KeyboardInterrupt:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
@@ -187,11 +190,16 @@ def main(flags: Teacher | Student) -> int:
     return 0
 
 
-def _recipe(flags: Teacher | Student) -> "Recipe":
-    """The recipe as the flags change it, but for a target, which may have to be measured."""
+def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
+    """The recipe as the flags change it, but for a target, which may have to be measured; and what --start begins as."""
+    from vreid.cli.starting import started
     from vreid.train.recipes.file import recipe_of
 
-    recipe = recipe_of(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags)
+    recipe, start = recipe_of(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags), None
+    if flags.start is not None:
+        if flags.weights is not None:
+            raise Refused("--weights fills a new network's body and --start is a whole network; give one of the two")
+        recipe, start = started(recipe, flags.start, flags.settings.dim)
     if flags.epochs is not None:
         recipe = replace(recipe, epochs=flags.epochs)
     recipe = with_settings(recipe, flags.settings)
@@ -199,7 +207,7 @@ def _recipe(flags: Teacher | Student) -> "Recipe":
         raise Refused(
             f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download"
         )
-    return recipe
+    return recipe, start
 
 
 def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[Job, Checked]":
@@ -239,6 +247,7 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
         weights=flags.weights,
         unasked=[first for first, _ in alone],
         bfloat16=flags.bfloat16,
+        change_epochs=flags.epochs is not None,
     )
     return replace(job, **learning), found
 
@@ -247,6 +256,7 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
     """The fields of a student's job that a teacher's has not: the recipe with its target, and the teachers."""
     import torch
 
+    from vreid.cli.starting import vehicles_of
     from vreid.cli.targets import Target, targeted
     from vreid.cli.teachers import opened_teachers
     from vreid.models.checkpoint import network_from
@@ -258,14 +268,7 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
     if beside is None:
         return found
     teacher = network_from(beside, classifier=True).to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return found | {"teacher": teacher, "taught": _taught(beside.metrics)}
-
-
-def _taught(metrics: dict[str, Any]) -> str:
-    """The digest of the vehicles that a teacher's classifier numbers."""
-    from vreid.train.job import EARLIER
-
-    return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
+    return found | {"teacher": teacher, "taught": vehicles_of(beside.metrics)}
 
 
 def _step_log(every: int | None, epochs: int) -> "StepLog":

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,12 +45,17 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
         weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}
     if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
-    for name, value in weights.items():
-        if value.is_floating_point() and not torch.isfinite(value.float()).all():  # 8-bit floats know no isfinite
-            raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
+    refuse_not_finite(weights, source)
     if all(key.startswith("module.") for key in weights):  # of DataParallel
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
     return OrderedDict(weights)
+
+
+def refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises Refused for weights that hold NaN or infinite numbers, with the tensor's name."""
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():  # 8-bit floats know no isfinite
+            raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
 
 
 def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:

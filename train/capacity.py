@@ -62,9 +62,9 @@ class Compression:
                 "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
             )
 
-    def after_backward(self, epoch: int, done: float) -> None:
-        """Between the backward pass and the optimiser's step, in an epoch that counts from 0; `done` is the share of the
-        training that is over."""
+    def after_backward(self, epoch: float, done: float) -> None:
+        """Between the backward pass and the optimiser's step; `epoch` are those that are over, `done` is their share of the
+        training."""
         if self.budget is not None:
             self.budget.observe()
             rules = self.budget.rules

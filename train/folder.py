@@ -52,10 +52,19 @@ def open_folder(path: Path, resume: bool) -> Folder:
 
 
 def state_in(
-    folder: Folder, recipe: Recipe, config: NetworkConfig, seed: int, source: Mapping[str, str | Tensor]
+    folder: Folder,
+    recipe: Recipe,
+    config: NetworkConfig,
+    seed: int,
+    source: Mapping[str, str | Tensor],
+    change_epochs: bool = False,
 ) -> dict[str, Any] | None:
-    """The state to go on with, None for a first start. Raises Refused when it was made with other settings, data or teachers;
-    `source` holds the marks of the pictures and digests of the rest, by name."""
+    """The state to go on with, None for a first start. Its "epochs" are those that the training was to have until now, its
+    "trained" the keys of the pictures that it has learnt from, where they are known.
+
+    Raises Refused when it was made with other settings, data or teachers; with `change_epochs` the recipe may have another
+    number of epochs, more than are done. `source` holds the marks of the pictures and digests of the rest, by name.
+    """
     if not folder.last.exists():
         return None
     stored = load_checkpoint(folder.last)
@@ -64,7 +73,11 @@ def state_in(
             f"{folder.last} was begun by vreid 0.1.0, whose validation part depended on the name of the data's folder; "
             "start the training anew with another --out"
         )
-    other = _differing(stored.metrics.get("recipe", {}), plain(recipe))
+    before: dict[str, Any] = stored.metrics.get("recipe", {})
+    other = _differing(before, plain(recipe))
+    if "epochs" in other:
+        _refuse_epochs(folder, stored.metrics.get("epoch", 0), before["epochs"], recipe.epochs, change_epochs)
+        other.remove("epochs")
     if stored.metrics.get("seed", seed) != seed:
         other.append("seed")
     if other:
@@ -76,7 +89,20 @@ def state_in(
     if training is None or stored.config.classes != config.classes:
         raise Refused(f"{folder.last} was made with other data; resume with the --data of the first start")
     refuse_other(folder, training, source)
-    return training
+    return {**training, "epochs": before.get("epochs", recipe.epochs), "trained": stored.trained}
+
+
+def _refuse_epochs(folder: Folder, done: int, before: int, now: int, change: bool) -> None:
+    if not change:
+        raise Refused(
+            f"{folder.last} is of a training of {before} epochs, and the recipe has {now}; give --epochs {before} to go on "
+            "to its end, or more to train longer"
+        )
+    if now <= done:
+        raise Refused(
+            f"{folder.last} has {done} of {before} epochs done, so the training cannot end after {now}; give an --epochs "
+            f"over {done}"
+        )
 
 
 def refuse_other(folder: Folder, state: Mapping[str, Any] | None, source: Mapping[str, str | Tensor]) -> None:
@@ -157,8 +183,8 @@ def _differing(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The stored fields that have another value now; a field that is new or gone since then is no difference."""
     found: list[str] = []
     for name, value in stored.items():
-        if isinstance(value, dict):
-            found += _differing(value, now.get(name) or {})
+        if isinstance(value, dict) and isinstance(now.get(name), dict):
+            found += _differing(value, now[name])
         elif name in now and now[name] != value:
             found.append(name)
     return found

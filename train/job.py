@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.costs import Costs
@@ -19,20 +21,35 @@ EARLIER = "0.1.0"
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a training begins as: a network of the recipe's shape, the digest of the vehicles that its classifier numbers (None:
+    those of this training), and the keys (N,) of the pictures that it has learnt from."""
+
+    network: ReidNetwork
+    classes: str | None = None
+    trained: Tensor | None = None
+
+    def numbers(self, classes: str) -> bool:
+        """Whether the network has a classifier of the vehicles of this digest."""
+        return self.classes is None or (self.network.config.classes > 0 and self.classes == classes)
+
+
+@dataclass(frozen=True)
 class Job:
     """One training: what to learn, from what, where to, and how to go on.
 
     `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
     recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
-    engine's, for a budget in milliseconds; `start` is a network to begin as. `taught` is the digest of the vehicles that
-    `teacher` was trained on, where its checkpoint tells: its classifier numbers those; EARLIER where
-    version 0.1.0 trained it. `bfloat16` lets a CPU that can
-    (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast; a GPU always does.
+    engine's, for a budget in milliseconds; `start` is what the student begins as, the whole network. `taught` is the digest of
+    the vehicles that `teacher` was trained on, where its checkpoint tells: its classifier numbers those; EARLIER where
+    version 0.1.0 trained it. `bfloat16` lets a CPU that can (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast;
+    a GPU always does.
     The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
     epoch (from 0), the steps done in it and the steps it has, `measured`
     before that with the step's losses, rate and time, `asking` with a teacher's name, the pictures it was asked
-    about and how many there are, `asked` with the queries that all of them took, and `missing` with the pictures of the first
-    start that a resumed training goes on without.
+    about and how many there are, `asked` with the queries that all of them took, `missing` with the pictures of the first
+    start that a resumed training goes on without, and `note` with a sentence on how the training begins or goes on. With
+    `change_epochs` a resumed training may have another number of epochs than before.
     """
 
     recipe: Recipe
@@ -48,15 +65,17 @@ class Job:
     teachers: Sequence[Teacher] = ()
     unasked: Sequence[Dataset] = ()
     costs: Costs | None = None
-    start: ReidNetwork | None = None
+    start: Start | None = None
     taught: str = ""
     bfloat16: bool = False
+    change_epochs: bool = False
     say: Callable[[dict[str, Any]], None] = lambda record: None
     watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     measured: Callable[[Step], None] = lambda step: None
     asking: Callable[[str, int, int], None] = lambda name, done, of: None
     asked: Callable[[int], None] = lambda queries: None
     missing: Callable[[int], None] = lambda pictures: None
+    note: Callable[[str], None] = lambda sentence: None
 
 
 def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:

@@ -18,12 +18,12 @@ from vreid.train.datasets.table import join
 from vreid.train.folder import Folder, missing_of, open_folder, plain, prepared, refuse_other, state_in, write_epoch
 from vreid.train.graphed import Passes
 from vreid.train.identity import keys_of
-from vreid.train.job import Job, refuse_unworkable
+from vreid.train.job import Job, Start, refuse_unworkable
 from vreid.train.objective import losses_of
 from vreid.train.optimise import precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
-from vreid.train.recipe import side_at
+from vreid.train.recipe import Recipe, side_at
 from vreid.train.sampler import Draw, drawing
 from vreid.train.source import source_of, targets_for
 from vreid.train.steps import Step
@@ -36,7 +36,8 @@ def train(job: Job) -> Checkpoint:
     """Run (or go on with) a training; returns the best checkpoint by validation mAP, also written to out/best.pt.
 
     out/ holds best.pt, last.pt (with the optimiser, for --resume) and log.jsonl. On CPU a resumed run equals an
-    uninterrupted one bit for bit: batches and augmentation are pure functions of seed, epoch and place.
+    uninterrupted one bit for bit: batches and augmentation are pure functions of seed, epoch and place. With other epochs
+    than before it goes on with the learning rates of a training of that many.
     With several processes the files are rank 0's, running statistics of the batch norms included; `out` must be on a
     disk that all of them see. Raises Refused for data or settings that cannot work, as far as can be told before.
     """
@@ -45,6 +46,7 @@ def train(job: Job) -> Checkpoint:
     vehicles = sorted({item.vehicle for item in items})
     refuse_unworkable(job, vehicles)
     folder = open_folder(job.out, job.resume)
+    begun = job.start
     student = Student(
         recipe,
         len(vehicles) if recipe.labels else 0,
@@ -53,18 +55,49 @@ def train(job: Job) -> Checkpoint:
         job.weights,
         job.teacher,
         job.costs,
-        job.start,
+        None if begun is None else begun.network,
+        begun is None or begun.numbers(digest_of(vehicles)),
     )
     source = source_of(job, items)
-    if state := state_in(folder, recipe, student.network.config, job.seed, source):
+    note = "" if begun is None or begun.classes is None else _begun(recipe, begun, digest_of(vehicles))
+    if state := state_in(folder, recipe, student.network.config, job.seed, source, job.change_epochs):
         student.restore(state)
+        note = _going_on(recipe, student.epoch, state["epochs"])
         if (missing := missing_of(state, source)) and place.leads:
             job.missing(missing)
     with prepared(folder, student.epoch) if place.leads else nullcontext():
         told = targets_for(job, items)
         source["answers"] = told.digest
         refuse_other(folder, state, source)
-        return _learnt(job, student, folder, items, vehicles, told.rows, source)
+        if note and place.leads:
+            job.note(note)
+        before = (None if begun is None else begun.trained, None if state is None else state["trained"])
+        trained = np.unique(np.concatenate([keys_of(items), *(keys.numpy() for keys in before if keys is not None)]))
+        return _learnt(job, student, folder, items, vehicles, told.rows, source, torch.from_numpy(trained), note)
+
+
+def _begun(recipe: Recipe, start: Start, classes: str) -> str:
+    """A sentence on what a training takes of the checkpoint that it begins as."""
+    shape = recipe.network
+    whole = f"the checkpoint's network ({shape.body}, {shape.height}x{shape.width} pixels, {shape.dim} dimensions)"
+    if not recipe.labels:
+        return f"the training begins as {whole}, without a classifier, since there are no labels"
+    if start.numbers(classes):
+        return f"the training begins as {whole}, its classifier too, since the vehicles are the same"
+    why = "the vehicles are others" if start.network.config.classes else "it has none"
+    return f"the training begins as {whole}, with a new classifier, since {why}"
+
+
+def _going_on(recipe: Recipe, done: int, before: int) -> str:
+    """A sentence on a resumed training that is done, or has other epochs than before; "" for one that just goes on."""
+    if recipe.epochs != before:
+        return (
+            f"the training goes on after epoch {done} to epoch {recipe.epochs} instead of {before}; its learning rate is from "
+            f"here on that of a training of {recipe.epochs} epochs, {rate_at(recipe, done):.3g} at the start of epoch {done + 1}"
+        )
+    if done >= recipe.epochs:
+        return f"the training is done, {done} of {recipe.epochs} epochs; to train longer give --resume and a higher --epochs"
+    return ""
 
 
 def _learnt(
@@ -75,17 +108,21 @@ def _learnt(
     vehicles: Sequence[str],
     targets: Sequence[Tensor],
     source: Mapping[str, str | Tensor],
+    trained: Tensor,
+    note: str,
 ) -> Checkpoint:
-    """The epochs that are left; returns the best checkpoint, of a finished training with its match threshold."""
+    """The epochs that are left, the first of them with `note` in its record; returns the best checkpoint, of a finished training
+    with its match threshold. `trained` (N,) are the keys of all pictures that the network has learnt from then."""
     recipe, place = job.recipe, job.place
     numbers = {vehicle: number for number, vehicle in enumerate(vehicles)}
     labels = torch.tensor([numbers[item.vehicle] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
-    trained = torch.from_numpy(keys_of(items))
     draw, network = drawing(recipe, items, targets, job.seed), _passes(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
+        if note:
+            record["note"], note = note, ""
         student.epoch = epoch + 1
         if student.epoch < recipe.epochs and student.shrink(pixels):
             network = _passes(student, place)
@@ -122,7 +159,7 @@ def _epoch(
     batches = share_of(draw(epoch), job.place)
     if not batches:
         raise Refused(f"an epoch has no batch for each of {job.place.world} processes; add data or start fewer")
-    pictures.start(epoch, side_at(recipe, epoch))
+    pictures.start(epoch, side_at(recipe, student.at(epoch)))
     network.network.train()
     first = job.place.rank * len(batches) * recipe.p * recipe.k
     totals: dict[str, float] = {}
@@ -143,7 +180,8 @@ def _epoch(
         student.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if student.compression is not None:
             student.scaler.unscale_(student.optimiser)
-            student.compression.after_backward(epoch, (epoch + step / len(batches)) / recipe.epochs)
+            at = student.at(epoch + step / len(batches))
+            student.compression.after_backward(at, at / recipe.epochs)
         student.scaler.step(student.optimiser)
         student.scaler.update()
         told_losses = each.tolist()  # the last wait for the device in a step, when all of it is on its way
@@ -183,7 +221,7 @@ def _keep(
 ) -> None:
     """Validate where it is due, and write the epoch; adds the validation to `record`. `classes` is the digest of the vehicles,
     `source` those of the pictures and of what the teachers say of them, `trained` (N,) the pictures' keys."""
-    recipe, size = job.recipe, side_at(job.recipe, epoch)
+    recipe, size = job.recipe, side_at(job.recipe, student.at(epoch))
     metrics: dict[str, Any] = {
         "recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1, "classes": classes,
     }  # fmt: skip

@@ -64,7 +64,7 @@ class Recipe:
         return self.epochs / max(1, self.planned)
 
 
-def side_at(recipe: Recipe, epoch: int) -> tuple[int, int]:
+def side_at(recipe: Recipe, epoch: float) -> tuple[int, int]:
     """(height, width) of the input in an epoch that counts from 0."""
     size = (recipe.network.height, recipe.network.width)
     for share, side in recipe.sizes:

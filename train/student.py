@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from vreid.models.checkpoint import is_classifier
 from vreid.models.compactor import fold, insert, sites
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
@@ -20,7 +21,11 @@ from vreid.train.recipe import Recipe
 
 
 class Student:
-    """A network that learns. `epoch` counts those done, `best` is the best score so far (-1: none), `seconds` the time."""
+    """A network that learns. `epoch` counts those done, `best` is the best score so far (-1: none), `seconds` the time.
+
+    `reached` is the share of the training that was over when its number of epochs was changed: input size and compression
+    do not go back behind it.
+    """
 
     def __init__(
         self,
@@ -32,16 +37,18 @@ class Student:
         teacher: ReidNetwork | None = None,
         costs: Costs | None = None,
         start: ReidNetwork | None = None,
+        numbered: bool = True,
     ) -> None:
+        """`start` is what to begin as; `numbered`: its classifier numbers the vehicles of this training."""
         torch.manual_seed(seed)
         network = ReidNetwork(replace(recipe.network, classes=classes))
         if weights is not None:
             load_body(network.body, imagenet_weights(recipe.network.body, weights))
         source = start or (teacher if recipe.inherit else None)
         if source is not None:
-            _inherit(network, source)
+            _inherit(network, source, numbered or start is None)
         self.recipe, self.device = recipe, device
-        self.epoch, self.best, self.seconds = 0, -1.0, 0.0
+        self.epoch, self.best, self.seconds, self.reached = 0, -1.0, 0.0, 0.0
         self._adopt(self._compacting(network))
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision_of(device) is torch.float16)
         # after the average is copied: its forward is not tapped
@@ -74,6 +81,10 @@ class Student:
                 self.optimiser.state[parameter]["momentum_buffer"] = velocity if change is None else change(velocity)
         self.compression.follow(narrow, kept)
         return True
+
+    def at(self, epoch: float) -> float:
+        """The epoch, from 0, of what does not go back when a training is made longer: input size and compression."""
+        return max(epoch, self.reached * self.recipe.epochs)
 
     def deployable(self) -> ReidNetwork:
         """What is evaluated and kept: the averaged network, folded when it has compactors."""
@@ -108,11 +119,12 @@ class Student:
             "epoch": self.epoch,
             "best": self.best,
             "seconds": self.seconds,
+            "reached": self.reached,
             "compression": {} if self.compression is None else self.compression.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`, whose "epochs", where it has them, are those that the training was to have until now."""
         if inner := state.get("inner"):
             narrow = replace(self.network.config, options={**self.network.config.options, "inner": inner})
             self._adopt(self._compacting(ReidNetwork(narrow)))
@@ -122,14 +134,21 @@ class Student:
         if state["scaler"]:  # empty when the epochs so far were trained in another precision
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.seconds = state["epoch"], state["best"], state["seconds"]
+        self.reached = state.get("reached", 0.0)
+        if (before := state.get("epochs", self.recipe.epochs)) != self.recipe.epochs:
+            self.reached = max(self.reached, self.epoch / before)
         if self.compression is not None:
             self.compression.restore(state["compression"], self.network)
 
 
-def _inherit(student: ReidNetwork, source: ReidNetwork) -> None:
-    """The student's weights become the source's."""
+def _inherit(student: ReidNetwork, source: ReidNetwork, classifier: bool) -> None:
+    """The student's weights become the source's; without `classifier` its own layer of the vehicles stays, if it has one."""
+    weights = source.state_dict()
+    if not classifier:
+        own = {key: value for key, value in student.state_dict().items() if is_classifier(key)}
+        weights = {key: value for key, value in weights.items() if not is_classifier(key)} | own
     try:
-        student.load_state_dict(source.state_dict())
+        student.load_state_dict(weights)
     except RuntimeError as error:
         raise Refused(
             "the student cannot begin as its teacher, which is another network or knows other vehicles; give a teacher of "

@@ -160,6 +160,7 @@ WRONG = [
     ("lr = ", "is no TOML (Invalid value (at "),
     ("lr = 1\nlr 2", "is no TOML (Expected '=' after a key in a key/value pair (at line 2, column 4)); correct"),
     ("lr = 1\nlr = 2", "is no TOML ("),
+    ("a = " + "9" * 5000, "is no TOML (Exceeds the limit"),
     ("a = " + "[" * 5000, "is no TOML ("),
 ]  # fmt: skip
 

@@ -20,6 +20,15 @@ def test_compression_brings_what_it_needs() -> None:
         compressing(recipe_named("student_s"), like)
 
 
+@pytest.mark.parametrize(("epochs", "warmup", "flat", "start"), [(2, 0.5, 1, 0), (6, 1.5, 3, 2), (24, 2, 12, 8)])
+def test_a_short_recipe_that_is_compressed_has_a_training_after_its_warm_up(
+    epochs: int, warmup: float, flat: float, start: int
+) -> None:
+    short = replace(recipe_named("teacher_resnet18_small"), epochs=epochs, planned=epochs)
+    found = compressing(short, recipe_named("cdd_resnet50_small"))
+    assert found.capacity is not None and (found.warmup, found.flat, found.capacity.start) == (warmup, flat, start)
+
+
 def test_several_teachers_are_whitened_and_fused() -> None:
     plain = recipe_named("cdd2_resnet50_small")
     assert with_teachers(plain, 1) == plain

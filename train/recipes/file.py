@@ -47,7 +47,7 @@ def read_recipe(path: Path) -> Recipe:
         raise Refused(f"the recipe {path} cannot be read ({error.strerror or error}); check the path") from error
     except UnicodeDecodeError as error:
         raise Refused(f"the recipe {path} is no UTF-8 text; write it as UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
         raise Refused(f"the recipe {path} is no TOML ({error}); correct that line") from error
     return _recipe(table, _Page(str(path), text))
 

@@ -24,21 +24,25 @@ def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"
 
 def compressing(recipe: Recipe, like: Recipe) -> Recipe:
     """`recipe` with the compression of another, and what that needs: its teacher beside the student, its optimiser and
-    rates, which a lasso is tuned to, and no average."""
+    rates, which a lasso is tuned to, and no average. In a recipe of few epochs its warm-up and its start of resetting are
+    earlier, so that there is a training after them."""
     if like.capacity is None:
         raise Refused("that recipe does not compress; choose cdd or cdd2")
     if not recipe.network.body.startswith("resnet"):
         raise Refused(f"compactors need a ResNet, not {recipe.network.body}; choose a recipe of a ResNet with --recipe")
+    capacity = like.capacity
+    if capacity.rules is not None:
+        capacity = replace(capacity, start=min(capacity.start, recipe.planned // 3))
     return replace(
         recipe,
-        capacity=like.capacity,
+        capacity=capacity,
         beside=recipe.beside or like.beside,
         optimiser=like.optimiser,
         lr=like.lr,
         head_lr=like.head_lr,
         weight_decay=like.weight_decay,
-        warmup=like.warmup,
-        flat=min(like.flat, recipe.epochs / 2),
+        warmup=min(like.warmup, recipe.planned / 4),
+        flat=min(like.flat, recipe.planned / 2),
         average=0.0,
     )
 
