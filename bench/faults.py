@@ -15,7 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vreid.deploy.graph import body_of, prepared
-from vreid.models.manifest import Manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Manifest, write_manifest
 from vreid.models.preprocess import Image
 
 Graph = onnx.ModelProto

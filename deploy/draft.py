@@ -8,7 +8,8 @@ from pathlib import Path
 import onnx
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Manifest, write_manifest
 from vreid.runtime.embedder import Embedder, open_embedder
 
 

@@ -16,7 +16,8 @@ from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
-from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, write_manifest
 from vreid.models.network import ReidNetwork
 from vreid.runtime.embedder import Embedder
 from vreid.train.datasets.records import Dataset

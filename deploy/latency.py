@@ -27,7 +27,8 @@ from vreid.deploy.prices import costs_from, inner_of, kinds_of, narrowed, varian
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.compactor import Site, sites
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Manifest, write_manifest
 from vreid.models.network import ReidNetwork
 from vreid.models.seam import open_seam
 from vreid.runtime.engines.table import ENGINES

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.errors import Refused
+from vreid.models.files import atomic
 from vreid.models.network import NetworkConfig, ReidNetwork, config_from, fields_of
 
 SCHEMA = 1
@@ -45,7 +46,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write whole or not at all; Refused where there is no room."""
+    """Write complete or not at all; Refused where there is no room."""
     fields = {
         "schema": SCHEMA,
         "config": fields_of(checkpoint.config),
@@ -55,12 +56,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "trained": checkpoint.trained,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     try:
-        torch.save(fields, partial)
-        partial.replace(path)
+        with atomic(path) as temporary:
+            torch.save(fields, temporary)
     except (OSError, RuntimeError) as error:  # torch's writer says the second of a full disk
-        partial.unlink(missing_ok=True)
         raise Refused(f"cannot write {path}; make room on its disk, or choose a folder that may be written") from error
 
 

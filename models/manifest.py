@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 
 SCHEMA: Literal[1] = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -122,15 +122,6 @@ class EngineFile:
     data: bytes
 
 
-def sha256_of(path: Path) -> str:
-    """The hex digest of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def read_model(path: str | Path) -> tuple[Manifest, EngineFile]:
     """The manifest at `path` and its engine, which is read once: the bytes that were hashed are the bytes handed on.
 
@@ -206,10 +197,5 @@ def _shown(text: str) -> str:
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Write `manifest` whole or not at all."""
-    path = Path(path)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".json", delete=False) as file:
-        file.write(manifest.model_dump_json(by_alias=True, indent=2) + "\n")
-    partial = Path(file.name)
-    partial.chmod(0o644)
-    partial.replace(path)
+    """Write `manifest` complete or not at all."""
+    write_atomic(Path(path), manifest.model_dump_json(by_alias=True, indent=2) + "\n")

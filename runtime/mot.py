@@ -1,13 +1,13 @@
 """MOT text: one box a line, `frame,id,x,y,w,h[,score[,class[,visibility]]]`, as MOTChallenge writes it."""
 
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 from vreid.runtime.records import Floats, Ints
 
 LARGEST_ID = 2**31 - 1
@@ -105,7 +105,4 @@ def write_mot(path: str | Path, rows: MotTable) -> None:
         f"{frame},{track},{x:.2f},{y:.2f},{w:.2f},{h:.2f},{score:.4f},{kind},{visibility:.2f}\n"
         for frame, track, (x, y, w, h), score, kind, visibility in columns
     ]
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-        file.writelines(lines)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    write_atomic(path, "".join(lines))

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.files import atomic, locked
 from vreid.models.picture import decoded, picture_bytes
-from vreid.train.alone import alone_at
 from vreid.train.datasets.records import Item
 from vreid.train.evaluate import Embed
 from vreid.train.told import Features, crc32_of, names_of, read_features, told_something
@@ -39,7 +39,7 @@ def ask(
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = out.with_name(out.name + ".partial")
         rows.touch()
-        with alone_at(rows, "asking for"):
+        with locked(rows, "asking for"):
             if out.exists():  # another process has just come to its end
                 rows.unlink(missing_ok=True)
             else:
@@ -87,9 +87,8 @@ def _asked(
     features = np.memmap(rows, np.float32, "r", shape=(done, width))
     if not told_something(features).all():
         raise Refused(f"{rows} is damaged; remove it to ask again")
-    half = out.with_name(out.name + ".whole.npz")
-    np.savez(half, teacher=teacher, pictures=np.array(names), crc32=np.array(sums, np.int64), features=features)
-    half.replace(out)
+    with atomic(out) as temporary, temporary.open("wb") as file:
+        np.savez(file, teacher=teacher, pictures=np.array(names), crc32=np.array(sums, np.int64), features=features)
     rows.unlink()
     log.unlink()
     return done - begun

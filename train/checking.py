@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 from vreid.models.picture import fault_of, picture_bytes
 from vreid.train.datasets.records import Dataset, Item, only, two_labels
 from vreid.train.identity import key_of_bytes, vehicle_word
@@ -53,9 +54,7 @@ def check(
 def keep(found: Checked, kept: Path) -> None:
     """Write the sound pictures to the file `kept`, so that they are not read again."""
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(found.stamps), encoding="utf-8")  # names that are not UTF-8 are escaped
-    partial.replace(kept)
+    write_atomic(kept, json.dumps(found.stamps))  # names that are not UTF-8 are escaped
 
 
 def keyed(dataset: Dataset, found: Checked) -> Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vreid.models.compactor import Site
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 from vreid.models.network import ReidNetwork
 
 
@@ -81,9 +82,7 @@ def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
 def write_costs(costs: Costs, path: Path) -> None:
     """As JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(costs)), encoding="utf-8")
-    partial.replace(path)
+    write_atomic(path, json.dumps(asdict(costs)))
 
 
 def read_costs(path: Path) -> Costs:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
+from vreid.models.files import locked
 from vreid.models.network import NetworkConfig
-from vreid.train.alone import alone_at
 from vreid.train.recipe import Recipe
 
 MISSING = 0.1  # share of the first start's pictures that may be left out on resuming
@@ -147,7 +147,7 @@ def prepared(folder: Folder, epoch: int) -> Iterator[None]:
         folder.log.touch()
     except OSError as error:
         raise Refused(f"cannot write in the folder {folder.path} ({error.strerror}); choose another --out") from error
-    with alone_at(folder.path, "training in"):
+    with locked(folder.path, "training in"):
         kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]
         partial = folder.log.with_suffix(".partial")
         partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

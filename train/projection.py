@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.errors import Refused
+from vreid.models.files import atomic
 from vreid.models.network import unit
 from vreid.train.arrays import DAMAGED
 
@@ -47,15 +48,14 @@ def projection_path(teacher: Path) -> Path:
 
 def save_projection(projection: Projection, path: Path, fingerprint: str) -> None:
     """Write it whole or not at all; `fingerprint` names the features that it was fitted on."""
-    partial = path.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        mean=projection.mean.cpu().numpy(),
-        projection=projection.projection.cpu().numpy(),
-        fitted_on=np.int64(projection.fitted_on),
-        fingerprint=np.str_(fingerprint),
-    )
-    partial.replace(path)
+    with atomic(path) as temporary:
+        np.savez(
+            temporary,
+            mean=projection.mean.cpu().numpy(),
+            projection=projection.projection.cpu().numpy(),
+            fitted_on=np.int64(projection.fitted_on),
+            fingerprint=np.str_(fingerprint),
+        )
 
 
 def load_projection(path: Path, fingerprint: str) -> Projection:

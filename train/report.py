@@ -1,11 +1,11 @@
 """The report of a training: one HTML page made from its log.jsonl, no script, nothing fetched, all text escaped."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 from vreid.report.charts import Drawing, Line
 from vreid.train.checking import SKIPPED
 from vreid.train.epochs import Epoch, epochs_in
@@ -101,13 +101,9 @@ def write_report(folder: Path) -> Path:
 
 def write_page(path: Path, page: str) -> Path:
     """Write the page, whole or not at all. Raises Refused where that cannot be."""
-    partial = path.with_suffix(".partial")
     try:
-        partial.write_bytes(page.encode("utf-8", "replace"))  # a name may hold a lone surrogate
-        partial.replace(path)
+        write_atomic(path, page)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise Refused(f"cannot write {path} ({error.strerror}); make room or give rights to the folder") from error
     return path
 

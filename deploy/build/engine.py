@@ -12,7 +12,8 @@ from vreid.deploy.build.records import Names, Options, Source, Work, names_of
 from vreid.deploy.build.source import read_source
 from vreid.deploy.build.table import open_builder
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Manifest, read_manifest, write_manifest
 from vreid.runtime.embedder import open_embedder
 
 SUFFIX = ".engine"

@@ -1,6 +1,7 @@
 """TensorRT: an engine tuned on the device that will run it, with the DLA of a Jetson where it is asked for."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from vreid.deploy.build.key import device_key, refuse_without_gpu
@@ -8,6 +9,7 @@ from vreid.deploy.build.options import refuse_options
 from vreid.deploy.build.plan import Parsed, layers_of, parsed, serialised
 from vreid.deploy.build.records import Names, Options, Source, Work, names_of
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 from vreid.runtime.engines.cuda import open_cuda
 from vreid.runtime.engines.tensorrt_library import tensorrt_library
 
@@ -90,10 +92,6 @@ def keep_timing(found: Parsed, path: Path | None) -> None:
     timings = None if path is None else found.config.get_timing_cache()
     if path is None or timings is None:
         return
-    draft = path.with_suffix(".draft")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(bytes(timings.serialize()))
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
+        write_atomic(path, bytes(timings.serialize()))

@@ -8,7 +8,8 @@ from vreid.deploy.build.key import device_key, refuse_without_gpu
 from vreid.deploy.build.options import refuse_options
 from vreid.deploy.build.records import Names, Options, Source, Work
 from vreid.models.errors import Refused
-from vreid.models.manifest import Input, sha256_of
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Input
 from vreid.runtime.engines.cuda import open_cuda
 from vreid.runtime.engines.tensorrt import plan_ports
 from vreid.runtime.engines.tensorrt_library import listener_of, reason_of, tensorrt_library

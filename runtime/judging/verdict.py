@@ -1,11 +1,11 @@
 """The whole judgement of a run as one document: what `eval.json` holds."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vreid.models.files import write_atomic
 from vreid.runtime.judging.budget import latency_budget, times_to_identify
 from vreid.runtime.judging.finished import FinishedRun, finished_run
 from vreid.runtime.judging.page import page
@@ -62,17 +62,12 @@ def verdict(
 
 def write_verdict(folder: Path, document: Mapping[str, Any], html: bool = False) -> list[Path]:
     """Write `document` as eval.json, and as the page eval.html if asked, each whole or not at all; returns where."""
-    written = [_written(folder / "eval.json", json_text(document, indent=2) + "\n")]
+    pages = {folder / "eval.json": json_text(document, indent=2) + "\n"}
     if html:
-        written.append(_written(folder / "eval.html", page(document)))
-    return written
-
-
-def _written(path: Path, text: str) -> Path:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    return Path(file.name).replace(path)
+        pages[folder / "eval.html"] = page(document)
+    for path, text in pages.items():
+        write_atomic(path, text)
+    return list(pages)
 
 
 def _identity(

@@ -1,10 +1,10 @@
 """`report.html`, one page that shows what a run saw, and `report.json`, its summary."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vreid.models.files import write_atomic
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sinks.album import Album
 from vreid.runtime.sinks.jsonl import json_text
@@ -24,18 +24,10 @@ class ReportSink:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Write both files, each whole or not at all."""
-        _write(self._folder / "report.json", json_text(summary, indent=2) + "\n")
-        _write(self._folder / "report.html", page(summary, self._album))
+        write_atomic(self._folder / "report.json", json_text(summary, indent=2) + "\n")
+        write_atomic(self._folder / "report.html", page(summary, self._album))
 
 
 def open_report(folder: Path) -> ReportSink:
     """The sink of `folder`/report.html and report.json, written at the end of the run."""
     return ReportSink(folder)
-
-
-def _write(path: Path, text: str) -> None:
-    """A lone surrogate, as in a name that was no UTF-8, becomes "?"."""
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".part", delete=False) as file:
-        file.write(text.encode("utf-8", "replace"))
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

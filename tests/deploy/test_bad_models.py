@@ -21,7 +21,8 @@ from vreid.cli.main import main
 from vreid.deploy.build.engine import engine_from_onnx
 from vreid.deploy.lower import half_from
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Manifest, read_manifest, write_manifest
 from vreid.runtime.embedder import open_embedder
 
 Graph = onnx.ModelProto

@@ -19,7 +19,8 @@ from vreid.deploy.batches import MOVED, drawn, movements, ways_of_asking
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.sides import open_unchecked
 from vreid.deploy.verify import Bounds, verify
-from vreid.models.manifest import read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import read_manifest, write_manifest
 from vreid.train.datasets.table import read_dataset
 
 Graph = onnx.ModelProto

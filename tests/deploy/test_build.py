@@ -31,7 +31,8 @@ from vreid.deploy.lower import half_from
 from vreid.deploy.quantize import Quantising, quantised
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.manifest import Accuracy, Calibration, Manifest, read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Accuracy, Calibration, Manifest, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.driver import driver

@@ -17,7 +17,8 @@ from vreid.deploy import export
 from vreid.deploy.export import agreement, onnx_from_checkpoint
 from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_manifest, sha256_of
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Manifest, read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.train.datasets.table import read_dataset

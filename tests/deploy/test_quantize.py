@@ -33,7 +33,8 @@ from vreid.deploy.quantize import (
 from vreid.deploy.sensitivity import OUTLIER, Layer, chosen, sensitivities
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.manifest import Input, read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Input, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import open_embedder

@@ -22,7 +22,8 @@ from vreid.deploy.proof import proof_of
 from vreid.deploy.verify import LEAST_COSINES, Bounds, Verdict, record, verify
 from vreid.models.checkpoint import save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.manifest import read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import read_manifest, write_manifest
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import batch_of
 from vreid.train.datasets.records import Dataset

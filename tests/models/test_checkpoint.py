@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +34,15 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a.partial").symlink_to("/dev/full")
-    with pytest.raises(Refused, match=r"cannot write .*a\.pt; make room"):
-        save_checkpoint(made(), tmp_path / "a.pt")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(Refused, match=r"cannot write .*a\.pt; make room"):
+            save_checkpoint(made(), tmp_path / "a.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vreid.models.errors import Refused
+from vreid.models.files import sha256_of
 from vreid.models.manifest import (
     Accuracy,
     Cost,
@@ -18,7 +19,6 @@ from vreid.models.manifest import (
     Output,
     read_manifest,
     read_model,
-    sha256_of,
     write_manifest,
 )
 

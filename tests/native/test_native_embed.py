@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Cost, Input, Manifest, Output, read_manifest, sha256_of, write_manifest
+from vreid.models.files import sha256_of
+from vreid.models.manifest import Cost, Input, Manifest, Output, read_manifest, write_manifest
 from vreid.models.picture import read_picture
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.table import open_engine

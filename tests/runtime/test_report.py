@@ -120,7 +120,7 @@ def test_the_page_is_whole_self_contained_and_escaped(tmp_path):
     assert {"known", "new", "enrolled here", "score 0.80"} <= set(seen.texts)
     assert "IDF1" not in seen.texts  # there was no ground truth
     assert text.index('id="v1"') < text.index('id="v2"')  # two cameras before one
-    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_the_figures_stand_on_the_page(tmp_path):
