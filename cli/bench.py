@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
 
 # what a terminal has no room for
 LONG = ("params M", "FLOPs G", "Rank-1")
@@ -37,9 +38,8 @@ def main(args: Args) -> int:
     from vreid.deploy.bench import bench, no_faster
     from vreid.deploy.bench_page import COLUMNS, document_of, rows_of, write_bench
     from vreid.deploy.machine import machine, versions
-    from vreid.train.datasets.table import read_dataset
 
-    data = None if args.data is None else read_dataset(args.data)
+    data = None if args.data is None else test_part(args.data)
     with output.progress() as bar:
         task = bar.add_task("bench", total=len(set(args.models)) * (args.rounds + 1))
 
@@ -47,6 +47,9 @@ def main(args: Args) -> int:
             bar.update(task, description=text, advance=1)
 
         results = bench(args.models, args.threads, args.batches, args.rounds, data=data, told=told)
+    for result in results:
+        if data is not None and result.error is None:
+            warn_if_checkpoint_learnt(result.model, data)
     here = machine()
     about = {"machine": here, "versions": versions(), "threads": args.threads}
     written = [] if args.out is None else write_bench(results, about, args.out)

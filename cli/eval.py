@@ -1,7 +1,6 @@
 """`vreid eval`: retrieval accuracy of a checkpoint or a manifest."""
 
 import time
-from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.cli.measuring import test_part, warn_if_learnt
 from vreid.models.errors import Refused
 
 
@@ -33,15 +33,12 @@ class Args:
 def main(args: Args) -> int:
     """Evaluate and print the figures."""
     from vreid.cli.model import opened
-    from vreid.train.datasets.table import read_test_part
     from vreid.train.evaluate import evaluate, pictures_of
 
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
-    dataset = read_test_part(args.data)
-    paths = pictures_of(dataset)  # refused before a model is opened
-    if dataset.remark:
-        output.note(dataset.remark)
+    dataset = test_part(args.data)
+    pictures_of(dataset)  # refused before a model is opened
     model = opened(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.progress() as bar:
@@ -53,11 +50,7 @@ def main(args: Args) -> int:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures = asdict(found)
-    trained = _trained_on(model.trained, paths)
-    if trained:
-        output.error(
-            f"{args.model} learnt from {trained} of these {len(paths)} pictures: the figures are not of a test"
-        )
+    trained = warn_if_learnt(args.model, model.trained, dataset)
     if args.json:
         output.document(
             {
@@ -72,11 +65,3 @@ def main(args: Args) -> int:
     columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
     output.table(f"{args.model} ({model.backend})", columns, [(dataset.name, *figures.values())])
     return 0
-
-
-def _trained_on(keys: Collection[int], paths: Sequence[Path]) -> int:
-    """How many of the pictures have one of these keys; without keys no file is read."""
-    from vreid.train.datasets.records import Item
-    from vreid.train.identity import key_of
-
-    return sum(key_of(Item(path, "", "")) in keys for path in paths) if keys else 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
 from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 
@@ -59,11 +60,13 @@ def main(args: Args) -> int:
 
 def _from_checkpoint(args: Args) -> "Manifest":
     from vreid.deploy.export import onnx_from_checkpoint
-    from vreid.train.datasets.table import read_dataset
 
-    data = None if args.data is None else read_dataset(args.data)
+    data = None if args.data is None else test_part(args.data)
     batch = args.batch or (1, 8, 32)
-    return onnx_from_checkpoint(Path(args.checkpoint), args.out, batch, args.half_weights, data, args.half)
+    made = onnx_from_checkpoint(Path(args.checkpoint), args.out, batch, args.half_weights, data, args.half)
+    if data is not None:
+        warn_if_checkpoint_learnt(args.checkpoint, data)
+    return made
 
 
 def _from_onnx(args: Args) -> "Manifest":

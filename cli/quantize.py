@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from vreid.cli import output
+from vreid.cli.measuring import training_part
 from vreid.cli.seed import refuse_seed
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Args:
     model: Annotated[str, tyro.conf.Positional]
     """Manifest .json of a float32 ONNX model, or the name of a bundled one."""
     data: Path
-    """Data set; only its training part is used."""
+    """Data set; only its training part is used: of train.csv and test.csv, train.csv."""
     out: Path
     """The ONNX file; the manifest gets the same name with .json."""
     target: Annotated[Literal["cpu", "tensorrt"], tyro.conf.arg(name="for")] = "cpu"
@@ -52,9 +53,9 @@ def main(args: Args) -> int:
     from vreid.deploy.lower import int8_from
     from vreid.deploy.precision import low_int8
     from vreid.deploy.quantize import Quantising, has_vnni
-    from vreid.train.datasets.table import read_dataset
 
     refuse_seed(args.seed)
+    data = training_part(args.data)
     reduced = args.reduce_range == "yes" or (args.reduce_range == "auto" and not has_vnni())
     rules = Quantising(args.target, args.images, args.seed, args.method, reduced)
     with output.progress() as bar:
@@ -62,7 +63,7 @@ def main(args: Args) -> int:
         made = int8_from(
             args.model,
             args.out,
-            read_dataset(args.data),
+            data,
             rules,
             None if args.every_layer else args.max_map_loss,
             args.validation_images,

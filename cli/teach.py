@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.cli.measuring import training_part
 from vreid.models.errors import Refused
 
 
@@ -34,13 +35,12 @@ def main(args: Args) -> int:
     """Ask, write, and say how many queries it took."""
     from vreid.cli.model import opened
     from vreid.train.asking import ask
-    from vreid.train.datasets.table import read_dataset
 
     if args.batch < 1 or args.threads < 1:
         raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
     if args.out.suffix != ".npz":
         raise Refused(f"a feature file is called .npz, not {args.out.name}; choose such an --out")
-    dataset = read_dataset(args.data)
+    dataset = training_part(args.data)
     if not dataset.train:
         raise Refused(f"{args.data} has no training part to ask about")
     model = opened(args.model, args.threads, args.device)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
+from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Args:
     against: str
     """Checkpoint .pt, manifest .json or the name of a bundled model that it was lowered from."""
     data: Path
-    """VeRi-776 or VehicleID folder, or a CSV file; the test part is used."""
+    """A folder in a layout of docs/data.md, or a CSV file; the test part is used. Of train.csv and test.csv, test.csv."""
     max_map_loss: float = 0.5
     """Points of mAP that may be lost."""
     min_cosine: float | None = None
@@ -46,24 +47,25 @@ def main(args: Args) -> int:
     """Judge, say, and write what was proved."""
     from vreid.deploy.verify import Bounds, record, verify
     from vreid.models.bundled import ZOO, manifest_path
-    from vreid.train.datasets.table import read_dataset
 
     if args.threads < 1:
         raise Refused(f"--threads must be at least 1, not {args.threads}")
     path = manifest_path(args.candidate)
     if path.parent == ZOO and not args.dry_run:
         raise Refused(f"{path.stem} came with the package and stays as it is; copy it, or add --dry-run")
+    data = test_part(args.data)
     bounds = Bounds(args.max_map_loss, args.min_cosine, args.false_match_rate, args.gallery_size)
     with output.progress() as bar:
         task = bar.add_task("embedding by both", total=None)
         verdict = verify(
             path,
             args.against,
-            read_dataset(args.data),
+            data,
             bounds,
             args.threads,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
+    trained = warn_if_checkpoint_learnt(args.against, data)
     written = verdict.passed and not args.dry_run
     if args.report is not None:
         from vreid.deploy.proof import write_proof
@@ -72,7 +74,7 @@ def main(args: Args) -> int:
     if written:
         record(path, verdict)
     if args.json:
-        output.document({"passed": verdict.passed, **asdict(verdict), "written": written})
+        output.document({"passed": verdict.passed, **asdict(verdict), "written": written, "trained_on": trained})
     else:
         _say(verdict, path if written else None)
     return 0 if verdict.passed else 1

@@ -28,7 +28,7 @@ def read(path: Path, option: str = "") -> Dataset:
     """
     if option:
         raise Refused(f"a CSV data set has no part ':{option}'; give {path} alone")
-    table = path if path.is_file() else _table_in(path)
+    table = path if path.is_file() else table_in(path)
     parts: dict[str, list[Item]] = {"train": [], "validation": [], "query": [], "gallery": [], "test": []}
     untested = ""
     split = False
@@ -61,6 +61,21 @@ def read(path: Path, option: str = "") -> Dataset:
             f"{table} has no rows of split '{missing}', so there is nothing to measure; add them or give another file"
         )
     return Dataset(name, train, query, gallery, validation=validation, untested=untested)
+
+
+def tables_in(folder: Path) -> dict[str, str]:
+    """The CSV files of a folder: lower-case name -> name."""
+    return {name.lower(): name for name in files_in(folder) if name.lower().endswith(".csv")}
+
+
+def table_in(folder: Path) -> Path:
+    """The CSV file that stands for a folder: the only one, or train.csv. Refused where it is not clear which."""
+    tables = tables_in(folder)
+    if len(tables) == 1:
+        return folder / next(iter(tables.values()))
+    if "train.csv" in tables:
+        return folder / tables["train.csv"]
+    raise Refused(f"{folder} holds {len(tables)} CSV files; give the path of one")
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -96,15 +111,6 @@ def _refuse_columns(table: Path, columns: list[str]) -> None:
     for column in (*_NEEDED, "type", "split"):
         if columns.count(column) > 1:
             raise Refused(f"{table} has the column '{column}' twice; keep one")
-
-
-def _table_in(folder: Path) -> Path:
-    tables = sorted(name for name in files_in(folder) if name.lower().endswith(".csv"))
-    if len(tables) == 1:
-        return folder / tables[0]
-    if (folder / "train.csv").is_file():
-        return folder / "train.csv"
-    raise Refused(f"{folder} holds {len(tables)} CSV files; give the path of one")
 
 
 def _item(folder: Path, values: Mapping[str, str], where: str, line: str) -> Item:

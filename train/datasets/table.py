@@ -8,8 +8,8 @@ from typing import Protocol
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.train.datasets import folders, veriwild
-from vreid.train.datasets.records import Dataset, Item, files_in, sound
+from vreid.train.datasets import folders, plain, veriwild
+from vreid.train.datasets.records import Dataset, Item, sound
 from vreid.train.identity import camera_word, digest_of_set, vehicle_word
 
 LAYOUTS = {
@@ -67,11 +67,12 @@ def layout_of(path: Path) -> str:
         raise Refused(f"{path} looks like several layouts ({', '.join(signed)}); keep each data set in its own folder")
     if signed:
         return signed[0]
-    tables = sorted(name for name in files_in(path) if name.lower().endswith(".csv"))
+    tables = plain.tables_in(path)
     if len(tables) == 1 or "train.csv" in tables:
         return "csv"
     if tables:
-        raise Refused(f"{path} holds several CSV files ({', '.join(tables[:5])}); give the path of one of them")
+        names = ", ".join(sorted(tables.values())[:5])
+        raise Refused(f"{path} holds several CSV files ({names}); give the path of one of them")
     if any(folders.vehicles_in(where) for where in (path, *(path / part for part in folders.PARTS)) if where.is_dir()):
         return "folders"
     raise Refused(f"{path} holds no data set: looked for {_LOOKED_FOR}")
@@ -82,15 +83,23 @@ def read_test_part(path: Path) -> Dataset:
 
     `remark` names the files. Raises Refused where it is not clear which file is the test part, and as `read_dataset` does.
     """
-    names = {name.lower(): name for name in files_in(path)} if path.is_dir() else {}
-    there = [part for part in ("query", "gallery", "test") if f"{part}.csv" in names]
-    if not there or any(signs(path) for signs in _SIGNS.values()):
+    tables = _csv_tables(path)
+    if not tables:
         return read_dataset(path)
-    files = [path / names[f"{part}.csv"] for part in there]
+    there = [part for part in ("query", "gallery", "test") if f"{part}.csv" in tables]
+    files = [path / tables[f"{part}.csv"] for part in there]
     listed = " and ".join(str(file) for file in files)
+    if not there:
+        found, table = read_dataset(path), plain.table_in(path)
+        if len(tables) > 1 and found.query == found.train:  # a training list without a column `split`
+            raise Refused(
+                f"{path} holds {len(tables)} CSV files, and none is called test.csv: it is not clear which is the test part; "
+                "give the path of one CSV file"
+            )
+        return replace(found, remark=f"measured on {table}")
     if there == ["test"]:
         found = read_dataset(files[0])
-        return replace(found, remark=f"measured on {listed}")
+        return replace(found, name=path.resolve().name, remark=f"measured on {listed}")
     if len(there) != 2 or there[0] != "query":
         raise Refused(
             f"{path} holds {listed}, which is no clear test part; give one CSV file, or query.csv with gallery.csv"
@@ -98,6 +107,31 @@ def read_test_part(path: Path) -> Dataset:
     query, gallery = (read_dataset(file) for file in files)
     parts = Dataset(path.resolve().name, (), query.query or query.gallery, gallery.gallery or gallery.query)
     return replace(sound(parts), remark=f"measured on {listed}")
+
+
+def read_train_part(path: Path) -> Dataset:
+    """The data set to learn from or to calibrate on: of a folder of CSV files train.csv, or the only one there.
+
+    `remark` names the file. Raises Refused for a folder whose CSV files are those of a test part alone, and as `read_dataset`
+    does.
+    """
+    tables = _csv_tables(path)
+    if not tables:
+        return replace(read_dataset(path), remark="")
+    if not tables.keys() - {"test.csv", "query.csv", "gallery.csv"}:
+        names = ", ".join(sorted(tables.values()))
+        raise Refused(
+            f"{path} holds no train.csv, only a test part ({names}); add train.csv, or give the path of a CSV file"
+        )
+    found = read_dataset(path)
+    return replace(found, remark=f"training pictures are those of {plain.table_in(path)}")
+
+
+def _csv_tables(path: Path) -> dict[str, str]:
+    """The CSV files of a folder that has no other layout, lower-case name -> name; none of a file or another layout."""
+    if not path.is_dir() or any(signs(path) for signs in _SIGNS.values()):
+        return {}
+    return plain.tables_in(path)
 
 
 def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
