@@ -100,6 +100,58 @@ def test_veriwild_in_all_spellings(tmp_path: Path, images: str, lists: str, suff
         read_dataset(f"{folder}:5000")
 
 
+def veriwild2(folder: Path, lists: str, within: str) -> Path:
+    """The test sets of VERI-Wild 2.0: a picture and its vehicle in each line, no camera; pictures of query and gallery apart."""
+    (folder / lists).mkdir(parents=True)
+    for part, vehicles in (("A", (1,)), ("B", (2,)), ("All", (1, 2))):
+        for use, count in (("query", 1), ("gallery", 2)):
+            rows = [f"{use}_final/{v:05d}/{n:06d}.jpg {v:05d}" for v in vehicles for n in range(count)]
+            files(folder, *((f"{use}/" if within else "") + row.split()[0] for row in rows))
+            (folder / lists / f"{part}_{use}.txt").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("lists", ["test_split", "test_split_V2", "."])
+@pytest.mark.parametrize("within", ["query", ""])
+def test_the_test_sets_of_veriwild_2_have_labels_and_no_cameras(tmp_path: Path, lists: str, within: str) -> None:
+    folder = tmp_path / "w2"
+    folder.mkdir()
+    if lists == ".":
+        veriwild2(folder / "x", "y", within)
+        for entry in [*(folder / "x").iterdir(), *(folder / "x" / "y").iterdir()]:
+            if entry.name != "y":
+                entry.rename(folder / entry.name)
+        (folder / "x" / "y").rmdir()
+        (folder / "x").rmdir()
+    else:
+        veriwild2(folder, lists, within)
+    assert layout_of(folder) == "veriwild"
+    dataset = read_dataset(folder)
+    assert [item.vehicle for item in dataset.query] == ["00001"] and len(dataset.gallery) == 2
+    assert dataset.train == () and "name no cameras" in dataset.remark
+    both = read_dataset(f"{folder}:all")
+    assert [item.vehicle for item in both.gallery] == ["00001"] * 2 + ["00002"] * 2
+    assert len({item.camera for item in (*both.query, *both.gallery)}) == 6  # so that no gallery picture is left out
+    assert all(item.path.is_file() for item in (*both.query, *both.gallery))
+    with pytest.raises(Refused, match="no test part 'C'; there are: A, B, All"):
+        read_dataset(f"{folder}:C")
+    (gallery,) = folder.rglob("A_gallery.txt")
+    gallery.write_text("gallery_final/00001/000009.jpg 00001\n")
+    with pytest.raises(Refused, match=r"A_gallery\.txt:1 names gallery_final/00001/000009\.jpg"):
+        read_dataset(folder)
+    gallery.write_text("../secret.jpg 00001\n")
+    with pytest.raises(Refused, match=r"A_gallery\.txt:1: '\.\./secret"):
+        read_dataset(folder)
+
+
+def test_veriwild_with_the_test_sets_of_both_editions(tmp_path: Path) -> None:
+    folder = veriwild2(veriwild(tmp_path / "w", "images", "train_test_split", ""), "test_split", "query")
+    assert layout_of(folder) == "veriwild"
+    assert len(read_dataset(folder).train) == 1
+    assert labels(read_dataset(f"{folder}:3000").query) == [("000002.jpg", "00002", "20")]
+    assert [item.vehicle for item in read_dataset(f"{folder}:B").query] == ["00002"]
+
+
 def test_veriwild_wanting_something_is_refused_by_line(tmp_path: Path) -> None:
     folder = veriwild(tmp_path / "w", "images", ".", "")
     (folder / "train_list.txt").write_text("00001/000001\n00001/000009\n")

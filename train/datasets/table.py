@@ -26,7 +26,7 @@ _SIGNS: dict[str, Callable[[Path], bool]] = {
     "vehicleid": lambda path: (
         _holds(path, "train_test_split") and (_holds(path, "image") or not _holds(path, "images"))
     ),
-    "veriwild": lambda path: _holds(path, "images") and veriwild.holds_lists(path),
+    "veriwild": lambda path: veriwild.holds_lists(path) if _holds(path, "images") else veriwild.holds_test_lists(path),
     "market": lambda path: _holds(path, "bounding_box_train", "bounding_box_test"),
     "vric": lambda path: any(path.glob("vric_*.txt")) or _holds(path, "train_images", "probe_images", "gallery_images"),
 }
