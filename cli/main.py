@@ -4,7 +4,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -52,10 +51,36 @@ def _usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 the answer is no, 2 the request was wrong, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    output.guard()
+    try:
+        try:
+            return _answered(words)
+        finally:
+            sys.stdout.flush()
+    except Refused as error:
+        output.error(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("vreid"):
+            raise
+        output.error(f"vreid {words[0]} needs the package '{error.name}'; vreid doctor says how to install it")
+        return 2
+    except KeyboardInterrupt:
+        output.error("interrupted")
+        return 130
+    except OSError as error:  # a name too long, a folder that may not be looked into, a full disk
+        where = "a file" if error.filename is None else error.filename
+        output.error(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")
+        return 2
+
+
+def _answered(words: Sequence[str]) -> int:
+    """The exit code of a command that nothing went wrong in; the usage or the version where there is no verb."""
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_usage())
         return 0 if words else 2
-    if words[0] == "--version":
+    verb, *rest = words
+    if verb == "--version":
         from importlib.metadata import version
 
         sys.stdout.write(f"vreid {version('vreid')}\n")
@@ -63,35 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-    output.guard()
-    verb, *rest = words
     if verb not in VERBS:
         output.error(f"there is no verb '{verb}'; vreid --help lists them")
         return 2
-    try:
-        module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
-        code = int(module.main(_flags(module.Args, verb, rest)))
-        sys.stdout.flush()
-        return code
-    except Refused as error:
-        output.error(str(error))
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("vreid"):
-            raise
-        output.error(f"vreid {verb} needs the package '{error.name}'; vreid doctor says how to install it")
-        return 2
-    except KeyboardInterrupt:
-        output.error("interrupted")
-        return 130
-    except BrokenPipeError:  # the reader of our results wants no more, as `| head` does
-        with suppress(OSError, ValueError):  # what is left in the buffer has nowhere to go when Python ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:  # a name too long, a folder that may not be looked into, a full disk
-        where = "a file" if error.filename is None else error.filename
-        output.error(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")
-        return 2
+    module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
+    return int(module.main(_flags(module.Args, verb, rest)))
 
 
 def _flags(kind: type[Any], verb: str, words: Sequence[str]) -> Any:

@@ -15,19 +15,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vreid.cli.streams import is_terminal, steady
 from vreid.runtime.redaction import redacted
 
-
-class _Results(Console):
-    """stdout; a reader that has gone away, as in `| head`, ends the command as it ends any other."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 # rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one line, for grep and cut
-results = _Results(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
-console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
+results = Console(highlight=False, soft_wrap=True, width=None if is_terminal(sys.stdout) else 10_000)
+console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if is_terminal(sys.stderr) else 160)
 
 
 def error(sentence: str) -> None:
@@ -38,8 +31,9 @@ def error(sentence: str) -> None:
 def guard() -> None:
     """Passwords out of what is logged, and of the traceback that a fault of ours would print; odd file names in both.
 
-    A name that is not UTF-8 is printed with its bytes escaped.
+    A name that is not UTF-8 is printed with its bytes escaped. What nobody reads any more is dropped (cli/streams.py).
     """
+    steady()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

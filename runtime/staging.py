@@ -47,7 +47,7 @@ def _written(out: Path) -> Iterator[None]:
         raise Refused(f"{out} is a file; give a folder for --out")
     try:
         yield
-    except BrokenPipeError:  # of the terminal, not of the folder
+    except BrokenPipeError:  # of a socket, not of the folder
         raise
     except OSError as error:
         raise Refused(f"cannot write {out} ({error.strerror or error}); make room or choose another --out") from error
