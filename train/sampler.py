@@ -1,8 +1,10 @@
 """Batches of P vehicles with K pictures each, or of pictures that a teacher finds alike; pure functions of their arguments, so
 that a run resumes."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -38,9 +40,10 @@ def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, lim
     by_vehicle: dict[str, list[int]] = defaultdict(list)
     for index, item in enumerate(items):
         by_vehicle[item.vehicle].append(index)
+    cameras = [item.camera for item in items]
     waiting: dict[str, list[list[int]]] = {}
     for vehicle, indices in by_vehicle.items():
-        groups = _groups(items, indices, k, random)
+        groups = _groups(cameras, indices, k, random)
         waiting[vehicle] = groups[:limit] if limit else groups
     batches = []
     queue = _Queue([len(groups) for groups in waiting.values()], random)
@@ -98,11 +101,11 @@ class _Queue:
         """
         head = max(p, self.count * 3 // 4)
         drawn: list[tuple[int, int]] = []
-        places = np.sort(self.random.choice(head, p, replace=False))
+        places = sorted(self.random.choice(head, p, replace=False).tolist())
         start, at = 0, 0
         for left in range(len(self.levels) - 1, 0, -1):
             end = start + len(self.levels[left])
-            wanted = int(np.searchsorted(places, min(end, head))) - at
+            wanted = bisect_left(places, min(end, head)) - at
             drawn += [(self._take(left), left) for _ in range(wanted)]
             start, at = end, at + wanted
             if at == p:
@@ -121,17 +124,18 @@ class _Queue:
         return level.pop()
 
 
-def _groups(items: Sequence[Item], indices: list[int], k: int, random: np.random.Generator) -> list[list[int]]:
-    """Groups of k of one vehicle's pictures, dealt camera by camera."""
+def _groups(cameras: Sequence[str], indices: list[int], k: int, random: np.random.Generator) -> list[list[int]]:
+    """Groups of k of one vehicle's pictures, dealt camera by camera; `cameras` of all pictures."""
     by_camera: dict[str, list[int]] = defaultdict(list)
-    for index in random.permutation(indices):
-        by_camera[items[index].camera].append(int(index))
+    for place in random.permutation(len(indices)).tolist():
+        by_camera[cameras[indices[place]]].append(indices[place])
     piles = list(by_camera.values())
-    random.shuffle(piles)
-    dealt = [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]
+    piles = [piles[place] for place in random.permutation(len(piles)).tolist()]
+    dealt = [index for turn in zip_longest(*piles) for index in turn if index is not None]
     groups = [dealt[start : start + k] for start in range(0, len(dealt), k)]
     missing = k - len(groups[-1])
     if missing:
-        others = [index for index in dealt if index not in groups[-1]] or dealt
-        groups[-1] = groups[-1] + [int(x) for x in random.choice(others, missing, replace=len(others) < missing)]
+        others = dealt[: len(dealt) + missing - k] or dealt
+        chosen = random.choice(len(others), missing, replace=len(others) < missing)
+        groups[-1] = groups[-1] + [others[place] for place in chosen.tolist()]
     return groups
