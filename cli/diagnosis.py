@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from vreid.cli.installed import DISTRIBUTIONS, Machine, Package, numbers
 
 NEEDS = {
-    "run": ("numpy", "scipy", "cv2", "onnxruntime", "faiss", "pydantic", "tyro", "rich"),
+    "run": ("numpy", "scipy", "cv2", "av", "simplejpeg", "onnxruntime", "faiss", "pydantic", "tyro", "rich"),
     "train": ("torch",),
+    "training report": ("matplotlib",),
+    "weights in safetensors": ("safetensors",),
+    "TensorBoard events": ("tensorboardX",),
     "export": ("torch", "onnx", "onnxsim", "onnxscript"),
     "ways out": ("paho", "prometheus_client"),
     "eval-run": ("motmetrics", "motrics"),
@@ -16,6 +19,9 @@ NEEDS = {
 }
 FIXES = {
     "train": "pip install 'vreid[train]'",
+    "training report": "pip install 'vreid[train]'",
+    "weights in safetensors": "pip install 'vreid[train]'",
+    "TensorBoard events": "pip install 'vreid[tensorboard]'",
     "export": "pip install 'vreid[deploy]'",
     "ways out": "pip install 'vreid[live]'",
     "eval-run": "pip install 'vreid[eval]'",

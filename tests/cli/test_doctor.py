@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from vreid.cli.diagnosis import EngineHere, Job, engines, jetpack, jobs, traps
-from vreid.cli.installed import Machine, Package, hidden_cv2, machine, numbers
+from vreid.cli.diagnosis import NEEDS, EngineHere, Job, engines, jetpack, jobs, traps
+from vreid.cli.installed import DISTRIBUTIONS, Machine, Package, hidden_cv2, machine, numbers
 
 PC = Machine(None, (), None, None)
 WITH_GPU = Machine("13.0", ("A GPU (compute capability 8.6)",), None, None)
 ORIN = Machine("12.6", ("Orin (compute capability 8.7)",), "36.4.3", "NVIDIA Jetson Orin Nano")
-CORE = ("numpy", "scipy", "cv2", "av", "onnxruntime", "faiss", "pydantic", "tyro", "rich")
+CORE = ("numpy", "scipy", "cv2", "av", "simplejpeg", "onnxruntime", "faiss", "pydantic", "tyro", "rich")
 # Runs the verb where some modules are not installed, and says on stderr whether torch was imported.
 PROGRAM = """
 import sys
@@ -74,6 +75,34 @@ def test_a_missing_core_package_is_a_no_with_its_fix() -> None:
         "missing": ["torch"],
         "fix": "pip install 'vreid[train]'",
     }
+
+
+def test_the_doctor_knows_every_package_that_the_project_names(root: Path) -> None:
+    """But for those of the developers, and for tomli, which Python has itself from 3.11 on."""
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name not in ("dev", "lint")}
+    wanted = [line for lines in (project["dependencies"], *extras.values()) for line in lines]
+    names = {re.split(r"[^A-Za-z0-9_-]", line, maxsplit=1)[0] for line in wanted} - {"tomli"}
+    assert names <= {name for names in DISTRIBUTIONS.values() for name in names}
+    needed = {module for modules in NEEDS.values() for module in modules}
+    core = {re.split(r"[^A-Za-z0-9_-]", line, maxsplit=1)[0] for line in project["dependencies"]} - {"tomli"}
+    assert core == {DISTRIBUTIONS[module][0] for module in NEEDS["run"]}
+    assert needed <= set(DISTRIBUTIONS)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "extra"),
+    [
+        ("safetensors", "weights in safetensors", "train"),
+        ("tensorboardX", "TensorBoard events", "tensorboard"),
+        ("matplotlib", "training report", "train"),
+    ],
+)
+def test_what_a_training_may_want_besides_torch_has_a_job_and_its_fix(module: str, name: str, extra: str) -> None:
+    lacking = job(name, there(*CORE, "torch"), PC)
+    assert (lacking.ready, lacking.missing, lacking.fix) == (False, (module,), f"pip install 'vreid[{extra}]'")
+    assert job(name, there(*CORE, module), PC).ready and job("train", there(*CORE, "torch"), PC).ready
 
 
 def test_people_read_every_job_and_its_fix_unbroken() -> None:
