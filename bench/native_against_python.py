@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vreid.models.bundled import manifest_path
-from vreid.models.manifest import read_manifest
+from vreid.models.manifest import read_model
 
 RESULTS = Path(__file__).with_name("results") / "native.json"
 FRAME = (1080, 1920, 3)
@@ -65,8 +65,9 @@ def python_turn(model: str, engine: str, threads: int, runs: int) -> Found:
     from vreid.runtime.engines.table import open_engine
 
     path = Path(model)
-    manifest = read_manifest(path).model_copy(update={"backend": engine})
-    embedder = Embedder(manifest, open_engine(manifest, path.with_name(manifest.engine), threads))
+    manifest, file = read_model(path)
+    manifest = manifest.model_copy(update={"backend": engine})
+    embedder = Embedder(manifest, open_engine(manifest, file, threads))
     height, width = manifest.input.height, manifest.input.width
     embedder.infer(np.zeros((1, height, width, 3), np.uint8))
     found = {"load_ms": 1000 * (time.perf_counter() - began)}

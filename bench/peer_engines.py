@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vreid.deploy.export import OPSET, Lowered
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest
+from vreid.models.manifest import Manifest, engine_file
 from vreid.models.network import MEAN, STD, ReidNetwork
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
@@ -179,7 +179,9 @@ def ours(engine: str, place: int) -> Callable[[Subject, int, int], tuple[Run, st
         if batch > graph.manifest.input.batch[-1]:
             raise Refused(f"its manifest allows {graph.manifest.input.batch[-1]} pictures at once")
         manifest = graph.manifest.model_copy(update={"backend": engine})
-        return Embedder(manifest, open_engine(manifest, graph.path, threads)).infer, ""
+        return Embedder(
+            manifest, open_engine(manifest, engine_file(manifest, graph.path, graph.path.with_suffix(".json")), threads)
+        ).infer, ""
 
     return opened
 

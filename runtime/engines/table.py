@@ -1,10 +1,9 @@
 """The seam of engines: what runs a lowered network."""
 
-from pathlib import Path
 from typing import Protocol
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import EngineFile, Manifest, engine_file
+from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Floats
@@ -27,11 +26,9 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(manifest: Manifest, file: EngineFile | Path, threads: int) -> Engine:
-    """The engine of `manifest` in `file`, on `threads` CPU threads where it uses any. A path is read and hashed first."""
+def open_engine(manifest: Manifest, file: EngineFile, threads: int) -> Engine:
+    """The engine of `manifest` in `file`, on `threads` CPU threads where it uses any."""
     if threads < 1:
         raise Refused(f"an engine needs at least 1 thread, not {threads}")
-    if isinstance(file, Path):
-        file = engine_file(manifest, file, file.with_suffix(".json"))
     engine: Engine = open_seam("engine", ENGINES, manifest.backend)(manifest, file, threads)
     return engine

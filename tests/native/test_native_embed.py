@@ -12,7 +12,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
-from vreid.models.manifest import Cost, Input, Manifest, Output, read_manifest, write_manifest
+from vreid.models.manifest import Cost, Input, Manifest, Output, read_manifest, read_model, write_manifest
 from vreid.models.picture import read_picture
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.table import open_engine
@@ -69,8 +69,9 @@ def features(program: Path, model: Path, engine: str, pictures: list[Path]) -> A
 
 
 def python_embedder(model: Path, engine: str) -> Embedder:
-    manifest = read_manifest(model).model_copy(update={"backend": engine})
-    return Embedder(manifest, open_engine(manifest, model.with_name(manifest.engine), 1))
+    manifest, file = read_model(model)
+    manifest = manifest.model_copy(update={"backend": engine})
+    return Embedder(manifest, open_engine(manifest, file, 1))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
