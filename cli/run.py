@@ -44,7 +44,7 @@ class Args:
     truth: Path | None = None
     """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
     annotate: bool = False
-    """Also write video/<camera>.mp4 with boxes and ids (files only)."""
+    """Also write video/<camera>.mp4 with boxes and ids, every frame at its own time (files only)."""
     embed: Literal["smart", "every"] = "smart"
     """Which crops are embedded: those that tell something new, or every one."""
     index: str = "flat"

@@ -11,7 +11,6 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.runtime.camera_names import valid_text
 from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import open_detector
@@ -81,10 +80,6 @@ def run_session(
         if live and (session.annotate or session.truth):
             flag = "--annotate" if session.annotate else "--truth"
             raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
-        if session.annotate and not valid_text(str(session.out.resolve())):  # OpenCV crashes on it
-            raise Refused(
-                "--annotate cannot write videos below a folder whose name is not valid UTF-8; name another --out"
-            )
         threshold = _threshold(session, embedder)
         cameras = [source.camera for source in sources]
         topology = None if session.topology is None else read_topology(session.topology, cameras)

@@ -11,15 +11,16 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.report.palette import Colour, colour_of, ink_on
 from vreid.runtime.records import Floats, Match, Sighting, Trace, kind_name
+from vreid.runtime.sinks.film import written_film
 from vreid.runtime.sources.table import Source
 
-_ASSUMED_RATE = 25.0
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 Label = tuple[str, Colour]
 
 
 def annotate(source: Source, marks: Sequence[tuple[Match, Trace, Sighting]], path: Path) -> None:
-    """Write `path`, an mp4 of every frame of `source` with the boxes and labels of its own camera's marks.
+    """Write `path`, an mp4 of every frame of `source`, at the frame's own time, with the boxes and labels of its own camera's
+    marks.
 
     Refused: a live source, whose frames do not come twice, or a video that cannot be written. Whole or not at all.
     """
@@ -29,20 +30,15 @@ def annotate(source: Source, marks: Sequence[tuple[Match, Trace, Sighting]], pat
         raise Refused(f"there is no folder {path.parent}; make it before writing {path.name}")
     boxes = _boxes_by_frame([mark for mark in marks if mark[2].camera == source.camera])
     part = path.with_name(f".{path.stem}.part.mp4")
-    rate = source.frame_rate if source.frame_rate > 0 else _ASSUMED_RATE
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, source.size)
     try:
-        if not writer.isOpened():
-            raise Refused(f"this OpenCV cannot write {path}; install opencv-python-headless, which brings FFmpeg")
-        for frame in source:
-            drawn = drawn_on(frame.image, boxes.get(frame.index, []))
-            # A folder may hold pictures of several sizes; a video has one, and drops the others without a word.
-            fits = (drawn.shape[1], drawn.shape[0]) == tuple(source.size)
-            writer.write(drawn if fits else np.asarray(cv2.resize(drawn, source.size), np.uint8))
-        writer.release()
+        with written_film(part, source.size, source.frame_rate) as write:
+            for frame in source:
+                drawn = drawn_on(frame.image, boxes.get(frame.index, []))
+                # A folder may hold pictures of several sizes; a video has one.
+                fits = (drawn.shape[1], drawn.shape[0]) == tuple(source.size)
+                write(drawn if fits else np.asarray(cv2.resize(drawn, source.size), np.uint8), frame.time)
         part.replace(path)
     finally:
-        writer.release()
         part.unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from vreid.cli.main import main
+from vreid.runtime.sources.table import open_source
 
 RED, GREEN = (0, 0, 255), (0, 255, 0)
 
@@ -130,9 +131,12 @@ def test_paths_that_are_no_utf8_run_or_are_refused(tmp_path: Path, capsys: pytes
     for verb in (["list"], ["list", "--json"], ["list", "--html", str(page)], ["stats"], ["check"], ["audit"]):
         assert main(["gallery", *verb, "--gallery", gallery]) == 0
     page.read_text("utf-8")
+    more = ["--detector", f"replay:{truth}", "--annotate", "--out", str(odd / "more")]
+    assert main(["run", film, "--enrol-unknown", *more]) == 0
+    before, after = open_source(film), open_source(str(odd / "more" / "video" / "cam1.mp4"))
+    assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before], abs=1e-4)
     capsys.readouterr()
     for refused in (
-        ["run", film, "--enrol-unknown", "--annotate", "--out", str(odd / "more")],
         ["synth", "city", "--out", str(odd / "road")],
         ["run", os.fsdecode(b"g\xe9=") + film, "--enrol-unknown", "--out", str(tmp_path / "x")],
         ["gallery", "rename", "1", os.fsdecode(b"g\xe9"), "--gallery", gallery],

@@ -20,6 +20,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.galleries.lasting import new_gallery
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.session import Session, run_session
+from vreid.runtime.sinks.film import written_film
 from vreid.runtime.sources.table import open_source
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -81,10 +82,17 @@ def test_a_run_may_have_a_gallery_of_its_own(tmp_path: Path, session: Session) -
 
 
 def test_annotated_videos_are_of_the_same_length(tmp_path: Path, session: Session) -> None:
-    went(replace(session, annotate=True))
-    for camera in ("one", "two"):
-        capture = cv2.VideoCapture(str(tmp_path / "out" / "video" / f"{camera}.mp4"))
-        assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 50
+    """Also that of a camera whose frames come at uneven times: frame n of it at n ** 1.5 / 100 seconds."""
+    slow = tmp_path / "slow.mp4"
+    with written_film(slow, (160, 120), 10.0) as write:
+        for frame in open_source(session.sources[0]):
+            write(frame.image, frame.index**1.5 / 100)
+    went(replace(session, annotate=True, sources=(*session.sources, str(slow))))
+    for camera, seconds in (("one", 4.9), ("two", 4.9), ("slow", 49**1.5 / 100)):
+        path = tmp_path / "out" / "video" / f"{camera}.mp4"
+        assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == 50
+        times = [frame.time for frame in open_source(str(path))]
+        assert len(times) == 50 and times[-1] == pytest.approx(seconds, abs=1e-3)
 
 
 def test_truth_gives_a_score(tmp_path: Path, session: Session) -> None:
