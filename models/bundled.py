@@ -21,6 +21,10 @@ def manifest_path(text: str) -> Path:
                 f"{path} is a bare engine; give its manifest {path.with_suffix('.json')}, which says how to feed it, or make "
                 "one with vreid adopt"
             )
+        if is_checkpoint(path):
+            raise Refused(
+                f"{path} is a checkpoint and no manifest; lower it first: vreid export {path} --out {path.with_suffix('.onnx')}"
+            )
         return path
     bundled = ZOO / f"{text}.json"
     if bundled.is_file():

@@ -118,9 +118,9 @@ def truth_of(view: View, solids: Sequence[Solid]) -> list[Truth]:
 
 def city(seed: int, vehicles: int = 12, seconds: float = 20, cameras: int = 3, fps: float = 10) -> Scene:
     """The town road of `synth://city`: deterministic in its parameters. Refused for numbers that make no scene."""
-    if not (0 <= seed < 2**31 and 1 <= cameras <= 16 and 0.1 <= seconds <= 3600 and 1 <= fps <= 60):
+    if not (0 <= seed < 2**64 and 1 <= cameras <= 16 and 0.1 <= seconds <= 3600 and 1 <= fps <= 60):
         raise Refused(
-            "a synthetic city takes a seed from 0, 1-16 cameras, 0.1-3600 seconds and 1-60 fps; change those parameters"
+            "a synthetic city takes a seed from 0 to 2**64 - 1, 1-16 cameras, 0.1-3600 seconds and 1-60 fps; change those"
         )
     if not 1 <= vehicles <= 8 + 1.5 * seconds:
         raise Refused(

@@ -97,4 +97,4 @@ def _number(name: str, text: str) -> float:
         raise Refused(f"synth://city: {name} is a number, not '{text}'; write {name}={DEFAULTS[name]:g}") from error
     if not math.isfinite(value) or (name in WHOLE and value != int(value)):
         raise Refused(f"synth://city: {name} is a whole number, not '{text}'; write {name}={DEFAULTS[name]:g}")
-    return value
+    return int(text) if text.isdecimal() else value  # a float has not all digits of a large seed
