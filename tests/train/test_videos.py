@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from made_film import level, make_film
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
@@ -163,9 +165,9 @@ def test_frames_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (48, 32))
     assert writer.isOpened()
     (tmp_path / "film").mkdir()
-    for row, level in enumerate(levels):
-        writer.write(grey(level))
-        assert cv2.imwrite(str(tmp_path / "film" / f"{row}.png"), grey(level))  # 2 before 10
+    for row, shade in enumerate(levels):
+        writer.write(grey(shade))
+        assert cv2.imwrite(str(tmp_path / "film" / f"{row}.png"), grey(shade))  # 2 before 10
     writer.release()
     (tmp_path / "film" / "notes.txt").write_text("no picture")
     for where in ("film.avi", "film"):
@@ -179,6 +181,33 @@ def test_frames_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
     found = video_features(tmp_path / "film", embed, every=2, batch=4)
     wanted = np.array([[level, 100] for level in levels[::2]], np.float64)
     assert found == pytest.approx(wanted / np.linalg.norm(wanted, axis=1, keepdims=True), abs=1e-6)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_interlaced_and_uneven_films_give_every_frame(tmp_path: Path, interlaced: bool) -> None:
+    """OpenCV from 4.13 on gives interlaced films as black pictures."""
+    options = {"flags": "+ildct+ilme"} if interlaced else {}
+    times = [0.0, 0.1, 0.2, 1.7, 1.8, 5.0]
+    film = make_film(tmp_path / "film.mp4", times, size=(128, 96), options=options)
+    means = [float(frame.mean()) for frame in video_frames(film)]
+    assert means == pytest.approx([level(number) for number in range(len(times))], abs=5)
+
+
+def test_a_film_that_is_damaged_or_has_sound_alone_is_refused(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "film.mp4", [n / 10 for n in range(60)], codec="libx264", size=(128, 96))
+    content = bytearray(film.read_bytes())
+    content[1200:2400] = bytes(1200)  # lengths of the codec's units, which are wrong then
+    film.write_bytes(bytes(content))
+    with pytest.raises(Refused, match=r"film\.mp4"):
+        list(video_frames(film))
+    with av.open(str(tmp_path / "sound.mp4"), "w") as out:
+        stream = out.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 8000
+        out.mux(stream.encode(sound))
+        out.mux(stream.encode(None))
+    with pytest.raises(Refused, match="no video"):
+        list(video_frames(tmp_path / "sound.mp4"))
 
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
+import av
+import av.error
+import av.logging
 import numpy as np
 
 from vreid.models.errors import Refused
@@ -14,6 +16,7 @@ from vreid.train.evaluate import Embed, Floats
 from vreid.train.protocols.views import embedded_images
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+_DAMAGED = "frame {index} of the video {path} is damaged; copy it again or take it off the list"
 
 
 def video_named(folder: Path, name: str) -> Path:
@@ -40,7 +43,7 @@ def video_frames(path: Path, every: int = 1) -> Iterator[Image]:
     """The frames 0, `every`, 2 `every`, ... as (H, W, 3) uint8 BGR: of a folder of pictures, 2.jpg before 10.jpg, or of a
     video file.
 
-    Raises Refused for a folder without pictures, a file that cv2 cannot open, and one that holds no frame.
+    Raises Refused for a folder without pictures, a file that FFmpeg cannot read, and one that holds no frame.
     """
     if every < 1:
         raise Refused(f"every {every} frames means nothing; give 1 for all or more to leave some out")
@@ -63,19 +66,19 @@ def _natural(path: Path) -> list[str | int]:
 
 
 def _from_file(path: Path, every: int) -> Iterator[Image]:
-    capture = cv2.VideoCapture(str(path.absolute()))
+    av.logging.set_level(None)
+    index = 0
     try:
-        index = 0
-        while capture.grab():
-            if index % every == 0:
-                whole, image = capture.retrieve()
-                if not whole:
-                    raise Refused(
-                        f"frame {index} of the video {path} is damaged; copy it again or take it off the list"
-                    )
-                yield np.asarray(image, np.uint8)
-            index += 1
-        if not index:
-            raise Refused(f"{path} is no video that OpenCV can read; replace it or take it off the list")
-    finally:
-        capture.release()
+        with av.open(f"file:{path.absolute()}") as film:
+            for frame in film.decode(video=0):
+                if frame.is_corrupt:
+                    raise Refused(_DAMAGED.format(index=index, path=path))
+                if index % every == 0:
+                    yield np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+                index += 1
+    except (av.error.FFmpegError, OSError, IndexError) as error:  # IndexError: it has sound alone
+        if index:
+            raise Refused(_DAMAGED.format(index=index, path=path)) from error
+        raise Refused(f"{path} is no video that FFmpeg can read; replace it or take it off the list") from error
+    if not index:
+        raise Refused(f"{path} is a video without frames; replace it or take it off the list")
