@@ -73,8 +73,8 @@ def enrol(size: int, gallery: Path) -> dict[str, Any]:
 
 def search(size: int, gallery: Path, kind: str, truth: Path) -> dict[str, Any]:
     """Opening, searching, changing. What is changed is rolled back. `truth`: what flat found, written by flat itself."""
-    from vreid.runtime.galleries.table import file_of
     from vreid.runtime.gallery import Gallery, open_gallery
+    from vreid.runtime.gallery.index.table import file_of
 
     def opening(write: bool) -> tuple[Gallery, float, float]:
         began = time.perf_counter()
@@ -131,7 +131,7 @@ def effects(size: int, gallery: Path, spin: bool, blas: bool, threads: int) -> d
     """Batches of 64 and single searches by FAISS alone, with FAISS's own settings (`spin`, not `blas`) or with ours."""
     if spin:
         import_module("faiss")  # before our own import of it, which would let its threads sleep
-    ours = import_module("vreid.runtime.galleries.with_faiss")
+    ours = import_module("vreid.runtime.gallery.index.with_faiss")
     faiss = ours.faiss
     rows = np.concatenate([views(n, c, VIEWS, 1) for n, c in vehicles(0, size // VIEWS)])
     if blas:

@@ -7,11 +7,22 @@ from types import SimpleNamespace
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries import audit, edits, index_file, reindexing, retention, transfer, writing
-from vreid.runtime.galleries.filter import Filter
-from vreid.runtime.galleries.repairing import repaired
-from vreid.runtime.galleries.undo import undo
-from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
+from vreid.runtime.gallery import (
+    Gallery,
+    audit,
+    edit_gallery,
+    edits,
+    open_gallery,
+    read_gallery,
+    reindexing,
+    retention,
+    transfer,
+    writing,
+)
+from vreid.runtime.gallery.index import index_file
+from vreid.runtime.gallery.sqlite.filter import Filter
+from vreid.runtime.gallery.sqlite.repairing import repaired
+from vreid.runtime.gallery.undo import undo
 from vreid.runtime.records import Floats, Sighting
 
 DIM, INDEX = 16, "hnsw"

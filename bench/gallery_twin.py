@@ -12,9 +12,9 @@ import numpy as np
 from gallery_operations import INDEX, OPERATIONS, feature, opened, operate
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries.checking import checked
-from vreid.runtime.galleries.repairing import repaired
 from vreid.runtime.gallery import Gallery, edit_gallery, read_gallery
+from vreid.runtime.gallery.sqlite.checking import checked
+from vreid.runtime.gallery.sqlite.repairing import repaired
 
 TABLES = ("meta", "vehicles", "prototypes", "sightings", "audit", "sqlite_sequence")
 

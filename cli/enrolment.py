@@ -10,8 +10,8 @@ from vreid.models.errors import Refused
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.galleries.names import key_of
 from vreid.runtime.gallery import Gallery
+from vreid.runtime.gallery.names import key_of
 from vreid.runtime.records import Floats
 from vreid.runtime.sources.address import PICTURES
 from vreid.runtime.sources.images import natural_order

@@ -90,8 +90,7 @@ def rename(args: Rename) -> int:
 
 
 def merge(args: Merge) -> int:
-    from vreid.runtime.galleries import edits
-    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery import edit_gallery, edits
 
     if len(args.vehicles) < 2:
         raise Refused("a merge needs two vehicles or more; name the one to keep first")
@@ -103,10 +102,9 @@ def merge(args: Merge) -> int:
 
 
 def split(args: Split) -> int:
-    from vreid.runtime.galleries import edits
-    from vreid.runtime.galleries.filter import Filter
-    from vreid.runtime.galleries.showing import sightings
-    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery import edit_gallery, edits
+    from vreid.runtime.gallery.showing import sightings
+    from vreid.runtime.gallery.sqlite.filter import Filter
 
     if not (args.sightings or args.camera or args.run):
         raise Refused("say which sightings become a new vehicle, by --sightings, --camera or --run")
@@ -123,8 +121,8 @@ def split(args: Split) -> int:
 
 
 def undo(args: Undo) -> int:
-    from vreid.runtime.galleries.undo import undo as undone
     from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery.undo import undo as undone
 
     with edit_gallery(args.gallery) as gallery:
         done = undone(gallery, args.change)
@@ -134,9 +132,9 @@ def undo(args: Undo) -> int:
 
 
 def remove(args: Remove) -> int:
-    from vreid.runtime.galleries.reindexing import drop_indexes
-    from vreid.runtime.galleries.retention import wipe
     from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery.reindexing import drop_indexes
+    from vreid.runtime.gallery.retention import wipe
 
     with edit_gallery(args.gallery) as gallery:
         vehicle = gallery.find(args.vehicle)

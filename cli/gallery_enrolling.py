@@ -82,7 +82,7 @@ def search(args: Search) -> int:
     from vreid.cli import enrolment
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
-    from vreid.runtime.galleries.filter import allowed
+    from vreid.runtime.gallery.sqlite.filter import allowed
 
     if not args.images:
         raise Refused("there is nothing to search for; name at least one picture")

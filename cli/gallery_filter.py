@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
-    from vreid.runtime.galleries.filter import Filter
+    from vreid.runtime.gallery.sqlite.filter import Filter
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
@@ -31,8 +31,8 @@ class Choice:
 
 def filter_of(choice: Choice) -> "Filter":
     """What the flags say. Raises Refused for a time that is none."""
-    from vreid.runtime.galleries.filter import Filter
-    from vreid.runtime.galleries.times import moment_of
+    from vreid.runtime.gallery.sqlite.filter import Filter
+    from vreid.runtime.gallery.times import moment_of
 
     since, until = (None if text is None else moment_of(text) for text in (choice.since, choice.until))
     return Filter(

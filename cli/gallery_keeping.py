@@ -69,9 +69,8 @@ class Reindex:
 def purge(args: Purge) -> int:
     import time
 
-    from vreid.runtime.galleries import reindexing, retention
-    from vreid.runtime.galleries.times import span_of
-    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery import edit_gallery, reindexing, retention
+    from vreid.runtime.gallery.times import span_of
 
     span = None if args.older_than is None else span_of(args.older_than)
     with edit_gallery(args.gallery) as gallery:
@@ -85,9 +84,8 @@ def purge(args: Purge) -> int:
 
 
 def retain(args: Retain) -> int:
-    from vreid.runtime.galleries import retention
-    from vreid.runtime.galleries.times import span_of
-    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery import edit_gallery, retention
+    from vreid.runtime.gallery.times import span_of
 
     seconds = None if args.span == "off" else span_of(args.span)
     with edit_gallery(args.gallery) as gallery:
@@ -97,8 +95,8 @@ def retain(args: Retain) -> int:
 
 
 def check(args: Check) -> int:
-    from vreid.runtime.galleries import checking
-    from vreid.runtime.galleries.repairing import repaired
+    from vreid.runtime.gallery.sqlite import checking
+    from vreid.runtime.gallery.sqlite.repairing import repaired
 
     found = before = checking.checked(args.gallery)
     done = repaired(args.gallery) if args.repair and found else []
@@ -122,8 +120,7 @@ def check(args: Check) -> int:
 
 
 def reindex(args: Reindex) -> int:
-    from vreid.runtime.galleries import reindexing
-    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery import edit_gallery, reindexing
 
     if (args.model is None) != (args.out is None):
         raise Refused("--model and --out go together: the model's features are written into a new gallery")
@@ -143,16 +140,16 @@ def reindex(args: Reindex) -> int:
 def _reembed(args: Reindex, model: str, out: Path) -> int:
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
-    from vreid.runtime.galleries import store
-    from vreid.runtime.galleries.lasting import new_gallery
-    from vreid.runtime.galleries.reindexing import reembedded
     from vreid.runtime.gallery import open_gallery, read_gallery
+    from vreid.runtime.gallery.reindexing import reembedded
+    from vreid.runtime.gallery.sqlite import database
+    from vreid.runtime.gallery.temporary import new_gallery
 
     if out.exists():
         raise Refused(f"{out} is there already; name a new file for --out")
     embedder = open_embedder(manifest_path(model), args.threads)
     manifest = embedder.manifest
-    about = store.About(manifest.fingerprint, manifest.output.dim, manifest.name)
+    about = database.About(manifest.fingerprint, manifest.output.dim, manifest.name)
     with read_gallery(args.gallery) as old, output.progress() as bar, new_gallery(out) as draft:
         task = bar.add_task("vehicles", total=old.stats().vehicles)
         with open_gallery(draft, write=True, **asdict(about)) as new:

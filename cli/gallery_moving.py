@@ -10,7 +10,7 @@ from vreid.cli.gallery_editing import said
 from vreid.cli.gallery_filter import Choice, filter_of
 
 if TYPE_CHECKING:
-    from vreid.runtime.galleries.transfer import Moved
+    from vreid.runtime.gallery.transfer import Moved
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Import:
 
 
 def export(args: Export) -> int:
-    from vreid.runtime.galleries.transfer import exported
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.transfer import exported
 
     only = filter_of(args.only)
     with read_gallery(args.gallery) as gallery:
@@ -51,9 +51,9 @@ def export(args: Export) -> int:
 
 
 def import_(args: Import) -> int:
-    from vreid.runtime.galleries.lasting import new_gallery
-    from vreid.runtime.galleries.transfer import about_export, imported
     from vreid.runtime.gallery import edit_gallery, open_gallery
+    from vreid.runtime.gallery.temporary import new_gallery
+    from vreid.runtime.gallery.transfer import about_export, imported
 
     if args.gallery.exists():
         with edit_gallery(args.gallery) as gallery:

@@ -11,10 +11,10 @@ from vreid.cli.gallery_filter import Choice, filter_of
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
-    from vreid.runtime.galleries.audit import Change
-    from vreid.runtime.galleries.filter import Filter
-    from vreid.runtime.galleries.showing import Shown
     from vreid.runtime.gallery import Gallery
+    from vreid.runtime.gallery.audit import Change
+    from vreid.runtime.gallery.showing import Shown
+    from vreid.runtime.gallery.sqlite.filter import Filter
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Audit:
 
 
 def list_(args: List) -> int:
-    from vreid.runtime.galleries.times import told
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.times import told
 
     only = filter_of(args.only)
     with read_gallery(args.gallery) as gallery:
@@ -96,8 +96,7 @@ def list_(args: List) -> int:
 
 
 def show(args: Show) -> int:
-    from vreid.runtime.galleries import showing
-    from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery import read_gallery, showing
     from vreid.runtime.staging import staged
 
     only, saved = filter_of(args.only), 0
@@ -122,9 +121,9 @@ def show(args: Show) -> int:
 
 
 def stats(args: Stats) -> int:
-    from vreid.runtime.galleries.reindexing import index_files
-    from vreid.runtime.galleries.times import span_told, told
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.reindexing import index_files
+    from vreid.runtime.gallery.times import span_told, told
 
     with read_gallery(args.gallery) as gallery:
         found = asdict(gallery.stats())
@@ -141,8 +140,8 @@ def stats(args: Stats) -> int:
 
 
 def audit(args: Audit) -> int:
-    from vreid.runtime.galleries.audit import changes
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.audit import changes
 
     if args.last < 0:
         raise Refused(f"--last is a number of changes, not {args.last}; 0 means all")
@@ -157,7 +156,7 @@ def audit(args: Audit) -> int:
 
 
 def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
-    from vreid.runtime.galleries.album import album
+    from vreid.runtime.gallery.album import album
 
     draft = file.with_name(f".{file.name}.new")
     try:
@@ -171,7 +170,7 @@ def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
 
 
 def _tables(found: "Shown") -> None:
-    from vreid.runtime.galleries.times import told
+    from vreid.runtime.gallery.times import told
 
     one = found.vehicle
     stands = [(stand.view, stand.id, stand.count, f"{stand.weight:.2f}") for stand in found.prototypes]
@@ -187,7 +186,7 @@ def _tables(found: "Shown") -> None:
 
 
 def _changes(title: str, found: "list[Change]") -> None:
-    from vreid.runtime.galleries.times import told
+    from vreid.runtime.gallery.times import told
 
     rows = [
         (f"{change.verb} (undone)" if change.undone else change.verb, change.id, told(change.at), change.who,

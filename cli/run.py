@@ -106,7 +106,7 @@ def main(args: Args) -> int:
 def _moment(began: datetime | None) -> float | None:
     """Seconds since 1970. Raises Refused for a time that no gallery takes."""
     from vreid.models.errors import Refused
-    from vreid.runtime.galleries.times import is_moment
+    from vreid.runtime.gallery.times import is_moment
 
     if began is None:
         return None

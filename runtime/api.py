@@ -14,9 +14,9 @@ from vreid.models.manifest import Manifest
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.galleries.filter import Filter, allowed
-from vreid.runtime.galleries.listing import Vehicle
 from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery.listing import Vehicle
+from vreid.runtime.gallery.sqlite.filter import Filter, allowed
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.runtime.clusters import clustered
-from vreid.runtime.galleries import evidence
-from vreid.runtime.galleries.prototypes import unit
-from vreid.runtime.gallery import Gallery, Hit
+from vreid.runtime.gallery import Gallery, Hit, evidence
+from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.presence import Presence
 from vreid.runtime.records import Floats, Match, Sighting
 from vreid.runtime.topology import Topology, span_of

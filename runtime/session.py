@@ -15,9 +15,9 @@ from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.galleries.lasting import gallery_of_run
-from vreid.runtime.galleries.retention import purge_due
 from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.retention import purge_due
+from vreid.runtime.gallery.temporary import gallery_of_run
 from vreid.runtime.identify import Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.plates import no_plate, plate_reader

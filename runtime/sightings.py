@@ -18,8 +18,8 @@ from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threshold
 from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.detectors.table import open_detector
-from vreid.runtime.galleries.lasting import gallery_of_run
 from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery.temporary import gallery_of_run
 from vreid.runtime.identify import Identifier
 from vreid.runtime.pipeline import Parts, Run
 from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name

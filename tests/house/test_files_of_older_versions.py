@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vreid.models.manifest import read_manifest
-from vreid.runtime.galleries.vehicles import Gallery
 from vreid.runtime.gallery import edit_gallery, read_gallery
+from vreid.runtime.gallery.gallery import Gallery
 
 
 @pytest.fixture

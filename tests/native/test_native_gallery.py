@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vreid.runtime.galleries import checking, evidence
-from vreid.runtime.galleries.edits import merge, split
-from vreid.runtime.galleries.filter import Filter, allowed
-from vreid.runtime.galleries.repairing import repaired
-from vreid.runtime.galleries.undo import undo
-from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
+from vreid.runtime.gallery import Gallery, evidence, open_gallery, read_gallery
+from vreid.runtime.gallery.edits import merge, split
+from vreid.runtime.gallery.sqlite import checking
+from vreid.runtime.gallery.sqlite.filter import Filter, allowed
+from vreid.runtime.gallery.sqlite.repairing import repaired
+from vreid.runtime.gallery.undo import undo
 from vreid.runtime.records import Floats, Sighting
 
 Drive = Callable[[], Any]  # see conftest.py

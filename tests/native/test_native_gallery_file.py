@@ -17,9 +17,9 @@ import pytest
 from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries import checking
-from vreid.runtime.galleries.filter import Filter
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
+from vreid.runtime.gallery.sqlite import checking
+from vreid.runtime.gallery.sqlite.filter import Filter
 from vreid.runtime.records import Sighting
 
 Drive = Callable[[], Any]  # see conftest.py

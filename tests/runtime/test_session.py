@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.galleries.lasting import new_gallery
 from vreid.runtime.gallery import read_gallery
+from vreid.runtime.gallery.temporary import new_gallery
 from vreid.runtime.session import Session, run_session
 from vreid.runtime.sinks.film import written_film
 from vreid.runtime.sources.table import open_source

@@ -1,5 +1,5 @@
 // SQLite: connecting, binding, reading rows, and what its errors mean to a person
-// (runtime/galleries/store.py, `spoken`).
+// (runtime/gallery/sqlite/database.py, `spoken`).
 #include "database.hpp"
 
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // Which vehicles are meant: by camera, time, kind, plate, run and name, as SQL conditions
-// (runtime/galleries/filter.py).
+// (runtime/gallery/sqlite/filter.py).
 #include <utility>
 
 #include "listing.hpp"

@@ -15,7 +15,7 @@ using Ids = std::vector<std::int64_t>;
 using Found = std::pair<std::int64_t, float>;  // a vehicle and its score
 
 /// Prototypes by vehicle in a FAISS IndexFlatIP. A new feature is written over the old one and the last row
-/// fills a removed one's place, as in runtime/galleries/flat.py: rows lie as Python's do, so that equal
+/// fills a removed one's place, as in runtime/gallery/index/flat.py: rows lie as Python's do, so that equal
 /// scores come in its order.
 class FlatIndex {
  public:

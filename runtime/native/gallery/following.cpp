@@ -1,4 +1,4 @@
-// Filling an index from the file and catching it up, step by step as runtime/galleries/following.py.
+// Filling an index from the file and catching it up, step by step as runtime/gallery/index/sync.py.
 #include "following.hpp"
 
 #include <faiss/utils/distances.h>

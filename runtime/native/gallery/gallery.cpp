@@ -1,4 +1,4 @@
-// An open gallery: its transactions and what is written (runtime/galleries/vehicles.py).
+// An open gallery: its transactions and what is written (runtime/gallery/gallery.py).
 #include "vreid/gallery.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Taking the writer's lock and giving it back (runtime/galleries/store.py, `locked`).
+// Taking the writer's lock and giving it back (runtime/gallery/sqlite/database.py, `locked`).
 #include "lock.hpp"
 
 #include <fcntl.h>

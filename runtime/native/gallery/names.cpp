@@ -1,4 +1,4 @@
-// Names of vehicles (runtime/galleries/names.py).
+// Names of vehicles (runtime/gallery/names.py).
 #include "names.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What vehicles may be called, and who is meant by a name or an id (runtime/galleries/names.py). Both are held
+// What vehicles may be called, and who is meant by a name or an id (runtime/gallery/names.py). Both are held
 // to tests/data/names/names.json.
 #pragma once
 

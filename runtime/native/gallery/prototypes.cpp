@@ -1,4 +1,4 @@
-// The rule of prototypes (runtime/galleries/prototypes.py): sums in float32 as NumPy makes them, lengths in
+// The rule of prototypes (runtime/gallery/prototypes.py): sums in float32 as NumPy makes them, lengths in
 // double.
 #include "prototypes.hpp"
 

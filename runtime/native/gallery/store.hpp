@@ -1,4 +1,4 @@
-// The gallery's file: what is in it, who may open it, how one begins (runtime/galleries/store.py,
+// The gallery's file: what is in it, who may open it, how one begins (runtime/gallery/sqlite/database.py,
 // upgrade.py).
 #pragma once
 

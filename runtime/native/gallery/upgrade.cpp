@@ -1,4 +1,4 @@
-// What an older vreid wrote, by the statements of runtime/galleries/upgrade.py.
+// What an older vreid wrote, by the statements of runtime/gallery/sqlite/upgrade.py.
 #include <sys/stat.h>
 
 #include <algorithm>

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.runtime.galleries.edits import merge
 from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery.edits import merge
 from vreid.runtime.records import Sighting
 
 SHAPES = {

@@ -1,1 +1,0 @@
-"""Indexes over prototypes, one a file."""

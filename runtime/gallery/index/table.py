@@ -1,0 +1,83 @@
+"""The seam of the gallery's indexes: what an index over prototypes can do, and which ones there are."""
+
+import inspect
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import parse_qsl
+
+from vreid.models.errors import Refused
+from vreid.models.seam import open_seam
+from vreid.runtime.records import Floats, Ints
+
+INDEXES = {
+    "flat": "vreid.runtime.gallery.index.flat:FlatIndex",
+    "gpu": "vreid.runtime.gallery.index.gpu:GpuIndex",
+    "hnsw": "vreid.runtime.gallery.index.hnsw:HnswIndex",
+    "ivf": "vreid.runtime.gallery.index.ivf:ivf_index",
+    "ivfpq": "vreid.runtime.gallery.index.ivf:ivfpq_index",
+    "numpy": "vreid.runtime.gallery.index.plain:PlainIndex",
+}
+
+
+class Index(Protocol):
+    """Unit features by their id, searched by cosine. Derived from the gallery's file, which is the truth."""
+
+    @property
+    def rough(self) -> bool:
+        """Its scores are estimates: whoever asks compares the features themselves."""
+
+    @property
+    def worn(self) -> bool:
+        """An empty one, filled again, would be better: too many dead rows, or far more rows than it was trained for."""
+
+    def add(self, ids: Ints, features: Floats) -> None:
+        """ids (N,), each once, features (N, D) of unit length; an id that is there gets the new feature."""
+
+    def remove(self, ids: Ints) -> None:
+        """ids (N,); those that are not in the index are passed over."""
+
+    def search(self, features: Floats, k: int, among: Ints | None = None) -> tuple[Floats, Ints]:
+        """(B, D) -> scores (B, k) falling, ids (B, k); -1 pads, with a score of -inf.
+
+        `among` (M,), each once: only these ids, those that are not in the index passed over; None: all of them.
+        """
+
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """An Index that is slow to build, and so lies in a file beside the gallery."""
+
+    @property
+    def made_with(self) -> dict[str, int]:
+        """The options that decide how it is built, not how it is searched."""
+
+    def kept(self) -> tuple[Any, dict[str, Ints]]:
+        """What FAISS writes, and the arrays that belong beside it; a RuntimeError or None for nothing worth keeping."""
+
+    def restored(self, index: Any, arrays: dict[str, Ints]) -> None:
+        """Into an empty one, what `kept` gave. Raises KeyError or ValueError when it does not fit."""
+
+
+def open_index(name: str, dim: int, expected: int = 0) -> Index:
+    """An empty index over features of `dim`, soon to hold `expected`. `name`: a member of INDEXES, options behind it.
+
+    "ivf?nprobe=32": whole numbers from 1. Raises Refused for an unknown name or option, or what is not installed.
+    """
+    member, _, asked = name.partition("?")
+    made = open_seam("index", INDEXES, member)
+    known = [field for field, value in inspect.signature(made).parameters.items() if value.kind is value.KEYWORD_ONLY]
+    options: dict[str, int] = {}
+    for key, value in parse_qsl(asked, keep_blank_values=True):
+        if key not in known or not value.isascii() or not value.isdecimal() or int(value) < 1:
+            fix = f"choose of: {', '.join(known)}, each with a whole number from 1" if known else "it has no options"
+            raise Refused(f"the index '{member}' does not take '{key}={value}'; {fix}")
+        options[key] = int(value)
+    index: Index = made(dim, expected, **options)
+    return index
+
+
+def file_of(gallery: Path, name: str) -> Path:
+    """Where an index of the member that `name` calls lies beside its gallery."""
+    return gallery.with_name(f"{gallery.name}.{name.partition('?')[0]}.index")

@@ -1,0 +1,1 @@
+"""The gallery in an SQLite file: the only SQL of the product."""

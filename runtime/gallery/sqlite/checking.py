@@ -1,0 +1,205 @@
+"""Whether a gallery's file is sound: one finding a sentence. Reads only, and reads what a Gallery would refuse."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import names, times
+from vreid.runtime.gallery.sqlite import database
+
+MOST = 20  # findings of one kind that are told one by one
+_UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: what kind of thing, which row (None: not of a row), and the sentence for a person."""
+
+    kind: str
+    row: int | None
+    text: str
+
+
+def checked(path: Path) -> list[Finding]:
+    """What is wrong with the gallery at `path`; empty: nothing. Raises Refused for a file that is no gallery at all."""
+    if not path.is_file():
+        raise Refused(f"there is no gallery {path}; check the path")
+    with closing(database.connected(path.resolve(), False)) as connection:
+        try:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+        except (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError) as error:
+            with path.open("rb") as file:
+                header = file.read(72)
+            if not header.startswith(b"SQLite format 3") or header[68:] != database.APPLICATION.to_bytes(4, "big"):
+                raise Refused(f"{path} is no gallery ({error}); name another file or restore a copy") from error
+            return [Finding("page", None, f"the file is damaged: {error}")]
+        if application != database.APPLICATION:
+            raise Refused(f"{path} is not a vreid gallery; name another file")
+        return findings(connection)
+
+
+def findings(connection: sqlite3.Connection, most: int = MOST) -> list[Finding]:
+    """What is wrong with an open database that calls itself a gallery; `most` of a kind, and then how many more."""
+    pages = list(_pages(connection))
+    if pages:  # what the rows say cannot be trusted then
+        return pages
+    try:
+        return _rows(connection, most)
+    except (
+        sqlite3.DatabaseError,
+        UnicodeDecodeError,
+    ) as error:  # text that is no UTF-8, which SQLite's own check passes over
+        return [Finding("page", None, f"the file is damaged: {str(error).partition(' with text')[0]}")]
+
+
+def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
+    meta = list(_meta(connection))
+    if any(finding.kind in ("schema", "meta") for finding in meta):
+        return meta
+    dim = int(connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()[0])
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _orphans(connection),
+        lambda: _names(connection),
+        lambda: _numbers(connection),
+        lambda: _prototypes(connection, dim),
+        lambda: _sightings(connection, dim),
+        lambda: _audit(connection),
+    ]
+    return meta + [finding for check in checks for finding in _told(check(), most)]
+
+
+def _pages(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """SQLite's own check of every page and index."""
+    try:
+        for (said,) in connection.execute(f"PRAGMA integrity_check({MOST})"):
+            for line in said.splitlines():
+                if line != "ok" and not line.startswith("***"):
+                    yield Finding("page", None, f"the file is damaged: {line}")
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        yield Finding("page", None, f"the file is damaged: {error}")
+
+
+def _meta(connection: sqlite3.Connection) -> Iterator[Finding]:
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    schema = meta.get("schema")
+    if schema in ("1", "2"):
+        yield Finding("schema", None, f"the gallery is of schema {schema}, which an older vreid wrote")
+    elif schema != str(database.SCHEMA):
+        yield Finding("meta", None, f"the gallery says schema {schema}, and this vreid reads {database.SCHEMA}")
+    for key in ("fingerprint", "dim", "model"):
+        if not meta.get(key):
+            yield Finding("meta", None, f"the gallery does not say its {key}")
+    if meta.get("dim") and not (meta["dim"].isascii() and meta["dim"].isdigit() and int(meta["dim"]) > 0):
+        yield Finding("meta", None, f"the gallery says that its features are {meta['dim']} long")
+    if schema == str(database.SCHEMA) and "identity" not in meta:
+        yield Finding("identity", None, "the gallery has no identity, by which indexes know it")
+    if "retention" in meta and not _positive(meta["retention"]):
+        yield Finding("retention", None, f"sightings are to be kept for '{meta['retention']}' seconds")
+
+
+def _orphans(connection: sqlite3.Connection) -> Iterator[Finding]:
+    query = """SELECT vehicle, sum(p), sum(s) FROM (SELECT vehicle, 1 AS p, 0 AS s FROM prototypes
+               UNION ALL SELECT vehicle, 0, 1 FROM sightings)
+               WHERE vehicle NOT IN (SELECT id FROM vehicles) GROUP BY vehicle"""
+    for vehicle, prototypes, sightings in connection.execute(query):
+        text = f"vehicle {vehicle} is lost, and {prototypes} prototypes and {sightings} sightings of it are left"
+        yield Finding("orphan", vehicle, text)
+
+
+def _names(connection: sqlite3.Connection) -> Iterator[Finding]:
+    for id_, name, key in connection.execute("SELECT id, name, key FROM vehicles"):
+        try:
+            normal = names.printable(name if isinstance(name, str) else "")
+        except Refused:
+            yield Finding("name", id_, f"vehicle {id_} has a name that cannot be printed")
+            continue
+        if normal != name or key != names.key_of(name):
+            yield Finding("key", id_, f"vehicle {id_} has a name that cannot be found, since it is not written in NFC")
+
+
+def _numbers(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Ids are never given twice, so that the sequence is never behind them."""
+    sequence = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+    for table in ("vehicles", "prototypes", "sightings", "changes", "audit"):
+        (last,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
+        if sequence.get(table, 0) < last:
+            yield Finding("sequence", None, f"the ids of {table} would be given again from {sequence.get(table, 0)} on")
+        if table == "vehicles" and last > names.LAST_ID:
+            yield Finding("id", last, f"vehicle {last} has an id above {names.LAST_ID}; remove it")
+    (newest,) = connection.execute("SELECT max(prototype) FROM changes").fetchone()
+    if (newest or 0) > sequence.get("prototypes", 0):
+        yield Finding("changes", None, f"the log of changes speaks of prototype {newest}, which never was")
+
+
+def _prototypes(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
+    for id_, vehicle, blob, weight, count in connection.execute(
+        "SELECT id, vehicle, feature, weight, count FROM prototypes"
+    ):
+        wrong = _feature(blob, "<f4", dim, _UNIT)
+        if wrong is None and not (isinstance(weight, float) and math.isfinite(weight) and weight > 0):
+            wrong = f"a weight of {weight}"
+        if wrong is None and not (isinstance(count, int) and count > 0):
+            wrong = f"a count of {count}"
+        if wrong is not None:
+            yield Finding("prototype", id_, f"prototype {id_} of vehicle {vehicle} has {wrong}")
+
+
+def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
+    query = "SELECT id, vehicle, feature, substr(thumbnail, 1, 2), seen FROM sightings"
+    for id_, vehicle, blob, begins, seen in connection.execute(query):
+        wrong = None if blob is None else _feature(blob, "<f2", dim, _HALF_UNIT)
+        if wrong is not None:
+            yield Finding("sighting", id_, f"sighting {id_} of vehicle {vehicle} has {wrong}")
+        if begins is not None and begins != b"\xff\xd8":
+            yield Finding("picture", id_, f"sighting {id_} of vehicle {vehicle} has a picture that is no JPEG")
+        if not times.is_moment(seen):
+            text = f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is no time in seconds since 1970"
+            yield Finding("time", id_, text)
+    for id_, created, pictured in connection.execute("SELECT id, created, pictured FROM vehicles"):
+        if not (times.is_moment(created) and (pictured is None or times.is_moment(pictured))):
+            text = f"vehicle {id_} was written down at '{created}', which is no time in seconds since 1970"
+            yield Finding("created", id_, text)
+
+
+def _audit(connection: sqlite3.Connection) -> Iterator[Finding]:
+    for id_, detail in connection.execute("SELECT id, detail FROM audit"):
+        try:
+            sound = isinstance(json.loads(detail), dict)
+        except (ValueError, TypeError):
+            sound = False
+        if not sound:
+            yield Finding("audit", id_, f"change {id_} of the audit cannot be read")
+
+
+def _feature(blob: object, kind: str, dim: int, tolerance: float) -> str | None:
+    """What is wrong with a stored feature; None: nothing."""
+    if not isinstance(blob, bytes) or len(blob) != dim * np.dtype(kind).itemsize:
+        return "a feature of the wrong length"
+    length = float(np.linalg.norm(np.frombuffer(blob, kind).astype(np.float64)))
+    return None if abs(length - 1) <= tolerance else f"a feature of norm {length:.3g}, and not 1"
+
+
+def _positive(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and float(text) > 0
+    except ValueError:
+        return False
+
+
+def _told(every: Iterator[Finding], most: int) -> Iterator[Finding]:
+    """The findings of one check, cut where they are too many to be read, but never silently."""
+    counts: dict[str, int] = {}
+    for finding in every:
+        counts[finding.kind] = counts.get(finding.kind, 0) + 1
+        if counts[finding.kind] <= most:
+            yield finding
+    for kind, count in counts.items():
+        if count > most:
+            yield Finding(kind, None, f"{count - most:,} more of this kind ({kind})")

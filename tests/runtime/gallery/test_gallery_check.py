@@ -1,0 +1,188 @@
+"""Each planted damage is found and mended; a sound gallery has no finding, and repairing it changes nothing."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import DIM, features, opened
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import audit, read_gallery
+from vreid.runtime.gallery.sqlite import checking
+from vreid.runtime.gallery.sqlite.repairing import repaired
+from vreid.runtime.records import Sighting
+
+
+def filled(path: Path, count: int) -> Path:
+    rng = np.random.default_rng(0)
+    with opened(path) as gallery, gallery.transaction():
+        for number, feature in enumerate(features(count)):
+            picture = rng.integers(0, 255, (30, 40, 3)).astype(np.uint8)
+            vehicle = gallery.add_vehicle(f"car {number}")
+            gallery.add_prototype(vehicle, "gate", feature, 0.5)
+            sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, feature, 4, 0.5, picture, 5.0, "B 1")
+            gallery.add_sighting(vehicle, sighting, 0.5)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return filled(tmp_path / "g.db", 4)
+
+
+def test_a_sound_gallery_is_left_alone(path: Path) -> None:
+    before = path.read_bytes()
+    assert checking.checked(path) == []
+    assert repaired(path) == []
+    assert path.read_bytes() == before
+    with pytest.raises(Refused, match="there is no gallery"):
+        checking.checked(path.with_name("nowhere.db"))
+    path.write_text("no database" * 200)
+    with pytest.raises(Refused, match="no gallery"):
+        checking.checked(path)
+
+
+# what is planted: the statement, the kind of finding, and a word of its sentence and of what mends it
+DAMAGES = {
+    "short feature": ("UPDATE prototypes SET feature = x'00' WHERE id = 2", "prototype", "wrong length", "made from its"),
+    "long feature": (f"UPDATE prototypes SET feature = zeroblob({4 * DIM}) WHERE id = 2", "prototype", "norm 0", "from its"),
+    "not a number": (
+        f"UPDATE prototypes SET feature = unhex('{'0000c07f' * DIM}') WHERE id = 2", "prototype", "norm nan", "from its"
+    ),
+    "no weight": ("UPDATE prototypes SET weight = -1 WHERE id = 2", "prototype", "a weight of -1", "made from its"),
+    "no count": ("UPDATE prototypes SET count = 0 WHERE id = 2", "prototype", "a count of 0", "made from its"),
+    "lost vehicle": ("DELETE FROM vehicles WHERE id = 2", "orphan", "vehicle 2 is lost", "back under their ids"),
+    "bad name": ("UPDATE vehicles SET name = x'0a00' WHERE id = 2", "name", "vehicle 2 has a name", "after their id"),
+    "sighting's feature": ("UPDATE sightings SET feature = x'00' WHERE id = 2", "sighting", "sighting 2", "without their"),
+    "picture": ("UPDATE sightings SET thumbnail = x'0102' WHERE id = 2", "picture", "no JPEG", "without their picture"),
+    "time": ("UPDATE sightings SET seen = 'soon' WHERE id = 2", "time", "'soon'", "this moment"),
+    "sequence": ("UPDATE sqlite_sequence SET seq = 2 WHERE name = 'vehicles'", "sequence", "given again", "no id"),
+    "changes": ("INSERT INTO changes (prototype) VALUES (99)", "changes", "prototype 99", "cut to"),
+    "audit": ("UPDATE audit SET detail = '{' WHERE id = 2", "audit", "change 2", "say only"),
+    "identity": ("DELETE FROM meta WHERE key = 'identity'", "identity", "identity", "new identity"),
+    "retention": ("INSERT INTO meta VALUES ('retention', 'long')", "retention", "'long'", "for ever"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_planted_damage_is_found_and_mended(path: Path, damage: str) -> None:
+    statement, kind, sentence, mended = DAMAGES[damage]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        if "unhex" in statement:  # SQLite 3.41 has it
+            blob = np.full(DIM, np.nan, "<f4").tobytes()
+            connection.execute("UPDATE prototypes SET feature = ? WHERE id = 2", (blob,))
+        else:
+            connection.execute(statement)
+    (finding,) = checking.checked(path)
+    assert finding.kind == kind
+    assert sentence in finding.text
+    done = repaired(path)
+    assert any(mended in one for one in done), done
+    assert checking.checked(path) == []
+    with read_gallery(path) as gallery:
+        assert gallery.stats().prototypes == gallery.stats().sightings == 4
+        hits = gallery.search(features(4), 1)
+        assert [row[0].vehicle for row in hits] == [1, 2, 3, 4]
+        assert min(row[0].score for row in hits) > 0.999
+        repair = audit.changes(gallery.run)[-1]
+        assert repair.verb == "repair"
+        assert repair.detail["done"] == done
+
+
+def test_a_vehicle_that_cannot_learn_again_is_named(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE prototypes SET feature = x'00' WHERE id = 3")
+        connection.execute("UPDATE sightings SET feature = NULL WHERE id = 3")
+    done = repaired(path)
+    assert "vehicle 3 has no prototype left and cannot be found; enrol it again" in done
+    assert checking.checked(path) == []
+
+
+def test_many_findings_of_a_kind_are_cut_but_all_mended(tmp_path: Path) -> None:
+    path = filled(tmp_path / "g.db", 60)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE prototypes SET feature = x'00'")
+        connection.execute("DELETE FROM vehicles")
+    found = checking.checked(path)
+    assert len(found) == 2 * (checking.MOST + 1)
+    assert found[-1].text == "40 more of this kind (prototype)"
+    repaired(path)
+    assert checking.checked(path) == []
+    with read_gallery(path) as gallery:
+        assert [row[0].vehicle for row in gallery.search(features(60), 1)] == list(range(1, 61))
+
+
+def test_what_does_not_say_what_it_holds_cannot_be_mended(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'fingerprint'")
+    assert [finding.text for finding in checking.checked(path)] == ["the gallery does not say its fingerprint"]
+    with pytest.raises(Refused, match="restore a copy"):
+        repaired(path)
+
+
+def leaf_of(path: Path, table: str) -> int:
+    """Where a page with rows of `table` begins in the file, found by the rows' own bytes."""
+    with closing(sqlite3.connect(path)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        column = {"sightings": "feature", "prototypes": "feature", "vehicles": "name"}[table]
+        (cell,) = connection.execute(f"SELECT {column} FROM {table} WHERE id = ?", (count // 2,)).fetchone()
+    data = path.read_bytes()
+    at = data.index(cell.encode() if isinstance(cell, str) else cell)
+    return at // size * size
+
+
+@pytest.mark.parametrize("table", ["sightings", "prototypes", "vehicles"])
+def test_a_damaged_page_costs_only_what_was_on_it(tmp_path: Path, table: str) -> None:
+    path = filled(tmp_path / "g.db", 400)
+    at = leaf_of(path, table)
+    data = bytearray(path.read_bytes())
+    data[at : at + 4096] = b"\x5a" * 4096
+    path.write_bytes(data)
+    found = checking.checked(path)
+    assert found
+    assert {finding.kind for finding in found} == {"page"}
+    done = repaired(path)
+    assert "g.db.damaged" in done[0]
+    assert (tmp_path / "g.db.damaged").read_bytes() == data
+    assert checking.checked(path) == []
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["g.db", "g.db.damaged"]
+    with read_gallery(path) as gallery:
+        stats = gallery.stats()
+        assert min(stats.vehicles, stats.prototypes, stats.sightings) > 250
+        assert stats.vehicles == 400  # of those that were lost, prototypes and sightings say that they were
+        found_again = [row[0].vehicle == 1 + number for number, row in enumerate(gallery.search(features(400), 1))]
+        assert sum(found_again) > 250
+        (last,) = gallery.run("SELECT seq FROM sqlite_sequence WHERE name = 'vehicles'").fetchone()
+        assert last == 400
+
+
+def test_a_file_that_is_cut_short_gives_what_is_left(tmp_path: Path) -> None:
+    path = filled(tmp_path / "g.db", 400)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4 + 100])
+    assert [finding.kind for finding in checking.checked(path)] == ["page"]
+    repaired(path)
+    assert checking.checked(path) == []
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["g.db", "g.db.damaged"]
+    with read_gallery(path) as gallery:
+        assert gallery.stats().vehicles > 250
+        hits = gallery.search(features(400), 1)
+        assert sum(bool(row) and row[0].vehicle == 1 + number for number, row in enumerate(hits)) > 250
+
+
+def test_an_earlier_damaged_file_is_never_written_over(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 4096 // 2 * 4096])
+    path.with_name("g.db.damaged").write_text("mine")
+    with pytest.raises(Refused, match="move it away first"):
+        repaired(path)
+    assert path.with_name("g.db.damaged").read_text() == "mine"
+
+
+def test_a_repair_waits_for_no_writer(path: Path) -> None:
+    with opened(path), pytest.raises(Refused, match="being written"):
+        repaired(path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["g.db"]

@@ -1,0 +1,133 @@
+"""A filter lets through what a loop over all vehicles and sightings would."""
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import DIM, features
+
+from vreid.runtime.gallery import Gallery, open_gallery, showing
+from vreid.runtime.gallery.album import album
+from vreid.runtime.gallery.sqlite.filter import EVERYTHING, Filter, allowed
+from vreid.runtime.records import Sighting
+
+KINDS = {2: "car", 5: "bus", 7: "truck"}
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Gallery, dict[int, tuple[str, str | None, list[Sighting]]]]:
+    """Thirty vehicles with up to four sightings, drawn at random, and the same as plain Python."""
+    rng, plain = np.random.default_rng(4), {}
+    path = tmp_path_factory.mktemp("world") / "g.db"
+    gallery = open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=True)
+    plain_picture = np.full((20, 30, 3), 80, np.uint8)
+    with gallery.transaction():
+        for number, feature in enumerate(features(30)):
+            kind = rng.choice([None, "bus", "car"])
+            name = None if number % 3 else f"Taxi {number}"
+            vehicle = gallery.add_vehicle(name, plain_picture, kind)
+            gallery.add_prototype(vehicle, "enrolled", feature)
+            sightings = []
+            for _ in range(rng.integers(0, 5)):
+                plate = rng.choice(np.array([None, "B-AB 12", "KA XY 9"], object))
+                sighting = Sighting(
+                    str(rng.choice(["gate", "yard", "brücke"])), 1, 0, 9, 0.0, 1.0, int(rng.choice([2, 5, 7])), feature, 1,
+                    0.5, plain_picture, float(rng.integers(0, 100)), plate,
+                )  # fmt: skip
+                gallery.add_sighting(vehicle, replace(sighting, seen=sighting.seen + 1), 0.5, "live")
+                sightings.append(replace(sighting, seen=sighting.seen + 1))
+            plain[vehicle] = (gallery.name_of(vehicle), kind, sightings)
+    return gallery, plain
+
+
+FILTERS = {
+    "everything": EVERYTHING,
+    "one camera": Filter(cameras=("gate",)),
+    "cameras": Filter(cameras=("gate", "brücke")),
+    "since": Filter(since=50.0),
+    "until": Filter(until=20.0),
+    "a span at a camera": Filter(cameras=("yard",), since=20.0, until=60.0),
+    "kind": Filter(kinds=("bus",)),
+    "kinds at a camera": Filter(kinds=("bus", "truck"), cameras=("gate",)),
+    "name": Filter(names=("taxi*",)),
+    "names and kind": Filter(names=("taxi 1?", "vehicle-00*"), kinds=("car",)),
+    "plate": Filter(plates=("bab12",)),
+    "plates at a time": Filter(plates=("ka*", "B-A?-12"), since=30.0),
+    "ids": Filter(ids=(1, 2, 99), cameras=("gate", "yard", "brücke")),
+    "nobody": Filter(cameras=("nowhere",)),
+    "run": Filter(runs=("live",)),
+    "quotes": Filter(names=("' OR 1 --",)),
+}
+
+
+def fits(sighting: Sighting, only: Filter, kind: str | None) -> bool:
+    def bare(text: str) -> str:
+        return text.upper().replace(" ", "").replace("-", "")
+
+    plates = [bare(pattern) for pattern in only.plates]
+    return (
+        (not only.cameras or sighting.camera in only.cameras)
+        and (not only.kinds or kind in only.kinds or KINDS[sighting.kind] in only.kinds)
+        and (not plates or (sighting.plate is not None and any(fnmatchcase(bare(sighting.plate), p) for p in plates)))
+        and (only.since is None or sighting.seen >= only.since)
+        and (only.until is None or sighting.seen < only.until)
+        and (not only.runs or "live" in only.runs)
+    )
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_is_a_loop(
+    world: tuple[Gallery, dict[int, tuple[str, str | None, list[Sighting]]]], name: str
+) -> None:
+    (gallery, plain), only = world, FILTERS[name]
+    needs_one = any((only.cameras, only.plates, only.runs, only.since is not None, only.until is not None))
+    slow = [
+        vehicle
+        for vehicle, (called, kind, sightings) in plain.items()
+        if (not only.ids or vehicle in only.ids)
+        and (not only.names or any(fnmatchcase(called.lower(), pattern.lower()) for pattern in only.names))
+        and (
+            any(fits(sighting, only, kind) for sighting in sightings)
+            or (not needs_one and (not only.kinds or kind in only.kinds))
+        )
+    ]
+    assert [vehicle.id for vehicle in gallery.vehicles(only=only)] == slow
+    found = allowed(gallery.run, only)
+    assert found == (None if only == EVERYTHING else slow)
+    hits = gallery.search(features(2), 40, found)
+    assert [sorted(hit.vehicle for hit in row) for row in hits] == [slow, slow]
+
+
+def test_one_vehicle_is_shown_with_all_that_is_known(
+    world: tuple[Gallery, dict[int, tuple[str, str | None, list[Sighting]]]],
+) -> None:
+    gallery, plain = world
+    vehicle = next(id_ for id_, (_, _, sightings) in plain.items() if len(sightings) > 2)
+    shown = showing.shown(gallery, vehicle)
+    times = sorted(sighting.seen for sighting in plain[vehicle][2])
+    assert [sighting.at for sighting in shown.sightings] == times
+    assert [(stand.view, stand.count) for stand in shown.prototypes] == [("enrolled", 1)]
+    assert [change.verb for change in shown.changes] == ["enrol"]
+    only = Filter(since=times[1])
+    assert [sighting.at for sighting in showing.sightings(gallery, vehicle, only)] == times[1:]
+    pictures = dict(showing.pictures(gallery, vehicle, only))
+    assert len(pictures) == len(times)
+    assert all(jpeg.startswith(b"\xff\xd8") for jpeg in pictures.values())
+    assert all("/" not in name and name.isascii() for name in pictures)
+
+
+def test_the_album_shows_who_was_chosen_and_trusts_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "<b>.db"
+    with open_gallery(path, fingerprint="a", dim=DIM, model="<i>", write=True) as gallery:
+        gallery.add_vehicle("<script>alert(1)</script>", np.zeros((9, 9, 3), np.uint8))
+        gallery.add_vehicle("plain")
+        page = "".join(album(gallery, EVERYTHING))
+        assert "<script" not in page
+        assert "<b>.db" not in page
+        assert page.count("<article") == 2
+        assert page.count("<img") == page.count("data:image/jpeg") == 1
+        assert "".join(album(gallery, Filter(names=("plain",)))).count("<article") == 1

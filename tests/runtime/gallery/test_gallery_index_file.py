@@ -1,0 +1,146 @@
+"""A file of an index is believed only when it fits its gallery, and is built anew from it otherwise."""
+
+import logging
+import shutil
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import made_gallery
+import numpy as np
+import pytest
+from made_gallery import answers, enrolled, features
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import Gallery, read_gallery
+from vreid.runtime.gallery.index import index_file, sync
+
+opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
+
+STORED = ["hnsw", "ivf?train=60", "ivfpq?train=256&code=4"]
+
+
+def slow(gallery: Gallery) -> list[list[tuple[int, float]]]:
+    best: list[dict[int, float]] = [{} for _ in range(12)]
+    for vehicle, blob in gallery.run("SELECT vehicle, feature FROM prototypes").fetchall():
+        for place, score in enumerate((features(12, 99) @ np.frombuffer(blob, np.float32)).tolist()):
+            best[place][vehicle] = max(score, best[place].get(vehicle, -2))
+    falling = [sorted(found.items(), key=lambda one: (-one[1], one[0]))[:5] for found in best]
+    return [[(vehicle, round(score, 4)) for vehicle, score in found] for found in falling]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes are kept from 100 prototypes on."""
+    monkeypatch.setattr(index_file, "LEAST", 100)
+
+
+def file_of(path: Path, index: str) -> Path:
+    return path.with_name(f"{path.name}.{index.partition('?')[0]}.index")
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("index", STORED)
+def test_an_index_is_loaded_from_its_file_and_caught_up(
+    tmp_path: Path, index: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery:
+        vehicles = enrolled(gallery, 400, 0)
+    assert [one.name for one in tmp_path.iterdir()] == ["g.db"]  # the flat index has none
+    with opened(path, write=False, index=index) as reader:
+        answers(reader)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["g.db", file_of(path, index).name]
+    with opened(path) as gallery:
+        gallery.remove(vehicles[1])
+        enrolled(gallery, 3, 5)
+    monkeypatch.setattr(sync.Following, "_filled", lambda _: pytest.fail("filled anew"))
+    with opened(path, write=False, index=index) as reader:
+        found, true = answers(reader), slow(reader)
+        same = sum(len({*ours} & {*theirs}) for ours, theirs in zip(found, true, strict=True))
+        assert same >= 0.9 * 5 * len(found)
+        assert all(vehicle != vehicles[1] for best in found for vehicle, _ in best)
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("harm", ["cut", "byte", "empty", "text", "folder", "other gallery", "older copy", "lost rows"])
+def test_a_file_that_does_not_fit_is_built_anew_with_one_warning(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, other = tmp_path / "g.db", tmp_path / "other.db"
+    for one, seed in ((path, 0), (other, 1)):
+        with opened(one, index="hnsw") as gallery:
+            enrolled(gallery, 200, seed)
+            answers(gallery)
+    file, whole = file_of(path, "hnsw"), file_of(path, "hnsw").read_bytes()
+    if harm == "cut":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif harm == "byte":
+        file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    elif harm in ("empty", "text"):
+        file.write_bytes(b"" if harm == "empty" else b"an index, in words. " * 100)
+    elif harm == "folder":
+        file.unlink()
+        file.mkdir()
+    elif harm == "other gallery":
+        shutil.copy(file_of(other, "hnsw"), file)
+    elif harm == "older copy":  # which then went another way, as far as the one that the index was made of
+        before = tmp_path / "before.db"
+        shutil.copy(path, before)
+        with opened(path, index="hnsw") as gallery:
+            enrolled(gallery, 1100, 7)
+            answers(gallery)
+        assert file.read_bytes() != whole
+        shutil.copy(before, path)
+        with opened(path) as gallery:
+            enrolled(gallery, 1200, 8)
+    else:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DROP TRIGGER prototype_old")
+            connection.execute("DELETE FROM prototypes WHERE id % 3 = 0")
+    with opened(path, write=False, index="hnsw") as reader:
+        found, true = answers(reader), slow(reader)
+        assert sum(len({*o} & {*t}) for o, t in zip(found, true, strict=True)) >= 0.9 * 5 * len(found)
+    if harm == "folder":
+        return
+    assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
+    assert "built anew" in caplog.text
+    caplog.clear()
+    with opened(path, write=False, index="hnsw") as reader:  # and the file is mended
+        assert answers(reader) == found
+    assert not caplog.records
+    assert not [*tmp_path.glob("*.new")]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_is_written_again_on_closing_when_the_index_has_moved_on_a_lot(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    with opened(path, index="hnsw") as gallery:
+        enrolled(gallery, 200, 0)
+        answers(gallery)
+        before = file_of(path, "hnsw").read_bytes()
+        enrolled(gallery, 50, 1)
+        answers(gallery)
+    assert file_of(path, "hnsw").read_bytes() == before
+    with opened(path, index="hnsw") as gallery:
+        enrolled(gallery, 1100, 2)
+        answers(gallery)
+        assert file_of(path, "hnsw").read_bytes() == before
+    assert len(file_of(path, "hnsw").read_bytes()) > 4 * len(before)
+    with opened(path, index="hnsw") as gallery, pytest.raises(KeyError), gallery.transaction():
+        enrolled(gallery, 1500, 3)
+        answers(gallery)
+        raise KeyError  # what is undone is in no file
+    with opened(path, index="hnsw") as gallery:
+        assert len(answers(gallery, 9999)[0]) == 1350
+
+
+def test_what_cannot_be_opened_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="does not take"):
+        opened(tmp_path / "g.db", index="ivf?lists=3")
+    assert not [*tmp_path.iterdir()]
+    opened(tmp_path / "g.db").close()
+    with pytest.raises(Refused, match="there is no index"):
+        read_gallery(tmp_path / "g.db", "magic")

@@ -1,0 +1,152 @@
+"""The index follows the gallery's file, whoever writes it and however it is undone."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import made_gallery
+import numpy as np
+import pytest
+from made_gallery import anew, answers, enrolled, features
+
+from vreid.runtime.gallery import Gallery
+from vreid.runtime.gallery.index import sync
+
+opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
+
+
+def change(gallery: Gallery, random: np.random.Generator) -> None:
+    """Anything that a gallery may go through."""
+    alive = [row[0] for row in gallery.run("SELECT id FROM vehicles")]
+    act = random.choice(["vehicle", "prototype", "prototype", "remove", "sql"])
+    if act == "vehicle" or len(alive) < 5:
+        enrolled(gallery, 2, int(random.integers(1 << 30)))
+    elif act == "prototype":
+        feature = features(1, int(random.integers(1 << 30)))[0]
+        gallery.add_prototype(int(random.choice(alive)), str(random.choice(["front", "rear"])), feature)
+    elif act == "remove":
+        gallery.remove(int(random.choice(alive)))
+    else:
+        with gallery.transaction():
+            one, two = (int(vehicle) for vehicle in random.choice(alive, 2, replace=False))
+            gallery.run("UPDATE prototypes SET vehicle = ? WHERE vehicle = ?", one, two)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_after_any_rollbacks_the_index_is_what_the_file_says(tmp_path: Path, seed: int) -> None:
+    random, path = np.random.default_rng(seed), tmp_path / "g.db"
+    with opened(path) as gallery:
+
+        def wild(depth: int) -> None:
+            for _ in range(int(random.integers(1, 5))):
+                act = random.choice(["change", "change", "search", "inner"])
+                if act == "change":
+                    change(gallery, random)
+                elif act == "search" or depth == 3:
+                    assert answers(gallery) == slow(gallery)
+                else:
+                    fails = random.random() < 0.6
+                    try:
+                        with gallery.transaction():
+                            wild(depth + 1)
+                            if fails:
+                                raise KeyError
+                    except KeyError:
+                        assert fails
+
+        for step in range(30):
+            if step % 10 == 5:
+                gallery._following._index = None  # filled inside a transaction, maybe
+            wild(0)
+        assert answers(gallery) == slow(gallery) == anew(path)
+
+
+def slow(gallery: Gallery) -> list[list[tuple[int, float]]]:
+    best: list[dict[int, float]] = [{} for _ in range(12)]
+    for vehicle, blob in gallery.run("SELECT vehicle, feature FROM prototypes").fetchall():
+        for place, score in enumerate((features(12, 99) @ np.frombuffer(blob, np.float32)).tolist()):
+            best[place][vehicle] = max(score, best[place].get(vehicle, -2))
+    falling = [sorted(found.items(), key=lambda one: (-one[1], one[0]))[:5] for found in best]
+    return [[(vehicle, round(score, 4)) for vehicle, score in found] for found in falling]
+
+
+def test_changes_come_again_with_the_same_ids_after_a_rollback(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery:
+        (vehicle,) = enrolled(gallery, 1, 0)
+        answers(gallery)
+        with pytest.raises(KeyError), gallery.transaction():
+            gallery.add_prototype(vehicle, "rear", features(1, 1)[0])
+            answers(gallery)  # the index is at the change that is undone
+            raise KeyError
+        (other,) = enrolled(gallery, 1, 2)  # the same change's id, the same prototype's id, another vehicle
+        assert [one for one, _ in answers(gallery)[0]] in ([vehicle, other], [other, vehicle])
+        assert answers(gallery) == anew(path)
+
+
+OTHER = """
+import sys, numpy as np
+from vreid.runtime.gallery import open_gallery
+for line in sys.stdin:
+    with open_gallery(sys.argv[1], fingerprint="aaaaaaaa", dim=8, model="small", write=True) as gallery:
+        exec(line)
+    print("done", flush=True)
+"""
+
+
+def test_a_reader_follows_another_process_without_filling_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery:
+        enrolled(gallery, 20, 0)
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    with opened(path, write=False) as reader:
+        answers(reader)
+        monkeypatch.setattr(sync.Following, "_filled", lambda _: pytest.fail("filled anew"))
+        for line in (
+            "gallery.add_prototype(gallery.add_vehicle(), 'front', np.eye(8, dtype=np.float32)[0])",
+            "gallery.remove(3)",
+            "gallery.add_prototype(5, 'rear', np.eye(8, dtype=np.float32)[1])",
+            "gallery.run('DELETE FROM vehicles WHERE id < 9')",
+        ):
+            other.stdin.write(line + "\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == "done\n"
+            assert answers(reader) == slow(reader)
+    other.communicate()
+    assert other.returncode == 0
+
+
+def test_the_log_is_bounded_and_an_index_that_is_older_is_filled_anew(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    with opened(path) as gallery, opened(path, write=False) as reader:
+        vehicles = enrolled(gallery, 10, 0)
+        answers(reader)
+        with gallery.transaction():
+            for _ in range(11_000):
+                gallery.run("UPDATE prototypes SET weight = weight + 1")
+            gallery.remove(vehicles[0])
+        (count, first) = gallery.run("SELECT count(*), min(id) FROM changes").fetchone()
+        assert 100_000 <= count < 105_000
+        assert first > 5000
+        assert answers(reader) == answers(gallery) == anew(path)
+
+
+def test_a_search_is_held_to_the_vehicles_that_are_meant(tmp_path: Path) -> None:
+    with opened(tmp_path / "g.db") as gallery:
+        vehicles = enrolled(gallery, 30, 0)
+        for hits in gallery.search(features(5, 7), 99, vehicles[::3]):
+            assert sorted(hit.vehicle for hit in hits) == vehicles[::3]
+        assert gallery.search(features(2, 7), 3, []) == [[], []]
+        assert gallery.search(features(1, 7), 3, [10**9, -1]) == [[]]
+        gallery.remove(vehicles[0])
+        for hits in gallery.search(features(5, 7), 99, vehicles[::3]):
+            assert sorted(hit.vehicle for hit in hits) == vehicles[3::3]
+        scores = gallery.scores(features(4, 7), [vehicles[5], vehicles[0], vehicles[5], vehicles[2]])
+        assert scores[:, 1].tolist() == [-1] * 4
+        np.testing.assert_array_equal(scores[:, 0], scores[:, 2])
+        assert gallery.scores(features(4, 7), []).shape == (4, 0)

@@ -1,0 +1,162 @@
+"""What is purged is gone, from the tables and from the bytes of the disk; what somebody enrolled stays."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import features, opened
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import Gallery, audit, edits, retention
+from vreid.runtime.gallery.times import moment_of, span_of, span_told
+from vreid.runtime.gallery.undo import undo
+from vreid.runtime.records import Sighting
+
+OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+
+
+def seen(gallery: Gallery, vehicle: int, at: float) -> int:
+    feature, picture = features(1, int(at) + vehicle)[0], noise(int(at) + vehicle)
+    gallery.add_prototype(vehicle, "gate", feature, 0.5)
+    sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, feature, 4, 0.5, picture, seen=at)
+    return gallery.add_sighting(vehicle, sighting, 0.9)
+
+
+def filled(path: Path) -> Gallery:
+    """taxi: enrolled, seen long ago; 2: seen long ago; 3: seen long ago and lately; van: enrolled, never seen."""
+    gallery = opened(path)
+    seen(gallery, gallery.add_vehicle("taxi", noise(1)), OLD)
+    seen(gallery, gallery.add_vehicle(None, noise(2)), OLD)
+    three = gallery.add_vehicle(None, noise(3))
+    seen(gallery, three, OLD)
+    seen(gallery, three, NEW)
+    gallery.add_prototype(gallery.add_vehicle("van", noise(4)), "enrolled", features(1, 4)[0])
+    gallery.run("UPDATE vehicles SET created = 900")
+    return gallery
+
+
+def test_a_purge_deletes_old_sightings_and_who_is_nobody(tmp_path: Path) -> None:
+    with filled(tmp_path / "g.db") as gallery:
+        assert retention.purge(gallery, 500.0) == retention.Purged(0, 0, 0)
+        assert retention.purge(gallery, OLD + 1) == retention.Purged(3, 1, 1)
+        assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
+        pictures = gallery.run("SELECT name FROM vehicles WHERE thumbnail NOTNULL").fetchall()
+        assert pictures == [("taxi",), ("van",)]  # of whom nobody enrolled, not even the first picture stays
+        assert 2 not in {hit.vehicle for hit in gallery.search(features(1, 1002), 9)[0]}
+        assert retention.purge(gallery, OLD + 1, vehicles=True) == retention.Purged(0, 2, 0)
+        assert [vehicle.id for vehicle in gallery.vehicles()] == [3]
+        told = [change.told for change in audit.changes(gallery.run) if change.verb == "purge"]
+        assert told[0] == {"before": OLD + 1, "sightings": 3, "removed": 1, "pictures": 1}
+        assert len(told) == 2
+
+
+def test_deleted_pictures_are_no_longer_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    with filled(path) as gallery:
+        gone = [row[0] for row in gallery.run("SELECT thumbnail FROM sightings WHERE seen = ?", OLD)]
+        (kept,) = gallery.run("SELECT thumbnail FROM sightings WHERE seen = ?", NEW).fetchone()
+        retention.wipe(gallery)
+
+        def on_disk(jpeg: bytes) -> bool:
+            return any(jpeg[-200:-140] in file.read_bytes() for file in tmp_path.iterdir())
+
+        assert all(on_disk(jpeg) for jpeg in gone)
+        retention.purge(gallery, OLD + 1)
+        assert not any(on_disk(jpeg) for jpeg in gone)
+        assert on_disk(kept)
+        size = path.stat().st_size
+        retention.compact(gallery)
+        assert path.stat().st_size <= size
+        assert not any(on_disk(jpeg) for jpeg in gone)
+
+
+def test_what_undoing_kept_is_purged_too(tmp_path: Path) -> None:
+    with filled(tmp_path / "g.db") as gallery:
+        done = edits.merge(gallery, 1, [2])
+        retention.purge(gallery, FAR)
+        assert audit.changes(gallery.run)[-2].kept is None
+        with pytest.raises(Refused, match="can no longer be undone"):
+            undo(gallery, done.change)
+
+
+def test_a_merge_is_undone_around_what_was_purged(tmp_path: Path) -> None:
+    with filled(tmp_path / "g.db") as gallery:
+        edits.merge(gallery, 1, [3])
+        retention.purge(gallery, OLD + 1)
+        undo(gallery)
+        assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
+
+
+def test_enrolments_of_runs_do_not_fill_the_audit_for_ever(tmp_path: Path) -> None:
+    with opened(tmp_path / "g.db") as gallery:
+        gallery.add_vehicle("taxi")
+        gallery.who = "run:live"
+        seen(gallery, gallery.add_vehicle(), OLD)
+        retention.purge(gallery, FAR)
+        assert [(change.verb, change.vehicle) for change in audit.changes(gallery.run)] == [
+            ("enrol", 1),
+            ("purge", None),
+        ]
+
+
+def test_a_gallery_knows_how_long_it_keeps_sightings(tmp_path: Path) -> None:
+    path = tmp_path / "g.db"
+    with filled(path) as gallery:
+        assert retention.retention(gallery) is None
+        assert retention.purge_due(gallery, NEW) is None
+        retention.retain(gallery, 600.0)
+        with pytest.raises(Refused, match="at least 60 s"):
+            retention.retain(gallery, 1.0)
+        with pytest.raises(Refused, match="at least 60 s"):
+            retention.retain(gallery, float("nan"))
+    with opened(path) as gallery:
+        assert gallery.stats().retention == 600.0
+        assert (gallery.stats().oldest, gallery.stats().newest) == (OLD, NEW)
+        done = retention.purge_due(gallery, NEW)
+        assert done is not None
+        assert done.sightings == 3
+        retention.retain(gallery, None)
+        assert gallery.stats().retention is None
+        with gallery.transaction():  # a run's own: the log is emptied later
+            retention.purge(gallery, NEW + 1)
+    with opened(path, write=False) as reader, pytest.raises(Refused, match="for reading"):
+        retention.purge(reader, FAR)
+
+
+def test_times_as_people_write_them() -> None:
+    assert [span_of(text) for text in ("90s", "15m", "12h", "30d", "2W", "1.5h")] == [
+        90, 900, 43200, 2592000, 1209600, 5400
+    ]  # fmt: skip
+    assert [span_told(span_of(text)) for text in ("90s", "15m", "12h", "30d", "2w")] == [
+        "90s",
+        "15m",
+        "12h",
+        "30d",
+        "14d",
+    ]
+    assert moment_of("2h", now=10000.0) == 2800.0
+    assert moment_of("1970-01-02T00:00:00Z") == 86400.0
+    assert moment_of("1970-01-02T01:00:00+01:00") == 86400.0
+    assert moment_of("2026-11-22 08:15") - moment_of("2026-11-22") == 8.25 * 3600
+    for bad in ("", "30", "d", "-3d", "0d", "3y", "٣d", "1e3d", "99999999999d"):
+        with pytest.raises(Refused):
+            span_of(bad)
+    for bad in ("", "soon", "2026-13-01", "-2h", "2026-11-22T25:00"):
+        with pytest.raises(Refused, match="is no time"):
+            moment_of(bad)
+
+
+def test_sightings_without_a_time_get_this_moment(tmp_path: Path) -> None:
+    with opened(tmp_path / "g.db") as gallery:
+        sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, features(1)[0], 4, 0.5, np.zeros((9, 9, 3), np.uint8))
+        vehicle = gallery.add_vehicle()
+        gallery.add_sighting(vehicle, sighting, 0.9)
+        gallery.add_sighting(vehicle, replace(sighting, seen=5.0), 0.9)
+        (now,), (then,) = gallery.run("SELECT seen FROM sightings ORDER BY id").fetchall()
+        assert now > 1.7e9
+        assert then == 5.0

@@ -1,0 +1,141 @@
+"""An export imported elsewhere answers as the gallery did; anything else is refused with nothing written."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import features, opened
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import Gallery, audit, transfer
+from vreid.runtime.gallery.sqlite.filter import Filter
+from vreid.runtime.records import Sighting
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    made = opened(tmp_path / "g.db")
+    picture = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
+    for number, feature in enumerate(features(12)):
+        vehicle = made.add_vehicle(f"Größe {number}" if number % 2 else None, picture, "car")
+        made.add_prototype(vehicle, "gate", feature)
+        sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, feature, 4, 0.5, picture, float(1 + number), "B 1")
+        made.add_sighting(vehicle, sighting, -np.inf if number == 3 else 0.5, "run-1")
+        made.add_sighting(vehicle, replace(sighting, plate=None, picture=picture[:0]), 0.5)
+    made.remove(5)
+    made.run("UPDATE sightings SET feature = NULL WHERE id = 1")
+    return made
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
+def test_a_round_trip_keeps_everything_but_ids(gallery: Gallery, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    assert transfer.exported(gallery, file) == transfer.Moved(11, 11, 22)
+    with opened(tmp_path / "other.db") as other:
+        assert transfer.imported(other, file) == transfer.Moved(11, 11, 22)
+        queries = features(20, 7)
+        for ours, theirs in zip(gallery.search(queries, 5), other.search(queries, 5), strict=True):
+            assert [(hit.name, hit.score) for hit in ours] == [(hit.name, hit.score) for hit in theirs]
+        for table, left_out in (("vehicles", "id"), ("prototypes", "vehicle"), ("sightings", "vehicle")):
+            columns = [row[1] for row in gallery.run(f"PRAGMA table_info({table})") if row[1] not in (left_out, "id")]
+            query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"
+            assert gallery.run(query).fetchall() == other.run(query).fetchall()
+        again = tmp_path / f"again-{name}"
+        transfer.exported(other, again)
+        assert again.read_bytes() == file.read_bytes()  # the same content is the same file
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.suffix == ".new") == []
+
+
+def test_names_that_are_taken_get_a_number_and_nothing_comes_twice(gallery: Gallery, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    transfer.exported(gallery, file, Filter(names=("größe 1", "vehicle-0003")))
+    with opened(tmp_path / "other.db") as other:
+        other.add_vehicle("Größe 1")
+        assert transfer.imported(other, file).renamed == (("Größe 1", "Größe 1-2"),)
+        with pytest.raises(Refused, match="imported already, by change 2"):
+            transfer.imported(other, file)
+        assert transfer.imported(other, file, again=True).vehicles == 2
+        assert [v.name for v in other.vehicles()] == [
+            "Größe 1", "Größe 1-2", "vehicle-0003", "Größe 1-3", "vehicle-0003-2"
+        ]  # fmt: skip
+        assert audit.changes(other.run)[1].told["added"] == 2
+
+
+def test_another_models_export_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    transfer.exported(gallery, file)
+    for changes in ({"fingerprint": "bbbbbbbb"}, {"dim": 9}):
+        with opened(tmp_path / f"{len(changes)}{changes}.db", **changes) as other:
+            with pytest.raises(Refused, match="import it into a gallery of its own model"):
+                transfer.imported(other, file)
+            assert other.vehicles() == []
+    with pytest.raises(Refused, match="is there already"):
+        transfer.exported(gallery, file)
+    with pytest.raises(Refused, match="cannot write"):
+        transfer.exported(gallery, tmp_path / "nowhere" / "x.jsonl")
+
+
+def changed(lines: list[bytes], place: int, **cells: object) -> list[bytes]:
+    lines[place] = (json.dumps({**json.loads(lines[place]), **cells}) + "\n").encode()
+    return lines
+
+
+def summed(lines: list[bytes]) -> list[bytes]:
+    """With a last line that fits, as somebody would write who means harm."""
+    import hashlib
+
+    digest = hashlib.sha256(b"".join(lines[:-1])).hexdigest()
+    return [*lines[:-1], json.dumps({"line": "end", "lines": len(lines) - 1, "sha256": digest}).encode() + b"\n"]
+
+
+DAMAGES = {
+    "cut in a line": lambda lines: [*lines[:9], lines[9][:30]],
+    "cut after a line": lambda lines: lines[:9],
+    "a line lost": lambda lines: [*lines[:9], *lines[10:]],
+    "a line twice": lambda lines: [*lines[:9], lines[8], *lines[9:]],
+    "something behind": lambda lines: [*lines, b"{}\n"],
+    "a byte changed": lambda lines: changed(lines, 3, quality=0.75),
+    "a newer schema": lambda lines: summed(changed(lines, 0, schema=3)),
+    "an unknown field": lambda lines: summed(changed(lines, 4, colour="red")),
+    "a short feature": lambda lines: summed(changed(lines, 2, feature="AAAA")),
+    "a long feature": lambda lines: summed(changed(lines, 2, feature="AACAPwAAgD8AAIA/AACAPwAAgD8AAIA/AACAPwAAgD8=")),
+    "no number": lambda lines: summed(changed(lines, 2, weight=float("nan"))),
+    "no name": lambda lines: summed(changed(lines, 1, name="a\nb")),
+    "nobody's prototype": lambda lines: summed([lines[0], *lines[2:]]),
+    "two headers": lambda lines: summed([lines[0], *lines]),
+    "no JSON": lambda lines: [b"hello\n", *lines],
+    "empty": lambda lines: [],
+    "deep": lambda lines: [lines[0], b"[" * 100000 + b"\n"],
+    "no end of a line": lambda lines: [lines[0], b'{"line": "vehicle", "name": "' + b"x" * (1 << 23)],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_export_is_refused_with_nothing_written(
+    gallery: Gallery, tmp_path: Path, damage: str, packed: bool
+) -> None:
+    file = tmp_path / "all.jsonl"
+    transfer.exported(gallery, file)
+    content = b"".join(DAMAGES[damage](file.read_bytes().splitlines(keepends=True)))
+    file.write_bytes(gzip.compress(content) if packed else content)
+    with opened(tmp_path / "other.db") as other:
+        with pytest.raises(Refused):
+            transfer.imported(other, file)
+        assert other.vehicles() == []
+        assert audit.changes(other.run) == []
+
+
+def test_a_gzip_that_is_cut_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl.gz"
+    transfer.exported(gallery, file)
+    whole = file.read_bytes()
+    for length in (len(whole) - 4, len(whole) // 2, 12, 2):
+        file.write_bytes(whole[:length])
+        with opened(tmp_path / "other.db") as other, pytest.raises(Refused):
+            transfer.imported(other, file)
+    with pytest.raises(Refused, match="there is no export"):
+        transfer.about_export(tmp_path / "nowhere")

@@ -1,0 +1,113 @@
+"""A gallery of schema 1, made by the statements of the vreid that wrote it, becomes one of schema 3 or stays as it was."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
+from vreid.runtime.gallery.edits import merge
+from vreid.runtime.gallery.sqlite import checking, repairing
+from vreid.runtime.gallery.undo import undo
+from vreid.runtime.records import Sighting
+
+DIM = 8
+SCHEMA_1 = """
+PRAGMA application_id = 1987209572;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE vehicles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, thumbnail BLOB);
+CREATE TABLE prototypes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
+    view TEXT NOT NULL, feature BLOB NOT NULL, weight REAL NOT NULL, count INTEGER NOT NULL);
+CREATE INDEX prototypes_of ON prototypes (vehicle);
+CREATE TABLE sightings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
+    camera TEXT NOT NULL, track INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL,
+    first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, score REAL NOT NULL, thumbnail BLOB, run TEXT NOT NULL);
+CREATE INDEX sightings_of ON sightings (vehicle, camera);
+"""
+WRITTEN = 1_700_000_000.0
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(SCHEMA_1)
+        for row in {"schema": "1", "fingerprint": "aaaaaaaa", "dim": str(DIM), "model": "small"}.items():
+            connection.execute("INSERT INTO meta VALUES (?, ?)", row)
+        for number, feature in enumerate(np.eye(DIM, dtype="<f4")[:3]):
+            connection.execute("INSERT INTO vehicles (name, created) VALUES (?, 5.0)", (f"car {number}",))
+            connection.execute(
+                "INSERT INTO prototypes (vehicle, view, feature, weight, count) VALUES (?, 'gate', ?, 0.5, 1)",
+                (number + 1, feature.tobytes()),
+            )
+            connection.execute(
+                "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame, score,"
+                " thumbnail, run) VALUES (?, 'gate', 1, 0.5, 1.5, 5, 15, 0.9, NULL, 'run-1')",
+                (number + 1,),
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+    os.utime(path, (WRITTEN, WRITTEN))
+    return path
+
+
+def test_opening_for_writing_upgrades(old: Path) -> None:
+    with open_gallery(old, fingerprint="aaaaaaaa", dim=DIM, model="small", write=True) as gallery:
+        assert [vehicle.name for vehicle in gallery.vehicles()] == ["car 0", "car 1", "car 2"]
+        assert gallery.search(np.eye(DIM, dtype=np.float32)[1:2], 1)[0][0].name == "car 1"
+        assert gallery.stats().oldest == gallery.stats().newest == WRITTEN  # the last that they can have been seen
+        feature = np.eye(DIM, dtype=np.float32)[0]
+        picture = np.zeros((9, 9, 3), np.uint8)
+        gallery.add_sighting(1, Sighting("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 7.0, "B 1"), 0.5)
+        merge(gallery, 1, [2])
+        undo(gallery)
+    with read_gallery(old) as reader:
+        assert reader.stats().sightings == 4
+    assert checking.checked(old) == []
+
+
+def test_the_tables_are_those_of_a_new_gallery(old: Path, tmp_path: Path) -> None:
+    open_gallery(tmp_path / "new.db", fingerprint="a", dim=DIM, model="small", write=True).close()
+    edit_gallery(old).close()
+    shapes = []
+    for path in (old, tmp_path / "new.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            names = connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+            tables = [name for kind, name in names if kind == "table"]
+            columns = {
+                table: {tuple(row[1:5]) for row in connection.execute(f"PRAGMA table_info({table})")}
+                for table in tables
+            }
+            shapes.append((sorted(names), columns))
+    assert shapes[0] == shapes[1]
+
+
+def test_a_reader_is_told_how_to_upgrade(old: Path) -> None:
+    before = old.read_bytes()
+    with pytest.raises(Refused, match=r"schema 1 .*'vreid gallery check --gallery .*old.db --repair'"):
+        read_gallery(old)
+    with pytest.raises(Refused, match="enrol again into a new gallery"):
+        open_gallery(old, fingerprint="bbbbbbbb", dim=DIM, model="large", write=True)
+    assert old.read_bytes() == before
+    (finding,) = checking.checked(old)
+    assert finding.kind == "schema"
+    assert repairing.repaired(old) == ["the gallery is of schema 3 now; older vreids cannot read it"]
+    assert checking.checked(old) == []
+    read_gallery(old).close()
+
+
+def test_an_upgrade_that_fails_leaves_schema_1(old: Path) -> None:
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("CREATE TABLE audit (mine)")  # in the way of the last statement
+    with pytest.raises(Refused, match="already exists"):
+        edit_gallery(old)
+    with closing(sqlite3.connect(old)) as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("1",)
+        assert "feature" not in [row[1] for row in connection.execute("PRAGMA table_info(sightings)")]
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'changes'").fetchone() == (0,)
