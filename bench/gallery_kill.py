@@ -94,7 +94,7 @@ def kill_whole(judge: Judge, kind: str, job: dict[str, Any], fraction: float, ta
     for name in ("killed", "before", "expected"):
         (place / name).mkdir(parents=True)
     path, before, expected = (place / name / "g.db" for name in ("killed", "before", "expected"))
-    judge.twin.run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    judge.twin.wipe()
     if kind == "create":
         before.touch()
     else:

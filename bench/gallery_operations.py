@@ -7,22 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import (
-    Gallery,
-    audit,
-    edit_gallery,
-    edits,
-    open_gallery,
-    read_gallery,
-    reindexing,
-    retention,
-    transfer,
-    writing,
-)
-from vreid.runtime.gallery.index import index_file
-from vreid.runtime.gallery.sqlite.filter import Filter
-from vreid.runtime.gallery.sqlite.repairing import repaired
-from vreid.runtime.gallery.undo import undo
+from vreid.runtime.gallery import Gallery, edit_gallery, edits, open_gallery, read_gallery, retention, transfer
+from vreid.runtime.gallery import gallery as gallery_module
+from vreid.runtime.gallery.index import file as index_file
+from vreid.runtime.gallery.index.table import drop_indexes
+from vreid.runtime.gallery.rebuild import rebuild_all, repaired
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.sqlite import store as store_module
 from vreid.runtime.records import Floats, Sighting
 
 DIM, INDEX = 16, "hnsw"
@@ -34,7 +25,7 @@ Random = np.random.Generator
 def prepared() -> None:
     """The audit's times are the operations' numbers, and a small gallery's index keeps a file."""
     index_file.LEAST = 100
-    for module in (audit, writing):
+    for module in (gallery_module, store_module):
         vars(module)["time"] = SimpleNamespace(time=lambda: CLOCK.now)
 
 
@@ -55,7 +46,7 @@ def sighting(rng: Random) -> Sighting:
 
 def some(gallery: Gallery, rng: Random, count: int) -> list[int]:
     """Vehicles of the gallery, each once."""
-    every = [row[0] for row in gallery.run("SELECT id FROM vehicles ORDER BY id")]
+    every = [vehicle.id for vehicle in gallery.vehicles(thumbnails=False)]
     return [int(one) for one in rng.choice(every, count, replace=False)]
 
 
@@ -82,15 +73,15 @@ def see(gallery: Gallery, rng: Random, number: int) -> None:
 
 def remove(gallery: Gallery, rng: Random, number: int) -> None:
     gallery.remove(*some(gallery, rng, 1))
-    retention.wipe(gallery)
-    reindexing.drop_indexes(gallery.path)
+    gallery.wipe()
+    drop_indexes(gallery.path)
 
 
 def purge(gallery: Gallery, rng: Random, number: int) -> None:
     before = float(rng.choice([1e9, 4e9]) + rng.integers(250))
     retention.purge(gallery, before, vehicles=bool(rng.random() < 0.3))
-    retention.compact(gallery)
-    reindexing.drop_indexes(gallery.path)
+    gallery.compact()
+    drop_indexes(gallery.path)
 
 
 def merge(gallery: Gallery, rng: Random, number: int) -> None:
@@ -99,20 +90,20 @@ def merge(gallery: Gallery, rng: Random, number: int) -> None:
 
 
 def split(gallery: Gallery, rng: Random, number: int) -> None:
-    rows = gallery.run("SELECT vehicle FROM sightings GROUP BY vehicle HAVING count(*) > 1 ORDER BY vehicle").fetchall()
-    (vehicle,) = rows[rng.integers(len(rows))]
-    own = [row[0] for row in gallery.run("SELECT id FROM sightings WHERE vehicle = ? ORDER BY id", vehicle)]
+    several = [one.id for one in gallery.vehicles(thumbnails=False) if one.sightings > 1]
+    vehicle = several[rng.integers(len(several))]
+    own = sorted(one.id for one in gallery.sightings(vehicle))
     edits.split(gallery, vehicle, own[: max(1, len(own) // 2)])
 
 
 def reindex(gallery: Gallery, rng: Random, number: int) -> None:
-    reindexing.rebuild_all(gallery)
+    rebuild_all(gallery)
     search(gallery, rng, number)
 
 
 def search(gallery: Gallery, rng: Random, number: int) -> None:
     """Drops the index file and writes it anew."""
-    reindexing.drop_indexes(gallery.path)
+    drop_indexes(gallery.path)
     with read_gallery(gallery.path, INDEX) as reader:
         reader.search(feature(rng)[None], 5)
 
@@ -128,7 +119,7 @@ def move(gallery: Gallery, rng: Random, number: int) -> None:
 
 OPERATIONS: dict[str, Callable[[Gallery, Random, int], object]] = {
     "enrol": enrol, "see": see, "remove": remove, "purge": purge, "merge": merge, "split": split, "reindex": reindex,
-    "search": search, "move": move, "undo": lambda gallery, rng, number: undo(gallery),
+    "search": search, "move": move, "undo": lambda gallery, rng, number: edits.undo(gallery),
     "rename": lambda gallery, rng, number: gallery.rename(some(gallery, rng, 1)[0], f"van {number}"),
     "retain": lambda gallery, rng, number: retention.retain(gallery, float(rng.integers(60, 9999))),
 }  # fmt: skip

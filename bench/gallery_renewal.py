@@ -24,8 +24,7 @@ def filled(gallery: Gallery, features: Floats) -> None:
     with gallery.transaction():
         for feature in features:
             vehicle = gallery.add_vehicle()
-            insert = "INSERT INTO prototypes (vehicle, view, feature, weight, count) VALUES (?, 'front', ?, 1, 1)"
-            gallery.run(insert, vehicle, feature.tobytes())
+            gallery.add_prototype(vehicle, "front", feature)
 
 
 def searched(gallery: Gallery, feature: Floats) -> float:
@@ -48,11 +47,11 @@ def main() -> None:
         filled(gallery, features)
         rows = [("built, and searched", [searched(gallery, features[0])])]
         rows.append(("searches before", [searched(gallery, feature) for feature in features[:500]]))
-        with gallery.transaction():
-            gallery.run("DELETE FROM prototypes WHERE id % 4 = 0")
+        with gallery.transaction() as store:
+            store.delete_prototypes(range(4, store.size()[1] + 1, 4))
         rows.append(("caught up with the deletes, and searched", [searched(gallery, features[0])]))
         began, during = time.monotonic(), []
-        while gallery._following._renewal is not None:
+        while gallery.index.rebuild is not None:
             during.append(searched(gallery, features[len(during) % flags.size]))
             time.sleep(0.01)
         rows.append((f"searches in the {time.monotonic() - began:.0f} s of making it anew", during))

@@ -103,14 +103,13 @@ def merge(args: Merge) -> int:
 
 def split(args: Split) -> int:
     from vreid.runtime.gallery import edit_gallery, edits
-    from vreid.runtime.gallery.showing import sightings
-    from vreid.runtime.gallery.sqlite.filter import Filter
+    from vreid.runtime.gallery.records import Filter
 
     if not (args.sightings or args.camera or args.run):
         raise Refused("say which sightings become a new vehicle, by --sightings, --camera or --run")
     with edit_gallery(args.gallery) as gallery:
         vehicle = gallery.find(args.vehicle)
-        found = [seen.id for seen in sightings(gallery, vehicle, Filter(cameras=args.camera, runs=args.run))]
+        found = [seen.id for seen in gallery.sightings(vehicle, Filter(cameras=args.camera, runs=args.run))]
         if args.sightings:
             alone = not (args.camera or args.run)  # an id that is not the vehicle's is then refused by name
             found = list(args.sightings) if alone else [id_ for id_ in found if id_ in args.sightings]
@@ -121,11 +120,10 @@ def split(args: Split) -> int:
 
 
 def undo(args: Undo) -> int:
-    from vreid.runtime.gallery import edit_gallery
-    from vreid.runtime.gallery.undo import undo as undone
+    from vreid.runtime.gallery import edit_gallery, edits
 
     with edit_gallery(args.gallery) as gallery:
-        done = undone(gallery, args.change)
+        done = edits.undo(gallery, args.change)
     vehicles = done.detail.get("vehicles", [done.vehicle])
     sentence = f"the {done.verb} of {', '.join(map(str, vehicles))} (change {done.id}) is undone"
     return said(args.json, sentence, {"change": done.id, "verb": done.verb, "vehicles": vehicles})
@@ -133,14 +131,13 @@ def undo(args: Undo) -> int:
 
 def remove(args: Remove) -> int:
     from vreid.runtime.gallery import edit_gallery
-    from vreid.runtime.gallery.reindexing import drop_indexes
-    from vreid.runtime.gallery.retention import wipe
+    from vreid.runtime.gallery.index.table import drop_indexes
 
     with edit_gallery(args.gallery) as gallery:
         vehicle = gallery.find(args.vehicle)
         name = gallery.name_of(vehicle)
         gallery.remove(vehicle)
-        wipe(gallery)
+        gallery.wipe()
         drop_indexes(gallery.path)
     return said(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})
 

@@ -82,7 +82,6 @@ def search(args: Search) -> int:
     from vreid.cli import enrolment
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
-    from vreid.runtime.gallery.sqlite.filter import allowed
 
     if not args.images:
         raise Refused("there is nothing to search for; name at least one picture")
@@ -94,7 +93,7 @@ def search(args: Search) -> int:
     threshold = match.threshold if match else None
     with _fitting(args.gallery, embedder.manifest, write=False, index=args.index) as gallery:
         features = np.stack([row for _, row in enrolment.embedded(embedder, args.images, lambda count: None)])
-        found = gallery.search(features, args.k, allowed(gallery.run, only))
+        found = gallery.search(features, args.k, only=only)
     queries = [
         {
             "image": str(path),

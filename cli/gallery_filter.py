@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
-    from vreid.runtime.gallery.sqlite.filter import Filter
+    from vreid.runtime.gallery.records import Filter
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
@@ -31,7 +31,7 @@ class Choice:
 
 def filter_of(choice: Choice) -> "Filter":
     """What the flags say. Raises Refused for a time that is none."""
-    from vreid.runtime.gallery.sqlite.filter import Filter
+    from vreid.runtime.gallery.records import Filter
     from vreid.runtime.gallery.times import moment_of
 
     since, until = (None if text is None else moment_of(text) for text in (choice.since, choice.until))

@@ -69,17 +69,18 @@ class Reindex:
 def purge(args: Purge) -> int:
     import time
 
-    from vreid.runtime.gallery import edit_gallery, reindexing, retention
+    from vreid.runtime.gallery import edit_gallery, retention
+    from vreid.runtime.gallery.index.table import drop_indexes
     from vreid.runtime.gallery.times import span_of
 
     span = None if args.older_than is None else span_of(args.older_than)
     with edit_gallery(args.gallery) as gallery:
-        kept = retention.retention(gallery) if span is None else span
+        kept = gallery.retention() if span is None else span
         if kept is None:
             raise Refused("say how old with --older-than 30d, or set a span with 'vreid gallery retain 30d'")
         done = retention.purge(gallery, time.time() - kept, args.vehicles)
-        retention.compact(gallery)
-        reindexing.drop_indexes(gallery.path)
+        gallery.compact()
+        drop_indexes(gallery.path)
     return said(args.json, f"{done.sightings} sightings and {done.vehicles} vehicles are deleted", asdict(done))
 
 
@@ -95,13 +96,12 @@ def retain(args: Retain) -> int:
 
 
 def check(args: Check) -> int:
-    from vreid.runtime.gallery.sqlite import checking
-    from vreid.runtime.gallery.sqlite.repairing import repaired
+    from vreid.runtime.gallery.rebuild import checked, repaired
 
-    found = before = checking.checked(args.gallery)
+    found = before = checked(args.gallery)
     done = repaired(args.gallery) if args.repair and found else []
     if args.repair and found:
-        found = checking.checked(args.gallery)
+        found = checked(args.gallery)
     if args.json:
         left = [asdict(finding) for finding in found]
         output.document(
@@ -120,7 +120,9 @@ def check(args: Check) -> int:
 
 
 def reindex(args: Reindex) -> int:
-    from vreid.runtime.gallery import edit_gallery, reindexing
+    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery.index.table import drop_indexes
+    from vreid.runtime.gallery.rebuild import rebuild_all
 
     if (args.model is None) != (args.out is None):
         raise Refused("--model and --out go together: the model's features are written into a new gallery")
@@ -129,8 +131,8 @@ def reindex(args: Reindex) -> int:
             raise Refused("--model makes every prototype anew; leave --prototypes out")
         return _reembed(args, args.model, args.out)
     with edit_gallery(args.gallery) as gallery:
-        vehicles, made = reindexing.rebuild_all(gallery) if args.prototypes else (0, 0)
-        dropped = [file.name for file in reindexing.drop_indexes(gallery.path)]
+        vehicles, made = rebuild_all(gallery) if args.prototypes else (0, 0)
+        dropped = [file.name for file in drop_indexes(gallery.path)]
     sentence = f"{len(dropped)} index files are dropped and will be made at the next search"
     if args.prototypes:
         sentence = f"{made} prototypes of {vehicles} vehicles are made from their sightings; {sentence}"
@@ -141,18 +143,18 @@ def _reembed(args: Reindex, model: str, out: Path) -> int:
     from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
     from vreid.runtime.gallery import open_gallery, read_gallery
-    from vreid.runtime.gallery.reindexing import reembedded
-    from vreid.runtime.gallery.sqlite import database
+    from vreid.runtime.gallery.rebuild import reembedded
     from vreid.runtime.gallery.temporary import new_gallery
 
     if out.exists():
         raise Refused(f"{out} is there already; name a new file for --out")
     embedder = open_embedder(manifest_path(model), args.threads)
     manifest = embedder.manifest
-    about = database.About(manifest.fingerprint, manifest.output.dim, manifest.name)
-    with read_gallery(args.gallery) as old, output.progress() as bar, new_gallery(out) as draft:
+    with read_gallery(args.gallery) as old, output.progress() as bar, new_gallery(out) as temporary:
         task = bar.add_task("vehicles", total=old.stats().vehicles)
-        with open_gallery(draft, write=True, **asdict(about)) as new:
+        with open_gallery(
+            temporary, write=True, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name
+        ) as new:
             done = reembedded(old, new, embedder.embed, lambda count: bar.advance(task, count))
     sentence = (
         f"{done.vehicles} vehicles of {done.pictures} kept pictures are in {out}, approximately;"

@@ -60,7 +60,7 @@ def import_(args: Import) -> int:
             done = imported(gallery, args.file, args.again)
     else:
         about = asdict(about_export(args.file))
-        with new_gallery(args.gallery) as draft, open_gallery(draft, write=True, **about) as gallery:
+        with new_gallery(args.gallery) as temporary, open_gallery(temporary, write=True, **about) as gallery:
             done = imported(gallery, args.file, args.again)
     return _moved(args.json, done, f"are added to {args.gallery}", args.file)
 

@@ -1,5 +1,6 @@
 """`vreid gallery list|show|stats|audit`: the verbs that only read."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,7 @@ from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery import Gallery
-    from vreid.runtime.gallery.audit import Change
-    from vreid.runtime.gallery.showing import Shown
-    from vreid.runtime.gallery.sqlite.filter import Filter
+    from vreid.runtime.gallery.records import Change, Filter, VehicleDetails
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Audit:
 
 def list_(args: List) -> int:
     from vreid.runtime.gallery import read_gallery
-    from vreid.runtime.gallery.times import told
+    from vreid.runtime.gallery.times import moment_text
 
     only = filter_of(args.only)
     with read_gallery(args.gallery) as gallery:
@@ -88,7 +87,7 @@ def list_(args: List) -> int:
         columns = ("vehicle", "id", "kind", "prototypes", "sightings", "cameras", "last seen")
         table = [
             (v.name, v.id, v.kind or "-", v.prototypes, v.sightings, ", ".join(v.cameras) or "-",
-             "-" if v.last_at is None else f"{v.last_camera} {told(v.last_at)}")
+             "-" if v.last_at is None else f"{v.last_camera} {moment_text(v.last_at)}")
             for v in vehicles
         ]  # fmt: skip
         output.table(f"{args.gallery}: {len(vehicles)} vehicles, model {about.model}", columns, table)
@@ -96,18 +95,16 @@ def list_(args: List) -> int:
 
 
 def show(args: Show) -> int:
-    from vreid.runtime.gallery import read_gallery, showing
+    from vreid.runtime.gallery import read_gallery
     from vreid.runtime.staging import staged
 
     only, saved = filter_of(args.only), 0
     with read_gallery(args.gallery) as gallery:
         vehicle = gallery.find(args.vehicle)
-        found = showing.shown(gallery, vehicle, only)
+        found = gallery.details(vehicle, only)
         if args.pictures is not None:
             with staged(args.pictures) as folder:
-                for name, jpeg in showing.pictures(gallery, vehicle, only):
-                    (folder / name).write_bytes(jpeg)
-                    saved += 1
+                saved = _pictures(gallery, vehicle, only, folder)
     if args.json:
         document = asdict(found)
         document["vehicle"].pop("thumbnail")
@@ -122,8 +119,8 @@ def show(args: Show) -> int:
 
 def stats(args: Stats) -> int:
     from vreid.runtime.gallery import read_gallery
-    from vreid.runtime.gallery.reindexing import index_files
-    from vreid.runtime.gallery.times import span_told, told
+    from vreid.runtime.gallery.index.table import index_files
+    from vreid.runtime.gallery.times import moment_text, span_text
 
     with read_gallery(args.gallery) as gallery:
         found = asdict(gallery.stats())
@@ -132,8 +129,8 @@ def stats(args: Stats) -> int:
         output.document({"gallery": str(args.gallery), **found, "indexes": files})
         return 0
     kept = found["retention"]
-    found.update(oldest=told(found["oldest"]), newest=told(found["newest"]))
-    found["retention"] = "for ever" if kept is None else span_told(kept)
+    found.update(oldest=moment_text(found["oldest"]), newest=moment_text(found["newest"]))
+    found["retention"] = "for ever" if kept is None else span_text(kept)
     rows = [*found.items(), *((f"{name}, bytes", size) for name, size in files.items())]
     output.table(str(args.gallery), ("of", "value"), rows)
     return 0
@@ -141,13 +138,12 @@ def stats(args: Stats) -> int:
 
 def audit(args: Audit) -> int:
     from vreid.runtime.gallery import read_gallery
-    from vreid.runtime.gallery.audit import changes
 
     if args.last < 0:
         raise Refused(f"--last is a number of changes, not {args.last}; 0 means all")
     with read_gallery(args.gallery) as gallery:
         vehicle = None if args.vehicle is None else gallery.find(args.vehicle)
-        found = changes(gallery.run, args.last or None, vehicle)
+        found = gallery.changes(args.last or None, vehicle)
     if args.json:
         output.document({"gallery": str(args.gallery), "changes": [_change(change) for change in found]})
     else:
@@ -169,15 +165,41 @@ def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _tables(found: "Shown") -> None:
-    from vreid.runtime.gallery.times import told
+def _pictures(gallery: "Gallery", vehicle: int, only: "Filter", folder: Path) -> int:
+    """Save the pictures of its enrolment and of its sightings in `folder`; how many there are."""
+    with gallery.reading() as store:
+        row = store.vehicle(vehicle)
+        own = None if row is None else row.thumbnail
+        if own is not None:
+            (folder / "enrolled.jpg").write_bytes(own)
+        saved = int(own is not None)
+        for one in store.pictures(vehicle, only):
+            camera = re.sub(r"[^A-Za-z0-9._-]+", "-", one.camera)[:80]
+            (folder / f"sighting-{one.sighting:06d}-{camera}.jpg").write_bytes(one.jpeg)
+            saved += 1
+    return saved
 
-    one = found.vehicle
-    stands = [(stand.view, stand.id, stand.count, f"{stand.weight:.2f}") for stand in found.prototypes]
-    title = f"{one.name} (id {one.id}, {one.kind or 'no kind'}), written down {told(one.created)}"
-    output.table(title, ("prototypes of view", "id", "made of", "weight"), stands)
+
+def _tables(found: "VehicleDetails") -> None:
+    from vreid.runtime.gallery.times import moment_text
+
+    vehicle = found.vehicle
+    prototypes = [(one.view, one.id, one.count, f"{one.weight:.2f}") for one in found.prototypes]
+    title = (
+        f"{vehicle.name} (id {vehicle.id}, {vehicle.kind or 'no kind'}), written down {moment_text(vehicle.created)}"
+    )
+    output.table(title, ("prototypes of view", "id", "made of", "weight"), prototypes)
     seen = [
-        (s.camera, s.id, told(s.at), s.kind or "-", s.plate or "-", f"{s.quality:.2f}", f"{s.score:.3f}", s.run or "-")
+        (
+            s.camera,
+            s.id,
+            moment_text(s.at),
+            s.kind or "-",
+            s.plate or "-",
+            f"{s.quality:.2f}",
+            f"{s.score:.3f}",
+            s.run or "-",
+        )
         for s in found.sightings
     ]
     columns = ("sighted by", "sighting", "at", "kind", "plate", "quality", "score", "run")
@@ -186,11 +208,11 @@ def _tables(found: "Shown") -> None:
 
 
 def _changes(title: str, found: "list[Change]") -> None:
-    from vreid.runtime.gallery.times import told
+    from vreid.runtime.gallery.times import moment_text
 
     rows = [
-        (f"{change.verb} (undone)" if change.undone else change.verb, change.id, told(change.at), change.who,
-         change.vehicle or "-", ", ".join(f"{key} {value}" for key, value in change.told.items()) or "-")
+        (f"{change.verb} (undone)" if change.undone else change.verb, change.id, moment_text(change.at), change.who,
+         change.vehicle or "-", ", ".join(f"{key} {value}" for key, value in change.summary.items()) or "-")
         for change in found
     ]  # fmt: skip
     output.table(title, ("change", "id", "at", "by", "vehicle", "what"), rows)
@@ -198,5 +220,5 @@ def _changes(title: str, found: "list[Change]") -> None:
 
 def _change(change: "Change") -> dict[str, Any]:
     row = asdict(change)
-    row["detail"] = change.told
+    row["detail"] = change.summary
     return row

@@ -15,8 +15,7 @@ from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
-from vreid.runtime.gallery.listing import Vehicle
-from vreid.runtime.gallery.sqlite.filter import Filter, allowed
+from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
@@ -185,8 +184,8 @@ class Gallery:
         features = self.model.embed(crop)
         if len(features) != 1:
             raise BadInput(f"a search takes one crop, not {len(features)}; call it once for each")
-        among = None if kind is None else allowed(self.stored.run, Filter(kinds=(kind,)))
-        [found] = self.stored.search(features, k, among)
+        only = EVERYTHING if kind is None else Filter(kinds=(kind,))
+        [found] = self.stored.search(features, k, only=only)
         return [Hit(hit.name, hit.score, hit.score >= self.threshold, hit.vehicle) for hit in found]
 
     def vehicles(self) -> list[Vehicle]:

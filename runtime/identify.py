@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.runtime.clusters import clustered
-from vreid.runtime.gallery import Gallery, Hit, evidence
+from vreid.runtime.gallery import Gallery, Hit
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.presence import Presence
 from vreid.runtime.records import Floats, Match, Sighting
@@ -80,14 +80,12 @@ class Identifier:
     def recall(self, since: float) -> None:
         """Remember where vehicles were after `since` (seconds since 1970), before this run; for live runs alone, since
         files may be of any day."""
-        for vehicle, span in evidence.lately(self._gallery.run, since):
+        for vehicle, span in self._gallery.seen_since(since):
             self._presence.remember(vehicle, span)
 
     def size(self) -> tuple[int, int]:
         """Vehicles and prototypes of the gallery."""
-        query = "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)"
-        vehicles, prototypes = self._gallery.run(query).fetchone()
-        return int(vehicles), int(prototypes)
+        return self._gallery.size()
 
     def identify(self, sighting: Sighting) -> Match:
         """The vehicle of one track, now: for live runs."""
@@ -120,7 +118,7 @@ class Identifier:
                 self._presence.put(match.vehicle, track)
         return [match for _, match in sorted(zip(order, matches, strict=True), key=lambda pair: pair[0])]
 
-    def _keeping(self) -> AbstractContextManager[None]:
+    def _keeping(self) -> AbstractContextManager[object]:
         return self._gallery.transaction() if self._gallery.writable else nullcontext()
 
     def _chosen(
@@ -133,9 +131,9 @@ class Identifier:
         for cluster, rows in enumerate(clusters):
             plates = {tracks[row].plate for row in rows}
             sure = {part for row in rows if (part := self._presence.part_of(tracks[row])) is not None}
-            sure |= evidence.with_plates(self._gallery.run, plates)
+            sure |= self._gallery.with_plates(plates)
             names.update({vehicle: self._gallery.name_of(vehicle) for vehicle in sure - names.keys()})
-            barred = evidence.with_other_plates(self._gallery.run, plates)
+            barred = self._gallery.with_other_plates(plates)
             vehicles = sorted(({hit.vehicle for row in rows for hit in hits[row]} - barred) | sure)
             means = self._gallery.scores(features[rows], vehicles).mean(axis=0)  # (V,)
             pairs += [

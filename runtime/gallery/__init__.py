@@ -1,7 +1,6 @@
 """The gallery: the vehicles that are known, searched by their features."""
 
-from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.listing import Hit
-from vreid.runtime.gallery.opening import edit_gallery, open_gallery, read_gallery
+from vreid.runtime.gallery.gallery import Gallery, edit_gallery, open_gallery, read_gallery
+from vreid.runtime.gallery.records import Hit
 
 __all__ = ["Gallery", "Hit", "edit_gallery", "open_gallery", "read_gallery"]

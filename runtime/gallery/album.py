@@ -6,9 +6,8 @@ from html import escape
 
 from vreid.report.palette import colour_of, hex_of
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.listing import Vehicle
-from vreid.runtime.gallery.sqlite.filter import Filter, sightings_where
-from vreid.runtime.gallery.times import told
+from vreid.runtime.gallery.records import Filter, Vehicle
+from vreid.runtime.gallery.times import moment_text
 from vreid.runtime.sinks.style import head
 
 PICTURES = 6  # a vehicle
@@ -29,16 +28,12 @@ def album(gallery: Gallery, only: Filter) -> Iterator[str]:
 
 def _pictures(gallery: Gallery, vehicle: int, only: Filter) -> list[tuple[str, bytes]]:
     """(what it shows, JPEG), the newest first; the picture of the enrolment last, where there is room."""
-    where, values = sightings_where(only)
-    rows = gallery.run(
-        f"SELECT s.camera, s.seen, s.thumbnail FROM sightings s WHERE s.vehicle = ? AND {where} AND s.thumbnail NOTNULL"
-        f" ORDER BY s.id DESC LIMIT {PICTURES}",
-        vehicle,
-        *values,
-    )
-    found = [(f"{camera}, {told(seen)}", jpeg) for camera, seen, jpeg in rows]
-    (own,) = gallery.run("SELECT thumbnail FROM vehicles WHERE id = ?", vehicle).fetchone()
-    return [*found, ("enrolled", own)][:PICTURES] if own is not None else found
+    with gallery.reading() as store:
+        found = [(f"{one.camera}, {moment_text(one.at)}", one.jpeg) for one in store.pictures(vehicle, only, PICTURES)]
+        row = store.vehicle(vehicle)
+    if row is not None and row.thumbnail is not None:
+        found.append(("enrolled", row.thumbnail))
+    return found[:PICTURES]
 
 
 def _card(vehicle: Vehicle, pictures: list[tuple[str, bytes]]) -> str:
@@ -53,6 +48,6 @@ def _card(vehicle: Vehicle, pictures: list[tuple[str, bytes]]) -> str:
         f'<article class="card" id="v{vehicle.id}" style="--c:{hex_of(colour_of(vehicle.id))}"><header>'
         f"<b>#{vehicle.id}</b><span>{escape(vehicle.name)}</span></header>"
         f'<div class="views"><figure><figcaption><b>{escape(where)}</b>'
-        f"<span>{vehicle.sightings:,} sightings, the last {told(vehicle.last_at)}</span></figcaption>"
+        f"<span>{vehicle.sightings:,} sightings, the last {moment_text(vehicle.last_at)}</span></figcaption>"
         f'<div class="shots">{drawn}</div></figure></div></article>\n'
     )

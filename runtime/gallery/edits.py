@@ -1,17 +1,25 @@
-"""What a person corrects: two vehicles that are one, one vehicle that is two. Both can be undone."""
+"""What a person corrects: two vehicles that are one, one vehicle that is two, a name; and taking it back.
 
+An undo puts rows back as they were, unless something later stands on them.
+"""
+
+from base64 import b64decode
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vreid.models.errors import Refused
-from vreid.runtime.gallery import audit, names, writing
-from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.prototypes import Prototype, home_of, merged, surplus
-from vreid.runtime.gallery.rebuilding import rebuild
+import numpy as np
 
-VEHICLE = ("id", "name", "key", "named", "created", "kind", "pictured", "thumbnail")
-PROTOTYPE = ("id", "vehicle", "view", "feature", "weight", "count")
+from vreid.models.errors import Refused
+from vreid.runtime.camera_names import nfc
+from vreid.runtime.gallery import names
+from vreid.runtime.gallery.gallery import Gallery, existing, new_name
+from vreid.runtime.gallery.prototypes import joined, rebuild, surplus
+from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
+from vreid.runtime.gallery.store import Store
+
+UNDOABLE = ("merge", "split", "rename")
 
 
 @dataclass(frozen=True)
@@ -30,23 +38,24 @@ def merge(gallery: Gallery, kept: int, others: Sequence[int]) -> Edited:
     """
     if not others or len({kept, *others}) != 1 + len(others):
         raise Refused("a merge needs two vehicles or more, each named once; name the one to keep first")
-    with gallery.transaction():
-        called = {vehicle: gallery.name_of(vehicle) for vehicle in (kept, *others)}
-        before = _rows(gallery, list(called))
-        moved = {str(vehicle): _sightings(gallery, vehicle) for vehicle in others}
-        _pool(gallery, kept, others)
-        for vehicle in others:
-            gallery.run("UPDATE sightings SET vehicle = ? WHERE vehicle = ?", kept, vehicle)
-            gallery.run(
-                "UPDATE vehicles SET kind = coalesce(kind, (SELECT kind FROM vehicles WHERE id = ?1)),"
-                " named = max(named, (SELECT named FROM vehicles WHERE id = ?1)) WHERE id = ?2",
-                vehicle, kept,
-            )  # fmt: skip
-            gallery.run("DELETE FROM vehicles WHERE id = ?", vehicle)
+    with gallery.transaction() as store:
+        rows = [existing(store, vehicle) for vehicle in (kept, *others)]
+        before = _before(store, rows)
+        moved = {str(vehicle): store.sighting_ids(vehicle) for vehicle in others}
+        _pool(store, gallery, kept, others)
+        whole = rows[0]
+        for other in rows[1:]:
+            store.move_sightings(other.id, kept)
+            store.delete_vehicle(other.id)
+            kind = other.kind if whole.kind is None else whole.kind
+            whole = replace(whole, kind=kind, named=whole.named or other.named)
+        store.update_vehicle(whole)
         count = sum(len(ids) for ids in moved.values())
-        undo = {**before, "after": _prototype_ids(gallery, [kept]), "sightings": moved}
-        detail = {"vehicles": list(called), "names": list(called.values()), "sightings": count, "undo": undo}
-        change = audit.noted(gallery.run, gallery.who, "merge", kept, detail)
+        undo = {**before, "after": _prototype_ids(store, [kept]), "sightings": moved}
+        detail = {
+            "vehicles": [row.id for row in rows], "names": [row.name for row in rows], "sightings": count, "undo": undo
+        }  # fmt: skip
+        change = store.add_change(gallery.who, "merge", kept, detail)
     return Edited(change, kept, count)
 
 
@@ -56,87 +65,186 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
     The old one's prototypes of its cameras are made anew from what stays; those that were enrolled by hand stay.
     Raises Refused for none or all of the sightings, another vehicle's, and where no feature was kept.
     """
-    with gallery.transaction():
-        called, ids = gallery.name_of(vehicle), sorted(set(sightings))
-        own = set(_sightings(gallery, vehicle))
+    with gallery.transaction() as store:
+        row, ids = existing(store, vehicle), sorted(set(sightings))
+        own = {one.id: one for one in store.sightings(vehicle)}
         if strange := [id_ for id_ in ids if id_ not in own]:
-            raise Refused(f"'{called}' has no sighting {strange[0]}; 'vreid gallery show' lists its sightings")
+            raise Refused(f"'{row.name}' has no sighting {strange[0]}; 'vreid gallery show' lists its sightings")
         if not ids:
-            raise Refused(f"no sighting of '{called}' is meant; 'vreid gallery show' lists its sightings")
-        before = _rows(gallery, [vehicle])
-        cameras = {row[0] for row in gallery.run("SELECT DISTINCT camera FROM sightings WHERE vehicle = ?", vehicle)}
-        if len(ids) == len(own) and all(prototype.view in cameras for prototype in gallery.prototypes(vehicle)):
-            raise Refused(f"these are all sightings of '{called}', and nothing of it would stay; name some of them")
-        new = writing.new_id(gallery.run, gallery.path)
-        chosen = names.free(gallery.run, names.given(new)) if name is None else names.checked(gallery.run, name)
-        gallery.run(
-            "INSERT INTO vehicles (id, name, key, named, created) VALUES (?, ?, ?, ?, 0)",
-            new, chosen, names.key_of(chosen), name is not None,
-        )  # fmt: skip
-        for id_ in ids:
-            gallery.run("UPDATE sightings SET vehicle = ? WHERE id = ?", new, id_)
-        gallery.run(
-            "UPDATE vehicles SET created = (SELECT min(seen) FROM sightings WHERE vehicle = ?1), kind = (SELECT kind FROM"
-            " sightings WHERE vehicle = ?1 GROUP BY kind ORDER BY count(*) DESC LIMIT 1) WHERE id = ?1",
-            new,
-        )
-        if not rebuild(gallery, new):
+            raise Refused(f"no sighting of '{row.name}' is meant; 'vreid gallery show' lists its sightings")
+        before = _before(store, [row])
+        cameras = {one.camera for one in own.values()}
+        if len(ids) == len(own) and all(one.view in cameras for one in store.prototypes(vehicle)):
+            raise Refused(f"these are all sightings of '{row.name}', and nothing of it would stay; name some of them")
+        new = store.new_vehicle_id()
+        chosen = new_name(store, new, name)
+        kinds = Counter(sorted((own[id_].kind for id_ in ids), key=lambda kind: kind or ""))
+        kind = max(kinds, key=lambda one: kinds[one])
+        created = min(own[id_].at for id_ in ids)
+        store.add_vehicle(VehicleRow(new, chosen, name is not None, created, kind))
+        store.move_sightings(vehicle, new, ids)
+        if not rebuild(store, gallery.rule, new):
             fix = "'vreid gallery reindex --model MODEL --out NEW.db' makes them from the pictures"
-            raise Refused(f"these sightings of '{called}' hold no feature to find a vehicle by; {fix}")
-        rebuild(gallery, vehicle, cameras)
-        undo = {**before, "after": _prototype_ids(gallery, [vehicle, new])}
-        detail = {"vehicles": [vehicle, new], "names": [called, chosen], "sightings": ids, "undo": undo}
-        change = audit.noted(gallery.run, gallery.who, "split", vehicle, detail)
+            raise Refused(f"these sightings of '{row.name}' hold no feature to find a vehicle by; {fix}")
+        rebuild(store, gallery.rule, vehicle, cameras)
+        undo = {**before, "after": _prototype_ids(store, [vehicle, new])}
+        detail = {"vehicles": [vehicle, new], "names": [row.name, chosen], "sightings": ids, "undo": undo}
+        change = store.add_change(gallery.who, "split", vehicle, detail)
     return Edited(change, new, len(ids))
 
 
-def _pool(gallery: Gallery, kept: int, others: Sequence[int]) -> None:
-    """The prototypes of all stand for `kept`: near ones of one view averaged, the lightest dropped."""
-    pool = gallery.prototypes(kept)
-    for prototype in [prototype for vehicle in others for prototype in gallery.prototypes(vehicle)]:
-        home = home_of(pool, prototype.view, prototype.feature, gallery.above)
-        mean = merged(home, prototype.feature, prototype.weight) if home else None
-        if home is None or mean is None:
-            pool.append(prototype)
+def undo(gallery: Gallery, change: int | None = None) -> Change:
+    """Take back the change of that id, or the last one that can be. Returns what was taken back.
+
+    Names, ids, prototypes and the vehicles of sightings are what they were. Sightings of later stay with the vehicle that
+    stays, and so do the prototypes that they added; what they averaged into older prototypes is lost. Raises Refused,
+    with nothing changed, where there is no such change, where what undoing needs was forgotten, and where a vehicle or
+    a name that it needs is gone or taken.
+    """
+    with gallery.transaction() as store:
+        every = store.changes()
+        done = _meant(every, change)
+        if done.undone:
+            raise Refused(f"change {done.id} is undone already, by change {done.undone}; do it again by hand")
+        if done.undo_data is None:
+            raise Refused(f"change {done.id} can no longer be undone: what it needs was forgotten; do it by hand")
+        _refuse_later(every, done)
+        if done.verb == "rename":
+            _undo_rename(store, done, done.undo_data)
         else:
-            mean = replace(mean, count=home.count + prototype.count)
-            pool = [mean if old is home else old for old in pool]
-    gone = {prototype.id for prototype in surplus(pool, gallery.most)}
-    pool = [prototype for prototype in pool if prototype.id not in gone]
-    settle(gallery, kept, pool, _prototype_ids(gallery, [kept, *others]))
+            home, vehicles = (_undo_merge if done.verb == "merge" else _undo_split)(store, done, done.undo_data)
+            _restore(store, gallery, done.undo_data, home, vehicles)
+            if done.verb == "split":
+                store.delete_vehicle(vehicles[1])
+        detail = {"of": done.id, "verb": done.verb, "vehicles": done.detail.get("vehicles", [done.vehicle])}
+        store.mark_undone(done.id, store.add_change(gallery.who, "undo", done.vehicle, detail))
+    return done
 
 
-def settle(gallery: Gallery, vehicle: int, pool: Sequence[Prototype], ids: Sequence[int]) -> None:
-    """Of the prototypes `ids` only those in `pool` are left, as they are there, all of `vehicle`."""
-    staying = {prototype.id: prototype for prototype in pool}
-    for id_ in ids:
-        if id_ not in staying:
-            gallery.run("DELETE FROM prototypes WHERE id = ?", id_)
-            continue
-        new = staying[id_]
-        gallery.run(
-            "UPDATE prototypes SET vehicle = ?, feature = ?, weight = ?, count = ? WHERE id = ?",
-            vehicle, new.feature.tobytes(), new.weight, new.count, id_,
-        )  # fmt: skip
+def _pool(store: Store, gallery: Gallery, kept: int, others: Sequence[int]) -> None:
+    """The prototypes of all stand for `kept`: near ones of one view averaged, the lightest dropped."""
+    every = {vehicle: store.prototypes(vehicle) for vehicle in (kept, *others)}
+    pool = every[kept]
+    for vehicle in others:
+        for prototype in every[vehicle]:
+            pool = joined(pool, prototype, gallery.rule.above)
+    gone = {prototype.id for prototype in surplus(pool, gallery.rule.most)}
+    staying = {prototype.id: prototype for prototype in pool if prototype.id not in gone}
+    for id_ in sorted(prototype.id for some in every.values() for prototype in some):
+        if id_ in staying:
+            store.update_prototype(kept, staying[id_])
+        else:
+            store.delete_prototypes([id_])
 
 
-def _rows(gallery: Gallery, vehicles: Sequence[int]) -> dict[str, list[list[Any]]]:
-    """The rows of vehicles and of their prototypes, as they are."""
-    marks = ", ".join("?" * len(vehicles))
-    found = gallery.run(f"SELECT {', '.join(VEHICLE)} FROM vehicles WHERE id IN ({marks})", *vehicles).fetchall()
-    query = f"SELECT {', '.join(PROTOTYPE)} FROM prototypes WHERE vehicle IN ({marks}) ORDER BY id"
-    return {
-        "vehicles": [list(row) for row in found],
-        "prototypes": [list(row) for row in gallery.run(query, *vehicles)],
-    }
+# What undoing needs: the rows as they were, as lists in this order; bytes are base64. Schema 2 had fewer columns of vehicles.
+_VEHICLE = ("id", "name", "key", "named", "created", "kind", "pictured", "thumbnail")
+_VEHICLE_2 = ("id", "name", "created", "kind", "thumbnail")
 
 
-def _sightings(gallery: Gallery, vehicle: int) -> list[int]:
-    return [row[0] for row in gallery.run("SELECT id FROM sightings WHERE vehicle = ? ORDER BY id", vehicle)]
-
-
-def _prototype_ids(gallery: Gallery, vehicles: Sequence[int]) -> list[int]:
-    marks = ", ".join("?" * len(vehicles))
-    return [
-        row[0] for row in gallery.run(f"SELECT id FROM prototypes WHERE vehicle IN ({marks}) ORDER BY id", *vehicles)
+def _before(store: Store, rows: Sequence[VehicleRow]) -> dict[str, list[list[Any]]]:
+    """The rows of vehicles, by id, and of their prototypes, as they are."""
+    kept = sorted(((one.id, row.id, one) for row in rows for one in store.prototypes(row.id)), key=lambda each: each[0])
+    prototypes = [[id_, vehicle, one.view, one.feature.tobytes(), one.weight, one.count] for id_, vehicle, one in kept]
+    vehicles = [
+        [row.id, row.name, names.key_of(row.name), int(row.named), row.created, row.kind, row.pictured, row.thumbnail]
+        for row in sorted(rows, key=lambda row: row.id)
     ]
+    return {"vehicles": vehicles, "prototypes": prototypes}
+
+
+def _vehicle_before(cells: Sequence[Any]) -> VehicleRow:
+    """A vehicle's row that the audit keeps; one of schema 2 gets the columns of 3 as an upgrade gives them."""
+    row = dict(zip(_VEHICLE if len(cells) == len(_VEHICLE) else _VEHICLE_2, cells, strict=True))
+    name = nfc(row["name"])
+    row.setdefault("named", names.was_named(name))
+    row.setdefault("pictured", names.was_pictured(name, row["created"], row["thumbnail"]))
+    jpeg = None if row["thumbnail"] is None else b64decode(row["thumbnail"])
+    return VehicleRow(row["id"], name, bool(row["named"]), row["created"], row["kind"], row["pictured"], jpeg)
+
+
+def _prototype_ids(store: Store, vehicles: Sequence[int]) -> list[int]:
+    return sorted(prototype.id for vehicle in vehicles for prototype in store.prototypes(vehicle))
+
+
+def _meant(every: Sequence[Change], change: int | None) -> Change:
+    if change is None:
+        open_ = [row for row in every if row.verb in UNDOABLE and not row.undone and row.undo_data is not None]
+        if not open_:
+            raise Refused("there is nothing to undo; 'vreid gallery audit' lists what was changed")
+        return open_[-1]
+    for row in every:
+        if row.id == change:
+            if row.verb not in UNDOABLE:
+                raise Refused(f"change {change} ({row.verb}) is final; only {', '.join(UNDOABLE)} are undone")
+            return row
+    raise Refused(f"there is no change {change}; 'vreid gallery audit' lists them")
+
+
+def _refuse_later(every: Sequence[Change], done: Change) -> None:
+    """Changes of one vehicle are taken back in turn, the last first."""
+    if done.verb == "rename":
+        return
+    ours = set(done.detail["vehicles"])
+    for later in every:
+        if later.id <= done.id or later.undone or later.verb not in UNDOABLE:
+            continue
+        theirs = set(later.detail.get("vehicles", ()))
+        if later.verb == "rename":  # of a vehicle that would vanish
+            theirs = {later.vehicle} if done.verb == "split" and later.vehicle == done.detail["vehicles"][1] else set()
+        if ours & theirs:
+            raise Refused(f"change {later.id} ({later.verb}) stands on change {done.id}; undo {later.id} first")
+
+
+Undone = tuple[int, list[int]]  # the vehicle that stays, and those whose prototypes are to be put back
+
+
+def _undo_merge(store: Store, done: Change, data: Any) -> Undone:
+    kept, *others = done.detail["vehicles"]
+    now = existing(store, kept)
+    for cells in data["vehicles"]:
+        row = _vehicle_before(cells)
+        if row.id == kept:
+            named = row.named or now.name != row.name  # somebody renamed it since
+            store.update_vehicle(replace(now, kind=row.kind, named=named))
+        else:
+            _refuse_taken(store, row.name)
+            store.add_vehicle(row)
+    for vehicle in others:
+        store.move_sightings(kept, vehicle, data["sightings"][str(vehicle)])
+    return kept, [kept]
+
+
+def _undo_split(store: Store, done: Change, data: Any) -> Undone:
+    old, new = done.detail["vehicles"]
+    existing(store, old)
+    existing(store, new)
+    store.move_sightings(new, old)
+    return old, [old, new]
+
+
+def _undo_rename(store: Store, done: Change, data: Any) -> None:
+    row, now = existing(store, done.vehicle or 0), done.detail["to"]
+    if row.name != now:
+        raise Refused(f"vehicle {row.id} is no longer called '{now}'; undo the later renaming first")
+    old = data["name"]
+    if names.key_of(old) != names.key_of(now):
+        _refuse_taken(store, old)
+    store.update_vehicle(replace(row, name=old, named=bool(data.get("named", names.was_named(old)))))
+
+
+def _refuse_taken(store: Store, name: str) -> None:
+    if store.vehicle_with_key(names.key_of(name)) is not None:
+        raise Refused(f"the name '{name}' was given to another vehicle since; rename that one first")
+
+
+def _restore(store: Store, gallery: Gallery, data: Any, home: int, vehicles: Sequence[int]) -> None:
+    """The prototypes as they were before; those that `vehicles` were taught since then stay, with `home`."""
+    store.delete_prototypes(data["after"])
+    for vehicle in vehicles:
+        if vehicle != home:
+            store.move_prototypes(vehicle, home)
+    for id_, vehicle, view, feature, weight, count in data["prototypes"]:
+        row = np.frombuffer(b64decode(feature), "<f4").astype(np.float32)
+        store.add_prototype(vehicle, Prototype(id_, view, row, weight, count), same_id=True)
+    store.delete_prototypes([extra.id for extra in surplus(store.prototypes(home), gallery.rule.most)])

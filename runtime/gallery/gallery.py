@@ -1,50 +1,99 @@
-"""An open gallery: the world's vehicles in an SQLite file, searched through an index that is derived from it."""
+"""An open gallery: the world's vehicles in a store, searched through an index of their prototypes."""
 
-import sqlite3
+import getpass
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.camera_names import nfc
-from vreid.runtime.gallery import audit, listing, names, writing
-from vreid.runtime.gallery.index.sync import Following
-from vreid.runtime.gallery.listing import Hit
-from vreid.runtime.gallery.prototypes import Prototype, from_blobs, home_of, merged, surplus, unit
-from vreid.runtime.gallery.sqlite import database
-from vreid.runtime.gallery.sqlite.filter import EVERYTHING, Filter
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.camera_names import nfc, valid_text
+from vreid.runtime.gallery import names, times
+from vreid.runtime.gallery.index.sync import IndexSync
+from vreid.runtime.gallery.index.table import open_index
+from vreid.runtime.gallery.prototypes import Rule, home_of, merged, surplus, unit
+from vreid.runtime.gallery.records import (
+    EVERYTHING,
+    About,
+    Change,
+    Filter,
+    Hit,
+    Prototype,
+    PrototypeInfo,
+    SightingInfo,
+    SightingRow,
+    Stats,
+    Vehicle,
+    VehicleDetails,
+    VehicleRow,
+)
+from vreid.runtime.gallery.store import Store, open_store
+from vreid.runtime.records import Floats, Sighting, kind_name
+from vreid.runtime.topology import Span
+
+
+def open_gallery(
+    path: str | Path,
+    *,
+    fingerprint: str,
+    dim: int,
+    model: str,
+    write: bool,
+    index: str = "flat",
+    max_prototypes: int = 8,
+    merge_above: float = 0.9,
+) -> "Gallery":
+    """The gallery at `path` for features of one embedding space; made when `write` is set and there is none.
+
+    `index`: a member of index/table.py with its options, as "hnsw" or "ivf?nprobe=32".
+    One writer at a time, any number of readers beside it. A refused opening leaves nothing behind.
+    Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one.
+    """
+    if index != "flat":
+        open_index(index, dim)  # refuses what it does not know or this machine does not have
+    if max_prototypes < 1:
+        raise Refused(f"max_prototypes must be at least 1, not {max_prototypes}")
+    store = open_store(Path(path), write, About(fingerprint, dim, model))
+    return Gallery(store, index, Rule(max_prototypes, merge_above))
+
+
+def read_gallery(path: str | Path, index: str = "flat") -> "Gallery":
+    """The gallery at `path` for reading, whatever its model. Raises Refused as `open_gallery` does."""
+    store = open_store(Path(path), write=False)
+    try:
+        if index != "flat":
+            open_index(index, store.about.dim)
+    except Refused:
+        store.close()
+        raise
+    return Gallery(store, index, Rule())
+
+
+def edit_gallery(path: str | Path) -> "Gallery":
+    """The gallery at `path` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
+    return Gallery(open_store(Path(path), write=True), "flat", Rule())
 
 
 class Gallery:
-    """An open gallery; made by `open_gallery` or `read_gallery`. Any thread may call it.
+    """An open gallery; made by `open_gallery`, `read_gallery` or `edit_gallery`. Any thread may call it.
 
-    Every call that writes is on the disk when it returns (WAL, synchronous=FULL), unless it is inside `transaction`.
+    Every call that writes is on the disk when it returns, unless it is inside `transaction`.
     The index is made at the first search, and catches up at each with what was written, by whoever it was.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        connection: sqlite3.Connection,
-        about: database.About,
-        index: str,
-        lock: int | None,
-        max_prototypes: int,
-        merge_above: float,
-    ) -> None:
-        self.path, self.about, self.writable = path, about, lock is not None
-        self._connection, self._lock = connection, lock
-        self.who = audit.login()  # is written beside each change; a run calls itself run:NAME
-        self.most, self.above = max_prototypes, merge_above  # prototypes a vehicle; the cosine of near ones
+    def __init__(self, store: Store, index: str, rule: Rule) -> None:
+        self._store = store
+        self.path, self.about, self.writable = store.path, store.about, store.writable
+        self.rule = rule
+        self.who = login()  # is written beside each change; a run calls itself run:NAME
+        self.index = IndexSync(store.features, index)
         self._mutex = threading.RLock()
-        self._depth = 0
-        self._following = Following(connection, path, index, about.dim)
 
     def __enter__(self) -> "Gallery":
         return self
@@ -53,59 +102,50 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file and of the writer's lock; a second call does nothing."""
+        """Let go of the store and of the writer's lock; a second call does nothing."""
         with self._mutex:
-            self._following.close()
-            self._connection.close()
-            if self._lock is not None:
-                database.unlocked(self.path, self._lock)
-                self._lock = None
+            self.index.close()
+            self._store.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All that is written inside is kept together, or nothing is, the index included. Nests (savepoints)."""
+    def transaction(self) -> Iterator[Store]:
+        """All that is written inside is kept together, or nothing is, the index included. Nests.
+
+        No other thread uses the store inside. Raises Refused for a gallery that was opened for reading.
+        """
         if not self.writable:
             raise Refused(f"the gallery {self.path} was opened for reading; open it for writing")
         with self._mutex:
-            mark = f"level{self._depth}"
-            begin, end = ("SAVEPOINT " + mark, "RELEASE " + mark) if self._depth else ("BEGIN IMMEDIATE", "COMMIT")
-            self.run(begin)
-            self._depth += 1
             try:
-                yield
-                self.run(end)
-                if self._depth == 1:
-                    self._following.settled()
+                with self._store.transaction():
+                    yield self._store
             except BaseException:
-                if self._connection.in_transaction:  # SQLite itself rolls back on some errors of the disk
-                    self.run(f"ROLLBACK TO {mark}" if self._depth > 1 else "ROLLBACK")
-                    if self._depth > 1:
-                        self.run(end)
-                self._following.undone()
+                self.index.rolled_back()
                 raise
-            finally:
-                self._depth -= 1
+            if not self._store.features.in_transaction:
+                self.index.committed()
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """All that is read inside is of one moment, whoever writes meanwhile."""
-        with self._mutex:
-            if self._connection.in_transaction:
-                yield
-                return
-            self.run("BEGIN")
-            try:
-                yield
-            finally:
-                self.run("COMMIT")
+    def reading(self) -> Iterator[Store]:
+        """All that is read inside is of one moment, whoever writes meanwhile. No other thread uses the store inside."""
+        with self._mutex, self._store.reading():
+            yield self._store
+
+    # Writing
 
     def add_vehicle(self, name: str | None = None, picture: Image | None = None, kind: str | None = None) -> int:
         """The new vehicle's id, never used before; without a name it is "vehicle-0001" after its id.
 
         Raises Refused for a name that is taken, empty, too long or not printable.
         """
-        with self.transaction():
-            return writing.vehicle(self.run, self.path, self.who, name, picture, kind)
+        with self.transaction() as store:
+            new, now = store.new_vehicle_id(), time.time()
+            jpeg = None if picture is None else thumbnail_of(picture)
+            chosen = new_name(store, new, name)
+            taken_at = now if name is None and jpeg else None
+            store.add_vehicle(VehicleRow(new, chosen, name is not None, now, kind, taken_at, jpeg))
+            store.add_change(self.who, "enrol", new, {"name": chosen})
+        return new
 
     def add_prototype(self, vehicle: int, view: str, feature: Floats, weight: float = 1.0) -> int | None:
         """Let a feature (D,) stand for `vehicle`, seen from `view` with a quality of `weight` > 0.
@@ -116,54 +156,97 @@ class Gallery:
         if not (np.isfinite(weight) and weight > 0):
             raise Refused(f"a prototype's weight must be above 0, not {weight}; pass the crop's quality")
         row, view = unit(np.asarray(feature)[None], self.about.dim)[0], nfc(view)
-        with self.transaction():
-            kept = self.prototypes(self._existing(vehicle))
-            home = home_of(kept, view, row, self.above)
+        with self.transaction() as store:
+            kept = store.prototypes(self._existing(vehicle))
+            home = home_of(kept, view, row, self.rule.above)
             mean = merged(home, row, weight) if home else None
             if mean is not None:
-                self.run(
-                    "UPDATE prototypes SET feature = ?, weight = ?, count = ? WHERE id = ?",
-                    mean.feature.tobytes(), mean.weight, mean.count, mean.id,
-                )  # fmt: skip
+                store.update_prototype(int(vehicle), mean)
                 return mean.id
-            row_id = self.run(
-                "INSERT INTO prototypes (vehicle, view, feature, weight, count) VALUES (?, ?, ?, ?, 1)",
-                int(vehicle), view, row.tobytes(), float(weight),
-            ).lastrowid  # fmt: skip
-            new = int(row_id or 0)  # never None after an INSERT
-            dropped = [old.id for old in surplus([*kept, Prototype(new, view, row, weight, 1)], self.most)]
-            for old in dropped:
-                self.run("DELETE FROM prototypes WHERE id = ?", old)
+            new = store.add_prototype(int(vehicle), Prototype(0, view, row, float(weight), 1))
+            dropped = [old.id for old in surplus([*kept, Prototype(new, view, row, weight, 1)], self.rule.most)]
+            store.delete_prototypes(dropped)
         return None if new in dropped else new
 
     def add_sighting(self, vehicle: int, sighting: Sighting, score: float, run: str = "") -> int:
-        """Write down where and when `vehicle` was seen, with a small picture; returns the sighting's id."""
-        with self.transaction():
-            return writing.sighting(self.run, self._existing(vehicle), sighting, score, run)
+        """Write down where and when `vehicle` was seen, with a small picture; returns the sighting's id.
+
+        One that does not say when it was gets this moment. A vehicle that nobody named came to be with the first sighting,
+        and so did its picture, whenever that is processed. Raises Refused for a time that is not in seconds.
+        """
+        seen = sighting
+        moment = float(seen.seen)
+        if not times.is_moment(moment):
+            raise Refused(
+                f"a sighting's time must be in seconds since 1970, from 0 to {times.LAST:.0f}, not {moment:g}; divide"
+                " milliseconds by 1000 and nanoseconds by 1e9"
+            )
+        if not (abs(float(seen.first_time)) < times.LAST and abs(float(seen.last_time)) < times.LAST):
+            raise Refused(
+                "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
+                " milliseconds by 1000 and nanoseconds by 1e9"
+            )
+        moment = moment or time.time()
+        row = SightingRow(
+            nfc(seen.camera), int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame),
+            int(seen.last_frame), float(score), thumbnail_of(seen.picture), run, moment, kind_name(seen.kind),
+            seen.plate, float(seen.quality), np.asarray(seen.feature, np.float16),
+        )  # fmt: skip
+        with self.transaction() as store:
+            store.begin_with(self._existing(vehicle), moment)
+            return store.add_sighting(int(vehicle), row)
 
     def rename(self, vehicle: int, name: str) -> None:
         """Give `vehicle` another name. Raises Refused when another vehicle has it."""
-        with self.transaction():
-            writing.rename(self.run, self.who, int(vehicle), self.name_of(vehicle), name)
+        with self.transaction() as store:
+            row = existing(store, vehicle)
+            new = names.checked(name, store.vehicle_with_key, row.id)
+            if new == row.name and row.named:
+                return
+            store.update_vehicle(replace(row, name=new, named=True))
+            undo = {"name": row.name, "named": int(row.named)}
+            store.add_change(self.who, "rename", row.id, {"from": row.name, "to": new, "undo": undo})
 
     def remove(self, vehicle: int) -> None:
-        """Forget `vehicle`, its prototypes and its sightings, for good; its id is never given again."""
-        with self.transaction():
-            writing.remove(self.run, self.who, self._existing(vehicle))
+        """Forget `vehicle` for good: prototypes, sightings, and what the audit kept of it; only that it was removed stays.
+
+        Its id is never given again.
+        """
+        with self.transaction() as store:
+            store.delete_vehicle(self._existing(vehicle))
+            store.forget_changes(int(vehicle))
+            store.add_change(self.who, "remove", int(vehicle), {})
+
+    def compact(self) -> None:
+        """Give the room of what was deleted back to the disk; takes as long as copying the gallery, and as much room.
+
+        Where there is none the file stays as large as it was, without what was deleted, and a warning is logged.
+        """
+        with self._mutex:
+            self._store.compact()
+
+    def wipe(self) -> None:
+        """Overwrite what was deleted wherever a copy is left; a reader, or an outer transaction, may put that off."""
+        with self._mutex:
+            self._store.wipe()
 
     # Reading
 
-    def search(self, features: Floats, k: int, vehicles: Sequence[int] | None = None) -> list[list[Hit]]:
+    def search(
+        self, features: Floats, k: int, vehicles: Sequence[int] | None = None, only: Filter = EVERYTHING
+    ) -> list[list[Hit]]:
         """(B, D) -> for each row the best k vehicles (fewer in a small gallery), falling; of equals the older first.
 
-        `vehicles`: only these ids, those that the gallery does not hold passed over; None: all.
+        `vehicles`: only these ids, those that the gallery does not hold passed over; None: those that `only` lets through.
         """
         if k < 1:
             raise Refused(f"k must be at least 1, not {k}")
         rows = unit(features, self.about.dim)
         with self._mutex:
-            found = self._following.search(rows, min(k, names.LAST_ID), vehicles)
-            called = names.of(self.run, {vehicle for best in found for vehicle, _ in best})
+            if vehicles is None and only != EVERYTHING:
+                vehicles = self._store.vehicle_ids(only)
+            found = self.index.search(rows, min(k, names.LAST_ID), vehicles)
+            called = self._store.names({vehicle for best in found for vehicle, _ in best})
         # a reader may be a moment behind its gallery
         return [[Hit(one, called.get(one, names.given(one)), score) for one, score in best] for best in found]
 
@@ -171,52 +254,141 @@ class Gallery:
         """(B, D) -> (B, len(vehicles)) of the best cosine over each vehicle's prototypes; -1 for one without any."""
         rows = unit(features, self.about.dim)
         with self._mutex:
-            return self._following.scores(rows, vehicles)
+            return self.index.scores(rows, vehicles)
 
     def name_of(self, vehicle: int) -> str:
         """The name of a vehicle. Raises Refused for an id that the gallery does not hold."""
-        row = None
-        if 1 <= vehicle <= names.LAST_ID:
-            row = self.run("SELECT name FROM vehicles WHERE id = ?", int(vehicle)).fetchone()
-        if row is None:
-            raise Refused(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")
-        return str(row[0])
+        with self._mutex:
+            name = self._store.name_of(int(vehicle)) if 1 <= vehicle <= names.LAST_ID else None
+        if name is None:
+            raise _unknown(vehicle)
+        return name
 
     def find(self, text: str) -> int:
-        """The id of the vehicle that a person calls by name or by id. Raises Refused when none or two are meant."""
-        return names.found(self.run, text)
+        """The id of the vehicle called `text`: a name in any case, an id, or id=ID.
 
-    def vehicles(self, thumbnails: bool = True, only: Filter = EVERYTHING) -> list[listing.Vehicle]:
-        """The vehicles that `only` lets through, by rising id."""
-        with self._mutex, database.spoken(self.path):
-            return listing.listed(self._connection, thumbnails, only)
+        Raises Refused when none or two are meant.
+        """
+        bare = text.removeprefix("id=")
+        id_ = int(bare) if bare.isascii() and bare.isdigit() and len(bare) <= 10 else 0
+        with self._mutex:
+            by_name = self._store.vehicle_with_key(names.key_of(text)) if valid_text(text) else None
+            by_id = id_ if 1 <= id_ <= names.LAST_ID and self._store.name_of(id_) is not None else None
+        if by_id is not None and by_name is not None and by_id != by_name:
+            raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
+        found = by_id if by_name is None else by_name
+        if found is None:
+            raise Refused(f"there is no vehicle '{text}' in the gallery; 'vreid gallery list' shows them")
+        return found
 
-    def stats(self) -> listing.Stats:
+    def vehicles(self, thumbnails: bool = True, only: Filter = EVERYTHING) -> list[Vehicle]:
+        """The vehicles that `only` lets through, by rising id; without `thumbnails` no picture is read."""
+        with self._mutex:
+            return self._store.vehicles(only, thumbnails)
+
+    def details(self, vehicle: int, only: Filter = EVERYTHING) -> VehicleDetails:
+        """All that is known of `vehicle`; of its sightings those that `only` lets through."""
+        with self.reading() as store:
+            existing(store, vehicle)
+            (whole,) = store.vehicles(Filter(ids=(int(vehicle),)), thumbnails=False)
+            prototypes = sorted(store.prototypes(vehicle), key=lambda one: (one.view, one.id))
+            return VehicleDetails(
+                whole,
+                [PrototypeInfo(one.id, one.view, one.weight, one.count) for one in prototypes],
+                store.sightings(vehicle, only),
+                store.changes(vehicle=vehicle),
+            )
+
+    def prototypes(self, vehicle: int) -> list[Prototype]:
+        """What stands for `vehicle`, the oldest first."""
+        with self._mutex:
+            return self._store.prototypes(vehicle)
+
+    def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
+        """The sightings of `vehicle` that `only` lets through, by time."""
+        with self._mutex:
+            return self._store.sightings(vehicle, only)
+
+    def changes(self, last: int | None = None, vehicle: int | None = None) -> list[Change]:
+        """The newest `last` changes (None: all), the oldest first; of one vehicle, those that it was any part of."""
+        with self._mutex:
+            return self._store.changes(last, vehicle)
+
+    def stats(self) -> Stats:
         """The gallery in numbers."""
-        about = self.about
-        with self._mutex, database.spoken(self.path):
-            return listing.counted(self._connection, self.path, about.dim, about.model, about.fingerprint)
+        with self._mutex:
+            return self._store.stats()
 
-    # Inside
+    def size(self) -> tuple[int, int]:
+        """Vehicles and prototypes."""
+        with self._mutex:
+            return self._store.size()
 
-    def run(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        """One SQL statement, for the files of runtime/gallery/; what writes belongs inside `transaction`."""
-        # A camera named after a file may hold bytes that are no UTF-8.
-        clean = [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
-        with self._mutex, database.spoken(self.path):
-            cursor = self._connection.cursor(database.Cursor)
-            cursor.path = self.path
-            return cursor.execute(statement, clean)
+    def retention(self) -> float | None:
+        """For how many seconds sightings are kept; None: for ever."""
+        with self._mutex:
+            return self._store.retention()
+
+    def seen_since(self, since: float) -> list[tuple[int, Span]]:
+        """(vehicle, where and when) of the sightings that ended after `since`, seconds since 1970; see `Store`."""
+        with self._mutex:
+            return self._store.seen_since(since)
+
+    def with_plates(self, plates: Iterable[str | None]) -> set[int]:
+        """The vehicles on which one of these licence plates was ever read."""
+        with self._mutex:
+            return self._store.vehicles_with_plates({plate for plate in plates if plate is not None})
+
+    def with_other_plates(self, plates: Iterable[str | None]) -> set[int]:
+        """The vehicles on which plates were read, and none of these; nobody when `plates` has none."""
+        wanted = {plate for plate in plates if plate is not None}
+        if not wanted:
+            return set()
+        with self._mutex:
+            return self._store.vehicles_with_plates(None) - self._store.vehicles_with_plates(wanted)
 
     def _existing(self, vehicle: int) -> int:
         self.name_of(vehicle)
         return int(vehicle)
 
-    def prototypes(self, vehicle: int) -> list[Prototype]:
-        """What stands for `vehicle`, the oldest first."""
-        query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
-        rows = self.run(query, vehicle).fetchall()
-        return [
-            Prototype(id_, view, from_blobs([blob], self.about.dim)[0], weight, count)
-            for id_, view, blob, weight, count in rows
-        ]
+
+def existing(store: Store, vehicle: int) -> VehicleRow:
+    """The row of `vehicle`. Raises Refused for an id that the gallery does not hold."""
+    row = store.vehicle(int(vehicle)) if 1 <= vehicle <= names.LAST_ID else None
+    if row is None:
+        raise _unknown(vehicle)
+    return row
+
+
+def new_name(store: Store, vehicle: int, name: str | None) -> str:
+    """What a new vehicle is called: `name`, or what it is given. Raises Refused for a name that is taken or not valid."""
+    if name is None:
+        return names.free(names.given(vehicle), store.vehicle_with_key)
+    return names.checked(name, store.vehicle_with_key)
+
+
+def login() -> str:
+    """Who runs this process; "unknown" where the system has no name for the user, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # Python 3.13 made one of the first two of the third
+        return "unknown"
+
+
+def thumbnail_of(picture: Image, side: int = 160) -> bytes | None:
+    """(H, W, 3) BGR -> a JPEG no larger than `side`; None for an empty picture."""
+    if picture.size == 0:
+        return None
+    height, width = picture.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    small = picture
+    if scale < 1:
+        small = cv2.resize(  # type: ignore[assignment]
+            picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        )
+    done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return data.tobytes() if done else None
+
+
+def _unknown(vehicle: int) -> Refused:
+    return Refused(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")

@@ -1,23 +1,24 @@
 """Which features stand for a vehicle: near ones of one view are averaged, at most a handful are kept."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.runtime.gallery.records import Prototype
+from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import Floats
+
+LIGHTEST = 0.01  # a quality of 0 still counts a little
 
 
 @dataclass(frozen=True)
-class Prototype:
-    """A unit feature (D,) of a vehicle from one view; `weight` sums the qualities of the `count` it was made of."""
+class Rule:
+    """At most `most` prototypes a vehicle; a feature within a cosine of `above` of one of its view is averaged into it."""
 
-    id: int
-    view: str
-    feature: Floats
-    weight: float
-    count: int
+    most: int = 8
+    above: float = 0.9
 
 
 def unit(features: Floats, dim: int) -> Floats:
@@ -33,22 +34,17 @@ def unit(features: Floats, dim: int) -> Floats:
     return np.asarray(rows / lengths, np.float32)
 
 
-def from_blobs(blobs: Sequence[bytes], dim: int) -> Floats:
-    """N stored features -> (N, D). Raises Refused for one of another length."""
-    if not set(map(type, blobs)) <= {bytes} or not set(map(len, blobs)) <= {4 * dim}:
-        fix = "let 'vreid gallery check --repair' mend it or restore a copy"
-        raise Refused(f"the gallery is damaged (a feature of the wrong length); {fix}")
-    return np.frombuffer(bytearray().join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32, copy=False)
+def merged(kept: Prototype, feature: Floats, weight: float, count: int = 1) -> Prototype | None:
+    """`kept` with a unit feature (D,), made of `count`, averaged in by quality, of unit length again.
 
-
-def merged(kept: Prototype, feature: Floats, weight: float) -> Prototype | None:
-    """`kept` with a unit feature (D,) averaged in by quality, of unit length again; None when the two cancel out."""
+    None when the two cancel out.
+    """
     total = kept.weight * kept.feature + weight * feature
     length = float(np.linalg.norm(total))
     if length < 1e-12:
         return None
     mean = np.asarray(total / length, np.float32)
-    return Prototype(kept.id, kept.view, mean, kept.weight + weight, kept.count + 1)
+    return Prototype(kept.id, kept.view, mean, kept.weight + weight, kept.count + count)
 
 
 def home_of(kept: Sequence[Prototype], view: str, feature: Floats, above: float) -> Prototype | None:
@@ -65,3 +61,41 @@ def surplus(kept: Sequence[Prototype], most: int) -> list[Prototype]:
     """What is dropped when more than `most` are kept: the lightest, of equals the newest."""
     heaviest_first = sorted(kept, key=lambda prototype: (-prototype.weight, prototype.id))
     return heaviest_first[most:]
+
+
+def joined(kept: list[Prototype], new: Prototype, above: float) -> list[Prototype]:
+    """`kept` with `new` averaged into the near one of its view, or at the end."""
+    home = home_of(kept, new.view, new.feature, above)
+    mean = merged(home, new.feature, new.weight, new.count) if home else None
+    return [*kept, new] if mean is None else [mean if old is home else old for old in kept]
+
+
+def taught(kept: list[Prototype], view: str, feature: Floats, weight: float, rule: Rule) -> list[Prototype]:
+    """`kept` with a unit feature (D,) by the rule. A new prototype gets the next id of the list, none of the store's."""
+    new = Prototype(1 + max((old.id for old in kept), default=0), view, feature, weight, 1)
+    grown = joined(kept, new, rule.above)
+    gone = {old.id for old in surplus(grown, rule.most)}
+    return [old for old in grown if old.id not in gone]
+
+
+def rebuild(store: Store, rule: Rule, vehicle: int, views: Collection[str] | None = None) -> int:
+    """Make the prototypes of `views` (None: of all cameras that saw the vehicle) from its sightings; how many there are.
+
+    Prototypes of other views, such as enrolled ones, stay, and so does a view of which a sighting has no feature: they
+    cannot be made again. Belongs inside a transaction.
+    """
+    sightings = store.sightings(vehicle)
+    wanted = {one.camera for one in sightings} if views is None else set(views)
+    wanted -= {one.camera for one in sightings if not one.feature}
+    kept = store.prototypes(vehicle)
+    replaced = [old.id for old in kept if old.view in wanted]
+    store.delete_prototypes(replaced)
+    room = replace(rule, most=max(rule.most - (len(kept) - len(replaced)), 0))
+    made: list[Prototype] = []
+    for row in store.sighting_rows(vehicle):
+        if row.feature is not None and row.camera in wanted:
+            feature = unit(row.feature[None].astype(np.float32), store.about.dim)[0]
+            made = taught(made, row.camera, feature, max(row.quality, LIGHTEST), room)
+    for prototype in made:
+        store.add_prototype(vehicle, prototype)
+    return len(made)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.sqlite.database import locked, on_disk, refuse_stray_log, unlocked
+from vreid.runtime.gallery.sqlite.database import locked, refuse_stray_log, sync_folder
 
 Opening = Callable[..., Gallery]  # (path, *, write)
 
@@ -32,7 +32,7 @@ def gallery_of_run(opening: Opening, path: Path | None, enrol: bool, live: bool)
         with opening(path, write=True) as gallery, gallery.transaction():
             yield gallery
     else:
-        with new_gallery(path) as draft, opening(draft, write=True) as gallery, gallery.transaction():
+        with new_gallery(path) as temporary, opening(temporary, write=True) as gallery, gallery.transaction():
             yield gallery
 
 
@@ -42,18 +42,15 @@ def new_gallery(path: Path) -> Iterator[Path]:
     path = path.resolve()
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
-    lock = locked(path)
-    try:
+    with locked(path):
         if path.exists():  # between the look and the lock
             raise Refused(f"another program has just made the gallery {path}; run again to add to it")
         refuse_stray_log(path)
-        for old in path.parent.iterdir():  # of a process that was killed: whoever has the lock is alone here
+        for old in path.parent.iterdir():  # of a process that was killed: whoever has the lock is the only one here
             if re.fullmatch(re.escape(f".{path.name}-") + r"[a-z0-9_]{8}", old.name) and (old / path.name).is_file():
                 shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            draft = Path(folder) / path.name
-            yield draft
-            draft.replace(path)
-            on_disk(path.parent)
-    finally:
-        unlocked(path, lock)
+            temporary = Path(folder) / path.name
+            yield temporary
+            temporary.replace(path)
+            sync_folder(path.parent)

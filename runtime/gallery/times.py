@@ -32,7 +32,7 @@ def moment_of(text: str, now: float | None = None) -> float:
     return moment
 
 
-def span_told(seconds: float) -> str:
+def span_text(seconds: float) -> str:
     """2592000 -> 30d: in the largest unit that divides it."""
     for unit in ("d", "h", "m"):
         if seconds >= _UNITS[unit] and math.isclose(seconds % _UNITS[unit], 0, abs_tol=1e-6):
@@ -45,7 +45,7 @@ def is_moment(seconds: object) -> bool:
     return isinstance(seconds, int | float) and 0 <= seconds < LAST
 
 
-def told(moment: float | None) -> str:
+def moment_text(moment: float | None) -> str:
     """Seconds since 1970 -> 2026-11-22 08:15:00+01:00, local with its zone; - for what is no such time."""
     if moment is None or not is_moment(moment):
         return "-"

@@ -8,20 +8,117 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import audit, names, writing
-from vreid.runtime.gallery.edits import PROTOTYPE, VEHICLE
+from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.lines import SCHEMA, End, Header, PrototypeLine, SightingLine, VehicleLine, lines_of
-from vreid.runtime.gallery.sqlite.database import About
-from vreid.runtime.gallery.sqlite.filter import EVERYTHING, Filter, vehicles_where
+from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow
+
+SCHEMA = 2  # 1 did not say whom somebody named
+LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
+Text = Annotated[str, Field(max_length=4096)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+# The lines
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Header(_Line):
+    """The first line."""
+
+    line: Literal["vreid gallery"]
+    schema_: int = Field(alias="schema")
+    fingerprint: Text
+    dim: int = Field(ge=1, le=65536)
+    model: Text
+
+
+class VehicleLine(_Line):
+    """A vehicle; the prototypes and sightings that follow are its own."""
+
+    line: Literal["vehicle"]
+    name: str
+    named: bool | None = None  # None in schema 1
+    created: Number
+    kind: Text | None
+    pictured: Number | None = None
+    thumbnail: Base64Bytes | None
+
+    def row(self, id_: int, name: str) -> VehicleRow:
+        """The vehicle as `id_` and `name`; in schema 1 whether somebody named it is guessed from its own name."""
+        named, pictured = self.named, self.pictured
+        if named is None:
+            named = names.was_named(self.name)
+            pictured = names.was_pictured(self.name, self.created, self.thumbnail)
+        return VehicleRow(id_, name, named, self.created, self.kind, pictured, self.thumbnail)
+
+
+class PrototypeLine(_Line):
+    """A prototype; its feature is float32."""
+
+    line: Literal["prototype"]
+    view: Text
+    feature: Base64Bytes
+    weight: float = Field(gt=0, allow_inf_nan=False)
+    count: int = Field(ge=1)
+
+    def row(self, dim: int) -> Prototype:
+        """Raises Refused for a feature that is not of `dim` and unit length."""
+        return Prototype(0, self.view, _unit(self.feature, np.dtype("<f4"), dim, 1e-3), self.weight, self.count)
+
+
+class SightingLine(_Line):
+    """A sighting; its feature is float16, or null where it has none."""
+
+    line: Literal["sighting"]
+    camera: Text
+    track: int
+    first_time: Number
+    last_time: Number
+    first_frame: int
+    last_frame: int
+    score: float  # -inf: there was nobody to compare with
+    thumbnail: Base64Bytes | None
+    run: Text
+    seen: Number
+    kind: Text | None
+    plate: Text | None
+    quality: Number
+    feature: Base64Bytes | None
+
+    def row(self, dim: int) -> SightingRow:
+        """Raises Refused for a feature that is not of `dim` and unit length."""
+        cells = {field.name: getattr(self, field.name) for field in fields(SightingRow)}
+        if self.feature is not None:
+            cells["feature"] = _unit(self.feature, np.dtype("<f2"), dim, 1e-2)
+        return SightingRow(**cells)
+
+
+class End(_Line):
+    """The last line: how many came before it, and their SHA-256."""
+
+    line: Literal["end"]
+    lines: int
+    sha256: str
+
+
+Line = Header | VehicleLine | PrototypeLine | SightingLine | End
+_LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="line")])
 
 
 @dataclass(frozen=True)
@@ -38,10 +135,10 @@ def exported(gallery: Gallery, file: Path, only: Filter = EVERYTHING) -> Moved:
     """Write the vehicles that `only` lets through, whole, to `file`, which appears when it is complete."""
     if file.exists():
         raise Refused(f"{file} is there already; remove it or name another file")
-    draft = file.with_name(f".{file.name}.new")
+    temporary = file.with_name(f".{file.name}.new")
     counts, digest, lines = {"vehicle": 0, "prototype": 0, "sighting": 0}, hashlib.sha256(), 0
     try:
-        with _out(draft, file.suffix == ".gz") as out:
+        with _out(temporary, file.suffix == ".gz") as out:
             for kind, cells in _contents(gallery, only):
                 line = (json.dumps({"line": kind, **cells}, separators=(",", ":"), default=_text) + "\n").encode()
                 digest.update(line)
@@ -50,11 +147,11 @@ def exported(gallery: Gallery, file: Path, only: Filter = EVERYTHING) -> Moved:
                 if kind in counts:
                     counts[kind] += 1
             out.write((json.dumps({"line": "end", "lines": lines, "sha256": digest.hexdigest()}) + "\n").encode())
-        draft.replace(file)
+        temporary.replace(file)
     except OSError as error:
         raise Refused(f"cannot write {file} ({error.strerror or error}); make room or name another file") from error
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return Moved(counts["vehicle"], counts["prototype"], counts["sighting"])
 
 
@@ -62,7 +159,7 @@ def about_export(file: Path) -> About:
     """Whose features the file holds. Raises Refused for one that is no export, or that is cut short or altered."""
     with _in(file) as source:
         header = None
-        for line in lines_of(source, file):
+        for line in _lines(source, file):
             header = line if isinstance(line, Header) else header
     if header is None:
         raise Refused(f"{file} is no export of a gallery; make one with 'vreid gallery export'")
@@ -82,58 +179,92 @@ def imported(gallery: Gallery, file: Path, again: bool = False) -> Moved:
             f" '{ours.model}' ({ours.dim}-d, {ours.fingerprint}); import it into a gallery of its own model"
         )
     counts, renamed, vehicle, digest = [0, 0, 0], list[tuple[str, str]](), 0, ""
-    with gallery.transaction(), _in(file) as source:
-        for line in lines_of(source, file):
+    with gallery.transaction() as store, _in(file) as source:
+        for line in _lines(source, file):
             if isinstance(line, VehicleLine):
-                vehicle = writing.new_id(gallery.run, gallery.path)
-                name = names.free(gallery.run, names.printable(line.name))
+                vehicle = store.new_vehicle_id()
+                name = names.free(names.printable(line.name), store.vehicle_with_key)
                 renamed += [(line.name, name)] if name != line.name else []
-                named, pictured = line.whom()
-                cells = (vehicle, name, names.key_of(name), named, line.created, line.kind, pictured, line.thumbnail)
-                marks = ", ".join("?" * len(VEHICLE))
-                gallery.run(f"INSERT INTO vehicles ({', '.join(VEHICLE)}) VALUES ({marks})", *cells)
+                store.add_vehicle(line.row(vehicle, name))
                 counts[0] += 1
             elif isinstance(line, PrototypeLine):
-                gallery.run(
-                    f"INSERT INTO prototypes ({', '.join(PROTOTYPE[1:])}) VALUES (?, ?, ?, ?, ?)",
-                    vehicle, line.view, line.checked(about.dim), line.weight, line.count,
-                )  # fmt: skip
+                store.add_prototype(vehicle, line.row(about.dim))
                 counts[1] += 1
             elif isinstance(line, SightingLine):
-                # not model_dump, which would write base64 again
-                row = {**vars(line), "feature": line.checked(about.dim), "vehicle": vehicle}
-                gallery.run(writing.SIGHTING, *(row[column] for column in writing.COLUMNS))
+                store.add_sighting(vehicle, line.row(about.dim))
                 counts[2] += 1
             elif isinstance(line, End):
                 digest = line.sha256
-        _refuse_again(gallery, file, digest, again)
+        for change in () if again else store.changes():
+            if change.verb == "import" and change.detail.get("sha256") == digest:
+                raise Refused(
+                    f"{file} was imported already, by change {change.id}; --again adds its vehicles once more"
+                )
         detail = {"sha256": digest, "file": file.name, "added": counts[0], "sightings": counts[2]}
-        audit.noted(gallery.run, gallery.who, "import", None, detail)
+        store.add_change(gallery.who, "import", None, detail)
     return Moved(counts[0], counts[1], counts[2], tuple(renamed))
 
 
-def _refuse_again(gallery: Gallery, file: Path, digest: str, again: bool) -> None:
-    if again:
-        return
-    for change in audit.changes(gallery.run):
-        if change.verb == "import" and change.detail.get("sha256") == digest:
-            raise Refused(f"{file} was imported already, by change {change.id}; --again adds its vehicles once more")
-
-
 def _contents(gallery: Gallery, only: Filter) -> Iterator[tuple[str, dict[str, Any]]]:
-    about, (where, values) = gallery.about, vehicles_where(only)
-    yield "vreid gallery", {"schema": SCHEMA, "fingerprint": about.fingerprint, "dim": about.dim, "model": about.model}
-    # One moment of the gallery, whoever writes meanwhile
-    with gallery.reading():
-        for row in gallery.run(f"SELECT {', '.join(VEHICLE)} FROM vehicles v WHERE {where} ORDER BY v.id", *values):
-            cells = dict(zip(VEHICLE, row, strict=True))
-            vehicle = cells.pop("id")
-            del cells["key"]  # follows from the name
-            yield "vehicle", cells
-            for kind, columns in (("prototype", PROTOTYPE[2:]), ("sighting", writing.COLUMNS[1:])):
-                query = f"SELECT {', '.join(columns)} FROM {kind}s WHERE vehicle = ? ORDER BY id"
-                for found in gallery.run(query, vehicle):
-                    yield kind, dict(zip(columns, found, strict=True))
+    """Each line's kind and cells, but for the last; of one moment of the gallery, whoever writes meanwhile."""
+    yield "vreid gallery", {"schema": SCHEMA, **asdict(gallery.about)}
+    with gallery.reading() as store:
+        for vehicle in store.vehicle_rows(only):
+            cells = dict(vars(vehicle))
+            del cells["id"]
+            yield "vehicle", {**cells, "named": int(vehicle.named)}
+            for prototype in store.prototypes(vehicle.id):
+                yield "prototype", {key: value for key, value in vars(prototype).items() if key != "id"}
+            for sighting in store.sighting_rows(vehicle.id):
+                yield "sighting", vars(sighting)
+
+
+def _lines(source: IO[bytes], file: Path) -> Iterator[Line]:
+    """The lines of an export, one at a time. Raises Refused when it is none, cut short, altered, or of a newer vreid."""
+    digest, count, inside = hashlib.sha256(), 0, False
+    try:
+        while raw := source.readline(LONGEST):
+            line = _line(raw, file, count)
+            if isinstance(line, Header) != (count == 0) or (
+                isinstance(line, PrototypeLine | SightingLine) and not inside
+            ):
+                raise Refused(f"line {count + 1} of {file} is not where it belongs; export the gallery again")
+            inside = inside or isinstance(line, VehicleLine)
+            if isinstance(line, End):
+                if line.sha256 != digest.hexdigest() or line.lines != count or source.read(1):
+                    raise Refused(f"{file} was altered or damaged (its sum does not fit); export the gallery again")
+                yield line
+                return
+            yield line
+            digest.update(raw)
+            count += 1
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise Refused(f"{file} is cut short or damaged ({error}); export the gallery again") from error
+    raise Refused(f"{file} is cut short; export the gallery again")
+
+
+def _line(raw: bytes, file: Path, count: int) -> Line:
+    try:
+        line = _LINE.validate_json(raw)
+    except ValidationError as error:
+        if count == 0:
+            raise Refused(f"{file} is no export of a gallery; make one with 'vreid gallery export'") from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"line {count + 1} of {file} is damaged ({where}: {first['msg']}); export it again") from error
+    if isinstance(line, Header) and line.schema_ not in (1, SCHEMA):
+        raise Refused(f"{file} is an export of schema {line.schema_} and this vreid reads {SCHEMA}; use a newer vreid")
+    return line
+
+
+def _unit(blob: bytes, kind: np.dtype[Any], dim: int, tolerance: float) -> NDArray[Any]:
+    feature = np.frombuffer(blob, kind) if len(blob) % kind.itemsize == 0 else np.empty(0, kind)
+    length = float(np.linalg.norm(feature.astype(np.float32)))
+    if feature.shape != (dim,) or not abs(length - 1) <= tolerance:
+        raise Refused(
+            "a feature of the export is not of the model's length or not of unit norm; export the gallery again"
+        )
+    return feature
 
 
 @contextmanager
@@ -162,5 +293,6 @@ def _in(file: Path) -> Iterator[IO[bytes]]:
             yield raw
 
 
-def _text(blob: bytes) -> str:
+def _text(value: bytes | NDArray[Any]) -> str:
+    blob = value if isinstance(value, bytes) else value.tobytes()
     return b64encode(blob).decode("ascii")

@@ -1,10 +1,14 @@
 """A small gallery of a made model, and features of its length, for the tests of galleries."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.records import Filter
 from vreid.runtime.records import Floats
 
 DIM = 8
@@ -36,7 +40,31 @@ def answers(gallery: Gallery, k: int = 5) -> list[list[tuple[int, float]]]:
     return [[(hit.vehicle, round(hit.score, 4)) for hit in hits] for hits in gallery.search(features(12, 99), k)]
 
 
+def compared(gallery: Gallery, k: int = 5) -> list[list[tuple[int, float]]]:
+    """What `answers` is to be: every prototype of the store compared, within an open transaction too."""
+    best: list[dict[int, float]] = [{} for _ in range(12)]
+    for vehicle in gallery.vehicles(thumbnails=False):
+        for prototype in gallery.prototypes(vehicle.id):
+            for place, score in enumerate((features(12, 99) @ prototype.feature).tolist()):
+                best[place][vehicle.id] = max(score, best[place].get(vehicle.id, -2))
+    falling = [sorted(found.items(), key=lambda one: (-one[1], one[0]))[:k] for found in best]
+    return [[(vehicle, round(score, 4)) for vehicle, score in found] for found in falling]
+
+
 def anew(path: Path) -> list[list[tuple[int, float]]]:
     """What an index that was never anything else answers."""
     with opened(path, write=False, index="numpy") as fresh:
         return answers(fresh)
+
+
+def sql(gallery: Gallery | Path, statement: str, *values: Any) -> list[Any]:
+    """The rows of one statement on a connection of the test's own, beside the gallery's."""
+    path = gallery if isinstance(gallery, Path) else gallery.path
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection.execute(statement, values).fetchall()
+
+
+def chosen(gallery: Gallery, only: Filter) -> list[int]:
+    """The vehicles that a filter lets through."""
+    return [vehicle.id for vehicle in gallery.vehicles(thumbnails=False, only=only)]

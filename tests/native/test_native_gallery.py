@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_gallery import sql
 
-from vreid.runtime.gallery import Gallery, evidence, open_gallery, read_gallery
-from vreid.runtime.gallery.edits import merge, split
-from vreid.runtime.gallery.sqlite import checking
-from vreid.runtime.gallery.sqlite.filter import Filter, allowed
-from vreid.runtime.gallery.sqlite.repairing import repaired
-from vreid.runtime.gallery.undo import undo
+from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
+from vreid.runtime.gallery.edits import merge, split, undo
+from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import Floats, Sighting
 
 Drive = Callable[[], Any]  # see conftest.py
@@ -138,7 +138,7 @@ def same_search(driver: Any, gallery: Gallery, seed: int = 0, only: dict[str, An
     asked, fields = asked_of(seed), {} if only is None else {"only": only}
     lists = {key: tuple(value) if isinstance(value, list) else value for key, value in (only or {}).items()}
     for k in (1, 3, 100):
-        expected = gallery.search(asked, k, allowed(gallery.run, Filter(**lists)))
+        expected = gallery.search(asked, k, only=Filter(**lists))
         found = driver.ask("search", features=asked.ravel().tolist(), k=k, **fields)
         assert [[hit[:2] for hit in row] for row in found] == [
             [[hit.vehicle, hit.name] for hit in row] for row in expected
@@ -172,8 +172,8 @@ def same_answers(driver: Any, gallery: Gallery, seed: int = 0) -> None:
         ]  # fmt: skip
         same_search(driver, gallery, seed, only)
     for plates in (["B-0 1"], ["B-0 1", "B-1 1"], ["nobody"], []):
-        assert driver.ask("with_plates", plates=plates) == sorted(evidence.with_plates(gallery.run, plates))
-        assert driver.ask("with_other_plates", plates=plates) == sorted(evidence.with_other_plates(gallery.run, plates))
+        assert driver.ask("with_plates", plates=plates) == sorted(gallery.with_plates(plates))
+        assert driver.ask("with_other_plates", plates=plates) == sorted(gallery.with_other_plates(plates))
 
 
 def test_the_empty_galleries_are_alike(tmp_path: Path, drive: Drive) -> None:
@@ -189,7 +189,7 @@ def test_the_empty_galleries_are_alike(tmp_path: Path, drive: Drive) -> None:
     ):  # fmt: skip
         assert rows_of(tmp_path / "python.db", query) == rows_of(tmp_path / "native.db", query), query
     assert sorted(one.name for one in tmp_path.iterdir()) == ["native.db", "python.db"]
-    assert checking.checked(tmp_path / "native.db") == []
+    assert check.checked(tmp_path / "native.db") == []
 
 
 @pytest.mark.parametrize(("seed", "most", "above"), [(0, 8, 0.9), (1, 2, 0.8), (2, 3, 0.97)])
@@ -217,7 +217,7 @@ def test_the_same_calls_give_the_same_gallery(tmp_path: Path, drive: Drive, seed
     driver.ask("close")
     same_tables(ours, theirs)
     assert rows_of(ours, "SELECT count(*) FROM prototypes WHERE count > 1")[0][0] >= 3
-    assert checking.checked(theirs) == [] == repaired(theirs)
+    assert check.checked(theirs) == [] == repaired(theirs)
     for path in (ours, theirs):  # each reads the other's
         driver.ask("read", path=str(path))
         with read_gallery(path) as reader:
@@ -239,7 +239,7 @@ def test_a_native_reader_follows_a_writer_of_python(tmp_path: Path, drive: Drive
             told(gallery, two, seed, 0.5, "live")
         for change in (
             lambda: merge(gallery, one, [two, three]), lambda: undo(gallery), lambda: merge(gallery, three, [one]),
-            lambda: split(gallery, two, [row[0] for row in gallery.run("SELECT max(id) FROM sightings")]),
+            lambda: split(gallery, two, [row[0] for row in sql(gallery, "SELECT max(id) FROM sightings")]),
             lambda: undo(gallery), lambda: undo(gallery),
         ):  # fmt: skip
             change()
@@ -253,7 +253,7 @@ def test_a_native_reader_follows_a_writer_of_python(tmp_path: Path, drive: Drive
         same_answers(driver, gallery, 5)
         with gallery.transaction():  # more than the log keeps: the index is filled anew
             gallery.add_prototype(two, "gate", features(1, 77)[0])
-            gallery.run("DELETE FROM changes WHERE id < (SELECT max(id) FROM changes)")
+            sql(gallery, "DELETE FROM changes WHERE id < (SELECT max(id) FROM changes)")
         same_answers(driver, gallery, 5)
 
 
@@ -307,11 +307,11 @@ def test_what_was_written_natively_is_undone_and_split_by_python(tmp_path: Path,
     with opened(path) as gallery:
         assert undo(gallery).verb == "rename"
         assert gallery.name_of(1) == "car 1"
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
     driver.ask("edit", path=str(path))
     driver.ask("remove", vehicle=2)
     driver.ask("close")
-    assert "car 2" not in str(rows_of(path, "SELECT detail FROM audit")) and checking.checked(path) == []
+    assert "car 2" not in str(rows_of(path, "SELECT detail FROM audit")) and check.checked(path) == []
 
 
 def test_equal_scores_come_in_the_same_order(tmp_path: Path, drive: Drive) -> None:

@@ -271,8 +271,7 @@ def test_nobody_drives_faster_than_the_topology_allows(tmp_path: Path) -> None:
     with opened(tmp_path) as gallery:  # and after a restart, once it is recalled
         again = Identifier(gallery, 0.6, topology=ways)
         again.recall(0.0)
-        seen = [sighting for sighting in gallery.run("SELECT seen, camera FROM sightings ORDER BY id").fetchall()]
-        assert len(seen) == 4 and again.identify(track(vehicle(0), "b", 9, 600, 601)).known
+        assert gallery.stats().sightings == 4 and again.identify(track(vehicle(0), "b", 9, 600, 601)).known
 
 
 def test_the_parts_of_one_track_are_one_vehicle(tmp_path: Path) -> None:

@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from vreid.runtime.gallery.index.exact import best_of
-from vreid.runtime.gallery.index.id_map import GONE
-from vreid.runtime.gallery.index.row_map import Rows
-from vreid.runtime.gallery.index.with_faiss import batches_by_blas, faiss, one_thread, rows_of, sent
+from vreid.runtime.gallery.index.row_map import GONE, RowMap
+from vreid.runtime.gallery.index.with_faiss import batches_by_blas, best_of, faiss, one_thread, rows_of, sent
 from vreid.runtime.records import Floats, Ints
 
 NEAR = 0.9  # cosine from which a new feature stays in the old one's place in the graph
@@ -27,7 +25,7 @@ class HnswIndex:
         batches_by_blas(dim)
         self._index = faiss.IndexHNSWFlat(dim, m, faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = built
-        self._rows, self._ef = Rows(), ef
+        self._rows, self._ef = RowMap(), ef
         self.made_with = {"m": m, "built": built}
 
     def __len__(self) -> int:
@@ -74,7 +72,7 @@ class HnswIndex:
         return self._index, {"rows": self._rows.ids}
 
     def restored(self, index: Any, arrays: dict[str, Ints]) -> None:
-        rows = Rows(arrays["rows"])
+        rows = RowMap(arrays["rows"])
         if not isinstance(index, faiss.IndexHNSW) or (index.ntotal, index.d) != (len(rows.ids), self._index.d):
             raise ValueError("another kind or size of index")
         self._index, self._rows = index, rows

@@ -1,29 +1,35 @@
-"""The index follows the gallery's file: filled from it once, then caught up by its log of changed prototypes."""
+"""Keeps an index in step with the gallery's store: filled from it once, then caught up by its log of changed prototypes.
 
-import sqlite3
-from collections.abc import Sequence
-from pathlib import Path
+A worn index goes on answering while a new one is built on a thread of its own: of a million prototypes that takes minutes.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 
-from vreid.runtime.gallery.index import index_file
-from vreid.runtime.gallery.index.background import Renewal
-from vreid.runtime.gallery.index.prototype_rows import CHUNK, NONE, PrototypeRows, filled
+from vreid.models.errors import Refused
+from vreid.runtime.gallery.index import file
 from vreid.runtime.gallery.index.table import file_of
-from vreid.runtime.gallery.index.vehicle_index import Found, VehicleIndex
-from vreid.runtime.gallery.sqlite import database
+from vreid.runtime.gallery.index.vehicle_index import Found, Read, VehicleIndex
+from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
+CHUNK = 1 << 13  # changed prototypes that are read at a time: 16 MB of 512-d features
+NONE: Ints = np.empty(0, np.int64)
+_log = logging.getLogger("vreid.gallery")
 
-class Following:
-    """Searches a gallery's prototypes as its connection sees them, whoever has written; one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, kind: str, dim: int) -> None:
-        self._connection, self._path, self._kind = connection, path, kind
-        self._rows = PrototypeRows(connection, path, dim)
-        self._index: VehicleIndex | None = None
-        self._renewal: Renewal | None = None  # what will take its place
-        self._seen = self._stored = 0  # the last change that is in the index, and in its file
+class IndexSync:
+    """Searches a gallery's prototypes as its store sees them, whoever has written; one thread at a time."""
+
+    def __init__(self, source: FeatureSource, kind: str) -> None:
+        self._source, self._kind = source, kind
+        self.current: VehicleIndex | None = None
+        self.rebuild: BackgroundRebuild | None = None  # of what will take its place
+        self._seen = self._saved = 0  # the last change that is in the index, and in its file
         # Of the transaction that is open: changes that a rollback undoes, and the first that it is too late to undo.
         self._open: list[tuple[Ints, Ints]] = []
         self._floor = 0
@@ -37,23 +43,23 @@ class Following:
         """Unit features (B, D) -> (B, len(vehicles)) of the best cosine over each one's prototypes; -1 without any."""
         wanted, columns = np.unique(np.asarray(vehicles, np.int64), return_inverse=True)
         best = np.full((len(features), len(wanted)), -1.0, np.float32)
-        for _, owners, rows in self._rows.of_vehicles(wanted):
+        for _, owners, rows in self._source.of_vehicles(wanted):
             starts = np.flatnonzero(np.diff(owners, prepend=-1))
             at = np.searchsorted(wanted, owners[starts])
             best[:, at] = np.maximum(best[:, at], np.maximum.reduceat(features @ rows.T, starts, axis=1))
         return np.asarray(best[:, columns], np.float32)
 
-    def settled(self) -> None:
-        """What was written is kept: to be called after COMMIT."""
+    def committed(self) -> None:
+        """What was written is kept."""
         self._open, self._floor = [], 0
 
-    def undone(self) -> None:
-        """The file went back, to be called after ROLLBACK: the ids of the changes that went come again with other ones."""
-        index, self._index = self._index, None
-        last = self._rows.last_change()
+    def rolled_back(self) -> None:
+        """The store went back: the numbers of the changes that went come again with other ones."""
+        index, self.current = self.current, None
+        last = self._source.last_change()
         if last < self._floor:
             return
-        self._index = index
+        self.current = index
         if last < self._seen:
             gone = [prototypes[changes > last] for changes, prototypes in self._open]
             self._open = [(changes[changes <= last], prototypes[changes <= last]) for changes, prototypes in self._open]
@@ -61,92 +67,134 @@ class Following:
             self._seen = last
 
     def close(self) -> None:
-        """Write the index to its file when it has moved on a lot since; called before the connection is closed."""
-        if self._renewal is not None:
-            self._renewal.stop()
-            self._renewal = None
-        if self._index is not None and self._seen - self._stored > max(1000, len(self._index) // 10):
-            self._store(self._index)
-        self._index = None
+        """Write the index to its file when it has moved on a lot since; called before the store is closed."""
+        if self.rebuild is not None:
+            self.rebuild.stop()
+            self.rebuild = None
+        if self.current is not None and self._seen - self._saved > max(1000, len(self.current) // 10):
+            self._save(self.current)
+        self.current = None
 
     def _caught_up(self) -> VehicleIndex:
-        self._renewed()
-        if self._index is None:
-            self._index = self._opened()
-        elif not len(self._again) and self._rows.last_change() == self._seen:
-            return self._index
+        self._replaced()
+        if self.current is None:
+            self.current = self._opened()
+        elif not len(self._again) and self._source.last_change() == self._seen:
+            return self.current
         try:
-            whole = self._catch_up(self._index)
+            whole = self._catch_up(self.current)
         except BaseException:
-            self._index = None  # half caught up
+            self.current = None  # half caught up
             raise
         if not whole:
-            self._index = self._filled()
-            self._store(self._index)
-        elif self._index.worn and self._renewal is None:
-            self._renewal = Renewal(self._path, self._kind, self._rows.dim, self._rows.of)
-        return self._index
+            self.current = self._filled()
+            self._save(self.current)
+        elif self.current.worn and self.rebuild is None:
+            self.rebuild = BackgroundRebuild(self._source, self._kind)
+        return self.current
 
-    def _renewed(self) -> None:
+    def _replaced(self) -> None:
         """Let a new index take the worn one's place once it is there; not within what may be rolled back."""
-        if self._renewal is None or self._renewal.made is None or self._connection.in_transaction:
+        if self.rebuild is None or self.rebuild.made is None or self._source.in_transaction:
             return
-        self._index, self._seen = self._renewal.made
-        self._renewal, self._stored, self._again = None, self._seen, NONE
-        self._open, self._floor = [], 0
+        self.current, self._seen = self.rebuild.made
+        self.rebuild, self._saved, self._again = None, self._seen, NONE
+        self.committed()
 
     def _catch_up(self, index: VehicleIndex) -> bool:
         """Whether the log goes back far enough; prototypes are read after it, so they are never older than it says."""
-        last = self._rows.last_change()
-        rows = self._rows.changes(self._seen, last)
+        last = self._source.last_change()
+        rows = self._source.changes(self._seen, last)
         if len(rows) != last - self._seen:
             return False
-        if self._connection.in_transaction:
+        if self._source.in_transaction:
             self._open.append((rows[:, 0], rows[:, 1]))
         changed = np.unique(np.concatenate([self._again, rows[:, 1]]))
         for start in range(0, len(changed), CHUNK):
-            asked = changed[start : start + CHUNK]
-            there, vehicles, features = self._rows.of(asked)
-            index.remove(np.setdiff1d(asked, there, assume_unique=True))
+            some = changed[start : start + CHUNK]
+            there, vehicles, features = self._source.of(some)
+            index.remove(np.setdiff1d(some, there, assume_unique=True))
             if len(there):
                 index.add(there, vehicles, features)
         self._seen, self._again = last, NONE
         return True
 
     def _opened(self) -> VehicleIndex:
-        """From its file when that fits, else from the gallery."""
-        index = VehicleIndex(self._kind, self._rows.dim, self._rows.of)
-        if not self._connection.in_transaction and self._loaded(index) and not index.worn:
+        """From its file when that fits, else from the store."""
+        index = VehicleIndex(self._kind, self._source.dim, self._source.of)
+        if not self._source.in_transaction and self._loaded(index) and not index.worn:
             return index
         index = self._filled()
-        self._store(index)
+        self._save(index)
         return index
 
     def _loaded(self, index: VehicleIndex) -> bool:
-        found = index_file.loaded(self._path, self._kind, index, self._connection)
+        found = file.load(self._source, self._kind, index)
         if found is None:
             return False
-        self._seen = self._stored = found
+        self._seen = self._saved = found
         self._again = NONE
-        with database.spoken(self._path):
-            self._connection.execute("BEGIN")  # so that nobody writes between the two that are compared
-            try:
-                fits = self._catch_up(index) and len(index) == self._rows.count()
-            finally:
-                self._connection.execute("ROLLBACK")
-                self.settled()
-        if not fits:  # a repair has lost rows that the log says nothing of
-            index_file.doubted(file_of(self._path, self._kind), "the gallery holds other prototypes than it says")
+        with self._source.reading():  # so that nobody writes between the two that are compared
+            fits = self._catch_up(index) and len(index) == self._source.count()
+        self.committed()
+        if not fits:  # a repair has lost rows that the log does not name
+            reason = "the gallery holds other prototypes than it says"
+            file.disbelieve(file_of(self._source.path, self._kind), reason)
         return fits
 
     def _filled(self) -> VehicleIndex:
-        index, self._seen = filled(self._rows, self._kind, self._rows.of)
+        index, self._seen = filled(self._source, self._kind, self._source.of)
         self._again, self._open = NONE, []
-        self._floor = self._seen if self._connection.in_transaction else 0
+        self._floor = self._seen if self._source.in_transaction else 0
         return index
 
-    def _store(self, index: VehicleIndex) -> None:
-        if not self._connection.in_transaction and index_file.stored(
-            self._path, self._kind, index, self._connection, self._seen
-        ):
-            self._stored = self._seen
+    def _save(self, index: VehicleIndex) -> None:
+        if not self._source.in_transaction and file.save(self._source, self._kind, index, self._seen):
+            self._saved = self._seen
+
+
+class BackgroundRebuild:
+    """One new index, made on a thread and a reader of its own, and kept in its file. It takes one core: the others are the
+    networks'. `made` is the new index once it is there; what goes wrong is logged, and it stays None."""
+
+    def __init__(self, source: FeatureSource, kind: str) -> None:
+        self._source, self._kind = source, kind
+        self._wanted = True
+        self.made: tuple[VehicleIndex, int] | None = None  # the change of the gallery that it is at
+        self.thread = threading.Thread(target=self._work, name="gallery index", daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        """It is not wanted any more; returns when the thread has ended, within a page of prototypes."""
+        self._wanted = False
+        self.thread.join()
+
+    def _work(self) -> None:
+        from vreid.runtime.gallery.index.with_faiss import faiss
+
+        faiss.omp_set_num_threads(1)  # of this thread only
+        try:
+            with closing(self._source.reader()) as reader:
+                # searched later, by the thread that has the source
+                index, seen = filled(reader, self._kind, self._source.of, lambda: self._wanted)
+                if self._wanted:
+                    file.save(reader, self._kind, index, seen)
+                    self.made = index, seen
+        except (Refused, *file.FAULTS) as error:
+            _log.warning("the index of %s is not made anew, and the worn one goes on: %s", self._source.path, error)
+
+
+def filled(
+    source: FeatureSource, kind: str, read: Read, wanted: Callable[[], bool] = lambda: True
+) -> tuple[VehicleIndex, int]:
+    """An index of that kind of all prototypes, and the change that it is at: what came later has to be caught up with.
+
+    `read`: as VehicleIndex takes it. Gives up, half filled, between two pages once it is not `wanted` any more.
+    """
+    seen = source.last_change()  # read first, so that no prototype is older than this says
+    index = VehicleIndex(kind, source.dim, read, source.count())
+    for prototypes, vehicles, features in source.pages():
+        if not wanted():
+            break
+        index.add(prototypes, vehicles, features)
+    return index, seen

@@ -11,7 +11,7 @@ from vreid.runtime.records import Floats, Ints
 
 INDEXES = {
     "flat": "vreid.runtime.gallery.index.flat:FlatIndex",
-    "gpu": "vreid.runtime.gallery.index.gpu:GpuIndex",
+    "gpu": "vreid.runtime.gallery.index.flat:GpuIndex",
     "hnsw": "vreid.runtime.gallery.index.hnsw:HnswIndex",
     "ivf": "vreid.runtime.gallery.index.ivf:ivf_index",
     "ivfpq": "vreid.runtime.gallery.index.ivf:ivfpq_index",
@@ -24,7 +24,7 @@ class Index(Protocol):
 
     @property
     def rough(self) -> bool:
-        """Its scores are estimates: whoever asks compares the features themselves."""
+        """Its scores are estimates: whoever searches compares the features themselves."""
 
     @property
     def worn(self) -> bool:
@@ -65,11 +65,11 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
 
     "ivf?nprobe=32": whole numbers from 1. Raises Refused for an unknown name or option, or what is not installed.
     """
-    member, _, asked = name.partition("?")
+    member, _, text = name.partition("?")
     made = open_seam("index", INDEXES, member)
     known = [field for field, value in inspect.signature(made).parameters.items() if value.kind is value.KEYWORD_ONLY]
     options: dict[str, int] = {}
-    for key, value in parse_qsl(asked, keep_blank_values=True):
+    for key, value in parse_qsl(text, keep_blank_values=True):
         if key not in known or not value.isascii() or not value.isdecimal() or int(value) < 1:
             fix = f"choose of: {', '.join(known)}, each with a whole number from 1" if known else "it has no options"
             raise Refused(f"the index '{member}' does not take '{key}={value}'; {fix}")
@@ -81,3 +81,20 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
 def file_of(gallery: Path, name: str) -> Path:
     """Where an index of the member that `name` calls lies beside its gallery."""
     return gallery.with_name(f"{gallery.name}.{name.partition('?')[0]}.index")
+
+
+def index_files(gallery: Path) -> list[Path]:
+    """The index files that lie beside the gallery."""
+    return [file for file in (file_of(gallery, kind) for kind in sorted(INDEXES)) if file.is_file()]
+
+
+def drop_indexes(gallery: Path) -> list[Path]:
+    """Remove the index files beside the gallery; the next search makes them again. Returns those that were there.
+
+    Temporary ones go too, which a killed process left and which hold features; who is writing one keeps no file this time.
+    """
+    files = index_files(gallery)
+    temporary = (file for kind in INDEXES for file in gallery.parent.glob(f"{file_of(gallery, kind).name}.*.new"))
+    for file in [*files, *temporary]:
+        file.unlink(missing_ok=True)
+    return files

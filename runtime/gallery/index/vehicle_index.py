@@ -1,15 +1,16 @@
-"""From an index of prototypes to a search for vehicles, which needs nothing but the prototypes it was given."""
+"""A search for vehicles over an index of prototypes."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vreid.runtime.gallery.index.id_map import GONE, Places
+from vreid.runtime.gallery.index.row_map import GONE, IdMap
 from vreid.runtime.gallery.index.table import Index, Stored, open_index
+from vreid.runtime.gallery.records import Features
 from vreid.runtime.records import Floats, Ints
 
 Found = tuple[int, float]  # a vehicle and its score
-Read = Callable[[Ints], tuple[Ints, Ints, Floats]]  # ids -> those there are: ids, vehicles, features (N, D)
+Read = Callable[[Ints], Features]  # ids -> those there are: ids, vehicles, features (N, D)
 FIRST = 8  # prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
 WIDER = 4  # how many times as many are asked for when that was too few
 ROUGH = 32  # candidates that a rough index is asked for at least
@@ -22,7 +23,7 @@ class VehicleIndex:
         """`read` gives prototypes' features from the file: what a rough index finds is compared again."""
         self.member: Index = open_index(kind, dim, expected)
         self.dim, self._read = dim, read
-        self._owner = Places()
+        self._owner = IdMap()
 
     def __len__(self) -> int:
         return len(self._owner)
@@ -77,7 +78,7 @@ class VehicleIndex:
         if not isinstance(self.member, Stored):
             raise ValueError("this index is not kept in files")
         self.member.restored(index, arrays)
-        self._owner = Places(arrays["prototypes"], arrays["vehicles"])
+        self._owner = IdMap(arrays["prototypes"], arrays["vehicles"])
         if len(self.member) != len(self._owner):
             raise ValueError("an index of another number of prototypes")
 

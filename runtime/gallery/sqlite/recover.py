@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery.sqlite import database
-from vreid.runtime.gallery.sqlite.upgrade import keyed, whom_somebody_named
+from vreid.runtime.gallery.sqlite.database import Database, locked, sentences, sync_folder
+from vreid.runtime.gallery.sqlite.schema import about_of, create, fill_keys, fill_named
 
 STEP = 256  # rows that are read at once where nothing is wrong
 _GUESS = 1 << 16  # how many rows are tried where nothing says how many there were
 _TABLES = ("vehicles", "prototypes", "sightings", "audit")  # `changes` is for indexes, which do not know the new file
 
 
-def salvaged(path: Path) -> list[str]:
+def recovered(path: Path) -> list[str]:
     """Put a new gallery with every row that can be read in the place of the one at `path`; sentences on what was done.
 
     The damaged file, with its write-ahead log, becomes PATH.damaged. Raises Refused for another writer, where a
@@ -26,23 +26,22 @@ def salvaged(path: Path) -> list[str]:
     damaged, draft = path.with_name(path.name + ".damaged"), path.with_name(path.name + ".new")
     if damaged.exists():
         raise Refused(f"{damaged} is there already; move it away first")
-    lock = database.locked(path)
-    try:
-        _swept(draft)  # of a repair that was killed
-        source = _padded(path, draft.with_name(draft.name + ".whole"))
-        with closing(database.connected(source, False)) as old:
-            old.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with a bad letter is still a row
-            about = database.about_of(old, path, old=True)
-            database.created(draft, about)
-            with database.spoken(path), closing(sqlite3.connect(draft, isolation_level=None)) as new:
-                lost = _copied(old, new)
-                new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        _kept(path, damaged)
-        draft.replace(path)
-        database.on_disk(path.parent)
-    finally:
-        _swept(draft)
-        database.unlocked(path, lock)
+    with locked(path):
+        try:
+            _swept(draft)  # of a repair that was killed
+            source = _padded(path, draft.with_name(draft.name + ".whole"))
+            with closing(Database(source, False, called=path)) as old:
+                old.connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # such a row is still a row
+                create(draft, about_of(old, old=True))
+                with sentences(path), closing(Database(draft, True, called=path)) as new:
+                    new.run("PRAGMA foreign_keys = OFF")  # a row whose vehicle is lost is kept
+                    lost = _copied(old.connection, new)
+                    new.row("PRAGMA wal_checkpoint(TRUNCATE)")
+            _kept(path, damaged)
+            draft.replace(path)
+            sync_folder(path.parent)
+        finally:
+            _swept(draft)
     said = ", ".join(f"{count} of {table}" for table, count in lost.items() if count) or "none that it knew of"
     return [f"the gallery was written anew; rows that could not be read: {said}; the damaged file is {damaged.name}"]
 
@@ -84,16 +83,16 @@ def _padded(path: Path, copy: Path) -> Path:
     return copy
 
 
-def _copied(old: sqlite3.Connection, new: sqlite3.Connection) -> dict[str, int]:
+def _copied(old: sqlite3.Connection, new: Database) -> dict[str, int]:
     """Copy every row that can be read; how many cannot be, by table: ids on pages that cannot be read count too."""
     lost = {}
-    new.execute("BEGIN")
-    new.execute("DROP INDEX vehicles_key")  # of keys that are made when all names are there
+    new.run("BEGIN")
+    new.run("DROP INDEX vehicles_key")  # of keys that are made when all names are there
     for key, value in old.execute("SELECT key, value FROM meta WHERE key NOT IN ('schema', 'identity')"):
-        new.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
+        new.run("INSERT OR IGNORE INTO meta VALUES (?, ?)", key, value)
     for table in _TABLES:
         there = {row[1] for row in old.execute(f"PRAGMA table_info({table})")}
-        columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})") if row[1] in there]
+        columns = [row[1] for row in new.rows(f"PRAGMA table_info({table})") if row[1] in there]
         if not columns:  # a table that schema 1 does not have
             continue
         query = f"SELECT {', '.join(columns)} FROM {table} WHERE id"
@@ -101,16 +100,16 @@ def _copied(old: sqlite3.Connection, new: sqlite3.Connection) -> dict[str, int]:
         bad: list[int] = []
         last = _last(old, table)
         for row in _rows(old, table, query, last, bad):
-            new.execute(insert, row)
-        if not new.execute("SELECT 1 FROM sqlite_sequence WHERE name = ?", (table,)).fetchone():
-            new.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
-        new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
+            new.run(insert, *row)
+        if not new.row("SELECT 1 FROM sqlite_sequence WHERE name = ?", table):
+            new.run("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", table)
+        new.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", last, table)
         lost[table] = len(bad)
     there = {row[1] for row in old.execute("PRAGMA table_info(vehicles)")}
     if "named" not in there:
-        whom_somebody_named(new)
-    keyed(new)
-    new.execute("COMMIT")
+        fill_named(new)
+    fill_keys(new)
+    new.run("COMMIT")
     return lost
 
 

@@ -10,7 +10,8 @@ from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.prototypes import Prototype, surplus
+from vreid.runtime.gallery.prototypes import surplus
+from vreid.runtime.gallery.records import Prototype
 from vreid.runtime.records import Floats, Sighting
 
 

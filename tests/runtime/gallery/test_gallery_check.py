@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features, opened
+from made_gallery import DIM, features, opened, sql
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import audit, read_gallery
-from vreid.runtime.gallery.sqlite import checking
-from vreid.runtime.gallery.sqlite.repairing import repaired
+from vreid.runtime.gallery import read_gallery
+from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import Sighting
 
 
@@ -34,14 +34,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_sound_gallery_is_left_alone(path: Path) -> None:
     before = path.read_bytes()
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
     assert repaired(path) == []
     assert path.read_bytes() == before
     with pytest.raises(Refused, match="there is no gallery"):
-        checking.checked(path.with_name("nowhere.db"))
+        check.checked(path.with_name("nowhere.db"))
     path.write_text("no database" * 200)
     with pytest.raises(Refused, match="no gallery"):
-        checking.checked(path)
+        check.checked(path)
 
 
 # what is planted: the statement, the kind of finding, and a word of its sentence and of what mends it
@@ -75,18 +75,18 @@ def test_a_planted_damage_is_found_and_mended(path: Path, damage: str) -> None:
             connection.execute("UPDATE prototypes SET feature = ? WHERE id = 2", (blob,))
         else:
             connection.execute(statement)
-    (finding,) = checking.checked(path)
+    (finding,) = check.checked(path)
     assert finding.kind == kind
     assert sentence in finding.text
     done = repaired(path)
     assert any(mended in one for one in done), done
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
     with read_gallery(path) as gallery:
         assert gallery.stats().prototypes == gallery.stats().sightings == 4
         hits = gallery.search(features(4), 1)
         assert [row[0].vehicle for row in hits] == [1, 2, 3, 4]
         assert min(row[0].score for row in hits) > 0.999
-        repair = audit.changes(gallery.run)[-1]
+        repair = gallery.changes()[-1]
         assert repair.verb == "repair"
         assert repair.detail["done"] == done
 
@@ -97,7 +97,7 @@ def test_a_vehicle_that_cannot_learn_again_is_named(path: Path) -> None:
         connection.execute("UPDATE sightings SET feature = NULL WHERE id = 3")
     done = repaired(path)
     assert "vehicle 3 has no prototype left and cannot be found; enrol it again" in done
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
 
 
 def test_many_findings_of_a_kind_are_cut_but_all_mended(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_many_findings_of_a_kind_are_cut_but_all_mended(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE prototypes SET feature = x'00'")
         connection.execute("DELETE FROM vehicles")
-    found = checking.checked(path)
-    assert len(found) == 2 * (checking.MOST + 1)
+    found = check.checked(path)
+    assert len(found) == 2 * (check.MOST + 1)
     assert found[-1].text == "40 more of this kind (prototype)"
     repaired(path)
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
     with read_gallery(path) as gallery:
         assert [row[0].vehicle for row in gallery.search(features(60), 1)] == list(range(1, 61))
 
@@ -117,7 +117,7 @@ def test_many_findings_of_a_kind_are_cut_but_all_mended(tmp_path: Path) -> None:
 def test_what_does_not_say_what_it_holds_cannot_be_mended(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DELETE FROM meta WHERE key = 'fingerprint'")
-    assert [finding.text for finding in checking.checked(path)] == ["the gallery does not say its fingerprint"]
+    assert [finding.text for finding in check.checked(path)] == ["the gallery does not say its fingerprint"]
     with pytest.raises(Refused, match="restore a copy"):
         repaired(path)
 
@@ -141,13 +141,13 @@ def test_a_damaged_page_costs_only_what_was_on_it(tmp_path: Path, table: str) ->
     data = bytearray(path.read_bytes())
     data[at : at + 4096] = b"\x5a" * 4096
     path.write_bytes(data)
-    found = checking.checked(path)
+    found = check.checked(path)
     assert found
     assert {finding.kind for finding in found} == {"page"}
     done = repaired(path)
     assert "g.db.damaged" in done[0]
     assert (tmp_path / "g.db.damaged").read_bytes() == data
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["g.db", "g.db.damaged"]
     with read_gallery(path) as gallery:
         stats = gallery.stats()
@@ -155,7 +155,7 @@ def test_a_damaged_page_costs_only_what_was_on_it(tmp_path: Path, table: str) ->
         assert stats.vehicles == 400  # of those that were lost, prototypes and sightings say that they were
         found_again = [row[0].vehicle == 1 + number for number, row in enumerate(gallery.search(features(400), 1))]
         assert sum(found_again) > 250
-        (last,) = gallery.run("SELECT seq FROM sqlite_sequence WHERE name = 'vehicles'").fetchone()
+        (last,) = sql(gallery, "SELECT seq FROM sqlite_sequence WHERE name = 'vehicles'")[0]
         assert last == 400
 
 
@@ -163,9 +163,9 @@ def test_a_file_that_is_cut_short_gives_what_is_left(tmp_path: Path) -> None:
     path = filled(tmp_path / "g.db", 400)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 3 // 4 + 100])
-    assert [finding.kind for finding in checking.checked(path)] == ["page"]
+    assert [finding.kind for finding in check.checked(path)] == ["page"]
     repaired(path)
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["g.db", "g.db.damaged"]
     with read_gallery(path) as gallery:
         assert gallery.stats().vehicles > 250

@@ -10,9 +10,9 @@ from made_gallery import features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.index import index_file
-from vreid.runtime.gallery.sqlite.checking import checked
-from vreid.runtime.gallery.sqlite.repairing import repaired
+from vreid.runtime.gallery.index import file as index_file
+from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.sqlite.check import checked
 from vreid.runtime.gallery.transfer import exported
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_gallery import features, opened
+from made_gallery import features, opened, sql
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, audit, edits
-from vreid.runtime.gallery.undo import undo
+from vreid.runtime.gallery import Gallery, edits
+from vreid.runtime.gallery.edits import undo
+from vreid.runtime.gallery.gallery import login
 from vreid.runtime.records import Floats, Sighting
 
 
@@ -31,7 +32,7 @@ def rows(gallery: Gallery) -> dict[str, list[Any]]:
         "prototypes": "id, vehicle, view, feature, weight, count",
         "sightings": "*",
     }
-    return {table: gallery.run(f"SELECT {what} FROM {table} ORDER BY id").fetchall() for table, what in columns.items()}
+    return {table: sql(gallery, f"SELECT {what} FROM {table} ORDER BY id") for table, what in columns.items()}
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_merge_keeps_to_the_cap(tmp_path: Path) -> None:
 
 def test_a_split_makes_both_from_their_own_sightings(gallery: Gallery) -> None:
     looks = features(6)
-    (tuesday,) = [row[0] for row in gallery.run("SELECT id FROM sightings WHERE run = 'tuesday'")]
+    (tuesday,) = [row[0] for row in sql(gallery, "SELECT id FROM sightings WHERE run = 'tuesday'")]
     done = edits.split(gallery, 1, [tuesday], "van")
     assert gallery.name_of(done.vehicle) == "van"
     assert [prototype.view for prototype in gallery.prototypes(done.vehicle)] == ["yard"]
@@ -134,7 +135,7 @@ def test_what_came_after_a_merge_stays_with_the_one_that_stayed(gallery: Gallery
     done = edits.merge(gallery, 1, [2])
     late = seen(gallery, 1, "bridge", new)
     undo(gallery, done.change)
-    assert gallery.run("SELECT vehicle FROM sightings WHERE id = ?", late).fetchone() == (1,)
+    assert sql(gallery, "SELECT vehicle FROM sightings WHERE id = ?", late)[0] == (1,)
     assert gallery.prototypes(1)[-1].view == "bridge"
     assert gallery.prototypes(2) != []
     after = rows(gallery)
@@ -151,7 +152,7 @@ def test_what_cannot_be_undone_is_refused_with_nothing_changed(gallery: Gallery)
         undo(gallery, merged.change)
     assert rows(gallery) == before
     gallery.rename(3, "coach")
-    renamed = audit.changes(gallery.run)[-1].id
+    renamed = gallery.changes()[-1].id
     gallery.rename(3, "tram")
     with pytest.raises(Refused, match="no longer called 'coach'"):
         undo(gallery, renamed)
@@ -160,13 +161,13 @@ def test_what_cannot_be_undone_is_refused_with_nothing_changed(gallery: Gallery)
         undo(gallery, merged.change)
     with pytest.raises(Refused, match="there is no change 999"):
         undo(gallery, 999)
-    removal = audit.changes(gallery.run)[-1]
+    removal = gallery.changes()[-1]
     with pytest.raises(Refused, match=r"\(remove\) is final"):
         undo(gallery, removal.id)
 
 
 def test_wrong_merges_and_splits_are_refused(gallery: Gallery) -> None:
-    before, changes = rows(gallery), len(audit.changes(gallery.run))
+    before, changes = rows(gallery), len(gallery.changes())
     for call, sentence in (
         (lambda: edits.merge(gallery, 1, []), "two vehicles or more"),
         (lambda: edits.merge(gallery, 1, [1]), "each named once"),
@@ -179,8 +180,8 @@ def test_wrong_merges_and_splits_are_refused(gallery: Gallery) -> None:
         with pytest.raises(Refused, match=sentence):
             call()
     assert rows(gallery) == before
-    assert len(audit.changes(gallery.run)) == changes
-    gallery.run("UPDATE sightings SET feature = NULL")
+    assert len(gallery.changes()) == changes
+    sql(gallery, "UPDATE sightings SET feature = NULL")
     with pytest.raises(Refused, match="hold no feature to find a vehicle by"):
         edits.split(gallery, 1, [1])
 
@@ -190,27 +191,27 @@ def test_the_audit_says_who_and_a_removal_empties_it(gallery: Gallery) -> None:
     gallery.rename(2, "coach")
     gallery.who = "ann"
     done = edits.merge(gallery, 2, [3])
-    told = [(change.who, change.verb, change.vehicle) for change in audit.changes(gallery.run)]
-    me = audit.login()
+    told = [(change.who, change.verb, change.vehicle) for change in gallery.changes()]
+    me = login()
     assert told == [
         (me, "enrol", 1), (me, "enrol", 2), (me, "enrol", 3), ("run:live", "rename", 2), ("ann", "merge", 2)
     ]  # fmt: skip
-    assert [change.verb for change in audit.changes(gallery.run, vehicle=3)] == ["enrol", "merge"]
-    assert [change.id for change in audit.changes(gallery.run, last=1)] == [done.change]
+    assert [change.verb for change in gallery.changes(vehicle=3)] == ["enrol", "merge"]
+    assert [change.id for change in gallery.changes(last=1)] == [done.change]
     gallery.remove(2)
-    ours = audit.changes(gallery.run, vehicle=2)
+    ours = gallery.changes(vehicle=2)
     assert [change.verb for change in ours] == ["enrol", "rename", "merge", "remove"]
-    assert all("coach" not in str(change.detail) and change.kept is None for change in ours)
+    assert all("coach" not in str(change.detail) and change.undo_data is None for change in ours)
 
 
 def test_a_refused_change_leaves_no_audit_row(gallery: Gallery) -> None:
-    before = len(audit.changes(gallery.run))
+    before = len(gallery.changes())
     with pytest.raises(Refused):
         gallery.rename(1, "bus")
     with pytest.raises(KeyError), gallery.transaction():
         gallery.remove(1)
         raise KeyError
-    assert len(audit.changes(gallery.run)) == before
+    assert len(gallery.changes()) == before
 
 
 def test_another_process_sees_a_merge(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from made_gallery import DIM, features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.sqlite import database
+from vreid.runtime.gallery.sqlite.database import sentences
 
 
 def other_process(code: str, path: Path) -> subprocess.Popen[str]:
@@ -194,5 +194,5 @@ def test_a_gallery_in_a_folder_that_may_only_be_read_can_be_read(tmp_path: Path)
 
 def test_what_sqlite_takes_for_a_lack_of_memory_is_said_in_a_sentence(tmp_path: Path) -> None:
     """Lengths beyond all sense in a damaged file, found by fuzzing the native reader (tests/native)."""
-    with pytest.raises(Refused, match="or is damaged; free some"), database.spoken(tmp_path / "g.db"):
+    with pytest.raises(Refused, match="or is damaged; free some"), sentences(tmp_path / "g.db"):
         raise MemoryError

@@ -13,9 +13,9 @@ from harmed_gallery import mounted, rows_of, said, seen
 from made_gallery import features, opened
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery, retention
-from vreid.runtime.gallery.index import index_file
-from vreid.runtime.gallery.sqlite.checking import checked
+from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
+from vreid.runtime.gallery.index import file as index_file
+from vreid.runtime.gallery.sqlite.check import checked
 from vreid.runtime.session import Session, run_session
 
 
@@ -88,7 +88,7 @@ def test_a_purge_without_room_to_compact_has_purged_all_the_same(
         assert (gallery.stats().sightings, gallery.stats().vehicles) == (400, 420)
     assert checked(path) == []
     with edit_gallery(path) as gallery:
-        retention.compact(gallery)
+        gallery.compact()
     assert path.stat().st_size < size
 
 

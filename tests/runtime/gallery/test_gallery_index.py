@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery.index import gpu
-from vreid.runtime.gallery.index.gpu import GpuIndex
-from vreid.runtime.gallery.index.id_map import GONE, Places
+from vreid.runtime.gallery.index import flat
+from vreid.runtime.gallery.index.flat import GpuIndex
+from vreid.runtime.gallery.index.row_map import GONE, IdMap
 from vreid.runtime.gallery.index.table import Index, Stored, open_index
 from vreid.runtime.gallery.index.vehicle_index import VehicleIndex
 from vreid.runtime.gallery.index.with_faiss import faiss
@@ -40,7 +40,7 @@ def picked(random: np.random.Generator, ids: Ints, count: int) -> Ints:
 def test_after_any_sequence_an_index_finds_what_the_plain_one_finds(
     name: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu, "FEW", 50)
+    monkeypatch.setattr(flat, "FEW_ON_GPU", 50)
     monkeypatch.setattr("vreid.runtime.gallery.index.flat.LITTLE", 50)
     random = np.random.default_rng(seed)
     index, plain, last = opened(name), open_index("numpy", DIM), 0
@@ -178,7 +178,7 @@ def test_without_a_gpu_the_refusal_says_what_works() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_places_are_a_dictionary(seed: int) -> None:
-    random, places, slow = np.random.default_rng(seed), Places(), dict[int, int]()
+    random, places, slow = np.random.default_rng(seed), IdMap(), dict[int, int]()
     for _ in range(200):
         ids = np.unique(random.integers(0, 400, random.integers(0, 30)))
         if random.random() < 0.5:

@@ -14,7 +14,8 @@ from made_gallery import anew, answers, enrolled
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery
-from vreid.runtime.gallery.index import background, index_file
+from vreid.runtime.gallery.index import file as index_file
+from vreid.runtime.gallery.index import sync
 
 opened = partial(made_gallery.opened, index="hnsw")
 
@@ -34,7 +35,7 @@ def worn_out(gallery: Gallery) -> list[int]:
 
 
 def dead(gallery: Gallery) -> int:
-    index = gallery._following._index
+    index = gallery.index.current
     assert index is not None
     return len(index.kept()[1]["rows"]) - len(index)
 
@@ -42,10 +43,10 @@ def dead(gallery: Gallery) -> int:
 def renewed(gallery: Gallery) -> None:
     """Search until the new index is in place."""
     end = time.monotonic() + 60
-    while gallery._following._renewal is not None and time.monotonic() < end:
+    while gallery.index.rebuild is not None and time.monotonic() < end:
         answers(gallery)
         time.sleep(0.005)
-    assert gallery._following._renewal is None
+    assert gallery.index.rebuild is None
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +58,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """New indexes are not begun before this event."""
-    let, real = threading.Event(), background.filled
+    let, real = threading.Event(), sync.filled
 
     def waiting(*given: Any) -> Any:
-        assert let.wait(60)
+        assert threading.current_thread().name != "gallery index" or let.wait(60)
         return real(*given)
 
-    monkeypatch.setattr(background, "filled", waiting)
+    monkeypatch.setattr(sync, "filled", waiting)
     yield let
     let.set()
 
@@ -89,7 +90,7 @@ def test_the_worn_index_answers_until_the_new_one_is_there(tmp_path: Path, held:
 def test_changes_during_the_making_are_caught_up_with(
     tmp_path: Path, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = tmp_path / "g.db", background.index_file.stored
+    path, real = tmp_path / "g.db", index_file.save
     with opened(path) as gallery:
         left = worn_out(gallery)
         answers(gallery)
@@ -100,7 +101,7 @@ def test_changes_during_the_making_are_caught_up_with(
             assert go.wait(60)
             return real(*given)
 
-        monkeypatch.setattr(background.index_file, "stored", stored)
+        monkeypatch.setattr(index_file, "save", stored)
         held.set()
         assert made.wait(60)  # the new index is at a change that the next ones come after
         removed(gallery, left[:10])
@@ -114,16 +115,16 @@ def test_within_a_transaction_nothing_is_put_in_its_place(tmp_path: Path, held: 
     path = tmp_path / "g.db"
     with opened(path) as gallery:
         worn_out(gallery)
-        before, renewal = answers(gallery), gallery._following._renewal
+        before, renewal = answers(gallery), gallery.index.rebuild
         assert renewal is not None
         with pytest.raises(KeyError), gallery.transaction():
             enrolled(gallery, 30, 1)
             held.set()
-            renewal._thread.join(20)
+            renewal.thread.join(20)
             assert renewal.made is not None
-            assert answers(gallery) != before and gallery._following._renewal is renewal
+            assert answers(gallery) != before and gallery.index.rebuild is renewal
             raise KeyError
-        assert answers(gallery) == before == anew(path) and gallery._following._renewal is None
+        assert answers(gallery) == before == anew(path) and gallery.index.rebuild is None
         enrolled(gallery, 30, 2)
         assert answers(gallery) == anew(path)
 
@@ -140,18 +141,20 @@ def test_closing_ends_the_making_and_the_next_opening_does_it(tmp_path: Path, he
     assert file.read_bytes() == before
     with opened(path, write=False) as reader:
         assert answers(reader) == anew(path)
-        assert dead(reader) == 0 and reader._following._renewal is None
+        assert dead(reader) == 0 and reader.index.rebuild is None
 
 
 def test_what_goes_wrong_is_said_once_and_the_worn_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "g.db"
+    path, real = tmp_path / "g.db", sync.filled
 
     def full(*given: Any) -> Any:
-        raise Refused("the disk is full")
+        if threading.current_thread().name == "gallery index":
+            raise Refused("the disk is full")
+        return real(*given)
 
-    monkeypatch.setattr(background, "filled", full)
+    monkeypatch.setattr(sync, "filled", full)
     with opened(path) as gallery, caplog.at_level(logging.WARNING):
         worn_out(gallery)
         for place in range(3):

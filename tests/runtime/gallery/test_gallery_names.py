@@ -13,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import features, opened
+from made_gallery import chosen, features, opened, sql
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, audit, edit_gallery, edits, names, read_gallery, retention, transfer
-from vreid.runtime.gallery.sqlite import checking, recover, repairing
-from vreid.runtime.gallery.sqlite.filter import Filter, allowed
-from vreid.runtime.gallery.times import told
-from vreid.runtime.gallery.undo import undo
+from vreid.runtime.gallery import Gallery, edit_gallery, edits, names, read_gallery, retention, transfer
+from vreid.runtime.gallery.edits import undo
+from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.sqlite import check
+from vreid.runtime.gallery.sqlite.recover import recovered
+from vreid.runtime.gallery.times import moment_text
 from vreid.runtime.identify import Identifier
 from vreid.runtime.records import Sighting
 
@@ -41,11 +43,11 @@ def sighting(at: float, row: int = 0, camera: str = "gate") -> Sighting:
 
 
 def flags(gallery: Gallery) -> dict[str, int]:
-    return dict(gallery.run("SELECT name, named FROM vehicles ORDER BY id").fetchall())
+    return dict(sql(gallery, "SELECT name, named FROM vehicles ORDER BY id"))
 
 
 def keys_hold(gallery: Gallery) -> None:
-    for name, key in gallery.run("SELECT name, key FROM vehicles"):
+    for name, key in sql(gallery, "SELECT name, key FROM vehicles"):
         assert key == names.key_of(name)
 
 
@@ -80,7 +82,7 @@ def test_a_vehicle_is_found_in_any_form_and_case_and_no_second_one_is_called_so(
         with pytest.raises(Refused, match="there is no vehicle"):
             gallery.find("caf\udce9")
         keys_hold(gallery)
-    assert checking.checked(tmp_path / "g.db") == []
+    assert check.checked(tmp_path / "g.db") == []
 
 
 def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp_path: Path) -> None:
@@ -105,11 +107,11 @@ def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp
             "a\\b": ["a\\b"],
             "*": every,
         }.items():
-            found = allowed(gallery.run, Filter(names=(pattern,))) or []
+            found = chosen(gallery, Filter(names=(pattern,)))
             assert [gallery.name_of(vehicle) for vehicle in found] == wanted, pattern
         gallery.add_sighting(3, sighting(OLD, camera="Su\u0308d"), 0.5)
         for camera in ("Süd", "Su\u0308d"):
-            assert allowed(gallery.run, Filter(cameras=(camera,))) == [3]
+            assert chosen(gallery, Filter(cameras=(camera,))) == [3]
 
 
 # --- who is purged ---
@@ -125,7 +127,7 @@ def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(tmp_pa
         gallery.add_vehicle("vehicle-0007-red")
         nobody = gallery.add_vehicle()
         gallery.add_sighting(nobody, sighting(OLD), 0.5)
-        gallery.run("UPDATE vehicles SET created = ?", OLD)
+        sql(gallery, "UPDATE vehicles SET created = ?", OLD)
         done = retention.purge(gallery, NEW)
         assert (done.vehicles, done.pictures) == (1, 1)  # the picture that the run took of her is as old
         assert flags(gallery) == {"vehicle-0001 Mrs Smith": 1, "vehicle-0002": 1, "vehicle-0007-red": 1}
@@ -137,7 +139,7 @@ def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: P
         finder = Identifier(gallery, 0.95, True, run="film")
         finder.assign([sighting(OLD + row, row) for row in range(3)])
         assert len(gallery.vehicles()) == 3
-        created = [row[0] for row in gallery.run("SELECT created FROM vehicles ORDER BY id")]
+        created = [row[0] for row in sql(gallery, "SELECT created FROM vehicles ORDER BY id")]
         assert created == [OLD, OLD + 1, OLD + 2]
         assert retention.purge(gallery, OLD) == retention.Purged(0, 0, 0)
         done = retention.purge(gallery, OLD + 10)
@@ -148,9 +150,9 @@ def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: P
 def test_a_picture_that_somebody_gave_is_kept_with_its_vehicle(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
         gallery.add_sighting(gallery.add_vehicle("taxi", sighting(OLD).picture), sighting(OLD), 0.5)
-        gallery.run("UPDATE vehicles SET created = ?", OLD)
+        sql(gallery, "UPDATE vehicles SET created = ?", OLD)
         assert retention.purge(gallery, NEW) == retention.Purged(1, 0, 0)
-        assert gallery.run("SELECT thumbnail NOTNULL FROM vehicles").fetchone() == (1,)
+        assert sql(gallery, "SELECT thumbnail NOTNULL FROM vehicles")[0] == (1,)
 
 
 def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
         edits.merge(gallery, nobody, [other])
         assert flags(gallery)["vehicle-0001"] == 0
         undo(gallery)
-        own = [row[0] for row in gallery.run("SELECT id FROM sightings WHERE vehicle = ?", taxi)]
+        own = [row[0] for row in sql(gallery, "SELECT id FROM sightings WHERE vehicle = ?", taxi)]
         plain = edits.split(gallery, taxi, own[:1]).vehicle
         assert flags(gallery)[gallery.name_of(plain)] == 0
         undo(gallery)
@@ -225,7 +227,7 @@ def test_a_gallery_of_schema_2_is_read_as_it_is(tmp_path: Path) -> None:
             assert gallery.find(f"id={id_}") == id_ and names.key_of(
                 gallery.name_of(gallery.find(name))
             ) == names.key_of(name)
-        assert allowed(gallery.run, Filter(names=("vehicle-*",)))
+        assert chosen(gallery, Filter(names=("vehicle-*",)))
     assert path.read_bytes() == before
 
 
@@ -247,13 +249,13 @@ def test_an_upgrade_from_schema_2_loses_nobody_and_says_who_has_a_new_name(
         )
         for id_, (old, new) in changed.items():
             assert f"vehicle {id_} '{old}' is called '{new}' now" in caplog.text
-        assert [change.vehicle for change in audit.changes(gallery.run) if change.verb == "renumber"] == sorted(changed)
+        assert [change.vehicle for change in gallery.changes() if change.verb == "renumber"] == sorted(changed)
         assert flags(gallery) == {name: int(not name.startswith("vehicle-00")) for name in now.values()}
-        began = gallery.run("SELECT max(seen) FROM sightings").fetchone()[0]
-        created = [row[0] for row in gallery.run("SELECT created FROM vehicles WHERE NOT named AND id <= 10")]
+        began = sql(gallery, "SELECT max(seen) FROM sightings")[0][0]
+        created = [row[0] for row in sql(gallery, "SELECT created FROM vehicles WHERE NOT named AND id <= 10")]
         assert created and max(created) <= began  # the film's time, not that of its processing
         keys_hold(gallery)
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
 
 
 def test_names_that_give_way_are_the_same_every_time(tmp_path: Path) -> None:
@@ -269,21 +271,21 @@ def test_names_that_give_way_are_the_same_every_time(tmp_path: Path) -> None:
             connection.execute(f"ALTER TABLE vehicles DROP COLUMN {column}")
         connection.executemany("INSERT INTO vehicles (name, created) VALUES (?, 5)", [(name,) for name in written])
         connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
-    done = repairing.repaired(path)
+    done = repaired(path)
     with read_gallery(path) as gallery:
         assert [vehicle.name for vehicle in gallery.vehicles()] == ["Taxi", "TAXI-3", "taxi-2", "ü", "ü-2", "taxi-4"]
     assert len([sentence for sentence in done if "is called" in sentence]) == 3
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
 
 
 def test_a_damaged_gallery_of_schema_2_is_salvaged_with_its_keys(tmp_path: Path) -> None:
     path = Path(shutil.copy(WRITTEN, tmp_path / "g.db"))
     count = len(old_names(path))
-    recover.salvaged(path)
+    recovered(path)
     with edit_gallery(path) as gallery:
         assert len(gallery.vehicles()) == count
         keys_hold(gallery)
-    assert checking.checked(path) == []
+    assert check.checked(path) == []
 
 
 def test_a_name_that_another_program_wrote_is_found_and_mended(tmp_path: Path) -> None:
@@ -291,11 +293,11 @@ def test_a_name_that_another_program_wrote_is_found_and_mended(tmp_path: Path) -
     with opened(path) as gallery:
         for name in ("taxi", "van", "bus"):
             gallery.add_vehicle(name)
-        gallery.run("UPDATE vehicles SET name = 'TAXI', key = 'x' WHERE id = 2")
-        gallery.run("UPDATE vehicles SET name = 'u\u0308' WHERE id = 3")
-    assert [finding.kind for finding in checking.checked(path)] == ["key", "key"]
-    repairing.repaired(path)
-    assert checking.checked(path) == []
+        sql(gallery, "UPDATE vehicles SET name = 'TAXI', key = 'x' WHERE id = 2")
+        sql(gallery, "UPDATE vehicles SET name = 'u\u0308' WHERE id = 3")
+    assert [finding.kind for finding in check.checked(path)] == ["key", "key"]
+    repaired(path)
+    assert check.checked(path) == []
     with read_gallery(path) as gallery:
         assert [vehicle.name for vehicle in gallery.vehicles()] == ["taxi", "TAXI-2", "ü"]
 
@@ -325,9 +327,9 @@ def test_a_time_that_is_in_the_file_is_read_found_and_mended(
         vehicle = gallery.add_vehicle("taxi")
         for at in written:
             row = gallery.add_sighting(vehicle, sighting(5.0), 0.5)
-            gallery.run("UPDATE sightings SET seen = ? WHERE id = ?", at, row)
-        gallery.run("UPDATE vehicles SET created = 1795330800000.0")
-    assert [told(at) for at in written[1:]] == ["-"] * 6
+            sql(gallery, "UPDATE sightings SET seen = ? WHERE id = ?", at, row)
+        sql(gallery, "UPDATE vehicles SET created = 1795330800000.0")
+    assert [moment_text(at) for at in written[1:]] == ["-"] * 6
     for words in (
         ["list"],
         ["stats"],
@@ -337,21 +339,21 @@ def test_a_time_that_is_in_the_file_is_read_found_and_mended(
     ):
         assert main(["gallery", *words, "--gallery", str(path)]) == 0
     capsys.readouterr()
-    kinds = [finding.kind for finding in checking.checked(path)]
+    kinds = [finding.kind for finding in check.checked(path)]
     assert sorted(kinds) == ["created"] + ["time"] * 6
-    repairing.repaired(path)
-    assert checking.checked(path) == []
+    repaired(path)
+    assert check.checked(path) == []
     with read_gallery(path) as gallery:
-        seen = [row[0] for row in gallery.run("SELECT seen FROM sightings ORDER BY id")]
+        seen = [row[0] for row in sql(gallery, "SELECT seen FROM sightings ORDER BY id")]
         assert seen[:4] == [1795330800.0] * 4 and all(1.7e9 < at < 1e10 for at in seen)
-        assert gallery.run("SELECT created FROM vehicles").fetchone() == (1795330800.0,)
+        assert sql(gallery, "SELECT created FROM vehicles")[0] == (1795330800.0,)
 
 
 def test_a_time_is_shown_with_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        assert told(1.7e9) == "2023-11-15 03:43:20+05:30"
+        assert moment_text(1.7e9) == "2023-11-15 03:43:20+05:30"
     finally:
         monkeypatch.undo()
         time.tzset()

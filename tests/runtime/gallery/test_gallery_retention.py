@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import features, opened
+from made_gallery import features, opened, sql
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, audit, edits, retention
-from vreid.runtime.gallery.times import moment_of, span_of, span_told
-from vreid.runtime.gallery.undo import undo
+from vreid.runtime.gallery import Gallery, edits, retention
+from vreid.runtime.gallery.edits import undo
+from vreid.runtime.gallery.times import moment_of, span_of, span_text
 from vreid.runtime.records import Sighting
 
 OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
@@ -36,7 +36,7 @@ def filled(path: Path) -> Gallery:
     seen(gallery, three, OLD)
     seen(gallery, three, NEW)
     gallery.add_prototype(gallery.add_vehicle("van", noise(4)), "enrolled", features(1, 4)[0])
-    gallery.run("UPDATE vehicles SET created = 900")
+    sql(gallery, "UPDATE vehicles SET created = 900")
     return gallery
 
 
@@ -45,12 +45,12 @@ def test_a_purge_deletes_old_sightings_and_who_is_nobody(tmp_path: Path) -> None
         assert retention.purge(gallery, 500.0) == retention.Purged(0, 0, 0)
         assert retention.purge(gallery, OLD + 1) == retention.Purged(3, 1, 1)
         assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
-        pictures = gallery.run("SELECT name FROM vehicles WHERE thumbnail NOTNULL").fetchall()
+        pictures = sql(gallery, "SELECT name FROM vehicles WHERE thumbnail NOTNULL")
         assert pictures == [("taxi",), ("van",)]  # of whom nobody enrolled, not even the first picture stays
         assert 2 not in {hit.vehicle for hit in gallery.search(features(1, 1002), 9)[0]}
         assert retention.purge(gallery, OLD + 1, vehicles=True) == retention.Purged(0, 2, 0)
         assert [vehicle.id for vehicle in gallery.vehicles()] == [3]
-        told = [change.told for change in audit.changes(gallery.run) if change.verb == "purge"]
+        told = [change.summary for change in gallery.changes() if change.verb == "purge"]
         assert told[0] == {"before": OLD + 1, "sightings": 3, "removed": 1, "pictures": 1}
         assert len(told) == 2
 
@@ -58,9 +58,9 @@ def test_a_purge_deletes_old_sightings_and_who_is_nobody(tmp_path: Path) -> None
 def test_deleted_pictures_are_no_longer_on_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     with filled(path) as gallery:
-        gone = [row[0] for row in gallery.run("SELECT thumbnail FROM sightings WHERE seen = ?", OLD)]
-        (kept,) = gallery.run("SELECT thumbnail FROM sightings WHERE seen = ?", NEW).fetchone()
-        retention.wipe(gallery)
+        gone = [row[0] for row in sql(gallery, "SELECT thumbnail FROM sightings WHERE seen = ?", OLD)]
+        (kept,) = sql(gallery, "SELECT thumbnail FROM sightings WHERE seen = ?", NEW)[0]
+        gallery.wipe()
 
         def on_disk(jpeg: bytes) -> bool:
             return any(jpeg[-200:-140] in file.read_bytes() for file in tmp_path.iterdir())
@@ -70,7 +70,7 @@ def test_deleted_pictures_are_no_longer_on_the_disk(tmp_path: Path) -> None:
         assert not any(on_disk(jpeg) for jpeg in gone)
         assert on_disk(kept)
         size = path.stat().st_size
-        retention.compact(gallery)
+        gallery.compact()
         assert path.stat().st_size <= size
         assert not any(on_disk(jpeg) for jpeg in gone)
 
@@ -79,7 +79,7 @@ def test_what_undoing_kept_is_purged_too(tmp_path: Path) -> None:
     with filled(tmp_path / "g.db") as gallery:
         done = edits.merge(gallery, 1, [2])
         retention.purge(gallery, FAR)
-        assert audit.changes(gallery.run)[-2].kept is None
+        assert gallery.changes()[-2].undo_data is None
         with pytest.raises(Refused, match="can no longer be undone"):
             undo(gallery, done.change)
 
@@ -98,7 +98,7 @@ def test_enrolments_of_runs_do_not_fill_the_audit_for_ever(tmp_path: Path) -> No
         gallery.who = "run:live"
         seen(gallery, gallery.add_vehicle(), OLD)
         retention.purge(gallery, FAR)
-        assert [(change.verb, change.vehicle) for change in audit.changes(gallery.run)] == [
+        assert [(change.verb, change.vehicle) for change in gallery.changes()] == [
             ("enrol", 1),
             ("purge", None),
         ]
@@ -107,7 +107,7 @@ def test_enrolments_of_runs_do_not_fill_the_audit_for_ever(tmp_path: Path) -> No
 def test_a_gallery_knows_how_long_it_keeps_sightings(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     with filled(path) as gallery:
-        assert retention.retention(gallery) is None
+        assert gallery.retention() is None
         assert retention.purge_due(gallery, NEW) is None
         retention.retain(gallery, 600.0)
         with pytest.raises(Refused, match="at least 60 s"):
@@ -132,7 +132,7 @@ def test_times_as_people_write_them() -> None:
     assert [span_of(text) for text in ("90s", "15m", "12h", "30d", "2W", "1.5h")] == [
         90, 900, 43200, 2592000, 1209600, 5400
     ]  # fmt: skip
-    assert [span_told(span_of(text)) for text in ("90s", "15m", "12h", "30d", "2w")] == [
+    assert [span_text(span_of(text)) for text in ("90s", "15m", "12h", "30d", "2w")] == [
         "90s",
         "15m",
         "12h",
@@ -157,6 +157,6 @@ def test_sightings_without_a_time_get_this_moment(tmp_path: Path) -> None:
         vehicle = gallery.add_vehicle()
         gallery.add_sighting(vehicle, sighting, 0.9)
         gallery.add_sighting(vehicle, replace(sighting, seen=5.0), 0.9)
-        (now,), (then,) = gallery.run("SELECT seen FROM sightings ORDER BY id").fetchall()
+        (now,), (then,) = sql(gallery, "SELECT seen FROM sightings ORDER BY id")
         assert now > 1.7e9
         assert then == 5.0

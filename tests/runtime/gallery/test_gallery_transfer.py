@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import features, opened
+from made_gallery import features, opened, sql
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, audit, transfer
-from vreid.runtime.gallery.sqlite.filter import Filter
+from vreid.runtime.gallery import Gallery, transfer
+from vreid.runtime.gallery.records import Filter
 from vreid.runtime.records import Sighting
 
 
@@ -26,7 +26,7 @@ def gallery(tmp_path: Path) -> Gallery:
         made.add_sighting(vehicle, sighting, -np.inf if number == 3 else 0.5, "run-1")
         made.add_sighting(vehicle, replace(sighting, plate=None, picture=picture[:0]), 0.5)
     made.remove(5)
-    made.run("UPDATE sightings SET feature = NULL WHERE id = 1")
+    sql(made, "UPDATE sightings SET feature = NULL WHERE id = 1")
     return made
 
 
@@ -40,9 +40,9 @@ def test_a_round_trip_keeps_everything_but_ids(gallery: Gallery, tmp_path: Path,
         for ours, theirs in zip(gallery.search(queries, 5), other.search(queries, 5), strict=True):
             assert [(hit.name, hit.score) for hit in ours] == [(hit.name, hit.score) for hit in theirs]
         for table, left_out in (("vehicles", "id"), ("prototypes", "vehicle"), ("sightings", "vehicle")):
-            columns = [row[1] for row in gallery.run(f"PRAGMA table_info({table})") if row[1] not in (left_out, "id")]
+            columns = [row[1] for row in sql(gallery, f"PRAGMA table_info({table})") if row[1] not in (left_out, "id")]
             query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"
-            assert gallery.run(query).fetchall() == other.run(query).fetchall()
+            assert sql(gallery, query) == sql(other, query)
         again = tmp_path / f"again-{name}"
         transfer.exported(other, again)
         assert again.read_bytes() == file.read_bytes()  # the same content is the same file
@@ -61,7 +61,7 @@ def test_names_that_are_taken_get_a_number_and_nothing_comes_twice(gallery: Gall
         assert [v.name for v in other.vehicles()] == [
             "Größe 1", "Größe 1-2", "vehicle-0003", "Größe 1-3", "vehicle-0003-2"
         ]  # fmt: skip
-        assert audit.changes(other.run)[1].told["added"] == 2
+        assert other.changes()[1].summary["added"] == 2
 
 
 def test_another_models_export_is_refused(gallery: Gallery, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_damaged_export_is_refused_with_nothing_written(
         with pytest.raises(Refused):
             transfer.imported(other, file)
         assert other.vehicles() == []
-        assert audit.changes(other.run) == []
+        assert other.changes() == []
 
 
 def test_a_gzip_that_is_cut_is_refused(gallery: Gallery, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from made_gallery import opened
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import open_gallery, read_gallery
-from vreid.runtime.gallery.sqlite.checking import checked
+from vreid.runtime.gallery.sqlite.check import checked
 from vreid.runtime.session import Session, run_session
 
 RACER = """

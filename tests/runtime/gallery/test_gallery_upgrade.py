@@ -10,9 +10,9 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
-from vreid.runtime.gallery.edits import merge
-from vreid.runtime.gallery.sqlite import checking, repairing
-from vreid.runtime.gallery.undo import undo
+from vreid.runtime.gallery.edits import merge, undo
+from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import Sighting
 
 DIM = 8
@@ -69,7 +69,7 @@ def test_opening_for_writing_upgrades(old: Path) -> None:
         undo(gallery)
     with read_gallery(old) as reader:
         assert reader.stats().sightings == 4
-    assert checking.checked(old) == []
+    assert check.checked(old) == []
 
 
 def test_the_tables_are_those_of_a_new_gallery(old: Path, tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_reader_is_told_how_to_upgrade(old: Path) -> None:
     with pytest.raises(Refused, match="enrol again into a new gallery"):
         open_gallery(old, fingerprint="bbbbbbbb", dim=DIM, model="large", write=True)
     assert old.read_bytes() == before
-    (finding,) = checking.checked(old)
+    (finding,) = check.checked(old)
     assert finding.kind == "schema"
-    assert repairing.repaired(old) == ["the gallery is of schema 3 now; older vreids cannot read it"]
-    assert checking.checked(old) == []
+    assert repaired(old) == ["the gallery is of schema 3 now; older vreids cannot read it"]
+    assert check.checked(old) == []
     read_gallery(old).close()
 
 

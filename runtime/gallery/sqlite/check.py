@@ -1,46 +1,38 @@
-"""Whether a gallery's file is sound: one finding a sentence. Reads only, and reads what a Gallery would refuse."""
+"""Whether a gallery's file is sound: one finding a sentence. Reads only, and reads what a store would refuse."""
 
 import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names, times
-from vreid.runtime.gallery.sqlite import database
+from vreid.runtime.gallery.records import Finding
+from vreid.runtime.gallery.sqlite.database import connect
+from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA
 
-MOST = 20  # findings of one kind that are told one by one
+MOST = 20  # findings of one kind that are listed one by one
 _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong: what kind of thing, which row (None: not of a row), and the sentence for a person."""
-
-    kind: str
-    row: int | None
-    text: str
 
 
 def checked(path: Path) -> list[Finding]:
     """What is wrong with the gallery at `path`; empty: nothing. Raises Refused for a file that is no gallery at all."""
     if not path.is_file():
         raise Refused(f"there is no gallery {path}; check the path")
-    with closing(database.connected(path.resolve(), False)) as connection:
+    with closing(connect(path.resolve(), False)) as connection:
         try:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
         except (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError) as error:
             with path.open("rb") as file:
                 header = file.read(72)
-            if not header.startswith(b"SQLite format 3") or header[68:] != database.APPLICATION.to_bytes(4, "big"):
+            if not header.startswith(b"SQLite format 3") or header[68:] != APPLICATION.to_bytes(4, "big"):
                 raise Refused(f"{path} is no gallery ({error}); name another file or restore a copy") from error
             return [Finding("page", None, f"the file is damaged: {error}")]
-        if application != database.APPLICATION:
+        if application != APPLICATION:
             raise Refused(f"{path} is not a vreid gallery; name another file")
         return findings(connection)
 
@@ -48,7 +40,7 @@ def checked(path: Path) -> list[Finding]:
 def findings(connection: sqlite3.Connection, most: int = MOST) -> list[Finding]:
     """What is wrong with an open database that calls itself a gallery; `most` of a kind, and then how many more."""
     pages = list(_pages(connection))
-    if pages:  # what the rows say cannot be trusted then
+    if pages:  # rows cannot be trusted then
         return pages
     try:
         return _rows(connection, most)
@@ -72,7 +64,7 @@ def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
         lambda: _sightings(connection, dim),
         lambda: _audit(connection),
     ]
-    return meta + [finding for check in checks for finding in _told(check(), most)]
+    return meta + [finding for check in checks for finding in _cut(check(), most)]
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -91,14 +83,14 @@ def _meta(connection: sqlite3.Connection) -> Iterator[Finding]:
     schema = meta.get("schema")
     if schema in ("1", "2"):
         yield Finding("schema", None, f"the gallery is of schema {schema}, which an older vreid wrote")
-    elif schema != str(database.SCHEMA):
-        yield Finding("meta", None, f"the gallery says schema {schema}, and this vreid reads {database.SCHEMA}")
+    elif schema != str(SCHEMA):
+        yield Finding("meta", None, f"the gallery says schema {schema}, and this vreid reads {SCHEMA}")
     for key in ("fingerprint", "dim", "model"):
         if not meta.get(key):
             yield Finding("meta", None, f"the gallery does not say its {key}")
     if meta.get("dim") and not (meta["dim"].isascii() and meta["dim"].isdigit() and int(meta["dim"]) > 0):
         yield Finding("meta", None, f"the gallery says that its features are {meta['dim']} long")
-    if schema == str(database.SCHEMA) and "identity" not in meta:
+    if schema == str(SCHEMA) and "identity" not in meta:
         yield Finding("identity", None, "the gallery has no identity, by which indexes know it")
     if "retention" in meta and not _positive(meta["retention"]):
         yield Finding("retention", None, f"sightings are to be kept for '{meta['retention']}' seconds")
@@ -193,7 +185,7 @@ def _positive(text: str) -> bool:
         return False
 
 
-def _told(every: Iterator[Finding], most: int) -> Iterator[Finding]:
+def _cut(every: Iterator[Finding], most: int) -> Iterator[Finding]:
     """The findings of one check, cut where they are too many to be read, but never silently."""
     counts: dict[str, int] = {}
     for finding in every:

@@ -1,52 +1,37 @@
-"""Mends what `checking` found: row by row where rows are wrong, into a new file where pages are."""
+"""Mends what `check` found: row by row where rows are wrong, into a new file where pages are."""
 
 import json
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from vreid.runtime.gallery import audit, names, rebuilding
-from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.opening import edit_gallery
-from vreid.runtime.gallery.sqlite import checking, database, recover
-from vreid.runtime.gallery.sqlite.upgrade import sentence_of, upgraded
+from vreid.runtime.gallery import names
+from vreid.runtime.gallery.sqlite.check import checked, findings
+from vreid.runtime.gallery.sqlite.database import Database, locked, sentences
+from vreid.runtime.gallery.sqlite.recover import recovered
+from vreid.runtime.gallery.sqlite.schema import SCHEMA, upgrade
 
 
-def repaired(path: Path) -> list[str]:
-    """Mend the gallery at `path`; what was done, a sentence each.
+def repaired_rows(path: Path) -> tuple[list[str], set[int]]:
+    """Mend the gallery at the absolute `path`; what was done, a sentence each, and the vehicles that lost a prototype.
 
     What cannot be known again is dropped and said. A file with damaged pages stays beside the new one as
     PATH.damaged. Raises Refused for another writer, and where nothing can be read.
     """
-    path = path.resolve()
     done = []
-    if any(finding.kind == "page" for finding in checking.checked(path)):
-        done += recover.salvaged(path)
-    lock = database.locked(path)
-    try:
-        with closing(database.connected(path, True)) as connection:
-            renamed = upgraded(connection, path)
-            if renamed is not None:
-                done.append(f"the gallery is of schema {database.SCHEMA} now; older vreids cannot read it")
-                done += [sentence_of(one) for one in renamed]
-            with database.spoken(path):
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    broken = _mended(connection, done)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-    finally:
-        database.unlocked(path, lock)
-    with edit_gallery(path) as gallery, gallery.transaction():
-        done += [_taught(gallery, vehicle) for vehicle in sorted(broken)]
-        if done:
-            audit.noted(gallery.run, gallery.who, "repair", None, {"done": done})
-    return done
+    if any(finding.kind == "page" for finding in checked(path)):
+        done += recovered(path)
+    with locked(path), closing(Database(path, True)) as database:
+        renamed = upgrade(database)
+        if renamed is not None:
+            done.append(f"the gallery is of schema {SCHEMA} now; older vreids cannot read it")
+            done += [one.sentence for one in renamed]
+        with sentences(path), database.transaction():
+            broken = _mended(database.connection, done)
+    return done, broken
 
 
 def _mended(connection: sqlite3.Connection, done: list[str]) -> set[int]:
@@ -54,7 +39,7 @@ def _mended(connection: sqlite3.Connection, done: list[str]) -> set[int]:
     broken: set[int] = set()
     for _ in range(_PASSES):
         by_kind: dict[str, list[int]] = {}
-        for finding in checking.findings(connection, most=sys.maxsize):
+        for finding in findings(connection, most=sys.maxsize):
             by_kind.setdefault(finding.kind, []).append(finding.row or 0)
         for kind, rows in sorted(by_kind.items()):
             if kind not in _MEND:
@@ -69,19 +54,9 @@ def _mended(connection: sqlite3.Connection, done: list[str]) -> set[int]:
     return broken
 
 
-def _taught(gallery: Gallery, vehicle: int) -> str:
-    """A vehicle that lost a prototype learns again what its sightings know."""
-    if gallery.prototypes(vehicle):
-        return f"vehicle {vehicle} is left with the prototypes that were sound"
-    count = rebuilding.rebuild(gallery, vehicle)
-    if count:
-        return f"vehicle {vehicle} has {count} prototypes made from its sightings"
-    return f"vehicle {vehicle} has no prototype left and cannot be found; enrol it again"
-
-
 def _adopt(connection: sqlite3.Connection, rows: list[int]) -> None:
     for vehicle in rows:
-        name = names.free(lambda statement, *values: connection.execute(statement, values), names.given(vehicle))
+        name = names.free(names.given(vehicle), partial(_holder, connection))
         (seen,) = connection.execute("SELECT min(seen) FROM sightings WHERE vehicle = ?", (vehicle,)).fetchone()
         # it may have been one that somebody named, and no purge deletes that
         cells = (vehicle, name, names.key_of(name), seen or 0.0)
@@ -90,7 +65,7 @@ def _adopt(connection: sqlite3.Connection, rows: list[int]) -> None:
 
 def _name(connection: sqlite3.Connection, rows: list[int]) -> None:
     for vehicle in rows:
-        name = names.free(lambda statement, *values: connection.execute(statement, values), names.given(vehicle))
+        name = names.free(names.given(vehicle), partial(_holder, connection))
         cells = (name, names.key_of(name), vehicle)
         connection.execute("UPDATE vehicles SET name = ?, key = ? WHERE id = ?", cells)
 
@@ -100,9 +75,14 @@ def _key(connection: sqlite3.Connection, rows: list[int]) -> None:
     connection.executemany("UPDATE vehicles SET key = char(0) || id WHERE id = ?", [(row,) for row in rows])
     for vehicle in rows:
         (old,) = connection.execute("SELECT name FROM vehicles WHERE id = ?", (vehicle,)).fetchone()
-        name = names.free(lambda statement, *values: connection.execute(statement, values), names.printable(old))
+        name = names.free(names.printable(old), partial(_holder, connection))
         cells = (name, names.key_of(name), vehicle)
         connection.execute("UPDATE vehicles SET name = ?, key = ? WHERE id = ?", cells)
+
+
+def _holder(connection: sqlite3.Connection, key: str) -> object:
+    """Who is called by a name of that key; None: nobody."""
+    return connection.execute("SELECT id FROM vehicles WHERE key = ?", (key,)).fetchone()
 
 
 def _sequences(connection: sqlite3.Connection, _: list[int]) -> None:

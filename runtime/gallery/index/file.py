@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import os
-import sqlite3
 import struct
 import threading
 import time
@@ -15,8 +14,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from vreid.models.errors import Refused
 from vreid.runtime.gallery.index.table import Stored, file_of
 from vreid.runtime.gallery.index.vehicle_index import VehicleIndex
+from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Ints
 
 LEAST = 10_000  # prototypes; fewer are indexed anew in a moment
@@ -25,49 +26,49 @@ LENGTHS = struct.Struct("<QQ")  # bytes of the arrays and of the stamp
 DIGEST = 32
 BLOCK = 1 << 22
 # what reading a damaged file, or a library that reads it, may raise
-FAULTS = (OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError, EOFError, BadZipFile, sqlite3.Error)
+FAULTS = (OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError, EOFError, BadZipFile, Refused)
 _log = logging.getLogger("vreid.gallery")
 # The file: FAISS's own bytes | arrays (npz) | stamp (JSON) | lengths of these two, 8 bytes each | SHA-256 of all | MAGIC
 
 
-def stored(gallery: Path, kind: str, index: VehicleIndex, connection: sqlite3.Connection, change: int) -> bool:
-    """Write `index`, which is at `change` of the gallery, whole or not at all. Says whether it was worth it and done."""
-    file = file_of(gallery, kind)
+def save(source: FeatureSource, kind: str, index: VehicleIndex, change: int) -> bool:
+    """Write `index`, which is at `change` of the gallery, whole or not at all; whether it was worth it and done."""
+    file = file_of(source.path, kind)
     if len(index) < LEAST or not isinstance(index.member, Stored) or not os.access(file.parent, os.W_OK):
         return False
-    draft = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.new")
+    temporary = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.new")
     try:
         body, arrays = index.kept()
-        stamp = _stamp(index, connection, change)
+        stamp = _stamp(index, source, change)
         if body is None or stamp is None:
             return False
         for old in file.parent.glob(f"{file.name}.*.new"):  # of a process that was killed
             if time.time() - old.stat().st_mtime > 3600:
                 old.unlink(missing_ok=True)
-        _write(draft, body, arrays, {**stamp, "count": len(index)})
-        draft.replace(file)
+        _write(temporary, body, arrays, {**stamp, "count": len(index)})
+        temporary.replace(file)
         folder = os.open(file.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except FAULTS as error:
-        _log.warning("the index of %s could not be kept in %s (%s)", gallery, file.name, _line(error))
+        _log.warning("the index of %s could not be kept in %s (%s)", source.path, file.name, _line(error))
         return False
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return True
 
 
-def loaded(gallery: Path, kind: str, index: VehicleIndex, connection: sqlite3.Connection) -> int | None:
+def load(source: FeatureSource, kind: str, index: VehicleIndex) -> int | None:
     """Fill the empty `index` from its file; the change that it is at. None, and `index` is of no use, when none fits."""
-    file = file_of(gallery, kind)
+    file = file_of(source.path, kind)
     if not isinstance(index.member, Stored) or not file.is_file():
         return None
     try:
         stamp, arrays = _verified(file)
         count, change = stamp.pop("count"), int(stamp["change"])
-        if stamp != _stamp(index, connection, change):
+        if stamp != _stamp(index, source, change):
             raise ValueError("it is another gallery's, was built otherwise, or is too old")
         from vreid.runtime.gallery.index.with_faiss import faiss
 
@@ -75,33 +76,33 @@ def loaded(gallery: Path, kind: str, index: VehicleIndex, connection: sqlite3.Co
         if len(index) != count:
             raise ValueError("it holds another number of prototypes than it says")
     except FAULTS as error:
-        doubted(file, _line(error))
+        disbelieve(file, _line(error))
         return None
     return change
 
 
-def doubted(file: Path, reason: str) -> None:
-    """Say that the index in `file` is not believed."""
+def disbelieve(file: Path, reason: str) -> None:
+    """Warn that the index in `file` does not fit its gallery."""
     _log.warning("the index %s is built anew from the gallery: %s", file, reason)
 
 
-def _stamp(index: VehicleIndex, connection: sqlite3.Connection, change: int) -> dict[str, Any] | None:
+def _stamp(index: VehicleIndex, source: FeatureSource, change: int) -> dict[str, Any] | None:
     """What a file of `index` says at `change`; None when the gallery's log does not, or no longer, hold it."""
-    identity = connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
-    mark = connection.execute("SELECT mark FROM changes WHERE id = ?", (change,)).fetchone()
-    if identity is None or mark is None or not isinstance(index.member, Stored):
+    found = source.stamp_of(change)
+    if found is None or not isinstance(index.member, Stored):
         return None
+    identity, mark = found
     made = {"dim": index.dim, **index.member.made_with}
-    return {"gallery": identity[0], "change": change, "mark": mark[0], "made": made}
+    return {"gallery": identity, "change": change, "mark": mark, "made": made}
 
 
-def _write(draft: Path, body: Any, arrays: dict[str, Ints], stamp: dict[str, Any]) -> None:
+def _write(file: Path, body: Any, arrays: dict[str, Ints], stamp: dict[str, Any]) -> None:
     from vreid.runtime.gallery.index.with_faiss import faiss
 
-    faiss.write_index(body, str(draft))
+    faiss.write_index(body, str(file))
     held, text = io.BytesIO(), json.dumps(stamp).encode()
     np.savez(held, **arrays)  # type: ignore[arg-type]
-    with draft.open("r+b") as handle:
+    with file.open("r+b") as handle:
         handle.seek(0, os.SEEK_END)
         handle.write(held.getbuffer())
         handle.write(text + LENGTHS.pack(held.getbuffer().nbytes, len(text)))

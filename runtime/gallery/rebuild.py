@@ -1,0 +1,138 @@
+"""Makes anew what is derived or damaged: prototypes, a whole gallery for another model, and what a check found."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vreid.models.preprocess import Image
+from vreid.runtime.gallery.gallery import Gallery, edit_gallery
+from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, taught, unit
+from vreid.runtime.gallery.records import Prototype, SightingRow, VehicleRow
+from vreid.runtime.gallery.sqlite.check import checked
+from vreid.runtime.gallery.sqlite.repair import repaired_rows
+from vreid.runtime.gallery.store import Store
+from vreid.runtime.records import Floats
+
+BATCH = 32
+VIEW = "enrolled"  # the view of prototypes that come from no camera
+
+Embed = Callable[[Sequence[Image]], Floats]  # N pictures -> (N, D)
+__all__ = ["Reembedded", "checked", "rebuild_all", "reembedded", "repaired"]
+
+
+def repaired(path: Path) -> list[str]:
+    """Mend the gallery at `path`; what was done, a sentence each.
+
+    What cannot be known again is dropped and said. A file with damaged pages stays beside the new one as
+    PATH.damaged. Raises Refused for another writer, and where nothing can be read.
+    """
+    done, broken = repaired_rows(path.resolve())
+    with edit_gallery(path) as gallery, gallery.transaction() as store:
+        done += [_relearned(store, gallery, vehicle) for vehicle in sorted(broken)]
+        if done:
+            store.add_change(gallery.who, "repair", None, {"done": done})
+    return done
+
+
+def rebuild_all(gallery: Gallery) -> tuple[int, int]:
+    """Make every vehicle's prototypes of cameras anew from its sightings: (vehicles, prototypes) that were made."""
+    with gallery.transaction() as store:
+        counts = [rebuild(store, gallery.rule, vehicle) for vehicle in store.vehicle_ids()]
+        vehicles, prototypes = sum(count > 0 for count in counts), sum(counts)
+        store.add_change(gallery.who, "reindex", None, {"rebuilt": vehicles, "prototypes": prototypes})
+    return vehicles, prototypes
+
+
+@dataclass(frozen=True)
+class Reembedded:
+    """How many vehicles and pictures were embedded anew, and how many vehicles had no picture and cannot be found."""
+
+    vehicles: int
+    pictures: int
+    without: int
+
+
+def reembedded(
+    old: Gallery, new: Gallery, embed: Embed, advance: Callable[[int], object] = lambda _: None
+) -> Reembedded:
+    """Copy `old` into the empty gallery `new` of another model, features made of the pictures that were kept.
+
+    These are JPEGs of at most 160 pixels, one a sighting and one an enrolment: an approximation of what the model makes
+    of the crops themselves. Ids, names and sightings stay; a vehicle without any picture has no prototype.
+    """
+    counts = []
+    with new.transaction() as store, old.reading() as source:
+        for row in source.vehicle_rows():
+            store.add_vehicle(row)
+            counts.append(_reembedded(source, store, new, row, embed))
+            advance(1)
+        if (seconds := source.retention()) is not None:
+            store.set_retention(seconds)
+        store.reserve_vehicle_ids(source.last_vehicle_id())
+        done = Reembedded(sum(count > 0 for count in counts), sum(counts), counts.count(0))
+        detail = {"from": old.about.fingerprint, "embedded": done.vehicles, "pictures": done.pictures}
+        store.add_change(new.who, "reembed", None, {**detail, "without": done.without})
+    return done
+
+
+def _reembedded(source: Store, store: Store, new: Gallery, vehicle: VehicleRow, embed: Embed) -> int:
+    """One vehicle's sightings and prototypes; how many pictures were embedded."""
+    made: list[Prototype] = []
+    count = 0
+    own = _image(vehicle.thumbnail)
+    # A run enrols by the picture of a sighting, which is among the sightings as it is.
+    if own is not None and all(row.thumbnail != vehicle.thumbnail for row in source.sighting_rows(vehicle.id)):
+        made, count = taught([], VIEW, unit(embed([own]), new.about.dim)[0], 1.0, new.rule), 1
+    batch: list[SightingRow] = []
+    for row in source.sighting_rows(vehicle.id):
+        batch.append(row)
+        if len(batch) == BATCH:
+            made, count = _sightings(store, new, vehicle.id, batch, embed, made, count)
+            batch = []
+    made, count = _sightings(store, new, vehicle.id, batch, embed, made, count)
+    for prototype in made:
+        store.add_prototype(vehicle.id, prototype)
+    return count
+
+
+def _sightings(
+    store: Store,
+    new: Gallery,
+    vehicle: int,
+    rows: Sequence[SightingRow],
+    embed: Embed,
+    made: list[Prototype],
+    count: int,
+) -> tuple[list[Prototype], int]:
+    """Copy sightings with features of their pictures, which join the prototypes `made`; both counts with theirs."""
+    images = [_image(row.thumbnail) for row in rows]
+    whole = [image for image in images if image is not None]
+    features = iter(unit(embed(whole), new.about.dim)) if whole else iter(())
+    for row, image in zip(rows, images, strict=True):
+        half = None
+        if image is not None:
+            feature: Floats = next(features)
+            made = taught(made, row.camera, feature, max(row.quality, LIGHTEST), new.rule)
+            half = feature.astype(np.float16)
+        store.add_sighting(vehicle, replace(row, feature=half))
+    return made, count + len(whole)
+
+
+def _relearned(store: Store, gallery: Gallery, vehicle: int) -> str:
+    """A vehicle that lost a prototype learns again what its sightings know."""
+    if store.prototypes(vehicle):
+        return f"vehicle {vehicle} is left with the prototypes that were sound"
+    count = rebuild(store, gallery.rule, vehicle)
+    if count:
+        return f"vehicle {vehicle} has {count} prototypes made from its sightings"
+    return f"vehicle {vehicle} has no prototype left and cannot be found; enrol it again"
+
+
+def _image(jpeg: bytes | None) -> Image | None:
+    if not jpeg:
+        return None
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(image, np.uint8)

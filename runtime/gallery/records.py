@@ -1,0 +1,228 @@
+"""What a gallery holds and answers with: the frozen records that its store, its verbs and its users share.
+
+Times are in seconds since 1970 unless it is said that they are on the source's own clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vreid.runtime.records import Floats, Ints
+
+
+@dataclass(frozen=True)
+class About:
+    """Whose features a gallery holds: the embedding space's fingerprint, its dimension, the model's name."""
+
+    fingerprint: str
+    dim: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is let through: of several of one field any, of several fields all; empty is everything.
+
+    `names` and `plates` are patterns with * and ?, in any case; nothing else is special. A vehicle passes when one sighting
+    of its passes by camera, time, kind, plate and run at once; a vehicle that is itself of the kind passes by kind without.
+    """
+
+    ids: tuple[int, ...] = ()  # of vehicles
+    cameras: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    plates: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    since: float | None = None  # included
+    until: float | None = None  # excluded
+
+
+EVERYTHING = Filter()
+
+
+# Answers
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One vehicle that a search found; the score is the best cosine over its prototypes."""
+
+    vehicle: int
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Vehicle:
+    """One vehicle; `thumbnail` is a JPEG of its newest sighting or its enrolment.
+
+    `last_seen` is on its source's own clock, `last_at` the same moment in seconds since 1970.
+    """
+
+    id: int
+    name: str
+    created: float
+    kind: str | None
+    prototypes: int
+    sightings: int
+    cameras: tuple[str, ...]
+    last_seen: float | None
+    last_at: float | None
+    last_camera: str | None
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class PrototypeInfo:
+    """One prototype without its feature. The weight is the sum of the qualities of `count` features."""
+
+    id: int
+    view: str
+    weight: float
+    count: int
+
+
+@dataclass(frozen=True)
+class SightingInfo:
+    """One sighting without its feature and picture. `at` is its end; the other times are on its source's own clock."""
+
+    id: int
+    camera: str
+    track: int
+    run: str
+    at: float
+    first_time: float
+    last_time: float
+    kind: str | None
+    plate: str | None
+    quality: float
+    score: float
+    feature: int  # 1: it keeps one, 0: it does not
+    picture: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The picture of one sighting, a JPEG."""
+
+    sighting: int
+    camera: str
+    at: float
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of the audit; `undone` is the change that took it back, 0 if none did."""
+
+    id: int
+    at: float
+    who: str
+    verb: str
+    vehicle: int | None
+    detail: Mapping[str, Any]
+    undone: int
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The detail without the rows that only undoing needs."""
+        return {key: value for key, value in self.detail.items() if key != "undo"}
+
+    @property
+    def undo_data(self) -> Mapping[str, Any] | None:
+        """What undoing needs; None when there was nothing, or when it had to be forgotten."""
+        data = self.detail.get("undo")
+        return data if isinstance(data, dict) else None
+
+
+@dataclass(frozen=True)
+class VehicleDetails:
+    """One vehicle with its prototypes by view, its sightings by time and what was done to it."""
+
+    vehicle: Vehicle
+    prototypes: list[PrototypeInfo]
+    sightings: list[SightingInfo]
+    changes: list[Change]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A gallery in numbers; `bytes` is the size of its file without the write-ahead log.
+
+    `oldest` and `newest` are sightings; `retention` is in seconds, None: sightings are kept.
+    """
+
+    vehicles: int
+    prototypes: int
+    sightings: int
+    cameras: int
+    dim: int
+    model: str
+    fingerprint: str
+    bytes: int
+    oldest: float | None
+    newest: float | None
+    retention: float | None
+    changes: int  # rows of the audit
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: what kind of thing, which row (None: not of a row), and the sentence for a person."""
+
+    kind: str
+    row: int | None
+    text: str
+
+
+# Rows, as a store keeps them
+
+
+@dataclass(frozen=True)
+class VehicleRow:
+    """A vehicle. `named`: somebody named or enrolled it; `pictured`: when a run took its picture, a JPEG."""
+
+    id: int
+    name: str
+    named: bool
+    created: float
+    kind: str | None = None
+    pictured: float | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """A unit feature (D,) of a vehicle from one view; `weight` sums the qualities of the `count` it was made of."""
+
+    id: int
+    view: str
+    feature: Floats
+    weight: float
+    count: int
+
+
+@dataclass(frozen=True)
+class SightingRow:
+    """A sighting; `seen` is its end, `first_time` and `last_time` are on its source's own clock."""
+
+    camera: str
+    track: int
+    first_time: float
+    last_time: float
+    first_frame: int
+    last_frame: int
+    score: float  # -inf: there was nobody to compare with
+    thumbnail: bytes | None
+    run: str
+    seen: float
+    kind: str | None
+    plate: str | None
+    quality: float
+    feature: NDArray[np.float16] | None  # (D,) of the whole track
+
+
+Features = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)

@@ -1,0 +1,388 @@
+"""A gallery's rows in an SQLite file in WAL mode: see `Store` for what each method does."""
+
+import json
+import logging
+import sqlite3
+import time
+from base64 import b64encode
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vreid.models.errors import GalleryFull, Refused
+from vreid.runtime.gallery import names
+from vreid.runtime.gallery.records import (
+    EVERYTHING,
+    About,
+    Change,
+    Filter,
+    Picture,
+    Prototype,
+    SightingInfo,
+    SightingRow,
+    Stats,
+    Vehicle,
+    VehicleRow,
+)
+from vreid.runtime.gallery.sqlite.database import Database, damaged, lock, unlock
+from vreid.runtime.gallery.sqlite.features import PrototypeFeatures, decoded
+from vreid.runtime.gallery.sqlite.filter import sightings_where, vehicles_where
+from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_schema_2
+from vreid.runtime.gallery.store import refuse_other_model
+from vreid.runtime.topology import Span
+
+_VEHICLE = "id, name, named, created, kind, pictured, thumbnail"
+_SIGHTING = ", ".join(field.name for field in fields(SightingRow))
+_log = logging.getLogger("vreid.gallery")
+
+
+def open_store(path: Path, write: bool, about: About | None) -> "SqliteStore":
+    """See `vreid.runtime.gallery.store.open_store`. A refused opening leaves nothing behind."""
+    path = path.resolve()
+    if write and not path.exists() and about is not None:
+        if not path.parent.is_dir():
+            raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
+    else:
+        reader = _reader(path, old=write)
+        try:
+            about = about or reader.about
+            refuse_other_model(reader.about, about, path)
+        except Refused:
+            reader.close()
+            raise
+        if not write:
+            return reader
+        reader.close()
+    handle, database = lock(path), None
+    try:
+        if not path.exists():
+            create(path, about)
+        database = Database(path, True)
+        upgrade(database)
+        found = about_of(database)
+        refuse_other_model(found, about, path)
+        database.run("BEGIN IMMEDIATE")  # another program may hold SQLite's own lock
+        database.run("ROLLBACK")
+        return SqliteStore(database, found, handle)
+    except BaseException:
+        if database is not None:
+            database.close()
+        unlock(path, handle)
+        raise
+
+
+def _reader(path: Path, old: bool = False) -> "SqliteStore":
+    """`old`: only to see whose features it holds, but of every schema that can be upgraded."""
+    if not path.is_file():
+        raise Refused(f"there is no gallery {path}; make one with 'vreid gallery enrol'")
+    database = Database(path, False)
+    try:
+        about = about_of(database, old)
+        if not old:
+            view_schema_2(database)
+    except Refused:
+        database.close()
+        raise
+    return SqliteStore(database, about, None)
+
+
+class SqliteStore:
+    """A `Store`. What a transaction wrote is on the disk when it ends (WAL, synchronous=FULL)."""
+
+    def __init__(self, database: Database, about: About, handle: int | None) -> None:
+        """`handle`: of the writer's lock; None: for reading."""
+        self.path, self.about, self.writable = database.path, about, handle is not None
+        self.features = PrototypeFeatures(database, about.dim)
+        self._database, self._handle = database, handle
+        self._run, self._rows = database.run, database.rows
+        self._row, self._column = database.row, database.column
+
+    def close(self) -> None:
+        self._database.close()
+        if self._handle is not None:
+            unlock(self.path, self._handle)
+            self._handle = None
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._database.transaction()
+
+    def reading(self) -> AbstractContextManager[None]:
+        return self._database.reading()
+
+    # Vehicles
+
+    def new_vehicle_id(self) -> int:
+        vehicle = self.last_vehicle_id() + 1
+        if vehicle > names.LAST_ID:  # MOT text and its readers have 31 bits for an id
+            raise Refused(f"the gallery {self.path} has given its last id, {names.LAST_ID}; begin a new one")
+        return vehicle
+
+    def last_vehicle_id(self) -> int:
+        return self._database.last_id("vehicles")
+
+    def reserve_vehicle_ids(self, last: int) -> None:
+        self._run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'vehicles'", last)
+
+    def add_vehicle(self, row: VehicleRow) -> None:
+        insert = f"INSERT INTO vehicles ({_VEHICLE}, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        self._run(insert, *astuple(row), names.key_of(row.name))
+
+    def update_vehicle(self, row: VehicleRow) -> None:
+        columns = ", ".join(f"{name} = ?" for name in (*_VEHICLE.split(", ")[1:], "key"))
+        self._run(f"UPDATE vehicles SET {columns} WHERE id = ?", *astuple(row)[1:], names.key_of(row.name), row.id)
+
+    def delete_vehicle(self, vehicle: int) -> None:
+        self._run("DELETE FROM prototypes WHERE vehicle = ?", vehicle)
+        self._run("DELETE FROM vehicles WHERE id = ?", vehicle)
+
+    def vehicle(self, vehicle: int) -> VehicleRow | None:
+        row = self._row(f"SELECT {_VEHICLE} FROM vehicles WHERE id = ?", vehicle)
+        return None if row is None else _vehicle(row)
+
+    def vehicle_rows(self, only: Filter = EVERYTHING) -> Iterator[VehicleRow]:
+        where, values = vehicles_where(only)
+        return map(_vehicle, self._rows(f"SELECT {_VEHICLE} FROM vehicles v WHERE {where} ORDER BY v.id", *values))
+
+    def name_of(self, vehicle: int) -> str | None:
+        row = self._row("SELECT name FROM vehicles WHERE id = ?", vehicle)
+        return None if row is None else str(row[0])
+
+    def names(self, vehicles: Collection[int]) -> dict[int, str]:
+        query = "SELECT id, name FROM vehicles WHERE id IN (SELECT value FROM json_each(?))"
+        return dict(self._rows(query, json.dumps([*vehicles])))
+
+    def vehicle_with_key(self, key: str) -> int | None:
+        row = self._row("SELECT id FROM vehicles WHERE key = ?", key)
+        return None if row is None else int(row[0])
+
+    def vehicle_ids(self, only: Filter = EVERYTHING) -> list[int]:
+        where, values = vehicles_where(only)
+        return self._column(f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY v.id", *values)
+
+    def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True) -> list[Vehicle]:
+        where, values = vehicles_where(only)
+        cameras: dict[int, list[str]] = {}
+        for vehicle, camera in self._rows(
+            f"SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v WHERE {where})"
+            " ORDER BY vehicle, camera",
+            *values,
+        ):
+            cameras.setdefault(vehicle, []).append(camera)
+        picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
+        rows = self._rows(
+            f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
+                       (SELECT count(*) FROM prototypes WHERE vehicle = v.id),
+                       (SELECT count(*) FROM sightings WHERE vehicle = v.id),
+                       last.last_time, last.seen, last.camera, {picture}
+                FROM vehicles v
+                LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)
+                WHERE {where} ORDER BY v.id""",
+            *values,
+        )
+        return [
+            Vehicle(id_, name, created, kind, prototypes, sightings, tuple(cameras.get(id_, ())), *last)
+            for id_, name, created, kind, prototypes, sightings, *last in rows
+        ]
+
+    def stats(self) -> Stats:
+        vehicles, prototypes, sightings, cameras, *rest = self._row(
+            """SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes),
+                      (SELECT count(*) FROM sightings), (SELECT count(DISTINCT camera) FROM sightings),
+                      (SELECT min(seen) FROM sightings), (SELECT max(seen) FROM sightings),
+                      (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'), (SELECT count(*) FROM audit)"""
+        )
+        about, size = self.about, self.path.stat().st_size
+        return Stats(vehicles, prototypes, sightings, cameras, about.dim, about.model, about.fingerprint, size, *rest)
+
+    def size(self) -> tuple[int, int]:
+        query = "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)"
+        vehicles, prototypes = self._row(query)
+        return int(vehicles), int(prototypes)
+
+    # Prototypes
+
+    def prototypes(self, vehicle: int) -> list[Prototype]:
+        query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
+        return [
+            Prototype(id_, view, decoded([blob], self.about.dim)[0], weight, count)
+            for id_, view, blob, weight, count in self._rows(query, vehicle)
+        ]
+
+    def add_prototype(self, vehicle: int, prototype: Prototype, same_id: bool = False) -> int:
+        row = self._run(
+            "INSERT INTO prototypes (id, vehicle, view, feature, weight, count) VALUES (?, ?, ?, ?, ?, ?)",
+            prototype.id if same_id else None, vehicle, prototype.view, prototype.feature.tobytes(), prototype.weight,
+            prototype.count,
+        )  # fmt: skip
+        return int(row.lastrowid or 0)  # never None after an INSERT
+
+    def update_prototype(self, vehicle: int, prototype: Prototype) -> None:
+        self._run(
+            "UPDATE prototypes SET vehicle = ?, feature = ?, weight = ?, count = ? WHERE id = ?",
+            vehicle, prototype.feature.tobytes(), prototype.weight, prototype.count, prototype.id,
+        )  # fmt: skip
+
+    def delete_prototypes(self, ids: Iterable[int]) -> None:
+        for id_ in ids:
+            self._run("DELETE FROM prototypes WHERE id = ?", id_)
+
+    def move_prototypes(self, old: int, new: int) -> None:
+        self._run("UPDATE prototypes SET vehicle = ? WHERE vehicle = ?", new, old)
+
+    # Sightings
+
+    def add_sighting(self, vehicle: int, row: SightingRow) -> int:
+        cells = [getattr(row, field.name) for field in fields(row)]
+        cells[-1] = None if row.feature is None else row.feature.tobytes()
+        marks = ", ".join("?" * (1 + len(cells)))
+        inserted = self._run(f"INSERT INTO sightings (vehicle, {_SIGHTING}) VALUES ({marks})", vehicle, *cells)
+        return int(inserted.lastrowid or 0)
+
+    def begin_with(self, vehicle: int, moment: float) -> None:
+        self._run(
+            "UPDATE vehicles SET created = min(created, ?1), pictured = min(pictured, ?1) WHERE id = ?2 AND NOT named"
+            " AND created > ?1 AND NOT EXISTS (SELECT 1 FROM sightings WHERE vehicle = ?2)",
+            moment, vehicle,
+        )  # fmt: skip
+
+    def sighting_ids(self, vehicle: int) -> list[int]:
+        return self._column("SELECT id FROM sightings WHERE vehicle = ? ORDER BY id", vehicle)
+
+    def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
+        where, values = sightings_where(only)
+        rows = self._rows(
+            "SELECT s.id, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
+            " s.feature NOTNULL, s.thumbnail NOTNULL"
+            f" FROM sightings s WHERE s.vehicle = ? AND {where} ORDER BY s.seen, s.id",
+            vehicle,
+            *values,
+        )
+        return [SightingInfo(*row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
+
+    def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
+        for *cells, blob in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
+            sound = blob is None or (isinstance(blob, bytes) and len(blob) == 2 * self.about.dim)
+            row = SightingRow(*cells, feature=None if blob is None or not sound else np.frombuffer(blob, "<f2"))
+            if not sound or not isinstance(row.quality, float):
+                raise damaged(self.path, f"the feature of a sighting of vehicle {vehicle}")
+            yield row
+
+    def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[Picture]:
+        where, values = sightings_where(only)
+        rows = self._rows(
+            f"SELECT s.id, s.camera, s.seen, s.thumbnail FROM sightings s WHERE s.vehicle = ? AND {where}"
+            " AND s.thumbnail NOTNULL ORDER BY s.id DESC LIMIT ?",
+            vehicle, *values, -1 if most is None else most,
+        )  # fmt: skip
+        return (Picture(*row) for row in rows)
+
+    def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
+        if ids is None:
+            self._run("UPDATE sightings SET vehicle = ? WHERE vehicle = ?", new, old)
+        else:
+            for id_ in ids:
+                self._run("UPDATE sightings SET vehicle = ? WHERE id = ? AND vehicle = ?", new, id_, old)
+
+    def delete_sightings(self, before: float) -> int:
+        return self._run("DELETE FROM sightings WHERE seen < ?", before).rowcount
+
+    def seen_since(self, since: float) -> list[tuple[int, Span]]:
+        rows = self._rows(
+            "SELECT vehicle, id, camera, seen - (last_time - first_time), seen FROM sightings WHERE seen >= ? ORDER BY id",
+            since,
+        )
+        return [(vehicle, Span(camera, -sighting, first, last)) for vehicle, sighting, camera, first, last in rows]
+
+    def vehicles_with_plates(self, plates: Iterable[str] | None) -> set[int]:
+        if plates is None:
+            return set(self._column("SELECT DISTINCT vehicle FROM sightings WHERE plate IS NOT NULL"))
+        query = "SELECT DISTINCT vehicle FROM sightings WHERE plate = ?"
+        return {vehicle for plate in plates for vehicle in self._column(query, plate)}
+
+    # Retention
+
+    def retention(self) -> float | None:
+        row = self._row("SELECT value FROM meta WHERE key = 'retention'")
+        try:
+            return None if row is None else float(row[0])
+        except ValueError as error:
+            fix = "set it with 'vreid gallery retain'"
+            raise Refused(
+                f"the gallery {self.path} keeps sightings for '{row[0]}', which is no number; {fix}"
+            ) from error
+
+    def set_retention(self, seconds: float | None) -> None:
+        self._run("DELETE FROM meta WHERE key = 'retention'")
+        if seconds is not None:
+            self._run("INSERT INTO meta VALUES ('retention', ?)", str(seconds))
+
+    def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
+        return self._column(
+            "SELECT id FROM vehicles WHERE (NOT named OR ?) AND created < ? AND id NOT IN (SELECT vehicle FROM sightings)",
+            named, before,
+        )  # fmt: skip
+
+    def delete_run_pictures(self, before: float) -> int:
+        bare = "UPDATE vehicles SET thumbnail = NULL, pictured = NULL WHERE thumbnail NOTNULL AND pictured < ?"
+        return self._run(bare, before).rowcount
+
+    def compact(self) -> None:
+        try:
+            self._run("VACUUM")
+        except GalleryFull:
+            _log.warning("there is no room to make the file smaller: the gallery %s keeps its size", self.path)
+        self.wipe()
+
+    def wipe(self) -> None:
+        """The write-ahead log still holds what was deleted; a reader may put that off until the next time."""
+        try:
+            self._row("PRAGMA wal_checkpoint(TRUNCATE)")
+        except Refused as error:  # inside of an outer transaction, which still may be taken back
+            if not isinstance(error.__cause__, sqlite3.OperationalError):
+                raise
+
+    # Audit
+
+    def add_change(self, who: str, verb: str, vehicle: int | None, detail: Mapping[str, Any]) -> int:
+        text = json.dumps(detail, default=lambda value: b64encode(value).decode("ascii"))
+        insert = "INSERT INTO audit (at, who, verb, vehicle, detail) VALUES (?, ?, ?, ?, ?)"
+        return int(self._run(insert, time.time(), who, verb, vehicle, text).lastrowid or 0)
+
+    def changes(self, last: int | None = None, vehicle: int | None = None) -> list[Change]:
+        touches = "?1 IS NULL"
+        if vehicle is not None:
+            touches = "vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1)"
+        rows = self._rows(
+            f"SELECT id, at, who, verb, vehicle, detail, undone FROM audit WHERE {touches} ORDER BY id DESC LIMIT ?2",
+            vehicle,
+            -1 if last is None else last,
+        )
+        return [Change(*row[:5], detail=json.loads(row[5]), undone=row[6]) for row in reversed([*rows])]
+
+    def mark_undone(self, change: int, by: int) -> None:
+        self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
+
+    def forget_changes(self, vehicle: int) -> None:
+        for change in self.changes(vehicle=vehicle):
+            bare = {"vehicles": change.detail.get("vehicles", []), "forgotten": True}
+            self._run("UPDATE audit SET detail = ? WHERE id = ?", json.dumps(bare), change.id)
+
+    def trim_changes(self, before: float) -> None:
+        self._run(
+            "UPDATE audit SET detail = json_remove(detail, '$.undo')"
+            " WHERE at < ? AND json_extract(detail, '$.undo') NOTNULL",
+            before,
+        )
+        self._run(
+            "DELETE FROM audit WHERE at < ? AND verb = 'enrol' AND who LIKE 'run:%'"
+            " AND vehicle NOT IN (SELECT id FROM vehicles)",
+            before,
+        )
+
+
+def _vehicle(row: Sequence[Any]) -> VehicleRow:
+    return VehicleRow(row[0], row[1], bool(row[2]), *row[3:])

@@ -1,0 +1,243 @@
+"""What a gallery needs of the database that it is kept in.
+
+Everything outside of a store's own folder is written against this protocol. A further database is a folder like sqlite/ with
+one function like `open_store` there, and a line in STORES.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from vreid.models.errors import WrongModel
+from vreid.models.seam import open_seam
+from vreid.runtime.gallery.records import (
+    EVERYTHING,
+    About,
+    Change,
+    Features,
+    Filter,
+    Picture,
+    Prototype,
+    SightingInfo,
+    SightingRow,
+    Stats,
+    Vehicle,
+    VehicleRow,
+)
+from vreid.runtime.records import Ints
+from vreid.runtime.topology import Span
+
+STORES = {"sqlite": "vreid.runtime.gallery.sqlite.store:open_store"}
+
+
+class FeatureSource(Protocol):
+    """The features of all prototypes, and a log of their changes: each has a number, one more than the last.
+
+    One thread at a time. Every method may raise what those of `Store` may.
+    """
+
+    path: Path
+    dim: int
+
+    def reader(self) -> "FeatureSource":
+        """Another source of the same gallery, for another thread, which closes it."""
+
+    def close(self) -> None: ...
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def reading(self) -> AbstractContextManager[None]:
+        """All that is read inside is of one moment, whoever writes meanwhile."""
+
+    def count(self) -> int: ...
+
+    def of(self, prototypes: Ints) -> Features:
+        """Those of `prototypes` (N,) that there are, ids rising."""
+
+    def of_vehicles(self, vehicles: Ints) -> Iterator[Features]:
+        """All of those `vehicles` (N,), vehicle by vehicle."""
+
+    def pages(self) -> Iterator[Features]:
+        """All there are, ids rising; of no one moment, since each page is read when it is asked for."""
+
+    def last_change(self) -> int: ...
+
+    def changes(self, after: int, last: int) -> Ints:
+        """(N, 2) change and prototype; fewer than last - after where the log does not go back so far."""
+
+    def stamp_of(self, change: int) -> tuple[str, int] | None:
+        """What tells this gallery at this change from a copy of it that went another way; None: no longer known."""
+
+
+class Store(Protocol):
+    """An open gallery's rows. One thread at a time; whatever writes belongs inside `transaction`.
+
+    Every method may raise GalleryLocked, GalleryDamaged or GalleryFull.
+    """
+
+    path: Path  # what messages call it; files that belong to it lie there
+    about: About
+    writable: bool
+
+    @property
+    def features(self) -> FeatureSource:
+        """What indexes are made of."""
+
+    def close(self) -> None:
+        """Let go of it, and of the writer's lock; a second call does nothing."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is written inside is kept together, on the disk when it ends, or nothing is. Nests."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """All that is read inside is of one moment, whoever writes meanwhile."""
+
+    # Vehicles
+
+    def new_vehicle_id(self) -> int:
+        """The id of the next vehicle, never used before. Raises Refused when there is none left."""
+
+    def reserve_vehicle_ids(self, last: int) -> None:
+        """No id up to `last` is given to a new vehicle."""
+
+    def last_vehicle_id(self) -> int:
+        """The last id that was given; 0: none."""
+
+    def add_vehicle(self, row: VehicleRow) -> None: ...
+
+    def update_vehicle(self, row: VehicleRow) -> None: ...
+
+    def delete_vehicle(self, vehicle: int) -> None:
+        """The vehicle with its prototypes and sightings."""
+
+    def vehicle(self, vehicle: int) -> VehicleRow | None: ...
+
+    def vehicle_rows(self, only: Filter = EVERYTHING) -> Iterator[VehicleRow]:
+        """By rising id."""
+
+    def name_of(self, vehicle: int) -> str | None: ...
+
+    def names(self, vehicles: Collection[int]) -> dict[int, str]:
+        """The names of those of `vehicles` that there are."""
+
+    def vehicle_with_key(self, key: str) -> int | None:
+        """The vehicle whose name folds to `key`; see `names.key_of`."""
+
+    def vehicle_ids(self, only: Filter = EVERYTHING) -> list[int]:
+        """By rising id."""
+
+    def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True) -> list[Vehicle]:
+        """By rising id; without `thumbnails` no picture is read."""
+
+    def stats(self) -> Stats: ...
+
+    def size(self) -> tuple[int, int]:
+        """Vehicles and prototypes."""
+
+    # Prototypes
+
+    def prototypes(self, vehicle: int) -> list[Prototype]:
+        """By rising id, which is the oldest first."""
+
+    def add_prototype(self, vehicle: int, prototype: Prototype, same_id: bool = False) -> int:
+        """Under a new id, which is returned, or under its own."""
+
+    def update_prototype(self, vehicle: int, prototype: Prototype) -> None:
+        """Its vehicle, feature, weight and count."""
+
+    def delete_prototypes(self, ids: Iterable[int]) -> None: ...
+
+    def move_prototypes(self, old: int, new: int) -> None:
+        """All of the vehicle `old` become those of `new`."""
+
+    # Sightings
+
+    def add_sighting(self, vehicle: int, row: SightingRow) -> int:
+        """Returns its id."""
+
+    def begin_with(self, vehicle: int, moment: float) -> None:
+        """A vehicle that nobody named and that has no sighting yet came to be at `moment`, if that is earlier."""
+
+    def sighting_ids(self, vehicle: int) -> list[int]: ...
+
+    def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
+        """By time."""
+
+    def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
+        """By rising id."""
+
+    def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[Picture]:
+        """Of the vehicle's sightings, the newest first."""
+
+    def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
+        """Those of `ids` (None: all) that are of the vehicle `old` become those of `new`."""
+
+    def delete_sightings(self, before: float) -> int:
+        """Those that ended before `before`; how many."""
+
+    def seen_since(self, since: float) -> list[tuple[int, Span]]:
+        """(vehicle, where and when on the world's clock) of the sightings that ended after `since`.
+
+        Their tracks are of other runs: numbers below 0, which no track of this run has.
+        """
+
+    def vehicles_with_plates(self, plates: Iterable[str] | None) -> set[int]:
+        """The vehicles on which one of these plates (None: any) was ever read."""
+
+    # Retention
+
+    def retention(self) -> float | None:
+        """For how many seconds sightings are kept; None: for ever."""
+
+    def set_retention(self, seconds: float | None) -> None: ...
+
+    def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
+        """Those that were created before `before`; with `named` those that somebody named, too."""
+
+    def delete_run_pictures(self, before: float) -> int:
+        """The vehicles' own pictures that a run took before `before`; how many."""
+
+    def compact(self) -> None:
+        """Give the room of what was deleted back to the disk, where there is room to do so."""
+
+    def wipe(self) -> None:
+        """Overwrite what was deleted wherever a copy of it may be left; within a transaction that is put off."""
+
+    # Audit
+
+    def add_change(self, who: str, verb: str, vehicle: int | None, detail: Mapping[str, Any]) -> int:
+        """Returns its id; bytes in `detail` become base64."""
+
+    def changes(self, last: int | None = None, vehicle: int | None = None) -> list[Change]:
+        """The newest `last` (None: all), the oldest first; of one vehicle, those that it was any part of."""
+
+    def mark_undone(self, change: int, by: int) -> None:
+        """It was taken back by the change `by`, and what that needed is dropped."""
+
+    def forget_changes(self, vehicle: int) -> None:
+        """No row holds a name, picture or feature of `vehicle` any longer; that there was a change, and whose, stays."""
+
+    def trim_changes(self, before: float) -> None:
+        """Older changes can no longer be undone; runs' enrolments of vehicles that are gone are dropped."""
+
+
+def open_store(path: Path, write: bool, about: About | None = None) -> Store:
+    """The store at `path`, for reading or as its one writer.
+
+    `about`: only one of this model, and with `write` one that is made if there is none; None: whatever its model.
+    Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one or another file.
+    """
+    opening = open_seam("kind of gallery", STORES, "sqlite")  # another kind is to be known by its address
+    store: Store = opening(path, write, about)
+    return store
+
+
+def refuse_other_model(found: About, wanted: About, path: Path) -> None:
+    """Raises WrongModel for a gallery of another embedding space."""
+    if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
+        theirs = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
+        ours = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
+        fix = "use that model or enrol again into a new gallery"
+        raise WrongModel(f"the gallery {path} holds features of the model {theirs}, not of {ours}; {fix}")
