@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryDamaged
 from vreid.runtime.gallery.records import Features
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.records import Floats, Ints
@@ -82,5 +82,5 @@ def decoded(blobs: Sequence[bytes], dim: int) -> Floats:
     """N stored features -> (N, D). Raises Refused for one of another length."""
     if not set(map(type, blobs)) <= {bytes} or not set(map(len, blobs)) <= {4 * dim}:
         fix = "let 'vreid gallery check --repair' mend it or restore a copy"
-        raise Refused(f"the gallery is damaged (a feature of the wrong length); {fix}")
+        raise GalleryDamaged(f"the gallery is damaged (a feature of the wrong length); {fix}")
     return np.frombuffer(bytearray().join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32, copy=False)
