@@ -264,9 +264,11 @@ class SqliteStore:
         return [SightingInfo(*row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
 
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
-        for *cells, blob in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
+        for cells in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
+            blob = cells[-1]
             sound = blob is None or (isinstance(blob, bytes) and len(blob) == 2 * self.about.dim)
-            row = SightingRow(*cells, feature=None if blob is None or not sound else np.frombuffer(blob, "<f2"))
+            feature = np.frombuffer(blob, "<f2") if blob is not None and sound else None
+            row = SightingRow(*(*cells[:-1], feature))
             if not sound or not isinstance(row.quality, float):
                 raise damaged(self.path, f"the feature of a sighting of vehicle {vehicle}")
             yield row
@@ -361,7 +363,10 @@ class SqliteStore:
             vehicle,
             -1 if last is None else last,
         )
-        return [Change(*row[:5], detail=json.loads(row[5]), undone=row[6]) for row in reversed([*rows])]
+        return [
+            Change(id_, at, by, verb, of, json.loads(detail), undone)
+            for id_, at, by, verb, of, detail, undone in reversed([*rows])
+        ]
 
     def mark_undone(self, change: int, by: int) -> None:
         self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
