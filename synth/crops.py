@@ -10,10 +10,9 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.synth.backdrop import backdrop
 from vreid.synth.body import mesh_of
-from vreid.synth.city import truth_of
+from vreid.synth.city import NARROW, WIDE, truth_of, zone_of
 from vreid.synth.mesh import Mesh
 from vreid.synth.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last
-from vreid.synth.traffic import NARROW, WIDE, zone_of
 from vreid.synth.vehicle import Vehicle, random_vehicle
 from vreid.synth.view import View, random_view
 
