@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
-from vreid.runtime.engines.driver import board, driver
+from vreid.runtime.engines.devices import board, driver
 
 IMPORTED = (
     "numpy",

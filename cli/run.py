@@ -74,8 +74,8 @@ class Args:
 def main(args: Args) -> int:
     """Run and say what was seen."""
     from vreid.models.bundled import manifest_path
+    from vreid.runtime.secrets import substituted
     from vreid.runtime.session import Session
-    from vreid.runtime.substitution import substituted
 
     session = Session(
         sources=[substituted(source, os.environ) for source in args.sources],

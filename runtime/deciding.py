@@ -10,8 +10,7 @@ from vreid.runtime.identify import Identifier, moment
 from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sinks.table import Sink
-from vreid.runtime.status import QueueStatus
-from vreid.runtime.timing import Stages
+from vreid.runtime.status import QueueStatus, Stages
 
 Decided = tuple[Sighting, Match, Trace]
 ROOM = 256  # ended tracks that wait for a slow disk before the cameras have to

@@ -1,6 +1,6 @@
 """Who is this: finished tracks become vehicles of the gallery, old ones or new ones, one at a time or jointly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -8,12 +8,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.clusters import clustered
 from vreid.runtime.gallery import Gallery, Hit
 from vreid.runtime.gallery.prototypes import unit
-from vreid.runtime.presence import Presence
 from vreid.runtime.records import Floats, Match, Sighting
-from vreid.runtime.topology import Topology, span_of
+from vreid.runtime.topology import Span, Topology, span_of
+
+
+def clustered(
+    features: Floats, apart: NDArray[np.bool_], threshold: float, same: NDArray[np.bool_] | None = None
+) -> list[list[int]]:
+    """Unit features (N, D), `apart` (N, N) of pairs that are never one vehicle -> clusters of row numbers.
+
+    Pairs of `same` (N, N) are as alike as can be, whatever their features say.
+
+    Agglomerative, average linkage (Sokal and Michener 1958) of cosines: the two clusters of the highest average cosine
+    between their members are joined while it reaches `threshold`, of equals the first rows; clusters that hold a pair
+    set apart are never joined (a cannot-link). Each cluster rises, and they are ordered by their first row.
+    O(N^2) memory; O(N^2) time when few rows share a partner.
+    """
+    sums = features.astype(np.float64) @ features.astype(np.float64).T  # of the cosines between two clusters' members
+    sums = (sums + sums.T) / 2
+    if same is not None:
+        sums[same] = 1.0
+    barred = apart | np.eye(len(features), dtype=np.bool_)
+    sizes = np.ones(len(features))
+    members = [[row] for row in range(len(features))]
+    average = np.where(barred, -np.inf, sums)
+    partner = average.argmax(axis=1) if len(features) else np.zeros(0, np.int64)  # of each row, the nearest
+    while len(features):
+        height = average[np.arange(len(features)), partner]
+        one = int(height.argmax())
+        if not height[one] >= threshold:
+            break
+        keep, gone = sorted((one, int(partner[one])))
+        members[keep] += members[gone]
+        members[gone] = []
+        sums[keep] += sums[gone]
+        sizes[keep] += sizes[gone]
+        barred[keep] |= barred[gone]
+        sums[:, keep], barred[:, keep] = sums[keep], barred[keep]
+        barred[gone] = barred[:, gone] = True
+        average[keep] = np.where(barred[keep], -np.inf, sums[keep] / (sizes[keep] * sizes))
+        average[:, keep] = average[keep]
+        average[gone] = average[:, gone] = -np.inf
+        # An average lies between the two that it joins, so only rows that pointed at the pair can have another partner.
+        stale = np.flatnonzero((partner == keep) | (partner == gone))
+        stale = np.union1d(stale, [keep, gone])
+        partner[stale] = average[stale].argmax(axis=1)
+    return [sorted(rows) for rows in members if rows]
+
+
+class Presence:
+    """The spans given to each vehicle in the last `remember_s` seconds of each camera: bounded memory for ever."""
+
+    def __init__(self, remember_s: float = 3600.0, topology: Topology | None = None) -> None:
+        self._remember, self._topology = remember_s, topology or Topology()
+        self._spans: dict[int, list[Span]] = {}
+        self._newest: dict[str, float] = {}
+        self._parts: dict[tuple[str, int], int] = {}  # the vehicle of a track, for its next parts
+        self._since_swept = 0
+
+    def __len__(self) -> int:
+        return sum(len(spans) for spans in self._spans.values())
+
+    def put(self, vehicle: int, sighting: Sighting) -> None:
+        """Remember that this track was given to `vehicle`."""
+        self._parts[sighting.camera, sighting.track] = vehicle
+        self.remember(vehicle, span_of(sighting))
+
+    def remember(self, vehicle: int, span: Span) -> None:
+        """`vehicle` was there."""
+        self._spans.setdefault(vehicle, []).append(span)
+        self._newest[span.camera] = max(span.last, self._newest.get(span.camera, span.last))
+        self._since_swept += 1
+        if self._since_swept >= 1000:
+            self._sweep()
+
+    def part_of(self, sighting: Sighting) -> int | None:
+        """The vehicle that an earlier part of this track was given to."""
+        return self._parts.get((sighting.camera, sighting.track))
+
+    def bars(self, vehicle: int, sightings: Iterable[Sighting]) -> bool:
+        """Whether `vehicle` was where it cannot have been and be one of these tracks too."""
+        spans = self._spans.get(vehicle, ())
+        return any(self._barred(spans, span_of(sighting)) for sighting in sightings) if spans else False
+
+    def _barred(self, spans: Iterable[Span], now: Span) -> bool:
+        last: Span | None = None
+        for span in spans:
+            if self._topology.apart(span, now):
+                return True
+            if span.last <= now.first and (last is None or span.last > last.last):
+                last = span
+        return last is not None and self._topology.missed(last, now)
+
+    def _sweep(self) -> None:
+        kept = {}
+        for vehicle, spans in self._spans.items():
+            if fresh := [span for span in spans if span.last >= self._newest[span.camera] - self._remember]:
+                kept[vehicle] = fresh
+        tracks = {(span.camera, span.track) for spans in kept.values() for span in spans}
+        self._parts = {track: vehicle for track, vehicle in self._parts.items() if track in tracks}
+        self._spans, self._since_swept = kept, 0
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,9 @@ from vreid.runtime.identify import Identifier
 from vreid.runtime.merge import as_they_come, in_step
 from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Frame
-from vreid.runtime.run_summary import summary_of
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
-from vreid.runtime.status import CameraStatus, Status
-from vreid.runtime.timing import Stages
+from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
 from vreid.runtime.tracker import Tracker
 from vreid.runtime.watching import Wanted, Watching
 

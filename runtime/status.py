@@ -1,7 +1,22 @@
-"""What a run looks like from outside, at one moment: for metrics, health checks and the summary."""
+"""What a run looks like from outside: its state at one moment, how long its stages take, and the summary in report.json."""
 
-from collections.abc import Mapping
+import random
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vreid.runtime.frame_times import FrameTimes
+from vreid.runtime.sources.table import Source
+
+if TYPE_CHECKING:
+    from vreid.runtime.deciding import Tally
+    from vreid.runtime.pipeline import Parts
 
 
 @dataclass(frozen=True)
@@ -72,3 +87,114 @@ class Status:
     vehicles: int = 0
     prototypes: int = 0
     outlets: Mapping[str, OutletStatus] = field(default_factory=dict)
+
+
+STAGES = ("wait", "detect", "track", "preprocess", "embed", "search", "tell")
+KEPT = 20_000
+
+
+class Stages:
+    """Times of the stages by name; beyond `kept` a stage keeps a fair sample (Vitter, Algorithm R, 1985)."""
+
+    def __init__(self, kept: int = KEPT, seed: int = 0) -> None:
+        self._kept, self._random = kept, random.Random(seed)
+        self._times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        self._counts: dict[str, int] = dict.fromkeys(STAGES, 0)
+        self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Times the body as one call of `stage`; a body that raises is not counted."""
+        began = time.perf_counter()
+        yield
+        self.add(stage, time.perf_counter() - began)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """One call of `stage` took `seconds`."""
+        times = self._times[stage]
+        self._counts[stage] += 1
+        self._seconds[stage] += seconds
+        if len(times) < self._kept:
+            times.append(seconds)
+        elif (place := self._random.randrange(self._counts[stage])) < self._kept:
+            times[place] = seconds
+
+    def status(self) -> dict[str, StageStatus]:
+        """Each stage that ran; may be asked from any thread."""
+        found = {}
+        for stage, times in self._times.items():
+            if kept := list(times):
+                p50, p90, p99 = np.percentile(kept, (50, 90, 99)).tolist()
+                found[stage] = StageStatus(self._counts[stage], self._seconds[stage], p50, p90, p99)
+        return found
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Stage -> count, seconds in all, and p50, p90, p99 in milliseconds, of the stages that ran."""
+        return {
+            stage: {
+                "count": now.count,
+                "p50_ms": round(1000 * now.p50, 3),
+                "p90_ms": round(1000 * now.p90, 3),
+                "p99_ms": round(1000 * now.p99, 3),
+                "seconds": round(now.seconds, 3),
+            }
+            for stage, now in self.status().items()
+        }
+
+
+def summary_of(
+    parts: "Parts", status: Status, times: Mapping[str, FrameTimes], tally: "Tally", stages: Stages, frames: int
+) -> dict[str, Any]:
+    """The run as `status` has it; `times` are those of the files' frames, by camera."""
+    manifest, places = parts.embedder.manifest, tally.cameras
+    model = {key: getattr(manifest, key) for key in ("name", "backend", "precision", "fingerprint")}
+    return {
+        "started": datetime.fromtimestamp(status.started, timezone.utc).isoformat(timespec="seconds"),
+        "model": {**model, **manifest.cost.model_dump()},
+        "cameras": {source.camera: _camera(source, status, times.get(source.camera)) for source in parts.sources},
+        "vehicles": len(places),
+        "seen_by_several": sum(len(cameras) > 1 for cameras in places.values()),
+        "known": len(places) - status.enrolled,
+        "enrolled": status.enrolled,
+        "unknown": status.unknown,
+        "sightings": status.sightings,
+        "embedded": status.embedded,
+        "passed_over": status.passed_over,
+        "threshold": parts.identifier.threshold,
+        "seconds": round(status.seconds, 2),
+        "frames": frames,
+        "frames_per_second": round(frames / max(status.seconds, 1e-9), 2),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "stages": stages.summary(),
+        "outside": round(_outside(parts, status), 4),
+        "identity": None,
+    }
+
+
+def _camera(source: Source, status: Status, times: FrameTimes | None) -> dict[str, Any]:
+    """One camera; times and warnings only where there is something to say."""
+    view = status.cameras[source.camera]
+    steady = times is None or times.steady(source.frame_rate)
+    more = {
+        "frame_times": None if times is None or steady else times.knots(),
+        "warnings": list(source.warnings),
+        "notes": list(source.notes),
+    }
+    return {
+        "frames": view.frames,
+        "dropped": view.dropped,
+        **({"reconnects": view.reconnects} if view.live else {}),
+        "tracks": view.tracks,
+        "width": source.size[0],
+        "height": source.size[1],
+        "frame_rate": source.frame_rate,
+        **{name: value for name, value in more.items() if value},
+    }
+
+
+def _outside(parts: "Parts", status: Status) -> float:
+    """The share of the wall's time in which neither the detector nor the embedder worked, nor a camera was waited for."""
+    live = any(source.live for source in parts.sources)
+    inside = sum(status.stages[name].seconds for name in ("detect", "embed") if name in status.stages)
+    waited = status.stages["wait"].seconds if live and "wait" in status.stages else 0.0
+    return max(0.0, 1 - inside / max(status.seconds - waited, 1e-9))

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from vreid.deploy.build.records import Options, Source
 from vreid.deploy.build.table import possible_here
 from vreid.models.errors import Refused
-from vreid.runtime.engines.built_for import machine_key
-from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.devices import driver, machine_key
 
 
 def source_key(source: Source) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vreid.deploy.build.records import Source
 from vreid.models.errors import Refused
-from vreid.runtime.engines.tensorrt_library import listener_of, reason_of
+from vreid.runtime.engines.tensorrt import listener_of, reason_of
 
 MOST_TOLD = 3  # errors of the parser in one sentence
 

@@ -11,7 +11,7 @@ from vreid.deploy.build.records import Names, Options, Source, Work, names_of
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.runtime.engines.cuda import open_cuda
-from vreid.runtime.engines.tensorrt_library import tensorrt_library
+from vreid.runtime.engines.tensorrt import tensorrt_library
 
 
 def open_tensorrt(source: Source, options: Options) -> Work:

@@ -8,10 +8,9 @@ from vreid.deploy.build.options import refuse_options
 from vreid.deploy.build.plan import parsed, serialised
 from vreid.deploy.build.records import Names, Options, Source, Work, names_of
 from vreid.models.errors import Refused
-from vreid.runtime.engines.built_for import ANY_RTX, differences
 from vreid.runtime.engines.cuda import binding_installed
-from vreid.runtime.engines.driver import driver
-from vreid.runtime.engines.tensorrt_library import tensorrt_library
+from vreid.runtime.engines.devices import ANY_RTX, differences, driver
+from vreid.runtime.engines.tensorrt import tensorrt_library
 
 
 def open_tensorrt_rtx(source: Source, options: Options) -> Work:

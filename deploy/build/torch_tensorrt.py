@@ -11,8 +11,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import Input
 from vreid.runtime.engines.cuda import open_cuda
-from vreid.runtime.engines.tensorrt import plan_ports
-from vreid.runtime.engines.tensorrt_library import listener_of, reason_of, tensorrt_library
+from vreid.runtime.engines.tensorrt import listener_of, plan_ports, reason_of, tensorrt_library
 
 # its own function logs whatever went wrong and then stumbles over the result that it has not got (UnboundLocalError)
 FAULTS = (RuntimeError, NameError, AssertionError, AttributeError, TypeError, ValueError)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.detectors.options import numbers_of
+from vreid.runtime.detectors.table import numbers_of
 from vreid.runtime.records import Detections, Floats, Frame, no_detections
 
 HISTORY = 200  # frames

@@ -15,7 +15,7 @@ import onnxruntime
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.boxes import strongest
-from vreid.runtime.detectors.options import numbers_of
+from vreid.runtime.detectors.table import numbers_of
 from vreid.runtime.engines.onnxruntime import EXACT_INT8, FAULTS
 from vreid.runtime.records import Detections, Floats, Frame
 

@@ -11,8 +11,8 @@ from openvino import frontend as frontends
 from vreid.models.errors import Refused
 from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
-from vreid.runtime.engines.contract import Port, refuse_ports
 from vreid.runtime.engines.onnx_file import onnx_from
+from vreid.runtime.engines.table import Port, refuse_ports
 from vreid.runtime.records import Floats
 
 # the failures of its ONNX reader derive from Exception directly

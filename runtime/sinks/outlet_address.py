@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from vreid.models.errors import Refused
-from vreid.runtime.redaction import shown
+from vreid.runtime.secrets import shown
 
 COMMON = ("picture", "room")  # options that every way out has
 _MOST_ROOM = 1_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 from vreid.models.errors import Refused
-from vreid.runtime.redaction import shown
+from vreid.runtime.secrets import shown
 from vreid.runtime.sources.live import Capture, LiveSource, Opener
 from vreid.runtime.sources.table import Source
 

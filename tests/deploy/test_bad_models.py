@@ -290,8 +290,8 @@ int cuDeviceGetAttribute(int *v, int what, int d) { *v = what == 75 ? 8 : what =
 OPEN = """
 import sys, types
 from pathlib import Path
-from vreid.runtime.engines import driver
-driver.BOARD = Path(sys.argv[1])
+from vreid.runtime.engines import devices
+devices.BOARD = Path(sys.argv[1])
 sys.modules["tensorrt"] = types.SimpleNamespace(__version__="10.3.0")  # JetPack's, which no registry has
 from vreid.models.errors import Refused
 from vreid.runtime.embedder import open_embedder

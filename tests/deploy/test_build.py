@@ -35,7 +35,7 @@ from vreid.models.files import sha256_of
 from vreid.models.manifest import Accuracy, Calibration, Manifest, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.devices import driver
 from vreid.runtime.engines.table import ENGINES
 
 NO_GPU = not driver().devices

@@ -12,7 +12,7 @@ from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest, write_manifest
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.engines.driver import driver
+from vreid.runtime.engines.devices import driver
 
 pytestmark = pytest.mark.gpu
 ENGINES = ("onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt", "tensorrt_rtx")

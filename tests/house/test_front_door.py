@@ -27,6 +27,7 @@ def test_every_exported_name_is_on_the_page() -> None:
     assert missing == []
 
 
+@pytest.mark.slow  # starts six processes
 def test_the_examples_run(tmp_path: Path) -> None:
     walked = subprocess.run(
         [sys.executable, ROOT / "examples" / "walkthrough.py"],

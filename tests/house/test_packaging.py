@@ -20,9 +20,9 @@ import tyro
 from vreid.cli.main import HABITS, VERBS, main
 from vreid.cli.run import Args
 from vreid.runtime.monitor import Monitor
+from vreid.runtime.secrets import substituted
 from vreid.runtime.sources.address import address_of
 from vreid.runtime.status import CameraStatus, Status
-from vreid.runtime.substitution import substituted
 from vreid.runtime.topology import read_topology
 
 if sys.version_info >= (3, 11):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vreid.runtime.clusters import clustered
+from vreid.runtime.identify import clustered
 from vreid.runtime.records import Floats
 
 

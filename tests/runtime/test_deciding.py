@@ -18,7 +18,7 @@ from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.plates import plate_reader, plate_text
 from vreid.runtime.records import Match, Sighting, Trace
-from vreid.runtime.timing import Stages
+from vreid.runtime.status import Stages
 
 NOWHERE = Trace(np.zeros(1, np.int64), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
 

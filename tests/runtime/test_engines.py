@@ -12,10 +12,9 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, read_manifest, write_manifest
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.engines import built_for
-from vreid.runtime.engines.built_for import ANY_RTX, differences, refuse_elsewhere
-from vreid.runtime.engines.contract import Port, refuse_ports
-from vreid.runtime.engines.driver import Device, Driver, driver
+from vreid.runtime.engines import devices
+from vreid.runtime.engines.devices import ANY_RTX, Device, Driver, differences, driver, refuse_elsewhere
+from vreid.runtime.engines.table import Port, refuse_ports
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
 
@@ -175,8 +174,8 @@ def test_a_key_tells_the_orins_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {}
     for board, count in ORINS.items():
         there = Driver("12.6", (Device("Orin", "8.7", count),), board)
-        monkeypatch.setattr(built_for, "driver", lambda there=there: there)
-        keys[board] = built_for.machine_key("tensorrt", "10.3.0")
+        monkeypatch.setattr(devices, "driver", lambda there=there: there)
+        keys[board] = devices.machine_key("tensorrt", "10.3.0")
     for name, key in keys.items():
         assert [differences(key, other) == [] for other in keys.values()] == [board == name for board in ORINS]
         assert differences(key, key) == []
@@ -189,17 +188,15 @@ def test_an_engine_of_an_old_key_is_taken_where_the_name_of_the_device_is_enough
 ) -> None:
     old = {"onnx": "0" * 64, "device": "NVIDIA L4", "compute_capability": "8.9", "tensorrt": "10.3.0", "driver": "12.6"}
     card = Driver("12.6", (Device("NVIDIA L4", "8.9", 58),))
-    monkeypatch.setattr(built_for, "driver", lambda: card)
-    here = built_for.machine_key("tensorrt", "10.3.0")
+    monkeypatch.setattr(devices, "driver", lambda: card)
+    here = devices.machine_key("tensorrt", "10.3.0")
     assert here["multiprocessors"] == "58" and differences(old, here) == []
     assert len(differences({**old, "multiprocessors": "48"}, here)) == 1
-    monkeypatch.setattr(
-        built_for, "driver", lambda: Driver("12.6", (Device("Orin", "8.7", 8),), "NVIDIA Jetson Orin NX")
-    )
+    monkeypatch.setattr(devices, "driver", lambda: Driver("12.6", (Device("Orin", "8.7", 8),), "NVIDIA Jetson Orin NX"))
     assert (
         len(
             differences(
-                {**old, "device": "Orin", "compute_capability": "8.7"}, built_for.machine_key("tensorrt", "10.3.0")
+                {**old, "device": "Orin", "compute_capability": "8.7"}, devices.machine_key("tensorrt", "10.3.0")
             )
         )
         == 2

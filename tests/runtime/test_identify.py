@@ -8,8 +8,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.identify import Identifier
-from vreid.runtime.presence import Presence
+from vreid.runtime.identify import Identifier, Presence
 from vreid.runtime.records import Floats, Match, Sighting
 from vreid.runtime.topology import Layout, Topology, span_of
 

@@ -10,11 +10,10 @@ from vreid.cli import output
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.network_address import network_address
-from vreid.runtime.redaction import redacted, shown
+from vreid.runtime.secrets import redacted, shown, substituted
 from vreid.runtime.sinks.outlet_address import outlet_address_of
 from vreid.runtime.sinks.outlets import OUTLETS
 from vreid.runtime.sources.address import address_of, addresses_of
-from vreid.runtime.substitution import substituted
 
 WORD = "secretword"
 CAMERAS = [

@@ -20,8 +20,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import EngineFile, Manifest, read_manifest
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.cuda import Memory
-from vreid.runtime.engines.tensorrt import TensorRtEngine
-from vreid.runtime.engines.tensorrt_library import tensorrt_library
+from vreid.runtime.engines.tensorrt import TensorRtEngine, tensorrt_library
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3)).astype(np.uint8)
 Work = Callable[[], None]

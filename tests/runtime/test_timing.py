@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from vreid.runtime.timing import Stages
+from vreid.runtime.status import Stages
 
 
 def test_few_times_are_all_kept() -> None:

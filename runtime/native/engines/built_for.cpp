@@ -1,4 +1,4 @@
-// Holds an engine's `built_for` against the machine, as runtime/engines/built_for.py does.
+// Holds an engine's `built_for` against the machine, as runtime/engines/devices.py does.
 #include "built_for.hpp"
 
 #include <algorithm>

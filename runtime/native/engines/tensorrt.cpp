@@ -63,7 +63,7 @@ void* symbol(const char* name) {
     throw Refused(std::string("this libnvinfer has no ") + name + "; install TensorRT 10.3 or newer");
 }
 
-/// The first device, as runtime/engines/built_for.py names it.
+/// The first device, as runtime/engines/devices.py names it.
 MachineKey machine_key() {
     int devices = 0;
     if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {

@@ -1,4 +1,4 @@
-"""`${NAME}` and `${file:PATH}` in an address: secrets from the environment or a file, so that no process list shows them."""
+"""Secrets in addresses: filled in from the environment or a file, and never shown in messages, logs or names."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import valid_text
+from vreid.runtime.network_address import network_address
 
 _MOST = 65536  # characters of a value
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -79,3 +80,45 @@ def _encoded(value: str, before: str, after: str) -> str:
         in_user = re.match(r"[^\s/?#\"']*@", re.sub(r"\$\{[^}]*\}", "", after)) is not None
         return quote(value, safe="") if in_user else value
     return quote(value, safe="" if "?" in rest and rest.endswith("=") else "/%:@!$&'()*+,;=~[]")
+
+
+_HIDDEN = "***"
+_USER_PART = re.compile(r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]*:[/\\]+)[^\n]*@")  # rtsp://user:password@, rtsp:/...@
+_BARE_USER_PART = re.compile(
+    r"""(?<![^\s'"=(\[,;/])[^\s:@/'"=(]+:(?![\s/\\])[^\n]*@"""
+)  # user:password@ without a scheme
+_ADDRESS = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]*:[/\\]+\S*")
+_VALUE = r"""(\s*=\s*)(?!\*\*\*)("[^"\n]*"?|'[^'\n]*'?|\\?[^\s"'&]+?(?=_[A-Za-z]+=|[\s"'&;,)]|$))"""
+_NEVER = r"pass(?:word|wd|phrase|code)?|pwd|psw|user-?pw|user-?id|secret|token|signature|credentials?|api-?_?key"
+_IN_ADDRESS = rf"{_NEVER}|pw|key|auth|authorization|sig|user|username|usr|login|account"
+_SECRET = re.compile(rf"(?i)([\w.-]*(?:{_NEVER})){_VALUE}")
+_ADDRESS_SECRET = re.compile(rf"(?i)((?:[A-Za-z0-9.-]+_)?(?:{_IN_ADDRESS})|[A-Za-z0-9.-]*(?:{_NEVER})){_VALUE}")
+
+
+def shown(address: str) -> str:
+    """One address as it may be shown: of the network scheme://host:port alone; of a GStreamer pipeline, the elements."""
+    if "://" in address and not re.search(r"\s", address.split("://")[0]):
+        try:
+            return network_address(address).shown
+        except Refused:
+            return address.partition("://")[0] + f"://{_HIDDEN}"
+    if "!" in address or "=" in address:
+        return " ! ".join(_element(part) for part in address.split("!"))
+    return redacted(address)
+
+
+def redacted(text: str) -> str:
+    """Any text without what looks like a user and password of an address, or the value of `password=`, `token=` and such.
+
+    The last guard of all that is printed and logged; whoever knows that a text is an address shows `shown` of it.
+    """
+    text = _SECRET.sub(rf"\1\2{_HIDDEN}", text)
+    text = _ADDRESS.sub(lambda match: _ADDRESS_SECRET.sub(rf"\1\2{_HIDDEN}", match[0]), text)
+    text = _USER_PART.sub(rf"\1{_HIDDEN}@", text)
+    return _BARE_USER_PART.sub(f"{_HIDDEN}@", text)
+
+
+def _element(part: str) -> str:
+    """A part of a pipeline -> the name of its element; what follows may hold an address or a password."""
+    name = re.match(r"\s*([A-Za-z][A-Za-z0-9_-]*)(?![A-Za-z0-9_-]*[=/.:])", part)
+    return name[1] if name else _HIDDEN
