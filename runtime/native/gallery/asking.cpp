@@ -1,4 +1,4 @@
-// What an open gallery is asked: searches, names, lists (runtime/gallery/gallery.py, evidence.py).
+// What an open gallery is asked: searches, names, lists (runtime/gallery/gallery.py).
 #include <algorithm>
 #include <set>
 

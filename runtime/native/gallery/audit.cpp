@@ -1,4 +1,4 @@
-// The audit's rows (runtime/gallery/audit.py). Python reads their detail to undo a change: JSON, ASCII
+// The audit's rows (runtime/gallery/sqlite/store.py). Python reads their detail to undo a change: JSON, ASCII
 // only.
 #include "audit.hpp"
 

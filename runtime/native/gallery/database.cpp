@@ -1,5 +1,5 @@
 // SQLite: connecting, binding, reading rows, and what its errors mean to a person
-// (runtime/gallery/sqlite/database.py, `spoken`).
+// (runtime/gallery/sqlite/database.py, `sentences`).
 #include "database.hpp"
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// Searching for vehicles through rows of prototypes (runtime/gallery/index/flat.py and derived.py).
+// Searching for vehicles through rows of prototypes (runtime/gallery/index/flat.py and vehicle_index.py).
 #include "flat.hpp"
 
 #include <faiss/impl/IDSelector.h>

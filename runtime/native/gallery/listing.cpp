@@ -1,4 +1,4 @@
-// Vehicles and totals, by the statements of runtime/gallery/listing.py.
+// Vehicles and totals, by the statements of runtime/gallery/sqlite/store.py.
 #include "listing.hpp"
 
 #include <map>

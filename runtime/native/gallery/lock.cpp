@@ -1,4 +1,4 @@
-// Taking the writer's lock and giving it back (runtime/gallery/sqlite/database.py, `locked`).
+// Taking the writer's lock and giving it back (runtime/gallery/sqlite/database.py, `lock`).
 #include "lock.hpp"
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // The gallery's file: what is in it, who may open it, how one begins (runtime/gallery/sqlite/database.py,
-// upgrade.py).
+// schema.py).
 #pragma once
 
 #include <filesystem>

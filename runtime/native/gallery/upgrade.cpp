@@ -1,4 +1,4 @@
-// What an older vreid wrote, by the statements of runtime/gallery/sqlite/upgrade.py.
+// What an older vreid wrote, by the statements of runtime/gallery/sqlite/schema.py.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -47,7 +47,7 @@ std::string schema_of(const Database& database) {
     return schema.next() ? schema.text(0) : "";
 }
 
-/// Every name in NFC with its key; see `keyed` of upgrade.py.
+/// Every name in NFC with its key; see `fill_keys` of schema.py.
 void write_keys(const Database& database) {
     struct Row {
         std::int64_t vehicle;

@@ -1,4 +1,4 @@
-// Statements that write, as runtime/gallery/writing.py has them.
+// Statements that write, as runtime/gallery/sqlite/store.py has them.
 #include "writing.hpp"
 
 #include <algorithm>
