@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_gallery import features
+from made_gallery import features, sighting, taught
 
 from vreid.cli.main import main
 from vreid.runtime.gallery import Gallery
-from vreid.runtime.records import Sighting
 
 TABLES = ("vehicles", "prototypes", "sightings")
 Rows = dict[str, dict[int, tuple[Any, ...]]]
@@ -26,10 +25,7 @@ def seen(gallery: Gallery, count: int, seed: int = 0, at: float = 1e9) -> None:
         for place, feature in enumerate(features(count, seed)):
             vehicle = gallery.add_vehicle(f"car {seed} {place}")
             picture = rng.integers(0, 255, (24, 32, 3)).astype(np.uint8)
-            gallery.add_prototype(vehicle, "gate", feature, 0.5)
-            gallery.add_sighting(
-                vehicle, Sighting("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 3, 0.5, picture, at + place), 0.5
-            )
+            taught(gallery, vehicle, sighting(feature=feature, picture=picture, seen=at + place))
 
 
 def rows_of(path: Path) -> Rows:

@@ -2,14 +2,16 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vreid.models.preprocess import Image
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import Filter
-from vreid.runtime.records import Floats
+from vreid.runtime.records import Floats, Sighting
 
 DIM = 8
 
@@ -24,6 +26,23 @@ def features(count: int, seed: int = 0) -> Floats:
     """(count, DIM) of unit length."""
     rows = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def noise(seed: int) -> Image:
+    """A picture of its own."""
+    return np.random.default_rng(seed).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+
+
+def sighting(seed: int = 0, **changes: Any) -> Sighting:
+    """A track at the gate whose feature and picture are made from `seed`, but for `changes`."""
+    made = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, features(1, seed)[0], 4, 0.5, noise(seed))
+    return replace(made, **changes)
+
+
+def taught(gallery: Gallery, vehicle: int, seen: Sighting, run: str = "") -> int:
+    """Write a sighting down that stands for its vehicle, as a run does; its id."""
+    gallery.add_prototype(vehicle, seen.camera, seen.feature, seen.quality)
+    return gallery.add_sighting(vehicle, seen, 0.9, run)
 
 
 def enrolled(gallery: Gallery, count: int, seed: int) -> list[int]:

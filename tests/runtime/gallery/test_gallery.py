@@ -6,19 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features, opened
+from made_gallery import DIM, features, opened, sighting
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.prototypes import surplus
 from vreid.runtime.gallery.records import Prototype
-from vreid.runtime.records import Floats, Sighting
-
-
-def sighting(camera: str = "gate", last: float = 2.0) -> Sighting:
-    picture = np.full((300, 200, 3), 90, np.uint8)
-    return Sighting(camera, 3, 10, 20, 1.0, last, 2, features(1)[0], 4, 0.5, picture)
-
+from vreid.runtime.records import Floats
 
 # Prototypes
 
@@ -69,8 +63,8 @@ def test_vehicles_are_listed_with_where_they_were_seen(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
         one, two = gallery.add_vehicle("taxi", np.zeros((9, 9, 3), np.uint8)), gallery.add_vehicle()
         gallery.add_prototype(one, "gate", features(1)[0])
-        gallery.add_sighting(one, sighting("yard", 9.0), 0.7, "run-1")
-        gallery.add_sighting(one, sighting("gate", 5.0), 0.8, "run-2")
+        gallery.add_sighting(one, sighting(camera="yard", last_time=9.0), 0.7, "run-1")
+        gallery.add_sighting(one, sighting(last_time=5.0), 0.8, "run-2")
         taxi, other = gallery.vehicles()
         assert (taxi.id, taxi.name, taxi.prototypes, taxi.sightings) == (one, "taxi", 1, 2)
         assert (taxi.cameras, taxi.last_camera, taxi.last_seen) == (("gate", "yard"), "gate", 5.0)

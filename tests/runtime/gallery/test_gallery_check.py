@@ -6,24 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features, opened, sql
+from made_gallery import DIM, features, opened, sighting, sql, taught
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.rebuild import repaired
 from vreid.runtime.gallery.sqlite import check
-from vreid.runtime.records import Sighting
 
 
 def filled(path: Path, count: int) -> Path:
-    rng = np.random.default_rng(0)
     with opened(path) as gallery, gallery.transaction():
         for number, feature in enumerate(features(count)):
-            picture = rng.integers(0, 255, (30, 40, 3)).astype(np.uint8)
             vehicle = gallery.add_vehicle(f"car {number}")
-            gallery.add_prototype(vehicle, "gate", feature, 0.5)
-            sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, feature, 4, 0.5, picture, 5.0, "B 1")
-            gallery.add_sighting(vehicle, sighting, 0.5)
+            taught(gallery, vehicle, sighting(number, feature=feature, seen=5.0, plate="B 1"))
     return path
 
 

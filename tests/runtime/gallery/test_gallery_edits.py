@@ -3,52 +3,58 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_gallery import features, opened, sql
+from made_gallery import features, opened, sighting, sql, taught
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits
 from vreid.runtime.gallery.edits import undo
 from vreid.runtime.gallery.gallery import login
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.gallery.prototypes import Rule
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.store import Store
+from vreid.runtime.records import Floats
 
 
-def seen(gallery: Gallery, vehicle: int, camera: str, feature: Floats, run: str = "", quality: float = 0.5) -> int:
-    """A sighting that teaches, as a run writes it."""
-    picture = np.full((30, 20, 3), 90, np.uint8)
-    gallery.add_prototype(vehicle, camera, feature, quality)
-    sighting = Sighting(camera, 3, 10, 20, 1.0, 2.0, 2, feature, 4, quality, picture, seen=1000.0 + vehicle)
-    return gallery.add_sighting(vehicle, sighting, 0.9, run)
+def seen(gallery: Gallery, vehicle: int, camera: str, feature: Floats, run: str = "") -> int:
+    return taught(gallery, vehicle, sighting(camera=camera, feature=feature, seen=1000.0 + vehicle), run)
 
 
 def rows(gallery: Gallery) -> dict[str, list[Any]]:
     """Everything that a person or a search can see."""
-    columns = {
-        "vehicles": "id, name, created, kind, thumbnail",
-        "prototypes": "id, vehicle, view, feature, weight, count",
-        "sightings": "*",
+    with gallery.reading() as store:
+        vehicles = [*store.vehicle_rows()]
+        prototypes = [(row.id, one) for row in vehicles for one in store.prototypes(row.id)]
+        sightings = [(row.id, one) for row in vehicles for one in store.sightings(row.id)]
+        kept = {row.id: [vars(one) for one in store.sighting_rows(row.id)] for row in vehicles}
+    return {
+        "vehicles": [replace(row, named=False) for row in vehicles],
+        "prototypes": sorted(
+            (one.id, owner, one.view, one.feature.tobytes(), one.weight, one.count) for owner, one in prototypes
+        ),
+        "sightings": sorted((one.id, owner, repr(one)) for owner, one in sightings),
+        "kept": [str(kept)],
     }
-    return {table: sql(gallery, f"SELECT {what} FROM {table} ORDER BY id") for table, what in columns.items()}
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Any:
+def gallery(store: Store) -> Gallery:
     """Three vehicles: taxi (enrolled by hand, seen twice), bus (seen twice), and one that nobody named."""
-    with opened(tmp_path / "g.db") as made:
-        looks = features(6)
-        taxi = made.add_vehicle("taxi", np.full((9, 9, 3), 7, np.uint8))
-        made.add_prototype(taxi, "enrolled", looks[0])
-        seen(made, taxi, "gate", looks[1], "monday")
-        seen(made, taxi, "yard", looks[2], "tuesday")
-        bus = made.add_vehicle("bus", kind="bus")
-        seen(made, bus, "gate", looks[1])
-        seen(made, bus, "yard", looks[4])
-        seen(made, made.add_vehicle(), "gate", looks[5])
-        yield made
+    made, looks = Gallery(store, "flat", Rule()), features(6)
+    taxi = made.add_vehicle("taxi", np.full((9, 9, 3), 7, np.uint8))
+    made.add_prototype(taxi, "enrolled", looks[0])
+    seen(made, taxi, "gate", looks[1], "monday")
+    seen(made, taxi, "yard", looks[2], "tuesday")
+    bus = made.add_vehicle("bus", kind="bus")
+    seen(made, bus, "gate", looks[1])
+    seen(made, bus, "yard", looks[4])
+    seen(made, made.add_vehicle(), "gate", looks[5])
+    return made
 
 
 def test_a_merge_pools_what_stood_for_the_vehicles(gallery: Gallery) -> None:
@@ -78,7 +84,7 @@ def test_a_merge_keeps_to_the_cap(tmp_path: Path) -> None:
 
 def test_a_split_makes_both_from_their_own_sightings(gallery: Gallery) -> None:
     looks = features(6)
-    (tuesday,) = [row[0] for row in sql(gallery, "SELECT id FROM sightings WHERE run = 'tuesday'")]
+    (tuesday,) = [one.id for one in gallery.sightings(1, Filter(runs=("tuesday",)))]
     done = edits.split(gallery, 1, [tuesday], "van")
     assert gallery.name_of(done.vehicle) == "van"
     assert [prototype.view for prototype in gallery.prototypes(done.vehicle)] == ["yard"]
@@ -135,7 +141,7 @@ def test_what_came_after_a_merge_stays_with_the_one_that_stayed(gallery: Gallery
     done = edits.merge(gallery, 1, [2])
     late = seen(gallery, 1, "bridge", new)
     undo(gallery, done.change)
-    assert sql(gallery, "SELECT vehicle FROM sightings WHERE id = ?", late)[0] == (1,)
+    assert late in [one.id for one in gallery.sightings(1)]
     assert gallery.prototypes(1)[-1].view == "bridge"
     assert gallery.prototypes(2) != []
     after = rows(gallery)

@@ -11,9 +11,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from made_gallery import chosen, features, opened, sql
+from made_gallery import chosen, features, opened, sighting, sql
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
@@ -25,7 +24,6 @@ from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.gallery.sqlite.recover import recovered
 from vreid.runtime.gallery.times import moment_text
 from vreid.runtime.identify import Identifier
-from vreid.runtime.records import Sighting
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "names" / "names.json").read_text("utf-8"))
 DAY = 86400.0
@@ -35,11 +33,6 @@ WRITTEN = Path(__file__).parents[2] / "data" / "written-by-0.1.0" / "gallery.db"
 
 def text_of(row: dict[str, str]) -> str:
     return row["text"] if "text" in row else os.fsdecode(bytes.fromhex(row["bytes"]))
-
-
-def sighting(at: float, row: int = 0, camera: str = "gate") -> Sighting:
-    picture = np.random.default_rng(row).integers(0, 255, (40, 60, 3)).astype(np.uint8)
-    return Sighting(camera, row + 1, 0, 9, 0.0, 1.0, 2, features(row + 1, 7)[row], 3, 0.5, picture, seen=at)
 
 
 def flags(gallery: Gallery) -> dict[str, int]:
@@ -109,7 +102,7 @@ def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp
         }.items():
             found = chosen(gallery, Filter(names=(pattern,)))
             assert [gallery.name_of(vehicle) for vehicle in found] == wanted, pattern
-        gallery.add_sighting(3, sighting(OLD, camera="Su\u0308d"), 0.5)
+        gallery.add_sighting(3, sighting(seen=OLD, camera="Su\u0308d"), 0.5)
         for camera in ("Süd", "Su\u0308d"):
             assert chosen(gallery, Filter(cameras=(camera,))) == [3]
 
@@ -119,14 +112,14 @@ def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp
 
 def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
-        renamed = gallery.add_vehicle(None, sighting(OLD).picture)
-        gallery.add_sighting(renamed, sighting(OLD), 0.5)
+        renamed = gallery.add_vehicle(None, sighting(seen=OLD).picture)
+        gallery.add_sighting(renamed, sighting(seen=OLD), 0.5)
         gallery.rename(renamed, "vehicle-0001 Mrs Smith")
         same = gallery.add_vehicle()
         gallery.rename(same, gallery.name_of(same))  # it is to be called so
         gallery.add_vehicle("vehicle-0007-red")
         nobody = gallery.add_vehicle()
-        gallery.add_sighting(nobody, sighting(OLD), 0.5)
+        gallery.add_sighting(nobody, sighting(seen=OLD), 0.5)
         sql(gallery, "UPDATE vehicles SET created = ?", OLD)
         done = retention.purge(gallery, NEW)
         assert (done.vehicles, done.pictures) == (1, 1)  # the picture that the run took of her is as old
@@ -137,7 +130,7 @@ def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(tmp_pa
 def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
         finder = Identifier(gallery, 0.95, True, run="film")
-        finder.assign([sighting(OLD + row, row) for row in range(3)])
+        finder.assign([sighting(row, seen=OLD + row, track=row + 1) for row in range(3)])
         assert len(gallery.vehicles()) == 3
         created = [row[0] for row in sql(gallery, "SELECT created FROM vehicles ORDER BY id")]
         assert created == [OLD, OLD + 1, OLD + 2]
@@ -149,7 +142,7 @@ def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: P
 
 def test_a_picture_that_somebody_gave_is_kept_with_its_vehicle(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
-        gallery.add_sighting(gallery.add_vehicle("taxi", sighting(OLD).picture), sighting(OLD), 0.5)
+        gallery.add_sighting(gallery.add_vehicle("taxi", sighting(seen=OLD).picture), sighting(seen=OLD), 0.5)
         sql(gallery, "UPDATE vehicles SET created = ?", OLD)
         assert retention.purge(gallery, NEW) == retention.Purged(1, 0, 0)
         assert sql(gallery, "SELECT thumbnail NOTNULL FROM vehicles")[0] == (1,)
@@ -161,7 +154,7 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
         for vehicle in (nobody, taxi, other):
             gallery.add_prototype(vehicle, "gate", features(vehicle, 7)[vehicle - 1])
             for at in (OLD, OLD + 1):
-                gallery.add_sighting(vehicle, sighting(at, vehicle), 0.5)
+                gallery.add_sighting(vehicle, sighting(vehicle, seen=at), 0.5)
         edits.merge(gallery, nobody, [taxi])
         assert flags(gallery) == {"vehicle-0001": 1, "vehicle-0003": 0}  # somebody's is in it
         undo(gallery)
@@ -193,7 +186,7 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
 def test_an_export_of_an_older_vreid_is_read(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
         for name in ("taxi", None):
-            gallery.add_sighting(gallery.add_vehicle(name, sighting(OLD).picture), sighting(OLD), 0.5)
+            gallery.add_sighting(gallery.add_vehicle(name, sighting(seen=OLD).picture), sighting(seen=OLD), 0.5)
         transfer.exported(gallery, tmp_path / "new.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
     lines[0]["schema"] = 1
@@ -310,11 +303,11 @@ def test_a_time_that_is_not_in_seconds_is_refused(tmp_path: Path, seen: float) -
     with opened(tmp_path / "g.db") as gallery:
         vehicle = gallery.add_vehicle("taxi")
         with pytest.raises(Refused, match="seconds since 1970"):
-            gallery.add_sighting(vehicle, sighting(seen), 0.5)
+            gallery.add_sighting(vehicle, sighting(seen=seen), 0.5)
         for key in ("first_time", "last_time"):
             if seen > 0 or seen != seen:
                 with pytest.raises(Refused, match="in seconds on its source's clock"):
-                    gallery.add_sighting(vehicle, replace(sighting(OLD), **{key: seen}), 0.5)
+                    gallery.add_sighting(vehicle, replace(sighting(seen=OLD), **{key: seen}), 0.5)
         assert gallery.stats().sightings == 0
 
 
@@ -326,7 +319,7 @@ def test_a_time_that_is_in_the_file_is_read_found_and_mended(
     with opened(path) as gallery:
         vehicle = gallery.add_vehicle("taxi")
         for at in written:
-            row = gallery.add_sighting(vehicle, sighting(5.0), 0.5)
+            row = gallery.add_sighting(vehicle, sighting(seen=5.0), 0.5)
             sql(gallery, "UPDATE sightings SET seen = ? WHERE id = ?", at, row)
         sql(gallery, "UPDATE vehicles SET created = 1795330800000.0")
     assert [moment_text(at) for at in written[1:]] == ["-"] * 6

@@ -1,30 +1,20 @@
 """What is purged is gone, from the tables and from the bytes of the disk; what somebody enrolled stays."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from made_gallery import features, opened, sql
+from made_gallery import features, noise, opened, sighting, sql, taught
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits, retention
 from vreid.runtime.gallery.edits import undo
 from vreid.runtime.gallery.times import moment_of, span_of, span_text
-from vreid.runtime.records import Sighting
 
 OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
 
 
-def noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (40, 60, 3)).astype(np.uint8)
-
-
 def seen(gallery: Gallery, vehicle: int, at: float) -> int:
-    feature, picture = features(1, int(at) + vehicle)[0], noise(int(at) + vehicle)
-    gallery.add_prototype(vehicle, "gate", feature, 0.5)
-    sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, feature, 4, 0.5, picture, seen=at)
-    return gallery.add_sighting(vehicle, sighting, 0.9)
+    return taught(gallery, vehicle, sighting(int(at) + vehicle, seen=at))
 
 
 def filled(path: Path) -> Gallery:
@@ -153,10 +143,9 @@ def test_times_as_people_write_them() -> None:
 
 def test_sightings_without_a_time_get_this_moment(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
-        sighting = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, features(1)[0], 4, 0.5, np.zeros((9, 9, 3), np.uint8))
         vehicle = gallery.add_vehicle()
-        gallery.add_sighting(vehicle, sighting, 0.9)
-        gallery.add_sighting(vehicle, replace(sighting, seen=5.0), 0.9)
-        (now,), (then,) = sql(gallery, "SELECT seen FROM sightings ORDER BY id")
+        gallery.add_sighting(vehicle, sighting(), 0.9)
+        gallery.add_sighting(vehicle, sighting(seen=5.0), 0.9)
+        then, now = [one.at for one in gallery.sightings(vehicle)]
         assert now > 1.7e9
         assert then == 5.0
