@@ -130,11 +130,13 @@ def _pool(store: Store, gallery: Gallery, kept: int, others: Sequence[int]) -> N
             pool = joined(pool, prototype, gallery.rule.above)
     gone = {prototype.id for prototype in surplus(pool, gallery.rule.most)}
     staying = {prototype.id: prototype for prototype in pool if prototype.id not in gone}
-    for id_ in sorted(prototype.id for some in every.values() for prototype in some):
-        if id_ in staying:
-            store.update_prototype(kept, staying[id_])
-        else:
-            store.delete_prototypes([id_])
+    for vehicle, prototypes in every.items():
+        store.delete_prototypes([old.id for old in prototypes if old.id not in staying])
+        if vehicle != kept:
+            store.move_prototypes(vehicle, kept)
+        for old in prototypes:
+            if (new := staying.get(old.id, old)) is not old:
+                store.update_prototype(new)
 
 
 # What undoing needs: the rows as they were, as lists in this order; bytes are base64. Schema 2 had fewer columns of vehicles.

@@ -161,7 +161,7 @@ class Gallery:
             home = home_of(kept, view, row, self.rule.above)
             mean = merged(home, row, weight) if home else None
             if mean is not None:
-                store.update_prototype(int(vehicle), mean)
+                store.update_prototype(mean)
                 return mean.id
             new = store.add_prototype(int(vehicle), Prototype(0, view, row, float(weight), 1))
             dropped = [old.id for old in surplus([*kept, Prototype(new, view, row, weight, 1)], self.rule.most)]

@@ -144,8 +144,8 @@ class Store(Protocol):
     def add_prototype(self, vehicle: int, prototype: Prototype, same_id: bool = False) -> int:
         """Under a new id, which is returned, or under its own."""
 
-    def update_prototype(self, vehicle: int, prototype: Prototype) -> None:
-        """Its vehicle, feature, weight and count."""
+    def update_prototype(self, prototype: Prototype) -> None:
+        """Its feature, weight and count."""
 
     def delete_prototypes(self, ids: Iterable[int]) -> None: ...
 

@@ -14,30 +14,40 @@ from vreid.models.errors import GalleryDamaged, GalleryFull, GalleryLocked, Refu
 BUSY_S = 1.0
 
 
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError)  # what using a locked, full or damaged file may raise
+
+
 @contextmanager
 def sentences(path: Path) -> Iterator[None]:
     """Turns what SQLite raises inside into Refused."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
+    except FAULTS as error:
+        raise refusal(path, error) from error
+
+
+def refusal(path: Path, error: Exception) -> Refused:
+    """The sentence for one of FAULTS."""
+    text = str(error)
+    if isinstance(error, sqlite3.OperationalError):
         if "locked" in text or "busy" in text:
             fix = "close that program and try again"
-            raise GalleryLocked(f"the gallery {path} is locked by another program; {fix}") from error
+            return GalleryLocked(f"the gallery {path} is locked by another program; {fix}")
         if "UTF-8" in text:  # it goes on with the text itself
-            raise damaged(path, text.partition(" with text")[0]) from error
+            return damaged(path, text.partition(" with text")[0])
         if "full" in text:
-            raise GalleryFull(f"the disk of the gallery {path} is full; make room and try again") from error
-        raise Refused(f"the gallery {path} cannot be used ({text}); check its permissions or restore a copy") from error
-    except sqlite3.IntegrityError as error:
-        raise Refused(f"the gallery {path} does not take this ({error}); correct the request") from error
-    except sqlite3.DatabaseError as error:
-        raise damaged(path, str(error)) from error
-    except UnicodeDecodeError as error:  # SQLite's message about a damaged file quotes it
-        raise damaged(path, "text that is none") from error
-    except MemoryError as error:  # SQLite raises it for some damaged files too, whose lengths are beyond all sense
+            return GalleryFull(f"the disk of the gallery {path} is full; make room and try again")
+        return Refused(f"the gallery {path} cannot be used ({text}); check its permissions or restore a copy")
+    if isinstance(error, sqlite3.IntegrityError):
+        return Refused(f"the gallery {path} does not take this ({text}); correct the request")
+    if isinstance(error, UnicodeDecodeError):  # SQLite's message about a damaged file quotes it
+        return damaged(path, "text that is none")
+    if isinstance(
+        error, MemoryError
+    ):  # SQLite raises it for some damaged files too, whose lengths are beyond all sense
         fix = "free some, let 'vreid gallery check --repair' mend it or restore a copy"
-        raise Refused(f"the gallery {path} asks for more memory than there is, or is damaged; {fix}") from error
+        return Refused(f"the gallery {path} asks for more memory than there is, or is damaged; {fix}")
+    return damaged(path, text)
 
 
 def damaged(path: Path, reason: str) -> GalleryDamaged:
@@ -64,17 +74,24 @@ class Database:
 
     def run(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """One statement, of which no rows are read."""
-        with sentences(self.path):
+        try:
             return self.connection.execute(statement, _clean(values))
+        except FAULTS as error:
+            raise refusal(self.path, error) from error
 
     def rows(self, query: str, *values: Any) -> Iterator[Any]:
         """The rows of a query, which begins when the first is read."""
-        with sentences(self.path):
+        try:
             yield from self.connection.execute(query, _clean(values))
+        except FAULTS as error:
+            raise refusal(self.path, error) from error
 
     def row(self, query: str, *values: Any) -> Any:
         """The first row; None when there is none."""
-        return next(self.rows(query, *values), None)
+        try:
+            return self.connection.execute(query, _clean(values)).fetchone()
+        except FAULTS as error:
+            raise refusal(self.path, error) from error
 
     def column(self, query: str, *values: Any) -> list[Any]:
         """The first cell of every row."""

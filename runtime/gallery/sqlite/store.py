@@ -220,10 +220,10 @@ class SqliteStore:
         )  # fmt: skip
         return int(row.lastrowid or 0)  # never None after an INSERT
 
-    def update_prototype(self, vehicle: int, prototype: Prototype) -> None:
+    def update_prototype(self, prototype: Prototype) -> None:
         self._run(
-            "UPDATE prototypes SET vehicle = ?, feature = ?, weight = ?, count = ? WHERE id = ?",
-            vehicle, prototype.feature.tobytes(), prototype.weight, prototype.count, prototype.id,
+            "UPDATE prototypes SET feature = ?, weight = ?, count = ? WHERE id = ?",
+            prototype.feature.tobytes(), prototype.weight, prototype.count, prototype.id,
         )  # fmt: skip
 
     def delete_prototypes(self, ids: Iterable[int]) -> None:

@@ -118,7 +118,7 @@ def test_every_change_of_a_prototype_has_the_next_number(store: Store) -> None:
         store.add_vehicle(TAXI)
         for prototype in looks(3):
             store.add_prototype(1, prototype)
-        store.update_prototype(1, replace(store.prototypes(1)[1], weight=2.0))
+        store.update_prototype(replace(store.prototypes(1)[1], weight=2.0))
         store.delete_prototypes([3])
     assert source.last_change() == 5
     assert source.changes(0, 5).tolist() == [[1, 1], [2, 2], [3, 3], [4, 2], [5, 3]]
