@@ -52,7 +52,7 @@ def open_gallery(
     """The gallery at `path` for features of one embedding space; made when `write` is set and there is none.
 
     `index`: a member of index/table.py with its options, as "hnsw" or "ivf?nprobe=32".
-    One writer at a time, any number of readers beside it. A refused opening leaves nothing behind.
+    One writer at a time, any number of readers at the same time. A refused opening leaves nothing behind.
     Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one.
     """
     if index != "flat":
@@ -91,7 +91,7 @@ class Gallery:
         self._store = store
         self.path, self.about, self.writable = store.path, store.about, store.writable
         self.rule = rule
-        self.who = login()  # is written beside each change; a run calls itself run:NAME
+        self.who = login()  # is written with each change; a run calls itself run:NAME
         self.index = IndexSync(store.features, index)
         self._mutex = threading.RLock()
 

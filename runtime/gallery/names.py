@@ -38,7 +38,7 @@ def printable(name: str) -> str:
 
 
 def checked(name: str, holder: Callable[[str], int | None], vehicle: int | None = None) -> str:
-    """`name` in NFC, when it is printable and no vehicle but `vehicle` has it; `holder` says who has a key.
+    """`name` in NFC, when it is printable and no vehicle but `vehicle` has it; `holder` gives who has a key.
 
     Raises Refused otherwise.
     """

@@ -1,4 +1,4 @@
-"""Makes anew what is derived or damaged: prototypes, a whole gallery for another model, and what a check found."""
+"""Rebuilds prototypes, a whole gallery for another model, and what a check found to be damaged."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +26,8 @@ __all__ = ["Reembedded", "checked", "rebuild_all", "reembedded", "repaired"]
 def repaired(path: Path) -> list[str]:
     """Mend the gallery at `path`; what was done, a sentence each.
 
-    What cannot be known again is dropped and said. A file with damaged pages stays beside the new one as
-    PATH.damaged. Raises Refused for another writer, and where nothing can be read.
+    What cannot be known again is dropped and listed. A file with damaged pages is kept as PATH.damaged.
+    Raises Refused for another writer, and where nothing can be read.
     """
     done, broken = repaired_rows(path.resolve())
     with edit_gallery(path) as gallery, gallery.transaction() as store:

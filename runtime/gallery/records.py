@@ -1,6 +1,6 @@
 """What a gallery holds and answers with: the frozen records that its store, its verbs and its users share.
 
-Times are in seconds since 1970 unless it is said that they are on the source's own clock.
+Times are in seconds since 1970, unless a field's comment names the source's own clock.
 """
 
 from collections.abc import Mapping

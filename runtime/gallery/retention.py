@@ -53,6 +53,6 @@ def retain(gallery: Gallery, seconds: float | None) -> None:
 
 
 def purge_due(gallery: Gallery, now: float | None = None) -> Purged | None:
-    """Purge as the gallery's own retention says; None where it keeps everything. For a live run, every hour or so."""
+    """Purge by the gallery's own retention; None where it keeps everything. For a live run, every hour or so."""
     span = gallery.retention()
     return None if span is None else purge(gallery, (time.time() if now is None else now) - span)

@@ -60,7 +60,7 @@ class FeatureSource(Protocol):
         """All of those `vehicles` (N,), vehicle by vehicle."""
 
     def pages(self) -> Iterator[Features]:
-        """All there are, ids rising; of no one moment, since each page is read when it is asked for."""
+        """All there are, ids rising; of no one moment, since each page is read when it is needed."""
 
     def last_change(self) -> int: ...
 
@@ -68,7 +68,7 @@ class FeatureSource(Protocol):
         """(N, 2) change and prototype; fewer than last - after where the log does not go back so far."""
 
     def stamp_of(self, change: int) -> tuple[str, int] | None:
-        """What tells this gallery at this change from a copy of it that went another way; None: no longer known."""
+        """What differs in a copy of this gallery that went another way before this change; None: no longer known."""
 
 
 class Store(Protocol):

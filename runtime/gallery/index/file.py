@@ -1,4 +1,4 @@
-"""An index beside its gallery, in a file: stamped with what it was made of, and never believed when in doubt."""
+"""An index in a file of its own, next to its gallery: stamped with what it was made of, and not used when in doubt."""
 
 import hashlib
 import io
@@ -74,7 +74,7 @@ def load(source: FeatureSource, kind: str, index: VehicleIndex) -> int | None:
 
         index.restored(faiss.read_index(str(file)), arrays)
         if len(index) != count:
-            raise ValueError("it holds another number of prototypes than it says")
+            raise ValueError("it holds another number of prototypes than its stamp")
     except FAULTS as error:
         disbelieve(file, _line(error))
         return None
@@ -87,7 +87,7 @@ def disbelieve(file: Path, reason: str) -> None:
 
 
 def _stamp(index: VehicleIndex, source: FeatureSource, change: int) -> dict[str, Any] | None:
-    """What a file of `index` says at `change`; None when the gallery's log does not, or no longer, hold it."""
+    """The stamp of a file of `index` at `change`; None when the gallery's log does not, or no longer, hold it."""
     found = source.stamp_of(change)
     if found is None or not isinstance(index.member, Stored):
         return None

@@ -81,7 +81,7 @@ def on_gpu(dim: int) -> Any:
 class GpuIndex:
     """FAISS GpuIndexFlatIP, which has no remove_ids and silently ignores an IDSelector (faiss #584, #1585, #3924).
 
-    So more is fetched than asked for and the dead and the filtered are left out; whoever is then short of answers is
+    So more is fetched than wanted, and the dead and the filtered are left out; whoever is then short of answers is
     compared with all that may be found.
     """
 

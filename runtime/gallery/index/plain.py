@@ -1,4 +1,4 @@
-"""The plain index: one array and one product. The reference for the others; needs numpy alone."""
+"""The plain index: one array and one product. The reference for the others; needs only numpy."""
 
 import numpy as np
 

@@ -102,7 +102,7 @@ class IndexSync:
         self.committed()
 
     def _catch_up(self, index: VehicleIndex) -> bool:
-        """Whether the log goes back far enough; prototypes are read after it, so they are never older than it says."""
+        """Whether the log goes back far enough; prototypes are read after it, so they are never older than it."""
         last = self._source.last_change()
         rows = self._source.changes(self._seen, last)
         if len(rows) != last - self._seen:
@@ -191,7 +191,7 @@ def filled(
 
     `read`: as VehicleIndex takes it. Gives up, half filled, between two pages once it is not `wanted` any more.
     """
-    seen = source.last_change()  # read first, so that no prototype is older than this says
+    seen = source.last_change()  # read first, so that no prototype is older than this
     index = VehicleIndex(kind, source.dim, read, source.count())
     for prototypes, vehicles, features in source.pages():
         if not wanted():

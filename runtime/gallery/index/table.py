@@ -47,14 +47,14 @@ class Index(Protocol):
 
 @runtime_checkable
 class Stored(Protocol):
-    """An Index that is slow to build, and so lies in a file beside the gallery."""
+    """An Index that is slow to build, and so is kept in a file next to the gallery."""
 
     @property
     def made_with(self) -> dict[str, int]:
         """The options that decide how it is built, not how it is searched."""
 
     def kept(self) -> tuple[Any, dict[str, Ints]]:
-        """What FAISS writes, and the arrays that belong beside it; a RuntimeError or None for nothing worth keeping."""
+        """What FAISS writes, and the arrays that belong to it; a RuntimeError or None for nothing worth keeping."""
 
     def restored(self, index: Any, arrays: dict[str, Ints]) -> None:
         """Into an empty one, what `kept` gave. Raises KeyError or ValueError when it does not fit."""
@@ -79,17 +79,17 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
 
 
 def file_of(gallery: Path, name: str) -> Path:
-    """Where an index of the member that `name` calls lies beside its gallery."""
+    """Where an index of the member that `name` calls lies next to its gallery."""
     return gallery.with_name(f"{gallery.name}.{name.partition('?')[0]}.index")
 
 
 def index_files(gallery: Path) -> list[Path]:
-    """The index files that lie beside the gallery."""
+    """The index files that lie next to the gallery."""
     return [file for file in (file_of(gallery, kind) for kind in sorted(INDEXES)) if file.is_file()]
 
 
 def drop_indexes(gallery: Path) -> list[Path]:
-    """Remove the index files beside the gallery; the next search makes them again. Returns those that were there.
+    """Remove the index files next to the gallery; the next search makes them again. Returns those that were there.
 
     Temporary ones go too, which a killed process left and which hold features; who is writing one keeps no file this time.
     """

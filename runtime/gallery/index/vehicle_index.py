@@ -12,8 +12,8 @@ from vreid.runtime.records import Floats, Ints
 Found = tuple[int, float]  # a vehicle and its score
 Read = Callable[[Ints], Features]  # ids -> those there are: ids, vehicles, features (N, D)
 FIRST = 8  # prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
-WIDER = 4  # how many times as many are asked for when that was too few
-ROUGH = 32  # candidates that a rough index is asked for at least
+WIDER = 4  # how many times as many are searched for when that was too few
+ROUGH = 32  # candidates that a rough index is searched for at least
 
 
 class VehicleIndex:

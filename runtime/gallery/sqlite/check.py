@@ -70,8 +70,8 @@ def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
 def _pages(connection: sqlite3.Connection) -> Iterator[Finding]:
     """SQLite's own check of every page and index."""
     try:
-        for (said,) in connection.execute(f"PRAGMA integrity_check({MOST})"):
-            for line in said.splitlines():
+        for (text,) in connection.execute(f"PRAGMA integrity_check({MOST})"):
+            for line in text.splitlines():
                 if line != "ok" and not line.startswith("***"):
                     yield Finding("page", None, f"the file is damaged: {line}")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:

@@ -59,7 +59,7 @@ def damaged(path: Path, reason: str) -> GalleryDamaged:
 class Database:
     """An open connection to the existing database at the absolute `path`, for any thread, one at a time.
 
-    The file is never opened beside SQLite: closing such a handle would drop this process's SQLite locks (POSIX).
+    The file is never opened but by SQLite: closing such a handle would drop this process's SQLite locks (POSIX).
     """
 
     def __init__(self, path: Path, write: bool, called: Path | None = None) -> None:

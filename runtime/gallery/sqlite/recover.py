@@ -13,7 +13,7 @@ from vreid.runtime.gallery.sqlite.database import Database, locked, sentences, s
 from vreid.runtime.gallery.sqlite.schema import about_of, create, fill_keys, fill_named
 
 STEP = 256  # rows that are read at once where nothing is wrong
-_GUESS = 1 << 16  # how many rows are tried where nothing says how many there were
+_GUESS = 1 << 16  # how many rows are tried where it is not known how many there were
 _TABLES = ("vehicles", "prototypes", "sightings", "audit")  # `changes` is for indexes, which do not know the new file
 
 
@@ -23,36 +23,36 @@ def recovered(path: Path) -> list[str]:
     The damaged file, with its write-ahead log, becomes PATH.damaged. Raises Refused for another writer, where a
     PATH.damaged is there already, and where not even the embedding space can be read.
     """
-    damaged, draft = path.with_name(path.name + ".damaged"), path.with_name(path.name + ".new")
+    damaged, temporary = path.with_name(path.name + ".damaged"), path.with_name(path.name + ".new")
     if damaged.exists():
         raise Refused(f"{damaged} is there already; move it away first")
     with locked(path):
         try:
-            _swept(draft)  # of a repair that was killed
-            source = _padded(path, draft.with_name(draft.name + ".whole"))
+            _clean_up(temporary)  # of a repair that was killed
+            source = _padded(path, temporary.with_name(temporary.name + ".whole"))
             with closing(Database(source, False, called=path)) as old:
                 old.connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # such a row is still a row
-                create(draft, about_of(old, old=True))
-                with sentences(path), closing(Database(draft, True, called=path)) as new:
+                create(temporary, about_of(old, old=True))
+                with sentences(path), closing(Database(temporary, True, called=path)) as new:
                     new.run("PRAGMA foreign_keys = OFF")  # a row whose vehicle is lost is kept
                     lost = _copied(old.connection, new)
                     new.row("PRAGMA wal_checkpoint(TRUNCATE)")
-            _kept(path, damaged)
-            draft.replace(path)
+            _set_aside(path, damaged)
+            temporary.replace(path)
             sync_folder(path.parent)
         finally:
-            _swept(draft)
-    said = ", ".join(f"{count} of {table}" for table, count in lost.items() if count) or "none that it knew of"
-    return [f"the gallery was written anew; rows that could not be read: {said}; the damaged file is {damaged.name}"]
+            _clean_up(temporary)
+    missing = ", ".join(f"{count} of {table}" for table, count in lost.items() if count) or "none that it knew of"
+    return [f"the gallery was written anew; rows that could not be read: {missing}; the damaged file is {damaged.name}"]
 
 
-def _swept(draft: Path) -> None:
+def _clean_up(temporary: Path) -> None:
     for ending in ("", "-wal", "-shm"):
-        draft.with_name(draft.name + ending).unlink(missing_ok=True)
-        draft.with_name(draft.name + ".whole" + ending).unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ending).unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ".whole" + ending).unlink(missing_ok=True)
 
 
-def _kept(path: Path, damaged: Path) -> None:
+def _set_aside(path: Path, damaged: Path) -> None:
     """The damaged file gets a second name, so that whoever is killed here leaves a gallery at `path`; its log moves.
 
     The log goes before the new file comes, since SQLite would take it for that one's.
@@ -68,7 +68,7 @@ def _kept(path: Path, damaged: Path) -> None:
 
 
 def _padded(path: Path, copy: Path) -> Path:
-    """`path`, or where it is shorter than it says, which SQLite does not read at all, a copy that is filled with zeros."""
+    """`path`, or a copy filled with zeros where it is shorter than its header has it, which SQLite does not read at all."""
     with path.open("rb") as file:
         header = file.read(32)
     page, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
@@ -139,8 +139,8 @@ def _rows(old: sqlite3.Connection, table: str, query: str, last: int, bad: list[
                         yield from _one(old, query, id_, bad)
         start += STEP
         try:  # ids may have large gaps
-            (following,) = old.execute(f"SELECT min(id) FROM {table} WHERE id >= ?", (start,)).fetchone()
-            start = max(start, last + 1 if following is None else following)
+            (higher,) = old.execute(f"SELECT min(id) FROM {table} WHERE id >= ?", (start,)).fetchone()
+            start = max(start, last + 1 if higher is None else higher)
         except sqlite3.DatabaseError:
             pass
 

@@ -18,8 +18,8 @@ from vreid.runtime.gallery.sqlite.schema import SCHEMA, upgrade
 def repaired_rows(path: Path) -> tuple[list[str], set[int]]:
     """Mend the gallery at the absolute `path`; what was done, a sentence each, and the vehicles that lost a prototype.
 
-    What cannot be known again is dropped and said. A file with damaged pages stays beside the new one as
-    PATH.damaged. Raises Refused for another writer, and where nothing can be read.
+    What cannot be known again is dropped and listed. A file with damaged pages is kept as PATH.damaged.
+    Raises Refused for another writer, and where nothing can be read.
     """
     done = []
     if any(finding.kind == "page" for finding in checked(path)):

@@ -53,7 +53,7 @@ CREATE INDEX sightings_at ON sightings (seen);
 {CHANGES}"""
 # key: names.key_of(name); named: 1 if somebody named or enrolled it; pictured: when a run took the picture; seen: a sighting's
 # end; feature: (D,) float32 of a prototype, float16 of a sighting's whole track; changes: what an index in a file of its own
-# has to catch up with, mark tells a copy of the gallery that went another way; audit: who changed what by hand, detail (JSON)
+# has to catch up with, mark differs in a copy of the gallery that went another way; audit: who changed what by hand, detail (JSON)
 # holds what undoing it needs. Times are in seconds since 1970.
 
 _FROM_1 = (
