@@ -20,7 +20,7 @@ DIM = 256
 
 
 def filled(gallery: Gallery, features: Floats) -> None:
-    """A vehicle a feature, past the tests that enrolling makes."""
+    """A vehicle for each feature."""
     with gallery.transaction():
         for feature in features:
             vehicle = gallery.add_vehicle()
