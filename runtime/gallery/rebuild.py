@@ -11,8 +11,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.gallery.gallery import Gallery, edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, taught, unit
 from vreid.runtime.gallery.records import Prototype, SightingRow, VehicleRow
-from vreid.runtime.gallery.sqlite.check import checked
-from vreid.runtime.gallery.sqlite.repair import repaired_rows
+from vreid.runtime.gallery.sqlite.check import checked, repaired_rows
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import Floats
 
