@@ -40,9 +40,7 @@ class FeatureSource(Protocol):
     path: Path
     dim: int
 
-    def reader(self) -> "FeatureSource":
-        """Another source of the same gallery, for another thread, which closes it."""
-
+    def reader(self) -> "FeatureSource": ...  # another source of the same gallery, for another thread, which closes it
     def close(self) -> None: ...
 
     @property
@@ -52,12 +50,8 @@ class FeatureSource(Protocol):
         """All that is read inside is of one moment, whoever writes meanwhile."""
 
     def count(self) -> int: ...
-
-    def of(self, prototypes: Ints) -> Features:
-        """Those of `prototypes` (N,) that there are, ids rising."""
-
-    def of_vehicles(self, vehicles: Ints) -> Iterator[Features]:
-        """All of those `vehicles` (N,), vehicle by vehicle."""
+    def of(self, prototypes: Ints) -> Features: ...  # those of `prototypes` (N,) that there are, ids rising
+    def of_vehicles(self, vehicles: Ints) -> Iterator[Features]: ...  # all of those `vehicles` (N,), vehicle by vehicle
 
     def pages(self) -> Iterator[Features]:
         """All there are, ids rising; of no one moment, since each page is read when it is needed."""
@@ -82,11 +76,8 @@ class Store(Protocol):
     writable: bool
 
     @property
-    def features(self) -> FeatureSource:
-        """What indexes are made of."""
-
-    def close(self) -> None:
-        """Let go of it, and of the writer's lock; a second call does nothing."""
+    def features(self) -> FeatureSource: ...  # what indexes are made of
+    def close(self) -> None: ...  # let go of it, and of the writer's lock; a second call does nothing
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written inside is kept together, on the disk when it ends, or nothing is. Nests."""
@@ -99,74 +90,45 @@ class Store(Protocol):
     def new_vehicle_id(self) -> int:
         """The id of the next vehicle, never used before. Raises Refused when there is none left."""
 
-    def reserve_vehicle_ids(self, last: int) -> None:
-        """No id up to `last` is given to a new vehicle."""
-
-    def last_vehicle_id(self) -> int:
-        """The last id that was given; 0: none."""
-
+    def reserve_vehicle_ids(self, last: int) -> None: ...  # no id up to `last` is given to a new vehicle
+    def last_vehicle_id(self) -> int: ...  # the last id that was given; 0: none
     def add_vehicle(self, row: VehicleRow) -> None: ...
-
     def update_vehicle(self, row: VehicleRow) -> None: ...
-
-    def delete_vehicle(self, vehicle: int) -> None:
-        """The vehicle with its prototypes and sightings."""
-
+    def delete_vehicle(self, vehicle: int) -> None: ...  # the vehicle with its prototypes and sightings
     def vehicle(self, vehicle: int) -> VehicleRow | None: ...
-
-    def vehicle_rows(self, only: Filter = EVERYTHING) -> Iterator[VehicleRow]:
-        """By rising id."""
-
+    def vehicle_rows(self, only: Filter = EVERYTHING) -> Iterator[VehicleRow]: ...  # by rising id
     def name_of(self, vehicle: int) -> str | None: ...
-
-    def names(self, vehicles: Collection[int]) -> dict[int, str]:
-        """The names of those of `vehicles` that there are."""
-
-    def vehicle_with_key(self, key: str) -> int | None:
-        """The vehicle whose name folds to `key`; see `names.key_of`."""
-
-    def vehicle_ids(self, only: Filter = EVERYTHING) -> list[int]:
-        """By rising id."""
+    def names(self, vehicles: Collection[int]) -> dict[int, str]: ...  # the names of those of `vehicles` that there are
+    def vehicle_with_key(self, key: str) -> int | None: ...  # the vehicle whose name folds to `key`; see `names.key_of`
+    def vehicle_ids(self, only: Filter = EVERYTHING) -> list[int]: ...  # by rising id
 
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True) -> list[Vehicle]:
         """By rising id; without `thumbnails` no picture is read."""
 
     def stats(self) -> Stats: ...
-
-    def size(self) -> tuple[int, int]:
-        """Vehicles and prototypes."""
+    def size(self) -> tuple[int, int]: ...  # vehicles and prototypes
 
     # Prototypes
 
-    def prototypes(self, vehicle: int) -> list[Prototype]:
-        """By rising id, which is the oldest first."""
+    def prototypes(self, vehicle: int) -> list[Prototype]: ...  # by rising id, which is the oldest first
 
     def add_prototype(self, vehicle: int, prototype: Prototype, same_id: bool = False) -> int:
         """Under a new id, which is returned, or under its own."""
 
-    def update_prototype(self, prototype: Prototype) -> None:
-        """Its feature, weight and count."""
-
+    def update_prototype(self, prototype: Prototype) -> None: ...  # its feature, weight and count
     def delete_prototypes(self, ids: Iterable[int]) -> None: ...
-
-    def move_prototypes(self, old: int, new: int) -> None:
-        """All of the vehicle `old` become those of `new`."""
+    def move_prototypes(self, old: int, new: int) -> None: ...  # all of the vehicle `old` become those of `new`
 
     # Sightings
 
-    def add_sighting(self, vehicle: int, row: SightingRow) -> int:
-        """Returns its id."""
+    def add_sighting(self, vehicle: int, row: SightingRow) -> int: ...  # returns its id
 
     def begin_with(self, vehicle: int, moment: float) -> None:
         """A vehicle that nobody named and that has no sighting yet came to be at `moment`, if that is earlier."""
 
     def sighting_ids(self, vehicle: int) -> list[int]: ...
-
-    def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
-        """By time."""
-
-    def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
-        """By rising id."""
+    def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]: ...  # by time
+    def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]: ...  # by rising id
 
     def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[Picture]:
         """Of the vehicle's sightings, the newest first."""
@@ -174,8 +136,7 @@ class Store(Protocol):
     def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
         """Those of `ids` (None: all) that are of the vehicle `old` become those of `new`."""
 
-    def delete_sightings(self, before: float) -> int:
-        """Those that ended before `before`; how many."""
+    def delete_sightings(self, before: float) -> int: ...  # those that ended before `before`; how many
 
     def seen_since(self, since: float) -> list[tuple[int, Span]]:
         """(vehicle, where and when on the world's clock) of the sightings that ended after `since`.
@@ -188,9 +149,7 @@ class Store(Protocol):
 
     # Retention
 
-    def retention(self) -> float | None:
-        """For how many seconds sightings are kept; None: for ever."""
-
+    def retention(self) -> float | None: ...  # for how many seconds sightings are kept; None: for ever
     def set_retention(self, seconds: float | None) -> None: ...
 
     def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
@@ -199,8 +158,7 @@ class Store(Protocol):
     def delete_run_pictures(self, before: float) -> int:
         """The vehicles' own pictures that a run took before `before`; how many."""
 
-    def compact(self) -> None:
-        """Give the room of what was deleted back to the disk, where there is room to do so."""
+    def compact(self) -> None: ...  # give the room of what was deleted back to the disk, where there is room to do so
 
     def wipe(self) -> None:
         """Overwrite what was deleted wherever a copy of it may be left; within a transaction that is put off."""
