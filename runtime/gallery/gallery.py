@@ -13,7 +13,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.camera_names import nfc, valid_text
+from vreid.runtime.camera_names import valid_text
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.index.table import open_index
@@ -155,7 +155,8 @@ class Gallery:
         """
         if not (np.isfinite(weight) and weight > 0):
             raise Refused(f"a prototype's weight must be above 0, not {weight}; pass the crop's quality")
-        row, view = unit(np.asarray(feature)[None], self.about.dim)[0], nfc(view)
+        row = unit(np.asarray(feature)[None], self.about.dim)[0]
+        view = names.readable(view, "a prototype's view")
         with self.transaction() as store:
             kept = store.prototypes(self._existing(vehicle))
             home = home_of(kept, view, row, self.rule.above)
@@ -186,9 +187,9 @@ class Gallery:
                 "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
                 " milliseconds by 1000 and nanoseconds by 1e9"
             )
-        moment = moment or time.time()
+        camera, moment = names.readable(seen.camera, "a sighting's camera"), moment or time.time()
         row = SightingRow(
-            nfc(seen.camera), int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame),
+            camera, int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame),
             int(seen.last_frame), float(score), thumbnail_of(seen.picture), run, moment, kind_name(seen.kind),
             seen.plate, float(seen.quality), np.asarray(seen.feature, np.float16),
         )  # fmt: skip

@@ -37,6 +37,13 @@ def printable(name: str) -> str:
     return normal
 
 
+def readable(text: str, what: str) -> str:
+    """`text` in NFC, for a camera or a view. Raises Refused, in a sentence that `what` begins, for what cannot be printed."""
+    if not valid_text(text):
+        raise Refused(f"{what} has control characters or is not valid UTF-8; write letters, digits and blanks")
+    return nfc(text)
+
+
 def checked(name: str, holder: Callable[[str], int | None], vehicle: int | None = None) -> str:
     """`name` in NFC, when it is printable and no vehicle but `vehicle` has it; `holder` gives who has a key.
 

@@ -114,6 +114,18 @@ TEST_F(CTest, WritesSightingsWithPictures) {
     const vreid_picture narrow{pixels.data(), 30, 20, 89};  // a row would reach into the next one's pixels
     seen.picture = &narrow;
     EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
+    seen.picture = &picture;
+    for (const char* wrong : {"\xFF", "ga\xC3", "ga\nte", "\x1B[2J"}) {  // two of them would become one "?"
+        seen.camera = wrong;
+        EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
+        EXPECT_STREQ(vreid_gallery_error(gallery_),
+                     "a sighting's camera has control characters or is not valid UTF-8; write letters, digits and "
+                     "blanks");
+        EXPECT_EQ(
+            vreid_gallery_add_prototype(gallery_, vehicle, wrong, feature.data(), kDim, 0.5, nullptr),
+            VREID_REFUSED);
+    }
+    EXPECT_EQ(counts().sightings, 1);
     std::int64_t prototype = 0;
     EXPECT_EQ(vreid_gallery_add_prototype(gallery_, vehicle, "gate", feature.data(), kDim, 0.5, &prototype),
               VREID_OK);

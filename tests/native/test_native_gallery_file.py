@@ -289,6 +289,11 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
             for key in ("first_time", "last_time"):
                 said = refusal(lambda: gallery.add_sighting(vehicle, replace(sighting, **{key: 1.8e12}), 0.5))  # noqa: B023
                 assert said == refusal(lambda: driver.ask("sighting", **asked, **{key: 1.8e12})) != ""  # noqa: B023
+        for text in ("a\nb", "a\x1b[2J", "a\u2028", "a\x7f", "a\x00b"):
+            said = refusal(lambda: gallery.add_sighting(1, replace(sighting, camera=text), 0.5))  # noqa: B023
+            assert said == refusal(lambda: driver.ask("sighting", **{**asked, "camera": text})) != ""  # noqa: B023
+            said = refusal(lambda: gallery.add_prototype(1, text, row))  # noqa: B023
+            assert said == refusal(lambda: driver.ask("prototype", vehicle=1, view=text, feature=row.tolist())) != ""  # noqa: B023
         gallery.rename(1, "vehicle-0001 Mrs Smith")
         driver.ask("rename", vehicle=1, name="vehicle-0001 Mrs Smith")
         for only in ({"names": ["MÜLLER"]}, {"names": ["*[7]*"]}, {"cameras": ["Süd"]}, {"names": ["*mrs*"]}):

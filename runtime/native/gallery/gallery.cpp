@@ -126,7 +126,7 @@ std::optional<std::int64_t> Gallery::add_prototype(std::int64_t vehicle, const s
         const gallery::Database& database = *inside_->database;
         static_cast<void>(name_of(vehicle));
         std::vector<Prototype> kept = prototypes(vehicle);
-        const std::string seen_from = gallery::nfc(view);
+        const std::string seen_from = gallery::readable(view, "a prototype's view");
         const Prototype* home = gallery::home_of(kept, seen_from, row, inside_->rule.merge_above);
         const auto mean = home != nullptr ? gallery::merged(*home, row, weight) : std::nullopt;
         if (mean) {

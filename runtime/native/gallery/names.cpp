@@ -38,6 +38,14 @@ std::string printable(const std::string& name) {
     return normal;
 }
 
+std::string readable(const std::string& text, const std::string& what) {
+    if (!is_plain(text)) {
+        throw Refused(what +
+                      " has control characters or is not valid UTF-8; write letters, digits and blanks");
+    }
+    return nfc(text);
+}
+
 std::string checked(const Database& database, const std::string& name, std::int64_t vehicle) {
     std::string normal = printable(name);
     if (with_name(database, normal).value_or(vehicle) != vehicle) {

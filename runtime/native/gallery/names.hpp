@@ -23,6 +23,10 @@ constexpr std::size_t kLongest = 200;  // characters of a name
 /// `name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Refused otherwise.
 std::string printable(const std::string& name);
 
+/// `text` in NFC, for a camera or a view. Refused, in a sentence that `what` begins, for control characters and
+/// invalid UTF-8.
+std::string readable(const std::string& text, const std::string& what);
+
 /// `name` in NFC, when it is valid and no vehicle but `vehicle` has it. Refused otherwise.
 std::string checked(const Database& database, const std::string& name, std::int64_t vehicle = 0);
 

@@ -126,6 +126,7 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
     const cv::Mat feature = halved(sighting.feature, dim);
     const std::vector<std::uint8_t> jpeg = thumbnail_of(sighting.picture);
     const double moment = moment_of(sighting);
+    const std::string camera = readable(sighting.camera, "a sighting's camera");
     // Whom nobody named came to be with the first sighting, and so did the picture, whenever it is processed.
     database.run(
         "UPDATE vehicles SET created = min(created, ?1), pictured = min(pictured, ?1) WHERE id = ?2 AND NOT "
@@ -136,7 +137,7 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
         "score,"
         " thumbnail, run, seen, kind, plate, quality, feature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
         "?, ?, ?)",
-        {vehicle, nfc(sighting.camera), sighting.track, sighting.first_time, sighting.last_time,
+        {vehicle, camera, sighting.track, sighting.first_time, sighting.last_time,
          sighting.first_frame, sighting.last_frame, score, picture_of(jpeg), run,
          moment, kind_name(sighting.kind), value_of(sighting.plate),
          sighting.quality, Bytes{feature.data, feature.total() * feature.elemSize()}});

@@ -103,6 +103,11 @@ def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp
             found = chosen(gallery, Filter(names=(pattern,)))
             assert [gallery.name_of(vehicle) for vehicle in found] == wanted, pattern
         gallery.add_sighting(3, sighting(seen=OLD, camera="Su\u0308d"), 0.5)
+        for wrong in ("a\nb", "\x1b[2J", "caf\udce9"):
+            with pytest.raises(Refused, match="a sighting's camera has control characters or is not valid UTF-8"):
+                gallery.add_sighting(3, sighting(seen=OLD, camera=wrong), 0.5)
+            with pytest.raises(Refused, match="a prototype's view has control characters or is not valid UTF-8"):
+                gallery.add_prototype(3, wrong, features(1, 7)[0])
         for camera in ("Süd", "Su\u0308d"):
             assert chosen(gallery, Filter(cameras=(camera,))) == [3]
 
