@@ -113,6 +113,41 @@ def test_every_pixel_is_the_same_to_the_bit(
     np.testing.assert_allclose(theirs, ours, atol=1e-6)
 
 
+def test_codes_without_an_exact_kernel_are_run_all_the_same(built: Built, pictures: list[Path], tmp_path: Path) -> None:
+    """ONNX Runtime 1.32 has no kernel of QLinearConv on int8 for `session.x64quantprecision`; both languages try without."""
+    onnx = pytest.importorskip("onnx")
+    make, kind, stored = onnx.helper, onnx.TensorProto, onnx.numpy_helper.from_array
+    program = built("vreid-native")
+    engine = on("onnxruntime", program)
+    weights = np.random.default_rng(3).integers(-20, 21, (8, 3, 3, 3)).astype(np.int8)  # small: no sum overflows
+    tensors = {"w": weights, "one": np.float32(2), "step": np.float32(64), "zero": np.int8(0), "half": np.float32(128)}
+    nodes = [
+        make.make_node("Cast", ["images"], ["float"], to=kind.FLOAT),
+        make.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        make.make_node("Sub", ["planes", "half"], ["x"]),
+        make.make_node("QuantizeLinear", ["x", "one", "zero"], ["x8"]),
+        make.make_node("QLinearConv", ["x8", "one", "zero", "w", "one", "zero", "step", "zero"], ["y8"]),
+        make.make_node("DequantizeLinear", ["y8", "step", "zero"], ["y"]),
+        make.make_node("Flatten", ["y"], ["flat"], axis=1),
+        make.make_node("LpNormalization", ["flat"], ["embedding"], axis=1, p=2),
+    ]
+    taken = make.make_tensor_value_info("images", kind.UINT8, ["batch", 6, 6, 3])
+    given = make.make_tensor_value_info("embedding", kind.FLOAT, ["batch", 128])
+    graph = make.make_graph(nodes, "codes", [taken], [given], [stored(np.array(v), k) for k, v in tensors.items()])
+    file = tmp_path / "codes.onnx"
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), file)
+    manifest = Manifest(
+        name="codes", engine=file.name, sha256=sha256_of(file), backend=engine, precision="int8",
+        input=Input(height=6, width=6, batch=[1, 4, 4]), output=Output(dim=128),
+        cost=Cost(params=0, macs=0, flops=0), accuracy=None, match=None, fingerprint="codes-in-int8", built_for=None,
+        made_from=None,
+    )  # fmt: skip
+    write_manifest(manifest, tmp_path / "codes.json")
+    ours = open_embedder(tmp_path / "codes.json").embed([read_picture(path) for path in pictures])
+    theirs = features(program, tmp_path / "codes.json", engine, pictures)
+    np.testing.assert_allclose(theirs, ours, atol=1e-6)
+
+
 def test_info_tells_the_manifest(built: Built, root: Path) -> None:
     path = root / "tests" / "data" / "manifests" / "full.json"
     found = told(built("vreid-native"), "info", path)["manifest"]

@@ -73,6 +73,25 @@ Port port_of(const std::string& name, const Ort::TypeInfo& type) {
     return {name, dtype_of(info.GetElementType()), info.GetShape()};  // ONNX Runtime too says -1 for any
 }
 
+Ort::SessionOptions options_of(int threads, bool exact) {
+    Ort::SessionOptions options;
+    options.SetIntraOpNumThreads(threads).SetInterOpNumThreads(1).SetLogSeverityLevel(3);
+    options.AddConfigEntry("session.intra_op.allow_spinning", "0");
+    // x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow; with this INT8 is exact everywhere
+    if (exact) options.AddConfigEntry("session.x64quantprecision", "1");
+    return options;
+}
+
+/// With exact INT8, except where ONNX Runtime has no kernel for it: 1.32 has none of QLinearConv on int8.
+Ort::Session opened(const EngineFile& file, int threads) {
+    try {
+        return {environment(), file.bytes.data(), file.bytes.size(), options_of(threads, true)};
+    } catch (const Ort::Exception& error) {
+        if (error.GetOrtErrorCode() != ORT_NOT_IMPLEMENTED) throw;
+        return {environment(), file.bytes.data(), file.bytes.size(), options_of(threads, false)};
+    }
+}
+
 /// One session; threads are set explicitly and never spin, since an edge box shares its cores with the
 /// decoder.
 class OnnxRuntime : public Network {
@@ -81,13 +100,7 @@ class OnnxRuntime : public Network {
         onnx_from(file.bytes, file.path);
         open_library();
         try {
-            Ort::SessionOptions options;
-            options.SetIntraOpNumThreads(threads).SetInterOpNumThreads(1).SetLogSeverityLevel(3);
-            options.AddConfigEntry("session.intra_op.allow_spinning", "0");
-            // x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow; with this INT8 is
-            // exact everywhere
-            options.AddConfigEntry("session.x64quantprecision", "1");
-            session_ = Ort::Session(environment(), file.bytes.data(), file.bytes.size(), options);
+            session_ = opened(file, threads);
             Ort::AllocatorWithDefaultOptions allocator;
             for (std::size_t place = 0; place < session_.GetInputCount(); ++place) {
                 const std::string name = session_.GetInputNameAllocated(place, allocator).get();
