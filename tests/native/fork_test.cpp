@@ -5,9 +5,12 @@
 
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <optional>
 #include <string>
+#include <thread>
 
+#include "vreid/embedder.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/gallery.hpp"
 
@@ -42,6 +45,7 @@ class ForkTest : public testing::Test {
     bool in_child(const std::function<bool()>& work) {
         const pid_t child = ::fork();
         if (child == 0) {
+            ::alarm(60);  // one that waits for a thread of its parent is ended
             bool right = false;
             try {
                 right = work();
@@ -120,6 +124,66 @@ TEST_F(ForkTest, AChildIsRefusedTheInheritedGallery) {
     EXPECT_TRUE(
         in_child([&] { return refused([this] { static_cast<void>(gallery->search({1, 0, 0, 0}, 1)); }); }));
     expect_one_writer();
+}
+
+TEST_F(ForkTest, AChildDoesNotWaitForAThreadOfItsParent) {
+    vreid::Gallery reader = vreid::read_gallery(path());
+    std::promise<void> inside;
+    std::promise<void> ended;
+    std::thread writer([&] {
+        gallery->transaction([&] {
+            reader.reading([&] {
+                inside.set_value();
+                ended.get_future().wait();
+            });
+        });
+    });
+    inside.get_future().wait();
+    for (vreid::Gallery* inherited : {&*gallery, &reader}) {
+        EXPECT_TRUE(in_child([&] {
+            try {
+                static_cast<void>(inherited->search({1, 0, 0, 0}, 1));
+            } catch (const vreid::Refused&) {
+                return true;
+            }
+            return false;
+        }));
+        EXPECT_TRUE(in_child([&] {
+            inherited->close();
+            return true;
+        }));
+    }
+    ended.set_value();
+    writer.join();
+    expect_one_writer();
+}
+
+TEST_F(ForkTest, AModelIsRefusedToAChildWhichMayLetGoOfIt) {
+    const fs::path colour = fs::path(VREID_ROOT) / "tests" / "data" / "colour" / "colour.json";
+    const cv::Mat crop(9, 9, CV_8UC3, cv::Scalar(10, 20, 30));
+    for (const std::string& engine : vreid::engine_names()) {
+        if (engine == "tensorrt") continue;
+        std::optional<vreid::Embedder> model(vreid::open_embedder(colour, 2, engine));
+        const auto before = model->embed({crop});
+        EXPECT_TRUE(in_child([&] {
+            try {
+                static_cast<void>(model->embed({crop}));
+            } catch (const vreid::Refused& refused) {
+                return std::string(refused.what()).find("which forked this one; open it again here") !=
+                       std::string::npos;
+            }
+            return false;
+        })) << engine;
+        EXPECT_TRUE(in_child([&] {
+            model.reset();
+            return true;
+        })) << engine;
+        EXPECT_TRUE(in_child([&] {
+            *model = vreid::open_embedder(colour, 1, engine);
+            return model->embed({crop}) == before;
+        })) << engine;
+        EXPECT_EQ(model->embed({crop}), before) << engine;
+    }
 }
 
 TEST_F(ForkTest, AfterTheParentHasClosedAChildOfItsOwnMayOpen) {

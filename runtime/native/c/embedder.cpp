@@ -16,6 +16,7 @@ vreid::c::Failure* failure_of(const vreid_embedder* embedder) {
 }
 
 void embed(vreid_embedder& embedder, const std::vector<cv::Mat>& pictures, float* features) {
+    embedder.embedder->refuse_child();  // before it waits for a thread that may not be here
     const std::lock_guard<std::mutex> turn(embedder.turn);
     const std::vector<float> found = embedder.embedder->embed(pictures);
     std::copy(found.begin(), found.end(), features);

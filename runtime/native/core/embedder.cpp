@@ -1,6 +1,8 @@
 // From crops to features, in batches of the manifest's size.
 #include "vreid/embedder.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -12,7 +14,27 @@
 namespace vreid {
 
 Embedder::Embedder(Manifest manifest, std::unique_ptr<Engine> engine)
-    : manifest_(std::move(manifest)), engine_(std::move(engine)) {}
+    : manifest_(std::move(manifest)), engine_(std::move(engine)), owner_(::getpid()) {}
+Embedder::Embedder(Embedder&&) noexcept = default;
+
+Embedder& Embedder::operator=(Embedder&& other) noexcept {
+    std::swap(manifest_, other.manifest_);
+    std::swap(engine_, other.engine_);  // the old one ends with `other`, by the rule below
+    std::swap(owner_, other.owner_);
+    return *this;
+}
+
+Embedder::~Embedder() {
+    // in a forked child the engine would wait for its threads for ever
+    if (::getpid() != owner_) static_cast<void>(engine_.release());
+}
+
+void Embedder::refuse_child() const {
+    if (::getpid() != owner_) {
+        throw Refused("the model " + manifest_.name + " was opened by process " + std::to_string(owner_) +
+                      ", which forked this one; open it again here");
+    }
+}
 
 std::vector<float> Embedder::embed(const std::vector<cv::Mat>& crops) {
     const auto& spec = manifest_.input;
@@ -32,6 +54,7 @@ std::vector<float> Embedder::embed(const std::vector<cv::Mat>& crops) {
 }
 
 void Embedder::infer(const std::uint8_t* pixels, int n, float* features) {
+    refuse_child();
     const auto& spec = manifest_.input;
     const auto dim = static_cast<std::size_t>(manifest_.output.dim);
     const auto size = static_cast<std::size_t>(spec.height) * static_cast<std::size_t>(spec.width) * 3;

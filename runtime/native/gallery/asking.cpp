@@ -12,8 +12,6 @@
 namespace vreid {
 namespace {
 
-using Guard = std::lock_guard<std::recursive_mutex>;
-
 std::set<std::int64_t> numbers_of(gallery::Statement rows) {
     std::set<std::int64_t> found;
     while (rows.next()) found.insert(rows.integer(0));
@@ -36,7 +34,7 @@ std::vector<std::vector<Hit>> Gallery::search(
     const std::optional<std::vector<std::int64_t>>& vehicles) const {
     if (k < 1) throw Refused("k must be at least 1, not " + std::to_string(k));
     const std::vector<float> rows = unit(features, about().dim);
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     const auto found = inside_->following.search(rows, std::min(k, gallery::kLastId), vehicles);
     std::set<std::int64_t> ids;
     for (const auto& best : found) {
@@ -57,12 +55,12 @@ std::vector<std::vector<Hit>> Gallery::search(
 std::vector<float> Gallery::scores(const std::vector<float>& features,
                                    const std::vector<std::int64_t>& vehicles) const {
     const std::vector<float> rows = unit(features, about().dim);
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     return inside_->following.scores(rows, vehicles);
 }
 
 std::string Gallery::name_of(std::int64_t vehicle) const {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     if (vehicle >= 1 && vehicle <= gallery::kLastId) {
         gallery::Statement row =
             inside_->database->query("SELECT name FROM vehicles WHERE id = ?", {vehicle});
@@ -73,18 +71,18 @@ std::string Gallery::name_of(std::int64_t vehicle) const {
 }
 
 std::int64_t Gallery::find(const std::string& text) const {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     return gallery::found(*inside_->database, text);
 }
 
 std::vector<Vehicle> Gallery::vehicles(bool thumbnails, const Filter& only) const {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     return gallery::listed(*inside_->database, thumbnails, only);
 }
 
 std::optional<std::vector<std::int64_t>> Gallery::allowed(const Filter& only) const {
     if (gallery::is_everything(only)) return std::nullopt;
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     const gallery::Condition where = gallery::vehicles_where(only);
     const auto ids =
         numbers_of(inside_->database->query("SELECT v.id FROM vehicles v WHERE " + where.sql, where.values));
@@ -92,12 +90,12 @@ std::optional<std::vector<std::int64_t>> Gallery::allowed(const Filter& only) co
 }
 
 Stats Gallery::stats() const {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     return gallery::counted(*inside_->database, inside_->about);
 }
 
 std::vector<Prototype> Gallery::prototypes(std::int64_t vehicle) const {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     std::vector<Prototype> found;
     gallery::Statement rows = inside_->database->query(
         "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id", {vehicle});
@@ -111,14 +109,14 @@ std::vector<Prototype> Gallery::prototypes(std::int64_t vehicle) const {
 }
 
 std::vector<std::int64_t> Gallery::with_plates(const std::vector<std::string>& plates) const {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     const auto found = read_on(*inside_->database, plates);
     return {found.begin(), found.end()};
 }
 
 std::vector<std::int64_t> Gallery::with_other_plates(const std::vector<std::string>& plates) const {
     if (plates.empty()) return {};
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     const auto ours = read_on(*inside_->database, plates);
     const auto every = numbers_of(
         inside_->database->query("SELECT DISTINCT vehicle FROM sightings WHERE plate IS NOT NULL"));

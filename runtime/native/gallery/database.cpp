@@ -190,8 +190,10 @@ void Database::Close::operator()(sqlite3* database) const {
     if (::getpid() == owner) sqlite3_close_v2(database);
 }
 
+bool Database::is_ours() const { return ::getpid() == database_.get_deleter().owner; }
+
 void Database::refuse_child() const {
-    if (::getpid() != database_.get_deleter().owner) {
+    if (!is_ours()) {
         throw Refused("the gallery " + path_->string() + " was opened by process " +
                       std::to_string(database_.get_deleter().owner) +
                       ", which forked this one; open it again here");

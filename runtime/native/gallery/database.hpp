@@ -83,6 +83,9 @@ class Database {
     /// A function of one value that statements may call by `name`.
     void add_function(const char* name, void (*function)(sqlite3_context*, int, sqlite3_value**)) const;
 
+    /// Whether this process opened it; false in a child that it has forked.
+    [[nodiscard]] bool is_ours() const;
+
     /// Refused in a child that was forked after this was opened: SQLite's connections do not survive a fork.
     void refuse_child() const;
 

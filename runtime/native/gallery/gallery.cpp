@@ -14,8 +14,6 @@
 namespace vreid {
 namespace {
 
-using Guard = std::lock_guard<std::recursive_mutex>;
-
 /// One level deeper, for as long as it lives.
 class Deeper {
  public:
@@ -37,9 +35,8 @@ Gallery::~Gallery() = default;
 
 void Gallery::close() {
     // a forked child has one thread, and the mutex as it was: perhaps held by a thread that is not here
-    const bool is_child = inside_->lock != nullptr && !inside_->lock->is_ours();
-    std::unique_lock<std::recursive_mutex> guard(inside_->mutex, std::defer_lock);
-    if (!is_child) guard.lock();
+    std::unique_lock<std::recursive_mutex> turn(inside_->mutex, std::defer_lock);
+    if (inside_->database->is_ours()) turn.lock();
     inside_->following.close();
     inside_->database->close();
     inside_->lock.reset();
@@ -50,7 +47,7 @@ const About& Gallery::about() const { return inside_->about; }
 bool Gallery::writable() const { return inside_->writable; }
 
 void Gallery::set_who(std::string who) {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     inside_->who = std::move(who);
 }
 
@@ -58,8 +55,7 @@ void Gallery::transaction(const std::function<void()>& body) {
     if (!inside_->writable) {
         throw Refused("the gallery " + path().string() + " was opened for reading; open it for writing");
     }
-    if (inside_->lock != nullptr && !inside_->lock->is_ours()) inside_->database->refuse_child();
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     const gallery::Database& database = *inside_->database;
     const std::string mark = "level" + std::to_string(inside_->depth);
     const bool outer = inside_->depth == 0;
@@ -81,7 +77,7 @@ void Gallery::transaction(const std::function<void()>& body) {
 }
 
 void Gallery::reading(const std::function<void()>& body) {
-    const Guard guard(inside_->mutex);
+    const auto turn = inside_->turn();
     const gallery::Database& database = *inside_->database;
     if (database.in_transaction()) {
         body();

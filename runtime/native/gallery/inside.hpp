@@ -26,6 +26,12 @@ class __attribute__((visibility("hidden"))) Gallery::Inside {
           database(std::move(connection)),
           following(*database, about.dim) {}
 
+    /// This call's turn. Refused in a forked child before it waits: a thread that is not there may have the turn.
+    [[nodiscard]] std::unique_lock<std::recursive_mutex> turn() const {
+        database->refuse_child();
+        return std::unique_lock<std::recursive_mutex>(mutex);
+    }
+
     About about;
     Rule rule;
     std::string who;

@@ -14,10 +14,14 @@
 
 namespace vreid {
 
-/// A manifest and its engine. Not for several threads at once: give each its own, or take turns.
+/// A manifest and its engine. Not for several threads at once: give each its own, or take turns. It does not
+/// survive a fork, since the engine's threads do not: the child opens its own, and may let go of this one.
 class VREID_API Embedder {
  public:
     Embedder(Manifest manifest, std::unique_ptr<Engine> engine);
+    Embedder(Embedder&&) noexcept;
+    Embedder& operator=(Embedder&&) noexcept;
+    ~Embedder();
 
     [[nodiscard]] const Manifest& manifest() const { return manifest_; }
 
@@ -28,12 +32,16 @@ class VREID_API Embedder {
     /// `embed`.
     void infer(const std::uint8_t* pixels, int n, float* features);
 
+    /// Refused in a child that was forked after this was opened.
+    void refuse_child() const;
+
  private:
     Manifest manifest_;
     std::unique_ptr<Engine> engine_;
     std::vector<std::uint8_t> pixels_;  // of one batch, kept for the next
     std::vector<std::uint8_t> filled_;
     std::vector<float> spare_;
+    int owner_;  // the process that opened it
 };
 
 /// The embedder of the manifest at `path`, its engine checked byte for byte. `engine` names another than the

@@ -4,7 +4,8 @@
  * Handles are opaque. Every function that can fail returns a vreid_status; the sentence that says the fix is
  * told by vreid_embedder_error or vreid_gallery_error, until the next failure on that handle, and by
  * vreid_last_error for the calling thread. Nothing is thrown. Texts are UTF-8 that ends in a 0. Any thread
- * may use a handle; calls on one take turns, and threads that share one ask vreid_last_error. What a call
+ * may use a handle; calls on one take turns, and threads that share one ask vreid_last_error. A handle does not
+ * survive a fork: the child may close it, and opens its own. What a call
  * that failed would have written to is left as it was.
  */
 #ifndef VREID_VREID_H
