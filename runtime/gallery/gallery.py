@@ -1,6 +1,7 @@
 """An open gallery: the world's vehicles in a store, searched through an index of their prototypes."""
 
 import getpass
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -175,6 +176,7 @@ class Gallery:
         One that does not say when it was gets this moment. A vehicle that nobody named came to be with the first sighting,
         and so did its picture, whenever that is processed. Raises Refused for a time that is not in seconds.
         """
+        self._existing(vehicle)
         seen = sighting
         moment = float(seen.seen)
         if not times.is_moment(moment):
@@ -186,6 +188,10 @@ class Gallery:
             raise Refused(
                 "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
                 " milliseconds by 1000 and nanoseconds by 1e9"
+            )
+        if not math.isfinite(seen.quality) or math.isnan(score):  # -inf: nobody to compare with
+            raise Refused(
+                "a sighting's score must be a number and its quality a finite one; pass the cosine and the crop's quality, 0 to 1"
             )
         camera, moment = names.readable(seen.camera, "a sighting's camera"), moment or time.time()
         row = SightingRow(
@@ -275,6 +281,8 @@ class Gallery:
         with self._mutex:
             by_name = self._store.vehicle_with_key(names.key_of(text)) if valid_text(text) else None
             by_id = id_ if 1 <= id_ <= names.LAST_ID and self._store.name_of(id_) is not None else None
+        if by_id is not None and bare != text:  # by id, whoever is called so
+            return by_id
         if by_id is not None and by_name is not None and by_id != by_name:
             raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
         found = by_id if by_name is None else by_name

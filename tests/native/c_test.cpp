@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -125,7 +126,18 @@ TEST_F(CTest, WritesSightingsWithPictures) {
             vreid_gallery_add_prototype(gallery_, vehicle, wrong, feature.data(), kDim, 0.5, nullptr),
             VREID_REFUSED);
     }
-    EXPECT_EQ(counts().sightings, 1);
+    seen.camera = "gate";
+    for (const double wrong : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {  // an export with it could not be read again
+        seen.quality = wrong;
+        EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
+    }
+    EXPECT_EQ(std::string(vreid_gallery_error(gallery_)).rfind("a sighting's score must be a number", 0), 0U);
+    seen.quality = 0;
+    seen.score = std::nan("");
+    EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
+    seen.score = -HUGE_VAL;  // there was nobody to compare with
+    EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_OK);
+    EXPECT_EQ(counts().sightings, 2);
     std::int64_t prototype = 0;
     EXPECT_EQ(vreid_gallery_add_prototype(gallery_, vehicle, "gate", feature.data(), kDim, 0.5, &prototype),
               VREID_OK);

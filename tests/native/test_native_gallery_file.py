@@ -294,6 +294,11 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
             assert said == refusal(lambda: driver.ask("sighting", **{**asked, "camera": text})) != ""  # noqa: B023
             said = refusal(lambda: gallery.add_prototype(1, text, row))  # noqa: B023
             assert said == refusal(lambda: driver.ask("prototype", vehicle=1, view=text, feature=row.tolist())) != ""  # noqa: B023
+        assert gallery.add_vehicle("id=2") == driver.ask("vehicle", name="id=2")
+        for text in ("id=2", "id=4", "ID=2", "id=9"):
+            said = refusal(lambda: gallery.find(text))  # noqa: B023
+            assert said == refusal(lambda: driver.ask("find", text=text))  # noqa: B023
+            assert said or gallery.find(text) == driver.ask("find", text=text)
         gallery.rename(1, "vehicle-0001 Mrs Smith")
         driver.ask("rename", vehicle=1, name="vehicle-0001 Mrs Smith")
         for only in ({"names": ["MÜLLER"]}, {"names": ["*[7]*"]}, {"cameras": ["Süd"]}, {"names": ["*mrs*"]}):

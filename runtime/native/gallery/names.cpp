@@ -85,6 +85,7 @@ std::int64_t found(const Database& database, const std::string& text) {
         Statement row = database.query("SELECT id FROM vehicles WHERE id = ?", {called});
         if (row.next()) by_id = row.integer(0);
     }
+    if (by_id != 0 && text.rfind("id=", 0) == 0) return by_id;  // whoever is called so
     if (by_id != 0 && by_name != 0 && by_id != by_name) {
         throw Refused("'" + text + "' is one vehicle's name and another's id; write id=" +
                       std::to_string(by_name) + " or id=" + text);

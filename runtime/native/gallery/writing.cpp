@@ -126,6 +126,11 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
     const cv::Mat feature = halved(sighting.feature, dim);
     const std::vector<std::uint8_t> jpeg = thumbnail_of(sighting.picture);
     const double moment = moment_of(sighting);
+    if (!std::isfinite(sighting.quality) || std::isnan(score)) {  // -inf: nobody to compare with
+        throw Refused(
+            "a sighting's score must be a number and its quality a finite one; pass the cosine and the crop's "
+            "quality, 0 to 1");
+    }
     const std::string camera = readable(sighting.camera, "a sighting's camera");
     // Whom nobody named came to be with the first sighting, and so did the picture, whenever it is processed.
     database.run(

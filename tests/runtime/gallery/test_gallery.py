@@ -118,6 +118,8 @@ def test_a_vehicle_is_found_by_name_or_id_but_never_guessed(tmp_path: Path) -> N
         for nobody in ("3", "id=0", str(2**31), str(2**70), "", "\udcff", "٢"):
             with pytest.raises(Refused, match="no vehicle"):
                 gallery.find(nobody)
+        three = gallery.add_vehicle("id=2")
+        assert gallery.find("id=2") == two and gallery.find(f"id={three}") == gallery.find("ID=2") == three
 
 
 @pytest.mark.parametrize("vehicle", [0, -1, 7, 2**31, 2**63, 2**70])
