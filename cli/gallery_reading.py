@@ -152,17 +152,10 @@ def audit(args: Audit) -> int:
 
 
 def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
+    from vreid.report.page import write_page
     from vreid.runtime.gallery.album import album
 
-    draft = file.with_name(f".{file.name}.new")
-    try:
-        with draft.open("w", encoding="utf-8", errors="replace") as out:
-            out.writelines(album(gallery, only))
-        draft.replace(file)
-    except OSError as error:
-        raise Refused(f"cannot write {file} ({error.strerror or error}); name another --html") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    write_page(file, album(gallery, only))
 
 
 def _pictures(gallery: "Gallery", vehicle: int, only: "Filter", folder: Path) -> int:

@@ -1,10 +1,14 @@
-"""The report's timeline as inline SVG: one lane a camera, one bar a sighting, a thread from camera to camera."""
+"""The timeline as inline SVG: one lane a camera, one bar a sighting, a thread from camera to camera."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
+from typing import NamedTuple
 
+from markupsafe import Markup
+
+from vreid.report.formats import clock, interval
+from vreid.report.page import render
 from vreid.report.palette import colour_of, hex_of, ink_on
 
 _LABEL, _ROW, _BAR, _AXIS = 22, 17, 15, 20  # heights in pixels
@@ -33,47 +37,60 @@ class _Placed:
     width: float
     top: int
 
+    @property
+    def number(self) -> str:
+        return "?" if self.bar.vehicle is None else str(self.bar.vehicle)
 
-def timeline(bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int]) -> str:
-    """The bars of `cameras`, lanes in their order; bars of the vehicles in `linked` lead to their card (#v7).
+    @property
+    def title(self) -> str:
+        name = "unknown" if self.bar.vehicle is None else f"#{self.bar.vehicle}"
+        return f"{name} · {self.bar.camera} · {interval(self.bar.first_time, self.bar.last_time)}"
+
+    @property
+    def label(self) -> str:
+        """The class of the number on it; empty where it has no room."""
+        needed = _ROOM * (len(self.number) + 0.5)
+        return "" if self.width <= needed / 3 else "id" if self.width > needed else "id roomy"
+
+    @property
+    def ink(self) -> str:
+        return hex_of(ink_on(colour_of(self.bar.vehicle)))
+
+
+class _Tick(NamedTuple):
+    x: float  # percent
+    anchor: str
+    text: str
+
+
+def timeline(bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int]) -> Markup:
+    """The bars of `cameras`, lanes in their order; bars of the vehicles in `linked` lead to their card (#v7); empty without bars.
 
     Lengths are percentages of the page's width, so that it fits a telephone and the letters stay readable.
     """
-    bars, linked = sorted(bars, key=lambda bar: bar.first_time), set(linked)
+    bars = sorted(bars, key=lambda bar: bar.first_time)
     if not bars:
-        return ""
+        return Markup()
     start, end = bars[0].first_time, max(bar.last_time for bar in bars)
     span = max(end - start, 1e-3)
     height, lanes = 4, []
     placed: list[_Placed] = []
     for camera in cameras:
         lane = _packed([bar for bar in bars if bar.camera == camera], start, span, height + _LABEL)
-        lanes.append(
-            f'<line class="rule" x1="0" x2="100%" y1="{height}" y2="{height}"/>'
-            f'<text class="lane" x="0" y="{height + 15}">{escape(camera)}</text>'
-        )
+        lanes.append((camera, height))
         rows = max((item.top for item in lane), default=height + _LABEL) + _ROW
         placed, height = placed + lane, rows + 6
-    ticks = "".join(_tick(tick, start, span, height) for tick in _ticks(start, start + span))
-    marks = "".join(_rect(item, item.bar.vehicle in linked) for item in placed)
-    return (
-        f'<svg class="timeline" role="img" aria-label="Timeline of the sightings" width="100%" '
-        f'height="{height + _AXIS}">{ticks}{"".join(lanes)}{_threads(placed)}{marks}</svg>'
+    return render(
+        "timeline.svg.j2",
+        height=height,
+        axis=_AXIS,
+        bar=_BAR,
+        ticks=_ticks(start, span),
+        lanes=lanes,
+        threads=_threads(placed),
+        placed=placed,
+        linked=set(linked),
     )
-
-
-def clock(seconds: float) -> str:
-    """1:02.5 below an hour, 3:01:02 from then on."""
-    sign, tenths = "-" if seconds < 0 else "", round(abs(seconds) * 10)
-    if tenths < 36000:
-        return f"{sign}{tenths // 600}:{tenths % 600 / 10:04.1f}"
-    whole = round(abs(seconds))
-    return f"{sign}{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def moments(first: float, last: float) -> str:
-    """From first to last, as HTML."""
-    return f"{clock(first)}&ndash;{clock(last)}"
 
 
 def _packed(bars: Sequence[Bar], start: float, span: float, top: int) -> list[_Placed]:
@@ -90,52 +107,23 @@ def _packed(bars: Sequence[Bar], start: float, span: float, top: int) -> list[_P
     return lane
 
 
-def _rect(item: _Placed, linked: bool) -> str:
-    bar, colour = item.bar, colour_of(item.bar.vehicle)
-    number = "?" if bar.vehicle is None else str(bar.vehicle)
-    title = f"{'unknown' if bar.vehicle is None else '#' + number} · {bar.camera}"
-    mark = (
-        f'<rect x="{item.left:.3f}%" y="{item.top}" width="{item.width:.3f}%" height="{_BAR}" rx="2" '
-        f'fill="{hex_of(colour)}" stroke="{hex_of(colour)}">'
-        f"<title>{escape(title)} · {moments(bar.first_time, bar.last_time)}</title></rect>"
-    )
-    needed = _ROOM * (len(number) + 0.5)
-    if item.width > needed / 3:
-        style = "id" if item.width > needed else "id roomy"
-        middle = item.left + item.width / 2
-        mark += f'<text class="{style}" x="{middle:.3f}%" y="{item.top + 11}" fill="{hex_of(ink_on(colour))}">{number}</text>'
-    return (
-        f'<a href="#v{bar.vehicle}">{mark}</a>' if linked else f'<g class="dim">{mark}</g>' if number == "?" else mark
-    )
-
-
-def _threads(placed: Sequence[_Placed]) -> str:
-    """A line from each bar of a vehicle to its next one, where that is at another camera."""
+def _threads(placed: Sequence[_Placed]) -> Iterator[tuple[_Placed, _Placed]]:
+    """Each bar of a vehicle with its next one, where that is at another camera."""
     routes: dict[int, list[_Placed]] = {}
     for item in sorted(placed, key=lambda item: item.bar.first_time):
         if item.bar.vehicle is not None:
             routes.setdefault(item.bar.vehicle, []).append(item)
-    return "".join(
-        f'<line class="thread" x1="{min(a.left + a.width, 100):.3f}%" y1="{a.top + _BAR // 2}" x2="{b.left:.3f}%" '
-        f'y2="{b.top + _BAR // 2}" stroke="{hex_of(colour_of(vehicle))}"/>'
-        for vehicle, route in routes.items()
-        for a, b in pairwise(route)
-        if a.bar.camera != b.bar.camera
-    )
+    return ((a, b) for route in routes.values() for a, b in pairwise(route) if a.bar.camera != b.bar.camera)
 
 
-def _ticks(start: float, end: float) -> list[float]:
-    """At most six round times from start to end."""
-    days = max(1, -(-(end - start) // (6 * _DAY))) * _DAY
-    step = next((step for step in _STEPS if (end - start) / step <= 6), days)
+def _ticks(start: float, span: float) -> list[_Tick]:
+    """At most six round times."""
+    days = max(1, -(-span // (6 * _DAY))) * _DAY
+    step = next((step for step in _STEPS if span / step <= 6), days)
     first = -(-start // step)
-    return [(first + i) * step for i in range(8) if (first + i) * step <= end]
-
-
-def _tick(time: float, start: float, span: float, height: int) -> str:
-    x = 100 * (time - start) / span
-    anchor = "start" if x < 4 else "end" if x > 96 else "middle"
-    return (
-        f'<line class="tick" x1="{x:.3f}%" x2="{x:.3f}%" y1="0" y2="{height}"/>'
-        f'<text class="time" x="{x:.3f}%" y="{height + 14}" text-anchor="{anchor}">{clock(time).removesuffix(".0")}</text>'
-    )
+    times = [time for i in range(8) if (time := (first + i) * step) <= start + span]
+    places = [100 * (time - start) / span for time in times]
+    anchors = ["start" if x < 4 else "end" if x > 96 else "middle" for x in places]
+    return [
+        _Tick(x, anchor, clock(time).removesuffix(".0")) for x, anchor, time in zip(places, anchors, times, strict=True)
+    ]

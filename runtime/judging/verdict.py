@@ -1,22 +1,25 @@
-"""The whole judgement of a run as one document: what `eval.json` holds."""
+"""The whole judgement of a run as one document: what `eval.json` holds and `eval.html` shows."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vreid.models.files import write_atomic
+from vreid.report.formats import percent
+from vreid.report.page import pieces, write_page
+from vreid.report.timeline import Bar, timeline
 from vreid.runtime.judging.budget import latency_budget, times_to_identify
-from vreid.runtime.judging.finished import FinishedRun, finished_run
-from vreid.runtime.judging.page import page
+from vreid.runtime.judging.finished import FinishedRun, Watched, finished_run
 from vreid.runtime.judging.passages import Pair, Passage, pairs_of, passages_of
 from vreid.runtime.judging.sightings import identity_scores, owned
-from vreid.runtime.judging.table import box_scores
+from vreid.runtime.judging.table import COUNTS, SHARES, box_scores
 from vreid.runtime.judging.truth import Judged, judged
 from vreid.runtime.score import assignment, identity_accuracy, moments
 from vreid.runtime.sinks.jsonl import json_text
 
 IOU = 0.5
+DRAWN = 60  # vehicles on the page
 
 
 def verdict(
@@ -61,13 +64,45 @@ def verdict(
 
 
 def write_verdict(folder: Path, document: Mapping[str, Any], html: bool = False) -> list[Path]:
-    """Write `document` as eval.json, and as the page eval.html if asked, each whole or not at all; returns where."""
-    pages = {folder / "eval.json": json_text(document, indent=2) + "\n"}
+    """Write `document` as eval.json, and as the page eval.html if asked, each complete or not at all; returns where."""
+    written = [folder / "eval.json"]
+    write_atomic(written[0], json_text(document, indent=2) + "\n")
     if html:
-        pages[folder / "eval.html"] = page(document)
-    for path, text in pages.items():
-        write_atomic(path, text)
-    return list(pages)
+        written.append(write_page(folder / "eval.html", _page(document)))
+    return written
+
+
+def _page(document: Mapping[str, Any]) -> Iterator[str]:
+    """The page: the scores of each camera, and under which ids each true vehicle went over time."""
+    rows = [
+        [camera, *(percent(one[name]) for name in SHARES), *(one[name] for name in COUNTS)]
+        for camera, one in document["boxes"].items()
+    ]
+    vehicles = document["vehicles"][:DRAWN]
+    cameras = {camera: Watched(**watched) for camera, watched in document["cameras"].items()}
+    bars = [bar for vehicle in vehicles for bar in _bars(vehicle, cameras)]
+    return pieces(
+        "evaluation.html.j2",
+        **document,
+        head=["camera", *SHARES.values(), *COUNTS.values()],
+        rows=rows,
+        timeline=timeline(bars, [_lane(vehicle) for vehicle in vehicles], ()),
+        drawn=DRAWN,
+    )
+
+
+def _lane(vehicle: Mapping[str, Any]) -> str:
+    return f"vehicle {vehicle['vehicle']}"
+
+
+def _bars(vehicle: Mapping[str, Any], cameras: Mapping[str, Watched]) -> Iterator[Bar]:
+    for passage in vehicle["passages"]:
+        watched = cameras[passage["camera"]]
+        watched = watched if watched.timed else replace(watched, frame_rate=1.0)
+        stretches = passage["stretches"] or [(None, passage["first_frame"], passage["last_frame"])]
+        for number, first, last in stretches:
+            begin, end = watched.seconds([first, last + 1]).tolist()
+            yield Bar(_lane(vehicle), begin, end, number)
 
 
 def _identity(

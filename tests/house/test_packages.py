@@ -32,6 +32,19 @@ def test_pyproject_lists_the_packages_of_the_tree() -> None:
     assert sorted(listed) == sorted(".".join(("vreid", *folder.parts)) for folder in folders)
 
 
+def test_pyproject_lists_the_files_of_the_packages_that_are_not_code() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = {
+        path
+        for package, patterns in settings["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+    used = [ROOT / "py.typed", *(ROOT / "models" / "zoo").glob("*.json"), *(ROOT / "report" / "templates").iterdir()]
+    assert set(used) <= listed
+
+
 def test_the_root_holds_no_other_code() -> None:
     assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
 

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from vreid.report.formats import clock
 from vreid.report.palette import colour_of, ink_on
-from vreid.report.timeline import Bar, clock, timeline
+from vreid.report.timeline import Bar, timeline
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sinks.album import BARS, PICTURES, STRANGERS, Album, thumbnail
-from vreid.runtime.sinks.page import page
+from vreid.runtime.sinks.report import page
 from vreid.runtime.sinks.table import open_sink
 
 EVIL = "<b>\"'&</script>"
@@ -157,7 +158,7 @@ def test_pictures_are_bounded_and_the_best_stay():
         album.add(*told("a", 100 + number, None)[:2])
     assert set(album.cards) == {1, 6, 7, 8, 9}  # the one that two cameras saw, and the latest
     assert album.given_up == 4 and len(album.strangers) == STRANGERS
-    assert "4 more had to give way" in page(summary("a", "b"), album)
+    assert "4 more had to give way" in "".join(page(summary("a", "b"), album))
     album.bars.extend([Bar("a", 0, 1, 1)] * (2 * BARS))
     assert len(album.bars) == BARS
 
