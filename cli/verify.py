@@ -68,9 +68,9 @@ def main(args: Args) -> int:
     trained = warn_if_checkpoint_learnt(args.against, data)
     written = verdict.passed and not args.dry_run
     if args.report is not None:
-        from vreid.deploy.proof import write_proof
+        from vreid.deploy.verify_page import write_verify_page
 
-        write_proof(verdict, args.report)
+        write_verify_page(verdict, args.report)
     if written:
         record(path, verdict)
     if args.json:

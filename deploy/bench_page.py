@@ -1,10 +1,9 @@
 """What a bench leaves behind: JSON for machines, Markdown for a README, and one HTML page for people who would rather look."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from vreid.deploy.bench import Result, no_faster
 from vreid.models.errors import Refused
 from vreid.report.charts import COLOURS, Drawing, Line, axes_with, drawn
-from vreid.train.report import figure_of, page_of, table_of, write_page
+from vreid.report.page import pieces, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,24 +87,24 @@ def markdown_of(results: Sequence[Result], about: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def page_of_bench(results: Sequence[Result], about: Mapping[str, Any]) -> str:
-    """The page: accuracy against latency, the distributions of latencies, the table. Raises Refused without matplotlib."""
-    sound = [result for result in results if result.timings]
+def bench_page(results: Sequence[Result], about: Mapping[str, Any]) -> Iterator[str]:
+    """The page, piece by piece: accuracy against latency, the distributions of latencies, the table.
+
+    Raises Refused without matplotlib.
+    """
+    measured = [result for result in results if result.timings]
     drawings = [
-        _against(sound),
-        *(_distribution(sound, place) for place in range(len(sound[0].timings) if sound else 0)),
+        _against(measured),
+        *(_distribution(measured, place) for place in range(len(measured[0].timings) if measured else 0)),
     ]
-    warned = "".join(f'<p class="panel">{escape(sentence)}</p>' for sentence in no_faster(results))
-    return page_of(
-        "Bench",
-        "measured by vreid bench",
-        f"""<p class="soft">{escape(_said(about))}</p>
-<div class="plots">
-{"".join(figure_of(one) for one in drawings if one is not None)}</div>
-{warned}
-<h2>All figures</h2>
-{table_of(COLUMNS, (row for one in results for row in rows_of(one)))}
-<footer>All models were timed by turns in one run. Cosine is to the first model. The peak is a float32 matrix product.</footer>""",
+    return pieces(
+        "bench.html.j2",
+        measured=_said(about),
+        drawings=[drawing for drawing in drawings if drawing is not None],
+        warnings=no_faster(results),
+        head=COLUMNS,
+        rows=[row for result in results if not result.error for row in rows_of(result)],
+        failed=[(Path(result.model).name, result.error) for result in results if result.error],
     )
 
 
@@ -117,7 +116,7 @@ def write_bench(results: Sequence[Result], about: Mapping[str, Any], out: Path) 
         raise Refused(f"cannot make the folder {out} ({error.strerror}); choose another --out") from error
     text = json.dumps(document_of(results, about), indent=1) + "\n"
     written = [write_page(out / "bench.json", text), write_page(out / "bench.md", markdown_of(results, about))]
-    return [*written, write_page(out / "bench.html", page_of_bench(results, about))]  # which needs matplotlib
+    return [*written, write_page(out / "bench.html", bench_page(results, about))]  # which needs matplotlib
 
 
 def _against(sound: Sequence[Result]) -> Drawing | None:

@@ -1,10 +1,12 @@
-"""Lines on axes as SVG that stands in a page: its text in the page's colour and font, the same for the same data."""
+"""Charts by matplotlib as SVG that stands in a page: text in the page's colour and font, the same for the same data."""
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from vreid.models.errors import Refused
 
@@ -35,7 +37,7 @@ class Drawing:
     title: str
     note: str = ""
     legend: Sequence[Line] = ()
-    svg: str = ""
+    svg: Markup = field(default_factory=Markup)
 
 
 def axes_with(
@@ -78,4 +80,5 @@ def drawn(drawing: Drawing, draw: Callable[["Figure"], object], height: float = 
     svg = into.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawing.key}-", svg)  # an id is the whole page's
-    return replace(drawing, svg=svg)
+    opening = Markup('<svg role="img" aria-label="{}"').format(drawing.title)
+    return replace(drawing, svg=opening + Markup(svg.removeprefix("<svg")))  # matplotlib escapes its texts

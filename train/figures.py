@@ -28,13 +28,16 @@ def _losses(epochs: Sequence[Epoch]) -> Drawing | None:
     logarithmic = min(values) > 0 and max(values) > 20 * min(values)
 
     def draw(figure: "Figure") -> None:
-        from matplotlib.ticker import LogLocator
+        from matplotlib.ticker import LogLocator, NullFormatter
 
         axes = axes_with(figure, lines)
         if logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(
+                NullFormatter()
+            )  # else minor ticks are labelled in TeX, which SVG text cannot show
 
     return drawn(Drawing("losses", "Losses", "Means of an epoch, weighed as in their sum.", lines), draw)
 

@@ -18,8 +18,8 @@ from shape_network import CAMERAS, LEARNT, PICTURES, drawn, trained
 
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.parity import agreement, ailments, answers, at_length_one
-from vreid.deploy.proof import proof_of
 from vreid.deploy.verify import LEAST_COSINES, Bounds, Verdict, record, verify
+from vreid.deploy.verify_page import verify_page
 from vreid.models.checkpoint import save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -226,8 +226,9 @@ def test_the_first_answer_leaves_the_own_camera_out() -> None:
 
 def test_the_page_tells_the_verdict_and_escapes_it(bench: Bench) -> None:
     passed = bench.verdict(bench.source, Bounds(false_match_rate=0.05))
-    page = proof_of(passed)
+    page = "".join(verify_page(passed))
     assert "passed against best" in page and f"{passed.after.map:.2f}" in page and "<svg" in page
     assert "<script" not in page and "http-equiv" in page
     failed = bench.verdict(bench.planted("another checkpoint"))
-    assert all(reason.split("'")[0][:60] in proof_of(failed) for reason in failed.reasons)
+    page = "".join(verify_page(failed))
+    assert all(reason.split("'")[0][:60] in page for reason in failed.reasons)
