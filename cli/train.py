@@ -214,15 +214,15 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
     """What is to be trained: data cut in two, for a student its target and its teachers; and what the check of it found."""
     from vreid.cli.checking import checked_pictures
     from vreid.train.checking import keyed, refuse_twice, without
-    from vreid.train.datasets.table import join, read_dataset
+    from vreid.train.datasets.table import join, read_train_part
     from vreid.train.folder import open_folder
     from vreid.train.job import Job
     from vreid.train.validation import cut, share_of_pictures
 
     open_folder(flags.out, flags.resume)  # refused before anything is read, measured, asked or written
     learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
-    sets = [read_dataset(path) for path in flags.data]
-    unasked = [read_dataset(path) for path in flags.unasked] if isinstance(flags, Student) else []
+    sets = [read_train_part(path) for path in flags.data]
+    unasked = [read_train_part(path) for path in flags.unasked] if isinstance(flags, Student) else []
     found = checked_pictures([*sets, *unasked], flags.out, flags.skip_broken, place)
     join([keyed(dataset, found) for dataset in (*sets, *unasked)])  # refuses a set that is given twice
     refuse_twice([*sets, *unasked], found)
