@@ -31,13 +31,12 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork, config_from, fields_of
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
-from vreid.train.evaluate import evaluate
+from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job, Start
 from vreid.train.loop import train
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.teachers import teacher_resnet50_small
-from vreid.train.reference import embed_with
 
 ALL = {**ARMS, **ABLATIONS}
 COMMIT = commit()  # of the code that is running, whatever is committed meanwhile

@@ -21,9 +21,9 @@ from vreid.cli import output
 from vreid.deploy.bench import bench, no_faster
 from vreid.deploy.bench_page import write_bench
 from vreid.deploy.build.engine import engine_from_onnx
+from vreid.deploy.device import machine, versions
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from, int8_from
-from vreid.deploy.machine import machine, versions
 from vreid.deploy.quantize import Quantising, has_vnni
 from vreid.deploy.verify import Bounds, record, verify
 from vreid.models.bundled import manifest_path

@@ -161,14 +161,14 @@ def int8(graph: Graph, batches: Batches) -> Graph:
 
 def half(graph: Graph, _: Batches) -> Graph:
     """FP16 with the L2 norm in FP32."""
-    from vreid.deploy.half import half_precision
+    from vreid.deploy.graph import half_precision
 
     return half_precision(graph)
 
 
 def half_weights(graph: Graph, _: Batches) -> Graph:
     """Weights stored in float16."""
-    from vreid.deploy.store import half_stored
+    from vreid.deploy.graph import half_stored
 
     return half_stored(graph)
 

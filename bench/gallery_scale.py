@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.cli import output
-from vreid.deploy.machine import machine, versions
+from vreid.deploy.device import machine, versions
 
 RESULTS = Path(__file__).with_name("results") / "gallery_scale.json"
 KINDS = ("flat", "numpy", "hnsw", "ivf", "ivfpq")

@@ -30,9 +30,8 @@ from provenance import commit
 
 from vreid.cli import output
 from vreid.deploy.bench import timing_of
+from vreid.deploy.device import Gemm, machine, share_of_peak
 from vreid.deploy.latency import by_turns
-from vreid.deploy.machine import machine
-from vreid.deploy.peak import Gemm, share_of_peak
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image, batch_of
 from vreid.runtime.records import Floats

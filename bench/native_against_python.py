@@ -121,7 +121,7 @@ def main() -> None:
         turns["native"][-1]["start_ms"] = 1000 * seconds_of([args.program, "info", model])
     from provenance import commit
 
-    from vreid.deploy.machine import machine
+    from vreid.deploy.device import machine
 
     best = {side: {name: (max if name.endswith("_s") else min)(one[name] for one in found) for name in found[0]}
             for side, found in turns.items()}  # fmt: skip

@@ -14,7 +14,7 @@ from torch import nn
 
 from vreid.deploy.draft import opened
 from vreid.deploy.export import Lowered
-from vreid.deploy.simplify import simplified
+from vreid.deploy.graph import simplified
 from vreid.models.bundled import manifest_path
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of

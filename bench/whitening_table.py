@@ -22,8 +22,8 @@ from vreid.train.asking import ask
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 from vreid.train.evaluate import Embedded, retrieval
+from vreid.train.projection import fit_whitening
 from vreid.train.told import read_features
-from vreid.train.whitening import fit_whitening
 
 DIMS = (0, 8, 16, 24, 32, 48, 64, 128)  # 0: not whitened
 

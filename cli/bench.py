@@ -37,7 +37,7 @@ def main(args: Args) -> int:
     """Measure and say; 0 when every model ran, else 1."""
     from vreid.deploy.bench import bench, no_faster
     from vreid.deploy.bench_page import COLUMNS, document_of, rows_of, write_bench
-    from vreid.deploy.machine import machine, versions
+    from vreid.deploy.device import machine, versions
 
     data = None if args.data is None else test_part(args.data)
     with output.progress() as bar:

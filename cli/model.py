@@ -20,15 +20,15 @@ class Model:
 def opened(word: str, threads: int, device: str = "auto") -> Model:
     """A checkpoint .pt (on auto, cpu or cuda), a manifest .json, a bundled name, or hsv."""
     if word == "hsv":
-        from vreid.train.baselines import hsv_histograms
+        from vreid.train.evaluate import hsv_histograms
 
         return Model(hsv_histograms, "numpy", word)
     if is_checkpoint(word):
         import torch
 
         from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
+        from vreid.train.evaluate import embed_with
         from vreid.train.parallel import device_of, started_as
-        from vreid.train.reference import embed_with
 
         torch.set_num_threads(threads)
         checkpoint = load_checkpoint(word)

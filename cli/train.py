@@ -113,7 +113,7 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
-    from vreid.cli.checking import KEPT
+    from vreid.cli.training import KEPT
     from vreid.train.checking import keep
     from vreid.train.loop import train
     from vreid.train.parallel import join, leave, started_as
@@ -192,7 +192,7 @@ def main(flags: Teacher | Student) -> int:
 
 def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
     """The recipe as the flags change it, but for a target, which may have to be measured; and what --start begins as."""
-    from vreid.cli.starting import started
+    from vreid.cli.training import started
     from vreid.train.recipes.file import recipe_of
 
     recipe, start = recipe_of(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags), None
@@ -212,7 +212,7 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
 
 def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[Job, Checked]":
     """What is to be trained: data cut in two, for a student its target and its teachers; and what the check of it found."""
-    from vreid.cli.checking import checked_pictures
+    from vreid.cli.training import checked_pictures
     from vreid.train.checking import keyed, refuse_twice, without
     from vreid.train.datasets.table import join, read_train_part
     from vreid.train.folder import open_folder
@@ -256,9 +256,7 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
     """The fields of a student's job that a teacher's has not: the recipe with its target, and the teachers."""
     import torch
 
-    from vreid.cli.starting import vehicles_of
-    from vreid.cli.targets import Target, targeted
-    from vreid.cli.teachers import opened_teachers
+    from vreid.cli.training import Target, opened_teachers, targeted, vehicles_of
     from vreid.models.checkpoint import network_from
 
     wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)

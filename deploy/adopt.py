@@ -11,12 +11,12 @@ from google.protobuf.message import DecodeError
 from onnx import inliner, shape_inference, version_converter
 
 from vreid.deploy.batches import ways_of_asking
+from vreid.deploy.compare import open_unchecked
 from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
 from vreid.deploy.foreign import Habits, Pictures, output_of, pictures_of, refuse_habits, wrapped
+from vreid.deploy.graph import simplified
 from vreid.deploy.onnx_cost import layers_of_onnx
 from vreid.deploy.precision import precision_of, shares_in
-from vreid.deploy.sides import open_unchecked
-from vreid.deploy.simplify import simplified
 from vreid.models.cost import total_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Cost, Input, Manifest, Output, write_manifest

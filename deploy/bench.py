@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vreid.deploy.candidate import Candidate, open_candidate
-from vreid.deploy.energy import Counter, Monitor, measured, rail
-from vreid.deploy.footprint import memory_of
-from vreid.deploy.peak import Gemm, share_of_peak
+from vreid.deploy.device import Counter, Gemm, Monitor, measured, memory_of, rail, share_of_peak
 from vreid.deploy.quality import Quality, qualities
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost

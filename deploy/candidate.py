@@ -74,7 +74,7 @@ def _from_checkpoint(path: Path, threads: int) -> Candidate:
         raise Refused("a checkpoint needs torch: pip install 'vreid[train]', or bench its manifest") from error
     from vreid.models.checkpoint import load_checkpoint, network_from
     from vreid.models.cost import cost_of, total_of
-    from vreid.train.reference import embed_with
+    from vreid.train.evaluate import embed_with
 
     torch.set_num_threads(threads)
     stored = load_checkpoint(path)

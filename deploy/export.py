@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
-from vreid.deploy.half import half_precision
+from vreid.deploy.graph import half_precision, half_stored, simplified
 from vreid.deploy.quality import accuracy_from
-from vreid.deploy.simplify import simplified
-from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
@@ -49,7 +47,7 @@ def onnx_from_checkpoint(
 ) -> Manifest:
     """Write `out` (.onnx) and its manifest beside it; returns the manifest.
 
-    `half_weights` stores the weights in float16 (deploy/store.py), `half` computes in it too (deploy/half.py). With `data`
+    `half_weights` stores the weights in float16 (deploy/graph.py), `half` computes in it too (deploy/graph.py). With `data`
     the engine is evaluated on its test part and the manifest says how it did.
 
     The written engine is run through the runtime's own embedder and must agree with torch (cosine >= 0.9999, in half 0.999,

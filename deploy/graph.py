@@ -1,11 +1,14 @@
 """What every lowering of an ONNX graph begins with: weights as float32 initializers, a name for every node, known types."""
 
+import contextlib
+import io
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnxsim
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from vreid.models.errors import Refused
 
@@ -14,7 +17,7 @@ LOWERED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "
 
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes the same: Constants and Casts of stored weights (deploy/store.py) have become initializers, every
+    """A copy that computes the same: Constants and Casts of stored weights have become initializers, every
     node has a name of its own. Raises Refused for a graph that is quantised or in half precision already."""
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
@@ -107,3 +110,121 @@ def drop_unused(graph: onnx.GraphProto) -> None:
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(tensors)
+
+
+LEAST = 1024  # numbers: what is smaller, biases above all, stays as it is
+
+
+def half_stored(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose large float32 initializers are float16 behind a Cast, which every engine folds away when it loads.
+
+    Only the weights are rounded (2**-11 of their size); all arithmetic stays float32, so the precision is still fp32.
+    """
+    small = onnx.ModelProto()
+    small.CopyFrom(model)
+    casts = []
+    for tensor in small.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LEAST:
+            continue
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+    nodes = list(small.graph.node)
+    given = {value.name for value in small.graph.input}
+    start = next((place + 1 for place, node in enumerate(nodes) if given & set(node.input)), 0)
+    nodes[start:start] = casts  # after the Cast of the pixels, which stays first
+    del small.graph.node[:]
+    small.graph.node.extend(nodes)
+    onnx.checker.check_model(small)
+    return small
+
+
+LARGEST = float(np.finfo(np.float16).max)
+FLOAT_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX defines as float32 alone
+
+
+def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes between the first and the last with weights compute in float16.
+
+    Pixels, L2 norm, input and output stay in float32 (`body_of`). Engines need no flag: the types in the graph are what ONNX
+    Runtime and a strongly typed TensorRT both obey. Raises Refused for a graph without weights, in half or INT8 already, or
+    of weights that float16 cannot hold.
+    """
+    half = prepared(model)
+    graph, types, inside = half.graph, types_of(half), set(body_of(half.graph))
+    stored = arrays_of(graph, list(types))
+    for node in (node for node in graph.node if node.name in inside):
+        for place, name in enumerate(node.input):
+            if types.get(name) != TensorProto.FLOAT or place in FLOAT_INPUTS.get(node.op_type, ()):
+                continue
+            node.input[place] = f"{name}_half"
+            if name in stored and all(f"{name}_half" != tensor.name for tensor in graph.initializer):
+                graph.initializer.append(_halved(name, stored[name]))
+        for place, name in enumerate(node.output):
+            if types.get(name) == TensorProto.FLOAT:
+                node.output[place] = f"{name}_half"
+        for item in node.attribute:
+            if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
+                item.i = TensorProto.FLOAT16
+            elif item.type == onnx.AttributeProto.TENSOR and item.t.data_type == TensorProto.FLOAT:
+                item.t.CopyFrom(_halved(item.t.name, numpy_helper.to_array(item.t), item.t.name))
+    _joined(graph)
+    drop_unused(graph)
+    onnx.checker.check_model(half, full_check=True)
+    return half
+
+
+def _halved(name: str, values: np.ndarray, called: str = "") -> onnx.TensorProto:
+    if values.size and not np.abs(values).max() <= LARGEST:
+        raise Refused(f"float16 ends at {LARGEST:.0f} and the weights {name} do not; keep this model in float32")
+    return numpy_helper.from_array(values.astype(np.float16), called or f"{name}_half")
+
+
+def _joined(graph: onnx.GraphProto) -> None:
+    """Casts where the body begins and ends: a tensor that is made on one side and wanted on the other."""
+    given = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    made = given | {name for node in graph.node for name in node.output}
+    nodes: list[onnx.NodeProto] = []
+    ready = set(given)
+
+    def need(name: str) -> None:
+        if not name or name in made or name in ready:
+            return
+        source, to = (
+            (name[: -len("_half")], TensorProto.FLOAT16) if name.endswith("_half") else (name, TensorProto.FLOAT)
+        )
+        if to == TensorProto.FLOAT:
+            source = f"{name}_half"
+        nodes.append(helper.make_node("Cast", [source], [name], name=f"{name}_cast", to=to))
+        ready.add(name)
+
+    for node in graph.node:
+        for name in node.input:
+            need(name)
+        nodes.append(node)
+    for value in graph.output:
+        need(value.name)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def simplified(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """The simplified graph; raises Refused when onnxsim's own check on noise or the contract fails."""
+    shape = [batch] + [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    # its own random inputs are in [0, 1), which is all zeros as uint8
+    noise = {model.graph.input[0].name: np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)}
+    smaller: onnx.ModelProto
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints, and stdout is for the one JSON document
+        smaller, same = onnxsim.simplify(model, check_n=1, input_data=noise)
+    if not same:
+        raise Refused("onnxsim changed what the graph computes; export with another onnxsim version")
+    name = smaller.graph.input[0].name
+    first = [node.op_type for node in smaller.graph.node if name in node.input]
+    if first != ["Cast"]:
+        raise Refused(f"the graph must begin with a Cast from uint8 and begins with {first}; TensorRT would refuse it")
+    if not smaller.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise Refused("the batch is no longer dynamic after onnxsim; export with another onnxsim version")
+    onnx.checker.check_model(smaller)
+    return smaller

@@ -7,8 +7,7 @@ import numpy as np
 import onnx
 
 from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
-from vreid.deploy.graph import prepared
-from vreid.deploy.half import half_precision
+from vreid.deploy.graph import half_precision, prepared
 from vreid.deploy.precision import Shares, shares_in
 from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
 from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
@@ -35,7 +34,7 @@ class Lowered:
 
 
 def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None = None) -> Lowered:
-    """Write `out` (.onnx), the model in half precision (deploy/half.py), and its manifest, with another `batch` if one is
+    """Write `out` (.onnx), the model in half precision (deploy/graph.py), and its manifest, with another `batch` if one is
     given. Takes every float32 ONNX: exported, adopted or bundled. Raises Refused."""
     manifest, graph = _float_model(model)
     if batch is not None:

@@ -68,7 +68,7 @@ def share_text(shares: Shares) -> str:
 
 def layer_precisions(file: OnnxFile) -> list[str]:
     """Of every layer with weights, by the names in the file alone: int8 where weights and what they meet come out of
-    DequantizeLinear, fp16 where weights are float16. Weights that are only stored in float16 (deploy/store.py) pass a Cast
+    DequantizeLinear, fp16 where weights are float16. Weights that are only stored in float16 (deploy/graph.py) pass a Cast
     on their way and do not count."""
     from_int8 = {name for node in file.nodes if node.kind == "DequantizeLinear" for name in node.outputs}
     halves = {name for name, kind in file.stored.items() if kind == FLOAT16}

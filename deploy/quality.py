@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vreid.deploy.parity import agreement, at_length_one
+from vreid.deploy.compare import agreement, at_length_one
 from vreid.models.manifest import Accuracy
 from vreid.models.picture import read_picture
 from vreid.train.datasets.records import Dataset

@@ -18,10 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from vreid.deploy.batches import Way, drawn, failed_runs, movements, ways_of_asking
-from vreid.deploy.parity import Agreement, agreement, ailments, answers, at_length_one
+from vreid.deploy.compare import (
+    Agreement,
+    Side,
+    agreement,
+    ailments,
+    answers,
+    at_length_one,
+    open_reference,
+    open_unchecked,
+)
 from vreid.deploy.precision import Shares, claims, shares_in
 from vreid.deploy.quality import accuracy_from
-from vreid.deploy.sides import Side, open_reference, open_unchecked
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, Match, read_manifest, write_manifest
@@ -105,7 +113,7 @@ def verify(
     scores = measured(data, *before), measured(data, *after)
     least = LEAST_COSINES[about.precision] if bounds.min_cosine is None else bounds.min_cosine
     same = agreement(after_raw, before_raw) if after_raw.shape == before_raw.shape else None
-    computed = ~np.isposinf(after_raw).all(1)  # rows of infinity are of a batch that did not run (deploy/sides.py)
+    computed = ~np.isposinf(after_raw).all(1)  # rows of infinity are of a batch that did not run (deploy/compare.py)
     wrong = ailments(after_raw[computed], before_raw[computed])
     places = drawn(len(paths), about)
     near = at_length_one(before_raw[places]) if same is not None else None

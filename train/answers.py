@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.train.fusion import fusion_loss
-from vreid.train.losses.alignment import alignment_loss
 from vreid.train.losses.interpolation import interpolated, ranking_loss
-from vreid.train.losses.similarity import similarity_loss
+from vreid.train.losses.outputs import alignment_loss
+from vreid.train.losses.relations import similarity_loss
 from vreid.train.losses.table import loss_named
 
 
@@ -23,7 +23,7 @@ class Answers:
     similarities are fused by `fusion` (train/fusion.py). `whiten` is the dimensions that each teacher is whitened to
     (0: not). `tau` is for similarities, fusions, and rankings of a form that has one. Ranking: `mixed` interpolated rows a
     batch, of weights Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the student's
-    vectors beside the teacher's own (losses/alignment.py)."""
+    vectors beside the teacher's own (losses/outputs.py)."""
 
     by: str = "similarity"
     fusion: str = "maxmin"

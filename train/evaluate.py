@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
-from vreid.models.preprocess import Image
+from vreid.models.preprocess import Image, batch_of
 from vreid.train.datasets.records import Dataset, Item
 
 Floats = NDArray[np.float32]
@@ -204,3 +207,30 @@ def _mean(draws: Sequence[Retrieval]) -> Retrieval:
     rows = [(d.map, d.rank1, d.rank5, d.rank10, d.minp) for d in draws]
     precision, rank1, rank5, rank10, penalty = np.mean(np.asarray(rows, np.float64), axis=0).tolist()
     return Retrieval(precision, rank1, rank5, rank10, penalty, draws[0].queries, draws[0].gallery, draws[0].skipped)
+
+
+BINS = (12, 4, 6)
+
+
+def hsv_histograms(images: Sequence[Image]) -> NDArray[np.float32]:
+    """N pictures -> (N, 288): square roots of the shares of 12 x 4 x 6 hue, saturation and value bins (unit length)."""
+    rows = [
+        cv2.calcHist([cv2.cvtColor(image, cv2.COLOR_BGR2HSV)], [0, 1, 2], None, list(BINS), [0, 180, 0, 256, 0, 256])
+        for image in images
+    ]
+    counts = np.stack([row.ravel() for row in rows])
+    return np.asarray(np.sqrt(counts / counts.sum(1, keepdims=True)), np.float32)
+
+
+def embed_with(network: ReidNetwork, size: tuple[int, int] | None = None) -> Embed:
+    """N pictures of any size -> (N, D) float32 of unit length; `size` overrides the network's own (height, width)."""
+    height, width = size or (network.config.height, network.config.width)
+    device = next(network.parameters()).device
+
+    def embed(images: Sequence[Image]) -> NDArray[np.float32]:
+        network.eval()
+        with torch.inference_mode():
+            pixels = torch.from_numpy(batch_of(images, height, width)).to(device)
+            return np.asarray(network.embed(pixels).cpu().numpy(), np.float32)
+
+    return embed

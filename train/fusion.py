@@ -2,10 +2,10 @@
 
 Method of methods.md 4.1: N pairs (x_i, y_i), two pictures of one vehicle each; similarity matrices T_k = X_k Y_k' of every
 teacher, fused; KL of the softmaxes over the rows plus KL over the columns, temperature 0.05 on both sides. The teachers'
-features should come out of train/whitening.py, or their cosines cannot be compared. `pair_loss` is that form within one
+features should come out of train/projection.py, or their cosines cannot be compared. `pair_loss` is that form within one
 process: the pairs of others are not gathered, nor is the loss scaled by their number. `fusion_loss` is our extension to
 P x K batches (methods.md 4.3): the batch against itself, every pair of one vehicle treated as the diagonal was, pairs of
-one picture left out as in losses/similarity.py.
+one picture left out as in losses/relations.py.
 
 Rows and columns are added, not halved, as published; with a symmetric fusion of a batch against itself the two are equal,
 so one teacher gives twice `similarity_loss`. "maxrand" and "rand" draw (i, j) and (j, i) apart: there the two differ.

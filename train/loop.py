@@ -19,8 +19,7 @@ from vreid.train.folder import Folder, missing_of, open_folder, plain, prepared,
 from vreid.train.graphed import Passes
 from vreid.train.identity import keys_of
 from vreid.train.job import Job, Start, refuse_unworkable
-from vreid.train.objective import losses_of
-from vreid.train.optimise import precision_of, rate_at, set_rate
+from vreid.train.optimise import losses_of, precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe, side_at

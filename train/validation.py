@@ -9,9 +9,8 @@ from dataclasses import replace
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.datasets.records import Dataset
-from vreid.train.evaluate import evaluate
+from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.identity import in_order, key_of
-from vreid.train.reference import embed_with
 
 
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vreid.deploy.build.key import changes
-from vreid.deploy.build.records import Names, Options, Source, Work, names_of
-from vreid.deploy.build.source import read_source
+from vreid.deploy.build.records import Names, Options, Source, Work, names_of, read_source
 from vreid.deploy.build.table import open_builder
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of

@@ -2,8 +2,7 @@
 
 import onnxruntime as ort
 
-from vreid.deploy.build.options import refuse_options
-from vreid.deploy.build.records import Options, Source, Work
+from vreid.deploy.build.records import Options, Source, Work, refuse_options
 from vreid.models.errors import Refused
 
 

@@ -1,7 +1,6 @@
 """OpenVINO: nothing is compiled; it reads the ONNX file and fits it to the CPU whenever it is opened."""
 
-from vreid.deploy.build.options import refuse_options
-from vreid.deploy.build.records import Options, Source, Work
+from vreid.deploy.build.records import Options, Source, Work, refuse_options
 
 
 def open_openvino(source: Source, options: Options) -> Work:

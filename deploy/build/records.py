@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vreid.models.manifest import Manifest
-from vreid.runtime.engines.onnx_file import OnnxFile
+from vreid.deploy.precision import precision_of, share_text, shares_in
+from vreid.models.errors import Refused
+from vreid.models.manifest import Manifest, read_model
+from vreid.runtime.engines.onnx_file import OnnxFile, onnx_from
+from vreid.runtime.engines.table import open_engine
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,40 @@ class Work:
 def names_of(source: Source) -> Names:
     """The names of the ONNX, which most builders keep."""
     return Names(source.manifest.input.name, source.manifest.output.name)
+
+
+FLAGS = {"dla": "--dla", "workspace": "--workspace", "capabilities": "--capabilities", "checkpoint": "--checkpoint"}
+
+
+def refuse_options(engine: str, options: Options, *taken: str) -> None:
+    """Raises Refused for an option that is set and not among those `taken`, and for a workspace of less than 1 MiB."""
+    if options.workspace is not None and options.workspace < 1:
+        raise Refused(f"--workspace is a number of MiB from 1, such as 1024, not {options.workspace}")
+    for name, flag in FLAGS.items():
+        if name not in taken and getattr(options, name) not in (None, ()):
+            raise Refused(f"{flag} means nothing to the {engine} engine; leave it out")
+
+
+def read_source(path: Path) -> Source:
+    """The model of the manifest at `path`, its bytes matched, its graph opened once by the plain engine, which checks it
+    against the manifest (opset, one input and one output, their sizes). Raises Refused."""
+    manifest, engine = read_model(path)
+    onnx = engine.path
+    if manifest.built_for is not None or onnx.suffix != ".onnx":
+        raise Refused(f"{path} is of a built engine; give the manifest of the ONNX that it was built of")
+    file = onnx_from(engine.data, onnx)
+    _refuse_other_precision(onnx, engine.data, manifest.precision)
+    open_engine(manifest.model_copy(update={"backend": "onnxruntime"}), engine, threads=1)
+    return Source(manifest, onnx, engine.data, file)
+
+
+def _refuse_other_precision(onnx: Path, data: bytes, claimed: str) -> None:
+    """An engine computes in what the graph says, so the graph must say what the manifest claims, by the rule of `vreid verify`."""
+    shares = shares_in(data, onnx)
+    found = precision_of(shares)
+    if found != claimed:
+        raise Refused(
+            f"{onnx} computes in {found.upper()} and its manifest claims {claimed.upper()} "
+            f"({share_text(shares)} of the MACs); "
+            "make it again with 'vreid export', 'vreid quantize' or 'vreid adopt'"
+        )

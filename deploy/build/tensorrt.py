@@ -5,9 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from vreid.deploy.build.key import device_key, refuse_without_gpu
-from vreid.deploy.build.options import refuse_options
 from vreid.deploy.build.plan import Parsed, layers_of, parsed, serialised
-from vreid.deploy.build.records import Names, Options, Source, Work, names_of
+from vreid.deploy.build.records import Names, Options, Source, Work, names_of, refuse_options
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.runtime.engines.cuda import open_cuda

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from vreid.deploy.build.key import source_key
-from vreid.deploy.build.options import refuse_options
 from vreid.deploy.build.plan import parsed, serialised
-from vreid.deploy.build.records import Names, Options, Source, Work, names_of
+from vreid.deploy.build.records import Names, Options, Source, Work, names_of, refuse_options
 from vreid.models.errors import Refused
 from vreid.runtime.engines.cuda import binding_installed
 from vreid.runtime.engines.devices import ANY_RTX, differences, driver

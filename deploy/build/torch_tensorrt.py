@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.deploy.build.key import device_key, refuse_without_gpu
-from vreid.deploy.build.options import refuse_options
-from vreid.deploy.build.records import Names, Options, Source, Work
+from vreid.deploy.build.records import Names, Options, Source, Work, refuse_options
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import Input

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vreid.cli.main import main
-from vreid.cli.targets import Target, targeted
+from vreid.cli.training import Target, targeted
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.costs import Costs, SiteCost, widths_of, write_costs

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vreid.cli.main import main
 from vreid.deploy.batches import MOVED, drawn, movements, ways_of_asking
+from vreid.deploy.compare import open_unchecked
 from vreid.deploy.precision import precision_of, shares_in
-from vreid.deploy.sides import open_unchecked
 from vreid.deploy.verify import Bounds, verify
 from vreid.models.files import sha256_of
 from vreid.models.manifest import read_manifest, write_manifest

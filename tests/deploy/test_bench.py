@@ -17,10 +17,9 @@ import torch
 from vreid.deploy.bench import Result, bench, no_faster, timing_of
 from vreid.deploy.bench_page import write_bench
 from vreid.deploy.candidate import open_candidate
+from vreid.deploy.device import machine, memory_of, versions
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.footprint import memory_of
 from vreid.deploy.lower import half_from
-from vreid.deploy.machine import machine, versions
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, read_manifest, write_manifest

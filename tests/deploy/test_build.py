@@ -20,13 +20,12 @@ import torch
 from vreid.cli.main import main
 from vreid.deploy.build.engine import engine_from_onnx, manifest_beside
 from vreid.deploy.build.plan import layers_of, parsed, serialised
-from vreid.deploy.build.records import Options
-from vreid.deploy.build.source import read_source
+from vreid.deploy.build.records import Options, read_source
 from vreid.deploy.build.table import BUILDERS
 from vreid.deploy.build.tensorrt import begin_timing, keep_timing, put_on_dla, refuse_dla, timing_name
 from vreid.deploy.build.torch_tensorrt import open_torch_tensorrt, plan_from_checkpoint
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.half import half_precision
+from vreid.deploy.graph import half_precision
 from vreid.deploy.lower import half_from
 from vreid.deploy.quantize import Quantising, quantised
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint

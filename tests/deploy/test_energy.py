@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vreid.deploy.energy import Counter, Monitor, measured, rail
+from vreid.deploy.device import Counter, Monitor, measured, rail
 
 
 def written(path: Path, text: object) -> Path:

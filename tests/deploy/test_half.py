@@ -14,11 +14,9 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.graph import types_of
-from vreid.deploy.half import half_precision
+from vreid.deploy.graph import half_precision, half_stored, types_of
 from vreid.deploy.lower import half_from
 from vreid.deploy.precision import precision_of, shares_in
-from vreid.deploy.store import half_stored
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest

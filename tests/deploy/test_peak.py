@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vreid.deploy.peak import SIDE, Gemm, share_of_peak
+from vreid.deploy.device import SIDE, Gemm, share_of_peak
 
 
 def test_the_product_is_a_product() -> None:

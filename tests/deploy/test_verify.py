@@ -16,8 +16,8 @@ pytest.importorskip("onnxsim")
 import onnx
 from shape_network import CAMERAS, LEARNT, PICTURES, drawn, trained
 
+from vreid.deploy.compare import agreement, ailments, answers, at_length_one
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.parity import agreement, ailments, answers, at_length_one
 from vreid.deploy.verify import LEAST_COSINES, Bounds, Verdict, record, verify
 from vreid.deploy.verify_page import verify_page
 from vreid.models.checkpoint import save_checkpoint

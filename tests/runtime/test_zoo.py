@@ -9,8 +9,7 @@ from vreid.models.bundled import ZOO, manifest_path
 from vreid.models.manifest import read_manifest
 from vreid.runtime.embedder import open_embedder
 from vreid.synth.crops import training_crops
-from vreid.train.baselines import hsv_histograms
-from vreid.train.evaluate import Embed, Embedded, Retrieval, retrieval
+from vreid.train.evaluate import Embed, Embedded, Retrieval, hsv_histograms, retrieval
 
 MODELS = sorted(path.stem for path in ZOO.glob("*.json"))
 

@@ -17,7 +17,7 @@ from vreid.models.compactor import insert, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.beside import Beside, Distillation
+from vreid.train.beside import Beside, Distillation, Taps
 from vreid.train.budget import BudgetRules
 from vreid.train.capacity import Capacity, Compression
 from vreid.train.datasets.table import read_dataset
@@ -26,7 +26,6 @@ from vreid.train.loop import train
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
 from vreid.train.resetting import ResettingRules
-from vreid.train.taps import Taps
 from vreid.train.validation import cut
 
 NETWORK = NetworkConfig("resnet50", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})

@@ -11,14 +11,9 @@ import torch
 from torch import Tensor
 
 from vreid.models.errors import Refused
-from vreid.train.losses.correlation import correlation_loss
-from vreid.train.losses.csd import csd_loss
-from vreid.train.losses.d3still import d3still_loss
-from vreid.train.losses.fitnet import fitnet_loss
-from vreid.train.losses.pkt import pkt_loss
-from vreid.train.losses.raml import raml_loss
-from vreid.train.losses.rkd import rkd_loss
-from vreid.train.losses.rop import rop_loss
+from vreid.train.losses.outputs import fitnet_loss
+from vreid.train.losses.rankings import csd_loss, d3still_loss, raml_loss, rop_loss
+from vreid.train.losses.relations import correlation_loss, pkt_loss, rkd_loss
 from vreid.train.losses.table import LOSSES, loss_named
 
 ALIGNED = ["fitnet", "csd", "rop", "raml", "d3still"]  # compare the spaces with each other

@@ -10,8 +10,8 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import unit
 from vreid.train.fusion import FUSIONS, fused, fusion_loss, pair_loss
-from vreid.train.losses.similarity import similarity_loss
-from vreid.train.whitening import fit_whitening
+from vreid.train.losses.relations import similarity_loss
+from vreid.train.projection import fit_whitening
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])  # the last vehicle has no second picture
 RANDOM = ("maxrand", "rand")

@@ -9,7 +9,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import unit
 from vreid.train.losses.interpolation import FORMS, interpolated, ranking_loss
-from vreid.train.losses.similarity import similarity_loss
+from vreid.train.losses.relations import similarity_loss
 
 
 def drawn(rows: int, columns: int, seed: int = 0) -> Tensor:

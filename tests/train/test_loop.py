@@ -18,10 +18,9 @@ from vreid.models.network import ReidNetwork
 from vreid.train.augment import Augmentation
 from vreid.train.datasets.records import Dataset, Item
 from vreid.train.datasets.table import read_dataset
-from vreid.train.evaluate import evaluate
+from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.reference import embed_with
 from vreid.train.sampler import pk_batches
 from vreid.train.validation import cut
 

@@ -13,12 +13,12 @@ from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.train.answers import Answers
 from vreid.train.augment import Augmentation
+from vreid.train.evaluate import embed_with
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.losses.alignment import alignment_loss
-from vreid.train.losses.similarity import similarity_loss
-from vreid.train.reference import embed_with
-from vreid.train.rotation import fit_rotation
+from vreid.train.losses.outputs import alignment_loss
+from vreid.train.losses.relations import similarity_loss
+from vreid.train.projection import fit_rotation
 from vreid.train.teachers import teacher_of_network
 
 

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from vreid.models.head import Features
 from vreid.models.network import NetworkConfig
-from vreid.train.losses.classification import classification_loss
-from vreid.train.losses.similarity import similarity_loss
-from vreid.train.losses.triplet import distances, triplet_loss
-from vreid.train.objective import losses_of
+from vreid.train.losses.metric import classification_loss, distances, triplet_loss
+from vreid.train.losses.relations import similarity_loss
+from vreid.train.optimise import losses_of
 from vreid.train.recipe import Recipe
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3])  # the last vehicle has no second picture

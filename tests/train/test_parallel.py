@@ -26,7 +26,7 @@ from vreid.train.datasets.table import join as joined
 from vreid.train.datasets.table import read_dataset
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.objective import losses_of
+from vreid.train.optimise import losses_of
 from vreid.train.parallel import Place, device_of, join, leave, share_of, started_as
 from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe

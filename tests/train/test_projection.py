@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from vreid.models.errors import Refused
-from vreid.train.projection import Projection, load_projection, projection_path, save_projection
-from vreid.train.rotation import fit_rotation
+from vreid.train.projection import Projection, fit_rotation, load_projection, projection_path, save_projection
 
 FEATURES = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.losses.alignment import alignment_loss
-from vreid.train.rotation import fit_rotation
+from vreid.train.losses.outputs import alignment_loss
+from vreid.train.projection import fit_rotation
 
 
 def drawn(rows: int, columns: int, seed: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.whitening import fit_whitening
+from vreid.train.projection import fit_whitening
 
 
 def drawn(rows: int, columns: int, seed: int = 0) -> Tensor:

@@ -1,1 +1,1 @@
-"""Losses, one method a file."""
+"""Losses: of labels, of a teacher's outputs, relations and rankings, and of mixed samples."""

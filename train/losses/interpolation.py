@@ -8,8 +8,8 @@ augmented teacher-student sample representations".
 Our reconstruction (methods.md 5.2, the paper's own text was not to be had): everything else. That pairs are drawn in the
 batch and share one weight in both spaces; uniform or Beta weights; unit length before and after mixing; and every form of
 the loss: Huber on distances over their mean (RKD's distance term), squares between cosine matrices, KL of softmaxes (as
-losses/similarity.py), and the likelihood of the teacher's order (ListMLE, Xia et al., ICML 2008). The recipe drd_resnet18_small
-adds the teacher's own vectors (losses/alignment.py); whether that is what "joint" means, the abstract does not tell. None of
+losses/relations.py), and the likelihood of the teacher's order (ListMLE, Xia et al., ICML 2008). The recipe drd_resnet18_small
+adds the teacher's own vectors (losses/outputs.py); whether that is what "joint" means, the abstract does not tell. None of
 it may be quoted as the authors'.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import unit
 from vreid.train.fusion import divergence
-from vreid.train.losses.triplet import distances
+from vreid.train.losses.metric import distances
 
 Form = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # student (N, D), teacher (N, E), out (N, N) bool, tau
 

@@ -7,15 +7,15 @@ from torch import Tensor
 from vreid.models.seam import open_seam
 
 LOSSES = {
-    "similarity": "vreid.train.losses.similarity:similarity_loss",
-    "fitnet": "vreid.train.losses.fitnet:fitnet_loss",
-    "rkd": "vreid.train.losses.rkd:rkd_loss",
-    "pkt": "vreid.train.losses.pkt:pkt_loss",
-    "correlation": "vreid.train.losses.correlation:correlation_loss",
-    "csd": "vreid.train.losses.csd:csd_loss",
-    "rop": "vreid.train.losses.rop:rop_loss",
-    "raml": "vreid.train.losses.raml:raml_loss",
-    "d3still": "vreid.train.losses.d3still:d3still_loss",
+    "similarity": "vreid.train.losses.relations:similarity_loss",
+    "fitnet": "vreid.train.losses.outputs:fitnet_loss",
+    "rkd": "vreid.train.losses.relations:rkd_loss",
+    "pkt": "vreid.train.losses.relations:pkt_loss",
+    "correlation": "vreid.train.losses.relations:correlation_loss",
+    "csd": "vreid.train.losses.rankings:csd_loss",
+    "rop": "vreid.train.losses.rankings:rop_loss",
+    "raml": "vreid.train.losses.rankings:raml_loss",
+    "d3still": "vreid.train.losses.rankings:d3still_loss",
 }
 
 

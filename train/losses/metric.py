@@ -1,7 +1,17 @@
-"""Batch-hard triplet loss (Hermans et al., 2017, equation 5) on Euclidean distances."""
+"""The losses of labels: batch-hard triplet and classification."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+# Cross-entropy with label smoothing (Szegedy et al., CVPR 2016, section 7).
+
+
+def classification_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
+    """logits (B, ids), labels (B,) -> scalar."""
+    return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+# Batch-hard triplet loss (Hermans et al., 2017, equation 5) on Euclidean distances.
 
 
 def distances(x: Tensor) -> Tensor:

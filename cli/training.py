@@ -1,0 +1,173 @@
+"""What `vreid train` puts together: the target of a compression, checked pictures, a checkpoint to start as, and teachers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vreid.cli import output
+from vreid.cli.model import opened
+from vreid.models.bundled import is_checkpoint
+from vreid.models.checkpoint import Checkpoint, load_checkpoint
+from vreid.models.errors import Refused
+from vreid.train.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
+from vreid.train.costs import Costs, read_costs, write_costs
+from vreid.train.datasets.records import Dataset
+from vreid.train.parallel import Place, wait
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.targets import milliseconds, with_target
+from vreid.train.teachers import Teacher, teacher_of_file
+
+if TYPE_CHECKING:
+    from vreid.train.job import Start
+    from vreid.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Target:
+    """At most one of: a share of the MACs, a share of the parameters, a latency such as 5ms on `engine`."""
+
+    macs: float | None
+    params: float | None
+    latency: str | None
+    engine: str
+
+
+def targeted(recipe: Recipe, target: Target, kept: Path, resume: bool) -> tuple[Recipe, Costs | None]:
+    """The recipe with that target, and the costs measured where it is a latency; they are kept in the file `kept`, so
+    that a resumed training goes on with the same ones."""
+    given = [name for name in ("macs", "params", "latency") if getattr(target, name) is not None]
+    if len(given) > 1:
+        raise Refused(f"give one target, not --target-{given[0]} and --target-{given[1]}")
+    if target.macs is not None:
+        return with_target(recipe, target.macs, "macs"), None
+    if target.params is not None:
+        return with_target(recipe, target.params, "params"), None
+    if target.latency is None:
+        return recipe, None
+    wanted = milliseconds(target.latency)
+    with_target(recipe, 0.5, "ms")  # refused now for a recipe without a budget, not after the measurement
+    costs = read_costs(kept) if resume and kept.exists() else _measured(recipe, target.engine)
+    if wanted >= costs.whole():
+        raise Refused(
+            f"the uncompressed network takes {costs.whole():.2f} ms here already; give a --target-latency under that"
+        )
+    output.console.print(
+        f"uncompressed {costs.whole():.2f} ms on {target.engine}, of which {wanted / costs.whole():.0%} are to be left"
+    )
+    write_costs(costs, kept)
+    return with_target(recipe, wanted / costs.whole(), "ms"), costs
+
+
+def _measured(recipe: Recipe, engine: str) -> Costs:
+    """What a channel of the recipe's network costs on the engine, with one thread."""
+    from vreid.deploy.latency import latency_costs
+    from vreid.models.compactor import insert
+    from vreid.models.network import ReidNetwork
+
+    network = ReidNetwork(recipe.network).eval()
+    sites = insert(network, recipe.capacity is not None and recipe.capacity.both_sides)
+    with output.progress() as bar:
+        task = bar.add_task(f"latency on {engine}", total=None)
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        multiple = 1 if recipe.capacity is None else recipe.capacity.multiple
+        return latency_costs(network, sites, engine, multiple=multiple, told=told)
+
+
+KEPT = "pictures.json"
+
+
+def checked_pictures(sets: Sequence[Dataset], out: Path, skip_broken: bool, place: Place) -> Checked:
+    """Every picture read once; broken ones are refused, or said where they are to be left out. What was found is kept
+    in the folder `out` where that is there already, or some are broken; else the caller keeps it when the training has begun."""
+    kept = out / KEPT
+    if not place.leads:
+        wait(place)  # for the leading process to read them
+    with output.progress() as bar:
+        task = bar.add_task("checking pictures", total=None)
+        found = check(sets, kept, lambda done, of: bar.update(task, completed=done, total=of))
+    if place.leads and (out.exists() or found.faults or place.world > 1):
+        keep(found, kept)
+    if place.leads:
+        wait(place)
+    if not skip_broken:
+        refuse_broken(found)
+    if place.leads:
+        write_skipped(out, found)
+    if found.faults and place.leads:
+        names = ", ".join(str(path) for path in list(found.faults)[:5])
+        more = ", ..." if len(found.faults) > 5 else ""
+        output.note(
+            f"{len(found.faults)} broken pictures of {len(found.keys)} are left out ({out / SKIPPED}): {names}{more}"
+        )
+    return found
+
+
+def started(recipe: "Recipe", word: str, dim: int | None) -> "tuple[Recipe, Start]":
+    """The recipe for the network of the checkpoint `word`, and what the training begins as. `dim` is what --dim says.
+
+    Raises Refused for what is no checkpoint that can be learnt from, and for a recipe that begins as something else.
+    """
+    from vreid.models.checkpoint import load_checkpoint, network_from
+    from vreid.models.pretrained import refuse_not_finite
+    from vreid.train.job import Start
+
+    if not is_checkpoint(word):
+        raise Refused(
+            f"--start takes a checkpoint (.pt or .pth) of vreid train, not {word}; weights of a body alone are for --weights"
+        )
+    if recipe.inherit:
+        raise Refused(
+            "the recipe begins as its teacher (inherit), so it takes no --start; leave it out, or choose a recipe that does not"
+        )
+    checkpoint = load_checkpoint(word)
+    refuse_not_finite(checkpoint.weights, word)
+    network = network_from(checkpoint, classifier=True)
+    config = replace(checkpoint.config, classes=0)
+    if dim not in (None, config.dim):
+        raise Refused(f"--dim {dim} does not fit {word}, whose embedding has {config.dim}; leave one of the two out")
+    side = recipe.sizes[-1][1] if recipe.sizes else 0
+    sizes = recipe.sizes if (side, side) == (config.height, config.width) else ()
+    start = Start(network, vehicles_of(checkpoint.metrics), checkpoint.trained)
+    return replace(recipe, network=config, sizes=sizes, imagenet=False), start
+
+
+def vehicles_of(metrics: dict[str, Any]) -> str:
+    """The digest of the vehicles that a checkpoint's classifier numbers; "" where it does not tell."""
+    from vreid.train.job import EARLIER
+
+    return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
+
+
+def opened_teachers(
+    words: Sequence[str], recipe: Recipe, threads: int, device: str
+) -> tuple[Checkpoint | None, list[Teacher]]:
+    """(the checkpoint that sits beside the student or None, the teachers that are asked once a picture).
+
+    A recipe that learns beside a teacher takes the first checkpoint for it, and asks it too only where it distils.
+    """
+    if words and not recipe.distil and recipe.beside is None:
+        raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
+    beside: Checkpoint | None = None
+    asked = []
+    for word in words:
+        if recipe.beside is not None and beside is None and is_checkpoint(word):
+            beside = load_checkpoint(word)
+        if not recipe.distil:
+            continue
+        if word.endswith(".npz"):
+            asked.append(teacher_of_file(Path(word)))
+        else:
+            model = opened(word, threads or torch.get_num_threads(), device)
+            asked.append(Teacher(word, model.space, model.embed))
+    for place, teacher in enumerate(asked):
+        if twins := [other.name for other in asked[:place] if other.space == teacher.space]:
+            raise Refused(f"{twins[0]} and {teacher.name} are one teacher; give each once")
+    if recipe.beside is not None and beside is None and words:
+        raise Refused("the recipe learns beside a teacher at every step; give a checkpoint .pt with --teacher")
+    return beside, asked

@@ -1,0 +1,89 @@
+"""Losses that compare a network's outputs with a teacher's, one picture at a time."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from vreid.models.errors import Refused
+from vreid.models.network import unit
+
+# Distillation of logits (Hinton et al., 2015), as CDD weighs it: T = 2, times T squared, the mean over the batch.
+
+
+def logits_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+    """student, teacher (B, ids) -> scalar KL(teacher || student); no gradient reaches the teacher."""
+    ours = (student / temperature).log_softmax(1)
+    theirs = (teacher.detach() / temperature).log_softmax(1)
+    return kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+
+
+# A student's vectors beside its teacher's own, not only alike among themselves: the mean of 1 - cosine.
+#
+# Feature regression (FitNets, Romero et al., ICLR 2015, equation 3) of vectors of unit length, up to the factor of two: what DRD
+# calls the joint space of teacher and student may be this (losses/interpolation.py). A teacher of fewer axes is taken as one
+# whose others are 0; one of more has been turned into the student's space before (train/projection.py).
+
+
+def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """student (B, D), teacher (B, E), any lengths, E at most D -> scalar from 0 to 2; no gradient reaches the teacher."""
+    axes = teacher.shape[1]
+    if axes > student.shape[1]:
+        raise Refused(
+            f"a teacher of {axes} axes does not fit beside a student of {student.shape[1]}; turn it by fit_rotation, or "
+            "whiten it to fewer axes"
+        )
+    return (1 - (unit(student)[:, :axes] * unit(teacher.detach())).sum(1)).mean()
+
+
+# Distance between the blocks of student and teacher (CDD, CVPR 2023): pooled conv2+BN outputs, before any compactor.
+#
+# Taken before the compactor it needs no adapter, since student and teacher are equally wide there, and it goes on
+# supervising channels that the compactor drops.
+
+
+def blocks_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Per block (B, C), student and teacher -> scalar: sum over blocks of the batch mean of the L2 distance."""
+    terms = [
+        (ours - theirs.detach()).pow(2).sum(1).clamp(min=1e-12).sqrt().mean()
+        for ours, theirs in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
+# Feature regression (FitNets: Hints for Thin Deep Nets, Romero et al., ICLR 2015, section 2.2, equation 3).
+#
+# As the comparisons of retrieval networks use it (methods.md 6): on the retrieval embedding at unit length instead of a middle
+# layer, so there is no regressor, and the mean of the squares instead of half their sum. At unit length that is
+# 2 (1 - cosine) / D, small for a long embedding; `over_axes=False` takes the sum over the axes, as the paper does.
+
+
+WEIGHT = 2.0
+
+
+def aligned(student: Tensor, teacher: Tensor, method: str, fix: str = "") -> tuple[Tensor, Tensor]:
+    """student (B, D), teacher (B, E) -> both at unit length, the teacher without gradient.
+
+    Raises Refused when D is not E, for a method that compares vectors of one space with vectors of the other; `fix` ends
+    the sentence with the method's own way out.
+    """
+    ours, theirs = student.shape[1], teacher.shape[1]
+    if ours != theirs:
+        raise Refused(
+            f"{method} compares the student's embedding with the teacher's axis by axis, but they have {ours} and {theirs} "
+            f"axes; give the student's network the dim {theirs}{fix}"
+        )
+    return unit(student), unit(teacher.detach())
+
+
+def fitnet_loss(
+    student: Tensor, teacher: Tensor, pictures: Tensor | None = None, weight: float = WEIGHT, over_axes: bool = True
+) -> Tensor:
+    """student, teacher (B, D), any lengths -> scalar: `weight` times the mean over pictures (and axes) of the squares.
+
+    `pictures` changes nothing: no pair is looked at. Raises Refused when the dimensions differ.
+    """
+    ours, theirs = aligned(student, teacher, "fitnet")
+    squares = (ours - theirs).pow(2)  # (B, D)
+    return weight * (squares.mean() if over_axes else squares.sum(1).mean())

@@ -1,0 +1,160 @@
+"""Losses that compare the relations of the pictures in a batch with those that a teacher sees."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
+
+from vreid.models.network import unit
+
+# Similarity distillation: KL between the softmaxes of pair similarities (Whiten-MTD, AAAI 2024, section on the loss).
+#
+# Here with one teacher and a P x K batch against itself; pairs of one picture, 1 by definition, are left out: beside them the
+# same vehicle in another camera would look like a stranger. Dimensions of teacher and student need not agree.
+
+
+def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, pictures: Tensor | None = None) -> Tensor:
+    """student (B, D), teacher (B, E), any lengths -> scalar: mean over rows of KL(teacher || student).
+
+    `pictures` (B,) numbers the pictures, where a batch may hold one more than once.
+    """
+    student, teacher = unit(student), unit(teacher.detach())
+    if pictures is None:
+        pictures = torch.arange(len(student), device=student.device)
+    itself = pictures[:, None] == pictures[None]  # (B, B)
+    ours = (student @ student.T / tau).masked_fill(itself, -1e4)
+    theirs = (teacher @ teacher.T / tau).masked_fill(itself, -1e4)
+    return torch.nn.functional.kl_div(
+        ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True
+    )
+
+
+# Probabilistic knowledge transfer (Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer,
+# ECCV 2018, section 3): KL between the shares that a picture's neighbours have of its affinity, affinity being (cosine + 1) / 2.
+#
+# As in the paper's equations a picture is no neighbour of itself; ours: nor of its own copies. The paper writes a sum. Our
+# reconstruction: the mean over the B x B entries, with which alone the weight of 30000 (methods.md 6) makes sense. The spaces
+# need not be aligned.
+
+
+PKT_WEIGHT = 30_000.0
+
+
+def others(rows: Tensor, pictures: Tensor | None) -> Tensor:
+    """rows (B, D), pictures (B,) or None where all differ -> (B, B) bool: the pairs of two different pictures."""
+    if pictures is None:
+        pictures = torch.arange(len(rows), device=rows.device)
+    return pictures[:, None] != pictures[None]
+
+
+def log_shares(features: Tensor, pairs: Tensor) -> Tensor:
+    """features (B, D) of unit length, pairs (B, B) bool -> (B, B) log of each pair's share of its row, 0 for no pair.
+
+    Two opposite vectors have an affinity of 1e-6, not of 0, whose log is no number.
+    """
+    affinity = ((features @ features.T + 1) / 2).clamp(min=1e-6)
+    whole = affinity.masked_fill(~pairs, 0.0).sum(1, keepdim=True).clamp(min=1e-6)
+    return (affinity.log() - whole.log()).masked_fill(~pairs, 0.0)
+
+
+def pkt_loss(student: Tensor, teacher: Tensor, pictures: Tensor | None = None, weight: float = PKT_WEIGHT) -> Tensor:
+    """student (B, D), teacher (B, E), any lengths -> scalar: `weight` times the mean entry of KL(teacher || student).
+
+    `pictures` (B,) numbers the pictures, where a batch may hold one more than once.
+    """
+    pairs = others(student, pictures)
+    ours, theirs = log_shares(unit(student), pairs), log_shares(unit(teacher.detach()), pairs)
+    return weight * (theirs.exp() * (theirs - ours)).masked_fill(~pairs, 0.0).mean()
+
+
+# Correlation congruence (Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019, sections 3.2 and 3.3): the
+# squared differences between the correlation matrices of teacher and student, mean over the B x B entries.
+#
+# The correlation is the paper's best: a Gaussian kernel exp(-gamma |x - y|^2), which for unit vectors is
+# exp(-2 gamma) exp(2 gamma x.y), by its Taylor series up to `order`; gamma 0.4 and order 2 are the paper's. Only relations
+# inside each space are compared, so dimensions need not agree. The weight 1 is that of methods.md 6, whose library seems to
+# mean another, asymmetric form under this name (its query networks retrieve from the teacher's gallery); ours is the paper's.
+
+
+CORRELATION_WEIGHT = 1.0
+
+
+def correlations(features: Tensor, gamma: float, order: int) -> Tensor:
+    """features (B, D) of unit length -> (B, B) sum over p up to `order` of exp(-2 gamma) (2 gamma)^p / p! (x.y)^p."""
+    cosine = features @ features.T
+    total = cosine.new_ones(cosine.shape)
+    term = total
+    for power in range(1, order + 1):
+        term = term * cosine * (2 * gamma / power)
+        total = total + term
+    return math.exp(-2 * gamma) * total
+
+
+def correlation_loss(
+    student: Tensor,
+    teacher: Tensor,
+    pictures: Tensor | None = None,
+    weight: float = CORRELATION_WEIGHT,
+    gamma: float = 0.4,
+    order: int = 2,
+) -> Tensor:
+    """student (B, D), teacher (B, E), any lengths -> scalar.
+
+    `pictures` changes nothing: two copies of a picture are asked to be as alike as the teacher finds them, and spoil no
+    other pair.
+    """
+    ours = correlations(unit(student), gamma, order)
+    theirs = correlations(unit(teacher.detach()), gamma, order)
+    return weight * (ours - theirs).pow(2).mean()
+
+
+# Relational knowledge distillation (Park et al., CVPR 2019, sections 3.2.1 and 3.2.2): the distances of pairs, divided by
+# their mean, and the angles of triples, both by the Huber loss.
+#
+# Weights 25 and 50 and embeddings at unit length as in methods.md 6. The means run over the pairs and triples of different
+# pictures; common implementations count the zeros of the diagonals too. A triple takes B^3 numbers and B^2 D: meant for
+# batches, not for memories. The spaces need not be aligned.
+
+
+DISTANCE = 25.0
+ANGLE = 50.0
+
+
+def huber(ours: Tensor, theirs: Tensor, counted: Tensor) -> Tensor:
+    """Mean Huber loss (its bend at 1) over the `counted` entries, 0 where there are none; all of one shape."""
+    return (smooth_l1_loss(ours, theirs, reduction="none") * counted).sum() / counted.sum().clamp(min=1)
+
+
+def distances_and_angles(features: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """features (B, D) of unit length, pairs (B, B) bool -> distances (B, B) over their mean in `pairs`; angles (B, B, B).
+
+    angles[j, i, k] is the cosine of the angle at j between i and k. Two vectors nearer than 1e-4 have no direction: it is
+    zero, and so is its gradient, which otherwise would be of the order of the inverse distance.
+    """
+    difference = features[None] - features[:, None]  # (B, B, D) from row to column
+    square = difference.pow(2).sum(2)
+    distance = square.clamp(min=1e-12).sqrt()
+    mean = (distance * pairs).sum() / pairs.sum().clamp(min=1)
+    near = (square < 1e-8)[:, :, None]
+    direction = difference.masked_fill(near, 0.0) / distance.masked_fill(near[:, :, 0], 1.0)[:, :, None]
+    return distance / mean.clamp(min=1e-6), direction @ direction.transpose(1, 2)
+
+
+def rkd_loss(
+    student: Tensor,
+    teacher: Tensor,
+    pictures: Tensor | None = None,
+    distance: float = DISTANCE,
+    angle: float = ANGLE,
+) -> Tensor:
+    """student (B, D), teacher (B, E), any lengths -> scalar: `distance` and `angle` weigh the two terms.
+
+    `pictures` (B,) numbers the pictures, where a batch may hold one more than once: pairs and triples that hold a picture
+    twice are left out, also of the mean distance.
+    """
+    pairs = others(student, pictures)
+    triples = pairs[:, :, None] & pairs[:, None] & pairs[None]  # (B, B, B) of three different pictures
+    our_distances, our_angles = distances_and_angles(unit(student), pairs)
+    their_distances, their_angles = distances_and_angles(unit(teacher.detach()), pairs)
+    return distance * huber(our_distances, their_distances, pairs) + angle * huber(our_angles, their_angles, triples)
