@@ -14,7 +14,7 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.gallery import Gallery, existing, new_name
+from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.prototypes import joined, rebuild, surplus
 from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
 from vreid.runtime.gallery.store import Store
@@ -39,7 +39,7 @@ def merge(gallery: Gallery, kept: int, others: Sequence[int]) -> Edited:
     if not others or len({kept, *others}) != 1 + len(others):
         raise Refused("a merge needs two vehicles or more, each named once; name the one to keep first")
     with gallery.transaction() as store:
-        rows = [existing(store, vehicle) for vehicle in (kept, *others)]
+        rows = [names.existing(store, vehicle) for vehicle in (kept, *others)]
         before = _before(store, rows)
         moved = {str(vehicle): store.sighting_ids(vehicle) for vehicle in others}
         _pool(store, gallery, kept, others)
@@ -66,7 +66,7 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
     Raises Refused for none or all of the sightings, another vehicle's, and where no feature was kept.
     """
     with gallery.transaction() as store:
-        row, ids = existing(store, vehicle), sorted(set(sightings))
+        row, ids = names.existing(store, vehicle), sorted(set(sightings))
         own = {one.id: one for one in store.sightings(vehicle)}
         if strange := [id_ for id_ in ids if id_ not in own]:
             raise Refused(f"'{row.name}' has no sighting {strange[0]}; 'vreid gallery show' lists its sightings")
@@ -77,7 +77,7 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
         if len(ids) == len(own) and all(one.view in cameras for one in store.prototypes(vehicle)):
             raise Refused(f"these are all sightings of '{row.name}', and nothing of it would stay; name some of them")
         new = store.new_vehicle_id()
-        chosen = new_name(store, new, name)
+        chosen = names.new(store, new, name)
         kinds = Counter(sorted((own[id_].kind for id_ in ids), key=lambda kind: kind or ""))
         kind = max(kinds, key=lambda one: kinds[one])
         created = min(own[id_].at for id_ in ids)
@@ -203,7 +203,7 @@ Undone = tuple[int, list[int]]  # the vehicle that stays, and those whose protot
 
 def _undo_merge(store: Store, done: Change, data: Any) -> Undone:
     kept, *others = done.detail["vehicles"]
-    now = existing(store, kept)
+    now = names.existing(store, kept)
     for cells in data["vehicles"]:
         row = _vehicle_before(cells)
         if row.id == kept:
@@ -219,14 +219,14 @@ def _undo_merge(store: Store, done: Change, data: Any) -> Undone:
 
 def _undo_split(store: Store, done: Change, data: Any) -> Undone:
     old, new = done.detail["vehicles"]
-    existing(store, old)
-    existing(store, new)
+    names.existing(store, old)
+    names.existing(store, new)
     store.move_sightings(new, old)
     return old, [old, new]
 
 
 def _undo_rename(store: Store, done: Change, data: Any) -> None:
-    row, now = existing(store, done.vehicle or 0), done.detail["to"]
+    row, now = names.existing(store, done.vehicle or 0), done.detail["to"]
     if row.name != now:
         raise Refused(f"vehicle {row.id} is no longer called '{now}'; undo the later renaming first")
     old = data["name"]

@@ -14,7 +14,6 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.camera_names import valid_text
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.index.table import open_index
@@ -142,7 +141,7 @@ class Gallery:
         with self.transaction() as store:
             new, now = store.new_vehicle_id(), time.time()
             jpeg = None if picture is None else thumbnail_of(picture)
-            chosen = new_name(store, new, name)
+            chosen = names.new(store, new, name)
             taken_at = now if name is None and jpeg else None
             store.add_vehicle(VehicleRow(new, chosen, name is not None, now, kind, taken_at, jpeg))
             store.add_change(self.who, "enrol", new, {"name": chosen})
@@ -206,8 +205,8 @@ class Gallery:
     def rename(self, vehicle: int, name: str) -> None:
         """Give `vehicle` another name. Raises Refused when another vehicle has it."""
         with self.transaction() as store:
-            row = existing(store, vehicle)
-            new = names.checked(name, store.vehicle_with_key, row.id)
+            row = names.existing(store, vehicle)
+            new = names.checked(store, name, row.id)
             if new == row.name and row.named:
                 return
             store.update_vehicle(replace(row, name=new, named=True))
@@ -266,29 +265,15 @@ class Gallery:
     def name_of(self, vehicle: int) -> str:
         """The name of a vehicle. Raises Refused for an id that the gallery does not hold."""
         with self._mutex:
-            name = self._store.name_of(int(vehicle)) if 1 <= vehicle <= names.LAST_ID else None
-        if name is None:
-            raise _unknown(vehicle)
-        return name
+            return names.of(self._store, vehicle)
 
     def find(self, text: str) -> int:
         """The id of the vehicle called `text`: a name in any case, an id, or id=ID.
 
         Raises Refused when none or two are meant.
         """
-        bare = text.removeprefix("id=")
-        id_ = int(bare) if bare.isascii() and bare.isdigit() and len(bare) <= 10 else 0
         with self._mutex:
-            by_name = self._store.vehicle_with_key(names.key_of(text)) if valid_text(text) else None
-            by_id = id_ if 1 <= id_ <= names.LAST_ID and self._store.name_of(id_) is not None else None
-        if by_id is not None and bare != text:  # by id, whoever is called so
-            return by_id
-        if by_id is not None and by_name is not None and by_id != by_name:
-            raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
-        found = by_id if by_name is None else by_name
-        if found is None:
-            raise Refused(f"there is no vehicle '{text}' in the gallery; 'vreid gallery list' shows them")
-        return found
+            return names.found(self._store, text)
 
     def vehicles(self, thumbnails: bool = True, only: Filter = EVERYTHING) -> list[Vehicle]:
         """The vehicles that `only` lets through, by rising id; without `thumbnails` no picture is read."""
@@ -298,7 +283,7 @@ class Gallery:
     def details(self, vehicle: int, only: Filter = EVERYTHING) -> VehicleDetails:
         """All that is known of `vehicle`; of its sightings those that `only` lets through."""
         with self.reading() as store:
-            existing(store, vehicle)
+            names.of(store, vehicle)
             (whole,) = store.vehicles(Filter(ids=(int(vehicle),)), thumbnails=False)
             prototypes = sorted(store.prototypes(vehicle), key=lambda one: (one.view, one.id))
             return VehicleDetails(
@@ -361,21 +346,6 @@ class Gallery:
         return int(vehicle)
 
 
-def existing(store: Store, vehicle: int) -> VehicleRow:
-    """The row of `vehicle`. Raises Refused for an id that the gallery does not hold."""
-    row = store.vehicle(int(vehicle)) if 1 <= vehicle <= names.LAST_ID else None
-    if row is None:
-        raise _unknown(vehicle)
-    return row
-
-
-def new_name(store: Store, vehicle: int, name: str | None) -> str:
-    """What a new vehicle is called: `name`, or what it is given. Raises Refused for a name that is taken or not valid."""
-    if name is None:
-        return names.free(names.given(vehicle), store.vehicle_with_key)
-    return names.checked(name, store.vehicle_with_key)
-
-
 def login() -> str:
     """Who runs this process; "unknown" where the system has no name for the user, as in some containers."""
     try:
@@ -397,7 +367,3 @@ def thumbnail_of(picture: Image, side: int = 160) -> bytes | None:
         )
     done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return data.tobytes() if done else None
-
-
-def _unknown(vehicle: int) -> Refused:
-    return Refused(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")

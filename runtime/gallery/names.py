@@ -1,4 +1,4 @@
-"""What vehicles may be called.
+"""What vehicles may be called, and who is meant by a name or an id.
 
 A name is written in Unicode's NFC. No two vehicles have names that are equal but for case: the store compares their keys. The
 C++ of runtime/native/gallery/names.cpp does the same; tests/data/names/names.json holds both to it.
@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import nfc, valid_text
+from vreid.runtime.gallery.records import VehicleRow
+from vreid.runtime.gallery.store import Store
 
 LAST_ID = 2**31 - 1
 LONGEST = 200  # characters of a name
@@ -44,15 +46,49 @@ def readable(text: str, what: str) -> str:
     return nfc(text)
 
 
-def checked(name: str, holder: Callable[[str], int | None], vehicle: int | None = None) -> str:
-    """`name` in NFC, when it is printable and no vehicle but `vehicle` has it; `holder` gives who has a key.
-
-    Raises Refused otherwise.
-    """
+def checked(store: Store, name: str, vehicle: int | None = None) -> str:
+    """`name` in NFC, when it is printable and no vehicle but `vehicle` has it. Raises Refused otherwise."""
     name = printable(name)
-    if holder(key_of(name)) not in (None, vehicle):
+    if store.vehicle_with_key(key_of(name)) not in (None, vehicle):
         raise Refused(f"the gallery already has a vehicle named '{name}'; choose another name or remove that vehicle")
     return name
+
+
+def new(store: Store, vehicle: int, name: str | None) -> str:
+    """What a new vehicle is called: `name`, or what it is given. Raises Refused for a name that is taken or not valid."""
+    return free(given(vehicle), store.vehicle_with_key) if name is None else checked(store, name)
+
+
+def of(store: Store, vehicle: int) -> str:
+    """The name of `vehicle`. Raises Refused for an id that the gallery does not hold."""
+    name = store.name_of(int(vehicle)) if 1 <= vehicle <= LAST_ID else None
+    if name is None:
+        raise _unknown(vehicle)
+    return name
+
+
+def existing(store: Store, vehicle: int) -> VehicleRow:
+    """The row of `vehicle`. Raises Refused for an id that the gallery does not hold."""
+    row = store.vehicle(int(vehicle)) if 1 <= vehicle <= LAST_ID else None
+    if row is None:
+        raise _unknown(vehicle)
+    return row
+
+
+def found(store: Store, text: str) -> int:
+    """The id of the vehicle called `text`: a name in any case, an id, or id=ID. Raises Refused when none or two are meant."""
+    bare = text.removeprefix("id=")
+    id_ = int(bare) if bare.isascii() and bare.isdigit() and len(bare) <= 10 else 0
+    by_name = store.vehicle_with_key(key_of(text)) if valid_text(text) else None
+    by_id = id_ if 1 <= id_ <= LAST_ID and store.name_of(id_) is not None else None
+    if by_id is not None and bare != text:  # by id, whoever is called so
+        return by_id
+    if by_id is not None and by_name is not None and by_id != by_name:
+        raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
+    vehicle = by_id if by_name is None else by_name
+    if vehicle is None:
+        raise Refused(f"there is no vehicle '{text}' in the gallery; 'vreid gallery list' shows them")
+    return vehicle
 
 
 def free(name: str, taken: Callable[[str], object]) -> str:
@@ -76,3 +112,7 @@ def was_named(name: str) -> bool:
 def was_pictured(name: str, created: float, thumbnail: object) -> float | None:
     """When a run took the picture, as schemas 1 and 2 let one guess; None for a picture that somebody gave, and for none."""
     return None if thumbnail is None or was_named(name) else created
+
+
+def _unknown(vehicle: int) -> Refused:
+    return Refused(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")
