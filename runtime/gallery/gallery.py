@@ -175,31 +175,10 @@ class Gallery:
         One that does not say when it was gets this moment. A vehicle that nobody named came to be with the first sighting,
         and so did its picture, whenever that is processed. Raises Refused for a time that is not in seconds.
         """
-        self._existing(vehicle)
-        seen = sighting
-        moment = float(seen.seen)
-        if not times.is_moment(moment):
-            raise Refused(
-                f"a sighting's time must be in seconds since 1970, from 0 to {times.LAST:.0f}, not {moment:g}; divide"
-                " milliseconds by 1000 and nanoseconds by 1e9"
-            )
-        if not (abs(float(seen.first_time)) < times.LAST and abs(float(seen.last_time)) < times.LAST):
-            raise Refused(
-                "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
-                " milliseconds by 1000 and nanoseconds by 1e9"
-            )
-        if not math.isfinite(seen.quality) or math.isnan(score):  # -inf: nobody to compare with
-            raise Refused(
-                "a sighting's score must be a number and its quality a finite one; pass the cosine and the crop's quality, 0 to 1"
-            )
-        camera, moment = names.readable(seen.camera, "a sighting's camera"), moment or time.time()
-        row = SightingRow(
-            camera, int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame),
-            int(seen.last_frame), float(score), thumbnail_of(seen.picture), run, moment, kind_name(seen.kind),
-            seen.plate, float(seen.quality), np.asarray(seen.feature, np.float16),
-        )  # fmt: skip
         with self.transaction() as store:
-            store.begin_with(self._existing(vehicle), moment)
+            self.name_of(vehicle)
+            row = _sighting_row(sighting, score, run)
+            store.begin_with(int(vehicle), row.seen)
             return store.add_sighting(int(vehicle), row)
 
     def rename(self, vehicle: int, name: str) -> None:
@@ -344,6 +323,31 @@ class Gallery:
     def _existing(self, vehicle: int) -> int:
         self.name_of(vehicle)
         return int(vehicle)
+
+
+def _sighting_row(seen: Sighting, score: float, run: str) -> SightingRow:
+    """A sighting as it is written down. Raises Refused for times, numbers and a camera that cannot be kept."""
+    moment = float(seen.seen)
+    if not times.is_moment(moment):
+        raise Refused(
+            f"a sighting's time must be in seconds since 1970, from 0 to {times.LAST:.0f}, not {moment:g}; divide"
+            " milliseconds by 1000 and nanoseconds by 1e9"
+        )
+    if not (abs(float(seen.first_time)) < times.LAST and abs(float(seen.last_time)) < times.LAST):
+        raise Refused(
+            "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
+            " milliseconds by 1000 and nanoseconds by 1e9"
+        )
+    if not math.isfinite(seen.quality) or math.isnan(score):  # -inf: nobody to compare with
+        raise Refused(
+            "a sighting's score must be a number and its quality a finite one; pass the cosine and the crop's quality, 0 to 1"
+        )
+    camera = names.readable(seen.camera, "a sighting's camera")
+    return SightingRow(
+        camera, int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame), int(seen.last_frame),
+        float(score), thumbnail_of(seen.picture), run, moment or time.time(), kind_name(seen.kind), seen.plate,
+        float(seen.quality), np.asarray(seen.feature, np.float16),
+    )  # fmt: skip
 
 
 def login() -> str:

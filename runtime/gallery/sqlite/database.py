@@ -86,6 +86,15 @@ class Database:
         except FAULTS as error:
             raise refusal(self.path, error) from error
 
+    def pages(self, size: int, query: str, *values: Any) -> Iterator[list[Any]]:
+        """The rows of a query, `size` at a time."""
+        try:
+            cursor = self.connection.execute(query, _clean(values))
+            while rows := cursor.fetchmany(size):
+                yield rows
+        except FAULTS as error:
+            raise refusal(self.path, error) from error
+
     def row(self, query: str, *values: Any) -> Any:
         """The first row; None when there is none."""
         try:

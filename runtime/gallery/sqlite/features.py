@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -72,8 +71,7 @@ class PrototypeFeatures:
         return None if identity is None or mark is None else (identity[0], mark[0])
 
     def _pages(self, query: str, *values: Any) -> Iterator[Features]:
-        rows = self._database.rows(query, *values)
-        while page := list(islice(rows, PAGE)):
+        for page in self._database.pages(PAGE, query, *values):
             ids, vehicles, blobs = zip(*page, strict=True)
             yield np.array(ids, np.int64), np.array(vehicles, np.int64), decoded(blobs, self.dim)
 
