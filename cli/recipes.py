@@ -1,6 +1,7 @@
 """`vreid recipes`: the bundled recipes of `vreid train`, or one recipe with all its settings as TOML."""
 
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +35,9 @@ def main(args: Args) -> int:
         if args.json:
             output.document({"recipes": lines})
         else:
-            output.table("recipes of vreid train", ("name", "what"), list(lines.items()))
+            width = max(map(len, lines))
+            for name, line in lines.items():
+                output.result(textwrap.fill(f"{name:<{width}}  {line}", 110, subsequent_indent=" " * (width + 2)))
         return 0
     recipe = _recipe(args.recipe)
     if args.json:

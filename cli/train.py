@@ -219,6 +219,8 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
     from vreid.train.job import Job
     from vreid.train.validation import cut, share_of_pictures
 
+    if not flags.data:
+        raise Refused("there is nothing to learn from; name a data set with --data FOLDER (docs/data.md)")
     open_folder(flags.out, flags.resume)  # refused before anything is read, measured, asked or written
     learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
     sets = [read_train_part(path) for path in flags.data]

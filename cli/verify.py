@@ -66,7 +66,7 @@ def main(args: Args) -> int:
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     trained = warn_if_checkpoint_learnt(args.against, data)
-    written = verdict.passed and not args.dry_run
+    written = verdict.passed and not args.dry_run and not trained
     if args.report is not None:
         from vreid.deploy.verify_page import write_verify_page
 
@@ -77,6 +77,10 @@ def main(args: Args) -> int:
         output.document({"passed": verdict.passed, **asdict(verdict), "written": written, "trained_on": trained})
     else:
         _say(verdict, path if written else None)
+    if verdict.passed and trained and not args.dry_run:
+        output.note(
+            f"note: accuracy and threshold of learnt pictures are no measurement, so {path} keeps its own; verify on others"
+        )
     return 0 if verdict.passed else 1
 
 

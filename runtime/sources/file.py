@@ -137,7 +137,32 @@ def _container(path: Path) -> "InputContainer":
     try:  # "file:" and an absolute path, because "gate:1.mp4" would be a protocol
         return opened(f"file:{path.absolute()}", {})
     except FAILURES as error:
+        if _lacks_index(path):
+            raise Refused(
+                f"{path} was cut off before its index (moov) was written, without which no MP4 can be read; recover it with "
+                "untrunc, or record to .mkv or .ts, which need none"
+            ) from error
         raise Refused(
             f"{path} holds no video that FFmpeg can read, or is damaged ({reason_of(error)}); copy or re-encode it, "
             "for example to mp4"
         ) from error
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether the file is an MP4 (ISO/IEC 14496-12: boxes of 4 bytes length, 4 bytes type) without the box `moov`."""
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            return False
+        place, size = 0, path.stat().st_size
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            if head[4:8] == b"moov":
+                return False
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:  # the length stands behind the type
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # 0: to the end of the file
+                return True
+            place += length
+    return True

@@ -154,5 +154,6 @@ def test_quantize_calibrates_on_the_training_part_and_others_measure_on_the_test
     assert found["manifest"]["calibration"]["sha256"] == digest
     found, said = ran("verify", tmp_path / "float.json", "--against", checkpoint, "--data", data)
     assert found["trained_on"] == 3 and learnt in said
+    assert found["passed"] and not found["written"] and "verify on others" in said  # learnt pictures measure nothing
     (data / "train.csv").unlink()
     assert "only a test part (test.csv)" in refused(*words)

@@ -47,6 +47,7 @@ def test_what_is_missing_is_said(
 ) -> None:
     data, out = colours(20), tmp_path / "run"
     where = ["--data", data, "--out", out]
+    assert "name a data set with --data" in refused(capsys, "teacher", *SMALL, "--out", out)
     assert "there is no data set at nowhere" in refused(capsys, "teacher", *SMALL, "--data", "nowhere", "--out", out)
     assert "there is no recipe 'best'" in refused(capsys, "teacher", "--recipe", "best", *where)
     said = refused(capsys, "teacher", "--recipe", "teacher_mobilenet", *where)

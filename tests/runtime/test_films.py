@@ -302,3 +302,21 @@ def test_a_judged_run_takes_the_times_of_its_frames() -> None:
     np.testing.assert_allclose(variable.seconds([1, 6, 11, 62]), [0.0, 10.0, 20.0, 25.1])
     np.testing.assert_allclose(Watched(62, 320, 180, 10.0).seconds([1, 11]), [0.0, 1.0])
     assert not Watched(62, 320, 180, 0.0).timed and np.isnan(Watched(62, 320, 180, 0.0).seconds([1])).all()
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.95])
+def test_an_mp4_that_was_cut_off_before_its_index_is_said_to_be_so(tmp_path: Path, kept: float) -> None:
+    film = make_film(tmp_path / "film.mp4", STEADY)
+    content = film.read_bytes()
+    assert content.index(b"mdat") < content.index(b"moov")  # which stands at the end
+    film.write_bytes(content[: int(kept * content.index(b"moov"))])
+    with pytest.raises(Refused, match=r"cut off before its index \(moov\)"):
+        open_source(str(film))
+
+
+def test_only_an_mp4_without_an_index_is_said_to_lack_one(tmp_path: Path) -> None:
+    for name, content in {"a.mp4": b"no film at all", "b.mp4": b"\0\0\0\x08moov", "c.mp4": b"\0\0\0\1ftyp"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(Refused) as refusal:
+            open_source(str(tmp_path / name))
+        assert ("moov" in str(refusal.value)) == (name == "c.mp4")

@@ -1,5 +1,7 @@
 """The recipes by name."""
 
+import re
+
 from vreid.models.seam import open_seam
 from vreid.train.recipe import Recipe
 
@@ -27,5 +29,10 @@ def recipe_named(name: str) -> Recipe:
 
 
 def about(name: str) -> str:
-    """What the recipe is, in a sentence."""
-    return (open_seam("recipe", RECIPES, name, "train").__doc__ or "").partition("\n")[0]
+    """What the recipe is, in a sentence, and whether it needs weights to begin with."""
+    make = open_seam("recipe", RECIPES, name, "train")
+    paragraph = " ".join((make.__doc__ or "").partition("\n\n")[0].split())
+    sentence = re.sub(r" \((?:[^()]*; )?methods\.md[^()]*\)", "", re.split(r"(?<=[a-z0-9)])\. ", paragraph)[0]).rstrip(
+        "."
+    )
+    return f"{sentence}; needs --weights" if make().imagenet else sentence
