@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
-from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
+from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
 
 # what a terminal has no room for
 LONG = ("params M", "FLOPs G", "Rank-1")
@@ -36,10 +36,13 @@ class Args:
 def main(args: Args) -> int:
     """Measure and say; 0 when every model ran, else 1."""
     from vreid.deploy.bench import bench, no_faster
-    from vreid.deploy.bench_page import COLUMNS, document_of, rows_of, write_bench
+    from vreid.deploy.bench_page import COLUMNS, FILES, document_of, rows_of, write_bench
     from vreid.deploy.device import machine, versions
 
     data = None if args.data is None else test_part(args.data)
+    if args.out is not None:
+        for name in FILES:
+            refuse_read(args.out / name, args.models, data, *([] if args.data is None else [args.data]))
     with output.progress() as bar:
         task = bar.add_task("bench", total=len(set(args.models)) * (args.rounds + 1))
 

@@ -1,11 +1,13 @@
 """The data that a verb measures on: which files it takes, and whether a measured checkpoint learnt from them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vreid.cli import output
 from vreid.models.bundled import is_checkpoint
+from vreid.models.errors import Refused
+from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
     from vreid.train.datasets.records import Dataset
@@ -29,6 +31,31 @@ def training_part(path: Path) -> "Dataset":
     if found.remark:
         output.note(found.remark)
     return found
+
+
+def refuse_read(out: Path, models: Iterable[str], data: "Dataset | None", *inputs: Path) -> None:
+    """Raises Refused where writing `out` would replace a file of the models (manifest, engine, checkpoint), a picture of the
+    data's test part, or another of the `inputs`."""
+    if not out.exists():
+        return
+    for model in models:
+        refuse_same(out, *_files_of(model))
+    pictures = () if data is None else dict.fromkeys(item.path for item in (*data.query, *data.gallery))
+    refuse_same(out, *inputs, *pictures)
+
+
+def _files_of(model: str) -> list[Path]:
+    """What a MODEL argument is read from, as far as that can be told."""
+    from vreid.models.bundled import manifest_path
+    from vreid.models.manifest import read_model
+
+    if is_checkpoint(model):
+        return [Path(model)]
+    try:
+        path = manifest_path(model)
+        return [path, read_model(path)[1].path]
+    except Refused:  # said by whoever opens it
+        return [Path(model)]
 
 
 def warn_if_learnt(model: str, trained: Collection[int], dataset: "Dataset") -> int:

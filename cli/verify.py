@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
-from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
+from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def main(args: Args) -> int:
     if path.parent == ZOO and not args.dry_run:
         raise Refused(f"{path.stem} came with the package and stays as it is; copy it, or add --dry-run")
     data = test_part(args.data)
+    if args.report is not None:
+        refuse_read(args.report, (str(path), args.against), data, args.data)
     bounds = Bounds(args.max_map_loss, args.min_cosine, args.false_match_rate, args.gallery_size)
     with output.progress() as bar:
         task = bar.add_task("embedding by both", total=None)

@@ -12,7 +12,7 @@ from onnx import inliner, shape_inference, version_converter
 
 from vreid.deploy.batches import ways_of_asking
 from vreid.deploy.compare import open_unchecked
-from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx
+from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.foreign import Habits, Pictures, output_of, pictures_of, refuse_habits, wrapped
 from vreid.deploy.graph import simplified
 from vreid.deploy.onnx_cost import layers_of_onnx
@@ -50,6 +50,7 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
     run to run, is the same for every picture, zero or no number, or whose batch is fixed inside.
     """
     refuse_other_than_onnx(out)
+    refuse_replaced(out, source)
     refuse_habits(habits)
     try:
         data = source.read_bytes()

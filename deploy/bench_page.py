@@ -17,6 +17,7 @@ from vreid.report.page import pieces, write_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FILES = ("bench.json", "bench.md", "bench.html")
 COLUMNS = (
     "model",
     "engine",
@@ -115,8 +116,9 @@ def write_bench(results: Sequence[Result], about: Mapping[str, Any], out: Path) 
     except OSError as error:
         raise Refused(f"cannot make the folder {out} ({error.strerror}); choose another --out") from error
     text = json.dumps(document_of(results, about), indent=1) + "\n"
-    written = [write_page(out / "bench.json", text), write_page(out / "bench.md", markdown_of(results, about))]
-    return [*written, write_page(out / "bench.html", bench_page(results, about))]  # which needs matplotlib
+    document, table, page = (out / name for name in FILES)
+    written = [write_page(document, text), write_page(table, markdown_of(results, about))]
+    return [*written, write_page(page, bench_page(results, about))]  # which needs matplotlib
 
 
 def _against(sound: Sequence[Result]) -> Drawing | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from vreid.models.errors import Refused
-from vreid.models.files import sha256_of
+from vreid.models.files import refuse_same, sha256_of
 from vreid.models.manifest import Manifest, write_manifest
 from vreid.runtime.embedder import Embedder, open_embedder
 
@@ -35,6 +35,12 @@ def refuse_other_than_onnx(out: Path) -> None:
     """Before any work is done."""
     if out.suffix != ".onnx":
         raise Refused(f"--out is the ONNX file, such as build/student.onnx, not {out}")
+
+
+def refuse_replaced(out: Path, *inputs: Path) -> None:
+    """Before any work is done: `out` and the manifest that is written with it must be none of the files that are read."""
+    for written in (out, out.with_suffix(".json")):
+        refuse_same(written, *inputs)
 
 
 def refuse_batch(batch: tuple[int, int, int]) -> None:

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
+from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.graph import half_precision, half_stored, simplified
 from vreid.deploy.quality import accuracy_from
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
@@ -57,6 +57,7 @@ def onnx_from_checkpoint(
     if half and half_weights:
         raise Refused("--half computes in half precision, whose weights are small already; leave --half-weights out")
     refuse_batch(batch)
+    refuse_replaced(out, Path(checkpoint))
     stored = load_checkpoint(checkpoint)
     network = network_from(stored)
     config = stored.config

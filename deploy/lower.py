@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx
+from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.graph import half_precision, prepared
 from vreid.deploy.precision import Shares, shares_in
 from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
@@ -36,7 +36,7 @@ class Lowered:
 def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None = None) -> Lowered:
     """Write `out` (.onnx), the model in half precision (deploy/graph.py), and its manifest, with another `batch` if one is
     given. Takes every float32 ONNX: exported, adopted or bundled. Raises Refused."""
-    manifest, graph = _float_model(model)
+    manifest, graph = _float_model(model, out)
     if batch is not None:
         refuse_batch(batch)
         manifest = manifest.model_copy(update={"input": manifest.input.model_copy(update={"batch": list(batch)})})
@@ -65,7 +65,7 @@ def int8_from(
     loss cannot be met.
     """
     refuse_other_than_onnx(out)
-    manifest, graph = _float_model(model)
+    manifest, graph = _float_model(model, out)
     if max_map_loss is None:
         training, validation = data, None
     else:
@@ -117,10 +117,11 @@ def int8_from(
     return Lowered(found, choice, shares_in(final.SerializeToString(), out))
 
 
-def _float_model(model: str | Path) -> tuple[Manifest, onnx.ModelProto]:
-    """The manifest and graph of a float32 ONNX."""
+def _float_model(model: str | Path, out: Path) -> tuple[Manifest, onnx.ModelProto]:
+    """The manifest and graph of a float32 ONNX, which `out` must not replace."""
     path = manifest_path(str(model))
     manifest, engine = read_model(path)
+    refuse_replaced(out, path, engine.path)
     if manifest.precision != "fp32" or engine.path.suffix != ".onnx":
         raise Refused(
             f"{path} is {manifest.precision} in {engine.path.name}; give the float32 ONNX model that it was made from"

@@ -34,6 +34,17 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
 
 
+def refuse_same(out: Path, *inputs: Path) -> None:
+    """Raises Refused where writing `out` would replace one of `inputs`, also by another name of the same file."""
+    for path in inputs:
+        try:
+            same = out.samefile(path)
+        except (OSError, ValueError):  # one of the two is not there
+            continue
+        if same:
+            raise Refused(f"the output {out} would replace {path}, which is read; give the output another name")
+
+
 def sync_folder(folder: Path) -> None:
     """Make what was renamed in `folder` survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY)

@@ -11,7 +11,7 @@ from vreid.deploy.build.key import changes
 from vreid.deploy.build.records import Names, Options, Source, Work, names_of, read_source
 from vreid.deploy.build.table import open_builder
 from vreid.models.errors import Refused
-from vreid.models.files import sha256_of
+from vreid.models.files import refuse_same, sha256_of
 from vreid.models.manifest import Manifest, read_manifest, write_manifest
 from vreid.runtime.embedder import open_embedder
 
@@ -53,8 +53,9 @@ def engine_from_onnx(
     builder = open_builder(engine)
     told(f"checking {model.name}")
     source = read_source(model)
-    if out.exists() and out.samefile(model):
-        raise Refused(f"--out would replace {model}, of which the engine is made; give it another name")
+    inputs = [model, source.onnx, *([] if options is None or options.checkpoint is None else [options.checkpoint])]
+    refuse_same(out, *inputs)
+    refuse_same(out.with_name(out.stem + SUFFIX), *inputs)
     work = builder(source, options or Options())
     found, why = _there(out, source, work)
     if found is not None and not why and not force:
