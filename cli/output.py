@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -21,11 +22,13 @@ from vreid.runtime.secrets import redacted
 # rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one line, for grep and cut
 results = Console(highlight=False, soft_wrap=True, width=None if is_terminal(sys.stdout) else 10_000)
 console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if is_terminal(sys.stderr) else 160)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # such as the colours that another program's message brings
 
 
 def error(sentence: str) -> None:
-    """One sentence on stderr, never wrapped or marked up, and without passwords."""
-    sys.stderr.write(f"vreid: {redacted(sentence)}\n")
+    """One sentence in one line on stderr, never wrapped or marked up, and without passwords."""
+    line = " ".join(part.strip() for part in redacted(sentence).splitlines())
+    sys.stderr.write(f"vreid: {_CONTROL.sub('?', line)}\n")
 
 
 def guard() -> None:

@@ -194,6 +194,7 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
     """The recipe as the flags change it, but for a target, which may have to be measured; and what --start begins as."""
     from vreid.cli.training import started
     from vreid.train.recipes.file import recipe_of
+    from vreid.train.recipes.limits import LONGEST
 
     recipe, start = recipe_of(flags.recipe) if isinstance(flags, Teacher) else _student_recipe(flags), None
     if flags.start is not None:
@@ -201,6 +202,8 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
             raise Refused("--weights fills a new network's body and --start is a whole network; give one of the two")
         recipe, start = started(recipe, flags.start, flags.settings.dim)
     if flags.epochs is not None:
+        if flags.epochs > LONGEST:
+            raise Refused(f"--epochs {flags.epochs} is out of range; give 1 to {LONGEST}")
         recipe = replace(recipe, epochs=flags.epochs)
     recipe = with_settings(recipe, flags.settings)
     if recipe.imagenet and flags.weights is None:

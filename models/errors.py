@@ -1,4 +1,12 @@
-"""The errors of vreid: one class for each case that a program has to tell apart."""
+"""The errors of vreid: one class for each case that a program has to tell apart; and how a message repeats what it was given."""
+
+SHOWN = 60  # characters of somebody else's words in a message
+
+
+def shown(text: str) -> str:
+    """`text` of a file or of a program as a message repeats it: in one line, and cut where it is long."""
+    start = "".join(letter if letter.isprintable() else "?" for letter in text[:SHOWN])
+    return start if len(text) <= SHOWN else f"{start}..."
 
 
 class VreidError(Exception):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.models.files import write_atomic
 
 SCHEMA: Literal[1] = 1
@@ -17,7 +17,6 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 MOST_BYTES = 16 << 20  # of a manifest; the largest real one, which lists layers kept in float, has some kB
-SHOWN = 60  # characters of a file's own words in a message
 
 
 def _rising(batch: list[int]) -> list[int]:
@@ -163,12 +162,12 @@ def _manifest_from(data: bytes, path: Path) -> Manifest:
     try:
         fields = json.loads(data.decode("utf-8"), object_pairs_hook=_once)
         if isinstance(fields, dict) and fields.get("schema") != SCHEMA:
-            found = _shown(repr(fields.get("schema")))
+            found = shown(repr(fields.get("schema")))
             raise Refused(f"{path} has schema {found} and this vreid reads schema {SCHEMA}; export it again")
         return Manifest.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = _shown(".".join(str(part) for part in first["loc"])) or "the whole"
+        where = shown(".".join(str(part) for part in first["loc"])) or "the whole"
         raise Refused(
             f"{path}: {where}: {first['msg'].lower()}; correct the manifest or export the model again"
         ) from error
@@ -186,14 +185,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {_shown(repr(twice))} is there twice")
+        raise ValueError(f"the key {shown(repr(twice))} is there twice")
     return found
-
-
-def _shown(text: str) -> str:
-    """`text` of a file in one line of a message."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 
 # expansion, outputs, blocks, stride: table 2 of the paper
 STAGES = (
@@ -48,6 +48,8 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, last_stride: int = 1) -> None:
         super().__init__()
+        if last_stride not in (1, 2):
+            raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
         self.features = nn.Sequential(_unit(3, 32, 3, 2))
         inputs = 32
         for expansion, outputs, blocks, stride in STAGES:
@@ -70,5 +72,5 @@ class MobileNetV2(nn.Module):
 def mobilenet_v2(name: str, options: dict[str, Any]) -> MobileNetV2:
     """The seam's entry. Options: last_stride."""
     if unknown := set(options) - {"last_stride"}:
-        raise Refused(f"{name} has no option {sorted(unknown)[0]!r}; it has last_stride")
+        raise Refused(f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has last_stride")
     return MobileNetV2(options.get("last_stride", 1))

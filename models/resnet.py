@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 
 DEPTHS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -36,7 +36,7 @@ def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape
     if name not in DEPTHS:
         raise Refused(f"there is no ResNet '{name}'; choose one of: {', '.join(DEPTHS)}")
     if last_stride not in (1, 2):
-        raise Refused(f"last_stride is 1 or 2, not {last_stride}")
+        raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
     block, depths = DEPTHS[name]
     widths = [max(1, round(64 * scale * 2**stage)) for stage in range(4)]
     inner = tuple(
@@ -129,7 +129,9 @@ def resnet(name: str, options: dict[str, Any]) -> ResNet:
     (one a stage) and `inner` (stage by stage, block by block)."""
     unknown = set(options) - {"scale", "last_stride", "stem", "outer", "inner"}
     if unknown:
-        raise Refused(f"{name} has no option {sorted(unknown)[0]!r}; it has scale, last_stride, stem, outer and inner")
+        raise Refused(
+            f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has scale, last_stride, stem, outer and inner"
+        )
     shape = shape_of(name, options.get("scale", 1.0), options.get("last_stride", 1))
     if "stem" in options:
         shape = replace(shape, stem=options["stem"])

@@ -31,3 +31,8 @@ def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     said = console.export_text()
     for text in ("[/x] of [red]", "[bold]van", "report: [/y] [blue]/report.html"):
         assert text in said
+
+
+def test_a_refusal_is_one_line_without_control_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    output.error("there is no\r\n  setting 'a\u2028b\x1b[31m'; give\x00 another\n")
+    assert capsys.readouterr().err == "vreid: there is no setting 'a b?[31m'; give? another\n"

@@ -121,6 +121,8 @@ def test_values_that_mean_nothing_are_said(
         ("--threads", -2, "--threads -2 means nothing"),
         ("--workers", -1, "--workers -1 means nothing"),
         ("--epochs", 0, "at least one epoch, not 0"),
+        ("--epochs", 100_001, "--epochs 100001 is out of range; give 1 to 100000"),
+        ("--epochs", 10**23, "is out of range; give 1 to 100000"),
         ("--validation", 1.5, "from 0 to under 1, not 1.5"),
         ("--device", "gpu", "there is no device 'gpu'; choose auto, cpu or cuda"),
     ):

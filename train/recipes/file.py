@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from pydantic import TypeAdapter, ValidationError
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.limits import NAMES, RANGES, refuse_unsound
 from vreid.train.recipes.table import RECIPES, recipe_named
@@ -119,10 +119,10 @@ def _recipe(table: Mapping[str, Any], page: _Page) -> Recipe:
 
 def _base(name: object, page: _Page) -> Recipe:
     if not isinstance(name, str) or name not in RECIPES:
-        nearest = difflib.get_close_matches(str(name), RECIPES, 1, 0.0)[0]
+        nearest = difflib.get_close_matches(shown(str(name)), RECIPES, 1, 0.0)[0]
         raise page.refused(
             "base",
-            f"there is no bundled recipe {name!r} to be the base, the nearest is {nearest!r}; vreid recipes lists them",
+            f"there is no bundled recipe {shown(repr(name))} to be the base, the nearest is {nearest!r}; vreid recipes lists them",
         )
     return recipe_named(name)
 
@@ -172,30 +172,31 @@ def _value(hint: Any, value: Any, base: Any, name: str, page: _Page) -> Any:
     if is_dataclass(kind) or get_origin(kind) is dict:
         if not isinstance(value, Mapping):
             words = f"a table [{name}]{' or ' + json.dumps(NONE) if optional else ''}"
-            raise page.refused(name, f"{name} is {words}, not {_shown(value)}; correct it")
+            raise page.refused(name, f"{name} is {words}, not {shown(_json(value))}; correct it")
         if not is_dataclass(kind):
             return {**(base or {}), **value}
         return _record(kind, value, base, f"{name}.", page)  # type: ignore[arg-type]
     try:
         ruled: Any = Annotated[kind, RANGES[name]] if name in RANGES else NAMES.get(name, kind)
-        return TypeAdapter(ruled).validate_json(_shown(value), strict=True)
+        return TypeAdapter(ruled).validate_json(_json(value), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
         wrong = first["msg"].removeprefix("Input ")
         raise page.refused(
             name,
-            f"{name}{where} {wrong}{', or ' + json.dumps(NONE) if optional else ''}, not {_shown(value)}; correct it",
+            f"{name}{where} {wrong}{', or ' + json.dumps(NONE) if optional else ''}, not {shown(_json(value))}; correct it",
         ) from error
 
 
-def _shown(value: Any) -> str:
+def _json(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
 def _unknown(name: str) -> str:
     if name == FROM_DATA:
         return f"{name} is counted in the data; leave it out"
+    name = shown(name)
     table, _, key = name.rpartition(".")
     names = {other: other.rpartition(".")[2] for other in _names(Recipe, "") if other != FROM_DATA}
     mates = {other: last for other, last in names.items() if other.removesuffix(last) == (f"{table}." if table else "")}

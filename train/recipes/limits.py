@@ -1,13 +1,14 @@
 """What a setting of a recipe may be: ranges and names, and what settings must be together."""
 
+import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.models.network import NETWORKS, ReidNetwork
 from vreid.train.fusion import FUSIONS
 from vreid.train.losses.interpolation import FORMS
@@ -17,6 +18,7 @@ from vreid.train.recipe import Recipe
 LOWEST, HIGHEST = 16, 1024  # pixels of a side
 MOST = 4096  # vehicles, pictures of a vehicle, dimensions
 LONGEST = 100_000  # epochs
+LARGEST = 10**9  # of a number that counts pictures, steps or epochs
 WIDEST = 8  # times the widths of a network
 
 _ABOVE: Any = Field(gt=0, allow_inf_nan=False)
@@ -24,7 +26,7 @@ _FROM: Any = Field(ge=0, allow_inf_nan=False)
 _SHARE: Any = Field(ge=0, le=1)
 _PART: Any = Field(gt=0, le=1)
 _LESS: Any = Field(ge=0, lt=1)
-_COUNT: Any = Field(ge=1)
+_COUNT: Any = Field(ge=1, le=LARGEST)
 _PIXELS: Any = Field(ge=LOWEST, le=HIGHEST)
 _SEVERAL: Any = Field(ge=2, le=MOST)
 _LENGTH: Any = Field(ge=1, le=LONGEST)
@@ -40,7 +42,7 @@ RANGES: Mapping[str, Any] = {
     "flat": _FROM,
     "p": _SEVERAL,
     "k": _SEVERAL,
-    "limit": Field(ge=0),
+    "limit": Field(ge=0, le=LARGEST),
     "classification": _FROM,
     "smoothing": _LESS,
     "margin": _FROM,
@@ -97,6 +99,17 @@ NAMES: Mapping[str, Any] = {
     "answers.pairs": Literal["all", "original", "mixed"],
 }
 
+_WIDTH: Any = Annotated[int, Field(ge=1, le=WIDEST * MOST)]
+_WHOLE = f"a whole number from 1 to {WIDEST * MOST}"
+# what an option of a body may be (models/resnet.py, models/mobilenet.py), and in words; the body itself says which it has
+OPTIONS: Mapping[str, tuple[Any, str]] = {
+    "scale": (Annotated[float, Field(gt=0, le=WIDEST, allow_inf_nan=False)], f"a number over 0 and up to {WIDEST}"),
+    "last_stride": (Annotated[int, Field(ge=1, le=2)], "1 or 2"),
+    "stem": (_WIDTH, _WHOLE),
+    "outer": (list[_WIDTH], f"a list, for each stage {_WHOLE}"),
+    "inner": (list[list[list[_WIDTH]]], f"a list of stages, these of blocks, and these of widths, each {_WHOLE}"),
+}
+
 
 def refuse_unsound(recipe: Recipe) -> None:
     """Raises Refused for settings that are right one by one, but not together."""
@@ -119,11 +132,21 @@ def refuse_unsound(recipe: Recipe) -> None:
     budget = None if recipe.capacity is None else recipe.capacity.budget
     if budget is not None and budget.start > budget.until:
         raise Refused(f"the budget starts at {budget.start:g} and ends at {budget.until:g}; let start be before until")
-    scale = network.options.get("scale", 1.0)
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale <= WIDEST:
-        raise Refused(f"network.options.scale is a number over 0 and up to {WIDEST}, not {scale!r}; correct it")
+    for name, value in network.options.items():
+        _refuse_option(name, value)
     try:
         with torch.device("meta"):  # shapes alone, no memory
             ReidNetwork(network)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
-        raise Refused(f"network.options do not fit {network.body} ({error}); correct them") from error
+        raise Refused(f"network.options do not fit {network.body} ({shown(str(error))}); correct them") from error
+
+
+def _refuse_option(name: str, value: Any) -> None:
+    if name not in OPTIONS:  # which is said by the body
+        return
+    kind, words = OPTIONS[name]
+    text = json.dumps(value, default=str)  # a date becomes a text, which no option is
+    try:
+        TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise Refused(f"network.options.{name} is {words}, not {shown(text)}; correct it") from error
