@@ -8,6 +8,7 @@ import tyro
 
 from vreid.cli.gallery_editing import said
 from vreid.cli.gallery_filter import Choice, filter_of
+from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery.transfer import Moved
@@ -42,9 +43,11 @@ class Import:
 
 def export(args: Export) -> int:
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.index.table import files_of
     from vreid.runtime.gallery.transfer import exported
 
     only = filter_of(args.only)
+    refuse_same(args.file, *files_of(args.gallery))
     with read_gallery(args.gallery) as gallery:
         done = exported(gallery, args.file, only)
     return _moved(args.json, done, f"are in {args.file}", args.file)

@@ -10,6 +10,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.gallery_filter import Choice, filter_of
 from vreid.models.errors import Refused
+from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery import Gallery
@@ -70,9 +71,12 @@ class Audit:
 
 def list_(args: List) -> int:
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.index.table import files_of
     from vreid.runtime.gallery.times import moment_text
 
     only = filter_of(args.only)
+    if args.html is not None:
+        refuse_same(args.html, *files_of(args.gallery))
     with read_gallery(args.gallery) as gallery:
         about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only)
         if args.html is not None:

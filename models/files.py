@@ -38,8 +38,8 @@ def refuse_same(out: Path, *inputs: Path) -> None:
     """Raises Refused where writing `out` would replace one of `inputs`, also by another name of the same file."""
     for path in inputs:
         try:
-            same = out.samefile(path)
-        except (OSError, ValueError):  # one of the two is not there
+            same = out.resolve() == path.resolve() or out.samefile(path)  # files of a gallery come and go
+        except (OSError, ValueError, RuntimeError):  # one of the two is not there
             continue
         if same:
             raise Refused(f"the output {out} would replace {path}, which is read; give the output another name")

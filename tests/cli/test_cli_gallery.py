@@ -97,3 +97,19 @@ def test_requests_that_are_wrong(tmp_path: Path, model: Path, fleet: Path, capsy
     for verb in (("list",), ("stats",), ("rename", "a", "b"), ("remove", "a")):
         assert "there is no gallery" in refused(capsys, *verb, "--gallery", db)
     assert not db.exists()
+
+
+def test_no_output_replaces_the_gallery(
+    tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db, link, hard = tmp_path / "g.db", tmp_path / "link.html", tmp_path / "hard.html"
+    asked(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    before = db.read_bytes()
+    link.symlink_to(db)
+    hard.hardlink_to(db)
+    for out in (db, link, hard, tmp_path / "g.db-wal", tmp_path / "g.db.lock"):
+        assert "would replace" in refused(capsys, "list", "--gallery", db, "--html", out)
+        assert "would replace" in refused(capsys, "export", out, "--gallery", db)
+        assert "is a file" in refused(capsys, "show", "red", "--gallery", db, "--pictures", db)
+    assert db.read_bytes() == before
+    asked(capsys, "list", "--gallery", db, "--html", tmp_path / "page.html")

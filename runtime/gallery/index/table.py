@@ -88,6 +88,12 @@ def index_files(gallery: Path) -> list[Path]:
     return [file for file in (file_of(gallery, kind) for kind in sorted(INDEXES)) if file.is_file()]
 
 
+def files_of(gallery: Path) -> list[Path]:
+    """The gallery's file and those that belong to it, whether they are there or not: no output may replace one."""
+    own = [gallery, *(gallery.with_name(gallery.name + ending) for ending in ("-wal", "-shm", ".lock"))]
+    return [*own, *(file_of(gallery, kind) for kind in sorted(INDEXES))]
+
+
 def drop_indexes(gallery: Path) -> list[Path]:
     """Remove the index files next to the gallery; the next search makes them again. Returns those that were there.
 

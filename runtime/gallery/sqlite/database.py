@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import GalleryDamaged, GalleryFull, GalleryLocked, Refused
+from vreid.models.errors import BadInput, GalleryDamaged, GalleryFull, GalleryLocked, Refused
 
 BUSY_S = 1.0
 
 
 FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError)  # what using a locked, full or damaged file may raise
+_INHERITED: list[sqlite3.Connection] = []  # of the parent of a fork: closing one here would disturb the parent's
 
 
 @contextmanager
@@ -27,8 +28,12 @@ def sentences(path: Path) -> Iterator[None]:
 
 
 def refusal(path: Path, error: Exception) -> Refused:
-    """The sentence for one of FAULTS."""
+    """The sentence for one of FAULTS. A ProgrammingError is our own mistake and is raised again."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        raise error
     text = str(error)
+    if "malformed JSON" in text:
+        return damaged(path, "a change of the audit that is no JSON")
     if isinstance(error, sqlite3.OperationalError):
         if "locked" in text or "busy" in text:
             fix = "close that program and try again"
@@ -64,13 +69,29 @@ class Database:
 
     def __init__(self, path: Path, write: bool, called: Path | None = None) -> None:
         """`called`: what messages call it, when that is not its file."""
-        self.path = called or path
-        self.connection = connect(path, write)
-        self._depth = 0
+        self.path, self._file = called or path, path
+        self._connection: sqlite3.Connection | None = connect(path, write)
+        self._depth, self._process, self._identity = 0, os.getpid(), _identity(path)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """Raises BadInput after `close`, and Refused in another process than the one that opened it."""
+        if self._connection is None:
+            raise BadInput(f"the gallery {self.path} is closed; open it again")
+        if os.getpid() != self._process:
+            raise Refused(
+                f"the gallery {self.path} was opened by process {self._process}, from which this one was forked; open it"
+                " after the fork"
+            )
+        return self._connection
 
     def close(self) -> None:
         """A second call does nothing."""
-        self.connection.close()
+        if self._connection is not None and os.getpid() != self._process:
+            _INHERITED.append(self._connection)
+        elif self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def run(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """One statement, of which no rows are read."""
@@ -82,7 +103,8 @@ class Database:
     def rows(self, query: str, *values: Any) -> Iterator[Any]:
         """The rows of a query, which begins when the first is read."""
         try:
-            yield from self.connection.execute(query, _clean(values))
+            cursor = self.connection.execute(query, _clean(values))
+            yield from iter(cursor.fetchone, None)  # of the cursor itself, it would close that, maybe after the end
         except FAULTS as error:
             raise refusal(self.path, error) from error
 
@@ -116,10 +138,12 @@ class Database:
         """All that is written inside is kept together, or nothing is. Nests (savepoints)."""
         mark = f"level{self._depth}"
         begin, end = (f"SAVEPOINT {mark}", f"RELEASE {mark}") if self._depth else ("BEGIN IMMEDIATE", "COMMIT")
+        self._refuse_replaced()
         self.run(begin)
         self._depth += 1
         try:
             yield
+            self._refuse_replaced()
             self.run(end)
         except BaseException:
             if self.connection.in_transaction:  # SQLite itself rolls back on some errors of the disk
@@ -129,6 +153,13 @@ class Database:
             raise
         finally:
             self._depth -= 1
+
+    def _refuse_replaced(self) -> None:
+        """Whatever is written into a file that has no name any more is lost."""
+        if _identity(self._file) != self._identity:
+            raise Refused(
+                f"the gallery {self.path} was removed, moved or replaced while it was open; put it back, or open it again"
+            )
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -200,6 +231,9 @@ def lock(path: Path) -> int:
         except BlockingIOError as error:
             holder = os.pread(handle, 32, 0).decode(errors="replace") or "unknown"
             os.close(handle)
+            if time.monotonic() > end and holder == str(os.getpid()):
+                fix = "close it first, or use that object"
+                raise GalleryLocked(f"the gallery {path} is being written by this process itself; {fix}") from error
             if time.monotonic() > end:
                 fix = "stop it or use another gallery"
                 raise GalleryLocked(f"the gallery {path} is being written by process {holder}; {fix}") from error
@@ -214,8 +248,9 @@ def lock(path: Path) -> int:
 
 
 def unlock(path: Path, handle: int) -> None:
-    """Give the writer's lock back and remove its file."""
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    """Give the writer's lock back and remove its file; it stays the parent's in a process that was forked."""
+    if os.pread(handle, 32, 0) == str(os.getpid()).encode():
+        path.with_name(path.name + ".lock").unlink(missing_ok=True)
     os.close(handle)
 
 
@@ -232,6 +267,15 @@ def locked(path: Path) -> Iterator[None]:
 def _clean(values: tuple[Any, ...]) -> list[Any]:
     """A camera named after a file may hold bytes that are no UTF-8."""
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`: device and number; None: there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_at(handle: int, path: Path) -> bool:

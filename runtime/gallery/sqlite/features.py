@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vreid.models.errors import GalleryDamaged
 from vreid.runtime.gallery.records import Features
-from vreid.runtime.gallery.sqlite.database import Database
+from vreid.runtime.gallery.sqlite.database import Database, damaged
 from vreid.runtime.records import Floats, Ints
 
 PAGE = 1 << 13  # prototypes at a time: 16 MB of 512-d features
@@ -73,12 +73,11 @@ class PrototypeFeatures:
     def _pages(self, query: str, *values: Any) -> Iterator[Features]:
         for page in self._database.pages(PAGE, query, *values):
             ids, vehicles, blobs = zip(*page, strict=True)
-            yield np.array(ids, np.int64), np.array(vehicles, np.int64), decoded(blobs, self.dim)
+            yield np.array(ids, np.int64), np.array(vehicles, np.int64), decoded(blobs, self.dim, self.path)
 
 
-def decoded(blobs: Sequence[bytes], dim: int) -> Floats:
-    """N stored features -> (N, D). Raises Refused for one of another length."""
+def decoded(blobs: Sequence[bytes], dim: int, path: Path) -> Floats:
+    """N stored features of the gallery at `path` -> (N, D). Raises GalleryDamaged for one of another length."""
     if not set(map(type, blobs)) <= {bytes} or not set(map(len, blobs)) <= {4 * dim}:
-        fix = "let 'vreid gallery check --repair' mend it or restore a copy"
-        raise GalleryDamaged(f"the gallery is damaged (a feature of the wrong length); {fix}")
+        raise damaged(path, "a feature of the wrong length")
     return np.frombuffer(bytearray().join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32, copy=False)

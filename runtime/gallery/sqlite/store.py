@@ -4,6 +4,7 @@ import json
 import logging
 import sqlite3
 import time
+import weakref
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -97,15 +98,13 @@ class SqliteStore:
         """`handle`: of the writer's lock; None: for reading."""
         self.path, self.about, self.writable = database.path, about, handle is not None
         self.features = PrototypeFeatures(database, about.dim)
-        self._database, self._handle = database, handle
+        self._database = database
         self._run, self._rows = database.run, database.rows
         self._row, self._column = database.row, database.column
+        self._finish = weakref.finalize(self, _let_go, database, self.path, handle)  # also of one that nobody closed
 
     def close(self) -> None:
-        self._database.close()
-        if self._handle is not None:
-            unlock(self.path, self._handle)
-            self._handle = None
+        self._finish()
 
     def transaction(self) -> AbstractContextManager[None]:
         return self._database.transaction()
@@ -208,7 +207,7 @@ class SqliteStore:
     def prototypes(self, vehicle: int) -> list[Prototype]:
         query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
         return [
-            Prototype(id_, view, decoded([blob], self.about.dim)[0], weight, count)
+            Prototype(id_, view, decoded([blob], self.about.dim, self.path)[0], weight, count)
             for id_, view, blob, weight, count in self._rows(query, vehicle)
         ]
 
@@ -387,6 +386,13 @@ class SqliteStore:
             " AND vehicle NOT IN (SELECT id FROM vehicles)",
             before,
         )
+
+
+def _let_go(database: Database, path: Path, handle: int | None) -> None:
+    """Close the file and, of a writer, give the lock back."""
+    database.close()
+    if handle is not None:
+        unlock(path, handle)
 
 
 def _vehicle(row: Sequence[Any]) -> VehicleRow:

@@ -77,7 +77,7 @@ def test_a_reader_sees_what_the_writer_has_written_since(tmp_path: Path) -> None
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
-    with opened(path), pytest.raises(Refused, match="stop it"):
+    with opened(path), pytest.raises(Refused, match="written by this process itself"):
         opened(path)
     opened(path).close()
 
