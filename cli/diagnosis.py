@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vreid.cli.installed import DISTRIBUTIONS, Machine, Package, numbers
 
 NEEDS = {
-    "run": ("numpy", "scipy", "cv2", "av", "simplejpeg", "onnxruntime", "faiss", "pydantic", "tyro", "rich"),
+    "run": ("numpy", "scipy", "cv2", "av", "simplejpeg", "onnxruntime", "faiss", "pydantic", "tyro", "rich", "jinja2"),
     "train": ("torch",),
     "training report": ("matplotlib",),
     "weights in safetensors": ("safetensors",),

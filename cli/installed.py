@@ -35,6 +35,7 @@ DISTRIBUTIONS = {
     "pydantic": ("pydantic",),
     "tyro": ("tyro",),
     "rich": ("rich",),
+    "jinja2": ("jinja2",),
     "torch": ("torch",),
     "matplotlib": ("matplotlib",),
     "safetensors": ("safetensors",),

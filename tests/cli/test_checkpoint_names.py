@@ -92,7 +92,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return words
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "verb", [pytest.param(verb, marks=pytest.mark.slow) if verb == "bench" else verb for verb in VERBS]
+)
 def test_every_verb_takes_a_checkpoint_by_each_of_its_endings(
     place: Place, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

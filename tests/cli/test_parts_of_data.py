@@ -134,6 +134,7 @@ def checkpoint(data: Path, tmp_path: Path) -> Path:
     return tmp_path / "best.pt"
 
 
+@pytest.mark.slow
 def test_quantize_calibrates_on_the_training_part_and_others_measure_on_the_test_part(
     data: Path, checkpoint: Path, tmp_path: Path, ran: Ran, refused: Callable[..., str]
 ) -> None:

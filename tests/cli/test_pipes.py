@@ -77,6 +77,9 @@ CODES = {
 }
 
 
+LONG = ("profile", "eval", "passes", "fails")  # load models
+
+
 def deserted(words: Sequence[str], stream: str) -> tuple[int, str]:
     """(exit code, what the other stream said) of a command to whose `stream` nobody listens from its first letter on."""
     read, write = os.pipe()
@@ -98,7 +101,9 @@ def shell(words: Sequence[str], rest: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CODES]
+)
 def test_a_reader_that_is_gone_changes_nothing_but_what_is_read(place: Place, name: str) -> None:
     if name == "profile":
         pytest.importorskip("onnx")
@@ -110,7 +115,9 @@ def test_a_reader_that_is_gone_changes_nothing_but_what_is_read(place: Place, na
         assert "vreid:" not in said
 
 
-@pytest.mark.parametrize("name", ["eval", "fails", "refused"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("eval", "fails")), "refused"]
+)
 def test_nobody_reads_what_goes_wrong(place: Place, name: str) -> None:
     code, said = deserted(place.words(name), "stderr")
     assert code == CODES[name]

@@ -251,7 +251,7 @@ def test_a_checkpoint_that_is_none(place: Place, wrong: Wrong, monkeypatch: pyte
     for content in (b"", b"weights", noise, other, other[:3], other[:9000], pickle.dumps(Trap())):
         path.write_bytes(content)
         assert "is not a checkpoint" in wrong(place.eval(table, path))
-        assert "is not a JSON manifest" in wrong(place.run(place.film, model=path))
+        assert "vreid export" in wrong(place.run(place.film, model=path))
     assert not (tmp_path / "trapped").exists()
     path.unlink()
     assert "there is no checkpoint" in wrong(place.eval(table, path))

@@ -16,6 +16,7 @@ PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(bash|toml)(?: needs-(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, since torch takes seconds to import; `> FILE` is the only thing of a shell that they use."""
     pytest.importorskip("torch")

@@ -187,7 +187,7 @@ def test_what_is_no_video_is_refused_on_opening(tmp_path):
         "text.mp4": "no video",
         "none.mp4": "no video",
         "none.avi": "without frames",
-        "cut.mp4": "damaged",
+        "cut.mp4": "cut off before its index",
     }.items():
         with pytest.raises(Refused, match=reason) as refused:
             open_source(str(tmp_path / name))
