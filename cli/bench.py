@@ -8,6 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
+from vreid.models.ranges import refuse_batch_size, refuse_threads
 
 # what a terminal has no room for
 LONG = ("params M", "FLOPs G", "Rank-1")
@@ -39,6 +40,9 @@ def main(args: Args) -> int:
     from vreid.deploy.bench_page import COLUMNS, FILES, document_of, rows_of, write_bench
     from vreid.deploy.device import machine, versions
 
+    refuse_threads(args.threads)
+    for batch in args.batches:
+        refuse_batch_size(batch)
     data = None if args.data is None else test_part(args.data)
     if args.out is not None:
         for name in FILES:

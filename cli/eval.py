@@ -9,7 +9,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import test_part, warn_if_learnt
-from vreid.models.errors import Refused
+from vreid.models.ranges import refuse_batch_size, refuse_threads
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def main(args: Args) -> int:
     from vreid.cli.model import opened
     from vreid.train.evaluate import evaluate, pictures_of
 
-    if args.batch < 1 or args.threads < 1:
-        raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
+    refuse_batch_size(args.batch)
+    refuse_threads(args.threads)
     dataset = test_part(args.data)
     pictures_of(dataset)  # refused before a model is opened
     model = opened(args.model, args.threads, args.device)

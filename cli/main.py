@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         output.error("interrupted")
         return 130
+    except MemoryError:
+        output.error("there is not enough memory for this; give smaller numbers, fewer pictures or a smaller model")
+        return 2
     except OSError as error:  # a name too long, a folder that may not be looked into, a full disk
         where = "a file" if error.filename is None else error.filename
         output.error(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")

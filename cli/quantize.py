@@ -9,6 +9,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.measuring import training_part
 from vreid.cli.seed import refuse_seed
+from vreid.models.ranges import refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.lower import Lowered
@@ -55,6 +56,7 @@ def main(args: Args) -> int:
     from vreid.deploy.quantize import Quantising, has_vnni
 
     refuse_seed(args.seed)
+    refuse_threads(args.threads)
     data = training_part(args.data)
     reduced = args.reduce_range == "yes" or (args.reduce_range == "auto" and not has_vnni())
     rules = Quantising(args.target, args.images, args.seed, args.method, reduced)

@@ -123,10 +123,12 @@ def done(session: "Session", json: bool) -> int:
     """Run `session` under a progress bar, and print its summary as a document or as tables."""
     import cv2
 
+    from vreid.models.ranges import refuse_threads
     from vreid.runtime.session import run_session
     from vreid.runtime.sources.address import address_of
 
     live = any(address_of(source).live for source in session.sources)
+    refuse_threads(session.threads)
     cv2.setNumThreads(session.threads)
     stop = threading.Event()
     with _signals(stop, live), output.progress() as bar:

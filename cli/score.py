@@ -10,6 +10,7 @@ import tyro
 from vreid.cli import output
 from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
+from vreid.models.ranges import refuse_batch_size, refuse_threads
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ Args = Annotated[Landmarks, tyro.conf.subcommand("landmarks")] | Annotated[Video
 
 def main(flags: Landmarks | Videos) -> int:
     """Embed, rank and print."""
-    if flags.batch < 1 or flags.threads < 1:
-        raise Refused(f"--batch and --threads must be at least 1, not {flags.batch} and {flags.threads}")
+    refuse_batch_size(flags.batch)
+    refuse_threads(flags.threads)
     rows = _landmarks(flags) if isinstance(flags, Landmarks) else _videos(flags)
     if flags.json:
         output.document({"model": flags.model, **rows})

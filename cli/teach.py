@@ -9,6 +9,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.measuring import training_part
 from vreid.models.errors import Refused
+from vreid.models.ranges import refuse_batch_size, refuse_threads
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def main(args: Args) -> int:
     from vreid.cli.model import opened
     from vreid.train.asking import ask
 
-    if args.batch < 1 or args.threads < 1:
-        raise Refused(f"--batch and --threads must be at least 1, not {args.batch} and {args.threads}")
+    refuse_batch_size(args.batch)
+    refuse_threads(args.threads)
     if args.out.suffix != ".npz":
         raise Refused(f"a feature file is called .npz, not {args.out.name}; choose such an --out")
     dataset = training_part(args.data)

@@ -10,6 +10,7 @@ from vreid.cli import output
 from vreid.cli.seed import refuse_seed
 from vreid.cli.settings import Settings, with_settings
 from vreid.models.errors import Refused
+from vreid.models.ranges import MOST_THREADS, refuse_outside, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.train.checking import Checked
@@ -119,9 +120,8 @@ def main(flags: Teacher | Student) -> int:
     from vreid.train.parallel import join, leave, started_as
     from vreid.train.steps import Events, Step, refuse_without_tensorboard
 
-    for name in ("threads", "workers"):
-        if getattr(flags, name) < 0:
-            raise Refused(f"--{name} {getattr(flags, name)} means nothing; give 0 or more")
+    refuse_threads(flags.threads, least=0)
+    refuse_outside("--workers", flags.workers, 0, MOST_THREADS)
     if flags.log_every is not None and flags.log_every < 0:
         raise Refused(f"--log-every {flags.log_every} means nothing; give 0 or more")
     refuse_seed(flags.seed)

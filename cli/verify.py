@@ -9,6 +9,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
 from vreid.models.errors import Refused
+from vreid.models.ranges import refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.verify import Verdict
@@ -48,8 +49,7 @@ def main(args: Args) -> int:
     from vreid.deploy.verify import Bounds, record, verify
     from vreid.models.bundled import ZOO, manifest_path
 
-    if args.threads < 1:
-        raise Refused(f"--threads must be at least 1, not {args.threads}")
+    refuse_threads(args.threads)
     path = manifest_path(args.candidate)
     if path.parent == ZOO and not args.dry_run:
         raise Refused(f"{path.stem} came with the package and stays as it is; copy it, or add --dry-run")

@@ -19,6 +19,7 @@ from vreid.deploy.onnx_cost import layers_of_onnx
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.models.cost import total_of
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 from vreid.models.manifest import Cost, Input, Manifest, Output, write_manifest
 from vreid.models.preprocess import Image
 from vreid.runtime.engines.onnx_file import onnx_from
@@ -53,7 +54,7 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
     refuse_replaced(out, source)
     refuse_habits(habits)
     try:
-        data = source.read_bytes()
+        data = regular(source).read_bytes()
     except OSError as error:
         raise Refused(f"cannot read {source} ({error.strerror or error}); give the ONNX file of an embedder") from error
     onnx_from(data, source)  # refuses a file that is cut short, too new, or has weights in another file

@@ -203,7 +203,7 @@ class Gemm:
         left, right = np.random.default_rng(0).standard_normal((2, SIDE, SIDE)).astype(np.float32)
         self._given = {"a": left, "b": right}
         options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        options.intra_op_num_threads, options.log_severity_level = threads, 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = ort.InferenceSession(GRAPH, options, providers=["CPUExecutionProvider"])
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import onnx
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.models.files import refuse_same, sha256_of
 from vreid.models.manifest import Manifest, write_manifest
+from vreid.models.ranges import MOST_BATCH
 from vreid.runtime.embedder import Embedder, open_embedder
 
 
@@ -45,8 +46,9 @@ def refuse_replaced(out: Path, *inputs: Path) -> None:
 
 def refuse_batch(batch: tuple[int, int, int]) -> None:
     """Before any work is done."""
-    if not 1 <= batch[0] <= batch[1] <= batch[2]:
-        raise Refused(f"--batch is least, best, most in rising order from 1, not {' '.join(map(str, batch))}")
+    if not 1 <= batch[0] <= batch[1] <= batch[2] <= MOST_BATCH:
+        given = shown(" ".join(map(str, batch)))
+        raise Refused(f"--batch is least, best, most in rising order from 1 to {MOST_BATCH}, not {given}")
 
 
 def opened(graph: onnx.ModelProto, manifest: Manifest, draft: Path, threads: int = 1) -> tuple[Manifest, Embedder]:

@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vreid.deploy.draft import refuse_batch
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
+from vreid.models.ranges import MOST_PIXELS, MOST_SIDE
 
 EPS = 1e-12
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -56,8 +57,9 @@ def refuse_habits(habits: Habits) -> None:
     numbers = (*habits.mean, *habits.std, habits.scale)
     if not np.isfinite(numbers).all() or min(*habits.std, habits.scale) <= 0:
         raise Refused("--mean, --std and --scale are finite numbers, --std and --scale above 0; correct them")
-    if habits.size is not None and min(habits.size) < 1:
-        raise Refused(f"--size is a height and a width from 1, not {habits.size[0]} {habits.size[1]}")
+    if habits.size is not None and not 1 <= min(habits.size) <= max(habits.size) <= MOST_SIDE:
+        given = shown(f"{habits.size[0]} {habits.size[1]}")
+        raise Refused(f"--size is a height and a width from 1 to {MOST_SIDE}, not {given}")
 
 
 def pictures_of(model: onnx.ModelProto, source: Path, habits: Habits) -> Pictures:
@@ -83,6 +85,11 @@ def pictures_of(model: onnx.ModelProto, source: Path, habits: Habits) -> Picture
         raise Refused(f"{source} leaves the size of its pictures open; give it with --size HEIGHT WIDTH")
     if any(own not in (0, side) for own, side in zip(size, (height, width), strict=True)):
         raise Refused(f"{source} takes pictures of {size[0]} x {size[1]}, not {height} x {width}")
+    if max(height, width) > MOST_SIDE or height * width * habits.batch[2] > MOST_PIXELS:
+        raise Refused(
+            f"{source} takes {habits.batch[2]} pictures of {height} x {width} at once, which is more than {MOST_SIDE} pixels a "
+            f"side or {MOST_PIXELS / 1e6:.0f} million in all; export it for smaller pictures, or lower --batch"
+        )
     return Pictures(inputs[0].name, about.elem_type, height, width, channels or 3, first, dims[0])
 
 

@@ -1,8 +1,10 @@
 """Files that appear complete or not at all, a lock that one process holds, and the hash of a file."""
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write `content` complete or not at all; text as UTF-8, with "?" for what is none, as in a file name of other bytes."""
     with atomic(path) as temporary:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
+
+
+def regular(path: Path) -> Path:
+    """`path`, to be opened. Raises OSError for a pipe, a socket or a device, which may never end, and where nothing is."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has an error of its own
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no file", str(path))
+    return path
 
 
 def refuse_same(out: Path, *inputs: Path) -> None:

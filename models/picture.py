@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 from vreid.models.jpeg import Damaged, checked_jpeg
 from vreid.models.preprocess import Image
 
@@ -45,7 +46,7 @@ def fault_of(content: bytes, path: Path) -> str:
 def picture_bytes(path: Path) -> bytes:
     """The file as it is; Refused, by name, when it cannot be read."""
     try:
-        return path.read_bytes()
+        return regular(path).read_bytes()
     except OSError as error:
         raise Refused(
             f"cannot read the picture {path} ({error.strerror}); restore it or take it off the list"

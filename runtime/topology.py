@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.records import Sighting
 
@@ -159,7 +160,7 @@ def read_topology(path: Path, cameras: Sequence[str]) -> Topology:
     Raises Refused for what is no such file, and when it names none of the run's cameras: a name is misspelt then.
     """
     try:
-        layout = Layout.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        layout = Layout.model_validate(tomllib.loads(regular(path).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the topology {path} cannot be read ({error}); check the path") from error
     except tomllib.TOMLDecodeError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 from vreid.train.arrays import DAMAGED
 from vreid.train.datasets.records import Item
 from vreid.train.identity import key_of
@@ -58,7 +59,7 @@ def crc32_of(item: Item) -> int:
 def read_features(path: Path) -> Features:
     """The answers in a file; Refused when it is none, or holds what no teacher says."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(regular(path), allow_pickle=False) as kept:
             parts: dict[str, Any] = {name: kept[name] for name in ("teacher", "pictures", "crc32", "features")}
         names, sums, features = parts["pictures"].astype(np.str_), parts["crc32"].astype(np.int64), parts["features"]
         sound = np.issubdtype(features.dtype, np.floating) and features.ndim == 2

@@ -5,6 +5,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl
 
 from vreid.models.errors import Refused
+from vreid.models.ranges import refuse_threads
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Detections, Frame
 
@@ -61,8 +62,7 @@ def open_detector(text: str, *, threads: int = 1, min_score: float | None = None
     name, _, rest = text.partition(":")
     target, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if threads < 1:
-        raise Refused(f"a detector needs at least 1 thread, not {threads}")
+    refuse_threads(threads)
     if min_score is not None and not 0 <= min_score <= 1:
         raise Refused(f"a detector's least score lies between 0 and 1, not at {min_score}")
     opened: Detector = open_seam("detector", DETECTORS, name)(target, options, threads=threads, min_score=min_score)

@@ -185,7 +185,7 @@ def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_sco
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry(*EXACT_INT8)
     try:

@@ -8,6 +8,7 @@ from typing import Protocol
 from vreid.models.errors import Refused
 from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
+from vreid.models.ranges import refuse_threads
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Floats
 
@@ -67,7 +68,6 @@ class Engine(Protocol):
 
 def open_engine(manifest: Manifest, file: EngineFile, threads: int) -> Engine:
     """The engine of `manifest` in `file`, on `threads` CPU threads where it uses any."""
-    if threads < 1:
-        raise Refused(f"an engine needs at least 1 thread, not {threads}")
+    refuse_threads(threads)
     engine: Engine = open_seam("engine", ENGINES, manifest.backend)(manifest, file, threads)
     return engine

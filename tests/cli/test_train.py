@@ -118,8 +118,8 @@ def test_values_that_mean_nothing_are_said(
     for flag, value, says in (
         ("--seed", -1, "--seed -1 is out of range; give 0 to 18446744073709551615"),
         ("--seed", 2**64, "--seed 18446744073709551616 is out of range"),
-        ("--threads", -2, "--threads -2 means nothing"),
-        ("--workers", -1, "--workers -1 means nothing"),
+        ("--threads", -2, "--threads must be at least 0 and at most 1024, not -2"),
+        ("--workers", -1, "--workers must be at least 0 and at most 1024, not -1"),
         ("--epochs", 0, "at least one epoch, not 0"),
         ("--epochs", 100_001, "--epochs 100001 is out of range; give 1 to 100000"),
         ("--epochs", 10**23, "is out of range; give 1 to 100000"),

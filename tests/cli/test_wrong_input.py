@@ -345,7 +345,7 @@ def test_flags_that_are_wrong(place: Place, wrong: Wrong) -> None:
     assert "a cosine from -1 to 1" in wrong(place.run(place.film, threshold="1.5"))
     assert "a cosine from -1 to 1" in wrong(place.run(place.film, threshold="nan"))
     assert "between 0 and 1" in wrong(place.run(place.film, min_score="7"))
-    assert "at least 1 thread" in wrong(place.run(place.film, threads="0"))
+    assert "--threads must be at least 1 and at most 1024, not 0" in wrong(place.run(place.film, threads="0"))
     assert "neither gt_one.txt nor one.txt" in wrong(place.run(place.film, truth=place.folder))
     alone = [word for word in place.run(place.film, gallery=None) if word != "--enrol-unknown"]
     assert "needs a --gallery to search, or --enrol-unknown" in wrong(alone)

@@ -355,6 +355,8 @@ def plain(path: Path) -> Path:
         (plain, "--batch 0 8 32", "--batch is least, best, most in rising order from 1"),
         (plain, "--batch -1 1 1", "--batch is least, best, most in rising order from 1"),
         (plain, "--batch 8 4 32", "--batch is least, best, most in rising order from 1"),
+        (plain, "--batch 1 8 1000000000", "--batch is least, best, most in rising order from 1 to 1024"),
+        (plain, "--size 1000000 1000000", "--size is a height and a width from 1 to 4096, not 1000000 1000000"),
         (plain, "--std 0 1 1", "--std and --scale above 0"),
         (plain, "--scale 0", "--std and --scale above 0"),
         (plain, "--mean nan 0 0", "finite numbers"),

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 
 LARGEST_NUMBER = 2**31 - 1
 JUNK = "-1"  # the vehicle of a picture that counts as neither right nor wrong (Market-1501)
@@ -131,7 +132,7 @@ def pictures_in(folder: Path) -> list[str]:
 def text_of(path: Path, encodings: Iterable[str] = ("utf-8-sig",)) -> str:
     """A text file's content in the first of `encodings` that fits; Refused when it cannot be read."""
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError as error:
         raise Refused(f"cannot read {path} ({error.strerror})") from error
     for encoding in encodings:

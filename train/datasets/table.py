@@ -62,6 +62,8 @@ def layout_of(path: Path) -> str:
         if path.suffix.lower() == ".csv":
             return "csv"
         raise Refused(f"{path} is no data set: looked for {_LOOKED_FOR}")
+    if not path.is_dir():
+        raise Refused(f"{path} is a pipe, a socket or a device, and no data set; give a folder or a CSV file")
     signed = [layout for layout, signs in _SIGNS.items() if signs(path)]
     if len(signed) > 1:
         raise Refused(f"{path} looks like several layouts ({', '.join(signed)}); keep each data set in its own folder")

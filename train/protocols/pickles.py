@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 
 MOST_BYTES = 16 * 2**20  # the largest known ground truth is below 1 MiB
 _MOST_GROWN = 16 * MOST_BYTES
@@ -38,7 +39,7 @@ def plain_content(path: Path) -> object:
     Raises Refused for a pickle that names anything else, by that name, and for files that are cut, damaged or too large.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise Refused(f"cannot read the ground truth {path} ({error.strerror}); check the path") from error

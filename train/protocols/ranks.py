@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
+from vreid.models.files import regular
 from vreid.train.arrays import DAMAGED
 from vreid.train.evaluate import Floats, Ints
 
@@ -94,7 +95,7 @@ def distractor_blocks(paths: Sequence[Path], rows: int = 65536) -> Iterator[NDAr
 
 def _mapped(path: Path) -> NDArray[np.floating]:
     try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        table = np.load(regular(path), mmap_mode="r", allow_pickle=False)
     except (OSError, *DAMAGED) as error:
         raise Refused(f"{path} is no .npy file that can be mapped; save the distractors' features again") from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or not np.issubdtype(table.dtype, np.floating):

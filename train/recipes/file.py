@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from pydantic import TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused, shown
+from vreid.models.files import regular
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.limits import NAMES, RANGES, refuse_unsound
 from vreid.train.recipes.table import RECIPES, recipe_named
@@ -41,7 +42,7 @@ def recipe_of(word: str) -> Recipe:
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file. Raises Refused, with the file's name and the line, for what is no recipe."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
         table = tomllib.loads(text)
     except OSError as error:
         raise Refused(f"the recipe {path} cannot be read ({error.strerror or error}); check the path") from error
