@@ -18,7 +18,7 @@ COMMANDS = {
     "gallery enrol FIFO.jpg --gallery g.db --model vreid-s": "it is a pipe, a socket or a device",
     "gallery enrol /dev/zero --gallery g.db --model vreid-s": "it is a pipe, a socket or a device",
     "recipes FIFO.toml": "it is a pipe, a socket or a device",
-    "run synth://city?camera=1&seconds=2&vehicles=2 --out out --enrol-unknown --topology FIFO": "it is a pipe, a socket or a device",
+    "run synth://city?camera=1&seconds=2&vehicles=2 --out out --enrol-unknown --topology FIFO": "it is a pipe, a socket",
 }
 
 
