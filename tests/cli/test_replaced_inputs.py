@@ -67,7 +67,9 @@ def test_the_same_file_is_known_by_every_name(tmp_path: Path) -> None:
     two.write_text("1")
     hard.hardlink_to(one)
     refuse_same(two, one)
-    refuse_same(tmp_path / "gone", one, tmp_path / "gone")
+    refuse_same(tmp_path / "gone", one, tmp_path / "other")
+    with pytest.raises(Refused, match="would replace"):  # an input that is not made yet, such as a gallery's log
+        refuse_same(tmp_path / "gone", tmp_path / "gone")
     for other in (one, hard, tmp_path / "." / "one"):
         with pytest.raises(Refused, match="would replace"):
             refuse_same(other, two, one)
