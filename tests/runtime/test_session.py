@@ -214,7 +214,7 @@ def test_while_a_run_makes_its_gallery_nobody_else_does(tmp_path: Path, session:
 
     def watch(frames: int) -> None:
         if frames == 20:
-            with pytest.raises(Refused, match="is being written by process") as caught:
+            with pytest.raises(Refused, match="is being written by this process") as caught:
                 went(replace(session, out=tmp_path / "other"))
             refused.append(str(caught.value))
 
