@@ -12,12 +12,12 @@ from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.names import key_of
+from vreid.runtime.gallery.records import ENROLLED
 from vreid.runtime.records import Floats
 from vreid.runtime.sources.address import PICTURES
 from vreid.runtime.sources.images import natural_order
 
 BATCH = 32
-VIEW = "enrolled"  # the view of prototypes that come from no camera
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def enrolled(gallery: Gallery, who: Sequence[Newcomer], features: Floats, faces:
         for newcomer, face in zip(who, faces, strict=True):
             vehicle = gallery.add_vehicle(newcomer.name, face)
             rows = features[at : at + len(newcomer.pictures)]
-            kept = {gallery.add_prototype(vehicle, VIEW, row) for row in rows} - {None}
+            kept = {gallery.add_prototype(vehicle, ENROLLED, row) for row in rows} - {None}
             done.append(Enrolled(vehicle, newcomer.name, len(rows), len(kept)))
             at += len(rows)
     return done

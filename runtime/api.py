@@ -15,12 +15,10 @@ from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
-from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
+from vreid.runtime.gallery.records import ENROLLED, EVERYTHING, Filter, Vehicle
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
-ENROLLED = "enrolled"  # the view of features that come from no camera
-DEFAULT_THRESHOLD = 0.6  # of a model whose manifest has none
 BATCH = 32  # pictures that are read at once
 
 
@@ -48,8 +46,7 @@ class Model:
     @property
     def threshold(self) -> float:
         """The least cosine of a known vehicle, calibrated for this model; 0.6 where the manifest has none."""
-        match = self.manifest.match
-        return DEFAULT_THRESHOLD if match is None else match.threshold
+        return self.embedder.threshold
 
     def embed(self, crops: Crop | Sequence[Crop]) -> Floats:
         """The features of crops.

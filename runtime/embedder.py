@@ -11,6 +11,8 @@ from vreid.models.preprocess import Image, batch_of
 from vreid.runtime.engines.table import Engine, open_engine
 from vreid.runtime.records import Floats
 
+DEFAULT_THRESHOLD = 0.6
+
 
 class Embedder:
     """A manifest and its engine."""
@@ -18,6 +20,12 @@ class Embedder:
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
         self.manifest = manifest
         self.engine = engine
+
+    @property
+    def threshold(self) -> float:
+        """The least cosine of a known vehicle: the manifest's calibrated one, or DEFAULT_THRESHOLD where it has none."""
+        match = self.manifest.match
+        return DEFAULT_THRESHOLD if match is None else match.threshold
 
     def embed(self, images: Sequence[Image]) -> Floats:
         """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives no numbers."""

@@ -13,6 +13,8 @@ from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.records import Floats, Match, Sighting
 from vreid.runtime.topology import Span, Topology, span_of
 
+REMEMBERED_S = 3600.0  # in which it matters where a vehicle was, also before a live run
+
 
 def clustered(
     features: Floats, apart: NDArray[np.bool_], threshold: float, same: NDArray[np.bool_] | None = None
@@ -61,7 +63,7 @@ def clustered(
 class Presence:
     """The spans given to each vehicle in the last `remember_s` seconds of each camera: bounded memory for ever."""
 
-    def __init__(self, remember_s: float = 3600.0, topology: Topology | None = None) -> None:
+    def __init__(self, remember_s: float = REMEMBERED_S, topology: Topology | None = None) -> None:
         self._remember, self._topology = remember_s, topology or Topology()
         self._spans: dict[int, list[Span]] = {}
         self._newest: dict[str, float] = {}
@@ -154,7 +156,7 @@ class Identifier:
         run: str = "",
         new_below: float | None = None,
         topology: Topology | None = None,
-        remember_s: float = 3600.0,
+        remember_s: float = REMEMBERED_S,
     ) -> None:
         """`learn` is `enrol_unknown` unless said, `new_below` is `threshold`; `run` is written into each sighting.
 

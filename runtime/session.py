@@ -18,7 +18,7 @@ from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.retention import purge_due
 from vreid.runtime.gallery.temporary import gallery_of_run
-from vreid.runtime.identify import Identifier
+from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.plates import no_plate, plate_reader
 from vreid.runtime.sinks.outlets import open_outlets
@@ -27,9 +27,6 @@ from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.staging import grown, refuse_in_the_way, staged
 from vreid.runtime.topology import read_topology
 from vreid.runtime.truth import identity_of, truth_of
-
-REMEMBERED_S = 3600.0  # of the time before a live run, in which vehicles were somewhere
-DEFAULT_THRESHOLD = 0.6
 
 
 @dataclass(frozen=True)
@@ -138,9 +135,7 @@ def _in_time(gallery: Gallery) -> None:
 
 
 def _threshold(session: Session, embedder: Embedder) -> float:
-    match = embedder.manifest.match
-    calibrated = DEFAULT_THRESHOLD if match is None else match.threshold
-    threshold = calibrated if session.threshold is None else session.threshold
+    threshold = embedder.threshold if session.threshold is None else session.threshold
     if not -1 <= threshold <= 1:  # before a live run makes its gallery
         raise Refused(
             f"a threshold is a cosine from -1 to 1, not {threshold}; leave --threshold out for the manifest's"

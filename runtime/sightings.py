@@ -20,14 +20,13 @@ from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.gallery import open_gallery
 from vreid.runtime.gallery.temporary import gallery_of_run
-from vreid.runtime.identify import Identifier
+from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Parts, Run
 from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name
 from vreid.runtime.records import Sighting as Passage
 from vreid.runtime.sources.table import open_sources
 from vreid.runtime.topology import read_topology
 
-REMEMBERED_S = 3600.0  # of the time before a live run, in which vehicles were somewhere
 ROOM = 256  # sightings of live cameras that wait for a slow reader
 
 

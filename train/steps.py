@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vreid.models.errors import Refused
+from vreid.models.files import write_atomic
 
 if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter
@@ -161,9 +162,7 @@ def trim(path: Path, last: int) -> None:
     """Take out of a file of events those of later steps than `last`, and a record that was cut off at its end."""
     kept = b"".join(record for record, event in _events(path) if event.step <= last)
     if kept != path.read_bytes():
-        partial = path.with_name(f"partial.{path.name}")
-        partial.write_bytes(kept)
-        partial.replace(path)
+        write_atomic(path, kept)
 
 
 def records(whole: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -10,13 +10,12 @@ import numpy as np
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery.gallery import Gallery, edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, taught, unit
-from vreid.runtime.gallery.records import Prototype, SightingRow, VehicleRow
+from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
 from vreid.runtime.gallery.sqlite.check import checked, repaired_rows
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import Floats
 
 BATCH = 32
-VIEW = "enrolled"  # the view of prototypes that come from no camera
 
 Embed = Callable[[Sequence[Image]], Floats]  # N pictures -> (N, D)
 __all__ = ["Reembedded", "checked", "rebuild_all", "reembedded", "repaired"]
@@ -84,7 +83,7 @@ def _reembedded(source: Store, store: Store, new: Gallery, vehicle: VehicleRow, 
     own = _image(vehicle.thumbnail)
     # A run enrols by the picture of a sighting, which is among the sightings as it is.
     if own is not None and all(row.thumbnail != vehicle.thumbnail for row in source.sighting_rows(vehicle.id)):
-        made, count = taught([], VIEW, unit(embed([own]), new.about.dim)[0], 1.0, new.rule), 1
+        made, count = taught([], ENROLLED, unit(embed([own]), new.about.dim)[0], 1.0, new.rule), 1
     batch: list[SightingRow] = []
     for row in source.sighting_rows(vehicle.id):
         batch.append(row)

@@ -41,6 +41,7 @@ class Filter:
 
 
 EVERYTHING = Filter()
+ENROLLED = "enrolled"  # the view of prototypes that come from no camera
 
 
 # Answers

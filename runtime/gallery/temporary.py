@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.models.files import sync_folder
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.sqlite.database import locked, refuse_stray_log, sync_folder
+from vreid.runtime.gallery.sqlite.database import locked, refuse_stray_log
 
 Opening = Callable[..., Gallery]  # (path, *, write)
 

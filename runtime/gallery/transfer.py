@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
+from vreid.models.files import atomic
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow
@@ -135,10 +136,9 @@ def exported(gallery: Gallery, file: Path, only: Filter = EVERYTHING) -> Moved:
     """Write the vehicles that `only` lets through, whole, to `file`, which appears when it is complete."""
     if file.exists():
         raise Refused(f"{file} is there already; remove it or name another file")
-    temporary = file.with_name(f".{file.name}.new")
     counts, digest, lines = {"vehicle": 0, "prototype": 0, "sighting": 0}, hashlib.sha256(), 0
     try:
-        with _out(temporary, file.suffix == ".gz") as out:
+        with atomic(file) as temporary, _out(temporary, file.suffix == ".gz") as out:
             for kind, cells in _contents(gallery, only):
                 line = (json.dumps({"line": kind, **cells}, separators=(",", ":"), default=_text) + "\n").encode()
                 digest.update(line)
@@ -147,11 +147,8 @@ def exported(gallery: Gallery, file: Path, only: Filter = EVERYTHING) -> Moved:
                 if kind in counts:
                     counts[kind] += 1
             out.write((json.dumps({"line": "end", "lines": lines, "sha256": digest.hexdigest()}) + "\n").encode())
-        temporary.replace(file)
     except OSError as error:
         raise Refused(f"cannot write {file} ({error.strerror or error}); make room or name another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return Moved(counts["vehicle"], counts["prototype"], counts["sighting"])
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.files import atomic
 from vreid.models.preprocess import Image
 from vreid.report.palette import Colour, colour_of, ink_on
 from vreid.runtime.records import Floats, Match, Sighting, Trace, kind_name
@@ -29,17 +30,12 @@ def annotate(source: Source, marks: Sequence[tuple[Match, Trace, Sighting]], pat
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent}; make it before writing {path.name}")
     boxes = _boxes_by_frame([mark for mark in marks if mark[2].camera == source.camera])
-    part = path.with_name(f".{path.stem}.part.mp4")
-    try:
-        with written_film(part, source.size, source.frame_rate) as write:
-            for frame in source:
-                drawn = drawn_on(frame.image, boxes.get(frame.index, []))
-                # A folder may hold pictures of several sizes; a video has one.
-                fits = (drawn.shape[1], drawn.shape[0]) == tuple(source.size)
-                write(drawn if fits else np.asarray(cv2.resize(drawn, source.size), np.uint8), frame.time)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic(path) as temporary, written_film(temporary, source.size, source.frame_rate) as write:
+        for frame in source:
+            drawn = drawn_on(frame.image, boxes.get(frame.index, []))
+            # A folder may hold pictures of several sizes; a video has one.
+            fits = (drawn.shape[1], drawn.shape[0]) == tuple(source.size)
+            write(drawn if fits else np.asarray(cv2.resize(drawn, source.size), np.uint8), frame.time)
 
 
 def label_of(match: Match, sighting: Sighting) -> Label:

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.files import sync_folder
 from vreid.runtime.gallery.index.table import Stored, file_of
 from vreid.runtime.gallery.index.vehicle_index import VehicleIndex
 from vreid.runtime.gallery.store import FeatureSource
@@ -47,11 +48,7 @@ def save(source: FeatureSource, kind: str, index: VehicleIndex, change: int) -> 
                 old.unlink(missing_ok=True)
         _write(temporary, body, arrays, {**stamp, "count": len(index)})
         temporary.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(file.parent)
     except FAULTS as error:
         _log.warning("the index of %s could not be kept in %s (%s)", source.path, file.name, _line(error))
         return False

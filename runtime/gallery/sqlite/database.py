@@ -1,6 +1,5 @@
 """The SQLite database of a gallery: connecting to its file, its errors as sentences, and the lock of its one writer."""
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import BadInput, GalleryDamaged, GalleryFull, GalleryLocked, Refused
+from vreid.models.files import try_lock
 
 BUSY_S = 1.0
 
@@ -203,15 +203,6 @@ def refuse_stray_log(path: Path) -> None:
         )
 
 
-def sync_folder(folder: Path) -> None:
-    """What was renamed in `folder` survives a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def lock(path: Path) -> int:
     """Take the one writer's lock, PATH.lock, for as long as the returned handle is open; waits half a second at most.
 
@@ -226,17 +217,15 @@ def lock(path: Path) -> int:
             raise Refused(
                 f"{file} cannot be written ({error.strerror}); name a gallery in a folder you may write"
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(handle):
             holder = os.pread(handle, 32, 0).decode(errors="replace") or "unknown"
             os.close(handle)
             if time.monotonic() > end and holder == str(os.getpid()):
                 fix = "close it first, or use that object"
-                raise GalleryLocked(f"the gallery {path} is being written by this process itself; {fix}") from error
+                raise GalleryLocked(f"the gallery {path} is being written by this process itself; {fix}")
             if time.monotonic() > end:
                 fix = "stop it or use another gallery"
-                raise GalleryLocked(f"the gallery {path} is being written by process {holder}; {fix}") from error
+                raise GalleryLocked(f"the gallery {path} is being written by process {holder}; {fix}")
             time.sleep(0.05)
             continue
         # The last writer removes the file as it goes; a lock on a removed file would guard nothing.

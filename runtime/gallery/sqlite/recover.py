@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery.sqlite.database import Database, locked, sentences, sync_folder
+from vreid.models.files import sync_folder
+from vreid.runtime.gallery.sqlite.database import Database, locked, sentences
 from vreid.runtime.gallery.sqlite.schema import about_of, create, fill_keys, fill_named
 
 STEP = 256  # rows that are read at once where nothing is wrong

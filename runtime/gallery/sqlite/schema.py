@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.models.files import sync_folder
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.records import About
-from vreid.runtime.gallery.sqlite.database import Database, refuse_stray_log, sentences, sync_folder
+from vreid.runtime.gallery.sqlite.database import Database, refuse_stray_log, sentences
 
 LOG = logging.getLogger("vreid")
 SCHEMA = 3
