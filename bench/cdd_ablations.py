@@ -29,7 +29,7 @@ SIMILARITIES = Distillation(blocks=0.0, similarity=1.0)
 
 ABLATIONS: dict[str, Arm] = {
     "ablation: cdd+rggr, lambda 0.1": Arm(lambda: paper(strength=0.1)),
-    "ablation: cdd+rggr, K 1 (itself alone)": Arm(lambda: paper(rules=_rules(k=1))),
+    "ablation: cdd+rggr, K 1 (only itself)": Arm(lambda: paper(rules=_rules(k=1))),
     "ablation: cdd+rggr, K 5": Arm(lambda: paper(rules=_rules(k=5))),
     "ablation: cdd+rggr, p 0.5": Arm(lambda: paper(rules=_rules(p=0.5))),
     "ablation: cdd+rggr, p 0.7": Arm(lambda: paper(rules=_rules(p=0.7))),

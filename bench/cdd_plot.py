@@ -1,6 +1,6 @@
 """The compression table as a picture: what an arm finds, over the time that it takes.
 
-    python bench/cdd_plot.py --out docs/compression.png
+    python bench/cdd_plot.py --out docs/images/compression.png
 
 Draws bench/results/cdd.json, which cdd_score.py writes; ablations are left out.
 """

@@ -88,7 +88,7 @@ ARMS: dict[str, Arm] = {
     "maxmin, not whitened": Arm(lambda: _fused("maxmin", 0)),
     **{f"whiten-mtd: {name}": Arm(lambda name=name: _fused(name)) for name in FUSIONS},  # type: ignore[misc]
     # what whitening does without fusion
-    "whiten-mtd: resnet18 alone": Arm(lambda: _fused("mean"), (BEST,)),
+    "whiten-mtd: resnet18 only": Arm(lambda: _fused("mean"), (BEST,)),
     # 512 axes of 2048 in the paper; of our 256 half
     "whiten-mtd: maxmin, as published": Arm(lambda: _fused("maxmin", whiten=128, tau=0.05)),
     # the recipe that users have
@@ -114,12 +114,12 @@ def _drd(**changes: object) -> Recipe:
 # of what DRD's abstract leaves open, and of what is ours; one seed, a tenth of the pictures
 CHANGES: dict[str, dict[str, object]] = {
     "not aligned": {"align": 0.0},
-    "alignment alone": {"align": 500.0, "distil": 0.02},
+    "alignment only": {"align": 500.0, "distil": 0.02},
     "nothing mixed": {"mixed": 0},
     "128 mixed": {"mixed": 128},
     "Beta(0.5, 0.5)": {"alpha": 0.5},
-    "originals alone": {"pairs": "original"},
-    "mixed alone": {"pairs": "mixed"},
+    "originals only": {"pairs": "original"},
+    "mixed only": {"pairs": "mixed"},
     "temperature 0.1": {"tau": 0.1},
     "temperature 0.4": {"tau": 0.4},
     "Huber on distances": {"form": "huber", "distil": 10.0, "align": 1.0},

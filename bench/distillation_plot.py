@@ -1,6 +1,6 @@
 """The distillation table as a picture: the arms of several teachers, and what is found after few pictures.
 
-    python bench/distillation_plot.py --out docs/distillation.png
+    python bench/distillation_plot.py --out docs/images/distillation.png
 
 Draws bench/results/distillation.json, which distillation_table.py writes; ablations are left out.
 """

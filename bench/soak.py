@@ -1,6 +1,6 @@
 """An hour of two live cameras: does anything grow?
 
-    python bench/soak.py --videos ../shared/data/roadside-video --work runs/soak [--minutes 60] [--plot docs/soak.png]
+    python bench/soak.py --videos ../shared/data/roadside-video --work runs/soak [--minutes 60] [--plot docs/images/soak.png]
 
 `vreid run` watches two cameras of a real RTSP server on loopback, with a gallery that enrols and
 metrics, which are read every ten seconds. Says the slope of resident memory after the first sixth, and how far threads and open
