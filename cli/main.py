@@ -18,7 +18,6 @@ VERBS = {
     "recipes": "the recipes of vreid train, and one with all its settings as a TOML file",
     "teach": "ask a teacher about every picture of a data set, once, and keep the answers in a file",
     "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
-    "score": "the protocols of landmarks and near-duplicate videos: vreid score landmarks|videos",
     "export": "lower a checkpoint to ONNX with its manifest",
     "adopt": "a foreign ONNX embedder under the contract",
     "build": "make an engine of an ONNX model for the device at hand",
@@ -33,6 +32,8 @@ VERBS = {
     "demo": "three synthetic cameras, one gallery, one report",
     "doctor": "what is installed, what is missing for which job, and the fix",
 }
+
+MOVED = {"score": "bench/score.py"}  # for one release: scripts of the repository, which no wheel holds
 
 
 # --flag without a --no-flag twin, and subcommands' flags without the field names in front
@@ -91,6 +92,10 @@ def _answered(words: Sequence[str]) -> int:
     # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    if verb in MOVED:
+        raise Refused(
+            f"vreid {verb} is a script of the repository now; in a checkout of it run python {MOVED[verb]} with the same words"
+        )
     if verb not in VERBS:
         output.error(f"there is no verb '{verb}'; vreid --help lists them")
         return 2

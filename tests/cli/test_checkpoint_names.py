@@ -31,7 +31,6 @@ VERBS = {
     "teach": "teach C --data D --out O.npz --json",
     "export": "export C --out O.onnx --json",
     "verify": "verify M --against C --data D --dry-run --json",
-    "score": "score landmarks C --truth T --images . --suffix .png --scales 1 0.5 --json",
     "train --weights": "train teacher --recipe teacher_resnet18_small --weights W --data D --out O",
     "train --teacher": "train student --recipe student_resnet18_small --teacher C --data D --out O",
 }
@@ -55,13 +54,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         assert cv2.imwrite(str(folder / name), drawn(vehicle, camera, picture))
         rows.append(f"{name},{vehicle},c{camera}")
     (folder / "shapes.csv").write_text("\n".join(rows) + "\n")
-    box = [2.0, 2.0, 30.0, 30.0]
-    truth = {
-        "imlist": ["1_1_0", "2_1_0", "3_1_0"],
-        "qimlist": ["1_0_0", "2_0_0"],
-        "gnd": [{"bbx": box, "easy": [place], "hard": [], "junk": []} for place in range(2)],
-    }
-    (folder / "truth.json").write_text(json.dumps(truth))
     save_checkpoint(trained(), folder / "best.pt")
     body = recipe_named("teacher_resnet18_small").network
     save_checkpoint(Checkpoint(body, ReidNetwork(body).state_dict(), {}), folder / "body.pt")
@@ -77,7 +69,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
             "W": body,
             "D": folder / "shapes.csv",
             "M": folder / "lowered.json",
-            "T": folder / "truth.json",
             "F": folder / "1_0_0.png",
             "O": out / "made",
             ".": folder,

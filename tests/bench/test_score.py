@@ -1,4 +1,4 @@
-"""`vreid score`: landmarks and videos that are told apart by their colours are found, and what is wrong is said."""
+"""bench/score.py: landmarks and videos that are told apart by their colours are found, and what is wrong is said."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vreid.cli.main import main
+pytest.importorskip("torch")
+
+from score import main
+
+from vreid.cli.main import main as vreid
+from vreid.models.checkpoint import Checkpoint, save_checkpoint
+from vreid.models.network import NetworkConfig, ReidNetwork
 
 COLOURS = [(230, 30, 30), (30, 230, 30), (30, 30, 230), (220, 220, 20)]
 
@@ -19,7 +25,6 @@ def drawn(path: Path, colour: tuple[int, int, int], seed: int) -> None:
 
 
 def test_landmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     names = [f"p{place}" for place in range(12)]
     for place, name in enumerate(names):
         drawn(tmp_path / "jpg" / f"{name}.jpg", COLOURS[place % 4], place)
@@ -36,7 +41,7 @@ def test_landmarks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "gnd.json").write_text(json.dumps(truth))
     others = np.random.default_rng(0).normal(size=(9, 288)).astype(np.float32)
     np.save(tmp_path / "others.npy", others / np.linalg.norm(others, axis=1, keepdims=True))
-    words = ["score", "landmarks", "hsv", "--truth", str(tmp_path / "gnd.json"), "--images", str(tmp_path / "jpg")]
+    words = ["landmarks", "hsv", "--truth", str(tmp_path / "gnd.json"), "--images", str(tmp_path / "jpg")]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["medium"]["map"] == 100.0 and found["hard"]["queries"] == 4 and found["easy"]["gallery"] == 12
@@ -59,7 +64,7 @@ def test_videos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for place in range(4):  # the truth names files; a folder of frames may lie in their place
         (tmp_path / "videos" / f"v{place}").rename(tmp_path / "videos" / f"v{place}.mp4")
     (tmp_path / "truth").write_text("\n".join(lines) + "\n")
-    words = ["score", "videos", "hsv", "--truth", str(tmp_path / "truth"), "--videos", str(tmp_path / "videos")]
+    words = ["videos", "hsv", "--truth", str(tmp_path / "truth"), "--videos", str(tmp_path / "videos")]
     assert main([*words, "--every", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["videos"]
     assert found["map"] == 100.0 and found["queries"] == 4 and found["distractors"] == 0
@@ -68,3 +73,20 @@ def test_videos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "truth").write_text("q0.mp4 gone.mp4 1\n")
     assert main(words) == 2
     assert "there is no video gone.mp4" in capsys.readouterr().err
+
+
+def test_the_verb_of_before_names_the_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert vreid(["score", "landmarks", "hsv", "--truth", "gnd.json"]) == 2
+    assert "run python bench/score.py" in capsys.readouterr().err
+
+
+def test_a_checkpoint_sees_landmarks_at_several_sizes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    network = ReidNetwork(NetworkConfig("resnet18", 32, 32, 8, options={"scale": 0.125}))
+    save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), tmp_path / "best.pt")
+    for place, name in enumerate(("a", "b", "q")):
+        drawn(tmp_path / f"{name}.png", COLOURS[place], place)
+    marks = {"bbx": [2.0, 2.0, 30.0, 30.0], "easy": [0], "hard": [], "junk": []}
+    (tmp_path / "gnd.json").write_text(json.dumps({"imlist": ["a", "b"], "qimlist": ["q"], "gnd": [marks]}))
+    words = ["landmarks", str(tmp_path / "best.pt"), "--truth", str(tmp_path / "gnd.json"), "--images", str(tmp_path)]
+    assert main([*words, "--suffix", ".png", "--scales", "1", "0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["easy"]["queries"] == 1

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import pytest
 from made_film import level, make_film
+from near_duplicates import chamfer, read_video_truth, video_features, video_frames, video_named, video_scores
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.train.evaluate import Floats
-from vreid.train.protocols.frames import video_features, video_frames, video_named
-from vreid.train.protocols.videos import chamfer, read_video_truth, video_scores
 
 
 def video(seed: int, frames: int, dim: int = 9) -> Floats:
@@ -206,7 +205,7 @@ def test_a_film_that_is_damaged_or_has_sound_alone_is_refused(tmp_path: Path) ->
         sound.sample_rate = 8000
         out.mux(stream.encode(sound))
         out.mux(stream.encode(None))
-    with pytest.raises(Refused, match="no video"):
+    with pytest.raises(Refused, match="not a video"):
         list(video_frames(tmp_path / "sound.mp4"))
 
 

@@ -97,7 +97,7 @@ def _mapped(path: Path) -> NDArray[np.floating]:
     try:
         table = np.load(regular(path), mmap_mode="r", allow_pickle=False)
     except (OSError, *DAMAGED) as error:
-        raise Refused(f"{path} is no .npy file that can be mapped; save the distractors' features again") from error
+        raise Refused(f"{path} is not a .npy file that can be mapped; save the distractors' features again") from error
     if not isinstance(table, np.ndarray) or table.ndim != 2 or not np.issubdtype(table.dtype, np.floating):
         raise Refused(f"{path} does not hold a table of floats, one row a picture; save the features again")
     return table

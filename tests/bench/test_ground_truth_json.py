@@ -12,9 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
+from ground_truth_json import convert, main, plain_content
+from landmarks import Landmarks, Query, read_landmarks
+
 from vreid.models.errors import Refused
-from vreid.train.protocols.landmarks import Landmarks, Query, read_landmarks
-from vreid.train.protocols.pickles import plain_content
+
+
+def read(path: Path) -> Landmarks:
+    """The ground truth in a JSON file, or in a pickle that is converted first."""
+    if path.suffix != ".pkl":
+        return read_landmarks(path)
+    convert(path, path.with_suffix(".made.json"))
+    return read_landmarks(path.with_suffix(".made.json"))
 
 
 def truth(**changes: Any) -> dict[str, Any]:
@@ -41,10 +52,10 @@ def test_json_and_pickles_of_every_protocol_give_the_same(tmp_path: Path, protoc
         ("a", "b", "c/d", "e"),
         (Query("q", (1.5, 2, 30, 40.25), (0, 3), (), (1,)), Query("r", (1.5, 2, 30, 40.25), (2,), (), (1,))),
     )
-    assert [read_landmarks(tmp_path / name) for name in ("gnd.json", "lists.pkl", "arrays.pkl")] == [expected] * 3
+    assert [read(tmp_path / name) for name in ("gnd.json", "lists.pkl", "arrays.pkl")] == [expected] * 3
     if protocol < 4:  # names stand in lines there: as numpy 1 wrote them
         (tmp_path / "one.pkl").write_bytes(old.replace(b"numpy._core.", b"numpy.core."))
-        assert read_landmarks(tmp_path / "one.pkl") == expected
+        assert read(tmp_path / "one.pkl") == expected
 
 
 class Runs:
@@ -57,7 +68,7 @@ class Runs:
         return self.said
 
 
-class Ours:
+class Foreign:
     """A class that unpickling would make, state and all."""
 
     def __init__(self) -> None:
@@ -76,14 +87,14 @@ def test_hostile_pickles_are_refused_by_name_and_do_nothing(tmp_path: Path, prot
         (Runs(open, str(mark), "w"), "open"),
         (Runs(eval, f"open({str(mark)!r}, 'w')"), "eval"),
         (Runs(getattr, "", "join"), "getattr"),
-        (Ours(), "_reconstructor" if protocol < 2 else "Ours"),
+        (Foreign(), "_reconstructor" if protocol < 2 else "Foreign"),
         (Path("x"), "Path"),
         ({1, 2}, "set" if protocol < 4 else "EMPTY_SET"),
     ]
     for content, named in hostile:
         path.write_bytes(pickle.dumps(content, protocol))
         with pytest.raises(Refused, match=named):
-            read_landmarks(path)
+            read(path)
     pickle.loads(pickle.dumps(system, protocol))
     assert mark.exists(), "the test's own bomb works"
 
@@ -109,7 +120,7 @@ def test_pickles_written_by_hand_cannot_reach_further(tmp_path: Path) -> None:
     for content in by_hand:
         path.write_bytes(content)
         with pytest.raises(Refused):
-            read_landmarks(path)
+            read(path)
     again = (
         b"\x80\x02c_codecs\nencode\nq\x00X"
         + struct.pack("<I", 2**21)
@@ -135,12 +146,12 @@ def test_cut_pickles_are_refused_wherever_they_end(tmp_path: Path) -> None:
     for end in range(0, len(content), 7):
         (tmp_path / "gnd.pkl").write_bytes(content[:end])
         with pytest.raises(Refused):
-            read_landmarks(tmp_path / "gnd.pkl")
+            read(tmp_path / "gnd.pkl")
         changed = bytearray(content)
         changed[end] = int(random.integers(256))
         (tmp_path / "gnd.pkl").write_bytes(changed)
         with suppress(Refused):  # some changes are of a letter in a name
-            read_landmarks(tmp_path / "gnd.pkl")
+            read(tmp_path / "gnd.pkl")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +162,8 @@ def test_cut_pickles_are_refused_wherever_they_end(tmp_path: Path) -> None:
         ({**truth(), "gnd": truth()["gnd"][:1]}, "as long as 'qimlist'"),
         ({**truth(), "imlist": ["a", 1]}, "list of names"),
         ({**truth(), "imlist": ["a", "a", "b", "c"]}, "twice"),
-        ({**truth(), "qimlist": ["q", "../../etc/passwd"]}, "no picture in the folder"),
-        ({**truth(), "imlist": ["/a", "b", "c", "d"]}, "no picture in the folder"),
+        ({**truth(), "qimlist": ["q", "../../etc/passwd"]}, "not a picture in the folder"),
+        ({**truth(), "imlist": ["/a", "b", "c", "d"]}, "not a picture in the folder"),
         (truth(easy=[4]), "from 0 to 3"),
         (truth(easy=[-1]), "from 0 to 3"),
         (truth(hard=[1.0]), "whole numbers"),
@@ -171,9 +182,19 @@ def test_content_that_does_not_fit_is_refused(tmp_path: Path, content: object, w
     (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(content))
     for name in ("gnd.json", "gnd.pkl"):
         with pytest.raises(Refused, match=why) as said:
-            read_landmarks(tmp_path / name)
-        assert name in str(said.value) and "\n" not in str(said.value)
+            read(tmp_path / name)
+        assert name.partition(".")[0] in str(said.value) and "\n" not in str(said.value)
     (tmp_path / "deep.json").write_text("[" * 100_000)
     for missing in ("deep.json", "none.pkl", "."):
         with pytest.raises(Refused):
-            read_landmarks(tmp_path / missing)
+            read(tmp_path / missing)
+
+
+def test_the_script_converts_a_file_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(truth()))
+    monkeypatch.setattr("sys.argv", ["ground_truth_json.py", str(tmp_path / "gnd.pkl"), str(tmp_path / "gnd.json")])
+    assert main() == 0 and len(read_landmarks(tmp_path / "gnd.json").queries) == 2
+    (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(b"bytes"))
+    assert main() == 2
+    with pytest.raises(Refused, match=r"is not JSON; make it of a pickle with python bench/ground_truth_json\.py"):
+        read_landmarks(tmp_path / "gnd.pkl")

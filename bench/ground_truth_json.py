@@ -1,8 +1,13 @@
-"""Ground truth that others ship as a pickle, read and never run: built-in values and plain arrays only."""
+"""Ground truth that others ship as a pickle, made JSON: the pickle is read and never run, plain values only.
 
+python bench/ground_truth_json.py gnd_roxford5k.pkl gnd_roxford5k.json
+"""
+
+import argparse
 import json
 import pickletools
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.models.files import regular
+from vreid.models.files import regular, write_atomic
 
 MOST_BYTES = 16 * 2**20  # the largest known ground truth is below 1 MiB
 _MOST_GROWN = 16 * MOST_BYTES
@@ -30,7 +35,7 @@ _DAMAGED = (AttributeError, LookupError, MemoryError, OverflowError, RecursionEr
 
 
 def plain_content(path: Path) -> object:
-    """What a .json file or a pickle (any other name) holds, as lists, dicts, tuples, strings and numbers.
+    """What a pickle holds, as lists, dicts, tuples, strings and numbers.
 
     One-dimensional numpy arrays become lists, numpy numbers become Python's. A pickle is a program, so it is not given to
     Python's unpickler: its instructions are read here, those that make plain values are followed, and no function that it
@@ -44,12 +49,19 @@ def plain_content(path: Path) -> object:
     except OSError as error:
         raise Refused(f"cannot read the ground truth {path} ({error.strerror}); check the path") from error
     if len(content) > MOST_BYTES:
-        raise Refused(f"{path} is over {MOST_BYTES >> 20} MiB, which no ground truth is; give the right file")
-    kind = "JSON" if path.suffix.lower() == ".json" else "pickle"
+        raise Refused(f"{path} is over {MOST_BYTES >> 20} MiB, more than any ground truth has; give the right file")
     try:
-        return json.loads(content) if kind == "JSON" else _unpickled(content, path)
+        return _unpickled(content, path)
     except _DAMAGED as error:
-        raise Refused(f"{path} is not a whole {kind} of plain values; download it again") from error
+        raise Refused(f"{path} is not a complete pickle of plain values; download it again") from error
+
+
+def convert(pickled: Path, out: Path) -> None:
+    """Write the content of a pickle as JSON. Raises Refused as `plain_content`, and for what JSON does not have."""
+    try:
+        write_atomic(out, json.dumps(plain_content(pickled)))
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{pickled} holds what JSON does not have ({error}); download it again") from error
 
 
 @dataclass(frozen=True)
@@ -139,21 +151,21 @@ def _weight(value: Any) -> int:
 
 def _known(name: str, path: Path) -> _Name:
     if name not in _NAMES:
-        asked = name.replace(" ", ".")[:80]
-        raise Refused(f"the pickle {path} asks for {asked!a}, which ground truth does not need; do not trust it")
+        shown = name.replace(" ", ".")[:80]
+        raise Refused(f"the pickle {path} calls for {shown!a}, which ground truth does not need; do not trust it")
     return _Name(_NAMES[name])
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError("appends to what is no list")
+        raise ValueError("appends to what is not a list")
     return value
 
 
 def _fill(value: Any, items: list[Any]) -> None:
     """Only strings are keys: the hash of tuples in tuples overflows the stack."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in items[::2]):
-        raise ValueError("fills what is no dict of names")
+        raise ValueError("fills what is not a dict of names")
     value.update(zip(items[::2], items[1::2], strict=True))
 
 
@@ -172,7 +184,7 @@ def _made(name: Any, arguments: Any) -> object:
             return text.encode("latin1")
         case _Name("no bytes"), ():
             return b""
-    raise ValueError("makes what is no plain value")
+    raise ValueError("makes what is not a plain value")
 
 
 def _complete(value: Any, state: Any) -> None:
@@ -208,3 +220,21 @@ def _values(raw: Any, kind: _Type, shape: Any) -> list[Any]:
     if shape != (len(values),):
         raise ValueError("an array of more than one dimension, or of another length than it says")
     return values
+
+
+def main() -> int:
+    """Convert one file; 2 where it is refused."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("pickle", type=Path)
+    parser.add_argument("json", type=Path)
+    flags = parser.parse_args()
+    try:
+        convert(flags.pickle, flags.json)
+    except Refused as refused:
+        sys.stderr.write(f"{refused}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

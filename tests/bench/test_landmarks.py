@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
+from exact_ranks import distractor_blocks, wrong_ahead
+from landmarks import Landmarks, Query, cropped, embedded_landmarks, landmark_scores, multi_scale, trapezoid
+
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image, resized
 from vreid.train.evaluate import Floats
-from vreid.train.protocols.landmarks import Landmarks, Query, landmark_scores, trapezoid
-from vreid.train.protocols.ranks import distractor_blocks, wrong_ahead
-from vreid.train.protocols.views import cropped, embedded_landmarks, multi_scale
 
 BOX = (0.0, 0.0, 8.0, 8.0)
 
@@ -32,12 +34,12 @@ def smooth(count: int, seed: int, dim: int = 33) -> Floats:
 def made(queries: int, gallery: int, seed: int) -> Landmarks:
     """Random marks; of the first queries one has no easy, one no hard, one neither."""
     random = np.random.default_rng(seed)
-    asked = []
+    queried = []
     for row in range(queries):
         easy, hard, junk = np.split(random.permutation(gallery)[:12].tolist(), [4, 9])
         easy, hard = easy[: 0 if row in (0, 2) else 4], hard[: 0 if row in (1, 2) else 5]
-        asked.append(Query(f"q{row}", BOX, *(tuple(int(i) for i in part) for part in (easy, hard, junk))))
-    return Landmarks(tuple(f"g{row}" for row in range(gallery)), tuple(asked))
+        queried.append(Query(f"q{row}", BOX, *(tuple(int(i) for i in part) for part in (easy, hard, junk))))
+    return Landmarks(tuple(f"g{row}" for row in range(gallery)), tuple(queried))
 
 
 def whole(feature: np.ndarray) -> list[int]:
@@ -55,11 +57,11 @@ def slow_scores(landmarks: Landmarks, queries: Floats, gallery: Floats) -> dict[
             dropped = (set(query.easy) | set(query.hard) | set(query.junk)) - right
             if not right:
                 continue
-            asked = whole(feature)
+            values = whole(feature)
             ranked = []
             for index, other in enumerate(gallery):
                 if index not in dropped:
-                    score = sum(a * b for a, b in zip(asked, whole(other), strict=True))
+                    score = sum(a * b for a, b in zip(values, whole(other), strict=True))
                     ranked.append((-score, index in right))  # False sorts first: the wrong lead among equals
             hits = [hit for _, hit in sorted(ranked)]
             area, recall, precision = 0.0, 0.0, 1.0

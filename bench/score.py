@@ -1,13 +1,23 @@
-"""`vreid score landmarks|videos`: the protocols that Whiten-MTD's own tables use, beside the vehicles' of `vreid eval`."""
+"""The protocols of Whiten-MTD's own tables, for landmarks and near-duplicate videos; vehicles are measured by `vreid eval`.
 
+python bench/score.py landmarks runs/student/best.pt --truth gnd_roxford5k.json --images jpg
+python bench/score.py videos vreid-s --truth test_groundtruth --videos videos
+"""
+
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from exact_ranks import distractor_blocks
+from landmarks import embedded_landmarks, landmark_scores, multi_scale, read_landmarks
+from near_duplicates import read_video_truth, video_features, video_named, video_scores
 
 from vreid.cli import output
+from vreid.cli.main import HABITS
+from vreid.cli.model import opened
 from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.ranges import refuse_batch_size, refuse_threads
@@ -20,7 +30,7 @@ class Common:
     model: Annotated[str, tyro.conf.Positional]
     """Checkpoint .pt, manifest .json, or the name of a bundled model."""
     truth: Path
-    """Landmarks: gnd_roxford5k.pkl or such (read without running it), or the same as .json. Videos: SVD's test_groundtruth."""
+    """Landmarks: gnd_roxford5k.json or such, made of the pickle by bench/ground_truth_json.py. Videos: SVD's test_groundtruth."""
     threads: int = 1
     """CPU threads."""
     device: str = "auto"
@@ -38,7 +48,7 @@ class Landmarks(Common):
     images: Path = Path("jpg")
     """Folder of the pictures."""
     suffix: str = ".jpg"
-    """What the pictures' names end with."""
+    """The ending of the pictures' names."""
     scales: tuple[float, ...] = (1.0,)
     """Sizes that a checkpoint sees every picture at, times the picture's own; 1 0.7071 0.5 in the papers."""
     distractors: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
@@ -60,24 +70,28 @@ class Videos(Common):
 Args = Annotated[Landmarks, tyro.conf.subcommand("landmarks")] | Annotated[Videos, tyro.conf.subcommand("videos")]
 
 
-def main(flags: Landmarks | Videos) -> int:
-    """Embed, rank and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Embed, rank and print; 2 where the request is refused."""
+    try:
+        _score(tyro.cli(Args, args=arguments, config=HABITS))  # type: ignore[arg-type]
+    except Refused as refused:
+        output.error(str(refused))
+        return 2
+    return 0
+
+
+def _score(flags: Landmarks | Videos) -> None:
     refuse_batch_size(flags.batch)
     refuse_threads(flags.threads)
     rows = _landmarks(flags) if isinstance(flags, Landmarks) else _videos(flags)
     if flags.json:
         output.document({"model": flags.model, **rows})
-        return 0
+        return
     names = list(next(iter(rows.values())))
     output.table(flags.model, ("", *names), [(name, *row.values()) for name, row in rows.items()])
-    return 0
 
 
 def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
-    from vreid.cli.model import opened
-    from vreid.train.protocols.landmarks import landmark_scores, read_landmarks
-    from vreid.train.protocols.ranks import distractor_blocks
-    from vreid.train.protocols.views import embedded_landmarks
 
     truth, distractors = read_landmarks(flags.truth), distractor_blocks(flags.distractors)
     plain = flags.scales == (1.0,)
@@ -92,7 +106,6 @@ def _at_scales(flags: Landmarks) -> Any:
     from vreid.models.checkpoint import load_checkpoint, network_from
     from vreid.train.evaluate import embed_with
     from vreid.train.parallel import device_of
-    from vreid.train.protocols.views import multi_scale
 
     if not is_checkpoint(flags.model):
         raise Refused("a lowered model has one input size; give --scales with a checkpoint .pt")
@@ -101,9 +114,6 @@ def _at_scales(flags: Landmarks) -> Any:
 
 
 def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
-    from vreid.cli.model import opened
-    from vreid.train.protocols.frames import video_features, video_named
-    from vreid.train.protocols.videos import read_video_truth, video_scores
 
     truth = read_video_truth(flags.truth)
     embed = opened(flags.model, flags.threads, flags.device).embed
@@ -121,3 +131,7 @@ def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
         distractors=(features(path) for path in others),
     )
     return {"videos": asdict(score)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Retrieval protocols of other fields' tables: landmarks with distractors, near-duplicate videos."""
