@@ -212,7 +212,7 @@ def test_a_film_that_is_damaged_or_has_sound_alone_is_refused(tmp_path: Path) ->
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("no film")
-    for where, why in (("empty", "no pictures"), ("text.mp4", "no video"), ("none.mp4", "there is no")):
+    for where, why in (("empty", "no pictures"), ("text.mp4", "not a video"), ("none.mp4", "there is no")):
         with pytest.raises(Refused, match=why):
             list(video_frames(tmp_path / where))
     with pytest.raises(Refused, match="every 0"):
