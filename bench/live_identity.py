@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from vreid.models.bundled import manifest_path
-from vreid.runtime.judging.verdict import verdict
+from vreid.runtime.evaluate.evaluation import verdict
 from vreid.runtime.session import Session, run_session
 
 

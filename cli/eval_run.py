@@ -28,7 +28,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Judge the run, write eval.json and say what it holds."""
-    from vreid.runtime.judging.verdict import verdict, write_verdict
+    from vreid.runtime.evaluate.evaluation import verdict, write_verdict
 
     with output.progress() as bar:
         task = bar.add_task("judging")
@@ -50,7 +50,7 @@ def main(args: Args) -> int:
 
 
 def _tell_boxes(scores: Mapping[str, Mapping[str, Any]]) -> None:
-    from vreid.runtime.judging.table import COUNTS, SHARES
+    from vreid.runtime.evaluate.table import COUNTS, SHARES
 
     rows = [
         (camera, *(_percent(one[name]) for name in SHARES), *(one[name] for name in COUNTS))

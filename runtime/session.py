@@ -15,6 +15,7 @@ from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.evaluate.run_truth import identity_of, truth_of
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.retention import purge_due
 from vreid.runtime.gallery.temporary import gallery_of_run
@@ -26,7 +27,6 @@ from vreid.runtime.sinks.table import SINKS, Sink
 from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.staging import grown, refuse_in_the_way, staged
 from vreid.runtime.topology import read_topology
-from vreid.runtime.truth import identity_of, truth_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.runtime.mot import MotTable, write_mot
+from vreid.runtime.evaluate.mot import MotTable, write_mot
 from vreid.runtime.records import Match, Sighting, Trace
 
 _ROW = np.dtype([("frame", "i8"), ("id", "i8"), ("box", "f4", 4), ("score", "f4"), ("kind", "i8")])

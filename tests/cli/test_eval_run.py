@@ -74,7 +74,7 @@ def test_a_missing_library_says_how_to_get_it(
     library: str, member: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)  # what Python does with a package that is not there
-    monkeypatch.delitem(sys.modules, f"vreid.runtime.judging.{member}", raising=False)
+    monkeypatch.delitem(sys.modules, f"vreid.runtime.evaluate.{member}", raising=False)
     assert main(words) == 2
     said = capfd.readouterr().err
     assert f"needs the package '{library}': pip install 'vreid[eval]'" in said and "Traceback" not in said

@@ -13,7 +13,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.boxes import overlaps
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.detectors.yolox import views_of
-from vreid.runtime.mot import corners, read_mot
+from vreid.runtime.evaluate.mot import corners, read_mot
 from vreid.runtime.records import Floats, Frame
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -11,8 +11,8 @@ import pytest
 from made_film import level, make_film, remuxed
 
 from vreid.models.errors import Refused
+from vreid.runtime.evaluate.finished_run import Watched
 from vreid.runtime.frame_times import CLOSE, FrameTimes, seconds_at
-from vreid.runtime.judging.finished import Watched
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.decode import Clock
 from vreid.runtime.sources.table import open_source

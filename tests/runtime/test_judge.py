@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.judging.budget import latency_budget
-from vreid.runtime.judging.verdict import verdict, write_verdict
-from vreid.runtime.mot import MotTable, write_mot
-from vreid.runtime.score import Moment, moments
+from vreid.runtime.evaluate.budget import latency_budget
+from vreid.runtime.evaluate.evaluation import verdict, write_verdict
+from vreid.runtime.evaluate.mot import MotTable, write_mot
+from vreid.runtime.evaluate.tracking import Moment, moments
 
 pytest.importorskip("motmetrics", reason="the extra eval is not installed")
 pytest.importorskip("motrics", reason="the extra eval is not installed")
@@ -332,8 +332,8 @@ def slow_idf1(frames: list[Moment], iou: float) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_hota_and_idf1_equal_slow_versions(seed: int) -> None:
-    from vreid.runtime.judging.clear import clear_scores
-    from vreid.runtime.judging.hota import hota_scores
+    from vreid.runtime.evaluate.clear import clear_scores
+    from vreid.runtime.evaluate.hota import hota_scores
 
     frames = list(moments(*scene(seed)))
     for name, score in slow_hota(frames).items():
@@ -343,7 +343,7 @@ def test_hota_and_idf1_equal_slow_versions(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_mota_counts_what_is_counted_by_hand(seed: int) -> None:
-    from vreid.runtime.judging.clear import clear_scores
+    from vreid.runtime.evaluate.clear import clear_scores
 
     frames = list(moments(*scene(seed)))
     scores = clear_scores(frames, 0.5)

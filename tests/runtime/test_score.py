@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.mot import MotTable
-from vreid.runtime.score import identity_accuracy, idf1
+from vreid.runtime.evaluate.mot import MotTable
+from vreid.runtime.evaluate.tracking import identity_accuracy, idf1
 
 Rows = list[tuple[int, int, float]]  # frame, id, x: every box is 10 x 10, so 3 apart is IoU 0.54 and 4 apart 0.43
 

@@ -8,7 +8,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.report.palette import colour_of
-from vreid.runtime.mot import read_mot
+from vreid.runtime.evaluate.mot import read_mot
 from vreid.runtime.records import Frame, Match, Sighting, Trace, kind_name
 from vreid.runtime.sinks.annotate import annotate, label_of
 from vreid.runtime.sinks.jsonl import json_text

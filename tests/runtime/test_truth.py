@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.mot import MotTable, write_mot
+from vreid.runtime.evaluate.mot import MotTable, write_mot
+from vreid.runtime.evaluate.run_truth import identity_of, table_of, truth_of
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sources.synth import synth_truth
-from vreid.runtime.truth import identity_of, table_of, truth_of
 
 SCENE = "synth://city?camera={}&seconds=8&vehicles=4&cameras=2"
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import file_of
-from vreid.runtime.mot import MotTable, read_mot
+from vreid.runtime.evaluate.mot import MotTable, read_mot
+from vreid.runtime.evaluate.tracking import identity_accuracy, idf1
 from vreid.runtime.records import Match, Sighting, Trace
-from vreid.runtime.score import identity_accuracy, idf1
 from vreid.runtime.sources.address import addresses_of
 
 

@@ -14,10 +14,10 @@ from scipy.optimize import linear_sum_assignment
 
 from vreid.models.errors import Refused
 from vreid.runtime.boxes import overlaps
-from vreid.runtime.judging.finished import FinishedRun, Watched, refuse_doubles
-from vreid.runtime.mot import MotTable, corners, read_mot
+from vreid.runtime.evaluate.finished_run import FinishedRun, Watched, refuse_doubles
+from vreid.runtime.evaluate.mot import MotTable, corners, read_mot
+from vreid.runtime.evaluate.run_truth import truth_file
 from vreid.runtime.records import Floats, Ints
-from vreid.runtime.truth import truth_file
 
 OUTSIDE = 0.2  # share of boxes with their middle outside the picture from which on the truth is of another picture
 

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vreid.models.errors import Refused
 from vreid.runtime.boxes import overlaps
-from vreid.runtime.mot import MotTable, corners
+from vreid.runtime.evaluate.mot import MotTable, corners
 
 
 @dataclass(frozen=True)

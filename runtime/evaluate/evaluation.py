@@ -9,13 +9,13 @@ from vreid.models.files import write_atomic
 from vreid.report.formats import percent
 from vreid.report.page import pieces, write_page
 from vreid.report.timeline import Bar, timeline
-from vreid.runtime.judging.budget import latency_budget, times_to_identify
-from vreid.runtime.judging.finished import FinishedRun, Watched, finished_run
-from vreid.runtime.judging.passages import Pair, Passage, pairs_of, passages_of
-from vreid.runtime.judging.sightings import identity_scores, owned
-from vreid.runtime.judging.table import COUNTS, SHARES, box_scores
-from vreid.runtime.judging.truth import Judged, judged
-from vreid.runtime.score import assignment, identity_accuracy, moments
+from vreid.runtime.evaluate.budget import latency_budget, times_to_identify
+from vreid.runtime.evaluate.finished_run import FinishedRun, Watched, finished_run
+from vreid.runtime.evaluate.identities import identity_scores, owned
+from vreid.runtime.evaluate.passages import Pair, Passage, pairs_of, passages_of
+from vreid.runtime.evaluate.table import COUNTS, SHARES, box_scores
+from vreid.runtime.evaluate.tracking import assignment, identity_accuracy, moments
+from vreid.runtime.evaluate.truth import Judged, judged
 from vreid.runtime.sinks.jsonl import json_text
 
 IOU = 0.5

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import motrics
 
-from vreid.runtime.score import Moment
+from vreid.runtime.evaluate.tracking import Moment
 
 
 def hota_scores(moments: Sequence[Moment], iou: float) -> dict[str, float | int]:

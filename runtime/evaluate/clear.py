@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import motmetrics
 import numpy as np
 
-from vreid.runtime.score import Moment
+from vreid.runtime.evaluate.tracking import Moment
 
 SHARES = ("idf1", "idp", "idr", "mota")
 COUNTS = {

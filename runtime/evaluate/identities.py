@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from vreid.runtime.boxes import overlaps
-from vreid.runtime.judging.finished import FinishedRun, Told
-from vreid.runtime.judging.passages import Pair, Passage
-from vreid.runtime.mot import MotTable, corners
+from vreid.runtime.evaluate.finished_run import FinishedRun, Told
+from vreid.runtime.evaluate.mot import MotTable, corners
+from vreid.runtime.evaluate.passages import Pair, Passage
 
 
 @dataclass(frozen=True)

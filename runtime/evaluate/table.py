@@ -5,11 +5,11 @@ from itertools import chain
 from typing import cast
 
 from vreid.models.seam import open_seam
-from vreid.runtime.score import Moment
+from vreid.runtime.evaluate.tracking import Moment
 
 MEASURES = {
-    "IDF1 and MOTA": "vreid.runtime.judging.clear:clear_scores",
-    "HOTA": "vreid.runtime.judging.hota:hota_scores",
+    "IDF1 and MOTA": "vreid.runtime.evaluate.clear:clear_scores",
+    "HOTA": "vreid.runtime.evaluate.hota:hota_scores",
 }
 SHARES = {  # of 1, by their names in the document -> as people write them
     "idf1": "IDF1",

@@ -7,9 +7,9 @@ from itertools import groupby
 
 import numpy as np
 
-from vreid.runtime.judging.finished import FinishedRun, Watched
-from vreid.runtime.mot import MotTable
-from vreid.runtime.score import Moment, paired
+from vreid.runtime.evaluate.finished_run import FinishedRun, Watched
+from vreid.runtime.evaluate.mot import MotTable
+from vreid.runtime.evaluate.tracking import Moment, paired
 
 AWAY = 5.0  # seconds out of a camera's sight after which a vehicle's return is a new passage
 

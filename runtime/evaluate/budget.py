@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vreid.runtime.judging.passages import Passage
+from vreid.runtime.evaluate.passages import Passage
 
 NETWORKS = ("detect", "embed")
 PERCENTILES = ("p50_ms", "p90_ms", "p99_ms")
