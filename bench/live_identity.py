@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from vreid.models.bundled import manifest_path
-from vreid.runtime.evaluate.evaluation import verdict
+from vreid.runtime.evaluate.evaluation import evaluate_run
 from vreid.runtime.session import Session, run_session
 
 
@@ -37,7 +37,7 @@ def main() -> None:
                 out = Path(folder) / "out"
                 session = Session(videos, manifest_path("vreid-s"), detector, out, enrol_unknown=True, embed=embed)
                 summary = run_session(session, threading.Event())
-                found = verdict(out, flags.videos)
+                found = evaluate_run(out, flags.videos)
             boxes = summary["embedded"] + summary["passed_over"]
             rows.append(
                 {

@@ -13,7 +13,7 @@ NEEDS = {
     "TensorBoard events": ("tensorboardX",),
     "export": ("torch", "onnx", "onnxsim", "onnxscript"),
     "ways out": ("paho", "prometheus_client"),
-    "eval-run": ("motmetrics", "motrics"),
+    "eval-run": ("motrics",),
     "openvino engine": ("openvino",),
     "gpu engines": ("tensorrt", "cuda"),
 }

@@ -1,6 +1,6 @@
-"""`vreid eval-run`: a finished run judged against its ground truth."""
+"""`vreid eval-run`: evaluate a finished run against its ground truth."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ class Args:
     gt: Path
     """Folder of ground truth, MOT text: gt_<camera>.txt, or <camera>/gt/gt.txt; ids shared by all cameras, frames from 1."""
     min_visibility: float = 0.0
-    """Truth that is less visible than this is not judged, nor are the boxes on it."""
+    """Truth that is less visible than this does not count, nor do the boxes on it."""
     html: bool = False
     """Also write eval.html: the tables, and each true vehicle's ids over time."""
     json: bool = False
@@ -27,30 +27,30 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Judge the run, write eval.json and say what it holds."""
-    from vreid.runtime.evaluate.evaluation import verdict, write_verdict
+    """Evaluate the run, write eval.json and print what it holds."""
+    from vreid.runtime.evaluate.evaluation import evaluate_run, write_evaluation
 
     with output.progress() as bar:
-        task = bar.add_task("judging")
-        found = verdict(
+        task = bar.add_task("evaluating")
+        found = evaluate_run(
             args.run, args.gt, args.min_visibility, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    written = write_verdict(args.run, found, args.html)
+    written = write_evaluation(args.run, found, args.html)
     if args.json:
         output.document(found)
         return 0
-    _tell_boxes(found["boxes"])
-    _tell_times(found["time_to_identify"])
-    _tell_budget(found["latency"])
-    _say_identity(found["identity"], output.result)
+    _print_boxes(found["boxes"])
+    _print_times(found["time_to_identify"])
+    _print_budget(found["latency"])
+    _print_identity(found["identity"])
     for note in found["notes"]:
         output.note(note)
     output.result(f"all figures: {', '.join(map(str, written))}")
     return 0
 
 
-def _tell_boxes(scores: Mapping[str, Mapping[str, Any]]) -> None:
-    from vreid.runtime.evaluate.table import COUNTS, SHARES
+def _print_boxes(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    from vreid.runtime.evaluate.tracking import COUNTS, SHARES
 
     rows = [
         (camera, *(_percent(one[name]) for name in SHARES), *(one[name] for name in COUNTS))
@@ -59,7 +59,7 @@ def _tell_boxes(scores: Mapping[str, Mapping[str, Any]]) -> None:
     output.table("boxes with ids, %", ("camera", *SHARES.values(), *COUNTS.values()), rows)
 
 
-def _tell_times(times: Mapping[str, Any]) -> None:
+def _print_times(times: Mapping[str, Any]) -> None:
     keys = ("passages", "identified", "never", "first_box_p50_s", "p50_s", "p90_s", "longest_s")
     rows = [
         (camera, *("-" if one[key] is None else one[key] for key in keys))
@@ -70,7 +70,7 @@ def _tell_times(times: Mapping[str, Any]) -> None:
     output.table("time to identify", heads, rows)
 
 
-def _tell_budget(latency: Mapping[str, Any]) -> None:
+def _print_budget(latency: Mapping[str, Any]) -> None:
     about = ", seconds estimated from the percentiles" if latency["estimated"] else ""
     rows = [
         (name, *("-" if value is None else value for value in list(one.values())[:-1]), _percent(one["share"]))
@@ -87,17 +87,17 @@ def _tell_budget(latency: Mapping[str, Any]) -> None:
         )
 
 
-def _say_identity(identity: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    say(
+def _print_identity(identity: Mapping[str, Any]) -> None:
+    output.result(
         f"sightings: {identity['sightings_right']} of {identity['sightings']} have the right id "
         f"(precision {_percent(identity['precision'])} %), {identity['sightings_on_nobody']} lie on no vehicle, "
         f"{identity['sightings_without_an_id']} have no id"
     )
-    say(
+    output.result(
         f"passages: {identity['passages_right']} of {identity['passages']} have the right id "
         f"(recall {_percent(identity['recall'])} %), {identity['passages_found']} were found at all"
     )
-    say(
+    output.result(
         f"vehicles: {identity['vehicles_found']} of {identity['vehicles']} found under {identity['ids']} ids; "
         f"{identity['kept_over_cameras']} of {identity['found_in_several_cameras']} found in several cameras keep one id; "
         f"{len(identity['merged'])} ids stand on several vehicles, {len(identity['split'])} vehicles have several ids"

@@ -45,7 +45,6 @@ DISTRIBUTIONS = {
     "onnxscript": ("onnxscript",),
     "paho": ("paho-mqtt",),
     "prometheus_client": ("prometheus_client", "prometheus-client"),
-    "motmetrics": ("motmetrics",),
     "motrics": ("motrics",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),

@@ -15,7 +15,7 @@ from vreid.runtime.crops import EMBEDDING
 from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.evaluate.run_truth import identity_of, truth_of
+from vreid.runtime.evaluate.truth import identity_of, truth_of
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.retention import purge_due
 from vreid.runtime.gallery.temporary import gallery_of_run

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-EXTRAS = ("matplotlib", "motmetrics", "motrics", "onnx", "onnxscript", "onnxsim", "torch", "torch_pruning")
+EXTRAS = ("matplotlib", "motrics", "onnx", "onnxscript", "onnxsim", "torch", "torch_pruning")
 ABSENT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 

@@ -1,1 +1,1 @@
-"""A finished run judged against its ground truth: boxes, identities, how soon, and what the time went into."""
+"""Evaluation of a finished run against its ground truth: boxes, identities, how soon, and where the time went."""

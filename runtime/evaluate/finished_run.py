@@ -14,7 +14,7 @@ from vreid.runtime.frame_times import seconds_at
 
 
 @dataclass(frozen=True)
-class Watched:
+class CameraLog:
     """One camera as the run saw it: frames (lost ones counted), picture size in pixels (0: unknown), frames a second.
 
     `times`: knots of frame (from 0) and seconds, see FrameTimes; none in the report of a live run or of version 0.1.0.
@@ -41,7 +41,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Told:
+class LoggedSighting:
     """One line of sightings.jsonl: frames count from 0, `box` is the last one, x1 y1 x2 y2, `vehicle` None for an unknown."""
 
     camera: str
@@ -56,9 +56,9 @@ class FinishedRun:
     """A run's folder. `boxes`: camera -> the boxes with an id; `report` is report.json."""
 
     folder: Path
-    cameras: dict[str, Watched]
+    cameras: dict[str, CameraLog]
     boxes: dict[str, MotTable]
-    sightings: list[Told]
+    sightings: list[LoggedSighting]
     report: dict[str, Any]
 
 
@@ -66,16 +66,16 @@ def finished_run(folder: Path) -> FinishedRun:
     """Read the run in `folder`. Refused: no run, a broken one, or one that gave nobody an id."""
     report = _report(folder)
     try:
-        cameras = {str(name): _watched(camera) for name, camera in report["cameras"].items()}
+        cameras = {str(name): _camera_log(camera) for name, camera in report["cameras"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Refused(f"{folder / 'report.json'} does not say what its cameras saw ({error!r}); run again") from error
+        raise Refused(f"{folder / 'report.json'} lacks what its cameras saw ({error!r}); run again") from error
     if not cameras:
         raise Refused(f"{folder / 'report.json'} has no camera; run again with at least one source")
     boxes = {camera: _boxes(folder / "mot" / f"{camera}.txt") for camera in cameras}
     sightings = _sightings(folder / "sightings.jsonl", set(cameras))
     if not any(map(len, boxes.values())):
         raise Refused(
-            f"the run {folder} gave none of its {len(sightings)} sightings an id, so there is nothing to judge; "
+            f"the run {folder} gave none of its {len(sightings)} sightings an id, so there is nothing to evaluate; "
             f"run with --enrol-unknown, or with a --gallery that knows the vehicles"
         )
     return FinishedRun(folder, cameras, boxes, sightings, report)
@@ -84,7 +84,7 @@ def finished_run(folder: Path) -> FinishedRun:
 def _report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
-        raise Refused(f"{folder} is no finished run: it has no report.json; give the --out folder of vreid run")
+        raise Refused(f"{folder} is not a finished run: it has no report.json; give the --out folder of vreid run")
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -94,9 +94,9 @@ def _report(folder: Path) -> dict[str, Any]:
     return report
 
 
-def _watched(camera: dict[str, Any]) -> Watched:
+def _camera_log(camera: dict[str, Any]) -> CameraLog:
     """The camera's part of the report; a live camera may not know its frame rate."""
-    return Watched(
+    return CameraLog(
         frames=int(camera["frames"]) + int(camera.get("dropped") or 0),
         width=int(camera.get("width") or 0),
         height=int(camera.get("height") or 0),
@@ -122,24 +122,26 @@ def refuse_doubles(table: MotTable, path: Path) -> None:
         raise Refused(f"{path} has the id {number} twice in frame {frame}; an id belongs to one box a frame")
 
 
-def _sightings(path: Path, cameras: set[str]) -> list[Told]:
+def _sightings(path: Path, cameras: set[str]) -> list[LoggedSighting]:
     if not path.is_file():
-        raise Refused(f"{path.parent} is no finished run: it has no {path.name}; give the --out folder of vreid run")
-    told = []
+        raise Refused(f"{path.parent} is not a finished run: it has no {path.name}; give the --out folder of vreid run")
+    sightings = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             fields = json.loads(line)
             box = None if fields.get("box") is None else _edges(*fields["box"])
             vehicle = None if fields["vehicle"] is None else int(fields["vehicle"])
-            seen = Told(str(fields["camera"]), vehicle, int(fields["first_frame"]), int(fields["last_frame"]), box)
+            seen = LoggedSighting(
+                str(fields["camera"]), vehicle, int(fields["first_frame"]), int(fields["last_frame"]), box
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Refused(f"{path}, line {number}, is not a sighting ({error!r}); run again") from error
         if seen.camera not in cameras:
             raise Refused(
                 f"{path}, line {number}, is of camera {seen.camera}, which report.json does not have; run again"
             )
-        told.append(seen)
-    return told
+        sightings.append(seen)
+    return sightings
 
 
 def _edges(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:

@@ -10,7 +10,7 @@ import pytest
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import camera_name, file_of, plain_name, valid_text
-from vreid.runtime.evaluate.run_truth import truth_file
+from vreid.runtime.evaluate.truth import truth_file
 from vreid.runtime.topology import read_topology
 
 NAME = "Hof-Süd ворота"

@@ -11,7 +11,7 @@ import pytest
 from made_film import level, make_film, remuxed
 
 from vreid.models.errors import Refused
-from vreid.runtime.evaluate.finished_run import Watched
+from vreid.runtime.evaluate.finished_run import CameraLog
 from vreid.runtime.frame_times import CLOSE, FrameTimes, seconds_at
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.decode import Clock
@@ -298,10 +298,10 @@ def test_frame_times_are_kept_in_few_numbers() -> None:
 
 
 def test_a_judged_run_takes_the_times_of_its_frames() -> None:
-    variable = Watched(62, 320, 180, 2.46, times=((0, 0.0), (10, 20.0), (61, 25.1)))
+    variable = CameraLog(62, 320, 180, 2.46, times=((0, 0.0), (10, 20.0), (61, 25.1)))
     np.testing.assert_allclose(variable.seconds([1, 6, 11, 62]), [0.0, 10.0, 20.0, 25.1])
-    np.testing.assert_allclose(Watched(62, 320, 180, 10.0).seconds([1, 11]), [0.0, 1.0])
-    assert not Watched(62, 320, 180, 0.0).timed and np.isnan(Watched(62, 320, 180, 0.0).seconds([1])).all()
+    np.testing.assert_allclose(CameraLog(62, 320, 180, 10.0).seconds([1, 11]), [0.0, 1.0])
+    assert not CameraLog(62, 320, 180, 0.0).timed and np.isnan(CameraLog(62, 320, 180, 0.0).seconds([1])).all()
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.95])

@@ -1,8 +1,7 @@
-"""The judgement of a run: scores against slow versions from the papers, identities, delays, what is ignored, wrong input."""
+"""The evaluation of a run: scores, identities, delays, what is ignored, wrong input."""
 
 import json
 from collections.abc import Callable
-from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,9 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.evaluate.budget import latency_budget
-from vreid.runtime.evaluate.evaluation import verdict, write_verdict
+from vreid.runtime.evaluate.evaluation import evaluate_run, latency_budget, write_evaluation
 from vreid.runtime.evaluate.mot import MotTable, write_mot
-from vreid.runtime.evaluate.tracking import Moment, moments
 
-pytest.importorskip("motmetrics", reason="the extra eval is not installed")
 pytest.importorskip("motrics", reason="the extra eval is not installed")
 
 Rows = list[tuple[int, int, float]]  # frame, id, x: every box is 10 x 10, so 3 apart is IoU 0.54 and 4 apart 0.43
@@ -76,7 +72,7 @@ def drive(number: int, frames: range, x: float = 0.0) -> Rows:
 
 def test_the_truth_itself_is_perfect(made: Made) -> None:
     rows = {"a": drive(1, range(1, 11)) + drive(2, range(3, 9), 50), "b": drive(1, range(20, 30))}
-    found = verdict(*made(rows, rows))
+    found = evaluate_run(*made(rows, rows))
     for camera in ("a", "b", "all"):
         scores = found["boxes"][camera]
         assert [scores[name] for name in ("idf1", "idp", "idr", "hota", "deta", "assa", "loca", "mota")] == [1] * 8
@@ -89,7 +85,7 @@ def test_the_truth_itself_is_perfect(made: Made) -> None:
 
 def test_another_id_in_the_next_camera_is_a_switch_over_all_and_a_split(made: Made) -> None:
     truth = {"a": drive(1, range(1, 11)), "b": drive(1, range(31, 37))}
-    found = verdict(*made(truth, {"a": drive(7, range(1, 11)), "b": drive(8, range(31, 37))}))
+    found = evaluate_run(*made(truth, {"a": drive(7, range(1, 11)), "b": drive(8, range(31, 37))}))
     boxes, identity = found["boxes"], found["identity"]
     assert [boxes[name]["switches"] for name in ("a", "b", "all")] == [0, 0, 1]
     assert [boxes[name]["idf1"] for name in ("a", "b", "all")] == [1, 1, 10 / 16]
@@ -100,7 +96,7 @@ def test_another_id_in_the_next_camera_is_a_switch_over_all_and_a_split(made: Ma
 
 def test_one_id_on_two_vehicles_is_a_merge(made: Made) -> None:
     truth = {"a": drive(1, range(1, 11)), "b": drive(2, range(31, 37))}
-    identity = verdict(*made(truth, {"a": drive(7, range(1, 11)), "b": drive(7, range(31, 37))}))["identity"]
+    identity = evaluate_run(*made(truth, {"a": drive(7, range(1, 11)), "b": drive(7, range(31, 37))}))["identity"]
     assert identity["merged"] == [{"id": 7, "vehicles": [1, 2]}] and identity["split"] == []
     assert (identity["sightings_right"], identity["sightings"], identity["passages_right"]) == (1, 2, 1)
 
@@ -109,7 +105,7 @@ def test_sightings_on_nobody_and_without_an_id(made: Made) -> None:
     truth = {"a": drive(1, range(1, 11)) + drive(2, range(1, 11), 50)}
     found = {"a": drive(7, range(1, 11)) + drive(8, range(1, 11), 100)}
     unknown = [sighting("a", None, 1, 10, 51), sighting("a", None, 1, 10, 200)]
-    identity = verdict(*made(truth, found, unknown=unknown))["identity"]
+    identity = evaluate_run(*made(truth, found, unknown=unknown))["identity"]
     assert (identity["sightings"], identity["sightings_right"], identity["sightings_on_nobody"]) == (2, 1, 1)
     assert (identity["sightings_without_an_id"], identity["of_these_on_a_vehicle"]) == (2, 1)
     assert (identity["vehicles"], identity["vehicles_found"], identity["passages_found"]) == (2, 1, 1)
@@ -118,7 +114,7 @@ def test_sightings_on_nobody_and_without_an_id(made: Made) -> None:
 def test_time_to_identify_is_from_the_first_true_frame_of_each_passage(made: Made) -> None:
     truth = {"a": drive(1, range(1, 21)) + drive(1, range(80, 91))}  # back after 6 seconds: a second passage
     found = {"a": drive(5, range(3, 6)) + drive(7, range(6, 21)) + drive(7, range(84, 91))}
-    judged = verdict(*made(truth, found))
+    judged = evaluate_run(*made(truth, found))
     first, second = judged["vehicles"][0]["passages"]
     assert (first["found_after"], first["right_after"], second["right_after"]) == (0.2, 0.5, 0.4)
     assert first["stretches"] == ((5, 3, 5), (7, 6, 20)) and (first["id"], first["right"]) == (7, True)
@@ -130,7 +126,7 @@ def test_what_the_truth_leaves_out_is_not_judged(made: Made) -> None:
     truth = {"a": [*drive(1, range(1, 6)), *drive(2, range(1, 6), 50), (1, -1, 90.0)]}
     weights = [1.0] * 5 + [0.0] * 6  # vehicle 2 is not considered, and around x = 90 lies a region
     found = {"a": drive(7, range(1, 6)) + drive(8, range(1, 6), 50) + [(1, 9, 94.0), (2, 9, 94.0)]}
-    judged = verdict(*made(truth, found, scores={"a": weights}))
+    judged = evaluate_run(*made(truth, found, scores={"a": weights}))
     assert judged["ignored"] == {"true_boxes": 6, "found_boxes": 6}
     assert (judged["boxes"]["all"]["misses"], judged["boxes"]["all"]["false_positives"]) == (0, 1)
     assert judged["identity"]["sightings"] == 2  # the one on vehicle 2 is not judged at all
@@ -139,7 +135,7 @@ def test_what_the_truth_leaves_out_is_not_judged(made: Made) -> None:
 def test_a_second_box_on_what_is_ignored_is_false(made: Made) -> None:
     truth = {"a": drive(1, range(1, 3)) + drive(2, range(1, 3), 50)}
     found = {"a": drive(7, range(1, 3)) + drive(8, range(1, 3), 50) + drive(9, range(1, 3), 52)}
-    judged = verdict(*made(truth, found, scores={"a": [1, 1, 0, 0]}))
+    judged = evaluate_run(*made(truth, found, scores={"a": [1, 1, 0, 0]}))
     assert judged["ignored"]["found_boxes"] == 2 and judged["boxes"]["all"]["false_positives"] == 2
 
 
@@ -148,19 +144,19 @@ def test_motchallenge_layout_is_read(made: Made) -> None:
     run, gt = made(rows, rows)
     (gt / "a" / "gt").mkdir(parents=True)
     (gt / "gt_a.txt").rename(gt / "a" / "gt" / "gt.txt")
-    assert verdict(run, gt)["boxes"]["all"]["idf1"] == 1
+    assert evaluate_run(run, gt)["boxes"]["all"]["idf1"] == 1
 
 
 def test_a_camera_with_nothing_in_it(made: Made) -> None:
     truth: dict[str, Rows] = {"a": drive(1, range(1, 6)), "b": [], "c": drive(1, range(1, 6))}
     found: dict[str, Rows] = {"a": drive(7, range(1, 6)), "b": [], "c": []}
-    boxes = verdict(*made(truth, found))["boxes"]
+    boxes = evaluate_run(*made(truth, found))["boxes"]
     assert (boxes["b"]["idf1"], boxes["b"]["misses"], boxes["c"]["misses"], boxes["c"]["hota"]) == (0, 0, 5, 0)
     assert boxes["all"]["idr"] == 0.5
 
 
 def test_truth_that_meets_nothing_is_noted(made: Made) -> None:
-    found = verdict(*made({"a": drive(1, range(1, 6), 300)}, {"a": drive(7, range(1, 6))}))
+    found = evaluate_run(*made({"a": drive(1, range(1, 6), 300)}, {"a": drive(7, range(1, 6))}))
     assert len(found["notes"]) == 1 and "no box of a lies on a true one" in found["notes"][0]
 
 
@@ -212,7 +208,7 @@ def spoiled(name: str) -> Callable[[Path, Path], None]:
         ("double truth", "id 1 twice in frame 1"),
         ("no report", "no report.json"),
         ("half a report", "is not JSON"),
-        ("another report", "does not say what its cameras saw"),
+        ("another report", "lacks what its cameras saw"),
         ("no sightings", "no sightings.jsonl"),
         ("broken sightings", "line 1, is not a sighting"),
         ("no boxes", "no MOT file"),
@@ -224,7 +220,7 @@ def test_wrong_input_is_a_sentence(made: Made, name: str, words: str) -> None:
     run, gt = made(rows, rows)
     spoiled(name)(run, gt)
     with pytest.raises(Refused, match=words):
-        verdict(run, gt)
+        evaluate_run(run, gt)
 
 
 def test_budget_takes_the_seconds_told_or_estimates_them() -> None:
@@ -250,7 +246,7 @@ def test_estimated_seconds_are_near_the_sum(slow: float, share: float) -> None:
 def test_the_page_escapes_and_draws_a_switch(made: Made) -> None:
     truth = {"a": drive(1, range(1, 21))}
     run, gt = made(truth, {"a": drive(5, range(1, 6)) + drive(7, range(6, 21))}, report={"detector": "<b>&"})
-    written = write_verdict(run, verdict(run, gt), html=True)
+    written = write_evaluation(run, evaluate_run(run, gt), html=True)
     assert [path.name for path in written] == ["eval.json", "eval.html"]
     text = (run / "eval.html").read_text()
     assert "&lt;b&gt;&amp;" in text and "#5 · vehicle 1" in text and "#7 · vehicle 1" in text
@@ -258,96 +254,3 @@ def test_the_page_escapes_and_draws_a_switch(made: Made) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
         "eval.html", "eval.json", "mot", "report.json", "sightings.jsonl",
     ]  # fmt: skip
-
-
-def scene(seed: int) -> tuple[dict[str, MotTable], dict[str, MotTable]]:
-    """Three vehicles over two cameras, found with jitter, misses, swapped ids and false boxes."""
-    rng = np.random.default_rng(seed)
-    truth: dict[str, Rows] = {"a": [], "b": []}
-    found: dict[str, Rows] = {"a": [], "b": []}
-    for camera in truth:
-        for frame in range(1, 7):
-            names = rng.permutation(3) if rng.random() < 0.4 else np.arange(3)
-            for v in range(3):
-                if rng.random() < 0.85:
-                    truth[camera].append((frame, v + 1, 9.0 * v))
-                if rng.random() < 0.85:
-                    found[camera].append((frame, int(names[v]) + 10, 9.0 * v + float(rng.normal(0, 2.5))))
-    return {c: table(rows) for c, rows in truth.items()}, {c: table(rows) for c, rows in found.items()}
-
-
-def matchings(n: int, m: int) -> list[list[tuple[int, int]]]:
-    """Every one-to-one matching of all of the smaller of n and m."""
-    few = min(n, m)
-    return [list(zip(a, b, strict=True)) for a in combinations(range(n), few) for b in permutations(range(m), few)]
-
-
-def slow_hota(frames: list[Moment]) -> dict[str, float]:
-    """HOTA from its paper, sections 5 and 7.2, every matching tried: per frame the one with the most overlap times global
-    alignment of its ids is taken; each true positive is worth its association; mean over 19 overlaps."""
-    true_ids = sorted({int(i) for m in frames for i in m.truth})
-    found_ids = sorted({int(i) for m in frames for i in m.found})
-    n_true = {t: sum(t in m.truth for m in frames) for t in true_ids}
-    n_found = {f: sum(f in m.found for m in frames) for f in found_ids}
-    soft = {(t, f): 0.0 for t in true_ids for f in found_ids}
-    for m in frames:
-        for i, t in enumerate(m.truth.tolist()):
-            for j, f in enumerate(m.found.tolist()):
-                rest = m.overlap[i].sum() + m.overlap[:, j].sum() - m.overlap[i, j]
-                soft[t, f] += m.overlap[i, j] / rest if rest > 0 else 0.0
-    alike = {(t, f): s / (n_true[t] + n_found[f] - s) for (t, f), s in soft.items()}
-    taken: list[tuple[int, int, float]] = []
-    for m in frames:
-        best = max(
-            matchings(len(m.truth), len(m.found)),
-            key=lambda pairs, m=m: sum(alike[int(m.truth[i]), int(m.found[j])] * m.overlap[i, j] for i, j in pairs),
-        )
-        taken += [(int(m.truth[i]), int(m.found[j]), float(m.overlap[i, j])) for i, j in best]
-    sums = dict.fromkeys(("hota", "deta", "assa", "loca"), 0.0)
-    for step in range(1, 20):
-        hits = [(t, f, s) for t, f, s in taken if s >= 0.05 * step - 1e-9]
-        common = {(t, f): sum((t, f) == hit[:2] for hit in hits) for t, f, _ in hits}
-        worth = [common[t, f] / (n_true[t] + n_found[f] - common[t, f]) for t, f, _ in hits]
-        deta = len(hits) / (sum(n_true.values()) + sum(n_found.values()) - len(hits))
-        assa = sum(worth) / max(1, len(hits))
-        sums["deta"] += deta / 19
-        sums["assa"] += assa / 19
-        sums["hota"] += (deta * assa) ** 0.5 / 19
-        sums["loca"] += (sum(s for _, _, s in hits) / len(hits) if hits else 1.0) / 19
-    return sums
-
-
-def slow_idf1(frames: list[Moment], iou: float) -> float:
-    """2 IDTP / (true boxes + found boxes), every assignment of ids tried (Ristani et al., section 4.2)."""
-    true_ids = sorted({int(i) for m in frames for i in m.truth})
-    found_ids = sorted({int(i) for m in frames for i in m.found})
-
-    def common(t: int, f: int) -> int:
-        return sum(bool((m.overlap[m.truth == t][:, m.found == f] >= iou).any()) for m in frames)
-
-    counts = [[common(t, f) for f in found_ids] for t in true_ids]
-    best = max(sum(counts[i][j] for i, j in pairs) for pairs in matchings(len(true_ids), len(found_ids)))
-    return 2 * best / (sum(len(m.truth) for m in frames) + sum(len(m.found) for m in frames))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_hota_and_idf1_equal_slow_versions(seed: int) -> None:
-    from vreid.runtime.evaluate.clear import clear_scores
-    from vreid.runtime.evaluate.hota import hota_scores
-
-    frames = list(moments(*scene(seed)))
-    for name, score in slow_hota(frames).items():
-        assert hota_scores(frames, 0.5)[name] == pytest.approx(score, abs=6e-5), name
-    assert clear_scores(frames, 0.5)["idf1"] == pytest.approx(slow_idf1(frames, 0.5), abs=6e-5)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_mota_counts_what_is_counted_by_hand(seed: int) -> None:
-    from vreid.runtime.evaluate.clear import clear_scores
-
-    frames = list(moments(*scene(seed)))
-    scores = clear_scores(frames, 0.5)
-    true, found = (sum(len(getattr(m, side)) for m in frames) for side in ("truth", "found"))
-    assert true - scores["misses"] == found - scores["false_positives"]  # both are the matches
-    wrong = scores["misses"] + scores["false_positives"] + scores["switches"]
-    assert scores["mota"] == pytest.approx(1 - wrong / true, abs=6e-5)

@@ -7,7 +7,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.evaluate.mot import MotTable, write_mot
-from vreid.runtime.evaluate.run_truth import identity_of, table_of, truth_of
+from vreid.runtime.evaluate.truth import identity_of, table_of, truth_of
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sources.synth import synth_truth
 
