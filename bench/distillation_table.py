@@ -24,7 +24,7 @@ from roadside_subset import listed, subset_of
 from rows import table_of, write_rows
 
 from vreid.cli import output
-from vreid.cli.model import opened
+from vreid.deploy.model import open_model
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.asking import ask
 from vreid.train.datasets.records import Dataset
@@ -74,7 +74,7 @@ def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
     checkpoint = flags.out / "teacher-resnet18" / "best.pt" if name == "resnet18" else flags.teacher
     if name == "resnet50" and not finished(checkpoint.parent, teacher_resnet50_small().epochs):
         raise SystemExit(f"{checkpoint} is not at its end; go on with bench/cdd_table.py teacher")
-    model = opened(str(checkpoint), torch.get_num_threads())
+    model = open_model(str(checkpoint), torch.get_num_threads())
     return model.embed, model.space
 
 

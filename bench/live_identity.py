@@ -13,7 +13,6 @@ import threading
 from datetime import date
 from pathlib import Path
 
-from vreid.models.bundled import manifest_path
 from vreid.runtime.evaluate.evaluation import evaluate_run
 from vreid.runtime.session import Session, run_session
 
@@ -35,7 +34,7 @@ def main() -> None:
         for embed in ("smart", "every"):
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder) / "out"
-                session = Session(videos, manifest_path("vreid-s"), detector, out, enrol_unknown=True, embed=embed)
+                session = Session(videos, "vreid-s", detector, out, enrol_unknown=True, embed=embed)
                 summary = run_session(session, threading.Event())
                 found = evaluate_run(out, flags.videos)
             boxes = summary["embedded"] + summary["passed_over"]

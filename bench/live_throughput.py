@@ -21,7 +21,6 @@ from statistics import median
 import cv2
 import numpy as np
 
-from vreid.models.bundled import manifest_path
 from vreid.runtime.crops import cut_out
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import open_embedder
@@ -39,7 +38,7 @@ def cpu() -> float:
 
 def plain(videos: list[Path], detector: str) -> int:
     """The plainest loop; returns its frames."""
-    embedder, found = open_embedder(manifest_path("vreid-s"), 1), open_detector(detector, threads=1, min_score=None)
+    embedder, found = open_embedder("vreid-s"), open_detector(detector, threads=1, min_score=None)
     known = np.random.default_rng(0).normal(size=(100, embedder.manifest.output.dim)).astype(np.float32)
     frames = 0
     for video in videos:
@@ -60,7 +59,7 @@ def whole(videos: list[Path], detector: str, embed: str) -> dict[str, float]:
     """`vreid run`; returns its summary."""
     with tempfile.TemporaryDirectory() as folder:
         session = Session(
-            [str(video) for video in videos], manifest_path("vreid-s"), detector, Path(folder) / "out",
+            [str(video) for video in videos], "vreid-s", detector, Path(folder) / "out",
             enrol_unknown=True, embed=embed,
         )  # fmt: skip
         return run_session(session, threading.Event())

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from vreid.deploy.threshold import calibrated, scores_of
-from vreid.models.bundled import manifest_path
 from vreid.models.picture import read_picture
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import open_gallery
@@ -37,7 +36,7 @@ def tracks(data: Path, cache: Path) -> Embedded:
         return Embedded(kept["features"], kept["vehicles"], kept["cameras"])
     found = read_dataset(data)
     items = list({item.path: item for item in (*found.train, *found.query, *found.gallery)}.values())
-    embedder, parts = open_embedder(manifest_path("vreid-s"), 1), []
+    embedder, parts = open_embedder("vreid-s"), []
     for start in range(0, len(items), BATCH):
         parts.append(embedder.embed([read_picture(item.path) for item in items[start : start + BATCH]]))
         if start % (50 * BATCH) == 0:
@@ -59,7 +58,7 @@ def of(every: Embedded, vehicles: np.ndarray) -> Embedded:
 def best(known: Embedded, asked: Sequence[Embedded], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each of `asked`, its tracks' best scores in a gallery of `known`, whose first camera is enrolled, and whether they
     are of the right vehicle."""
-    manifest = open_embedder(manifest_path("vreid-s"), 1).manifest
+    manifest = open_embedder("vreid-s").manifest
     opening = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
     with open_gallery(folder / f"{len(known.vehicles)}.db", write=True, **opening) as gallery:
         with gallery.transaction():

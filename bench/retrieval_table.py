@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vreid.cli import output
-from vreid.cli.model import opened
+from vreid.deploy.model import open_model
 from vreid.models.network import NetworkConfig, ReidNetwork, unit
 from vreid.models.preprocess import Image, batch_of
 from vreid.models.pretrained import imagenet_weights, load_body
@@ -53,10 +53,10 @@ def main() -> None:
     dataset = read_dataset(flags.data)
     if flags.held_out:
         _, dataset = cut(dataset, flags.held_out)
-    embeds: list[tuple[str, Embed]] = [("HSV histogram", opened("hsv", 1).embed)]
+    embeds: list[tuple[str, Embed]] = [("HSV histogram", open_model("hsv", 1).embed)]
     if flags.imagenet:
         embeds.append((f"ImageNet MobileNetV2, {flags.side} px", imagenet_mobilenet(flags.imagenet, flags.side)))
-    embeds += [(model, opened(model, flags.threads).embed) for model in flags.models]
+    embeds += [(model, open_model(model, flags.threads).embed) for model in flags.models]
     rows = []
     for name, embed in embeds:
         began = time.monotonic()

@@ -17,7 +17,7 @@ from near_duplicates import read_video_truth, video_features, video_named, video
 
 from vreid.cli import output
 from vreid.cli.main import HABITS
-from vreid.cli.model import opened
+from vreid.deploy.model import open_model
 from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.ranges import refuse_batch_size, refuse_threads
@@ -95,7 +95,7 @@ def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
 
     truth, distractors = read_landmarks(flags.truth), distractor_blocks(flags.distractors)
     plain = flags.scales == (1.0,)
-    embed = opened(flags.model, flags.threads, flags.device).embed if plain else _at_scales(flags)
+    embed = open_model(flags.model, flags.threads, flags.device).embed if plain else _at_scales(flags)
     queries, gallery = embedded_landmarks(truth, flags.images, embed, suffix=flags.suffix, batch=flags.batch)
     found = landmark_scores(truth, queries, gallery, distractors=distractors)
     return {name: asdict(score) for name, score in found.items()}
@@ -116,7 +116,7 @@ def _at_scales(flags: Landmarks) -> Any:
 def _videos(flags: Videos) -> dict[str, dict[str, Any]]:
 
     truth = read_video_truth(flags.truth)
-    embed = opened(flags.model, flags.threads, flags.device).embed
+    embed = open_model(flags.model, flags.threads, flags.device).embed
 
     def features(path: Path) -> Any:
         return video_features(path, embed, every=flags.every, batch=flags.batch)

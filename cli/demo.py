@@ -32,7 +32,6 @@ def main(args: Args) -> int:
     """Run the demo with a gallery of its own and say where the report lies."""
     from vreid.cli.run import done
     from vreid.cli.seed import refuse_seed
-    from vreid.models.bundled import manifest_path
     from vreid.models.errors import Refused
     from vreid.runtime.session import Session
 
@@ -42,7 +41,7 @@ def main(args: Args) -> int:
     scene = f"seed={args.seed}&cameras={args.cameras}&seconds={args.seconds}&vehicles={args.vehicles}"
     session = Session(
         sources=[f"synth://city?camera={number + 1}&{scene}" for number in range(args.cameras)],
-        model=manifest_path(args.model),
+        model=args.model,
         detector=args.detector,
         out=args.out,
         enrol_unknown=True,

@@ -32,14 +32,14 @@ class Args:
 
 def main(args: Args) -> int:
     """Evaluate and print the figures."""
-    from vreid.cli.model import opened
+    from vreid.deploy.model import open_model
     from vreid.train.evaluate import evaluate, pictures_of
 
     refuse_batch_size(args.batch)
     refuse_threads(args.threads)
     dataset = test_part(args.data)
     pictures_of(dataset)  # refused before a model is opened
-    model = opened(args.model, args.threads, args.device)
+    model = open_model(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.progress() as bar:
         task = bar.add_task("embedding")

@@ -56,11 +56,10 @@ class Search:
 
 def enrol(args: Enrol) -> int:
     from vreid.cli import enrolment
-    from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
 
     who = enrolment.newcomers(args.images, args.name)
-    embedder = open_embedder(manifest_path(args.model), args.threads)
+    embedder = open_embedder(args.model, args.threads)
     if args.gallery.exists():  # before the long work
         _fitting(args.gallery, embedder.manifest, write=True).close()
     with output.progress() as bar:
@@ -80,7 +79,6 @@ def search(args: Search) -> int:
     import numpy as np
 
     from vreid.cli import enrolment
-    from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
 
     if not args.images:
@@ -88,7 +86,7 @@ def search(args: Search) -> int:
     if args.k < 1:
         raise Refused(f"--k must be at least 1, not {args.k}")
     only = filter_of(args.only)
-    embedder = open_embedder(manifest_path(args.model), args.threads)
+    embedder = open_embedder(args.model, args.threads)
     match = embedder.manifest.match
     threshold = match.threshold if match else None
     with _fitting(args.gallery, embedder.manifest, write=False, index=args.index) as gallery:

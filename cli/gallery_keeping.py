@@ -140,7 +140,6 @@ def reindex(args: Reindex) -> int:
 
 
 def _reembed(args: Reindex, model: str, out: Path) -> int:
-    from vreid.models.bundled import manifest_path
     from vreid.runtime.embedder import open_embedder
     from vreid.runtime.gallery import open_gallery, read_gallery
     from vreid.runtime.gallery.rebuild import reembedded
@@ -148,7 +147,7 @@ def _reembed(args: Reindex, model: str, out: Path) -> int:
 
     if out.exists():
         raise Refused(f"{out} is there already; name a new file for --out")
-    embedder = open_embedder(manifest_path(model), args.threads)
+    embedder = open_embedder(model, args.threads)
     manifest = embedder.manifest
     with read_gallery(args.gallery) as old, output.progress() as bar, new_gallery(out) as temporary:
         task = bar.add_task("vehicles", total=old.stats().vehicles)

@@ -27,18 +27,10 @@ def main(args: Args) -> int:
 
         layers = cost_of(network_from(load_checkpoint(args.model)))
     else:
+        from vreid.deploy.model import read_onnx
         from vreid.deploy.onnx_cost import layers_of_onnx
-        from vreid.models.bundled import manifest_path
-        from vreid.models.errors import Refused
-        from vreid.models.manifest import read_model
-        from vreid.runtime.engines.onnx_file import onnx_from
 
-        _, engine = read_model(manifest_path(args.model))
-        if engine.path.suffix != ".onnx":
-            raise Refused(
-                f"{engine.path.name} is built for a device; profile the manifest of the ONNX it was built from"
-            )
-        onnx_from(engine.data, engine.path)  # external weights and unknown opsets are refused here as everywhere
+        _, engine = read_onnx(args.model)
         layers = [layer.cost for layer in layers_of_onnx(engine.data, engine.path)]
     from vreid.models.cost import total_of
 

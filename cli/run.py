@@ -73,13 +73,12 @@ class Args:
 
 def main(args: Args) -> int:
     """Run and say what was seen."""
-    from vreid.models.bundled import manifest_path
     from vreid.runtime.secrets import substituted
     from vreid.runtime.session import Session
 
     session = Session(
         sources=[substituted(source, os.environ) for source in args.sources],
-        model=manifest_path(args.model),
+        model=args.model,
         detector=args.detector,
         out=args.out,
         gallery=args.gallery,

@@ -34,7 +34,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Ask, write, and say how many queries it took."""
-    from vreid.cli.model import opened
+    from vreid.deploy.model import open_model
     from vreid.train.asking import ask
 
     refuse_batch_size(args.batch)
@@ -44,12 +44,12 @@ def main(args: Args) -> int:
     dataset = training_part(args.data)
     if not dataset.train:
         raise Refused(f"{args.data} has no training part to ask about")
-    model = opened(args.model, args.threads, args.device)
+    model = open_model(args.model, args.threads, args.device)
     with output.progress() as bar:
         task = bar.add_task("asking", total=len(dataset.train))
         found = ask(
             model.embed,
-            model.space,
+            model.fingerprint,
             dataset.train,
             args.out,
             args.batch,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vreid.cli import output
-from vreid.cli.model import opened
+from vreid.deploy.model import open_model
 from vreid.models.bundled import is_checkpoint
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
@@ -163,8 +163,8 @@ def opened_teachers(
         if word.endswith(".npz"):
             asked.append(teacher_of_file(Path(word)))
         else:
-            model = opened(word, threads or torch.get_num_threads(), device)
-            asked.append(Teacher(word, model.space, model.embed))
+            model = open_model(word, threads or torch.get_num_threads(), device)
+            asked.append(Teacher(word, model.fingerprint, model.embed))
     for place, teacher in enumerate(asked):
         if twins := [other.name for other in asked[:place] if other.space == teacher.space]:
             raise Refused(f"{twins[0]} and {teacher.name} are one teacher; give each once")

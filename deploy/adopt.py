@@ -10,11 +10,11 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnx import inliner, shape_inference, version_converter
 
-from vreid.deploy.batches import ways_of_asking
-from vreid.deploy.compare import open_unchecked
+from vreid.deploy.compare import batch_runs
 from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.foreign import Habits, Pictures, output_of, pictures_of, refuse_habits, wrapped
 from vreid.deploy.graph import simplified
+from vreid.deploy.model import open_lowered
 from vreid.deploy.onnx_cost import layers_of_onnx
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.models.cost import total_of
@@ -48,7 +48,7 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
     The dimension and the batches are those of real runs; the precision is that of most of the graph's MACs. What it was
     trained with cannot be seen in the file: wrong habits give a worse model and no error, so `vreid eval` it after. Raises
     Refused for a graph that is no embedder of pictures: whose answer depends on the other pictures of its batch, differs from
-    run to run, is the same for every picture, zero or no number, or whose batch is fixed inside.
+    run to run, is the same for every picture, zero or no number, or whose batch is fixed inmodel.
     """
     refuse_other_than_onnx(out)
     refuse_replaced(out, source)
@@ -156,10 +156,10 @@ def _dimension(graph: onnx.ModelProto, given: Pictures, habits: Habits) -> int:
 
 def _refuse_no_embedder(path: Path, source: Path) -> None:
     """Asks the written model for pictures that have nothing in common, at every batch, in another order, and again."""
-    side = open_unchecked(path, 1)
-    spec = side.manifest.input
+    model = open_lowered(path, finite=False)
+    spec = model.manifest.input
     images = unlike(max(spec.batch[2], 12), spec.height, spec.width)
-    rows = side.embed(images)
+    rows = model.embed(images)
     if not np.isfinite(rows).all():
         raise Refused(
             f"{source} gives no numbers (NaN or infinity) for {(~np.isfinite(rows).all(1)).sum()} of "
@@ -171,7 +171,7 @@ def _refuse_no_embedder(path: Path, source: Path) -> None:
         raise Refused(
             f"{source} gives the same embedding for every picture; look at its weights, and name another --output"
         )
-    bad = [way for way in ways_of_asking(side.embed, images, side.manifest, every=0) if not way.sound]
+    bad = [way for way in batch_runs(model.embed, images, model.manifest, every=0) if not way.sound]
     if any(way.name.startswith("a second time") for way in bad):
         raise Refused(
             f"{source} gives another embedding each time for the same picture (a dropout or a random number is left in it); "

@@ -1,21 +1,25 @@
 """Latency, throughput, memory, energy and accuracy of several models, timed by turns: a noisy machine is noisy to all."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vreid.deploy.candidate import Candidate, open_candidate
+from vreid.deploy.compare import accuracy_from, agreement, unit_rows
 from vreid.deploy.device import Counter, Gemm, Monitor, measured, memory_of, rail, share_of_peak
-from vreid.deploy.quality import Quality, qualities
+from vreid.deploy.model import Embed, Model, open_model
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost
+from vreid.models.picture import read_picture
 from vreid.train.datasets.records import Dataset
+from vreid.train.evaluate import Floats, parts_of, pictures_of
+from vreid.train.evaluate import measured as retrieval_of
 
 WARM_UP = 2  # batches before the first timed one
 TURN_S = 1.0  # a turn ends after this time, so that a heavy model does not hold up the others
 LEAST_FEWER = 0.1  # a share of MACs that is worth a look at the latency
+READ = 32  # pictures in memory at once
 ENERGY_S = 2.0  # of embedding while energy is read
 # what an engine, torch or the memory may raise for one model; the others go on
 FAULTS = (Refused, RuntimeError, ValueError, OSError, MemoryError)
@@ -57,6 +61,15 @@ class Result:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class ModelAccuracy:
+    """Retrieval on the data's test part; cosines to the reference are None for another embedding length."""
+
+    accuracy: Accuracy
+    cosine_mean: float | None
+    cosine_min: float | None
+
+
 def bench(
     models: Sequence[str],
     threads: int = 1,
@@ -75,7 +88,7 @@ def bench(
     """
     if not models or not batches or min(threads, rounds, runs, *batches) < 1:
         raise Refused("bench needs a model, and threads, batches and rounds of 1 or more")
-    opened: dict[str, Candidate] = {}
+    opened: dict[str, Model] = {}
     errors: dict[str, str] = {}
     about: dict[str, dict[str, float | None]] = {model: {} for model in models}
     samples: dict[str, dict[int, list[float]]] = {model: {batch: [] for batch in batches} for model in models}
@@ -83,7 +96,7 @@ def bench(
         told(f"opening {model}")
         try:
             began = time.perf_counter()
-            opened[model] = open_candidate(model, threads)
+            opened[model] = open_model(model, threads)
             _turn(opened[model], batches[0], 1)
             about[model]["load_ms"] = 1000 * (time.perf_counter() - began)
             for batch in batches:
@@ -104,11 +117,11 @@ def bench(
             except FAULTS as error:
                 errors[model] = str(error) or type(error).__name__
         products += _times(gemm, runs)
-    found: dict[str, Quality] = {}
+    found: dict[str, ModelAccuracy] = {}
     alive = [model for model in samples if model not in errors]
     if data is not None and alive:
         embeds = {model: opened[model].embed for model in alive}
-        found, wrong = qualities(
+        found, wrong = accuracies(
             embeds, alive[0], data, FAULTS, lambda done, total: told(f"accuracy: {done} of {total} pictures")
         )
         errors |= wrong
@@ -141,9 +154,9 @@ def no_faster(results: Sequence[Result], least: float = 0.5) -> list[str]:
     return found
 
 
-def _turn(candidate: Candidate, batch: int, runs: int) -> list[float]:
+def _turn(candidate: Model, batch: int, runs: int) -> list[float]:
     """Milliseconds of each of up to `runs` batches."""
-    pictures = candidate.pictures(batch)
+    pictures = candidate.noise(batch)
     return _times(lambda: candidate.embed(pictures), runs)
 
 
@@ -157,9 +170,9 @@ def _times(run: Callable[[], object], runs: int) -> list[float]:
     return found
 
 
-def _energy(candidate: Candidate, batch: int, source: Counter | Monitor | None) -> float | None:
+def _energy(candidate: Model, batch: int, source: Counter | Monitor | None) -> float | None:
     """Millijoules of one image, less what the machine takes when it rests for as long."""
-    pictures, count = candidate.pictures(batch), 0
+    pictures, count = candidate.noise(batch), 0
     with measured(source) as idle:
         time.sleep(ENERGY_S)
     with measured(source) as busy:
@@ -179,11 +192,11 @@ def timing_of(batch: int, samples: Sequence[float]) -> Timing:
 
 def _result(
     model: str,
-    found: Candidate | None,
+    found: Model | None,
     about: dict[str, float | None],
     samples: dict[int, list[float]],
     peak_ms: float,
-    quality: Quality | None,
+    quality: ModelAccuracy | None,
     error: str | None,
 ) -> Result:
     if found is None:
@@ -210,3 +223,38 @@ def _result(
         timings=tuple(timings),
         error=error,
     )
+
+
+def accuracies(
+    embeds: Mapping[str, Embed],
+    reference: str,
+    data: Dataset,
+    faults: tuple[type[Exception], ...],
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, ModelAccuracy], dict[str, str]]:
+    """({model: quality}, {model: why it has none}) of every model; `reference` is one of them.
+
+    A model that raises one of `faults` is left out from then on. Raises Refused for data without a test part.
+    """
+    paths, errors = pictures_of(data), {}
+    parts: dict[str, list[Floats]] = {name: [] for name in embeds}
+    for start in range(0, len(paths), READ):
+        images = [read_picture(path) for path in paths[start : start + READ]]
+        for name, embed in embeds.items():
+            if name in errors:
+                continue
+            try:
+                parts[name].append(embed(images))
+            except faults as error:
+                errors[name] = str(error) or type(error).__name__
+        told(start + len(images), len(paths))
+    features = {name: np.concatenate(found) for name, found in parts.items() if name not in errors}
+    return {name: _accuracy_of(found, features.get(reference), data) for name, found in features.items()}, errors
+
+
+def _accuracy_of(features: Floats, reference: Floats | None, data: Dataset) -> ModelAccuracy:
+    accuracy = accuracy_from(data.name, retrieval_of(data, *parts_of(data, unit_rows(features))))
+    if reference is None or reference.shape != features.shape:
+        return ModelAccuracy(accuracy, None, None)
+    near = agreement(features, reference)
+    return ModelAccuracy(accuracy, near.cosine_mean, near.cosine_min)

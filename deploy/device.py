@@ -248,13 +248,13 @@ def peak_bytes() -> int:
 def main(words: list[str]) -> int:
     """MODEL THREADS BATCH -> one line of JSON; nothing of ours is imported before the first measurement."""
     before = peak_bytes()
-    from vreid.deploy.candidate import open_candidate
+    from vreid.deploy.model import open_model
     from vreid.models.errors import Refused
 
     model, threads, batch = words
     try:
-        candidate = open_candidate(model, int(threads))
-        candidate.embed(candidate.pictures(int(batch)))
+        candidate = open_model(model, int(threads))
+        candidate.embed(candidate.noise(int(batch)))
     except Refused as error:
         sys.stderr.write(f"{error}\n")
         return 2

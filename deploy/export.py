@@ -8,9 +8,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from vreid.deploy.compare import accuracy_from
 from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.graph import half_precision, half_stored, simplified
-from vreid.deploy.quality import accuracy_from
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused

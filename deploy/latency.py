@@ -21,8 +21,8 @@ import onnx
 import torch
 
 from vreid.deploy.bench import Timing, timing_of
-from vreid.deploy.candidate import Candidate, open_candidate
 from vreid.deploy.export import onnx_from_checkpoint
+from vreid.deploy.model import Model, open_model
 from vreid.deploy.prices import costs_from, inner_of, kinds_of, narrowed, variants_of
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.compactor import Site, sites
@@ -78,7 +78,7 @@ def latency_costs(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "whole.onnx"
         manifest = _exported(plain, path, engine, batch)
-        graph, whole = onnx.load(str(path)), open_candidate(str(path.with_suffix(".json")), threads)
+        graph, whole = onnx.load(str(path)), open_model(str(path.with_suffix(".json")), threads)
         together = max(4, int(2 * LOADED / path.stat().st_size))
         starts = range(1, len(variants), together)
         ticks = count(1)
@@ -90,7 +90,7 @@ def latency_costs(
                 onnx.save(narrowed(graph, inner), str(path))
                 about = {"name": path.stem, "engine": path.name, "sha256": sha256_of(path)}
                 write_manifest(manifest.model_copy(update=about), path.with_suffix(".json"))
-                opened.append(open_candidate(str(path.with_suffix(".json")), threads))
+                opened.append(open_model(str(path.with_suffix(".json")), threads))
             turns = by_turns(
                 [_embedding(one, batch) for one in opened],
                 rounds,
@@ -130,7 +130,7 @@ def latencies(
         opened = []
         for n, network in enumerate(networks):
             _exported(network, Path(folder) / f"{n}.onnx", engine, batch)
-            opened.append(open_candidate(str(Path(folder) / f"{n}.json"), threads))
+            opened.append(open_model(str(Path(folder) / f"{n}.json"), threads))
         turns = by_turns([_embedding(one, batch) for one in opened], rounds, lambda: told(next(ticks), rounds))
     return [timing_of(batch, one) for one in turns]
 
@@ -185,9 +185,9 @@ def _exported(network: ReidNetwork, out: Path, engine: str, batch: int) -> Manif
     return manifest
 
 
-def _embedding(candidate: Candidate, batch: int) -> Callable[[], object]:
+def _embedding(candidate: Model, batch: int) -> Callable[[], object]:
     """What is timed: one batch of noise at the network's own size, so that no resize is."""
-    pictures = candidate.pictures(batch)
+    pictures = candidate.noise(batch)
     return lambda: candidate.embed(pictures)
 
 

@@ -8,14 +8,14 @@ import onnx
 
 from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.graph import half_precision, prepared
+from vreid.deploy.model import read_onnx
 from vreid.deploy.precision import Shares, shares_in
 from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
 from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
 from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
-from vreid.models.manifest import Calibration, Manifest, read_model
+from vreid.models.manifest import Calibration, Manifest
 from vreid.models.preprocess import Image
-from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import Embed, embedded
 from vreid.train.validation import cut, refuse_unfindable
@@ -119,14 +119,10 @@ def int8_from(
 
 def _float_model(model: str | Path, out: Path) -> tuple[Manifest, onnx.ModelProto]:
     """The manifest and graph of a float32 ONNX, which `out` must not replace."""
-    path = manifest_path(str(model))
-    manifest, engine = read_model(path)
-    refuse_replaced(out, path, engine.path)
-    if manifest.precision != "fp32" or engine.path.suffix != ".onnx":
-        raise Refused(
-            f"{path} is {manifest.precision} in {engine.path.name}; give the float32 ONNX model that it was made from"
-        )
-    onnx_from(engine.data, engine.path)
+    manifest, engine = read_onnx(model)
+    refuse_replaced(out, manifest_path(str(model)), engine.path)
+    if manifest.precision != "fp32":
+        raise Refused(f"{model} is {manifest.precision}; give the float32 ONNX model that it was made from")
     return manifest, onnx.load_model_from_string(engine.data)
 
 

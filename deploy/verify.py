@@ -17,22 +17,24 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.deploy.batches import Way, drawn, failed_runs, movements, ways_of_asking
 from vreid.deploy.compare import (
     Agreement,
-    Side,
+    BatchRun,
+    accuracy_from,
     agreement,
-    ailments,
-    answers,
-    at_length_one,
-    open_reference,
-    open_unchecked,
+    batch_runs,
+    failure_reasons,
+    moved_reasons,
+    nearest_vehicles,
+    number_faults,
+    spread_places,
+    unit_rows,
 )
+from vreid.deploy.model import Model, open_lowered, open_model
 from vreid.deploy.precision import Shares, claims, shares_in
-from vreid.deploy.quality import accuracy_from
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, Match, read_manifest, write_manifest
+from vreid.models.manifest import Manifest, Match, read_manifest, read_model, write_manifest
 from vreid.models.picture import read_picture
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
@@ -79,7 +81,7 @@ class Verdict:
     match: OpenSet | None
     cross_map: float | None
     shares: Shares | None
-    ways: tuple[Way, ...]
+    ways: tuple[BatchRun, ...]
     match_is_of_use: bool  # it was asked for, or misses less than half of the known vehicles
 
     @property
@@ -103,25 +105,26 @@ def verify(
     """
     _refuse_bounds(bounds, data)
     failures: dict[int, str] = {}
-    candidate, reference = open_unchecked(path, threads, failures), open_reference(against, threads)
+    candidate = open_lowered(path, threads, finite=False, failures=failures)
+    reference = open_model(against, threads, finite=False)
     about = candidate.manifest
     paths = pictures_of(data)
     after_raw, before_raw = _both(candidate, reference, paths, progress)
     if not np.isfinite(before_raw).all():
         raise Refused(f"the reference {reference.name} gives no numbers (NaN or infinity); verify against a sound one")
-    before, after = (parts_of(data, at_length_one(raw)) for raw in (before_raw, after_raw))
+    before, after = (parts_of(data, unit_rows(raw)) for raw in (before_raw, after_raw))
     scores = measured(data, *before), measured(data, *after)
     least = LEAST_COSINES[about.precision] if bounds.min_cosine is None else bounds.min_cosine
     same = agreement(after_raw, before_raw) if after_raw.shape == before_raw.shape else None
     computed = ~np.isposinf(after_raw).all(1)  # rows of infinity are of a batch that did not run (deploy/compare.py)
-    wrong = ailments(after_raw[computed], before_raw[computed])
-    places = drawn(len(paths), about)
-    near = at_length_one(before_raw[places]) if same is not None else None
-    ways = ways_of_asking(candidate.embed, [read_picture(paths[place]) for place in places], about, near)
-    engine = candidate.engine
+    wrong = number_faults(after_raw[computed], before_raw[computed])
+    places = spread_places(len(paths), about)
+    near = unit_rows(before_raw[places]) if same is not None else None
+    ways = batch_runs(candidate.embed, [read_picture(paths[place]) for place in places], about, near)
+    engine = read_model(path)[1]
     shares = shares_in(engine.data, engine.path) if engine.path.suffix == ".onnx" else None
-    reasons = [*_identity(candidate, reference), *claims(about.precision, shares), *wrong, *movements(ways)]
-    reasons += failed_runs(failures, about)
+    reasons = [*_identity(candidate, reference), *claims(about.precision, shares), *wrong, *moved_reasons(ways)]
+    reasons += failure_reasons(failures, about)
     reasons += _nearness(same, least, about) + _loss(*scores, bounds.max_map_loss)
     match = None if wrong or failures else _open_set(data, after, bounds)
     return Verdict(
@@ -163,7 +166,7 @@ def record(path: Path, verdict: Verdict) -> Manifest:
 
 
 def _both(
-    candidate: Side, reference: Side, paths: list[Path], progress: Callable[[int, int], None]
+    candidate: Model, reference: Model, paths: list[Path], progress: Callable[[int, int], None]
 ) -> tuple[Floats, Floats]:
     """Embeddings of all pictures, as the two sides gave them."""
     after, before = [], []
@@ -191,7 +194,7 @@ def _refuse_bounds(bounds: Bounds, data: Dataset) -> None:
         )
 
 
-def _identity(candidate: Side, reference: Side) -> list[str]:
+def _identity(candidate: Model, reference: Model) -> list[str]:
     if candidate.fingerprint == reference.fingerprint:
         return []
     return [
@@ -240,9 +243,11 @@ def _open_set(data: Dataset, after: tuple[Embedded, Embedded], bounds: Bounds) -
 def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:
     """Under "one_of_each" the mean over its draws, which are the same for both sides."""
     if data.protocol == "cameras":
-        return float((answers(*before) == answers(*after)).mean())
+        return float((nearest_vehicles(*before) == nearest_vehicles(*after)).mean())
     draws = zip(one_of_each(before[1], 0), one_of_each(after[1], 0), strict=True)
-    return float(np.mean([(answers(*one, False) == answers(*other, False)).mean() for one, other in draws]))
+    return float(
+        np.mean([(nearest_vehicles(*one, False) == nearest_vehicles(*other, False)).mean() for one, other in draws])
+    )
 
 
 def _cross(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vreid.models.bundled import is_checkpoint, manifest_path
+from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import BadInput
 from vreid.models.manifest import Manifest
 from vreid.models.picture import read_picture
@@ -88,7 +88,7 @@ def load(model: str | PathLike[str], threads: int = 1) -> Model:
         raise BadInput(f"{text} is a checkpoint of a training; lower it with 'vreid export' and load the manifest")
     if threads < 1:
         raise BadInput(f"threads must be at least 1, not {threads}")
-    return Model(open_embedder(manifest_path(text), threads))
+    return Model(open_embedder(text, threads))
 
 
 @dataclass(frozen=True)

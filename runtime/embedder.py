@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, read_model
 from vreid.models.preprocess import Image, batch_of
@@ -15,11 +16,12 @@ DEFAULT_THRESHOLD = 0.6
 
 
 class Embedder:
-    """A manifest and its engine."""
+    """A manifest and its engine. Without `finite`, NaN and infinity are handed on, to be counted."""
 
-    def __init__(self, manifest: Manifest, engine: Engine) -> None:
+    def __init__(self, manifest: Manifest, engine: Engine, finite: bool = True) -> None:
         self.manifest = manifest
         self.engine = engine
+        self._finite = finite
 
     @property
     def threshold(self) -> float:
@@ -28,7 +30,7 @@ class Embedder:
         return DEFAULT_THRESHOLD if match is None else match.threshold
 
     def embed(self, images: Sequence[Image]) -> Floats:
-        """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives no numbers."""
+        """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives NaN or infinity."""
         spec = self.manifest.input
         most = spec.batch[-1]
         starts = range(0, len(images), most)
@@ -44,14 +46,19 @@ class Embedder:
             if len(batch) < spec.batch[0]:  # an engine built for whole batches: fill up, and drop the filling below
                 batch = np.concatenate((batch, np.zeros((spec.batch[0] - len(batch), *batch.shape[1:]), np.uint8)))
             part = self.engine.infer(batch)[: len(pixels) - start]
-            if part.shape != out[start : start + most].shape or not np.isfinite(part).all():
+            if part.shape != out[start : start + most].shape or (self._finite and not np.isfinite(part).all()):
                 name = self.manifest.name
-                raise Refused(f"the engine of {name} gave {part.shape} or no numbers; export or build it again")
+                raise Refused(
+                    f"the engine of {name} gave {part.shape}, NaN or infinity; export or build the model again"
+                )
             out[start : start + most] = part
         return out
 
 
-def open_embedder(path: str | Path, threads: int = 1) -> Embedder:
-    """The embedder of the manifest at `path`. Its engine is read once; the bytes that were hashed are those that run."""
-    manifest, file = read_model(path)
+def open_embedder(model: str | Path, threads: int = 1) -> Embedder:
+    """The embedder of a manifest .json or of a bundled name; every program opens a lowered model by this function.
+
+    Its engine is read once; the bytes that were hashed are those that run. Raises Refused.
+    """
+    manifest, file = read_model(manifest_path(str(model)))
     return Embedder(manifest, open_engine(manifest, file, threads))

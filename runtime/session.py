@@ -34,7 +34,7 @@ class Session:
     """What to run. `gallery` None is one that lasts for the run; `threshold` None is the manifest's."""
 
     sources: Sequence[str] = field(repr=False)  # they may hold passwords
-    model: Path
+    model: str | Path  # a manifest, or the name of a bundled model
     detector: str
     out: Path
     gallery: Path | None = None

@@ -4,22 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vreid.deploy.model import read_onnx
 from vreid.deploy.precision import precision_of, share_text, shares_in
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_model
-from vreid.runtime.engines.onnx_file import OnnxFile, onnx_from
+from vreid.models.manifest import Manifest
 from vreid.runtime.engines.table import open_engine
 
 
 @dataclass(frozen=True)
 class Source:
-    """A whole ONNX model: its manifest, the bytes that were hashed, and what they say of themselves; `onnx` is the path they
-    were read from."""
+    """A complete ONNX model: its manifest and the bytes that were hashed; `onnx` is the path they were read from."""
 
     manifest: Manifest
     onnx: Path
     data: bytes
-    file: OnnxFile
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,11 @@ def refuse_options(engine: str, options: Options, *taken: str) -> None:
 def read_source(path: Path) -> Source:
     """The model of the manifest at `path`, its bytes matched, its graph opened once by the plain engine, which checks it
     against the manifest (opset, one input and one output, their sizes). Raises Refused."""
-    manifest, engine = read_model(path)
+    manifest, engine = read_onnx(path)
     onnx = engine.path
-    if manifest.built_for is not None or onnx.suffix != ".onnx":
-        raise Refused(f"{path} is of a built engine; give the manifest of the ONNX that it was built of")
-    file = onnx_from(engine.data, onnx)
     _refuse_other_precision(onnx, engine.data, manifest.precision)
     open_engine(manifest.model_copy(update={"backend": "onnxruntime"}), engine, threads=1)
-    return Source(manifest, onnx, engine.data, file)
+    return Source(manifest, onnx, engine.data)
 
 
 def _refuse_other_precision(onnx: Path, data: bytes, claimed: str) -> None:

@@ -15,8 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vreid.cli.main import main
-from vreid.deploy.batches import MOVED, drawn, movements, ways_of_asking
-from vreid.deploy.compare import open_unchecked
+from vreid.deploy.compare import MOVED, batch_runs, moved_reasons, spread_places
+from vreid.deploy.model import open_lowered
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.verify import Bounds, verify
 from vreid.models.files import sha256_of
@@ -129,11 +129,11 @@ FAULTS: dict[str, tuple[Callable[[Graph], list[onnx.NodeProto]], str]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_moves_is_told_with_the_batch(tiny_model: Path, name: str) -> None:
     change, said = FAULTS[name]
-    side = open_unchecked(changed(tiny_model, change), 1)
-    reference = open_unchecked(tiny_model, 1).embed(PICTURES)
-    ways = ways_of_asking(side.embed, PICTURES, side.manifest, reference)
+    model = open_lowered(changed(tiny_model, change), finite=False)
+    reference = open_lowered(tiny_model, finite=False).embed(PICTURES)
+    ways = batch_runs(model.embed, PICTURES, model.manifest, reference)
     assert any(said in f"{way.name}," for way in ways if not way.sound), ways
-    reasons = movements(ways)
+    reasons = moved_reasons(ways)
     assert 0 < len(reasons) <= 4 and all(reason.startswith("at ") for reason in reasons)
     if " at " in name:  # and of no other batch is anything said
         assert reasons[0].startswith(f"at batch {name.split()[-1]},")
@@ -146,15 +146,15 @@ def test_a_sound_engine_is_sound_at_every_batch(tiny_model: Path, batch: list[in
     write_manifest(
         manifest.model_copy(update={"input": manifest.input.model_copy(update={"batch": batch})}), tiny_model
     )
-    side = open_unchecked(tiny_model, 1)
-    ways = ways_of_asking(side.embed, PICTURES, side.manifest, side.embed(PICTURES))
-    assert movements(ways) == [] and {way.name for way in ways} >= {f"batch {size}" for size in {1, *batch}}
+    model = open_lowered(tiny_model, finite=False)
+    ways = batch_runs(model.embed, PICTURES, model.manifest, model.embed(PICTURES))
+    assert moved_reasons(ways) == [] and {way.name for way in ways} >= {f"batch {size}" for size in {1, *batch}}
 
 
 def test_pictures_are_drawn_over_the_whole_set(tiny_model: Path) -> None:
     about = read_manifest(tiny_model)
-    assert drawn(10, about) == list(range(10))
-    assert len(drawn(10_000, about)) == 64 and drawn(10_000, about)[-1] == 9_999
+    assert spread_places(10, about) == list(range(10))
+    assert len(spread_places(10_000, about)) == 64 and spread_places(10_000, about)[-1] == 9_999
 
 
 def colours(folder: Path) -> Path:
@@ -245,9 +245,9 @@ def test_a_batch_that_the_engine_cannot_run_is_a_reason_that_names_it(
 
 def test_too_few_rows_are_a_failed_run(tiny_model: Path) -> None:
     failures: dict[int, str] = {}
-    side = open_unchecked(changed(tiny_model, with_constant_batch(2, reshape=False)), 1, failures)
-    assert np.isfinite(side.embed(PICTURES[:2])).all() and not failures
-    assert np.isposinf(side.embed(PICTURES[:3])).all() and failures == {3: "the engine gave (2, 3) and not (3, 3)"}
+    model = open_lowered(changed(tiny_model, with_constant_batch(2, reshape=False)), 1, False, failures)
+    assert np.isfinite(model.embed(PICTURES[:2])).all() and not failures
+    assert np.isposinf(model.embed(PICTURES[:3])).all() and failures == {3: "the engine gave (2, 3) and not (3, 3)"}
 
 
 def test_the_cross_figure_is_of_the_old_gallery(tiny_model: Path, tmp_path: Path) -> None:

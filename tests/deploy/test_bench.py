@@ -16,10 +16,10 @@ import torch
 
 from vreid.deploy.bench import Result, bench, no_faster, timing_of
 from vreid.deploy.bench_page import write_bench
-from vreid.deploy.candidate import open_candidate
 from vreid.deploy.device import machine, memory_of, versions
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from
+from vreid.deploy.model import open_model
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, read_manifest, write_manifest
@@ -133,8 +133,8 @@ def test_fewer_macs_that_are_not_faster_are_told() -> None:
 
 
 def test_a_checkpoint_and_its_export_embed_alike(folder: Path) -> None:
-    eager, lowered = (open_candidate(str(folder / name), 1) for name in ("student.pt", "student.json"))
-    pictures = lowered.pictures(3)
+    eager, lowered = (open_model(str(folder / name), 1) for name in ("student.pt", "student.json"))
+    pictures = lowered.noise(3)
     assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 3
     np.testing.assert_allclose(eager.embed(pictures), lowered.embed(pictures), atol=1e-4)
 

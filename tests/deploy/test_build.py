@@ -417,5 +417,5 @@ def test_requests_that_mean_nothing(model: Path, tmp_path: Path) -> None:
     built = engine_from_onnx(model, "onnxruntime")
     if "tensorrt_rtx" in sys.modules:
         plan = engine_from_onnx(model, "tensorrt_rtx")
-        refused("give the manifest of the ONNX that it was built of", model=plan.path)
+        refused("give the manifest of the ONNX model that it was built from", model=plan.path)
     assert built.fresh

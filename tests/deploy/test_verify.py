@@ -16,7 +16,7 @@ pytest.importorskip("onnxsim")
 import onnx
 from shape_network import CAMERAS, LEARNT, PICTURES, drawn, trained
 
-from vreid.deploy.compare import agreement, ailments, answers, at_length_one
+from vreid.deploy.compare import agreement, nearest_vehicles, number_faults, unit_rows
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.verify import LEAST_COSINES, Bounds, Verdict, record, verify
 from vreid.deploy.verify_page import verify_page
@@ -189,8 +189,8 @@ def test_bounds_that_make_no_sense_are_refused(bench: Bench, bounds: Bounds, sai
 
 
 def test_what_no_embedding_may_be_is_told_of_each() -> None:
-    sound = at_length_one(np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32))
-    assert ailments(sound, sound) == []
+    sound = unit_rows(np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32))
+    assert number_faults(sound, sound) == []
     assert agreement(sound, sound).cosine_min == pytest.approx(1) and agreement(sound, sound).error_max == 0
 
     def changed(rows: slice, value: float) -> np.ndarray:
@@ -199,29 +199,29 @@ def test_what_no_embedding_may_be_is_told_of_each() -> None:
         return found
 
     for value in (np.nan, np.inf):
-        (said,) = ailments(changed(slice(3), value), sound)
+        (said,) = number_faults(changed(slice(3), value), sound)
         assert said.startswith("3 of 40 embeddings are no numbers")
-    (said,) = ailments(changed(slice(5), 0), sound)
+    (said,) = number_faults(changed(slice(5), 0), sound)
     assert said.startswith("5 of 40 embeddings are zero")
-    (said,) = ailments(2 * sound, sound)
+    (said,) = number_faults(2 * sound, sound)
     assert said.startswith("40 of 40 embeddings are not of unit length but of 2 to 2")
-    (said,) = ailments(np.repeat(sound[:1], 40, 0), sound)
+    (said,) = number_faults(np.repeat(sound[:1], 40, 0), sound)
     assert "nearly the same for every picture" in said
     assert agreement(changed(slice(10), np.nan), sound).cosine_mean == pytest.approx(0.75)
     still = sound.copy()
     still[:, 2] = 0.1
-    assert "1 of 8 dimensions (such as 2)" in ailments(at_length_one(still), sound)[0]
+    assert "1 of 8 dimensions (such as 2)" in number_faults(unit_rows(still), sound)[0]
     # what is constant in the reference too is nothing that was lost
-    assert ailments(at_length_one(still), at_length_one(still)) == []
+    assert number_faults(unit_rows(still), unit_rows(still)) == []
 
 
 def test_the_first_answer_leaves_the_own_camera_out() -> None:
     query = Embedded(np.eye(2, dtype=np.float32), np.array([1, 2]), np.array([0, 0]))
     features = np.array([[1, 0], [0.9, 0.1], [0.1, 0.9]], np.float32)
     gallery = Embedded(features, np.array([1, 3, 2]), np.array([0, 0, 0]))
-    assert answers(query, gallery).tolist() == [3, 3]
-    assert answers(query, gallery, camera_rule=False).tolist() == [1, 2]
-    assert answers(query, Embedded(features[:1], np.array([1]), np.array([0]))).tolist() == [-1, 1]
+    assert nearest_vehicles(query, gallery).tolist() == [3, 3]
+    assert nearest_vehicles(query, gallery, camera_rule=False).tolist() == [1, 2]
+    assert nearest_vehicles(query, Embedded(features[:1], np.array([1]), np.array([0]))).tolist() == [-1, 1]
 
 
 def test_the_page_tells_the_verdict_and_escapes_it(bench: Bench) -> None:
