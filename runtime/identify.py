@@ -1,8 +1,9 @@
-"""Who is this: finished tracks become vehicles of the gallery, old ones or new ones, one at a time or jointly."""
+"""Who is this: finished tracks become vehicles of the gallery, known or new ones, one at a time or jointly."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def clustered(
     return [sorted(rows) for rows in members if rows]
 
 
-class Presence:
+class RecentPositions:
     """The spans given to each vehicle in the last `remember_s` seconds of each camera: bounded memory for ever."""
 
     def __init__(self, remember_s: float = REMEMBERED_S, topology: Topology | None = None) -> None:
@@ -114,13 +115,26 @@ class Presence:
         self._spans, self._since_swept = kept, 0
 
 
+class _Candidate(NamedTuple):
+    """A vehicle that a cluster of tracks may be; the smaller one is the better one."""
+
+    unsure: bool  # it is neither an earlier part of the track nor of the same licence plate
+    falling: float  # the score, negative
+    cluster: int
+    vehicle: int
+    name: str
+
+
 @dataclass(frozen=True)
 class _Choice:
-    """What the gallery says of one cluster: the vehicle it is given, or None and the best score that it may claim."""
+    """What a cluster is given: the vehicle, or None and the best score that it may claim."""
 
     vehicle: int | None
     name: str | None
     score: float
+
+
+_NOBODY = _Choice(None, None, -np.inf)
 
 
 class Identifier:
@@ -136,9 +150,9 @@ class Identifier:
        all pairs of at least `threshold`, the best score is settled first; a cluster gets one vehicle, and a vehicle
        may get several clusters, but never one that it cannot be, with what it did earlier. A cluster that loses its
        vehicle so tries its next best. Vehicles of the cluster's plate come before all others and need no threshold;
-       those of another plate are left out. Of a track that is told in parts, the later ones have the first one's vehicle.
+       those of another plate are left out. Of a track that is finished in parts, the later ones have the first one's vehicle.
     3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle if its best score is under
-       `new_below`, and is left unknown between the two; its first track is answered as unknown and the others as known,
+       `new_below`, and is left unknown between the two; its first track is matched as unknown and the others as known,
        by their best cosine to another track of the cluster.
 
     A known track teaches its vehicle (a prototype of its camera's view) when `learn` is set and its own score is at
@@ -158,7 +172,7 @@ class Identifier:
         topology: Topology | None = None,
         remember_s: float = REMEMBERED_S,
     ) -> None:
-        """`learn` is `enrol_unknown` unless said, `new_below` is `threshold`; `run` is written into each sighting.
+        """`learn` is `enrol_unknown` unless given, `new_below` is `threshold`; `run` is written into each sighting.
 
         Raises Refused for a threshold outside -1 to 1, or for enrolling into a gallery opened for reading.
         """
@@ -172,22 +186,28 @@ class Identifier:
         self._gallery, self.threshold, self._enrol = gallery, threshold, enrol_unknown
         self._margin, self._run = margin, run
         self._topology = topology or Topology()
-        self._presence = Presence(remember_s, self._topology)
+        self._recent = RecentPositions(remember_s, self._topology)
         self._new_below = threshold if new_below is None else new_below
 
     def recall(self, since: float) -> None:
-        """Remember where vehicles were after `since` (seconds since 1970), before this run; for live runs alone, since
+        """Remember where vehicles were after `since` (seconds since 1970), before this run; for live runs only, since
         files may be of any day."""
         for vehicle, span in self._gallery.seen_since(since):
-            self._presence.remember(vehicle, span)
+            self._recent.remember(vehicle, span)
 
     def size(self) -> tuple[int, int]:
         """Vehicles and prototypes of the gallery."""
         return self._gallery.size()
 
-    def identify(self, sighting: Sighting) -> Match:
-        """The vehicle of one track, now: for live runs."""
-        return self.assign([sighting])[0]
+    def identify(self, track: Sighting) -> Match:
+        """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""
+        feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
+        with self._keeping():
+            candidates = self._candidates([track], feature, self._hits(feature))
+            free = (one for one in sorted(candidates) if not self._recent.bars(one.vehicle, [track]))
+            [match] = self._settled([track], feature, [0], self._choice(next(free, None)))
+        self._remember([track], [match])
+        return match
 
     def assign(self, sightings: Sequence[Sighting]) -> list[Match]:
         """The vehicles of many finished tracks, decided together and written all or not at all; in the given order.
@@ -211,46 +231,67 @@ class Identifier:
             for rows, choice in zip(clusters, choices, strict=True):
                 for row, match in zip(rows, self._settled(tracks, features, rows, choice), strict=True):
                     matches[row] = match
-        for track, match in zip(tracks, matches, strict=True):
-            if match.vehicle is not None:
-                self._presence.put(match.vehicle, track)
+        self._remember(tracks, matches)
         return [match for _, match in sorted(zip(order, matches, strict=True), key=lambda pair: pair[0])]
 
     def _keeping(self) -> AbstractContextManager[object]:
         return self._gallery.transaction() if self._gallery.writable else nullcontext()
+
+    def _remember(self, tracks: Sequence[Sighting], matches: Sequence[Match]) -> None:
+        for track, match in zip(tracks, matches, strict=True):
+            if match.vehicle is not None:
+                self._recent.put(match.vehicle, track)
 
     def _chosen(
         self, tracks: Sequence[Sighting], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
     ) -> list[_Choice]:
         """Step 2: one choice a cluster."""
         hits = self._hits(features)
-        names = {hit.vehicle: hit.name for found in hits for hit in found}
-        pairs: list[tuple[bool, float, int, int]] = []  # not sure by itself, falling score, cluster, vehicle
+        candidates: list[_Candidate] = []
         for cluster, rows in enumerate(clusters):
-            plates = {tracks[row].plate for row in rows}
-            sure = {part for row in rows if (part := self._presence.part_of(tracks[row])) is not None}
-            sure |= self._gallery.with_plates(plates)
-            names.update({vehicle: self._gallery.name_of(vehicle) for vehicle in sure - names.keys()})
-            barred = self._gallery.with_other_plates(plates)
-            vehicles = sorted(({hit.vehicle for row in rows for hit in hits[row]} - barred) | sure)
-            means = self._gallery.scores(features[rows], vehicles).mean(axis=0)  # (V,)
-            pairs += [
-                (vehicle not in sure, -float(mean), cluster, vehicle)
-                for mean, vehicle in zip(means, vehicles, strict=True)
-            ]
-        choices = [_Choice(None, None, -np.inf) for _ in clusters]
+            own = [tracks[row] for row in rows]
+            candidates += self._candidates(own, features[rows], [hits[row] for row in rows], cluster)
+        choices = [_NOBODY for _ in clusters]
         given: dict[int, list[int]] = {}  # rows of this call, by vehicle
-        for unsure, falling, cluster, vehicle in sorted(pairs):
-            rows, held = clusters[cluster], given.get(vehicle, [])
-            if choices[cluster].score > -np.inf or self._presence.bars(vehicle, [tracks[row] for row in rows]):
+        for one in sorted(candidates):
+            rows, held = clusters[one.cluster], given.get(one.vehicle, [])
+            if choices[one.cluster].score > -np.inf or self._recent.bars(one.vehicle, [tracks[row] for row in rows]):
                 continue
             if held and apart[np.ix_(rows, held)].any():
                 continue
-            known = not unsure or -falling >= self.threshold
-            choices[cluster] = _Choice(vehicle if known else None, names[vehicle] if known else None, -falling)
-            if known:
-                given[vehicle] = held + rows
+            choices[one.cluster] = self._choice(one)
+            if choices[one.cluster].vehicle is not None:
+                given[one.vehicle] = held + rows
         return choices
+
+    def _candidates(
+        self, tracks: Sequence[Sighting], features: Floats, hits: Sequence[Sequence[Hit]], cluster: int = 0
+    ) -> list[_Candidate]:
+        """The vehicles that a cluster of tracks may be, whatever the others are: features (N, D), hits of each row."""
+        plates = {track.plate for track in tracks}
+        sure = {part for track in tracks if (part := self._recent.part_of(track)) is not None}
+        sure |= self._gallery.with_plates(plates)
+        names = {hit.vehicle: hit.name for of_row in hits for hit in of_row}
+        vehicles = sorted((names.keys() - self._gallery.with_other_plates(plates)) | sure)
+        means = self._gallery.scores(features, vehicles).mean(axis=0)  # (V,)
+        return [
+            _Candidate(
+                vehicle not in sure,
+                -float(mean),
+                cluster,
+                vehicle,
+                names.get(vehicle) or self._gallery.name_of(vehicle),
+            )
+            for mean, vehicle in zip(means, vehicles, strict=True)
+        ]
+
+    def _choice(self, best: _Candidate | None) -> _Choice:
+        """What the best candidate that is free comes to; None where none is."""
+        if best is None:
+            return _NOBODY
+        if best.unsure and -best.falling < self.threshold:
+            return _Choice(None, None, -best.falling)
+        return _Choice(best.vehicle, best.name, -best.falling)
 
     def _hits(self, features: Floats) -> list[list[Hit]]:
         """For each row at least every vehicle that reaches the threshold."""

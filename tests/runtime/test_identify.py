@@ -8,7 +8,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.identify import Identifier, Presence
+from vreid.runtime.identify import Identifier, RecentPositions
 from vreid.runtime.records import Floats, Match, Sighting
 from vreid.runtime.topology import Layout, Topology, span_of
 
@@ -110,12 +110,29 @@ def test_wrong_wishes_are_refused(tmp_path: Path) -> None:
         assert not Identifier(gallery, 0.5).identify(track(vehicle(0), "a", 1, 0, 1)).known
 
 
-def test_presence_is_bounded() -> None:
-    presence = Presence(remember_s=60)
+def test_recent_positions_are_bounded() -> None:
+    recent = RecentPositions(remember_s=60)
     for second in range(10_000):
-        presence.put(second, track(vehicle(0), "a", second, second, second + 2))
-    assert len(presence) < 1100
-    assert presence.bars(9_990, [track(vehicle(0), "a", -1, 9_991, 9_995)])
+        recent.put(second, track(vehicle(0), "a", second, second, second + 2))
+    assert len(recent) < 1100
+    assert recent.bars(9_990, [track(vehicle(0), "a", -1, 9_991, 9_995)])
+
+
+@pytest.mark.parametrize("enrol", [True, False])
+def test_one_track_is_decided_as_a_batch_of_one(tmp_path: Path, enrol: bool) -> None:
+    tracks = [replace(one, plate="AB 1" if row % 5 == 0 else None) for row, one in enumerate(scene(3)[0])]
+    matches = []
+    for way in ("identify", "assign"):
+        (tmp_path / way).mkdir()
+        with opened(tmp_path / way) as gallery:
+            for number in range(4):
+                gallery.add_prototype(gallery.add_vehicle(), "x", vehicle(number))
+            identifier = Identifier(gallery, 0.6, enrol_unknown=enrol, new_below=0.5)
+            decide = identifier.identify if way == "identify" else lambda one, to=identifier: to.assign([one])[0]
+            matches.append([decide(one) for one in sorted(tracks, key=lambda one: one.last_time)])
+            assert gallery.stats().sightings == sum(match.vehicle is not None for match in matches[-1])
+    assert matches[0] == matches[1]
+    assert any(match.vehicle is not None for match in matches[0])
 
 
 # Jointly
