@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 
 from vreid.runtime.evaluate.evaluation import evaluate_run
-from vreid.runtime.session import Session, run_session
+from vreid.runtime.run import run_session
+from vreid.runtime.session import Session
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         for embed in ("smart", "every"):
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder) / "out"
-                session = Session(videos, "vreid-s", detector, out, enrol_unknown=True, embed=embed)
+                session = Session(sources=videos, detector=detector, out=out, enrol_unknown=True, embed=embed)
                 summary = run_session(session, threading.Event())
                 found = evaluate_run(out, flags.videos)
             boxes = summary["embedded"] + summary["passed_over"]

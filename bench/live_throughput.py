@@ -25,7 +25,8 @@ from vreid.runtime.crops import cut_out
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.records import Frame
-from vreid.runtime.session import Session, run_session
+from vreid.runtime.run import run_session
+from vreid.runtime.session import Session
 
 RATE = 10.0  # frames a second of the videos
 
@@ -59,7 +60,7 @@ def whole(videos: list[Path], detector: str, embed: str) -> dict[str, float]:
     """`vreid run`; returns its summary."""
     with tempfile.TemporaryDirectory() as folder:
         session = Session(
-            [str(video) for video in videos], "vreid-s", detector, Path(folder) / "out",
+            sources=[str(video) for video in videos], detector=detector, out=Path(folder) / "out",
             enrol_unknown=True, embed=embed,
         )  # fmt: skip
         return run_session(session, threading.Event())

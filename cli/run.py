@@ -5,125 +5,48 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from vreid.cli import output
-
-if TYPE_CHECKING:
-    from vreid.runtime.session import Session
+from vreid.runtime.session import Session
 
 
-@dataclass(frozen=True)
-class Args:
-    """Follow vehicles through video files or live cameras and give each the id it has in the gallery."""
+@dataclass(frozen=True, kw_only=True)
+class Args(Session):
+    """Track vehicles through video files or live cameras and give each the id it has in the gallery."""
 
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., rtmp://..., http://..., udp://..., synth://city?camera=1.
-
-    ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
-    out: Path
-    """Folder for sightings.jsonl, mot/<camera>.txt, report.html and report.json."""
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional] = field(repr=False)
+    out: Path = field()  # required here
     model: str = "vreid-s"
-    """Manifest .json, or the name of a bundled model."""
-    gallery: Path | None = None
-    """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
-    detector: str = "motion"
-    """yolox:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt)."""
-    enrol_unknown: bool = False
-    """Give every unknown vehicle a new id in the gallery."""
-    threshold: float | None = None
-    """Least cosine of a known vehicle; the manifest's calibrated one by default."""
-    min_score: float | None = None
-    """Least detector score; the detector's own by default."""
-    truth: Path | None = None
-    """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
-    annotate: bool = False
-    """Also write video/<camera>.mp4 with boxes and ids, every frame at its own time (files only)."""
-    embed: Literal["smart", "every"] = "smart"
-    """Which crops are embedded: those that tell something new, or every one."""
-    index: str = "flat"
-    """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu."""
-    new_below: float | None = None
-    """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
-    topology: Path | None = None
-    """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
-    plates: str | None = None
-    """module:function of yours that reads a licence plate off a crop; what it reads is evidence beside looks."""
-    to: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Ways out for each sighting besides the folder: mqtt://host/topic, http://host/path; may be repeated."""
-    metrics: str | None = None
-    """[HOST:]PORT where /metrics (Prometheus), /healthz, /livez and /readyz are served."""
+    to: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=(), repr=False)
     metrics_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A name by which others ask for them (header Host), besides IP addresses and localhost; may be repeated."""
-    began: datetime | None = None
-    """When the files' first frames were taken, such as 2026-11-22T08:00+01:00; now by default."""
-    strict: bool = False
-    """Refuse a film that breaks off or is damaged; by default what is there is kept, with a warning in the report."""
-    threads: int = 1
-    """CPU threads of detector and engine."""
     json: bool = False
     """Print report.json's content on stdout."""
 
 
 def main(args: Args) -> int:
-    """Run and say what was seen."""
+    """Run and print what was seen."""
     from vreid.runtime.secrets import substituted
-    from vreid.runtime.session import Session
 
-    session = Session(
-        sources=[substituted(source, os.environ) for source in args.sources],
-        model=args.model,
-        detector=args.detector,
-        out=args.out,
-        gallery=args.gallery,
-        enrol_unknown=args.enrol_unknown,
-        threshold=args.threshold,
-        min_score=args.min_score,
-        truth=args.truth,
-        annotate=args.annotate,
-        threads=args.threads,
-        embed=args.embed,
-        index=args.index,
-        new_below=args.new_below,
-        topology=args.topology,
-        plates=args.plates,
-        to=[substituted(address, os.environ) for address in args.to],
-        metrics=args.metrics,
-        metrics_hosts=args.metrics_host,
-        began=_moment(args.began),
-        strict=args.strict,
+    session = replace(
+        args,
+        sources=tuple(substituted(source, os.environ) for source in args.sources),
+        to=tuple(substituted(address, os.environ) for address in args.to),
     )
     return done(session, args.json)
 
 
-def _moment(began: datetime | None) -> float | None:
-    """Seconds since 1970. Raises Refused for a time that no gallery takes."""
-    from vreid.models.errors import Refused
-    from vreid.runtime.gallery.times import is_moment
-
-    if began is None:
-        return None
-    try:
-        seconds = began.timestamp()
-    except (OverflowError, ValueError, OSError):
-        seconds = -1.0
-    if not is_moment(seconds):
-        raise Refused(f"--began {began.isoformat()} is not between 1970 and 2286; write it like 2026-11-22T08:00+01:00")
-    return seconds
-
-
-def done(session: "Session", json: bool) -> int:
+def done(session: Session, json: bool) -> int:
     """Run `session` under a progress bar, and print its summary as a document or as tables."""
     import cv2
 
     from vreid.models.ranges import refuse_threads
-    from vreid.runtime.session import run_session
+    from vreid.runtime.run import run_session
     from vreid.runtime.sources.address import address_of
 
     live = any(address_of(source).live for source in session.sources)
@@ -136,7 +59,7 @@ def done(session: "Session", json: bool) -> int:
     if json:
         output.document(summary)
     else:
-        tell(summary, session.out)
+        print_summary(summary, session.out)
     return 0
 
 
@@ -157,7 +80,7 @@ def _signals(stop: threading.Event, live: bool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def tell(summary: dict[str, Any], out: Path) -> None:
+def print_summary(summary: dict[str, Any], out: Path | None) -> None:
     """The run in two short tables and, where truth is known, its score."""
     columns = ("frames", "dropped", "reconnects", "tracks")
     rows = [(name, *(camera.get(key, 0) for key in columns)) for name, camera in summary["cameras"].items()]
@@ -183,4 +106,5 @@ def tell(summary: dict[str, Any], out: Path) -> None:
             f"against the ground truth: identity accuracy {100 * identity['accuracy']:.1f} %, IDF1 {100 * identity['idf1']:.1f} %, "
             f"one id over all cameras for {100 * identity['kept_over_cameras']:.0f} % of {identity['vehicles']} vehicles"
         )
-    output.result(f"report: {out / 'report.html'}")
+    if out is not None:
+        output.result(f"report: {out / 'report.html'}")

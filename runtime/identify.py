@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, Hit
 from vreid.runtime.gallery.prototypes import unit
+from vreid.runtime.gallery.retention import purge_due
 from vreid.runtime.records import Floats, Match, Sighting
 from vreid.runtime.topology import Span, Topology, span_of
 
@@ -198,6 +199,11 @@ class Identifier:
     def size(self) -> tuple[int, int]:
         """Vehicles and prototypes of the gallery."""
         return self._gallery.size()
+
+    def purge(self) -> None:
+        """Remove what is older than the gallery's retention, where this run may write it."""
+        if self._gallery.writable:
+            purge_due(self._gallery)
 
     def identify(self, track: Sighting) -> Match:
         """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""

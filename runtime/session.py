@@ -1,159 +1,57 @@
-"""One run as a person asks for it: opens everything, runs, and leaves the outputs whole or not at all."""
+"""What a run is to do, as its flags say it: `vreid run` parses them into a `Session`, `vreid.track` makes one."""
 
-import threading
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from vreid.models.errors import Refused
-from vreid.models.seam import open_seam
-from vreid.runtime.crops import EMBEDDING
-from vreid.runtime.deciding import Decided
-from vreid.runtime.detectors.table import open_detector
-from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.evaluate.truth import identity_of, truth_of
-from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.gallery.retention import purge_due
-from vreid.runtime.gallery.temporary import gallery_of_run
-from vreid.runtime.identify import REMEMBERED_S, Identifier
-from vreid.runtime.pipeline import Outcome, Parts, Run
-from vreid.runtime.plates import no_plate, plate_reader
-from vreid.runtime.sinks.outlets import open_outlets
-from vreid.runtime.sinks.table import SINKS, Sink
-from vreid.runtime.sources.table import Source, open_source, open_sources
-from vreid.runtime.staging import grown, refuse_in_the_way, staged
-from vreid.runtime.topology import read_topology
+from typing import Literal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
-    """What to run. `gallery` None is one that lasts for the run; `threshold` None is the manifest's."""
+    """The flags of `vreid run`. They are checked where the run is set up (`vreid.runtime.run`)."""
 
-    sources: Sequence[str] = field(repr=False)  # they may hold passwords
-    model: str | Path  # a manifest, or the name of a bundled model
-    detector: str
-    out: Path
+    sources: Sequence[str] = field(repr=False)  # they may hold passwords, as `to` may
+    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., rtmp://..., http://..., udp://..., synth://city?camera=1.
+
+    ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
+    out: Path | None = None
+    """Folder for sightings.jsonl, mot/<camera>.txt, report.html and report.json."""
+    model: str | Path = "vreid-s"
+    """Manifest .json, or the name of a bundled model."""
     gallery: Path | None = None
+    """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
+    detector: str = "motion"
+    """yolox:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt)."""
     enrol_unknown: bool = False
+    """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None
+    """Least cosine of a known vehicle; the manifest's calibrated one by default."""
     min_score: float | None = None
+    """Least detector score; the detector's own by default."""
     truth: Path | None = None
+    """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
     annotate: bool = False
-    threads: int = 1
-    embed: str = "smart"  # a key of EMBEDDING
+    """Also write video/<camera>.mp4 with boxes and ids, every frame at its own time (files only)."""
+    embed: Literal["smart", "every"] = "smart"
+    """Which crops are embedded: those that add something, or every one."""
     index: str = "flat"
-    new_below: float | None = None  # None: the threshold
+    """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu."""
+    new_below: float | None = None
+    """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
     topology: Path | None = None
-    plates: str | None = None  # "module:function" that reads a plate off a picture
-    to: Sequence[str] = field(default=(), repr=False)  # outputs besides the folder
-    metrics: str | None = None  # [HOST:]PORT
-    metrics_hosts: Sequence[str] = ()  # names in the header Host that are answered besides IP addresses
-    began: float | None = None  # of files, seconds since 1970
-    strict: bool = False  # refuse a film that breaks off or is damaged
-
-
-def run_session(
-    session: Session, stop: threading.Event, watch: Callable[[int], None] = lambda frames: None
-) -> dict[str, Any]:
-    """Run; returns the summary that report.json holds.
-
-    A run over files writes `out` and the gallery at its end, all or nothing. With a live source both grow as it goes, and
-    setting `stop` ends it well. Raises Refused before anything is written when a source, model or gallery does not fit.
-    """
-    if not session.sources:
-        raise Refused("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
-    with ExitStack() as opened:
-        embedder = open_embedder(session.model, session.threads)
-        detector = open_detector(session.detector, threads=session.threads, min_score=session.min_score)
-        truth = truth_of(session.sources, session.truth)
-        sources = open_sources(session.sources)
-        for source in sources:
-            opened.callback(source.close)
-        live = [source.camera for source in sources if source.live]
-        if live and (session.annotate or session.truth):
-            flag = "--annotate" if session.annotate else "--truth"
-            raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
-        threshold = _threshold(session, embedder)
-        cameras = [source.camera for source in sources]
-        topology = None if session.topology is None else read_topology(session.topology, cameras)
-        plate = no_plate if session.plates is None else plate_reader(session.plates)
-        ways_out = open_outlets(session.to, session.out.name)
-        for way in ways_out:
-            opened.callback(way.close, {})  # also of a run that fails
-        # Entered last, left first: the gallery is kept before the outputs are, and those only need a rename.
-        folder = opened.enter_context(grown(session.out) if live else staged(session.out))
-        manifest = embedder.manifest
-        space = partial(open_gallery, fingerprint=manifest.fingerprint, dim=manifest.output.dim)
-        opening = partial(space, model=manifest.name, index=session.index)
-        gallery = opened.enter_context(gallery_of_run(opening, session.gallery, session.enrol_unknown, bool(live)))
-        gallery.who = f"run:{session.out.name}"
-        identifier = Identifier(
-            gallery, threshold, session.enrol_unknown,
-            run=session.out.name, new_below=session.new_below, topology=topology,
-        )  # fmt: skip
-        if live:
-            identifier.recall(time.time() - REMEMBERED_S)
-        # MOT text is sorted by frame, so that it can be written only at the end: of a month of cameras nobody wants that.
-        written = [name for name in SINKS if name != "mot" or not live]
-        sinks: list[Sink] = [open_seam("sink", SINKS, name)(folder) for name in written]
-
-        def extra(decided: list[Decided]) -> dict[str, Any]:
-            score = None if truth is None or live else identity_of(decided, truth)
-            return {"detector": session.detector, "embedding": session.embed, "identity": score}
-
-        running = Run(
-            Parts(
-                sources, detector, embedder, identifier, [*sinks, *ways_out], EMBEDDING[session.embed], stop, watch,
-                began=session.began, strict=session.strict, plate=plate, idle=lambda: _in_time(gallery),
-            )
-        )  # fmt: skip
-        if session.metrics is not None:
-            from vreid.runtime.monitor import Monitor  # needs a package that only this does
-
-            monitor = Monitor(
-                lambda: replace(running.status(), outlets={way.name: way.status() for way in ways_out}),
-                session.metrics,
-                hosts=session.metrics_hosts,
-            )
-            opened.callback(monitor.close)
-        outcome = running.to_the_end(extra)
-        if session.annotate:
-            _annotate(sources, session.sources, outcome, folder)
-        if not live:
-            refuse_in_the_way(folder, session.out)  # while the gallery can still forget
-    return outcome.summary
-
-
-def _in_time(gallery: Gallery) -> None:
-    """What the gallery's retention asks for, where this run may write it."""
-    if gallery.writable:
-        purge_due(gallery)
-
-
-def _threshold(session: Session, embedder: Embedder) -> float:
-    threshold = embedder.threshold if session.threshold is None else session.threshold
-    if not -1 <= threshold <= 1:  # before a live run makes its gallery
-        raise Refused(
-            f"a threshold is a cosine from -1 to 1, not {threshold}; leave --threshold out for the manifest's"
-        )
-    return threshold
-
-
-def _annotate(sources: Sequence[Source], texts: Sequence[str], outcome: Outcome, folder: Path) -> None:
-    """A second pass over the files, since identities are decided at the end."""
-    from vreid.runtime.sinks.annotate import annotate
-
-    (folder / "video").mkdir()
-    for source, text in zip(sources, texts, strict=True):
-        marks = [
-            (match, trace, sighting) for sighting, match, trace in outcome.decided if sighting.camera == source.camera
-        ]
-        again = open_source(text)
-        try:
-            annotate(again, marks, folder / "video" / f"{source.camera}.mp4")
-        finally:
-            again.close()
+    """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
+    plates: str | None = None
+    """module:function of yours that reads a licence plate off a crop; a plate decides before looks do."""
+    to: Sequence[str] = field(default=(), repr=False)
+    """Outputs for each sighting besides the folder: mqtt://host/topic, http://host/path; may be repeated."""
+    metrics: str | None = None
+    """[HOST:]PORT where /metrics (Prometheus), /healthz, /livez and /readyz are served."""
+    metrics_host: Sequence[str] = ()
+    """A name in the header Host that is served too, besides IP addresses and localhost; may be repeated."""
+    began: datetime | None = None
+    """When the files' first frames were taken, such as 2026-11-22T08:00+01:00; now by default."""
+    strict: bool = False
+    """Refuse a film that breaks off or is damaged; by default what is there is kept, with a warning in the report."""
+    threads: int = 1
+    """CPU threads of detector and engine."""

@@ -3,12 +3,10 @@
 import math
 import queue
 import threading
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +15,11 @@ from vreid.models.errors import BadInput, WrongModel
 from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threshold
 from vreid.runtime.crops import EMBEDDING
-from vreid.runtime.detectors.table import open_detector
-from vreid.runtime.gallery import open_gallery
-from vreid.runtime.gallery.temporary import gallery_of_run
-from vreid.runtime.identify import REMEMBERED_S, Identifier
-from vreid.runtime.pipeline import Parts, Run
+from vreid.runtime.pipeline import Run
 from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name
 from vreid.runtime.records import Sighting as Passage
-from vreid.runtime.sources.table import open_sources
-from vreid.runtime.topology import read_topology
+from vreid.runtime.run import opened_session
+from vreid.runtime.session import Session
 
 ROOM = 256  # sightings of live cameras that wait for a slow reader
 
@@ -111,47 +105,32 @@ def track(
     texts = [fspath(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
     if not texts:
         raise BadInput("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
-    enrol = gallery is None if enrol_unknown is None else enrol_unknown
-    return _sightings(texts, model, gallery, detector, enrol, level, topology, began, embed, threads)
+    session = Session(
+        sources=texts,
+        model=model.name,
+        detector=detector,
+        enrol_unknown=gallery is None if enrol_unknown is None else enrol_unknown,
+        threshold=level,
+        topology=None if topology is None else Path(topology),
+        began=began,
+        embed=embed,
+        threads=threads,
+    )
+    return _sightings(session, model, gallery)
 
 
-def _sightings(
-    texts: list[str],
-    model: Model,
-    gallery: Gallery | None,
-    detector: str,
-    enrol: bool,
-    threshold: float,
-    topology: str | PathLike[str] | None,
-    began: datetime | None,
-    embed: str,
-    threads: int,
-) -> Generator[Sighting]:
-    """Everything is opened when the first sighting is asked for, and closed with the iterator."""
-    with ExitStack() as opened:
-        boxes = open_detector(detector, threads=threads, min_score=None)
-        sources = open_sources(texts)
-        for source in sources:
-            opened.callback(source.close)
-        live = any(source.live for source in sources)
-        if gallery is None:
-            space = partial(open_gallery, fingerprint=model.manifest.fingerprint, dim=model.dim, model=model.name)
-            stored = opened.enter_context(gallery_of_run(space, None, True, live))
-        else:
-            stored = gallery.stored
-        times = None if topology is None else read_topology(Path(topology), [source.camera for source in sources])
-        identifier = Identifier(stored, threshold, enrol, topology=times)
+def _sightings(session: Session, model: Model, gallery: Gallery | None) -> Generator[Sighting]:
+    """Everything is opened when the first sighting is requested, and closed with the iterator."""
+    with ExitStack() as stack:
+        opened = stack.enter_context(opened_session(session, model.embedder))
+        stored = stack.enter_context(opened.gallery()) if gallery is None else gallery.stored
         results = _Results()
-        parts = Parts(
-            sources, boxes, model.embedder, identifier, [results] if live else [], EMBEDDING[embed], results.stop,
-            began=None if began is None else began.timestamp(),
-        )  # fmt: skip
-        if live:
-            identifier.recall(time.time() - REMEMBERED_S)
-            yield from results.of(Run(parts))
+        run = opened.run(opened.identifier(stored), [results] if opened.live else [], results.stop)
+        if opened.live:
+            yield from results.of(run)
             return
         with stored.transaction() if stored.writable else nullcontext():
-            outcome = Run(parts).to_the_end()
+            outcome = run.to_the_end()
         for passage, match, trace in outcome.decided:
             yield _sighting(passage, match, trace)
 
@@ -187,7 +166,7 @@ class _Results:
         try:
             run.to_the_end()
             self._put(None)
-        except BaseException as failure:  # noqa: BLE001  raised where the sighting is asked for
+        except BaseException as failure:  # noqa: BLE001  raised where the sighting is requested
             self._put(failure)
 
     def _put(self, item: Sighting | BaseException | None) -> None:

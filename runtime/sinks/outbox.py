@@ -88,7 +88,10 @@ class Outbox:
         self._until: float | None = None  # when to give up; None: the run lasts
         self._over = False
         self._told = ""
-        self._thread = threading.Thread(target=self._work, name=f"outlet {name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"output {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to seek the peer; nothing is sent before."""
         self._thread.start()
 
     def put(self, message: Message) -> None:
@@ -114,7 +117,8 @@ class Outbox:
             if self._until is None:
                 self._until = time.monotonic() + self._flush_s
             self._changed.notify_all()
-        self._thread.join(self._flush_s + _GRACE_S)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(self._flush_s + _GRACE_S)
         with self._changed:
             left = len(self._queue) + self._in_hand
             self._dropped += left

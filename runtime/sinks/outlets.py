@@ -41,21 +41,21 @@ class Outlet:
         """Send what waits, for some seconds at most. May be called twice."""
         self._outbox.close()
 
+    def start(self) -> None:
+        """Begin to seek the peer."""
+        self._outbox.start()
+
     def status(self) -> OutletStatus:
         """The counters at this moment; any thread may ask."""
         return self._outbox.status()
 
 
-def open_outlet(uri: str, run: str = "run", flush_s: float = FLUSH_S) -> Outlet:
-    """The way out to `uri`; `run` is told with every message, `flush_s` is how long the end may wait for the peer.
-
-    Raises Refused for an address that cannot be read or a package that is missing. A peer that is away is sought.
-    """
-    return open_outlets([uri], run, flush_s)[0]
-
-
 def open_outlets(uris: Sequence[str], run: str = "run", flush_s: float = FLUSH_S) -> list[Outlet]:
-    """All or none, each with a name of its own: a second one of one host is called name#2."""
+    """All or none, each with a name of its own: a second one of one host is called name#2. Nothing is sent until `start`.
+
+    `run` is in every message, `flush_s` is how long the end may wait for the peer. Raises Refused for an address that
+    cannot be read or a package that is missing. A peer that is away is sought.
+    """
     addresses = [outlet_address_of(uri, OUTLETS) for uri in uris]
     times: Counter[str] = Counter()
     with ExitStack() as opened:

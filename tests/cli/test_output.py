@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from vreid.cli import output
-from vreid.cli.run import tell
+from vreid.cli.run import print_summary
 
 COUNTS = ("vehicles", "known", "enrolled", "seen_by_several", "unknown", "frames_per_second", "peak_memory_mb")
 
@@ -15,7 +15,7 @@ def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=160, record=True, quiet=False, file=Path("/dev/null").open("w"), soft_wrap=True)  # noqa: SIM115
     monkeypatch.setattr(output, "results", console)
     output.table("[/x] of [red]", ("vehicle", "id"), [("[bold]van", 1)])
-    tell(
+    print_summary(
         {
             "cameras": {},
             "stages": {},

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vreid.runtime.records import Match, Sighting, Trace
-from vreid.runtime.session import Session, run_session
+from vreid.runtime.run import run_session
+from vreid.runtime.session import Session
 from vreid.runtime.sinks.jsonl import JsonlSink, open_jsonl
 
 RED = (0, 0, 220)
@@ -77,7 +78,9 @@ def test_a_file_that_was_moved_away_is_left_alone_and_a_new_one_begins(tmp_path:
 @pytest.fixture
 def session(tmp_path: Path, film: Any, tiny_model: Path) -> Session:
     one = film(tmp_path / "one.avi", [(RED, 0, 20)])
-    return Session((str(one),), tiny_model, "motion", tmp_path / "out", tmp_path / "known.db", enrol_unknown=True)
+    return Session(
+        sources=(str(one),), model=tiny_model, out=tmp_path / "out", gallery=tmp_path / "known.db", enrol_unknown=True
+    )
 
 
 def test_a_live_run_goes_on_where_the_one_before_ended_and_a_finite_one_begins_anew(

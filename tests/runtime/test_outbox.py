@@ -45,7 +45,9 @@ class Peer:
 
 
 def outbox(peer, room=100, **more):
-    return Outbox("peer", peer, room=room, **{"shortest_s": 0.01, "longest_s": 0.04, "flush_s": 5.0, **more})
+    box = Outbox("peer", peer, room=room, **{"shortest_s": 0.01, "longest_s": 0.04, "flush_s": 5.0, **more})
+    box.start()
+    return box
 
 
 def bodies(count, first=0):

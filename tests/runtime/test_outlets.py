@@ -22,7 +22,7 @@ from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sinks import webhook
 from vreid.runtime.sinks.jsonl import fields_of
 from vreid.runtime.sinks.outlet_address import outlet_address_of
-from vreid.runtime.sinks.outlets import OUTLETS, open_outlet, open_outlets
+from vreid.runtime.sinks.outlets import OUTLETS, open_outlets
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
 
@@ -55,6 +55,17 @@ def free_port():
 # --- addresses ---
 
 
+def all_started(uris, run="run", flush_s=5.0):
+    outputs = open_outlets(uris, run, flush_s)
+    for output in outputs:
+        output.start()
+    return outputs
+
+
+def started(uri, run="run", flush_s=5.0):
+    return all_started([uri], run, flush_s)[0]
+
+
 @pytest.mark.parametrize(
     ("uri", "sentence"),
     [
@@ -81,7 +92,7 @@ def test_an_address_that_cannot_be_read_is_refused_in_a_sentence_without_its_pas
     if uri.startswith("mqtt"):
         pytest.importorskip("paho.mqtt.client", reason="MQTT needs paho-mqtt: pip install 'vreid[live]'")
     with pytest.raises(Refused, match=sentence.replace("+", r"\+")) as refused:
-        open_outlet(uri)
+        open_outlets([uri])
     assert "secret" not in str(refused.value) and "cret" not in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -164,7 +175,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def test_a_webhook_is_told_the_line_of_the_file_and_more():
     with Hook() as hook:
-        outlet = open_outlet(f"http://me:w%40rd@127.0.0.1:{hook.port}/a%20b/ü?key=x#picture=1", "night")
+        outlet = started(f"http://me:w%40rd@127.0.0.1:{hook.port}/a%20b/ü?key=x#picture=1", "night")
         outlet.sighting(*told())
         outlet.close({})
     (got,), ((path, headers),) = hook.got, hook.headers
@@ -178,7 +189,7 @@ def test_a_webhook_is_told_the_line_of_the_file_and_more():
 
 def test_a_server_that_fails_for_a_while_gets_every_sighting_once_it_works(caplog):
     with Hook([500, 503, 200, 429, 200, "hang up", "hang up"]) as hook:
-        outlet = open_outlet(f"http://127.0.0.1:{hook.port}/")
+        outlet = started(f"http://127.0.0.1:{hook.port}/")
         for track in range(4):
             outlet.sighting(*told(track))
         assert until(lambda: outlet.status().sent == 4)
@@ -192,7 +203,7 @@ def test_a_server_that_fails_for_a_while_gets_every_sighting_once_it_works(caplo
 @pytest.mark.parametrize("answer", [400, 401, 404, 307])
 def test_what_the_server_will_never_take_is_given_up_and_said_once(answer, caplog):
     with Hook([answer, answer]) as hook:
-        outlet = open_outlet(f"http://me:secret@127.0.0.1:{hook.port}/token")
+        outlet = started(f"http://me:secret@127.0.0.1:{hook.port}/token")
         for track in range(3):
             outlet.sighting(*told(track))
         outlet.close({})
@@ -205,7 +216,7 @@ def test_what_the_server_will_never_take_is_given_up_and_said_once(answer, caplo
 def test_a_slow_server_is_left_and_tried_again(monkeypatch):
     monkeypatch.setattr(webhook, "_TIMEOUT_S", 0.2)
     with Hook(["slow"]) as hook:
-        outlet = open_outlet(f"http://127.0.0.1:{hook.port}/")
+        outlet = started(f"http://127.0.0.1:{hook.port}/")
         outlet.sighting(*told())
         assert until(lambda: outlet.status().sent == 1) and outlet.status().retries >= 1
         outlet.close({})
@@ -213,7 +224,7 @@ def test_a_slow_server_is_left_and_tried_again(monkeypatch):
 
 def test_a_sighting_does_not_wait_for_the_server_to_answer():
     with Hook(["hold"]) as hook:
-        outlet = open_outlet(f"http://127.0.0.1:{hook.port}/")
+        outlet = started(f"http://127.0.0.1:{hook.port}/")
         outlet.sighting(*told(1))
         assert hook.holding.wait(60)  # the first is at the server, which answers only when it is let go
         for track in range(2, 20):
@@ -227,7 +238,7 @@ def test_a_sighting_does_not_wait_for_the_server_to_answer():
 
 def test_a_server_that_is_not_there_yet_is_no_refusal():
     port = free_port()
-    outlet = open_outlet(f"http://127.0.0.1:{port}/")
+    outlet = started(f"http://127.0.0.1:{port}/")
     outlet.sighting(*told())
     assert until(lambda: not outlet.status().alive) and outlet.status().waiting == 1
     with Hook(port=port) as hook:
@@ -247,7 +258,7 @@ def test_an_idle_connection_that_the_server_ended_is_no_failure():
 
     with Hook() as hook:
         hook.RequestHandlerClass = Impatient
-        outlet = open_outlet(f"http://127.0.0.1:{hook.port}/")
+        outlet = started(f"http://127.0.0.1:{hook.port}/")
         for track in (1, 2):
             outlet.sighting(*told(track))
             assert until(lambda: outlet.status().sent == track)  # noqa: B023
@@ -274,7 +285,7 @@ def test_a_certificate_must_hold(certificate, caplog):
     context.load_cert_chain(*certificate)
     with Hook(context=context) as hook:
         uri = f"https://127.0.0.1:{hook.port}/"
-        trusting, wary = open_outlets([f"{uri}#ca={certificate[0]}", uri], flush_s=0.2)
+        trusting, wary = all_started([f"{uri}#ca={certificate[0]}", uri], flush_s=0.2)
         assert (trusting.name, wary.name) == (uri.rstrip("/"), uri.rstrip("/") + "#2")
         for outlet in (trusting, wary):
             outlet.sighting(*told())
@@ -353,7 +364,7 @@ def tracks_of(got):
 
 def test_a_broker_is_told_by_camera_and_keeps_whether_we_live(tmp_path):
     with broker_in(tmp_path, "allow_anonymous true") as broker, reader(broker.port) as got:
-        outlet = open_outlet(f"mqtt://127.0.0.1:{broker.port}/site/north?retain=1&picture=1", "night")
+        outlet = started(f"mqtt://127.0.0.1:{broker.port}/site/north?retain=1&picture=1", "night")
         assert until(lambda: ("site/north/status", b"online", False) in got)
         outlet.sighting(*told(camera="gate/+#1"))
         assert until(lambda: outlet.status().sent == 1)
@@ -377,7 +388,7 @@ def test_a_broker_is_told_by_camera_and_keeps_whether_we_live(tmp_path):
 
 def test_a_broker_that_dies_and_returns_gets_every_sighting(tmp_path):
     with broker_in(tmp_path, "allow_anonymous true") as broker, reader(broker.port, "site/sightings/#") as got:
-        outlet = open_outlet(f"mqtt://127.0.0.1:{broker.port}/site")
+        outlet = started(f"mqtt://127.0.0.1:{broker.port}/site")
         for track in range(600):  # if one of them waited for the broker it would wait for ever: who starts it again?
             outlet.sighting(*told(track))
             if track == 200:
@@ -432,7 +443,7 @@ class Cable:
 def test_a_cable_that_is_torn_in_the_middle_of_messages_loses_none(tmp_path):
     with broker_in(tmp_path, "allow_anonymous true") as broker, reader(broker.port, "site/sightings/#") as got:
         cable = Cable(broker.port, (5, 700, 3000, 7777))
-        outlet = open_outlet(f"mqtt://127.0.0.1:{cable.port}/site")
+        outlet = started(f"mqtt://127.0.0.1:{cable.port}/site")
         for track in range(100):
             outlet.sighting(*told(track))
         assert until(lambda: outlet.status().sent == 100) and until(lambda: set(tracks_of(got)) == set(range(100)))
@@ -445,7 +456,7 @@ def test_a_cable_that_is_torn_in_the_middle_of_messages_loses_none(tmp_path):
 def test_our_death_is_told_by_the_broker(tmp_path):
     with broker_in(tmp_path, "allow_anonymous true") as broker, reader(broker.port, "site/status") as got:
         cable = Cable(broker.port, (400,))
-        outlet = open_outlet(f"mqtt://127.0.0.1:{cable.port}/site")
+        outlet = started(f"mqtt://127.0.0.1:{cable.port}/site")
         assert until(lambda: got[-1:] == [("site/status", b"online", False)])
         outlet.sighting(*told())  # which tears the cable
         assert until(lambda: ("site/status", b"offline", False) in got)
@@ -460,8 +471,8 @@ def test_wrong_credentials_are_said_once_and_never_shown(tmp_path, caplog):
         pytest.skip("there is no mosquitto_passwd: apt-get install mosquitto")
     subprocess.run([maker, "-b", "-c", words, "me", "se/cret"], check=True, capture_output=True)
     with broker_in(tmp_path, "allow_anonymous false", f"password_file {words}") as broker:
-        right = open_outlet(f"mqtt://me:se%2Fcret@127.0.0.1:{broker.port}/site")
-        wrong = open_outlet(f"mqtt://me:another-word@127.0.0.1:{broker.port}/site", flush_s=0.2)
+        right = started(f"mqtt://me:se%2Fcret@127.0.0.1:{broker.port}/site")
+        wrong = started(f"mqtt://me:another-word@127.0.0.1:{broker.port}/site", flush_s=0.2)
         for outlet in (right, wrong):
             outlet.sighting(*told())
         assert until(lambda: right.status().sent == 1 and wrong.status().retries >= 2)
@@ -479,7 +490,7 @@ def test_a_broker_behind_tls(tmp_path, certificate):
     lines = ("allow_anonymous true", f"certfile {cert}", f"keyfile {key}")
     with broker_in(tmp_path, *lines, persistent=False) as broker:
         uri = f"mqtts://127.0.0.1:{broker.port}/site"
-        trusting, wary = open_outlets([f"{uri}?ca={cert}", uri], flush_s=0.2)
+        trusting, wary = all_started([f"{uri}?ca={cert}", uri], flush_s=0.2)
         for outlet in (trusting, wary):
             outlet.sighting(*told())
         assert until(lambda: trusting.status().sent == 1 and not wary.status().alive)
@@ -491,7 +502,7 @@ def test_a_listener_that_is_no_broker_is_sought_on_and_on(monkeypatch):
     pytest.importorskip("paho.mqtt.client", reason="MQTT needs paho-mqtt: pip install 'vreid[live]'")
     monkeypatch.setattr("vreid.runtime.sinks.mqtt._CONNECT_S", 0.2)
     with Hook() as hook:
-        outlet = open_outlet(f"mqtt://127.0.0.1:{hook.port}/site", flush_s=0.2)
+        outlet = started(f"mqtt://127.0.0.1:{hook.port}/site", flush_s=0.2)
         outlet.sighting(*told())
         assert until(lambda: outlet.status().retries >= 1)
         outlet.close({})

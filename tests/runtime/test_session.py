@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.temporary import new_gallery
-from vreid.runtime.session import Session, run_session
+from vreid.runtime.run import run_session
+from vreid.runtime.session import Session
 from vreid.runtime.sinks.film import written_film
 from vreid.runtime.sources.table import open_source
 
@@ -39,7 +41,11 @@ def session(tmp_path: Path, film: Any, tiny_model: Path) -> Session:
     one = film(tmp_path / "one.avi", [(RED, 0, 20), (GREEN, 8, 70)])
     two = film(tmp_path / "two.avi", [(GREEN, 0, 20), (RED, 10, 60)])
     return Session(
-        (str(one), str(two)), tiny_model, "motion", tmp_path / "out", tmp_path / "known.db", enrol_unknown=True
+        sources=(str(one), str(two)),
+        model=tiny_model,
+        out=tmp_path / "out",
+        gallery=tmp_path / "known.db",
+        enrol_unknown=True,
     )
 
 
@@ -301,3 +307,14 @@ def test_what_a_live_run_cannot_do_is_refused_before_it_begins(
 def test_nothing_to_watch_is_refused(session: Session) -> None:
     with pytest.raises(Refused, match="nothing to watch"):
         went(replace(session, sources=()))
+
+
+def test_nobody_is_connected_to_by_a_run_that_is_refused(tmp_path: Path, session: Session) -> None:
+    pytest.importorskip("paho.mqtt.client", reason="MQTT needs paho-mqtt: pip install 'vreid[live]'")
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        to = (f"mqtt://127.0.0.1:{broker.getsockname()[1]}/site",)
+        with pytest.raises(Refused, match=r"there is no gallery .*nowhere\.db"):
+            went(replace(session, to=to, gallery=tmp_path / "nowhere.db", enrol_unknown=False))
+        broker.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            broker.accept()

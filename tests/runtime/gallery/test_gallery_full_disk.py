@@ -16,7 +16,8 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.index import file as index_file
 from vreid.runtime.gallery.sqlite.check import checked
-from vreid.runtime.session import Session, run_session
+from vreid.runtime.run import run_session
+from vreid.runtime.session import Session
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_a_live_run_whose_disk_is_full_says_so_and_keeps_what_it_told(
     known, out, stop = disk / "known.db", tmp_path / "out", threading.Event()
     with open_gallery(known, fingerprint="colour-1", dim=3, model="colour", write=True):
         filler = filled(disk, 150_000)
-    session = Session((f"gate={source}",), tiny_model, "motion", out, known, enrol_unknown=True)
+    session = Session(sources=(f"gate={source}",), model=tiny_model, out=out, gallery=known, enrol_unknown=True)
     late = threading.Timer(60, stop.set)
     late.start()
     with pytest.raises(Refused, match=r"known\.db is full|known\.db cannot be used"):

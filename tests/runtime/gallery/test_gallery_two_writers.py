@@ -17,7 +17,8 @@ from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import open_gallery, read_gallery
 from vreid.runtime.gallery.sqlite.check import checked
-from vreid.runtime.session import Session, run_session
+from vreid.runtime.run import run_session
+from vreid.runtime.session import Session
 
 RACER = """
 import sys
@@ -91,7 +92,9 @@ def test_a_verb_beside_a_live_run_is_refused(
     known, stop, failed = tmp_path / "known.db", threading.Event(), list[BaseException]()
     with open_gallery(known, fingerprint="colour-1", dim=3, model="colour", write=True) as gallery:
         gallery.add_vehicle("taxi")
-    session = Session((f"gate={source}",), tiny_model, "motion", tmp_path / "out", known, enrol_unknown=True)
+    session = Session(
+        sources=(f"gate={source}",), model=tiny_model, out=tmp_path / "out", gallery=known, enrol_unknown=True
+    )
 
     def live() -> None:
         try:

@@ -1,0 +1,195 @@
+"""A run set up from its session, the one way for `vreid run` and `vreid.track`; outputs are complete or not there at all."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vreid.models.errors import Refused
+from vreid.models.seam import open_seam
+from vreid.runtime.crops import EMBEDDING
+from vreid.runtime.deciding import Decided
+from vreid.runtime.detectors.table import Detector, open_detector
+from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.evaluate.truth import identity_of, truth_of
+from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.temporary import gallery_of_run
+from vreid.runtime.gallery.times import is_moment
+from vreid.runtime.identify import REMEMBERED_S, Identifier
+from vreid.runtime.pipeline import Outcome, Parts, Run
+from vreid.runtime.plates import PlateReader, no_plate, plate_reader
+from vreid.runtime.session import Session
+from vreid.runtime.sinks.outlets import open_outlets
+from vreid.runtime.sinks.table import SINKS, Sink
+from vreid.runtime.sources.table import Source, open_source, open_sources
+from vreid.runtime.staging import grown, refuse_in_the_way, staged
+from vreid.runtime.topology import Topology, read_topology
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """What a session names, open and checked; nothing was written so far. `live` are the names of the live cameras."""
+
+    session: Session
+    embedder: Embedder
+    detector: Detector
+    sources: Sequence[Source]
+    live: Sequence[str]
+    threshold: float
+    began: float | None  # seconds since 1970
+    topology: Topology | None
+    plate: PlateReader
+
+    def gallery(self) -> AbstractContextManager[Gallery]:
+        """The session's gallery, see `gallery_of_run`. Raises Refused before anything is written."""
+        manifest = self.embedder.manifest
+        opening = partial(
+            open_gallery, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name,
+            index=self.session.index,
+        )  # fmt: skip
+        return gallery_of_run(opening, self.session.gallery, self.session.enrol_unknown, bool(self.live))
+
+    def identifier(self, gallery: Gallery) -> Identifier:
+        """The identifier of this run; of a live one it knows where the vehicles of `gallery` were lately."""
+        name = "" if self.session.out is None else self.session.out.name
+        found = Identifier(
+            gallery, self.threshold, self.session.enrol_unknown,
+            run=name, new_below=self.session.new_below, topology=self.topology,
+        )  # fmt: skip
+        if self.live:
+            found.recall(time.time() - REMEMBERED_S)
+        return found
+
+    def run(
+        self,
+        identifier: Identifier,
+        sinks: Sequence[Sink],
+        stop: threading.Event,
+        progress: Callable[[int], None] = lambda frames: None,
+    ) -> Run:
+        """The run, which begins with `Run.to_the_end`."""
+        return Run(
+            Parts(
+                self.sources, self.detector, self.embedder, identifier, sinks, EMBEDDING[self.session.embed], stop,
+                progress, began=self.began, strict=self.session.strict, plate=self.plate, idle=identifier.purge,
+            )
+        )  # fmt: skip
+
+
+@contextmanager
+def opened_session(session: Session, embedder: Embedder | None = None) -> Iterator[OpenSession]:
+    """Open the model (unless `embedder` is given), the detector and the sources of `session`, and check the rest.
+
+    Raises Refused for whatever does not fit, before anything is written.
+    """
+    if not session.sources:
+        raise Refused("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
+    began = _seconds(session.began)
+    with ExitStack() as opened:
+        embedder = embedder or open_embedder(session.model, session.threads)
+        detector = open_detector(session.detector, threads=session.threads, min_score=session.min_score)
+        sources = open_sources(session.sources)
+        for source in sources:
+            opened.callback(source.close)
+        live = [source.camera for source in sources if source.live]
+        if live and (session.annotate or session.truth):
+            flag = "--annotate" if session.annotate else "--truth"
+            raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
+        threshold = embedder.threshold if session.threshold is None else session.threshold
+        if not -1 <= threshold <= 1:  # before a live run makes its gallery
+            raise Refused(
+                f"a threshold is a cosine from -1 to 1, not {threshold}; leave --threshold out for the manifest's"
+            )
+        cameras = [source.camera for source in sources]
+        topology = None if session.topology is None else read_topology(session.topology, cameras)
+        plate = no_plate if session.plates is None else plate_reader(session.plates)
+        yield OpenSession(session, embedder, detector, sources, live, threshold, began, topology, plate)
+
+
+def run_session(
+    session: Session, stop: threading.Event, progress: Callable[[int], None] = lambda frames: None
+) -> dict[str, Any]:
+    """Run; returns the summary that report.json holds.
+
+    A run over files writes `out` and the gallery at its end, all or nothing. With a live source both grow as it goes, and
+    setting `stop` ends it well. Raises Refused before anything is written or sent when a source, model or gallery does not
+    fit. Without `out` nothing is written but the gallery.
+    """
+    truth = truth_of(session.sources, session.truth)
+    with ExitStack() as stack:
+        opened = stack.enter_context(opened_session(session))
+        outputs = open_outlets(session.to, "run" if session.out is None else session.out.name)
+        for output in outputs:
+            stack.callback(output.close, {})  # also of a run that fails
+        # Entered last, left first: the gallery is kept before the outputs are, and those only need a rename.
+        folder = None if session.out is None else stack.enter_context(_folder(session.out, bool(opened.live)))
+        gallery = stack.enter_context(opened.gallery())
+        gallery.who = "run" if session.out is None else f"run:{session.out.name}"
+        identifier = opened.identifier(gallery)
+        sinks = [] if folder is None else _sinks(folder, bool(opened.live))
+        run = opened.run(identifier, [*sinks, *outputs], stop, progress)
+
+        def extra(decided: list[Decided]) -> dict[str, Any]:
+            score = None if truth is None or opened.live else identity_of(decided, truth)
+            return {"detector": session.detector, "embedding": session.embed, "identity": score}
+
+        if session.metrics is not None:
+            from vreid.runtime.monitor import Monitor  # needs a package that nothing else here does
+
+            monitor = Monitor(
+                lambda: replace(run.status(), outlets={output.name: output.status() for output in outputs}),
+                session.metrics,
+                hosts=session.metrics_host,
+            )
+            stack.callback(monitor.close)
+        for output in outputs:  # all else is open: only now is anybody outside connected to
+            output.start()
+        outcome = run.to_the_end(extra)
+        if folder is not None and session.out is not None and not opened.live:
+            if session.annotate:
+                _annotate(opened.sources, session.sources, outcome, folder)
+            refuse_in_the_way(folder, session.out)  # while the gallery can still forget
+    return outcome.summary
+
+
+def _seconds(began: datetime | None) -> float | None:
+    """Seconds since 1970. Raises Refused for a time that no gallery takes."""
+    if began is None:
+        return None
+    try:
+        seconds = began.timestamp()
+    except (OverflowError, ValueError, OSError):
+        seconds = -1.0
+    if not is_moment(seconds):
+        raise Refused(f"--began {began.isoformat()} is not between 1970 and 2286; write it like 2026-11-22T08:00+01:00")
+    return seconds
+
+
+def _folder(out: Path, live: bool) -> AbstractContextManager[Path]:
+    return grown(out) if live else staged(out)
+
+
+def _sinks(folder: Path, live: bool) -> list[Sink]:
+    """MOT text is sorted by frame, so that it can be written only at the end: of a month of cameras nobody wants that."""
+    return [open_seam("sink", SINKS, name)(folder) for name in SINKS if name != "mot" or not live]
+
+
+def _annotate(sources: Sequence[Source], texts: Sequence[str], outcome: Outcome, folder: Path) -> None:
+    """A second pass over the files, since identities are decided at the end."""
+    from vreid.runtime.sinks.annotate import annotate
+
+    (folder / "video").mkdir()
+    for source, text in zip(sources, texts, strict=True):
+        marks = [
+            (match, trace, sighting) for sighting, match, trace in outcome.decided if sighting.camera == source.camera
+        ]
+        again = open_source(text)
+        try:
+            annotate(again, marks, folder / "video" / f"{source.camera}.mp4")
+        finally:
+            again.close()
