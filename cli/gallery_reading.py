@@ -99,8 +99,8 @@ def list_(args: List) -> int:
 
 
 def show(args: Show) -> int:
+    from vreid.runtime.atomic_folder import staged
     from vreid.runtime.gallery import read_gallery
-    from vreid.runtime.staging import staged
 
     only, saved = filter_of(args.only), 0
     with read_gallery(args.gallery) as gallery:

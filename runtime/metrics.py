@@ -17,7 +17,7 @@ _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class Metrics:
-    """What a scrape is answered with. Names, units and labels: docs/outlets.md."""
+    """What a scrape is answered with. Names, units and labels: docs/outputs.md."""
 
     def __init__(self, look: Callable[[], Status]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)

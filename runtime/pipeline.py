@@ -10,20 +10,20 @@ from typing import Any, cast
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
 from vreid.runtime.boxes import inside
+from vreid.runtime.camera_pipeline import Wanted, Watching
 from vreid.runtime.crops import CropRules
-from vreid.runtime.deciding import Decided, Deciding, DecidingLive
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
+from vreid.runtime.frame_sync import as_they_come, in_step
 from vreid.runtime.frame_times import FrameTimes
 from vreid.runtime.identify import Identifier
-from vreid.runtime.merge import as_they_come, in_step
 from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Frame
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
+from vreid.runtime.track_finalizer import Decided, Deciding, DecidingLive
 from vreid.runtime.tracker import Tracker
-from vreid.runtime.watching import Wanted, Watching
 
 LOG = logging.getLogger("vreid")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
+from vreid.runtime.atomic_folder import grown, refuse_in_the_way, staged
 from vreid.runtime.crops import EMBEDDING
-from vreid.runtime.deciding import Decided
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of
@@ -24,11 +24,11 @@ from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.plates import PlateReader, no_plate, plate_reader
 from vreid.runtime.session import Session
-from vreid.runtime.sinks.outlets import open_outlets
+from vreid.runtime.sinks.outputs import open_outlets
 from vreid.runtime.sinks.table import SINKS, Sink
 from vreid.runtime.sources.table import Source, open_source, open_sources
-from vreid.runtime.staging import grown, refuse_in_the_way, staged
 from vreid.runtime.topology import Topology, read_topology
+from vreid.runtime.track_finalizer import Decided
 
 
 @dataclass(frozen=True)

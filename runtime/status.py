@@ -15,8 +15,8 @@ from vreid.runtime.frame_times import FrameTimes
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
-    from vreid.runtime.deciding import Tally
     from vreid.runtime.pipeline import Parts
+    from vreid.runtime.track_finalizer import Tally
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from paced_camera import PacedCamera
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
+from vreid.runtime.camera_pipeline import travel_of
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.identify import Identifier
@@ -23,7 +24,6 @@ from vreid.runtime.records import Detections, Frame
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
 from vreid.runtime.sources.table import Source, open_sources
-from vreid.runtime.watching import travel_of
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 RunOn = Callable[..., Outcome]

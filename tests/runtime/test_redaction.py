@@ -12,7 +12,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.network_address import network_address
 from vreid.runtime.secrets import redacted, shown, substituted
 from vreid.runtime.sinks.outlet_address import outlet_address_of
-from vreid.runtime.sinks.outlets import OUTLETS
+from vreid.runtime.sinks.outputs import OUTLETS
 from vreid.runtime.sources.address import address_of, addresses_of
 
 WORD = "secretword"

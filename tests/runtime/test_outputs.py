@@ -22,7 +22,7 @@ from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sinks import webhook
 from vreid.runtime.sinks.jsonl import fields_of
 from vreid.runtime.sinks.outlet_address import outlet_address_of
-from vreid.runtime.sinks.outlets import OUTLETS, open_outlets
+from vreid.runtime.sinks.outputs import OUTLETS, open_outlets
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
 

@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vreid.runtime import watching
+from vreid.runtime import camera_pipeline
+from vreid.runtime.camera_pipeline import Watching
 from vreid.runtime.crops import CropRules
 from vreid.runtime.records import Detections, Frame
-from vreid.runtime.watching import Watching
 
 ROAD = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
 
@@ -78,7 +78,7 @@ def test_the_feature_of_a_track_that_has_ended_is_let_go() -> None:
 
 
 def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LONGEST_TRACE", 40)
+    monkeypatch.setattr(camera_pipeline, "LONGEST_TRACE", 40)
     camera, embedded = Watching("cam1", CropRules(most=20)), 0
     for index in range(3000):
         for want in camera.see(*seen(index, (20, 30, 60, 60), (90, 30, 130, 60))):

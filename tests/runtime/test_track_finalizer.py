@@ -12,13 +12,13 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime import deciding
-from vreid.runtime.deciding import Deciding, DecidingLive
+from vreid.runtime import track_finalizer
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.plates import plate_reader, plate_text
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.status import Stages
+from vreid.runtime.track_finalizer import Deciding, DecidingLive
 
 NOWHERE = Trace(np.zeros(1, np.int64), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
 
@@ -53,7 +53,7 @@ def gallery(tmp_path: Path) -> Gallery:
 
 
 def test_the_cameras_wait_only_for_a_full_queue(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deciding, "ROOM", 3)
+    monkeypatch.setattr(track_finalizer, "ROOM", 3)
     told = Told()
     told.gate.clear()
     live = DecidingLive(Identifier(gallery, 0.6, enrol_unknown=True), [told], Stages())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.merge import as_they_come, in_step, read_ahead
+from vreid.runtime.frame_sync import as_they_come, in_step, read_ahead
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.live import LiveSource
 

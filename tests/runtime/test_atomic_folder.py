@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.staging import grown, staged
+from vreid.runtime.atomic_folder import grown, staged
 
 
 def tree(folder: Path) -> dict[str, str]:
