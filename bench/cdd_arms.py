@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from vreid.models.compactor import fold, insert
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import fold, insert
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.compressing import cdd2_resnet50_small, cdd_resnet50_small, uncompressed_resnet50_small
 from vreid.train.recipes.teachers import teacher_resnet50_small

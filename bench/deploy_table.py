@@ -26,7 +26,7 @@ from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from, int8_from
 from vreid.deploy.quantize import Quantising, has_vnni
 from vreid.deploy.verify import Bounds, record, verify
-from vreid.models.bundled import manifest_path
+from vreid.models.zoo import manifest_path
 from vreid.train.datasets.records import Dataset
 from vreid.train.datasets.table import read_dataset
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from vreid.models.bundled import manifest_path
 from vreid.models.manifest import read_model
+from vreid.models.zoo import manifest_path
 
 RESULTS = Path(__file__).with_name("results") / "native.json"
 FRAME = (1080, 1920, 3)

@@ -7,8 +7,7 @@ says 2.2 M parameters and 978.9 M multiply-adds, which the test holds it to. Ran
 import torch
 from torch import Tensor, nn
 
-from vreid.models.head import Features
-from vreid.models.network import NetworkConfig, Pixels, unit
+from vreid.models.network import Features, NetworkConfig, Pixels, unit
 
 WIDTHS = (64, 256, 384, 512)
 SCALES = 4  # streams of a block, of one to four Lite 3x3: they see 3, 5, 7 and 9 pixels

@@ -15,13 +15,13 @@ from torch import nn
 from vreid.deploy.draft import opened
 from vreid.deploy.export import Lowered
 from vreid.deploy.graph import simplified
-from vreid.models.bundled import manifest_path
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Cost, Input, Manifest, Output, read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.preprocess import Image, batch_of
+from vreid.models.zoo import manifest_path
 
 LARGEST = 32  # pictures at once
 PEERS = ("osnet", "resnet50")

@@ -19,9 +19,9 @@ from faults import FAULTS, OPEN, SOUND, planted
 from vreid.cli import output
 from vreid.deploy.quantize import Quantising, calibration_pictures
 from vreid.deploy.verify import Bounds, Verdict, verify
-from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
+from vreid.models.zoo import manifest_path
 from vreid.train.datasets.table import read_dataset
 from vreid.train.validation import cut
 

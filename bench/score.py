@@ -18,9 +18,8 @@ from near_duplicates import read_video_truth, video_features, video_named, video
 from vreid.cli import output
 from vreid.cli.main import HABITS
 from vreid.deploy.model import open_model
-from vreid.models.bundled import is_checkpoint
-from vreid.models.errors import Refused
-from vreid.models.ranges import refuse_batch_size, refuse_threads
+from vreid.models.errors import Refused, refuse_batch_size, refuse_threads
+from vreid.models.zoo import is_checkpoint
 
 
 @dataclass(frozen=True)

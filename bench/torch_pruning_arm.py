@@ -19,10 +19,10 @@ import torch
 import torch_pruning
 from torch import nn
 
-from vreid.models.compactor import sites
 from vreid.models.cost import cost_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.models.pruning import sites
 from vreid.models.resnet import Block, ResNet
 
 

@@ -8,7 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
-from vreid.models.ranges import refuse_batch_size, refuse_threads
+from vreid.models.errors import refuse_batch_size, refuse_threads
 
 # what a terminal has no room for
 LONG = ("params M", "FLOPs G", "Rank-1")

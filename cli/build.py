@@ -38,7 +38,7 @@ def main(args: Args) -> int:
     """Build and say what there is now."""
     from vreid.deploy.build.engine import engine_from_onnx, manifest_beside
     from vreid.deploy.build.records import Options
-    from vreid.models.bundled import ZOO, manifest_path
+    from vreid.models.zoo import ZOO, manifest_path
 
     model = manifest_path(args.model)
     out = args.out

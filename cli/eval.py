@@ -9,7 +9,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import test_part, warn_if_learnt
-from vreid.models.ranges import refuse_batch_size, refuse_threads
+from vreid.models.errors import refuse_batch_size, refuse_threads
 
 
 @dataclass(frozen=True)

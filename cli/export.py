@@ -8,8 +8,8 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
-from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
+from vreid.models.zoo import is_checkpoint
 
 if TYPE_CHECKING:
     from vreid.models.manifest import Manifest

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vreid.cli import output
-from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
+from vreid.models.zoo import is_checkpoint
 
 if TYPE_CHECKING:
     from vreid.train.datasets.records import Dataset
@@ -46,8 +46,8 @@ def refuse_read(out: Path, models: Iterable[str], data: "Dataset | None", *input
 
 def _files_of(model: str) -> list[Path]:
     """What a MODEL argument is read from, as far as that can be told."""
-    from vreid.models.bundled import manifest_path
     from vreid.models.manifest import read_model
+    from vreid.models.zoo import manifest_path
 
     if is_checkpoint(model):
         return [Path(model)]

@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
-from vreid.models.bundled import is_checkpoint
+from vreid.models.zoo import is_checkpoint
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.measuring import training_part
 from vreid.cli.seed import refuse_seed
-from vreid.models.ranges import refuse_threads
+from vreid.models.errors import refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.lower import Lowered

@@ -48,8 +48,8 @@ def main(args: Args) -> int:
 
 
 def _recipe(word: str) -> "Recipe":
-    from vreid.models.bundled import is_checkpoint
     from vreid.models.checkpoint import load_checkpoint
+    from vreid.models.zoo import is_checkpoint
     from vreid.train.recipes.file import recipe_from_fields, recipe_of
 
     if not is_checkpoint(word):

@@ -45,7 +45,7 @@ def done(session: Session, json: bool) -> int:
     """Run `session` under a progress bar, and print its summary as a document or as tables."""
     import cv2
 
-    from vreid.models.ranges import refuse_threads
+    from vreid.models.errors import refuse_threads
     from vreid.runtime.run import run_session
     from vreid.runtime.sources.address import address_of
 

@@ -8,8 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import training_part
-from vreid.models.errors import Refused
-from vreid.models.ranges import refuse_batch_size, refuse_threads
+from vreid.models.errors import Refused, refuse_batch_size, refuse_threads
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.seed import refuse_seed
 from vreid.cli.settings import Settings, with_settings
-from vreid.models.errors import Refused
-from vreid.models.ranges import MOST_THREADS, refuse_outside, refuse_threads
+from vreid.models.errors import MOST_THREADS, Refused, refuse_outside, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.train.checking import Checked

@@ -9,9 +9,9 @@ import torch
 
 from vreid.cli import output
 from vreid.deploy.model import open_model
-from vreid.models.bundled import is_checkpoint
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
+from vreid.models.zoo import is_checkpoint
 from vreid.train.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
 from vreid.train.costs import Costs, read_costs, write_costs
 from vreid.train.datasets.records import Dataset
@@ -64,8 +64,8 @@ def targeted(recipe: Recipe, target: Target, kept: Path, resume: bool) -> tuple[
 def _measured(recipe: Recipe, engine: str) -> Costs:
     """What a channel of the recipe's network costs on the engine, with one thread."""
     from vreid.deploy.latency import latency_costs
-    from vreid.models.compactor import insert
     from vreid.models.network import ReidNetwork
+    from vreid.models.pruning import insert
 
     network = ReidNetwork(recipe.network).eval()
     sites = insert(network, recipe.capacity is not None and recipe.capacity.both_sides)

@@ -8,8 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
-from vreid.models.errors import Refused
-from vreid.models.ranges import refuse_threads
+from vreid.models.errors import Refused, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.verify import Verdict
@@ -47,7 +46,7 @@ class Args:
 def main(args: Args) -> int:
     """Judge, say, and write what was proved."""
     from vreid.deploy.verify import Bounds, record, verify
-    from vreid.models.bundled import ZOO, manifest_path
+    from vreid.models.zoo import ZOO, manifest_path
 
     refuse_threads(args.threads)
     path = manifest_path(args.candidate)

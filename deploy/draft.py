@@ -7,10 +7,9 @@ from pathlib import Path
 
 import onnx
 
-from vreid.models.errors import Refused, shown
+from vreid.models.errors import MOST_BATCH, Refused, shown
 from vreid.models.files import refuse_same, sha256_of
 from vreid.models.manifest import Manifest, write_manifest
-from vreid.models.ranges import MOST_BATCH
 from vreid.runtime.embedder import Embedder, open_embedder
 
 

@@ -9,8 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vreid.deploy.draft import refuse_batch
-from vreid.models.errors import Refused, shown
-from vreid.models.ranges import MOST_PIXELS, MOST_SIDE
+from vreid.models.errors import MOST_PIXELS, MOST_SIDE, Refused, shown
 
 EPS = 1e-12
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

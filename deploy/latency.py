@@ -25,11 +25,11 @@ from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.model import Model, open_model
 from vreid.deploy.prices import costs_from, inner_of, kinds_of, narrowed, variants_of
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
-from vreid.models.compactor import Site, sites
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import Manifest, write_manifest
 from vreid.models.network import ReidNetwork
+from vreid.models.pruning import Site, sites
 from vreid.models.seam import open_seam
 from vreid.runtime.engines.table import ENGINES
 from vreid.train.costs import Costs, widths_of

@@ -12,10 +12,10 @@ from vreid.deploy.model import read_onnx
 from vreid.deploy.precision import Shares, shares_in
 from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
 from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
-from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import Calibration, Manifest
 from vreid.models.preprocess import Image
+from vreid.models.zoo import manifest_path
 from vreid.train.datasets.records import Dataset
 from vreid.train.evaluate import Embed, embedded
 from vreid.train.validation import cut, refuse_unfindable

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.models.bundled import is_checkpoint, manifest_path
 from vreid.models.errors import MissingExtra, Refused
 from vreid.models.manifest import Accuracy, Cost, EngineFile, Manifest, read_model
 from vreid.models.preprocess import Image
+from vreid.models.zoo import is_checkpoint, manifest_path
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.table import Engine

@@ -8,10 +8,10 @@ import onnx
 from onnx import numpy_helper
 from scipy.optimize import nnls
 
-from vreid.models.compactor import Site, rounded_up
 from vreid.models.cost import cost_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.models.pruning import Site, rounded_up
 from vreid.train.costs import Costs, SiteCost
 
 LEAST_VARIANTS = 30

@@ -51,7 +51,7 @@ class Block(nn.Module):
     `projected` asks for a convolution in the shortcut even where widths and stride need none.
 
     `near` and `far` stand before the last inner convolution and after its BN, ahead of the ReLU: the places of compactors
-    (models/compactor.py). In an ordinary network they are nothing, and have no weights.
+    (models/pruning.py). In an ordinary network they are nothing, and have no weights.
     """
 
     def __init__(

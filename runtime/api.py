@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from vreid.models.bundled import is_checkpoint
 from vreid.models.errors import BadInput
 from vreid.models.manifest import Manifest
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
+from vreid.models.zoo import is_checkpoint
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
 from vreid.runtime.gallery.records import ENROLLED, EVERYTHING, Filter, Vehicle

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, read_model
 from vreid.models.preprocess import Image, batch_of
+from vreid.models.zoo import manifest_path
 from vreid.runtime.engines.table import Engine, open_engine
 from vreid.runtime.records import Floats
 

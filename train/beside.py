@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vreid.models.compactor import Compactor
 from vreid.models.errors import Refused
-from vreid.models.head import Features
-from vreid.models.network import ReidNetwork
+from vreid.models.network import Features, ReidNetwork
+from vreid.models.pruning import Compactor
 from vreid.models.resnet import Block
 from vreid.train.graphed import Graphed
 from vreid.train.losses.outputs import blocks_loss, logits_loss
@@ -82,7 +81,7 @@ class Distillation:
 
 class Beside:
     """The teacher's side of a training. `views[place]` (K, C) tells how the K channels that a block of the student has
-    left are made of the teacher's C; None while they are the same (models/shrinking.py). The blocks' outputs are pooled where
+    left are made of the teacher's C; None while they are the same (models/pruning.py). The blocks' outputs are pooled where
     there is a loss on them, or `resetting` looks at them."""
 
     def __init__(self, rules: Distillation, student: ReidNetwork, teacher: ReidNetwork, resetting: bool = True) -> None:

@@ -17,9 +17,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from vreid.models.compactor import Compactor, Site, rounded_up
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.models.pruning import Compactor, Site, rounded_up
 from vreid.train.costs import Costs, costs_of, widths_of
 
 MEMORY = 0.99  # of the running mean of a Taylor score

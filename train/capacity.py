@@ -2,7 +2,7 @@
 
 Methods.md 1.3-1.5. Differs: gradient resetting is vectorised (train/resetting.py); the lasso's direction is added to the
 gradient from the first epoch on, which is the same as having the lasso in the loss; and where `shrink` allows, the network
-is rebuilt narrower between two epochs, so that the next is cheaper (models/shrinking.py).
+is rebuilt narrower between two epochs, so that the next is cheaper (models/pruning.py).
 """
 
 from dataclasses import dataclass, field
@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vreid.models.compactor import Compactor, kept_of, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, unit
+from vreid.models.pruning import Compactor, Kept, Shrunk, kept_of, sites
 from vreid.models.resnet import Block
-from vreid.models.shrinking import Kept, Shrunk
 from vreid.train.beside import Beside
 from vreid.train.budget import Budget, BudgetRules
 from vreid.train.costs import Costs

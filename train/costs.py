@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vreid.models.compactor import Site
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.models.network import ReidNetwork
+from vreid.models.pruning import Site
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vreid.models.head import Features
-from vreid.models.network import ReidNetwork
+from vreid.models.network import Features, ReidNetwork
 
 
 class Graphed:

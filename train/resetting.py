@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vreid.models.compactor import EPS, Compactor
+from vreid.models.pruning import EPS, Compactor
 
 
 @dataclass(frozen=True)

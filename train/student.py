@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from vreid.models.checkpoint import is_classifier
-from vreid.models.compactor import fold, insert, sites
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pretrained import imagenet_weights, load_body
-from vreid.models.shrinking import shrunk, variances
+from vreid.models.pruning import fold, insert, shrunk, sites, variances
 from vreid.train.beside import Beside
 from vreid.train.capacity import Compression
 from vreid.train.costs import Costs

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from vreid.models.errors import Refused
-from vreid.models.ranges import refuse_threads
+from vreid.models.errors import Refused, refuse_threads
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Detections, Frame
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, refuse_threads
 from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
-from vreid.models.ranges import refuse_threads
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Floats
 

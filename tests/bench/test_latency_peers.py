@@ -15,8 +15,7 @@ from torch import Tensor, nn
 pytest.importorskip("onnxsim", reason="the comparison exports its networks")
 
 from vreid.models.cost import cost_of, total_of
-from vreid.models.head import Features, Head
-from vreid.models.network import NetworkConfig, Pixels, ReidNetwork, unit
+from vreid.models.network import Features, Head, NetworkConfig, Pixels, ReidNetwork, unit
 
 NEEDS = {"ncnn": ("ncnn", "pnnx"), "OpenVINO": ("openvino",)}
 

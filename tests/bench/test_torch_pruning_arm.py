@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
-from vreid.models.compactor import insert
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import insert
 
 pytest.importorskip("torch_pruning", reason="the control arm needs torch-pruning")
 

@@ -9,8 +9,7 @@ import pytest
 
 from vreid.cli import main as command
 from vreid.cli.main import VERBS, main
-from vreid.models.errors import Refused
-from vreid.models.ranges import refuse_threads
+from vreid.models.errors import Refused, refuse_threads
 from vreid.runtime.embedder import open_embedder
 
 COMMANDS = {

@@ -42,7 +42,7 @@ def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
 
 
 def test_a_resumed_training_goes_on_with_the_costs_that_were_measured(tmp_path: Path) -> None:
-    from vreid.models.compactor import insert
+    from vreid.models.pruning import insert
 
     recipe, kept = recipe_named(CDD2), tmp_path / "costs.json"
     full = tuple(widths_of(insert(ReidNetwork(recipe.network), both_sides=True)))

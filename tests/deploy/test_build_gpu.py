@@ -8,9 +8,9 @@ import pytest
 
 from vreid.deploy.build.engine import engine_from_onnx
 from vreid.deploy.build.records import Options
-from vreid.models.bundled import manifest_path
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest, write_manifest
+from vreid.models.zoo import manifest_path
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.devices import driver
 

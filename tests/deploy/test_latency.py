@@ -20,11 +20,11 @@ from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.latency import by_turns, latencies, latency_costs, measured_latency
 from vreid.deploy.prices import costs_from, narrowed
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
-from vreid.models.compactor import insert
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import insert
 from vreid.runtime.embedder import open_embedder
 from vreid.train.costs import Costs, SiteCost, widths_of
 

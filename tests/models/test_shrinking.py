@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch.nn import BatchNorm1d, BatchNorm2d
 
-from vreid.models.compactor import fold, insert, sites
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.shrinking import Kept, shrunk, variances
+from vreid.models.pruning import Kept, fold, insert, shrunk, sites, variances
 
 PIXELS = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vreid.models.bundled import manifest_path
+from vreid.models.zoo import manifest_path
 from vreid.runtime.gallery import open_gallery, read_gallery
 
 Built = Callable[[str], Path]  # see conftest.py

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vreid.models.bundled import manifest_path
+from vreid.models.zoo import manifest_path
 
 Built = Callable[[str], Path]  # see conftest.py
 SHOWN = {  # of C++, by include/vreid: classes and functions

@@ -11,8 +11,8 @@ pytest.importorskip("onnx")
 
 import onnx
 
-from vreid.models.bundled import ZOO
 from vreid.models.errors import Refused
+from vreid.models.zoo import ZOO
 from vreid.runtime.engines.onnx_file import FLOAT16, PARTS, onnx_from
 
 Steps = tuple[str, ...]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vreid.models.bundled import ZOO, manifest_path
 from vreid.models.manifest import read_manifest
+from vreid.models.zoo import ZOO, manifest_path
 from vreid.runtime.embedder import open_embedder
 from vreid.synth.crops import training_crops
 from vreid.train.evaluate import Embed, Embedded, Retrieval, hsv_histograms, retrieval

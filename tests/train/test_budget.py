@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from vreid.models.compactor import fold, insert, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import fold, insert, sites
 from vreid.train.budget import Budget, BudgetRules
 
 

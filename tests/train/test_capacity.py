@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from
-from vreid.models.compactor import insert, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import insert, sites
 from vreid.train.beside import Beside, Distillation, Taps
 from vreid.train.budget import BudgetRules
 from vreid.train.capacity import Capacity, Compression

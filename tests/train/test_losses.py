@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vreid.models.head import Features
-from vreid.models.network import NetworkConfig
+from vreid.models.network import Features, NetworkConfig
 from vreid.train.losses.metric import classification_loss, distances, triplet_loss
 from vreid.train.losses.relations import similarity_loss
 from vreid.train.optimise import losses_of

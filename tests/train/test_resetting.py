@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vreid.models.compactor import Compactor
+from vreid.models.pruning import Compactor
 from vreid.train.losses.outputs import blocks_loss, logits_loss
 from vreid.train.resetting import Memory, ResettingRules, apply_masks, reset, unimportant
 

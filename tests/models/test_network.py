@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from vreid.models.errors import Refused
-from vreid.models.head import GeM, GlobalAverage, Head
-from vreid.models.network import MEAN, STD, NetworkConfig, Pixels, ReidNetwork, unit
+from vreid.models.network import MEAN, STD, GeM, GlobalAverage, Head, NetworkConfig, Pixels, ReidNetwork, unit
 
 
 def test_gem_with_power_one_is_the_average() -> None:

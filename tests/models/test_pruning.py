@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from vreid.models.compactor import Compactor, fold, gone_of, insert, kept_of, sites
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import Compactor, fold, gone_of, insert, kept_of, sites
 
 
 def network(body: str, classes: int = 7) -> ReidNetwork:
