@@ -17,8 +17,8 @@ from rows import write_rows
 
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.table import read_dataset
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.compressing import uncompressed_resnet50_small

@@ -29,8 +29,8 @@ from vreid.cli import output
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork, config_from, fields_of
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job, Start
 from vreid.train.loop import train

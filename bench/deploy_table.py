@@ -27,8 +27,8 @@ from vreid.deploy.lower import half_from, int8_from
 from vreid.deploy.quantize import Quantising, has_vnni
 from vreid.deploy.verify import Bounds, record, verify
 from vreid.models.zoo import manifest_path
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.table import read_dataset
 
 RESULTS = Path(__file__).parent / "results" / "deploy.json"
 

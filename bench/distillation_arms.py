@@ -12,7 +12,7 @@ from typing import Literal
 
 from vreid.models.network import NetworkConfig
 from vreid.train.answers import Answers
-from vreid.train.augment import Augmentation
+from vreid.train.data.pictures import Augmentation
 from vreid.train.fusion import FUSIONS
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.compressing import cdd2_resnet50_small

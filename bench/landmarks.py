@@ -16,7 +16,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import regular
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
-from vreid.train.datasets.records import leads_inside
+from vreid.train.data.records import leads_inside
 from vreid.train.evaluate import Embed, Floats, Ints
 
 SETTINGS = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}

@@ -15,7 +15,7 @@ from landmarks import embedded_images
 from vreid.models.errors import Refused
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
-from vreid.train.datasets.records import leads_inside, text_of
+from vreid.train.data.records import leads_inside, text_of
 from vreid.train.evaluate import Embed, Floats, Ints
 
 VideoTruth = Mapping[str, Mapping[str, bool]]

@@ -22,7 +22,7 @@ from vreid.deploy.threshold import calibrated, scores_of
 from vreid.models.picture import read_picture
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import open_gallery
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded
 from vreid.train.threshold import tracks_of
 

@@ -22,8 +22,8 @@ from vreid.deploy.verify import Bounds, Verdict, verify
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.zoo import manifest_path
-from vreid.train.datasets.table import read_dataset
-from vreid.train.validation import cut
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
 
 RESULTS = Path(__file__).with_name("results") / "planted_faults.json"
 IMAGES = 256  # that INT8 is calibrated on

@@ -19,9 +19,9 @@ from vreid.deploy.model import open_model
 from vreid.models.network import NetworkConfig, ReidNetwork, unit
 from vreid.models.preprocess import Image, batch_of
 from vreid.models.pretrained import imagenet_weights, load_body
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embed, evaluate
-from vreid.train.validation import cut
 
 
 def imagenet_mobilenet(weights: str, side: int) -> Embed:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.table import read_dataset
 
 LIST = Path(__file__).with_name("roadside_subset.csv")
 VEHICLES, HELD_BODIES = 210, 5

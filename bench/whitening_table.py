@@ -19,8 +19,8 @@ from roadside_subset import listed, subset_of
 
 from vreid.models.network import unit
 from vreid.train.asking import ask
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded, retrieval
 from vreid.train.projection import fit_whitening
 from vreid.train.told import read_features

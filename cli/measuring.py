@@ -10,12 +10,12 @@ from vreid.models.files import refuse_same
 from vreid.models.zoo import is_checkpoint
 
 if TYPE_CHECKING:
-    from vreid.train.datasets.records import Dataset
+    from vreid.train.data.records import Dataset
 
 
 def test_part(path: Path) -> "Dataset":
     """The data set to measure on; what whoever measures must know is printed. Raises Refused as `read_test_part` does."""
-    from vreid.train.datasets.table import read_test_part
+    from vreid.train.data.table import read_test_part
 
     found = read_test_part(path)
     if found.remark:
@@ -25,7 +25,7 @@ def test_part(path: Path) -> "Dataset":
 
 def training_part(path: Path) -> "Dataset":
     """The data set to learn from or to calibrate on; its file is printed. Raises Refused as `read_train_part` does."""
-    from vreid.train.datasets.table import read_train_part
+    from vreid.train.data.table import read_train_part
 
     found = read_train_part(path)
     if found.remark:
@@ -60,9 +60,9 @@ def _files_of(model: str) -> list[Path]:
 
 def warn_if_learnt(model: str, trained: Collection[int], dataset: "Dataset") -> int:
     """How many pictures of the test part have one of these keys, with a warning where some have; without keys none is read."""
-    from vreid.train.datasets.records import Item
+    from vreid.train.data.identity import key_of
+    from vreid.train.data.records import Item
     from vreid.train.evaluate import pictures_of
-    from vreid.train.identity import key_of
 
     if not trained:
         return 0

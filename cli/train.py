@@ -12,8 +12,8 @@ from vreid.cli.settings import Settings, with_settings
 from vreid.models.errors import MOST_THREADS, Refused, refuse_outside, refuse_threads
 
 if TYPE_CHECKING:
-    from vreid.train.checking import Checked
-    from vreid.train.datasets.records import Dataset
+    from vreid.train.data.checking import Checked
+    from vreid.train.data.records import Dataset
     from vreid.train.job import Job, Start
     from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
@@ -114,7 +114,7 @@ def main(flags: Teacher | Student) -> int:
     import torch
 
     from vreid.cli.training import KEPT
-    from vreid.train.checking import keep
+    from vreid.train.data.checking import keep
     from vreid.train.loop import train
     from vreid.train.parallel import join, leave, started_as
     from vreid.train.steps import Events, Step, refuse_without_tensorboard
@@ -215,11 +215,11 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
 def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[Job, Checked]":
     """What is to be trained: data cut in two, for a student its target and its teachers; and what the check of it found."""
     from vreid.cli.training import checked_pictures
-    from vreid.train.checking import keyed, refuse_twice, without
-    from vreid.train.datasets.table import join, read_train_part
+    from vreid.train.data.checking import keyed, refuse_twice, without
+    from vreid.train.data.split import cut, join, share_of_pictures
+    from vreid.train.data.table import read_train_part
     from vreid.train.folder import open_folder
     from vreid.train.job import Job
-    from vreid.train.validation import cut, share_of_pictures
 
     if not flags.data:
         raise Refused("there is nothing to learn from; name a data set with --data FOLDER (docs/data.md)")

@@ -12,7 +12,7 @@ from vreid.deploy.model import Embed, Model, open_model
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost
 from vreid.models.picture import read_picture
-from vreid.train.datasets.records import Dataset
+from vreid.train.data.records import Dataset
 from vreid.train.evaluate import Floats, parts_of, pictures_of
 from vreid.train.evaluate import measured as retrieval_of
 

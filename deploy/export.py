@@ -18,7 +18,7 @@ from vreid.models.files import sha256_of
 from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, write_manifest
 from vreid.models.network import ReidNetwork
 from vreid.runtime.embedder import Embedder
-from vreid.train.datasets.records import Dataset
+from vreid.train.data.records import Dataset
 from vreid.train.evaluate import evaluate
 
 OPSET = 18

@@ -16,9 +16,9 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Calibration, Manifest
 from vreid.models.preprocess import Image
 from vreid.models.zoo import manifest_path
-from vreid.train.datasets.records import Dataset
-from vreid.train.evaluate import Embed, embedded
-from vreid.train.validation import cut, refuse_unfindable
+from vreid.train.data.records import Dataset
+from vreid.train.data.split import cut
+from vreid.train.evaluate import Embed, embedded, refuse_unfindable
 
 SENSED = 4  # batches of 16 pictures: what tells layers apart
 LARGEST_SHARE = 0.5  # of the training vehicles that validation may take

@@ -31,7 +31,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Input
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image, batch_of
-from vreid.train.datasets.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item
 
 Target = Literal["cpu", "tensorrt"]
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -36,7 +36,7 @@ from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, Match, read_manifest, read_model, write_manifest
 from vreid.models.picture import read_picture
-from vreid.train.datasets.records import Dataset
+from vreid.train.data.records import Dataset
 from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
 from vreid.train.threshold import tracks_of
 

@@ -18,7 +18,7 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.models.files import atomic, locked
 from vreid.models.picture import decoded, picture_bytes
-from vreid.train.datasets.records import Item
+from vreid.train.data.records import Item
 from vreid.train.evaluate import Embed
 from vreid.train.told import Features, crc32_of, names_of, read_features, told_something
 

@@ -1,5 +1,6 @@
 """Retrieval as the benchmarks measure it: image to image, cosine, no re-ranking."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image, batch_of
-from vreid.train.datasets.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -234,3 +235,29 @@ def embed_with(network: ReidNetwork, size: tuple[int, int] | None = None) -> Emb
             return np.asarray(network.embed(pixels).cpu().numpy(), np.float32)
 
     return embed
+
+
+def refuse_unfindable(parts: Sequence[Dataset]) -> None:
+    """Raises Refused for a part in which no query has its vehicle in another camera: better now than after epochs."""
+    for part in parts:
+        seen = {(item.vehicle, item.camera) for item in part.gallery}
+        cameras = Counter(vehicle for vehicle, _ in seen)
+        if part.protocol == "cameras" and not any(
+            cameras[item.vehicle] > ((item.vehicle, item.camera) in seen) for item in part.query
+        ):
+            raise Refused(
+                f"no vehicle held out of '{part.name}' is seen by two cameras, so there is nothing to find again; "
+                "hold out more with --validation, or give 0 to train without"
+            )
+
+
+def validated(network: ReidNetwork, parts: Sequence[Dataset], size: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """mAP and Rank-1 of every validation part, by name (the second of a name is name#2), at (height, width) `size`."""
+    found: dict[str, dict[str, float]] = {}
+    times: Counter[str] = Counter()
+    for part in parts:
+        times[part.name] += 1
+        name = part.name if times[part.name] == 1 else f"{part.name}#{times[part.name]}"
+        score = evaluate(part, embed_with(network, size))
+        found[name] = {"map": round(score.map, 2), "rank1": round(score.rank1, 2)}
+    return found

@@ -10,12 +10,13 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.costs import Costs
-from vreid.train.datasets.records import Dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.split import digest_of
+from vreid.train.evaluate import refuse_unfindable
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
 from vreid.train.steps import Step
 from vreid.train.teachers import Teacher
-from vreid.train.validation import digest_of, refuse_unfindable
 
 EARLIER = "0.1.0"
 

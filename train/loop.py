@@ -13,22 +13,22 @@ from torch import Tensor
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.train.capacity import progress_of
-from vreid.train.datasets.records import Item
-from vreid.train.datasets.table import join
+from vreid.train.data.identity import keys_of
+from vreid.train.data.pictures import Pictures, loader_of
+from vreid.train.data.records import Item
+from vreid.train.data.sampler import Draw, drawing
+from vreid.train.data.split import digest_of, join
+from vreid.train.evaluate import validated
 from vreid.train.folder import Folder, missing_of, open_folder, plain, prepared, refuse_other, state_in, write_epoch
 from vreid.train.graphed import Passes
-from vreid.train.identity import keys_of
 from vreid.train.job import Job, Start, refuse_unworkable
 from vreid.train.optimise import losses_of, precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
-from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe, side_at
-from vreid.train.sampler import Draw, drawing
 from vreid.train.source import source_of, targets_for
 from vreid.train.steps import Step
 from vreid.train.student import Student
 from vreid.train.threshold import match_of
-from vreid.train.validation import digest_of, validated
 
 
 def train(job: Job) -> Checkpoint:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from vreid.models.network import NetworkConfig
 from vreid.train.answers import Answers
-from vreid.train.augment import Augmentation
 from vreid.train.beside import Distillation
 from vreid.train.capacity import Capacity
+from vreid.train.data.pictures import Augmentation
 
 
 @dataclass(frozen=True)

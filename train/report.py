@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vreid.report.page import render, write_page
-from vreid.train.checking import SKIPPED
+from vreid.train.data.checking import SKIPPED
 from vreid.train.epochs import Epoch, epochs_in
 from vreid.train.figures import UNITS, drawings_of
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vreid.train.datasets.records import Item
-from vreid.train.identity import marks_of
+from vreid.train.data.identity import marks_of
+from vreid.train.data.records import Item
+from vreid.train.data.split import digest_of
 from vreid.train.job import Job
 from vreid.train.parallel import wait
 from vreid.train.teachers import Targets, Teacher, space_of, targets_of, teacher_of_network
-from vreid.train.validation import digest_of
 
 
 def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
-    """The marks of the pictures (train/identity.py), a digest of the vehicles, and the names of the embedding spaces of all
+    """The marks of the pictures (train/data/identity.py), a digest of the vehicles, and the names of the embedding spaces of all
     teachers; nothing is asked."""
     spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
     if job.teacher is not None:

@@ -10,7 +10,7 @@ from vreid.models.checkpoint import Checkpoint, fingerprint_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.asking import Told, ask
-from vreid.train.datasets.records import Item
+from vreid.train.data.records import Item
 from vreid.train.evaluate import Embed, embed_with
 from vreid.train.projection import fit_rotation, fit_whitening, load_projection, projection_path, save_projection
 from vreid.train.told import digest_of_rows, read_features, rows_of

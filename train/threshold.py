@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from vreid.models.network import ReidNetwork
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import join
+from vreid.train.data.records import Dataset
+from vreid.train.data.split import join
 from vreid.train.evaluate import Embedded, Floats, embed_with, embedded
 
 GALLERY = 20  # vehicles: a road with a few cameras; strangers find a look-alike more easily in a larger one

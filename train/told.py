@@ -21,8 +21,8 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.files import regular
 from vreid.train.arrays import DAMAGED
-from vreid.train.datasets.records import Item
-from vreid.train.identity import key_of
+from vreid.train.data.identity import key_of
+from vreid.train.data.records import Item
 
 
 @dataclass(frozen=True)

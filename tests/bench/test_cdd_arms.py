@@ -8,7 +8,7 @@ import pytest
 
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.table import read_dataset
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vreid.train.datasets.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item
 
 
 def test_every_arm_has_a_recipe_that_learns_as_its_name_says(bench: Path) -> None:

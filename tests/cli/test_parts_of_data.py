@@ -12,7 +12,7 @@ import pytest
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
-from vreid.train.datasets.table import read_test_part, read_train_part
+from vreid.train.data.table import read_test_part, read_train_part
 
 TRAIN, TEST = 24, 26  # pictures
 Ran = Callable[..., tuple[dict[str, Any], str]]
@@ -127,7 +127,7 @@ def checkpoint(data: Path, tmp_path: Path) -> Path:
     from shape_network import trained
 
     from vreid.models.checkpoint import save_checkpoint
-    from vreid.train.identity import keys_of
+    from vreid.train.data.identity import keys_of
 
     keys = keys_of(read_test_part(data).gallery[:3])
     save_checkpoint(replace(trained(), trained=torch.from_numpy(keys)), tmp_path / "best.pt")

@@ -21,7 +21,7 @@ from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.verify import Bounds, verify
 from vreid.models.files import sha256_of
 from vreid.models.manifest import read_manifest, write_manifest
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.table import read_dataset
 
 Graph = onnx.ModelProto
 PICTURES = [np.asarray(one) for one in np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3)).astype(np.uint8)]

@@ -25,7 +25,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import open_embedder
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import evaluate
 
 

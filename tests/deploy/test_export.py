@@ -21,7 +21,7 @@ from vreid.models.files import sha256_of
 from vreid.models.manifest import Manifest, read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.table import read_dataset
 
 MATCH = {"threshold": 0.5, "false_match_rate": 0.01, "gallery": 50}
 

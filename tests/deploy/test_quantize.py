@@ -39,7 +39,7 @@ from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
-from vreid.train.datasets.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item
 from vreid.train.evaluate import Embed, Embedded, embedded
 
 SIZE = Input(height=32, width=32, batch=[1, 8, 32])

@@ -26,8 +26,8 @@ from vreid.models.files import sha256_of
 from vreid.models.manifest import read_manifest, write_manifest
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import batch_of
-from vreid.train.datasets.records import Dataset
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded
 
 ASKED = 30

@@ -11,12 +11,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vreid.models.network import NetworkConfig
-from vreid.train.augment import Augmentation
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.pictures import Augmentation
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
 from vreid.train.job import Job
 from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
-from vreid.train.validation import cut
 
 
 def drawn(vehicle: int, camera: int, picture: int) -> np.ndarray:

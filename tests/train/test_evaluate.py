@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.train.datasets.records import Dataset, Item
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Dataset, Item
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded, embedded, evaluate, one_of_each, retrieval
 
 ROADSIDE = Path(__file__).parents[3] / "shared" / "data" / "roadside"

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from vreid.models.checkpoint import load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.train.augment import Augmentation
-from vreid.train.datasets.records import Dataset, Item
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.pictures import Augmentation
+from vreid.train.data.records import Dataset, Item
+from vreid.train.data.sampler import pk_batches
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.sampler import pk_batches
-from vreid.train.validation import cut
 
 
 class CutOffError(Exception):

@@ -12,7 +12,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.train.answers import Answers
-from vreid.train.augment import Augmentation
+from vreid.train.data.pictures import Augmentation
 from vreid.train.evaluate import embed_with
 from vreid.train.job import Job
 from vreid.train.loop import train

@@ -22,17 +22,17 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from vreid.models.checkpoint import load_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
-from vreid.train.datasets.table import join as joined
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.pictures import Pictures, loader_of
+from vreid.train.data.sampler import pk_batches
+from vreid.train.data.split import cut
+from vreid.train.data.split import join as joined
+from vreid.train.data.table import read_dataset
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.optimise import losses_of
 from vreid.train.parallel import Place, device_of, join, leave, share_of, started_as
-from vreid.train.pictures import Pictures, loader_of
 from vreid.train.recipe import Recipe
-from vreid.train.sampler import pk_batches
 from vreid.train.student import Student
-from vreid.train.validation import cut
 
 NETWORK = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.125})
 RECIPE = Recipe(NETWORK, epochs=2, p=4, k=3, average=0.5, validate_every=1)

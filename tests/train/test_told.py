@@ -11,8 +11,8 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.train.asking import ask
-from vreid.train.datasets.records import Item
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.records import Item
+from vreid.train.data.table import read_dataset
 from vreid.train.told import name_of, read_features, rows_of
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from vreid.models.network import NetworkConfig
 from vreid.train.answers import Answers
-from vreid.train.augment import Augmentation
+from vreid.train.data.pictures import Augmentation
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.targets import TAU, WHITE
 from vreid.train.recipes.teachers import teacher_resnet18_small

@@ -1,7 +1,7 @@
 """Recipes of teachers."""
 
 from vreid.models.network import NetworkConfig
-from vreid.train.augment import Augmentation
+from vreid.train.data.pictures import Augmentation
 from vreid.train.recipe import Recipe
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import Item
-from vreid.train.datasets.table import layout_of, read_dataset
+from vreid.train.data.records import Item
+from vreid.train.data.table import layout_of, read_dataset
 from vreid.train.evaluate import pictures_of
 
 

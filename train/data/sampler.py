@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vreid.models.network import unit
-from vreid.train.datasets.records import Item
+from vreid.train.data.records import Item
 from vreid.train.recipe import Recipe
 
 Draw = Callable[[int], list[list[int]]]  # an epoch, from 0 -> its batches

@@ -1,32 +1,31 @@
-"""The seam of data set layouts: recognises a folder or CSV file, opens it, and joins training parts of several sets."""
+"""The seam of data set layouts: recognises a folder or CSV file, and opens it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.train.datasets import folders, plain, veriwild
-from vreid.train.datasets.records import Dataset, Item, sound
-from vreid.train.identity import camera_word, digest_of_set, vehicle_word
+from vreid.train.data import csv_layout, layouts, veri
+from vreid.train.data.records import Dataset, sound
 
 LAYOUTS = {
-    "veri": "vreid.train.datasets.veri:read",
-    "vehicleid": "vreid.train.datasets.vehicleid:read",
-    "veriwild": "vreid.train.datasets.veriwild:read",
-    "market": "vreid.train.datasets.market:read",
-    "vric": "vreid.train.datasets.vric:read",
-    "csv": "vreid.train.datasets.plain:read",
-    "folders": "vreid.train.datasets.folders:read",
+    "veri": "vreid.train.data.veri:read_veri",
+    "vehicleid": "vreid.train.data.layouts:read_vehicleid",
+    "veriwild": "vreid.train.data.veri:read_veriwild",
+    "market": "vreid.train.data.layouts:read_market",
+    "vric": "vreid.train.data.layouts:read_vric",
+    "csv": "vreid.train.data.csv_layout:read_csv",
+    "folders": "vreid.train.data.layouts:read_folders",
 }
 _SIGNS: dict[str, Callable[[Path], bool]] = {
     "veri": lambda path: any(path.glob("name_*.txt")) or _holds(path, "image_train", "image_query", "image_test"),
     "vehicleid": lambda path: (
         _holds(path, "train_test_split") and (_holds(path, "image") or not _holds(path, "images"))
     ),
-    "veriwild": lambda path: veriwild.holds_lists(path) if _holds(path, "images") else veriwild.holds_test_lists(path),
+    "veriwild": lambda path: veri.holds_lists(path) if _holds(path, "images") else veri.holds_test_lists(path),
     "market": lambda path: _holds(path, "bounding_box_train", "bounding_box_test"),
     "vric": lambda path: any(path.glob("vric_*.txt")) or _holds(path, "train_images", "probe_images", "gallery_images"),
 }
@@ -69,13 +68,17 @@ def layout_of(path: Path) -> str:
         raise Refused(f"{path} looks like several layouts ({', '.join(signed)}); keep each data set in its own folder")
     if signed:
         return signed[0]
-    tables = plain.tables_in(path)
+    tables = csv_layout.tables_in(path)
     if len(tables) == 1 or "train.csv" in tables:
         return "csv"
     if tables:
         names = ", ".join(sorted(tables.values())[:5])
         raise Refused(f"{path} holds several CSV files ({names}); give the path of one of them")
-    if any(folders.vehicles_in(where) for where in (path, *(path / part for part in folders.PARTS)) if where.is_dir()):
+    if any(
+        layouts.vehicles_in(where)
+        for where in (path, *(path / part for part in layouts.FOLDER_PARTS))
+        if where.is_dir()
+    ):
         return "folders"
     raise Refused(f"{path} holds no data set: looked for {_LOOKED_FOR}")
 
@@ -92,7 +95,7 @@ def read_test_part(path: Path) -> Dataset:
     files = [path / tables[f"{part}.csv"] for part in there]
     listed = " and ".join(str(file) for file in files)
     if not there:
-        found, table = read_dataset(path), plain.table_in(path)
+        found, table = read_dataset(path), csv_layout.table_in(path)
         if len(tables) > 1 and found.query == found.train:  # a training list without a column `split`
             raise Refused(
                 f"{path} holds {len(tables)} CSV files, and none is called test.csv: it is not clear which is the test part; "
@@ -126,52 +129,14 @@ def read_train_part(path: Path) -> Dataset:
             f"{path} holds no train.csv, only a test part ({names}); add train.csv, or give the path of a CSV file"
         )
     found = read_dataset(path)
-    return replace(found, remark=f"training pictures are those of {plain.table_in(path)}")
+    return replace(found, remark=f"training pictures are those of {csv_layout.table_in(path)}")
 
 
 def _csv_tables(path: Path) -> dict[str, str]:
     """The CSV files of a folder that has no other layout, lower-case name -> name; none of a file or another layout."""
     if not path.is_dir() or any(signs(path) for signs in _SIGNS.values()):
         return {}
-    return plain.tables_in(path)
-
-
-def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
-    """The training parts of several sets as one; vehicles and cameras get the set's place in front, so that none coincide.
-
-    Sets stand in an order of their own, not of the flags or of the folders' names, and labels as they are compared
-    (train/identity.py): a classifier numbers the vehicles alike wherever the data lies. Raises Refused for a set without a
-    training part, and for one that is given twice.
-    """
-    for dataset in datasets:
-        if not dataset.train:
-            raise Refused(f"the data set '{dataset.name}' has no training part; leave it out or give one that has")
-    places = {id(dataset): number for number, dataset in enumerate(_ordered(datasets), 1)}
-    items: list[Item] = []
-    for dataset in datasets:
-        name = places[id(dataset)]
-        for item in dataset.train:
-            vehicle, camera = vehicle_word(item.vehicle), camera_word(item.camera)
-            number = vehicle.zfill(10) if vehicle.isdecimal() else vehicle
-            items.append(replace(item, vehicle=f"{name}:{number}", camera=f"{name}:{camera}"))
-    return tuple(items)
-
-
-def _ordered(datasets: Sequence[Dataset]) -> list[Dataset]:
-    """By their vehicles' labels, and where these are equal by their pictures."""
-    if len(datasets) == 1:
-        return list(datasets)
-    labels = [sorted({vehicle_word(item.vehicle) for item in dataset.train}) for dataset in datasets]
-    content = [digest_of_set(dataset.train) for dataset in datasets]
-    for place, digest in enumerate(content):
-        if digest in content[:place]:
-            first = datasets[content.index(digest)].name
-            raise Refused(
-                f"the data sets '{first}' and '{datasets[place].name}' hold the same pictures and labels; give the set once"
-            )
-    return [
-        datasets[place] for place in sorted(range(len(datasets)), key=lambda place: (labels[place], content[place]))
-    ]
+    return csv_layout.tables_in(path)
 
 
 def _holds(path: Path, *names: str) -> bool:

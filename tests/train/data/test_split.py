@@ -10,9 +10,10 @@ import torch
 
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.datasets.records import Dataset, Item
-from vreid.train.datasets.table import read_dataset
-from vreid.train.validation import cut, refuse_unfindable, validated
+from vreid.train.data.records import Dataset, Item
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
+from vreid.train.evaluate import refuse_unfindable, validated
 
 
 def dataset(vehicles: int = 20, cameras: int = 2, name: str = "set") -> Dataset:

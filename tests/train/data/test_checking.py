@@ -10,9 +10,9 @@ from made_data import noise_set
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.train.checking import check, keep, keyed, refuse_broken, without
-from vreid.train.datasets.table import read_dataset
-from vreid.train.identity import camera_word, digest_of_set, key_of, vehicle_word
+from vreid.train.data.checking import check, keep, keyed, refuse_broken, without
+from vreid.train.data.identity import camera_word, digest_of_set, key_of, vehicle_word
+from vreid.train.data.table import read_dataset
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.picture import picture_bytes
-from vreid.train.datasets.records import Item
+from vreid.train.data.records import Item
 
 Marks = NDArray[np.int64]
 _CAMERA = re.compile(r"(?:camera|cam|c)?[ _-]?0*([0-9]+)", re.IGNORECASE)

@@ -17,7 +17,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 @dataclass(frozen=True)
 class Item:
     """One picture of one vehicle; `vehicle`, `camera` and `kind` ("sedan", "bus"; "" = not known) are labels. `key` stands for
-    the content of its file where that is known (train/identity.py). `where` is the FILE:LINE of the list that named it."""
+    the content of its file where that is known (train/data/identity.py). `where` is the FILE:LINE of the list that named it."""
 
     path: Path
     vehicle: str

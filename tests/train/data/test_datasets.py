@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import Dataset, Item
-from vreid.train.datasets.table import LAYOUTS, join, layout_of, read_dataset
+from vreid.train.data.records import Dataset, Item
+from vreid.train.data.split import join
+from vreid.train.data.table import LAYOUTS, layout_of, read_dataset
 from vreid.train.evaluate import pictures_of
 
 VERI = {

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.checking import Checked, refuse_twice
-from vreid.train.datasets.records import Dataset, Item
-from vreid.train.datasets.table import read_dataset
+from vreid.train.data.checking import Checked, refuse_twice
+from vreid.train.data.records import Dataset, Item
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import pictures_of
-from vreid.train.validation import cut
 
 
 def table(folder: Path, text: str, name: str = "cars.csv") -> Path:

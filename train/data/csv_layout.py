@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vreid.models.errors import Refused
-from vreid.train.datasets.records import Dataset, Item, files_in, text_of, vehicle_label
+from vreid.train.data.records import Dataset, Item, files_in, text_of, vehicle_label
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -18,7 +18,7 @@ _SPLITS = {
 _NEEDED = ("path", "vehicle", "camera")
 
 
-def read(path: Path, option: str = "") -> Dataset:
+def read_csv(path: Path, option: str = "") -> Dataset:
     """The CSV file (or the one in a folder, train.csv first) as a Dataset; paths are relative to the file.
 
     Without `split` every row is in train, query and gallery: dropping the query's vehicle in its own camera drops itself too.

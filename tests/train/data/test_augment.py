@@ -11,9 +11,8 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image, resized
-from vreid.train.augment import Augmentation, augmented
-from vreid.train.datasets.records import Item
-from vreid.train.pictures import Pictures, loader_of
+from vreid.train.data.pictures import Augmentation, Pictures, augmented, loader_of
+from vreid.train.data.records import Item
 
 NOTHING = Augmentation(flip=0, pad=0, zoom=1, light=0, gray=0, blur=0, noise=0, erase=0)
 

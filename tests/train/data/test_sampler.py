@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from vreid.train import sampler
-from vreid.train.datasets.records import Item
-from vreid.train.sampler import nearest, pk_batches, unlabelled_batches
+from vreid.train.data import sampler
+from vreid.train.data.records import Item
+from vreid.train.data.sampler import nearest, pk_batches, unlabelled_batches
 
 
 def items(counts: list[int], cameras: int = 2) -> list[Item]:

@@ -1,0 +1,1 @@
+"""Data sets: records, layouts, splits, sampling, and the pictures of a training."""

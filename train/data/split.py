@@ -1,0 +1,87 @@
+"""What a training learns from and what it is validated on: sets joined, and a validation part of vehicles it never sees.
+
+Nothing is ever chosen on test data.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from vreid.models.errors import Refused
+from vreid.train.data.identity import camera_word, digest_of_set, in_order, key_of, vehicle_word
+from vreid.train.data.records import Dataset, Item
+
+
+def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """(training, validation): `share` of the vehicles move to a validation set in which every picture is a query.
+
+    The cut depends on the vehicles' labels and the seed alone, so teacher and student share it wherever the data lies, and a
+    picture more or less does not change it. A data set that names a validation part itself keeps it instead.
+    """
+    if not 0 <= share < 1:
+        raise Refused(f"the share of vehicles held out for validation is from 0 to under 1, not {share}")
+    if dataset.validation and share:
+        return dataset, Dataset(dataset.name, (), dataset.validation, dataset.validation)
+    vehicles = in_order(seed, {item.vehicle for item in dataset.train})
+    held = set(vehicles[: round(share * len(vehicles))])
+    part = tuple(item for item in dataset.train if item.vehicle in held)
+    kept = tuple(item for item in dataset.train if item.vehicle not in held)
+    return replace(dataset, train=kept), Dataset(dataset.name, (), part, part)
+
+
+def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
+    """The data set with a share of its training pictures, drawn by their content without a look at their labels."""
+    if not 0 < share <= 1:
+        raise Refused(f"the share of the pictures to learn from is above 0 and up to 1, not {share}")
+    if share == 1:
+        return dataset
+    count = max(1, round(share * len(dataset.train)))
+    words = [f"{key_of(item):x}" for item in dataset.train]
+    chosen = set(in_order(seed, words)[:count])
+    return replace(
+        dataset, train=tuple(item for item, word in zip(dataset.train, words, strict=True) if word in chosen)
+    )
+
+
+def digest_of(vehicles: Iterable[str]) -> str:
+    """16 hex digits that stand for these vehicles: of equal digests, two classifiers number the same ones alike."""
+    return hashlib.sha256(json.dumps(sorted(vehicles)).encode()).hexdigest()[:16]
+
+
+def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
+    """The training parts of several sets as one; vehicles and cameras get the set's place in front, so that none coincide.
+
+    Sets stand in an order of their own, not of the flags or of the folders' names, and labels as they are compared
+    (train/data/identity.py): a classifier numbers the vehicles alike wherever the data lies. Raises Refused for a set without a
+    training part, and for one that is given twice.
+    """
+    for dataset in datasets:
+        if not dataset.train:
+            raise Refused(f"the data set '{dataset.name}' has no training part; leave it out or give one that has")
+    places = {id(dataset): number for number, dataset in enumerate(_ordered(datasets), 1)}
+    items: list[Item] = []
+    for dataset in datasets:
+        name = places[id(dataset)]
+        for item in dataset.train:
+            vehicle, camera = vehicle_word(item.vehicle), camera_word(item.camera)
+            number = vehicle.zfill(10) if vehicle.isdecimal() else vehicle
+            items.append(replace(item, vehicle=f"{name}:{number}", camera=f"{name}:{camera}"))
+    return tuple(items)
+
+
+def _ordered(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """By their vehicles' labels, and where these are equal by their pictures."""
+    if len(datasets) == 1:
+        return list(datasets)
+    labels = [sorted({vehicle_word(item.vehicle) for item in dataset.train}) for dataset in datasets]
+    content = [digest_of_set(dataset.train) for dataset in datasets]
+    for place, digest in enumerate(content):
+        if digest in content[:place]:
+            first = datasets[content.index(digest)].name
+            raise Refused(
+                f"the data sets '{first}' and '{datasets[place].name}' hold the same pictures and labels; give the set once"
+            )
+    return [
+        datasets[place] for place in sorted(range(len(datasets)), key=lambda place: (labels[place], content[place]))
+    ]

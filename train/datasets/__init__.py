@@ -1,1 +1,0 @@
-"""Data set layouts, one layout a file."""
