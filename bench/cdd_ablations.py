@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from cdd_arms import ARMS, SAME, Arm, paper, two_sided
 
-from vreid.train.beside import Distillation
-from vreid.train.resetting import ResettingRules
+from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.teacher import Distillation
 
 
 def _rules(**changes: object) -> ResettingRules:

@@ -14,8 +14,12 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert
 from vreid.train.recipe import Recipe
-from vreid.train.recipes.compressing import cdd2_resnet50_small, cdd_resnet50_small, uncompressed_resnet50_small
-from vreid.train.recipes.teachers import teacher_resnet50_small
+from vreid.train.recipes.bundled import (
+    cdd2_resnet50_small,
+    cdd_resnet50_small,
+    teacher_resnet50_small,
+    uncompressed_resnet50_small,
+)
 
 SAME, LESS = 1 - 0.6567, 1 - 0.785  # the shares of MACs that the papers' savings leave (methods.md 1.8 and 3)
 

@@ -21,8 +21,7 @@ from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
-from vreid.train.recipes.compressing import uncompressed_resnet50_small
-from vreid.train.recipes.teachers import teacher_resnet50_small
+from vreid.train.recipes.bundled import teacher_resnet50_small, uncompressed_resnet50_small
 
 RESULTS = Path(__file__).with_name("results") / "cdd_full.json"
 

@@ -21,7 +21,7 @@ from vreid.deploy.bench import Timing
 from vreid.deploy.latency import latencies
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
-from vreid.train.recipes.teachers import teacher_resnet50_small
+from vreid.train.recipes.bundled import teacher_resnet50_small
 
 RESULTS = Path(__file__).with_name("results") / "cdd.json"
 COLUMNS = {

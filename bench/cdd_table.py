@@ -36,7 +36,7 @@ from vreid.train.job import Job, Start
 from vreid.train.loop import train
 from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
-from vreid.train.recipes.teachers import teacher_resnet50_small
+from vreid.train.recipes.bundled import teacher_resnet50_small
 
 ALL = {**ARMS, **ABLATIONS}
 COMMIT = commit()  # of the code that is running, whatever is committed meanwhile

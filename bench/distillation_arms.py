@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vreid.models.network import NetworkConfig
-from vreid.train.answers import Answers
 from vreid.train.data.pictures import Augmentation
-from vreid.train.fusion import FUSIONS
+from vreid.train.losses.fusion import FUSIONS
+from vreid.train.losses.table import Answers
 from vreid.train.recipe import Recipe
-from vreid.train.recipes.compressing import cdd2_resnet50_small
-from vreid.train.recipes.students import drd_resnet18_small, student_resnet18_small, whiten_mtd_resnet18_small
+from vreid.train.recipes.bundled import (
+    cdd2_resnet50_small,
+    drd_resnet18_small,
+    student_resnet18_small,
+    teacher_resnet18_small,
+    whiten_mtd_resnet18_small,
+)
 from vreid.train.recipes.targets import TAU, WHITE
-from vreid.train.recipes.teachers import teacher_resnet18_small
 
 BEST = "resnet18"  # on the validation part
 EPOCHS, TEACHER_EPOCHS, CDD2_EPOCHS = 16, 60, 24

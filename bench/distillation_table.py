@@ -26,7 +26,6 @@ from rows import table_of, write_rows
 from vreid.cli import output
 from vreid.deploy.model import open_model
 from vreid.models.checkpoint import load_checkpoint, network_from
-from vreid.train.asking import ask
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import share_of_pictures
 from vreid.train.data.table import read_dataset
@@ -34,8 +33,9 @@ from vreid.train.evaluate import Embed, embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import join
-from vreid.train.recipes.teachers import teacher_resnet50_small
-from vreid.train.teachers import Teacher, teacher_of_file
+from vreid.train.recipes.bundled import teacher_resnet50_small
+from vreid.train.teacher import Teacher, teacher_of_file
+from vreid.train.teacher_cache import ask
 
 RESULTS = Path(__file__).with_name("results") / "distillation.json"
 TOLD = {"pictures": "pictures", "labels": "labels", "teacher_queries": "queries"}

@@ -18,12 +18,11 @@ from distillation_table import asked_of
 from roadside_subset import listed, subset_of
 
 from vreid.models.network import unit
-from vreid.train.asking import ask
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded, retrieval
 from vreid.train.projection import fit_whitening
-from vreid.train.told import read_features
+from vreid.train.teacher_cache import ask, read_features
 
 DIMS = (0, 8, 16, 24, 32, 48, 64, 128)  # 0: not whitened
 

@@ -34,7 +34,7 @@ class Args:
 def main(args: Args) -> int:
     """Ask, write, and say how many queries it took."""
     from vreid.deploy.model import open_model
-    from vreid.train.asking import ask
+    from vreid.train.teacher_cache import ask
 
     refuse_batch_size(args.batch)
     refuse_threads(args.threads)

@@ -12,13 +12,13 @@ from vreid.deploy.model import open_model
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.zoo import is_checkpoint
-from vreid.train.costs import Costs, read_costs, write_costs
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
 from vreid.train.data.records import Dataset
 from vreid.train.parallel import Place, wait
+from vreid.train.pruning.costs import Costs, read_costs, write_costs
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.targets import milliseconds, with_target
-from vreid.train.teachers import Teacher, teacher_of_file
+from vreid.train.teacher import Teacher, teacher_of_file
 
 if TYPE_CHECKING:
     from vreid.train.job import Start

@@ -32,7 +32,7 @@ from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Site, sites
 from vreid.models.seam import open_seam
 from vreid.runtime.engines.table import ENGINES
-from vreid.train.costs import Costs, widths_of
+from vreid.train.pruning.costs import Costs, widths_of
 
 LOADED = (
     2e9  # bytes of weights in memory at once, a narrow form counted as half the whole; the rest waits for its group

@@ -12,7 +12,7 @@ from vreid.models.cost import cost_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Site, rounded_up
-from vreid.train.costs import Costs, SiteCost
+from vreid.train.pruning.costs import Costs, SiteCost
 
 LEAST_VARIANTS = 30
 EXACT = 1e4  # weight of the whole network's row in the fit, where every other row weighs 1

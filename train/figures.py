@@ -4,22 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vreid.report.charts import COLOURS, INK, Drawing, Line, axes_with, drawn
-from vreid.train.epochs import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from vreid.train.report import Epoch
 
 UNITS = {"macs": "MACs", "params": "params", "ms": "milliseconds"}
 Points = list[tuple[float, float]]
 
 
-def drawings_of(epochs: Sequence[Epoch]) -> list[Drawing]:
+def drawings_of(epochs: "Sequence[Epoch]") -> list[Drawing]:
     """Everything that these epochs have data for. Raises Refused without matplotlib."""
     kinds = (_losses, _pace, _validation, _kept, _trade, _masked, _widths)
     return [drawing for kind in kinds if (drawing := kind(epochs)) is not None]
 
 
-def _losses(epochs: Sequence[Epoch]) -> Drawing | None:
+def _losses(epochs: "Sequence[Epoch]") -> Drawing | None:
     names = dict.fromkeys(name for epoch in epochs for name in epoch.losses)
     lines = _coloured({name: _points((epoch.number, epoch.losses.get(name)) for epoch in epochs) for name in names})
     if not lines:
@@ -42,7 +43,7 @@ def _losses(epochs: Sequence[Epoch]) -> Drawing | None:
     return drawn(Drawing("losses", "Losses", "Means of an epoch, weighed as in their sum.", lines), draw)
 
 
-def _pace(epochs: Sequence[Epoch]) -> Drawing | None:
+def _pace(epochs: "Sequence[Epoch]") -> Drawing | None:
     rates = Line("learning rate", _points((epoch.number, epoch.lr) for epoch in epochs))
     times = Line("seconds", [(epoch.number, epoch.seconds) for epoch in epochs], COLOURS[1])
     rows = [line for line in (rates, times) if line.points]
@@ -56,7 +57,7 @@ def _pace(epochs: Sequence[Epoch]) -> Drawing | None:
     return drawn(Drawing("pace", title), draw, 1.3 * len(rows))
 
 
-def _validation(epochs: Sequence[Epoch]) -> Drawing | None:
+def _validation(epochs: "Sequence[Epoch]") -> Drawing | None:
     lines = []
     for place, name in enumerate(dict.fromkeys(name for epoch in epochs for name in epoch.validation)):
         found = [(epoch.number, *epoch.validation[name]) for epoch in epochs if name in epoch.validation]
@@ -70,7 +71,7 @@ def _validation(epochs: Sequence[Epoch]) -> Drawing | None:
     return drawn(drawing, lambda figure: axes_with(figure, lines))
 
 
-def _kept(epochs: Sequence[Epoch]) -> Drawing | None:
+def _kept(epochs: "Sequence[Epoch]") -> Drawing | None:
     """In percent of the whole network, or of the first epoch's where the log does not tell what the whole one has."""
     macs, first = _of_first(_points((epoch.number, epoch.macs) for epoch in epochs))
     shares = _points((epoch.number, epoch.share) for epoch in epochs)
@@ -103,7 +104,7 @@ def _kept(epochs: Sequence[Epoch]) -> Drawing | None:
     return drawn(Drawing("kept", "MACs and params kept, percent", note, legend), draw)
 
 
-def _trade(epochs: Sequence[Epoch]) -> Drawing | None:
+def _trade(epochs: "Sequence[Epoch]") -> Drawing | None:
     found = [(epoch.macs / 1e6, epoch.map, epoch.number) for epoch in epochs if epoch.macs and epoch.map is not None]
     if len(found) < 2:
         return None
@@ -122,7 +123,7 @@ def _trade(epochs: Sequence[Epoch]) -> Drawing | None:
     return drawn(Drawing("trade", "mAP against MACs", "One point a validation, numbered by its epoch."), draw)
 
 
-def _masked(epochs: Sequence[Epoch]) -> Drawing | None:
+def _masked(epochs: "Sequence[Epoch]") -> Drawing | None:
     stages = max(len(epoch.masked) for epoch in epochs)
     if not stages:
         return None
@@ -135,7 +136,7 @@ def _masked(epochs: Sequence[Epoch]) -> Drawing | None:
     return drawn(drawing, lambda figure: axes_with(figure, lines))
 
 
-def _widths(epochs: Sequence[Epoch]) -> Drawing | None:
+def _widths(epochs: "Sequence[Epoch]") -> Drawing | None:
     whole: Mapping[str, int] = next((epoch.whole for epoch in epochs if epoch.whole), {})
     logged = [epoch for epoch in epochs if epoch.widths]
     layers = [name for name in whole if whole[name] > 0 and all(name in epoch.widths for epoch in logged)]

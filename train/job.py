@@ -1,22 +1,24 @@
 """One training: what it is given, and what of that is refused before it begins."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.train.costs import Costs
-from vreid.train.data.records import Dataset
+from vreid.train.data.identity import marks_of
+from vreid.train.data.records import Dataset, Item
 from vreid.train.data.split import digest_of
 from vreid.train.evaluate import refuse_unfindable
-from vreid.train.parallel import Place
+from vreid.train.parallel import Place, wait
+from vreid.train.pruning.costs import Costs
 from vreid.train.recipe import Recipe
 from vreid.train.steps import Step
-from vreid.train.teachers import Teacher
+from vreid.train.teacher import Targets, Teacher, space_of, targets_of, teacher_of_network
 
 EARLIER = "0.1.0"
 
@@ -117,3 +119,38 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
     if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.beside is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
     refuse_unfindable(job.validation)
+
+
+def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
+    """The marks of the pictures (train/data/identity.py), a digest of the vehicles, and the names of the embedding spaces of all
+    teachers; nothing is asked."""
+    spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
+    if job.teacher is not None:
+        spaces.append(space_of(job.teacher))
+    vehicles = digest_of({item.vehicle for item in items})
+    return {"marks": torch.from_numpy(marks_of(items)), "vehicles": vehicles, "teachers": " ".join(spaces)}
+
+
+def targets_for(job: Job, items: Sequence[Item]) -> Targets:
+    """What each teacher says of every item, rows of zeros where it was not asked; none without teachers."""
+    teachers = _asked(job)
+    if not teachers:
+        return Targets([])
+    asked = items[: sum(len(part.train) for part in job.training)]
+    if not job.place.leads:
+        wait(job.place)  # for the leading process to ask
+    answers = job.recipe.answers
+    dim = answers.axes(job.recipe.network.dim)
+    found = targets_of(teachers, asked, job.out, answers.whiten, dim, job.asking)
+    if job.place.leads:
+        job.asked(found.queries)
+        wait(job.place)
+    rows = [torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])]) for told in found.rows]
+    return replace(found, rows=rows)
+
+
+def _asked(job: Job) -> Sequence[Teacher]:
+    """The teachers that are asked once a picture: where there are none and the recipe distils, the one beside the student."""
+    if not job.recipe.distil:
+        return ()
+    return job.teachers or (() if job.teacher is None else (teacher_of_network(job.teacher),))

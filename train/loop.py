@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.train.capacity import progress_of
+from vreid.train.cuda_graph import Passes
 from vreid.train.data.identity import keys_of
 from vreid.train.data.pictures import Pictures, loader_of
 from vreid.train.data.records import Item
@@ -20,12 +20,11 @@ from vreid.train.data.sampler import Draw, drawing
 from vreid.train.data.split import digest_of, join
 from vreid.train.evaluate import validated
 from vreid.train.folder import Folder, missing_of, open_folder, plain, prepared, refuse_other, state_in, write_epoch
-from vreid.train.graphed import Passes
-from vreid.train.job import Job, Start, refuse_unworkable
+from vreid.train.job import Job, Start, refuse_unworkable, source_of, targets_for
 from vreid.train.optimise import losses_of, precision_of, rate_at, set_rate
 from vreid.train.parallel import Place, in_step, share_of, wait
+from vreid.train.pruning.controller import progress_of
 from vreid.train.recipe import Recipe, side_at
-from vreid.train.source import source_of, targets_for
 from vreid.train.steps import Step
 from vreid.train.student import Student
 from vreid.train.threshold import match_of

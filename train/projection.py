@@ -14,7 +14,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
 from vreid.models.network import unit
-from vreid.train.arrays import DAMAGED
+from vreid.train.teacher_cache import DAMAGED
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def answered(features: Tensor) -> Tensor:
 # Method of methods.md 4.1: features at unit length, minus their mean, onto the leading axes of their covariance, each axis
 # divided by its standard deviation (full whitening, exponent 0.5), eigenvalues under `floor` x the largest raised to that.
 # The similarities of one teacher then spread about zero like those of any other; without it the teacher with the widest
-# cosines decides every maximum and minimum in train/fusion.py. Where we differ: the eigen-decomposition is in float64, and a
+# cosines decides every maximum and minimum in train/losses/fusion.py. Where we differ: the eigen-decomposition is in float64, and a
 # row of zeros, a picture that the teacher was not asked about, is left out of the fit and stays a row of zeros.
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from vreid.models.network import NetworkConfig
-from vreid.train.answers import Answers
-from vreid.train.beside import Distillation
-from vreid.train.capacity import Capacity
 from vreid.train.data.pictures import Augmentation
+from vreid.train.losses.table import Answers
+from vreid.train.pruning.controller import Capacity
+from vreid.train.teacher import Distillation
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from vreid.models.checkpoint import network_from
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
-from vreid.train.answers import Answers
 from vreid.train.data.pictures import Augmentation
 from vreid.train.evaluate import embed_with
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.losses.outputs import alignment_loss
 from vreid.train.losses.relations import similarity_loss
+from vreid.train.losses.table import Answers
 from vreid.train.projection import fit_rotation
-from vreid.train.teachers import teacher_of_network
+from vreid.train.teacher import teacher_of_network
 
 
 def losses_of(job: Job) -> list[dict[str, float]]:

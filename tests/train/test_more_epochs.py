@@ -13,13 +13,13 @@ import torch
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
-from vreid.train.beside import Distillation
-from vreid.train.budget import BudgetRules
-from vreid.train.capacity import Capacity
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.optimise import rate_at
-from vreid.train.resetting import ResettingRules
+from vreid.train.pruning.budget import BudgetRules
+from vreid.train.pruning.controller import Capacity
+from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.teacher import Distillation
 
 
 class CutOffError(Exception):

@@ -9,9 +9,9 @@ import torch
 from vreid.models.checkpoint import Checkpoint, is_classifier, load_checkpoint, network_from
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.beside import Distillation
 from vreid.train.job import Job, Start
 from vreid.train.loop import train
+from vreid.train.teacher import Distillation
 
 STILL = {"lr": 1e-30, "epochs": 1, "average": 0.0, "weight_decay": 0.0}  # what is kept is what the training began as
 

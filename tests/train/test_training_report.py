@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.epochs import epochs_in
-from vreid.train.report import report_of, write_report
+from vreid.train.report import epochs_in, report_of, write_report
 
 WHOLE = {f"layer{stage}.{block}": {"conv1": 8 * stage, "conv2": 8 * stage} for stage in (1, 2) for block in (0, 1)}
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.fusion import divergence
+from vreid.train.losses.fusion import divergence
 from vreid.train.losses.metric import distances
 
 Form = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # student (N, D), teacher (N, E), out (N, N) bool, tau

@@ -6,19 +6,19 @@ from vreid.models.seam import open_seam
 from vreid.train.recipe import Recipe
 
 RECIPES = {
-    "teacher_mobilenet": "vreid.train.recipes.teachers:teacher_mobilenet",
-    "teacher_resnet101": "vreid.train.recipes.teachers:teacher_resnet101",
-    "teacher_resnet50_small": "vreid.train.recipes.teachers:teacher_resnet50_small",
-    "teacher_resnet18_small": "vreid.train.recipes.teachers:teacher_resnet18_small",
-    "student_s": "vreid.train.recipes.students:student_s",
-    "student_resnet18_small": "vreid.train.recipes.students:student_resnet18_small",
-    "whiten_mtd_resnet18_small": "vreid.train.recipes.students:whiten_mtd_resnet18_small",
-    "drd_resnet18_small": "vreid.train.recipes.students:drd_resnet18_small",
-    "cdd_resnet101": "vreid.train.recipes.compressing:cdd_resnet101",
-    "cdd2_resnet101": "vreid.train.recipes.compressing:cdd2_resnet101",
-    "cdd_resnet50_small": "vreid.train.recipes.compressing:cdd_resnet50_small",
-    "cdd2_resnet50_small": "vreid.train.recipes.compressing:cdd2_resnet50_small",
-    "uncompressed_resnet50_small": "vreid.train.recipes.compressing:uncompressed_resnet50_small",
+    "teacher_mobilenet": "vreid.train.recipes.bundled:teacher_mobilenet",
+    "teacher_resnet101": "vreid.train.recipes.bundled:teacher_resnet101",
+    "teacher_resnet50_small": "vreid.train.recipes.bundled:teacher_resnet50_small",
+    "teacher_resnet18_small": "vreid.train.recipes.bundled:teacher_resnet18_small",
+    "student_s": "vreid.train.recipes.bundled:student_s",
+    "student_resnet18_small": "vreid.train.recipes.bundled:student_resnet18_small",
+    "whiten_mtd_resnet18_small": "vreid.train.recipes.bundled:whiten_mtd_resnet18_small",
+    "drd_resnet18_small": "vreid.train.recipes.bundled:drd_resnet18_small",
+    "cdd_resnet101": "vreid.train.recipes.bundled:cdd_resnet101",
+    "cdd2_resnet101": "vreid.train.recipes.bundled:cdd2_resnet101",
+    "cdd_resnet50_small": "vreid.train.recipes.bundled:cdd_resnet50_small",
+    "cdd2_resnet50_small": "vreid.train.recipes.bundled:cdd2_resnet50_small",
+    "uncompressed_resnet50_small": "vreid.train.recipes.bundled:uncompressed_resnet50_small",
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.answers import Answers
+from vreid.train.losses.table import Answers
 from vreid.train.recipes.table import recipe_named
 from vreid.train.recipes.targets import compressing, milliseconds, with_target, with_teachers, without_labels
 

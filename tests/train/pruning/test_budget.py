@@ -7,7 +7,7 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert, sites
-from vreid.train.budget import Budget, BudgetRules
+from vreid.train.pruning.budget import Budget, BudgetRules
 
 
 def student(body: str, both_sides: bool) -> ReidNetwork:

@@ -1,6 +1,6 @@
 """Capacity dynamic distillation: the student as heavy as its teacher is made smaller while it learns (CDD, CVPR 2023).
 
-Methods.md 1.3-1.5. Differs: gradient resetting is vectorised (train/resetting.py); the lasso's direction is added to the
+Methods.md 1.3-1.5. Differs: gradient resetting is vectorised (train/pruning/resetting.py); the lasso's direction is added to the
 gradient from the first epoch on, which is the same as having the lasso in the loss; and where `shrink` allows, the network
 is rebuilt narrower between two epochs, so that the next is cheaper (models/pruning.py).
 """
@@ -16,10 +16,10 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, unit
 from vreid.models.pruning import Compactor, Kept, Shrunk, kept_of, sites
 from vreid.models.resnet import Block
-from vreid.train.beside import Beside
-from vreid.train.budget import Budget, BudgetRules
-from vreid.train.costs import Costs
-from vreid.train.resetting import Memory, ResettingRules, apply_masks, reset
+from vreid.train.pruning.budget import Budget, BudgetRules
+from vreid.train.pruning.costs import Costs
+from vreid.train.pruning.resetting import Memory, ResettingRules, apply_masks, reset
+from vreid.train.teacher import Beside
 
 
 @dataclass(frozen=True)

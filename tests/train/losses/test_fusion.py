@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.fusion import FUSIONS, fused, fusion_loss, pair_loss
+from vreid.train.losses.fusion import FUSIONS, fused, fusion_loss, pair_loss
 from vreid.train.losses.relations import similarity_loss
 from vreid.train.projection import fit_whitening
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.graphed import Graphed, Passes
+from vreid.train.cuda_graph import Graphed, Passes
 
 CONFIG = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
 

@@ -10,10 +10,9 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.train.asking import ask
 from vreid.train.data.records import Item
 from vreid.train.data.table import read_dataset
-from vreid.train.told import read_features
+from vreid.train.teacher_cache import ask, read_features
 
 
 class BlackBox:

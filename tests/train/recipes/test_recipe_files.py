@@ -9,15 +9,15 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
-from vreid.train.beside import Distillation
-from vreid.train.budget import BudgetRules
-from vreid.train.capacity import Capacity
 from vreid.train.folder import plain
 from vreid.train.optimise import rate_at
+from vreid.train.pruning.budget import BudgetRules
+from vreid.train.pruning.controller import Capacity
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.file import read_recipe, recipe_from_fields, recipe_of, toml_of
 from vreid.train.recipes.limits import NAMES, RANGES
 from vreid.train.recipes.table import RECIPES, recipe_named
+from vreid.train.teacher import Distillation
 
 
 @pytest.fixture

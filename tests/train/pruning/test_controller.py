@@ -17,16 +17,16 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import insert, sites
-from vreid.train.beside import Beside, Distillation, Taps
-from vreid.train.budget import BudgetRules
-from vreid.train.capacity import Capacity, Compression
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import Place
+from vreid.train.pruning.budget import BudgetRules
+from vreid.train.pruning.controller import Capacity, Compression
+from vreid.train.pruning.resetting import ResettingRules
 from vreid.train.recipe import Recipe
-from vreid.train.resetting import ResettingRules
+from vreid.train.teacher import Beside, Distillation, Taps
 
 NETWORK = NetworkConfig("resnet50", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
 # small, and with a lasso strong enough to kill channels within a few steps; the memory is smaller than what passes by

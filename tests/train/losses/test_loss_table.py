@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vreid.train.answers import Answers, answers_loss
-from vreid.train.fusion import fusion_loss
+from vreid.train.losses.fusion import fusion_loss
 from vreid.train.losses.interpolation import interpolated, ranking_loss
 from vreid.train.losses.outputs import alignment_loss
 from vreid.train.losses.relations import rkd_loss, similarity_loss
+from vreid.train.losses.table import Answers, answers_loss
 
 ASKED = torch.tensor([1, 1, 0, 1, 1, 1, 0, 1, 1], dtype=torch.bool)
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])

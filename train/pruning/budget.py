@@ -20,7 +20,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Compactor, Site, rounded_up
-from vreid.train.costs import Costs, costs_of, widths_of
+from vreid.train.pruning.costs import Costs, costs_of, widths_of
 
 MEMORY = 0.99  # of the running mean of a Taylor score
 SLACK = 0.005  # of the whole: how far under its goal a budget may end where a shorter step is left

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.asking import ask
 from vreid.train.data.records import Item
 from vreid.train.data.table import read_dataset
-from vreid.train.told import name_of, read_features, rows_of
+from vreid.train.teacher_cache import ask, name_of, read_features, rows_of
 
 
 @pytest.fixture

@@ -1,0 +1,168 @@
+"""Recipes of teachers."""
+
+from dataclasses import replace
+
+from vreid.models.network import NetworkConfig
+from vreid.train.data.pictures import Augmentation
+from vreid.train.losses.table import Answers
+from vreid.train.pruning.budget import BudgetRules
+from vreid.train.pruning.controller import Capacity
+from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.targets import TAU, WHITE
+from vreid.train.teacher import Distillation
+
+
+def teacher_mobilenet() -> Recipe:
+    """A teacher for a machine without a GPU: ImageNet MobileNetV2, fine-tuned at 96 and then 128 pixels.
+
+    BoT's losses (Luo et al., CVPRW 2019) on a light body; progressive resizing halves the time.
+    Needs --weights (a local file, or `imagenet` for the usual download). Figures: docs/results.md.
+    """
+    network = NetworkConfig("mobilenet_v2", 128, 128, 512, options={"last_stride": 1})
+    return Recipe(network, epochs=24, lr=6e-4, sizes=((0.0, 96), (0.4, 128)), limit=8, imagenet=True)
+
+
+def teacher_resnet101() -> Recipe:
+    """The teacher of the papers (CDD, CVPR 2023; methods.md 1.2 and 1.5) for VeRi-776 on a GPU.
+
+    SGD 0.01, head x1.5, 90 epochs, 16 x 6 pictures of 256 x 256, margin 0.3, ImageNet start. Accuracy: none measured here.
+    """
+    network = NetworkConfig("resnet101", 256, 256, 512, options={"last_stride": 1})
+    light = Augmentation(pad=10 / 256, zoom=1.0, light=0.0, gray=0.0, blur=0.0, noise=0.0)
+    return Recipe(
+        network,
+        epochs=90,
+        optimiser="sgd",
+        lr=0.01,
+        head_lr=1.5,
+        weight_decay=5e-4,
+        warmup=10,
+        flat=40,
+        k=6,
+        augmentation=light,
+        average=0.999,
+        imagenet=True,
+    )
+
+
+def teacher_resnet18_small() -> Recipe:
+    """A half-width ResNet-18 from scratch at 64 pixels: minutes on one core, for trying things out."""
+    network = NetworkConfig("resnet18", 64, 64, 256, options={"scale": 0.5, "last_stride": 1})
+    return Recipe(network, epochs=24, lr=1e-3, head_lr=1.0)
+
+
+def teacher_resnet50_small() -> Recipe:
+    """A half-width ResNet-50 from scratch at 64 pixels, SGD: the teacher of the compressing students without a GPU.
+
+    80 epochs on 210 vehicles of roadside: half an hour of one core in bfloat16, 12.2 mAP on bodies never seen.
+    """
+    network = NetworkConfig("resnet50", 64, 64, 256, options={"scale": 0.5, "last_stride": 1})
+    return Recipe(network, epochs=80, optimiser="sgd", lr=0.05, head_lr=1.5, weight_decay=5e-4, warmup=3, flat=32)
+
+
+def student_s() -> Recipe:
+    """The bundled student vreid-s: MobileNetV2 at 128 pixels with a 128-d embedding, begun where its teacher ended.
+
+    Similarity distillation (Whiten-MTD's loss, AAAI 2024, with one teacher asked once a picture) on top of BoT's losses.
+    Needs --weights (the teacher's checkpoint). Command, hardware, time and accuracy: models/zoo/vreid-s.md.
+    """
+    network = NetworkConfig("mobilenet_v2", 128, 128, 128, options={"last_stride": 1})
+    sizes = ((0.0, 96), (0.5, 128))
+    return Recipe(network, epochs=6, warmup=1.0, lr=4e-4, head_lr=2.5, sizes=sizes, limit=8, distil=1.0, imagenet=True)
+
+
+def student_resnet18_small() -> Recipe:
+    """The half-width ResNet-18 of teacher_resnet18_small as a student, in batches of 32 and at four times the rate.
+
+    A teacher was asked about the picture as it is: nothing is erased, and light changes half as much. Accuracy: docs/results.md.
+    """
+    as_asked = Augmentation(light=0.12, erase=0.0)
+    return replace(teacher_resnet18_small(), p=8, lr=4e-3, augmentation=as_asked, distil=2.0)
+
+
+def whiten_mtd_resnet18_small() -> Recipe:
+    """Whiten-MTD (AAAI 2024; methods.md 4) beside the labels: several teachers, whitened and fused, into a half-width
+    ResNet-18 at 64 pixels, from scratch.
+
+    vreid train student --recipe whiten_mtd_resnet18_small --data VERI --teacher A --teacher B --out runs/fused
+    The weight is half that of one teacher, since rows and columns of the similarities both count. Accuracy: docs/results.md.
+    """
+    answers = Answers(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
+    return replace(student_resnet18_small(), distil=1.0, answers=answers)
+
+
+def drd_resnet18_small() -> Recipe:
+    """Data-efficient ranking distillation (ACCV 2020; methods.md 5): no labels, one query a picture, few pictures.
+
+    vreid train student --recipe drd_resnet18_small --data VERI --fraction 0.1 --teacher black-box.npz --out runs/drd
+    Our reconstruction of the loss (train/losses/interpolation.py), and an alignment with the teacher's own vectors that the
+    abstract does not tell of. Accuracy: docs/results.md.
+    """
+    answers = Answers(by="ranking", form="kl", tau=0.2, mixed=64, align=5.0)
+    return replace(student_resnet18_small(), labels=False, answers=answers, epochs=60, planned=60)
+
+
+def cdd_resnet101() -> Recipe:
+    """Capacity Dynamic Distillation as published (CVPR 2023), with the best guess of its VeRi-776 settings (methods.md 1.5).
+
+    vreid train student --recipe cdd_resnet101 --data VERI --teacher runs/teacher/best.pt --weights imagenet --out runs/cdd
+    Made for one GPU; hours and accuracy: none measured. Differs from the published code: no weight decay on norms and biases, the
+    rate falls to a thousandth and by the step, random erasing takes up to 0.3 of the area.
+    """
+    return replace(teacher_resnet101(), average=0.0, beside=Distillation(), capacity=Capacity())
+
+
+def cdd2_resnet101() -> Recipe:
+    """Both sides of the 3x3, a budget of 21.5 % of the MACs by what a channel means to the loss, no weight decay on
+    compactors; begins as its teacher, shrinks while it learns, and ends in widths that engines like.
+
+    vreid train student --recipe cdd2_resnet101 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
+    methods.md 10.1, 10.4 and 10.13. It learns from the teacher's logits alone, as its small twin does. Made for one GPU; hours
+    and accuracy: none measured.
+    """
+    beside = Distillation(blocks=0.0)
+    return replace(cdd_resnet101(), beside=beside, capacity=_two_sided(0.215), inherit=True, imagenet=False)
+
+
+def cdd_resnet50_small() -> Recipe:
+    """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels beside teacher_resnet50_small.
+
+    vreid train student --recipe cdd_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd
+    Differs: it begins as its teacher, since nobody has ImageNet weights of half the width; the memory holds 4,096 teacher
+    vectors, about half an epoch, as the published 24,000 are of VeRi-776; lambda is larger, for a twentieth of the steps; p is
+    0.85, since of 0.5 four tenths of the MACs are saved and of 0.85 57 %, with more mAP (validation, one seed: docs/results.md).
+    """
+    capacity = Capacity(strength=0.03, start=8, rules=ResettingRules(p=0.85, memory=4_096))
+    return replace(uncompressed_resnet50_small(), beside=Distillation(), capacity=capacity)
+
+
+def cdd2_resnet50_small() -> Recipe:
+    """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs: half-width ResNet-50 at 64 pixels.
+
+    vreid train student --recipe cdd2_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
+    0.24 core-hours on 210 vehicles of roadside; with 34 % of the MACs no mAP lost (three seeds: docs/results.md).
+    """
+    return replace(uncompressed_resnet50_small(), capacity=_two_sided(0.3))
+
+
+def uncompressed_resnet50_small() -> Recipe:
+    """The heavy student of the comparison: what cdd2_resnet50_small learns from, nothing pushed, nothing dropped.
+
+    The teacher's schedule at half its length, from its logits alone: with similarities beside them cdd2 lost 0.9 mAP on the
+    validation part (one seed: docs/results.md).
+    """
+    beside = Distillation(blocks=0.0)
+    return replace(
+        teacher_resnet50_small(), epochs=40, planned=40, warmup=2, flat=16, average=0.0, beside=beside, inherit=True
+    )
+
+
+def _two_sided(share: float) -> Capacity:
+    """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels alone.
+
+    Widths in multiples of 16, the floats in a register of AVX-512: with any widths a third of the MACs took as long to
+    learn as all of them. ResRep's momentum of 0.99 on compactors was worse on the validation part than 0.9.
+    """
+    budget = BudgetRules(share, by="taylor", survivors=0.0)
+    return Capacity(True, 0.04, rules=None, budget=budget, weight_decay=0.0, multiple=16, shrink=0.05)
