@@ -3,7 +3,7 @@
     python bench/live_throughput.py --videos ../shared/data/roadside-video --detector yolox:../shared/models/yolox_nano.onnx
 
 The plainest loop decodes, detects, cuts every box out, embeds the boxes of a frame in one batch, and compares them with one
-matrix of known features: no tracks, no gallery, no outputs, nothing beside. `vreid run` does all of that for one identity over
+matrix of known features: no tracks, no gallery, no outputs, nothing else. `vreid run` does all of that for one identity over
 the cameras. Both on one thread of inference. A camera gives ten frames a second here, so cameras per core = frames a second of
 CPU time / 10. Rows in bench/results/live_throughput.json.
 """
@@ -21,7 +21,7 @@ from statistics import median
 import cv2
 import numpy as np
 
-from vreid.runtime.crops import cut_out
+from vreid.runtime.camera_pipeline import cut_out
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.records import Frame

@@ -60,7 +60,7 @@ def python_turn(model: str, engine: str, threads: int, runs: int) -> Found:
     import cv2
 
     from vreid.models.preprocess import batch_of
-    from vreid.runtime.crops import cut_out
+    from vreid.runtime.camera_pipeline import cut_out
     from vreid.runtime.embedder import Embedder
     from vreid.runtime.engines.table import open_engine
 

@@ -99,7 +99,7 @@ def list_(args: List) -> int:
 
 
 def show(args: Show) -> int:
-    from vreid.runtime.atomic_folder import staged
+    from vreid.runtime.atomic_folder import atomic_folder
     from vreid.runtime.gallery import read_gallery
 
     only, saved = filter_of(args.only), 0
@@ -107,7 +107,7 @@ def show(args: Show) -> int:
         vehicle = gallery.find(args.vehicle)
         found = gallery.details(vehicle, only)
         if args.pictures is not None:
-            with staged(args.pictures) as folder:
+            with atomic_folder(args.pictures) as folder:
                 saved = _pictures(gallery, vehicle, only, folder)
     if args.json:
         document = asdict(found)

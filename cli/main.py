@@ -11,7 +11,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused
-from vreid.runtime.secrets import redacted
+from vreid.runtime.network_address import redacted
 
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",

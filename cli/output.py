@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from vreid.cli.streams import is_terminal, steady
-from vreid.runtime.secrets import redacted
+from vreid.runtime.network_address import redacted
 
 # rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one line, for grep and cut
 results = Console(highlight=False, soft_wrap=True, width=None if is_terminal(sys.stdout) else 10_000)

@@ -31,7 +31,7 @@ class Args(Session):
 
 def main(args: Args) -> int:
     """Run and print what was seen."""
-    from vreid.runtime.secrets import substituted
+    from vreid.runtime.network_address import substituted
 
     session = replace(
         args,

@@ -32,7 +32,7 @@ def is_terminal(stream: IO[str] | None) -> bool:
 def steady() -> None:
     """Make this process's stdout and stderr such streams, unless somebody, as a test does, has put others in their place.
 
-    A stream that is closed (`>&-`) is dropped. Its number is taken, so that no file of ours is opened under it and written
+    A stream that is closed (`>&-`) is dropped. Its number is taken, so that no file of this program is opened under it and written
     to by a library that prints.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:

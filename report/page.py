@@ -25,7 +25,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class View:
-    """A vehicle at one place: `lines` stand under the heading, `count` beside it where it is more than 1."""
+    """A vehicle at one place: `lines` stand under the heading, `count` next to it where it is more than 1."""
 
     heading: str
     lines: list[str]
@@ -50,7 +50,7 @@ def render(template: str, **values: Any) -> Markup:
 
 
 def pieces(template: str, **values: Any) -> Iterator[str]:
-    """As `render`, piece by piece: what comes from an iterator is asked for one by one, so that a long page needs little memory."""
+    """As `render`, piece by piece: what comes from an iterator is taken one by one, so that a long page needs little memory."""
     return _environment().get_template(template).generate(values)
 
 

@@ -10,38 +10,38 @@ from vreid.models.errors import Refused
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A draft of `out`: when the body succeeds its files replace those of the same name in `out`, and others there stay;
-    when it does not they are thrown away, and with them what was made for it. The draft lies in `out` where that is
-    there, which may be a disk of its own or the only place that may be written, and beside it otherwise.
+def atomic_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder for `out`: when the body succeeds its files replace those of the same name in `out`, and others
+    there stay; when it does not they are thrown away, and with them what was made for it. It lies in `out` where that is
+    there, which may be a disk of its own or the only place that may be written, and next to it otherwise.
 
     Raises Refused when `out` is a file or cannot be written, and for what the body fails to write.
     """
-    with _written(out), _parents(out):
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out if out.is_dir() else out.parent))
+    with _errors_as_refusals(out), _parents(out):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out if out.is_dir() else out.parent))
         try:
-            whole = draft / "whole"
-            whole.mkdir()  # mkdtemp's own folder is closed to everybody else
-            yield whole
-            _moved(whole, out)
+            complete = temporary / "complete"
+            complete.mkdir()  # mkdtemp's own folder is closed to everybody else
+            yield complete
+            _moved(complete, out)
         finally:
-            shutil.rmtree(draft)
+            shutil.rmtree(temporary)
 
 
 @contextmanager
-def grown(out: Path) -> Iterator[Path]:
+def growing_folder(out: Path) -> Iterator[Path]:
     """`out` itself, made where it is missing, and removed again if the body fails before it has written anything. What an
     earlier run left stays: its sightings.jsonl is continued, its other files are replaced at the end.
 
-    Raises Refused as `staged` does.
+    Raises Refused as `atomic_folder` does.
     """
-    with _written(out), _parents(out):
+    with _errors_as_refusals(out), _parents(out):
         out.mkdir(exist_ok=True)
         yield out
 
 
 @contextmanager
-def _written(out: Path) -> Iterator[None]:
+def _errors_as_refusals(out: Path) -> Iterator[None]:
     """What the file system says, as a sentence."""
     if out.exists() and not out.is_dir():
         raise Refused(f"{out} is a file; give a folder for --out")
@@ -67,9 +67,9 @@ def _parents(out: Path) -> Iterator[None]:
         raise
 
 
-def refuse_in_the_way(draft: Path, out: Path) -> None:
-    """Refused where `out` holds a folder of a draft's file's name, or a file of a folder's: before anything is moved."""
-    for file in _files_in(draft):
+def refuse_in_the_way(temporary: Path, out: Path) -> None:
+    """Refused where `out` holds a folder in place of a file of `temporary`, or the other way round: before anything is moved."""
+    for file in _files_in(temporary):
         folders = [out / parent for parent in file.parents]
         wrong = [path for path in folders if path.exists() and not path.is_dir()]
         if (out / file).is_dir():
@@ -78,15 +78,15 @@ def refuse_in_the_way(draft: Path, out: Path) -> None:
             raise Refused(f"{wrong[0]} is in the way of the run's {file}; remove it or choose another --out")
 
 
-def _moved(whole: Path, out: Path) -> None:
-    """The draft in its place: at once where `out` is new, otherwise file by file."""
+def _moved(complete: Path, out: Path) -> None:
+    """Put the folder in its place: at once where `out` is new, otherwise file by file."""
     if not out.exists():
-        whole.replace(out)
+        complete.replace(out)
         return
-    refuse_in_the_way(whole, out)
-    for file in _files_in(whole):
+    refuse_in_the_way(complete, out)
+    for file in _files_in(complete):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
-        (whole / file).replace(out / file)
+        (complete / file).replace(out / file)
 
 
 def _files_in(folder: Path) -> list[Path]:

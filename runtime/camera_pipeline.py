@@ -1,15 +1,74 @@
 """One camera's part of a run: its tracker, its open tracks, and what each has gathered."""
 
+import sys
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.crops import CropRules, ceiling_of, cut_out, deserves, quality_of
 from vreid.runtime.records import Detections, Floats, Frame, Sighting, Trace
 from vreid.runtime.tracker import Tracker
+
+EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
+
+
+@dataclass(frozen=True)
+class CropRules:
+    """A crop is embedded when its track has none, when `period` seconds have passed, or when it is `better` times as good
+    as the best so far; from `most` crops on, as of a vehicle parked for days, only when it is better. `margin` grows the
+    box by a share of its sides; smaller boxes than `least` pixels are never embedded."""
+
+    period: float = 0.3
+    better: float = 1.25
+    margin: float = 0.0
+    least: int = 16
+    most: int = 100
+
+
+EMBEDDING = {"smart": CropRules(), "every": CropRules(period=0.0, most=sys.maxsize)}
+
+
+def cut_out(image: Image, box: Floats, margin: float) -> Image:
+    """(H, W, 3) and a box x1 y1 x2 y2 -> its pixels, clipped to the picture; never empty."""
+    height, width = image.shape[:2]
+    grow = margin * (box[2:] - box[:2])
+    left, top = np.clip(np.floor(box[:2] - grow), 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(box[2:] + grow), (left + 1, top + 1), (width, height)).astype(int)
+    return image[top:bottom, left:right]
+
+
+def ceiling_of(crop: Image, box: Floats, frame: tuple[int, int]) -> float:
+    """The quality that the crop would have if it were perfectly sharp: costs nothing, since no pixel is looked at."""
+    size = min(1.0, float(np.sqrt(crop.shape[0] * crop.shape[1])) / 96)
+    width, height = frame
+    whole = box[0] > EDGE and box[1] > EDGE and box[2] < width - EDGE and box[3] < height - EDGE
+    return size * (1.0 if whole else 0.3)
+
+
+def quality_of(crop: Image, box: Floats, frame: tuple[int, int]) -> float:
+    """0-1 of a crop with `box` in a frame of (width, height): size, sharpness, and not being cut off by the border.
+
+    Size saturates at 96 pixels (geometric mean of the sides); sharpness is the Laplacian's variance at 64 x 64, so that
+    it does not depend on size.
+    """
+    gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
+    detail = float(cv2.Laplacian(gray, cv2.CV_32F).var())
+    return ceiling_of(crop, box, frame) * (0.5 + 0.5 * detail / (detail + 200))
+
+
+def deserves(rules: CropRules, box: Floats, embedded: int, since: float, quality: float, best: float) -> bool:
+    """Whether a crop is embedded; `since` is the time in seconds since the track's last embedded crop.
+
+    Rises with `quality`: what is not deserved at the ceiling is not deserved at all.
+    """
+    if min(box[2] - box[0], box[3] - box[1]) < rules.least:
+        return False
+    due = embedded == 0 or (since >= rules.period and embedded < rules.most)
+    return due or quality > rules.better * best
+
 
 LONGEST_TRACE = 50_000  # boxes kept of one track, the first: a vehicle parked before a live camera for days
 
@@ -26,11 +85,11 @@ class OpenTrack:
     kinds: Counter[int] = field(default_factory=Counter)
     total: Floats | None = None  # (D,) sum of features weighted by the square of their quality
     crops: int = 0
-    before: int = 0  # crops of its parts that are told
+    before: int = 0  # crops of its earlier parts
     last_crop: float = -np.inf
     best: float = 0.0
     picture: Image | None = None
-    far: bool = False  # it has got as far as the detector asks
+    far: bool = False  # it has got as far as the detector wants
 
     def add(self, index: int, time: float, box: Floats, score: float, kind: int) -> None:
         """One more sighting."""
@@ -43,8 +102,8 @@ class OpenTrack:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A crop that a track wants embedded."""
+class CropRequest:
+    """A crop of a track that is to be embedded."""
 
     track: int
     crop: Image
@@ -52,8 +111,8 @@ class Wanted:
     time: float
 
 
-class Watching:
-    """Follows the vehicles of one camera; hands out crops to embed and takes their features back."""
+class CameraPipeline:
+    """Tracks the vehicles of one camera; hands out crops to embed and takes their features back."""
 
     def __init__(
         self,
@@ -61,26 +120,26 @@ class Watching:
         rules: CropRules,
         tracker: Tracker | None = None,
         least_travel: float = 0.0,
-        told_after: float = np.inf,
+        report_after: float = np.inf,
         began: float = 0.0,
     ) -> None:
-        """A track that has been open for `told_after` seconds is told so far, and goes on as a new part of itself;
+        """A track that has been open for `report_after` seconds is finished so far, and goes on as a new part of itself;
         `began` is when the camera's clock was at 0, in seconds since 1970."""
         self.camera, self.rules, self.least_travel = camera, rules, least_travel
-        self.told_after, self.began = told_after, began
+        self.report_after, self.began = report_after, began
         self.tracker = tracker or Tracker()
         self.open: dict[int, OpenTrack] = {}
         self.before: tuple[int, float] | None = None  # frame and time of the frame before
         self.frames = self.ended = self.embedded = self.passed_over = 0
 
-    def see(self, frame: Frame, detections: Detections) -> list[Wanted]:
-        """Follow the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
+    def see(self, frame: Frame, detections: Detections) -> list[CropRequest]:
+        """Track the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
         self.frames += 1
         size = frame.image.shape[1], frame.image.shape[0]  # a live camera may come back with another
         tracks = self.tracker.update(frame.time, detections, size)
-        wanted = []
+        requests: list[CropRequest] = []
         for number, birth in self.tracker.births().items():
-            if self.before is not None:  # a track is shown from its second sighting on, and told with its first
+            if self.before is not None:  # a track is shown from its second sighting on, and finished with its first
                 self.open[number] = OpenTrack(self.before, self.before)
                 self.open[number].add(*self.before, birth.boxes[0], float(birth.scores[0]), int(birth.kinds[0]))
         self.before = frame.index, frame.time
@@ -96,40 +155,40 @@ class Watching:
                 continue  # sharpness costs more than all else here
             quality = quality_of(crop, box, size)
             if deserves(self.rules, box, had, since, quality, track.best):
-                wanted.append(Wanted(number, crop.copy(), quality, frame.time))
-        self.embedded += len(wanted)
-        self.passed_over += len(tracks) - len(wanted)
-        return wanted
+                requests.append(CropRequest(number, crop.copy(), quality, frame.time))
+        self.embedded += len(requests)
+        self.passed_over += len(tracks) - len(requests)
+        return requests
 
-    def learn(self, wanted: Wanted, feature: Floats) -> None:
+    def learn(self, request: CropRequest, feature: Floats) -> None:
         """Add the (D,) feature of a crop to its track, weighted by the square of its quality."""
-        track = self.open.get(wanted.track)
+        track = self.open.get(request.track)
         if track is None:
             return
-        weighted = np.asarray(feature * max(wanted.quality, 1e-3) ** 2, np.float32)
+        weighted = np.asarray(feature * max(request.quality, 1e-3) ** 2, np.float32)
         track.total = weighted if track.total is None else track.total + weighted
         track.crops += 1
-        track.last_crop = wanted.time
-        if track.picture is None or wanted.quality > track.best:
-            track.best, track.picture = wanted.quality, wanted.crop
+        track.last_crop = request.time
+        if track.picture is None or request.quality > track.best:
+            track.best, track.picture = request.quality, request.crop
 
     def finished(self) -> list[tuple[Sighting, Trace]]:
-        """The tracks that ended since the last call, were embedded at least once and got as far as the detector asks, and
+        """The tracks that ended since the last call, were embedded at least once and got as far as the detector wants, and
         the parts of those that have been open for long."""
         done = []
         for number in self.tracker.finished():
             track = self.open.pop(number, None)
             if track is not None:
-                done += self._told(number, track)
+                done += self._part(number, track)
         for number, track in self.open.items():
-            if track.last[1] - track.first[1] >= self.told_after and (told := self._told(number, track)):
-                done += told
+            if track.last[1] - track.first[1] >= self.report_after and (part := self._part(number, track)):
+                done += part
                 self.open[number] = OpenTrack(track.last, track.last, far=True)
                 self.open[number].before = track.before + track.crops
                 self.open[number].best = track.best
         return done
 
-    def _told(self, number: int, track: OpenTrack) -> list[tuple[Sighting, Trace]]:
+    def _part(self, number: int, track: OpenTrack) -> list[tuple[Sighting, Trace]]:
         far = track.far or self.least_travel <= 0 or travel_of(track) >= self.least_travel
         if not far or track.total is None or not len(track.frames):
             return []

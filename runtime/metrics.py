@@ -10,14 +10,14 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import choose_encoder
 
-from vreid.runtime.status import CameraStatus, OutletStatus, QueueStatus, StageStatus, Status
+from vreid.runtime.status import CameraStatus, OutputStatus, QueueStatus, StageStatus, Status
 
 _WINDOW_S = 60.0
 _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class Metrics:
-    """What a scrape is answered with. Names, units and labels: docs/outputs.md."""
+    """The page that a scrape gets. Names, units and labels: docs/outputs.md."""
 
     def __init__(self, look: Callable[[], Status]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -25,7 +25,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """What the header Accept asks for -> the page and its Content-Type."""
+        """The header Accept -> the page and its Content-Type."""
         encode, kind = choose_encoder(accept)
         return encode(self._registry), kind
 
@@ -36,7 +36,7 @@ class _Collector:
         self._rates = _Rates()
 
     def describe(self) -> list[Metric]:
-        """Nothing, so that a status is only asked for when somebody scrapes."""
+        """Nothing, so that a status is only made when somebody scrapes."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -45,7 +45,7 @@ class _Collector:
         yield from _of_cameras(status.cameras, self._rates.of(status))
         yield from _of_queues(status.queues)
         yield _of_stages(status.stages)
-        yield from _of_outlets(status.outlets)
+        yield from _of_outputs(status.outputs)
         with contextlib.suppress(OSError):  # no /proc
             threads = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").partition("\nThreads:")[2]
             yield GaugeMetricFamily(
@@ -83,11 +83,11 @@ def _of_the_run(status: Status) -> Iterator[Metric]:
         "vreid_gallery_prototypes": ("Prototypes in the gallery.", status.prototypes),
     }
     counters = {
-        "vreid_sightings": ("Tracks that ended and were told.", status.sightings),
-        "vreid_sightings_unknown": ("Sightings of no vehicle of the gallery.", status.unknown),
+        "vreid_sightings": ("Tracks that ended and were reported.", status.sightings),
+        "vreid_sightings_unknown": ("Sightings of no vehicle in the gallery.", status.unknown),
         "vreid_vehicles_enrolled": ("Vehicles that this run added to the gallery.", status.enrolled),
         "vreid_crops_embedded": ("Crops that went through the network.", status.embedded),
-        "vreid_crops_passed_over": ("Crops of followed vehicles that were not embedded.", status.passed_over),
+        "vreid_crops_passed_over": ("Crops of tracked vehicles that were not embedded.", status.passed_over),
     }
     for name, (text, value) in gauges.items():
         yield GaugeMetricFamily(name, text, value)
@@ -105,8 +105,8 @@ def _of_cameras(cameras: Mapping[str, CameraStatus], rates: Mapping[str, float])
     yield by_camera(
         counter, "vreid_camera_reconnects", "Attempts to find the camera again.", lambda one: one.reconnects
     )
-    yield by_camera(counter, "vreid_camera_tracks", "Tracks that ended and were told.", lambda one: one.tracks)
-    yield by_camera(gauge, "vreid_camera_open_tracks", "Vehicles that are followed now.", lambda one: one.open_tracks)
+    yield by_camera(counter, "vreid_camera_tracks", "Tracks that ended and were reported.", lambda one: one.tracks)
+    yield by_camera(gauge, "vreid_camera_open_tracks", "Vehicles that are tracked now.", lambda one: one.open_tracks)
     yield by_camera(
         gauge,
         "vreid_camera_healthy",
@@ -119,7 +119,7 @@ def _of_cameras(cameras: Mapping[str, CameraStatus], rates: Mapping[str, float])
         "In which its pictures were black, blank or frozen.",
         lambda one: one.blind_s,
     )
-    yield by_camera(gauge, "vreid_camera_up", "0 while the camera is sought.", lambda one: float(one.alive))
+    yield by_camera(gauge, "vreid_camera_up", "0 while the camera is away.", lambda one: float(one.alive))
     yield by_camera(gauge, "vreid_camera_age_seconds", "Since the last frame; +Inf: none yet.", lambda one: one.age_s)
     text = "Frames that went through a second, over the last minute."
     yield _labelled(gauge, "vreid_camera_frames_per_second", text, "camera", rates)
@@ -131,7 +131,7 @@ def _of_queues(queues: Mapping[str, QueueStatus]) -> Iterator[Metric]:
 
     yield by_queue(GaugeMetricFamily, "vreid_queue_depth", "What lies in the queue.", lambda one: one.depth)
     yield by_queue(GaugeMetricFamily, "vreid_queue_room", "What may lie in the queue.", lambda one: one.room)
-    yield by_queue(CounterMetricFamily, "vreid_queue_dropped", "What the queue let go.", lambda one: one.dropped)
+    yield by_queue(CounterMetricFamily, "vreid_queue_dropped", "What the queue dropped.", lambda one: one.dropped)
 
 
 def _of_stages(stages: Mapping[str, StageStatus]) -> Metric:
@@ -143,18 +143,18 @@ def _of_stages(stages: Mapping[str, StageStatus]) -> Metric:
     return family
 
 
-def _of_outlets(outlets: Mapping[str, OutletStatus]) -> Iterator[Metric]:
-    def by_outlet(family: _Family, name: str, text: str, value: Callable[[OutletStatus], float]) -> Metric:
-        return _labelled(family, name, text, "outlet", {outlet: value(one) for outlet, one in outlets.items()})
+def _of_outputs(outputs: Mapping[str, OutputStatus]) -> Iterator[Metric]:
+    def by_output(family: _Family, name: str, text: str, value: Callable[[OutputStatus], float]) -> Metric:
+        return _labelled(family, name, text, "output", {output: value(one) for output, one in outputs.items()})
 
     counter, gauge = CounterMetricFamily, GaugeMetricFamily
-    yield by_outlet(counter, "vreid_outlet_sent", "Messages that the peer took.", lambda one: one.sent)
-    yield by_outlet(counter, "vreid_outlet_dropped", "Messages let go for want of room.", lambda one: one.dropped)
-    yield by_outlet(counter, "vreid_outlet_failed", "Messages that the peer would not take.", lambda one: one.failed)
-    yield by_outlet(counter, "vreid_outlet_retries", "Attempts that came to nothing.", lambda one: one.retries)
-    yield by_outlet(gauge, "vreid_outlet_waiting", "Messages that wait.", lambda one: one.waiting)
-    yield by_outlet(gauge, "vreid_outlet_room", "Messages that may wait.", lambda one: one.room)
-    yield by_outlet(gauge, "vreid_outlet_up", "0 while the peer is sought.", lambda one: float(one.alive))
+    yield by_output(counter, "vreid_output_sent", "Messages that the peer took.", lambda one: one.sent)
+    yield by_output(counter, "vreid_output_dropped", "Messages dropped for want of room.", lambda one: one.dropped)
+    yield by_output(counter, "vreid_output_failed", "Messages that the peer would not take.", lambda one: one.failed)
+    yield by_output(counter, "vreid_output_retries", "Attempts that came to nothing.", lambda one: one.retries)
+    yield by_output(gauge, "vreid_output_waiting", "Messages that wait.", lambda one: one.waiting)
+    yield by_output(gauge, "vreid_output_room", "Messages that may wait.", lambda one: one.room)
+    yield by_output(gauge, "vreid_output_up", "0 while the peer is away.", lambda one: float(one.alive))
 
 
 def _labelled(family: _Family, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -24,12 +24,12 @@ _CLIENT_S = 5.0  # a reader that says nothing for so long is left
 
 
 class Monitor:
-    """Serves until `close`, in threads of its own. Nothing is asked of the run unless somebody reads."""
+    """Serves until `close`, in threads of its own. The run is not looked at unless somebody reads."""
 
     def __init__(
         self, look: Callable[[], Status], address: str, stalled_s: float = STALLED_S, hosts: Sequence[str] = ()
     ) -> None:
-        """`address` is [HOST:]PORT, this machine alone by default; port 0 is a free one. Raises Refused.
+        """`address` is [HOST:]PORT, this machine only by default; port 0 is a free one. Raises Refused.
 
         A request is answered whose header Host is loopback, an IP address, the HOST of `address` or one of `hosts`, so that
         no web page can read it through a browser by a name of its own (DNS rebinding); others get 421.
@@ -38,7 +38,7 @@ class Monitor:
         names = frozenset(_plain_host(name) for name in (*hosts, host))
         if "" in names:
             raise Refused(
-                "a --metrics-host is empty or has a port; write the name alone, such as --metrics-host gate.local"
+                "a --metrics-host is empty or has a port; write the name only, such as --metrics-host gate.local"
             )
         try:
             from vreid.runtime.metrics import Metrics
@@ -54,7 +54,7 @@ class Monitor:
             raise Refused(
                 f"cannot serve metrics at {where} ({error.strerror}); give --metrics another address"
             ) from error
-        self.port = int(self._server.server_address[1])
+        self.host, self.port = str(self._server.server_address[0]), int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="monitor", daemon=True)
         self._thread.start()
 
@@ -124,12 +124,12 @@ def _handler(
             match self.path.partition("?")[0]:
                 case "/metrics":
                     self._answer(200, *metrics.text(self.headers.get("Accept", "")))
-                case "/healthz" | "/livez" as asked:  # a restart mends a pipeline that stands still, and no lens
+                case "/healthz" | "/livez" as path:  # a restart mends a pipeline that stands still, but not a lens
                     status = look()
-                    reason = why_stalled(status, stalled_s) or (why_blind(status) if asked == "/healthz" else None)
+                    reason = why_stalled(status, stalled_s) or (why_blind(status) if path == "/healthz" else None)
                     sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
-                    told = {"healthy": reason is None, "reason": reason, "idle_s": status.idle_s, "sought": sought}
-                    self._json(200 if reason is None else 503, told)
+                    state = {"healthy": reason is None, "reason": reason, "idle_s": status.idle_s, "sought": sought}
+                    self._json(200 if reason is None else 503, state)
                 case "/readyz":
                     ready = look().ready
                     reason = None if ready else "no frame went through the pipeline yet"
@@ -163,11 +163,11 @@ def _server_kind(host: str) -> type[ThreadingHTTPServer]:
         allow_reuse_port = False  # a taken port is to be noticed
 
         def server_bind(self) -> None:
-            """Without the library's look-up of our own name, which waits where there is no resolver."""
+            """Without the library's look-up of this machine's name, which waits where there is no resolver."""
             TCPServer.server_bind(self)
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A reader that left in the middle is no error of ours."""
+            """A reader that left in the middle is not an error of the run."""
             if not isinstance(sys.exc_info()[1], OSError):
                 super().handle_error(request, client_address)
 
@@ -178,5 +178,5 @@ def _host_and_port(address: str) -> tuple[str, int]:
     """[HOST:]PORT, an IPv6 host in brackets."""
     host, _, port = address.strip().rpartition(":")
     if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536) or (":" in host and not host.startswith("[")):
-        raise Refused(f"'{address}' is no address to serve metrics at; write a port, such as 9100, or HOST:PORT")
+        raise Refused(f"'{address}' is not an address to serve metrics at; write a port, such as 9100, or HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)

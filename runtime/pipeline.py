@@ -10,19 +10,16 @@ from typing import Any, cast
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
 from vreid.runtime.boxes import inside
-from vreid.runtime.camera_pipeline import Wanted, Watching
-from vreid.runtime.crops import CropRules
+from vreid.runtime.camera_pipeline import CameraPipeline, CropRequest, CropRules
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.frame_sync import as_they_come, in_step
-from vreid.runtime.frame_times import FrameTimes
+from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.identify import Identifier
-from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Frame
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
-from vreid.runtime.track_finalizer import Decided, Deciding, DecidingLive
+from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, PlateReader, TrackFinalizer, no_plate
 from vreid.runtime.tracker import Tracker
 
 LOG = logging.getLogger("vreid")
@@ -39,92 +36,87 @@ class Parts:
     sinks: Sequence[Sink]
     rules: CropRules = field(default_factory=CropRules)
     stop: threading.Event = field(default_factory=threading.Event)
-    watch: Callable[[int], None] = lambda frames: None
+    progress: Callable[[int], None] = lambda frames: None
     began: float | None = None  # when the files' first frames were taken, seconds since 1970; None: now
     plate: PlateReader = no_plate
     idle: Callable[[], None] = lambda: None  # now and then, by the thread that writes, in a live run
     strict: bool = False  # a file that breaks off or is damaged is refused
-    told_after: float = 60.0  # seconds after which an open track of a live run is told, and goes on
+    report_after: float = 60.0  # seconds after which an open track of a live run is reported, and goes on
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: every decision (of a finite run; a live one keeps none) and the summary that sinks were told."""
+    """What came of a run: every track with its vehicle (of a finite run; a live one keeps none) and the summary that sinks got."""
 
-    decided: list[Decided]
+    identified: list[IdentifiedTrack]
     summary: dict[str, Any]
 
 
-def run(parts: Parts, extra: Callable[[list[Decided]], dict[str, Any]] = lambda decided: {}) -> Outcome:
-    """Run to the end of the files, or until `parts.stop` is set.
-
-    A run over files decides the identities of all its tracks jointly at the end; as soon as one source is live each track
-    is decided when it ends. `extra` adds to the summary of a finite run, such as its score against ground truth.
-    Raises Refused when files show no vehicle at all, and, if `parts.strict`, for a file that breaks off or is damaged; the
-    sinks of a live run are closed even then, since what they hold cannot be seen again.
-    """
-    return Run(parts).to_the_end(extra)
-
-
 class Run:
-    """A run of open parts; `status` may be asked from any thread while `to_the_end` is under way."""
+    """A run of open parts; `status` may be called from any thread while `to_the_end` is under way."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.live = any(source.live for source in parts.sources)
         self.stages = Stages()
         self.began, self.started = time.monotonic(), time.time() if parts.began is None else parts.began
-        self.watching = {source.camera: self._watching(source) for source in parts.sources}
+        self.cameras = {source.camera: self._camera(source) for source in parts.sources}
         self.times = {source.camera: FrameTimes() for source in parts.sources if not source.live}
         self.warned: set[str] = set()
         self.frames = 0
         self.stepped = time.monotonic()
-        self.deciding = (
-            DecidingLive(parts.identifier, parts.sinks, self.stages, parts.plate, parts.idle)
+        self.finalizer = (
+            LiveTrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate, parts.idle)
             if self.live
-            else Deciding(parts.identifier, parts.sinks, self.stages, parts.plate)
+            else TrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate)
         )
 
-    def _watching(self, source: Source) -> Watching:
+    def _camera(self, source: Source) -> CameraPipeline:
         """One camera's part, with a tracker that suits the detector."""
         first, least = self.parts.detector.first_score, self.parts.detector.least_travel
         tracker = Tracker(strong=first, weak=min(0.1, first))
-        told_after = self.parts.told_after if self.live else float("inf")
+        report_after = self.parts.report_after if self.live else float("inf")
         began = cast(Camera, source).began if source.live else self.started
-        return Watching(source.camera, self.parts.rules, tracker, least, told_after, began)
+        return CameraPipeline(source.camera, self.parts.rules, tracker, least, report_after, began)
 
-    def to_the_end(self, extra: Callable[[list[Decided]], dict[str, Any]] = lambda decided: {}) -> Outcome:
-        """See `run`."""
+    def to_the_end(self, extra: Callable[[list[IdentifiedTrack]], dict[str, Any]] = lambda identified: {}) -> Outcome:
+        """Run to the end of the files, or until `parts.stop` is set.
+
+        A run over files decides the identities of all its tracks jointly at the end; as soon as one source is live each
+        track is decided when it ends. `extra` adds to the summary of a finite run, such as its score against ground truth.
+        Raises Refused when files show no vehicle at all, and, if `parts.strict`, for a file that breaks off or is damaged;
+        the sinks of a live run are closed even then, since what they hold cannot be seen again.
+        """
         try:
-            self._follow()
+            self._process()
         except BaseException:
             if self.live:
                 self._close(self.summary())
             raise
-        summary = {**self.summary(), **extra(self.deciding.decided)}
+        summary = {**self.summary(), **extra(self.finalizer.identified)}
         self._close(summary)
-        return Outcome(self.deciding.decided, summary)
+        return Outcome(self.finalizer.identified, summary)
 
-    def _follow(self) -> None:
+    def _process(self) -> None:
         """Every frame, and the decision of every track."""
         try:
             for together in self._groups():
                 self._step(together)
                 self.frames += len(together)
                 self.stepped = time.monotonic()
-                self.parts.watch(self.frames)
+                self.parts.progress(self.frames)
                 self._warn()
                 if self.parts.stop.is_set():
                     break
-            for watching in self.watching.values():
-                self.deciding.take(watching.close())
+            for camera in self.cameras.values():
+                self.finalizer.take(camera.close())
             self._warn()
         finally:
             if self.live:
-                self.deciding.close()
-        self.deciding.close()
-        if not self.live and not self.deciding.tally.sightings:
-            cameras = ", ".join(self.watching)
+                self.finalizer.close()
+        self.finalizer.close()
+        if not self.live and not self.finalizer.tally.sightings:
+            cameras = ", ".join(self.cameras)
             raise Refused(f"no vehicle was found in {cameras}; try another --detector or a lower --min-score")
 
     def _warn(self) -> None:
@@ -139,7 +131,7 @@ class Run:
                 LOG.warning("%s: %s", source.camera, text)
 
     def _groups(self) -> Iterator[list[Frame]]:
-        """Frames that belong together; they are decoded beside, and waited for."""
+        """Frames that belong together; threads of their own decode them, and they are waited for here."""
         groups = as_they_come(self.parts.sources, self.parts.stop) if self.live else in_step(self.parts.sources)
         while True:
             with self.stages.time("wait"):
@@ -158,35 +150,35 @@ class Run:
                 inside(detections, frame.image.shape[1], frame.image.shape[0])
                 for frame, detections in zip(together, self.parts.detector.detect(together), strict=True)
             ]
-        wanted: list[tuple[Watching, Wanted]] = []
+        requests: list[tuple[CameraPipeline, CropRequest]] = []
         with self.stages.time("track"):
             for frame, detections in zip(together, found, strict=True):
-                watching = self.watching[frame.camera]
+                camera = self.cameras[frame.camera]
                 if frame.camera in self.times:
                     self.times[frame.camera].add(frame.index, frame.time)
-                wanted += [(watching, want) for want in watching.see(frame, detections)]
-        self._embed(wanted)
+                requests += [(camera, request) for request in camera.see(frame, detections)]
+        self._embed(requests)
         for frame in together:
-            self.deciding.take(self.watching[frame.camera].finished())
+            self.finalizer.take(self.cameras[frame.camera].finished())
 
-    def _embed(self, wanted: list[tuple[Watching, Wanted]]) -> None:
+    def _embed(self, requests: list[tuple[CameraPipeline, CropRequest]]) -> None:
         """One batch over all cameras."""
-        if not wanted:
+        if not requests:
             return
         spec = self.parts.embedder.manifest.input
         with self.stages.time("preprocess"):
-            pixels = batch_of([want.crop for _, want in wanted], spec.height, spec.width)
+            pixels = batch_of([request.crop for _, request in requests], spec.height, spec.width)
         with self.stages.time("embed"):
             features = self.parts.embedder.infer(pixels)
-        for (watching, want), feature in zip(wanted, features, strict=True):
-            watching.learn(want, feature)
+        for (camera, request), feature in zip(requests, features, strict=True):
+            camera.learn(request, feature)
 
     def status(self) -> Status:
         """The run as it is now."""
-        tally, views = self.deciding.tally, self.watching.values()
+        tally, views = self.finalizer.tally, self.cameras.values()
         cameras = {}
         for source in self.parts.sources:
-            view = self.watching[source.camera]
+            view = self.cameras[source.camera]
             age = cast(Camera, source).age if source.live else 0.0
             cameras[source.camera] = CameraStatus(
                 frames=view.frames,
@@ -207,7 +199,7 @@ class Run:
             idle_s=time.monotonic() - self.stepped,
             ready=self.frames > 0,
             cameras=cameras,
-            queues={"decide": self.deciding.status()},
+            queues={"decide": self.finalizer.status()},
             stages=self.stages.status(),
             sightings=tally.sightings,
             unknown=tally.unknown,
@@ -220,4 +212,4 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What report.json holds."""
-        return summary_of(self.parts, self.status(), self.times, self.deciding.tally, self.stages, self.frames)
+        return summary_of(self.parts, self.status(), self.times, self.finalizer.tally, self.stages, self.frames)

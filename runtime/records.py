@@ -53,7 +53,7 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One finished track, as it is told to the gallery and the sinks."""
+    """One finished track, as the gallery and the sinks get it."""
 
     camera: str
     track: int
@@ -72,7 +72,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Match:
-    """What the gallery says of a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes."""
+    """What the gallery has for a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes."""
 
     vehicle: int | None
     name: str | None
@@ -95,5 +95,5 @@ class Trace:
 
 
 def kind_name(kind: int) -> str:
-    """COCO class -> its name, "vehicle" where there is none or it is no vehicle's."""
+    """COCO class -> its name, "vehicle" where there is none or it is not that of a vehicle."""
     return _KINDS.get(int(kind), "vehicle")

@@ -12,8 +12,8 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.runtime.atomic_folder import grown, refuse_in_the_way, staged
-from vreid.runtime.crops import EMBEDDING
+from vreid.runtime.atomic_folder import atomic_folder, growing_folder, refuse_in_the_way
+from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of
@@ -22,13 +22,12 @@ from vreid.runtime.gallery.temporary import gallery_of_run
 from vreid.runtime.gallery.times import is_moment
 from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
-from vreid.runtime.plates import PlateReader, no_plate, plate_reader
 from vreid.runtime.session import Session
-from vreid.runtime.sinks.outputs import open_outlets
+from vreid.runtime.sinks.outputs import open_outputs
 from vreid.runtime.sinks.table import SINKS, Sink
 from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.topology import Topology, read_topology
-from vreid.runtime.track_finalizer import Decided
+from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def run_session(
     truth = truth_of(session.sources, session.truth)
     with ExitStack() as stack:
         opened = stack.enter_context(opened_session(session))
-        outputs = open_outlets(session.to, "run" if session.out is None else session.out.name)
+        outputs = open_outputs(session.to, "run" if session.out is None else session.out.name)
         for output in outputs:
             stack.callback(output.close, {})  # also of a run that fails
         # Entered last, left first: the gallery is kept before the outputs are, and those only need a rename.
@@ -134,15 +133,15 @@ def run_session(
         sinks = [] if folder is None else _sinks(folder, bool(opened.live))
         run = opened.run(identifier, [*sinks, *outputs], stop, progress)
 
-        def extra(decided: list[Decided]) -> dict[str, Any]:
-            score = None if truth is None or opened.live else identity_of(decided, truth)
+        def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
+            score = None if truth is None or opened.live else identity_of(identified, truth)
             return {"detector": session.detector, "embedding": session.embed, "identity": score}
 
         if session.metrics is not None:
             from vreid.runtime.monitor import Monitor  # needs a package that nothing else here does
 
             monitor = Monitor(
-                lambda: replace(run.status(), outlets={output.name: output.status() for output in outputs}),
+                lambda: replace(run.status(), outputs={output.name: output.status() for output in outputs}),
                 session.metrics,
                 hosts=session.metrics_host,
             )
@@ -171,7 +170,7 @@ def _seconds(began: datetime | None) -> float | None:
 
 
 def _folder(out: Path, live: bool) -> AbstractContextManager[Path]:
-    return grown(out) if live else staged(out)
+    return growing_folder(out) if live else atomic_folder(out)
 
 
 def _sinks(folder: Path, live: bool) -> list[Sink]:
@@ -186,7 +185,9 @@ def _annotate(sources: Sequence[Source], texts: Sequence[str], outcome: Outcome,
     (folder / "video").mkdir()
     for source, text in zip(sources, texts, strict=True):
         marks = [
-            (match, trace, sighting) for sighting, match, trace in outcome.decided if sighting.camera == source.camera
+            (match, trace, sighting)
+            for sighting, match, trace in outcome.identified
+            if sighting.camera == source.camera
         ]
         again = open_source(text)
         try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from vreid.models.errors import BadInput, WrongModel
 from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threshold
-from vreid.runtime.crops import EMBEDDING
+from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.pipeline import Run
 from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name
 from vreid.runtime.records import Sighting as Passage
@@ -131,7 +131,7 @@ def _sightings(session: Session, model: Model, gallery: Gallery | None) -> Gener
             return
         with stored.transaction() if stored.writable else nullcontext():
             outcome = run.to_the_end()
-        for passage, match, trace in outcome.decided:
+        for passage, match, trace in outcome.identified:
             yield _sighting(passage, match, trace)
 
 

@@ -1,4 +1,4 @@
-"""What a run looks like from outside: its state at one moment, how long its stages take, and the summary in report.json."""
+"""The state of a run at one moment, how long its stages take, and the summary in report.json."""
 
 import random
 import resource
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vreid.runtime.frame_times import FrameTimes
+from vreid.runtime.frame_sync import FrameTimes
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """One camera. `age_s` is the time since its last frame (inf: none yet); `alive` is false while it is sought."""
+    """One camera. `age_s` is the time since its last frame (inf: none yet); `alive` is false while it is away."""
 
     frames: int
     dropped: int
     reconnects: int
-    tracks: int  # ended and told
+    tracks: int  # ended and reported
     open_tracks: int
     age_s: float
     live: bool
@@ -37,7 +37,7 @@ class CameraStatus:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """A bounded queue between two threads: how much lies in it, how much may, and what it had to let go."""
+    """A bounded queue between two threads: how much lies in it, how much may, and what it had to drop."""
 
     depth: int
     room: int
@@ -56,8 +56,8 @@ class StageStatus:
 
 
 @dataclass(frozen=True)
-class OutletStatus:
-    """A way out. Messages the peer took, those let go for want of room or time, and those it would not take."""
+class OutputStatus:
+    """An output. Messages the peer took, those dropped for want of room or time, and those it would not take."""
 
     sent: int
     dropped: int
@@ -65,7 +65,7 @@ class OutletStatus:
     retries: int  # attempts that came to nothing and were, or will be, made again
     waiting: int
     room: int
-    alive: bool  # false while the peer is sought
+    alive: bool  # false while the peer is away
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class Status:
     unknown: int = 0
     enrolled: int = 0
     embedded: int = 0
-    passed_over: int = 0  # crops of followed vehicles that were not embedded
+    passed_over: int = 0  # crops of tracked vehicles that were not embedded
     vehicles: int = 0
     prototypes: int = 0
-    outlets: Mapping[str, OutletStatus] = field(default_factory=dict)
+    outputs: Mapping[str, OutputStatus] = field(default_factory=dict)
 
 
 STAGES = ("wait", "detect", "track", "preprocess", "embed", "search", "tell")
@@ -98,7 +98,7 @@ class Stages:
 
     def __init__(self, kept: int = KEPT, seed: int = 0) -> None:
         self._kept, self._random = kept, random.Random(seed)
-        self._times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
         self._counts: dict[str, int] = dict.fromkeys(STAGES, 0)
         self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
@@ -111,7 +111,7 @@ class Stages:
 
     def add(self, stage: str, seconds: float) -> None:
         """One call of `stage` took `seconds`."""
-        times = self._times[stage]
+        times = self.times[stage]
         self._counts[stage] += 1
         self._seconds[stage] += seconds
         if len(times) < self._kept:
@@ -120,9 +120,9 @@ class Stages:
             times[place] = seconds
 
     def status(self) -> dict[str, StageStatus]:
-        """Each stage that ran; may be asked from any thread."""
+        """Each stage that ran; may be called from any thread."""
         found = {}
-        for stage, times in self._times.items():
+        for stage, times in self.times.items():
             if kept := list(times):
                 p50, p90, p99 = np.percentile(kept, (50, 90, 99)).tolist()
                 found[stage] = StageStatus(self._counts[stage], self._seconds[stage], p50, p90, p99)

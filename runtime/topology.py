@@ -164,7 +164,7 @@ def read_topology(path: Path, cameras: Sequence[str]) -> Topology:
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the topology {path} cannot be read ({error}); check the path") from error
     except tomllib.TOMLDecodeError as error:
-        raise Refused(f"the topology {path} is no TOML ({error}); correct that line") from error
+        raise Refused(f"the topology {path} is not TOML ({error}); correct that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -179,6 +179,6 @@ def read_topology(path: Path, cameras: Sequence[str]) -> Topology:
             raise Refused(f"the topology {path} gives '{names}' at most {pair.most_s} s but at least {pair.least_s} s")
     topology = Topology(layout)
     if layout.pair and not topology.cameras & set(cameras):
-        known, ours = ", ".join(sorted(topology.cameras)), ", ".join(cameras)
-        raise Refused(f"the topology {path} knows {known} and none of this run's cameras, {ours}; use the same names")
+        known, given = ", ".join(sorted(topology.cameras)), ", ".join(cameras)
+        raise Refused(f"the topology {path} knows {known} and none of this run's cameras, {given}; use the same names")
     return topology

@@ -1,23 +1,59 @@
-"""What becomes of ended tracks: decided and told at once by a thread of its own when live, all together at the end else."""
+"""Ended tracks are identified and handed to the sinks: at once by a thread when live, all together at the end of files."""
 
+import importlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
 from vreid.runtime.identify import Identifier, moment
-from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.status import QueueStatus, Stages
 
-Decided = tuple[Sighting, Match, Trace]
+PlateReader = Callable[[Image], str | None]
+
+
+def no_plate(picture: Image) -> str | None:
+    """The reader of a run that has none."""
+    return None
+
+
+def plate_reader(name: str) -> PlateReader:
+    """`module:function` that takes a crop (H, W, 3) uint8 BGR, the best of a track, and returns the plate's text or None.
+
+    Texts are compared without spaces, dashes and case. Raises Refused for a module or a function that is not there.
+    """
+    module, _, function = name.partition(":")
+    try:
+        read = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refused(f"there is no plate reader '{name}' ({error}); write --plates module:function") from error
+    if not callable(read):
+        raise Refused(f"the plate reader '{name}' is not a function; write --plates module:function")
+
+    def plain(picture: Image) -> str | None:
+        text = cast(str | None, read(picture))
+        return plate_text(text) if text else None
+
+    return plain
+
+
+def plate_text(text: str) -> str | None:
+    """As plates are compared: letters and digits only, in capitals; None where nothing is left."""
+    return "".join(sign for sign in text.upper() if sign.isalnum()) or None
+
+
+IdentifiedTrack = tuple[Sighting, Match, Trace]
 ROOM = 256  # ended tracks that wait for a slow disk before the cameras have to
 
 
 class Tally:
-    """What was told so far."""
+    """Counts of the tracks that were identified so far."""
 
     def __init__(self) -> None:
         self.sightings = self.unknown = 0
@@ -35,15 +71,15 @@ class Tally:
         self.cameras.setdefault(match.vehicle, set()).add(sighting.camera)
 
 
-class Deciding:
-    """Tells sinks of finite runs: the identities of all tracks are decided jointly by `close`."""
+class TrackFinalizer:
+    """Of runs over files: the identities of all tracks are decided jointly by `close`, then the sinks get them."""
 
     def __init__(
         self, identifier: Identifier, sinks: Sequence[Sink], stages: Stages, plate: PlateReader = no_plate
     ) -> None:
         self._identifier, self._sinks, self._stages, self._plate = identifier, sinks, stages, plate
         self._waiting: list[tuple[Sighting, Trace]] = []
-        self.decided: list[Decided] = []
+        self.identified: list[IdentifiedTrack] = []
         self.tally = Tally()
 
     def take(self, ended: Sequence[tuple[Sighting, Trace]]) -> None:
@@ -60,24 +96,24 @@ class Deciding:
         began = time.perf_counter()
         matches = self._identifier.assign([sighting for sighting, _ in self._waiting])
         each = (time.perf_counter() - began) / len(self._waiting)
-        told = sorted(zip(self._waiting, matches, strict=True), key=lambda pair: moment(pair[0][0]))
-        for (sighting, trace), match in told:  # as time went, so that a new vehicle is new where it first was seen
+        in_order = sorted(zip(self._waiting, matches, strict=True), key=lambda pair: moment(pair[0][0]))
+        for (sighting, trace), match in in_order:  # as time went, so that a new vehicle is new where it first was seen
             self._stages.add("search", each)
-            self._tell(sighting, match, trace)
-            self.decided.append((sighting, match, trace))
+            self._emit(sighting, match, trace)
+            self.identified.append((sighting, match, trace))
         self._waiting = []
 
     def status(self) -> QueueStatus:
         """The tracks that wait."""
         return QueueStatus(len(self._waiting), 0, 0)
 
-    def _tell(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def _emit(self, sighting: Sighting, match: Match, trace: Trace) -> None:
         self.tally.count(sighting, match)
         for sink in self._sinks:
             sink.sighting(sighting, match, trace)
 
 
-class DecidingLive(Deciding):
+class LiveTrackFinalizer(TrackFinalizer):
     """Each track when it ends, by a thread, so that a slow disk never holds up the cameras; only a full queue does.
 
     `idle` is called by that thread every `every` seconds, for what a gallery wants done from time to time. What fails there
@@ -112,7 +148,7 @@ class DecidingLive(Deciding):
         self._raise()
 
     def close(self) -> None:
-        """Wait until all that was taken is told; raises what the thread failed with."""
+        """Wait until the sinks have all that was taken; raises what the thread failed with."""
         while self._thread.is_alive():
             try:
                 self._queue.put(None, timeout=0.2)
@@ -123,7 +159,7 @@ class DecidingLive(Deciding):
         self._raise()
 
     def status(self) -> QueueStatus:
-        """The tracks that wait; none is ever let go."""
+        """The tracks that wait; none is ever dropped."""
         return QueueStatus(self._queue.qsize(), ROOM, 0)
 
     def _raise(self) -> None:
@@ -147,6 +183,6 @@ class DecidingLive(Deciding):
                 with self._stages.time("search"):
                     match = self._identifier.identify(sighting)
                 with self._stages.time("tell"):
-                    self._tell(sighting, match, trace)
+                    self._emit(sighting, match, trace)
         except BaseException as failure:  # noqa: BLE001  raised by take or close
             self._failure = failure

@@ -3,7 +3,7 @@
 Association in two steps, strong boxes first and weak ones for what is left, as in ByteTrack (Zhang et al., ByteTrack:
 Multi-Object Tracking by Associating Every Detection Box, ECCV 2022, section 3). Differs: overlaps are of buffered
 boxes, so that a small fast vehicle at 10 frames a second still meets its prediction; a pair must also be likely by the
-Kalman filter; what drove out of the picture is not waited for; all times are seconds; there is no appearance.
+Kalman filter; what drove out of the picture is not waited for; all times are seconds; appearance is not used.
 """
 
 from collections import deque
@@ -17,11 +17,11 @@ from vreid.runtime.boxes import Boxes, buffered, overlaps
 from vreid.runtime.kalman import Motion, corrected, joined, predicted, replaced, started, surprise
 from vreid.runtime.records import Detections, Ints, Tracks, no_detections
 
-FIRST_STEP = 0.1  # seconds between frames while the clock has told nothing yet
+FIRST_STEP = 0.1  # seconds between frames while the clock has shown nothing yet
 UNLIKELY = 9.21  # chi-square of 2 numbers: 99 of 100 true pairs lie below
 RIM = 0.05  # a box within this share of its own size of the picture's rim touches it
 DRIVING = 0.25  # box sizes a second: slower is noise
-ENDED_KEPT = 10_000  # ended ids kept for a caller that never asks for them
+ENDED_KEPT = 10_000  # ended ids kept for a caller that never collects them
 
 
 class Tracker:
@@ -115,7 +115,7 @@ class Tracker:
         return ended
 
     def close(self) -> None:
-        """End every track; `finished` tells their ids. The tracker may go on, with new ids."""
+        """End every track; `finished` gives their ids. The tracker may go on, with new ids."""
         self._end(np.ones(len(self._ids), np.bool_), np.zeros(0, np.int64))
         self._time = None
 

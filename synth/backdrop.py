@@ -177,7 +177,7 @@ def _tree(rng: np.random.Generator) -> Solid:
 
 
 def _standing(view: View, road: Road, rng: np.random.Generator) -> list[Solid]:
-    """What stands beside the road; nothing between the camera and the traffic."""
+    """What stands along the road; nothing between the camera and the traffic."""
     solids: list[Solid] = []
     for side in (-1, 1):
         for what, across, step in (

@@ -8,7 +8,8 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.synth.backdrop import Road, backdrop
+from vreid.synth.backdrop import Road
+from vreid.synth.backdrop import backdrop as drawn_backdrop
 from vreid.synth.body import mesh_of, size_of
 from vreid.synth.mesh import Array, Mesh
 from vreid.synth.render import Solid, developed, draw, draw_shadow, grain_of, nearest_last, silhouette
@@ -127,25 +128,24 @@ class Scene:
     road: Road
     views: tuple[View, ...]
     passages: tuple[Passage, ...]
-    _still: dict[int, tuple[Image, Image]] = field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )  # as asked
+    backdrops: dict[int, tuple[Image, Image]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def empty(self, camera: int) -> Image:
         """(H, W, 3) the camera's place without vehicles and noise."""
-        return self._stills(camera)[0]
+        return self.backdrop(camera)[0]
 
-    def _stills(self, camera: int) -> tuple[Image, Image]:
-        if camera not in self._still:
+    def backdrop(self, camera: int) -> tuple[Image, Image]:
+        """(H, W, 3) without vehicles, and the noise (H + 64, W + 64, 3) that frames take a part of; drawn once."""
+        if camera not in self.backdrops:
             view = self.views[camera - 1]
             rng = np.random.default_rng((self.seed, camera, 5))
             grain = grain_of(view.light, view.size[0] + 64, view.size[1] + 64, rng)
-            self._still[camera] = backdrop(view, self.road, self.seed * 97 + camera), grain
-        return self._still[camera]
+            self.backdrops[camera] = drawn_backdrop(view, self.road, self.seed * 97 + camera), grain
+        return self.backdrops[camera]
 
     def frame(self, camera: int, index: int, vehicles: bool = True) -> Image:
-        """(H, W, 3) uint8 BGR, the same whenever it is asked for; `vehicles=False` leaves the road empty."""
-        view, (still, grain) = self.views[camera - 1], self._stills(camera)
+        """(H, W, 3) uint8 BGR, the same every time; `vehicles=False` leaves the road empty."""
+        view, (still, grain) = self.views[camera - 1], self.backdrop(camera)
         image = still.copy()
         if vehicles:
             solids = [solid for solid in self._solids(index) if _may_be_seen(view, solid)]

@@ -76,11 +76,11 @@ def crop(place: Place, vehicle: Mesh, rng: np.random.Generator, other: Mesh | No
     return image
 
 
-def _driving(place: Place, mesh: Mesh, rng: np.random.Generator, beside: Solid | None) -> Solid:
-    """The vehicle somewhere on the camera's stretch of the road; not in the lane of the one it drives beside."""
-    lanes = [lane for lane in place.lanes if beside is None or abs(lane[0] - beside.y) > 1]
+def _driving(place: Place, mesh: Mesh, rng: np.random.Generator, other: Solid | None) -> Solid:
+    """The vehicle somewhere on the camera's stretch of the road; not in the lane of the `other` that it drives next to."""
+    lanes = [lane for lane in place.lanes if other is None or abs(lane[0] - other.y) > 1]
     lane, way = lanes[int(rng.integers(len(lanes)))]
-    x = float(rng.uniform(*place.zone)) if beside is None else beside.x + float(rng.uniform(-12, 12))
+    x = float(rng.uniform(*place.zone)) if other is None else other.x + float(rng.uniform(-12, 12))
     heading = (0.0 if way > 0 else np.pi) + float(rng.normal(0, 0.03))
     return Solid(mesh, x, lane + float(rng.uniform(-0.3, 0.3)), heading)
 

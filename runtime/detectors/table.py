@@ -45,7 +45,9 @@ class Detector(Protocol):
     """Finds vehicles. What it must remember of a camera it keeps by `frame.camera`."""
 
     first_score: float  # from which a detection may begin a track; weaker ones only go on with one
-    least_travel: float  # in sides of its own box, for a track of these detections to be told; 0 where standing will do
+    least_travel: (
+        float  # in sides of its own box, for a track of these detections to be reported; 0 where standing will do
+    )
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Frames, of several cameras if need be -> the vehicles of each, in the same order."""

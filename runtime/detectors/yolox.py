@@ -40,7 +40,7 @@ class View:
 
 
 def views_of(height: int, width: int, tiles: int) -> list[View]:
-    """The whole picture, then tiles x tiles parts of it that overlap by SHARED of their side; 1: the whole alone."""
+    """The whole picture, then tiles x tiles parts of it that overlap by SHARED of their side; 1: the whole only."""
     views = [View(0, 0, width, height, (False, False, False, False))]
     if tiles > 1:
         tall, wide = (side / (tiles - (tiles - 1) * SHARED) for side in (height, width))
@@ -102,7 +102,7 @@ def placed(found: Detections, view: View, scale: float) -> Detections:
 
 
 MIN_SCORE = 0.3
-FIRST, LEAST_FIRST = 0.5, 0.3  # who asks for weaker boxes wants tracks of them, but not of noise
+FIRST, LEAST_FIRST = 0.5, 0.3  # a lower --min-score wants tracks of weaker boxes, but not of noise
 
 
 class Yolox:
@@ -111,11 +111,11 @@ class Yolox:
     least_travel = 0.0
 
     def __init__(self, session: onnxruntime.InferenceSession, path: Path, min_score: float | None, tiles: int) -> None:
-        asked = min_score is not None
+        first = FIRST if min_score is None else min(FIRST, max(LEAST_FIRST, min_score))
         min_score = MIN_SCORE if min_score is None else min_score
         self._session, self._path = session, path
         self._min_score, self._tiles = min_score, tiles
-        self.first_score = min(FIRST, max(LEAST_FIRST, min_score)) if asked else FIRST
+        self.first_score = first
         (entry,), (result,) = session.get_inputs(), session.get_outputs()[:1]
         self._name, shape = entry.name, entry.shape
         if entry.type != "tensor(float)" or len(shape) != 4 or shape[1] != 3 or not all(_sized(n) for n in shape[2:]):
@@ -125,9 +125,9 @@ class Yolox:
         self._single = shape[0] == 1
         self._height, self._width = int(shape[2]), int(shape[3])
         self._grid = grid_of(self._height, self._width)
-        told = result.shape if len(result.shape) == 3 else [None, 0, 0]
+        given = result.shape if len(result.shape) == 3 else [None, 0, 0]
         wanted = [len(self._grid), COLUMNS]
-        if any(isinstance(n, int) and n != want for n, want in zip(told[1:], wanted, strict=True)):
+        if any(isinstance(n, int) and n != want for n, want in zip(given[1:], wanted, strict=True)):
             raise Refused(
                 f"{path} gives {result.shape} and a YOLOX of this input gives N x {wanted[0]} x {COLUMNS}; "
                 "export it for COCO, not decoded"

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vreid.models.errors import Refused
 from vreid.runtime.evaluate.mot import MotTable, read_mot
-from vreid.runtime.frame_times import seconds_at
+from vreid.runtime.frame_sync import seconds_at
 
 
 @dataclass(frozen=True)

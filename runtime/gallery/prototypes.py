@@ -73,9 +73,9 @@ def joined(kept: list[Prototype], new: Prototype, above: float) -> list[Prototyp
 def taught(kept: list[Prototype], view: str, feature: Floats, weight: float, rule: Rule) -> list[Prototype]:
     """`kept` with a unit feature (D,) by the rule. A new prototype gets the next id of the list, none of the store's."""
     new = Prototype(1 + max((old.id for old in kept), default=0), view, feature, weight, 1)
-    grown = joined(kept, new, rule.above)
-    gone = {old.id for old in surplus(grown, rule.most)}
-    return [old for old in grown if old.id not in gone]
+    growing_folder = joined(kept, new, rule.above)
+    gone = {old.id for old in surplus(growing_folder, rule.most)}
+    return [old for old in growing_folder if old.id not in gone]
 
 
 def rebuild(store: Store, rule: Rule, vehicle: int, views: Collection[str] | None = None) -> int:

@@ -35,7 +35,7 @@ class JsonlSink:
 
 def open_jsonl(folder: Path) -> JsonlSink:
     """The sink of `folder`/sightings.jsonl, which goes on where an earlier run's ends: a live run that is started again loses
-    nothing of what it told. A finite run writes into a draft of its folder, so that its file is always new.
+    nothing that it wrote. A finite run writes into a temporary folder, so that its file is always new.
     """
     return JsonlSink(folder)
 

@@ -1,4 +1,4 @@
-"""mqtt:// and mqtts://: sightings to a broker at <prefix>/sightings/<camera>, and whether we live at <prefix>/status."""
+"""mqtt:// and mqtts://: sightings to a broker at <prefix>/sightings/<camera>, and whether the run is online at <prefix>/status."""
 
 import contextlib
 import re
@@ -16,11 +16,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from vreid.models.errors import Refused
 from vreid.runtime.sinks.outbox import Away, Message, NotTaken
-from vreid.runtime.sinks.outlet_address import OutletAddress, tls_context
+from vreid.runtime.sinks.outputs import OutputAddress, tls_context
 
 PREFIX = "vreid"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_KEEPALIVE_S = 15  # a broker tells of our death after 1.5 times this
+_KEEPALIVE_S = 15  # a broker reports the loss after 1.5 times this
 _CONNECT_S, _ACKNOWLEDGE_S, _GOODBYE_S = 5.0, 10.0, 1.0
 _WINDOW = 20
 
@@ -51,7 +51,7 @@ class MqttCarrier:
         self._connection: _Connection | None = None
 
     def connect(self) -> bool:
-        """See Carrier. A loss since the last call is told first, by Away."""
+        """See Carrier. A loss since the last call is reported first, by Away."""
         if self._connection is not None and self._connection.lost:
             self._drop()
             raise Away("the connection is lost")
@@ -76,7 +76,7 @@ class MqttCarrier:
         raise Away(f"the broker did not acknowledge within {_ACKNOWLEDGE_S:.0f} s")
 
     def close(self) -> None:
-        """Say "offline", since a good-bye keeps the broker from saying it for us."""
+        """Say "offline", since a good-bye keeps the broker from saying it itself."""
         if self._connection is not None:
             self._connection.say("offline", wait_s=_GOODBYE_S)
             self._connection.leave()
@@ -120,7 +120,9 @@ class _Connection:
             refusal = self._refusal
         if refusal != "":
             self.cut()
-            raise Away("does not answer as a broker" if refusal is None else f"the broker refuses us ({refusal})")
+            raise Away(
+                "does not answer as a broker" if refusal is None else f"the broker refuses the connection ({refusal})"
+            )
         self.say("online")
 
     def publish(self, topics: Sequence[str], bodies: Sequence[bytes]) -> int:
@@ -135,8 +137,8 @@ class _Connection:
 
     def say(self, word: str, wait_s: float = 0.0) -> None:
         """To <prefix>/status, kept there by the broker for whoever comes later."""
-        told = self._client.publish(f"{self._settings.prefix}/status", word, qos=1, retain=True)
-        self._acknowledged_of([told.mid], wait_s)
+        message = self._client.publish(f"{self._settings.prefix}/status", word, qos=1, retain=True)
+        self._acknowledged_of([message.mid], wait_s)
 
     def leave(self) -> None:
         """Say good-bye; paho's thread ends by itself."""
@@ -145,7 +147,7 @@ class _Connection:
             self._changed.wait_for(lambda: self.lost, timeout=_GOODBYE_S)
 
     def cut(self) -> None:
-        """End without a good-bye, so that the broker tells of it; paho's thread ends by itself."""
+        """End without a good-bye, so that the broker reports it; paho's thread ends by itself."""
         wire = self._client.socket()
         if isinstance(wire, socket):
             with contextlib.suppress(OSError):  # it ended meanwhile
@@ -174,7 +176,7 @@ class _Connection:
             self._changed.notify_all()
 
 
-def open_mqtt(address: OutletAddress) -> MqttCarrier:
+def open_mqtt(address: OutputAddress) -> MqttCarrier:
     """mqtt[s]://[user:word@]host[:port][/prefix][?qos=1&retain=0&client=ID&ca=FILE&cert=FILE&key=FILE]. Refused."""
     tls = address.scheme == "mqtts"
     address.refuse_other_than("qos", "retain", "client", *(("ca", "cert", "key") if tls else ()))

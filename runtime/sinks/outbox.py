@@ -1,4 +1,4 @@
-"""The outbox of a way out: a bounded queue and one thread, so that no peer can make a run wait."""
+"""The outbox of an output: a bounded queue and one thread, so that no peer can make a run wait."""
 
 import logging
 import random
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vreid.runtime.status import OutletStatus
+from vreid.runtime.status import OutputStatus
 
 LOG = logging.getLogger("vreid")
 TRIES = 20  # of a message that the peer, being there, does not take
@@ -26,7 +26,7 @@ class Message:
 
 
 class Away(Exception):
-    """The peer is not to be had now: tried again for ever, after `after_s` seconds at the soonest."""
+    """The peer cannot be reached now: tried again for ever, after `after_s` seconds at the soonest."""
 
     def __init__(self, reason: str, after_s: float = 0.0) -> None:
         super().__init__(reason)
@@ -87,7 +87,7 @@ class Outbox:
         self._alive = True
         self._until: float | None = None  # when to give up; None: the run lasts
         self._over = False
-        self._told = ""
+        self._reported = ""
         self._thread = threading.Thread(target=self._work, name=f"output {name}", daemon=True)
 
     def start(self) -> None:
@@ -104,12 +104,12 @@ class Outbox:
             self._trim()
             self._changed.notify_all()
 
-    def status(self) -> OutletStatus:
+    def status(self) -> OutputStatus:
         """The counters at this moment."""
         with self._changed:
             waiting = len(self._queue) + self._in_hand
             counts = self._sent, self._dropped, self._failed, self._retries
-            return OutletStatus(*counts, waiting, self._room, self._alive)
+            return OutputStatus(*counts, waiting, self._room, self._alive)
 
     def close(self) -> None:
         """Send what waits, for some seconds at most; what is left is counted as dropped. May be called twice."""
@@ -152,7 +152,7 @@ class Outbox:
         """One batch to the carrier; what it did not take is first in the queue again."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._until is not None, timeout=_HEARTBEAT_S)
-            # After a message was not taken it goes alone, so that no other is blamed for it.
+            # After a message was not taken it goes by itself, so that no other is blamed for it.
             count = min(len(self._queue), 1 if self._tries else self._carrier.window)
             batch = [self._queue.popleft() for _ in range(count)]
             self._in_hand = count
@@ -181,18 +181,18 @@ class Outbox:
     def _reached(self) -> None:
         with self._changed:
             self._alive = True
-        if self._told:
+        if self._reported:
             LOG.info("%s: is there again", self._name)
-        self._told = ""
+        self._reported = ""
 
     def _missed(self, reason: str, alive: bool) -> None:
         """Count an attempt, and say why it failed unless that was just said."""
         with self._changed:
             self._retries += 1
             self._alive = alive
-        if reason != self._told:
+        if reason != self._reported:
             LOG.warning("%s: %s; it is tried again, %d messages wait at most", self._name, reason, self._room)
-        self._told = reason
+        self._reported = reason
 
     def _given_up(self, refusal: NotTaken) -> bool:
         """Count an attempt at the first message -> whether it was the last, and the message is failed."""
@@ -205,9 +205,9 @@ class Outbox:
                 self._tries = 0
         if not last:
             self._missed(str(refusal), alive=True)
-        elif str(refusal) != self._told:
+        elif str(refusal) != self._reported:
             LOG.warning("%s: %s; the message is given up", self._name, refusal)
-            self._told = str(refusal)
+            self._reported = str(refusal)
         return last
 
     def _rest(self, seconds: float) -> None:

@@ -1,18 +1,135 @@
 """`report.html`, one page that shows what a run saw, and `report.json`, its summary."""
 
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from vreid.models.files import write_atomic
+from vreid.models.preprocess import Image
 from vreid.report.formats import clock, interval, number
 from vreid.report.page import Card, Picture, View, pieces, write_page
-from vreid.report.timeline import timeline
+from vreid.report.timeline import Bar, timeline
 from vreid.runtime.records import Match, Sighting, Trace, kind_name
-from vreid.runtime.sinks import album as albums
-from vreid.runtime.sinks.album import PICTURES, Album, Shot, by_cameras
 from vreid.runtime.sinks.jsonl import json_text
+
+PICTURES = 6  # per vehicle and camera: the best
+VEHICLES = 500
+STRANGERS = 48  # unknown tracks: the latest
+BARS = 4000  # of the timeline: the latest
+_HEIGHT, _WIDTH, _JPEG_QUALITY = 160, 320, 82
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One sighting's best crop, encoded, at most 160 pixels high; `jpeg` is empty where there was no crop."""
+
+    camera: str
+    kind: int
+    first_time: float
+    last_time: float
+    quality: float
+    jpeg: bytes
+
+
+@dataclass
+class SeenView:
+    """One vehicle at one camera: its span, its best score as a known vehicle (None if never), its best shots."""
+
+    first_time: float
+    last_time: float
+    sightings: int = 0
+    score: float | None = None
+    shots: list[Shot] = field(default_factory=list)
+
+
+@dataclass
+class SeenVehicle:
+    """One vehicle. `known` says whether the gallery knew it when this run first saw it."""
+
+    vehicle: int
+    known: bool
+    order: int  # of its latest sighting
+    name: str | None = None
+    kinds: Counter[int] = field(default_factory=Counter)
+    views: dict[str, SeenView] = field(default_factory=dict)
+
+    @property
+    def first_time(self) -> float:
+        """When any camera first saw it, in seconds."""
+        return min(view.first_time for view in self.views.values())
+
+
+class Album:
+    """Fills while the run lasts. Full, it gives up the vehicle that the fewest cameras saw, of these the least recent."""
+
+    def __init__(self, vehicles: int = VEHICLES) -> None:
+        self.vehicles: dict[int, SeenVehicle] = {}
+        self.strangers: deque[Shot] = deque(maxlen=STRANGERS)
+        self.bars: deque[Bar] = deque(maxlen=BARS)
+        self.sightings = self.given_up = 0
+        self._most = vehicles
+
+    def add(self, sighting: Sighting, match: Match) -> None:
+        """Remember one sighting."""
+        self.sightings += 1
+        self.bars.append(Bar(sighting.camera, sighting.first_time, sighting.last_time, match.vehicle))
+        if match.vehicle is None:
+            self.strangers.append(_shot(sighting))
+            return
+        one = self.vehicles.get(match.vehicle) or self._new_vehicle(match.vehicle, match.known)
+        one.order, one.name = self.sightings, match.name
+        one.kinds[sighting.kind] += 1
+        view = one.views.setdefault(sighting.camera, SeenView(sighting.first_time, sighting.last_time))
+        view.sightings += 1
+        view.first_time = min(view.first_time, sighting.first_time)
+        view.last_time = max(view.last_time, sighting.last_time)
+        if match.known:
+            view.score = match.score if view.score is None else max(view.score, match.score)
+        if len(view.shots) < PICTURES or sighting.quality > view.shots[-1].quality:
+            shots = [*view.shots, _shot(sighting)]
+            view.shots = sorted(shots, key=lambda shot: -shot.quality)[:PICTURES]
+
+    def _new_vehicle(self, vehicle: int, known: bool) -> SeenVehicle:
+        if len(self.vehicles) >= self._most:
+            del self.vehicles[min(self.vehicles.values(), key=lambda one: (len(one.views), one.order)).vehicle]
+            self.given_up += 1
+        self.vehicles[vehicle] = SeenVehicle(vehicle, known, self.sightings)
+        return self.vehicles[vehicle]
+
+
+def by_cameras(cards: Sequence[SeenVehicle]) -> list[SeenVehicle]:
+    """Those that most cameras saw first, then by the time they were first seen."""
+    return sorted(cards, key=lambda one: (-len(one.views), one.first_time, one.vehicle))
+
+
+def thumbnail(image: Image) -> bytes:
+    """(H, W, 3) BGR -> JPEG of at most 160 x 320 pixels, never enlarged; empty for an empty picture."""
+    if image.size == 0:
+        return b""
+    height, width = image.shape[:2]
+    scale = min(1.0, _HEIGHT / height, _WIDTH / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # INTER_AREA: a thumbnail is looked at, not embedded, so it need not go through the one resize.
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    encoded = cv2.imencode(".jpg", np.ascontiguousarray(small), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    return encoded.tobytes()
+
+
+def _shot(sighting: Sighting) -> Shot:
+    return Shot(
+        sighting.camera,
+        sighting.kind,
+        sighting.first_time,
+        sighting.last_time,
+        sighting.quality,
+        thumbnail(sighting.picture),
+    )
 
 
 class ReportSink:
@@ -44,7 +161,7 @@ def page(summary: Mapping[str, Any], album: Album) -> Iterator[str]:
     model: Mapping[str, Any] = summary.get("model") or {}
     frames = sum(int(camera.get("frames") or 0) for camera in cameras.values())
     names = [*cameras, *sorted({bar.camera for bar in album.bars} - set(cameras))]
-    cards = by_cameras(list(album.cards.values()))
+    cards = by_cameras(list(album.vehicles.values()))
     several = [card for card in cards if len(card.views) > 1]
     one = [card for card in cards if len(card.views) == 1]
     return pieces(
@@ -108,7 +225,7 @@ def _camera_row(name: str, camera: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _card(card: albums.Card) -> Card:
+def _card(card: SeenVehicle) -> Card:
     # A gallery calls a vehicle that nobody named vehicle-0012; next to #12 that adds nothing.
     name = card.name if card.name and card.name != f"vehicle-{card.vehicle:04d}" else ""
     kind = kind_name(max(card.kinds, key=lambda kind: (card.kinds[kind], kind)))
@@ -123,7 +240,7 @@ def _card(card: albums.Card) -> Card:
     )
 
 
-def _view(vehicle: int, camera: str, view: albums.View) -> View:
+def _view(vehicle: int, camera: str, view: SeenView) -> View:
     score = "enrolled here" if view.score is None else f"score {view.score:.2f}"
     pictures = [_picture(shot, f"vehicle {vehicle}") for shot in view.shots]
     return View(camera, [interval(view.first_time, view.last_time), score], pictures, view.sightings)

@@ -1,4 +1,4 @@
-"""The seam of sinks: what a run writes, told one finished track at a time."""
+"""The seam of sinks: what a run writes, one finished track at a time."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from vreid.runtime.sinks.outbox import Away, Message, NotTaken
-from vreid.runtime.sinks.outlet_address import OutletAddress, tls_context
+from vreid.runtime.sinks.outputs import OutputAddress, tls_context
 
 _TIMEOUT_S = 10.0
 _READ = 65536  # bytes of an answer, which is not looked at
@@ -70,8 +70,8 @@ class WebhookCarrier:
                 self._connection.close()
 
 
-def open_webhook(address: OutletAddress) -> WebhookCarrier:
-    """http[s]://[user:word@]host[:port][/path][?theirs][#picture=1&ca=FILE&cert=FILE&key=FILE]. Raises Refused."""
+def open_webhook(address: OutputAddress) -> WebhookCarrier:
+    """http[s]://[user:word@]host[:port][/path][?query][#picture=1&ca=FILE&cert=FILE&key=FILE]. Raises Refused."""
     address.refuse_other_than(*(("ca", "cert", "key") if address.scheme == "https" else ()))
     headers = {"Content-Type": "application/json", "User-Agent": "vreid"}
     if address.user is not None:

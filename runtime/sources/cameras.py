@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 from vreid.models.errors import Refused
-from vreid.runtime.secrets import shown
+from vreid.runtime.network_address import shown
 from vreid.runtime.sources.live import Capture, LiveSource, Opener
 from vreid.runtime.sources.table import Source
 
@@ -28,7 +28,9 @@ def open_device(where: str, camera: str) -> Source:
 def open_csi(where: str, camera: str) -> Source:
     """A Jetson's CSI camera by the number of its sensor, 1920 x 1080 at 30; other modes by gst:."""
     if not (where.isascii() and where.isdecimal()):
-        raise Refused(f"csi://{where} is no sensor's number; write csi://0, or gst: with a pipeline of your own")
+        raise Refused(
+            f"csi://{where} is not the number of a sensor; write csi://0, or gst: with a pipeline of your own"
+        )
     return _gstreamer(
         f"nvarguscamerasrc sensor-id={where} ! video/x-raw(memory:NVMM),width=1920,height=1080,framerate=30/1 "
         f"! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! {_NEWEST}",

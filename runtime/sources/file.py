@@ -17,7 +17,7 @@ JUMP = 10.0  # seconds: a longer step in MPEG-TS is another clock, which is FFmp
 
 
 def open_file(where: str, camera: str) -> Source:
-    """The source of a video file. Refused if it is missing, empty, no video, or holds no frame that can be decoded."""
+    """The source of a video file. Refused if it is missing, empty, not a video, or holds no frame that can be decoded."""
     return FileSource(Path(where), camera)
 
 
@@ -42,7 +42,7 @@ class FileSource:
         self.size = (first.shape[1], first.shape[0])
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame; what is damaged or missing is told in `warnings` at the end."""
+        """Every frame; what is damaged or missing is in `warnings` at the end."""
         if self._closed:
             return
         reading = self._ready or _Reading(self._path)
@@ -124,7 +124,7 @@ class _Reading:
 
 
 def _container(path: Path) -> "InputContainer":
-    """The open file, told apart from what is missing, forbidden, empty or no video."""
+    """The open file. Raises Refused, each in its own words, for what is missing, forbidden, empty or not a video."""
     if not path.is_file():
         raise Refused(f"there is no video {path}; check the path")
     try:

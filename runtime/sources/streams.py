@@ -7,8 +7,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.network_address import network_address
-from vreid.runtime.secrets import shown
+from vreid.runtime.network_address import network_address, shown
 from vreid.runtime.sources.decode import FAILURES, Decoder, Picture, opened, reason_of
 from vreid.runtime.sources.live import Capture, LiveSource
 from vreid.runtime.sources.table import Source

@@ -20,7 +20,7 @@ import tyro
 from vreid.cli.main import HABITS, VERBS, main
 from vreid.cli.run import Args
 from vreid.runtime.monitor import Monitor
-from vreid.runtime.secrets import substituted
+from vreid.runtime.network_address import substituted
 from vreid.runtime.sources.address import address_of
 from vreid.runtime.status import CameraStatus, Status
 from vreid.runtime.topology import read_topology
@@ -220,7 +220,7 @@ def test_the_topology_of_the_page_is_one(tmp_path: Path) -> None:
 def test_the_plate_reader_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from vreid.runtime.plates import plate_reader
+    from vreid.runtime.track_finalizer import plate_reader
 
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "our_plates.py").write_text(example)

@@ -26,7 +26,7 @@ NAMES = {
 
 TEXT = re.compile(
     r"\b(told|tells|outlets?|beside|ours|theirs|verdict|judging|unasked|ways? out|says nothing of|no number)\b"
-    r"|\bis no (?!longer\b|more\b|less\b|room\b|need\b|way\b|other\b|such\b|one\b)",
+    r"|(?<!there )\bis no (?!longer\b|more\b|less\b|room\b|need\b|way\b|other\b|such\b|one\b)",
     re.IGNORECASE,
 )
 """Words and phrases that stand in no message, help, docstring or page."""

@@ -25,18 +25,18 @@ def test_a_page_escapes_everything_and_may_fetch_nothing() -> None:
 
 
 def test_a_long_page_asks_for_its_cards_one_by_one() -> None:
-    asked: list[int] = []
+    requested: list[int] = []
 
     def cards() -> Iterator[Card]:
         for vehicle in range(100):
-            asked.append(vehicle)
+            requested.append(vehicle)
             yield card(vehicle)
 
     text = ""
     for piece in pieces("gallery.html.j2", count=100, name="a", model="b", cards=cards()):
         text += piece
-        assert len(asked) <= text.count("<article") + 1
-    assert len(asked) == text.count("<article") == 100
+        assert len(requested) <= text.count("<article") + 1
+    assert len(requested) == text.count("<article") == 100
 
 
 def test_a_name_that_is_not_given_is_an_error() -> None:

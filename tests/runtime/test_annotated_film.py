@@ -10,9 +10,8 @@ from made_film import level, make_film
 
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
-from vreid.runtime.sinks import film
-from vreid.runtime.sinks.annotate import annotate
-from vreid.runtime.sinks.film import written_film
+from vreid.runtime.sinks import annotate as annotating
+from vreid.runtime.sinks.annotate import annotate, written_film
 from vreid.runtime.sources.table import open_source
 
 UNEVEN = (0.0, 0.04, 0.08, 0.5, 0.52, 3.0, 3.034, 3.1, 10.0, 10.001)
@@ -24,9 +23,9 @@ EVEN = tuple(frame / 25 for frame in range(12))
 def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both codecs, as if PyAV had this one alone."""
     name: str = request.param
-    if name not in film.av.codecs_available:
+    if name not in annotating.av.codecs_available:
         pytest.skip(f"this PyAV has no {name}")
-    monkeypatch.setattr(film, "CODECS", {name: film.CODECS[name]})
+    monkeypatch.setattr(annotating, "CODECS", {name: annotating.CODECS[name]})
     return name
 
 

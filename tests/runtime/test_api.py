@@ -114,7 +114,7 @@ def test_a_vehicle_is_enrolled_whole_or_not_at_all(tmp_path: Path, model: vreid.
         assert [vehicle.prototypes for vehicle in gallery.vehicles()] == [1]
 
 
-def test_what_a_program_tells_apart_has_a_class(tmp_path: Path, model: vreid.Model) -> None:
+def test_what_a_program_must_distinguish_has_a_class(tmp_path: Path, model: vreid.Model) -> None:
     file = tmp_path / "known.db"
     with vreid.Gallery(file, model) as gallery:
         gallery.enrol("taxi", plain(RED))

@@ -1,4 +1,4 @@
-"""Watching: a track's feature, span, kind and trace are those of its frames; memory is bounded for ever."""
+"""CameraPipeline: a track's feature, span, kind and trace are those of its frames; memory is bounded for ever."""
 
 import itertools
 from collections import Counter
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from vreid.runtime import camera_pipeline
-from vreid.runtime.camera_pipeline import Watching
-from vreid.runtime.crops import CropRules
+from vreid.runtime.camera_pipeline import CameraPipeline, CropRules
 from vreid.runtime.records import Detections, Frame
 
 ROAD = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
@@ -25,8 +24,8 @@ def seen(
     return frame, found
 
 
-def test_a_track_is_the_weighted_mean_of_its_crops_and_tells_where_it_was() -> None:
-    camera, random = Watching("cam1", CropRules()), np.random.default_rng(1)
+def test_a_track_is_the_weighted_mean_of_its_crops_and_says_where_it_was() -> None:
+    camera, random = CameraPipeline("cam1", CropRules()), np.random.default_rng(1)
     expected, weights = np.zeros(4), []
     kinds: Counter[int] = Counter()
     for index in range(3, 23):
@@ -41,7 +40,7 @@ def test_a_track_is_the_weighted_mean_of_its_crops_and_tells_where_it_was() -> N
     assert camera.finished() == []
     ((sighting, trace),) = camera.close()
     np.testing.assert_allclose(sighting.feature, expected / np.linalg.norm(expected), rtol=1e-5)
-    assert (sighting.first_frame, sighting.last_frame) == (3, 22)  # the first too, told when the second confirmed it
+    assert (sighting.first_frame, sighting.last_frame) == (3, 22)  # the first too, parts when the second confirmed it
     assert (sighting.first_time, sighting.last_time) == pytest.approx((0.3, 2.2))
     assert sighting.crops == len(weights) and 5 <= len(weights) < 15
     assert sighting.quality == max(weights)
@@ -52,7 +51,7 @@ def test_a_track_is_the_weighted_mean_of_its_crops_and_tells_where_it_was() -> N
 
 
 def test_a_wanted_crop_outlives_its_frame() -> None:
-    camera, wanted = Watching("cam1", CropRules()), []
+    camera, wanted = CameraPipeline("cam1", CropRules()), []
     for index in range(3):
         frame, found = seen(index, (20, 30, 60, 60))
         frame = Frame(frame.camera, frame.index, frame.time, ROAD.copy())
@@ -63,14 +62,14 @@ def test_a_wanted_crop_outlives_its_frame() -> None:
 
 
 def test_what_was_never_embedded_is_no_sighting() -> None:
-    camera = Watching("cam1", CropRules(least=16))
+    camera = CameraPipeline("cam1", CropRules(least=16))
     for index in range(20):
         assert camera.see(*seen(index, (20, 30, 60, 42))) == []  # 12 pixels high
     assert camera.close() == [] and camera.open == {} and camera.ended == 0
 
 
 def test_the_feature_of_a_track_that_has_ended_is_let_go() -> None:
-    camera = Watching("cam1", CropRules())
+    camera = CameraPipeline("cam1", CropRules())
     wanted = [want for index in range(3) for want in camera.see(*seen(index, (20, 30, 60, 60)))]
     camera.close()
     camera.learn(wanted[0], np.ones(4, np.float32))
@@ -79,7 +78,7 @@ def test_the_feature_of_a_track_that_has_ended_is_let_go() -> None:
 
 def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_pipeline, "LONGEST_TRACE", 40)
-    camera, embedded = Watching("cam1", CropRules(most=20)), 0
+    camera, embedded = CameraPipeline("cam1", CropRules(most=20)), 0
     for index in range(3000):
         for want in camera.see(*seen(index, (20, 30, 60, 60), (90, 30, 130, 60))):
             embedded += 1
@@ -95,7 +94,7 @@ def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops(monkeypatc
 
 
 def test_a_camera_that_comes_back_with_another_size_is_watched_on() -> None:
-    camera = Watching("cam1", CropRules())
+    camera = CameraPipeline("cam1", CropRules())
     camera.see(*seen(0, (20, 30, 60, 60)))
     large = np.zeros((480, 640, 3), np.uint8)
     found = Detections(np.array([[600, 400, 630, 440]], np.float32), np.ones(1, np.float32), np.full(1, 2, np.int64))
@@ -104,19 +103,19 @@ def test_a_camera_that_comes_back_with_another_size_is_watched_on() -> None:
     assert wanted[0].quality > 0.15  # inside the new picture, so not cut off
 
 
-@pytest.mark.parametrize(("least", "step", "told"), [(0.35, 0.5, 0), (0.35, 3.0, 1), (0.0, 0.0, 1)])
-def test_a_track_must_have_travelled_as_far_as_its_detector_asks(least: float, step: float, told: int) -> None:
-    camera = Watching("cam1", CropRules(), least_travel=least)
+@pytest.mark.parametrize(("least", "step", "parts"), [(0.35, 0.5, 0), (0.35, 3.0, 1), (0.0, 0.0, 1)])
+def test_a_track_must_have_travelled_as_far_as_its_detector_asks(least: float, step: float, parts: int) -> None:
+    camera = CameraPipeline("cam1", CropRules(), least_travel=least)
     for index in range(12):
         for want in camera.see(*seen(index, (20 + step * index, 30, 60 + step * index, 60), kind=-1)):
             camera.learn(want, np.ones(4, np.float32))
-    assert len(camera.close()) == told
+    assert len(camera.close()) == parts
     assert camera.open == {}
 
 
-def test_a_track_that_lasts_is_told_in_parts_that_lose_nothing() -> None:
+def test_a_track_that_lasts_is_finished_in_parts_that_lose_nothing() -> None:
     rules = CropRules(period=1.0, better=1e9)
-    camera, told = Watching("gate", rules, told_after=10.0, began=1e9), []
+    camera, parts = CameraPipeline("gate", rules, report_after=10.0, began=1e9), []
     rng, frames = np.random.default_rng(0), 300
     for index in range(frames):
         image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
@@ -124,13 +123,13 @@ def test_a_track_that_lasts_is_told_in_parts_that_lose_nothing() -> None:
         found = Detections(box, np.ones(1, np.float32), np.full(1, 2, np.int64))
         for want in camera.see(Frame("gate", index, index / 10, image), found):
             camera.learn(want, np.eye(3, dtype=np.float32)[0])
-        told += camera.finished()
+        parts += camera.finished()
         assert all(len(track.frames) <= 102 for track in camera.open.values())
-    told += camera.close()
-    assert len(told) == 3 and {sighting.track for sighting, _ in told} == {told[0][0].track}
-    assert np.concatenate([trace.frames for _, trace in told]).tolist() == list(range(frames))
-    ends = [(sighting.first_time, sighting.last_time, sighting.seen) for sighting, _ in told]
+    parts += camera.close()
+    assert len(parts) == 3 and {sighting.track for sighting, _ in parts} == {parts[0][0].track}
+    assert np.concatenate([trace.frames for _, trace in parts]).tolist() == list(range(frames))
+    ends = [(sighting.first_time, sighting.last_time, sighting.seen) for sighting, _ in parts]
     assert ends[0][0] == 0.0 and ends[-1][1] == pytest.approx(29.9) and ends[-1][2] == pytest.approx(1e9 + 29.9)
     assert all(late[0] == early[1] for early, late in itertools.pairwise(ends))
-    assert camera.embedded == sum(sighting.crops for sighting, _ in told)
+    assert camera.embedded == sum(sighting.crops for sighting, _ in parts)
     assert camera.embedded + camera.passed_over == frames - 1  # of a track's first box nobody knew yet

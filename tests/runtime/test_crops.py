@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vreid.runtime.crops import CropRules, ceiling_of, cut_out, deserves, quality_of
+from vreid.runtime.camera_pipeline import CropRules, ceiling_of, cut_out, deserves, quality_of
 
 FRAME = (200, 120)
 RNG = np.random.default_rng(0)

@@ -298,7 +298,7 @@ def test_what_cuda_python_refuses_is_a_sentence(modules: pytest.MonkeyPatch) -> 
         open_cuda().memory(1 << 21)
 
 
-def test_without_a_binding_each_reason_is_told(modules: pytest.MonkeyPatch) -> None:
+def test_without_a_binding_each_reason_is_given(modules: pytest.MonkeyPatch) -> None:
     for name in ("pycuda", "cuda"):
         modules.setitem(sys.modules, name, None)
     with pytest.raises(Refused, match=r"no binding to CUDA works here \(pycuda: .*; cuda-python: .*\): pip install"):

@@ -268,12 +268,12 @@ def test_motion_withstands_exposure_a_flood_of_light_and_another_picture_size() 
 
 
 def test_motion_keeps_cameras_apart() -> None:
-    """Camera b is dark and still; together or alone, a's boxes are the same."""
-    alone, both = open_detector("motion"), open_detector("motion")
+    """Camera b is dark and still; together or apart, a's boxes are the same."""
+    separate, both = open_detector("motion"), open_detector("motion")
     for index in range(30):
         a = street(index, 6.0 * index)
         b = frame_of(np.full((240, 320, 3), 20), "b", index)
-        one, (two, still) = alone.detect([a])[0], both.detect([a, b])
+        one, (two, still) = separate.detect([a])[0], both.detect([a, b])
         np.testing.assert_array_equal(one.boxes, two.boxes)
         assert len(still) == 0
 

@@ -169,7 +169,7 @@ def test_an_engine_is_for_one_machine() -> None:
     assert len(differences({}, HERE)) == 4
 
 
-def test_a_key_tells_the_orins_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_differs_between_the_orins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for libcuda and the device tree: no Jetson is here."""
     keys = {}
     for board, count in ORINS.items():

@@ -12,7 +12,7 @@ from made_film import level, make_film, remuxed
 
 from vreid.models.errors import Refused
 from vreid.runtime.evaluate.finished_run import CameraLog
-from vreid.runtime.frame_times import CLOSE, FrameTimes, seconds_at
+from vreid.runtime.frame_sync import CLOSE, FrameTimes, seconds_at
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.decode import Clock
 from vreid.runtime.sources.table import open_source
@@ -29,7 +29,7 @@ def read(path: Path) -> list[Frame]:
     return frames
 
 
-def told(frames: list[Frame], times: list[float], within: float = 0.002, numbers: list[int] | None = None) -> None:
+def warnings(frames: list[Frame], times: list[float], within: float = 0.002, numbers: list[int] | None = None) -> None:
     """Every picture is the one of its number, at its time."""
     assert [frame.index for frame in frames] == list(range(len(times)))
     np.testing.assert_allclose([frame.time for frame in frames], times, atol=within)
@@ -52,7 +52,7 @@ def test_a_film_of_variable_rate_has_its_own_times(
     tmp_path: Path, name: str, codec: str, pix_fmt: str, bframes: int
 ) -> None:
     options = FAST if codec == "libx264" else {}
-    told(read(make_film(tmp_path / name, VARIABLE, codec, pix_fmt, bframes=bframes, options=options)), VARIABLE)
+    warnings(read(make_film(tmp_path / name, VARIABLE, codec, pix_fmt, bframes=bframes, options=options)), VARIABLE)
 
 
 @pytest.mark.parametrize(
@@ -75,37 +75,37 @@ def test_every_pixel_format_and_container_gives_the_right_pictures(
     tmp_path: Path, name: str, codec: str, pix_fmt: str
 ) -> None:
     options = FAST if codec == "libx264" else {}
-    told(read(make_film(tmp_path / name, STEADY, codec, pix_fmt, options=options)), STEADY)
+    warnings(read(make_film(tmp_path / name, STEADY, codec, pix_fmt, options=options)), STEADY)
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
 def test_odd_sizes_and_full_range(tmp_path: Path, pix_fmt: str) -> None:
     frames = read(make_film(tmp_path / "odd.mkv", STEADY, "ffv1", pix_fmt, size=(97, 65)))
-    told(frames, STEADY)
+    warnings(frames, STEADY)
     assert {frame.image.shape for frame in frames} == {(65, 97, 3)}
-    told(read(make_film(tmp_path / "full.mp4", STEADY, "libx264", pix_fmt, options=FAST, full_range=True)), STEADY)
+    warnings(read(make_film(tmp_path / "full.mp4", STEADY, "libx264", pix_fmt, options=FAST, full_range=True)), STEADY)
 
 
 @pytest.mark.parametrize("name", ["a.avi", "b.avi"])
 def test_an_avi_with_b_frames_and_one_with_dropped_frames(tmp_path: Path, name: str) -> None:
     if name == "a.avi":
-        told(read(make_film(tmp_path / name, STEADY, "libx264", bframes=3, options=FAST)), STEADY)
+        warnings(read(make_film(tmp_path / name, STEADY, "libx264", bframes=3, options=FAST)), STEADY)
     else:
         times = STEADY[:10] + STEADY[20:]
         kept = read(make_film(tmp_path / name, times, "mjpeg", "yuvj420p"))
-        told(kept, times)
+        warnings(kept, times)
 
 
 @pytest.mark.parametrize("shift", [500.0, 1.5])
 def test_a_film_that_does_not_begin_at_zero_begins_at_zero(tmp_path: Path, shift: float) -> None:
     film = make_film(tmp_path / "a.ts", STEADY, "libx264", options=FAST, bframes=2)
     for name in ("late.ts", "late.mkv"):
-        told(read(remuxed(film, tmp_path / name, shift)), STEADY)
+        warnings(read(remuxed(film, tmp_path / name, shift)), STEADY)
 
 
 def test_a_raw_stream_without_stamps_is_of_the_rate_that_is_assumed(tmp_path: Path) -> None:
     frames = read(make_film(tmp_path / "a.h264", STEADY, "libx264", options=FAST, bframes=3))
-    told(frames, [n / 25 for n in range(30)])
+    warnings(frames, [n / 25 for n in range(30)])
 
 
 def test_films_joined_end_to_end_go_on_in_time(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_films_joined_end_to_end_go_on_in_time(tmp_path: Path) -> None:
     for name, parts in {"same": (one, one), "later": (one, late), "earlier": (late, one)}.items():
         joined = tmp_path / f"{name}.ts"
         joined.write_bytes(b"".join(part.read_bytes() for part in parts))
-        told(read(joined), [n / 10 for n in range(60)], numbers=[*range(30), *range(30)], within=0.11)
+        warnings(read(joined), [n / 10 for n in range(60)], numbers=[*range(30), *range(30)], within=0.11)
 
 
 def test_a_trimmed_film_has_the_pictures_that_it_shows(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_trimmed_film_has_the_pictures_that_it_shows(tmp_path: Path) -> None:
                 target.mux(packet)
     with av.open(str(cut)) as made:
         assert made.streams.video[0].frames == 30
-    told(read(cut), STEADY[:18], numbers=list(range(12, 30)))
+    warnings(read(cut), STEADY[:18], numbers=list(range(12, 30)))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
@@ -148,10 +148,10 @@ def test_sound_and_a_cover_are_passed_over(tmp_path: Path, name: str) -> None:
             frame.sample_rate, frame.pts, frame.time_base = 16000, 1024 * n, Fraction(1, 16000)
             target.mux(sound.encode(frame))
         target.mux(sound.encode(None))
-    told(read(tmp_path / name), STEADY)
+    warnings(read(tmp_path / name), STEADY)
 
 
-def test_a_film_of_sound_alone_is_refused(tmp_path: Path) -> None:
+def test_a_film_of_sound_only_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as target:
         sound = target.add_stream("aac", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -164,7 +164,7 @@ def test_a_film_of_sound_alone_is_refused(tmp_path: Path) -> None:
 def test_interlaced_films_give_their_pictures_and_a_note(tmp_path: Path) -> None:
     film = make_film(tmp_path / "a.mp4", STEADY, "libx264", options={**FAST, "x264-params": "interlaced=1"})
     source = open_source(str(film))
-    told(list(source), STEADY)
+    warnings(list(source), STEADY)
     assert source.warnings == [] and "is interlaced" in source.notes[0]
 
 

@@ -1,4 +1,4 @@
-"""Merging: files lose nothing and keep their order; live cameras never wait for each other, and all of it ends."""
+"""Frame sync: files lose nothing and keep their order; live cameras never wait for each other, and all of it ends."""
 
 import threading
 import time
@@ -24,11 +24,11 @@ class Reel:
     live, dropped, size = False, 0, (8, 8)
 
     def __init__(self, camera: str, rate: float, count: int, error: Exception | None = None) -> None:
-        self.camera, self.frame_rate, self._count, self._error = camera, rate, count, error
+        self.camera, self.frame_rate, self.count, self._error = camera, rate, count, error
         self.given = 0
 
     def __iter__(self) -> Iterator[Frame]:
-        for index in range(self._count):
+        for index in range(self.count):
             self.given += 1
             yield Frame(self.camera, index, index / self.frame_rate, BLACK)
         if self._error:
@@ -102,31 +102,31 @@ def test_files_in_step_lose_nothing_and_keep_their_order(rates: tuple[float, ...
         for frame in group:
             seen[frame.camera].append(frame.index)
         assert max(frame.time for frame in group) - min(frame.time for frame in group) < 0.5 / max(rates)
-    assert {source.camera: list(range(source._count)) for source in sources} == dict(seen)
+    assert {source.camera: list(range(source.count)) for source in sources} == dict(seen)
 
 
-def test_equal_rates_come_together_and_a_short_file_ends_alone() -> None:
+def test_equal_rates_come_together_and_a_short_file_ends_by_itself() -> None:
     groups = list(in_step([Reel("a", 10, 5), Reel("b", 10, 3)]))
     assert [[frame.camera for frame in group] for group in groups] == [["a", "b"]] * 3 + [["a"]] * 2
     assert list(in_step([])) == [] and list(in_step([Reel("a", 10, 0)])) == []
 
 
-def test_a_file_that_breaks_off_is_told() -> None:
+def test_a_file_that_breaks_off_raises() -> None:
     with pytest.raises(Refused, match="breaks off"):
         list(in_step([Reel("a", 10, 9), Reel("b", 10, 3, Refused("b breaks off"))]))
 
 
-def test_a_file_beside_live_cameras_loses_nothing() -> None:
+def test_a_file_among_live_cameras_loses_nothing() -> None:
     reel, camera = Reel("file", 10, 40), live("fast", 0.001)
-    stop, indices, beside = threading.Event(), [], 0
+    stop, indices, film = threading.Event(), [], 0
     for group in as_they_come([reel, camera], stop):
-        assert until(lambda: camera._slot is not None)  # the run is busy, and the camera gives the next one meanwhile
+        assert until(lambda: camera.met(0))  # the run is busy, and the camera gives the next one meanwhile
         indices += [frame.index for frame in group if frame.camera == "file"]
-        beside += sum(frame.camera == "fast" for frame in group)
+        film += sum(frame.camera == "fast" for frame in group)
         if len(indices) == 40:
             stop.set()
     camera.close()
-    assert indices == list(range(40)) and beside > 5
+    assert indices == list(range(40)) and film > 5
     assert gone()
 
 
@@ -137,7 +137,7 @@ def test_a_busy_run_gets_the_newest_frame_not_one_that_waited() -> None:
         assert frame.index == 5 * index
         for given in range(1, 6):  # while the run works
             capture.turns.release()
-            assert until(lambda given=given: camera._index == 5 * index + given)  # type: ignore[misc]  # noqa: B023
+            assert until(lambda given=given: camera.newest == 5 * index + given)  # type: ignore[misc]  # noqa: B023
         if index == 4:
             stop.set()
     capture.turns.release()

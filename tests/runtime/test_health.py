@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vreid.models.preprocess import Image
-from vreid.runtime.sources.health import BLANK_AFTER, EVERY, FROZEN_AFTER, PictureHealth
+from vreid.runtime.sources.live import BLANK_AFTER, EVERY, FROZEN_AFTER, PictureHealth
 
 SCENE = np.random.default_rng(1).integers(30, 220, (9, 16, 3)).repeat(20, 0).repeat(20, 1).astype(float)
 NOISE = np.random.default_rng(2)

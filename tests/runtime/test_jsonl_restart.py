@@ -1,4 +1,4 @@
-"""sightings.jsonl over the restarts of a live run: what was told stays told, and every line stays whole."""
+"""sightings.jsonl over the restarts of a live run: what was written stays, and every line stays whole."""
 
 import json
 import threading
@@ -60,7 +60,7 @@ def test_the_torn_end_of_a_killed_run_is_cut_off_wherever_it_tore(tmp_path: Path
     assert path.read_bytes() == whole
 
 
-def test_a_file_that_was_moved_away_is_left_alone_and_a_new_one_begins(tmp_path: Path) -> None:
+def test_a_file_that_was_moved_away_is_left_as_it_is_and_a_new_one_begins(tmp_path: Path) -> None:
     path, kept = tmp_path / "sightings.jsonl", tmp_path / "sightings.1.jsonl"
     sink = open_jsonl(tmp_path)
     tell(sink, 1)
@@ -86,10 +86,10 @@ def session(tmp_path: Path, film: Any, tiny_model: Path) -> Session:
 def test_a_live_run_goes_on_where_the_one_before_ended_and_a_finite_one_begins_anew(
     session: Session, device: Callable[[Path], str]
 ) -> None:
-    told = session.out / "sightings.jsonl"
+    lines_of_live_run = session.out / "sightings.jsonl"
 
     def lines() -> list[str]:
-        return told.read_text(encoding="utf-8").splitlines()
+        return lines_of_live_run.read_text(encoding="utf-8").splitlines()
 
     def live(before: int) -> list[str]:
         stop = threading.Event()

@@ -17,7 +17,7 @@ parser = pytest.importorskip(
 
 from vreid.models.errors import Refused  # noqa: E402
 from vreid.runtime.monitor import Monitor, why_stalled  # noqa: E402
-from vreid.runtime.status import CameraStatus, OutletStatus, QueueStatus, StageStatus, Status  # noqa: E402
+from vreid.runtime.status import CameraStatus, OutputStatus, QueueStatus, StageStatus, Status  # noqa: E402
 
 AWKWARD = 'a"b\\c\nd'
 GATE = CameraStatus(200, 7, 2, 5, 3, 0.25, True, True)
@@ -26,7 +26,7 @@ STATUS = Status(
     cameras={"gate": GATE, AWKWARD: CameraStatus(0, 0, 9, 0, 0, math.inf, True, False)},
     queues={"frames": QueueStatus(3, 8, 11)}, stages={"embed": StageStatus(40, 1.25, 0.02, 0.05, 0.09)},
     sightings=6, unknown=1, enrolled=2, embedded=30, passed_over=400, vehicles=12, prototypes=25,
-    outlets={"mqtt://gate:1883": OutletStatus(4, 1, 2, 3, 5, 1000, False)},
+    outputs={"mqtt://gate:1883": OutputStatus(4, 1, 2, 3, 5, 1000, False)},
 )  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_what_is_scraped_is_the_status(served):
         ("vreid_crops_passed_over_total",): 400, ("vreid_gallery_vehicles",): 12, ("vreid_gallery_prototypes",): 25,
         ("vreid_ready",): 1, ("vreid_idle_seconds",): 0.5, ("vreid_run_seconds",): 20,
         ("vreid_run_start_time_seconds",): 1.7e9,
-        **{(f"vreid_outlet_{name}", "outlet", "mqtt://gate:1883"): value for name, value in {
+        **{(f"vreid_output_{name}", "output", "mqtt://gate:1883"): value for name, value in {
             "sent_total": 4, "dropped_total": 1, "failed_total": 2, "retries_total": 3, "waiting": 5, "room": 1000, "up": 0,
         }.items()},
     }  # fmt: skip
@@ -136,7 +136,7 @@ def test_what_is_scraped_is_the_status(served):
         assert values["vreid_stage_seconds", (("quantile", quantile), ("stage", "embed"))] == value
 
 
-def test_the_process_is_told_too(served):
+def test_the_process_is_measured_too(served):
     _, values = scrape(served[1])
     if ("process_resident_memory_bytes", ()) not in values:
         pytest.skip("this machine has no /proc")
@@ -222,9 +222,9 @@ def test_a_reader_that_says_nothing_keeps_nobody_else_waiting(served):
         assert answer.status == 200 and answer.read() == b""
 
 
-def test_it_serves_this_machine_alone_and_a_taken_port_is_a_sentence():
+def test_it_serves_this_machine_only_and_a_taken_port_is_a_sentence():
     monitor = Monitor(Run(), "0")
-    assert monitor._server.server_address[0] == "127.0.0.1"
+    assert monitor.host == "127.0.0.1"
     with pytest.raises(Refused, match=rf"cannot serve metrics at 127.0.0.1:{monitor.port} \(Address already in use\)"):
         Monitor(Run(), str(monitor.port))
     threads = threading.active_count()
@@ -240,6 +240,6 @@ def test_an_address_that_is_none_is_refused(address):
         Monitor(Run(), address)
 
 
-def test_a_host_that_is_not_ours_is_refused():
+def test_a_host_of_another_name_is_refused():
     with pytest.raises(Refused, match="give --metrics another"):
         Monitor(Run(), "192.0.2.1:0")

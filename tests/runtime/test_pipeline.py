@@ -19,7 +19,7 @@ from vreid.runtime.camera_pipeline import travel_of
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.pipeline import Outcome, Parts, Run, run
+from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.records import Detections, Frame
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
@@ -64,7 +64,7 @@ def run_on(tmp_path: Path, embedder: Embedder) -> RunOn:
     def go(
         sources: list[Source],
         stop: threading.Event | None = None,
-        starting: Callable[[Parts], Outcome] = run,
+        starting: Callable[[Parts], Outcome] = lambda parts: Run(parts).to_the_end(),
         **more: Any,
     ) -> Outcome:
         manifest = embedder.manifest
@@ -101,15 +101,15 @@ def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any,
     one = film(tmp_path / "one.avi", [(RED, 0, 20), (GREEN, 8, 70)])
     two = film(tmp_path / "two.avi", [(GREEN, 0, 20), (RED, 10, 60), (BLUE, 12, 95)])
     seen: list[int] = []
-    outcome = run_on(open_sources([str(one), str(two)]), watch=seen.append)
+    outcome = run_on(open_sources([str(one), str(two)]), progress=seen.append)
     out = tmp_path / "out"
 
-    told = lines(out)
-    ids = {(row["camera"], row["track"]): row["vehicle"] for row in told}
-    assert len(told) == 5 and set(ids.values()) == {1, 2, 3}
-    assert len({row["vehicle"] for row in told if row["camera"] == "one"}) == 2
+    written = lines(out)
+    ids = {(row["camera"], row["track"]): row["vehicle"] for row in written}
+    assert len(written) == 5 and set(ids.values()) == {1, 2, 3}
+    assert len({row["vehicle"] for row in written if row["camera"] == "one"}) == 2
     assert mot_ids(out, "one") < mot_ids(out, "two") == {1, 2, 3}
-    for sighting, match, trace in outcome.decided:
+    for sighting, match, trace in outcome.identified:
         assert ids[sighting.camera, sighting.track] == match.vehicle
         rows = (out / "mot" / f"{sighting.camera}.txt").read_text().splitlines()
         frames = [int(row.split(",")[0]) for row in rows if int(row.split(",")[1]) == match.vehicle]
@@ -154,14 +154,14 @@ def test_files_without_a_vehicle_are_refused(tmp_path: Path, film: Any, run_on: 
 def test_the_stop_ends_a_run_over_files_with_what_was_seen(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     stop = threading.Event()
     source = open_sources([str(film(tmp_path / "one.avi", [(RED, 0, 20)]))])
-    summary = run_on(source, stop, watch=lambda frames: stop.set() if frames == 30 else None).summary
+    summary = run_on(source, stop, progress=lambda frames: stop.set() if frames == 30 else None).summary
     assert summary["frames"] == 30 and summary["sightings"] == 1
 
 
 # Live
 
 
-def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, film: Any, run_on: RunOn) -> None:
+def test_a_live_run_writes_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     video, stop, out = film(tmp_path / "x.avi", [(RED, 0, 20), (GREEN, 20, 70)]), threading.Event(), tmp_path / "out"
     before: list[int] = []
 
@@ -171,16 +171,16 @@ def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, fi
         if before and frames % 7 == 0:
             stop.set()
 
-    outcome = run_on([camera("gate-1", video), camera("gate-2", video)], stop, watch=watch)
-    assert outcome.decided == []  # bounded memory
-    told, summary = lines(out), json.loads((out / "report.json").read_text())
-    assert len(told) >= before[0] >= 3
-    assert summary["sightings"] == len(told) and summary["vehicles"] == 2 == summary["seen_by_several"]
+    outcome = run_on([camera("gate-1", video), camera("gate-2", video)], stop, progress=watch)
+    assert outcome.identified == []  # bounded memory
+    written, summary = lines(out), json.loads((out / "report.json").read_text())
+    assert len(written) >= before[0] >= 3
+    assert summary["sightings"] == len(written) and summary["vehicles"] == 2 == summary["seen_by_several"]
     assert set(summary["cameras"]) == {"gate-1", "gate-2"} and "wait" in summary["stages"]
     assert mot_ids(out, "gate-1") == mot_ids(out, "gate-2") == {1, 2}
     assert (out / "report.html").stat().st_size > 1000
     with read_gallery(tmp_path / "known.db") as gallery:
-        assert gallery.stats().sightings == len(told)
+        assert gallery.stats().sightings == len(written)
     deadline = time.monotonic() + 2
     for thread in threading.enumerate():
         if thread.name.startswith(("read", "camera")):
@@ -191,7 +191,7 @@ def test_a_live_run_tells_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, fi
 def test_a_live_run_that_is_stopped_before_any_vehicle_is_no_error(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     stop = threading.Event()
     video = film(tmp_path / "x.avi", [])
-    summary = run_on([camera("gate", video)], stop, watch=lambda frames: stop.set() if frames > 5 else None).summary
+    summary = run_on([camera("gate", video)], stop, progress=lambda frames: stop.set() if frames > 5 else None).summary
     assert summary["sightings"] == 0 and json.loads((tmp_path / "out" / "report.json").read_text())["frames"] == 6
 
 
@@ -207,7 +207,7 @@ def test_a_live_run_that_fails_keeps_what_was_decided(tmp_path: Path, film: Any,
     assert mot_ids(tmp_path / "out", "cut")
 
 
-def test_a_live_run_keeps_no_track_once_told_and_tells_the_open_ones_at_the_stop(
+def test_a_live_run_keeps_no_track_once_written_and_writes_the_open_ones_at_the_stop(
     tmp_path: Path, film: Any, run_on: RunOn
 ) -> None:
     video, stop, runs, open_then = film(tmp_path / "x.avi", [(RED, 0, 20)]), threading.Event(), [], set()
@@ -217,17 +217,17 @@ def test_a_live_run_keeps_no_track_once_told_and_tells_the_open_ones_at_the_stop
         return runs[0].to_the_end()
 
     def watch(frames: int) -> None:
-        tracks = runs[0].watching["gate"].open.items()
+        tracks = runs[0].cameras["gate"].open.items()
         half_way = {number for number, track in tracks if track.crops and travel_of(track) >= 0.7}
-        if runs[0].deciding.tally.sightings >= 2 and half_way:
+        if runs[0].finalizer.tally.sightings >= 2 and half_way:
             open_then.update(half_way)
             stop.set()
 
-    run_on([camera("gate", video)], stop, observed, watch=watch)
+    run_on([camera("gate", video)], stop, observed, progress=watch)
     (state,) = runs
     assert open_then and open_then <= {row["track"] for row in lines(tmp_path / "out")}
-    assert state.deciding.decided == [] and state.watching["gate"].open == {}
-    assert state.deciding.tally.sightings == len(lines(tmp_path / "out")) == state.watching["gate"].ended
+    assert state.finalizer.identified == [] and state.cameras["gate"].open == {}
+    assert state.finalizer.tally.sightings == len(lines(tmp_path / "out")) == state.cameras["gate"].ended
 
 
 @contextmanager
@@ -252,11 +252,11 @@ def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
             Identifier(gallery, 0.9),
             [open_sink("jsonl", tmp_path / "live")],
             stop=stop,
-            watch=lambda frames: stop.set() if frames > 120 else None,
+            progress=lambda frames: stop.set() if frames > 120 else None,
         )
-        summary = run(parts).summary
+        summary = Run(parts).to_the_end().summary
         source.close()
     assert (tmp_path / "known.db").read_bytes() == before
-    told = lines(tmp_path / "live")
-    assert {(row["vehicle"], row["known"]) for row in told} == {(1, True), (None, False)}
+    written = lines(tmp_path / "live")
+    assert {(row["vehicle"], row["known"]) for row in written} == {(1, True), (None, False)}
     assert (summary["known"], summary["enrolled"]) == (1, 0) and summary["unknown"] >= 1

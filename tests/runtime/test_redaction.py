@@ -9,10 +9,8 @@ import pytest
 from vreid.cli import output
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.network_address import network_address
-from vreid.runtime.secrets import redacted, shown, substituted
-from vreid.runtime.sinks.outlet_address import outlet_address_of
-from vreid.runtime.sinks.outputs import OUTLETS
+from vreid.runtime.network_address import network_address, redacted, shown, substituted
+from vreid.runtime.sinks.outputs import OUTPUTS, output_address_of
 from vreid.runtime.sources.address import address_of, addresses_of
 
 WORD = "secretword"
@@ -50,7 +48,7 @@ CAMERAS = [
     f"gst:rtspsrc user-pw='a {WORD}' location=rtsp://192.0.2.7/x ! decodebin",
 ]
 NAMES = ["", "gate=", "Hof-Süd=", "back yard=", "ворота=", "a/b=", "a:b=", "=", "a=b=", "門 = "]
-OUTPUTS = [
+ADDRESSES = [
     f"mqtt://me:{WORD}@192.0.2.7/site",
     f"MQTT://me:{WORD}@192.0.2.7/site#x",
     f"mqtt:/me:{WORD}@192.0.2.7/site",
@@ -86,10 +84,10 @@ def test_no_camera_shows_its_password(name, uri):
     assert "ab@" not in shown(address.where)
 
 
-@pytest.mark.parametrize("uri", OUTPUTS)
+@pytest.mark.parametrize("uri", ADDRESSES)
 def test_no_output_shows_its_password(uri):
     try:
-        address = outlet_address_of(uri, OUTLETS)
+        address = output_address_of(uri, OUTPUTS)
         address.refuse_other_than("qos")
     except Refused as error:
         assert WORD not in "".join(chain(error))
@@ -98,7 +96,8 @@ def test_no_output_shows_its_password(uri):
 
 
 @pytest.mark.parametrize(
-    "uri", [uri for uri in CAMERAS + OUTPUTS if "@" in uri or "password=" in uri or "token=" in uri or "user-pw" in uri]
+    "uri",
+    [uri for uri in CAMERAS + ADDRESSES if "@" in uri or "password=" in uri or "token=" in uri or "user-pw" in uri],
 )
 def test_what_is_printed_is_searched_once_more(uri, capsys):
     output.error(f"there is no 'x' at {uri}; see rtsp://host/path")

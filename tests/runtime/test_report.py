@@ -13,15 +13,16 @@ from vreid.report.formats import clock
 from vreid.report.palette import colour_of, ink_on
 from vreid.report.timeline import Bar, timeline
 from vreid.runtime.records import Match, Sighting, Trace
-from vreid.runtime.sinks.album import BARS, PICTURES, STRANGERS, Album, thumbnail
-from vreid.runtime.sinks.report import page
+from vreid.runtime.sinks.report import BARS, PICTURES, STRANGERS, Album, page, thumbnail
 from vreid.runtime.sinks.table import open_sink
 
 EVIL = "<b>\"'&</script>"
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
 
-def told(camera="a", track=1, vehicle=1, known=False, *, first=0, frames=10, quality=0.5, name=None, score=0.8, kind=2):
+def reported(
+    camera="a", track=1, vehicle=1, known=False, *, first=0, frames=10, quality=0.5, name=None, score=0.8, kind=2
+):
     """A sighting of a vehicle that moves 2 pixels a frame, ten frames a second; its picture is 90 x 240 noise."""
     picture = np.random.default_rng(track).integers(0, 256, (240, 90, 3), dtype=np.uint8)
     times = first / 10, (first + frames - 1) / 10
@@ -93,20 +94,20 @@ def decoded(source):
     return image
 
 
-def report_of(tmp_path, sightings, told_summary):
+def report_of(tmp_path, sightings, long_summary):
     sink = open_sink("report", tmp_path)
     for sighting in sightings:
         sink.sighting(*sighting)
-    sink.close(told_summary)
+    sink.close(long_summary)
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_whole_self_contained_and_escaped(tmp_path):
     sightings = [
-        told(EVIL, 1, 1, known=True, name=EVIL),
-        told("b", 2, 1, known=True, first=30),
-        told("b", 3, 2, first=40, score=-1.0),
-        told("b", 4, None, first=50),
+        reported(EVIL, 1, 1, known=True, name=EVIL),
+        reported("b", 2, 1, known=True, first=30),
+        reported("b", 3, 2, first=40, score=-1.0),
+        reported("b", 4, None, first=50),
     ]
     model = {**summary()["model"], "name": EVIL, "fingerprint": EVIL}
     stages = {EVIL: {"count": 1, "p50_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0}}
@@ -127,36 +128,36 @@ def test_the_page_is_whole_self_contained_and_escaped(tmp_path):
 def test_the_figures_stand_on_the_page(tmp_path):
     scores = {"idf1": 0.874, "idp": 0.91, "idr": 0.84, "accuracy": 0.93, "kept_over_cameras": 0.867, "vehicles": 15}
     counts = {"vehicles": 1234, "seen_by_several": 567, "known": 89, "enrolled": 1145, "unknown": 21}
-    told_summary = summary("a", "b", identity=scores, **counts)
-    said = set(Page(report_of(tmp_path, [], told_summary)).texts)
+    long_summary = summary("a", "b", identity=scores, **counts)
+    said = set(Page(report_of(tmp_path, [], long_summary)).texts)
     figures = {"200", "1,234", "567", "89", "1,145", "21", "87.4 %", "86.7 %", "of 15 kept over cameras"}
     model = {"1.91 M (1,912,345)", "421.00 M (421,000,000) an image", "int8", "onnxruntime", "f" * 16, "0.580"}
     tables = {"decode", "1.50", "2.50", "9.00", "640 × 480", "10.0"}  # noqa: RUF001
     assert figures | model | tables <= said
     assert "842.00 M (842,000,000) an image (2 × MACs)" in said  # noqa: RUF001
-    assert json.loads((tmp_path / "report.json").read_text()) == told_summary
+    assert json.loads((tmp_path / "report.json").read_text()) == long_summary
 
 
 def test_a_page_needs_no_figure(tmp_path):
     Page(report_of(tmp_path, [], {}))
-    empty = told(vehicle=1)[0]
+    empty = reported(vehicle=1)[0]
     blank = Sighting(**{**vars(empty), "picture": np.zeros((0, 0, 3), np.uint8)})
-    assert "no picture" in Page(report_of(tmp_path, [(blank, *told()[1:])], {"cameras": {}})).texts
+    assert "no picture" in Page(report_of(tmp_path, [(blank, *reported()[1:])], {"cameras": {}})).texts
 
 
 def test_pictures_are_bounded_and_the_best_stay():
     album = Album(vehicles=5)
     for number in range(40):
-        album.add(*told("a", number, 1, known=number > 0, first=number * 10, quality=(number * 7 % 40) / 40)[:2])
-    view = album.cards[1].views["a"]
+        album.add(*reported("a", number, 1, known=number > 0, first=number * 10, quality=(number * 7 % 40) / 40)[:2])
+    view = album.vehicles[1].views["a"]
     assert [shot.quality for shot in view.shots] == [quality / 40 for quality in range(39, 39 - PICTURES, -1)]
     assert view.sightings == 40 and (view.first_time, view.last_time) == (0.0, 39.9)
-    album.add(*told("b", 41, 1, known=True)[:2])
+    album.add(*reported("b", 41, 1, known=True)[:2])
     for vehicle in range(2, 10):
-        album.add(*told("a", 50 + vehicle, vehicle, first=vehicle)[:2])
+        album.add(*reported("a", 50 + vehicle, vehicle, first=vehicle)[:2])
     for number in range(STRANGERS + 3):
-        album.add(*told("a", 100 + number, None)[:2])
-    assert set(album.cards) == {1, 6, 7, 8, 9}  # the one that two cameras saw, and the latest
+        album.add(*reported("a", 100 + number, None)[:2])
+    assert set(album.vehicles) == {1, 6, 7, 8, 9}  # the one that two cameras saw, and the latest
     assert album.given_up == 4 and len(album.strangers) == STRANGERS
     assert "4 more had to give way" in "".join(page(summary("a", "b"), album))
     album.bars.extend([Bar("a", 0, 1, 1)] * (2 * BARS))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.sources import health
+from vreid.runtime.sources import live as live_source
 from vreid.runtime.sources.table import open_source, open_sources
 
 SYSTEM = "/usr/bin/python3"
@@ -79,7 +79,7 @@ def test_a_server_that_dies_and_comes_back_with_another_size(serve: Serve, port:
         source.close()
 
 
-def test_what_is_no_rtsp_server_is_refused_alone_and_sought_beside_another(
+def test_what_is_no_rtsp_server_is_refused_by_itself_and_sought_among_others(
     needs: None, serve: Serve, port: int
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and never answers
@@ -100,9 +100,9 @@ def test_black_and_frozen_pictures_of_a_real_stream_are_a_fault_and_a_still_scen
     serve: Serve, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A still scene with a sensor's noise, black, the scene, and one picture of it for longer, looked at twice as often."""
-    monkeypatch.setattr(health, "EVERY", 0.25)
+    monkeypatch.setattr(live_source, "EVERY", 0.25)
     for fault, limit in {"black": 0.75, "frozen": 1.0}.items():
-        monkeypatch.setitem(health._AFTER, fault, limit)
+        monkeypatch.setitem(live_source.FAULT_AFTER, fault, limit)
     noise = np.random.default_rng(0)
     scene = np.concatenate([noise.integers(40, 200, (9, 16)).repeat(10, 0).repeat(10, 1).ravel(), np.full(7200, 128)])
     live = [np.clip(scene + noise.normal(0, 2, scene.size), 0, 255).astype(np.uint8).tobytes() for _ in range(30)]

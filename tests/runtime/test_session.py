@@ -21,7 +21,7 @@ from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.temporary import new_gallery
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
-from vreid.runtime.sinks.film import written_film
+from vreid.runtime.sinks.annotate import written_film
 from vreid.runtime.sources.table import open_source
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -70,8 +70,8 @@ def test_without_enrolment_nothing_is_written_to_the_gallery(tmp_path: Path, ses
     went(session)
     before = (tmp_path / "known.db").read_bytes()
     stranger = film(tmp_path / "stranger.avi", [(BLUE, 0, 20), (RED, 8, 60)])
-    asked = replace(session, sources=(str(stranger),), out=tmp_path / "asked", enrol_unknown=False)
-    summary = went(asked)
+    requested = replace(session, sources=(str(stranger),), out=tmp_path / "requested", enrol_unknown=False)
+    summary = went(requested)
     assert (summary["vehicles"], summary["known"], summary["unknown"]) == (1, 1, 1)
     assert (tmp_path / "known.db").read_bytes() == before
     assert not list(tmp_path.glob("known.db?*"))
@@ -261,8 +261,8 @@ def test_a_live_session_grows_its_outputs_and_its_gallery(tmp_path: Path, live: 
     stop = threading.Event()
 
     def watch(frames: int) -> None:
-        told = (tmp_path / "out" / "sightings.jsonl").read_text().splitlines()
-        if len(told) >= 3:
+        lines = (tmp_path / "out" / "sightings.jsonl").read_text().splitlines()
+        if len(lines) >= 3:
             with read_gallery(tmp_path / "known.db") as gallery:
                 assert gallery.stats().sightings >= 3
             stop.set()

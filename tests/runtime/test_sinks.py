@@ -18,7 +18,9 @@ from vreid.runtime.sources.table import open_source
 EVIL = "<b>\"'&</script>"
 
 
-def told(camera="a", track=1, vehicle=1, known=False, *, first=0, frames=10, quality=0.5, name=None, score=0.8, kind=2):
+def sighted(
+    camera="a", track=1, vehicle=1, known=False, *, first=0, frames=10, quality=0.5, name=None, score=0.8, kind=2
+):
     """A sighting of a vehicle that moves 2 pixels a frame, ten frames a second; its picture is 90 x 240 noise."""
     picture = np.random.default_rng(track).integers(0, 256, (240, 90, 3), dtype=np.uint8)
     times = first / 10, (first + frames - 1) / 10
@@ -54,10 +56,10 @@ def test_kinds_have_the_names_of_coco():
 # --- jsonl ---
 
 
-def test_a_line_is_on_the_disk_as_soon_as_it_is_told(tmp_path):
+def test_a_line_is_on_the_disk_as_soon_as_it_is_decided(tmp_path):
     sink = open_sink("jsonl", tmp_path)
     for number in (1, 2, 3):
-        sink.sighting(*told(EVIL, number, None if number == 3 else 7, first=number, name="a\nb", score=-np.inf))
+        sink.sighting(*sighted(EVIL, number, None if number == 3 else 7, first=number, name="a\nb", score=-np.inf))
         lines = (tmp_path / "sightings.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["track"] for line in lines] == list(range(1, number + 1))
     sink.close(summary())
@@ -85,10 +87,10 @@ def test_json_is_what_every_reader_takes():
 
 def test_mot_ids_are_vehicles_shared_over_cameras(tmp_path):
     sink = open_sink("mot", tmp_path)
-    sink.sighting(*told("a", 5, 12, first=20))
-    sink.sighting(*told("b", 9, 12, first=3))
-    sink.sighting(*told("a", 6, 4, first=15))
-    sink.sighting(*told("a", 7, None))
+    sink.sighting(*sighted("a", 5, 12, first=20))
+    sink.sighting(*sighted("b", 9, 12, first=3))
+    sink.sighting(*sighted("a", 6, 4, first=15))
+    sink.sighting(*sighted("a", 7, None))
     sink.close(summary("a", "b", "c"))
     assert sorted(path.name for path in (tmp_path / "mot").iterdir()) == ["a.txt", "b.txt", "c.txt"]
     a, b, c = (read_mot(tmp_path / "mot" / f"{camera}.txt") for camera in "abc")
@@ -103,9 +105,9 @@ def test_mot_ids_are_vehicles_shared_over_cameras(tmp_path):
 def test_one_vehicle_has_one_box_in_a_frame_the_surer(tmp_path):
     sink = open_sink("mot", tmp_path)
     for score, shift in ((0.4, 0), (0.7, 100), (0.5, 200)):
-        sighting, match, trace = told("a", 1, 3, frames=4)
+        sighting, match, trace = sighted("a", 1, 3, frames=4)
         sink.sighting(sighting, match, Trace(trace.frames, trace.boxes + shift, trace.scores * 0 + score))
-    sighting, match, trace = told("a", 2, 4, frames=4)
+    sighting, match, trace = sighted("a", 2, 4, frames=4)
     sink.sighting(sighting, match, Trace(trace.frames, trace.boxes * 0, trace.scores))  # no box at all
     sink.close(summary("a"))
     rows = read_mot(tmp_path / "mot" / "a.txt")
@@ -114,7 +116,7 @@ def test_one_vehicle_has_one_box_in_a_frame_the_surer(tmp_path):
 
 def test_a_camera_cannot_write_outside_its_folder(tmp_path):
     sink = open_sink("mot", tmp_path / "run")
-    sink.sighting(*told("../../x", 1, 1))
+    sink.sighting(*sighted("../../x", 1, 1))
     sink.close(summary())
     assert [path.name for path in tmp_path.rglob("*.txt")] == [".._.._x.txt"]
     assert [path.parent.name for path in tmp_path.rglob("*.txt")] == ["mot"]
@@ -133,7 +135,7 @@ def write_grey(path, frames=12, size=(161, 121)):
 
 def test_a_video_is_annotated_frame_by_frame(tmp_path):
     source = open_source(f"a={write_grey(tmp_path / 'a.avi')}")
-    sightings = [told("a", 1, 2, known=True, first=3, frames=4), told("b", 1, 3, frames=12)]
+    sightings = [sighted("a", 1, 2, known=True, first=3, frames=4), sighted("b", 1, 3, frames=12)]
     annotate(source, [(match, trace, sighting) for sighting, match, trace in sightings], tmp_path / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "out.mp4"]
     frames = list(open_source(str(tmp_path / "out.mp4")))
@@ -145,7 +147,7 @@ def test_a_video_is_annotated_frame_by_frame(tmp_path):
 
 def test_labels_say_who_and_how_sure():
     def label(*args, **more):
-        sighting, match, _ = told(*args, **more)
+        sighting, match, _ = sighted(*args, **more)
         return label_of(match, sighting)[0]
 
     assert label("a", 1, 12, True, name="blue van", score=0.834) == "#12 blue van 0.83"

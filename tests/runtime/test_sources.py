@@ -18,6 +18,11 @@ from vreid.runtime.sources.table import SOURCES, open_source, open_sources
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "roadside-video"
 
 
+def runs(name):
+    """Whether a thread of this name is alive."""
+    return any(thread.name == name for thread in threading.enumerate())
+
+
 def grey(level):
     return np.full((48, 64, 3), level, np.uint8)
 
@@ -194,7 +199,7 @@ def test_what_is_no_video_is_refused_on_opening(tmp_path):
         assert name in str(refused.value)
 
 
-def test_opening_leaves_the_log_level_of_opencv_alone(tmp_path):
+def test_opening_keeps_the_log_level_of_opencv(tmp_path):
     level = cv2.utils.logging.getLogLevel if hasattr(cv2.utils, "logging") else cv2.getLogLevel  # up to 4.12
     before = level()
     with pytest.raises(Refused):
@@ -247,7 +252,7 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
     np.testing.assert_allclose([frame.time for frame in frames], [0, 0.1, 0.2, 0.3])
 
 
-def test_a_pattern_takes_its_own_numbers_alone(tmp_path):
+def test_a_pattern_takes_its_own_numbers_only(tmp_path):
     names = ["img_0003.png", "img_0007.png", "img_0010.png", "img_00011.png", "img_12.png", "other_0001.png"]
     folder = write_pictures(tmp_path / "frames", names)
     assert levels(open_source(f"{folder}/img_%04d.png")) == [0, 1, 2]
@@ -322,7 +327,7 @@ def test_the_newest_frame_wins_and_the_others_are_counted():
     assert next(frames).index == 0
     for n in range(2, 7):  # five frames while nobody takes any
         camera.turn.release()
-        soon(lambda n=n: camera.given == n and source._index == n - 1)
+        soon(lambda n=n: camera.given == n and source.newest == n - 1)
     newest = next(frames)
     assert newest.index == 5 and newest.image[0, 0, 0] == 6
     assert source.dropped == 4
@@ -415,7 +420,7 @@ def plugged(where, camera):
     return LiveSource(camera, opener, f"{where} gives no picture; check the plug")
 
 
-def test_a_camera_away_is_refused_alone_and_sought_beside_others(monkeypatch, caplog):
+def test_a_camera_away_is_refused_by_itself_and_sought_among_others(monkeypatch, caplog):
     monkeypatch.setitem(SOURCES, "rtsp", f"{__name__}:plugged")
     with pytest.raises(Refused, match="rtsp://a/away gives no picture; check the plug"):
         open_sources(["a=rtsp://a/away", "b=rtsp://b/away"])
@@ -429,7 +434,7 @@ def test_a_camera_away_is_refused_alone_and_sought_beside_others(monkeypatch, ca
 
 def test_close_ends_an_iteration_that_waits_and_the_thread():
     camera = Camera()
-    source = LiveSource("gate", lambda: (camera, 0.0), "no")
+    source = LiveSource("closing", lambda: (camera, 0.0), "no")
     frames = []
     reader = threading.Thread(target=lambda: frames.extend(source))
     reader.start()
@@ -438,14 +443,14 @@ def test_close_ends_an_iteration_that_waits_and_the_thread():
     source.close()
     source.close()
     reader.join(timeout=2)
-    assert not reader.is_alive() and not source._thread.is_alive() and camera.released
+    assert not reader.is_alive() and not runs("camera closing") and camera.released
 
 
 def test_close_during_back_off_does_not_wait_for_it():
     cameras = iter([(Camera(frames=1, free=True), 0.0)])
-    source = LiveSource("gate", lambda: next(cameras, None), "no", shortest=30.0)
+    source = LiveSource("resting", lambda: next(cameras, None), "no", shortest=30.0)
     source.close()
-    assert not source._thread.is_alive()  # not at its pause of half a minute
+    assert not runs("camera resting")  # not at its pause of half a minute
 
 
 def test_one_channel_becomes_three():

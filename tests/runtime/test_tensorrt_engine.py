@@ -213,7 +213,7 @@ def test_batches_of_every_size_agree_with_the_plain_engine(colour_model: Path, c
     assert cuda.allocations == made == 4  # two blocks on the device, two pinned ones, and no more
 
 
-def test_the_best_batch_alone_is_launched_as_a_graph(colour_model: Path) -> None:
+def test_only_the_best_batch_is_launched_as_a_graph(colour_model: Path) -> None:
     cuda = FakeCuda()
     plan = FakePlan(cuda)
     embedder = opened(colour_model, cuda, plan)
@@ -254,7 +254,7 @@ def test_a_result_is_the_callers(colour_model: Path) -> None:
         np.testing.assert_array_equal(first, kept)
 
 
-def test_a_failure_is_told_and_the_next_call_goes_on(colour_model: Path) -> None:
+def test_a_failure_is_raised_and_the_next_call_goes_on(colour_model: Path) -> None:
     cuda = FakeCuda()
     plan = FakePlan(cuda)
     embedder = opened(colour_model, cuda, plan)

@@ -22,7 +22,7 @@ def test_many_times_are_a_fair_sample_in_bounded_memory() -> None:
     stages = Stages(kept=2000)
     for number in range(50_000):
         stages.add("track", number / 1e6)
-    assert len(stages._times["track"]) == 2000
+    assert len(stages.times["track"]) == 2000
     found = stages.summary()["track"]
     assert found["count"] == 50_000
     assert found["p50_ms"] == pytest.approx(25, abs=2) and found["p90_ms"] == pytest.approx(45, abs=2)

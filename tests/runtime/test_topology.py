@@ -106,7 +106,7 @@ def test_the_shortest_way_is_the_one_that_a_slow_search_finds() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[[pair]", "no TOML"),
+        ("[[pair]", "not TOML"),
         ("[[pair]]\ncameras = ['a']", "wrong 'pair.0.cameras"),
         ("[[pair]]\ncameras = ['a', 'b']\nleast = 3", "wrong 'pair.0.least'"),
         ("[[pair]]\ncameras = ['a', 'b']\nleast_s = -1", "wrong 'pair.0.least_s'"),

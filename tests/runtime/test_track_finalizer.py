@@ -1,4 +1,4 @@
-"""Deciding beside the cameras: a slow disk holds nobody up until the queue is full, and what fails there is not lost."""
+"""TrackFinalizer beside the cameras: a slow disk holds nobody up until the queue is full, and what fails there is not lost."""
 
 import threading
 import time
@@ -15,15 +15,14 @@ from vreid.models.preprocess import Image
 from vreid.runtime import track_finalizer
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.plates import plate_reader, plate_text
 from vreid.runtime.records import Match, Sighting, Trace
 from vreid.runtime.status import Stages
-from vreid.runtime.track_finalizer import Deciding, DecidingLive
+from vreid.runtime.track_finalizer import LiveTrackFinalizer, TrackFinalizer, plate_reader, plate_text
 
 NOWHERE = Trace(np.zeros(1, np.int64), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
 
 
-class Told:
+class Recorder:
     """A sink that remembers, and waits for `gate` before each."""
 
     def __init__(self) -> None:
@@ -54,36 +53,36 @@ def gallery(tmp_path: Path) -> Gallery:
 
 def test_the_cameras_wait_only_for_a_full_queue(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(track_finalizer, "ROOM", 3)
-    told = Told()
-    told.gate.clear()
-    live = DecidingLive(Identifier(gallery, 0.6, enrol_unknown=True), [told], Stages())
+    recorder = Recorder()
+    recorder.gate.clear()
+    live = LiveTrackFinalizer(Identifier(gallery, 0.6, enrol_unknown=True), [recorder], Stages())
     live.take([ended(1), ended(2), ended(3)])
-    assert not told.rows  # the sink waits still, and the cameras do not
+    assert not recorder.rows  # the sink waits still, and the cameras do not
     free_when_taken = list[bool]()
 
     def more() -> None:  # more than it has room for
         live.take([ended(number) for number in range(4, 9)])
-        free_when_taken.append(told.gate.is_set())
+        free_when_taken.append(recorder.gate.is_set())
 
     camera = threading.Thread(target=more)
     camera.start()
     camera.join(0.3)  # however short, the camera cannot have come through: only the gate lets it
-    assert camera.is_alive() and not told.rows
-    told.gate.set()
+    assert camera.is_alive() and not recorder.rows
+    recorder.gate.set()
     camera.join(60)
     assert free_when_taken == [True]
     live.close()
-    assert [sighting.track for sighting, _ in told.rows] == list(range(1, 9))
-    assert live.tally.sightings == 8 and live.decided == [] and live.status().depth == 0
-    assert [match.known for _, match in told.rows] == [False] + 7 * [True]
+    assert [sighting.track for sighting, _ in recorder.rows] == list(range(1, 9))
+    assert live.tally.sightings == 8 and live.identified == [] and live.status().depth == 0
+    assert [match.known for _, match in recorder.rows] == [False] + 7 * [True]
 
 
 def test_what_the_thread_fails_with_is_raised_where_tracks_are_taken(gallery: Gallery) -> None:
-    class Full(Told):
+    class Full(Recorder):
         def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
             raise Refused("the disk is full; make room")
 
-    live = DecidingLive(Identifier(gallery, 0.6), [Full()], Stages())
+    live = LiveTrackFinalizer(Identifier(gallery, 0.6), [Full()], Stages())
     with pytest.raises(Refused, match="make room"):
         for number in range(1, 12_000):
             live.take([ended(number)])
@@ -100,7 +99,7 @@ def test_the_gallery_is_looked_after_now_and_then(gallery: Gallery) -> None:
         if len(calls) == 4:
             enough.set()
 
-    live = DecidingLive(Identifier(gallery, 0.6), [], Stages(), idle=idle, every=0.2)
+    live = LiveTrackFinalizer(Identifier(gallery, 0.6), [], Stages(), idle=idle, every=0.2)
     assert enough.wait(60)
     live.close()
     assert all(later - sooner >= 0.19 for sooner, later in pairwise(calls))
@@ -112,13 +111,13 @@ def first_letter(picture: Image) -> str | None:
 
 
 def test_a_plate_is_read_off_the_best_crop_and_counts_as_evidence(gallery: Gallery) -> None:
-    told = Told()
+    recorder = Recorder()
     read = plate_reader(f"{__name__}:first_letter")
-    both = Deciding(Identifier(gallery, 0.6, enrol_unknown=True), [told], Stages(), read)
+    both = TrackFinalizer(Identifier(gallery, 0.6, enrol_unknown=True), [recorder], Stages(), read)
     both.take([ended(1, 0), ended(2, 1), ended(3, 2)])
     both.close()
-    assert [sighting.plate for sighting, _ in told.rows] == ["HHAB1", "HHAB1", None]
-    vehicles = [match.vehicle for _, match in told.rows]
+    assert [sighting.plate for sighting, _ in recorder.rows] == ["HHAB1", "HHAB1", None]
+    vehicles = [match.vehicle for _, match in recorder.rows]
     assert vehicles[0] == vehicles[1] != vehicles[2]  # they look as unlike as can be
     assert plate_text(" - ") is None
     for name in ("nowhere:read", f"{__name__}:missing", f"{__name__}:NOWHERE", "plain"):

@@ -36,5 +36,5 @@ def test_a_bundled_model_finds_unseen_vehicles_far_better_than_their_colours_do(
     assert manifest.match is not None and manifest.accuracy is not None
     assert path.with_suffix(".md").read_text(encoding="utf-8").startswith(f"# {name}")
     assert Path(path.with_name(manifest.engine)).stat().st_size < 5_000_000
-    ours, colours = score(open_embedder(path).embed), score(hsv_histograms)
-    assert ours.map > 2 * colours.map and ours.rank1 > 1.5 * colours.rank1
+    network, colours = score(open_embedder(path).embed), score(hsv_histograms)
+    assert network.map > 2 * colours.map and network.rank1 > 1.5 * colours.rank1

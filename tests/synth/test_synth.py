@@ -26,7 +26,7 @@ def scene() -> Scene:
     return city(7)
 
 
-def test_a_frame_depends_on_scene_camera_and_index_alone(scene: Scene) -> None:
+def test_a_frame_depends_only_on_scene_camera_and_index(scene: Scene) -> None:
     again = city(7)
     later = again.frame(1, 90)  # in another order
     assert np.array_equal(again.frame(1, 20), scene.frame(1, 20))
@@ -37,17 +37,17 @@ def test_a_frame_depends_on_scene_camera_and_index_alone(scene: Scene) -> None:
 
 
 def test_a_box_holds_all_that_was_drawn_and_no_more(scene: Scene) -> None:
-    """Of a vehicle alone, without its shadow: the pixels in which the frame differs from the empty road."""
+    """Of a single vehicle, without its shadow: the pixels in which the frame differs from the empty road."""
     views = tuple(replace(view, light=replace(view.light, shadow=0.0, blur=0.0)) for view in scene.views)
     bare = replace(scene, views=views, passages=())
     checked, loose = 0, []
     for number, passage in enumerate(scene.passages):
-        alone = replace(scene, views=views, passages=(passage,))
+        single = replace(scene, views=views, passages=(passage,))
         for camera in (1, 3):
-            alone._still[camera] = bare._stills(camera)
+            single.backdrops[camera] = bare.backdrop(camera)
             for index in range(number, 200, 20):
-                for row in alone.truth(camera, index):
-                    full = alone.frame(camera, index).astype(int)
+                for row in single.truth(camera, index):
+                    full = single.frame(camera, index).astype(int)
                     changed = (np.abs(full - bare.frame(camera, index)).max(axis=2) > 0).astype(np.uint8)
                     x, y, w, h = cv2.boundingRect(changed)
                     assert x >= row.x - 2.5 and y >= row.y - 2.5, (camera, index)

@@ -51,7 +51,7 @@ class IdMap:
             return
         if at[0] == self._used:
             end = self._used + len(ids)
-            self._keys, self._values = grown(self._keys, end), grown(self._values, end)
+            self._keys, self._values = growing_folder(self._keys, end), growing_folder(self._values, end)
             self._keys[self._used : end], self._values[self._used : end] = ids, values
             self._used = end
         else:  # an id between others: after a rollback, or in an index that is used without a gallery
@@ -69,7 +69,7 @@ class IdMap:
             self._used = self._alive
 
 
-def grown(rows: Ints, count: int) -> Ints:
+def growing_folder(rows: Ints, count: int) -> Ints:
     """`rows`, or a copy in an array of at least `count`, half as large again so that growing is cheap on the whole."""
     if count <= len(rows):
         return rows
@@ -115,7 +115,7 @@ class RowMap:
         """New rows for ids (N,), each once; the rows that they had are dead."""
         self._kill(ids)
         end = self._count + len(ids)
-        self._ids = grown(self._ids, end)
+        self._ids = growing_folder(self._ids, end)
         self._ids[self._count : end] = ids
         self._map.put(ids, np.arange(self._count, end))
         self._count = end

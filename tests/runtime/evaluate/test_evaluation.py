@@ -164,7 +164,7 @@ def spoiled(name: str) -> Callable[[Path, Path], None]:
     """A way to spoil a good run or truth."""
 
     def change(run: Path, gt: Path) -> None:
-        path = {"gt": gt / "gt_a.txt", "report": run / "report.json", "told": run / "sightings.jsonl"}
+        path = {"gt": gt / "gt_a.txt", "report": run / "report.json", "timed": run / "sightings.jsonl"}
         match name:
             case "no truth":
                 path["gt"].unlink()
@@ -185,14 +185,14 @@ def spoiled(name: str) -> Callable[[Path, Path], None]:
             case "another report":
                 path["report"].write_text('{"cameras": [1]}')
             case "no sightings":
-                path["told"].unlink()
+                path["timed"].unlink()
             case "broken sightings":
-                path["told"].write_text('{"camera": "a"}\n')
+                path["timed"].write_text('{"camera": "a"}\n')
             case "no boxes":
                 (run / "mot" / "a.txt").unlink()
             case "nobody":
                 (run / "mot" / "a.txt").write_text("")
-                path["told"].write_text(json.dumps(sighting("a", None, 1, 2, 0)) + "\n")
+                path["timed"].write_text(json.dumps(sighting("a", None, 1, 2, 0)) + "\n")
 
     return change
 
@@ -223,13 +223,13 @@ def test_wrong_input_is_a_sentence(made: Made, name: str, words: str) -> None:
         evaluate_run(run, gt)
 
 
-def test_budget_takes_the_seconds_told_or_estimates_them() -> None:
+def test_budget_takes_the_seconds_of_the_report_or_estimates_them() -> None:
     stage = {"count": 100, "p50_ms": 20.0, "p90_ms": 20.0, "p99_ms": 20.0}
     guessed = latency_budget({"seconds": 4.0, "stages": {"detect": stage, "track": stage}})
     assert guessed["estimated"] and guessed["stages"]["detect"]["seconds"] == pytest.approx(2.0)
-    told = latency_budget({"seconds": 4.0, "stages": {"detect": {**stage, "seconds": 1.0}}, "embedded": 3})
-    assert not told["estimated"] and told["outside_detector_and_embedder"] == 0.75
-    assert (told["embedded"], told["passed_over"]) == (3, None)
+    timed = latency_budget({"seconds": 4.0, "stages": {"detect": {**stage, "seconds": 1.0}}, "embedded": 3})
+    assert not timed["estimated"] and timed["outside_detector_and_embedder"] == 0.75
+    assert (timed["embedded"], timed["passed_over"]) == (3, None)
     assert latency_budget({})["outside_detector_and_embedder"] is None
     assert latency_budget({"cameras": {"a": {"embedded": 2}, "b": {"embedded": 3}}})["embedded"] == 5
 

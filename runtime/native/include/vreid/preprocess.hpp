@@ -14,7 +14,7 @@ struct Box {
     float x1, y1, x2, y2;
 };
 
-/// The pixels that `box` means: grown by `margin` of its sides, floor and ceil, clipped to the picture, never
+/// The pixels that `box` means: growing_folder by `margin` of its sides, floor and ceil, clipped to the picture, never
 /// empty.
 VREID_API cv::Rect pixels_of(const Box& box, cv::Size picture, float margin = 0);
 
