@@ -149,7 +149,7 @@ def trained(
         train(
             Job(
                 recipe, [learnt], [chosen] if chosen.query else [], folder, join(0, 1, 0, flags.device),
-                seed=about["seed"], resume=resume, teacher=teacher, start=begun, bfloat16=flags.bfloat16, say=say,
+                seed=about["seed"], resume=resume, teacher=teacher, start=begun, bfloat16=flags.bfloat16, on_epoch=say,
             )
         )  # fmt: skip
     return True

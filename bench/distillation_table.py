@@ -134,7 +134,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
         train(
             Job(
                 replace(recipe, validate_every=every), [learnt], [chosen], folder, place, seed=seed,
-                resume=resume, teacher=companion, teachers=teachers, bfloat16=flags.bfloat16, say=say,
+                resume=resume, teacher=companion, teachers=teachers, bfloat16=flags.bfloat16, on_epoch=say,
             )
         )  # fmt: skip
     return True

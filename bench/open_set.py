@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.deploy.threshold import calibrated, scores_of
+from vreid.deploy.threshold import calibrated, scores_of, tracks_of
 from vreid.models.picture import read_picture
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import open_gallery
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded
-from vreid.train.threshold import tracks_of
 
 BATCH = 64
 

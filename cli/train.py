@@ -1,5 +1,7 @@
 """`vreid train teacher|student`: learn from labelled pictures, a student also from a teacher."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from vreid.train.job import Job, Start
     from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
-    from vreid.train.steps import StepLog
+    from vreid.train.steps import Step, StepLog
+
+MOST_STEPS = 10**9  # between two lines of a log
 
 
 @dataclass(frozen=True)
@@ -113,73 +117,25 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
-    from vreid.cli.training import KEPT
-    from vreid.train.data.checking import keep
+    from vreid.deploy.threshold import with_first_match
     from vreid.train.loop import train
     from vreid.train.parallel import join, leave, started_as
-    from vreid.train.steps import Events, Step, refuse_without_tensorboard
 
-    refuse_threads(flags.threads, least=0)
-    refuse_outside("--workers", flags.workers, 0, MOST_THREADS)
-    if flags.log_every is not None and flags.log_every < 0:
-        raise Refused(f"--log-every {flags.log_every} means nothing; give 0 or more")
-    refuse_seed(flags.seed)
-    if flags.tensorboard:
-        refuse_without_tensorboard()
+    _refuse_numbers(flags)
     recipe, start = _recipe(flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
     place = join(*started_as(), flags.device)
     job, found = _job(flags, recipe, place)
-    job = replace(job, start=start)
-    recipe = job.recipe
-    events = Events(flags.out / "tensorboard") if flags.tensorboard else None
-    log = _step_log(flags.log_every, recipe.epochs)
-
-    def measured(step: Step) -> None:
-        log(step)
-        if events is not None:
-            events.step(step)
-
-    def say(record: dict[str, Any]) -> None:
-        if not (flags.out / KEPT).exists():
-            keep(found, flags.out / KEPT)
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
-        scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
-        if events is not None:
-            events.epoch(record)
-        output.note(
-            f"epoch {record['epoch']}/{recipe.epochs}  {losses}  {record['seconds']:.0f} s  {_size(record)}{scores}"
-        )
-
-    with output.progress() as bar:
-        task = bar.add_task("epoch", total=None)
-
-        def watch(epoch: int, step: int, steps: int) -> None:
-            # one bar over the whole training: a bar that is full once counts no more time
-            done, whole = epoch * steps + step, recipe.epochs * steps
-            bar.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}", completed=done, total=whole)
-
-        def asking(name: str, done: int, of: int) -> None:
-            bar.update(task, description=f"asking {Path(name).name}", completed=done, total=of)
-
-        def asked(queries: int) -> None:
-            output.note(f"{queries} teacher queries")
-
-        def missing(pictures: int) -> None:
-            output.note(f"{pictures} pictures of the first start are left out from here on")
-
-        heard = replace(job, say=say, watch=watch, measured=measured, asking=asking, asked=asked, missing=missing)
+    with _reporting(replace(job, start=start), found, flags) as reporting:
         try:
-            best = train(replace(heard, note=output.note if flags.json else output.result))
+            best = train(reporting)
         except KeyboardInterrupt:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
-        finally:
-            if events is not None:
-                events.close()
     leave(place)
     if place.leads:
+        best = with_first_match(flags.out / "best.pt", job.validation)
         report = _report(flags.out)
         if flags.json:
             output.document({"checkpoint": str(flags.out / "best.pt"), **best.metrics})
@@ -187,6 +143,72 @@ def main(flags: Teacher | Student) -> int:
             output.result(f"checkpoint: {flags.out / 'best.pt'}")
             output.result(report)
     return 0
+
+
+def _refuse_numbers(flags: Teacher | Student) -> None:
+    """Raises Refused for numbers that make no sense, and for TensorBoard's events where they cannot be written."""
+    from vreid.train.steps import refuse_without_tensorboard
+
+    refuse_threads(flags.threads, least=0)
+    refuse_outside("--workers", flags.workers, 0, MOST_THREADS)
+    if flags.log_every is not None:
+        refuse_outside("--log-every", flags.log_every, 0, MOST_STEPS)
+    refuse_seed(flags.seed)
+    if flags.tensorboard:
+        refuse_without_tensorboard()
+
+
+@contextmanager
+def _reporting(job: "Job", found: "Checked", flags: Teacher | Student) -> Iterator["Job"]:
+    """The job whose progress is reported: a bar, lines of steps and of epochs on stderr, and TensorBoard's events."""
+    from vreid.cli.training import KEPT
+    from vreid.train.data.checking import keep
+    from vreid.train.steps import Events
+
+    events = Events(flags.out / "tensorboard") if flags.tensorboard else None
+    epochs = job.recipe.epochs
+    log = _step_log(flags.log_every, epochs)
+    with output.progress() as bar:
+        task = bar.add_task("epoch", total=None)
+
+        def on_step(step: "Step") -> None:
+            log(step)
+            if events is not None:
+                events.step(step)
+            # one bar over the whole training: a bar that is full once counts no more time
+            done, whole = (step.epoch - 1) * step.steps + step.number, epochs * step.steps
+            bar.update(task, description=f"epoch {step.epoch}/{epochs}", completed=done, total=whole)
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            if not (flags.out / KEPT).exists():
+                keep(found, flags.out / KEPT)
+            if events is not None:
+                events.epoch(record)
+            output.note(_line(record, epochs))
+
+        def on_caching(name: str, done: int, of: int) -> None:
+            bar.update(task, description=f"embedding by {Path(name).name}", completed=done, total=of)
+
+        try:
+            yield replace(
+                job,
+                on_step=on_step,
+                on_epoch=on_epoch,
+                on_caching=on_caching,
+                on_cached=lambda queries: output.note(f"{queries} teacher queries"),
+                on_missing=lambda n: output.note(f"{n} pictures of the first start are left out from here on"),
+                on_note=output.note if flags.json else output.result,
+            )
+        finally:
+            if events is not None:
+                events.close()
+
+
+def _line(record: dict[str, Any], epochs: int) -> str:
+    """The record of an epoch in a line."""
+    losses = "  ".join(f"{name} {value:.3f}" for name, value in record["losses"].items())
+    scores = "  ".join(f"{name} {part['map']:.1f} mAP" for name, part in record.get("validation", {}).items())
+    return f"epoch {record['epoch']}/{epochs}  {losses}  {record['seconds']:.0f} s  {_size(record)}{scores}"
 
 
 def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":

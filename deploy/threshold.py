@@ -1,4 +1,7 @@
-"""The open-set threshold: which best score a stranger reaches no more often than asked, in a gallery of any size.
+"""The open-set threshold: which best score a stranger reaches no more often than requested, in a gallery of any size.
+
+`vreid verify` calibrates it on a test part (`calibrated`). Until then a manifest has the first value that `vreid train` left in
+the checkpoint: the point of equal error on the validation part (`match_of`).
 
 Definitions. A query is a stranger to every vehicle but its own; its impostor score is the best cosine to any gallery
 picture of the others, which a gallery of N vehicles makes a maximum of N. Its genuine score is the best cosine to its own
@@ -32,15 +35,22 @@ What is assumed, and what if not:
 * A vehicle has as many tracks in the site's gallery as in the data's (deploy/verify.py hands tracks in, not pictures).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import genpareto
 
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.train.evaluate import Embedded
+from vreid.models.network import ReidNetwork
+from vreid.train.data.records import Dataset
+from vreid.train.data.split import join
+from vreid.train.evaluate import Embedded, Floats, embed_with, embedded
 
 Values = NDArray[np.float64]
 PEAKS = 50  # that the tail is fitted to, at least, as far as half of the queries give as many
@@ -50,6 +60,8 @@ DRAWS = 100  # of the bootstrap
 CONFIDENCE = 0.95
 POINTS = 201  # of the curve
 MOST = 2000  # queries: more only cost time
+ROAD = 20  # vehicles: a road with a few cameras; strangers find a look-alike more easily in a larger one
+GALLERIES = 50
 
 
 @dataclass(frozen=True)
@@ -221,3 +233,76 @@ def _redrawn(scores: Scores, gallery: int, seed: int) -> list[Tail]:
             part = Scores(impostor, scores.genuine, scores.asking[rows], scores.enrolled[columns])
             tails.append(tail_of(part, gallery, times[asking][rows].astype(np.float64)))
     return tails
+
+
+def match_of(network: ReidNetwork, parts: Sequence[Dataset], gallery: int = ROAD, seed: int = 0) -> dict[str, Any]:
+    """A first value of a manifest's `match`, of a training's validation parts: the point of equal error, where as many strangers
+    are taken for a known vehicle as known vehicles are missed, in galleries of `gallery` vehicles drawn from all parts together.
+
+    What is compared are tracks, as in a run: the mean feature of a vehicle's pictures in one camera.
+    """
+    items = join([replace(part, train=part.query) for part in parts])
+    _, pictures = embedded(Dataset("validation", (), items, items), embed_with(network))
+    tracks = tracks_of(pictures)
+    vehicles = np.unique(tracks.vehicles)
+    size, random = min(gallery, len(vehicles)), np.random.default_rng(seed)
+    drawn = [
+        track_scores(_tracks_among(tracks, random.choice(vehicles, size, replace=False))) for _ in range(GALLERIES)
+    ]
+    threshold, rate = equal_error(*(np.concatenate(side) for side in zip(*drawn, strict=True)))
+    return {"threshold": round(threshold, 4), "false_match_rate": round(rate, 4), "gallery": size}
+
+
+def tracks_of(pictures: Embedded) -> Embedded:
+    """One row a vehicle and camera: the mean of its pictures' features at unit length."""
+    pairs = np.stack([pictures.vehicles, pictures.cameras], 1)
+    tracks, member = np.unique(pairs, axis=0, return_inverse=True)
+    features = np.zeros((len(tracks), pictures.features.shape[1]), np.float32)
+    np.add.at(features, member.ravel(), pictures.features)
+    features /= np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    return Embedded(features, tracks[:, 0], tracks[:, 1])
+
+
+def track_scores(tracks: Embedded) -> tuple[Floats, Floats]:
+    """(strangers (T,), known (K,)): every track is a query to all others, once as a stranger, its own vehicle taken away, for the
+    best score of another vehicle; once, where other cameras saw its vehicle too, for the score of that.
+
+    The score for a vehicle is the mean cosine to its tracks, as the runtime joins tracks by average linkage.
+    """
+    vehicles, member = np.unique(tracks.vehicles, return_inverse=True)
+    belongs = (member[:, None] == np.arange(len(vehicles))).astype(np.float32)  # (T, V)
+    cosines = tracks.features @ tracks.features.T
+    np.fill_diagonal(cosines, 0)
+    counts = belongs.sum(0) - belongs  # of the vehicle's tracks, the query left out: (T, V)
+    scores = np.where(counts > 0, cosines @ belongs / np.maximum(counts, 1), -np.inf)
+    own = scores[belongs > 0]
+    stranger = np.where(belongs > 0, -np.inf, scores).max(1)
+    return stranger[np.isfinite(stranger)], own[np.isfinite(own)]
+
+
+def equal_error(stranger: Floats, known: Floats) -> tuple[float, float]:
+    """(threshold, error): the score at which the larger of two shares is least, that of strangers at or above it and that
+    of known ones below it."""
+    if not len(known) or not len(stranger):
+        return 0.0, 1.0
+    stranger, known = np.sort(stranger), np.sort(known)
+    tried = np.unique(np.concatenate([stranger, known]))
+    taken = 1 - np.searchsorted(stranger, tried) / len(stranger)
+    missed = np.searchsorted(known, tried) / len(known)
+    best = int(np.maximum(taken, missed).argmin())
+    return float(tried[best]), float(max(taken[best], missed[best]))
+
+
+def _tracks_among(tracks: Embedded, vehicles: np.ndarray[Any, np.dtype[np.int64]]) -> Embedded:
+    """The tracks of some vehicles."""
+    rows = np.isin(tracks.vehicles, vehicles)
+    return Embedded(tracks.features[rows], tracks.vehicles[rows], tracks.cameras[rows])
+
+
+def with_first_match(checkpoint: Path, parts: Sequence[Dataset]) -> Checkpoint:
+    """The checkpoint of a training that is done, with a first `match` in its metrics and its file where it has none yet."""
+    stored = load_checkpoint(checkpoint)
+    if parts and "match" not in stored.metrics:
+        stored = replace(stored, metrics={**stored.metrics, "match": match_of(network_from(stored), parts)})
+        save_checkpoint(stored, checkpoint)
+    return stored

@@ -32,13 +32,12 @@ from vreid.deploy.compare import (
 )
 from vreid.deploy.model import Model, open_lowered, open_model
 from vreid.deploy.precision import Shares, claims, shares_in
-from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of
+from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of, tracks_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, Match, read_manifest, read_model, write_manifest
 from vreid.models.picture import read_picture
 from vreid.train.data.records import Dataset
 from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
-from vreid.train.threshold import tracks_of
 
 LEAST_COSINES = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.985}
 RATE = 0.01  # of strangers that may pass

@@ -47,12 +47,11 @@ class Job:
     the vehicles that `teacher` was trained on, where its checkpoint tells: its classifier numbers those; EARLIER where
     version 0.1.0 trained it. `bfloat16` lets a CPU that can (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast;
     a GPU always does.
-    The leading process calls `say` with the record of an epoch once that is on disk, `watch` after every step with the
-    epoch (from 0), the steps done in it and the steps it has, `measured`
-    before that with the step's losses, rate and time, `asking` with a teacher's name, the pictures it was asked
-    about and how many there are, `asked` with the queries that all of them took, `missing` with the pictures of the first
-    start that a resumed training goes on without, and `note` with a sentence on how the training begins or goes on. With
-    `change_epochs` a resumed training may have another number of epochs than before.
+    The leading process calls `on_epoch` with the record of an epoch once that is on disk, `on_step` after every step,
+    `on_caching` with a teacher's name, the pictures that it has embedded and how many there are, `on_cached` with the queries
+    that all teachers took, `on_missing` with the number of pictures of the first start that a resumed training goes on
+    without, and `on_note` with a sentence on how the training begins or goes on. With `change_epochs` a resumed training may
+    have another number of epochs than before.
     """
 
     recipe: Recipe
@@ -72,13 +71,12 @@ class Job:
     taught: str = ""
     bfloat16: bool = False
     change_epochs: bool = False
-    say: Callable[[dict[str, Any]], None] = lambda record: None
-    watch: Callable[[int, int, int], None] = lambda epoch, step, steps: None
-    measured: Callable[[Step], None] = lambda step: None
-    asking: Callable[[str, int, int], None] = lambda name, done, of: None
-    asked: Callable[[int], None] = lambda queries: None
-    missing: Callable[[int], None] = lambda pictures: None
-    note: Callable[[str], None] = lambda sentence: None
+    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
+    on_step: Callable[[Step], None] = lambda step: None
+    on_caching: Callable[[str, int, int], None] = lambda name, done, of: None
+    on_cached: Callable[[int], None] = lambda queries: None
+    on_missing: Callable[[int], None] = lambda pictures: None
+    on_note: Callable[[str], None] = lambda sentence: None
 
 
 def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
@@ -141,9 +139,9 @@ def targets_for(job: Job, items: Sequence[Item]) -> Targets:
         wait(job.place)  # for the leading process to ask
     answers = job.recipe.answers
     dim = answers.axes(job.recipe.network.dim)
-    found = targets_of(teachers, asked, job.out, answers.whiten, dim, job.asking)
+    found = targets_of(teachers, asked, job.out, answers.whiten, dim, job.on_caching)
     if job.place.leads:
-        job.asked(found.queries)
+        job.on_cached(found.queries)
         wait(job.place)
     rows = [torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])]) for told in found.rows]
     return replace(found, rows=rows)

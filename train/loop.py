@@ -3,14 +3,13 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
+from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
 from vreid.train.cuda_graph import Passes
 from vreid.train.data.identity import keys_of
@@ -27,7 +26,6 @@ from vreid.train.pruning.controller import progress_of
 from vreid.train.recipe import Recipe, side_at
 from vreid.train.steps import Step
 from vreid.train.student import Student
-from vreid.train.threshold import match_of
 
 
 def train(job: Job) -> Checkpoint:
@@ -62,13 +60,13 @@ def train(job: Job) -> Checkpoint:
         student.restore(state)
         note = _going_on(recipe, student.epoch, state["epochs"])
         if (missing := missing_of(state, source)) and place.leads:
-            job.missing(missing)
+            job.on_missing(missing)
     with prepared(folder, student.epoch) if place.leads else nullcontext():
         told = targets_for(job, items)
         source["answers"] = told.digest
         refuse_other(folder, state, source)
         if note and place.leads:
-            job.note(note)
+            job.on_note(note)
         before = (None if begun is None else begun.trained, None if state is None else state["trained"])
         trained = np.unique(np.concatenate([keys_of(items), *(keys.numpy() for keys in before if keys is not None)]))
         return _learnt(job, student, folder, items, vehicles, told.rows, source, torch.from_numpy(trained), note)
@@ -109,8 +107,8 @@ def _learnt(
     trained: Tensor,
     note: str,
 ) -> Checkpoint:
-    """The epochs that are left, the first of them with `note` in its record; returns the best checkpoint, of a finished training
-    with its match threshold. `trained` (N,) are the keys of all pictures that the network has learnt from then."""
+    """The epochs that are left, the first of them with `note` in its record; returns the best checkpoint. `trained` (N,) are the
+    keys of all pictures that the network has learnt from then."""
     recipe, place = job.recipe, job.place
     numbers = {vehicle: number for number, vehicle in enumerate(vehicles)}
     labels = torch.tensor([numbers[item.vehicle] for item in items])
@@ -126,13 +124,9 @@ def _learnt(
             network = _passes(student, place)
         if place.leads:
             _keep(job, student, folder, record, epoch, digest_of(vehicles), source, trained)
-            job.say(record)
+            job.on_epoch(record)
         wait(place)
-    best = load_checkpoint(folder.best)
-    if place.leads and job.validation and "match" not in best.metrics:
-        best = replace(best, metrics={**best.metrics, "match": match_of(network_from(best), job.validation)})
-        save_checkpoint(best, folder.best)
-    return best
+    return load_checkpoint(folder.best)
 
 
 def _passes(student: Student, place: Place) -> Passes:
@@ -193,8 +187,7 @@ def _epoch(
             many = len(batch) * job.place.world
             losses = dict(zip(parts, told_losses, strict=True))
             rate, took = rate_at(recipe, epoch + step / len(batches)), time.monotonic() - began
-            job.measured(Step(epoch + 1, step + 1, len(batches), losses, rate, many, took))
-            job.watch(epoch, step + 1, len(batches))
+            job.on_step(Step(epoch + 1, step + 1, len(batches), losses, rate, many, took))
     seconds = time.monotonic() - began
     student.seconds += seconds
     record = {

@@ -121,11 +121,13 @@ class Events:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         before = sorted(self.folder.glob("events.out.tfevents.*"))
-        self.total = 0 if step.epoch == 1 else (step.epoch - 1) * step.steps  # where no event tells of it
-        for path in before:
-            self.total = end_of(path, step.epoch - 1, self.total)
-        for path in before:
-            trim(path, self.total)
+        self.total = 0 if step.epoch == 1 else (step.epoch - 1) * step.steps  # where no event has it
+        contents = {path: path.read_bytes() for path in before}
+        events = {path: events_in(content, path) for path, content in contents.items()}
+        for found in events.values():
+            self.total = end_of(found, step.epoch - 1, self.total)
+        for path, found in events.items():
+            trim(path, contents[path], found, self.total)
         # its name has the second, and two starts in one would share a file
         return EventsWriter(str(self.folder / "events"), f".{len(before)}")
 
@@ -139,29 +141,29 @@ class Events:
             self.writer.flush()
 
 
-def end_of(path: Path, epoch: int, otherwise: int) -> int:
-    """The last step of `epoch` in a file of events, `otherwise` where the file does not tell."""
-    for _, event in _events(path):
+def end_of(events: "list[tuple[bytes, Any]]", epoch: int, otherwise: int) -> int:
+    """The last step of `epoch` in (record, event) of a file, `otherwise` where none of them has it."""
+    for _, event in events:
         if any(value.tag == "epoch" and value.simple_value == epoch for value in event.summary.value):
             return int(event.step)
     return otherwise
 
 
-def _events(path: Path) -> "list[tuple[bytes, Any]]":
-    """(a record, its event). Raises Refused for a damaged file."""
+def events_in(content: bytes, path: Path) -> "list[tuple[bytes, Any]]":
+    """(a record, its event) of the content of the file `path`. Raises Refused for a damaged file."""
     from google.protobuf.message import DecodeError
     from tensorboardX.proto.event_pb2 import Event
 
     try:
-        return [(record, Event.FromString(event)) for record, event in records(path.read_bytes())]
+        return [(record, Event.FromString(event)) for record, event in records(content)]
     except DecodeError as error:
         raise Refused(f"{path} is damaged; move it out of the folder, and go on with --resume") from error
 
 
-def trim(path: Path, last: int) -> None:
-    """Take out of a file of events those of later steps than `last`, and a record that was cut off at its end."""
-    kept = b"".join(record for record, event in _events(path) if event.step <= last)
-    if kept != path.read_bytes():
+def trim(path: Path, content: bytes, events: "list[tuple[bytes, Any]]", last: int) -> None:
+    """Take out of the file `path` the events of later steps than `last`, and a record that was cut off at its end."""
+    kept = b"".join(record for record, event in events if event.step <= last)
+    if kept != content:
         write_atomic(path, kept)
 
 

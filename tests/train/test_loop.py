@@ -23,6 +23,7 @@ from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
+from vreid.train.steps import Step
 
 
 class CutOffError(Exception):
@@ -74,7 +75,14 @@ def test_it_learns_to_find_vehicles_it_never_saw(job: Job, mild: Augmentation) -
     said: list[dict[str, Any]] = []
     steps: list[tuple[int, int, int]] = []
     recipe = replace(job.recipe, augmentation=mild)
-    kept = train(replace(job, recipe=recipe, say=said.append, watch=lambda *step: steps.append(step)))
+    kept = train(
+        replace(
+            job,
+            recipe=recipe,
+            on_epoch=said.append,
+            on_step=lambda step: steps.append((step.epoch - 1, step.number, step.steps)),
+        )
+    )
     totals = [sum(record["losses"].values()) for record in said]
     assert totals[-1] < 0.8 * totals[0]
     scores = [record["validation"]["shapes"]["map"] for record in said if "validation" in record]
@@ -102,12 +110,12 @@ def test_a_training_cut_off_and_resumed_equals_one_that_was_not(
 ) -> None:
     """In the first epoch, within the third, and right after the second."""
 
-    def watch(epoch: int, step: int, steps: int) -> None:
-        if (epoch, step) == moment:
+    def on_step(step: Step) -> None:
+        if (step.epoch - 1, step.number) == moment:
             raise KeyboardInterrupt
 
     with pytest.raises((CutOffError, KeyboardInterrupt)):
-        train(replace(job, watch=watch, say=stop_after(2 if moment is None else 9)))
+        train(replace(job, on_step=on_step, on_epoch=stop_after(2 if moment is None else 9)))
     train(replace(job, resume=True))
     assert same_training(job, whole)
     assert {path.name for path in job.out.iterdir()} == {"best.pt", "last.pt", "log.jsonl"}
@@ -115,7 +123,7 @@ def test_a_training_cut_off_and_resumed_equals_one_that_was_not(
 
 def test_the_log_of_a_resumed_training_holds_no_epoch_twice(job: Job, whole: Job) -> None:
     with pytest.raises(CutOffError):
-        train(replace(job, say=stop_after(3)))
+        train(replace(job, on_epoch=stop_after(3)))
     with (job.out / "log.jsonl").open("a") as log:  # cut off after the log was written and before last.pt
         log.write(json.dumps({"epoch": 4, "losses": {}}) + '\n{"epoch": 4, "los')
     train(replace(job, resume=True))
@@ -185,16 +193,16 @@ def test_another_recipe_seed_or_data_is_refused_on_resuming(job: Job) -> None:
 def test_a_training_goes_on_without_a_few_pictures_and_says_so(job: Job) -> None:
     mine = job.training[0]
     with pytest.raises(CutOffError):
-        train(replace(job, say=stop_after(1)))
+        train(replace(job, on_epoch=stop_after(1)))
     heard: list[int] = []
-    train(replace(job, training=[replace(mine, train=mine.train[1:])], resume=True, missing=heard.append))
+    train(replace(job, training=[replace(mine, train=mine.train[1:])], resume=True, on_missing=heard.append))
     assert heard == [1] and [record["epoch"] for record in log_of(job)] == [1, 2, 3, 4]
 
 
 def test_a_training_goes_on_after_its_data_moved(job: Job, whole: Job, tmp_path: Path) -> None:
     """Other folder, other file names: the same pictures and labels are the same data."""
     with pytest.raises(CutOffError):
-        train(replace(job, say=stop_after(2)))
+        train(replace(job, on_epoch=stop_after(2)))
 
     def moved(dataset: Dataset) -> Dataset:
         def at(items: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -221,7 +229,7 @@ def test_only_one_process_trains_in_a_folder(job: Job) -> None:
             train(replace(short, resume=True))
 
     short = replace(job, recipe=replace(job.recipe, epochs=2))
-    train(replace(short, say=say))
+    train(replace(short, on_epoch=say))
     assert [record["epoch"] for record in log_of(job)] == [1, 2]
 
 
@@ -229,7 +237,7 @@ def test_until_the_final_size_is_scored_the_newest_is_kept(job: Job) -> None:
     recipe = replace(job.recipe, sizes=((0.0, 16), (0.75, 32)), validate_every=1)
     epochs: list[int] = []
     best = job.out / "best.pt"
-    train(replace(job, recipe=recipe, say=lambda _: epochs.append(load_checkpoint(best).metrics["epoch"])))
+    train(replace(job, recipe=recipe, on_epoch=lambda _: epochs.append(load_checkpoint(best).metrics["epoch"])))
     assert epochs == [1, 2, 3, 4]
     assert [record["size"] for record in log_of(job)] == [16, 16, 16, 32]
     assert train(replace(job, recipe=replace(recipe, epochs=2), validation=[], out=job.out / "b")).metrics["epoch"] == 2

@@ -79,7 +79,7 @@ def test_other_teachers_or_answers_are_refused_on_resuming(job: Job) -> None:
     begun = replace(job, recipe=recipe, validation=[], teachers=teachers[:2])
     train(begun)
     asked: list[int] = []
-    again, part = replace(begun, resume=True, asked=asked.append), job.training[0]
+    again, part = replace(begun, resume=True, on_cached=asked.append), job.training[0]
     train(again)
     assert asked == [0]
     files = sorted(path.name for path in job.out.iterdir())

@@ -38,7 +38,7 @@ def learnt(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def test_the_same_vehicles_keep_their_classifier(job: Job, first: Checkpoint) -> None:
     heard: list[str] = []
     recipe = replace(job.recipe, **STILL)
-    kept = train(replace(job, recipe=recipe, start=start_of(first, first.metrics["classes"]), note=heard.append))
+    kept = train(replace(job, recipe=recipe, start=start_of(first, first.metrics["classes"]), on_note=heard.append))
     assert all(torch.equal(value, learnt(first)[name]) for name, value in learnt(kept).items())
     network = "the training begins as the checkpoint's network (resnet18, 32x32 pixels, 32 dimensions)"
     assert heard == [f"{network}, its classifier too, since the vehicles are the same"]
@@ -53,7 +53,9 @@ def test_other_vehicles_get_a_new_classifier(job: Job, first: Checkpoint, classe
         recipe = replace(job.recipe, **STILL)
         out = job.out / str(number)
         kept = train(
-            replace(job, recipe=recipe, training=training, start=start_of(first, classes), out=out, note=heard.append)
+            replace(
+                job, recipe=recipe, training=training, start=start_of(first, classes), out=out, on_note=heard.append
+            )
         )
         old = learnt(first)
         same = {name: torch.equal(value, old[name]) for name, value in learnt(kept).items()}
@@ -72,9 +74,9 @@ def test_what_it_has_learnt_from_is_kept_over_trainings_and_resumes(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(replace(again, say=stop))
+        train(replace(again, on_epoch=stop))
     heard: list[str] = []
-    kept = train(replace(again, start=None, resume=True, note=heard.append))  # its weights are in the folder by now
+    kept = train(replace(again, start=None, resume=True, on_note=heard.append))  # its weights are in the folder by now
     assert heard == [] and kept.trained is not None and first.trained is not None
     assert set(kept.trained.tolist()) == set(first.trained.tolist()) and len(kept.trained) == 48
     anew = train(replace(again, start=None, out=tmp_path / "anew"))
@@ -85,11 +87,13 @@ def test_without_labels_there_is_no_classifier(job: Job, first: Checkpoint) -> N
     heard: list[str] = []
     recipe = replace(job.recipe, **STILL, labels=False, distil=1.0)
     teacher = network_from(first, classifier=True)
-    kept = train(replace(job, recipe=recipe, start=start_of(first, ""), teacher=teacher, note=heard.append))
+    kept = train(replace(job, recipe=recipe, start=start_of(first, ""), teacher=teacher, on_note=heard.append))
     assert "head.classifier.weight" not in kept.weights and "there are no labels" in heard[0]
     assert torch.equal(kept.weights["head.embed.weight"], first.weights["head.embed.weight"])
     labelled = replace(job, recipe=replace(job.recipe, **STILL), start=start_of(kept, kept.metrics["classes"]))
-    again = train(replace(labelled, out=job.out / "labelled", note=heard.append))  # the same vehicles, not numbered yet
+    again = train(
+        replace(labelled, out=job.out / "labelled", on_note=heard.append)
+    )  # the same vehicles, not numbered yet
     assert "with a new classifier, since it has none" in heard[1] and again.config.classes == 8
 
 
@@ -104,7 +108,7 @@ def test_a_pruned_network_is_learnt_further_as_it_is(job: Job) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(replace(job, recipe=recipe, start=start, say=stop))
+        train(replace(job, recipe=recipe, start=start, on_epoch=stop))
     kept = train(replace(job, recipe=recipe, start=start, resume=True))
     assert kept.config.options["inner"] == inner and kept.metrics["epoch"] == 2
     assert not torch.equal(kept.weights["body.conv1.weight"], start.network.state_dict()["body.conv1.weight"])

@@ -11,7 +11,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.steps import Events, Step, StepLog, records, trim
+from vreid.train.steps import Events, Step, StepLog, events_in, records, trim
 
 
 def lines_of(every: int, steps: int, epochs: int, seconds: float, quiet: float = 0.0, first: int = 1) -> list[str]:
@@ -50,7 +50,7 @@ def test_no_line_floods_the_log() -> None:
     assert len(lines_of(every=100, steps=1000, epochs=2, seconds=1, quiet=10)) == 20
 
 
-def events_in(folder: Path) -> list[tuple[str, int, float]]:
+def written_in(folder: Path) -> list[tuple[str, int, float]]:
     """(tag, step, value) of everything in the files of events in `folder`."""
     event = pytest.importorskip("tensorboardX.proto.event_pb2", reason="tensorboardX is not installed").Event
     found = []
@@ -65,12 +65,13 @@ def trained(job: Job, cut_off: tuple[int, int] | None = None) -> None:
     """Train with events in out/tensorboard, and break off after (epoch from 0, step) `cut_off`."""
     events = Events(job.out / "tensorboard")
 
-    def watch(epoch: int, step: int, steps: int) -> None:
-        if (epoch, step) == cut_off:
+    def on_step(step: Step) -> None:
+        events.step(step)
+        if (step.epoch - 1, step.number) == cut_off:
             raise KeyboardInterrupt
 
     try:
-        train(replace(job, measured=events.step, say=events.epoch, watch=watch))
+        train(replace(job, on_step=on_step, on_epoch=events.epoch))
     except KeyboardInterrupt:
         assert cut_off is not None
     finally:
@@ -80,7 +81,7 @@ def trained(job: Job, cut_off: tuple[int, int] | None = None) -> None:
 def test_events_hold_every_step_once_after_resuming_too(job: Job) -> None:
     pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     trained(job, cut_off=(2, 2))  # 4 epochs, validated after 2 and 4
-    broken_off = {step for tag, step, _ in events_in(job.out / "tensorboard") if tag == "rate"}
+    broken_off = {step for tag, step, _ in written_in(job.out / "tensorboard") if tag == "rate"}
     assert broken_off == set(range(1, max(broken_off) + 1))
     said: list[dict[str, Any]] = []
     events = Events(job.out / "tensorboard")
@@ -89,9 +90,9 @@ def test_events_hold_every_step_once_after_resuming_too(job: Job) -> None:
         said.append(record)
         events.epoch(record)
 
-    train(replace(job, resume=True, measured=events.step, say=say))
+    train(replace(job, resume=True, on_step=events.step, on_epoch=say))
     events.close()
-    found = events_in(job.out / "tensorboard")
+    found = written_in(job.out / "tensorboard")
     assert max(Counter((tag, step) for tag, step, _ in found).values()) == 1
     steps: Callable[[str], list[int]] = lambda tag: sorted(step for name, step, _ in found if name == tag)  # noqa: E731
     assert steps("rate") == steps("loss/total") == list(range(1, max(steps("rate")) + 1))
@@ -108,7 +109,7 @@ def test_the_share_of_a_compressed_student_is_written(tmp_path: Path) -> None:
     events.step(Step(1, 1, 1, {"triplet": 0.5}, 1e-3, 8, 0.1))
     events.epoch({"epoch": 1, "share": 0.75, "macs": 3000, "params": 200})
     events.close()
-    assert {("pruning/share", 1, 0.75), ("pruning/macs", 1, 3000.0)} <= set(events_in(tmp_path))
+    assert {("pruning/share", 1, 0.75), ("pruning/macs", 1, 3000.0)} <= set(written_in(tmp_path))
 
 
 def test_a_record_that_was_cut_off_goes_and_damage_is_refused(tmp_path: Path) -> None:
@@ -120,8 +121,8 @@ def test_a_record_that_was_cut_off_goes_and_damage_is_refused(tmp_path: Path) ->
     (path,) = tmp_path.glob("events.*")
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
-    trim(path, 2)
-    assert {step for _, step, _ in events_in(tmp_path)} == {1, 2}
+    trim(path, path.read_bytes(), events_in(path.read_bytes(), path), 2)
+    assert {step for _, step, _ in written_in(tmp_path)} == {1, 2}
     path.write_bytes(whole[:12] + b"\xff" * 8 + whole[20:])
     with pytest.raises(Refused, match="is damaged; move it"):
-        trim(path, 2)
+        trim(path, path.read_bytes(), events_in(path.read_bytes(), path), 2)

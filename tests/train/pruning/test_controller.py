@@ -68,7 +68,7 @@ def job(shapes: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -
 def whole(job: Job) -> Checkpoint:
     """What the job ends with; its folder `cut` is as a power cut after the fourth epoch leaves it."""
     torch.set_num_threads(1)
-    return train(replace(job, say=copied_after(4, job.out)))
+    return train(replace(job, on_epoch=copied_after(4, job.out)))
 
 
 def copied_after(epoch: int, out: Path) -> Callable[[dict[str, Any]], None]:
@@ -122,7 +122,7 @@ def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_fo
         train(wide)
     shrinking = replace(CAPACITY, budget=budget, shrink=0.3)
     narrow = replace(job, recipe=replace(RECIPE, capacity=shrinking), out=job.out.with_name(f"narrow-{name}"))
-    done = train(replace(narrow, say=copied_after(6, narrow.out)))
+    done = train(replace(narrow, on_epoch=copied_after(6, narrow.out)))
     ends = {}
     for word, again in (("wide", wide), ("narrow", narrow)):
         learning = load_checkpoint(again.out / "last.pt").training

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from vreid.deploy.threshold import equal_error, track_scores, tracks_of
 from vreid.train.evaluate import Embedded
-from vreid.train.threshold import equal_error, scores_of, tracks_of
 
 
 def at(degrees: list[float], vehicles: list[int], cameras: list[int]) -> Embedded:
@@ -15,7 +15,7 @@ def at(degrees: list[float], vehicles: list[int], cameras: list[int]) -> Embedde
 
 
 def test_what_can_be_told_apart_has_no_error() -> None:
-    threshold, error = equal_error(*scores_of(at([0, 5, 60, 66, 120], [0, 0, 1, 1, 2], [0, 1, 0, 1, 0])))
+    threshold, error = equal_error(*track_scores(at([0, 5, 60, 66, 120], [0, 0, 1, 1, 2], [0, 1, 0, 1, 0])))
     assert error == 0
     assert np.cos(np.radians(54)) < threshold <= np.cos(np.radians(5)) + 1e-6
 
@@ -36,7 +36,7 @@ def test_a_vehicles_score_is_the_mean_over_its_other_tracks() -> None:
         if vehicles[i] in means:
             known.append(means.pop(vehicles[i]))
         strangers.append(max(means.values()))
-    found = scores_of(tracks)
+    found = track_scores(tracks)
     np.testing.assert_allclose(found[0], strangers, atol=1e-5)
     np.testing.assert_allclose(np.sort(found[1]), np.sort(known), atol=1e-5)
 
@@ -57,4 +57,4 @@ def test_a_track_is_the_mean_of_a_vehicle_in_a_camera() -> None:
 
 
 def test_nothing_to_compare_is_no_threshold() -> None:
-    assert equal_error(*scores_of(at([0, 50], [0, 1], [0, 0]))) == (0.0, 1.0)
+    assert equal_error(*track_scores(at([0, 50], [0, 1], [0, 0]))) == (0.0, 1.0)
