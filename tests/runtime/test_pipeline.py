@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,6 +163,7 @@ def test_the_stop_ends_a_run_over_files_with_what_was_seen(tmp_path: Path, film:
 def test_a_live_run_writes_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, film: Any, run_on: RunOn) -> None:
     video, stop, out = film(tmp_path / "x.avi", [(RED, 0, 20), (GREEN, 20, 70)]), threading.Event(), tmp_path / "out"
     before: list[int] = []
+    others = set(threading.enumerate())
 
     def watch(frames: int) -> None:
         if not before and len(lines(out)) >= 3:
@@ -181,10 +181,9 @@ def test_a_live_run_writes_as_it_goes_and_the_stop_flushes_all(tmp_path: Path, f
     assert (out / "report.html").stat().st_size > 1000
     with read_gallery(tmp_path / "known.db") as gallery:
         assert gallery.stats().sightings == len(written)
-    deadline = time.monotonic() + 2
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name.startswith(("read", "camera")):
-            thread.join(max(0.0, deadline - time.monotonic()))  # a loop that looks again and again would hold it up
+            thread.join(60)  # a loop that never ends would hold it up; a busy machine does too, for a while
             assert not thread.is_alive()
 
 
