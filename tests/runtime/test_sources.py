@@ -469,7 +469,7 @@ def test_cameras_that_are_not_there_are_refused_with_a_fix():
         open_source("/dev/video4711")
     with pytest.raises(Refused, match="needs a pipeline"):
         open_source("gst:")
-    with pytest.raises(Refused, match="sensor's number"):
+    with pytest.raises(Refused, match="not the number of a sensor"):
         open_source("csi://left")
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         for text in ("csi://0", "gst:videotestsrc"):
