@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.prototypes import joined, rebuild, surplus
 from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
 from vreid.runtime.gallery.store import Store
+from vreid.runtime.gallery.undo_data import can_be_read
 
 UNDOABLE = ("merge", "split", "rename")
 
@@ -108,6 +109,9 @@ def undo(gallery: Gallery, change: int | None = None) -> Change:
             raise Refused(f"change {done.id} is undone already, by change {done.undone}; do it again by hand")
         if done.undo_data is None:
             raise Refused(f"change {done.id} can no longer be undone: what it needs was forgotten; do it by hand")
+        if not can_be_read(done, gallery.about.dim):
+            fix = "drop it with 'vreid gallery check --repair'"
+            raise GalleryDamaged(f"the undo data of change {done.id} of {gallery.path} is damaged; {fix}")
         _refuse_later(every, done)
         if done.verb == "rename":
             _undo_rename(store, done, done.undo_data)

@@ -16,10 +16,13 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names, times
-from vreid.runtime.gallery.records import Finding
+from vreid.runtime.gallery.records import Change, Finding
+from vreid.runtime.gallery.sqlite.cells import DONE, REPAIRS, wrong_cells
 from vreid.runtime.gallery.sqlite.database import Database, connect, locked, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
+from vreid.runtime.gallery.sqlite.rows import detail_of
 from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA, upgrade
+from vreid.runtime.gallery.undo_data import can_be_read
 
 MOST = 20  # findings of one kind that are listed one by one
 _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1
@@ -61,6 +64,8 @@ def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
     meta = list(_meta(connection))
     if any(finding.kind in ("schema", "meta") for finding in meta):
         return meta
+    if wrong := list(wrong_cells(connection)):  # the other checks cannot read them
+        return [*meta, *_cut(iter(wrong), most)]
     dim = int(connection.execute("SELECT value FROM meta WHERE key = 'dim'").fetchone()[0])
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _orphans(connection),
@@ -68,7 +73,7 @@ def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
         lambda: _numbers(connection),
         lambda: _prototypes(connection, dim),
         lambda: _sightings(connection, dim),
-        lambda: _audit(connection),
+        lambda: _audit(connection, dim),
     ]
     return meta + [finding for check in checks for finding in _cut(check(), most)]
 
@@ -124,7 +129,7 @@ def _names(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _numbers(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Ids are never given twice, so that the sequence is never behind them."""
-    sequence = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+    sequence = dict(connection.execute("SELECT name, seq FROM sqlite_sequence WHERE typeof(seq) = 'integer'"))
     for table in ("vehicles", "prototypes", "sightings", "changes", "audit"):
         (last,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         if sequence.get(table, 0) < last:
@@ -166,14 +171,15 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
             yield Finding("created", id_, text)
 
 
-def _audit(connection: sqlite3.Connection) -> Iterator[Finding]:
-    for id_, detail in connection.execute("SELECT id, detail FROM audit"):
-        try:
-            sound = isinstance(json.loads(detail), dict)
-        except (ValueError, TypeError):
-            sound = False
-        if not sound:
+def _audit(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
+    for row in connection.execute("SELECT id, at, who, verb, vehicle, detail, undone, json_valid(detail) FROM audit"):
+        id_, detail = row[0], detail_of(row[5]) if row[7] else None  # SQLite does not take all that Python does
+        if detail is None:
             yield Finding("audit", id_, f"change {id_} of the audit cannot be read")
+            continue
+        change = Change(id_, row[1], row[2], row[3], row[4], detail, row[6])
+        if "undo" in detail and not can_be_read(change, dim):
+            yield Finding("undo", id_, f"what undoing change {id_} needs is damaged")
 
 
 def _feature(blob: object, kind: str, dim: int, tolerance: float) -> str | None:
@@ -233,14 +239,14 @@ def _mended(connection: sqlite3.Connection, done: list[str]) -> set[int]:
         for finding in findings(connection, most=sys.maxsize):
             by_kind.setdefault(finding.kind, []).append(finding.row or 0)
         for kind, rows in sorted(by_kind.items()):
-            if kind not in _MEND:
+            if kind not in _REPAIRS:
                 continue
-            if kind == "prototype":
-                for row in rows:
-                    broken.update(connection.execute("SELECT vehicle FROM prototypes WHERE id = ?", (row,)).fetchone())
-            _MEND[kind](connection, rows)
-            done.append(_SAID[kind].format(len(rows)))
-        if not set(by_kind) & set(_MEND):
+            if kind in ("prototype", "cells of prototypes"):
+                query = "SELECT vehicle FROM prototypes WHERE id = ? AND typeof(vehicle) = 'integer'"
+                broken.update(*(vehicle for row in rows for vehicle in connection.execute(query, (row,))))
+            _REPAIRS[kind](connection, rows)
+            done.append(_DONE[kind].format(len(rows)))
+        if not set(by_kind) & set(_REPAIRS):
             break
     return broken
 
@@ -281,7 +287,8 @@ def _sequences(connection: sqlite3.Connection, _: list[int]) -> None:
         (last,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         if not connection.execute("SELECT 1 FROM sqlite_sequence WHERE name = ?", (table,)).fetchone():
             connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
-        connection.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
+        seq = "CASE WHEN typeof(seq) = 'integer' THEN max(seq, ?1) ELSE ?1 END"
+        connection.execute(f"UPDATE sqlite_sequence SET seq = {seq} WHERE name = ?2", (last, table))
 
 
 def _each(statement: str) -> Callable[[sqlite3.Connection, list[int]], None]:
@@ -298,7 +305,7 @@ def _once(statement: str) -> Callable[[sqlite3.Connection, list[int]], None]:
     return run
 
 
-_PASSES = 3  # mending one thing may show another: a vehicle that is back may need the sequence put right
+_PASSES = 5  # mending one thing may show another: a vehicle that is back may need the sequence put right
 # what can only be milliseconds, microseconds or nanoseconds is divided; what is no time at all becomes this moment
 _IN_SECONDS = (
     "CASE WHEN typeof({0}) NOT IN ('real', 'integer') THEN CAST(strftime('%s', 'now') AS REAL)"
@@ -306,7 +313,9 @@ _IN_SECONDS = (
     " WHEN {0} BETWEEN 1e14 AND 9.99e15 THEN {0} / 1e6 WHEN {0} BETWEEN 1e17 AND 9.99e18 THEN {0} / 1e9"
     " ELSE CAST(strftime('%s', 'now') AS REAL) END"
 )
-_MEND = {
+_REPAIRS: dict[str, Callable[[sqlite3.Connection, list[int]], None]] = {
+    **REPAIRS,
+    "undo": _each("UPDATE audit SET detail = json_remove(detail, '$.undo') WHERE id = ?"),
     "orphan": _adopt,
     "name": _name,
     "key": _key,
@@ -326,7 +335,9 @@ _MEND = {
     ),
     "audit": _each(f"UPDATE audit SET detail = '{json.dumps({'lost': True})}' WHERE id = ?"),
 }
-_SAID = {
+_DONE = {
+    **DONE,
+    "undo": "{} changes can no longer be undone, for what that needs was damaged",
     "orphan": "{} lost vehicles are back under their ids, without their names",
     "name": "{} vehicles have a name after their id now",
     "sequence": "no id will be given again",

@@ -131,7 +131,9 @@ class Database:
     def last_id(self, table: str) -> int:
         """The last id that was ever given in `table`; 0: none."""
         row = self.row("SELECT seq FROM sqlite_sequence WHERE name = ?", table)
-        return int(row[0]) if row else 0
+        if row and type(row[0]) is not int:
+            raise damaged(self.path, f"the last id of {table} is not a number")
+        return row[0] if row else 0
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -73,6 +73,8 @@ class PrototypeFeatures:
     def _pages(self, query: str, *values: Any) -> Iterator[Features]:
         for page in self._database.pages(PAGE, query, *values):
             ids, vehicles, blobs = zip(*page, strict=True)
+            if set(map(type, vehicles)) != {int}:
+                raise damaged(self.path, "a prototype whose vehicle is not a number")
             yield np.array(ids, np.int64), np.array(vehicles, np.int64), decoded(blobs, self.dim, self.path)
 
 

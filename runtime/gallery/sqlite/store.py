@@ -12,8 +12,6 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vreid.models.errors import GalleryFull, Refused
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.records import (
@@ -29,9 +27,10 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleRow,
 )
-from vreid.runtime.gallery.sqlite.database import Database, damaged, lock, unlock
+from vreid.runtime.gallery.sqlite.database import Database, lock, unlock
 from vreid.runtime.gallery.sqlite.features import PrototypeFeatures, decoded
 from vreid.runtime.gallery.sqlite.filter import sightings_where, vehicles_where
+from vreid.runtime.gallery.sqlite.rows import change_of, record, sighting_row, typed, vehicle_row
 from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_schema_2
 from vreid.runtime.gallery.store import refuse_other_model
 from vreid.runtime.topology import Span
@@ -140,11 +139,14 @@ class SqliteStore:
 
     def vehicle(self, vehicle: int) -> VehicleRow | None:
         row = self._row(f"SELECT {_VEHICLE} FROM vehicles WHERE id = ?", vehicle)
-        return None if row is None else _vehicle(row)
+        return None if row is None else vehicle_row(self.path, row)
 
     def vehicle_rows(self, only: Filter = EVERYTHING) -> Iterator[VehicleRow]:
         where, values = vehicles_where(only)
-        return map(_vehicle, self._rows(f"SELECT {_VEHICLE} FROM vehicles v WHERE {where} ORDER BY v.id", *values))
+        return (
+            vehicle_row(self.path, row)
+            for row in self._rows(f"SELECT {_VEHICLE} FROM vehicles v WHERE {where} ORDER BY v.id", *values)
+        )
 
     def name_of(self, vehicle: int) -> str | None:
         row = self._row("SELECT name FROM vehicles WHERE id = ?", vehicle)
@@ -152,7 +154,8 @@ class SqliteStore:
 
     def names(self, vehicles: Collection[int]) -> dict[int, str]:
         query = "SELECT id, name FROM vehicles WHERE id IN (SELECT value FROM json_each(?))"
-        return dict(self._rows(query, json.dumps([*vehicles])))
+        rows = (typed(self.path, row, int, str) for row in self._rows(query, json.dumps([*vehicles])))
+        return {vehicle: name for vehicle, name in rows}
 
     def vehicle_with_key(self, key: str) -> int | None:
         row = self._row("SELECT id FROM vehicles WHERE key = ?", key)
@@ -165,11 +168,12 @@ class SqliteStore:
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True) -> list[Vehicle]:
         where, values = vehicles_where(only)
         cameras: dict[int, list[str]] = {}
-        for vehicle, camera in self._rows(
+        pairs = self._rows(
             f"SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v WHERE {where})"
             " ORDER BY vehicle, camera",
             *values,
-        ):
+        )
+        for vehicle, camera in (typed(self.path, pair, int, str) for pair in pairs):
             cameras.setdefault(vehicle, []).append(camera)
         picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
         rows = self._rows(
@@ -183,19 +187,24 @@ class SqliteStore:
             *values,
         )
         return [
-            Vehicle(id_, name, created, kind, prototypes, sightings, tuple(cameras.get(id_, ())), *last)
+            record(
+                self.path,
+                Vehicle,
+                (id_, name, created, kind, prototypes, sightings, tuple(cameras.get(id_, ())), *last),
+            )
             for id_, name, created, kind, prototypes, sightings, *last in rows
         ]
 
     def stats(self) -> Stats:
-        vehicles, prototypes, sightings, cameras, *rest = self._row(
+        counts = self._row(
             """SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes),
                       (SELECT count(*) FROM sightings), (SELECT count(DISTINCT camera) FROM sightings),
                       (SELECT min(seen) FROM sightings), (SELECT max(seen) FROM sightings),
                       (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'), (SELECT count(*) FROM audit)"""
         )
         about, size = self.about, self.path.stat().st_size
-        return Stats(vehicles, prototypes, sightings, cameras, about.dim, about.model, about.fingerprint, size, *rest)
+        cells = (*counts[:4], about.dim, about.model, about.fingerprint, size, *counts[4:])
+        return record(self.path, Stats, cells)
 
     def size(self) -> tuple[int, int]:
         query = "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)"
@@ -207,7 +216,7 @@ class SqliteStore:
     def prototypes(self, vehicle: int) -> list[Prototype]:
         query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
         return [
-            Prototype(id_, view, decoded([blob], self.about.dim, self.path)[0], weight, count)
+            record(self.path, Prototype, (id_, view, decoded([blob], self.about.dim, self.path)[0], weight, count))
             for id_, view, blob, weight, count in self._rows(query, vehicle)
         ]
 
@@ -260,17 +269,11 @@ class SqliteStore:
             vehicle,
             *values,
         )
-        return [SightingInfo(*row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
+        return [record(self.path, SightingInfo, row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
 
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
         for cells in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
-            blob = cells[-1]
-            sound = blob is None or (isinstance(blob, bytes) and len(blob) == 2 * self.about.dim)
-            feature = np.frombuffer(blob, "<f2") if blob is not None and sound else None
-            row = SightingRow(*(*cells[:-1], feature))
-            if not sound or not isinstance(row.quality, float):
-                raise damaged(self.path, f"the feature of a sighting of vehicle {vehicle}")
-            yield row
+            yield sighting_row(self.path, cells, self.about.dim)
 
     def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[Picture]:
         where, values = sightings_where(only)
@@ -279,7 +282,7 @@ class SqliteStore:
             " AND s.thumbnail NOTNULL ORDER BY s.id DESC LIMIT ?",
             vehicle, *values, -1 if most is None else most,
         )  # fmt: skip
-        return (Picture(*row) for row in rows)
+        return (record(self.path, Picture, row) for row in rows)
 
     def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
         if ids is None:
@@ -296,7 +299,8 @@ class SqliteStore:
             "SELECT vehicle, id, camera, seen - (last_time - first_time), seen FROM sightings WHERE seen >= ? ORDER BY id",
             since,
         )
-        return [(vehicle, Span(camera, -sighting, first, last)) for vehicle, sighting, camera, first, last in rows]
+        cells = (typed(self.path, row, int, int, str, float, float) for row in rows)
+        return [(vehicle, Span(camera, -sighting, first, last)) for vehicle, sighting, camera, first, last in cells]
 
     def vehicles_with_plates(self, plates: Iterable[str] | None) -> set[int]:
         if plates is None:
@@ -362,10 +366,7 @@ class SqliteStore:
             vehicle,
             -1 if last is None else last,
         )
-        return [
-            Change(id_, at, by, verb, of, json.loads(detail), undone)
-            for id_, at, by, verb, of, detail, undone in reversed([*rows])
-        ]
+        return [change_of(self.path, row) for row in reversed([*rows])]
 
     def mark_undone(self, change: int, by: int) -> None:
         self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
@@ -393,7 +394,3 @@ def _let_go(database: Database, path: Path, handle: int | None) -> None:
     database.close()
     if handle is not None:
         unlock(path, handle)
-
-
-def _vehicle(row: Sequence[Any]) -> VehicleRow:
-    return VehicleRow(row[0], row[1], bool(row[2]), *row[3:])
