@@ -8,8 +8,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --no-input
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-# pytest's processes: each takes whole files of tests, and a gigabyte of memory where torch and ONNX are in it
-WORKERS ?= $(shell n=$(JOBS); [ "$$n" -gt 4 ] && n=4; echo $$n)
+# pytest's processes, one more than cores since some tests wait for servers: each takes whole files of tests, and a gigabyte of
+# memory where torch and ONNX are in it
+WORKERS ?= $(shell n=$$(($(JOBS) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 NATIVE_NEEDS := apt install libopencv-dev libfaiss-dev libopenblas-dev liblapack-dev libsqlite3-dev libutf8proc-dev libssl-dev \
 	nlohmann-json3-dev libcli11-dev libgtest-dev
 LAYERS := models report synth train runtime deploy cli

@@ -16,6 +16,7 @@ def table(bench: Path) -> ModuleType:
     return importlib.import_module("cdd_table")
 
 
+@pytest.mark.slow
 def test_every_arm_has_a_recipe_and_plain_networks_come_near_the_budget(table: ModuleType) -> None:
     arms = importlib.import_module("cdd_arms")
     heavy = total_of(cost_of(ReidNetwork(arms.ARMS["uncompressed"].recipe().network))).macs

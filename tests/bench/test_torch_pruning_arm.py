@@ -115,6 +115,7 @@ def test_the_network_given_is_left_as_it_was(arm: ModuleType) -> None:
     assert all(parameter.requires_grad for parameter in ours.parameters())
 
 
+@pytest.mark.slow
 def test_it_learns_on_and_survives_a_checkpoint(arm: ModuleType, tmp_path: Path) -> None:
     ours = arm.pruned_by_torch_pruning(network(SMALL), 0.34, rules=arm.Rules(steps=STEPS)).train()
     optimiser = torch.optim.SGD(ours.parameters(), 0.05)

@@ -10,6 +10,7 @@ from vreid.cli.main import main
 SMALL = ("--seconds", "5", "--vehicles", "4", "--cameras", "2")
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_identity_figures(
     tmp_path: Path, colour_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def test_data_that_cannot_work_is_said(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_training_goes_through_once_and_its_checkpoint_teaches(
     capsys: pytest.CaptureFixture[str], colours: Callable[..., Path], tmp_path: Path
 ) -> None:

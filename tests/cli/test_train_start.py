@@ -102,6 +102,7 @@ def test_flags_apply_on_top_of_a_file(folder: Path, capsys: pytest.CaptureFixtur
     assert trained(folder, tmp_path / "run", *again) == 0
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_trained_longer(
     folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -125,7 +126,9 @@ def test_a_finished_training_is_trained_longer(
     assert json.loads(said.out)["recipe"]["epochs"] == 4 and "goes on after epoch 3" in said.err
 
 
-@pytest.mark.parametrize("suffix", ["pt", "pth", "PTH"])
+@pytest.mark.parametrize(
+    "suffix", ["pt", pytest.param("pth", marks=pytest.mark.slow), pytest.param("PTH", marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_is_begun_as(
     folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: str
 ) -> None:

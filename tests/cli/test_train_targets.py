@@ -55,6 +55,7 @@ def test_a_resumed_training_goes_on_with_the_costs_that_were_measured(tmp_path: 
         targeted(recipe, asked(latency="12ms"), kept, True)
 
 
+@pytest.mark.slow
 def test_a_compression_tells_what_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = ["path,vehicle,camera"]
     for vehicle, camera, picture in np.ndindex(16, 2, 2):

@@ -56,6 +56,7 @@ def teachers(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     }
 
 
+@pytest.mark.slow
 def test_several_teachers_go_into_one_student_that_is_compressed(
     capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
 ) -> None:

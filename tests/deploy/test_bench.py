@@ -68,6 +68,7 @@ def test_percentiles_are_numpys() -> None:
     assert timing.images_per_s == pytest.approx(8 / 0.150)
 
 
+@pytest.mark.slow
 def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     names = ["student.json", "changed.json", "student.pt", "absent.pt"]
     held = np.ones(60_000_000)  # 480 MB of the caller's, with which a child's ru_maxrss would begin
@@ -90,6 +91,7 @@ def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     assert len(told) == len(names) + 2 * 2
 
 
+@pytest.mark.slow
 def test_accuracy_cosine_and_peak_are_measured_in_the_same_run(folder: Path, pictures: Path) -> None:
     names = ["student.pt", "student.json", "half.json", "changed.json"]
     half_from(folder / "student.json", folder / "half.onnx")

@@ -357,6 +357,7 @@ class FakeTorchTensorRt:
         return b"plan"
 
 
+@pytest.mark.slow
 def test_torch_tensorrt_gets_the_whole_network_with_a_dynamic_batch(folder: Path) -> None:
     fake, spec = FakeTorchTensorRt(), read_manifest(folder / "student.json").input
     assert plan_from_checkpoint(fake, folder / "student.pt", spec, "cpu") == b"plan"

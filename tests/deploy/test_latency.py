@@ -86,6 +86,7 @@ def test_long_rounds_are_cut_short_and_still_told(monkeypatch: pytest.MonkeyPatc
     assert len(samples) == latency.LEAST_ROUNDS and len(told) == 25
 
 
+@pytest.mark.slow
 def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = ReidNetwork(config()).eval()
@@ -119,7 +120,9 @@ def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) ->
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", True)])
+@pytest.mark.parametrize(
+    ("body", "both_sides"), [("resnet18", False), pytest.param("resnet50", True, marks=pytest.mark.slow)]
+)
 def test_measured_prices_sum_up_and_leave_the_network_alone(body: str, both_sides: bool) -> None:
     network = ReidNetwork(replace(config(body), classes=4)).train()
     sites = insert(network, both_sides)
@@ -142,6 +145,7 @@ def test_blocks_of_one_geometry_have_one_price() -> None:
     assert prices[0] == prices[1]  # the only two alike: later stages begin with another stride or other channels
 
 
+@pytest.mark.slow
 def test_a_small_network_is_faster_than_a_large_one() -> None:
     networks = [ReidNetwork(config("resnet18", scale)).eval() for scale in (0.5, 0.125)]
     large, small = latencies(networks, rounds=3)

@@ -199,6 +199,7 @@ def judged(plain: onnx.ModelProto, data: Dataset) -> Spoiled:
     return Spoiled(bad, int8, batches, sensitivities(bad, int8, batches, runs))
 
 
+@pytest.mark.slow
 def test_the_spoiled_layer_is_found_and_in_float_the_rest_may_be_int8(plain: onnx.ModelProto, judged: Spoiled) -> None:
     bad, int8, batches, layers = judged.bad, judged.int8, judged.batches, judged.layers
     np.testing.assert_allclose(runs(bad)(batches[0]), runs(plain)(batches[0]), atol=1e-4)
@@ -215,6 +216,7 @@ def test_the_spoiled_layer_is_found_and_in_float_the_rest_may_be_int8(plain: onn
     np.testing.assert_allclose(runs(all_float)(batches[0]), wide, atol=1e-3)  # biases keep their 32 bits
 
 
+@pytest.mark.slow
 def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(data: Dataset, judged: Spoiled) -> None:
     part = Dataset("v", (), data.train, data.train)
     bad, int8, layers = judged.bad, judged.int8, judged.layers
@@ -236,6 +238,7 @@ def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(data: Dataset, jud
     assert not never.met and never.kept == len(never.layers) == len(quantised_in(int8))
 
 
+@pytest.mark.slow
 def test_a_quantised_model_keeps_its_contract(student: Path, data: Dataset, tmp_path: Path) -> None:
     made = int8_from(student, tmp_path / "int8.onnx", data, Quantising("tensorrt", 24), 100.0, validation_images=40)
     before, after = read_manifest(student), read_manifest(tmp_path / "int8.json")
@@ -289,6 +292,7 @@ def test_the_verb(student: Path, data: Dataset, tmp_path: Path, capsys: pytest.C
     assert ".onnx" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_less_than_half_in_int8_is_warned_of_and_refused_by_build(
     student: Path, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ def losses_of(job: Job) -> list[dict[str, float]]:
     return [json.loads(line)["losses"] for line in (job.out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_student_beside_a_teacher_comes_to_see_its_similarities(job: Job, mild: Augmentation) -> None:
     gentle = replace(job.recipe, augmentation=mild)
     teacher = network_from(train(replace(job, recipe=gentle, out=job.out.with_name("teacher"))))
@@ -49,6 +50,7 @@ def test_a_student_beside_a_teacher_comes_to_see_its_similarities(job: Job, mild
     assert all(map(torch.equal, before, teacher.state_dict().values())) and not teacher.training
 
 
+@pytest.mark.slow
 def test_an_aligned_student_of_fewer_axes_comes_into_its_teachers_space(job: Job, mild: Augmentation) -> None:
     gentle = replace(job.recipe, augmentation=mild)
     teacher = network_from(train(replace(job, recipe=gentle, out=job.out.with_name("teacher"))))

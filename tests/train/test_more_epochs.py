@@ -71,6 +71,7 @@ def test_a_training_goes_on_to_another_epoch_with_the_rates_of_that_length(
     assert (stored["recipe"]["epochs"], stored["recipe"]["planned"], stored["epoch"]) == (now, 4, now)
 
 
+@pytest.mark.slow
 def test_a_longer_training_that_is_cut_off_goes_on_bit_for_bit(job: Job, tmp_path: Path) -> None:
     ends = []
     for name in ("whole", "cut"):
@@ -120,6 +121,7 @@ def test_a_table_of_settings_that_is_taken_away_is_another_recipe(job: Job) -> N
         train(replace(job, recipe=replace(beside, beside=None), teacher=teacher, resume=True))
 
 
+@pytest.mark.slow
 def test_the_input_does_not_shrink_again(job: Job) -> None:
     growing = replace(job, recipe=replace(job.recipe, sizes=((0.0, 16), (0.5, 32))))
     train(of(growing, 2))
@@ -134,7 +136,14 @@ RULES = ResettingRules(memory=24, consensus=0.6)
 BUDGET = BudgetRules(share=0.5, start=0.0, until=0.8, every=1, by="taylor", survivors=0.0)
 
 
-@pytest.mark.parametrize(("budget", "shrink", "done"), [(BUDGET, 0.3, 2), (BUDGET, 0.0, 1), (None, 0.3, 2)])
+@pytest.mark.parametrize(
+    ("budget", "shrink", "done"),
+    [
+        (BUDGET, 0.3, 2),
+        pytest.param(BUDGET, 0.0, 1, marks=pytest.mark.slow),
+        pytest.param(None, 0.3, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_compression_does_not_go_back(job: Job, budget: BudgetRules | None, shrink: float, done: int) -> None:
     """Of 2 epochs 6 are made; at the share that is done of 6 the budget would be larger, and resetting not yet begun."""
     network = NetworkConfig("resnet18", 32, 32, 32, options={"scale": 0.25, "last_stride": 1})

@@ -35,6 +35,7 @@ def learnt(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return {name: checkpoint.weights[name] for name in names}
 
 
+@pytest.mark.slow
 def test_the_same_vehicles_keep_their_classifier(job: Job, first: Checkpoint) -> None:
     heard: list[str] = []
     recipe = replace(job.recipe, **STILL)

@@ -198,6 +198,7 @@ def test_what_is_no_number_is_not_there(log: Path) -> None:
     assert (epoch.lr, epoch.macs, epoch.share, epoch.masked, epoch.losses) == (None, None, None, (), {"b": 2.0})
 
 
+@pytest.mark.slow
 def test_the_same_log_gives_the_same_page(log: Path) -> None:
     import matplotlib
 

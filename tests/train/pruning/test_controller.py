@@ -90,6 +90,7 @@ def log_of(job: Job) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (job.out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_student_ends_narrower_and_resumes_bit_for_bit(job: Job, whole: Checkpoint) -> None:
     log = log_of(job)
     # masks are sticky; the MACs may waver on the way, since a dead channel swings about zero until the rate has fallen
@@ -133,7 +134,7 @@ def test_a_student_that_shrinks_ends_as_one_pruned_at_the_end_and_resumes_bit_fo
     assert all(torch.equal(value, done.weights[key]) for key, value in resumed(narrow).weights.items())
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("average", [0.0, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_a_budget_is_met_by_the_folded_network(job: Job, average: float) -> None:
     rules = BudgetRules(share=0.5, start=0.2, every=1)
     recipe = replace(RECIPE, average=average, capacity=replace(CAPACITY, budget=rules))
