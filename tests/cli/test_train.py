@@ -186,7 +186,7 @@ def test_steps_are_logged_and_written_for_tensorboard(
         "--out",
         str(tmp_path / "run"),
     ]
-    assert "--log-every -1 means nothing" in refused(capsys, "teacher", *SMALL, *where, "--log-every", -1)
+    assert "--log-every must be at least 0" in refused(capsys, "teacher", *SMALL, *where, "--log-every", -1)
     assert main(["train", "teacher", *SMALL, *where, "--log-every", "1", "--tensorboard"]) == 0
     said = capsys.readouterr()
     lines = [line for line in said.err.splitlines() if " step " in line]
