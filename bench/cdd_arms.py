@@ -68,7 +68,7 @@ def _scratch(
     network: NetworkConfig | None = None, schedule: Callable[[], Recipe] = uncompressed_resnet50_small
 ) -> Recipe:
     base, beside = schedule(), uncompressed_resnet50_small().beside
-    return replace(base, network=network or base.network, average=0.0, beside=beside, inherit=False)
+    return replace(base, network=network or base.network, average=0.0, online=beside, inherit=False)
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Literal
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
 from vreid.train.losses.fusion import FUSIONS
-from vreid.train.losses.table import Answers
+from vreid.train.losses.table import CachedDistillation
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import (
     cdd2_resnet50_small,
@@ -47,17 +47,19 @@ def resnet18_teacher() -> Recipe:
 
 
 def _single() -> Recipe:
-    return replace(student_resnet18_small(), epochs=EPOCHS, classification=0.0, triplet=0.0, answers=Answers(tau=TAU))
+    return replace(
+        student_resnet18_small(), epochs=EPOCHS, classification=0.0, triplet=0.0, cached=CachedDistillation(tau=TAU)
+    )
 
 
 def _fused(fusion: str, whiten: int = WHITE, tau: float = TAU) -> Recipe:
-    answers = Answers(by="fusion", fusion=fusion, whiten=whiten, tau=tau)
-    return replace(_single(), distil=1.0, answers=answers)
+    answers = CachedDistillation(by="fusion", fusion=fusion, whiten=whiten, tau=tau)
+    return replace(_single(), distil=1.0, cached=answers)
 
 
 def _compressed() -> Recipe:
-    answers = Answers(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
-    recipe = replace(cdd2_resnet50_small(), distil=1.0, answers=answers)
+    answers = CachedDistillation(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
+    recipe = replace(cdd2_resnet50_small(), distil=1.0, cached=answers)
     return replace(
         recipe, epochs=CDD2_EPOCHS, planned=CDD2_EPOCHS, flat=0.4 * CDD2_EPOCHS
     )  # CDD2 alone: bench/results/cdd.json, 40 epochs
@@ -71,7 +73,7 @@ def _few(recipe: Recipe, fraction: float) -> Recipe:
 
 def _rkd() -> Recipe:
     """DRD's recipe at half its rate, which is better on the validation part."""
-    return replace(drd_resnet18_small(), lr=2e-3, answers=Answers(by="rkd"))
+    return replace(drd_resnet18_small(), lr=2e-3, cached=CachedDistillation(by="rkd"))
 
 
 def _supervised() -> Recipe:
@@ -112,7 +114,7 @@ def _drd(**changes: object) -> Recipe:
     recipe = _few(drd_resnet18_small(), 0.1)
     rows = {name: changes[name] for name in ("p", "k", "distil", "lr", "augmentation") if name in changes}
     changes = {name: value for name, value in changes.items() if name not in rows}
-    return replace(recipe, answers=replace(recipe.answers, **changes), **rows)  # type: ignore[arg-type]
+    return replace(recipe, cached=replace(recipe.cached, **changes), **rows)  # type: ignore[arg-type]
 
 
 # of what DRD's abstract leaves open, and of what is ours; one seed, a tenth of the pictures

@@ -115,7 +115,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
         teachers: list[Teacher] = [teacher_of_file(told[teacher]) for teacher in arm.teachers]
         place = join(0, 1, 0, flags.device)
         companion = None
-        if recipe.beside is not None:
+        if recipe.online is not None:
             companion = network_from(load_checkpoint(flags.teacher), classifier=True).to(place.device).eval()
 
         def say(record: dict[str, Any]) -> None:

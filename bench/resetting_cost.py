@@ -45,7 +45,7 @@ def stepping(
         student.network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             features = student.network(pixels)
-            beside = {} if student.beside is None else student.beside.losses(features, pixels, same)
+            beside = {} if student.teacher is None else student.teacher.losses(features, pixels, same)
         loss = torch.stack(list((losses_of(recipe, features, truth, (), same) | beside).values())).sum()
         student.optimiser.zero_grad(set_to_none=True)
         loss.backward()

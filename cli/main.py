@@ -16,7 +16,7 @@ from vreid.runtime.network_address import redacted
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
     "recipes": "the recipes of vreid train, and one with all its settings as a TOML file",
-    "teach": "ask a teacher about every picture of a data set, once, and keep the answers in a file",
+    "cache-teacher": "a teacher's embeddings of every picture of a data set, computed once and kept in a file",
     "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
     "export": "lower a checkpoint to ONNX with its manifest",
     "adopt": "a foreign ONNX embedder under the contract",
@@ -33,6 +33,7 @@ VERBS = {
     "doctor": "what is installed, what is missing for which job, and the fix",
 }
 
+RENAMED = {"teach": "cache-teacher"}  # for one release: old verbs, which run as before with a notice
 MOVED = {"score": "bench/score.py"}  # for one release: scripts of the repository, which no wheel holds
 
 
@@ -41,7 +42,7 @@ HABITS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.Omi
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<9}{text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<14}{text}" for verb, text in VERBS.items()]
     return (
         "usage: vreid VERB ...\n\nvehicle re-identification beside the camera\n\n"
         + "\n".join(lines)
@@ -96,6 +97,9 @@ def _answered(words: Sequence[str]) -> int:
         raise Refused(
             f"vreid {verb} is a script of the repository now; in a checkout of it run python {MOVED[verb]} with the same words"
         )
+    if verb in RENAMED:
+        output.note(f"vreid {verb} is called vreid {RENAMED[verb]} now; the old name goes with the next release")
+        verb = RENAMED[verb]
     if verb not in VERBS:
         output.error(f"there is no verb '{verb}'; vreid --help lists them")
         return 2

@@ -31,7 +31,7 @@ class Common:
     data: tyro.conf.UseAppendAction[list[Path]]
     """Data set: a folder in a layout of docs/data.md, or a CSV file. Given several times, all are learnt together."""
     out: Path
-    """Folder for best.pt, last.pt, log.jsonl, report.html, and what teachers said."""
+    """Folder for best.pt, last.pt, log.jsonl, report.html, and teacher caches."""
     weights: str | None = None
     """Weights of the body alone to begin with: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
     start: str | None = None
@@ -76,14 +76,14 @@ class Teacher(Common):
 
 @dataclass(frozen=True)
 class Student(Common):
-    """Train a student, beside a teacher where one is given."""
+    """Train a student, with teachers where they are given."""
 
     recipe: str = "student_s"
     """student_s or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures drd_resnet18_small;
     compressed cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_resnet50_small), and on a GPU cdd_resnet101,
     cdd2_resnet101. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
-    """Checkpoint, manifest, bundled model, or file of answers (vreid teach). Given several times, they are fused."""
+    """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher). Given several times, they are fused."""
     fusion: str | None = None
     """How several teachers are fused: maxmin, mean, maxmean, maxrand or rand."""
     whiten: int | None = None
@@ -98,8 +98,10 @@ class Student(Common):
     """Learn from the teachers alone."""
     compress: str | None = None
     """cdd or cdd2: compress the recipe's student while it learns; without --recipe the half-width ResNet-50 at 64 pixels."""
-    unasked: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
-    """Data set like --data that the teacher knows nothing of: learnt from its labels alone."""
+    undistilled: Annotated[tyro.conf.UseAppendAction[list[Path]], tyro.conf.arg(aliases=["--unasked"])] = field(
+        default_factory=list
+    )
+    """Data set like --data without distillation: learnt from its labels only."""
     target_macs: float | None = None
     """Share of the uncompressed network's MACs to keep (0.3), for a recipe with a budget."""
     target_params: float | None = None
@@ -245,13 +247,13 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
 
     if not flags.data:
         raise Refused("there is nothing to learn from; name a data set with --data FOLDER (docs/data.md)")
-    open_folder(flags.out, flags.resume)  # refused before anything is read, measured, asked or written
+    open_folder(flags.out, flags.resume)  # refused before anything is read, measured, embedded or written
     learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
     sets = [read_train_part(path) for path in flags.data]
-    unasked = [read_train_part(path) for path in flags.unasked] if isinstance(flags, Student) else []
-    found = checked_pictures([*sets, *unasked], flags.out, flags.skip_broken, place)
-    join([keyed(dataset, found) for dataset in (*sets, *unasked)])  # refuses a set that is given twice
-    refuse_twice([*sets, *unasked], found)
+    undistilled = [read_train_part(path) for path in flags.undistilled] if isinstance(flags, Student) else []
+    found = checked_pictures([*sets, *undistilled], flags.out, flags.skip_broken, place)
+    join([keyed(dataset, found) for dataset in (*sets, *undistilled)])  # refuses a set that is given twice
+    refuse_twice([*sets, *undistilled], found)
 
     def parts(dataset: "Dataset", fraction: float = 1.0) -> "tuple[Dataset, Dataset]":
         # what is broken goes last, so that it changes neither the cut nor the share
@@ -260,18 +262,18 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
         return without(first, found.faults), without(second, found.faults)
 
     cuts = [parts(dataset, flags.fraction if isinstance(flags, Student) else 1.0) for dataset in sets]
-    alone = [parts(dataset) for dataset in unasked]
+    labelled_only = [parts(dataset) for dataset in undistilled]
     job = Job(
         recipe,
         training=[first for first, _ in cuts],
-        validation=[second for _, second in (*cuts, *alone) if second.query],
+        validation=[second for _, second in (*cuts, *labelled_only) if second.query],
         out=flags.out,
         place=place,
         seed=flags.seed,
         workers=flags.workers,
         resume=flags.resume,
         weights=flags.weights,
-        unasked=[first for first, _ in alone],
+        undistilled=[first for first, _ in labelled_only],
         bfloat16=flags.bfloat16,
         change_epochs=flags.epochs is not None,
     )
@@ -287,16 +289,16 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
 
     wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
     recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
-    beside, asked = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
-    found: dict[str, Any] = {"recipe": recipe, "costs": costs, "teachers": asked}
-    if beside is None:
+    online, cached = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
+    found: dict[str, Any] = {"recipe": recipe, "costs": costs, "teachers": cached}
+    if online is None:
         return found
-    teacher = network_from(beside, classifier=True).to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return found | {"teacher": teacher, "taught": vehicles_of(beside.metrics)}
+    teacher = network_from(online, classifier=True).to(place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return found | {"teacher": teacher, "teacher_vehicles": vehicles_of(online.metrics)}
 
 
 def _step_log(every: int | None, epochs: int) -> "StepLog":
-    """Lines of steps on stderr, as --log-every says; where it says nothing, few, and none beside a progress bar."""
+    """Lines of steps on stderr, as --log-every says; where it is not given, few, and none next to a progress bar."""
     from vreid.train.steps import QUIET, StepLog
 
     if every is None:

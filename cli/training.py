@@ -111,7 +111,7 @@ def checked_pictures(sets: Sequence[Dataset], out: Path, skip_broken: bool, plac
 def started(recipe: "Recipe", word: str, dim: int | None) -> "tuple[Recipe, Start]":
     """The recipe for the network of the checkpoint `word`, and what the training begins as. `dim` is what --dim says.
 
-    Raises Refused for what is no checkpoint that can be learnt from, and for a recipe that begins as something else.
+    Raises Refused for what is not a checkpoint that can be learnt from, and for a recipe that begins as something else.
     """
     from vreid.models.checkpoint import load_checkpoint, network_from
     from vreid.models.pretrained import refuse_not_finite
@@ -119,7 +119,7 @@ def started(recipe: "Recipe", word: str, dim: int | None) -> "tuple[Recipe, Star
 
     if not is_checkpoint(word):
         raise Refused(
-            f"--start takes a checkpoint (.pt or .pth) of vreid train, not {word}; weights of a body alone are for --weights"
+            f"--start takes a checkpoint (.pt or .pth) of vreid train, not {word}; weights of a body only are for --weights"
         )
     if recipe.inherit:
         raise Refused(
@@ -138,7 +138,7 @@ def started(recipe: "Recipe", word: str, dim: int | None) -> "tuple[Recipe, Star
 
 
 def vehicles_of(metrics: dict[str, Any]) -> str:
-    """The digest of the vehicles that a checkpoint's classifier numbers; "" where it does not tell."""
+    """The digest of the vehicles that a checkpoint's classifier numbers; "" where it has none."""
     from vreid.train.job import EARLIER
 
     return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
@@ -147,27 +147,27 @@ def vehicles_of(metrics: dict[str, Any]) -> str:
 def opened_teachers(
     words: Sequence[str], recipe: Recipe, threads: int, device: str
 ) -> tuple[Checkpoint | None, list[Teacher]]:
-    """(the checkpoint that sits beside the student or None, the teachers that are asked once a picture).
+    """(the checkpoint of online distillation or None, the teachers that embed every picture once).
 
-    A recipe that learns beside a teacher takes the first checkpoint for it, and asks it too only where it distils.
+    A recipe with online distillation takes the first checkpoint for it, and its embeddings too only where it distils.
     """
-    if words and not recipe.distil and recipe.beside is None:
+    if words and not recipe.distil and recipe.online is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
-    beside: Checkpoint | None = None
-    asked = []
+    online: Checkpoint | None = None
+    cached: list[Teacher] = []
     for word in words:
-        if recipe.beside is not None and beside is None and is_checkpoint(word):
-            beside = load_checkpoint(word)
+        if recipe.online is not None and online is None and is_checkpoint(word):
+            online = load_checkpoint(word)
         if not recipe.distil:
             continue
         if word.endswith(".npz"):
-            asked.append(teacher_of_file(Path(word)))
+            cached.append(teacher_of_file(Path(word)))
         else:
             model = open_model(word, threads or torch.get_num_threads(), device)
-            asked.append(Teacher(word, model.fingerprint, model.embed))
-    for place, teacher in enumerate(asked):
-        if twins := [other.name for other in asked[:place] if other.space == teacher.space]:
+            cached.append(Teacher(word, model.fingerprint, model.embed))
+    for place, teacher in enumerate(cached):
+        if twins := [other.name for other in cached[:place] if other.space == teacher.space]:
             raise Refused(f"{twins[0]} and {teacher.name} are one teacher; give each once")
-    if recipe.beside is not None and beside is None and words:
-        raise Refused("the recipe learns beside a teacher at every step; give a checkpoint .pt with --teacher")
-    return beside, asked
+    if recipe.online is not None and online is None and words:
+        raise Refused("the recipe learns from a teacher at every step; give a checkpoint .pt with --teacher")
+    return online, cached

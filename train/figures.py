@@ -170,7 +170,7 @@ def _widths(epochs: "Sequence[Epoch]") -> Drawing | None:
         bar = figure.colorbar(image, ax=axes, location="top", aspect=40, pad=0.01, label="percent of the channels kept")
         bar.outline.set_visible(False)
 
-    note = f"Beside each layer, what is left of it after epoch {last}."
+    note = f"OnlineTeacher each layer, what is left of it after epoch {last}."
     if shrunk and kinds != shrunk:
         note += f" No {' and no '.join(sorted(kinds - shrunk))} has lost a channel, so none is drawn."
     return drawn(Drawing("widths", "Channels kept in every layer", note), draw, 0.9 + 0.132 * len(rows))

@@ -14,8 +14,11 @@ from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import locked
 from vreid.models.network import NetworkConfig
-from vreid.train.recipe import Recipe
+from vreid.train.recipe import EARLIER_NAMES, Recipe
 
+WORDS = {
+    "answers": "teacher embeddings"
+}  # what a source is called in a message, where not by its name in the checkpoint
 MISSING = 0.1  # share of the first start's pictures that may be left out on resuming
 
 
@@ -106,7 +109,7 @@ def _refuse_epochs(folder: Folder, done: int, before: int, now: int, change: boo
 
 
 def refuse_other(folder: Folder, state: Mapping[str, Any] | None, source: Mapping[str, str | Tensor]) -> None:
-    """Raises Refused when `state` was learnt from another source than this; one that it does not tell of is no other.
+    """Raises Refused when `state` was learnt from another source than this; one that it does not name counts as the same.
 
     Of the pictures a few may be missing now, such as broken ones, as long as every vehicle is there.
     """
@@ -117,7 +120,9 @@ def refuse_other(folder: Folder, state: Mapping[str, Any] | None, source: Mappin
         if isinstance(now, Tensor):
             _refuse_other_pictures(folder, before, now)
         elif before != now:
-            raise Refused(f"{folder.last} was made with other {name}; resume with the flags of the first start")
+            raise Refused(
+                f"{folder.last} was made with other {WORDS.get(name, name)}; resume with the flags of the first start"
+            )
 
 
 def _refuse_other_pictures(folder: Folder, before: Tensor, now: Tensor) -> None:
@@ -140,7 +145,7 @@ def missing_of(state: Mapping[str, Any], source: Mapping[str, str | Tensor]) -> 
 
 @contextmanager
 def prepared(folder: Folder, epoch: int) -> Iterator[None]:
-    """Make the folder, hold it for this process alone while the block runs, and take off its log what comes after `epoch`,
+    """Make the folder, lock it for this process while the block runs, and take off its log what comes after `epoch`,
     to be trained again, or was cut off in a line. Raises Refused where it cannot be written, or is another's."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -167,9 +172,10 @@ def write_epoch(
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON would write it, since a checkpoint holds plain values only."""
+    """The recipe as JSON would write it, since a checkpoint holds plain values only; tables by their names of version 0.1.0."""
+    earlier = {now: before for before, now in EARLIER_NAMES.items()}
     fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return fields
+    return {earlier.get(name, name): value for name, value in fields.items()}
 
 
 def _epoch_of(line: str) -> int:
@@ -180,11 +186,11 @@ def _epoch_of(line: str) -> int:
 
 
 def _differing(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The stored fields that have another value now; a field that is new or gone since then is no difference."""
+    """The stored fields that have another value now; a field that is new or gone since then does not count."""
     found: list[str] = []
     for name, value in stored.items():
         if isinstance(value, dict) and isinstance(now.get(name), dict):
             found += _differing(value, now[name])
         elif name in now and now[name] != value:
-            found.append(name)
+            found.append(EARLIER_NAMES.get(name, name))
     return found

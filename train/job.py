@@ -41,10 +41,10 @@ class Start:
 class Job:
     """One training: what to learn, from what, where to, and how to go on.
 
-    `teacher` sits beside the student; `teachers` are asked once a picture (the one beside, where there are none and the
-    recipe distils), but not about the sets in `unasked`, which are learnt from their labels alone. `costs` are the
-    engine's, for a budget in milliseconds; `start` is what the student begins as, the whole network. `taught` is the digest of
-    the vehicles that `teacher` was trained on, where its checkpoint tells: its classifier numbers those; EARLIER where
+    `teacher` is for online distillation; `teachers` embed every picture once (`teacher` does, where there are none and the
+    recipe distils), but not the sets in `undistilled`, which are learnt from their labels only. `costs` are the engine's, for a
+    budget in milliseconds; `start` is what the student begins as, the whole network. `teacher_vehicles` is the digest of
+    the vehicles that `teacher` was trained on, where its checkpoint has it: its classifier numbers those; EARLIER where
     version 0.1.0 trained it. `bfloat16` lets a CPU that can (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast;
     a GPU always does.
     The leading process calls `on_epoch` with the record of an epoch once that is on disk, `on_step` after every step,
@@ -65,10 +65,10 @@ class Job:
     weights: str | None = None
     teacher: ReidNetwork | None = None
     teachers: Sequence[Teacher] = ()
-    unasked: Sequence[Dataset] = ()
+    undistilled: Sequence[Dataset] = ()
     costs: Costs | None = None
     start: Start | None = None
-    taught: str = ""
+    teacher_vehicles: str = ""
     bfloat16: bool = False
     change_epochs: bool = False
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
@@ -88,40 +88,40 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
         raise Refused(
             f"a batch needs {recipe.p} vehicles and the training data has {len(vehicles)}; add data or lower --p"
         )
-    by_class = recipe.inherit or (recipe.beside is not None and recipe.beside.logits > 0)
-    if by_class and job.taught == EARLIER:
+    by_class = recipe.inherit or (recipe.online is not None and recipe.online.logits > 0)
+    if by_class and job.teacher_vehicles == EARLIER:
         raise Refused(
             "the teacher was trained by vreid 0.1.0, which chose and numbered its vehicles by the name of the data's folder; "
             "train the teacher again"
         )
-    if by_class and job.taught not in ("", digest_of(vehicles)):
+    if by_class and job.teacher_vehicles not in ("", digest_of(vehicles)):
         raise Refused(
             "the teacher's classifier knows other vehicles; give both the same --data, --validation, --seed and --fraction"
         )
-    if recipe.capacity is not None and (job.teacher is None or recipe.beside is None or job.place.world > 1):
+    if recipe.capacity is not None and (job.teacher is None or recipe.online is None or job.place.world > 1):
         raise Refused(
-            "a student is compressed beside its teacher, in one process; give --teacher and start without torchrun"
+            "a student is compressed while it learns from a teacher, in one process; give --teacher and start without torchrun"
         )
     if recipe.capacity is not None and recipe.capacity.shrink and recipe.optimiser != "sgd":
         raise Refused("only SGD's momentum is carried into a narrower network; give --optimiser sgd")
-    if recipe.beside is not None and job.teacher is None:
-        raise Refused("the recipe learns beside a teacher; give --teacher")
+    if recipe.online is not None and job.teacher is None:
+        raise Refused("the recipe learns from a teacher at every step; give --teacher")
     if not recipe.labels and sum(len(part.train) for part in job.training) < 2:
-        raise Refused("without labels there are relations between pictures alone; give two pictures or more")
-    if not recipe.labels and job.unasked:
+        raise Refused("without labels only relations between pictures are learnt; give two pictures or more")
+    if not recipe.labels and job.undistilled:
         raise Refused(
-            "a set that no teacher is asked about teaches by its labels alone; give it labels or leave it out"
+            "a set without distillation is learnt from its labels only; learn from labels, or leave the set out"
         )
     if not recipe.labels and (not recipe.distil or not (job.teachers or job.teacher)):
         raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
-    if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.beside is None:
+    if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.online is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
     refuse_unfindable(job.validation)
 
 
 def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
     """The marks of the pictures (train/data/identity.py), a digest of the vehicles, and the names of the embedding spaces of all
-    teachers; nothing is asked."""
+    teachers; nothing is embedded."""
     spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
     if job.teacher is not None:
         spaces.append(space_of(job.teacher))
@@ -130,25 +130,25 @@ def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
 
 
 def targets_for(job: Job, items: Sequence[Item]) -> Targets:
-    """What each teacher says of every item, rows of zeros where it was not asked; none without teachers."""
-    teachers = _asked(job)
+    """Each teacher's embeddings of every item, rows of zeros for sets without distillation; none without teachers."""
+    teachers = _cached_teachers(job)
     if not teachers:
         return Targets([])
-    asked = items[: sum(len(part.train) for part in job.training)]
+    distilled = items[: sum(len(part.train) for part in job.training)]
     if not job.place.leads:
-        wait(job.place)  # for the leading process to ask
-    answers = job.recipe.answers
-    dim = answers.axes(job.recipe.network.dim)
-    found = targets_of(teachers, asked, job.out, answers.whiten, dim, job.on_caching)
+        wait(job.place)  # for the leading process to embed
+    rules = job.recipe.cached
+    dim = rules.axes(job.recipe.network.dim)
+    found = targets_of(teachers, distilled, job.out, rules.whiten, dim, job.on_caching)
     if job.place.leads:
         job.on_cached(found.queries)
         wait(job.place)
-    rows = [torch.cat([told, told.new_zeros(len(items) - len(asked), told.shape[1])]) for told in found.rows]
+    rows = [torch.cat([part, part.new_zeros(len(items) - len(distilled), part.shape[1])]) for part in found.rows]
     return replace(found, rows=rows)
 
 
-def _asked(job: Job) -> Sequence[Teacher]:
-    """The teachers that are asked once a picture: where there are none and the recipe distils, the one beside the student."""
+def _cached_teachers(job: Job) -> Sequence[Teacher]:
+    """The teachers that embed every picture once: where there are none and the recipe distils, that of online distillation."""
     if not job.recipe.distil:
         return ()
     return job.teachers or (() if job.teacher is None else (teacher_of_network(job.teacher),))

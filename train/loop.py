@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
-from vreid.train.cuda_graph import Passes
+from vreid.train.cuda_graph import TrainingGraphRunner
 from vreid.train.data.identity import keys_of
 from vreid.train.data.pictures import Pictures, loader_of
 from vreid.train.data.records import Item
@@ -38,7 +38,7 @@ def train(job: Job) -> Checkpoint:
     disk that all of them see. Raises Refused for data or settings that cannot work, as far as can be told before.
     """
     recipe, place = job.recipe, job.place
-    items = join((*job.training, *job.unasked))
+    items = join((*job.training, *job.undistilled))
     vehicles = sorted({item.vehicle for item in items})
     refuse_unworkable(job, vehicles)
     folder = open_folder(job.out, job.resume)
@@ -62,14 +62,14 @@ def train(job: Job) -> Checkpoint:
         if (missing := missing_of(state, source)) and place.leads:
             job.on_missing(missing)
     with prepared(folder, student.epoch) if place.leads else nullcontext():
-        told = targets_for(job, items)
-        source["answers"] = told.digest
+        targets = targets_for(job, items)
+        source["answers"] = targets.digest
         refuse_other(folder, state, source)
         if note and place.leads:
             job.on_note(note)
         before = (None if begun is None else begun.trained, None if state is None else state["trained"])
         trained = np.unique(np.concatenate([keys_of(items), *(keys.numpy() for keys in before if keys is not None)]))
-        return _learnt(job, student, folder, items, vehicles, told.rows, source, torch.from_numpy(trained), note)
+        return _learnt(job, student, folder, items, vehicles, targets.rows, source, torch.from_numpy(trained), note)
 
 
 def _begun(recipe: Recipe, start: Start, classes: str) -> str:
@@ -114,14 +114,14 @@ def _learnt(
     labels = torch.tensor([numbers[item.vehicle] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
-    draw, network = drawing(recipe, items, targets, job.seed), _passes(student, place)
+    draw, network = drawing(recipe, items, targets, job.seed), _runner(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
         if note:
             record["note"], note = note, ""
         student.epoch = epoch + 1
         if student.epoch < recipe.epochs and student.shrink(pixels):
-            network = _passes(student, place)
+            network = _runner(student, place)
         if place.leads:
             _keep(job, student, folder, record, epoch, digest_of(vehicles), source, trained)
             job.on_epoch(record)
@@ -129,15 +129,15 @@ def _learnt(
     return load_checkpoint(folder.best)
 
 
-def _passes(student: Student, place: Place) -> Passes:
-    alone = place.world == 1 and (student.beside is None or not student.beside.pooled)
-    return Passes(in_step(student.network, place), recordable=alone)
+def _runner(student: Student, place: Place) -> TrainingGraphRunner:
+    without_hooks = student.teacher is None or not student.teacher.pools
+    return TrainingGraphRunner(in_step(student.network, place), capturable=place.world == 1 and without_hooks)
 
 
 def _epoch(
     job: Job,
     student: Student,
-    network: Passes,
+    network: TrainingGraphRunner,
     pictures: Pictures,
     labels: Tensor,
     targets: Sequence[Tensor],
@@ -162,10 +162,10 @@ def _epoch(
         same = torch.tensor(batch, device=device)
         with torch.autocast(device.type, half, enabled=half is not None):
             features = network(pixels)
-            beside = {} if student.beside is None else student.beside.losses(features, pixels, same)
-        told = [rows[batch].to(device) for rows in targets]
+            online = {} if student.teacher is None else student.teacher.losses(features, pixels, same)
+        cached = [rows[batch].to(device) for rows in targets]
         chance = torch.Generator().manual_seed(((job.seed * 100_003 + epoch) * 1_000_003 + first + step) % 2**63)
-        parts = losses_of(recipe, features, truth, told, same, chance) | beside
+        parts = losses_of(recipe, features, truth, cached, same, chance) | online
         each = torch.stack(list(parts.values()))
         loss = each.sum()
         student.optimiser.zero_grad(set_to_none=True)
@@ -176,16 +176,16 @@ def _epoch(
             student.compression.after_backward(at, at / recipe.epochs)
         student.scaler.step(student.optimiser)
         student.scaler.update()
-        told_losses = each.tolist()  # the last wait for the device in a step, when all of it is on its way
-        if not np.isfinite(told_losses).all():
-            raise Refused(f"the loss is no number in epoch {epoch + 1}; start again with a lower --lr")
-        for name, value in zip(parts, told_losses, strict=True):
+        values = each.tolist()  # the last wait for the device in a step, when all of it is on its way
+        if not np.isfinite(values).all():
+            raise Refused(f"the loss is NaN or infinite in epoch {epoch + 1}; start again with a lower --lr")
+        for name, value in zip(parts, values, strict=True):
             totals[name] = totals.get(name, 0.0) + value
         if job.place.leads:  # the average of the others is never looked at
             if recipe.average or step + 1 == len(batches):  # the average of decay 0 is the network itself
                 student.average.update_parameters(student.network)
             many = len(batch) * job.place.world
-            losses = dict(zip(parts, told_losses, strict=True))
+            losses = dict(zip(parts, values, strict=True))
             rate, took = rate_at(recipe, epoch + step / len(batches)), time.monotonic() - began
             job.on_step(Step(epoch + 1, step + 1, len(batches), losses, rate, many, took))
     seconds = time.monotonic() - began
@@ -211,7 +211,7 @@ def _keep(
     trained: Tensor,
 ) -> None:
     """Validate where it is due, and write the epoch; adds the validation to `record`. `classes` is the digest of the vehicles,
-    `source` those of the pictures and of what the teachers say of them, `trained` (N,) the pictures' keys."""
+    `source` those of the pictures and of the teachers' embeddings, `trained` (N,) the pictures' keys."""
     recipe, size = job.recipe, side_at(job.recipe, student.at(epoch))
     metrics: dict[str, Any] = {
         "recipe": plain(recipe), "seed": job.seed, "epoch": epoch + 1, "classes": classes,

@@ -12,7 +12,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
 from vreid.models.pruning import sites
 from vreid.train.losses.metric import classification_loss, triplet_loss
-from vreid.train.losses.table import answers_loss
+from vreid.train.losses.table import cached_loss
 from vreid.train.recipe import Recipe
 
 
@@ -20,13 +20,13 @@ def losses_of(
     recipe: Recipe,
     features: Features,
     truth: Tensor,
-    told: Sequence[Tensor] = (),
+    teachers: Sequence[Tensor] = (),
     pictures: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms of a batch, by name; truth (B,) identities, told K x (B, E_k) what each teacher says of it.
+    """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it.
 
-    A row of zeros in `told` is a picture that the teacher was not asked about; `pictures` (B,) tells equal ones; what is
+    A row of zeros in `teachers` is a picture that one has no embedding of; equal `pictures` (B,) are copies of one; what is
     drawn by chance is drawn from `generator`. A recipe without labels never looks at `truth`.
     To be called outside of autocast: distances between half-precision products are noise.
     """
@@ -39,11 +39,11 @@ def losses_of(
             parts["classification"] = recipe.classification * loss
         if recipe.triplet:
             parts["triplet"] = recipe.triplet * triplet_loss(features.pooled.float(), truth, recipe.margin)
-    if told and recipe.distil:
+    if teachers and recipe.distil:
         known = truth if recipe.labels else None
-        asked = answers_loss(recipe.answers, features.embedding, told, known, pictures, generator)
-        if asked is not None:
-            parts["distil"] = recipe.distil * asked
+        loss_of_cached = cached_loss(recipe.cached, features.embedding, teachers, known, pictures, generator)
+        if loss_of_cached is not None:
+            parts["distil"] = recipe.distil * loss_of_cached
     if not parts:  # every picture of the batch unknown to the teacher, and no labels: nothing to learn from it
         parts["distil"] = 0.0 * features.embedding.float().sum()
     return parts
@@ -109,7 +109,7 @@ def averaging(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
 
 def precision_of(device: torch.device, bfloat16: bool = False) -> torch.dtype | None:
     """What autocast multiplies in, None for float32. On a GPU bfloat16 where it has it (since Ampere), for in float16
-    compressing students overflowed; else float16, which asks for a scaler of the loss. On a CPU bfloat16 where asked for."""
+    compressing students overflowed; else float16, which needs a scaler of the loss. On a CPU bfloat16 where requested."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if bfloat16 else None

@@ -1,7 +1,7 @@
 """How a teacher's features are brought into another space before a student learns from them, and where that is kept.
 
-It is fitted on the teacher's answers (whitening.py, rotation.py) and lies beside them, so that a resumed training goes on in
-the same space. A row of zeros, a picture that the teacher was not asked about, stays a row of zeros.
+It is fitted on the teacher's embeddings and lies next to their cache, so that a resumed training goes on in the same space. A
+row of zeros, a picture without an embedding, stays a row of zeros.
 """
 
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ class Projection:
 
 
 def projection_path(teacher: Path) -> Path:
-    """Where the projection of the teacher (its checkpoint or its answers) is kept: best.pt -> best.projection.npz."""
+    """Where the projection of the teacher (its checkpoint or its cache) is kept: best.pt -> best.projection.npz."""
     return teacher.with_suffix(".projection.npz")
 
 
 def save_projection(projection: Projection, path: Path, fingerprint: str) -> None:
-    """Write it whole or not at all; `fingerprint` names the features that it was fitted on."""
+    """Write it complete or not at all; `fingerprint` names the features that it was fitted on."""
     with atomic(path) as temporary:
         np.savez(
             temporary,
@@ -78,7 +78,7 @@ def load_projection(path: Path, fingerprint: str) -> Projection:
     return Projection(torch.from_numpy(mean), torch.from_numpy(projection), fitted_on)
 
 
-def answered(features: Tensor) -> Tensor:
+def usable(features: Tensor) -> Tensor:
     """features (N, E) of any length, as a projection is fitted on them -> those that are not zero, float64, of unit length.
 
     Refused when there are none, or one is not finite.
@@ -86,11 +86,11 @@ def answered(features: Tensor) -> Tensor:
     if features.ndim != 2:
         raise Refused(f"a projection is fitted on (pictures, numbers), not on the shape {tuple(features.shape)}")
     if not torch.isfinite(features).all():
-        raise Refused("some of the teacher's features are not finite; look at its weights, or ask it in float32")
-    asked = unit(features[features.any(1)]).double()
-    if not len(asked):
-        raise Refused("there are no features of the teacher's; ask it about some pictures")
-    return asked
+        raise Refused("some of the teacher's features are not finite; look at its weights, or run it in float32")
+    known = unit(features[features.any(1)]).double()
+    if not len(known):
+        raise Refused("there are no features of the teacher; embed some pictures with it")
+    return known
 
 
 # PCA whitening of a teacher's features, so that the cosines of several teachers can be compared (Whiten-MTD, AAAI 2024).
@@ -99,7 +99,7 @@ def answered(features: Tensor) -> Tensor:
 # divided by its standard deviation (full whitening, exponent 0.5), eigenvalues under `floor` x the largest raised to that.
 # The similarities of one teacher then spread about zero like those of any other; without it the teacher with the widest
 # cosines decides every maximum and minimum in train/losses/fusion.py. Where we differ: the eigen-decomposition is in float64, and a
-# row of zeros, a picture that the teacher was not asked about, is left out of the fit and stays a row of zeros.
+# row of zeros, a picture without an embedding, is left out of the fit and stays a row of zeros.
 
 
 LEAST = 1e-10  # of the largest eigenvalue; float32 features that are all alike stay under 1e-13
@@ -115,21 +115,21 @@ def fit_whitening(features: Tensor, dim: int = 512, floor: float = 1e-5) -> Proj
     """
     if dim < 1 or not 0 < floor < 1:
         raise Refused(f"whitening takes a dim of 1 or more and a floor between 0 and 1, not {dim} and {floor:g}")
-    asked = answered(features)
-    mean = asked.mean(0)
-    centred = asked - mean
-    values, axes = torch.linalg.eigh(centred.T @ centred / len(asked))  # rising
+    known = usable(features)
+    mean = known.mean(0)
+    centred = known - mean
+    values, axes = torch.linalg.eigh(centred.T @ centred / len(known))  # rising
     most = float(values[-1])
     if most < LEAST:
         raise Refused("the teacher's features are all alike; fit the whitening on different pictures")
     values, axes = values.flip(0)[:dim].clamp(min=floor * most), axes.flip(1)[:, :dim]
-    return Projection(mean.float(), (axes / values.sqrt()).float(), len(asked))
+    return Projection(mean.float(), (axes / values.sqrt()).float(), len(known))
 
 
 # A teacher's vectors in a student's space, where the student has fewer axes: turned so that as little as can be is lost.
 #
 # Onto the leading eigenvectors of the second moments, without taking the mean away: of all projections onto `dim` axes that one
-# keeps the teacher's inner products best (Eckart and Young, 1936), so no student of `dim` axes could tell more of them. A
+# keeps the teacher's inner products best (Eckart and Young, 1936), so no student of `dim` axes could keep more of them. A
 # teacher of fewer axes fits into a student as it is (losses/outputs.py).
 
 
@@ -140,6 +140,6 @@ def fit_rotation(features: Tensor, dim: int) -> Projection:
     """
     if dim < 1:
         raise Refused(f"a rotation takes a dim of 1 or more, not {dim}")
-    asked = answered(features)
-    _, axes = torch.linalg.eigh(asked.T @ asked)  # rising
-    return Projection(torch.zeros(asked.shape[1]), axes.flip(1)[:, :dim].float().contiguous(), len(asked))
+    known = usable(features)
+    _, axes = torch.linalg.eigh(known.T @ known)  # rising
+    return Projection(torch.zeros(known.shape[1]), axes.flip(1)[:, :dim].float().contiguous(), len(known))

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
-from vreid.train.losses.table import Answers
+from vreid.train.losses.table import CachedDistillation
 from vreid.train.pruning.controller import Capacity
-from vreid.train.teacher import Distillation
+from vreid.train.teacher import OnlineDistillation
+
+EARLIER_NAMES = {"answers": "cached", "beside": "online"}  # of tables, in files and checkpoints of version 0.1.0
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Recipe:
     resetting, are counted in, the recipe's own unless given; over more or fewer `epochs` they keep their shares); the head
     learns `head_lr` times faster. `average` is the decay of the
     exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
-    `distil` weighs what teachers said of the untouched pictures, once, learnt from as `answers` says; without `labels` it
-    is all that there is to learn from, and batches of p * k pictures are drawn with no regard to vehicles. `beside` lets
-    a teacher see every augmented batch. With `capacity` the student is compressed while it learns, beside a teacher of the
-    same network, and what is kept is the newest folded network, not the best. With `inherit` the student begins with its
+    `distil` weighs the teachers' embeddings of the untouched pictures, learnt from as `cached` says; without `labels` they
+    are all that there is to learn from, and batches of p * k pictures are drawn with no regard to vehicles. With `online` a
+    teacher sees every augmented batch. With `capacity` the student is compressed while it learns from a teacher of the same
+    network, and what is kept is the newest folded network, not the best. With `inherit` the student begins with its
     teacher's weights.
     """
 
@@ -44,9 +46,9 @@ class Recipe:
     margin: float | None = 0.3
     triplet: float = 1.0
     distil: float = 0.0
-    answers: Answers = field(default_factory=Answers)
+    cached: CachedDistillation = field(default_factory=CachedDistillation)
     labels: bool = True
-    beside: Distillation | None = None
+    online: OnlineDistillation | None = None
     average: float = 0.998
     validate_every: int = 2
     capacity: Capacity | None = None

@@ -16,7 +16,7 @@ from vreid.train.optimise import averaging, optimiser_of, precision_of
 from vreid.train.pruning.controller import Compression
 from vreid.train.pruning.costs import Costs
 from vreid.train.recipe import Recipe
-from vreid.train.teacher import Beside
+from vreid.train.teacher import OnlineTeacher
 
 
 class Student:
@@ -50,15 +50,15 @@ class Student:
         self.epoch, self.best, self.seconds, self.reached = 0, -1.0, 0.0, 0.0
         self._adopt(self._compacting(network))
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision_of(device) is torch.float16)
-        # after the average is copied: its forward is not tapped
+        # after the average is copied: that has no hooks
         resetting = recipe.capacity is not None and recipe.capacity.budget is None and recipe.capacity.rules is not None
-        self.beside: Beside | None = None
-        if recipe.beside is not None and teacher is not None:
-            self.beside = Beside(recipe.beside, self.network, teacher, resetting)
+        self.teacher: OnlineTeacher | None = None
+        if recipe.online is not None and teacher is not None:
+            self.teacher = OnlineTeacher(recipe.online, self.network, teacher, resetting)
         self.compression: Compression | None = None
-        if recipe.capacity is not None and self.beside is not None:
+        if recipe.capacity is not None and self.teacher is not None:
             capacity = replace(recipe.capacity, start=round(recipe.capacity.start * recipe.stretch))
-            self.compression = Compression(capacity, self.network, self.beside, costs)
+            self.compression = Compression(capacity, self.network, self.teacher, costs)
 
     def shrink(self, pixels: Tensor) -> bool:
         """Rebuild the student without the channels that are gone, its average and the optimiser's momentum with it; False
@@ -91,8 +91,8 @@ class Student:
         if self.compression is None:
             return average
         capacity = self.compression.capacity
-        for ours, theirs in zip(self.compression.sites, sites(average), strict=True):
-            for now, mean in zip(ours.compactors(), theirs.compactors(), strict=True):
+        for now_site, mean_site in zip(sites(self.network), sites(average), strict=True):
+            for now, mean in zip(now_site.compactors(), mean_site.compactors(), strict=True):
                 mean.mask.copy_(now.mask)  # a mask is a choice, which has no average
         return fold(average, capacity.threshold, capacity.multiple, masked=capacity.budget is not None)
 

@@ -1,11 +1,14 @@
-"""A teacher beside the student: it sees the same augmented pixels at every step, and is learnt from in up to three ways.
+"""Teachers: one that sees every augmented batch next to the student, and several that embed every picture once.
 
-CDD (CVPR 2023; methods.md 1.3) has the first two, logits and pooled block outputs; the third, the similarities between the
-embeddings of a batch, is Whiten-MTD's loss (AAAI 2024) and ranks as retrieval does (methods.md 10.3).
+Online distillation: the teacher sees the same augmented pixels at every step, and is learnt from in up to three ways. CDD
+(CVPR 2023; methods.md 1.3) has the first two, logits and pooled block outputs; the third, the similarities between the
+embeddings of a batch, is Whiten-MTD's loss (AAAI 2024) and ranks as retrieval does (methods.md 10.3). Teachers that embed every
+picture once are networks, black boxes, or the files of an earlier run (teacher_cache.py).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +18,19 @@ from torch import Tensor, nn
 from vreid.models.checkpoint import Checkpoint, fingerprint_of
 from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
-from vreid.models.pruning import Compactor
+from vreid.models.pruning import Compactor, Side
 from vreid.models.resnet import Block
-from vreid.train.cuda_graph import Graphed
+from vreid.train.cuda_graph import GraphRunner
 from vreid.train.data.records import Item
 from vreid.train.evaluate import Embed, embed_with
 from vreid.train.losses.outputs import blocks_loss, logits_loss
 from vreid.train.losses.relations import similarity_loss
 from vreid.train.projection import fit_rotation, fit_whitening, load_projection, projection_path, save_projection
-from vreid.train.teacher_cache import Told, ask, digest_of_rows, read_features, rows_of
+from vreid.train.pruning.channels import ChannelMap
+from vreid.train.teacher_cache import build_cache, digest_of_rows, read_features, rows_of
 
 
-class Taps:
+class ActivationHooks:
     """Spatial means of what goes into and comes out of the `far` place of every block, and into `near`, as (B, C) each.
 
     In a network without compactors both of `far` are what conv2+BN gives. A near compactor drops inputs, so its means are
@@ -45,7 +49,7 @@ class Taps:
             self._hooks.append(block.near.register_forward_hook(self._near(place)))
 
     def close(self) -> None:
-        """Read no more: two taps on one network would do everything twice."""
+        """Read no more: two sets of hooks on one network would do everything twice."""
         for hook in self._hooks:
             hook.remove()
 
@@ -74,7 +78,7 @@ def _means(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Distillation:
+class OnlineDistillation:
     """The weights of the terms, 0 for none. `blocks` needs a student of the teacher's network, `logits` one of the same
     vehicles. `teacher_training` leaves the teacher's batch norms in training mode, as the published code of CDD does by
     oversight; it is there for the ablation, and makes the teacher drift."""
@@ -86,72 +90,80 @@ class Distillation:
     teacher_training: bool = False
 
 
-class Beside:
-    """The teacher's side of a training. `views[place]` (K, C) tells how the K channels that a block of the student has
-    left are made of the teacher's C; None while they are the same (models/pruning.py). The blocks' outputs are pooled where
-    there is a loss on them, or `resetting` looks at them."""
+class OnlineTeacher:
+    """A teacher in online distillation. `maps` say how the channels that a block of the student has left are made of the
+    teacher's (pruning/channels.py); none without compression. The blocks' outputs are pooled where there is a loss on them, or
+    `resetting` looks at them."""
 
-    def __init__(self, rules: Distillation, student: ReidNetwork, teacher: ReidNetwork, resetting: bool = True) -> None:
-        self.rules, self.teacher, self.pooled = rules, teacher, resetting or rules.blocks > 0
-        self.ours, self.theirs = Taps(student, self.pooled), Taps(teacher, self.pooled)
-        self.views: list[Tensor | None] = [None] * len(self.ours.blocks)
-        if rules.blocks and self.ours.widths() != self.theirs.widths():
+    def __init__(
+        self, rules: OnlineDistillation, student: ReidNetwork, teacher: ReidNetwork, resetting: bool = True
+    ) -> None:
+        self.rules, self.teacher, self.pools = rules, teacher, resetting or rules.blocks > 0
+        self.student_hooks, self.hooks = ActivationHooks(student, self.pools), ActivationHooks(teacher, self.pools)
+        self.maps: Sequence[ChannelMap] = ()
+        if rules.blocks and self.student_hooks.widths() != self.hooks.widths():
             raise Refused(
                 "the teacher's blocks are not as wide as the student's; give a teacher of the same network, or a recipe "
                 "that does not learn from its blocks"
             )
         self.teacher.train(rules.teacher_training)
-        self._ask = Graphed(teacher)
+        self._runner = GraphRunner(teacher)
 
     def follow(self, student: ReidNetwork) -> None:
         """From now on the student is this network: the one before, or it made narrower."""
-        self.ours.close()
-        self.ours = Taps(student, self.pooled)
+        self.student_hooks.close()
+        self.student_hooks = ActivationHooks(student, self.pools)
+
+    def pooled(self, place: int, side: Side) -> tuple[Tensor, Tensor]:
+        """(B, K), (B, C): what student and teacher gave at that side of a block in the last batch, pooled."""
+        if side == "far":
+            return self.student_hooks.after[place], self.hooks.after[place]
+        return self.student_hooks.near[place], self.hooks.near[place]
 
     def losses(self, features: Features, pixels: Tensor, pictures: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of a batch that the student has just seen; pictures (B,) tells equal ones.
+        """The weighted terms of a batch that the student has just seen; equal `pictures` (B,) are copies of one picture.
 
-        To be called as the student was, in or out of autocast; every term is reckoned in float32.
+        To be called as the student was, in or out of autocast; every term is computed in float32.
         """
         with torch.no_grad():
-            told = self._ask(pixels)
+            teacher = self._runner(pixels)
         parts: dict[str, Tensor] = {}
         with torch.autocast(pixels.device.type, enabled=False):
             if self.rules.logits:
-                if features.logits is None or told.logits is None or told.logits.shape != features.logits.shape:
+                if features.logits is None or teacher.logits is None or teacher.logits.shape != features.logits.shape:
                     raise Refused(
                         "the teacher was trained on other vehicles; give it and the student the same --data, cut and seed"
                     )
-                parts["logits"] = self.rules.logits * logits_loss(features.logits.float(), told.logits.float())
+                parts["logits"] = self.rules.logits * logits_loss(features.logits.float(), teacher.logits.float())
             if self.rules.blocks:
+                places = range(len(self.hooks.blocks))
                 parts["blocks"] = self.rules.blocks * blocks_loss(
-                    [self.ours.before[place] for place in range(len(self.views))],
-                    [self._viewed(place) for place in range(len(self.views))],
+                    [self.student_hooks.before[place] for place in places], [self._viewed(place) for place in places]
                 )
             if self.rules.similarity:
                 parts["similarity"] = self.rules.similarity * similarity_loss(
-                    features.embedding, told.embedding, self.rules.tau, pictures
+                    features.embedding, teacher.embedding, self.rules.tau, pictures
                 )
         return parts
 
     def _viewed(self, place: int) -> Tensor:
-        view, theirs = self.views[place], self.theirs.before[place]
-        return theirs if view is None else theirs @ view.T
+        features = self.hooks.before[place]
+        return self.maps[place].viewed(features) if self.maps else features
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """`name` as the user calls it, `space` names its embedding space; either `embed` answers, or the file `answers` does."""
+    """`name` as the user calls it, `space` names its embedding space; it embeds pictures, or has done so in the file `cache`."""
 
     name: str
     space: str
     embed: Embed | None = None
-    answers: Path | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
 class Targets:
-    """`rows` K x (N, E_k) float32, the `queries` that they took now, and a `digest` of the answers as they were given."""
+    """`rows` K x (N, E_k) float32, the `queries` that they took now, and a `digest` of the embeddings as they were given."""
 
     rows: list[Tensor]
     queries: int = 0
@@ -164,14 +176,14 @@ def teacher_of_network(network: ReidNetwork, name: str = "teacher") -> Teacher:
 
 
 def space_of(network: ReidNetwork) -> str:
-    """The name of a network's embedding space, as its checkpoint would tell it."""
+    """The name of a network's embedding space, as its checkpoint has it."""
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     return fingerprint_of(Checkpoint(network.config, weights, {}))
 
 
 def teacher_of_file(path: Path) -> Teacher:
-    """A file made by vreid teach; Refused now when it is none."""
-    return Teacher(path.name, read_features(path).teacher, answers=path)
+    """A teacher cache; Refused now when the file is not one."""
+    return Teacher(path.name, read_features(path).teacher, cache=path)
 
 
 def targets_of(
@@ -180,27 +192,25 @@ def targets_of(
     folder: Path,
     whiten: int = 0,
     dim: int = 0,
-    told: Callable[[str, int, int], None] = lambda name, done, of: None,
+    progress: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> Targets:
-    """What each teacher says of every item, whitened to `whiten` axes, or turned to `dim` where it has more; 0 is for neither.
+    """Each teacher's embedding of every item, whitened to `whiten` axes, or turned to `dim` where it has more; 0 is for neither.
 
-    Answers are kept in folder/teacher-1.npz, teacher-2.npz ... and are not asked for again; a projection is fitted on
-    these answers and kept beside them. `told` hears of (teacher, pictures done, of how many).
+    Embeddings are kept in folder/teacher-1.npz, teacher-2.npz ... and not computed again; a projection is fitted on them and
+    kept with them. `progress` gets (teacher, pictures done, of how many).
     """
     found, digests, queries = [], [], 0
     for place, teacher in enumerate(teachers):
         own = folder / f"teacher-{place + 1}.npz"
-        if teacher.answers is not None:
-            features = read_features(teacher.answers)
-            rows = rows_of(features, items, teacher.answers.name)
+        if teacher.cache is not None:
+            features = read_features(teacher.cache)
+            rows = rows_of(features, items, teacher.cache.name)
         elif teacher.embed is not None:
-            features = ask(teacher.embed, teacher.space, items, own, told=_named(told, teacher.name))
+            features = build_cache(teacher.embed, teacher.space, items, own, progress=partial(progress, teacher.name))
             rows = rows_of(features, items, own.name)
         else:
-            raise Refused(
-                f"the teacher {teacher.name} neither answers nor has answered; give a model or a file of answers"
-            )
-        queries += features.asked
+            raise Refused(f"the teacher {teacher.name} has neither a model nor a cache; give one of the two")
+        queries += features.queries
         digests.append(digest_of_rows(features))
         words = f"{teacher.space} {digests[-1]}"
         found.append(_projected(rows, projection_path(own), words, whiten, dim))
@@ -217,7 +227,3 @@ def _projected(rows: Tensor, path: Path, words: str, whiten: int, dim: int) -> T
     path.parent.mkdir(parents=True, exist_ok=True)
     save_projection(projection, path, words)
     return projection(rows)
-
-
-def _named(told: Callable[[str, int, int], None], name: str) -> Told:
-    return lambda done, of: told(name, done, of)

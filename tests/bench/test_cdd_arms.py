@@ -23,7 +23,7 @@ def test_every_arm_has_a_recipe_and_plain_networks_come_near_the_budget(table: M
     recipes = {name: arm.recipe() for name, arm in table.ALL.items()}
     assert len({name.split(":")[0] for name in recipes}) > 10
     for name, recipe in recipes.items():
-        assert recipe.beside is not None and recipe.average == 0.0, name
+        assert recipe.online is not None and recipe.average == 0.0, name
         assert recipe.epochs == (80 if name.endswith("80 epochs") else 40), name
     for name in ("distilled-r18", "distilled-r34"):
         share = total_of(cost_of(ReidNetwork(recipes[name].network))).macs / heavy

@@ -18,16 +18,16 @@ def test_every_arm_has_a_recipe_that_learns_as_its_name_says(bench: Path) -> Non
         assert (arm.labels == "pairs") == fused, name
         if fused:  # pairs, and nothing else from the labels
             assert recipe.labels and not recipe.classification and not recipe.triplet and recipe.distil, name
-        assert (recipe.answers.whiten > 0) == name.startswith("whiten-mtd"), name
+        assert (recipe.cached.whiten > 0) == name.startswith("whiten-mtd"), name
         assert (arm.fraction < 1) == (name.endswith(("5%", "10%", "25%")) or name.startswith("ablation: drd 10%")), name
         if name.startswith("ablation"):
             base = arms["drd: 10%"].recipe()
             assert recipe != base and recipe.epochs == base.epochs, name
             assert recipe.p * recipe.k == (64 if name.endswith("batches of 64") else base.p * base.k), name
-            assert not recipe.labels and arm.labels == "no" and recipe.answers.by == "ranking", name
+            assert not recipe.labels and arm.labels == "no" and recipe.cached.by == "ranking", name
         if name.startswith(("drd", "rkd")):
             assert (
-                not recipe.labels and arm.labels == "no" and recipe.answers.by == {"d": "ranking", "r": "rkd"}[name[0]]
+                not recipe.labels and arm.labels == "no" and recipe.cached.by == {"d": "ranking", "r": "rkd"}[name[0]]
             )
         if name.startswith(("drd", "rkd", "supervised")):  # few pictures are seen more often, and cost no more steps
             assert recipe.epochs * arm.fraction <= whole and (recipe.epochs == most or arm.fraction >= 0.2), name

@@ -28,7 +28,7 @@ VERBS = {
     "eval": "eval C --data D --json",
     "profile": "profile C --json",
     "bench": "bench C --rounds 1 --batches 1 --json",
-    "teach": "teach C --data D --out O.npz --json",
+    "cache-teacher": "cache-teacher C --data D --out O.npz --json",
     "export": "export C --out O.onnx --json",
     "verify": "verify M --against C --data D --dry-run --json",
     "train --weights": "train teacher --recipe teacher_resnet18_small --weights W --data D --out O",

@@ -15,7 +15,7 @@ from vreid.runtime.embedder import open_embedder
 COMMANDS = {
     "train": "train teacher --data . --out OUT",
     "train student": "train student --data . --out OUT",
-    "teach": "teach vreid-s --data . --out OUT.npz",
+    "cache-teacher": "cache-teacher vreid-s --data . --out OUT.npz",
     "eval": "eval vreid-s --data .",
     "quantize": "quantize vreid-s --data . --out OUT.onnx",
     "verify": "verify vreid-s --against vreid-s --data . --dry-run",
@@ -58,7 +58,7 @@ def test_threads_beyond_their_range(
     assert "--threads must be at least " in said and f"at most 1024, not {threads}" in said
 
 
-@pytest.mark.parametrize("words", ["teach", "eval"])
+@pytest.mark.parametrize("words", ["cache-teacher", "eval"])
 def test_batches_beyond_their_range(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     line = COMMANDS[words].replace("OUT", str(tmp_path / "out")).split()

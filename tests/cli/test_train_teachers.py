@@ -48,7 +48,7 @@ def teachers(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     for name in ("resnet50", "resnet18"):
         words = ["--recipe", f"teacher_{name}_small", "--data", str(data), "--out", str(folder / name)]
         assert main(["train", "teacher", *words, *WORDS]) == 0
-    assert main(["teach", "vreid-s", "--data", str(data), "--out", str(folder / "answers.npz")]) == 0
+    assert main(["cache-teacher", "vreid-s", "--data", str(data), "--out", str(folder / "answers.npz")]) == 0
     return {
         "a": folder / "resnet50" / "best.pt",
         "b": folder / "resnet18" / "best.pt",
@@ -109,20 +109,22 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         "--recipe",
         "whiten_mtd_resnet18_small",
     ]
-    assert "answers.npz has no answer for" in refused(capsys, "train", "student", "--data", other, *words)
+    assert "answers.npz has no embedding of" in refused(capsys, "train", "student", "--data", other, *words)
     for flags, says in (
         (["--fusion", "best", "--data", data], "there is no fusion 'best'"),
         (["--loss", "best", "--recipe", "student_resnet18_small", "--data", data], "there is no loss 'best'"),
         (["--unlabelled", "--data", data], "the fusion 'maxmin' needs labels"),
         (["--fraction", 0, "--data", data], "above 0 and up to 1, not 0"),
         (["--compress", "zip", "--data", data], "there is no compression 'zip'"),
-        (["--compress", "cdd2", "--data", data], "learns beside a teacher at every step"),
+        (["--compress", "cdd2", "--data", data], "learns from a teacher at every step"),
         (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),
         (["--teacher", teachers["answers"], "--data", data], "are one teacher; give each once"),
         (["--fusion", "mean", "--unlabelled", "--unasked", apart, "--data", data], "teaches by its labels alone"),
     ):
         assert says in refused(capsys, "train", "student", *words, *flags)
-    assert "called .npz" in refused(capsys, "teach", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt")
+    assert "called .npz" in refused(
+        capsys, "cache-teacher", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt"
+    )
     assert not (tmp_path / "never" / "last.pt").exists()
 
 

@@ -27,7 +27,7 @@ Fields = dict[str, Any]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A manifest beside its engine."""
+    """A manifest next to its engine."""
     engine = tmp_path / "student.onnx"
     engine.write_bytes(b"an engine" * 200_000)  # more than one block of the hash
     manifest = Manifest(

@@ -104,8 +104,8 @@ def test_the_options_of_the_usual_widths_change_nothing() -> None:
     torch.manual_seed(0)
     plain = resnet("resnet18", {"scale": 0.25}).state_dict()
     torch.manual_seed(0)
-    told = resnet("resnet18", {"scale": 0.25, "stem": shape.stem, "outer": shape.outer, "inner": shape.inner})
-    assert all(torch.equal(value, plain[key]) for key, value in told.state_dict().items())
+    pruned = resnet("resnet18", {"scale": 0.25, "stem": shape.stem, "outer": shape.outer, "inner": shape.inner})
+    assert all(torch.equal(value, plain[key]) for key, value in pruned.state_dict().items())
 
 
 @pytest.mark.parametrize("wider", [{}, {"stem": 5, "outer": [5, 6, 7, 9]}])

@@ -1,4 +1,4 @@
-"""A network whose launches are played again tells what it told."""
+"""A network whose captured launches are replayed gives what it gave."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.cuda_graph import Graphed, Passes
+from vreid.train.cuda_graph import GraphRunner, TrainingGraphRunner
 
 CONFIG = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
 
@@ -21,11 +21,11 @@ def told_by(device: str, half: bool, mode: bool) -> tuple[list[Tensor], list[Ten
     """The embeddings of three batches, played again and plainly; the last batch is of another size."""
     torch.manual_seed(0)
     network = ReidNetwork(replace(CONFIG, classes=5)).to(device).train(mode)
-    graphed, found, wanted = Graphed(network), [], []
+    runner, found, wanted = GraphRunner(network), [], []
     with torch.no_grad(), torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16, enabled=half):
         for seed, count in ((1, 8), (2, 8), (3, 4)):
             batch = pixels(seed, count, device)
-            found.append(graphed(batch).embedding.clone())
+            found.append(runner(batch).embedding.clone())
             wanted.append(network(batch).embedding)
     return found, wanted
 
@@ -48,23 +48,23 @@ def test_a_network_in_training_mode_is_never_recorded() -> None:
     torch.manual_seed(0)
     network = ReidNetwork(replace(CONFIG, classes=5)).cuda().train()
     with torch.no_grad():
-        Graphed(network)(pixels(1, 8, "cuda"))
+        GraphRunner(network)(pixels(1, 8, "cuda"))
     assert all(int(count) == 1 for name, count in network.named_buffers() if name.endswith("num_batches_tracked"))
 
 
-def learnt(device: str, recordable: bool, half: bool = False, classes: int = 5) -> tuple[list[Tensor], ReidNetwork]:
-    """What a network told of four batches, the third of another size, each learnt from; and the network after them."""
+def learnt(device: str, capturable: bool, half: bool = False, classes: int = 5) -> tuple[list[Tensor], ReidNetwork]:
+    """What a network gave for four batches, the third of another size, each learnt from; and the network after them."""
     torch.manual_seed(0)
     network = ReidNetwork(replace(CONFIG, classes=classes)).to(device).train()
-    passes, found = Passes(network, recordable), []
+    runner, found = TrainingGraphRunner(network, capturable), []
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     for seed, count in ((1, 8), (2, 8), (3, 4), (4, 8)):
         with torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16, enabled=half):
-            told = passes(pixels(seed, count, device))
+            features = runner(pixels(seed, count, device))
         optimiser.zero_grad(set_to_none=True)
-        told.embedding.float().square().mean().backward()
+        features.embedding.float().square().mean().backward()
         optimiser.step()
-        found.append(told.embedding.detach().float().clone())
+        found.append(features.embedding.detach().float().clone())
     return found, network
 
 

@@ -139,16 +139,16 @@ def yard(folder: Path) -> tuple[Item, ...]:
 
 
 def test_evaluate_reads_every_picture_once_and_tells_its_progress(tmp_path: Path) -> None:
-    items, seen, told = yard(tmp_path), [], []
+    items, seen, heard = yard(tmp_path), [], []
 
     def embed(images: Sequence[Image]) -> NDArray[np.float32]:
         seen.append(len(images))
         return colours(images)
 
     dataset = Dataset("yard", (), items, items)
-    got = evaluate(dataset, embed, batch=4, progress=lambda done, total: told.append((done, total)))
+    got = evaluate(dataset, embed, batch=4, progress=lambda done, total: heard.append((done, total)))
     assert (got.map, got.rank1, got.queries, got.gallery) == (100.0, 100.0, 6, 6)
-    assert (seen, told) == ([4, 2], [(4, 6), (6, 6)])
+    assert (seen, heard) == ([4, 2], [(4, 6), (6, 6)])
     query, _ = embedded(dataset, embed)
     assert np.linalg.norm(query.features, axis=1) == pytest.approx(1.0)
 

@@ -67,7 +67,7 @@ def equal(one: Any, other: Any) -> bool:
 def same_training(one: Job, other: Job) -> bool:
     found = [[load_checkpoint(job.out / name) for name in ("last.pt", "best.pt")] for job in (one, other)]
     return log_of(one) == log_of(other) and all(
-        equal(vars(mine), vars(theirs)) for mine, theirs in zip(*found, strict=True)
+        equal(vars(first), vars(second)) for first, second in zip(*found, strict=True)
     )
 
 
@@ -217,8 +217,8 @@ def test_a_training_goes_on_after_its_data_moved(job: Job, whole: Job, tmp_path:
 
     parts = {"training": [moved(job.training[0])], "validation": [moved(job.validation[0])]}
     train(replace(job, **parts, resume=True))
-    ours, theirs = (load_checkpoint(one.out / "last.pt") for one in (job, whole))
-    assert equal(ours.weights, theirs.weights)
+    resumed, uninterrupted = (load_checkpoint(one.out / "last.pt") for one in (job, whole))
+    assert equal(resumed.weights, uninterrupted.weights)
 
 
 def test_only_one_process_trains_in_a_folder(job: Job) -> None:

@@ -19,7 +19,7 @@ from vreid.train.optimise import rate_at
 from vreid.train.pruning.budget import BudgetRules
 from vreid.train.pruning.controller import Capacity
 from vreid.train.pruning.resetting import ResettingRules
-from vreid.train.teacher import Distillation
+from vreid.train.teacher import OnlineDistillation
 
 
 class CutOffError(Exception):
@@ -114,11 +114,11 @@ def test_what_cannot_be_the_end_is_refused(job: Job) -> None:
 
 
 def test_a_table_of_settings_that_is_taken_away_is_another_recipe(job: Job) -> None:
-    beside = replace(job.recipe, beside=Distillation(), distil=1.0, epochs=1)
+    online = replace(job.recipe, online=OnlineDistillation(), distil=1.0, epochs=1)
     teacher = network_from(train(of(replace(job, out=job.out / "teacher"), 1)), classifier=True)
-    train(replace(job, recipe=beside, teacher=teacher))
-    with pytest.raises(Refused, match="another beside; resume"):
-        train(replace(job, recipe=replace(beside, beside=None), teacher=teacher, resume=True))
+    train(replace(job, recipe=online, teacher=teacher))
+    with pytest.raises(Refused, match="another online; resume"):
+        train(replace(job, recipe=replace(online, online=None), teacher=teacher, resume=True))
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_a_compression_does_not_go_back(job: Job, budget: BudgetRules | None, sh
     teacher = network_from(train(replace(job, recipe=teaching, out=job.out / "teacher")), classifier=True)
     capacity = Capacity(strength=0.4, start=4, rules=RULES, budget=budget, weight_decay=0, shrink=shrink)
     recipe = replace(
-        teaching, optimiser="sgd", lr=0.1, epochs=8, planned=8, average=0.0, capacity=capacity, beside=Distillation(),
+        teaching, optimiser="sgd", lr=0.1, epochs=8, planned=8, average=0.0, capacity=capacity, online=OnlineDistillation(),
         validate_every=8,
     )  # fmt: skip
     student = begun_with(replace(job, recipe=recipe, teacher=teacher), 2, done)

@@ -87,12 +87,12 @@ def test_the_input_grows_at_its_share_of_the_epochs() -> None:
     assert side_at(replace(RECIPE, sizes=()), 3) == (32, 32)
 
 
-@pytest.mark.parametrize(("capable", "told"), [(True, torch.bfloat16), (False, torch.float16)])
+@pytest.mark.parametrize(("capable", "wanted"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_a_gpu_multiplies_in_bfloat16_where_it_has_it(
-    monkeypatch: pytest.MonkeyPatch, capable: bool, told: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, capable: bool, wanted: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: capable)
-    assert precision_of(torch.device("cuda")) is told
+    assert precision_of(torch.device("cuda")) is wanted
 
 
 def test_a_cpu_multiplies_in_float32_unless_asked_otherwise() -> None:

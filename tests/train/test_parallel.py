@@ -1,4 +1,4 @@
-"""Two real processes under torchrun: one network in step, the mean of two gradients, and files from rank 0 alone.
+"""Two real processes under torchrun: one network in step, the mean of two gradients, and files from rank 0 only.
 
 Run as a script, this file is one of the processes: it trains, and writes its first gradient and its last parameters.
 """
@@ -69,7 +69,7 @@ def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def gradient_of(job: Job, rank: int) -> list[Tensor]:
-    """The first gradient of one process, had it been alone with its half of the batches."""
+    """The first gradient of one process, had it had only its half of the batches."""
     items = joined(job.training)
     student = Student(RECIPE, len({item.vehicle for item in items}), CPU, job.seed, None)
     student.network.train()
@@ -94,7 +94,7 @@ def test_two_processes_learn_as_one(shapes: Callable[..., Path], tmp_path: Path)
     assert all(map(torch.equal, ranks[0]["parameters"], ranks[1]["parameters"]))
     # rank 1 returns only when rank 0 has written
     assert all(torch.equal(ranks[0]["best"][name], ranks[1]["best"][name]) for name in ranks[0]["best"])
-    job = job_of(data, tmp_path / "alone", Place(0, 1, CPU))
+    job = job_of(data, tmp_path / "single", Place(0, 1, CPU))
     halves = [gradient_of(job, rank) for rank in (0, 1)]
     assert not all(map(torch.allclose, *halves))
     for mean, first, second in zip(ranks[0]["gradient"], *halves, strict=True):

@@ -1,4 +1,4 @@
-"""A teacher turned into fewer axes keeps as much of its inner products as any can, and a student is drawn beside it."""
+"""A teacher turned into fewer axes keeps as much of its inner products as any can, and a student is drawn to it."""
 
 import numpy as np
 import pytest
@@ -53,9 +53,9 @@ def test_what_cannot_be_turned_is_refused() -> None:
 def test_alignment_equals_the_formula(axes: int) -> None:
     student, teacher = drawn(6, 7, 1), drawn(6, axes, 2)
     slow = 0.0
-    for ours, theirs in zip(student.double().numpy(), teacher.double().numpy(), strict=True):
-        theirs = np.concatenate([theirs, np.zeros(7 - axes)])
-        slow += (1 - ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs)) / 6
+    for student_row, teacher_row in zip(student.double().numpy(), teacher.double().numpy(), strict=True):
+        teacher_row = np.concatenate([teacher_row, np.zeros(7 - axes)])
+        slow += (1 - student_row @ teacher_row / np.linalg.norm(student_row) / np.linalg.norm(teacher_row)) / 6
     assert alignment_loss(student, teacher).item() == pytest.approx(slow, rel=1e-5)
     assert alignment_loss(3 * torch.nn.functional.pad(teacher, (0, 7 - axes)), teacher).item() == pytest.approx(
         0, abs=1e-6

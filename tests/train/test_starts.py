@@ -11,7 +11,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.train.job import Job, Start
 from vreid.train.loop import train
-from vreid.train.teacher import Distillation
+from vreid.train.teacher import OnlineDistillation
 
 STILL = {"lr": 1e-30, "epochs": 1, "average": 0.0, "weight_decay": 0.0}  # what is kept is what the training began as
 
@@ -114,7 +114,9 @@ def test_a_pruned_network_is_learnt_further_as_it_is(job: Job) -> None:
     assert kept.config.options["inner"] == inner and kept.metrics["epoch"] == 2
     assert not torch.equal(kept.weights["body.conv1.weight"], start.network.state_dict()["body.conv1.weight"])
     wide = ReidNetwork(replace(narrow, classes=8, options={"scale": 0.25, "last_stride": 1}))
-    beside = replace(job, recipe=replace(recipe, beside=Distillation(blocks=0), epochs=1), start=start, teacher=wide)
-    assert train(replace(beside, out=job.out.with_name("beside"))).config.options["inner"] == inner
+    online = replace(
+        job, recipe=replace(recipe, online=OnlineDistillation(blocks=0), epochs=1), start=start, teacher=wide
+    )
+    assert train(replace(online, out=job.out.with_name("online"))).config.options["inner"] == inner
     with pytest.raises(Refused, match="blocks are not as wide as the student's"):
-        train(replace(beside, recipe=replace(recipe, beside=Distillation()), out=job.out.with_name("never")))
+        train(replace(online, recipe=replace(recipe, online=OnlineDistillation()), out=job.out.with_name("never")))

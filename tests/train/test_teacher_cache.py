@@ -1,4 +1,4 @@
-"""A feature file holds what was asked, finds a picture wherever the data lies, and is refused where it does not fit."""
+"""A teacher cache holds what was embedded, finds a picture wherever the data lies, and is refused where it does not fit."""
 
 import random
 import zlib
@@ -12,7 +12,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.train.data.records import Item
 from vreid.train.data.table import read_dataset
-from vreid.train.teacher_cache import ask, name_of, read_features, rows_of
+from vreid.train.teacher_cache import build_cache, name_of, read_features, rows_of
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def colours(images: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 @pytest.fixture
 def out(items: tuple[Item, ...], tmp_path: Path) -> Path:
-    ask(colours, "box", items[1:], tmp_path / "features.npz")
+    build_cache(colours, "box", items[1:], tmp_path / "features.npz")
     return tmp_path / "features.npz"
 
 
@@ -42,8 +42,8 @@ def test_a_relative_path_names_the_same_pictures(
     items: tuple[Item, ...], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(items[1].path.parent)
-    beside = Item(Path(items[1].path.name), "0", "c0")
-    assert len(rows_of(read_features(out), [beside], "it")) == 1
+    other = Item(Path(items[1].path.name), "0", "c0")
+    assert len(rows_of(read_features(out), [other], "it")) == 1
 
 
 def test_pictures_of_one_name_are_told_apart_by_their_folders(items: tuple[Item, ...], tmp_path: Path) -> None:
@@ -51,26 +51,26 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(items: tuple[Item,
     for twin in twins:
         twin.path.parent.mkdir(parents=True)
         twin.path.write_bytes(items[0].path.read_bytes())
-    found = ask(colours, "box", twins, tmp_path / "twins.npz")
+    found = build_cache(colours, "box", twins, tmp_path / "twins.npz")
     assert found.pictures.tolist() == ["c0/00/0.png", "c1/00/0.png"] and len(rows_of(found, twins[::-1], "it")) == 2
     with pytest.raises(Refused, match="twice"):
-        ask(colours, "box", [items[0], items[0]], tmp_path / "twice.npz")
+        build_cache(colours, "box", [items[0], items[0]], tmp_path / "twice.npz")
 
 
 def test_what_does_not_fit_is_refused_by_name(items: tuple[Item, ...], out: Path, tmp_path: Path) -> None:
-    told = read_features(out)
-    with pytest.raises(Refused, match=f"no answer for {name_of(items[0])}"):
-        rows_of(told, items, "features.npz")
+    cache = read_features(out)
+    with pytest.raises(Refused, match=f"no embedding of {name_of(items[0])}"):
+        rows_of(cache, items, "features.npz")
     other = tmp_path / items[1].path.parent.name / items[1].path.name
     other.parent.mkdir()
     content = bytearray(items[1].path.read_bytes())
-    content[-20] ^= 1  # as long as the picture that was asked about
+    content[-20] ^= 1  # as long as the picture that was embedded
     other.write_bytes(content)
     with pytest.raises(Refused, match=f"another data set: {name_of(items[1])}"):
-        rows_of(told, [Item(other, "1", "c1")], "features.npz")
+        rows_of(cache, [Item(other, "1", "c1")], "features.npz")
     other.unlink()
     with pytest.raises(Refused, match="cannot read the picture"):
-        rows_of(told, [Item(other, "1", "c1")], "features.npz")
+        rows_of(cache, [Item(other, "1", "c1")], "features.npz")
 
 
 GOOD: dict[str, Any] = {
@@ -81,19 +81,19 @@ GOOD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"pictures": np.array(["d/a"])}, "no whole feature file"),
-        ({"pictures": np.array(5)}, "no whole feature file"),
-        ({"features": np.zeros((2, 0), np.float32)}, "no whole feature file"),
-        ({"features": np.ones(2, np.float32)}, "no whole feature file"),
-        ({"features": np.ones((2, 2), np.complex64)}, "no whole feature file"),
-        ({"features": np.array([["1", "2"], ["3", "4"]])}, "no whole feature file"),
-        ({"features": np.array([[1, 0], [0, 0]], np.float32)}, "says nothing of d/b"),
-        ({"features": np.array([[np.nan, 0], [0, 1]], np.float32)}, "says nothing of d/a"),
+        ({"pictures": np.array(["d/a"])}, "not a complete teacher cache"),
+        ({"pictures": np.array(5)}, "not a complete teacher cache"),
+        ({"features": np.zeros((2, 0), np.float32)}, "not a complete teacher cache"),
+        ({"features": np.ones(2, np.float32)}, "not a complete teacher cache"),
+        ({"features": np.ones((2, 2), np.complex64)}, "not a complete teacher cache"),
+        ({"features": np.array([["1", "2"], ["3", "4"]])}, "not a complete teacher cache"),
+        ({"features": np.array([[1, 0], [0, 0]], np.float32)}, "d/b contains NaN or is all zeros"),
+        ({"features": np.array([[np.nan, 0], [0, 1]], np.float32)}, "d/a contains NaN or is all zeros"),
         ({"pictures": np.array(["d/a", "d/a"])}, "names a picture twice"),
         ({"pictures": np.array(["d/a", "b"])}, "or in two ways"),
-        ({"crc32": np.array(["x", "y"])}, "is no feature file"),
-        ({"teacher": np.array([object()])}, "is no feature file"),
-        ({"pictures": np.array([object()])}, "is no feature file"),
+        ({"crc32": np.array(["x", "y"])}, "is not a teacher cache"),
+        ({"teacher": np.array([object()])}, "is not a teacher cache"),
+        ({"pictures": np.array([object()])}, "is not a teacher cache"),
     ],
 )
 def test_a_file_that_no_teacher_wrote_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -111,7 +111,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", np.eye(2))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     for name in ("text.npz", "empty.npz", "less.npz", "array.npz"):
-        with pytest.raises(Refused, match=f"{name} is no feature file"):
+        with pytest.raises(Refused, match=f"{name} is not a teacher cache"):
             read_features(tmp_path / name)
     with pytest.raises(Refused, match="cannot read"):
         read_features(tmp_path / "none.npz")

@@ -1,4 +1,4 @@
-"""A teacher is asked once a picture; asking goes on after a stop, alone, and from nothing that is damaged."""
+"""A teacher embeds a picture once; building goes on after a stop, in one process, and from nothing that is damaged."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.train.data.records import Item
 from vreid.train.data.table import read_dataset
-from vreid.train.teacher_cache import ask, read_features
+from vreid.train.teacher_cache import build_cache, read_features
 
 
 class BlackBox:
-    """Says the mean colours of a picture, counts what it is asked, and may fail at a query."""
+    """Gives the mean colours of a picture, counts its queries, and may fail at a query."""
 
     def __init__(self, fails_after: int = 1 << 30) -> None:
         self.queries, self.fails_after = 0, fails_after
@@ -35,27 +35,27 @@ def items(shapes: Callable[..., Path]) -> tuple[Item, ...]:
 
 @pytest.fixture
 def begun(items: tuple[Item, ...], tmp_path: Path) -> Path:
-    """A file that is to be, of which 30 pictures were asked about."""
+    """A file that is to be, of which 30 pictures were embedded."""
     with pytest.raises(ConnectionError):
-        ask(BlackBox(fails_after=30), "box", items, tmp_path / "features.npz", 10)
+        build_cache(BlackBox(fails_after=30), "box", items, tmp_path / "features.npz", 10)
     return tmp_path / "features.npz"
 
 
 def test_every_picture_is_asked_about_once(items: tuple[Item, ...], tmp_path: Path) -> None:
     box, out, heard = BlackBox(), tmp_path / "new" / "features.npz", []
-    found = ask(box, "box", items, out, 10, lambda done, total: heard.append((done, total)))
-    assert found.asked == box.queries == len(items)
+    found = build_cache(box, "box", items, out, 10, lambda done, total: heard.append((done, total)))
+    assert found.queries == box.queries == len(items)
     assert heard[0] == (10, len(items)) and heard[-1] == (len(items), len(items))
-    again = ask(box, "box", items, out)
-    assert again.asked == 0 and box.queries == len(items)
+    again = build_cache(box, "box", items, out)
+    assert again.queries == 0 and box.queries == len(items)
     np.testing.assert_array_equal(read_features(out).features, found.features)
     assert [path.name for path in out.parent.iterdir()] == ["features.npz"]
-    assert ask(box, "box", items[:0:-1], out).asked == 0  # fewer of them, in another order
+    assert build_cache(box, "box", items[:0:-1], out).queries == 0  # fewer of them, in another order
     new = Item(tmp_path / "new.png", "1", "c0")
     new.path.write_bytes(items[0].path.read_bytes() + b"more")
     for teacher, others in (("another", items), ("box", [*items, new])):
-        with pytest.raises(Refused, match="another teacher or to other pictures"):
-            ask(BlackBox(), teacher, others, out)
+        with pytest.raises(Refused, match="another teacher or of other pictures"):
+            build_cache(BlackBox(), teacher, others, out)
 
 
 def test_asking_goes_on_after_a_stop(items: tuple[Item, ...], begun: Path, tmp_path: Path) -> None:
@@ -65,13 +65,15 @@ def test_asking_goes_on_after_a_stop(items: tuple[Item, ...], begun: Path, tmp_p
     with (tmp_path / "features.npz.partial.jsonl").open("a") as log:
         log.write('{"done": 40, "wid')
     with pytest.raises(Refused, match="begun with another teacher"):
-        ask(BlackBox(), "another", items, begun, 10)
+        build_cache(BlackBox(), "another", items, begun, 10)
     with pytest.raises(Refused, match="begun with other pictures"):
-        ask(BlackBox(), "box", items[1:], begun, 10)
+        build_cache(BlackBox(), "box", items[1:], begun, 10)
     box = BlackBox()
-    found = ask(box, "box", items, begun, 10)
-    assert found.asked == box.queries == len(items) - 30
-    np.testing.assert_array_equal(found.features, ask(BlackBox(), "box", items, tmp_path / "whole.npz").features)
+    found = build_cache(box, "box", items, begun, 10)
+    assert found.queries == box.queries == len(items) - 30
+    np.testing.assert_array_equal(
+        found.features, build_cache(BlackBox(), "box", items, tmp_path / "whole.npz").features
+    )
 
 
 def test_a_picture_that_is_mended_or_taken_off_the_list_costs_no_query_again(
@@ -82,9 +84,9 @@ def test_a_picture_that_is_mended_or_taken_off_the_list_costs_no_query_again(
     broken.write_bytes(items[0].path.read_bytes()[:60])
     with_it = [*items[:25], Item(broken, "9", "c0"), *items[25:]]
     with pytest.raises(Refused, match=r"broken\.png is cut short"):
-        ask(BlackBox(), "box", with_it, out, 10)
+        build_cache(BlackBox(), "box", with_it, out, 10)
     box = BlackBox()
-    assert ask(box, "box", items, out, 10).asked == box.queries == len(items) - 20
+    assert build_cache(box, "box", items, out, 10).queries == box.queries == len(items) - 20
 
 
 def test_only_one_process_asks(items: tuple[Item, ...], tmp_path: Path) -> None:
@@ -92,11 +94,11 @@ def test_only_one_process_asks(items: tuple[Item, ...], tmp_path: Path) -> None:
     out, inner = tmp_path / "features.npz", BlackBox()
 
     def embed(images: Sequence[Image]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        with pytest.raises(Refused, match="another process is asking for"):
-            ask(BlackBox(), "box", items, out, 10)
+        with pytest.raises(Refused, match="another process is building the cache in"):
+            build_cache(BlackBox(), "box", items, out, 10)
         return inner(images)
 
-    assert ask(embed, "box", items, out, 10).asked == inner.queries == len(items)
+    assert build_cache(embed, "box", items, out, 10).queries == inner.queries == len(items)
 
 
 @pytest.mark.parametrize(
@@ -113,20 +115,20 @@ def test_a_damaged_leftover_is_refused(items: tuple[Item, ...], begun: Path, lin
     with begun.with_name("features.npz.partial.jsonl").open("ab") as log:
         log.write(line + b"\n")
     with pytest.raises(Refused, match=says):
-        ask(BlackBox(), "box", items, begun, 10)
+        build_cache(BlackBox(), "box", items, begun, 10)
 
 
 def test_a_leftover_of_no_numbers_is_refused_before_the_file_is_written(items: tuple[Item, ...], begun: Path) -> None:
     rows = begun.with_name("features.npz.partial")
     rows.write_bytes(np.full(90, np.nan, np.float32).tobytes())
     with pytest.raises(Refused, match=r"partial is damaged"):
-        ask(BlackBox(), "box", items, begun, 10)
+        build_cache(BlackBox(), "box", items, begun, 10)
     assert not begun.exists()
 
 
 @pytest.mark.parametrize("said", [np.nan, np.inf, 0.0])
 def test_a_teacher_that_says_nothing_is_refused(items: tuple[Item, ...], tmp_path: Path, said: float) -> None:
-    with pytest.raises(Refused, match="says no numbers"):
-        ask(lambda images: np.full((len(images), 2), said, np.float32), "nan", items, tmp_path / "nan.npz")
-    with pytest.raises(Refused, match="says no numbers"):
-        ask(lambda images: np.zeros((len(images), 0), np.float32), "none", items, tmp_path / "none.npz")
+    with pytest.raises(Refused, match="contains NaN or is all zeros"):
+        build_cache(lambda images: np.full((len(images), 2), said, np.float32), "nan", items, tmp_path / "nan.npz")
+    with pytest.raises(Refused, match="contains NaN or is all zeros"):
+        build_cache(lambda images: np.zeros((len(images), 0), np.float32), "none", items, tmp_path / "none.npz")

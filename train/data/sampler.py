@@ -19,12 +19,12 @@ Draw = Callable[[int], list[list[int]]]  # an epoch, from 0 -> its batches
 NEAR = 64  # of the pictures that a teacher finds most alike, those that are left may share a group
 
 
-def drawing(recipe: Recipe, items: Sequence[Item], told: Sequence[Tensor], seed: int) -> Draw:
-    """What gives the batches of a recipe: of vehicles or, without labels, of what the teachers, who told K x (N, E_k) of the
-    items, find alike."""
+def drawing(recipe: Recipe, items: Sequence[Item], teachers: Sequence[Tensor], seed: int) -> Draw:
+    """What gives the batches of a recipe: of vehicles or, without labels, of what the teachers, whose embeddings of the items are
+    K x (N, E_k), find alike."""
     if recipe.labels:
         return lambda epoch: pk_batches(items, recipe.p, recipe.k, seed, epoch, recipe.limit)
-    near = nearest(told, NEAR)
+    near = nearest(teachers, NEAR)
     return lambda epoch: unlabelled_batches(near, recipe.p, recipe.k, seed, epoch)
 
 
@@ -54,7 +54,7 @@ def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, lim
 
 
 def unlabelled_batches(near: NDArray[np.int64], p: int, k: int, seed: int, epoch: int) -> list[list[int]]:
-    """near (N, M) the M nearest pictures of each of N, as `nearest` tells -> batches of p * k indices, labels not looked at.
+    """near (N, M) the M nearest pictures of each of N, as `nearest` gives them -> batches of p * k indices, labels not looked at.
 
     A picture drawn by chance brings the k - 1 nearest that are left, so that a batch holds pictures that are alike, as P x K
     batches do, and k of 1 is plain chance. Every picture comes once an epoch, but for an incomplete last batch; fewer
@@ -73,10 +73,10 @@ def unlabelled_batches(near: NDArray[np.int64], p: int, k: int, seed: int, epoch
     return [order[start : start + p * k] for start in range(0, whole, p * k)] if whole else [order]
 
 
-def nearest(told: Sequence[Tensor], count: int, block: int = 1024) -> NDArray[np.int64]:
-    """told K x (N, E_k), what each teacher says of N pictures -> (N, min(count, N - 1)) the nearest others, the nearest first,
+def nearest(teachers: Sequence[Tensor], count: int, block: int = 1024) -> NDArray[np.int64]:
+    """teachers K x (N, E_k), the embeddings of N pictures by each -> (N, min(count, N - 1)) the nearest others, the nearest first,
     by the mean of the teachers' cosines. Memory is that of `block` x N cosines."""
-    features = torch.cat([unit(rows) for rows in told], 1)
+    features = torch.cat([unit(rows) for rows in teachers], 1)
     count, found = min(count, len(features) - 1), []
     for start in range(0, len(features), block):
         scores = features[start : start + block] @ features.T

@@ -19,35 +19,35 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import unit
 
-Fuse = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]  # told (K, N, N), same (N, N) bool -> (N, N)
+Fuse = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]  # similarities (K, N, N), same (N, N) bool -> (N, N)
 
 
-def mean(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+def mean(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
     """The teachers' mean, with no regard to the vehicles."""
-    return told.mean(0)
+    return similarities.mean(0)
 
 
-def rand(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+def rand(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
     """Every entry from a teacher by chance, with no regard to the vehicles."""
     if generator is None:
         raise Refused("a fusion by chance needs a torch.Generator, or a resumed training would not go on as it was")
-    chosen = torch.randint(len(told), told.shape[1:], generator=generator, device=generator.device)
-    return told.gather(0, chosen.to(told.device)[None])[0]
+    chosen = torch.randint(len(similarities), similarities.shape[1:], generator=generator, device=generator.device)
+    return similarities.gather(0, chosen.to(similarities.device)[None])[0]
 
 
-def maxmin(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The same vehicle: the teacher that sees it best; two vehicles: the one that tells them apart best."""
-    return torch.where(same, told.amax(0), told.amin(0))
+def maxmin(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the teacher that sees it best; two vehicles: the one that separates them best."""
+    return torch.where(same, similarities.amax(0), similarities.amin(0))
 
 
-def maxmean(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+def maxmean(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
     """The same vehicle: the largest; two vehicles: the teachers' mean."""
-    return torch.where(same, told.amax(0), told.mean(0))
+    return torch.where(same, similarities.amax(0), similarities.mean(0))
 
 
-def maxrand(told: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+def maxrand(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
     """The same vehicle: the largest; two vehicles: a teacher by chance, drawn for every entry."""
-    return torch.where(same, told.amax(0), rand(told, same, generator))
+    return torch.where(same, similarities.amax(0), rand(similarities, same, generator))
 
 
 FUSIONS: Mapping[str, Fuse] = {"mean": mean, "maxmin": maxmin, "maxmean": maxmean, "maxrand": maxrand, "rand": rand}
@@ -55,24 +55,24 @@ UNLABELLED = ("mean", "rand")
 
 
 def fused(
-    told: Tensor, labels: Tensor | None, mode: str = "maxmin", generator: torch.Generator | None = None
+    similarities: Tensor, labels: Tensor | None, mode: str = "maxmin", generator: torch.Generator | None = None
 ) -> Tensor:
-    """told (K, B, B), entry (k, i, j) the k-th teacher's similarity of row i and column j; labels (B,) -> (B, B).
+    """similarities (K, B, B), entry (k, i, j) the k-th teacher's similarity of row i and column j; labels (B,) -> (B, B).
 
     `labels` None is an unlabelled batch. Refused for an unknown mode, a mode that needs labels without them, and a
     random one without a generator.
     """
     if mode not in FUSIONS:
         raise Refused(f"there is no fusion '{mode}'; choose one of: {', '.join(sorted(FUSIONS))}")
-    if told.ndim != 3 or not len(told) or told.shape[1] != told.shape[2]:
-        raise Refused(f"a fusion takes one square of similarities a teacher, not the shape {tuple(told.shape)}")
+    if similarities.ndim != 3 or not len(similarities) or similarities.shape[1] != similarities.shape[2]:
+        raise Refused(f"a fusion takes one square of similarities a teacher, not the shape {tuple(similarities.shape)}")
     if labels is None:
         if mode not in UNLABELLED:
             raise Refused(f"the fusion '{mode}' needs labels; without them choose one of: {', '.join(UNLABELLED)}")
-        return FUSIONS[mode](told, torch.zeros_like(told[0], dtype=torch.bool), generator)
-    if labels.shape != told.shape[1:2]:
-        raise Refused(f"{told.shape[1]} pictures need as many labels, not the shape {tuple(labels.shape)}")
-    return FUSIONS[mode](told, labels[:, None] == labels[None], generator)
+        return FUSIONS[mode](similarities, torch.zeros_like(similarities[0], dtype=torch.bool), generator)
+    if labels.shape != similarities.shape[1:2]:
+        raise Refused(f"{similarities.shape[1]} pictures need as many labels, not the shape {tuple(labels.shape)}")
+    return FUSIONS[mode](similarities, labels[:, None] == labels[None], generator)
 
 
 def fusion_loss(
@@ -87,14 +87,14 @@ def fusion_loss(
     """student (B, D), teachers K x (B, E_k), any lengths and widths, labels (B,) or None -> scalar; no autocast.
 
     Mean over rows of KL(fused teachers || student) plus the same over columns. `pictures` (B,) numbers the pictures, where
-    a batch may hold one more than once. Every teacher must have been asked about every row.
+    a batch may hold one more than once. Every teacher must have an embedding of every row.
     """
     if pictures is None:
         pictures = torch.arange(len(student), device=student.device)
     itself = pictures[:, None] == pictures[None]  # (B, B)
-    told = _similarities(teachers, teachers, len(student))
-    ours = unit(student) @ unit(student).T
-    return _both_ways(ours, fused(told, labels, mode, generator), tau, itself)
+    similarities = _similarities(teachers, teachers, len(student))
+    own = unit(student) @ unit(student).T
+    return _both_ways(own, fused(similarities, labels, mode, generator), tau, itself)
 
 
 def pair_loss(
@@ -115,24 +115,24 @@ def pair_loss(
         raise Refused(f"pairs are two pictures a vehicle; x has the shape {tuple(x.shape)} and y {tuple(y.shape)}")
     if labels is None:
         labels = torch.arange(len(x), device=x.device)
-    told = _similarities(teachers_x, teachers_y, len(x))
-    return _both_ways(unit(x) @ unit(y).T, fused(told, labels, mode, generator), tau, None)
+    similarities = _similarities(teachers_x, teachers_y, len(x))
+    return _both_ways(unit(x) @ unit(y).T, fused(similarities, labels, mode, generator), tau, None)
 
 
-def divergence(ours: Tensor, theirs: Tensor, tau: float, out: Tensor | None = None) -> Tensor:
+def divergence(student: Tensor, teacher: Tensor, tau: float, out: Tensor | None = None) -> Tensor:
     """Similarities (N, M) of student and teacher -> scalar: mean over rows of KL(teacher || student), softmaxes at `tau`.
 
     `out` (N, M) bool marks the entries that are left out of both softmaxes.
     """
     if tau <= 0:
         raise Refused(f"a temperature is above 0, not {tau:g}")
-    logs = [(x / tau if out is None else (x / tau).masked_fill(out, -1e4)).log_softmax(1) for x in (ours, theirs)]
+    logs = [(x / tau if out is None else (x / tau).masked_fill(out, -1e4)).log_softmax(1) for x in (student, teacher)]
     return torch.nn.functional.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
 
 
-def _both_ways(ours: Tensor, theirs: Tensor, tau: float, out: Tensor | None) -> Tensor:
+def _both_ways(student: Tensor, teacher: Tensor, tau: float, out: Tensor | None) -> Tensor:
     turned = None if out is None else out.T
-    return divergence(ours, theirs, tau, out) + divergence(ours.T, theirs.T, tau, turned)
+    return divergence(student, teacher, tau, out) + divergence(student.T, teacher.T, tau, turned)
 
 
 def _similarities(rows: Sequence[Tensor], columns: Sequence[Tensor], count: int) -> Tensor:
@@ -140,6 +140,6 @@ def _similarities(rows: Sequence[Tensor], columns: Sequence[Tensor], count: int)
     if not rows or len(rows) != len(columns):
         raise Refused(f"give one or more teachers, the same on both sides, not {len(rows)} and {len(columns)}")
     if any(len(x) != count or x.shape != y.shape for x, y in zip(rows, columns, strict=True)):
-        raise Refused(f"every teacher must have features of all {count} pictures; ask it about the whole batch")
+        raise Refused(f"every teacher must have features of all {count} pictures; give those of the whole batch")
     with torch.no_grad():
         return torch.stack([unit(x) @ unit(y).T for x, y in zip(rows, columns, strict=True)])

@@ -9,7 +9,7 @@ Our reconstruction (methods.md 5.2, the paper's own text was not to be had): eve
 batch and share one weight in both spaces; uniform or Beta weights; unit length before and after mixing; and every form of
 the loss: Huber on distances over their mean (RKD's distance term), squares between cosine matrices, KL of softmaxes (as
 losses/relations.py), and the likelihood of the teacher's order (ListMLE, Xia et al., ICML 2008). The recipe drd_resnet18_small
-adds the teacher's own vectors (losses/outputs.py); whether that is what "joint" means, the abstract does not tell. None of
+adds the teacher's own vectors (losses/outputs.py); whether that is what "joint" means, the abstract does not say. None of
 it may be quoted as the authors'.
 """
 
@@ -103,14 +103,14 @@ def ranking_loss(
         raise Refused("mixed pairs need two mixed rows or more; raise the count of the interpolation")
     student, teacher, numbers = (rows[chosen[pairs]] for rows in (student.float(), teacher.float().detach(), numbers))
     out = numbers[:, None] == numbers[None]  # (N, N)
-    if out.all():  # by chance a batch may hold no pair, and a mean over none would be no number
+    if out.all():  # by chance a batch may hold no pair, and a mean over none would be NaN
         return 0.0 * student.sum()
     return FORMS[form](student, teacher, out, tau)
 
 
 def _huber(student: Tensor, teacher: Tensor, out: Tensor, tau: float) -> Tensor:
-    ours, theirs = (distances(rows)[~out] for rows in (student, teacher))
-    return torch.nn.functional.smooth_l1_loss(ours / ours.mean(), theirs / theirs.mean())
+    student, teacher = (distances(rows)[~out] for rows in (student, teacher))
+    return torch.nn.functional.smooth_l1_loss(student / student.mean(), teacher / teacher.mean())
 
 
 def _mse(student: Tensor, teacher: Tensor, out: Tensor, tau: float) -> Tensor:
@@ -124,8 +124,8 @@ def _kl(student: Tensor, teacher: Tensor, out: Tensor, tau: float) -> Tensor:
 def _ranking(student: Tensor, teacher: Tensor, out: Tensor, tau: float) -> Tensor:
     """-log of the Plackett-Luce likelihood of the teacher's order of the others, under the student's scores / tau; mean
     over all places of all rows."""
-    theirs = (teacher @ teacher.T).masked_fill(out, -float("inf"))
-    order = theirs.argsort(stable=True, dim=1, descending=True)
+    wanted = (teacher @ teacher.T).masked_fill(out, -float("inf"))
+    order = wanted.argsort(stable=True, dim=1, descending=True)
     scores = (student @ student.T / tau).masked_fill(out, -1e4).gather(1, order)  # what is left out comes last
     rest = scores.flip(1).logcumsumexp(1).flip(1)  # (N, N): over this place and all behind it
     return (rest - scores)[~out.gather(1, order)].mean()

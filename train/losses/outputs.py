@@ -14,12 +14,12 @@ from vreid.models.network import unit
 
 def logits_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
     """student, teacher (B, ids) -> scalar KL(teacher || student); no gradient reaches the teacher."""
-    ours = (student / temperature).log_softmax(1)
-    theirs = (teacher.detach() / temperature).log_softmax(1)
-    return kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+    student = (student / temperature).log_softmax(1)
+    teacher = (teacher.detach() / temperature).log_softmax(1)
+    return kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
-# A student's vectors beside its teacher's own, not only alike among themselves: the mean of 1 - cosine.
+# A student's vectors near its teacher's own, not only alike among themselves: the mean of 1 - cosine.
 #
 # Feature regression (FitNets, Romero et al., ICLR 2015, equation 3) of vectors of unit length, up to the factor of two: what DRD
 # calls the joint space of teacher and student may be this (losses/interpolation.py). A teacher of fewer axes is taken as one
@@ -31,7 +31,7 @@ def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
     axes = teacher.shape[1]
     if axes > student.shape[1]:
         raise Refused(
-            f"a teacher of {axes} axes does not fit beside a student of {student.shape[1]}; turn it by fit_rotation, or "
+            f"a teacher of {axes} axes does not fit a student of {student.shape[1]}; turn it by fit_rotation, or "
             "whiten it to fewer axes"
         )
     return (1 - (unit(student)[:, :axes] * unit(teacher.detach())).sum(1)).mean()
@@ -46,8 +46,8 @@ def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def blocks_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Per block (B, C), student and teacher -> scalar: sum over blocks of the batch mean of the L2 distance."""
     terms = [
-        (ours - theirs.detach()).pow(2).sum(1).clamp(min=1e-12).sqrt().mean()
-        for ours, theirs in zip(student, teacher, strict=True)
+        (of_student - of_teacher.detach()).pow(2).sum(1).clamp(min=1e-12).sqrt().mean()
+        for of_student, of_teacher in zip(student, teacher, strict=True)
     ]
     return torch.stack(terms).sum()
 
@@ -66,13 +66,13 @@ def aligned(student: Tensor, teacher: Tensor, method: str, fix: str = "") -> tup
     """student (B, D), teacher (B, E) -> both at unit length, the teacher without gradient.
 
     Raises Refused when D is not E, for a method that compares vectors of one space with vectors of the other; `fix` ends
-    the sentence with the method's own way out.
+    the sentence with what else the method allows.
     """
-    ours, theirs = student.shape[1], teacher.shape[1]
-    if ours != theirs:
+    axes, wanted = student.shape[1], teacher.shape[1]
+    if axes != wanted:
         raise Refused(
-            f"{method} compares the student's embedding with the teacher's axis by axis, but they have {ours} and {theirs} "
-            f"axes; give the student's network the dim {theirs}{fix}"
+            f"{method} compares the student's embedding with the teacher's axis by axis, but they have {axes} and {wanted} "
+            f"axes; give the student's network the dim {wanted}{fix}"
         )
     return unit(student), unit(teacher.detach())
 
@@ -84,6 +84,6 @@ def fitnet_loss(
 
     `pictures` changes nothing: no pair is looked at. Raises Refused when the dimensions differ.
     """
-    ours, theirs = aligned(student, teacher, "fitnet")
-    squares = (ours - theirs).pow(2)  # (B, D)
+    student, teacher = aligned(student, teacher, "fitnet")
+    squares = (student - teacher).pow(2)  # (B, D)
     return weight * (squares.mean() if over_axes else squares.sum(1).mean())

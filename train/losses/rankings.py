@@ -22,11 +22,11 @@ from vreid.train.losses.relations import others
 
 @dataclass(frozen=True)
 class Context:
-    """The k nearest of each picture in the teacher's space, nearest first, all (B, k): the teacher's similarities `theirs`,
-    the student's `ours`, and `held`, False where a row has fewer than k; the similarities are 0 there."""
+    """The k nearest of each picture in the teacher's space, nearest first, all (B, k): the teacher's similarities `teacher`,
+    the student's `student`, and `held`, False where a row has fewer than k; the similarities are 0 there."""
 
-    theirs: Tensor
-    ours: Tensor
+    teacher: Tensor
+    student: Tensor
     held: Tensor
 
 
@@ -43,16 +43,16 @@ def context_of(
         raise Refused(f"{method} ranks the k nearest, but k is {k}; give it 2 or more")
     if symmetric:
         student, teacher = unit(student), unit(teacher.detach())
-        ours = student @ student.T
+        scores = student @ student.T
     else:
         student, teacher = aligned(student, teacher, method, " or the loss symmetric=True")
-        ours = student @ teacher.T
+        scores = student @ teacher.T
     left_out = ~others(student, pictures)
     if not symmetric:
         left_out.fill_diagonal_(False)
-    theirs, place = (teacher @ teacher.T).masked_fill(left_out, -torch.inf).topk(min(k, len(teacher)), dim=1)
-    held = theirs.isfinite()
-    return Context(theirs.masked_fill(~held, 0.0), ours.gather(1, place).masked_fill(~held, 0.0), held)
+    wanted, place = (teacher @ teacher.T).masked_fill(left_out, -torch.inf).topk(min(k, len(teacher)), dim=1)
+    held = wanted.isfinite()
+    return Context(wanted.masked_fill(~held, 0.0), scores.gather(1, place).masked_fill(~held, 0.0), held)
 
 
 def csd_loss(
@@ -69,9 +69,9 @@ def csd_loss(
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once. Raises Refused as `context_of` does.
     """
     context = context_of(student, teacher, pictures, k, symmetric, "csd")
-    theirs = (context.theirs / teacher_tau).masked_fill(~context.held, -1e4)
-    ours = (context.ours / student_tau).masked_fill(~context.held, -1e4)
-    return kl_div(ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True)
+    wanted = (context.teacher / teacher_tau).masked_fill(~context.held, -1e4)
+    found = (context.student / student_tau).masked_fill(~context.held, -1e4)
+    return kl_div(found.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True)
 
 
 # Decoupled differential distillation (D3still: Xie et al., CVPR 2024): not the similarities but their differences, by which
@@ -111,11 +111,11 @@ def d3still_loss(
     size = context.held.shape[1]
     first, second = torch.triu_indices(size, size, offset=1, device=student.device)
     held = context.held[:, first] & context.held[:, second]  # (B, pairs)
-    ours = context.ours[:, first] - context.ours[:, second]
-    theirs = context.theirs[:, first] - context.theirs[:, second]
-    errors = (ours - theirs) / (FLOOR + theirs.abs()) * held
-    hard = ours * theirs < 0
-    regression = norm(context.ours[:, 0] - context.theirs[:, 0])
+    found = context.student[:, first] - context.student[:, second]
+    wanted = context.teacher[:, first] - context.teacher[:, second]
+    errors = (found - wanted) / (FLOOR + wanted.abs()) * held
+    hard = found * wanted < 0
+    regression = norm(context.student[:, 0] - context.teacher[:, 0])
     return (alpha * regression + beta * norm(errors * hard) + gamma * norm(errors * ~hard)) / len(student)
 
 
@@ -132,8 +132,8 @@ def d3still_loss(
 
 def weights_of(context: Context, sharpness: float) -> Tensor:
     """(B, k) of sum 1 a row, 0 where nothing is held: softmax of `sharpness` times the similarity, times 1 / log2(1 + rank)."""
-    rank = torch.arange(1, context.theirs.shape[1] + 1, device=context.theirs.device)
-    shares = (sharpness * context.theirs).masked_fill(~context.held, -1e4).softmax(1) * context.held
+    rank = torch.arange(1, context.teacher.shape[1] + 1, device=context.teacher.device)
+    shares = (sharpness * context.teacher).masked_fill(~context.held, -1e4).softmax(1) * context.held
     weights = shares / torch.log2(1.0 + rank)
     return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
 
@@ -158,7 +158,7 @@ def rop_loss(
         """(B, k) -> (B, k, k): how far the last axis lies before the one in the middle."""
         return ((similarity[:, None] - similarity[:, :, None]) / tau).sigmoid()
 
-    squares = (before(context.ours, student_tau) - before(context.theirs, teacher_tau)).pow(2)
+    squares = (before(context.student, student_tau) - before(context.teacher, teacher_tau)).pow(2)
     pairs = context.held[:, None] & context.held[:, :, None]
     pairs = pairs & ~torch.eye(pairs.shape[1], dtype=torch.bool, device=pairs.device)
     errors = (squares * pairs).sum(2) / pairs.sum(2).clamp(min=1)  # (B, k)
@@ -184,7 +184,7 @@ def raml_loss(
     """student (B, D), teacher (B, D), any lengths -> scalar: the mean of (1 - cosine)^2 of each picture's two vectors, plus
     `between` and `within` times the mean squared errors of student-teacher and student-student cosines.
 
-    `pictures` changes nothing: a copy is asked to be as similar as the teacher finds it, and spoils no other pair. Raises
+    `pictures` changes nothing: a copy is to be as similar as the teacher finds it, and spoils no other pair. Raises
     Refused when the dimensions differ and `symmetric` is False.
     """
     if symmetric:

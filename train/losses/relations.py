@@ -10,7 +10,7 @@ from vreid.models.network import unit
 
 # Similarity distillation: KL between the softmaxes of pair similarities (Whiten-MTD, AAAI 2024, section on the loss).
 #
-# Here with one teacher and a P x K batch against itself; pairs of one picture, 1 by definition, are left out: beside them the
+# Here with one teacher and a P x K batch against itself; pairs of one picture, 1 by definition, are left out: next to them the
 # same vehicle in another camera would look like a stranger. Dimensions of teacher and student need not agree.
 
 
@@ -23,10 +23,10 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, picture
     if pictures is None:
         pictures = torch.arange(len(student), device=student.device)
     itself = pictures[:, None] == pictures[None]  # (B, B)
-    ours = (student @ student.T / tau).masked_fill(itself, -1e4)
-    theirs = (teacher @ teacher.T / tau).masked_fill(itself, -1e4)
+    found = (student @ student.T / tau).masked_fill(itself, -1e4)
+    wanted = (teacher @ teacher.T / tau).masked_fill(itself, -1e4)
     return torch.nn.functional.kl_div(
-        ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True
+        found.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True
     )
 
 
@@ -51,7 +51,7 @@ def others(rows: Tensor, pictures: Tensor | None) -> Tensor:
 def log_shares(features: Tensor, pairs: Tensor) -> Tensor:
     """features (B, D) of unit length, pairs (B, B) bool -> (B, B) log of each pair's share of its row, 0 for no pair.
 
-    Two opposite vectors have an affinity of 1e-6, not of 0, whose log is no number.
+    Two opposite vectors have an affinity of 1e-6, not of 0, whose log is infinite.
     """
     affinity = ((features @ features.T + 1) / 2).clamp(min=1e-6)
     whole = affinity.masked_fill(~pairs, 0.0).sum(1, keepdim=True).clamp(min=1e-6)
@@ -64,8 +64,8 @@ def pkt_loss(student: Tensor, teacher: Tensor, pictures: Tensor | None = None, w
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once.
     """
     pairs = others(student, pictures)
-    ours, theirs = log_shares(unit(student), pairs), log_shares(unit(teacher.detach()), pairs)
-    return weight * (theirs.exp() * (theirs - ours)).masked_fill(~pairs, 0.0).mean()
+    found, wanted = log_shares(unit(student), pairs), log_shares(unit(teacher.detach()), pairs)
+    return weight * (wanted.exp() * (wanted - found)).masked_fill(~pairs, 0.0).mean()
 
 
 # Correlation congruence (Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019, sections 3.2 and 3.3): the
@@ -101,12 +101,12 @@ def correlation_loss(
 ) -> Tensor:
     """student (B, D), teacher (B, E), any lengths -> scalar.
 
-    `pictures` changes nothing: two copies of a picture are asked to be as alike as the teacher finds them, and spoil no
+    `pictures` changes nothing: two copies of a picture are to be as alike as the teacher finds them, and spoil no
     other pair.
     """
-    ours = correlations(unit(student), gamma, order)
-    theirs = correlations(unit(teacher.detach()), gamma, order)
-    return weight * (ours - theirs).pow(2).mean()
+    found = correlations(unit(student), gamma, order)
+    wanted = correlations(unit(teacher.detach()), gamma, order)
+    return weight * (found - wanted).pow(2).mean()
 
 
 # Relational knowledge distillation (Park et al., CVPR 2019, sections 3.2.1 and 3.2.2): the distances of pairs, divided by
@@ -121,9 +121,9 @@ DISTANCE = 25.0
 ANGLE = 50.0
 
 
-def huber(ours: Tensor, theirs: Tensor, counted: Tensor) -> Tensor:
+def huber(student: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
     """Mean Huber loss (its bend at 1) over the `counted` entries, 0 where there are none; all of one shape."""
-    return (smooth_l1_loss(ours, theirs, reduction="none") * counted).sum() / counted.sum().clamp(min=1)
+    return (smooth_l1_loss(student, teacher, reduction="none") * counted).sum() / counted.sum().clamp(min=1)
 
 
 def distances_and_angles(features: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,18 +46,18 @@ def loss_named(name: str) -> DistillationLoss:
     return loss
 
 
-# How the answers of teachers that were asked once a picture are learnt from: one loss, or several teachers fused.
+# How the embeddings of teachers that saw every picture once are learnt from: one loss, or several teachers fused.
 #
 # The teachers' features of a batch are columns of what train/teacher_cache.py keeps; the student is free to have other dimensions.
 
 
 @dataclass(frozen=True)
-class Answers:
-    """`by` names the loss for one teacher (losses/table.py, or "ranking" for DRD); of several, or with `by` "fusion", the
-    similarities are fused by `fusion` (train/losses/fusion.py). `whiten` is the dimensions that each teacher is whitened to
+class CachedDistillation:
+    """`by` names the loss for one teacher (LOSSES, or "ranking" for DRD); of several, or with `by` "fusion", the
+    similarities are fused by `fusion` (losses/fusion.py). `whiten` is the dimensions that each teacher is whitened to
     (0: not). `tau` is for similarities, fusions, and rankings of a form that has one. Ranking: `mixed` interpolated rows a
-    batch, of weights Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the student's
-    vectors beside the teacher's own (losses/outputs.py)."""
+    batch, of weights Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the distance of the
+    student's vectors from the teacher's own (losses/outputs.py)."""
 
     by: str = "similarity"
     fusion: str = "maxmin"
@@ -79,32 +79,32 @@ class Answers:
         return dim if self.by == "ranking" and self.align else 0
 
 
-def answers_loss(
-    rules: Answers,
+def cached_loss(
+    rules: CachedDistillation,
     embedding: Tensor,
-    told: Sequence[Tensor],
+    teachers: Sequence[Tensor],
     truth: Tensor | None,
     pictures: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor | None:
-    """embedding (B, D), told K x (B, E_k), truth (B,) or None, pictures (B,) tells equal ones -> scalar.
+    """embedding (B, D), teachers K x (B, E_k), truth (B,) or None, pictures (B,), equal for copies of one -> scalar.
 
-    A row of zeros is a picture that a teacher was not asked about, which is left out; None where fewer than two are left.
+    A row of zeros is a picture that a teacher has no embedding of, which is left out; None where fewer than two are left.
     """
-    asked = torch.stack([rows.any(1) for rows in told]).all(0)
-    if int(asked.sum()) < 2:  # by chance a batch may hold no pair that the teachers know
+    known = torch.stack([rows.any(1) for rows in teachers]).all(0)
+    if int(known.sum()) < 2:  # by chance a batch may hold no pair that the teachers know
         return None
-    student, teachers = embedding[asked].float(), [rows[asked].float() for rows in told]
-    same = None if pictures is None else pictures[asked]
-    if rules.by == "fusion" or len(teachers) > 1:
-        labels = None if truth is None else truth[asked]
-        return fusion_loss(student, teachers, labels, rules.fusion, rules.tau, same, generator)
+    student, features = embedding[known].float(), [rows[known].float() for rows in teachers]
+    same = None if pictures is None else pictures[known]
+    if rules.by == "fusion" or len(features) > 1:
+        labels = None if truth is None else truth[known]
+        return fusion_loss(student, features, labels, rules.fusion, rules.tau, same, generator)
     if rules.by == "similarity":
-        return similarity_loss(student, teachers[0], rules.tau, same)
+        return similarity_loss(student, features[0], rules.tau, same)
     if rules.by != "ranking":
-        return loss_named(rules.by)(student, teachers[0], pictures=same)
+        return loss_named(rules.by)(student, features[0], pictures=same)
     if generator is None:
         raise Refused("interpolation needs a torch.Generator, or a resumed training would not go on as it was")
-    ours, theirs = interpolated(student, teachers[0], rules.mixed, rules.alpha, generator)
-    loss = ranking_loss(ours, theirs, rules.form, rules.tau, rules.pairs, rules.mixed, same)
-    return loss + rules.align * alignment_loss(student, teachers[0]) if rules.align else loss
+    mixed_student, mixed_teacher = interpolated(student, features[0], rules.mixed, rules.alpha, generator)
+    loss = ranking_loss(mixed_student, mixed_teacher, rules.form, rules.tau, rules.pairs, rules.mixed, same)
+    return loss + rules.align * alignment_loss(student, features[0]) if rules.align else loss

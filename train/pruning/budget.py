@@ -20,6 +20,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Compactor, Site, rounded_up
+from vreid.train.pruning.channels import ChannelMap, compactors_of
 from vreid.train.pruning.costs import Costs, costs_of, widths_of
 
 MEMORY = 0.99  # of the running mean of a Taylor score
@@ -45,17 +46,19 @@ class BudgetRules:
 
 
 class Budget:
-    """Chooses the masks of a network's compactors so that what is left meets the budget. `costs` are needed for ms."""
+    """Chooses the masks of a network's compactors so that what is left meets the budget. `costs` are needed for ms. `maps` are
+    those of its blocks (channels.py), which know where the compactors are when the network has shrunk."""
 
     def __init__(
         self,
         network: ReidNetwork,
-        sites: Sequence[Site],
+        maps: Sequence[ChannelMap],
         rules: BudgetRules,
         multiple: int = 1,
         costs: Costs | None = None,
     ) -> None:
-        self.rules, self.sites, self.multiple = rules, sites, multiple
+        self.rules, self.maps, self.multiple = rules, maps, multiple
+        sites = [channels.site for channels in maps]
         if rules.of == "ms" and (costs is None or costs.unit != "ms"):
             raise Refused("a budget of milliseconds needs the measured costs of the engine; give --target-latency")
         self.costs = costs if costs is not None and rules.of == "ms" else costs_of(network, sites, rules.of)
@@ -69,16 +72,15 @@ class Budget:
                 f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with the narrowest blocks "
                 f"{least / self.whole:.1%} are left; ask for more, or for widths of a smaller multiple than {multiple}"
             )
-        prices = [self._price(place, side, *full[place]) for place, side in self._places()]
+        prices = [self._price(place, compactor.side, *full[place]) for place, _, compactor in compactors_of(maps)]
         mean = sum(prices) / len(prices)
         self._weights = [(price / mean) ** rules.cost_power for price in prices]
-        self._scores = [torch.zeros_like(compactor.mask) for compactor in self._compactors()]
         self.left = self.kept()  # the share that the masks leave
 
     def kept(self) -> float:
         """The share that the masks of now leave."""
         kept = [
-            (1 if site.near is None else int(site.near.mask.sum()), int(site.far.mask.sum())) for site in self.sites
+            (1 if site.near is None else int(site.near.mask.sum()), int(site.far.mask.sum())) for site in self._sites()
         ]
         return self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)]) / self.whole
 
@@ -91,7 +93,7 @@ class Budget:
         """After a backward pass, before the gradients are masked: remember what each channel means to the loss."""
         if self.rules.by != "taylor":
             return
-        learnt = [(c, s) for c, s in zip(self._compactors(), self._scores, strict=True) if c.weight.grad is not None]
+        learnt = [(c, m.scores[c.side]) for _, m, c in compactors_of(self.maps) if c.weight.grad is not None]
         if not learnt:
             return
         products = torch._foreach_mul([c.weight for c, _ in learnt], [cast(Tensor, c.weight.grad) for c, _ in learnt])
@@ -118,28 +120,11 @@ class Budget:
         self.left = left / self.whole
         return self.left
 
-    def forget(self, site: Site, columns: Tensor | None, rows: Tensor) -> None:
-        """The site has only these channels now."""
-        for place, compactor in enumerate(self._compactors()):
-            if compactor is site.far:
-                self._scores[place] = self._scores[place][rows]
-            elif compactor is site.near and columns is not None:
-                self._scores[place] = self._scores[place][columns]
-
-    def state(self) -> dict[str, Tensor]:
-        """What --resume needs."""
-        return {str(place): score for place, score in enumerate(self._scores)}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
-        self._scores = [state[str(place)].to(score.device) for place, score in enumerate(self._scores)]
-        self.left = self.kept()
-
     def _going(self, goal: float, slack: float) -> tuple[float, dict[Compactor, list[int]]]:
         """The cost that is left, and which channels of each compactor go, the one that is missed least first, until it is
         under the goal. A step that would lead further under it than `slack` (rounded widths fall by many channels at once)
         is not taken, nor another in that compactor."""
-        kept = [list(widths) for widths in widths_of(self.sites)]
+        kept = [list(widths) for widths in widths_of(self._sites())]
         gone: dict[Compactor, list[int]] = {compactor: [] for compactor in self._compactors()}
         left = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)])
         closed: set[Compactor] = set()
@@ -162,27 +147,27 @@ class Budget:
 
     def _rounded(self, place: int, near: int, far: int) -> tuple[int, int]:
         """The widths that a block with that many channels alive is folded to."""
-        site = self.sites[place]
+        site = self.maps[place].site
         near = 1 if site.near is None else rounded_up(near, len(site.near.mask), self.multiple)
         return near, rounded_up(far, len(site.far.mask), self.multiple)
 
     def _ranked(self) -> list[tuple[int, Compactor, int]]:
         """(block, compactor, channel) of every channel, the one that is missed least first."""
         entries: list[tuple[float, int, int, int]] = []
-        compactors, places = self._compactors(), self._places()
-        widths = widths_of(self.sites)
-        for number, (compactor, (place, side)) in enumerate(zip(compactors, places, strict=True)):
-            worth = self._worth(number, compactor) / self._price(place, side, *widths[place]) ** self.rules.cost_power
+        found, widths = compactors_of(self.maps), widths_of(self._sites())
+        for number, (place, channels, compactor) in enumerate(found):
+            price = self._price(place, compactor.side, *widths[place]) ** self.rules.cost_power
+            worth = self._worth(number, channels, compactor) / price
             entries += [(value, place, number, channel) for channel, value in enumerate(worth.tolist())]
-        return [(place, compactors[number], channel) for _, place, number, channel in sorted(entries)]
+        return [(place, found[number][2], channel) for _, place, number, channel in sorted(entries)]
 
-    def _worth(self, number: int, compactor: Compactor) -> Tensor:
+    def _worth(self, number: int, channels: ChannelMap, compactor: Compactor) -> Tensor:
         if self.rules.by == "norm":
             return compactor.norms()
         if self.rules.by == "random":  # a control: the same draw each time, of the masked first, so that it converges
             drawn = torch.rand(len(compactor.mask), generator=torch.Generator().manual_seed(number))
             return drawn.to(compactor.mask.device) + compactor.mask
-        return self._scores[number]
+        return channels.scores[compactor.side]
 
     def _price(self, place: int, side: str, near: int, far: int) -> float:
         """What a channel of the compactor costs at these widths."""
@@ -191,10 +176,10 @@ class Budget:
         return max(price, LEAST_PRICE * self.whole)
 
     def _compactors(self) -> list[Compactor]:
-        return [compactor for site in self.sites for compactor in site.compactors()]
+        return [compactor for _, _, compactor in compactors_of(self.maps)]
 
-    def _places(self) -> list[tuple[int, str]]:
-        return [(place, compactor.side) for place, site in enumerate(self.sites) for compactor in site.compactors()]
+    def _sites(self) -> list[Site]:
+        return [channels.site for channels in self.maps]
 
 
 _NAMES = {"macs": "MACs", "params": "parameters", "ms": "milliseconds"}

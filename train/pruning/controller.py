@@ -8,7 +8,6 @@ is rebuilt narrower between two epochs, so that the next is cheaper (models/prun
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vreid.models.cost import cost_of, total_of
@@ -17,9 +16,10 @@ from vreid.models.network import ReidNetwork, unit
 from vreid.models.pruning import Compactor, Kept, Shrunk, kept_of, sites
 from vreid.models.resnet import Block
 from vreid.train.pruning.budget import Budget, BudgetRules
+from vreid.train.pruning.channels import ChannelMap, channel_maps, compactors_of, name_of, restore, state_of
 from vreid.train.pruning.costs import Costs
 from vreid.train.pruning.resetting import Memory, ResettingRules, apply_masks, reset
-from vreid.train.teacher import Beside
+from vreid.train.teacher import OnlineTeacher
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,21 @@ class Capacity:
 
 
 class Compression:
-    """The part of a training that compresses. A compactor's memory, votes and place in the teacher keep their full width
-    when the network shrinks; `alive` tells which of those channels the student still has."""
+    """The part of a training that compresses. What is remembered of a compactor keeps its full width when the network shrinks;
+    `maps` say which of those channels the student still has."""
 
-    def __init__(self, capacity: Capacity, student: ReidNetwork, beside: Beside, costs: Costs | None = None) -> None:
-        self.capacity, self.beside, self.sites = capacity, beside, sites(student)
+    def __init__(
+        self, capacity: Capacity, student: ReidNetwork, teacher: OnlineTeacher, costs: Costs | None = None
+    ) -> None:
+        self.capacity, self.teacher, self.maps = capacity, teacher, channel_maps(student)
+        teacher.maps = self.maps
         self.memories: dict[str, Memory] = {}
-        self.alive = {name: torch.arange(len(c.mask), device=c.mask.device) for name, c in self._compactors()}
-        self.width = {name: len(c.mask) for name, c in self._compactors()}
         self.budget: Budget | None = None
         if capacity.budget is not None:
-            self.budget = Budget(student, self.sites, capacity.budget, capacity.multiple, costs)
+            self.budget = Budget(student, self.maps, capacity.budget, capacity.multiple, costs)
         self.steps = 0
         self.macs, self.whole = total_of(cost_of(student)).macs, _inner(student)
-        if beside.ours.widths() != beside.theirs.widths():
+        if teacher.student_hooks.widths() != teacher.hooks.widths():
             raise Refused(
                 "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
             )
@@ -71,12 +72,12 @@ class Compression:
             if done >= rules.start and due:
                 self.budget.choose(done)
         elif self.capacity.rules is not None and epoch >= self.capacity.start:
-            for name, compactor in self._compactors():
-                self._reset(name, compactor, self.capacity.rules)
+            for place, channels, compactor in compactors_of(self.maps):
+                self._reset(place, channels, compactor, self.capacity.rules)
         self.steps += 1
         weights = self.budget.lasso() if self.budget is not None else {}
         survivors = self.budget.rules.survivors if self.budget is not None else 1.0
-        compactors = [compactor for _, compactor in self._compactors()]
+        compactors = [compactor for _, _, compactor in compactors_of(self.maps)]
         strengths = [self.capacity.strength * weights.get(compactor, 1.0) for compactor in compactors]
         apply_masks(compactors, strengths, survivors)
 
@@ -84,7 +85,8 @@ class Compression:
         """What to keep of each site; None when the student has nothing to drop, or is not to shrink on the way."""
         found: list[Kept] = []
         fewer = False
-        for site in self.sites:
+        for channels in self.maps:
+            site = channels.site
             both = [self._staying(compactor) for compactor in site.compactors()]
             fewer |= any(len(kept) < len(c.mask) for kept, c in zip(both, site.compactors(), strict=True))
             found.append((both[0] if site.near is not None else None, both[-1]))
@@ -92,62 +94,41 @@ class Compression:
 
     def follow(self, narrow: Shrunk, kept: list[Kept]) -> None:
         """From now on the student is this narrower network, of which `kept` was kept."""
-        for place, (columns, rows) in enumerate(kept):
-            if columns is not None:
-                self.alive[f"{place}.near"] = self.alive[f"{place}.near"][columns]
-            self.alive[f"{place}.far"] = self.alive[f"{place}.far"][rows]
-            view = self.beside.views[place]
-            self.beside.views[place] = narrow.views[place] if view is None else narrow.views[place] @ view
-            if self.budget is not None:
-                self.budget.forget(self.sites[place], columns, rows)
-        self.attach(narrow.network)
+        for channels, site, chosen, view in zip(self.maps, sites(narrow.network), kept, narrow.views, strict=True):
+            channels.narrow(site, chosen, view)
+        self.teacher.follow(narrow.network)
 
-    def attach(self, student: ReidNetwork) -> None:
-        """Work on this network from now on."""
-        self.sites = sites(student)
-        self.beside.follow(student)
-        if self.budget is not None:
-            self.budget.sites = self.sites
-
-    def masked(self) -> list[int]:
-        """How many channels of each compactor are gone or left to the lasso, in the order of the blocks, near before far."""
-        return [self.width[name] - int(compactor.mask.sum()) for name, compactor in self._compactors()]
+    def masked(self) -> list[list[int]]:
+        """How many channels of each compactor are gone or left to the lasso, block by block, near before far."""
+        return [[channels.masked(compactor) for compactor in channels.site.compactors()] for channels in self.maps]
 
     def state(self) -> dict[str, Any]:
-        """What --resume needs: the memories and the count of steps (masks are among the network's buffers)."""
+        """What --resume needs: the memories, the count of steps and the maps (masks are among the network's buffers)."""
         memories = {name: {"vectors": memory.filled(), "count": memory.count} for name, memory in self.memories.items()}
-        views = {str(place): view for place, view in enumerate(self.beside.views) if view is not None}
-        scores = {} if self.budget is None else self.budget.state()
-        return {"memories": memories, "steps": self.steps, "alive": self.alive, "views": views, "scores": scores}
+        return {"memories": memories, "steps": self.steps, **state_of(self.maps, self.budget is not None)}
 
     def restore(self, state: dict[str, Any], student: ReidNetwork) -> None:
         """The inverse of `state`, for a student that is as wide as it was then."""
-        device = self.sites[0].far.weight.device  # a checkpoint's tensors are on the CPU
-        self.attach(student)
+        restore(self.maps, state, student)
+        self.teacher.follow(student)
         self.steps = state["steps"]
-        self.alive = {name: kept.to(device) for name, kept in state["alive"].items()}
-        for place, view in state["views"].items():
-            self.beside.views[int(place)] = view.to(device)
         if self.budget is not None:
-            self.budget.restore(state["scores"])
-        for name, kept in state["memories"].items():
-            memory = self._memory(name, self.capacity.rules or ResettingRules())
-            memory.vectors[: len(kept["vectors"])] = kept["vectors"]
-            memory.count = kept["count"]
+            self.budget.left = self.budget.kept()
+        rules = self.capacity.rules or ResettingRules()
+        for place, channels, compactor in compactors_of(self.maps):
+            if (name := name_of(place, compactor)) in state["memories"]:
+                kept, memory = state["memories"][name], self._memory(place, channels, compactor, rules)
+                memory.vectors[: len(kept["vectors"])] = kept["vectors"]
+                memory.count = kept["count"]
 
-    def _reset(self, name: str, compactor: Compactor, rules: ResettingRules) -> None:
-        place, far = int(name.split(".")[0]), compactor.side == "far"
-        ours = (self.beside.ours.after if far else self.beside.ours.near)[place].detach()
-        theirs = (self.beside.theirs.after if far else self.beside.theirs.near)[place]
-        full = ours.new_zeros(len(ours), self.width[name])
-        full[:, self.alive[name]] = ours
-        mask = compactor.mask.new_zeros(self.width[name])
-        mask[self.alive[name]] = compactor.mask
-        memory = self._memory(name, rules)
+    def _reset(self, place: int, channels: ChannelMap, compactor: Compactor, rules: ResettingRules) -> None:
+        student, teacher = self.teacher.pooled(place, compactor.side)
+        memory = self._memory(place, channels, compactor, rules)
         if self.steps % rules.every:
-            memory.push(unit(theirs))
-        else:
-            compactor.mask.copy_(reset(mask, memory, full, theirs, rules)[self.alive[name]])
+            memory.push(unit(teacher))
+            return
+        mask, seen = channels.full(compactor, compactor.mask), channels.full(compactor, student.detach())
+        compactor.mask.copy_(channels.living(compactor, reset(mask, memory, seen, teacher, rules)))
 
     def _staying(self, compactor: Compactor) -> Tensor:
         """Channels that do not go between two epochs: only the masked ones do, where anything masks."""
@@ -156,12 +137,10 @@ class Compression:
             small &= compactor.mask == 0
         return kept_of(compactor, self.capacity.multiple, small)
 
-    def _compactors(self) -> list[tuple[str, Compactor]]:
-        return [(f"{place}.{c.side}", c) for place, site in enumerate(self.sites) for c in site.compactors()]
-
-    def _memory(self, name: str, rules: ResettingRules) -> Memory:
+    def _memory(self, place: int, channels: ChannelMap, compactor: Compactor, rules: ResettingRules) -> Memory:
+        name = name_of(place, compactor)
         if name not in self.memories:
-            self.memories[name] = Memory(rules.memory, self.width[name], self.sites[0].far.weight.device)
+            self.memories[name] = Memory(rules.memory, channels.width[compactor.side], compactor.weight.device)
         return self.memories[name]
 
 
@@ -172,7 +151,7 @@ def progress_of(compression: Compression, folded: ReidNetwork) -> dict[str, Any]
     """
     cost = total_of(cost_of(folded))
     masked: dict[str, list[int]] = {}
-    for block, counts in zip(_inner(folded), _by_block(compression), strict=True):
+    for block, counts in zip(_inner(folded), compression.masked(), strict=True):
         masked.setdefault(block.split(".")[0], []).extend(counts)
     found = {
         "params": cost.params,
@@ -185,11 +164,6 @@ def progress_of(compression: Compression, folded: ReidNetwork) -> dict[str, Any]
     if compression.capacity.budget is not None:
         found["target"] = {"unit": compression.capacity.budget.of, "share": compression.capacity.budget.share}
     return found
-
-
-def _by_block(compression: Compression) -> list[list[int]]:
-    counts = iter(compression.masked())
-    return [[next(counts) for _ in site.compactors()] for site in compression.sites]
 
 
 def _inner(network: ReidNetwork) -> dict[str, dict[str, int]]:

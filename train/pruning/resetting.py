@@ -79,7 +79,7 @@ def unimportant(student: Tensor, found: Tensor, rules: ResettingRules) -> Tensor
 def reset(mask: Tensor, memory: Memory, student: Tensor, teacher: Tensor, rules: ResettingRules) -> Tensor:
     """One layer, one batch: remember the teacher's vectors, retrieve, and give the mask (C,) that follows `mask`.
 
-    student (B, C): what the compactor leaves of each channel, pooled (taps.Taps); teacher (B, C): at the same place.
+    student (B, C): what the compactor leaves of each channel, pooled (taps.ActivationHooks); teacher (B, C): at the same place.
     """
     student, teacher = (torch.nn.functional.normalize(x.float(), dim=1) for x in (student, teacher))
     own = memory.push(teacher)

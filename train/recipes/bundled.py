@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
-from vreid.train.losses.table import Answers
+from vreid.train.losses.table import CachedDistillation
 from vreid.train.pruning.budget import BudgetRules
 from vreid.train.pruning.controller import Capacity
 from vreid.train.pruning.resetting import ResettingRules
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.targets import TAU, WHITE
-from vreid.train.teacher import Distillation
+from vreid.train.teacher import OnlineDistillation
 
 
 def teacher_mobilenet() -> Recipe:
@@ -64,7 +64,7 @@ def teacher_resnet50_small() -> Recipe:
 def student_s() -> Recipe:
     """The bundled student vreid-s: MobileNetV2 at 128 pixels with a 128-d embedding, begun where its teacher ended.
 
-    Similarity distillation (Whiten-MTD's loss, AAAI 2024, with one teacher asked once a picture) on top of BoT's losses.
+    Similarity distillation (Whiten-MTD's loss, AAAI 2024, with the embeddings of one teacher) on top of BoT's losses.
     Needs --weights (the teacher's checkpoint). Command, hardware, time and accuracy: models/zoo/vreid-s.md.
     """
     network = NetworkConfig("mobilenet_v2", 128, 128, 128, options={"last_stride": 1})
@@ -75,21 +75,21 @@ def student_s() -> Recipe:
 def student_resnet18_small() -> Recipe:
     """The half-width ResNet-18 of teacher_resnet18_small as a student, in batches of 32 and at four times the rate.
 
-    A teacher was asked about the picture as it is: nothing is erased, and light changes half as much. Accuracy: docs/results.md.
+    A teacher saw the picture as it is: nothing is erased, and light changes half as much. Accuracy: docs/results.md.
     """
-    as_asked = Augmentation(light=0.12, erase=0.0)
-    return replace(teacher_resnet18_small(), p=8, lr=4e-3, augmentation=as_asked, distil=2.0)
+    as_seen = Augmentation(light=0.12, erase=0.0)
+    return replace(teacher_resnet18_small(), p=8, lr=4e-3, augmentation=as_seen, distil=2.0)
 
 
 def whiten_mtd_resnet18_small() -> Recipe:
-    """Whiten-MTD (AAAI 2024; methods.md 4) beside the labels: several teachers, whitened and fused, into a half-width
+    """Whiten-MTD (AAAI 2024; methods.md 4) next to the labels: several teachers, whitened and fused, into a half-width
     ResNet-18 at 64 pixels, from scratch.
 
     vreid train student --recipe whiten_mtd_resnet18_small --data VERI --teacher A --teacher B --out runs/fused
     The weight is half that of one teacher, since rows and columns of the similarities both count. Accuracy: docs/results.md.
     """
-    answers = Answers(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
-    return replace(student_resnet18_small(), distil=1.0, answers=answers)
+    cached = CachedDistillation(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
+    return replace(student_resnet18_small(), distil=1.0, cached=cached)
 
 
 def drd_resnet18_small() -> Recipe:
@@ -97,10 +97,10 @@ def drd_resnet18_small() -> Recipe:
 
     vreid train student --recipe drd_resnet18_small --data VERI --fraction 0.1 --teacher black-box.npz --out runs/drd
     Our reconstruction of the loss (train/losses/interpolation.py), and an alignment with the teacher's own vectors that the
-    abstract does not tell of. Accuracy: docs/results.md.
+    abstract does not mention. Accuracy: docs/results.md.
     """
-    answers = Answers(by="ranking", form="kl", tau=0.2, mixed=64, align=5.0)
-    return replace(student_resnet18_small(), labels=False, answers=answers, epochs=60, planned=60)
+    cached = CachedDistillation(by="ranking", form="kl", tau=0.2, mixed=64, align=5.0)
+    return replace(student_resnet18_small(), labels=False, cached=cached, epochs=60, planned=60)
 
 
 def cdd_resnet101() -> Recipe:
@@ -110,7 +110,7 @@ def cdd_resnet101() -> Recipe:
     Made for one GPU; hours and accuracy: none measured. Differs from the published code: no weight decay on norms and biases, the
     rate falls to a thousandth and by the step, random erasing takes up to 0.3 of the area.
     """
-    return replace(teacher_resnet101(), average=0.0, beside=Distillation(), capacity=Capacity())
+    return replace(teacher_resnet101(), average=0.0, online=OnlineDistillation(), capacity=Capacity())
 
 
 def cdd2_resnet101() -> Recipe:
@@ -121,12 +121,12 @@ def cdd2_resnet101() -> Recipe:
     methods.md 10.1, 10.4 and 10.13. It learns from the teacher's logits alone, as its small twin does. Made for one GPU; hours
     and accuracy: none measured.
     """
-    beside = Distillation(blocks=0.0)
-    return replace(cdd_resnet101(), beside=beside, capacity=_two_sided(0.215), inherit=True, imagenet=False)
+    online = OnlineDistillation(blocks=0.0)
+    return replace(cdd_resnet101(), online=online, capacity=_two_sided(0.215), inherit=True, imagenet=False)
 
 
 def cdd_resnet50_small() -> Recipe:
-    """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels beside teacher_resnet50_small.
+    """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels, taught by teacher_resnet50_small.
 
     vreid train student --recipe cdd_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd
     Differs: it begins as its teacher, since nobody has ImageNet weights of half the width; the memory holds 4,096 teacher
@@ -134,7 +134,7 @@ def cdd_resnet50_small() -> Recipe:
     0.85, since of 0.5 four tenths of the MACs are saved and of 0.85 57 %, with more mAP (validation, one seed: docs/results.md).
     """
     capacity = Capacity(strength=0.03, start=8, rules=ResettingRules(p=0.85, memory=4_096))
-    return replace(uncompressed_resnet50_small(), beside=Distillation(), capacity=capacity)
+    return replace(uncompressed_resnet50_small(), online=OnlineDistillation(), capacity=capacity)
 
 
 def cdd2_resnet50_small() -> Recipe:
@@ -149,12 +149,12 @@ def cdd2_resnet50_small() -> Recipe:
 def uncompressed_resnet50_small() -> Recipe:
     """The heavy student of the comparison: what cdd2_resnet50_small learns from, nothing pushed, nothing dropped.
 
-    The teacher's schedule at half its length, from its logits alone: with similarities beside them cdd2 lost 0.9 mAP on the
+    The teacher's schedule at half its length, from its logits alone: with similarities too cdd2 lost 0.9 mAP on the
     validation part (one seed: docs/results.md).
     """
-    beside = Distillation(blocks=0.0)
+    online = OnlineDistillation(blocks=0.0)
     return replace(
-        teacher_resnet50_small(), epochs=40, planned=40, warmup=2, flat=16, average=0.0, beside=beside, inherit=True
+        teacher_resnet50_small(), epochs=40, planned=40, warmup=2, flat=16, average=0.0, online=online, inherit=True
     )
 
 

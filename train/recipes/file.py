@@ -1,4 +1,4 @@
-"""A recipe as a TOML file: read, checked, and written. docs/training.md tells of it.
+"""A recipe as a TOML file: read, checked, and written. docs/training.md describes it.
 
 A file has the recipe's settings by their names, with tables where a recipe has records. With `base`, the name of a bundled
 recipe, it needs to hold only what it changes. What a recipe may leave out is given as "none", since TOML has no null.
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
-from vreid.train.recipe import Recipe
+from vreid.train.recipe import EARLIER_NAMES, Recipe
 from vreid.train.recipes.limits import NAMES, RANGES, refuse_unsound
 from vreid.train.recipes.table import RECIPES, recipe_named
 
@@ -40,16 +40,16 @@ def recipe_of(word: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file. Raises Refused, with the file's name and the line, for what is no recipe."""
+    """The recipe in a TOML file. Raises Refused, with the file's name and the line, for what is not a recipe."""
     try:
         text = regular(path).read_text(encoding="utf-8-sig")
         table = tomllib.loads(text)
     except OSError as error:
         raise Refused(f"the recipe {path} cannot be read ({error.strerror or error}); check the path") from error
     except UnicodeDecodeError as error:
-        raise Refused(f"the recipe {path} is no UTF-8 text; write it as UTF-8") from error
+        raise Refused(f"the recipe {path} is not UTF-8 text; write it as UTF-8") from error
     except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
-        raise Refused(f"the recipe {path} is no TOML ({error}); correct that line") from error
+        raise Refused(f"the recipe {path} is not TOML ({error}); correct that line") from error
     return _recipe(table, _Page(str(path), text))
 
 
@@ -88,9 +88,9 @@ class _Page:
         table, best, found = "", "", None
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
-                table = here = _plain(header[1])
+                table = here = _named_now(_plain(header[1]))
             elif key := re.match(r"\s*([\w\"'. -]+?)\s*=", line):
-                here = _plain(f"{table}.{key[1]}" if table else key[1])
+                here = _named_now(_plain(f"{table}.{key[1]}" if table else key[1]))
             else:
                 continue
             if len(here) > len(best) and (setting == here or setting.startswith(f"{here}.")):
@@ -102,8 +102,14 @@ def _plain(name: str) -> str:
     return ".".join(part.strip().strip("\"'") for part in name.split("."))
 
 
+def _named_now(name: str) -> str:
+    """The name of a setting, its table by the name of now."""
+    table, point, rest = name.partition(".")
+    return EARLIER_NAMES.get(table, table) + point + rest
+
+
 def _recipe(table: Mapping[str, Any], page: _Page) -> Recipe:
-    given = dict(table)
+    given = {EARLIER_NAMES.get(key, key): value for key, value in table.items()}
     base: Recipe | None = None
     if "base" in given:
         base = _base(given.pop("base"), page)

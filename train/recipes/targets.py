@@ -1,4 +1,4 @@
-"""A recipe changed as the flags of `vreid train student` ask: another budget, compression, several teachers, no labels."""
+"""A recipe changed as the flags of `vreid train student` say: another budget, compression, several teachers, no labels."""
 
 from dataclasses import replace
 from typing import Literal
@@ -23,7 +23,7 @@ def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"
 
 
 def compressing(recipe: Recipe, like: Recipe) -> Recipe:
-    """`recipe` with the compression of another, and what that needs: its teacher beside the student, its optimiser and
+    """`recipe` with the compression of another, and what that needs: its teacher in online distillation, its optimiser and
     rates, which a lasso is tuned to, and no average. In a recipe of few epochs its warm-up and its start of resetting are
     earlier, so that there is a training after them."""
     if like.capacity is None:
@@ -36,7 +36,7 @@ def compressing(recipe: Recipe, like: Recipe) -> Recipe:
     return replace(
         recipe,
         capacity=capacity,
-        beside=recipe.beside or like.beside,
+        online=recipe.online or like.online,
         optimiser=like.optimiser,
         lr=like.lr,
         head_lr=like.head_lr,
@@ -55,8 +55,8 @@ def with_teachers(
     by: str | None = None,
     tau: float | None = None,
 ) -> Recipe:
-    """`recipe` for that many teachers that are asked: of several the similarities are fused, whitened unless the recipe or
-    the caller says how; a recipe that asks none asks them all the same."""
+    """`recipe` for that many teachers: of several the similarities are fused, whitened unless the recipe or
+    the caller says how; a recipe without any distils from them all the same."""
     if fusion is not None and fusion not in FUSIONS:
         raise Refused(f"there is no fusion '{fusion}'; choose one of: {', '.join(sorted(FUSIONS))}")
     if by is not None and by not in (*LOSSES, "ranking"):
@@ -65,38 +65,38 @@ def with_teachers(
         raise Refused("--loss, --fusion, --whiten and --tau say how a teacher is learnt from; give --teacher")
     if fusion is not None and by is not None:
         raise Refused("--loss learns from one teacher as it is, --fusion from all of them; give one of the two")
-    answers = recipe.answers
+    cached = recipe.cached
     if fusion is not None or (count > 1 and by is None):
-        if answers.by != "fusion":
-            answers = replace(answers, by="fusion", whiten=WHITE, tau=TAU)
-        answers = replace(answers, fusion=fusion or answers.fusion)
+        if cached.by != "fusion":
+            cached = replace(cached, by="fusion", whiten=WHITE, tau=TAU)
+        cached = replace(cached, fusion=fusion or cached.fusion)
     if by is not None:
         if count > 1:
             raise Refused(f"the loss {by} is for one teacher; give one, or --fusion for several")
-        answers = replace(answers, by=by, whiten=0 if answers.by == "fusion" else answers.whiten)
+        cached = replace(cached, by=by, whiten=0 if cached.by == "fusion" else cached.whiten)
     if whiten is not None:
         if whiten < 0:
             raise Refused(f"--whiten is a number of dimensions, or 0 for none, not {whiten}")
-        answers = replace(answers, whiten=whiten)
+        cached = replace(cached, whiten=whiten)
     if tau is not None:
         if not 0 < tau < float("inf"):
             raise Refused(f"--tau is a temperature above 0, not {tau:g}")
-        if not answers.tempered:
-            raise Refused(f"the loss {answers.by} has no temperature to set; leave --tau out")
-        answers = replace(answers, tau=tau)
-    asks = count > 1 or by is not None or fusion is not None
-    if not asks and not recipe.distil and (whiten is not None or tau is not None):
-        raise Refused("the recipe asks its teacher nothing, so --whiten and --tau say nothing; add --loss or --fusion")
-    return replace(recipe, answers=answers, distil=recipe.distil or (1.0 if asks else 0.0))
+        if not cached.tempered:
+            raise Refused(f"the loss {cached.by} has no temperature to set; leave --tau out")
+        cached = replace(cached, tau=tau)
+    distils = count > 1 or by is not None or fusion is not None
+    if not distils and not recipe.distil and (whiten is not None or tau is not None):
+        raise Refused("the recipe does not distil, so --whiten and --tau change nothing; add --loss or --fusion")
+    return replace(recipe, cached=cached, distil=recipe.distil or (1.0 if distils else 0.0))
 
 
 def without_labels(recipe: Recipe) -> Recipe:
     """`recipe` learning from its teachers alone."""
-    if recipe.inherit or (recipe.beside is not None and recipe.beside.logits):
+    if recipe.inherit or (recipe.online is not None and recipe.online.logits):
         raise Refused("the recipe learns from its teacher's logits, which are labels; choose another for --unlabelled")
-    if recipe.answers.by == "fusion" and recipe.answers.fusion not in UNLABELLED:
+    if recipe.cached.by == "fusion" and recipe.cached.fusion not in UNLABELLED:
         raise Refused(
-            f"the fusion '{recipe.answers.fusion}' needs labels; without them choose --fusion {' or '.join(UNLABELLED)}"
+            f"the fusion '{recipe.cached.fusion}' needs labels; without them choose --fusion {' or '.join(UNLABELLED)}"
         )
     return replace(recipe, labels=False, distil=recipe.distil or 1.0)
 

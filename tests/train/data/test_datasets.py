@@ -112,10 +112,10 @@ def vehicleid(folder: Path) -> Path:
 
 def test_vehicleid_takes_the_smallest_test_list_or_the_one_asked_for(tmp_path: Path) -> None:
     folder = vehicleid(tmp_path / "vid")
-    smallest, asked = read_dataset(folder), read_dataset(f"{folder}:1600")
-    assert (len(smallest.train), len(smallest.gallery), len(asked.gallery)) == (2, 3, 4)
+    smallest, larger = read_dataset(folder), read_dataset(f"{folder}:1600")
+    assert (len(smallest.train), len(smallest.gallery), len(larger.gallery)) == (2, 3, 4)
     assert smallest.protocol == "one_of_each" and smallest.query == smallest.gallery
-    assert len({item.camera for item in asked.gallery}) == 4
+    assert len({item.camera for item in larger.gallery}) == 4
     with pytest.raises(Refused, match="there are: 800, 1600"):
         read_dataset(f"{folder}:2400")
     (folder / "image" / "0000004.jpg").unlink()

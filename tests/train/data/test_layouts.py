@@ -191,9 +191,9 @@ def test_a_folder_a_vehicle_says_that_it_has_no_cameras(tmp_path: Path) -> None:
     plain = read_dataset(files(tmp_path / "p", "7/0007_c1_1.jpg", "7/0007_c2_1.jpg"))
     assert plain.train == plain.gallery and [item.camera for item in plain.query] == ["c001", "c002"]
     assert not plain.remark
-    alone = read_dataset(files(tmp_path / "a", "train/car/0.jpg"))
+    trained_on = read_dataset(files(tmp_path / "a", "train/car/0.jpg"))
     with pytest.raises(Refused, match="has no test part: add test/"):
-        pictures_of(alone)
+        pictures_of(trained_on)
 
 
 def cityflow(folder: Path) -> Path:

@@ -103,12 +103,12 @@ def clustered(count: int, each: int) -> torch.Tensor:
 
 
 def test_the_nearest_by_the_mean_of_the_cosines_without_the_picture_itself() -> None:
-    told = [torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), 9.0 * clustered(10, 3)]
-    cosines = sum(torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=2) for rows in told)
+    teachers = [torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), 9.0 * clustered(10, 3)]
+    cosines = sum(torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=2) for rows in teachers)
     assert isinstance(cosines, torch.Tensor)
     slow = [[j for j in row.argsort(descending=True).tolist() if j != i][:4] for i, row in enumerate(cosines)]
-    assert nearest(told, 4, block=7).tolist() == slow
-    assert nearest(told, 100).shape == (30, 29)
+    assert nearest(teachers, 4, block=7).tolist() == slow
+    assert nearest(teachers, 100).shape == (30, 29)
 
 
 def test_without_labels_a_batch_holds_what_the_teacher_finds_alike() -> None:

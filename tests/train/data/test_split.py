@@ -66,10 +66,10 @@ def test_no_share_holds_nothing_and_a_wrong_share_is_refused() -> None:
 
 def test_a_part_with_nothing_to_find_again_is_refused_before_the_training() -> None:
     refuse_unfindable([cut(dataset(), 0.2)[1]])
-    alone = cut(dataset(cameras=1, name="onecam"), 0.2)[1]
+    single = cut(dataset(cameras=1, name="onecam"), 0.2)[1]
     with pytest.raises(Refused, match="'onecam' is seen by two cameras"):
-        refuse_unfindable([cut(dataset(), 0.2)[1], alone])
-    refuse_unfindable([replace(alone, protocol="one_of_each")])
+        refuse_unfindable([cut(dataset(), 0.2)[1], single])
+    refuse_unfindable([replace(single, protocol="one_of_each")])
     elsewhere = Dataset("split", (), (Item(Path("q"), "7", "c0"),), (Item(Path("g"), "7", "c1"),))
     refuse_unfindable([elsewhere])
 

@@ -18,8 +18,8 @@ from vreid.train.losses.table import LOSSES, loss_named
 
 ALIGNED = ["fitnet", "csd", "rop", "raml", "d3still"]  # compare the spaces with each other
 SYMMETRIC = ["csd", "rop", "raml", "d3still"]  # offer to compare relations inside each space instead
-OURS = [name for name in LOSSES if name != "similarity"]
-FORMS = [pytest.param(name, {}, id=name) for name in OURS] + [
+STUDENT = [name for name in LOSSES if name != "similarity"]
+FORMS = [pytest.param(name, {}, id=name) for name in STUDENT] + [
     pytest.param(name, {"symmetric": True}, id=f"{name}-symmetric") for name in SYMMETRIC
 ]
 COPIES = [None, [0, 1, 2, 0, 3, 1, 4, 0, 5]]
@@ -73,10 +73,10 @@ def slow_pkt(student: Tensor, teacher: Tensor, names: list[int]) -> float:
         affinity = {j: (dot(x[i], x[j]) + 1) / 2 for j in range(len(x)) if names[j] != names[i]}
         return {j: value / sum(affinity.values()) for j, value in affinity.items()}
 
-    ours, theirs = unit_rows(student), unit_rows(teacher)
+    mine, taught = unit_rows(student), unit_rows(teacher)
     total = 0.0
     for i in range(len(names)):
-        q, p = shares(ours, i), shares(theirs, i)
+        q, p = shares(mine, i), shares(taught, i)
         total += sum(p[j] * math.log(p[j] / q[j]) for j in p)
     return 30000 * total / len(names) ** 2
 
@@ -89,23 +89,28 @@ def slow_correlation(student: Tensor, teacher: Tensor, gamma: float, order: int)
             math.exp(-2 * gamma) * (2 * gamma) ** p / math.factorial(p) * dot(a, b) ** p for p in range(order + 1)
         )
 
-    ours, theirs = unit_rows(student), unit_rows(teacher)
-    pairs = list(itertools.product(range(len(ours)), repeat=2))
-    return sum((kernel(ours[i], ours[j]) - kernel(theirs[i], theirs[j])) ** 2 for i, j in pairs) / len(pairs)
+    mine, taught = unit_rows(student), unit_rows(teacher)
+    pairs = list(itertools.product(range(len(mine)), repeat=2))
+    return sum((kernel(mine[i], mine[j]) - kernel(taught[i], taught[j])) ** 2 for i, j in pairs) / len(pairs)
 
 
 def slow_rows(
     student: Tensor, teacher: Tensor, names: list[int], k: int, symmetric: bool
 ) -> list[tuple[list[float], list[float]]]:
     """Per picture the teacher's and the student's similarities to the k that the teacher finds nearest."""
-    ours, theirs = unit_rows(student), unit_rows(teacher)
-    gallery = ours if symmetric else theirs
+    mine, taught = unit_rows(student), unit_rows(teacher)
+    gallery = mine if symmetric else taught
     rows = []
     for i in range(len(names)):
         allowed = [j for j in range(len(names)) if names[j] != names[i] or (j == i and not symmetric)]
-        allowed.sort(key=lambda j, i=i: -dot(theirs[i], theirs[j]))  # type: ignore[misc]
+        allowed.sort(key=lambda j, i=i: -dot(taught[i], taught[j]))  # type: ignore[misc]
         chosen = allowed[:k]
-        rows.append(([dot(theirs[i], theirs[j]) for j in chosen], [dot(ours[i], gallery[j]) for j in chosen]))
+        rows.append(
+            (
+                [dot(taught[i], taught[j]) for j in chosen],
+                [dot(mine[i], gallery[j]) for j in chosen],
+            )
+        )
     return rows
 
 
@@ -116,8 +121,8 @@ def softmax(values: list[float]) -> list[float]:
 
 def slow_csd(rows: list[tuple[list[float], list[float]]], teacher_tau: float, student_tau: float) -> float:
     total = 0.0
-    for theirs, ours in rows:
-        p, q = softmax([a / teacher_tau for a in theirs]), softmax([b / student_tau for b in ours])
+    for taught, mine in rows:
+        p, q = softmax([a / teacher_tau for a in taught]), softmax([b / student_tau for b in mine])
         total += sum(x * math.log(x / y) for x, y in zip(p, q, strict=True) if x > 0)
     return total / len(rows)
 
@@ -127,13 +132,13 @@ def slow_rop(rows: list[tuple[list[float], list[float]]], teacher_tau: float, st
         return 1 / (1 + math.exp(-x)) if x > -500 else 0.0
 
     total = 0.0
-    for theirs, ours in rows:
-        shares = softmax([0.2 * a for a in theirs])
+    for taught, mine in rows:
+        shares = softmax([0.2 * a for a in taught])
         weights = [share / math.log2(1 + rank) for rank, share in enumerate(shares, start=1)]
         for j, weight in enumerate(weights):
             squares = [
-                (sigmoid((ours[m] - ours[j]) / student_tau) - sigmoid((theirs[m] - theirs[j]) / teacher_tau)) ** 2
-                for m in range(len(ours))
+                (sigmoid((mine[m] - mine[j]) / student_tau) - sigmoid((taught[m] - taught[j]) / teacher_tau)) ** 2
+                for m in range(len(mine))
                 if m != j
             ]
             total += weight / sum(weights) * sum(squares) / len(squares)
@@ -142,12 +147,12 @@ def slow_rop(rows: list[tuple[list[float], list[float]]], teacher_tau: float, st
 
 def slow_d3still(rows: list[tuple[list[float], list[float]]], alpha: float, beta: float, gamma: float) -> float:
     first, hard, simple = 0.0, 0.0, 0.0
-    for theirs, ours in rows:
-        first += (theirs[0] - ours[0]) ** 2
-        for j, m in itertools.combinations(range(len(ours)), 2):
-            told, made = theirs[j] - theirs[m], ours[j] - ours[m]
-            error = ((made - told) / (0.1 + abs(told))) ** 2
-            if told * made < 0:
+    for taught, mine in rows:
+        first += (taught[0] - mine[0]) ** 2
+        for j, m in itertools.combinations(range(len(mine)), 2):
+            wanted, made = taught[j] - taught[m], mine[j] - mine[m]
+            error = ((made - wanted) / (0.1 + abs(wanted))) ** 2
+            if wanted * made < 0:
                 hard += error
             else:
                 simple += error
@@ -205,11 +210,11 @@ def test_losses_of_rankings_equal_the_formulas(
 @pytest.mark.parametrize(("size", "dim"), [(5, 3), (9, 7)])
 def test_raml_equals_the_formula(size: int, dim: int) -> None:
     student, teacher, _ = batch(size, (dim, dim), None)
-    ours, theirs = unit_rows(student), unit_rows(teacher)
+    mine, taught = unit_rows(student), unit_rows(teacher)
     pairs = list(itertools.product(range(size), repeat=2))
-    absolute = sum((1 - dot(a, b)) ** 2 for a, b in zip(ours, theirs, strict=True)) / size
-    across = sum((dot(ours[i], theirs[j]) - dot(theirs[i], theirs[j])) ** 2 for i, j in pairs) / size**2
-    inside = sum((dot(ours[i], ours[j]) - dot(theirs[i], theirs[j])) ** 2 for i, j in pairs) / size**2
+    absolute = sum((1 - dot(a, b)) ** 2 for a, b in zip(mine, taught, strict=True)) / size
+    across = sum((dot(mine[i], taught[j]) - dot(taught[i], taught[j])) ** 2 for i, j in pairs) / size**2
+    inside = sum((dot(mine[i], mine[j]) - dot(taught[i], taught[j])) ** 2 for i, j in pairs) / size**2
     expected = absolute + 0.7482 * across + 0.6778 * inside
     assert float(raml_loss(student, teacher)) == pytest.approx(expected, rel=1e-5)
     assert float(raml_loss(student, teacher, symmetric=True)) == pytest.approx(0.6778 * inside, rel=1e-5)

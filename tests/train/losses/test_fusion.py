@@ -25,7 +25,7 @@ def chance(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def told(count: int = 3) -> Tensor:
+def similarities(count: int = 3) -> Tensor:
     """(K, 8, 8) similarities, all different and not symmetric: nothing in a fusion may lean on that."""
     return drawn(count * 8, 8).tanh().view(count, 8, 8)
 
@@ -38,19 +38,19 @@ def slow_entry(mode: str, values: Sequence[float], same: bool) -> float:
 
 @pytest.mark.parametrize("mode", ["mean", "maxmin", "maxmean"])
 def test_a_fusion_equals_a_loop_over_entries(mode: str) -> None:
-    matrix = fused(told(), LABELS, mode)
+    matrix = fused(similarities(), LABELS, mode)
     for i in range(8):
         for j in range(8):
             same = bool(LABELS[i] == LABELS[j])
-            assert float(matrix[i, j]) == pytest.approx(slow_entry(mode, told()[:, i, j].tolist(), same))
+            assert float(matrix[i, j]) == pytest.approx(slow_entry(mode, similarities()[:, i, j].tolist(), same))
 
 
 @pytest.mark.parametrize("mode", RANDOM)
 def test_a_random_fusion_takes_every_entry_from_some_teacher_and_asks_all_of_them(mode: str) -> None:
     seen: set[tuple[int, int, int]] = set()
-    generator, values, labels = chance(), told().tolist(), LABELS.tolist()
+    generator, values, labels = chance(), similarities().tolist(), LABELS.tolist()
     for _ in range(60):
-        matrix = fused(told(), LABELS, mode, generator).tolist()
+        matrix = fused(similarities(), LABELS, mode, generator).tolist()
         for i in range(8):
             for j in range(8):
                 teachers = [values[k][i][j] for k in range(3)]
@@ -65,22 +65,22 @@ def test_a_random_fusion_takes_every_entry_from_some_teacher_and_asks_all_of_the
 @pytest.mark.parametrize("mode", RANDOM)
 def test_a_resumed_generator_draws_on(mode: str) -> None:
     generator = chance(4)
-    first = fused(told(), LABELS, mode, generator)
+    first = fused(similarities(), LABELS, mode, generator)
     state = generator.get_state()
-    second = fused(told(), LABELS, mode, generator)
+    second = fused(similarities(), LABELS, mode, generator)
     assert not torch.equal(first, second)
     torch.manual_seed(99)  # the global chance has no say
-    assert torch.equal(first, fused(told(), LABELS, mode, chance(4)))
+    assert torch.equal(first, fused(similarities(), LABELS, mode, chance(4)))
     resumed = chance()
     resumed.set_state(state)
-    assert torch.equal(second, fused(told(), LABELS, mode, resumed))
+    assert torch.equal(second, fused(similarities(), LABELS, mode, resumed))
     with pytest.raises(Refused, match=r"torch\.Generator"):
-        fused(told(), LABELS, mode)
+        fused(similarities(), LABELS, mode)
 
 
 def test_of_one_teacher_every_fusion_is_its_own_word() -> None:
     for mode in FUSIONS:
-        assert torch.equal(fused(told(1), LABELS, mode, chance()), told(1)[0])
+        assert torch.equal(fused(similarities(1), LABELS, mode, chance()), similarities(1)[0])
 
 
 def test_maxmin_takes_the_teacher_that_is_right() -> None:
@@ -98,12 +98,12 @@ def test_maxmin_takes_the_teacher_that_is_right() -> None:
 
 def slow_loss(student: Tensor, matrix: Tensor, tau: float, pictures: Sequence[int]) -> float:
     """Row by row and column by column, sum p log(p / q) over the pairs of two pictures; not halved."""
-    ours, n, total = torch.nn.functional.normalize(student, dim=1), len(student), 0.0
-    cosines = ours @ ours.T
-    for theirs, mine in ((matrix, cosines), (matrix.T, cosines.T)):
+    student_rows, n, total = torch.nn.functional.normalize(student, dim=1), len(student), 0.0
+    cosines = student_rows @ student_rows.T
+    for teacher_rows, mine in ((matrix, cosines), (matrix.T, cosines.T)):
         for i in range(n):
             others = [j for j in range(n) if pictures[j] != pictures[i]]
-            p, q = ([math.exp(float(x[i, j]) / tau) for j in others] for x in (theirs, mine))
+            p, q = ([math.exp(float(x[i, j]) / tau) for j in others] for x in (teacher_rows, mine))
             total += sum(a / sum(p) * math.log(a / sum(p) * sum(q) / b) for a, b in zip(p, q, strict=True)) / n
     return total
 
@@ -141,12 +141,15 @@ def test_pair_loss_equals_the_formula_with_the_diagonal_as_the_same_vehicle() ->
     tx, ty = [drawn(6, 3, 3), drawn(6, 7, 4)], [drawn(6, 3, 5), drawn(6, 7, 6)]
     cosine = torch.nn.functional.cosine_similarity
     expected = 0.0
-    theirs, ours = torch.zeros(6, 6), torch.zeros(6, 6)
+    teacher_rows, student_rows = torch.zeros(6, 6), torch.zeros(6, 6)
     for i in range(6):
         for j in range(6):
             values = [float(cosine(a[i], b[j], dim=0)) for a, b in zip(tx, ty, strict=True)]
-            theirs[i, j], ours[i, j] = slow_entry("maxmin", values, i == j), float(cosine(x[i], y[j], dim=0))
-    for t, s in ((theirs, ours), (theirs.T, ours.T)):
+            teacher_rows[i, j], student_rows[i, j] = (
+                slow_entry("maxmin", values, i == j),
+                float(cosine(x[i], y[j], dim=0)),
+            )
+    for t, s in ((teacher_rows, student_rows), (teacher_rows.T, student_rows.T)):
         p, q = (t / tau).softmax(1), (s / tau).softmax(1)
         expected += sum(float(p[i, j] * (p[i, j] / q[i, j]).log()) for i in range(6) for j in range(6)) / 6
     assert float(pair_loss(x, y, tx, ty, tau=tau)) == pytest.approx(expected, rel=1e-3)

@@ -35,16 +35,16 @@ def test_a_mixed_row_has_the_same_pair_and_weight_in_both_spaces(alpha: float | 
 
 def test_two_different_rows_are_mixed() -> None:
     """Of two rows the only pair is both, so no mixed row at an inner weight may lie on an original."""
-    ours, _ = interpolated(torch.eye(2), torch.eye(2), 200, 5.0, chance(), renormalise=False)
-    assert (ours[2:].amax(1) < 0.9999).all()
-    assert float(ours[2:, 0].mean()) == pytest.approx(0.5, abs=0.05)
+    student_rows, _ = interpolated(torch.eye(2), torch.eye(2), 200, 5.0, chance(), renormalise=False)
+    assert (student_rows[2:].amax(1) < 0.9999).all()
+    assert float(student_rows[2:, 0].mean()) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("alpha", "variance"), [(None, 1 / 12), (1.0, 1 / 12), (0.5, 1 / 8), (3.0, 1 / 28)])
 def test_weights_have_the_asked_spread(alpha: float | None, variance: float) -> None:
     """Beta(a, a) has the variance 1 / (4 (2 a + 1)), and Beta(1, 1) is the uniform one."""
-    ours, _ = interpolated(torch.eye(2), torch.eye(2), 8000, alpha, chance(), renormalise=False)
-    assert float(ours[2:, 0].var()) == pytest.approx(variance, rel=0.06)
+    student_rows, _ = interpolated(torch.eye(2), torch.eye(2), 8000, alpha, chance(), renormalise=False)
+    assert float(student_rows[2:, 0].var()) == pytest.approx(variance, rel=0.06)
 
 
 def test_chance_is_the_generator_s_alone() -> None:
@@ -64,30 +64,30 @@ def test_chance_is_the_generator_s_alone() -> None:
 
 def slow_loss(form: str, student: Tensor, teacher: Tensor, tau: float, numbers: list[int]) -> float:
     """Over the pairs (p, q) of two pictures, straight from the formulas."""
-    ours: list[list[float]] = student.tolist()
-    theirs: list[list[float]] = teacher.tolist()
-    n = len(ours)
+    student_rows: list[list[float]] = student.tolist()
+    teacher_rows: list[list[float]] = teacher.tolist()
+    n = len(student_rows)
     pairs = [(p, q) for p in range(n) for q in range(n) if numbers[p] != numbers[q]]
 
     def dot(rows: list[list[float]], p: int, q: int) -> float:
         return sum(a * b for a, b in zip(rows[p], rows[q], strict=True))
 
     if form == "huber":
-        lengths = [[math.dist(rows[p], rows[q]) for p, q in pairs] for rows in (ours, theirs)]
+        lengths = [[math.dist(rows[p], rows[q]) for p, q in pairs] for rows in (student_rows, teacher_rows)]
         means = [sum(row) / len(row) for row in lengths]
         gaps = [abs(s / means[0] - t / means[1]) for s, t in zip(*lengths, strict=True)]
         return math.fsum(gap * gap / 2 if gap < 1 else gap - 0.5 for gap in gaps) / len(gaps)
     if form == "mse":
-        return sum((dot(ours, p, q) - dot(theirs, p, q)) ** 2 for p, q in pairs) / len(pairs)
+        return sum((dot(student_rows, p, q) - dot(teacher_rows, p, q)) ** 2 for p, q in pairs) / len(pairs)
     total, places = 0.0, 0.0
     for p in range(n):
         others = [q for q in range(n) if numbers[p] != numbers[q]]
         if form == "kl":
-            t, s = ([math.exp(dot(rows, p, q) / tau) for q in others] for rows in (theirs, ours))
+            t, s = ([math.exp(dot(rows, p, q) / tau) for q in others] for rows in (teacher_rows, student_rows))
             total += sum(a / sum(t) * math.log(a / sum(t) * sum(s) / b) for a, b in zip(t, s, strict=True)) / n
         else:
-            others.sort(key=lambda q: -dot(theirs, p, q))
-            scores = [math.exp(dot(ours, p, q) / tau) for q in others]
+            others.sort(key=lambda q: -dot(teacher_rows, p, q))
+            scores = [math.exp(dot(student_rows, p, q) / tau) for q in others]
             total -= sum(math.log(score / sum(scores[place:])) for place, score in enumerate(scores))
             places += len(scores)
     return total if form == "kl" else total / places

@@ -59,8 +59,10 @@ def slow_similarity(student: Tensor, teacher: Tensor, tau: float) -> float:
 
     total = 0.0
     for row in range(len(student)):
-        ours, theirs = shares(student, row), shares(teacher, row)
-        total += sum(theirs[other] * math.log(theirs[other] / ours[other]) for other in theirs)
+        student_rows, teacher_rows = shares(student, row), shares(teacher, row)
+        total += sum(
+            teacher_rows[other] * math.log(teacher_rows[other] / student_rows[other]) for other in teacher_rows
+        )
     return total / len(student)
 
 
@@ -132,8 +134,8 @@ def test_pictures_that_the_teacher_was_not_asked_about_are_left_out_of_the_disti
     parts = losses_of(recipe, features, LABELS, [target])
     expected = 2.0 * similarity_loss(features.embedding[:5], target[:5])
     assert float(parts["distil"]) == pytest.approx(float(expected))
-    for asked in (1, 0):  # a mean over no pair would be no number
-        target[asked:] = 0
+    for known in (1, 0):  # a mean over no pair would be no number
+        target[known:] = 0
         parts = losses_of(recipe, features, LABELS, [target])
         assert set(parts) == {"classification", "triplet"} and all(map(torch.isfinite, parts.values()))
 
@@ -142,12 +144,12 @@ def test_two_copies_of_a_picture_are_no_pair() -> None:
     """Otherwise the copy takes the whole softmax, and the vehicle's other camera is taught as a stranger."""
     student, teacher = drawn(4, 3, seed=1).float(), drawn(4, 5, seed=2).float()
     twice, numbers = torch.cat([teacher, teacher[:1]]), torch.tensor([0, 1, 2, 3, 0])
-    ours = torch.cat([student, student[:1]])
+    student_rows = torch.cat([student, student[:1]])
     slow = 0.0
     for i in range(5):
         others = [j for j in range(5) if numbers[j] != numbers[i]]
-        a, b = (torch.nn.functional.normalize(x, dim=1) for x in (ours, twice))
+        a, b = (torch.nn.functional.normalize(x, dim=1) for x in (student_rows, twice))
         p, q = ((x[others] @ x[i] / 0.5).log_softmax(0) for x in (b, a))
         slow += float((p.exp() * (p - q)).sum())
-    assert float(similarity_loss(ours, twice, 0.5, numbers)) == pytest.approx(slow / 5, rel=1e-4)
-    assert float(similarity_loss(ours, twice, 0.5)) != pytest.approx(slow / 5, rel=1e-2)
+    assert float(similarity_loss(student_rows, twice, 0.5, numbers)) == pytest.approx(slow / 5, rel=1e-4)
+    assert float(similarity_loss(student_rows, twice, 0.5)) != pytest.approx(slow / 5, rel=1e-2)

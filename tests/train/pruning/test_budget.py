@@ -8,6 +8,11 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert, sites
 from vreid.train.pruning.budget import Budget, BudgetRules
+from vreid.train.pruning.channels import channel_maps, state_of
+
+
+def scores_of(budget: Budget) -> dict[str, torch.Tensor]:
+    return state_of(budget.maps, scores=True)["scores"]
 
 
 def student(body: str, both_sides: bool) -> ReidNetwork:
@@ -28,7 +33,7 @@ def test_the_budget_is_met_within_a_point_and_is_that_of_the_folded_network(
 ) -> None:
     network = student(body, both_sides)
     whole = total_of(cost_of(ReidNetwork(network.config))).macs
-    budget = Budget(network, sites(network), BudgetRules(target, start=0.2, until=0.6))
+    budget = Budget(network, channel_maps(network), BudgetRules(target, start=0.2, until=0.6))
     assert budget.kept() == pytest.approx(1.0)
     shares = [budget.choose(done / 10) for done in range(1, 11)]
     assert shares[:2] == [1.0, 1.0]
@@ -45,7 +50,7 @@ def test_the_budget_is_met_within_a_point_and_is_that_of_the_folded_network(
 
 def test_widths_that_are_rounded_up_are_counted() -> None:
     network = student("resnet50", True)
-    budget = Budget(network, sites(network), BudgetRules(0.6), multiple=8)
+    budget = Budget(network, channel_maps(network), BudgetRules(0.6), multiple=8)
     share = budget.choose()
     assert share == pytest.approx(budget.kept()) and 0.5 <= share <= 0.6
     folded = total_of(cost_of(fold(network, multiple=8, masked=True))).macs
@@ -59,17 +64,17 @@ def test_a_step_that_leads_far_under_the_goal_is_not_taken_where_a_shorter_one_i
     assert weakest is not None
     with torch.no_grad():
         weakest.weight[:, :16] *= 0.5  # 16 of 32: more than a point of the whole, widths in sixteens
-    budget = Budget(network, sites(network), BudgetRules(0.998), multiple=16)
+    budget = Budget(network, channel_maps(network), BudgetRules(0.998), multiple=16)
     assert 0.993 <= budget.choose() == budget.left == budget.kept() <= 0.998
     assert weakest.mask.all()
-    blind = Budget(network, sites(network), BudgetRules(0.98, until=0.4), multiple=16)
+    blind = Budget(network, channel_maps(network), BudgetRules(0.98, until=0.4), multiple=16)
     assert blind.choose() <= 0.98 and not weakest.mask.all()  # with further to go it is
 
 
 def test_the_weakest_go_first_and_may_come_back() -> None:
     network = student("resnet50", True)
     compactor = sites(network)[3].far
-    budget = Budget(network, sites(network), BudgetRules(0.99))
+    budget = Budget(network, channel_maps(network), BudgetRules(0.99))
     with torch.no_grad():
         compactor.weight[:3] *= 1e-3
     budget.choose()
@@ -86,7 +91,7 @@ def test_of_two_equally_weak_channels_the_dearer_goes() -> None:
     with torch.no_grad():
         for site in sites(network):
             site.far.weight.copy_(torch.eye(len(site.far.mask)))
-    budget = Budget(network, sites(network), BudgetRules(0.9999))
+    budget = Budget(network, channel_maps(network), BudgetRules(0.9999))
     budget.choose()
     hit = next(place for place, site in enumerate(sites(network)) if (site.far.mask == 0).any())
     assert budget.costs.sites[hit].c == max(cost.c for cost in budget.costs.sites)
@@ -96,12 +101,12 @@ def test_what_cannot_be_met_is_refused() -> None:
     network = student("resnet50", False)
     for target in (0.05, 1.5):
         with pytest.raises(Refused, match="cannot be met"):
-            Budget(network, sites(network), BudgetRules(target))
+            Budget(network, channel_maps(network), BudgetRules(target))
 
 
 def test_channels_that_rounding_keeps_are_not_masked() -> None:
     network = student("resnet50", True)
-    budget = Budget(network, sites(network), BudgetRules(0.6), multiple=8)
+    budget = Budget(network, channel_maps(network), BudgetRules(0.6), multiple=8)
     budget.choose()
     for site in sites(network):
         for compactor in site.compactors():
@@ -110,12 +115,12 @@ def test_channels_that_rounding_keeps_are_not_masked() -> None:
 
 def test_an_overflow_leaves_the_scores_as_they_were() -> None:
     network = student("resnet50", True)
-    budget = Budget(network, sites(network), BudgetRules(0.6, by="taylor"))
+    budget = Budget(network, channel_maps(network), BudgetRules(0.6, by="taylor"))
     compactor = sites(network)[0].far
     compactor.weight.grad = torch.ones_like(compactor.weight)
     budget.observe()
-    before = {name: score.clone() for name, score in budget.state().items()}
+    before = {name: score.clone() for name, score in scores_of(budget).items()}
     compactor.weight.grad[0] = torch.inf
     budget.observe()
     assert any(score.any() for score in before.values())
-    assert all(torch.equal(score, before[name]) for name, score in budget.state().items())
+    assert all(torch.equal(score, before[name]) for name, score in scores_of(budget).items())

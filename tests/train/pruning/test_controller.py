@@ -26,7 +26,7 @@ from vreid.train.pruning.budget import BudgetRules
 from vreid.train.pruning.controller import Capacity, Compression
 from vreid.train.pruning.resetting import ResettingRules
 from vreid.train.recipe import Recipe
-from vreid.train.teacher import Beside, Distillation, Taps
+from vreid.train.teacher import ActivationHooks, OnlineDistillation, OnlineTeacher
 
 NETWORK = NetworkConfig("resnet50", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
 # small, and with a lasso strong enough to kill channels within a few steps; the memory is smaller than what passes by
@@ -48,7 +48,7 @@ RECIPE = replace(
     average=0.0,
     capacity=CAPACITY,
     validate_every=2,
-    beside=Distillation(),
+    online=OnlineDistillation(),
 )
 
 
@@ -154,7 +154,7 @@ def test_without_strength_nothing_is_lost_and_the_teacher_is_in_eval_mode(job: J
     assert all(map(torch.equal, before, job.teacher.state_dict().values())) and not job.teacher.training
 
 
-def test_taps_see_what_stands_before_and_after_the_compactors() -> None:
+def test_hooks_see_what_stands_before_and_after_the_compactors() -> None:
     torch.manual_seed(0)
     network = ReidNetwork(NETWORK).eval()
     insert(network, both_sides=True)
@@ -163,30 +163,32 @@ def test_taps_see_what_stands_before_and_after_the_compactors() -> None:
             site.far.weight.mul_(2)
             site.near.weight.mul_(3)
             site.near.weight[:, 0] = 0
-    taps, seen = Taps(network), []
+    hooks, seen = ActivationHooks(network), []
     block = sites(network)[0].block
     block.unit(1)[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
     block.unit(2)[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
     network(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
     left = torch.tensor([1e-6] + [3.0] * 7)  # the norms of the columns
-    torch.testing.assert_close(taps.near[0], left * seen[0].relu().mean((2, 3)))
-    torch.testing.assert_close(taps.before[0], seen[1].mean((2, 3)))
-    torch.testing.assert_close(taps.after[0], 2 * seen[1].mean((2, 3)))
-    assert len(taps.after) == 16
+    torch.testing.assert_close(hooks.near[0], left * seen[0].relu().mean((2, 3)))
+    torch.testing.assert_close(hooks.before[0], seen[1].mean((2, 3)))
+    torch.testing.assert_close(hooks.after[0], 2 * seen[1].mean((2, 3)))
+    assert len(hooks.after) == 16
 
 
 def test_what_cannot_be_compressed_is_refused(job: Job) -> None:
-    with pytest.raises(Refused, match="beside its teacher"):
+    with pytest.raises(Refused, match="while it learns from a teacher"):
         train(replace(job, teacher=None, out=job.out.with_name("never")))
     student = ReidNetwork(NETWORK)
     insert(student)
     other = ReidNetwork(replace(NETWORK, options={"scale": 0.25}))
     with pytest.raises(Refused, match="not as wide"):
-        Beside(Distillation(), student, other)
+        OnlineTeacher(OnlineDistillation(), student, other)
     with pytest.raises(Refused, match="not as wide"):
-        Compression(CAPACITY, student, Beside(Distillation(blocks=0), student, other))
-    beside = Beside(Distillation(blocks=0), ReidNetwork(replace(NETWORK, classes=5)), ReidNetwork(NETWORK))
+        Compression(CAPACITY, student, OnlineTeacher(OnlineDistillation(blocks=0), student, other))
+    teacher = OnlineTeacher(
+        OnlineDistillation(blocks=0), ReidNetwork(replace(NETWORK, classes=5)), ReidNetwork(NETWORK)
+    )
     pixels = torch.from_numpy(np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(Refused, match="trained on other vehicles"):
-        beside.losses(ReidNetwork(replace(NETWORK, classes=5))(pixels), pixels, torch.arange(2))
+        teacher.losses(ReidNetwork(replace(NETWORK, classes=5))(pixels), pixels, torch.arange(2))
     assert not job.out.with_name("never").exists()

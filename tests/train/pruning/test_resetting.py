@@ -30,7 +30,7 @@ class Slow:
         tagged = [(object(), row) for row in teacher]
         self.queue.extend(tagged)
         votes = np.zeros(student.shape[1])
-        asked = 0
+        retrievals = 0
         for b, (tag, query) in enumerate(tagged):
             gallery = [row for other, row in self.queue if self.rules.itself or other is not tag]
             ranked = sorted(range(len(gallery)), key=lambda g: -float(query @ gallery[g]))
@@ -38,8 +38,8 @@ class Slow:
                 contribution = np.abs(gallery[g] * student[b])
                 low = set(np.argsort(contribution, kind="stable")[: math.floor(self.rules.p * len(contribution))])
                 votes += [channel in low for channel in range(len(votes))]
-                asked += 1
-        keep = votes < self.rules.consensus * asked - 1e-6
+                retrievals += 1
+        keep = votes < self.rules.consensus * retrievals - 1e-6
         self.mask = self.mask * keep if self.rules.sticky else keep.astype(float)
 
 
@@ -127,8 +127,10 @@ def test_the_losses_equal_their_formulas() -> None:
 
     student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4)
     slow = 0.0
-    for ours, theirs in zip((student / 2).softmax(1).tolist(), (teacher / 2).softmax(1).tolist(), strict=True):
-        slow += sum(t * (math.log(t) - math.log(s)) for s, t in zip(ours, theirs, strict=True))
+    for student_row, teacher_row in zip(
+        (student / 2).softmax(1).tolist(), (teacher / 2).softmax(1).tolist(), strict=True
+    ):
+        slow += sum(t * (math.log(t) - math.log(s)) for s, t in zip(student_row, teacher_row, strict=True))
     assert float(logits_loss(student, teacher)) == pytest.approx(4 * slow / 5, rel=1e-4)
 
     a, b = [torch.randn(5, 3), torch.randn(5, 8)], [torch.randn(5, 3), torch.randn(5, 8)]

@@ -17,7 +17,7 @@ from vreid.train.recipe import Recipe
 from vreid.train.recipes.file import read_recipe, recipe_from_fields, recipe_of, toml_of
 from vreid.train.recipes.limits import NAMES, RANGES
 from vreid.train.recipes.table import RECIPES, recipe_named
-from vreid.train.teacher import Distillation
+from vreid.train.teacher import OnlineDistillation
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_what_is_printed_of_a_recipe_reads_back_equal(written: Any) -> None:
     pruned = [[[4, 4]] * depth for depth in (3, 4, 6, 3)]
     network = NetworkConfig("resnet50", 48, 64, 24, "gem", options={"scale": 0.25, "inner": pruned})
     capacity = Capacity(rules=None, budget=BudgetRules(0.25, "ms"))
-    full = Recipe(network, 7, planned=40, margin=None, capacity=capacity, beside=Distillation(tau=1e-5))
+    full = Recipe(network, 7, planned=40, margin=None, capacity=capacity, online=OnlineDistillation(tau=1e-5))
     for recipe in (*(recipe_named(name) for name in RECIPES), full, replace(full, epochs=9)):
         text = toml_of(recipe)
         assert read_recipe(written(text)) == recipe, text
@@ -80,7 +80,7 @@ strength = 0.05
     added = read_recipe(
         written('base = "teacher_resnet18_small"\n[beside]\nblocks = 0\n[capacity.budget]\nshare = 0.3')
     )
-    assert added.beside == Distillation(blocks=0) and added.capacity == Capacity(budget=BudgetRules(0.3))
+    assert added.online == OnlineDistillation(blocks=0) and added.capacity == Capacity(budget=BudgetRules(0.3))
     other = read_recipe(written('base = "teacher_resnet18_small"\n[network]\nbody = "mobilenet_v2"\nheight = 96\n'))
     assert other.network == NetworkConfig("mobilenet_v2", 96, 64, 256)
     inline = read_recipe(written('base = "teacher_resnet18_small"\nnetwork.options = {scale = 0.25}\n')).network
@@ -172,11 +172,11 @@ WRONG = [
     ("epochs = 3\n[network]\ndim = 3", "line 2: network.body is missing"),
     ("[network]\nbody = 'resnet18'", "epochs is missing"),
     ("", "network is missing"),
-    ("lr = ", "is no TOML (Invalid value (at "),
-    ("lr = 1\nlr 2", "is no TOML (Expected '=' after a key in a key/value pair (at line 2, column 4)); correct"),
-    ("lr = 1\nlr = 2", "is no TOML ("),
-    ("a = " + "9" * 5000, "is no TOML (Exceeds the limit"),
-    ("a = " + "[" * 5000, "is no TOML ("),
+    ("lr = ", "is not TOML (Invalid value (at "),
+    ("lr = 1\nlr 2", "is not TOML (Expected '=' after a key in a key/value pair (at line 2, column 4)); correct"),
+    ("lr = 1\nlr = 2", "is not TOML ("),
+    ("a = " + "9" * 5000, "is not TOML (Exceeds the limit"),
+    ("a = " + "[" * 5000, "is not TOML ("),
 ]  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def test_what_is_wrong_in_a_file_is_said_in_a_sentence(written: Any, text: str, 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_bytes(b"lr = 1 # \xff")
-    with pytest.raises(Refused, match=r"my\.toml is no UTF-8 text"):
+    with pytest.raises(Refused, match=r"my\.toml is not UTF-8 text"):
         read_recipe(path)
     path.write_bytes(b'\xef\xbb\xbfbase = "student_s"\r\nlr = 0.1\r\n')  # as Windows writes it
     assert read_recipe(path) == replace(recipe_named("student_s"), lr=0.1)
@@ -208,7 +208,10 @@ def test_every_number_and_word_of_a_recipe_has_its_range() -> None:
         return found
 
     whole = replace(
-        recipe_named("cdd_resnet101"), beside=Distillation(), margin=0.3, capacity=Capacity(budget=BudgetRules(0.3))
+        recipe_named("cdd_resnet101"),
+        online=OnlineDistillation(),
+        margin=0.3,
+        capacity=Capacity(budget=BudgetRules(0.3)),
     )
     names = leaves(whole, "")
     free = {"sizes", "network.options", "network.classes", "capacity.budget.of", "capacity.budget.by"}

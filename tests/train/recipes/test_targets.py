@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.train.losses.table import Answers
+from vreid.train.losses.table import CachedDistillation
 from vreid.train.recipes.table import recipe_named
 from vreid.train.recipes.targets import compressing, milliseconds, with_target, with_teachers, without_labels
 
@@ -13,7 +13,7 @@ from vreid.train.recipes.targets import compressing, milliseconds, with_target, 
 def test_compression_brings_what_it_needs() -> None:
     plain, like = recipe_named("teacher_resnet18_small"), recipe_named("cdd2_resnet50_small")
     found = compressing(plain, like)
-    assert (found.capacity, found.beside, found.optimiser, found.lr) == (like.capacity, like.beside, "sgd", like.lr)
+    assert (found.capacity, found.online, found.optimiser, found.lr) == (like.capacity, like.online, "sgd", like.lr)
     assert found.network == plain.network and found.average == 0.0 and not found.inherit
     assert with_target(found, 0.4, "macs").capacity != found.capacity
     with pytest.raises(Refused, match="compactors need a ResNet"):
@@ -33,38 +33,38 @@ def test_several_teachers_are_whitened_and_fused() -> None:
     plain = recipe_named("cdd2_resnet50_small")
     assert with_teachers(plain, 1) == plain
     two = with_teachers(plain, 2)
-    assert (two.answers.by, two.answers.fusion, two.distil) == ("fusion", "maxmin", 1.0)
-    assert (two.answers.whiten, two.answers.tau) == (16, 0.2)
-    published = replace(plain, answers=Answers(by="fusion", whiten=512, tau=0.05))
-    assert with_teachers(published, 2).answers == published.answers
-    assert with_teachers(published, 2, whiten=8, tau=0.1).answers == Answers(by="fusion", whiten=8, tau=0.1)
+    assert (two.cached.by, two.cached.fusion, two.distil) == ("fusion", "maxmin", 1.0)
+    assert (two.cached.whiten, two.cached.tau) == (16, 0.2)
+    published = replace(plain, cached=CachedDistillation(by="fusion", whiten=512, tau=0.05))
+    assert with_teachers(published, 2).cached == published.cached
+    assert with_teachers(published, 2, whiten=8, tau=0.1).cached == CachedDistillation(by="fusion", whiten=8, tau=0.1)
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(Refused, match="a temperature above 0"):
             with_teachers(plain, 1, tau=wrong)
-    assert with_teachers(plain, 2, whiten=0).answers.whiten == 0
-    assert with_teachers(plain, 1, by="rkd").answers.by == "rkd"
+    assert with_teachers(plain, 2, whiten=0).cached.whiten == 0
+    assert with_teachers(plain, 1, by="rkd").cached.by == "rkd"
     fused = recipe_named("whiten_mtd_resnet18_small")
-    assert with_teachers(fused, 1, by="rkd").answers.whiten == 0 < fused.answers.whiten
-    assert with_teachers(fused, 1, by="rkd", whiten=4).answers.whiten == 4
+    assert with_teachers(fused, 1, by="rkd").cached.whiten == 0 < fused.cached.whiten
+    assert with_teachers(fused, 1, by="rkd", whiten=4).cached.whiten == 4
     with pytest.raises(Refused, match="give one of the two"):
         with_teachers(plain, 1, fusion="mean", by="rkd")
     with pytest.raises(Refused, match="the loss rkd has no temperature"):
         with_teachers(plain, 1, by="rkd", tau=0.1)
     with pytest.raises(Refused, match="the loss ranking has no temperature"):
         with_teachers(plain, 1, by="ranking", tau=0.1)  # in its default form, Huber
-    assert with_teachers(recipe_named("drd_resnet18_small"), 1, tau=0.1).answers.tau == 0.1
-    with pytest.raises(Refused, match="asks its teacher nothing"):
+    assert with_teachers(recipe_named("drd_resnet18_small"), 1, tau=0.1).cached.tau == 0.1
+    with pytest.raises(Refused, match="does not distil"):
         with_teachers(plain, 1, whiten=8)
-    with pytest.raises(Refused, match="asks its teacher nothing"):
+    with pytest.raises(Refused, match="does not distil"):
         with_teachers(plain, 1, tau=0.1)
     with pytest.raises(Refused, match="give --teacher"):
         with_teachers(plain, 0, by="rkd")
     with pytest.raises(Refused, match="logits, which are labels"):
         without_labels(two)
-    alone = replace(recipe_named("student_resnet18_small"), distil=0.0)
-    assert not without_labels(alone).labels and without_labels(alone).distil == 1.0
+    without = replace(recipe_named("student_resnet18_small"), distil=0.0)
+    assert not without_labels(without).labels and without_labels(without).distil == 1.0
     with pytest.raises(Refused, match="needs labels"):
-        without_labels(with_teachers(alone, 2))
+        without_labels(with_teachers(without, 2))
 
 
 @pytest.mark.parametrize(("text", "value"), [("5ms", 5.0), ("5 MS", 5.0), ("0.5", 0.5)])

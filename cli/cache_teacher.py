@@ -1,4 +1,4 @@
-"""`vreid teach`: ask a teacher about every picture of a training set, once, and keep what it says in a file."""
+"""`vreid cache-teacher`: embed every picture of a training set by a teacher, once, and keep the embeddings in a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from vreid.models.errors import Refused, refuse_batch_size, refuse_threads
 
 @dataclass(frozen=True)
 class Args:
-    """A feature file takes a teacher's place in `vreid train student --teacher`: the teacher may be a black box, or elsewhere."""
+    """A teacher cache takes a teacher's place in `vreid train student --teacher`: the teacher may be a black box, or elsewhere."""
 
     model: Annotated[str, tyro.conf.Positional]
     """Checkpoint .pt, manifest .json beside its ONNX, or the name of a bundled model."""
     data: Path
-    """Data set whose training part the teacher is asked about."""
+    """Data set whose training part is embedded."""
     out: Path
-    """The file to write, such as features.npz. What was asked before a stop is not asked again."""
+    """The file to write, such as features.npz. What was embedded before a stop is not embedded again."""
     threads: int = 1
     """CPU threads."""
     device: str = "auto"
@@ -32,21 +32,21 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Ask, write, and say how many queries it took."""
+    """Embed, write, and say how many queries it took."""
     from vreid.deploy.model import open_model
-    from vreid.train.teacher_cache import ask
+    from vreid.train.teacher_cache import build_cache
 
     refuse_batch_size(args.batch)
     refuse_threads(args.threads)
     if args.out.suffix != ".npz":
-        raise Refused(f"a feature file is called .npz, not {args.out.name}; choose such an --out")
+        raise Refused(f"a teacher cache is called .npz, not {args.out.name}; choose such an --out")
     dataset = training_part(args.data)
     if not dataset.train:
-        raise Refused(f"{args.data} has no training part to ask about")
+        raise Refused(f"{args.data} has no training part to embed")
     model = open_model(args.model, args.threads, args.device)
     with output.progress() as bar:
-        task = bar.add_task("asking", total=len(dataset.train))
-        found = ask(
+        task = bar.add_task("embedding", total=len(dataset.train))
+        found = build_cache(
             model.embed,
             model.fingerprint,
             dataset.train,
@@ -57,8 +57,14 @@ def main(args: Args) -> int:
     pictures, width = found.features.shape
     if args.json:
         output.document(
-            {"out": str(args.out), "pictures": pictures, "dim": width, "queries": found.asked, "backend": model.backend}
+            {
+                "out": str(args.out),
+                "pictures": pictures,
+                "dim": width,
+                "queries": found.queries,
+                "backend": model.backend,
+            }
         )
     else:
-        output.result(f"{args.out}: {pictures} pictures, {width} numbers each; {found.asked} queries to {args.model}")
+        output.result(f"{args.out}: {pictures} pictures, {width} numbers each; {found.queries} queries to {args.model}")
     return 0
