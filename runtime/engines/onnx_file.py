@@ -2,7 +2,7 @@
 
 Only the few fields that are wanted are read, by the protobuf wire format (protobuf.dev/programming-guides/encoding) and
 the field numbers of onnx.proto3; the numbers of the weights are stepped over. Tensors are looked for wherever that schema
-has any: tests/runtime/test_onnx_file.py compares `PARTS` with the onnx package's.
+has any: tests/runtime/engines/test_onnx_file.py compares `PARTS` with the onnx package's.
 """
 
 from collections.abc import Iterator

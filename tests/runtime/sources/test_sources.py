@@ -15,7 +15,7 @@ from vreid.runtime.sources.address import address_of, addresses_of
 from vreid.runtime.sources.live import LiveSource, pauses
 from vreid.runtime.sources.table import SOURCES, open_source, open_sources
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "roadside-video"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "roadside-video"
 
 
 def runs(name):

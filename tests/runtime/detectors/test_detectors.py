@@ -16,7 +16,7 @@ from vreid.runtime.detectors.yolox import views_of
 from vreid.runtime.evaluate.mot import corners, read_mot
 from vreid.runtime.records import Floats, Frame
 
-SHARED = Path(__file__).parents[3] / "shared"
+SHARED = Path(__file__).parents[4] / "shared"
 ROWS_64 = 8 * 8 + 4 * 4 + 2 * 2
 
 
