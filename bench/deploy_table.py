@@ -24,8 +24,8 @@ from vreid.deploy.build.engine import engine_from_onnx
 from vreid.deploy.device import machine, versions
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from, int8_from
-from vreid.deploy.quantize import Quantising, has_vnni
-from vreid.deploy.verify import Bounds, record, verify
+from vreid.deploy.settings import Bounds, Quantization
+from vreid.deploy.verify import record, verify
 from vreid.models.zoo import manifest_path
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
@@ -52,7 +52,7 @@ def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
             half_from(wide, draft)
         else:
             target = "cpu" if path == forms[1] else "tensorrt"
-            made = int8_from(wide, draft, data, Quantising(target, reduce_range=not has_vnni()))
+            made = int8_from(wide, draft, data, Quantization(target))
             kept = made.choice.kept if made.choice else 0
             output.console.print(f"{path.name}: {kept} layers in float")
         verdict = verify(path, str(wide), data, Bounds())

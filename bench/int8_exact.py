@@ -13,7 +13,8 @@ import onnx
 import onnxruntime as ort
 
 from vreid.deploy.graph import prepared
-from vreid.deploy.quantize import Quantising, quantised
+from vreid.deploy.quantize import quantised
+from vreid.deploy.settings import Quantization
 from vreid.models import zoo
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
 
@@ -34,7 +35,7 @@ def main() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, *shape)).astype(np.uint8)
     sessions = {"float32": session(prepared(graph), True)}
     for reduced in (False, True):
-        int8 = quantised(graph, [pixels], Quantising("cpu", reduce_range=reduced))
+        int8 = quantised(graph, [pixels], Quantization("cpu", reduce_range="yes" if reduced else "no"))
         for exact in (False, True):
             sessions[f"INT8, weights of {7 if reduced else 8} bits, {'exact' if exact else 'as it comes'}"] = session(
                 int8, exact

@@ -17,8 +17,9 @@ import onnx
 from faults import FAULTS, OPEN, SOUND, planted
 
 from vreid.cli import output
-from vreid.deploy.quantize import Quantising, calibration_pictures
-from vreid.deploy.verify import Bounds, Verdict, verify
+from vreid.deploy.quantize import calibration_pictures
+from vreid.deploy.settings import Bounds, Quantization
+from vreid.deploy.verify import Verdict, verify
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.zoo import manifest_path
@@ -73,7 +74,7 @@ def main(words: Sequence[str] | None = None) -> None:
     about, graph = read_manifest(source), onnx.load(str(source.with_name(read_manifest(source).engine)))
     dataset = read_dataset(flags.data)
     training, judged = cut(dataset, flags.held_out) if flags.held_out else (dataset, dataset)
-    batches, _ = calibration_pictures(training, Quantising(images=IMAGES), about.input)
+    batches, _ = calibration_pictures(training, Quantization(images=IMAGES, reduce_range="no"), about.input)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         made = {Path(path).stem: Path(path) for path in flags.sound}

@@ -1,12 +1,13 @@
 """`vreid adopt`: a foreign ONNX embedder under the contract, so that every other verb takes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from vreid.cli import output
+from vreid.deploy.settings import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -17,22 +18,7 @@ class Args:
     """ONNX file that takes float pictures: (N, 3, height, width), or with the channels last, or grey ones of one channel."""
     out: Path
     """The ONNX file to write; the manifest gets the same name with .json."""
-    order: Literal["RGB", "BGR"] = "RGB"
-    """Channels as the network was trained on them."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Of each channel in that order, after the scale; a grey network takes the mean of the three."""
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Of each channel in that order, after the scale."""
-    scale: float = 255.0
-    """What a pixel is divided by first; 1 for networks that take 0 to 255."""
-    size: tuple[int, int] | None = None
-    """Height and width, where the graph leaves them open."""
-    output: str | None = None
-    """Name of the embedding, where the graph has several outputs."""
-    batch: tuple[int, int, int] = (1, 8, 32)
-    """Least, best and largest batch that engines are built for."""
-    layout: Literal["auto", "NCHW", "NHWC"] = "auto"
-    """Whether channels come before height and width; auto goes by which of them is 1 or 3."""
+    preprocessing: tyro.conf.OmitArgPrefixes[Preprocessing] = field(default_factory=Preprocessing)
     json: bool = False
     """Print the manifest on stdout."""
 
@@ -40,10 +26,8 @@ class Args:
 def main(args: Args) -> int:
     """Adopt and say what was made."""
     from vreid.deploy.adopt import adopted
-    from vreid.deploy.foreign import Habits
 
-    habits = Habits(args.order, args.mean, args.std, args.scale, args.size, args.output, args.batch, args.layout)
-    manifest = adopted(args.model, args.out, habits)
+    manifest = adopted(args.model, args.out, args.preprocessing)
     if args.json:
         output.document(manifest.model_dump(by_alias=True))
         return 0

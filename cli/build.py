@@ -1,33 +1,28 @@
 """`vreid build`: make an engine of an ONNX model, for the device at hand."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from vreid.cli import output
+from vreid.deploy.settings import BuildOptions
 
 
 @dataclass(frozen=True)
 class Args:
-    """Build an engine of an ONNX model, once for a device: what did not change is up to date and left alone."""
+    """Build an engine of an ONNX model, once for a device: what did not change is up to date and left as it is."""
 
     model: Annotated[str, tyro.conf.Positional]
     """Manifest .json of an ONNX model, or the name of a bundled model."""
     engine: str
-    """onnxruntime, onnxruntime_cuda, onnxruntime_tensorrt, openvino, tensorrt, tensorrt_rtx or torch_tensorrt."""
+    """tensorrt, tensorrt_rtx or torch_tensorrt, which compile an engine; or onnxruntime, onnxruntime_cuda, onnxruntime_tensorrt or
+    openvino, which run the ONNX file itself and get a manifest of their own."""
     out: Path | None = None
-    """Manifest of the engine; MODEL.ENGINE.json beside the model (of a bundled one: here) unless given."""
-    dla: int | None = None
-    """Core of a Jetson's DLA, for fp16 and int8 in one fixed batch; what cannot go there stays on the GPU."""
-    workspace: int | None = None
-    """MiB of memory that tensorrt and tensorrt_rtx may use for intermediate results; all that is free unless given."""
-    capabilities: tuple[str, ...] = ()
-    """Compute capabilities that tensorrt_rtx builds for, such as 8.6 8.9; Ampere and later unless given."""
-    checkpoint: Path | None = None
-    """Checkpoint of the model, which torch_tensorrt builds from."""
+    """Manifest of the engine; MODEL.ENGINE.json next to the model (of a bundled one: here) unless given."""
+    builder: tyro.conf.OmitArgPrefixes[BuildOptions] = field(default_factory=BuildOptions)
     force: bool = False
     """Build even what is up to date."""
     json: bool = False
@@ -36,15 +31,14 @@ class Args:
 
 def main(args: Args) -> int:
     """Build and say what there is now."""
-    from vreid.deploy.build.engine import engine_from_onnx, manifest_beside
-    from vreid.deploy.build.records import Options
+    from vreid.deploy.build.engine import built_manifest, engine_from_onnx
     from vreid.models.zoo import ZOO, manifest_path
 
     model = manifest_path(args.model)
     out = args.out
     if out is None and model.parent == ZOO:
-        out = Path(manifest_beside(model, args.engine).name)
-    options = Options(args.dla, args.workspace, args.capabilities, args.checkpoint, _cache())
+        out = Path(built_manifest(model, args.engine).name)
+    options = replace(args.builder, cache=args.builder.cache or _cache())
     with output.progress() as bar:
         task = bar.add_task("build", total=None)
         built = engine_from_onnx(
@@ -52,8 +46,8 @@ def main(args: Args) -> int:
         )
     engine = built.path.with_name(built.manifest.engine)
     if args.json:
-        said = {"manifest": str(built.path), "engine": str(engine), "built": built.fresh, "ran_here": built.tried}
-        output.document({**said, "why": list(built.why), "built_for": built.manifest.built_for})
+        found = {"manifest": str(built.path), "engine": str(engine), "built": built.fresh, "ran_here": built.tried}
+        output.document({**found, "why": list(built.why), "built_for": built.manifest.built_for})
         return 0
     for reason in built.why:
         output.note(f"built again: {reason}")

@@ -1,14 +1,15 @@
-"""`vreid quantize`: an INT8 model from a float32 one, layers kept in float where retrieval asks for it."""
+"""`vreid quantize`: an INT8 model from a float32 one, layers kept in float where retrieval needs it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import training_part
 from vreid.cli.seed import refuse_seed
+from vreid.deploy.settings import Quantization
 from vreid.models.errors import refuse_threads
 
 if TYPE_CHECKING:
@@ -27,22 +28,13 @@ class Args:
     """Data set; only its training part is used: of train.csv and test.csv, train.csv."""
     out: Path
     """The ONNX file; the manifest gets the same name with .json."""
-    target: Annotated[Literal["cpu", "tensorrt"], tyro.conf.arg(name="for")] = "cpu"
-    """cpu: what ONNX Runtime and OpenVINO run fastest. tensorrt: the form that TensorRT accepts; a CPU runs it, slower."""
+    calibration: tyro.conf.OmitArgPrefixes[Quantization] = field(default_factory=Quantization)
     max_map_loss: float = 0.5
     """Points of mAP that may be lost on validation vehicles cut from train; the most sensitive layers stay in float."""
     every_layer: bool = False
-    """Keep none in float and judge nothing."""
-    images: int = 256
-    """Pictures that ranges are measured on."""
+    """Keep none in float and measure no loss."""
     validation_images: int = 600
-    """About how many pictures judge the loss."""
-    method: Literal["average", "minmax", "percentile"] = "average"
-    """How a range comes from the pictures; see docs/engines.md."""
-    reduce_range: Literal["auto", "yes", "no"] = "auto"
-    """Weights in 7 bits, for processors without VNNI; auto asks this one. For cpu alone."""
-    seed: int = 0
-    """Of the draw of pictures."""
+    """About how many pictures the loss is measured on."""
     threads: int = 1
     """CPU threads."""
     json: bool = False
@@ -53,20 +45,17 @@ def main(args: Args) -> int:
     """Quantise and say what was made."""
     from vreid.deploy.lower import int8_from
     from vreid.deploy.precision import low_int8
-    from vreid.deploy.quantize import Quantising, has_vnni
 
-    refuse_seed(args.seed)
+    refuse_seed(args.calibration.seed)
     refuse_threads(args.threads)
     data = training_part(args.data)
-    reduced = args.reduce_range == "yes" or (args.reduce_range == "auto" and not has_vnni())
-    rules = Quantising(args.target, args.images, args.seed, args.method, reduced)
     with output.progress() as bar:
         tasks = {what: bar.add_task(what, total=None) for what in ("calibration", "validation", "layers")}
         made = int8_from(
             args.model,
             args.out,
             data,
-            rules,
+            args.calibration,
             None if args.every_layer else args.max_map_loss,
             args.validation_images,
             args.threads,
@@ -107,9 +96,9 @@ def _say(args: Args, made: "Lowered") -> None:
         last = next(trial for trial in made.choice.trials if trial.kept == made.choice.kept)
         rows.append(("mAP lost on validation", f"{last.loss:.2f} +- {last.error:.2f}"))
         rows.append(("layers in float", str(made.choice.kept)))
-        told = made.choice.layers[: min(SHOWN, made.choice.kept)]
-        rows += [("", f"{layer.name} ({layer.share:.0%} of the error)") for layer in told]
+        shown = made.choice.layers[: min(SHOWN, made.choice.kept)]
+        rows += [("", f"{layer.name} ({layer.share:.0%} of the error)") for layer in shown]
         if made.choice.kept > SHOWN:
-            rows.append(("", f"and {made.choice.kept - SHOWN} more; --json tells all"))
+            rows.append(("", f"and {made.choice.kept - SHOWN} more; --json names all"))
     output.table(f"quantised {made.manifest.name}", ("what", "value"), rows)
     output.note(f"next: vreid verify {args.out.with_suffix('.json')} --against {args.model} --data {args.data}")

@@ -1,6 +1,6 @@
 """`vreid verify`: a lowered model against what it was lowered from; its accuracy and threshold into its manifest."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
+from vreid.deploy.settings import Bounds
 from vreid.models.errors import Refused, refuse_threads
 
 if TYPE_CHECKING:
@@ -24,15 +25,7 @@ class Args:
     """Checkpoint .pt, manifest .json or the name of a bundled model that it was lowered from."""
     data: Path
     """A folder in a layout of docs/data.md, or a CSV file; the test part is used. Of train.csv and test.csv, test.csv."""
-    max_map_loss: float = 0.5
-    """Points of mAP that may be lost."""
-    min_cosine: float | None = None
-    """Least mean cosine to the reference; left out, 0.9999 for fp32, 0.999 for fp16 and 0.985 for int8."""
-    false_match_rate: float | None = None
-    """Strangers that may be taken for a known vehicle, as a share; what the threshold is set for. Left out, 0.01, and the
-    manifest's own threshold stays where that would miss most of the known vehicles."""
-    gallery_size: int | None = None
-    """Vehicles in the gallery of the site; left out, as many as in the data."""
+    bounds: tyro.conf.OmitArgPrefixes[Bounds] = field(default_factory=Bounds)
     threads: int = 1
     """CPU threads."""
     report: Path | None = None
@@ -45,7 +38,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Judge, say, and write what was proved."""
-    from vreid.deploy.verify import Bounds, record, verify
+    from vreid.deploy.verify import record, verify
     from vreid.models.zoo import ZOO, manifest_path
 
     refuse_threads(args.threads)
@@ -55,14 +48,13 @@ def main(args: Args) -> int:
     data = test_part(args.data)
     if args.report is not None:
         refuse_read(args.report, (str(path), args.against), data, args.data)
-    bounds = Bounds(args.max_map_loss, args.min_cosine, args.false_match_rate, args.gallery_size)
     with output.progress() as bar:
         task = bar.add_task("embedding by both", total=None)
         verdict = verify(
             path,
             args.against,
             data,
-            bounds,
+            args.bounds,
             args.threads,
             lambda done, total: bar.update(task, completed=done, total=total),
         )

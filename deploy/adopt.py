@@ -12,11 +12,12 @@ from onnx import inliner, shape_inference, version_converter
 
 from vreid.deploy.compare import batch_runs
 from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx, refuse_replaced
-from vreid.deploy.foreign import Habits, Pictures, output_of, pictures_of, refuse_habits, wrapped
+from vreid.deploy.foreign import Pictures, output_of, pictures_of, refuse_preprocessing, wrapped
 from vreid.deploy.graph import simplified
 from vreid.deploy.model import open_lowered
 from vreid.deploy.onnx_cost import layers_of_onnx
 from vreid.deploy.precision import precision_of, shares_in
+from vreid.deploy.settings import Preprocessing
 from vreid.models.cost import total_of
 from vreid.models.errors import Refused
 from vreid.models.files import regular
@@ -42,17 +43,17 @@ NOT_CHANGED = (
 )
 
 
-def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
+def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
     """Write `out` (.onnx) and its manifest: raw camera pixels in, an embedding of unit length out.
 
     The dimension and the batches are those of real runs; the precision is that of most of the graph's MACs. What it was
-    trained with cannot be seen in the file: wrong habits give a worse model and no error, so `vreid eval` it after. Raises
+    trained with cannot be seen in the file: wrong wants give a worse model and no error, so `vreid eval` it after. Raises
     Refused for a graph that is no embedder of pictures: whose answer depends on the other pictures of its batch, differs from
     run to run, is the same for every picture, zero or no number, or whose batch is fixed inmodel.
     """
     refuse_other_than_onnx(out)
     refuse_replaced(out, source)
-    refuse_habits(habits)
+    refuse_preprocessing(wants)
     try:
         data = regular(source).read_bytes()
     except OSError as error:
@@ -62,10 +63,10 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise Refused(f"cannot load {source}: it is no whole ONNX file; export the model again") from error
-    given, wanted = pictures_of(model, source, habits), output_of(model, source, habits)
+    given, wanted = pictures_of(model, source, wants), output_of(model, source, wants)
     model = _plain(model)
     with drafted(out) as draft:
-        graph, dim = _running(model, given, wanted, source, habits)
+        graph, dim = _running(model, given, wanted, source, wants)
         digest = hashlib.sha256(data).hexdigest()
         stored = graph.SerializeToString()
         shares = shares_in(stored, source)
@@ -78,7 +79,7 @@ def adopted(source: Path, out: Path, habits: Habits) -> Manifest:
             sha256="0" * 64,  # of nothing yet: `opened` writes the file and its hash
             backend="onnxruntime",
             precision=precision_of(shares),
-            input=Input(height=given.height, width=given.width, batch=list(habits.batch)),
+            input=Input(height=given.height, width=given.width, batch=list(wants.batch)),
             output=Output(dim=dim),
             cost=Cost(params=total.params, macs=total.macs, flops=total.flops),
             accuracy=None,
@@ -106,44 +107,44 @@ def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _running(
-    model: onnx.ModelProto, given: Pictures, wanted: str, source: Path, habits: Habits
+    model: onnx.ModelProto, given: Pictures, wanted: str, source: Path, wants: Preprocessing
 ) -> tuple[onnx.ModelProto, int]:
     """The first way of wrapping `model` that runs at every batch, and its dimension."""
     reasons = []
-    for graph in _ways(model, given, wanted, habits):
+    for graph in _ways(model, given, wanted, wants):
         try:
-            dim = _dimension(graph, given, habits)
+            dim = _dimension(graph, given, wants)
             graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = dim
             return graph, dim
         except (*NOT_CHANGED, Refused) as error:
             reasons.append(str(error).strip().partition("\n")[0])
     own = given.batch or 1
-    way = f" or adopt it for its own batch with --batch {own} {own} {own}" if set(habits.batch) != {own} else ""
-    sizes = " and ".join(str(batch) for batch in sorted(set(habits.batch)))
+    way = f" or adopt it for its own batch with --batch {own} {own} {own}" if set(wants.batch) != {own} else ""
+    sizes = " and ".join(str(batch) for batch in sorted(set(wants.batch)))
     raise Refused(
         f"{source} does not run on {sizes} pictures at once ({reasons[0]}); export it with a batch that varies{way}"
     )
 
 
-def _ways(model: onnx.ModelProto, given: Pictures, wanted: str, habits: Habits) -> Iterator[onnx.ModelProto]:
+def _ways(model: onnx.ModelProto, given: Pictures, wanted: str, wants: Preprocessing) -> Iterator[onnx.ModelProto]:
     """Simplified and as it is, flattened and reshaped."""
     for by_reshape in (False, True):
-        plain = wrapped(model, given, wanted, habits, by_reshape)
+        plain = wrapped(model, given, wanted, wants, by_reshape)
         try:
-            yield simplified(plain, habits.batch[1])
+            yield simplified(plain, wants.batch[1])
         except (*NOT_CHANGED, Refused):
             pass
         yield plain
 
 
-def _dimension(graph: onnx.ModelProto, given: Pictures, habits: Habits) -> int:
+def _dimension(graph: onnx.ModelProto, given: Pictures, wants: Preprocessing) -> int:
     """Of one run at every batch. Raises Refused where a run does not give a row for each picture."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     dims = set()
-    for batch in sorted(set(habits.batch)):
+    for batch in sorted(set(wants.batch)):
         pixels = np.zeros((batch, given.height, given.width, 3), np.uint8)
         shape = session.run(["embedding"], {"images": pixels})[0].shape
         if len(shape) != 2 or shape[0] != batch or shape[1] < 1:

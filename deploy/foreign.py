@@ -2,39 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vreid.deploy.draft import refuse_batch
+from vreid.deploy.settings import Preprocessing
 from vreid.models.errors import MOST_PIXELS, MOST_SIDE, Refused, shown
 
 EPS = 1e-12
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREY = (0.114, 0.587, 0.299)  # of blue, green and red, as cv2.COLOR_BGR2GRAY (ITU-R BT.601)
 FLOATS = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 CHANNELS = (1, 3)
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How the foreign network wants its pictures: (pixel / scale - mean) / std, of channels in `order`; a network of one
-    channel gets grey pictures and the means of `mean` and `std`.
-
-    `size` (height, width) is needed where the graph leaves it open, `output` (a name) where it has several, `layout` where the
-    shape of the input does not tell (N, C, H, W) from (N, H, W, C)."""
-
-    order: Literal["RGB", "BGR"] = "RGB"
-    mean: Triple = IMAGENET[0]
-    std: Triple = IMAGENET[1]
-    scale: float = 255.0
-    size: tuple[int, int] | None = None
-    output: str | None = None
-    batch: tuple[int, int, int] = (1, 8, 32)
-    layout: Literal["auto", "NCHW", "NHWC"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -50,18 +30,18 @@ class Pictures:
     batch: int
 
 
-def refuse_habits(habits: Habits) -> None:
+def refuse_preprocessing(wants: Preprocessing) -> None:
     """Raises Refused for numbers that make no sense, before any work is done."""
-    refuse_batch(habits.batch)
-    numbers = (*habits.mean, *habits.std, habits.scale)
-    if not np.isfinite(numbers).all() or min(*habits.std, habits.scale) <= 0:
+    refuse_batch(wants.batch)
+    numbers = (*wants.mean, *wants.std, wants.scale)
+    if not np.isfinite(numbers).all() or min(*wants.std, wants.scale) <= 0:
         raise Refused("--mean, --std and --scale are finite numbers, --std and --scale above 0; correct them")
-    if habits.size is not None and not 1 <= min(habits.size) <= max(habits.size) <= MOST_SIDE:
-        given = shown(f"{habits.size[0]} {habits.size[1]}")
+    if wants.size is not None and not 1 <= min(wants.size) <= max(wants.size) <= MOST_SIDE:
+        given = shown(f"{wants.size[0]} {wants.size[1]}")
         raise Refused(f"--size is a height and a width from 1 to {MOST_SIDE}, not {given}")
 
 
-def pictures_of(model: onnx.ModelProto, source: Path, habits: Habits) -> Pictures:
+def pictures_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> Pictures:
     """The one input of `model`, if it takes float pictures. Raises Refused."""
     stored = {tensor.name for tensor in model.graph.initializer}
     stored |= {tensor.values.name for tensor in model.graph.sparse_initializer}
@@ -73,34 +53,34 @@ def pictures_of(model: onnx.ModelProto, source: Path, habits: Habits) -> Picture
     if about.elem_type not in FLOATS or len(dims) != 4:
         raise Refused(f"{source} does not take float pictures of (N, 3, height, width); export it so")
     last = dims[1] not in CHANNELS and dims[3] in CHANNELS
-    first = habits.layout == "NCHW" or (habits.layout == "auto" and not last)
+    first = wants.layout == "NCHW" or (wants.layout == "auto" and not last)
     channels, size = (dims[1], dims[2:]) if first else (dims[3], dims[1:3])
     if channels not in (0, *CHANNELS):
         raise Refused(
             f"{source} does not take float pictures of (N, 3, height, width): its input has {channels} channels; export it so"
         )
-    height, width = habits.size or size
+    height, width = wants.size or size
     if min(height, width) < 1:
         raise Refused(f"{source} leaves the size of its pictures open; give it with --size HEIGHT WIDTH")
     if any(own not in (0, side) for own, side in zip(size, (height, width), strict=True)):
         raise Refused(f"{source} takes pictures of {size[0]} x {size[1]}, not {height} x {width}")
-    if max(height, width) > MOST_SIDE or height * width * habits.batch[2] > MOST_PIXELS:
+    if max(height, width) > MOST_SIDE or height * width * wants.batch[2] > MOST_PIXELS:
         raise Refused(
-            f"{source} takes {habits.batch[2]} pictures of {height} x {width} at once, which is more than {MOST_SIDE} pixels a "
+            f"{source} takes {wants.batch[2]} pictures of {height} x {width} at once, which is more than {MOST_SIDE} pixels a "
             f"side or {MOST_PIXELS / 1e6:.0f} million in all; export it for smaller pictures, or lower --batch"
         )
     return Pictures(inputs[0].name, about.elem_type, height, width, channels or 3, first, dims[0])
 
 
-def output_of(model: onnx.ModelProto, source: Path, habits: Habits) -> str:
+def output_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> str:
     """The name of the embedding. Raises Refused for several without a choice, and for what is no tensor."""
     values = {value.name: value for value in model.graph.output}
     names = ", ".join(values) or "none"
-    if habits.output is None and len(values) != 1:
+    if wants.output is None and len(values) != 1:
         raise Refused(f"{source} has the outputs {names}; name the embedding with --output")
-    if habits.output is not None and habits.output not in values:
-        raise Refused(f"{source} has no output {habits.output}; it has {names}")
-    wanted = habits.output or next(iter(values))
+    if wants.output is not None and wants.output not in values:
+        raise Refused(f"{source} has no output {wants.output}; it has {names}")
+    wanted = wants.output or next(iter(values))
     if not values[wanted].type.HasField("tensor_type"):
         raise Refused(f"the output {wanted} of {source} is a sequence and no tensor; export one tensor (N, D)")
     if wanted in {value.name for value in model.graph.input}:
@@ -108,7 +88,9 @@ def output_of(model: onnx.ModelProto, source: Path, habits: Habits) -> str:
     return wanted
 
 
-def wrapped(model: onnx.ModelProto, given: Pictures, wanted: str, habits: Habits, by_reshape: bool) -> onnx.ModelProto:
+def wrapped(
+    model: onnx.ModelProto, given: Pictures, wanted: str, wants: Preprocessing, by_reshape: bool
+) -> onnx.ModelProto:
     """A copy that takes uint8 BGR (batch, height, width, 3) and gives (batch, D) of length one; D is still open.
 
     `by_reshape` makes rows by the number of pictures, which also mends an output that has lost its batch of one; else the
@@ -120,7 +102,7 @@ def wrapped(model: onnx.ModelProto, given: Pictures, wanted: str, habits: Habits
     names = {"images": "vreid_foreign_images", "embedding": "vreid_foreign_embedding"}
     _rename(graph, {**names, given.name: "vreid_pixels", wanted: "vreid_raw"})
     opset = next(entry.version for entry in found.opset_import if entry.domain in ("", "ai.onnx"))
-    before, constants = _preprocessing(given, habits)
+    before, constants = _preprocessing(given, wants)
     nodes = [*before, *graph.node]
     if by_reshape:
         nodes += [
@@ -160,16 +142,16 @@ def _summed(name: str, out: str, opset: int) -> onnx.NodeProto:
     return helper.make_node("ReduceSum", [name, "vreid_axis"], [out], keepdims=1)
 
 
-def _preprocessing(given: Pictures, habits: Habits) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+def _preprocessing(given: Pictures, wants: Preprocessing) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
     """images -> vreid_pixels. The first node is a Cast, as TensorRT transposes no uint8."""
-    order = np.eye(3, dtype=np.float32)[[2, 1, 0] if habits.order == "RGB" else [0, 1, 2]]
-    mean, std = np.array(habits.mean, np.float32), np.array(habits.std, np.float32)
+    order = np.eye(3, dtype=np.float32)[[2, 1, 0] if wants.order == "RGB" else [0, 1, 2]]
+    mean, std = np.array(wants.mean, np.float32), np.array(wants.std, np.float32)
     if given.channels == 1:
         mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
     shape = (1, given.channels, 1, 1) if given.first else (1, 1, 1, given.channels)
     constants: dict[str, np.ndarray] = {
-        "vreid_mean": (mean * np.float32(habits.scale)).reshape(shape),
-        "vreid_std": (std * np.float32(habits.scale)).reshape(shape),
+        "vreid_mean": (mean * np.float32(wants.scale)).reshape(shape),
+        "vreid_std": (std * np.float32(wants.scale)).reshape(shape),
     }
     nodes = [helper.make_node("Cast", ["images"], ["vreid_float"], to=TensorProto.FLOAT)]
     if given.channels == 1:

@@ -10,8 +10,9 @@ from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_
 from vreid.deploy.graph import half_precision, prepared
 from vreid.deploy.model import read_onnx
 from vreid.deploy.precision import Shares, shares_in
-from vreid.deploy.quantize import Quantising, calibration_pictures, kept_float, quantised
+from vreid.deploy.quantize import calibration_pictures, kept_float, quantised
 from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
+from vreid.deploy.settings import Quantization
 from vreid.models.errors import Refused
 from vreid.models.manifest import Calibration, Manifest
 from vreid.models.preprocess import Image
@@ -51,7 +52,7 @@ def int8_from(
     model: str | Path,
     out: Path,
     data: Dataset,
-    rules: Quantising,
+    rules: Quantization,
     max_map_loss: float | None = 0.5,
     validation_images: int = 600,
     threads: int = 1,

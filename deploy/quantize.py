@@ -12,9 +12,8 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,13 +26,13 @@ from onnxruntime.quantization import (
 )
 
 from vreid.deploy.graph import convolutions_of, drop_unused, prepared
+from vreid.deploy.settings import Quantization
 from vreid.models.errors import Refused
 from vreid.models.manifest import Input
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image, batch_of
 from vreid.train.data.records import Dataset, Item
 
-Target = Literal["cpu", "tensorrt"]
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "average": (CalibrationMethod.MinMax, {"CalibMovingAverage": True}),
     "minmax": (CalibrationMethod.MinMax, {}),
@@ -45,19 +44,7 @@ HANDING_ON = ("MaxPool", "AveragePool", "GlobalAveragePool")
 TOGETHER = 16  # pictures of which the least and the largest value are taken; `average` is the mean of those
 
 
-@dataclass(frozen=True)
-class Quantising:
-    """`images` pictures of the training part, drawn with `seed`. `method`: average (the mean over batches of 16 of their
-    least and largest values, so that no single picture sets a range), minmax, or percentile (99.99; keeps histograms)."""
-
-    target: Target = "cpu"
-    images: int = 256
-    seed: int = 0
-    method: str = "average"
-    reduce_range: bool = False
-
-
-def calibration_pictures(data: Dataset, rules: Quantising, size: Input) -> tuple[list[Image], str]:
+def calibration_pictures(data: Dataset, rules: Quantization, size: Input) -> tuple[list[Image], str]:
     """Batches (<= 16, H, W, 3) of drawn training pictures as the runtime makes them, and the sha256 of their pixels.
 
     Raises Refused for a data set without a training part: ranges are never measured on what judges the model.
@@ -78,7 +65,7 @@ def calibration_pictures(data: Dataset, rules: Quantising, size: Input) -> tuple
     return batches, digest.hexdigest()
 
 
-def quantised(model: onnx.ModelProto, batches: Sequence[Image], rules: Quantising) -> onnx.ModelProto:
+def quantised(model: onnx.ModelProto, batches: Sequence[Image], rules: Quantization) -> onnx.ModelProto:
     """The INT8 form of a float32 graph: Q/DQ before every convolution, sum and pooling from the first
     convolution to the last.
 
@@ -103,7 +90,7 @@ def quantised(model: onnx.ModelProto, batches: Sequence[Image], rules: Quantisin
             _Reader({name: batch} for batch in batches),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=rules.reduce_range and rules.target == "cpu",
+            reduce_range=rules.target == "cpu" and _in_7_bits(rules),
             activation_type=kind,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=convolutions_of(plain.graph),
@@ -133,12 +120,12 @@ def kept_float(int8: onnx.ModelProto, plain: onnx.ModelProto, names: Sequence[st
     """
     mixed = onnx.ModelProto()
     mixed.CopyFrom(int8)
-    theirs = {node.name: node for node in plain.graph.node}
+    floats = {node.name: node for node in plain.graph.node}
     there = {tensor.name for tensor in mixed.graph.initializer}
     there |= {name for node in mixed.graph.node for name in node.output}  # a bias of 32 bits is as good as in float
     for node in mixed.graph.node:
         if node.name in names:
-            node.input[:] = theirs[node.name].input
+            node.input[:] = floats[node.name].input
     wanted = {name for node in mixed.graph.node for name in node.input} - there
     mixed.graph.initializer.extend(tensor for tensor in plain.graph.initializer if tensor.name in wanted)
     drop_unused(mixed.graph)
@@ -146,8 +133,12 @@ def kept_float(int8: onnx.ModelProto, plain: onnx.ModelProto, names: Sequence[st
     return mixed
 
 
+def _in_7_bits(rules: Quantization) -> bool:
+    return rules.reduce_range == "yes" or (rules.reduce_range == "auto" and not has_vnni())
+
+
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this processor sums int8 products in 32 bits (x86 VNNI, or ARM's dot product); True where it is not told."""
+    """Whether this processor sums int8 products in 32 bits (x86 VNNI, or ARM's dot product); True where that is unknown."""
     if not cpuinfo.is_file():
         return True
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").lower().splitlines()

@@ -32,6 +32,7 @@ from vreid.deploy.compare import (
 )
 from vreid.deploy.model import Model, open_lowered, open_model
 from vreid.deploy.precision import Shares, claims, shares_in
+from vreid.deploy.settings import Bounds
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of, tracks_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, Match, read_manifest, read_model, write_manifest
@@ -43,18 +44,6 @@ LEAST_COSINES = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.985}
 RATE = 0.01  # of strangers that may pass
 MANY = 0.5  # of the known vehicles missed: a threshold that nobody would want by default
 BATCH = 32  # pictures in memory at once
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What is asked of a candidate; `min_cosine` None is the one of its precision, `gallery` None as many vehicles as the
-    data's. `false_match_rate` and `gallery` are of the open-set threshold; None asks for 1 %, and where that would miss more
-    than half of the known vehicles, the manifest keeps the threshold that it has."""
-
-    max_map_loss: float = 0.5
-    min_cosine: float | None = None
-    false_match_rate: float | None = None
-    gallery: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,8 +174,8 @@ def _refuse_bounds(bounds: Bounds, data: Dataset) -> None:
         raise Refused(f"--min-cosine is from -1 to 1, not {bounds.min_cosine}")
     if bounds.false_match_rate is not None and not 0 < bounds.false_match_rate < 1:
         raise Refused(f"--false-match-rate is between 0 and 1, such as 0.01, not {bounds.false_match_rate}")
-    if bounds.gallery is not None and bounds.gallery < 1:
-        raise Refused(f"--gallery-size is a number of vehicles from 1, not {bounds.gallery}")
+    if bounds.gallery_size is not None and bounds.gallery_size < 1:
+        raise Refused(f"--gallery-size is a number of vehicles from 1, not {bounds.gallery_size}")
     if len(data.query) < FEWEST:
         raise Refused(
             f"a threshold needs {FEWEST} queries, and '{data.name}' has {len(data.query)}; give more pictures"
@@ -236,7 +225,7 @@ def _open_set(data: Dataset, after: tuple[Embedded, Embedded], bounds: Bounds) -
         scores = scores_of(query, gallery)
     else:
         scores = scores_of(*next(one_of_each(after[1], 0)), camera_rule=False)
-    return calibrated(scores, bounds.false_match_rate or RATE, bounds.gallery)
+    return calibrated(scores, bounds.false_match_rate or RATE, bounds.gallery_size)
 
 
 def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:

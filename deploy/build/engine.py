@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.deploy.build.key import changes
-from vreid.deploy.build.records import Names, Options, Source, Work, names_of, read_source
+from vreid.deploy.build.source import Names, Source, Work, changes, names_of, read_source
 from vreid.deploy.build.table import open_builder
+from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same, sha256_of
 from vreid.models.manifest import Manifest, read_manifest, write_manifest
@@ -20,7 +20,7 @@ SUFFIX = ".engine"
 
 @dataclass(frozen=True)
 class Built:
-    """`path` is the manifest's; `fresh` is false for an engine that was up to date; `why` it was built again, in words."""
+    """`path` is the manifest's; `fresh` is false for an engine that was up to date; `why` are the reasons for building it again."""
 
     manifest: Manifest
     path: Path
@@ -29,8 +29,8 @@ class Built:
     tried: bool  # whether it was run once here
 
 
-def manifest_beside(model: Path, engine: str) -> Path:
-    """Where the manifest of a built engine goes unless told: student.int8.json -> student.int8.tensorrt.json."""
+def built_manifest(model: Path, engine: str) -> Path:
+    """Where the manifest of a built engine goes by default: student.int8.json -> student.int8.tensorrt.json."""
     return model.with_name(f"{model.stem}.{engine}.json")
 
 
@@ -38,32 +38,33 @@ def engine_from_onnx(
     model: Path,
     engine: str,
     out: Path | None = None,
-    options: Options | None = None,
+    options: BuildOptions | None = None,
     force: bool = False,
-    told: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Built:
     """Build `engine` (a name of the seam) of the ONNX whose manifest is at `model`, with its manifest at `out`.
 
-    An engine at `out` with the same key and whole bytes is left alone unless `force`. Engine and manifest are written whole or
-    not at all; an engine that this machine can run is run once before. Raises Refused.
+    An engine at `out` with the same key and complete bytes is left as it is unless `force`. Engine and manifest are written
+    complete or not at all; an engine that this machine can run is run once before. `report` gets a line for each step.
+    Raises Refused.
     """
-    out = out or manifest_beside(model, engine)
+    out = out or built_manifest(model, engine)
     if out.suffix != ".json":
         raise Refused(f"--out is the manifest of the engine, such as build/student.{engine}.json, not {out}")
     builder = open_builder(engine)
-    told(f"checking {model.name}")
+    report(f"checking {model.name}")
     source = read_source(model)
     inputs = [model, source.onnx, *([] if options is None or options.checkpoint is None else [options.checkpoint])]
     refuse_same(out, *inputs)
     refuse_same(out.with_name(out.stem + SUFFIX), *inputs)
-    work = builder(source, options or Options())
+    work = builder(source, options or BuildOptions())
     found, why = _there(out, source, work)
     if found is not None and not why and not force:
         return Built(found, out, False, (), False)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".build-") as folder:
-            return _built(source, work, out, Path(folder), tuple(why), told)
+            return _built(source, work, out, Path(folder), tuple(why), report)
     except OSError as error:
         raise Refused(
             f"cannot write {out} ({error.strerror or error}); choose another --out, or see to the folder's permissions "
@@ -78,7 +79,7 @@ def _there(out: Path, source: Source, work: Work) -> tuple[Manifest | None, list
     try:
         found = read_manifest(out)
     except Refused:
-        return None, [f"{out.name} and its engine are no longer whole"]
+        return None, [f"{out.name} and its engine are no longer complete"]
     if found.backend != work.backend:
         return found, [f"backend was {found.backend} and is {work.backend}"]
     before = found.built_for or {"onnx": found.sha256}
@@ -86,29 +87,29 @@ def _there(out: Path, source: Source, work: Work) -> tuple[Manifest | None, list
 
 
 def _built(
-    source: Source, work: Work, out: Path, folder: Path, why: tuple[str, ...], told: Callable[[str], None]
+    source: Source, work: Work, out: Path, folder: Path, why: tuple[str, ...], report: Callable[[str], None]
 ) -> Built:
     same_folder = source.onnx.parent.resolve() == out.parent.resolve()
     engine = source.onnx.name if work.compile is None else out.stem + SUFFIX
-    draft, names = folder / engine, names_of(source)
+    temporary, names = folder / engine, names_of(source)
     if work.compile is None:
-        draft.write_bytes(source.data)
+        temporary.write_bytes(source.data)
     else:
-        told(f"building {engine}")
-        names = work.compile(draft)
-    manifest = _manifest(source.manifest, work, engine, sha256_of(draft), names)
+        report(f"building {engine}")
+        names = work.compile(temporary)
+    manifest = _manifest(source.manifest, work, engine, sha256_of(temporary), names)
     write_manifest(manifest, folder / out.name)
     if work.runs_here:
-        told(f"running {engine} once")
+        report(f"running {engine} once")
         _tried(folder / out.name, manifest)
     if work.compile is not None or not same_folder:
-        draft.replace(out.with_name(engine))
+        temporary.replace(out.with_name(engine))
     (folder / out.name).replace(out)
     return Built(manifest, out, True, why, work.runs_here)
 
 
 def _manifest(source: Manifest, work: Work, engine: str, sha256: str, names: Names) -> Manifest:
-    """The contract stays but for what runs it; what another engine reached says nothing of this one."""
+    """The contract stays but for what runs it; the accuracy of another engine is not this one's."""
     return source.model_copy(
         update={
             "engine": engine,
@@ -123,7 +124,7 @@ def _manifest(source: Manifest, work: Work, engine: str, sha256: str, names: Nam
 
 
 def _tried(path: Path, manifest: Manifest) -> None:
-    """Opened and run once, at the least and the largest batch: an engine that gives NaN or nothing is no engine."""
+    """Opened and run once, at the least and the largest batch: an engine that gives NaN is refused."""
     embedder = open_embedder(path)
     spec = manifest.input
     for batch in {spec.batch[0], spec.batch[2]}:

@@ -1,21 +1,124 @@
-"""TensorRT: an engine tuned on the device that will run it, with the DLA of a Jetson where it is asked for."""
+"""TensorRT: an engine tuned on the device that will run it, with the DLA of a Jetson where it is requested.
+
+The plan of an ONNX file is strongly typed, so that the precision is the graph's and not a flag's, and its batch is dynamic.
+`parsed` and `serialised` serve TensorRT (10.3 to 11) and TensorRT for RTX, by what both have: TensorRT 11 took away calibrators
+and the flags for FP16 and INT8, and made STRONGLY_TYPED a word without effect, as every network is so.
+"""
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vreid.deploy.build.key import device_key, refuse_without_gpu
-from vreid.deploy.build.plan import Parsed, layers_of, parsed, serialised
-from vreid.deploy.build.records import Names, Options, Source, Work, names_of, refuse_options
+from vreid.deploy.build.source import (
+    Names,
+    Source,
+    Work,
+    device_key,
+    names_of,
+    refuse_options,
+    refuse_without_gpu,
+)
+from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.runtime.engines.cuda import open_cuda
-from vreid.runtime.engines.tensorrt import tensorrt_library
+from vreid.runtime.engines.tensorrt import listener_of, reason_of, tensorrt_library
+
+MOST_ERRORS = 3  # errors of the parser in one sentence
 
 
-def open_tensorrt(source: Source, options: Options) -> Work:
-    """On this device alone. Raises Refused without one, without TensorRT, and for a DLA with fp32."""
-    refuse_options("tensorrt", options, "dla", "workspace")
+@dataclass(frozen=True)
+class Parsed:
+    """A network that was parsed, and how it will be built; `listener` must outlive the builder."""
+
+    trt: Any
+    builder: Any
+    network: Any
+    config: Any
+    listener: Any
+
+
+def parsed(trt: Any, source: Source, workspace: int | None = None) -> Parsed:
+    """The network of `source` with one profile from the manifest's batch; TF32 is off, so that fp32 is fp32. `workspace` MiB
+    are the most that a layer may use for intermediate results (all of the device's memory unless given).
+
+    Raises Refused with what the parser said, or when it took the graph in another precision than the manifest's.
+    """
+    calibration = source.manifest.calibration
+    if calibration is not None and calibration.target == "cpu":
+        raise Refused(
+            f"{source.onnx} is INT8 for a CPU, in a form that TensorRT's parser does not take; make one for it with "
+            "'vreid quantize --for tensorrt'"
+        )
+    listener = listener_of(trt)
+    builder = trt.Builder(listener)
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, listener)
+    if not parser.parse(source.data):
+        errors = [_error(parser.get_error(index)) for index in range(parser.num_errors)][:MOST_ERRORS]
+        reason = "; ".join(errors) or reason_of(listener)
+        raise Refused(
+            f"TensorRT cannot take {source.onnx} ({reason}); export it again, and INT8 by 'vreid quantize --for tensorrt'"
+        )
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace << 20)
+    profile = builder.create_optimization_profile()
+    spec = source.manifest.input
+    profile.set_shape(spec.name, *((batch, spec.height, spec.width, 3) for batch in spec.batch))
+    if config.add_optimization_profile(profile) < 0:
+        raise Refused(
+            f"TensorRT refuses batches of {spec.batch} for {source.onnx}; export it again with another --batch"
+        )
+    found = Parsed(trt, builder, network, config, listener)
+    _refuse_other_precision(found, source)
+    return found
+
+
+def serialised(found: Parsed) -> bytes:
+    """The plan; takes seconds to many minutes. Raises Refused with TensorRT's first error."""
+    plan = found.builder.build_serialized_network(found.network, found.config)
+    if plan is None:
+        raise Refused(f"TensorRT could not build the engine ({reason_of(found.listener)}); vreid doctor may say more")
+    return bytes(plan)
+
+
+def layers_of(network: Any) -> list[Any]:
+    """Its layers, in order."""
+    return [network.get_layer(index) for index in range(network.num_layers)]
+
+
+def _refuse_other_precision(found: Parsed, source: Source) -> None:
+    """What the parser made of the graph is what will be built: the types of a strongly typed network are final."""
+    trt, claimed = found.trt, source.manifest.precision
+    layers = layers_of(found.network)
+    if claimed == "int8":
+        there = any(layer.type == trt.LayerType.QUANTIZE for layer in layers)
+    elif claimed == "fp16":
+        arithmetic = (trt.LayerType.CONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
+        there = any(layer.type in arithmetic and layer.get_output(0).dtype == trt.DataType.HALF for layer in layers)
+    else:
+        there = True
+    if not there:
+        raise Refused(
+            f"TensorRT reads FP32 in {source.onnx}, which claims {claimed.upper()}; "
+            "make it again with 'vreid export --half' or 'vreid quantize'"
+        )
+
+
+def _error(error: Any) -> str:
+    where = f"{error.node_operator()} {error.node_name()}".strip()
+    said = " ".join(str(error.desc()).split())
+    return f"{where}: {said}" if where else said
+
+
+def open_tensorrt(source: Source, options: BuildOptions) -> Work:
+    """For this device only. Raises Refused without one, without TensorRT, and for a DLA with fp32."""
+    refuse_options("tensorrt", options, "dla", "workspace", "cache")
     if options.dla is not None:
         refuse_dla(source)
     refuse_without_gpu("tensorrt")
@@ -23,13 +126,13 @@ def open_tensorrt(source: Source, options: Options) -> Work:
     open_cuda()  # what could not run the engine is said before the minutes of building it
     built_for = device_key(source, options, str(trt.__version__))
 
-    def compile(draft: Path) -> Names:
+    def compile(out: Path) -> Names:
         found = parsed(trt, source, options.workspace)
         if options.dla is not None:
             put_on_dla(found, options.dla)
         cache = None if options.cache is None else options.cache / timing_name(built_for)
         begin_timing(found, cache)
-        draft.write_bytes(serialised(found))
+        out.write_bytes(serialised(found))
         keep_timing(found, cache)
         return names_of(source)
 

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from vreid.deploy.build.key import source_key
-from vreid.deploy.build.plan import parsed, serialised
-from vreid.deploy.build.records import Names, Options, Source, Work, names_of, refuse_options
+from vreid.deploy.build.source import Names, Source, Work, names_of, refuse_options, source_key
+from vreid.deploy.build.tensorrt import parsed, serialised
+from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.runtime.engines.cuda import binding_installed
 from vreid.runtime.engines.devices import ANY_RTX, differences, driver
 from vreid.runtime.engines.tensorrt import tensorrt_library
 
 
-def open_tensorrt_rtx(source: Source, options: Options) -> Work:
+def open_tensorrt_rtx(source: Source, options: BuildOptions) -> Work:
     """For the compute capabilities of `options`, or for the library's own choice: Ampere and later."""
-    refuse_options("tensorrt_rtx", options, "capabilities", "workspace")
+    refuse_options("tensorrt_rtx", options, "capabilities", "workspace", "cache")
     trt = tensorrt_library("tensorrt_rtx")
     known = _targets(trt)
     targets = [_target(known, text) for text in options.capabilities]
@@ -27,13 +27,13 @@ def open_tensorrt_rtx(source: Source, options: Options) -> Work:
         **({} if options.workspace is None else {"workspace": str(options.workspace)}),
     }
 
-    def compile(draft: Path) -> Names:
+    def compile(out: Path) -> Names:
         found = parsed(trt, source, options.workspace)
         if targets:
             found.config.num_compute_capabilities = len(targets)
             for index, target in enumerate(targets):
                 found.config.set_compute_capability(target, index)
-        draft.write_bytes(serialised(found))
+        out.write_bytes(serialised(found))
         return names_of(source)
 
     return Work("tensorrt_rtx", built_for, compile, _runs_here(built_for, version, known))

@@ -4,8 +4,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from vreid.deploy.build.key import device_key, refuse_without_gpu
-from vreid.deploy.build.records import Names, Options, Source, Work, refuse_options
+from vreid.deploy.build.source import Names, Source, Work, device_key, refuse_options, refuse_without_gpu
+from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import Input
@@ -16,9 +16,9 @@ from vreid.runtime.engines.tensorrt import listener_of, plan_ports, reason_of, t
 FAULTS = (RuntimeError, NameError, AssertionError, AttributeError, TypeError, ValueError)
 
 
-def open_torch_tensorrt(source: Source, options: Options) -> Work:
+def open_torch_tensorrt(source: Source, options: BuildOptions) -> Work:
     """For this device. Raises Refused unless `options.checkpoint` is the one that the ONNX was exported from."""
-    refuse_options("torch_tensorrt", options, "checkpoint")
+    refuse_options("torch_tensorrt", options, "checkpoint", "cache")
     if options.checkpoint is None:
         raise Refused("torch_tensorrt builds from the checkpoint; name the one of this model with --checkpoint")
     if not options.checkpoint.is_file():
@@ -39,9 +39,9 @@ def open_torch_tensorrt(source: Source, options: Options) -> Work:
     built_for = {**device_key(source, options, str(trt.__version__)), "torch_tensorrt": str(torch_tensorrt.__version__)}
     checkpoint = options.checkpoint
 
-    def compile(draft: Path) -> Names:
+    def compile(out: Path) -> Names:
         plan = plan_from_checkpoint(torch_tensorrt, checkpoint, source.manifest.input, "cuda")
-        draft.write_bytes(plan)
+        out.write_bytes(plan)
         return _names(trt, plan)
 
     return Work("tensorrt", built_for, compile, runs_here=True)

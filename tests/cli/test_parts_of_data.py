@@ -138,7 +138,8 @@ def checkpoint(data: Path, tmp_path: Path) -> Path:
 def test_quantize_calibrates_on_the_training_part_and_others_measure_on_the_test_part(
     data: Path, checkpoint: Path, tmp_path: Path, ran: Ran, refused: Callable[..., str]
 ) -> None:
-    from vreid.deploy.quantize import Quantising, calibration_pictures
+    from vreid.deploy.quantize import calibration_pictures
+    from vreid.deploy.settings import Quantization
 
     learnt = f"learnt from 3 of these {TEST} pictures"
     manifest, said = ran("export", checkpoint, "--out", tmp_path / "float.onnx", "--data", data)
@@ -150,7 +151,7 @@ def test_quantize_calibrates_on_the_training_part_and_others_measure_on_the_test
     found, said = ran(*words, "--images", 8)
     assert f"training pictures are those of {data / 'train.csv'}" in said and "test.csv" not in said
     size = read_manifest(tmp_path / "float.json").input
-    rules = Quantising(images=8)
+    rules = Quantization(images=8)
     _, digest = calibration_pictures(read_train_part(data / "train.csv"), rules, size)
     assert found["manifest"]["calibration"]["sha256"] == digest
     found, said = ran("verify", tmp_path / "float.json", "--against", checkpoint, "--data", data)

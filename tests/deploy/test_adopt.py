@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vreid.cli.main import main
 from vreid.deploy.adopt import adopted
-from vreid.deploy.foreign import Habits
+from vreid.deploy.settings import Preprocessing
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.runtime.embedder import open_embedder
@@ -66,31 +66,31 @@ class First(nn.Module):
         return out
 
 
-def by_hand(path: Path, habits: Habits) -> np.ndarray:
-    pixels = PICTURES[..., ::-1] if habits.order == "RGB" else PICTURES
-    scaled = (pixels / habits.scale - np.array(habits.mean)) / np.array(habits.std)
+def by_hand(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    pixels = PICTURES[..., ::-1] if preprocessing.order == "RGB" else PICTURES
+    scaled = (pixels / preprocessing.scale - np.array(preprocessing.mean)) / np.array(preprocessing.std)
     given = scaled.transpose(0, 3, 1, 2).astype(np.float32)
-    found = ort.InferenceSession(str(path)).run([habits.output or "feature"], {"input": given})[0].reshape(3, -1)
+    found = ort.InferenceSession(str(path)).run([preprocessing.output or "feature"], {"input": given})[0].reshape(3, -1)
     out: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
     return out
 
 
 @pytest.mark.parametrize(
-    ("opset", "habits"),
+    ("opset", "preprocessing"),
     [
-        (18, Habits()),
-        (11, Habits("BGR", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))),
-        (17, Habits(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), scale=1.0, batch=(1, 2, 4))),
+        (18, Preprocessing()),
+        (11, Preprocessing("BGR", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))),
+        (17, Preprocessing(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), scale=1.0, batch=(1, 2, 4))),
     ],
 )
-def test_it_says_the_same_of_raw_pixels(tmp_path: Path, opset: int, habits: Habits) -> None:
+def test_it_says_the_same_of_raw_pixels(tmp_path: Path, opset: int, preprocessing: Preprocessing) -> None:
     source = written(tmp_path / "foreign.onnx", opset)
-    manifest = adopted(source, tmp_path / "out" / "own.onnx", habits)
+    manifest = adopted(source, tmp_path / "out" / "own.onnx", preprocessing)
     assert manifest == read_manifest(tmp_path / "out" / "own.json")
     assert (manifest.input.height, manifest.input.width, manifest.output.dim) == (24, 16, 6)
     assert manifest.cost.params == 8 * 28 + 6 * 73
     found = open_embedder(tmp_path / "out" / "own.json").embed(list(PICTURES))
-    np.testing.assert_allclose(found, by_hand(source, habits), atol=1e-5)
+    np.testing.assert_allclose(found, by_hand(source, preprocessing), atol=1e-5)
     first = next(node for node in onnx.load(str(tmp_path / "out" / "own.onnx")).graph.node if "images" in node.input)
     assert first.op_type == "Cast"
 
@@ -98,17 +98,17 @@ def test_it_says_the_same_of_raw_pixels(tmp_path: Path, opset: int, habits: Habi
 def test_what_the_graph_leaves_open_is_asked_for(tmp_path: Path) -> None:
     source = written(tmp_path / "open.onnx", open_size=True)
     with pytest.raises(Refused, match="--size"):
-        adopted(source, tmp_path / "own.onnx", Habits())
-    assert adopted(source, tmp_path / "own.onnx", Habits(size=(24, 16))).input.width == 16
+        adopted(source, tmp_path / "own.onnx", Preprocessing())
+    assert adopted(source, tmp_path / "own.onnx", Preprocessing(size=(24, 16))).input.width == 16
     two = written(tmp_path / "two.onnx", outputs=2)
     with pytest.raises(Refused, match="--output"):
-        adopted(two, tmp_path / "own.onnx", Habits())
+        adopted(two, tmp_path / "own.onnx", Preprocessing())
     with pytest.raises(Refused, match="feature, other"):
-        adopted(two, tmp_path / "own.onnx", Habits(output="third"))
-    habits = Habits(output="other")
-    adopted(two, tmp_path / "own.onnx", habits)
+        adopted(two, tmp_path / "own.onnx", Preprocessing(output="third"))
+    preprocessing = Preprocessing(output="other")
+    adopted(two, tmp_path / "own.onnx", preprocessing)
     found = open_embedder(tmp_path / "own.json").embed(list(PICTURES))
-    np.testing.assert_allclose(found, by_hand(two, habits), atol=1e-5)
+    np.testing.assert_allclose(found, by_hand(two, preprocessing), atol=1e-5)
 
 
 def test_what_is_no_embedder_of_any_batch_is_refused(tmp_path: Path, colour_model: Path) -> None:
@@ -122,11 +122,11 @@ def test_what_is_no_embedder_of_any_batch_is_refused(tmp_path: Path, colour_mode
             node.output[0] = "raw"
     onnx.save(model, str(fixed))
     with pytest.raises(Refused):
-        adopted(fixed, tmp_path / "own.onnx", Habits())
+        adopted(fixed, tmp_path / "own.onnx", Preprocessing())
     with pytest.raises(Refused, match="float pictures"):
-        adopted(colour_model.with_suffix(".onnx"), tmp_path / "own.onnx", Habits())
+        adopted(colour_model.with_suffix(".onnx"), tmp_path / "own.onnx", Preprocessing())
     with pytest.raises(Refused, match="not 8 x 8"):
-        adopted(written(tmp_path / "foreign.onnx"), tmp_path / "own.onnx", Habits(size=(8, 8)))
+        adopted(written(tmp_path / "foreign.onnx"), tmp_path / "own.onnx", Preprocessing(size=(8, 8)))
     assert not list(tmp_path.glob("own*"))
 
 

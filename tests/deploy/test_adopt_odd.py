@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from vreid.cli.main import main
 from vreid.deploy.adopt import adopted, unlike
 from vreid.deploy.build.engine import engine_from_onnx
-from vreid.deploy.foreign import GREY, IMAGENET, Habits
+from vreid.deploy.foreign import GREY
 from vreid.deploy.lower import half_from
+from vreid.deploy.settings import IMAGENET, Preprocessing
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.runtime.embedder import open_embedder
@@ -120,7 +121,7 @@ def by_hand(path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
 def test_it_is_adopted_with_the_dimension_of_a_run(tmp_path: Path, name: str) -> None:
     nodes, tensors, dim = ADOPTED[name]
     source = written(tmp_path / "foreign.onnx", nodes, tensors)
-    manifest = adopted(source, tmp_path / "own.onnx", Habits(batch=(1, 3, 8)))
+    manifest = adopted(source, tmp_path / "own.onnx", Preprocessing(batch=(1, 3, 8)))
     assert manifest == read_manifest(tmp_path / "own.json") and manifest.output.dim == dim
     assert manifest.precision == "fp32" and manifest.cost.macs >= 27 * 6 * 14 * 14
     pictures = unlike(5, SIDE, SIDE)
@@ -131,20 +132,22 @@ def test_it_is_adopted_with_the_dimension_of_a_run(tmp_path: Path, name: str) ->
 def test_contrib_operators_and_functions_are_adopted(tmp_path: Path) -> None:
     fused = node("FusedConv", "x w", "c", activation="Relu", domain="com.microsoft")
     nodes = [fused, node("GlobalAveragePool", "c", "p"), node("Flatten", "p", "y")]
-    found = adopted(written(tmp_path / "a.onnx", nodes, domains=["com.microsoft"]), tmp_path / "own.onnx", Habits())
+    found = adopted(
+        written(tmp_path / "a.onnx", nodes, domains=["com.microsoft"]), tmp_path / "own.onnx", Preprocessing()
+    )
     assert found.output.dim == 6 and found.cost.macs == 27 * 6 * 14 * 14
     body = helper.make_function("own", "Head", ["a"], ["b"], [node("Flatten", "a", "b")], [helper.make_opsetid("", 18)])
     nodes = [*BODY, helper.make_node("Head", ["p"], ["y"], domain="own")]
     source = written(tmp_path / "b.onnx", nodes, domains=["own"], functions=[body])
-    assert adopted(source, tmp_path / "own.onnx", Habits()).output.dim == 6
+    assert adopted(source, tmp_path / "own.onnx", Preprocessing()).output.dim == 6
 
 
 def test_a_batch_that_is_written_into_the_graph(tmp_path: Path) -> None:
     nodes = [*BODY, node("Reshape", "p to", "f"), node("MatMul", "f last", "y")]
     source = written(tmp_path / "a.onnx", nodes, {"to": np.array([1, 6])}, batch=1)
     with pytest.raises(Refused, match=r"does not run on 1 and 8 and 32 pictures .*--batch 1 1 1"):
-        adopted(source, tmp_path / "own.onnx", Habits())
-    assert adopted(source, tmp_path / "own.onnx", Habits(batch=(1, 1, 1))).input.batch == [1, 1, 1]
+        adopted(source, tmp_path / "own.onnx", Preprocessing())
+    assert adopted(source, tmp_path / "own.onnx", Preprocessing(batch=(1, 1, 1))).input.batch == [1, 1, 1]
     assert open_embedder(tmp_path / "own.json").embed(unlike(3, SIDE, SIDE)).shape == (3, 5)
 
 
@@ -181,12 +184,15 @@ NO_EMBEDDER: dict[str, tuple[list[Node], str]] = {
 def test_what_is_no_embedder_is_refused_and_nothing_is_written(tmp_path: Path, name: str) -> None:
     nodes, said = NO_EMBEDDER[name]
     with pytest.raises(Refused, match=said):
-        adopted(written(tmp_path / "a.onnx", nodes, ONES), tmp_path / "own.onnx", Habits())
+        adopted(written(tmp_path / "a.onnx", nodes, ONES), tmp_path / "own.onnx", Preprocessing())
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
 def test_a_batch_norm_in_evaluation_mode_is_an_embedder(tmp_path: Path) -> None:
-    assert adopted(written(tmp_path / "a.onnx", normalised(0), ONES), tmp_path / "own.onnx", Habits()).output.dim == 6
+    assert (
+        adopted(written(tmp_path / "a.onnx", normalised(0), ONES), tmp_path / "own.onnx", Preprocessing()).output.dim
+        == 6
+    )
 
 
 # Precision
@@ -224,7 +230,7 @@ def codes(kind: type) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("nodes", [of_codes(), of_pairs()], ids=["QLinearConv", "Q/DQ"])
 def test_int8_is_called_int8_and_its_work_is_counted(tmp_path: Path, nodes: list[Node], kind: type) -> None:
     source = written(tmp_path / "a.onnx", nodes, codes(kind))
-    manifest = adopted(source, tmp_path / "own.onnx", Habits())
+    manifest = adopted(source, tmp_path / "own.onnx", Preprocessing())
     assert manifest.precision == "int8" and manifest.cost.macs == 27 * 6 * 14 * 14
     assert manifest.cost.params == WEIGHT.size
     assert engine_from_onnx(tmp_path / "own.json", "onnxruntime", tmp_path / "built.json").tried
@@ -236,7 +242,7 @@ def test_half_precision_is_called_fp16(tmp_path: Path) -> None:
     half = {"w": WEIGHT.astype(np.float16), "last": LAST.astype(np.float16)}
     nodes = [*FLAT, node("MatMul", "f last", "y")]
     source = written(tmp_path / "a.onnx", nodes, half, kind=TensorProto.FLOAT16, out=TensorProto.FLOAT16)
-    assert adopted(source, tmp_path / "own.onnx", Habits()).precision == "fp16"
+    assert adopted(source, tmp_path / "own.onnx", Preprocessing()).precision == "fp16"
     inside = [
         node("Cast", "x", "xh", to=TensorProto.FLOAT16),
         node("Conv", "xh w", "c"),
@@ -244,12 +250,12 @@ def test_half_precision_is_called_fp16(tmp_path: Path) -> None:
         node("Flatten", "p", "y"),
     ]
     source = written(tmp_path / "b.onnx", inside, half, out=TensorProto.FLOAT16)
-    assert adopted(source, tmp_path / "own.onnx", Habits()).precision == "fp16"
+    assert adopted(source, tmp_path / "own.onnx", Preprocessing()).precision == "fp16"
     assert engine_from_onnx(tmp_path / "own.json", "onnxruntime", tmp_path / "built.json").manifest.precision == "fp16"
 
 
 def test_an_adopted_and_a_bundled_model_are_lowered_to_fp16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    adopted(written(tmp_path / "a.onnx", by_view(), INDEX), tmp_path / "own.onnx", Habits())
+    adopted(written(tmp_path / "a.onnx", by_view(), INDEX), tmp_path / "own.onnx", Preprocessing())
     for model in (str(tmp_path / "own.json"), "vreid-s"):
         out = tmp_path / f"{Path(model).stem}.half.onnx"
         assert main(["export", model, "--half", "--out", str(out), "--batch", "2", "2", "2"]) == 0
@@ -283,7 +289,7 @@ def test_grey_pictures_and_channels_last(tmp_path: Path) -> None:
     ]
     for nodes, tensors, shape, given in kinds:
         source = written(tmp_path / "a.onnx", nodes, tensors, shape=shape)
-        manifest = adopted(source, tmp_path / "own.onnx", Habits())
+        manifest = adopted(source, tmp_path / "own.onnx", Preprocessing())
         assert (manifest.input.height, manifest.input.width) == (SIDE, SIDE)
         raw = ort.InferenceSession(source.read_bytes()).run(None, {"x": given})[0]
         found = open_embedder(tmp_path / "own.json").embed(pictures)

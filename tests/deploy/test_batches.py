@@ -18,7 +18,8 @@ from vreid.cli.main import main
 from vreid.deploy.compare import MOVED, batch_runs, moved_reasons, spread_places
 from vreid.deploy.model import open_lowered
 from vreid.deploy.precision import precision_of, shares_in
-from vreid.deploy.verify import Bounds, verify
+from vreid.deploy.settings import Bounds
+from vreid.deploy.verify import verify
 from vreid.models.files import sha256_of
 from vreid.models.manifest import read_manifest, write_manifest
 from vreid.train.data.table import read_dataset

@@ -18,16 +18,25 @@ import onnx
 import torch
 
 from vreid.cli.main import main
-from vreid.deploy.build.engine import engine_from_onnx, manifest_beside
-from vreid.deploy.build.plan import layers_of, parsed, serialised
-from vreid.deploy.build.records import Options, read_source
+from vreid.deploy.build.engine import built_manifest, engine_from_onnx
+from vreid.deploy.build.source import read_source
 from vreid.deploy.build.table import BUILDERS
-from vreid.deploy.build.tensorrt import begin_timing, keep_timing, put_on_dla, refuse_dla, timing_name
+from vreid.deploy.build.tensorrt import (
+    begin_timing,
+    keep_timing,
+    layers_of,
+    parsed,
+    put_on_dla,
+    refuse_dla,
+    serialised,
+    timing_name,
+)
 from vreid.deploy.build.torch_tensorrt import open_torch_tensorrt, plan_from_checkpoint
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import half_precision
 from vreid.deploy.lower import half_from
-from vreid.deploy.quantize import Quantising, quantised
+from vreid.deploy.quantize import quantised
+from vreid.deploy.settings import BuildOptions, Quantization
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -44,7 +53,7 @@ Graph = onnx.ModelProto
 GRAPHS: dict[str, Callable[[Graph], Graph]] = {
     "fp32": lambda graph: graph,
     "fp16": half_precision,
-    "int8": lambda graph: quantised(graph, [PICTURES[:16], PICTURES[16:32]], Quantising("tensorrt")),
+    "int8": lambda graph: quantised(graph, [PICTURES[:16], PICTURES[16:32]], Quantization("tensorrt")),
 }
 LIKE = {"fp32": 0.99999, "fp16": 0.999, "int8": 0.97}  # least cosine to the float32 graph: a small, untrained network
 
@@ -128,14 +137,14 @@ def test_the_network_is_typed_as_the_graph_and_its_batch_is_dynamic(folder: Path
 
 
 def test_rtx_builds_for_chosen_capabilities(model: Path, rtx: Any) -> None:
-    built = engine_from_onnx(model, "tensorrt_rtx", options=Options(capabilities=("8.9", "8.6")))
+    built = engine_from_onnx(model, "tensorrt_rtx", options=BuildOptions(capabilities=("8.9", "8.6")))
     assert built.manifest.built_for is not None and built.manifest.built_for["compute_capability"] == "8.6 8.9"
     with pytest.raises(Refused, match=r"not build for compute capability 8\.7; choose of 7\.5"):
-        engine_from_onnx(model, "tensorrt_rtx", options=Options(capabilities=("8.7",)))  # an Orin is no RTX
+        engine_from_onnx(model, "tensorrt_rtx", options=BuildOptions(capabilities=("8.7",)))  # an Orin is no RTX
 
 
 def test_int8_for_a_cpu_is_not_for_tensorrt(folder: Path, tmp_path: Path, rtx: Any) -> None:
-    graph = quantised(onnx.load(str(folder / "student.onnx")), [PICTURES[:16]], Quantising("cpu"))
+    graph = quantised(onnx.load(str(folder / "student.onnx")), [PICTURES[:16]], Quantization("cpu", reduce_range="no"))
     path = lowered(folder / "student.json", graph, "int8", tmp_path / "cpu.onnx")
     with pytest.raises(Refused, match=r"cannot take .*cpu\.onnx .*Int32.*--for tensorrt"):
         engine_from_onnx(path, "tensorrt_rtx")
@@ -161,11 +170,14 @@ def test_what_did_not_change_is_up_to_date_and_what_did_is_told(model: Path, rtx
     assert build() == (False, (), first[2])
     forced = build(force=True)
     assert forced[:2] == (True, ()) and forced[2] > first[2]
-    assert build(options=Options(capabilities=("8.9",)))[:2] == (True, ("compute_capability was default and is 8.9",))
+    assert build(options=BuildOptions(capabilities=("8.9",)))[:2] == (
+        True,
+        ("compute_capability was default and is 8.9",),
+    )
     assert build()[1] == ("compute_capability was 8.9 and is default",)
     engine = model.with_name("student.tensorrt_rtx.engine")
     engine.write_bytes(engine.read_bytes()[:-1])
-    assert build()[:2] == (True, ("student.tensorrt_rtx.json and its engine are no longer whole",))
+    assert build()[:2] == (True, ("student.tensorrt_rtx.json and its engine are no longer complete",))
     source = read_manifest(model)
     wider = source.model_copy(update={"input": source.input.model_copy(update={"batch": [1, 4, 8]})})
     write_manifest(wider, model)
@@ -209,13 +221,13 @@ def test_openvino_equals_onnxruntime(folder: Path, tmp_path: Path) -> None:
 
 def test_beside_the_model_the_onnx_is_shared(model: Path) -> None:
     built = engine_from_onnx(model, "onnxruntime")
-    assert built.path == manifest_beside(model, "onnxruntime") == model.with_name("student.onnxruntime.json")
+    assert built.path == built_manifest(model, "onnxruntime") == model.with_name("student.onnxruntime.json")
     assert built.manifest.engine == "student.onnx" and built.manifest.accuracy == read_manifest(model).accuracy
     assert {path.name for path in model.parent.iterdir()} == {"student.onnx", "student.json", built.path.name}
 
 
 def test_every_builder_makes_what_an_engine_runs() -> None:
-    assert set(BUILDERS) - {"torch_tensorrt"} == set(ENGINES)  # whose plans TensorRT runs
+    assert set(BUILDERS) - {"torch_tensorrt"} < set(ENGINES)  # whose plans TensorRT runs
 
 
 # Precision is in the file
@@ -252,16 +264,16 @@ def test_a_dla_that_is_not_there_is_refused(folder: Path, model: Path, rtx: Any)
     with pytest.raises(Refused, match="0 DLA cores and no core 0"):
         put_on_dla(parsed(rtx, read_source(folder / "fp16.json")), 0)
     with pytest.raises(Refused, match="--dla means nothing to the openvino engine"):
-        engine_from_onnx(model, "openvino", options=Options(dla=0))
+        engine_from_onnx(model, "openvino", options=BuildOptions(dla=0))
 
 
 def test_a_dla_takes_one_fixed_batch_in_low_precision(folder: Path, tmp_path: Path) -> None:
     """Judged before a device is looked for; no DLA is here."""
     half = folder / "fp16.json"
     with pytest.raises(Refused, match=r"one fixed batch, and fp16\.onnx has batches of 1 2 4; .*--batch 2 2 2"):
-        engine_from_onnx(half, "tensorrt", options=Options(dla=0))
+        engine_from_onnx(half, "tensorrt", options=BuildOptions(dla=0))
     with pytest.raises(Refused, match="fp16 and int8, not fp32"):
-        engine_from_onnx(folder / "student.json", "tensorrt", options=Options(dla=0))
+        engine_from_onnx(folder / "student.json", "tensorrt", options=BuildOptions(dla=0))
     fixed = half_from(folder / "student.json", tmp_path / "fixed.onnx", (2, 2, 2)).manifest
     assert fixed.input.batch == [2, 2, 2]
     refuse_dla(read_source(tmp_path / "fixed.json"))
@@ -312,13 +324,13 @@ def test_a_workspace_is_in_mebibytes(folder: Path, model: Path) -> None:
         parsed(fake_trt(config), read_source(model), asked)
         assert config.limits == limits
     with pytest.raises(Refused, match="--workspace is a number of MiB from 1"):
-        engine_from_onnx(model, "tensorrt", options=Options(workspace=0))
+        engine_from_onnx(model, "tensorrt", options=BuildOptions(workspace=0))
     with pytest.raises(Refused, match="--workspace means nothing to the openvino engine"):
-        engine_from_onnx(model, "openvino", options=Options(workspace=64))
+        engine_from_onnx(model, "openvino", options=BuildOptions(workspace=64))
 
 
 def test_rtx_takes_a_workspace_and_builds_again_for_another(model: Path, rtx: Any) -> None:
-    first = engine_from_onnx(model, "tensorrt_rtx", options=Options(workspace=256))
+    first = engine_from_onnx(model, "tensorrt_rtx", options=BuildOptions(workspace=256))
     assert first.manifest.built_for is not None and first.manifest.built_for["workspace"] == "256"
     assert engine_from_onnx(model, "tensorrt_rtx").why == ("workspace was 256 and is not set",)
 
@@ -374,7 +386,7 @@ def test_torch_tensorrt_gets_the_whole_network_with_a_dynamic_batch(folder: Path
 def test_torch_tensorrt_builds_of_the_models_own_checkpoint(folder: Path, tmp_path: Path) -> None:
     def refused(match: str, model: str = "student.json", **asked: Any) -> None:
         with pytest.raises(Refused, match=match):
-            open_torch_tensorrt(read_source(folder / model), Options(**asked))
+            open_torch_tensorrt(read_source(folder / model), BuildOptions(**asked))
 
     refused("name the one of this model with --checkpoint")
     refused("there is no checkpoint", checkpoint=tmp_path / "gone.pt")

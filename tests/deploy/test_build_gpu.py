@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vreid.deploy.build.engine import engine_from_onnx
-from vreid.deploy.build.records import Options
+from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest, write_manifest
 from vreid.models.zoo import manifest_path
@@ -42,7 +42,9 @@ def test_engines_of_this_device_agree_and_are_timed(tmp_path: Path, capsys: pyte
     rows, ran = [], 0
     for engine in ENGINES:
         try:
-            built = engine_from_onnx(source, engine, tmp_path / f"{engine}.json", Options(cache=tmp_path / "cache"))
+            built = engine_from_onnx(
+                source, engine, tmp_path / f"{engine}.json", BuildOptions(cache=tmp_path / "cache")
+            )
             embedder = open_embedder(built.path)
         except Refused as refused:
             rows.append(f"{engine:<22} refused: {refused}")

@@ -17,13 +17,13 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from vreid.cli.main import main
-from vreid.deploy.build.records import read_source
+from vreid.deploy.build.source import read_source
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import prepared
 from vreid.deploy.lower import int8_from
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.quantize import (
-    Quantising,
+    Quantization,
     calibration_pictures,
     has_vnni,
     kept_float,
@@ -73,7 +73,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("int8")
     network = ReidNetwork(NetworkConfig("resnet18", 32, 32, 24, options={"scale": 0.25}))
-    batches, _ = calibration_pictures(data, Quantising(images=64), SIZE)
+    batches, _ = calibration_pictures(data, Quantization(images=64), SIZE)
     network.train()
     for _ in range(5):
         for batch in batches:
@@ -123,7 +123,7 @@ def spoiled(plain: onnx.ModelProto, node: str) -> onnx.ModelProto:
 def test_int8_says_nearly_what_float_says(
     plain: onnx.ModelProto, data: Dataset, target: str, method: str, tmp_path: Path
 ) -> None:
-    rules = Quantising(target, 48, 0, method)  # type: ignore[arg-type]
+    rules = Quantization(target, 48, 0, method, "no")  # type: ignore[arg-type]
     batches, _ = calibration_pictures(data, rules, SIZE)
     int8 = quantised(plain, batches, rules)
     onnx.save(int8, str(tmp_path / "int8.onnx"))
@@ -136,7 +136,7 @@ def test_int8_says_nearly_what_float_says(
 
 
 def test_tensorrt_gets_no_int32_and_no_zero_point(plain: onnx.ModelProto, data: Dataset) -> None:
-    rules = Quantising("tensorrt", 32)
+    rules = Quantization("tensorrt", 32)
     graph = quantised(plain, calibration_pictures(data, rules, SIZE)[0], rules).graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
@@ -149,7 +149,7 @@ def test_tensorrt_gets_no_int32_and_no_zero_point(plain: onnx.ModelProto, data: 
 
 def test_cpu_gets_bytes_and_with_a_reduced_range_weights_of_7_bits(plain: onnx.ModelProto, data: Dataset) -> None:
     for reduced, most in ((True, 64), (False, 127)):
-        rules = Quantising("cpu", 32, reduce_range=reduced)
+        rules = Quantization("cpu", 32, reduce_range="yes" if reduced else "no")
         graph = quantised(plain, calibration_pictures(data, rules, SIZE)[0], rules).graph
         stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         kinds = {stored[node.input[2]].dtype for node in graph.node if node.op_type == "QuantizeLinear"}
@@ -159,7 +159,7 @@ def test_cpu_gets_bytes_and_with_a_reduced_range_weights_of_7_bits(plain: onnx.M
 
 
 def test_pixels_and_norm_stay_in_float(plain: onnx.ModelProto, data: Dataset) -> None:
-    rules = Quantising("cpu", 32)
+    rules = Quantization("cpu", 32, reduce_range="no")
     graph = quantised(plain, calibration_pictures(data, rules, SIZE)[0], rules).graph
     maker = {name: node.op_type for node in graph.node for name in node.output}
     assert next(node.op_type for node in graph.node if "images" in node.input) == "Cast"
@@ -169,13 +169,13 @@ def test_pixels_and_norm_stay_in_float(plain: onnx.ModelProto, data: Dataset) ->
 
 
 def test_the_draw_is_seeded_hashed_and_from_train_alone(data: Dataset) -> None:
-    digests = [calibration_pictures(data, Quantising(images=20, seed=seed), SIZE)[1] for seed in (0, 0, 1)]
+    digests = [calibration_pictures(data, Quantization(images=20, seed=seed), SIZE)[1] for seed in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
-    assert sum(map(len, calibration_pictures(data, Quantising(images=10**6), SIZE)[0])) == 120
+    assert sum(map(len, calibration_pictures(data, Quantization(images=10**6), SIZE)[0])) == 120
     with pytest.raises(Refused, match="no training pictures"):
-        calibration_pictures(replace(data, train=()), Quantising(), SIZE)
+        calibration_pictures(replace(data, train=()), Quantization(), SIZE)
     with pytest.raises(Refused, match="--images"):
-        calibration_pictures(data, Quantising(images=0), SIZE)
+        calibration_pictures(data, Quantization(images=0), SIZE)
 
 
 VICTIM = "/network/body/layer3/layer3.1/conv2/Conv"
@@ -193,7 +193,7 @@ class Spoiled:
 
 @pytest.fixture(scope="module")
 def judged(plain: onnx.ModelProto, data: Dataset) -> Spoiled:
-    bad, rules = spoiled(plain, VICTIM), Quantising("cpu", 48)
+    bad, rules = spoiled(plain, VICTIM), Quantization("cpu", 48, reduce_range="no")
     batches, _ = calibration_pictures(data, rules, SIZE)
     int8 = quantised(bad, batches, rules)
     return Spoiled(bad, int8, batches, sensitivities(bad, int8, batches, runs))
@@ -240,7 +240,7 @@ def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(data: Dataset, jud
 
 @pytest.mark.slow
 def test_a_quantised_model_keeps_its_contract(student: Path, data: Dataset, tmp_path: Path) -> None:
-    made = int8_from(student, tmp_path / "int8.onnx", data, Quantising("tensorrt", 24), 100.0, validation_images=40)
+    made = int8_from(student, tmp_path / "int8.onnx", data, Quantization("tensorrt", 24), 100.0, validation_images=40)
     before, after = read_manifest(student), read_manifest(tmp_path / "int8.json")
     assert made.manifest == after and made.choice is not None and made.choice.met
     assert (after.precision, after.fingerprint, after.made_from) == ("int8", before.fingerprint, before.made_from)
@@ -249,9 +249,9 @@ def test_a_quantised_model_keeps_its_contract(student: Path, data: Dataset, tmp_
     assert calibration is not None and (calibration.images, calibration.target) == (24, "tensorrt")
     assert open_embedder(tmp_path / "int8.json").embed([np.zeros((9, 9, 3), np.uint8)]).shape == (1, 24)
     with pytest.raises(Refused, match="float32"):
-        int8_from(tmp_path / "int8.json", tmp_path / "again.onnx", data, Quantising())
+        int8_from(tmp_path / "int8.json", tmp_path / "again.onnx", data, Quantization())
     with pytest.raises(Refused, match="allow more"):
-        int8_from(student, tmp_path / "no.onnx", data, Quantising(images=16), -100.0, validation_images=40)
+        int8_from(student, tmp_path / "no.onnx", data, Quantization(images=16), -100.0, validation_images=40)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["int8.json", "int8.onnx"]
 
 
@@ -275,7 +275,7 @@ def test_a_foreign_embedder_with_a_manifest_is_quantised_too(
     about = {"engine": "foreign.onnx", "sha256": sha256_of(tmp_path / "foreign.onnx"), "made_from": None}
     given = manifest.input.model_copy(update={"name": "crops"})
     write_manifest(manifest.model_copy(update={**about, "input": given}), tmp_path / "foreign.json")
-    int8_from(tmp_path / "foreign.json", tmp_path / "int8.onnx", data, Quantising(images=24), None)
+    int8_from(tmp_path / "foreign.json", tmp_path / "int8.onnx", data, Quantization(images=24, reduce_range="no"), None)
     pictures = [cv2.imread(str(item.path)) for item in data.train[:8]]
     wide, narrow = (open_embedder(tmp_path / f"{name}.json").embed(pictures) for name in ("foreign", "int8"))
     assert (wide * narrow).sum(1).mean() > 0.97 and precision_in(tmp_path / "int8.onnx") == "int8"

@@ -18,7 +18,8 @@ from shape_network import CAMERAS, LEARNT, PICTURES, drawn, trained
 
 from vreid.deploy.compare import agreement, nearest_vehicles, number_faults, unit_rows
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.verify import LEAST_COSINES, Bounds, Verdict, record, verify
+from vreid.deploy.settings import Bounds
+from vreid.deploy.verify import LEAST_COSINES, Verdict, record, verify
 from vreid.deploy.verify_page import verify_page
 from vreid.models.checkpoint import save_checkpoint
 from vreid.models.errors import Refused
@@ -118,7 +119,7 @@ def test_a_sound_model_passes_and_its_manifest_says_what_was_proved(bench: Bench
     before = read_manifest(path)
     engine = path.with_name(before.engine)
     content = engine.read_bytes()
-    verdict = bench.verdict(path, Bounds(false_match_rate=0.05, gallery=100))
+    verdict = bench.verdict(path, Bounds(false_match_rate=0.05, gallery_size=100))
     assert verdict.passed and verdict.reasons == ()
     assert verdict.agreement is not None and verdict.agreement.cosine_mean > LEAST_COSINES[before.precision]
     assert verdict.top1 > 0.97 and abs(verdict.before.map - verdict.after.map) < 0.5 and verdict.after.map > 40
@@ -180,7 +181,7 @@ def test_one_picture_of_each_is_a_protocol_too(bench: Bench) -> None:
         (Bounds(max_map_loss=float("nan")), "max-map-loss"),
         (Bounds(min_cosine=1.5), "min-cosine"),
         (Bounds(false_match_rate=0), "false-match-rate"),
-        (Bounds(gallery=0), "gallery-size"),
+        (Bounds(gallery_size=0), "gallery-size"),
     ],
 )
 def test_bounds_that_make_no_sense_are_refused(bench: Bench, bounds: Bounds, said: str) -> None:

@@ -1,14 +1,24 @@
-"""What a builder is given and what it answers."""
+"""What a builder starts from: the ONNX model and the options, and the key, which is the same while an engine is up to date."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from vreid.deploy.model import read_onnx
 from vreid.deploy.precision import precision_of, share_text, shares_in
+from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest
+from vreid.runtime.engines.devices import driver, machine_key
 from vreid.runtime.engines.table import open_engine
+
+# engines that need no GPU to be made: the module that each needs, and a remark
+ANYWHERE = {
+    "openvino": ("openvino", ""),
+    "onnxruntime": ("onnxruntime", ""),
+    "tensorrt_rtx": ("tensorrt_rtx", " (ahead of time, for RTX cards)"),
+}
 
 
 @dataclass(frozen=True)
@@ -18,19 +28,6 @@ class Source:
     manifest: Manifest
     onnx: Path
     data: bytes
-
-
-@dataclass(frozen=True)
-class Options:
-    """What may be asked of a build; a builder refuses what it cannot do."""
-
-    dla: int | None = None  # the core of a Jetson's accelerator
-    workspace: int | None = None  # MiB that TensorRT may use for intermediate results; all that is free unless given
-    capabilities: tuple[
-        str, ...
-    ] = ()  # compute capabilities of an RTX engine, such as 8.6; the library's default if empty
-    checkpoint: Path | None = None  # for torch_tensorrt
-    cache: Path | None = None  # folder of timing caches, which make the next build on this device quick
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Names:
 class Work:
     """A build that can be done: `backend` runs its engine, `built_for` is its cache key.
 
-    `compile` writes the engine to the path it is given; None where the engine is the ONNX file itself.
+    `compile` writes the engine to the path it is given; None where the engine runs the ONNX file itself.
     """
 
     backend: str
@@ -62,7 +59,7 @@ def names_of(source: Source) -> Names:
 FLAGS = {"dla": "--dla", "workspace": "--workspace", "capabilities": "--capabilities", "checkpoint": "--checkpoint"}
 
 
-def refuse_options(engine: str, options: Options, *taken: str) -> None:
+def refuse_options(engine: str, options: BuildOptions, *taken: str) -> None:
     """Raises Refused for an option that is set and not among those `taken`, and for a workspace of less than 1 MiB."""
     if options.workspace is not None and options.workspace < 1:
         raise Refused(f"--workspace is a number of MiB from 1, such as 1024, not {options.workspace}")
@@ -91,3 +88,43 @@ def _refuse_other_precision(onnx: Path, data: bytes, claimed: str) -> None:
             f"({share_text(shares)} of the MACs); "
             "make it again with 'vreid export', 'vreid quantize' or 'vreid adopt'"
         )
+
+
+def source_key(source: Source) -> dict[str, str]:
+    """Of the ONNX: the hash of its bytes, its precision, and the least, best and largest batch."""
+    about = source.manifest
+    return {"onnx": about.sha256, "precision": about.precision, "profile": " ".join(map(str, about.input.batch))}
+
+
+def device_key(source: Source, options: BuildOptions, version: str) -> dict[str, str]:
+    """The key of a TensorRT engine, which is tuned for the device at hand."""
+    dla = {} if options.dla is None else {"dla": str(options.dla)}
+    workspace = {} if options.workspace is None else {"workspace": str(options.workspace)}
+    return {**source_key(source), **machine_key("tensorrt", version), **dla, **workspace}
+
+
+def refuse_without_gpu(engine: str) -> None:
+    """Raises Refused, with what can be built here instead, on a machine without an NVIDIA device."""
+    if driver().devices:
+        return
+    here = [f"{name}{note}" for name, (module, note) in ANYWHERE.items() if find_spec(module) is not None]
+    raise Refused(
+        f"there is no NVIDIA device here and {engine} tunes an engine on the device that will run it: "
+        f"run vreid build there, or choose what can be built here with --engine: {', '.join(here)}"
+    )
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The fields in which two keys differ; as text; of hashes the first eight digits."""
+    fields = [*now, *(field for field in before if field not in now)]
+    return [
+        f"{field} was {_short(before.get(field))} and is {_short(now.get(field))}"
+        for field in fields
+        if before.get(field) != now.get(field)
+    ]
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "not set"
+    return value[:8] if len(value) == 64 else value
