@@ -1,4 +1,4 @@
-"""Frames of several cameras, merged: files in step with one clock and lossless, live cameras as they come."""
+"""Frames of several cameras in order of time: files in step and lossless, live cameras as they come; and their times."""
 
 import queue
 import threading
@@ -12,7 +12,7 @@ from vreid.runtime.records import Frame
 from vreid.runtime.sources.table import Source
 
 LOOK_UP = 0.2  # seconds after which `stop` is looked at where no camera gives a frame
-AHEAD = 4  # frames of a file that are decoded before they are asked for
+AHEAD = 4  # frames of a file that are decoded before they are wanted
 GATHER = 0.002  # seconds that the first frame waits for those of the other cameras, to share a batch with them
 
 
@@ -36,7 +36,7 @@ def read_ahead(source: Source, room: int = AHEAD) -> Generator[Frame]:
                 if not put(frame):
                     return
             put(None)
-        except BaseException as failure:  # noqa: BLE001  raised where the frame is asked for
+        except BaseException as failure:  # noqa: BLE001  raised where the frame is taken
             put(failure)
 
     reader = threading.Thread(target=read, name=f"read {source.camera}", daemon=True)
@@ -73,7 +73,7 @@ def in_step(sources: Sequence[Source]) -> Iterator[list[Frame]]:
 def as_they_come(sources: Sequence[Source], stop: threading.Event) -> Iterator[list[Frame]]:
     """What the cameras have right now, until `stop` is set or all have ended; a slow camera never holds up the others.
 
-    A source is asked for its next frame when its last one has been worked off, so a live one gives its newest and a file
+    The next frame of a source is taken when its last one has been worked off, so a live one gives its newest and a file
     loses none. What a source raises is raised here. A thread that waits for a camera ends when the source is closed.
     """
     pool = ThreadPoolExecutor(max(1, len(sources)), thread_name_prefix="read")
@@ -141,7 +141,7 @@ class FrameTimes:
 def seconds_at(knots: Sequence[Sequence[float]], frames: ArrayLike) -> NDArray[np.float64]:
     """(K, 2) frame from 0 and time, (N,) frames from 0 -> (N,) seconds; beyond the ends the last line goes on.
 
-    One knot alone is a film of one frame: everything is at its time.
+    A single knot is a film of one frame: everything is at its time.
     """
     ends, wanted = np.asarray(knots, np.float64).reshape(-1, 2), np.asarray(frames, np.float64)
     if len(ends) < 2:

@@ -83,7 +83,7 @@ def why_stalled(status: Status, stalled_s: float = STALLED_S) -> str | None:
 
 
 def answers_to(hosts: Sequence[str], names: Collection[str]) -> bool:
-    """Whether a request with these values of the header Host (name, IP or [IPv6], with or without :port) is for us."""
+    """Whether a request with these values of the header Host (name, IP or [IPv6], with or without :port) is for this server."""
     return (
         len(hosts) == 1
         and (host := _plain_host(hosts[0], port=True)) != ""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
-from vreid.models.seam import open_seam
 from vreid.runtime.atomic_folder import atomic_folder, growing_folder, refuse_in_the_way
 from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.detectors.table import Detector, open_detector
@@ -24,7 +23,7 @@ from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.session import Session
 from vreid.runtime.sinks.outputs import open_outputs
-from vreid.runtime.sinks.table import SINKS, Sink
+from vreid.runtime.sinks.table import SINKS, Sink, open_sink
 from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.topology import Topology, read_topology
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
@@ -175,7 +174,7 @@ def _folder(out: Path, live: bool) -> AbstractContextManager[Path]:
 
 def _sinks(folder: Path, live: bool) -> list[Sink]:
     """MOT text is sorted by frame, so that it can be written only at the end: of a month of cameras nobody wants that."""
-    return [open_seam("sink", SINKS, name)(folder) for name in SINKS if name != "mot" or not live]
+    return [open_sink(name, folder) for name in SINKS if name != "mot" or not live]
 
 
 def _annotate(sources: Sequence[Source], texts: Sequence[str], outcome: Outcome, folder: Path) -> None:

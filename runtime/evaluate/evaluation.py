@@ -72,7 +72,7 @@ def evaluate_run(
 
 
 def write_evaluation(folder: Path, document: Mapping[str, Any], html: bool = False) -> list[Path]:
-    """Write `document` as eval.json, and as the page eval.html if asked, each complete or not at all; returns where."""
+    """Write `document` as eval.json, and as the page eval.html with `html`, each complete or not at all; returns where."""
     written = [folder / "eval.json"]
     write_atomic(written[0], json_text(document, indent=2) + "\n")
     if html:
@@ -151,7 +151,7 @@ def _fields(passage: Passage) -> dict[str, Any]:
 
 
 def _notes(both: CountedBoxes, pairs: Sequence[Pair]) -> list[str]:
-    """What the figures alone do not say."""
+    """What the figures do not show."""
     met = {pair.camera for pair in pairs}
     return [
         f"no box of {camera} lies on a true one: see that the truth is of this video, frame by frame from 1"
@@ -167,9 +167,9 @@ PERCENTILES = ("p50_ms", "p90_ms", "p99_ms")
 def times_to_identify(passages: Sequence[Passage], report: Mapping[str, Any]) -> dict[str, Any]:
     """Seconds from a vehicle's first true frame in a camera to its first box, and to its first box with the right id: of
     each camera and of "all". Never: found by no box of the right id. `decision`: what finding the id of a sighting that has
-    ended took, None where the report does not tell.
+    ended took, None where the report does not have it.
 
-    A box has the id that its track got once it had ended, so these tell how much of a passage goes without its id; the id
+    A box has the id that its track got once it had ended, so these say how much of a passage goes without its id; the id
     itself is known `decision` after the track has ended, in a run over files after the last frame.
     """
     cameras = sorted({passage.camera for passage in passages})

@@ -102,7 +102,7 @@ def tls_context(address: OutputAddress) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
         if cert is not None:
-            context.load_cert_chain(cert, key, password="")  # never asks for one on the terminal
+            context.load_cert_chain(cert, key, password="")  # never prompts for one on the terminal
     except OSError as error:
         raise Refused(
             f"{address.name}: ca=, cert= or key= names no such PEM file ({error.strerror or error})"

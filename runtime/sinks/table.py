@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Match, Sighting, Trace
 
@@ -27,12 +26,6 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(name: str, folder: str | Path) -> Sink:
-    """The sink `name`, writing into `folder`, which is made. Refused: an unknown name, a folder that cannot be made."""
-    opened = open_seam("sink", SINKS, name)
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return cast(Sink, opened(folder))
-    except OSError as error:
-        raise Refused(f"cannot write into {folder} ({error.strerror}); give a folder that you may write to") from error
+def open_sink(name: str, folder: Path) -> Sink:
+    """The sink `name`, writing into `folder`. Refused: an unknown name."""
+    return cast(Sink, open_seam("sink", SINKS, name)(folder))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ASSUMED_RATE = 25.0
 MOST_KEPT = 31 << 20  # bytes; glibc's limits do not rise above 32 MiB
 LOST_AFTER = 200  # failed reads in a row after which nothing more is expected of a container
-FAILURES = (av.error.FFmpegError, OSError, ValueError)  # PyAV's errors, some of which are ValueErrors alone
+FAILURES = (av.error.FFmpegError, OSError, ValueError)  # PyAV's errors, some of which are only ValueErrors
 # The name of a camera's maker need not be UTF-8; PyAV 19 has no such argument.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -56,7 +56,7 @@ class Decoder:
         self.reached = 0.0  # seconds into the container of the last packet of any stream
         self.stopped: str | None = None  # why reading ended before the end of the container
         self._packets = self._pictures = 0
-        self._marked = 0  # packets beside a gap, as MPEG-TS counts them: of damage, or where two films were joined
+        self._marked = 0  # packets next to a gap, as MPEG-TS counts them: of damage, or where two films were joined
         self._shapes = VideoReformatter()
         self._kept = False
         self._in_order: list[float] | None = [] if container.format.name == "avi" else None

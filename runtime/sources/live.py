@@ -255,7 +255,7 @@ class PictureHealth:
         self._since = {sign: self._since.get(sign, now) for sign in signs}
         self._well = 0 if signs else self._well + 1
         before = self.fault
-        if before is not None and self._well < 2 and step <= GAP:  # one key frame alone is no recovery
+        if before is not None and self._well < 2 and step <= GAP:  # a single key frame is not a recovery
             self.seconds[before] += step
         certain = next((sign for sign in signs if now - self._since[sign] >= FAULT_AFTER[sign]), None)
         if certain is not None and certain != before and before not in ("black", "blank"):

@@ -17,7 +17,7 @@ SETTLED = 5.0  # seconds by which a picture may come late before the stream's cl
 AHEAD = 60.0  # seconds of pictures that HLS may send in one burst
 DRIFT = 0.001  # the most by which a camera's clock may be slow, as a share
 THREADS = 2
-# FFmpeg looks into a stream for 5 s before it gives the first picture, unless it is told less.
+# FFmpeg looks into a stream for 5 s before it gives the first picture, unless it is set to less.
 _QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
 _OPTIONS = {
     "rtsp": {"rtsp_transport": "tcp", "allowed_media_types": "video"},
@@ -126,13 +126,13 @@ class ArrivalClock:
     """When a picture was taken, on the clock of this machine, from its own stamp and the time of its arrival.
 
     Stamps say how far pictures lie apart, whatever the network did to them; the picture that came quickest says where they lie on
-    our clock. A camera whose clock is slow is followed; stamps that jump, or are not there, begin anew at the arrival.
+    this machine's clock. A camera whose clock is slow is followed; stamps that jump, or are not there, begin anew at the arrival.
     """
 
     def __init__(self, paced: bool = False) -> None:
         """`paced`: stamps run ahead of the arrivals, as those of a burst of HLS do."""
         self._ahead = AHEAD if paced else 0.0
-        self._shift: float | None = None  # from stamp to our clock
+        self._shift: float | None = None  # from stamp to this machine's clock
         self._arrived = self._before = 0.0
 
     def taken(self, stamp: float | None, now: float) -> float:

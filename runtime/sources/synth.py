@@ -26,7 +26,7 @@ class _Wanted:
 
 
 def open_synth(uri: str, camera: str) -> Source:
-    """The camera that the URI numbers, from 1, called `camera`; frames are drawn as they are asked for.
+    """The camera that the URI numbers, from 1, called `camera`; frames are drawn as they are taken.
 
     The query takes camera, seed, vehicles, seconds, cameras and fps. All cameras of the same other parameters see the
     same vehicles. Refused for another place, an unknown parameter, or a number that makes no scene.
@@ -83,9 +83,7 @@ def _wanted(uri: str) -> _Wanted:
         values[name] = _number(name, text)
     cameras = int(values["cameras"])
     if not 1 <= values["camera"] <= cameras:
-        raise Refused(
-            f"{uri} has the cameras 1 to {cameras}; ask for one of them or add cameras={int(values['camera'])}"
-        )
+        raise Refused(f"{uri} has the cameras 1 to {cameras}; take one of them or add cameras={int(values['camera'])}")
     whole = {name: int(values[name]) for name in WHOLE}
     return _Wanted(**whole, seconds=values["seconds"], fps=values["fps"])
 

@@ -25,6 +25,13 @@ from vreid.runtime.sources.live import LiveSource
 from vreid.runtime.sources.table import Source, open_sources
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 RunOn = Callable[..., Outcome]
 
 
@@ -75,7 +82,7 @@ def run_on(tmp_path: Path, embedder: Embedder) -> RunOn:
                 Saturated(),
                 embedder,
                 Identifier(gallery, 0.9, enrol_unknown=True, run="test"),
-                [open_sink(name, tmp_path / "out") for name in SINKS],
+                [open_sink(name, made(tmp_path / "out")) for name in SINKS],
                 stop=stop or threading.Event(),
                 **more,
             )
@@ -249,7 +256,7 @@ def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
             Saturated(),
             embedder,
             Identifier(gallery, 0.9),
-            [open_sink("jsonl", tmp_path / "live")],
+            [open_sink("jsonl", made(tmp_path / "live"))],
             stop=stop,
             progress=lambda frames: stop.set() if frames > 120 else None,
         )

@@ -38,15 +38,11 @@ def summary(*cameras):
 # --- the seam ---
 
 
-def test_a_sink_makes_its_folder_and_an_unknown_one_is_refused(tmp_path):
+def test_every_sink_opens_and_an_unknown_one_is_refused(tmp_path):
     for name in SINKS:
-        sink = open_sink(name, tmp_path / "deep" / name)
-        sink.close(summary("a"))
+        open_sink(name, tmp_path).close(summary("a"))
     with pytest.raises(Refused, match="choose one of: jsonl, mot, report"):
         open_sink("video", tmp_path)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(Refused, match="cannot write into"):
-        open_sink("jsonl", tmp_path / "file")
 
 
 def test_kinds_have_the_names_of_coco():
@@ -115,7 +111,7 @@ def test_one_vehicle_has_one_box_in_a_frame_the_surer(tmp_path):
 
 
 def test_a_camera_cannot_write_outside_its_folder(tmp_path):
-    sink = open_sink("mot", tmp_path / "run")
+    sink = open_sink("mot", tmp_path)
     sink.sighting(*sighted("../../x", 1, 1))
     sink.close(summary())
     assert [path.name for path in tmp_path.rglob("*.txt")] == [".._.._x.txt"]
