@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         WrongModel,
     )
     from vreid.runtime.api import Gallery, Hit, Model, load
+    from vreid.runtime.gallery.records import Vehicle
     from vreid.runtime.sightings import Sighting, track
 
     __version__: str
@@ -32,6 +33,7 @@ _MODULES = {
         "BadInput", "GalleryDamaged", "GalleryFull", "GalleryLocked", "MissingExtra", "Refused", "VreidError", "WrongModel",
     ),
     "vreid.runtime.api": ("Gallery", "Hit", "Model", "load"),
+    "vreid.runtime.gallery.records": ("Vehicle",),
     "vreid.runtime.sightings": ("Sighting", "track"),
 }  # fmt: skip
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Model",
     "Refused",
     "Sighting",
+    "Vehicle",
     "VreidError",
     "WrongModel",
     "__version__",

@@ -22,6 +22,7 @@ from the docstrings: `python bench/api_page.py > docs/api.md`.
 """
 PAGES = {
     "runtime/api.py": ("load", "Model", "Gallery", "Hit"),
+    "runtime/gallery/records.py": ("Vehicle",),
     "runtime/sightings.py": ("track", "Sighting"),
     "models/errors.py": (),  # all
 }

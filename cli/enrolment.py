@@ -12,7 +12,6 @@ from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.names import key_of
-from vreid.runtime.gallery.records import ENROLLED
 from vreid.runtime.records import Floats
 from vreid.runtime.sources.address import PICTURES
 from vreid.runtime.sources.images import natural_order
@@ -26,6 +25,7 @@ class Newcomer:
 
     name: str
     pictures: tuple[Path, ...]
+    loose: bool = False  # one picture that is not in a folder of its vehicle
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def newcomers(paths: Sequence[Path], name: str | None) -> list[Newcomer]:
     if name is not None and loose:
         found.append(Newcomer(name, tuple(loose)))
     else:
-        found += [Newcomer(path.stem, (path,)) for path in loose]
+        found += [Newcomer(path.stem, (path,), loose=True) for path in loose]
     if not found:
         raise Refused("there is nothing to enrol; name pictures or folders")
     seen: set[str] = set()
@@ -89,15 +89,16 @@ def embedded(
         advance(len(images))
 
 
-def enrolled(gallery: Gallery, who: Sequence[Newcomer], features: Floats, faces: Sequence[Image]) -> list[Enrolled]:
+def enrolled(
+    gallery: Gallery, who: Sequence[Newcomer], features: Floats, faces: Sequence[Image], kind: str | None
+) -> list[Enrolled]:
     """Write all or none; features (N, D) in the order of the newcomers' pictures, `faces` one picture a vehicle."""
     done, at = [], 0
     with gallery.transaction():
         for newcomer, face in zip(who, faces, strict=True):
-            vehicle = gallery.add_vehicle(newcomer.name, face)
             rows = features[at : at + len(newcomer.pictures)]
-            kept = {gallery.add_prototype(vehicle, ENROLLED, row) for row in rows} - {None}
-            done.append(Enrolled(vehicle, newcomer.name, len(rows), len(kept)))
+            vehicle, prototypes = gallery.enrol(newcomer.name, rows, face, kind)
+            done.append(Enrolled(vehicle, newcomer.name, len(rows), prototypes))
             at += len(rows)
     return done
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -27,6 +27,8 @@ class Enrol:
     """Manifest .json, or the name of a bundled model."""
     name: str | None = None
     """All loose pictures are this one vehicle; without it each is its own, named by its file."""
+    kind: Literal["car", "truck", "bus", "motorcycle"] | None = None
+    """Of which kind they are, for searches by kind."""
     threads: int = 1
     """CPU threads of the engine."""
     json: bool = False
@@ -59,6 +61,8 @@ def enrol(args: Enrol) -> int:
     from vreid.runtime.embedder import open_embedder
 
     who = enrolment.newcomers(args.images, args.name)
+    if any(path.is_dir() for path in args.images) and (count := sum(one.loose for one in who)) > 1:
+        output.note(f"{count} loose pictures are enrolled as {count} vehicles, one each; --name makes them one vehicle")
     embedder = open_embedder(args.model, args.threads)
     if args.gallery.exists():  # before the long work
         _fitting(args.gallery, embedder.manifest, write=True).close()
@@ -66,7 +70,7 @@ def enrol(args: Enrol) -> int:
         task = bar.add_task("pictures", total=sum(len(newcomer.pictures) for newcomer in who))
         features, faces = enrolment.features_of(embedder, who, lambda count: bar.advance(task, count))
     with _fitting(args.gallery, embedder.manifest, write=True) as gallery:
-        done = enrolment.enrolled(gallery, who, features, faces)
+        done = enrolment.enrolled(gallery, who, features, faces, args.kind)
     if args.json:
         output.document({"gallery": str(args.gallery), "vehicles": [asdict(vehicle) for vehicle in done]})
     else:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import re
 import sys
 import threading
@@ -58,8 +59,16 @@ def _traceback(kind: type[BaseException], value: BaseException | None, trace: Tr
 
 
 def document(value: Mapping[str, Any]) -> None:
-    """The one JSON document of a `--json` run, on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    """The one JSON document of a `--json` run, on stdout; NaN and infinity, which JSON does not have, become null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

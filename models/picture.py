@@ -25,7 +25,7 @@ def decoded(content: bytes, path: Path) -> Image:
     except Damaged as damage:
         raise Refused(_sentence(damage, path)) from damage
     if image is None:
-        raise Refused(f"{path} is not a picture that OpenCV can read; replace it or take it off the list")
+        raise Refused(f"{path} is not a picture that OpenCV can read; replace it or leave it out")
     return image
 
 
@@ -48,9 +48,7 @@ def picture_bytes(path: Path) -> bytes:
     try:
         return regular(path).read_bytes()
     except OSError as error:
-        raise Refused(
-            f"cannot read the picture {path} ({error.strerror}); restore it or take it off the list"
-        ) from error
+        raise Refused(f"cannot read the picture {path} ({error.strerror}); restore it or leave it out") from error
 
 
 def is_whole(content: bytes) -> bool:
@@ -115,4 +113,4 @@ def _pixels(content: bytes) -> Image | None:
 
 
 def _sentence(damage: Damaged, path: Path) -> str:
-    return f"the picture {path} {damage}; copy it again or take it off the list"
+    return f"the picture {path} {damage}; copy it again or leave it out"

@@ -1,8 +1,8 @@
 """The Python interface, exported by `import vreid`: a model that embeds crops and a gallery that finds them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +13,10 @@ from vreid.models.manifest import Manifest
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
 from vreid.models.zoo import is_checkpoint
+from vreid.runtime.arguments import checked, path_text
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
-from vreid.runtime.gallery.records import ENROLLED, EVERYTHING, Filter, Vehicle
+from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
@@ -72,6 +73,7 @@ class Model:
         return f"Model({self.name!r}, dim={self.dim}, backend={self.manifest.backend!r})"
 
 
+@checked
 def load(model: str | PathLike[str], threads: int = 1) -> Model:
     """Open a model.
 
@@ -82,8 +84,9 @@ def load(model: str | PathLike[str], threads: int = 1) -> Model:
     Raises:
         Refused: there is no such model, or its files do not belong together.
         MissingExtra: its engine needs a package that is not installed.
+        BadInput: a value of another type.
     """
-    text = fspath(model)
+    text = path_text(model, "model")
     if is_checkpoint(text):
         raise BadInput(f"{text} is a checkpoint of a training; lower it with 'vreid export' and load the manifest")
     if threads < 1:
@@ -123,9 +126,11 @@ class Gallery:
         WrongModel: the gallery was made with another model.
         GalleryLocked: another program is writing to it.
         GalleryDamaged: its file is broken.
+        BadInput: a value of another type, such as a name in place of the model.
         Refused: anything else that keeps it from being opened.
     """
 
+    @checked
     def __init__(
         self,
         path: str | PathLike[str],
@@ -135,8 +140,6 @@ class Gallery:
         index: str = "flat",
         threshold: float | None = None,
     ) -> None:
-        if mode not in ("a", "r"):
-            raise BadInput(f"a gallery is opened with mode 'a' or 'r', not {mode!r}")
         self.model = model
         self.threshold = checked_threshold(model, threshold)
         self.stored = open_gallery(
@@ -144,6 +147,7 @@ class Gallery:
             index=index,
         )  # fmt: skip
 
+    @checked
     def enrol(self, name: str, crops: Crop | Sequence[Crop], kind: str | None = None) -> int:
         """Add a vehicle that is known by these crops; returns its id.
 
@@ -159,13 +163,9 @@ class Gallery:
         rows = _listed(crops)
         if not rows:
             raise BadInput(f"there is no crop of '{name}'; give at least one")
-        features = self.model.embed(rows)
-        with self.stored.transaction():
-            vehicle = self.stored.add_vehicle(name, _pixels(rows[0]), kind)
-            for feature in features:
-                self.stored.add_prototype(vehicle, ENROLLED, feature)
-        return vehicle
+        return self.stored.enrol(name, self.model.embed(rows), _pixels(rows[0]), kind)[0]
 
+    @checked
     def search(self, crop: Crop, k: int = 5, kind: str | None = None) -> list[Hit]:
         """The vehicles that look most like a crop, best first.
 
@@ -189,6 +189,7 @@ class Gallery:
         """Every vehicle with its id, name, kind, counts of features and sightings, cameras and time of the last sighting."""
         return self.stored.vehicles(thumbnails=False)
 
+    @checked
     def remove(self, name: str) -> None:
         """Remove the vehicle of this name (or id) and all that was kept of it, for good. Raises Refused if there is none."""
         self.stored.remove(self.stored.find(name))
@@ -205,16 +206,15 @@ class Gallery:
 
 
 def _listed(crops: Crop | Sequence[Crop]) -> list[Crop]:
-    """One crop or several, as a list; an array (N, H, W, 3) is N crops."""
-    if isinstance(crops, str | PathLike) or (isinstance(crops, np.ndarray) and crops.ndim == 3):
-        return [crops]
-    return list(crops)
+    """One crop or several, as a list; an array (N, H, W, 3) is N crops. What is not a list counts as one crop."""
+    several = crops.ndim == 4 if isinstance(crops, np.ndarray) else isinstance(crops, Iterable)
+    return list(crops) if several and not isinstance(crops, str | bytes) else [crops]  # type: ignore[list-item, arg-type]
 
 
 def _pixels(crop: Crop) -> Image:
     """The pixels (H, W, 3) of a crop. Raises BadInput for what is no colour picture of 8 bits."""
     if isinstance(crop, str | PathLike):
-        return read_picture(Path(crop))
+        return read_picture(Path(path_text(crop, "a crop")))
     if not isinstance(crop, np.ndarray):
         raise BadInput(f"a crop is a path or a NumPy array, not {type(crop).__name__}")
     if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or 0 in crop.shape:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from vreid.models.errors import BadInput, WrongModel
 from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threshold
-from vreid.runtime.camera_pipeline import EMBEDDING
+from vreid.runtime.arguments import checked
 from vreid.runtime.pipeline import Run
 from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name
 from vreid.runtime.records import Sighting as Passage
@@ -61,6 +61,7 @@ class Sighting:
     picture: Image = field(repr=False)
 
 
+@checked
 def track(
     sources: str | PathLike[str] | Sequence[str | PathLike[str]],
     model: Model,
@@ -94,13 +95,12 @@ def track(
     Raises:
         Refused: a source cannot be read, no vehicle was found in the files, or the gallery cannot be written to.
         WrongModel: the gallery is of another model.
+        BadInput: a value of another type.
     """
     if gallery is not None and gallery.model.manifest.fingerprint != model.manifest.fingerprint:
         raise WrongModel(
             f"the gallery is of {gallery.model.name} and the model is {model.name}; give both the same model"
         )
-    if embed not in EMBEDDING:
-        raise BadInput(f"embed is one of {', '.join(EMBEDDING)}, not {embed!r}")
     level = checked_threshold(model, threshold) if threshold is not None or gallery is None else gallery.threshold
     texts = [fspath(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
     if not texts:

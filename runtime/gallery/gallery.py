@@ -19,6 +19,7 @@ from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.index.table import open_index
 from vreid.runtime.gallery.prototypes import Rule, home_of, merged, surplus, unit
 from vreid.runtime.gallery.records import (
+    ENROLLED,
     EVERYTHING,
     About,
     Change,
@@ -146,6 +147,18 @@ class Gallery:
             store.add_vehicle(VehicleRow(new, chosen, name is not None, now, kind, taken_at, jpeg))
             store.add_change(self.who, "enrol", new, {"name": chosen})
         return new
+
+    def enrol(
+        self, name: str | None, features: Floats, picture: Image | None = None, kind: str | None = None
+    ) -> tuple[int, int]:
+        """Add a vehicle that is known by features (N, D) of its crops, all or none: its id, and how many prototypes it has.
+
+        Raises Refused as `add_vehicle` does.
+        """
+        with self.transaction():
+            vehicle = self.add_vehicle(name, picture, kind)
+            kept = {self.add_prototype(vehicle, ENROLLED, feature) for feature in features} - {None}
+        return vehicle, len(kept)
 
     def add_prototype(self, vehicle: int, view: str, feature: Floats, weight: float = 1.0) -> int | None:
         """Let a feature (D,) stand for `vehicle`, seen from `view` with a quality of `weight` > 0.

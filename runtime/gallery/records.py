@@ -58,9 +58,20 @@ class Hit:
 
 @dataclass(frozen=True)
 class Vehicle:
-    """One vehicle; `thumbnail` is a JPEG of its newest sighting or its enrolment.
+    """One vehicle of a gallery, as `Gallery.vehicles` lists it.
 
-    `last_seen` is on its source's own clock, `last_at` the same moment in seconds since 1970.
+    Attributes:
+        id: its number, which no other vehicle of the gallery ever gets.
+        name: its name, unique without regard to case.
+        created: when it was added, in seconds since 1970; a vehicle that a run enrolled, when it was first seen.
+        kind: "car", "truck", "bus" or "motorcycle"; None where nobody said it and no sighting did.
+        prototypes: how many features it is found by.
+        sightings: how often it was seen.
+        cameras: the names of the cameras that saw it.
+        last_seen: the end of its newest sighting, on the source's own clock; None: never seen.
+        last_at: the same moment in seconds since 1970.
+        last_camera: where that was.
+        thumbnail: a JPEG of its newest sighting or its enrolment; None where there is none or it was not requested.
     """
 
     id: int

@@ -22,7 +22,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, Val
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
-from vreid.runtime.gallery import names
+from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow
 
@@ -30,6 +30,9 @@ SCHEMA = 2  # 1 did not say whom somebody named
 LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
 Text = Annotated[str, Field(max_length=4096)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Moment = Annotated[float, Field(ge=0, lt=times.LAST)]  # seconds since 1970
+Clock = Annotated[float, Field(gt=-times.LAST, lt=times.LAST)]  # seconds on a source's own clock
+Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]  # SQLite has no larger ones
 
 
 # The lines
@@ -55,9 +58,9 @@ class VehicleLine(_Line):
     line: Literal["vehicle"]
     name: str
     named: bool | None = None  # None in schema 1
-    created: Number
+    created: Moment
     kind: Text | None
-    pictured: Number | None = None
+    pictured: Moment | None = None
     thumbnail: Base64Bytes | None
 
     def row(self, id_: int, name: str) -> VehicleRow:
@@ -76,7 +79,7 @@ class PrototypeLine(_Line):
     view: Text
     feature: Base64Bytes
     weight: float = Field(gt=0, allow_inf_nan=False)
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, lt=1 << 63)
 
     def row(self, dim: int) -> Prototype:
         """Raises Refused for a feature that is not of `dim` and unit length."""
@@ -88,15 +91,15 @@ class SightingLine(_Line):
 
     line: Literal["sighting"]
     camera: Text
-    track: int
-    first_time: Number
-    last_time: Number
-    first_frame: int
-    last_frame: int
-    score: float  # -inf: there was nobody to compare with
+    track: Whole
+    first_time: Clock
+    last_time: Clock
+    first_frame: Whole
+    last_frame: Whole
+    score: float = Field(le=2)  # a cosine; -inf: there was nobody to compare with
     thumbnail: Base64Bytes | None
     run: Text
-    seen: Number
+    seen: Moment
     kind: Text | None
     plate: Text | None
     quality: Number

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from made_gallery import opened, sighting
 
 from vreid.cli.main import main
 from vreid.runtime.gallery import read_gallery
@@ -30,44 +31,64 @@ def fleet(tmp_path: Path) -> Path:
     return tmp_path / "fleet"
 
 
-def asked(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
+def document(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
     """The one JSON document of a run that succeeds."""
     assert main(["gallery", *map(str, words), "--json"]) == 0
-    document: dict[str, object] = json.loads(capsys.readouterr().out)
-    return document
+    found: dict[str, object] = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    return found
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """The sentence of a run that is refused."""
     assert main(["gallery", *map(str, words)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    return said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
 
 
 def test_a_vehicles_life(tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = tmp_path / "known.db"
     where = ("--gallery", db)
-    done = asked(capsys, "enrol", fleet, *where, "--model", model)
+    done = document(capsys, "enrol", fleet, *where, "--model", model)
     assert [(v["name"], v["pictures"], v["prototypes"]) for v in done["vehicles"]] == [  # type: ignore[attr-defined]
         ("blue", 2, 1), ("green", 2, 1), ("red", 2, 1)
     ]  # fmt: skip
     one = fleet / "red" / "1.jpg"
-    asked(capsys, "enrol", one, fleet / "blue" / "2.jpg", *where, "--model", model, "--name", "two-tone")
-    asked(capsys, "rename", "red", "taxi", *where)
-    asked(capsys, "remove", "green", *where)
-    found = asked(capsys, "search", one, *where, "--model", model, "--k", 3)
+    document(capsys, "enrol", one, fleet / "blue" / "2.jpg", *where, "--model", model, "--name", "two-tone")
+    document(capsys, "rename", "red", "taxi", *where)
+    document(capsys, "remove", "green", *where)
+    found = document(capsys, "search", one, *where, "--model", model, "--k", 3)
     (query,) = found["queries"]  # type: ignore[misc]
     assert [(hit["name"], hit["known"]) for hit in query["matches"]] == [  # type: ignore[has-type]
         ("taxi", True), ("two-tone", True), ("blue", False)
     ]  # fmt: skip
-    listed = asked(capsys, "list", *where)
+    listed = document(capsys, "list", *where)
     assert [v["name"] for v in listed["vehicles"]] == ["blue", "taxi", "two-tone"]  # type: ignore[attr-defined]
-    assert asked(capsys, "stats", *where)["prototypes"] == 4
+    assert document(capsys, "stats", *where)["prototypes"] == 4
     for verb in ("list", "stats"):
         assert main(["gallery", verb, "--gallery", str(db)]) == 0
-        said = capsys.readouterr()
-        assert str(db) in said.out and said.err == ""  # a table is a result
+        printed = capsys.readouterr()
+        assert str(db) in printed.out and printed.err == ""  # a table is a result
+
+
+def test_a_kind_is_kept_and_loose_pictures_are_announced(
+    tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ("--gallery", str(tmp_path / "known.db"), "--model", str(model))
+    assert main(["gallery", "enrol", str(fleet / "red"), *to, "--kind", "bus"]) == 0
+    assert "2 loose pictures are enrolled as 2 vehicles, one each; --name" in capsys.readouterr().err
+    assert main(["gallery", "enrol", str(fleet), *to]) == 0
+    assert main(["gallery", "enrol", str(fleet / "red" / "1.jpg"), *to, "--name", "one"]) == 0
+    assert "loose" not in capsys.readouterr().err
+    listed = document(capsys, "list", "--gallery", tmp_path / "known.db", "--kind", "bus")
+    assert [one["name"] for one in listed["vehicles"]] == ["1", "2"]  # type: ignore[attr-defined]
+
+
+def test_a_score_of_nobody_is_null_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(tmp_path / "g.db") as gallery:
+        gallery.add_sighting(gallery.add_vehicle("taxi"), sighting(), -np.inf)
+    (seen,) = document(capsys, "show", "taxi", "--gallery", tmp_path / "g.db")["sightings"]  # type: ignore[misc]
+    assert seen["score"] is None  # type: ignore[has-type]
 
 
 def test_one_bad_picture_and_nothing_is_written(
@@ -77,10 +98,10 @@ def test_one_bad_picture_and_nothing_is_written(
     bad.write_bytes(bad.read_bytes()[:-40])
     assert f"{bad} is cut short" in refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
     assert not db.exists()
-    asked(capsys, "enrol", fleet / "blue", "--gallery", db, "--model", model, "--name", "blue")
+    document(capsys, "enrol", fleet / "blue", "--gallery", db, "--model", model, "--name", "blue")
     bad.unlink()
-    said = refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
-    assert "already has a vehicle named 'blue'" in said
+    printed = refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    assert "already has a vehicle named 'blue'" in printed
     with read_gallery(db) as gallery:
         assert gallery.stats().vehicles == 1
 
@@ -103,7 +124,7 @@ def test_no_output_replaces_the_gallery(
     tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     db, link, hard = tmp_path / "g.db", tmp_path / "link.html", tmp_path / "hard.html"
-    asked(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    document(capsys, "enrol", fleet, "--gallery", db, "--model", model)
     before = db.read_bytes()
     link.symlink_to(db)
     hard.hardlink_to(db)
@@ -112,4 +133,4 @@ def test_no_output_replaces_the_gallery(
         assert "would replace" in refused(capsys, "export", out, "--gallery", db)
         assert "is a file" in refused(capsys, "show", "red", "--gallery", db, "--pictures", db)
     assert db.read_bytes() == before
-    asked(capsys, "list", "--gallery", db, "--html", tmp_path / "page.html")
+    document(capsys, "list", "--gallery", db, "--html", tmp_path / "page.html")

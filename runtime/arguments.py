@@ -1,0 +1,106 @@
+"""The arguments of the Python interface, checked by their type hints: a wrong one is BadInput, in one sentence."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cache, wraps
+from numbers import Integral, Real
+from os import PathLike, fspath
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from vreid.models.errors import BadInput, shown
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {  # what a hint lets through, and what a message calls it
+    int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"),
+    bool: ((bool, np.bool_), "True or False"),
+    str: ((str,), "a text"),
+    PathLike: ((PathLike,), "a path"),
+    datetime: ((datetime,), "a datetime"),
+    NoneType: ((NoneType,), "None"),
+}
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """`function` with its arguments checked by their hints; numbers of NumPy become Python's.
+
+    Only plain types, paths, literals, classes of vreid and sequences of them are checked; crops are checked where they are
+    read. Raises BadInput.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(*args, **kwargs)
+        for name, hint in _hints(function).items():
+            if name in bound.arguments:
+                bound.arguments[name] = _value(name, bound.arguments[name], hint)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def path_text(path: str | PathLike[str], name: str) -> str:
+    """A path as text. Raises BadInput for bytes and for one with a NUL, which no file system takes."""
+    text = fspath(path)
+    if not isinstance(text, str) or "\0" in text:
+        raise BadInput(f"{name} must be text without NUL characters, not {_shown(text)}; correct the argument")
+    return text
+
+
+@cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The hints that are checked, by parameter; when it is called first, as classes may be defined later than functions."""
+    hints = {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
+    return {
+        name: hint for name, hint in hints.items() if not any(get_origin(part) is np.ndarray for part in _members(hint))
+    }
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The parts of a union, or the hint itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _value(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the function gets it. Raises BadInput where it does not fit the hint."""
+    if not any(_fits(value, member) for member in _members(hint)):
+        expected = " or ".join(filter(None, (_called(member) for member in _members(hint))))
+        raise BadInput(f"{name} must be {expected}, not {_shown(value)}; correct the argument")
+    for path in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(path, str | PathLike):
+            path_text(path, name)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kind = get_origin(hint) or hint
+    if kind is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if kind is Sequence:
+        (each,) = get_args(hint)
+        members = _members(each)
+        return isinstance(value, list | tuple) and all(any(_fits(one, member) for member in members) for one in value)
+    types = _PLAIN[kind][0] if kind in _PLAIN else (kind,)
+    return isinstance(value, types) and not (isinstance(value, bool) and kind in (int, float))
+
+
+def _called(hint: Any) -> str:
+    kind = get_origin(hint) or hint
+    if kind is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if kind is Sequence:
+        return "a list of these" if len(_members(get_args(hint)[0])) > 1 else "a list"
+    return _PLAIN[kind][1] if kind in _PLAIN else f"a vreid.{kind.__name__}"
+
+
+def _shown(value: object) -> str:
+    """A value as a message repeats it, with its type where the value does not show it."""
+    if isinstance(value, str | int | float | None):
+        return shown(repr(value))
+    return f"{type(value).__name__} ({shown(repr(value))})"
