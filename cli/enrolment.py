@@ -13,8 +13,8 @@ from vreid.runtime.embedder import Embedder
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.names import key_of
 from vreid.runtime.records import Floats
-from vreid.runtime.sources.address import PICTURES
 from vreid.runtime.sources.images import natural_order
+from vreid.runtime.sources.table import PICTURES
 
 BATCH = 32
 

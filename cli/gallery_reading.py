@@ -99,7 +99,7 @@ def list_(args: List) -> int:
 
 
 def show(args: Show) -> int:
-    from vreid.runtime.atomic_folder import atomic_folder
+    from vreid.models.files import atomic_folder
     from vreid.runtime.gallery import read_gallery
 
     only, saved = filter_of(args.only), 0

@@ -47,7 +47,7 @@ def done(session: Session, json: bool) -> int:
 
     from vreid.models.errors import refuse_threads
     from vreid.runtime.run import run_session
-    from vreid.runtime.sources.address import address_of
+    from vreid.runtime.sources.table import address_of
 
     live = any(address_of(source).live for source in session.sources)
     refuse_threads(session.threads)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
-from vreid.runtime.atomic_folder import atomic_folder, growing_folder, refuse_in_the_way
+from vreid.models.files import atomic_folder, growing_folder, refuse_in_the_way
 from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder

@@ -15,7 +15,7 @@ from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, refuse_d
 from vreid.runtime.evaluate.mot import MotTable, corners, read_mot
 from vreid.runtime.evaluate.tracking import IOU, frame_overlaps, identity_accuracy, identity_score
 from vreid.runtime.records import Floats, Ints, Match, Sighting, Trace
-from vreid.runtime.sources.address import addresses_of
+from vreid.runtime.sources.table import addresses_of
 
 
 def truth_of(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable] | None:

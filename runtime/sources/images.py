@@ -7,8 +7,7 @@ from pathlib import Path
 from vreid.models.errors import Refused
 from vreid.models.picture import read_picture
 from vreid.runtime.records import Frame
-from vreid.runtime.sources.address import PATTERN, PICTURES
-from vreid.runtime.sources.table import Source
+from vreid.runtime.sources.table import PATTERN, PICTURES, Source
 
 NOMINAL_RATE = 10.0
 

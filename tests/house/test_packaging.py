@@ -21,7 +21,7 @@ from vreid.cli.main import HABITS, VERBS, main
 from vreid.cli.run import Args
 from vreid.runtime.monitor import Monitor
 from vreid.runtime.network_address import substituted
-from vreid.runtime.sources.address import address_of
+from vreid.runtime.sources.table import address_of
 from vreid.runtime.status import CameraStatus, Status
 from vreid.runtime.topology import read_topology
 

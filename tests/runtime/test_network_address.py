@@ -11,7 +11,7 @@ from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.network_address import network_address, redacted, shown, substituted
 from vreid.runtime.sinks.outputs import OUTPUTS, output_address_of
-from vreid.runtime.sources.address import address_of, addresses_of
+from vreid.runtime.sources.table import address_of, addresses_of
 
 WORD = "secretword"
 CAMERAS = [

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.kalman import corrected, predicted, started
 from vreid.runtime.records import Detections, Tracks, no_detections
-from vreid.runtime.tracker import ENDED_KEPT, Tracker
+from vreid.runtime.tracker import ENDED_KEPT, Tracker, corrected, predicted, started
 
 
 def seen(*boxes: tuple[float, float, float, float], scores: list[float] | None = None) -> Detections:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.sources.address import address_of, addresses_of
 from vreid.runtime.sources.live import LiveSource, pauses
-from vreid.runtime.sources.table import SOURCES, open_source, open_sources
+from vreid.runtime.sources.table import SOURCES, address_of, addresses_of, open_source, open_sources
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "roadside-video"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.atomic_folder import atomic_folder, growing_folder
+from vreid.models.files import atomic_folder, growing_folder
 
 
 def tree(folder: Path) -> dict[str, str]:
