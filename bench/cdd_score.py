@@ -36,7 +36,7 @@ def timings(networks: Sequence[ReidNetwork], rounds: int) -> list[Timing]:
     with output.progress() as bar:
         task = bar.add_task("latency", total=None)
         return latencies(
-            networks, rounds=rounds, told=lambda done, total: bar.update(task, completed=done, total=total)
+            networks, rounds=rounds, report=lambda done, total: bar.update(task, completed=done, total=total)
         )
 
 

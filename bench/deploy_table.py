@@ -55,10 +55,10 @@ def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
             made = int8_from(wide, draft, data, Quantization(target))
             kept = made.choice.kept if made.choice else 0
             output.console.print(f"{path.name}: {kept} layers in float")
-        verdict = verify(path, str(wide), data, Bounds())
-        output.console.print(f"{path.name}: {'passed' if verdict.passed else ' '.join(verdict.reasons)}")
-        if verdict.passed:
-            record(path, verdict)
+        verification = verify(path, str(wide), data, Bounds())
+        output.console.print(f"{path.name}: {'passed' if verification.passed else ' '.join(verification.reasons)}")
+        if verification.passed:
+            record(path, verification)
     yield from forms
     for path in (wide, *forms):
         yield engine_from_onnx(path, "openvino", out / f"{path.stem}.openvino.json").path

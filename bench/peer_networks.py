@@ -12,9 +12,9 @@ from osnet import OsNet
 from peer_engines import Graph, Run, Subject, eager, ours, write_graph
 from torch import nn
 
-from vreid.deploy.draft import opened
 from vreid.deploy.export import Lowered
 from vreid.deploy.graph import simplified
+from vreid.deploy.output import written_and_opened
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
@@ -132,4 +132,4 @@ def _graph(name: str, network: ReidNetwork, folder: Path) -> Graph:
         built_for=None,
         made_from=None,
     )
-    return Graph(opened(simplified(onnx.load(str(path)), 2), manifest, path)[0], path)
+    return Graph(written_and_opened(simplified(onnx.load(str(path)), 2), manifest, path)[0], path)

@@ -1,4 +1,4 @@
-"""What the gate says of every planted fault and of sound lowerings: mAP lost, cosines, first answers, verdict, reasons.
+"""What the gate says of every planted fault and of sound lowerings: mAP lost, cosines, first answers, verification, reasons.
 
 python bench/planted_faults.py --data ../shared/data/roadside --model vreid-s --held-out 0.1
 
@@ -19,7 +19,7 @@ from faults import FAULTS, OPEN, SOUND, planted
 from vreid.cli import output
 from vreid.deploy.quantize import calibration_pictures
 from vreid.deploy.settings import Bounds, Quantization
-from vreid.deploy.verify import Verdict, verify
+from vreid.deploy.verify import Verification, verify
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.zoo import manifest_path
@@ -30,18 +30,18 @@ RESULTS = Path(__file__).with_name("results") / "planted_faults.json"
 IMAGES = 256  # that INT8 is calibrated on
 
 
-def row_of(name: str, sound: bool | None, verdict: Verdict) -> dict[str, Any]:
+def row_of(name: str, sound: bool | None, verification: Verification) -> dict[str, Any]:
     """A row of the table."""
-    near = verdict.agreement
+    near = verification.agreement
     return {
         "what": name,
         "sound": sound,
-        "map_loss": round(verdict.before.map - verdict.after.map, 2),
+        "map_loss": round(verification.before.map - verification.after.map, 2),
         "cosine_min": None if near is None else round(near.cosine_min, 5),
         "cosine_mean": None if near is None else round(near.cosine_mean, 5),
-        "top1": round(verdict.top1, 4),
-        "passed": verdict.passed,
-        "reasons": list(verdict.reasons),
+        "top1": round(verification.top1, 4),
+        "passed": verification.passed,
+        "reasons": list(verification.reasons),
     }
 
 
@@ -82,9 +82,9 @@ def main(words: Sequence[str] | None = None) -> None:
             if not flags.only or any(word in name for word in flags.only):
                 made[name] = planted(fault, about, graph, batches, Path(folder), f"planted{len(made)}")
         for name, path in made.items():
-            verdict = verify(path, str(source), judged, Bounds(), flags.threads)
+            verification = verify(path, str(source), judged, Bounds(), flags.threads)
             sound = None if name in OPEN else name not in FAULTS
-            rows.append(row_of(name, sound, verdict))
+            rows.append(row_of(name, sound, verification))
             output.console.print(json.dumps(rows[-1]), markup=False)
         path = planted(SOUND["the same graph"], about, graph, batches, Path(folder), "flipped")
         said = wrong_sha(path)
@@ -92,7 +92,7 @@ def main(words: Sequence[str] | None = None) -> None:
     part = f"{flags.held_out:g} of the training vehicles, held out" if flags.held_out else "test part"
     found = {"model": flags.model, "data": judged.name, "part": part, "rows": rows, "sha256 not rewritten": said}
     flags.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    columns = ("what", "mAP lost", "least cosine", "mean cosine", "same first answer", "verdict", "reasons")
+    columns = ("what", "mAP lost", "least cosine", "mean cosine", "same first answer", "verification", "reasons")
     output.table(
         f"{flags.model} on {judged.name}, {part}",
         columns,

@@ -50,10 +50,10 @@ def main(args: Args) -> int:
     with output.progress() as bar:
         task = bar.add_task("bench", total=len(set(args.models)) * (args.rounds + 1))
 
-        def told(text: str) -> None:
+        def report(text: str) -> None:
             bar.update(task, description=text, advance=1)
 
-        results = bench(args.models, args.threads, args.batches, args.rounds, data=data, told=told)
+        results = bench(args.models, args.threads, args.batches, args.rounds, data=data, report=report)
     for result in results:
         if data is not None and result.error is None:
             warn_if_checkpoint_learnt(result.model, data)

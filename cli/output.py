@@ -4,21 +4,78 @@ import io
 import json
 import logging
 import math
+import os
 import re
 import sys
 import threading
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vreid.cli.streams import is_terminal, steady
 from vreid.runtime.network_address import redacted
+
+NAMES = {1: "standard output", 2: "standard error"}
+
+
+class _Pipe(io.FileIO):
+    """The raw end of stdout or stderr. Once nobody reads, what is written is dropped; a full disk is an error once."""
+
+    def write(self, data: Any) -> int:
+        """As FileIO's; raises OSError with the stream's name, never BrokenPipeError."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            drop = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(drop, self.fileno())  # also for what is still buffered when Python ends
+            os.close(drop)
+            if isinstance(error, BrokenPipeError):
+                return len(data)
+            raise OSError(error.errno, error.strerror, NAMES[self.fileno()]) from error
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether a person looks at it; a stream that was closed before Python started is None."""
+    return stream is not None and stream.isatty()
+
+
+def steady() -> None:
+    """Make this process's stdout and stderr such streams, unless somebody, as a test does, has put others in their place.
+
+    A stream that is closed (`>&-`) is dropped. Its number is taken, so that no file of this program is opened under it and written
+    to by a library that prints.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stdout is None or sys.stdout is sys.__stdout__:
+        sys.stdout = _stream(sys.stdout, 1)
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        sys.stderr = _stream(sys.stderr, 2)
+
+
+def _stream(before: IO[str] | None, number: int) -> IO[str]:
+    """Text of the encoding and buffering of `before`; a terminal stays as it is."""
+    if before is not None and before.isatty():
+        return before
+    old = before if isinstance(before, io.TextIOWrapper) else None
+    if old is not None:
+        old.flush()
+    raw = _Pipe(number, "w", closefd=False)
+    unbuffered = old is not None and isinstance(old.buffer, io.RawIOBase)  # python -u
+    return io.TextIOWrapper(
+        raw if unbuffered else io.BufferedWriter(raw),
+        encoding="utf-8" if old is None else old.encoding,
+        errors="backslashreplace",
+        line_buffering=number == 2 or (old is not None and old.line_buffering),
+        write_through=unbuffered,
+    )
+
 
 # rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one line, for grep and cut
 results = Console(highlight=False, soft_wrap=True, width=None if is_terminal(sys.stdout) else 10_000)
@@ -35,7 +92,7 @@ def error(sentence: str) -> None:
 def guard() -> None:
     """Passwords out of what is logged, and of the traceback that a fault of ours would print; odd file names in both.
 
-    A name that is not UTF-8 is printed with its bytes escaped. What nobody reads any more is dropped (cli/streams.py).
+    A name that is not UTF-8 is printed with its bytes escaped. What nobody reads any more is dropped (cli/output.py).
     """
     steady()
     for stream in (sys.stdout, sys.stderr):

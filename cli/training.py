@@ -72,11 +72,11 @@ def _measured(recipe: Recipe, engine: str) -> Costs:
     with output.progress() as bar:
         task = bar.add_task(f"latency on {engine}", total=None)
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         multiple = 1 if recipe.capacity is None else recipe.capacity.multiple
-        return latency_costs(network, sites, engine, multiple=multiple, told=told)
+        return latency_costs(network, sites, engine, multiple=multiple, report=report)
 
 
 KEPT = "pictures.json"

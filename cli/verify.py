@@ -12,7 +12,7 @@ from vreid.deploy.settings import Bounds
 from vreid.models.errors import Refused, refuse_threads
 
 if TYPE_CHECKING:
-    from vreid.deploy.verify import Verdict
+    from vreid.deploy.verify import Verification
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def main(args: Args) -> int:
         refuse_read(args.report, (str(path), args.against), data, args.data)
     with output.progress() as bar:
         task = bar.add_task("embedding by both", total=None)
-        verdict = verify(
+        result = verify(
             path,
             args.against,
             data,
@@ -59,58 +59,58 @@ def main(args: Args) -> int:
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     trained = warn_if_checkpoint_learnt(args.against, data)
-    written = verdict.passed and not args.dry_run and not trained
+    written = result.passed and not args.dry_run and not trained
     if args.report is not None:
         from vreid.deploy.verify_page import write_verify_page
 
-        write_verify_page(verdict, args.report)
+        write_verify_page(result, args.report)
     if written:
-        record(path, verdict)
+        record(path, result)
     if args.json:
-        output.document({"passed": verdict.passed, **asdict(verdict), "written": written, "trained_on": trained})
+        output.document({"passed": result.passed, **asdict(result), "written": written, "trained_on": trained})
     else:
-        _say(verdict, path if written else None)
-    if verdict.passed and trained and not args.dry_run:
+        _say(result, path if written else None)
+    if result.passed and trained and not args.dry_run:
         output.note(
             f"note: accuracy and threshold of learnt pictures are no measurement, so {path} keeps its own; verify on others"
         )
-    return 0 if verdict.passed else 1
+    return 0 if result.passed else 1
 
 
-def _say(verdict: "Verdict", written: Path | None) -> None:
+def _say(result: "Verification", written: Path | None) -> None:
     from vreid.deploy.precision import share_text
 
-    before, after, near, match = verdict.before, verdict.after, verdict.agreement, verdict.match
+    before, after, near, match = result.before, result.after, result.agreement, result.match
     rows = [
         ("mAP", f"{before.map:.2f}", f"{after.map:.2f}"),
         ("Rank-1", f"{before.rank1:.2f}", f"{after.rank1:.2f}"),
-        ("same first answer", "", f"{100 * verdict.top1:.1f} %"),
+        ("same first answer", "", f"{100 * result.top1:.1f} %"),
     ]
-    if verdict.cross_map is not None:
-        rows.append(("mAP, gallery by the reference", "", f"{verdict.cross_map:.2f}"))
-    if verdict.shares is not None:
-        rows.append(("MACs", "", share_text(verdict.shares)))
-    sizes = [way for way in verdict.ways if way.sound]
-    rows.append(("batch sizes and orders that agree", "", f"{len(sizes)} of {len(verdict.ways)}"))
+    if result.cross_map is not None:
+        rows.append(("mAP, gallery by the reference", "", f"{result.cross_map:.2f}"))
+    if result.shares is not None:
+        rows.append(("MACs", "", share_text(result.shares)))
+    sizes = [way for way in result.ways if way.sound]
+    rows.append(("batch sizes and orders that agree", "", f"{len(sizes)} of {len(result.ways)}"))
     if near is not None:
         rows.append(("cosine: least", "", f"{near.cosine_min:.5f}"))
         rows.append(("cosine: 1st percentile", "", f"{near.cosine_p1:.5f}"))
-        rows.append((f"cosine: mean (least {verdict.min_cosine:g})", "", f"{near.cosine_mean:.5f}"))
+        rows.append((f"cosine: mean (least {result.min_cosine:g})", "", f"{near.cosine_mean:.5f}"))
         rows.append(("largest error", "", f"{near.error_max:.5f}"))
     if match is not None:
         share = f"{100 * match.false_match_rate:.4g} % of strangers, gallery of {match.gallery}"
         rows.append((f"threshold ({share})", "", f"{match.threshold:.4f}"))
         rows.append(("known vehicles missed at it", "", f"{100 * match.miss_rate:.1f} %"))
-    said = "passed" if verdict.passed else "failed"
-    title = f"{verdict.candidate} {said} on {verdict.pictures} pictures of {verdict.data}"
-    output.table(title, ("", verdict.reference, verdict.candidate), rows)
-    for reason in verdict.reasons:
+    said = "passed" if result.passed else "failed"
+    title = f"{result.candidate} {said} on {result.pictures} pictures of {result.data}"
+    output.table(title, ("", result.reference, result.candidate), rows)
+    for reason in result.reasons:
         output.error(reason)
-    if match is not None and not verdict.match_is_of_use:
+    if match is not None and not result.match_is_of_use:
         output.note(
             f"note: at this threshold {100 * match.miss_rate:.0f} % of known vehicles are missed, so the manifest keeps its own; "
             "these pictures do not tell vehicles apart so strictly: give a --false-match-rate or a smaller --gallery-size"
         )
     if written is not None:
-        what = "accuracy and match" if verdict.match_is_of_use else "accuracy"
+        what = "accuracy and match" if result.match_is_of_use else "accuracy"
         output.result(f"wrote {what} into {written}")

@@ -11,11 +11,11 @@ from google.protobuf.message import DecodeError
 from onnx import inliner, shape_inference, version_converter
 
 from vreid.deploy.compare import batch_runs
-from vreid.deploy.draft import drafted, opened, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.foreign import Pictures, output_of, pictures_of, refuse_preprocessing, wrapped
 from vreid.deploy.graph import simplified
 from vreid.deploy.model import open_lowered
 from vreid.deploy.onnx_cost import layers_of_onnx
+from vreid.deploy.output import atomic_output, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.settings import Preprocessing
 from vreid.models.cost import total_of
@@ -65,7 +65,7 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
         raise Refused(f"cannot load {source}: it is no whole ONNX file; export the model again") from error
     given, wanted = pictures_of(model, source, wants), output_of(model, source, wants)
     model = _plain(model)
-    with drafted(out) as draft:
+    with atomic_output(out) as temporary:
         graph, dim = _running(model, given, wanted, source, wants)
         digest = hashlib.sha256(data).hexdigest()
         stored = graph.SerializeToString()
@@ -76,7 +76,7 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
         manifest = Manifest(
             name=out.stem,
             engine=out.name,
-            sha256="0" * 64,  # of nothing yet: `opened` writes the file and its hash
+            sha256="0" * 64,  # of nothing yet: `written_and_opened` writes the file and its hash
             backend="onnxruntime",
             precision=precision_of(shares),
             input=Input(height=given.height, width=given.width, batch=list(wants.batch)),
@@ -88,9 +88,9 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
             built_for=None,
             made_from=digest,
         )
-        manifest, _ = opened(graph, manifest, draft)
-        _refuse_no_embedder(draft.with_suffix(".json"), source)
-        write_manifest(manifest, draft.with_suffix(".json"))
+        manifest, _ = written_and_opened(graph, manifest, temporary)
+        _refuse_no_embedder(temporary.with_suffix(".json"), source)
+        write_manifest(manifest, temporary.with_suffix(".json"))
     return manifest
 
 

@@ -77,13 +77,13 @@ def bench(
     rounds: int = 10,
     runs: int = 10,
     data: Dataset | None = None,
-    told: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> list[Result]:
     """Measure each of `models`, in their order. A model that fails gets its reason; the others go on.
 
     In each of `rounds`, every model embeds up to `runs` batches of each size (for a second at most), engine and batching
     included, resize excluded; a matrix product has its turn too. With `data` all embed its test part, and cosines are to
-    the first that runs; otherwise accuracy is what a manifest says. `told` hears of every step. Raises Refused for numbers
+    the first that runs; otherwise accuracy is what a manifest says. `report` gets a line for every step. Raises Refused for numbers
     that make no sense.
     """
     if not models or not batches or min(threads, rounds, runs, *batches) < 1:
@@ -93,7 +93,7 @@ def bench(
     about: dict[str, dict[str, float | None]] = {model: {} for model in models}
     samples: dict[str, dict[int, list[float]]] = {model: {batch: [] for batch in batches} for model in models}
     for model in samples:
-        told(f"opening {model}")
+        report(f"opening {model}")
         try:
             began = time.perf_counter()
             opened[model] = open_model(model, threads)
@@ -110,7 +110,7 @@ def bench(
         if not alive:
             break
         for model in reversed(alive) if turn % 2 else alive:  # so that no model always follows the same one
-            told(f"round {turn + 1} of {rounds}: {model}")
+            report(f"round {turn + 1} of {rounds}: {model}")
             try:
                 for batch in batches:
                     samples[model][batch] += _turn(opened[model], batch, runs)
@@ -122,12 +122,12 @@ def bench(
     if data is not None and alive:
         embeds = {model: opened[model].embed for model in alive}
         found, wrong = accuracies(
-            embeds, alive[0], data, FAULTS, lambda done, total: told(f"accuracy: {done} of {total} pictures")
+            embeds, alive[0], data, FAULTS, lambda done, total: report(f"accuracy: {done} of {total} pictures")
         )
         errors |= wrong
     source = rail()
     for model in alive if source is not None else ():
-        told(f"energy: {model}")
+        report(f"energy: {model}")
         about[model]["energy_mj"] = _energy(opened[model], max(batches), source)
     peak = float(np.median(products)) if products else 0.0
     return [
@@ -230,7 +230,7 @@ def accuracies(
     reference: str,
     data: Dataset,
     faults: tuple[type[Exception], ...],
-    told: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, ModelAccuracy], dict[str, str]]:
     """({model: quality}, {model: why it has none}) of every model; `reference` is one of them.
 
@@ -247,7 +247,7 @@ def accuracies(
                 parts[name].append(embed(images))
             except faults as error:
                 errors[name] = str(error) or type(error).__name__
-        told(start + len(images), len(paths))
+        report(start + len(images), len(paths))
     features = {name: np.concatenate(found) for name, found in parts.items() if name not in errors}
     return {name: _accuracy_of(found, features.get(reference), data) for name, found in features.items()}, errors
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vreid.deploy.compare import accuracy_from
-from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.graph import half_precision, half_stored, simplified
+from vreid.deploy.output import atomic_output, refuse_batch, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
@@ -61,7 +61,7 @@ def onnx_from_checkpoint(
     stored = load_checkpoint(checkpoint)
     network = network_from(stored)
     config = stored.config
-    with drafted(out) as draft:
+    with atomic_output(out) as temporary:
         graph = simplified(_traced(network, batch), batch[1])
         if half or half_weights:
             graph = half_precision(graph) if half else half_stored(graph)
@@ -69,7 +69,7 @@ def onnx_from_checkpoint(
         manifest = Manifest(
             name=out.stem,
             engine=out.name,
-            sha256="0" * 64,  # of nothing yet: `opened` writes the file and its hash
+            sha256="0" * 64,  # of nothing yet: `written_and_opened` writes the file and its hash
             backend="onnxruntime",
             precision="fp16" if half else "fp32",
             input=Input(height=config.height, width=config.width, batch=list(batch)),
@@ -81,13 +81,13 @@ def onnx_from_checkpoint(
             built_for=None,
             made_from=sha256_of(checkpoint),
         )
-        manifest, embedder = opened(graph, manifest, draft)
+        manifest, embedder = written_and_opened(graph, manifest, temporary)
         cosine = agreement(network, embedder)
         if cosine < (LEAST_HALF_COSINE if half else LEAST_COSINE):
             raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with vreid doctor")
         if data is not None:
             manifest = manifest.model_copy(update={"accuracy": accuracy_on(data, embedder)})
-            write_manifest(manifest, draft.with_suffix(".json"))
+            write_manifest(manifest, temporary.with_suffix(".json"))
     return manifest
 
 

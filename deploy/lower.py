@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from vreid.deploy.draft import drafted, opened, refuse_batch, refuse_other_than_onnx, refuse_replaced
 from vreid.deploy.graph import half_precision, prepared
 from vreid.deploy.model import read_onnx
+from vreid.deploy.output import atomic_output, refuse_batch, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.deploy.precision import Shares, shares_in
-from vreid.deploy.quantize import calibration_pictures, kept_float, quantised
-from vreid.deploy.sensitivity import Choice, Told, chosen, sensitivities
+from vreid.deploy.quantize import Choice, Progress, calibration_pictures, chosen, kept_float, quantised, sensitivities
 from vreid.deploy.settings import Quantization
 from vreid.models.errors import Refused
 from vreid.models.manifest import Calibration, Manifest
@@ -41,9 +40,9 @@ def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None =
     if batch is not None:
         refuse_batch(batch)
         manifest = manifest.model_copy(update={"input": manifest.input.model_copy(update={"batch": list(batch)})})
-    with drafted(out) as draft:
+    with atomic_output(out) as temporary:
         about = {"name": out.stem, "precision": "fp16", "accuracy": None}
-        found, embedder = opened(half_precision(graph), manifest.model_copy(update=about), draft)
+        found, embedder = written_and_opened(half_precision(graph), manifest.model_copy(update=about), temporary)
         embedder.embed(_noise(manifest))
     return Lowered(found)
 
@@ -56,12 +55,12 @@ def int8_from(
     max_map_loss: float | None = 0.5,
     validation_images: int = 600,
     threads: int = 1,
-    told: Told = lambda what, done, total: None,
+    report: Progress = lambda what, done, total: None,
 ) -> Lowered:
     """Write `out` (.onnx), the model in INT8 with explicit Q/DQ (deploy/quantize.py), and its manifest.
 
     Ranges are measured on `rules.images` pictures of the training part. With `max_map_loss` about `validation_images`
-    pictures of other training vehicles decide which layers stay in float (deploy/sensitivity.py); without, none does.
+    pictures of other training vehicles decide which layers stay in float (deploy/quantize.py); without, none does.
     `accuracy` of the manifest is emptied and `match` kept: `vreid verify` measures both anew. Raises Refused, also where the
     loss cannot be met.
     """
@@ -74,16 +73,16 @@ def int8_from(
         training, validation = cut(data, share)
         refuse_unfindable([validation])
     batches, digest = calibration_pictures(training, rules, manifest.input)
-    told("calibration", 0, 1)
+    report("calibration", 0, 1)
     plain = prepared(graph)
     int8 = quantised(plain, batches, rules)
-    told("calibration", 1, 1)
-    with drafted(out) as draft:
+    report("calibration", 1, 1)
+    with atomic_output(out) as temporary:
         about = {"name": out.stem, "precision": "int8", "accuracy": None}
         base = manifest.model_copy(update=about)
 
         def embeds(model: onnx.ModelProto) -> Embed:
-            return opened(model, base, draft, threads)[1].embed
+            return written_and_opened(model, base, temporary, threads)[1].embed
 
         choice = None
         if validation is not None and max_map_loss is not None:
@@ -91,10 +90,10 @@ def int8_from(
             choice = chosen(
                 plain,
                 int8,
-                sensitivities(plain, int8, batches[:SENSED], embeds, told),
+                sensitivities(plain, int8, batches[:SENSED], embeds, report),
                 lambda model: embedded(part, embeds(model), batch=16),
                 max_map_loss,
-                told,
+                report,
             )
             if not choice.met:
                 last = choice.trials[-1]
@@ -113,7 +112,9 @@ def int8_from(
             kept_float=names,
         )
         final = kept_float(int8, plain, names) if names else int8
-        found, embedder = opened(final, base.model_copy(update={"calibration": calibration}), draft, threads)
+        found, embedder = written_and_opened(
+            final, base.model_copy(update={"calibration": calibration}), temporary, threads
+        )
         embedder.embed(_noise(manifest))
     return Lowered(found, choice, shares_in(final.SerializeToString(), out))
 

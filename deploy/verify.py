@@ -2,7 +2,7 @@
 
 Tensor differences say little about retrieval: a network that reads BGR for RGB is a cosine of 0.93 away from itself and
 finds other vehicles. So both sides embed the same crops, mAP and Rank-1 are measured of both, and a loss past the bound
-fails. Everything that can be told is told: every reason, not only the first.
+fails. Everything that can be told is report: every reason, not only the first.
 
 The least mean cosine goes by the precision that the manifest claims. It is there for what retrieval on small data does not
 notice. Measured with vreid-s on 904 pictures of 42 training vehicles that it never saw (bench/planted_faults.py,
@@ -47,7 +47,7 @@ BATCH = 32  # pictures in memory at once
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """`reasons` is empty when it passed. `top1` is the share of queries for which both sides name the same vehicle: that of
     the best gallery picture under the data's protocol, right or wrong. `cross_map` is the mAP of queries by the candidate in
     a gallery by the reference, as where a site changes its model and keeps its gallery. `agreement` and `cross_map` are None
@@ -85,7 +85,7 @@ def verify(
     bounds: Bounds,
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Verdict:
+) -> Verification:
     """The candidate whose manifest is at `path` against a checkpoint, a manifest or a bundled model, on the test part of `data`.
 
     Every picture is read once for both. Raises Refused for what cannot be compared: a model that does not load, data
@@ -115,7 +115,7 @@ def verify(
     reasons += failure_reasons(failures, about)
     reasons += _nearness(same, least, about) + _loss(*scores, bounds.max_map_loss)
     match = None if wrong or failures else _open_set(data, after, bounds)
-    return Verdict(
+    return Verification(
         candidate=about.name,
         sha256=about.sha256,
         reference=reference.name,
@@ -136,18 +136,18 @@ def verify(
     )
 
 
-def record(path: Path, verdict: Verdict) -> Manifest:
-    """Write accuracy and threshold of a verdict that passed into the manifest at `path`; the engine stays as it is, and so
+def record(path: Path, result: Verification) -> Manifest:
+    """Write accuracy and threshold of a result that passed into the manifest at `path`; the engine stays as it is, and so
     does the threshold that is there if the new one is of no use.
 
-    Raises Refused for a verdict that failed, and where the engine is no longer the one that was verified.
+    Raises Refused for a result that failed, and where the engine is no longer the one that was verified.
     """
     manifest = read_manifest(path)
-    if not verdict.passed or verdict.match is None or manifest.sha256 != verdict.sha256:
+    if not result.passed or result.match is None or manifest.sha256 != result.sha256:
         raise Refused(f"the engine of {path} is not one that has passed; verify it again")
-    open_set, accuracy = verdict.match, accuracy_from(verdict.data, verdict.after)
+    open_set, accuracy = result.match, accuracy_from(result.data, result.after)
     match = Match(threshold=open_set.threshold, false_match_rate=open_set.false_match_rate, gallery=open_set.gallery)
-    update = {"accuracy": accuracy, "match": match if verdict.match_is_of_use else manifest.match}
+    update = {"accuracy": accuracy, "match": match if result.match_is_of_use else manifest.match}
     manifest = manifest.model_copy(update=update)
     write_manifest(manifest, path)
     return manifest

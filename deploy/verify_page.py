@@ -1,4 +1,4 @@
-"""The page of a verification: what was compared, every reason, and what the open-set threshold costs."""
+"""The page of a result: what was compared, every reason, and what the open-set threshold costs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vreid.deploy.precision import share_text
 from vreid.deploy.threshold import OpenSet
-from vreid.deploy.verify import Verdict
+from vreid.deploy.verify import Verification
 from vreid.report.charts import COLOURS, Drawing, Line, axes_with, drawn
 from vreid.report.page import pieces, write_page
 
@@ -16,43 +16,46 @@ if TYPE_CHECKING:
 _LEAST = 1e-5  # of a rate, where the chart ends
 
 
-def write_verify_page(verdict: Verdict, path: Path) -> Path:
+def write_verify_page(result: Verification, path: Path) -> Path:
     """Write the page, whole or not at all. Raises Refused without matplotlib, and where it cannot be written."""
-    return write_page(path, verify_page(verdict))
+    return write_page(path, verify_page(result))
 
 
-def verify_page(verdict: Verdict) -> Iterator[str]:
+def verify_page(result: Verification) -> Iterator[str]:
     """The page, piece by piece. Raises Refused without matplotlib."""
-    sides = ((f"{verdict.reference} (reference)", verdict.before), (verdict.candidate, verdict.after))
+    sides = (
+        (f"{result.reference} (reference)", result.before),
+        (result.candidate, result.after),
+    )
     return pieces(
         "verification.html.j2",
-        verdict=verdict,
-        found=_figures(verdict),
+        result=result,
+        found=_figures(result),
         retrieval=[
             [name, *(f"{value:.2f}" for value in (side.map, side.rank1, side.rank5, side.rank10, side.minp))]
             for name, side in sides
         ],
         ways=[
             [way.name, way.pictures, way.moved, way.no_numbers, way.not_run, f"{way.distance:.2g}"]
-            for way in verdict.ways
+            for way in result.ways
         ],
-        curve=None if verdict.match is None else _curve(verdict.match),
+        curve=None if result.match is None else _curve(result.match),
     )
 
 
-def _figures(verdict: Verdict) -> list[tuple[str, str]]:
+def _figures(result: Verification) -> list[tuple[str, str]]:
     found = [
-        ("verdict", "passed" if verdict.passed else "failed"),
-        ("mAP", f"{verdict.after.map:.2f} %"),
-        ("mAP lost", f"{verdict.before.map - verdict.after.map:.2f}"),
-        ("same first answer", f"{100 * verdict.top1:.1f} %"),
+        ("verification", "passed" if result.passed else "failed"),
+        ("mAP", f"{result.after.map:.2f} %"),
+        ("mAP lost", f"{result.before.map - result.after.map:.2f}"),
+        ("same first answer", f"{100 * result.top1:.1f} %"),
     ]
-    if verdict.agreement is not None:
-        found.append(("mean cosine", f"{verdict.agreement.cosine_mean:.5f}"))
-    if verdict.shares is not None:
-        found.append(("MACs", share_text(verdict.shares)))
-    if verdict.match is not None:
-        found.append(("threshold", f"{verdict.match.threshold:.4f}"))
+    if result.agreement is not None:
+        found.append(("mean cosine", f"{result.agreement.cosine_mean:.5f}"))
+    if result.shares is not None:
+        found.append(("MACs", share_text(result.shares)))
+    if result.match is not None:
+        found.append(("threshold", f"{result.match.threshold:.4f}"))
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vreid.cli.diagnosis import NEEDS, EngineHere, Job, engines, jetpack, jobs, traps
+from vreid.cli.doctor import NEEDS, EngineHere, Job, engines, jetpack, jobs, traps
 from vreid.cli.installed import DISTRIBUTIONS, Machine, Package, hidden_cv2, machine, numbers
 
 PC = Machine(None, (), None, None)

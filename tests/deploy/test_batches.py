@@ -259,9 +259,9 @@ def test_the_cross_figure_is_of_the_old_gallery(tiny_model: Path, tmp_path: Path
         return [helper.make_node("Gather", ["was", "order"], ["embedding"], axis=1)]
 
     data = read_dataset(colours(tmp_path / "data"))
-    verdict = verify(changed(tiny_model, turn), str(tiny_model), data, Bounds())
-    assert verdict.after.map == pytest.approx(verdict.before.map) and verdict.cross_map is not None
-    assert verdict.cross_map < 0.5 * verdict.after.map
+    verification = verify(changed(tiny_model, turn), str(tiny_model), data, Bounds())
+    assert verification.after.map == pytest.approx(verification.before.map) and verification.cross_map is not None
+    assert verification.cross_map < 0.5 * verification.after.map
 
 
 # Shares of the MACs
@@ -328,12 +328,12 @@ def test_the_gate_fails_a_claim_that_holds_for_one_layer(tiny_model: Path, tmp_p
         return [*nodes, helper.make_node("LpNormalization", ["a5"], ["embedding"], axis=1, p=2)]
 
     data = read_dataset(colours(tmp_path / "data"))
-    verdict = verify(
+    verification = verify(
         changed(tiny_model, with_layers, precision="int8"), str(tiny_model), data, Bounds(max_map_loss=100)
     )
-    (reason,) = verdict.reasons
+    (reason,) = verification.reasons
     assert "claims int8 and the ONNX computes in fp32 (83.3 % fp32, 16.7 % int8 of the MACs)" in reason
-    assert verdict.shares is not None and verdict.shares["int8"] == pytest.approx(1 / 6)
+    assert verification.shares is not None and verification.shares["int8"] == pytest.approx(1 / 6)
 
 
 def test_bounds_of_moving_widen_with_the_rounding() -> None:

@@ -72,8 +72,8 @@ def test_percentiles_are_numpys() -> None:
 def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     names = ["student.json", "changed.json", "student.pt", "absent.pt"]
     held = np.ones(60_000_000)  # 480 MB of the caller's, with which a child's ru_maxrss would begin
-    told: list[str] = []
-    results = bench([str(folder / name) for name in names], 1, (1, 4), rounds=2, runs=3, told=told.append)
+    lines: list[str] = []
+    results = bench([str(folder / name) for name in names], 1, (1, 4), rounds=2, runs=3, report=lines.append)
     assert [Path(result.model).name for result in results] == names
     lowered, changed, eager, absent = results
     assert changed.error is not None and "sha256 differs" in changed.error and not changed.timings
@@ -88,7 +88,7 @@ def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     assert (lowered.backend, eager.backend) == ("onnxruntime", "torch")
     assert lowered.cost == eager.cost == read_manifest(folder / "student.json").cost
     assert lowered.file_bytes == (folder / "student.onnx").stat().st_size
-    assert len(told) == len(names) + 2 * 2
+    assert len(lines) == len(names) + 2 * 2
 
 
 @pytest.mark.slow

@@ -17,8 +17,7 @@ import torch
 
 from vreid.deploy import latency
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.latency import by_turns, latencies, latency_costs, measured_latency
-from vreid.deploy.prices import costs_from, narrowed
+from vreid.deploy.latency import by_turns, costs_from, latencies, latency_costs, measured_latency, narrowed
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -128,7 +127,7 @@ def test_measured_prices_sum_up_and_leave_the_network_alone(body: str, both_side
     sites = insert(network, both_sides)
     before, random = {key: value.clone() for key, value in network.state_dict().items()}, torch.random.get_rng_state()
     told: list[tuple[int, int]] = []
-    costs = latency_costs(network, sites, rounds=1, told=lambda done, total: told.append((done, total)))
+    costs = latency_costs(network, sites, rounds=1, report=lambda done, total: told.append((done, total)))
     assert costs.unit == "ms" and costs.full == tuple(widths_of(sites)) and len(costs.sites) == len(sites)
     assert costs.whole() > 0 and costs.rest >= 0
     assert costs.of([(1, 1)] * len(sites)) <= costs.whole()

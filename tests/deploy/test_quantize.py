@@ -23,14 +23,17 @@ from vreid.deploy.graph import prepared
 from vreid.deploy.lower import int8_from
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.quantize import (
+    OUTLIER,
+    Layer,
     Quantization,
     calibration_pictures,
+    chosen,
     has_vnni,
     kept_float,
     quantised,
     quantised_in,
+    sensitivities,
 )
-from vreid.deploy.sensitivity import OUTLIER, Layer, chosen, sensitivities
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of

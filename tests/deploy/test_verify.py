@@ -19,7 +19,7 @@ from shape_network import CAMERAS, LEARNT, PICTURES, drawn, trained
 from vreid.deploy.compare import agreement, nearest_vehicles, number_faults, unit_rows
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.settings import Bounds
-from vreid.deploy.verify import LEAST_COSINES, Verdict, record, verify
+from vreid.deploy.verify import LEAST_COSINES, Verification, record, verify
 from vreid.deploy.verify_page import verify_page
 from vreid.models.checkpoint import save_checkpoint
 from vreid.models.errors import Refused
@@ -67,7 +67,7 @@ class Bench:
         path: Path = self.faults.planted(fault, read_manifest(self.source), graph, self.batches, self.folder, short)
         return path
 
-    def verdict(self, path: Path, bounds: Bounds | None = None, against: Path | None = None) -> Verdict:
+    def verification(self, path: Path, bounds: Bounds | None = None, against: Path | None = None) -> Verification:
         return verify(path, str(against or self.checkpoint), self.data, bounds or Bounds())
 
 
@@ -100,12 +100,12 @@ CAUGHT = {
 def test_every_fault_is_caught_by_name_and_the_manifest_is_left_alone(bench: Bench, name: str) -> None:
     path = bench.planted(name)
     before = path.read_bytes()
-    verdict = bench.verdict(path)
-    assert not verdict.passed
+    verification = bench.verification(path)
+    assert not verification.passed
     for said in CAUGHT[name]:
-        assert any(said in reason for reason in verdict.reasons), verdict.reasons
+        assert any(said in reason for reason in verification.reasons), verification.reasons
     with pytest.raises(Refused, match="not one that has passed"):
-        record(path, verdict)
+        record(path, verification)
     assert path.read_bytes() == before
 
 
@@ -119,17 +119,21 @@ def test_a_sound_model_passes_and_its_manifest_says_what_was_proved(bench: Bench
     before = read_manifest(path)
     engine = path.with_name(before.engine)
     content = engine.read_bytes()
-    verdict = bench.verdict(path, Bounds(false_match_rate=0.05, gallery_size=100))
-    assert verdict.passed and verdict.reasons == ()
-    assert verdict.agreement is not None and verdict.agreement.cosine_mean > LEAST_COSINES[before.precision]
-    assert verdict.top1 > 0.97 and abs(verdict.before.map - verdict.after.map) < 0.5 and verdict.after.map > 40
-    record(path, verdict)
+    verification = bench.verification(path, Bounds(false_match_rate=0.05, gallery_size=100))
+    assert verification.passed and verification.reasons == ()
+    assert verification.agreement is not None and verification.agreement.cosine_mean > LEAST_COSINES[before.precision]
+    assert (
+        verification.top1 > 0.97
+        and abs(verification.before.map - verification.after.map) < 0.5
+        and verification.after.map > 40
+    )
+    record(path, verification)
     after = read_manifest(path)
     assert engine.read_bytes() == content
-    assert after.accuracy is not None and after.accuracy.map == round(verdict.after.map, 2)
-    assert after.accuracy.queries == verdict.after.queries == verdict.pictures == ASKED * CAMERAS * PICTURES
-    assert after.match is not None and verdict.match is not None
-    assert (after.match.threshold, after.match.false_match_rate) == (verdict.match.threshold, 0.05)
+    assert after.accuracy is not None and after.accuracy.map == round(verification.after.map, 2)
+    assert after.accuracy.queries == verification.after.queries == verification.pictures == ASKED * CAMERAS * PICTURES
+    assert after.match is not None and verification.match is not None
+    assert (after.match.threshold, after.match.false_match_rate) == (verification.match.threshold, 0.05)
     assert after.match.gallery == 100
     same = {"accuracy": None, "match": None}
     assert after.model_copy(update=same) == before.model_copy(update=same)
@@ -137,7 +141,7 @@ def test_a_sound_model_passes_and_its_manifest_says_what_was_proved(bench: Bench
 
 def test_int8_passes_with_the_ranges_of_pictures(bench: Bench) -> None:
     # by the usual bound: the weights are a file and INT8 is exact, so that no processor gives another figure (-0.30)
-    assert bench.verdict(bench.planted("INT8 of every layer")).reasons == ()
+    assert bench.verification(bench.planted("INT8 of every layer")).reasons == ()
 
 
 def test_a_flipped_bit_is_caught_before_anything_runs_when_the_hash_was_not_rewritten(bench: Bench) -> None:
@@ -147,31 +151,31 @@ def test_a_flipped_bit_is_caught_before_anything_runs_when_the_hash_was_not_rewr
     content[len(content) // 2] ^= 1
     engine.write_bytes(content)
     with pytest.raises(Refused, match="sha256 differs"):
-        bench.verdict(path)
+        bench.verification(path)
 
 
 def test_an_engine_changed_after_it_passed_is_not_recorded(bench: Bench) -> None:
     path = bench.planted("the same graph")
-    verdict, before = bench.verdict(path), read_manifest(path)
+    verification, before = bench.verification(path), read_manifest(path)
     engine = path.with_name(before.engine)
     engine.write_bytes(bench.planted("RGB and BGR swapped").with_suffix(".onnx").read_bytes())
     write_manifest(before.model_copy(update={"sha256": sha256_of(engine)}), path)
     with pytest.raises(Refused, match="not one that has passed"):
-        record(path, verdict)
+        record(path, verification)
 
 
 def test_a_manifest_is_as_good_a_reference_and_all_reasons_are_told(bench: Bench) -> None:
-    verdict = bench.verdict(bench.planted("another checkpoint"), against=bench.source)
-    assert len(verdict.reasons) >= 3 and len(set(verdict.reasons)) == len(verdict.reasons)
+    verification = bench.verification(bench.planted("another checkpoint"), against=bench.source)
+    assert len(verification.reasons) >= 3 and len(set(verification.reasons)) == len(verification.reasons)
     with pytest.raises(Refused, match="20 queries"):
         verify(bench.source, str(bench.source), Dataset("few", (), bench.data.query[:9], bench.data.gallery), Bounds())
 
 
 def test_one_picture_of_each_is_a_protocol_too(bench: Bench) -> None:
     data = Dataset("each", (), bench.data.gallery, bench.data.gallery, "one_of_each")
-    verdict = verify(bench.planted("FP16, norm in FP32"), str(bench.source), data, Bounds())
-    assert verdict.passed and verdict.top1 > 0.97
-    assert verdict.match is not None and verdict.match.queries == len(data.gallery) - ASKED
+    verification = verify(bench.planted("FP16, norm in FP32"), str(bench.source), data, Bounds())
+    assert verification.passed and verification.top1 > 0.97
+    assert verification.match is not None and verification.match.queries == len(data.gallery) - ASKED
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_one_picture_of_each_is_a_protocol_too(bench: Bench) -> None:
 )
 def test_bounds_that_make_no_sense_are_refused(bench: Bench, bounds: Bounds, said: str) -> None:
     with pytest.raises(Refused, match=said):
-        bench.verdict(bench.source, bounds)
+        bench.verification(bench.source, bounds)
 
 
 def test_what_no_embedding_may_be_is_told_of_each() -> None:
@@ -226,10 +230,10 @@ def test_the_first_answer_leaves_the_own_camera_out() -> None:
 
 
 def test_the_page_tells_the_verdict_and_escapes_it(bench: Bench) -> None:
-    passed = bench.verdict(bench.source, Bounds(false_match_rate=0.05))
+    passed = bench.verification(bench.source, Bounds(false_match_rate=0.05))
     page = "".join(verify_page(passed))
     assert "passed against best" in page and f"{passed.after.map:.2f}" in page and "<svg" in page
     assert "<script" not in page and "http-equiv" in page
-    failed = bench.verdict(bench.planted("another checkpoint"))
+    failed = bench.verification(bench.planted("another checkpoint"))
     page = "".join(verify_page(failed))
     assert all(reason.split("'")[0][:60] in page for reason in failed.reasons)

@@ -1,4 +1,4 @@
-"""A lowered model is written whole or not at all: engine and manifest are drafted, tried, and moved into place together."""
+"""A lowered model is written whole or not at all: engine and manifest are atomic_output, tried, and moved into place together."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from vreid.runtime.embedder import Embedder, open_embedder
 
 
 @contextmanager
-def drafted(out: Path) -> Iterator[Path]:
-    """The path of a draft of `out`; when the body succeeds, the draft and its .json take their places.
+def atomic_output(out: Path) -> Iterator[Path]:
+    """The path of a temporary of `out`; when the body succeeds, the temporary and its .json take their places.
 
     Raises Refused for another ending than .onnx, and for what the file system refuses; nothing half-written stays.
     """
@@ -23,10 +23,10 @@ def drafted(out: Path) -> Iterator[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            draft = Path(folder) / out.name
-            yield draft
-            draft.replace(out)
-            draft.with_suffix(".json").replace(out.with_suffix(".json"))
+            temporary = Path(folder) / out.name
+            yield temporary
+            temporary.replace(out)
+            temporary.with_suffix(".json").replace(out.with_suffix(".json"))
     except OSError as error:
         raise Refused(f"cannot write {out} ({error.strerror or error}); make room or choose another --out") from error
 
@@ -50,9 +50,11 @@ def refuse_batch(batch: tuple[int, int, int]) -> None:
         raise Refused(f"--batch is least, best, most in rising order from 1 to {MOST_BATCH}, not {given}")
 
 
-def opened(graph: onnx.ModelProto, manifest: Manifest, draft: Path, threads: int = 1) -> tuple[Manifest, Embedder]:
-    """The graph written to `draft`, `manifest` beside it with its name and hash, and both opened as the runtime does."""
-    draft.write_bytes(graph.SerializeToString())
-    manifest = manifest.model_copy(update={"engine": draft.name, "sha256": sha256_of(draft)})
-    write_manifest(manifest, draft.with_suffix(".json"))
-    return manifest, open_embedder(draft.with_suffix(".json"), threads)
+def written_and_opened(
+    graph: onnx.ModelProto, manifest: Manifest, temporary: Path, threads: int = 1
+) -> tuple[Manifest, Embedder]:
+    """The graph written to `temporary`, `manifest` beside it with its name and hash, and both opened as the runtime does."""
+    temporary.write_bytes(graph.SerializeToString())
+    manifest = manifest.model_copy(update={"engine": temporary.name, "sha256": sha256_of(temporary)})
+    write_manifest(manifest, temporary.with_suffix(".json"))
+    return manifest, open_embedder(temporary.with_suffix(".json"), threads)
