@@ -1,7 +1,7 @@
 """The arms of the compression table: what each of them learns with. Imported by cdd_table.py.
 
-Every arm has the teacher, the data, the seeds and the epochs of the others, and all learn beside the teacher: the paper's two
-from its logits and blocks, the others from its logits alone. Those of the teacher's network begin with its weights;
+Every arm has the teacher, the data, the seeds and the epochs of the others, and all learn from it at every step: the paper's two
+from its logits and blocks, the others from its logits only. Those of the teacher's network begin with its weights;
 those that cannot (other networks, slim widths from scratch) begin with nothing, and are there with twice the epochs too.
 """
 
@@ -51,7 +51,7 @@ def two_sided(share: float, budget: dict[str, Any] | None = None, **changes: Any
 
 
 def _resrep(share: float) -> Recipe:
-    """ResRep: masks by the norm alone, whatever the price, and no weight decay; the distillation of CDD2.
+    """ResRep: masks by the norm only, whatever the price, and no weight decay; the distillation of CDD2.
 
     Channels that stay are pulled as much a step as by ResRep's lambda of 1e-4 and momentum of 0.99. With the whole lasso of
     these few steps every norm goes to zero, since the BN behind the next convolution gives back whatever a norm loses: the
@@ -67,8 +67,8 @@ def _random(share: float) -> Recipe:
 def _scratch(
     network: NetworkConfig | None = None, schedule: Callable[[], Recipe] = uncompressed_resnet50_small
 ) -> Recipe:
-    base, beside = schedule(), uncompressed_resnet50_small().beside
-    return replace(base, network=network or base.network, average=0.0, online=beside, inherit=False)
+    base, online = schedule(), uncompressed_resnet50_small().online
+    return replace(base, network=network or base.network, average=0.0, online=online, inherit=False)
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from cdd_arms import SAME, two_sided
-from cdd_table import beside, folder_of, row_of, scored, teacher_in, trained
+from cdd_table import file_of, folder_of, row_of, scored, teacher_in, trained
 from rows import write_rows
 
 from vreid.models.cost import cost_of, total_of
@@ -63,7 +63,7 @@ def main() -> None:
         scored(folder, flags)
     heavy = total_of(cost_of(ReidNetwork(full(teacher_resnet50_small()).network)))
     folders = [flags.out / "teacher", *(folder_of(flags.out, name.replace(": ", "-"), 0) for name in ARMS)]
-    done = [folder for folder in folders if beside(folder, ".score.json").exists()]
+    done = [folder for folder in folders if file_of(folder, ".score.json").exists()]
     rows = [row_of(folder, (heavy.params, heavy.macs))[0] for folder in done]
     write_rows(RESULTS, rows)
     for row in rows:

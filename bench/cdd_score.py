@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from cdd_ablations import ABLATIONS
 from cdd_arms import ARMS
-from cdd_table import ALL, beside, folder_of, row_of
+from cdd_table import ALL, file_of, folder_of, row_of
 from rows import table_of, write_rows
 
 from vreid.cli import output
@@ -53,7 +53,7 @@ def main() -> None:
     for arm in ALL:
         for seed in flags.seeds:
             folder = folder_of(flags.out, arm, seed)
-            if beside(folder, ".score.json").exists():
+            if file_of(folder, ".score.json").exists():
                 row, network = row_of(folder, (heavy.params, heavy.macs))
                 rows.append(row)
                 networks.append(network)

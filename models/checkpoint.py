@@ -64,7 +64,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint safely (weights_only). Raises Refused for anything else than a checkpoint of ours."""
+    """Read a checkpoint safely (weights_only). Raises Refused for anything else than a checkpoint of vreid."""
     path = Path(path)
     if not path.is_file():
         raise Refused(f"there is no checkpoint {path}; train one with 'vreid train'")

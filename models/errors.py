@@ -1,4 +1,4 @@
-"""The errors of vreid, one class for each case that a program has to tell apart; and the ranges of numbers that raise them."""
+"""The errors of vreid, a class for each case that a program handles differently; and the ranges of numbers that raise them."""
 
 SHOWN = 60  # characters of somebody else's words in a message
 

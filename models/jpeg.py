@@ -62,7 +62,7 @@ def jpeg_end(content: bytes) -> int | None:
 
 
 def _warning(content: bytes) -> str:
-    """libjpeg's first warning, "" without one; an error is no warning of damage, and starts with other words."""
+    """libjpeg's first warning, "" without one; an error does not count as a warning of damage, and starts with other words."""
     try:
         space = simplejpeg.decode_jpeg_header(content, strict=False)[2]
     except (ValueError, KeyError):  # the second for what libjpeg-turbo has no name for

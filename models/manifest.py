@@ -94,7 +94,7 @@ class Calibration(_Strict):
 
 
 class Manifest(_Strict):
-    """One lowered model. `engine` is a file name beside the manifest; `fingerprint` names the embedding space."""
+    """One lowered model. `engine` is the name of a file in the manifest's folder; `fingerprint` names the embedding space."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = SCHEMA
     name: Annotated[str, Field(min_length=1)]
@@ -107,7 +107,7 @@ class Manifest(_Strict):
     cost: Cost
     accuracy: Accuracy | None
     match: Match | None
-    calibration: Calibration | None = None  # of INT8 alone, so that older manifests need not name it
+    calibration: Calibration | None = None  # of INT8 only, so that older manifests need not name it
     fingerprint: Annotated[str, Field(min_length=8)]
     built_for: dict[str, str] | None
     made_from: Sha256 | None
@@ -139,10 +139,12 @@ def read_model(path: str | Path) -> tuple[Manifest, EngineFile]:
 
 
 def engine_file(manifest: Manifest, engine: Path, path: Path) -> EngineFile:
-    """The engine at `engine`, whole and with the hash that `manifest` (at `path`) gives. Raises Refused."""
+    """The engine at `engine`, complete and with the hash that `manifest` (at `path`) gives. Raises Refused."""
     try:
         if not engine.is_file():
-            raise Refused(f"{path} names the engine {manifest.engine}, which is not beside it; keep the two together")
+            raise Refused(
+                f"{path} names the engine {manifest.engine}, which is not in the same folder; keep the two together"
+            )
         data = engine.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise Refused(f"cannot read the engine {engine} of {path} ({error}); check its name and permissions") from error

@@ -1,4 +1,4 @@
-"""Reads one picture from disk, whole or not at all: decoders fill what is lost with grey, and only warn."""
+"""Reads one picture from disk, complete or not at all: decoders fill what is lost with grey, and only warn."""
 
 import zlib
 from pathlib import Path

@@ -24,7 +24,7 @@ DOWNLOADS = {
 
 
 def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
-    """State dict of `source`: a local file (a state dict, a checkpoint of ours, or .safetensors), a URL, or "imagenet".
+    """State dict of `source`: a local file (a state dict, a checkpoint of vreid, or .safetensors), a URL, or "imagenet".
 
     Loads no code. Raises Refused."""
     try:
@@ -41,7 +41,7 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
     for name in ("state_dict", "model"):  # how other trainings wrap it
         if isinstance(weights, dict) and isinstance(weights.get(name), dict):
             weights = weights[name]
-    if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of ours: its body
+    if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of vreid: its body
         weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}
     if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
@@ -103,7 +103,7 @@ def _read(path: str | Path) -> Any:
         return load_file(path, device="cpu")
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise Refused(
-            f"{path} is not a whole safetensors file ({error}); copy it again, or give a state dict"
+            f"{path} is not a complete safetensors file ({error}); copy it again, or give a state dict"
         ) from error
 
 

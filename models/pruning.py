@@ -70,7 +70,7 @@ def insert(network: ReidNetwork, both_sides: bool = False) -> list[Site]:
     """Put an identity compactor after the last inner convolution of every block, and with `both_sides` one before it.
 
     What the network computes does not change. A basic block has one inner convolution, whose outputs the far compactor
-    already covers, so it never gets a near one. Raises Refused for a body that is no ResNet, or that has compactors.
+    already covers, so it never gets a near one. Raises Refused for a body that is not a ResNet, or that has compactors.
     """
     if not isinstance(network.body, ResNet):
         raise Refused(f"compactors need a ResNet, not {network.config.body}")
@@ -118,7 +118,7 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, maske
     """An ordinary, narrower network that computes what `network` does in eval mode, up to the channels under `threshold`.
 
     Per block (methods 1.6 and 3.1): the BN and both compactors are merged into the middle convolution, whose BN is left
-    with the bias alone; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
+    with the bias only; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
     rows. `network` itself is not changed. Widths are rounded up to `multiple`; `masked` as in `gone_of`.
     """
     body = cast(ResNet, network.body)
@@ -171,12 +171,12 @@ def _folded(site: Site, kept: Callable[[Compactor], Tensor]) -> tuple[dict[str, 
     elif block.depth > 2:
         widths = [conv.in_channels, *widths]
     found[f"conv{middle}.weight"] = weight.float()
-    found |= _taken(f"bn{middle}", _bias_alone(bias.float(), norm.eps), torch.arange(len(rows), device=bias.device))
+    found |= _taken(f"bn{middle}", _bias_only(bias.float(), norm.eps), torch.arange(len(rows), device=bias.device))
     found[f"conv{middle + 1}.weight"] = after.weight[:, rows]
     return {key: value.detach().clone() for key, value in found.items()}, widths
 
 
-def _bias_alone(bias: Tensor, eps: float) -> nn.BatchNorm2d:
+def _bias_only(bias: Tensor, eps: float) -> nn.BatchNorm2d:
     """A BN that in eval mode only adds `bias`."""
     norm = nn.BatchNorm2d(len(bias), eps=eps).to(bias.device)
     norm.bias.copy_(bias)
@@ -198,8 +198,8 @@ def _blocks(network: ReidNetwork) -> list[Block]:
 #
 # Unlike `fold` what comes out goes on learning: every middle convolution takes in what its compactors
 # mix, its BN is made anew for the mixed channels, and the compactors are born again as diagonals that keep the norm of each
-# channel. In eval mode the network computes what it did, up to what was dropped; in training mode too, as far as one
-# batch's variances tell. A block that loses nothing is left alone.
+# channel. In eval mode the network computes what it did, up to what was dropped; in training mode too, as far as
+# the variances of one batch say. A block that loses nothing is left as it is.
 
 
 Kept = tuple[Tensor | None, Tensor]  # channels of the near compactor (None without) and of the far one, rising
@@ -299,7 +299,7 @@ def _narrowed(site: Site, kept: Kept, spread: Tensor) -> tuple[dict[str, Tensor]
     # the BN takes any scale of its convolution away again; at the size it had, the convolution goes on learning as fast
     was = conv.weight[rows] if columns is None else conv.weight[rows][:, columns]
     size = _norms(was) / _norms(mixed(conv.weight)).clamp(min=EPS)
-    least = norm.eps**0.5 / size.clamp(min=EPS)  # a channel that says nothing must not divide by nothing
+    least = norm.eps**0.5 / size.clamp(min=EPS)  # a silent channel must not divide by zero
     deviation = (spread[rows].clamp(min=EPS).sqrt() / strength).maximum(least)
     maps: dict[str, Change] = {
         f"conv{middle}.weight": lambda x: mixed(x) * size[:, None, None, None],

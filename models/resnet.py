@@ -46,9 +46,9 @@ def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape
 
 
 class Block(nn.Module):
-    """A residual block: the convolutions of `widths` (the last one without ReLU) beside a shortcut.
+    """A residual block: the convolutions of `widths` (the last one without ReLU) and a shortcut.
 
-    `projected` asks for a convolution in the shortcut even where widths and stride need none.
+    `projected` puts a convolution in the shortcut even where widths and stride need none.
 
     `near` and `far` stand before the last inner convolution and after its BN, ahead of the ReLU: the places of compactors
     (models/pruning.py). In an ordinary network they are nothing, and have no weights.

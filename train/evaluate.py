@@ -53,7 +53,7 @@ def retrieval(query: Embedded, gallery: Embedded, *, camera_rule: bool = True, b
     Ye et al., TPAMI 2022: positives / rank of the last one.
 
     With `camera_rule`, gallery pictures of the query's vehicle in the query's camera are dropped. Among equal scores
-    wrong vehicles rank first, so that a network that says the same of every picture cannot look good. Memory is that of
+    wrong vehicles rank first, so that a network that gives every picture the same feature cannot look good. Memory is that of
     `block` x gallery scores. Raises Refused for features that are not finite or when no query has a positive.
     """
     found = _scored(query, gallery, camera_rule, block)
@@ -108,7 +108,7 @@ def evaluate(
 
 
 def measured(dataset: Dataset, query: Embedded, gallery: Embedded, *, seed: int = 0) -> Retrieval:
-    """What `evaluate` says of a test part that is embedded already."""
+    """What `evaluate` measures of a test part that is embedded already."""
     if dataset.protocol == "cameras":
         return retrieval(query, gallery)
     return _mean([retrieval(*drawn, camera_rule=False) for drawn in one_of_each(gallery, seed)])

@@ -72,7 +72,7 @@ def _validation(epochs: "Sequence[Epoch]") -> Drawing | None:
 
 
 def _kept(epochs: "Sequence[Epoch]") -> Drawing | None:
-    """In percent of the whole network, or of the first epoch's where the log does not tell what the whole one has."""
+    """In percent of the whole network, or of the first epoch's where the log does not say what the whole one has."""
     macs, first = _of_first(_points((epoch.number, epoch.macs) for epoch in epochs))
     shares = _points((epoch.number, epoch.share) for epoch in epochs)
     params, start = _of_first(_points((epoch.number, epoch.params) for epoch in epochs))
@@ -140,7 +140,7 @@ def _widths(epochs: "Sequence[Epoch]") -> Drawing | None:
     whole: Mapping[str, int] = next((epoch.whole for epoch in epochs if epoch.whole), {})
     logged = [epoch for epoch in epochs if epoch.widths]
     layers = [name for name in whole if whole[name] > 0 and all(name in epoch.widths for epoch in logged)]
-    # without near compactors no block's conv1 can shrink: half of the rows would say nothing
+    # without near compactors no block's conv1 can shrink: half of the rows would never change
     kinds = {_kind(name) for name in layers}
     shrunk = {_kind(name) for name in layers if any(epoch.widths[name] != whole[name] for epoch in logged)}
     rows = [name for name in layers if not shrunk or _kind(name) in shrunk]
@@ -170,7 +170,7 @@ def _widths(epochs: "Sequence[Epoch]") -> Drawing | None:
         bar = figure.colorbar(image, ax=axes, location="top", aspect=40, pad=0.01, label="percent of the channels kept")
         bar.outline.set_visible(False)
 
-    note = f"OnlineTeacher each layer, what is left of it after epoch {last}."
+    note = f"Next to each layer, what is left of it after epoch {last}."
     if shrunk and kinds != shrunk:
         note += f" No {' and no '.join(sorted(kinds - shrunk))} has lost a channel, so none is drawn."
     return drawn(Drawing("widths", "Channels kept in every layer", note), draw, 0.9 + 0.132 * len(rows))

@@ -35,7 +35,7 @@ def train(job: Job) -> Checkpoint:
     uninterrupted one bit for bit: batches and augmentation are pure functions of seed, epoch and place. With other epochs
     than before it goes on with the learning rates of a training of that many.
     With several processes the files are rank 0's, running statistics of the batch norms included; `out` must be on a
-    disk that all of them see. Raises Refused for data or settings that cannot work, as far as can be told before.
+    disk that all of them see. Raises Refused for data or settings that cannot work, as far as it is known before.
     """
     recipe, place = job.recipe, job.place
     items = join((*job.training, *job.undistilled))

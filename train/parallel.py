@@ -29,12 +29,12 @@ class Place:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
 
 def started_as() -> tuple[int, int, int]:
-    """(rank, world, local rank) as torchrun tells a process it has started; (0, 1, 0) without torchrun."""
+    """(rank, world, local rank) as torchrun sets them for a process that it has started; (0, 1, 0) without torchrun."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
 
 

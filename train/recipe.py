@@ -53,7 +53,7 @@ class Recipe:
     validate_every: int = 2
     capacity: Capacity | None = None
     inherit: bool = False
-    imagenet: bool = False  # asks for --weights or the usual download
+    imagenet: bool = False  # needs --weights or the usual download
     planned: int = 0  # epochs that warmup, flat and capacity.start are counted in; 0: `epochs`
 
     def __post_init__(self) -> None:

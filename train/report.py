@@ -45,7 +45,7 @@ class Epoch:
 def epochs_in(log: Path) -> list[Epoch]:
     """The epochs of a log.jsonl, first to last; of one that was trained twice, the later record.
 
-    A line that is no record, such as one cut off while it was written, is passed over, as --resume does it. Raises
+    A line that is not a record, such as one cut off while it was written, is passed over, as --resume does it. Raises
     Refused when there is no log, or nothing in it.
     """
     try:
@@ -54,7 +54,7 @@ def epochs_in(log: Path) -> list[Epoch]:
         raise Refused(f"cannot read {log} ({error.strerror}); give the folder that `vreid train` wrote") from error
     found = {epoch.number: epoch for epoch in map(_epoch, lines) if epoch is not None}
     if not found:
-        raise Refused(f"{log} holds no whole epoch; wait until the training has ended its first")
+        raise Refused(f"{log} holds no complete epoch; wait until the training has ended its first")
     return [found[number] for number in sorted(found)]
 
 

@@ -1,4 +1,4 @@
-"""What is said of a training's steps: a line in a log every so many steps, and TensorBoard's events."""
+"""The report of a training's steps: a line in a log every so many steps, and TensorBoard's events."""
 
 import struct
 import time

@@ -208,7 +208,7 @@ def _embedded(
             found = np.ascontiguousarray(embed(images), np.float32)
             if not found.size or not has_direction(found).all() or width not in (0, found.shape[1]):
                 raise Refused(
-                    f"the embedding of {names[start]} or one after it contains NaN or is all zeros; mend the teacher"
+                    f"the embedding of {names[start]} or one after it contains NaN or is all zeros; repair the teacher"
                 )
             values.write(found.tobytes())
             values.flush()

@@ -1,4 +1,4 @@
-"""The control arm meets its share of MACs, and what it gives back is a network of ours that computes what the library cut."""
+"""The control arm meets its share of MACs, and what it gives back is a network of narrow that computes what the library cut."""
 
 import importlib.util
 from pathlib import Path
@@ -72,15 +72,15 @@ def test_it_meets_the_share_and_computes_what_the_library_cut(
 ) -> None:
     whole = network(config)
     cut = arm.cut_to(whole, share, multiple, arm.Rules(steps=STEPS))
-    ours = arm.ours_from(cut)
-    assert share - 0.01 <= macs(ours) / macs(whole) <= share
+    narrow = arm.reid_network_from(cut)
+    assert share - 0.01 <= macs(narrow) / macs(whole) <= share
     with torch.inference_mode():
-        expected, found = cut(pixels(config)), ours(pixels(config))
+        expected, found = cut(pixels(config)), narrow(pixels(config))
     for there, here in zip(expected, found, strict=True):
         torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
     assert found.embedding.shape[1] == config.dim
-    assert torch.equal(ours.head.classifier.weight, weights(whole)["head.classifier.weight"])
-    options = ours.config.options
+    assert torch.equal(narrow.head.classifier.weight, weights(whole)["head.classifier.weight"])
+    options = narrow.config.options
     widths = [options["stem"], *options["outer"], *(w for stage in options["inner"] for block in stage for w in block)]
     assert all(width % multiple == 0 for width in widths)
 
@@ -100,8 +100,8 @@ def test_a_layer_keeps_its_eighth(arm: ModuleType, isomorphic: bool) -> None:
     whole = network(SMALL)
     with torch.no_grad():
         weights(whole)["body.layer1.0.conv1.weight"][6:] *= 1e-3
-    ours = arm.pruned_by_torch_pruning(whole, 0.5, rules=arm.Rules(isomorphic, steps=STEPS))
-    assert ours.config.options["inner"][0][0] == [4]  # of 32
+    narrow = arm.pruned_by_torch_pruning(whole, 0.5, rules=arm.Rules(isomorphic, steps=STEPS))
+    assert narrow.config.options["inner"][0][0] == [4]  # of 32
 
 
 def test_the_network_given_is_left_as_it_was(arm: ModuleType) -> None:
@@ -109,27 +109,27 @@ def test_the_network_given_is_left_as_it_was(arm: ModuleType) -> None:
     weights(whole)["body.conv1.weight"].requires_grad_(False)
     before = {key: value.clone() for key, value in whole.state_dict().items()}
     with torch.no_grad():
-        ours = arm.pruned_by_torch_pruning(whole, 0.5, rules=arm.Rules(steps=STEPS))
-    assert whole.training and ours.training
+        narrow = arm.pruned_by_torch_pruning(whole, 0.5, rules=arm.Rules(steps=STEPS))
+    assert whole.training and narrow.training
     assert all(torch.equal(value, before[key]) for key, value in whole.state_dict().items())
-    assert all(parameter.requires_grad for parameter in ours.parameters())
+    assert all(parameter.requires_grad for parameter in narrow.parameters())
 
 
 @pytest.mark.slow
 def test_it_learns_on_and_survives_a_checkpoint(arm: ModuleType, tmp_path: Path) -> None:
-    ours = arm.pruned_by_torch_pruning(network(SMALL), 0.34, rules=arm.Rules(steps=STEPS)).train()
-    optimiser = torch.optim.SGD(ours.parameters(), 0.05)
-    logits = ours(pixels(SMALL)).logits
+    narrow = arm.pruned_by_torch_pruning(network(SMALL), 0.34, rules=arm.Rules(steps=STEPS)).train()
+    optimiser = torch.optim.SGD(narrow.parameters(), 0.05)
+    logits = narrow(pixels(SMALL)).logits
     nn.functional.cross_entropy(logits, torch.arange(6) % 5).backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in ours.parameters())
-    before = ours.body.conv1.weight.detach().clone()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in narrow.parameters())
+    before = narrow.body.conv1.weight.detach().clone()
     optimiser.step()
-    assert not torch.equal(before, ours.body.conv1.weight)
-    ours.eval()
-    save_checkpoint(Checkpoint(ours.config, ours.state_dict(), {}), tmp_path / "cut.pt")
+    assert not torch.equal(before, narrow.body.conv1.weight)
+    narrow.eval()
+    save_checkpoint(Checkpoint(narrow.config, narrow.state_dict(), {}), tmp_path / "cut.pt")
     again = network_from(load_checkpoint(tmp_path / "cut.pt"))
     with torch.inference_mode():
-        assert torch.equal(again.embed(pixels(SMALL)), ours.embed(pixels(SMALL)))
+        assert torch.equal(again.embed(pixels(SMALL)), narrow.embed(pixels(SMALL)))
 
 
 def test_it_is_exported_like_any_other(arm: ModuleType, tmp_path: Path) -> None:
@@ -137,10 +137,10 @@ def test_it_is_exported_like_any_other(arm: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("onnxsim")
     from vreid.deploy.export import onnx_from_checkpoint
 
-    ours = arm.pruned_by_torch_pruning(network(SMALL), 0.34, rules=arm.Rules(steps=STEPS))
-    save_checkpoint(Checkpoint(ours.config, ours.state_dict(), {}), tmp_path / "cut.pt")
+    narrow = arm.pruned_by_torch_pruning(network(SMALL), 0.34, rules=arm.Rules(steps=STEPS))
+    save_checkpoint(Checkpoint(narrow.config, narrow.state_dict(), {}), tmp_path / "cut.pt")
     manifest = onnx_from_checkpoint(tmp_path / "cut.pt", tmp_path / "cut.onnx")  # which compares its engine with torch
-    assert manifest.cost.macs == macs(ours)
+    assert manifest.cost.macs == macs(narrow)
 
 
 def test_what_cannot_be_cut_is_refused(arm: ModuleType) -> None:

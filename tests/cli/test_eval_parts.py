@@ -39,7 +39,7 @@ def test_the_test_part_of_a_folder_is_measured_and_named(data: Path, capsys: pyt
     assert (queries, gallery) == (1, 2) and "query.csv and " in said
     (data / "query.csv").unlink()
     assert main(["eval", "hsv", "--data", str(data)]) == 2
-    assert "no clear test part" in capsys.readouterr().err
+    assert "not a clear test part" in capsys.readouterr().err
 
 
 def test_measuring_on_what_was_learnt_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,7 @@ def test_verify_judges_on_the_test_part(
     accuracy = read_manifest(tiny_model).accuracy
     assert accuracy is not None and (accuracy.dataset, accuracy.queries) == ("pictures", TEST)
     (data / "test.csv").rename(data / "gallery.csv")
-    assert "no clear test part" in refused("verify", tiny_model, "--against", colour_model, "--data", data)
+    assert "not a clear test part" in refused("verify", tiny_model, "--against", colour_model, "--data", data)
     (data / "gallery.csv").rename(data / "held out.csv")
     words = "verify", tiny_model, "--against", colour_model, "--data"
     assert "2 CSV files, and none is called test.csv" in refused(*words, data)

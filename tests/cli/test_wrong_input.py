@@ -207,7 +207,7 @@ def test_a_manifest_that_is_not_the_engines(place: Place, wrong: Wrong) -> None:
     for words in (place.run(place.film), place.enrol(place.picture, name="x")):
         assert "sha256 differs" in wrong(words)
     engine.unlink()
-    assert "not beside it" in wrong(place.run(place.film))
+    assert "not in the same folder" in wrong(place.run(place.film))
 
 
 def test_what_is_no_model(place: Place, wrong: Wrong) -> None:

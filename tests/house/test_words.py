@@ -15,7 +15,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NATIVE = sorted(path for end in ("cpp", "hpp", "h", "cu") for path in (ROOT / "runtime" / "native").rglob(f"*.{end}"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-NOT_YET = {"bench", "cli", "deploy", "docs", "models", "native", "runtime", "tests", "train"}
+NOT_YET = {"bench", "cli", "deploy", "docs", "native", "runtime", "tests"}
 """Rooms that are still to be rewritten; a room that is done is taken out of here."""
 
 NAMES = {
@@ -30,6 +30,9 @@ TEXT = re.compile(
     re.IGNORECASE,
 )
 """Words and phrases that stand in no message, help, docstring or page."""
+
+KEPT = {("train/recipe.py", "beside"), ("cli/train.py", "unasked")}
+"""Names of version 0.1.0 that its files and command lines have, and that are read for ever."""
 
 
 def words_of(name: str) -> set[str]:
@@ -75,6 +78,7 @@ def in_text(path: Path) -> list[str]:
         f"{path.relative_to(ROOT)}:{line}: ...{match[0]}..."
         for line, text in strings_of(tree)
         for match in TEXT.finditer(text)
+        if (str(path.relative_to(ROOT)), match[0]) not in KEPT
     ]
 
 

@@ -152,7 +152,7 @@ def test_one_changed_byte_of_the_engine_is_noticed(path: Path, place: int) -> No
 
 def test_a_missing_engine_or_manifest_is_refused(path: Path) -> None:
     path.with_name("student.onnx").unlink()
-    with pytest.raises(Refused, match="not beside it"):
+    with pytest.raises(Refused, match="not in the same folder"):
         read_manifest(path)
     with pytest.raises(Refused, match="vreid export"):
         read_manifest(path.with_name("absent.json"))

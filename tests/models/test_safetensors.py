@@ -57,7 +57,7 @@ def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
         (tmp_path / "torch.pt").read_bytes(),
     ):
         (tmp_path / "w.safetensors").write_bytes(content)
-        with pytest.raises(Refused, match=r"w\.safetensors is not a whole safetensors file"):
+        with pytest.raises(Refused, match=r"w\.safetensors is not a complete safetensors file"):
             imagenet_weights("resnet18", str(tmp_path / "w.safetensors"))
     with pytest.raises(Refused, match="there are no weights at"):
         imagenet_weights("resnet18", str(tmp_path / "absent.safetensors"))

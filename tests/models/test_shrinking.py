@@ -106,7 +106,7 @@ def test_a_velocity_goes_where_its_parameter_goes() -> None:
     )
 
 
-def test_a_block_that_loses_nothing_is_left_alone_and_views_tell_what_became_of_channels() -> None:
+def test_a_block_that_loses_nothing_is_left_as_it_is_and_views_say_what_became_of_channels() -> None:
     network = learning("resnet50", True).eval()
     kept = alive(network)
     first = sites(network)[0]

@@ -17,7 +17,7 @@ def pixels(seed: int, count: int, device: str) -> Tensor:
     return torch.randint(0, 256, (count, 32, 32, 3), generator=draws, dtype=torch.uint8).to(device)
 
 
-def told_by(device: str, half: bool, mode: bool) -> tuple[list[Tensor], list[Tensor]]:
+def features_of(device: str, half: bool, mode: bool) -> tuple[list[Tensor], list[Tensor]]:
     """The embeddings of three batches, played again and plainly; the last batch is of another size."""
     torch.manual_seed(0)
     network = ReidNetwork(replace(CONFIG, classes=5)).to(device).train(mode)
@@ -30,15 +30,15 @@ def told_by(device: str, half: bool, mode: bool) -> tuple[list[Tensor], list[Ten
     return found, wanted
 
 
-def test_on_a_cpu_the_network_is_asked_as_usual() -> None:
-    found, wanted = told_by("cpu", half=True, mode=False)
+def test_on_a_cpu_the_network_runs_as_usual() -> None:
+    found, wanted = features_of("cpu", half=True, mode=False)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("half", [False, True])
-def test_what_is_played_again_is_what_the_network_tells(half: bool) -> None:
-    found, wanted = told_by("cuda", half, mode=False)
+def test_what_is_replayed_is_what_the_network_gives(half: bool) -> None:
+    found, wanted = features_of("cuda", half, mode=False)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
 

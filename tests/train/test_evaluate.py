@@ -138,7 +138,7 @@ def yard(folder: Path) -> tuple[Item, ...]:
     )
 
 
-def test_evaluate_reads_every_picture_once_and_tells_its_progress(tmp_path: Path) -> None:
+def test_evaluate_reads_every_picture_once_and_reports_its_progress(tmp_path: Path) -> None:
     items, seen, heard = yard(tmp_path), [], []
 
     def embed(images: Sequence[Image]) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ def losses_of(job: Job) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_a_student_beside_a_teacher_comes_to_see_its_similarities(job: Job, mild: Augmentation) -> None:
+def test_a_student_of_a_teacher_comes_to_see_its_similarities(job: Job, mild: Augmentation) -> None:
     gentle = replace(job.recipe, augmentation=mild)
     teacher = network_from(train(replace(job, recipe=gentle, out=job.out.with_name("teacher"))))
     before = [value.clone() for value in teacher.state_dict().values()]

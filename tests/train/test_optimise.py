@@ -95,7 +95,7 @@ def test_a_gpu_multiplies_in_bfloat16_where_it_has_it(
     assert precision_of(torch.device("cuda")) is wanted
 
 
-def test_a_cpu_multiplies_in_float32_unless_asked_otherwise() -> None:
+def test_a_cpu_multiplies_in_float32_unless_set_otherwise() -> None:
     assert precision_of(torch.device("cpu")) is None
     assert precision_of(torch.device("cpu"), bfloat16=True) is torch.bfloat16
 

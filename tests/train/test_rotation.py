@@ -37,7 +37,7 @@ def test_as_many_axes_keep_every_cosine_and_a_hole_stays_a_hole() -> None:
     assert torch.allclose(cosines(turned[:30]), cosines(features[:30]), atol=1e-5) and not turned[30:].any()
 
 
-def test_fewer_pictures_than_axes_are_told_apart_as_before() -> None:
+def test_fewer_pictures_than_axes_are_as_far_apart_as_before() -> None:
     features = drawn(5, 40)
     assert torch.allclose(cosines(fit_rotation(features, 8)(features)), cosines(features), atol=1e-5)
 
@@ -62,7 +62,7 @@ def test_alignment_equals_the_formula(axes: int) -> None:
     )
 
 
-def test_alignment_draws_the_student_alone_and_wants_a_teacher_that_fits() -> None:
+def test_alignment_draws_only_the_student_and_wants_a_teacher_that_fits() -> None:
     student, teacher = drawn(6, 3, 1).requires_grad_(), drawn(6, 3, 2).requires_grad_()
     alignment_loss(student, teacher).backward()
     assert student.grad is not None and student.grad.abs().sum() > 0 and teacher.grad is None

@@ -27,7 +27,7 @@ def lines_of(every: int, steps: int, epochs: int, seconds: float, quiet: float =
     return said
 
 
-def test_a_line_tells_where_a_training_is() -> None:
+def test_a_line_says_where_a_training_is() -> None:
     said = lines_of(every=4, steps=10, epochs=2, seconds=0.5)
     assert len(said) == 5
     assert said[0] == (

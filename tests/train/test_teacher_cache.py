@@ -46,7 +46,7 @@ def test_a_relative_path_names_the_same_pictures(
     assert len(rows_of(read_features(out), [other], "it")) == 1
 
 
-def test_pictures_of_one_name_are_told_apart_by_their_folders(items: tuple[Item, ...], tmp_path: Path) -> None:
+def test_pictures_of_one_name_are_distinguished_by_their_folders(items: tuple[Item, ...], tmp_path: Path) -> None:
     twins = [Item(tmp_path / camera / "00" / "0.png", "1", camera) for camera in ("c0", "c1")]
     for twin in twins:
         twin.path.parent.mkdir(parents=True)

@@ -41,7 +41,7 @@ def begun(items: tuple[Item, ...], tmp_path: Path) -> Path:
     return tmp_path / "features.npz"
 
 
-def test_every_picture_is_asked_about_once(items: tuple[Item, ...], tmp_path: Path) -> None:
+def test_every_picture_is_embedded_once(items: tuple[Item, ...], tmp_path: Path) -> None:
     box, out, heard = BlackBox(), tmp_path / "new" / "features.npz", []
     found = build_cache(box, "box", items, out, 10, lambda done, total: heard.append((done, total)))
     assert found.queries == box.queries == len(items)
@@ -58,7 +58,7 @@ def test_every_picture_is_asked_about_once(items: tuple[Item, ...], tmp_path: Pa
             build_cache(BlackBox(), teacher, others, out)
 
 
-def test_asking_goes_on_after_a_stop(items: tuple[Item, ...], begun: Path, tmp_path: Path) -> None:
+def test_building_goes_on_after_a_stop(items: tuple[Item, ...], begun: Path, tmp_path: Path) -> None:
     assert not begun.exists()
     with (tmp_path / "features.npz.partial").open("ab") as rows:  # cut off in the middle of a batch
         rows.write(b"half")

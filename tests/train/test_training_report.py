@@ -160,7 +160,7 @@ def test_a_target_is_drawn_where_it_is_on_the_scale(log: Path, unit: str, drawn:
     assert ("<li>" in kept and "target of the " in kept) == drawn
 
 
-def test_params_are_of_the_first_epoch_where_the_whole_is_not_told(log: Path) -> None:
+def test_params_are_of_the_first_epoch_where_the_whole_is_not_known(log: Path) -> None:
     kept = plots(page_of(log, [compressing(1, 0.5), compressing(2, 0.25)]))["kept"]
     assert "params, of those of epoch 1" in kept
 
@@ -216,7 +216,7 @@ def test_it_is_refused_without_epochs(log: Path) -> None:
         write_report(log.parent)
     for text in ("", '{"epoch": 1, "los'):
         log.write_text(text)
-        with pytest.raises(Refused, match="no whole epoch"):
+        with pytest.raises(Refused, match="no complete epoch"):
             write_report(log.parent)
     assert [path.name for path in log.parent.iterdir()] == ["log.jsonl"]
 

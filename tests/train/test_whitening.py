@@ -92,7 +92,7 @@ def test_two_teachers_of_unequal_spread_become_comparable() -> None:
     assert float(after[1] / after[0]) == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_picture_that_the_teacher_was_not_asked_about_stays_unasked() -> None:
+def test_a_picture_without_an_embedding_stays_without() -> None:
     features = drawn(80, 5)
     with_holes = torch.cat([features, torch.zeros(20, 5)])
     whitening = fit_whitening(with_holes)

@@ -27,7 +27,7 @@ def read_csv(path: Path, option: str = "") -> Dataset:
     unknown split, naming it.
     """
     if option:
-        raise Refused(f"a CSV data set has no part ':{option}'; give {path} alone")
+        raise Refused(f"a CSV data set has no part ':{option}'; give {path} without it")
     table = path if path.is_file() else table_in(path)
     parts: dict[str, list[Item]] = {"train": [], "validation": [], "query": [], "gallery": [], "test": []}
     untested = ""
@@ -79,7 +79,7 @@ def table_in(folder: Path) -> Path:
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, values by column) of every row that is not blank. Refused for what is no CSV with the columns needed."""
+    """(line, values by column) of every row that is not blank. Refused for what is not a CSV file with the columns needed."""
     text = text_of(table)
     header = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=header.count)
@@ -99,7 +99,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             columns = [name.strip().lower() for name in row]
             _refuse_columns(table, columns)
     except csv.Error as error:
-        raise Refused(f"{table} is no well-formed CSV: line {rows.line_num}: {error}") from error
+        raise Refused(f"{table} is not a well-formed CSV file: line {rows.line_num}: {error}") from error
     if not columns:
         _refuse_columns(table, columns)
 
@@ -123,7 +123,9 @@ def _item(folder: Path, values: Mapping[str, str], where: str, line: str) -> Ite
     except OSError:
         there = False  # such as a name too long for the file system
     if not there:
-        raise Refused(f"{where}: there is no picture {values['path'][:200]} beside the CSV; mend the path")
+        raise Refused(
+            f"{where}: there is no picture {values['path'][:200]} (paths are relative to the CSV file); correct the path"
+        )
     return Item(picture, vehicle_label(values["vehicle"], where), values["camera"], values.get("type", ""), where=line)
 
 

@@ -35,7 +35,7 @@ def vehicle_word(vehicle: str) -> str:
 
 
 def camera_word(camera: str) -> str:
-    """A camera's label as it is compared: the number alone in "c001", "cam1" and "1"."""
+    """A camera's label as it is compared: only the number in "c001", "cam1" and "1"."""
     number = _CAMERA.fullmatch(camera)
     return number[1] if number else camera
 
@@ -58,6 +58,6 @@ def digest_of_set(items: Sequence[Item]) -> str:
 
 
 def in_order(seed: int, words: Iterable[str]) -> list[str]:
-    """The words, each once, in an order that depends on the seed and each word alone."""
+    """The words, each once, in an order that depends only on the seed and each word."""
     text = {word: f"{seed} {vehicle_word(word)}".encode("utf-8", "surrogatepass") for word in words}
     return sorted(text, key=lambda word: (hashlib.sha256(text[word]).digest(), word))

@@ -25,16 +25,16 @@ def camera_label(number: str) -> str:
 
 # The layout of Market-1501 (Zheng et al., ICCV 2015): bounding_box_train, bounding_box_test and query; names hold the labels.
 #
-# Vehicle -1 is junk and left out. Vehicle 0000 is a distractor, which belongs to the gallery alone.
+# Vehicle -1 is junk and left out. Vehicle 0000 is a distractor, which belongs to the gallery only.
 
 
 def read_market(path: Path, option: str = "") -> Dataset:
-    """The Market-1501 folder as a Dataset; a training part alone, or a test part alone, is enough.
+    """The Market-1501 folder as a Dataset; only a training part, or only a test part, is enough.
 
     Raises Refused when a folder is missing, or a file name holds no labels.
     """
     if option:
-        raise Refused(f"a Market-1501 folder has no part ':{option}'; give {path} alone")
+        raise Refused(f"a Market-1501 folder has no part ':{option}'; give {path} without it")
     name = path.resolve().name
     training = path / "bounding_box_train"
     train = _market_items(training, distractors=False) if training.is_dir() else ()
@@ -55,7 +55,7 @@ def _market_items(folder: Path, distractors: bool = True) -> tuple[Item, ...]:
     for name in pictures_in(folder):
         labels = labels_in(name)
         if labels is None:
-            raise Refused(f"{folder / name} tells no vehicle and camera; name it like 0002_c1s1_000451_03.jpg")
+            raise Refused(f"{folder / name} names no vehicle and camera; name it like 0002_c1s1_000451_03.jpg")
         vehicle, camera = labels
         if distractors or vehicle.strip("0"):
             items.append(Item(folder / name, vehicle_label(vehicle, str(folder / name)), camera))
@@ -64,18 +64,18 @@ def _market_items(folder: Path, distractors: bool = True) -> tuple[Item, ...]:
     return tuple(items)
 
 
-# The layout of VRIC (Kanaci et al., GCPR 2018): train_images, probe_images and gallery_images beside vric_*.txt.
+# The layout of VRIC (Kanaci et al., GCPR 2018): train_images, probe_images and gallery_images, and vric_*.txt.
 #
 # A line of a list is a file name, a vehicle number and a camera number.
 
 
 def read_vric(path: Path, option: str = "") -> Dataset:
-    """The VRIC folder as a Dataset; a training part alone, or a test part alone, is enough.
+    """The VRIC folder as a Dataset; only a training part, or only a test part, is enough.
 
     Raises Refused when a list or a folder is missing, a line has not three words, or a listed picture is not on disk.
     """
     if option:
-        raise Refused(f"a VRIC folder has no part ':{option}'; give {path} alone")
+        raise Refused(f"a VRIC folder has no part ':{option}'; give {path} without it")
     name = path.resolve().name
     there = (path / "vric_train.txt").is_file() or (path / "train_images").is_dir()
     train = Dataset(name, _vric_items(path, "train") if there else (), (), ())
@@ -111,12 +111,12 @@ def _vric_items(path: Path, part: str) -> tuple[Item, ...]:
 def read_vehicleid(path: Path, option: str = "") -> Dataset:
     """The VehicleID folder as a Dataset; `option` picks the test list ("800", "1600", "2400"), else the smallest there.
 
-    A training list or a test list alone is enough. Raises Refused when both are missing, when the test list asked for
+    One of training list and test list is enough. Raises Refused when both are missing, when the requested test list
     is not there, or when a listed image is not on disk.
     """
     lists = path / "train_test_split"
     if not lists.is_dir() or not (path / "image").is_dir():
-        raise Refused(f"{path} is no VehicleID folder: it needs image/ and train_test_split/")
+        raise Refused(f"{path} is not a VehicleID folder: it needs image/ and train_test_split/")
     on_disk = files_in(path / "image")
     sizes = {int(found[1]) for name in files_in(lists) if (found := re.fullmatch(r"test_list_([0-9]{1,9})\.txt", name))}
     training = lists / "train_list.txt"
@@ -164,7 +164,7 @@ def _vehicleid_items(folder: Path, names: Path, on_disk: frozenset[str]) -> tupl
 FOLDER_PARTS = ("train", "val", "query", "gallery", "test")
 _OWN_CAMERAS = (
     "{path} names no cameras: each picture counts as a camera of its own, so that pictures of one passage find each "
-    "other and the figures are higher than across cameras; name pictures like 0002_c002_7.jpg to tell cameras"
+    "other and the figures are higher than across cameras; name pictures like 0002_c002_7.jpg to name cameras"
 )
 
 
@@ -174,7 +174,7 @@ def read_folders(path: Path, option: str = "") -> Dataset:
     Raises Refused when no folder of a vehicle holds a picture, or a folder's name cannot be a label.
     """
     if option:
-        raise Refused(f"a folder a vehicle has no part ':{option}'; give {path} alone")
+        raise Refused(f"a folder a vehicle has no part ':{option}'; give {path} without it")
     name = path.resolve().name
     parts = [part for part in FOLDER_PARTS if (path / part).is_dir() and vehicles_in(path / part)]
     if not parts:

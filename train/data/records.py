@@ -33,7 +33,7 @@ class Dataset:
 
     `protocol` says how the test part is used. "cameras": gallery pictures of the query's vehicle in the query's own
     camera are dropped (VeRi). "one_of_each": query and gallery both hold the whole test part; one random picture of
-    each vehicle makes the gallery, all others ask, and several draws are averaged (VehicleID).
+    each vehicle makes the gallery, all others are queries, and several draws are averaged (VehicleID).
     `validation` is a validation part that the data set names itself. `untested` says why the test part cannot be measured;
     `remark` is what whoever measures must know.
     """

@@ -16,7 +16,7 @@ from vreid.train.data.records import Dataset, Item
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
     """(training, validation): `share` of the vehicles move to a validation set in which every picture is a query.
 
-    The cut depends on the vehicles' labels and the seed alone, so teacher and student share it wherever the data lies, and a
+    The cut depends on the vehicles' labels and the seed only, so teacher and student share it wherever the data lies, and a
     picture more or less does not change it. A data set that names a validation part itself keeps it instead.
     """
     if not 0 <= share < 1:

@@ -31,7 +31,7 @@ _SIGNS: dict[str, Callable[[Path], bool]] = {
 }
 _LOOKED_FOR = (
     "a VeRi folder (image_train, image_query, image_test, with or without name_train.txt), "
-    "a VehicleID folder (train_test_split/ beside image/), a VERI-Wild folder (images/, train_list.txt, vehicle_info.txt), "
+    "a VehicleID folder (train_test_split/ and image/), a VERI-Wild folder (images/, train_list.txt, vehicle_info.txt), "
     "a Market-1501 folder (bounding_box_train, query, bounding_box_test), a VRIC folder (train_images, vric_train.txt), "
     "a folder a vehicle (train/ID/*.jpg), or a CSV file with columns path,vehicle,camera"
 )
@@ -60,9 +60,9 @@ def layout_of(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() == ".csv":
             return "csv"
-        raise Refused(f"{path} is no data set: looked for {_LOOKED_FOR}")
+        raise Refused(f"{path} is not a data set: looked for {_LOOKED_FOR}")
     if not path.is_dir():
-        raise Refused(f"{path} is a pipe, a socket or a device, and no data set; give a folder or a CSV file")
+        raise Refused(f"{path} is a pipe, a socket or a device, not a data set; give a folder or a CSV file")
     signed = [layout for layout, signs in _SIGNS.items() if signs(path)]
     if len(signed) > 1:
         raise Refused(f"{path} looks like several layouts ({', '.join(signed)}); keep each data set in its own folder")
@@ -107,7 +107,7 @@ def read_test_part(path: Path) -> Dataset:
         return replace(found, name=path.resolve().name, remark=f"measured on {listed}")
     if len(there) != 2 or there[0] != "query":
         raise Refused(
-            f"{path} holds {listed}, which is no clear test part; give one CSV file, or query.csv with gallery.csv"
+            f"{path} holds {listed}, which is not a clear test part; give one CSV file, or query.csv with gallery.csv"
         )
     query, gallery = (read_dataset(file) for file in files)
     parts = Dataset(path.resolve().name, (), query.query or query.gallery, gallery.gallery or gallery.query)
@@ -117,7 +117,7 @@ def read_test_part(path: Path) -> Dataset:
 def read_train_part(path: Path) -> Dataset:
     """The data set to learn from or to calibrate on: of a folder of CSV files train.csv, or the only one there.
 
-    `remark` names the file. Raises Refused for a folder whose CSV files are those of a test part alone, and as `read_dataset`
+    `remark` names the file. Raises Refused for a folder whose CSV files are those of a test part only, and as `read_dataset`
     does.
     """
     tables = _csv_tables(path)

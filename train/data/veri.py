@@ -29,16 +29,16 @@ _CHINESE = ("utf-8-sig", "gb18030")  # gb18030 holds all of gb2312
 
 
 def read_veri(path: Path, option: str = "") -> Dataset:
-    """The VeRi folder as a Dataset; a training part alone, or a test part (query and gallery) alone, is enough.
+    """The VeRi folder as a Dataset; only a training part, or only a test part (query and gallery), is enough.
 
-    Raises Refused when lists are missing, a listed image is not on disk, or a label cannot be told.
+    Raises Refused when lists are missing, a listed image is not on disk, or a label is missing.
     """
     if option:
-        raise Refused(f"a VeRi folder has no part ':{option}'; give {path} alone")
+        raise Refused(f"a VeRi folder has no part ':{option}'; give {path} without it")
     there = [part for part in ("train", "query", "test") if (path / f"image_{part}").is_dir()]
     if not there:
         raise Refused(
-            f"{path} has lists but no image_train, image_query or image_test; put the images beside the lists"
+            f"{path} has lists but no image_train, image_query or image_test; put the images into the folder of the lists"
         )
     train = Dataset(path.resolve().name, _veri_items(path, "train") if "train" in there else (), (), ())
     return with_test(train, lambda: _veri_test(path, there))
@@ -65,7 +65,7 @@ def _veri_items(path: Path, part: str) -> tuple[Item, ...]:
             raise Refused(f"{folder} holds no pictures; put them there")
     for name, where in listed:
         if name not in on_disk:
-            raise Refused(f"{where} names {name}, which is not in {folder}; complete the folder or mend the list")
+            raise Refused(f"{where} names {name}, which is not in {folder}; complete the folder or correct the list")
     if part != "train" and not any(labels_in(name) or labels.get(name, {}).get("vehicleID") for name, _ in listed):
         raise Refused(
             f"the test part of {path} carries no vehicle ids (neither the names in image_{part} nor an XML file hold them), "
@@ -95,7 +95,7 @@ def _vehicle_and_camera(name: str, label: Mapping[str, str], folder: Path, names
     vehicle, camera = labels_in(name) or (label.get("vehicleID", ""), label.get("cameraID", ""))
     if not vehicle or not camera:
         without = "" if names.is_file() else f", and without its lists: add {names.name}"
-        raise Refused(f"{folder / name} tells no vehicle and camera{without}; name it like 0002_c002_00030600_0.jpg")
+        raise Refused(f"{folder / name} names no vehicle and camera{without}; name it like 0002_c002_00030600_0.jpg")
     return vehicle_label(vehicle, str(folder / name)), camera_label(camera)
 
 
@@ -109,7 +109,7 @@ def _labels(path: Path) -> dict[str, dict[str, str]]:
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise Refused(f"{path} is no well-formed XML ({error}); mend it or remove it") from error
+        raise Refused(f"{path} is not well-formed XML ({error}); correct it or remove it") from error
     return {item.attrib["imageName"]: item.attrib for item in root.iter("Item") if "imageName" in item.attrib}
 
 
@@ -125,7 +125,7 @@ def _kinds(path: Path) -> dict[str, str]:
 #
 # Lists lie in train_test_split/, test_split/ or the folder itself. Test parts: 3000, 5000, 10000; in VERI-Wild 2.0 (Bai et al.,
 # IEEE TPAMI 2022) A, B and All, whose lists name a picture and its vehicle in each line, and no camera. Their format was taken
-# from how public loaders read them, since the data themselves are given out on request alone.
+# from how public loaders read them, since the data themselves are given out on request only.
 
 
 _WILD_LISTS = ("train_test_split", "test_split", "test_split_V2", ".")
@@ -171,12 +171,12 @@ def _wild_test(path: Path, images: Path, cameras: Mapping[str, str] | None, opti
         raise Refused(f"{path} has no list of a test part; add test_3000.txt and test_3000_query.txt")
     query, gallery = parts[option.lower()] if option else next(iter(parts.values()))
     if gallery is None:
-        raise Refused(f"{query} has no list of its gallery beside it; add {query.name.replace('_query', '')}")
+        raise Refused(f"{query} has no list of its gallery next to it; add {query.name.replace('_query', '')}")
     if cameras is None and not (_labelled(query) and _labelled(gallery)):
         raise Refused(f"{path} names no cameras, which measuring needs; add vehicle_info.txt")
-    asked, others = (_wild_items(path, images, names, cameras) for names in (query, gallery))
-    own = any(item.path.as_posix().endswith(f"/{item.camera}.jpg") for item in (*asked, *others))
-    return Dataset("", (), asked, others, remark=_NO_WILD_CAMERAS.format(path=path) if own else "")
+    queries, others = (_wild_items(path, images, names, cameras) for names in (query, gallery))
+    own = any(item.path.as_posix().endswith(f"/{item.camera}.jpg") for item in (*queries, *others))
+    return Dataset("", (), queries, others, remark=_NO_WILD_CAMERAS.format(path=path) if own else "")
 
 
 def _wild_list(path: Path, name: str) -> Path | None:
@@ -245,5 +245,5 @@ def _wild_items(path: Path, images: Path, names: Path, cameras: Mapping[str, str
 
 
 def _labelled(names: Path) -> bool:
-    """Whether a list names the vehicle beside each picture, as those of VERI-Wild 2.0 do."""
+    """Whether a list names the vehicle after each picture, as those of VERI-Wild 2.0 do."""
     return all(len(line.split()) != 1 for line in text_of(names).splitlines())

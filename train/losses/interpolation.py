@@ -39,7 +39,7 @@ def interpolated(
 
     The first B rows are the originals at unit length; each mixed one is w a + (1 - w) b of two different rows, the same two
     and the same w in both spaces, brought to unit length unless `renormalise` is False. w is uniform in [0, 1), or
-    Beta(alpha, alpha). Draws are the generator's alone, so a resumed training draws on.
+    Beta(alpha, alpha). Draws are the generator's only, so a resumed training draws on.
     """
     if len(student) != len(teacher):
         raise Refused(f"student and teacher must see the same pictures, not {len(student)} and {len(teacher)} of them")

@@ -17,7 +17,7 @@ from vreid.train.losses.relations import others
 # Asymmetric in the paper: the student's query is compared with the teacher's vectors, itself among them, which draws the two
 # spaces together; hence equal dimensions. Here, as in methods.md 6, the context comes from the batch instead of a stored
 # gallery, with teacher T 0.01, student T 1 and k 96. At two temperatures the loss is not zero, nor least, at the teacher's
-# own vectors. `symmetric` is ours: the student's own similarities, a picture no longer in its own context.
+# own vectors. `symmetric` is an addition: the student's own similarities, a picture no longer in its own context.
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def csd_loss(
 # the others ("simple"). A difference's error is (dS - dT) / (0.1 + |dT|). Values from methods.md 6, which gives alpha 50 to
 # 100 and beta 2 to 5. Reconstruction: each part is the Euclidean norm over the batch, divided by B, as the text has it for the
 # first; each pair is counted once, and the picture itself is one of the k. Asymmetric in the paper (student's query, teacher's
-# gallery); `symmetric` is ours: the student's own similarities, where the first is the nearest other picture.
+# gallery); `symmetric` is an addition: the student's own similarities, where the first is the nearest other picture.
 
 
 FLOOR = 0.1  # of what a difference's error is relative to
@@ -127,7 +127,7 @@ def d3still_loss(
 # similarity and by the position (methods.md 6). Reconstruction, since that text leaves it open: the position's weight is the
 # discount 1 / log2(1 + rank) of DCG, the product of the two weights is brought to a sum of 1 a row, and the squares are
 # averaged over l. With two temperatures the loss is not zero at the teacher's own vectors. Asymmetric in the paper (student's
-# query, teacher's gallery); `symmetric` is ours: the student's own similarities, a picture no longer ranked against itself.
+# query, teacher's gallery); `symmetric` is an addition: the student's own similarities, a picture no longer ranked against itself.
 
 
 def weights_of(context: Context, sharpness: float) -> Tensor:
@@ -170,7 +170,7 @@ def rop_loss(
 #
 # The weights are those of methods.md 6, absolute 1, `between` the spaces 0.7482, `within` the student's 0.6778; the text notes
 # that the published library weighs both by the first. Reconstruction: the means run over all B x B entries, diagonals included.
-# `symmetric` is ours: the last term alone, which is at home in any two spaces.
+# `symmetric` is an addition: only the last term, which is at home in any two spaces.
 
 
 def raml_loss(

@@ -33,9 +33,9 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, picture
 # Probabilistic knowledge transfer (Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer,
 # ECCV 2018, section 3): KL between the shares that a picture's neighbours have of its affinity, affinity being (cosine + 1) / 2.
 #
-# As in the paper's equations a picture is no neighbour of itself; ours: nor of its own copies. The paper writes a sum. Our
-# reconstruction: the mean over the B x B entries, with which alone the weight of 30000 (methods.md 6) makes sense. The spaces
-# need not be aligned.
+# As in the paper's equations a picture is no neighbour of itself; here not of its own copies either. The paper writes a sum. Our
+# reconstruction: the mean over the B x B entries, the only one with which the weight of 30000 (methods.md 6) makes sense. The
+# spaces need not be aligned.
 
 
 PKT_WEIGHT = 30_000.0
@@ -74,7 +74,7 @@ def pkt_loss(student: Tensor, teacher: Tensor, pictures: Tensor | None = None, w
 # The correlation is the paper's best: a Gaussian kernel exp(-gamma |x - y|^2), which for unit vectors is
 # exp(-2 gamma) exp(2 gamma x.y), by its Taylor series up to `order`; gamma 0.4 and order 2 are the paper's. Only relations
 # inside each space are compared, so dimensions need not agree. The weight 1 is that of methods.md 6, whose library seems to
-# mean another, asymmetric form under this name (its query networks retrieve from the teacher's gallery); ours is the paper's.
+# mean another, asymmetric form under this name (its query networks retrieve from the teacher's gallery); this is the paper's.
 
 
 CORRELATION_WEIGHT = 1.0

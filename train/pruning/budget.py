@@ -33,7 +33,7 @@ class BudgetRules:
     """`share` of the whole network's cost to keep, `of` its MACs, parameters, or measured milliseconds (ms). Masks are
     chosen every `every` steps; what they leave falls from all at `start` to the share at `until`, both shares of the
     training. Those that meet the share are the last: the rest of it is recovery at the final widths. Channels that are not
-    masked feel `survivors` times the lasso: by "norm" it has to weaken them to tell them apart, by "taylor" it need not."""
+    masked feel `survivors` times the lasso: by "norm" it has to weaken them to separate them, by "taylor" it need not."""
 
     share: float
     of: Literal["macs", "params", "ms"] = "macs"

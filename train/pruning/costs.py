@@ -67,7 +67,7 @@ def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
         prefix, depth = names[id(site.block)], site.block.depth
         convs = [float(measured[f"{prefix}.conv{place}"]) for place in range(1, depth + 1)]
         norms = [float(measured[f"{prefix}.bn{place}"]) for place in range(1, depth)]
-        if depth == 2:  # basic: both convolutions touch the far channels alone
+        if depth == 2:  # basic: both convolutions touch only the far channels
             found.append(SiteCost(0.0, 0.0, (convs[0] + norms[0] + convs[1]) / far))
         elif site.near is None:
             found.append(SiteCost(convs[0] + norms[0], 0.0, (convs[1] + norms[1] + convs[2]) / far))
@@ -80,13 +80,13 @@ def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
 
 
 def write_costs(costs: Costs, path: Path) -> None:
-    """As JSON, whole or not at all."""
+    """As JSON, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(asdict(costs)))
 
 
 def read_costs(path: Path) -> Costs:
-    """The inverse; Refused names the file when it is no such thing."""
+    """The inverse; Refused names the file when it is not one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         sites = tuple(SiteCost(**site) for site in found["sites"])

@@ -1,5 +1,5 @@
 """Retrieval-guided gradient resetting (CDD, CVPR 2023; methods.md 1.4): a channel that no simulated retrieval needs is left to
-the lasso alone.
+the lasso only.
 
 Vectorised where the paper loops, in float32 where it sorts float64. Options beyond the paper: a softer consensus, masks
 that are decided anew, and leaving out the query itself, which the paper retrieves first.
@@ -79,7 +79,7 @@ def unimportant(student: Tensor, found: Tensor, rules: ResettingRules) -> Tensor
 def reset(mask: Tensor, memory: Memory, student: Tensor, teacher: Tensor, rules: ResettingRules) -> Tensor:
     """One layer, one batch: remember the teacher's vectors, retrieve, and give the mask (C,) that follows `mask`.
 
-    student (B, C): what the compactor leaves of each channel, pooled (taps.ActivationHooks); teacher (B, C): at the same place.
+    student (B, C): what the compactor leaves of each channel, pooled (teacher.ActivationHooks); teacher (B, C): at the same place.
     """
     student, teacher = (torch.nn.functional.normalize(x.float(), dim=1) for x in (student, teacher))
     own = memory.push(teacher)
@@ -91,7 +91,7 @@ def reset(mask: Tensor, memory: Memory, student: Tensor, teacher: Tensor, rules:
 def apply_masks(compactors: Sequence[Compactor], strengths: Sequence[float], survivors: float = 1.0) -> None:
     """After the backward pass of the task's loss: gradient <- mask * gradient + strength * Q / |Q channel|; channels that
     are not masked feel `survivors` times their compactor's strength (1 in the paper). All compactors at once, since a GPU
-    takes longer to be told of them one by one than to do it."""
+    takes longer to launch them one by one than to do the work."""
     learnt = [(c, strength) for c, strength in zip(compactors, strengths, strict=True) if c.weight.grad is not None]
     if not learnt:
         return

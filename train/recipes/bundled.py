@@ -118,7 +118,7 @@ def cdd2_resnet101() -> Recipe:
     compactors; begins as its teacher, shrinks while it learns, and ends in widths that engines like.
 
     vreid train student --recipe cdd2_resnet101 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
-    methods.md 10.1, 10.4 and 10.13. It learns from the teacher's logits alone, as its small twin does. Made for one GPU; hours
+    methods.md 10.1, 10.4 and 10.13. It learns only from the teacher's logits, as its small twin does. Made for one GPU; hours
     and accuracy: none measured.
     """
     online = OnlineDistillation(blocks=0.0)
@@ -149,7 +149,7 @@ def cdd2_resnet50_small() -> Recipe:
 def uncompressed_resnet50_small() -> Recipe:
     """The heavy student of the comparison: what cdd2_resnet50_small learns from, nothing pushed, nothing dropped.
 
-    The teacher's schedule at half its length, from its logits alone: with similarities too cdd2 lost 0.9 mAP on the
+    The teacher's schedule at half its length, only from its logits: with similarities too cdd2 lost 0.9 mAP on the
     validation part (one seed: docs/results.md).
     """
     online = OnlineDistillation(blocks=0.0)
@@ -159,7 +159,7 @@ def uncompressed_resnet50_small() -> Recipe:
 
 
 def _two_sided(share: float) -> Capacity:
-    """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels alone.
+    """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels only.
 
     Widths in multiples of 16, the floats in a register of AVX-512: with any widths a third of the MACs took as long to
     learn as all of them. ResRep's momentum of 0.99 on compactors was worse on the validation part than 0.9.

@@ -135,14 +135,14 @@ def refuse_unsound(recipe: Recipe) -> None:
     for name, value in network.options.items():
         _refuse_option(name, value)
     try:
-        with torch.device("meta"):  # shapes alone, no memory
+        with torch.device("meta"):  # only shapes, no memory
             ReidNetwork(network)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise Refused(f"network.options do not fit {network.body} ({shown(str(error))}); correct them") from error
 
 
 def _refuse_option(name: str, value: Any) -> None:
-    if name not in OPTIONS:  # which is said by the body
+    if name not in OPTIONS:  # which the body says
         return
     kind, words = OPTIONS[name]
     text = json.dumps(value, default=str)  # a date becomes a text, which no option is

@@ -91,7 +91,7 @@ def with_teachers(
 
 
 def without_labels(recipe: Recipe) -> Recipe:
-    """`recipe` learning from its teachers alone."""
+    """`recipe` learning only from its teachers."""
     if recipe.inherit or (recipe.online is not None and recipe.online.logits):
         raise Refused("the recipe learns from its teacher's logits, which are labels; choose another for --unlabelled")
     if recipe.cached.by == "fusion" and recipe.cached.fusion not in UNLABELLED:

@@ -51,7 +51,7 @@ def test_rules_for_nothing_give_the_plain_resize(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (48, 96), (7, 5)])
 @pytest.mark.parametrize("size", [(60, 80), (9, 300), (1, 1), (500, 3)])
-def test_any_picture_comes_out_at_the_size_asked_for(height: int, width: int, size: tuple[int, int]) -> None:
+def test_any_picture_comes_out_at_the_requested_size(height: int, width: int, size: tuple[int, int]) -> None:
     always = replace(Augmentation(), flip=1, gray=1, blur=1, noise=1, erase=1)
     for rules in (Augmentation(), always):
         for seed in range(3):
@@ -153,7 +153,7 @@ def test_a_picture_that_cannot_be_read_is_refused_in_one_sentence_by_workers_too
     assert str(refused.value).startswith(f"the picture {items[4].path} is ") and "\n" not in str(refused.value)
 
 
-def test_a_worker_that_the_system_ends_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_worker_that_the_system_ends_is_reported_in_one_sentence(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "0.png"), np.zeros((16, 16, 3), np.uint8))
 
     class Ending(Pictures):

@@ -52,7 +52,7 @@ def test_labels_are_compared_as_numbers_where_they_are_numbers() -> None:
     assert [camera_word(word) for word in ("gate", "c1s2", "")] == ["gate", "c1s2", ""]
 
 
-def test_broken_pictures_are_told_together_and_can_be_left_out(data: Path) -> None:
+def test_broken_pictures_are_named_together_and_can_be_left_out(data: Path) -> None:
     half(data / "3_0.jpg")
     (data / "4_1.jpg").write_bytes(b"")
     dataset = read_dataset(data)

@@ -58,11 +58,11 @@ def test_veri_is_read_with_a_gb2312_xml_that_lacks_some_images(tmp_path: Path) -
     assert (len(dataset.query), dataset.protocol, dataset.name) == (1, "cameras", tmp_path.name)
 
 
-def test_veri_names_that_do_not_parse_are_told_by_the_xml_or_refused(tmp_path: Path) -> None:
+def test_veri_names_that_do_not_parse_are_labelled_by_the_xml_or_refused(tmp_path: Path) -> None:
     veri(tmp_path, ("train",))
     picture(tmp_path / "image_train" / "odd.jpg")
     (tmp_path / "name_train.txt").write_text("odd.jpg\n")
-    with pytest.raises(Refused, match=r"odd\.jpg tells no vehicle and camera"):
+    with pytest.raises(Refused, match=r"odd\.jpg names no vehicle and camera"):
         read_dataset(tmp_path)
     xml = '<?xml version="1.0" encoding="gb2312"?><I><Item imageName="odd.jpg" vehicleID="7" cameraID="c3"/></I>'
     (tmp_path / "train_label.xml").write_text(xml)
@@ -79,7 +79,7 @@ def test_half_of_veri_is_enough(tmp_path: Path, parts: tuple[str, ...]) -> None:
 def test_veri_wanting_something_is_refused_by_name(tmp_path: Path) -> None:
     (veri(tmp_path / "a") / "name_train.txt").unlink()
     picture(tmp_path / "a" / "image_train" / "odd.jpg")
-    with pytest.raises(Refused, match=r"odd\.jpg tells no .* without its lists: add name_train\.txt"):
+    with pytest.raises(Refused, match=r"odd\.jpg names no .* without its lists: add name_train\.txt"):
         read_dataset(tmp_path / "a")
     (veri(tmp_path / "b", ("query", "test")) / "image_test" / VERI["test"][2]).unlink()
     with pytest.raises(Refused, match=r"name_test\.txt:3 names " + VERI["test"][2]):
@@ -88,10 +88,10 @@ def test_veri_wanting_something_is_refused_by_name(tmp_path: Path) -> None:
         read_dataset(veri(tmp_path / "c", ("query",)))
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "name_train.txt").write_text("x.jpg\n")
-    with pytest.raises(Refused, match="put the images beside the lists"):
+    with pytest.raises(Refused, match="put the images into the folder of the lists"):
         read_dataset(tmp_path / "d")
     (veri(tmp_path / "e") / "train_label.xml").write_text("<Items><Item")
-    with pytest.raises(Refused, match="no well-formed XML"):
+    with pytest.raises(Refused, match="not well-formed XML"):
         read_dataset(tmp_path / "e")
     picture(veri(tmp_path / "f") / "image_train" / "2147483648_c001_1_0.jpg")
     (tmp_path / "f" / "name_train.txt").write_text("2147483648_c001_1_0.jpg\n")
@@ -110,7 +110,7 @@ def vehicleid(folder: Path) -> Path:
     return folder
 
 
-def test_vehicleid_takes_the_smallest_test_list_or_the_one_asked_for(tmp_path: Path) -> None:
+def test_vehicleid_takes_the_smallest_test_list_or_the_requested_one(tmp_path: Path) -> None:
     folder = vehicleid(tmp_path / "vid")
     smallest, larger = read_dataset(folder), read_dataset(f"{folder}:1600")
     assert (len(smallest.train), len(smallest.gallery), len(larger.gallery)) == (2, 3, 4)

@@ -81,7 +81,7 @@ def test_market_leaves_out_junk_and_keeps_distractors_in_the_gallery(tmp_path: P
     assert labels(dataset.query) == [("0003_c1s1_000451_00.jpg", "0003", "c001")]
     assert [item.vehicle for item in dataset.gallery] == ["0000", "0003"]
     files(tmp_path / "m", "bounding_box_train/odd.jpg")
-    with pytest.raises(Refused, match=r"odd\.jpg tells no vehicle and camera"):
+    with pytest.raises(Refused, match=r"odd\.jpg names no vehicle and camera"):
         read_dataset(tmp_path / "m")
 
 

@@ -119,7 +119,7 @@ def test_fusion_loss_equals_the_formula(mode: str, pictures: list[int] | None) -
     assert expected > 0.1 and float(loss) == pytest.approx(expected, rel=1e-3)
 
 
-def test_one_teacher_alone_is_twice_the_similarity_loss() -> None:
+def test_one_teacher_is_twice_the_similarity_loss() -> None:
     student, teacher = drawn(8, 6, 1), drawn(8, 4, 2)
     for pictures in (None, torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])):
         twice = 2 * similarity_loss(student, teacher, pictures=pictures)

@@ -41,13 +41,13 @@ def test_two_different_rows_are_mixed() -> None:
 
 
 @pytest.mark.parametrize(("alpha", "variance"), [(None, 1 / 12), (1.0, 1 / 12), (0.5, 1 / 8), (3.0, 1 / 28)])
-def test_weights_have_the_asked_spread(alpha: float | None, variance: float) -> None:
+def test_weights_have_the_requested_spread(alpha: float | None, variance: float) -> None:
     """Beta(a, a) has the variance 1 / (4 (2 a + 1)), and Beta(1, 1) is the uniform one."""
     student_rows, _ = interpolated(torch.eye(2), torch.eye(2), 8000, alpha, chance(), renormalise=False)
     assert float(student_rows[2:, 0].var()) == pytest.approx(variance, rel=0.06)
 
 
-def test_chance_is_the_generator_s_alone() -> None:
+def test_chance_is_only_the_generator_s() -> None:
     student, teacher = drawn(5, 3), drawn(5, 4)
     generator = chance(7)
     first = interpolated(student, teacher, 10, 0.5, generator)

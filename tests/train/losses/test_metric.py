@@ -126,7 +126,7 @@ def test_a_step_down_the_gradient_lowers_every_loss() -> None:
         assert float(loss(x.detach() - 0.01 * x.grad)) < float(before.detach())
 
 
-def test_pictures_that_the_teacher_was_not_asked_about_are_left_out_of_the_distillation() -> None:
+def test_pictures_without_a_teacher_embedding_are_left_out_of_the_distillation() -> None:
     features = Features(drawn(9, 6), drawn(9, 4, seed=1), drawn(9, 5, seed=2))
     recipe = Recipe(NetworkConfig("resnet18"), 1, distil=2.0)
     target = drawn(9, 3, seed=3)

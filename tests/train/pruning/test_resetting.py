@@ -87,7 +87,7 @@ def test_ties_take_the_first_channels_and_an_easy_consensus_takes_more() -> None
 
 
 @pytest.mark.parametrize("side", ["near", "far"])
-def test_a_masked_channel_gets_lasso_and_weight_decay_alone(side: str) -> None:
+def test_a_masked_channel_gets_only_lasso_and_weight_decay(side: str) -> None:
     torch.manual_seed(0)
     strength, decay, rate = 0.004, 5e-4, 0.1
     compactor = Compactor(6, side)  # type: ignore[arg-type]
