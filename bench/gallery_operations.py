@@ -14,7 +14,7 @@ from vreid.runtime.gallery.index.table import drop_indexes
 from vreid.runtime.gallery.rebuild import rebuild_all, repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import store as store_module
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import FinishedTrack, Floats
 
 DIM, INDEX = 16, "hnsw"
 VIEWS = ("gate", "yard", "dock")
@@ -38,10 +38,10 @@ def feature(rng: Random) -> Floats:
     return np.asarray(row / np.linalg.norm(row), np.float32)
 
 
-def sighting(rng: Random) -> Sighting:
+def sighting(rng: Random) -> FinishedTrack:
     picture = rng.integers(0, 255, (24, 32, 3)).astype(np.uint8)
     at = float(rng.choice([1e9, 4e9]) + rng.integers(1000))  # long ago, or later than any vehicle was written down
-    return Sighting(VIEWS[rng.integers(3)], 1, 0, 9, 0.0, 1.0, 2, feature(rng), 3, 0.5, picture, at, None)
+    return FinishedTrack(VIEWS[rng.integers(3)], 1, 0, 9, 0.0, 1.0, 2, feature(rng), 3, 0.5, picture, at, None)
 
 
 def some(gallery: Gallery, rng: Random, count: int) -> list[int]:

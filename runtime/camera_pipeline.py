@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.records import Detections, Floats, Frame, Sighting, Trace
+from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace
 from vreid.runtime.tracker import Tracker
 
 EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
@@ -172,7 +172,7 @@ class CameraPipeline:
         if track.picture is None or request.quality > track.best:
             track.best, track.picture = request.quality, request.crop
 
-    def finished(self) -> list[tuple[Sighting, Trace]]:
+    def finished(self) -> list[tuple[FinishedTrack, Trace]]:
         """The tracks that ended since the last call, were embedded at least once and got as far as the detector wants, and
         the parts of those that have been open for long."""
         done = []
@@ -188,23 +188,23 @@ class CameraPipeline:
                 self.open[number].best = track.best
         return done
 
-    def _part(self, number: int, track: OpenTrack) -> list[tuple[Sighting, Trace]]:
+    def _part(self, number: int, track: OpenTrack) -> list[tuple[FinishedTrack, Trace]]:
         far = track.far or self.least_travel <= 0 or travel_of(track) >= self.least_travel
         if not far or track.total is None or not len(track.frames):
             return []
         self.ended += 1
         return [(self._sighting(number, track), _trace(track))]
 
-    def close(self) -> list[tuple[Sighting, Trace]]:
+    def close(self) -> list[tuple[FinishedTrack, Trace]]:
         """End every track."""
         self.tracker.close()
         return self.finished()
 
-    def _sighting(self, number: int, track: OpenTrack) -> Sighting:
+    def _sighting(self, number: int, track: OpenTrack) -> FinishedTrack:
         if track.total is None or track.picture is None:
             raise ValueError("a track without an embedded crop has no sighting")
         length = float(np.linalg.norm(track.total))
-        return Sighting(
+        return FinishedTrack(
             camera=self.camera,
             track=number,
             first_frame=track.first[0],

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, Hit
+from vreid.runtime.gallery import Gallery, RankedVehicle
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.retention import purge_due
-from vreid.runtime.records import Floats, Match, Sighting
+from vreid.runtime.records import FinishedTrack, Floats, Match
 from vreid.runtime.topology import Span, Topology, span_of
 
 REMEMBERED_S = 3600.0  # in which it matters where a vehicle was, also before a live run
@@ -75,7 +75,7 @@ class RecentPositions:
     def __len__(self) -> int:
         return sum(len(spans) for spans in self._spans.values())
 
-    def put(self, vehicle: int, sighting: Sighting) -> None:
+    def put(self, vehicle: int, sighting: FinishedTrack) -> None:
         """Remember that this track was given to `vehicle`."""
         self._parts[sighting.camera, sighting.track] = vehicle
         self.remember(vehicle, span_of(sighting))
@@ -88,11 +88,11 @@ class RecentPositions:
         if self._since_swept >= 1000:
             self._sweep()
 
-    def part_of(self, sighting: Sighting) -> int | None:
+    def part_of(self, sighting: FinishedTrack) -> int | None:
         """The vehicle that an earlier part of this track was given to."""
         return self._parts.get((sighting.camera, sighting.track))
 
-    def bars(self, vehicle: int, sightings: Iterable[Sighting]) -> bool:
+    def bars(self, vehicle: int, sightings: Iterable[FinishedTrack]) -> bool:
         """Whether `vehicle` was where it cannot have been and be one of these tracks too."""
         spans = self._spans.get(vehicle, ())
         return any(self._barred(spans, span_of(sighting)) for sighting in sightings) if spans else False
@@ -205,7 +205,7 @@ class Identifier:
         if self._gallery.writable:
             purge_due(self._gallery)
 
-    def identify(self, track: Sighting) -> Match:
+    def identify(self, track: FinishedTrack) -> Match:
         """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""
         feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
         with self._keeping():
@@ -215,7 +215,7 @@ class Identifier:
         self._remember([track], [match])
         return match
 
-    def assign(self, sightings: Sequence[Sighting]) -> list[Match]:
+    def assign(self, sightings: Sequence[FinishedTrack]) -> list[Match]:
         """The vehicles of many finished tracks, decided together and written all or not at all; in the given order.
 
         The answer does not depend on the order of `sightings`.
@@ -243,13 +243,13 @@ class Identifier:
     def _keeping(self) -> AbstractContextManager[object]:
         return self._gallery.transaction() if self._gallery.writable else nullcontext()
 
-    def _remember(self, tracks: Sequence[Sighting], matches: Sequence[Match]) -> None:
+    def _remember(self, tracks: Sequence[FinishedTrack], matches: Sequence[Match]) -> None:
         for track, match in zip(tracks, matches, strict=True):
             if match.vehicle is not None:
                 self._recent.put(match.vehicle, track)
 
     def _chosen(
-        self, tracks: Sequence[Sighting], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
+        self, tracks: Sequence[FinishedTrack], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
     ) -> list[_Choice]:
         """Step 2: one choice a cluster."""
         hits = self._hits(features)
@@ -271,7 +271,11 @@ class Identifier:
         return choices
 
     def _candidates(
-        self, tracks: Sequence[Sighting], features: Floats, hits: Sequence[Sequence[Hit]], cluster: int = 0
+        self,
+        tracks: Sequence[FinishedTrack],
+        features: Floats,
+        hits: Sequence[Sequence[RankedVehicle]],
+        cluster: int = 0,
     ) -> list[_Candidate]:
         """The vehicles that a cluster of tracks may be, whatever the others are: features (N, D), hits of each row."""
         plates = {track.plate for track in tracks}
@@ -299,7 +303,7 @@ class Identifier:
             return _Choice(None, None, -best.falling)
         return _Choice(best.vehicle, best.name, -best.falling)
 
-    def _hits(self, features: Floats) -> list[list[Hit]]:
+    def _hits(self, features: Floats) -> list[list[RankedVehicle]]:
         """For each row at least every vehicle that reaches the threshold."""
         k = 8
         while True:
@@ -308,7 +312,9 @@ class Identifier:
                 return hits
             k *= 4
 
-    def _settled(self, tracks: Sequence[Sighting], features: Floats, rows: list[int], choice: _Choice) -> list[Match]:
+    def _settled(
+        self, tracks: Sequence[FinishedTrack], features: Floats, rows: list[int], choice: _Choice
+    ) -> list[Match]:
         """Step 3 and the writing: one match a row."""
         if choice.vehicle is not None:
             matches = [Match(choice.vehicle, choice.name, choice.score, True) for _ in rows]
@@ -331,7 +337,7 @@ class Identifier:
             self._write(tracks[row], features[row], match, row in taught)
         return matches
 
-    def _write(self, track: Sighting, feature: Floats, match: Match, teach: bool) -> None:
+    def _write(self, track: FinishedTrack, feature: Floats, match: Match, teach: bool) -> None:
         if not self._gallery.writable or match.vehicle is None:
             return
         if teach:
@@ -339,6 +345,6 @@ class Identifier:
         self._gallery.add_sighting(match.vehicle, track, match.score, self._run)
 
 
-def moment(sighting: Sighting) -> tuple[float, str, int]:
+def moment(sighting: FinishedTrack) -> tuple[float, str, int]:
     """The order of tracks: by first time, then camera, then number."""
     return sighting.first_time, sighting.camera, sighting.track

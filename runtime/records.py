@@ -52,7 +52,7 @@ class Tracks:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class FinishedTrack:
     """One finished track, as the gallery and the sinks get it."""
 
     camera: str

@@ -16,8 +16,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threshold
 from vreid.runtime.arguments import checked
 from vreid.runtime.pipeline import Run
-from vreid.runtime.records import Floats, Ints, Match, Trace, kind_name
-from vreid.runtime.records import Sighting as Passage
+from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kind_name
 from vreid.runtime.run import opened_session
 from vreid.runtime.session import Session
 
@@ -131,8 +130,8 @@ def _sightings(session: Session, model: Model, gallery: Gallery | None) -> Gener
             return
         with stored.transaction() if stored.writable else nullcontext():
             outcome = run.to_the_end()
-        for passage, match, trace in outcome.identified:
-            yield _sighting(passage, match, trace)
+        for finished, match, trace in outcome.identified:
+            yield _sighting(finished, match, trace)
 
 
 class _Results:
@@ -142,9 +141,9 @@ class _Results:
         self.stop = threading.Event()
         self._queue: queue.Queue[Sighting | BaseException | None] = queue.Queue(ROOM)
 
-    def sighting(self, sighting: Passage, match: Match, trace: Trace) -> None:
+    def sighting(self, finished: FinishedTrack, match: Match, trace: Trace) -> None:
         """Waits while the reader is behind."""
-        self._put(_sighting(sighting, match, trace))
+        self._put(_sighting(finished, match, trace))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """The summary is not handed on."""
@@ -177,20 +176,20 @@ class _Results:
                 return
 
 
-def _sighting(passage: Passage, match: Match, trace: Trace) -> Sighting:
+def _sighting(finished: FinishedTrack, match: Match, trace: Trace) -> Sighting:
     return Sighting(
-        camera=passage.camera,
-        track=passage.track,
+        camera=finished.camera,
+        track=finished.track,
         vehicle=match.vehicle,
         name=match.name,
         known=match.known,
         score=match.score if math.isfinite(match.score) else None,
-        kind=kind_name(passage.kind),
-        plate=passage.plate,
-        first_time=passage.first_time,
-        last_time=passage.last_time,
+        kind=kind_name(finished.kind),
+        plate=finished.plate,
+        first_time=finished.first_time,
+        last_time=finished.last_time,
         frames=trace.frames,
         boxes=trace.boxes,
-        feature=passage.feature,
-        picture=passage.picture,
+        feature=finished.feature,
+        picture=finished.picture,
     )

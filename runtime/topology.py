@@ -30,7 +30,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from vreid.models.errors import Refused
 from vreid.models.files import regular
 from vreid.runtime.camera_names import nfc
-from vreid.runtime.records import Sighting
+from vreid.runtime.records import FinishedTrack
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,7 +148,7 @@ class Topology:
         return window is not None and now.first - before.last > window.most
 
 
-def span_of(sighting: Sighting) -> Span:
+def span_of(sighting: FinishedTrack) -> Span:
     """Of one camera on its own clock; where `seen` is known, over cameras on the world's."""
     offset = sighting.seen - sighting.last_time if sighting.seen else 0.0
     return Span(sighting.camera, sighting.track, sighting.first_time + offset, sighting.last_time + offset)

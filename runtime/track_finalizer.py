@@ -11,7 +11,7 @@ from typing import cast
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.identify import Identifier, moment
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.status import QueueStatus, Stages
 
@@ -48,7 +48,7 @@ def plate_text(text: str) -> str | None:
     return "".join(sign for sign in text.upper() if sign.isalnum()) or None
 
 
-IdentifiedTrack = tuple[Sighting, Match, Trace]
+IdentifiedTrack = tuple[FinishedTrack, Match, Trace]
 ROOM = 256  # ended tracks that wait for a slow disk before the cameras have to
 
 
@@ -60,7 +60,7 @@ class Tally:
         self.cameras: dict[int, set[str]] = {}  # of each vehicle
         self.enrolled: set[int] = set()
 
-    def count(self, sighting: Sighting, match: Match) -> None:
+    def count(self, sighting: FinishedTrack, match: Match) -> None:
         """One more sighting."""
         self.sightings += 1
         if match.vehicle is None:
@@ -78,15 +78,15 @@ class TrackFinalizer:
         self, identifier: Identifier, sinks: Sequence[Sink], stages: Stages, plate: PlateReader = no_plate
     ) -> None:
         self._identifier, self._sinks, self._stages, self._plate = identifier, sinks, stages, plate
-        self._waiting: list[tuple[Sighting, Trace]] = []
+        self._waiting: list[tuple[FinishedTrack, Trace]] = []
         self.identified: list[IdentifiedTrack] = []
         self.tally = Tally()
 
-    def take(self, ended: Sequence[tuple[Sighting, Trace]]) -> None:
+    def take(self, ended: Sequence[tuple[FinishedTrack, Trace]]) -> None:
         """Tracks that have ended."""
         self._waiting += [(self._read(sighting), trace) for sighting, trace in ended]
 
-    def _read(self, sighting: Sighting) -> Sighting:
+    def _read(self, sighting: FinishedTrack) -> FinishedTrack:
         return sighting if self._plate is no_plate else replace(sighting, plate=self._plate(sighting.picture))
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class TrackFinalizer:
         """The tracks that wait."""
         return QueueStatus(len(self._waiting), 0, 0)
 
-    def _emit(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def _emit(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         self.tally.count(sighting, match)
         for sink in self._sinks:
             sink.sighting(sighting, match, trace)
@@ -130,13 +130,13 @@ class LiveTrackFinalizer(TrackFinalizer):
         every: float = 3600.0,
     ) -> None:
         super().__init__(identifier, sinks, stages, plate)
-        self._queue: queue.Queue[tuple[Sighting, Trace] | None] = queue.Queue(ROOM)
+        self._queue: queue.Queue[tuple[FinishedTrack, Trace] | None] = queue.Queue(ROOM)
         self._failure: BaseException | None = None
         self._idle, self._every = idle, every
         self._thread = threading.Thread(target=self._work, name="decide", daemon=True)
         self._thread.start()
 
-    def take(self, ended: Sequence[tuple[Sighting, Trace]]) -> None:
+    def take(self, ended: Sequence[tuple[FinishedTrack, Trace]]) -> None:
         """Waits where the queue is full; raises what the thread failed with."""
         for pair in ended:
             while self._failure is None:

@@ -14,7 +14,7 @@ from vreid.runtime.camera_names import file_of
 from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, refuse_doubles
 from vreid.runtime.evaluate.mot import MotTable, corners, read_mot
 from vreid.runtime.evaluate.tracking import IOU, frame_overlaps, identity_accuracy, identity_score
-from vreid.runtime.records import Floats, Ints, Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace
 from vreid.runtime.sources.table import addresses_of
 
 
@@ -57,7 +57,7 @@ def _scene(uri: str) -> MotTable:
     )
 
 
-def table_of(decided: Sequence[tuple[Sighting, Match, Trace]], camera: str) -> MotTable:
+def table_of(decided: Sequence[tuple[FinishedTrack, Match, Trace]], camera: str) -> MotTable:
     """Every box of one camera's tracks as MOT rows with global vehicle ids; a track without a vehicle has the id -1."""
     mine = [(s, m, t) for s, m, t in decided if s.camera == camera]
     frames = np.concatenate([t.frames + 1 for _, _, t in mine] or [np.zeros(0, np.int64)])
@@ -72,7 +72,7 @@ def table_of(decided: Sequence[tuple[Sighting, Match, Trace]], camera: str) -> M
     return MotTable(frames, ids, boxes, scores, kinds, np.ones(len(frames), np.float32)).rows(order)
 
 
-def identity_of(decided: Sequence[tuple[Sighting, Match, Trace]], truth: Mapping[str, MotTable]) -> dict[str, Any]:
+def identity_of(decided: Sequence[tuple[FinishedTrack, Match, Trace]], truth: Mapping[str, MotTable]) -> dict[str, Any]:
     """The scores of a run, ids global over its cameras."""
     found = {camera: table_of(decided, camera) for camera in truth}
     frames = list(frame_overlaps(truth, found))

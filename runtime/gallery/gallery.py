@@ -24,9 +24,9 @@ from vreid.runtime.gallery.records import (
     About,
     Change,
     Filter,
-    Hit,
     Prototype,
     PrototypeInfo,
+    RankedVehicle,
     SightingInfo,
     SightingRow,
     Stats,
@@ -35,7 +35,7 @@ from vreid.runtime.gallery.records import (
     VehicleRow,
 )
 from vreid.runtime.gallery.store import Store, open_store
-from vreid.runtime.records import Floats, Sighting, kind_name
+from vreid.runtime.records import FinishedTrack, Floats, kind_name
 from vreid.runtime.topology import Span
 
 
@@ -182,7 +182,7 @@ class Gallery:
             store.delete_prototypes(dropped)
         return None if new in dropped else new
 
-    def add_sighting(self, vehicle: int, sighting: Sighting, score: float, run: str = "") -> int:
+    def add_sighting(self, vehicle: int, sighting: FinishedTrack, score: float, run: str = "") -> int:
         """Write down where and when `vehicle` was seen, with a small picture; returns the sighting's id.
 
         One that does not say when it was gets this moment. A vehicle that nobody named came to be with the first sighting,
@@ -232,7 +232,7 @@ class Gallery:
 
     def search(
         self, features: Floats, k: int, vehicles: Sequence[int] | None = None, only: Filter = EVERYTHING
-    ) -> list[list[Hit]]:
+    ) -> list[list[RankedVehicle]]:
         """(B, D) -> for each row the best k vehicles (fewer in a small gallery), falling; of equals the older first.
 
         `vehicles`: only these ids, those that the gallery does not hold passed over; None: those that `only` lets through.
@@ -246,7 +246,7 @@ class Gallery:
             found = self.index.search(rows, min(k, names.LAST_ID), vehicles)
             called = self._store.names({vehicle for best in found for vehicle, _ in best})
         # a reader may be a moment behind its gallery
-        return [[Hit(one, called.get(one, names.given(one)), score) for one, score in best] for best in found]
+        return [[RankedVehicle(one, called.get(one, names.given(one)), score) for one, score in best] for best in found]
 
     def scores(self, features: Floats, vehicles: Sequence[int]) -> Floats:
         """(B, D) -> (B, len(vehicles)) of the best cosine over each vehicle's prototypes; -1 for one without any."""
@@ -338,7 +338,7 @@ class Gallery:
         return int(vehicle)
 
 
-def _sighting_row(seen: Sighting, score: float, run: str) -> SightingRow:
+def _sighting_row(seen: FinishedTrack, score: float, run: str) -> SightingRow:
     """A sighting as it is written down. Raises Refused for times, numbers and a camera that cannot be kept."""
     moment = float(seen.seen)
     if not times.is_moment(moment):

@@ -48,7 +48,7 @@ ENROLLED = "enrolled"  # the view of prototypes that come from no camera
 
 
 @dataclass(frozen=True)
-class Hit:
+class RankedVehicle:
     """One vehicle that a search found; the score is the best cosine over its prototypes."""
 
     vehicle: int

@@ -18,7 +18,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import atomic
 from vreid.models.preprocess import Image
 from vreid.report.palette import Colour, colour_of, ink_on
-from vreid.runtime.records import Floats, Match, Sighting, Trace, kind_name
+from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, kind_name
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 Label = tuple[str, Colour]
 
 
-def annotate(source: Source, marks: Sequence[tuple[Match, Trace, Sighting]], path: Path) -> None:
+def annotate(source: Source, marks: Sequence[tuple[Match, Trace, FinishedTrack]], path: Path) -> None:
     """Write `path`, an mp4 of every frame of `source`, at the frame's own time, with the boxes and labels of its own camera's
     marks.
 
@@ -48,7 +48,7 @@ def annotate(source: Source, marks: Sequence[tuple[Match, Trace, Sighting]], pat
             write(drawn if fits else np.asarray(cv2.resize(drawn, source.size), np.uint8), frame.time)
 
 
-def label_of(match: Match, sighting: Sighting) -> Label:
+def label_of(match: Match, sighting: FinishedTrack) -> Label:
     """ "#12 blue van 0.83", "#12 car new" where it was enrolled, "unknown car 0.31"; and its colour."""
     unnamed = not match.name or match.name == f"vehicle-{match.vehicle or 0:04d}"
     what = kind_name(sighting.kind) if unnamed else str(match.name)
@@ -92,7 +92,7 @@ def _plain(text: str) -> str:
     return "".join(bare).encode("ascii", "replace").decode("ascii")
 
 
-def _boxes_by_frame(marks: Sequence[tuple[Match, Trace, Sighting]]) -> dict[int, list[tuple[Floats, Label]]]:
+def _boxes_by_frame(marks: Sequence[tuple[Match, Trace, FinishedTrack]]) -> dict[int, list[tuple[Floats, Label]]]:
     """Frame from 0 -> what is drawn in it."""
     found: dict[int, list[tuple[Floats, Label]]] = {}
     for match, trace, sighting in marks:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from vreid.runtime.records import Match, Sighting, Trace, kind_name
+from vreid.runtime.records import FinishedTrack, Match, Trace, kind_name
 
 
 class JsonlSink:
@@ -20,7 +20,7 @@ class JsonlSink:
         self._path = folder / "sightings.jsonl"
         self._file = _continued(self._path)
 
-    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """One line, flushed: what a reader sees is whole unless the program died in the middle of it."""
         if not _is_at(self._file, self._path):
             self._file.close()
@@ -57,7 +57,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
         return False
 
 
-def fields_of(sighting: Sighting, match: Match, trace: Trace) -> dict[str, Any]:
+def fields_of(sighting: FinishedTrack, match: Match, trace: Trace) -> dict[str, Any]:
     """The line's fields: frames from 0, times in seconds on the source's clock, `seen` the last in seconds since 1970, `box`
     the last, x1 y1 x2 y2 in pixels.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.runtime.evaluate.mot import MotTable, write_mot
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 
 _ROW = np.dtype([("frame", "i8"), ("id", "i8"), ("box", "f4", 4), ("score", "f4"), ("kind", "i8")])
 _THINNEST = 0.005  # pixels; less is written as 0.00, which no reader takes
@@ -23,7 +23,7 @@ class MotSink:
         self._folder.mkdir(exist_ok=True)
         self._waiting: dict[str, IO[bytes]] = {}
 
-    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """The boxes of a track with a vehicle; one without is left out, for MOT text has no id for it."""
         if match.vehicle is None:
             return

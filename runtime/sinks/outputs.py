@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.network_address import shown
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sinks.jsonl import fields_of, json_text
 from vreid.runtime.sinks.outbox import Carrier, Message, Outbox
 from vreid.runtime.sinks.report import thumbnail
@@ -146,7 +146,7 @@ class Output:
         self.name = name
         self._outbox, self._run, self._picture = outbox, run, picture
 
-    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Into the outbox, encoded here so that the queue holds no pictures of any size."""
         fields = event_of(self._run, sighting, match, trace, self._picture)
         self._outbox.put(Message(sighting.camera, json_text(fields).encode("utf-8", "replace")))
@@ -183,7 +183,7 @@ def open_outputs(uris: Sequence[str], run: str = "run", flush_s: float = FLUSH_S
     return outputs
 
 
-def event_of(run: str, sighting: Sighting, match: Match, trace: Trace, picture: bool = False) -> dict[str, Any]:
+def event_of(run: str, sighting: FinishedTrack, match: Match, trace: Trace, picture: bool = False) -> dict[str, Any]:
     """A message's fields: those of sightings.jsonl and an id of the message.
 
     `id` is equal only in copies of one message, `seen` is in seconds since 1970; `picture` is a JPEG in base64.

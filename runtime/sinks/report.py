@@ -15,7 +15,7 @@ from vreid.models.preprocess import Image
 from vreid.report.formats import clock, interval, number
 from vreid.report.page import Card, Picture, View, pieces, write_page
 from vreid.report.timeline import Bar, timeline
-from vreid.runtime.records import Match, Sighting, Trace, kind_name
+from vreid.runtime.records import FinishedTrack, Match, Trace, kind_name
 from vreid.runtime.sinks.jsonl import json_text
 
 PICTURES = 6  # per vehicle and camera: the best
@@ -75,7 +75,7 @@ class Album:
         self.sightings = self.given_up = 0
         self._most = vehicles
 
-    def add(self, sighting: Sighting, match: Match) -> None:
+    def add(self, sighting: FinishedTrack, match: Match) -> None:
         """Remember one sighting."""
         self.sightings += 1
         self.bars.append(Bar(sighting.camera, sighting.first_time, sighting.last_time, match.vehicle))
@@ -121,7 +121,7 @@ def thumbnail(image: Image) -> bytes:
     return encoded.tobytes()
 
 
-def _shot(sighting: Sighting) -> Shot:
+def _shot(sighting: FinishedTrack) -> Shot:
     return Shot(
         sighting.camera,
         sighting.kind,
@@ -139,7 +139,7 @@ class ReportSink:
         self._folder = folder
         self._album = Album()
 
-    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Remember its picture, encoded, and its times."""
         self._album.add(sighting, match)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from vreid.models.seam import open_seam
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 
 SINKS = {
     "jsonl": "vreid.runtime.sinks.jsonl:open_jsonl",
@@ -17,7 +17,7 @@ SINKS = {
 class Sink(Protocol):
     """Writes into the folder it was opened with. Bounded memory, however long the run."""
 
-    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Once per finished track, its identity decided; `match.vehicle` is None if unknown and not enrolled."""
         ...
 

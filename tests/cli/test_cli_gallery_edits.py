@@ -13,7 +13,7 @@ import pytest
 from vreid.cli.main import main
 from vreid.models.manifest import read_manifest, write_manifest
 from vreid.runtime.gallery import edit_gallery, read_gallery
-from vreid.runtime.records import Sighting
+from vreid.runtime.records import FinishedTrack
 
 COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
 
@@ -47,7 +47,7 @@ def db(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
             picture = np.full((30, 40, 3), COLOURS[name], np.uint8)
             feature = np.array(COLOURS[name], np.float32) / 255
             for camera, ago, plate in (("gate", 60, "B-AB 12"), ("yard", 86400, None)):
-                seen = Sighting(camera, 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, time.time() - ago, plate)
+                seen = FinishedTrack(camera, 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, time.time() - ago, plate)
                 gallery.add_prototype(gallery.find(name), camera, feature, 0.5)
                 gallery.add_sighting(gallery.find(name), seen, 0.95, "live")
     return path

@@ -11,7 +11,7 @@ import numpy as np
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import Filter
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import FinishedTrack, Floats
 
 DIM = 8
 
@@ -33,13 +33,13 @@ def noise(seed: int) -> Image:
     return np.random.default_rng(seed).integers(0, 255, (40, 60, 3)).astype(np.uint8)
 
 
-def sighting(seed: int = 0, **changes: Any) -> Sighting:
+def sighting(seed: int = 0, **changes: Any) -> FinishedTrack:
     """A track at the gate whose feature and picture are made from `seed`, but for `changes`."""
-    made = Sighting("gate", 3, 10, 20, 1.0, 2.0, 2, features(1, seed)[0], 4, 0.5, noise(seed))
+    made = FinishedTrack("gate", 3, 10, 20, 1.0, 2.0, 2, features(1, seed)[0], 4, 0.5, noise(seed))
     return replace(made, **changes)
 
 
-def taught(gallery: Gallery, vehicle: int, seen: Sighting, run: str = "") -> int:
+def taught(gallery: Gallery, vehicle: int, seen: FinishedTrack, run: str = "") -> int:
     """Write a sighting down that stands for its vehicle, as a run does; its id."""
     gallery.add_prototype(vehicle, seen.camera, seen.feature, seen.quality)
     return gallery.add_sighting(vehicle, seen, 0.9, run)

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sinks.outputs import open_outputs
 
 
@@ -13,7 +13,7 @@ def sighted(track=1, camera="gate", vehicle=7):
     """A sighting, its decision and its way."""
     picture = np.random.default_rng(track).integers(0, 256, (240, 90, 3), dtype=np.uint8)
     feature = np.ones(4, np.float32) / 2
-    sighting = Sighting(
+    sighting = FinishedTrack(
         camera, track, 0, 9, 0.0, 0.9, 2, feature, 3, 0.5, picture, seen=1_760_000_000.1234, plate="B-XY 12"
     )
     boxes = np.tile(np.float32([10, 20, 50, 40]), (10, 1))

@@ -16,7 +16,7 @@ from vreid.runtime.gallery.edits import merge, split, undo
 from vreid.runtime.gallery.rebuild import repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
-from vreid.runtime.records import Floats, Sighting
+from vreid.runtime.records import FinishedTrack, Floats
 
 Drive = Callable[[], Any]  # see conftest.py
 DIM = 16
@@ -46,7 +46,9 @@ def sighting(seed: int) -> dict[str, Any]:
 def told(gallery: Gallery, vehicle: int, seed: int, score: float, run: str) -> int:
     fields = sighting(seed)
     fields["feature"] = np.asarray(fields["feature"], np.float32)
-    return gallery.add_sighting(vehicle, Sighting(**fields, crops=1, picture=np.zeros((0, 0, 3), np.uint8)), score, run)
+    return gallery.add_sighting(
+        vehicle, FinishedTrack(**fields, crops=1, picture=np.zeros((0, 0, 3), np.uint8)), score, run
+    )
 
 
 def steps(seed: int, count: int) -> list[dict[str, Any]]:

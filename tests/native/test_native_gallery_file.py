@@ -20,7 +20,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
-from vreid.runtime.records import Sighting
+from vreid.runtime.records import FinishedTrack
 
 Drive = Callable[[], Any]  # see conftest.py
 OURS = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
@@ -33,7 +33,7 @@ def filled(path: Path, count: int = 5) -> None:
             gallery.add_prototype(vehicle, "gate", feature)
             gallery.add_sighting(
                 vehicle,
-                Sighting("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 3, 0.5, np.zeros((9, 9, 3), np.uint8), 1e9),
+                FinishedTrack("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 3, 0.5, np.zeros((9, 9, 3), np.uint8), 1e9),
                 0.5,
             )
 
@@ -279,7 +279,7 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
         for name in (None, "Mu\u0308ller", "vehicle-0007-red"):
             vehicle = gallery.add_vehicle(name, picture)
             assert driver.ask("vehicle", name=name, picture=[9, 9]) == vehicle
-            sighting = Sighting("Su\u0308d", 1, 0, 9, 0.0, 1.0, 2, row, 3, 0.5, picture, 1e9)
+            sighting = FinishedTrack("Su\u0308d", 1, 0, 9, 0.0, 1.0, 2, row, 3, 0.5, picture, 1e9)
             gallery.add_sighting(vehicle, sighting, 0.5)
             asked = {"vehicle": vehicle, "camera": "Su\u0308d", "feature": row.tolist(), "score": 0.5}
             driver.ask("sighting", **asked, seen=1e9)

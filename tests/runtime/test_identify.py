@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier, RecentPositions, clustered
-from vreid.runtime.records import Floats, Match, Sighting
+from vreid.runtime.records import FinishedTrack, Floats, Match
 from vreid.runtime.topology import Layout, Topology, span_of
 
 DIM = 16
@@ -26,9 +26,9 @@ def vehicle(number: int, noise: float = 0.0, seed: int = 0) -> Floats:
     return np.asarray(row / np.linalg.norm(row), np.float32)
 
 
-def track(feature: Floats, camera: str, number: int, first: float, last: float) -> Sighting:
+def track(feature: Floats, camera: str, number: int, first: float, last: float) -> FinishedTrack:
     picture = np.zeros((8, 8, 3), np.uint8)
-    return Sighting(camera, number, int(first), int(last), first, last, 2, feature, 3, 0.5, picture)
+    return FinishedTrack(camera, number, int(first), int(last), first, last, 2, feature, 3, 0.5, picture)
 
 
 def toward(cosine: float, one: int = 0, other: int = 1) -> Floats:
@@ -141,7 +141,7 @@ def test_one_track_is_decided_as_a_batch_of_one(tmp_path: Path, enrol: bool) -> 
 # Jointly
 
 
-def scene(seed: int, cameras: int = 3, vehicles: int = 8) -> tuple[list[Sighting], list[int]]:
+def scene(seed: int, cameras: int = 3, vehicles: int = 8) -> tuple[list[FinishedTrack], list[int]]:
     """Every vehicle passes every camera once or twice; the truth is the vehicle of each track."""
     rng = np.random.default_rng(seed)
     tracks, truth = [], []
@@ -221,7 +221,7 @@ def test_a_failed_assignment_leaves_nothing(tmp_path: Path) -> None:
 def test_one_at_a_time_is_the_rule_written_out(tmp_path: Path) -> None:
     tracks, _ = scene(2, cameras=2)
     held: list[Floats] = []  # one prototype a vehicle
-    given: list[tuple[int, Sighting]] = []
+    given: list[tuple[int, FinishedTrack]] = []
     with opened(tmp_path) as gallery:
         identifier = Identifier(gallery, 0.65, enrol_unknown=True, learn=False)
         for one in sorted(tracks, key=lambda each: each.last_time):
@@ -248,7 +248,7 @@ def test_one_at_a_time_is_the_rule_written_out(tmp_path: Path) -> None:
 # Evidence besides looks
 
 
-def plated(plate: str | None, feature: Floats, camera: str, number: int, first: float) -> Sighting:
+def plated(plate: str | None, feature: Floats, camera: str, number: int, first: float) -> FinishedTrack:
     return replace(track(feature, camera, number, first, first + 1), plate=plate)
 
 

@@ -15,7 +15,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime import track_finalizer
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.status import Stages
 from vreid.runtime.track_finalizer import LiveTrackFinalizer, TrackFinalizer, plate_reader, plate_text
 
@@ -26,11 +26,11 @@ class Recorder:
     """A sink that remembers, and waits for `gate` before each."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[Sighting, Match]] = []
+        self.rows: list[tuple[FinishedTrack, Match]] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         self.gate.wait(60)
         self.rows.append((sighting, match))
 
@@ -38,10 +38,10 @@ class Recorder:
         pass
 
 
-def ended(number: int, axis: int = 0) -> tuple[Sighting, Trace]:
+def ended(number: int, axis: int = 0) -> tuple[FinishedTrack, Trace]:
     feature = np.eye(4, dtype=np.float32)[axis]
     picture = np.full((8, 8, 3), axis, np.uint8)
-    return Sighting(
+    return FinishedTrack(
         "gate", number, number, number, 2.0 * number, 2.0 * number + 1, 2, feature, 1, 0.5, picture
     ), NOWHERE
 
@@ -79,7 +79,7 @@ def test_the_cameras_wait_only_for_a_full_queue(gallery: Gallery, monkeypatch: p
 
 def test_what_the_thread_fails_with_is_raised_where_tracks_are_taken(gallery: Gallery) -> None:
     class Full(Recorder):
-        def sighting(self, sighting: Sighting, match: Match, trace: Trace) -> None:
+        def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
             raise Refused("the disk is full; make room")
 
     live = LiveTrackFinalizer(Identifier(gallery, 0.6), [Full()], Stages())

@@ -9,7 +9,7 @@ import numpy as np
 
 from vreid.runtime.gallery import open_gallery
 from vreid.runtime.gallery.edits import merge
-from vreid.runtime.records import Sighting
+from vreid.runtime.records import FinishedTrack
 
 SHAPES = {
     "full": [],
@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
                 vehicle = gallery.add_vehicle(None if number else "taxi", kind="car")
                 gallery.add_prototype(vehicle, "gate", feature)
                 picture = np.zeros((0, 0, 3), np.uint8)
-                told = Sighting("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 5.0, "B 1")
+                told = FinishedTrack("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 5.0, "B 1")
                 gallery.add_sighting(vehicle, told, 0.5)
             merge(gallery, 1, [2])
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -8,13 +8,13 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.runtime.evaluate.mot import MotTable, write_mot
 from vreid.runtime.evaluate.truth import identity_of, table_of, truth_of
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sources.synth import synth_truth
 
 SCENE = "synth://city?camera={}&seconds=8&vehicles=4&cameras=2"
 
 
-def decided_as(truth: dict[str, MotTable]) -> list[tuple[Sighting, Match, Trace]]:
+def decided_as(truth: dict[str, MotTable]) -> list[tuple[FinishedTrack, Match, Trace]]:
     """What a perfect run would decide."""
     decided = []
     for camera, table in truth.items():
@@ -22,7 +22,7 @@ def decided_as(truth: dict[str, MotTable]) -> list[tuple[Sighting, Match, Trace]
             rows = table.rows(np.flatnonzero(table.ids == vehicle))
             boxes = np.concatenate([rows.boxes[:, :2], rows.boxes[:, :2] + rows.boxes[:, 2:]], axis=1)
             trace = Trace(rows.frames - 1, boxes, rows.scores)
-            sighting = Sighting(
+            sighting = FinishedTrack(
                 camera, int(vehicle), int(trace.frames[0]), int(trace.frames[-1]), 0.0, 1.0, 2,
                 np.ones(3, np.float32), 1, 1.0, np.zeros((8, 8, 3), np.uint8),
             )  # fmt: skip

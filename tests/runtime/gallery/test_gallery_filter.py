@@ -11,7 +11,7 @@ from made_gallery import DIM, features
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.album import album
 from vreid.runtime.gallery.records import EVERYTHING, Filter
-from vreid.runtime.records import Sighting
+from vreid.runtime.records import FinishedTrack
 
 KINDS = {2: "car", 5: "bus", 7: "truck"}
 
@@ -19,7 +19,7 @@ KINDS = {2: "car", 5: "bus", 7: "truck"}
 @pytest.fixture(scope="module")
 def world(
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Gallery, dict[int, tuple[str, str | None, list[Sighting]]]]:
+) -> tuple[Gallery, dict[int, tuple[str, str | None, list[FinishedTrack]]]]:
     """Thirty vehicles with up to four sightings, drawn at random, and the same as plain Python."""
     rng, plain = np.random.default_rng(4), {}
     path = tmp_path_factory.mktemp("world") / "g.db"
@@ -34,7 +34,7 @@ def world(
             sightings = []
             for _ in range(rng.integers(0, 5)):
                 plate = rng.choice(np.array([None, "B-AB 12", "KA XY 9"], object))
-                sighting = Sighting(
+                sighting = FinishedTrack(
                     str(rng.choice(["gate", "yard", "brücke"])), 1, 0, 9, 0.0, 1.0, int(rng.choice([2, 5, 7])), feature, 1,
                     0.5, plain_picture, float(rng.integers(0, 100)), plate,
                 )  # fmt: skip
@@ -64,7 +64,7 @@ FILTERS = {
 }
 
 
-def fits(sighting: Sighting, only: Filter, kind: str | None) -> bool:
+def fits(sighting: FinishedTrack, only: Filter, kind: str | None) -> bool:
     def bare(text: str) -> str:
         return text.upper().replace(" ", "").replace("-", "")
 
@@ -81,7 +81,7 @@ def fits(sighting: Sighting, only: Filter, kind: str | None) -> bool:
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_filter_is_a_loop(
-    world: tuple[Gallery, dict[int, tuple[str, str | None, list[Sighting]]]], name: str
+    world: tuple[Gallery, dict[int, tuple[str, str | None, list[FinishedTrack]]]], name: str
 ) -> None:
     (gallery, plain), only = world, FILTERS[name]
     needs_one = any((only.cameras, only.plates, only.runs, only.since is not None, only.until is not None))
@@ -101,7 +101,7 @@ def test_a_filter_is_a_loop(
 
 
 def test_one_vehicle_is_shown_with_all_that_is_known(
-    world: tuple[Gallery, dict[int, tuple[str, str | None, list[Sighting]]]],
+    world: tuple[Gallery, dict[int, tuple[str, str | None, list[FinishedTrack]]]],
 ) -> None:
     gallery, plain = world
     vehicle = next(id_ for id_, (_, _, sightings) in plain.items() if len(sightings) > 2)

@@ -13,7 +13,7 @@ from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.edits import merge, undo
 from vreid.runtime.gallery.rebuild import repaired
 from vreid.runtime.gallery.sqlite import check
-from vreid.runtime.records import Sighting
+from vreid.runtime.records import FinishedTrack
 
 DIM = 8
 SCHEMA_1 = """
@@ -64,7 +64,7 @@ def test_opening_for_writing_upgrades(old: Path) -> None:
         assert gallery.stats().oldest == gallery.stats().newest == WRITTEN  # the last that they can have been seen
         feature = np.eye(DIM, dtype=np.float32)[0]
         picture = np.zeros((9, 9, 3), np.uint8)
-        gallery.add_sighting(1, Sighting("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 7.0, "B 1"), 0.5)
+        gallery.add_sighting(1, FinishedTrack("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 7.0, "B 1"), 0.5)
         merge(gallery, 1, [2])
         undo(gallery)
     with read_gallery(old) as reader:

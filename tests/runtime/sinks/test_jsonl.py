@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 from vreid.runtime.sinks.jsonl import JsonlSink, open_jsonl
@@ -20,7 +20,7 @@ RED = (0, 0, 220)
 def tell(sink: JsonlSink, track: int) -> None:
     """One sighting, known by its track."""
     picture, feature = np.zeros((4, 4, 3), np.uint8), np.ones(4, np.float32) / 2
-    sighting = Sighting("gate", track, 0, 9, 0.0, 0.9, 2, feature, 3, 0.5, picture)
+    sighting = FinishedTrack("gate", track, 0, 9, 0.0, 0.9, 2, feature, 3, 0.5, picture)
     boxes = np.array([[1, 2, 3, 4]], np.float32)
     trace = Trace(np.array([9]), boxes, np.array([0.9], np.float32))
     sink.sighting(sighting, Match(track, "é}\n", 0.8, True), trace)

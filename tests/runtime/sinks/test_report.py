@@ -12,7 +12,7 @@ import pytest
 from vreid.report.formats import clock
 from vreid.report.palette import colour_of, ink_on
 from vreid.report.timeline import Bar, timeline
-from vreid.runtime.records import Match, Sighting, Trace
+from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sinks.report import BARS, PICTURES, STRANGERS, Album, page, thumbnail
 from vreid.runtime.sinks.table import open_sink
 
@@ -27,7 +27,7 @@ def reported(
     picture = np.random.default_rng(track).integers(0, 256, (240, 90, 3), dtype=np.uint8)
     times = first / 10, (first + frames - 1) / 10
     feature = np.ones(4, np.float32) / 2
-    sighting = Sighting(camera, track, first, first + frames - 1, *times, kind, feature, 3, quality, picture)
+    sighting = FinishedTrack(camera, track, first, first + frames - 1, *times, kind, feature, 3, quality, picture)
     boxes = np.array([[10, 20, 50, 40]], np.float32) + 2 * np.arange(frames, dtype=np.float32)[:, None]
     trace = Trace(np.arange(first, first + frames), boxes, np.full(frames, 0.9, np.float32))
     return sighting, Match(vehicle, name, score, known), trace
@@ -141,7 +141,7 @@ def test_the_figures_stand_on_the_page(tmp_path):
 def test_a_page_needs_no_figure(tmp_path):
     Page(report_of(tmp_path, [], {}))
     empty = reported(vehicle=1)[0]
-    blank = Sighting(**{**vars(empty), "picture": np.zeros((0, 0, 3), np.uint8)})
+    blank = FinishedTrack(**{**vars(empty), "picture": np.zeros((0, 0, 3), np.uint8)})
     assert "no picture" in Page(report_of(tmp_path, [(blank, *reported()[1:])], {"cameras": {}})).texts
 
 

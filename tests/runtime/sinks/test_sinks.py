@@ -9,7 +9,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.report.palette import colour_of
 from vreid.runtime.evaluate.mot import read_mot
-from vreid.runtime.records import Frame, Match, Sighting, Trace, kind_name
+from vreid.runtime.records import FinishedTrack, Frame, Match, Trace, kind_name
 from vreid.runtime.sinks.annotate import annotate, label_of
 from vreid.runtime.sinks.jsonl import json_text
 from vreid.runtime.sinks.table import SINKS, open_sink
@@ -25,7 +25,7 @@ def sighted(
     picture = np.random.default_rng(track).integers(0, 256, (240, 90, 3), dtype=np.uint8)
     times = first / 10, (first + frames - 1) / 10
     feature = np.ones(4, np.float32) / 2
-    sighting = Sighting(camera, track, first, first + frames - 1, *times, kind, feature, 3, quality, picture)
+    sighting = FinishedTrack(camera, track, first, first + frames - 1, *times, kind, feature, 3, quality, picture)
     boxes = np.array([[10, 20, 50, 40]], np.float32) + 2 * np.arange(frames, dtype=np.float32)[:, None]
     trace = Trace(np.arange(first, first + frames), boxes, np.full(frames, 0.9, np.float32))
     return sighting, Match(vehicle, name, score, known), trace
