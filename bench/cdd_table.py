@@ -137,7 +137,7 @@ def trained(
             last["cpu"] = now
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
             size = f"  {record['share']:.3f} of the MACs" if "share" in record else ""
-            output.console.print(
+            output.console().print(
                 f"{folder.name} {record['epoch']}/{recipe.epochs}{size}{score}  {record['seconds']:.0f} s"
             )
 
@@ -180,7 +180,7 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
             "validation_map": chosen[0] if chosen else None, "network": fields_of(replace(checkpoint.config, classes=0)),
         }  # fmt: skip
         scores.write_text(json.dumps(figures), encoding="utf-8")
-        output.console.print(f"{folder.name}: {figures['map']} mAP")
+        output.console().print(f"{folder.name}: {figures['map']} mAP")
 
 
 def row_of(folder: Path, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNetwork]:

@@ -54,9 +54,9 @@ def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
             target = "cpu" if path == forms[1] else "tensorrt"
             made = int8_from(wide, draft, data, Quantization(target))
             kept = made.choice.kept if made.choice else 0
-            output.console.print(f"{path.name}: {kept} layers in float")
+            output.console().print(f"{path.name}: {kept} layers in float")
         verification = verify(path, str(wide), data, Bounds())
-        output.console.print(f"{path.name}: {'passed' if verification.passed else ' '.join(verification.reasons)}")
+        output.console().print(f"{path.name}: {'passed' if verification.passed else ' '.join(verification.reasons)}")
         if verification.passed:
             record(path, verification)
     yield from forms
@@ -104,7 +104,7 @@ def main() -> None:
         results = bench(paths, flags.threads, flags.batches, flags.rounds, data=data)
         write_bench(results, about, flags.out / f"bench-{results[0].name or model}")
         for sentence in (*no_faster(results), *(f"{one.model}: {one.error}" for one in results if one.error)):
-            output.console.print(sentence)
+            output.console().print(sentence)
     found = sorted(flags.out.glob("bench-*/bench.json"))
     rows = [row for path in found for row in rows_of(json.loads(path.read_text(encoding="utf-8")))]
     RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")

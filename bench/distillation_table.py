@@ -123,7 +123,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, caches: dict[
 
         def on_epoch(record: dict[str, Any]) -> None:
             score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
-            output.console.print(f"{folder.name} {record['epoch']}/{recipe.epochs}{score}  {record['seconds']:.0f} s")
+            output.console().print(f"{folder.name} {record['epoch']}/{recipe.epochs}{score}  {record['seconds']:.0f} s")
 
         resume = (folder / "last.pt").exists()
         if not resume:
@@ -158,7 +158,7 @@ def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
         chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
         figures = {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}
         scores.write_text(json.dumps(figures), encoding="utf-8")
-        output.console.print(f"{folder.name}: {figures['map']} mAP")
+        output.console().print(f"{folder.name}: {figures['map']} mAP")
 
 
 def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:

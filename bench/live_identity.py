@@ -2,7 +2,7 @@
 
     python bench/live_identity.py --videos ../shared/data/roadside-video --yolox ../shared/models/yolox_nano.onnx
 
-`vreid run` and `vreid eval-run` once for each detector and each of --embed smart and every; files, so that nothing depends on
+`vreid run` and `vreid eval run` once for each detector and each of --embed smart and every; files, so that nothing depends on
 the machine's speed. Rows in bench/results/live_identity.json.
 """
 

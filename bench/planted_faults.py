@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> None:
             verification = verify(path, str(source), judged, Bounds(), flags.threads)
             sound = None if name in OPEN else name not in FAULTS
             rows.append(row_of(name, sound, verification))
-            output.console.print(json.dumps(rows[-1]), markup=False)
+            output.console().print(json.dumps(rows[-1]), markup=False)
         path = planted(SOUND["the same graph"], about, graph, batches, Path(folder), "flipped")
         said = wrong_sha(path)
     flags.out.parent.mkdir(parents=True, exist_ok=True)

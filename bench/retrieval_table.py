@@ -66,7 +66,7 @@ def main() -> None:
         return
     columns = ("model", "map", "rank1", "rank5", "rank10", "minp", "queries", "gallery")
     output.table(f"retrieval on {dataset.name}", columns, [[row[column] for column in columns] for row in rows])
-    output.console.print(json.dumps({"seconds": [row["seconds"] for row in rows]}))
+    output.console().print(json.dumps({"seconds": [row["seconds"] for row in rows]}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from landmarks import embedded_landmarks, landmark_scores, multi_scale, read_lan
 from near_duplicates import read_video_truth, video_features, video_named, video_scores
 
 from vreid.cli import output
-from vreid.cli.main import HABITS
+from vreid.cli.main import parsed
 from vreid.deploy.model import open_model
 from vreid.models.errors import Refused, refuse_batch_size, refuse_threads
 from vreid.models.zoo import is_checkpoint
@@ -72,7 +72,7 @@ Args = Annotated[Landmarks, tyro.conf.subcommand("landmarks")] | Annotated[Video
 def main(arguments: Sequence[str] | None = None) -> int:
     """Embed, rank and print; 2 where the request is refused."""
     try:
-        _score(tyro.cli(Args, args=arguments, config=HABITS))  # type: ignore[arg-type]
+        _score(parsed(Args, "score.py", sys.argv[1:] if arguments is None else arguments))
     except Refused as refused:
         output.error(str(refused))
         return 2

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import tyro
-
 from vreid.cli import output
-from vreid.models.errors import Refused
-from vreid.runtime.network_address import redacted
+from vreid.models.errors import Refused, shown
 
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
     "recipes": "the recipes of vreid train, and one with all its settings as a TOML file",
     "cache-teacher": "a teacher's embeddings of every picture of a data set, computed once and kept in a file",
-    "eval": "mAP, Rank-k and mINP of a checkpoint or a manifest",
+    "eval": "mAP, Rank-k and mINP of a model; and vreid eval run: a finished run against its ground truth",
     "export": "lower a checkpoint to ONNX with its manifest",
     "adopt": "a foreign ONNX embedder under the contract",
     "build": "make an engine of an ONNX model for the device at hand",
@@ -27,24 +24,21 @@ VERBS = {
     "profile": "params, MACs and FLOPs of every layer",
     "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
-    "eval-run": "a finished run against its ground truth: IDF1, HOTA, identities, delays, latency budget",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",
     "demo": "three synthetic cameras, one gallery, one report",
     "doctor": "what is installed, what is missing for which job, and the fix",
 }
 
-RENAMED = {"teach": "cache-teacher"}  # for one release: old verbs, which run as before with a notice
-MOVED = {"score": "bench/score.py"}  # for one release: scripts of the repository, which no wheel holds
-
-
-# --flag without a --no-flag twin, and subcommands' flags without the field names in front
-HABITS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+# for one release: old verbs, which run as before with a notice; and scripts of the repository, which no wheel holds
+RENAMED = {"teach": "cache-teacher", "eval-run": "eval run"}
+MOVED = {"score": "bench/score.py"}
+SUB_VERBS = {"eval": ("retrieval", "run")}  # the first is meant where none is given
 
 
 def _usage() -> str:
     lines = [f"  {verb:<14}{text}" for verb, text in VERBS.items()]
     return (
-        "usage: vreid VERB ...\n\nvehicle re-identification beside the camera\n\n"
+        "usage: vreid VERB ...\n\nvehicle re-identification next to the camera\n\n"
         + "\n".join(lines)
         + "\n\nvreid VERB --help says more.\n"
     )
@@ -53,10 +47,10 @@ def _usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 the answer is no, 2 the request was wrong, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    output.guard()
+    output.steady()
     try:
         try:
-            return _answered(words)
+            return _done(words)
         finally:
             sys.stdout.flush()
     except Refused as error:
@@ -79,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _answered(words: Sequence[str]) -> int:
+def _done(words: Sequence[str]) -> int:
     """The exit code of a command that nothing went wrong in; the usage or the version where there is no verb."""
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_usage())
@@ -90,6 +84,7 @@ def _answered(words: Sequence[str]) -> int:
 
         sys.stdout.write(f"vreid {version('vreid')}\n")
         return 0
+    output.guard()
     # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
@@ -99,25 +94,45 @@ def _answered(words: Sequence[str]) -> int:
         )
     if verb in RENAMED:
         output.note(f"vreid {verb} is called vreid {RENAMED[verb]} now; the old name goes with the next release")
-        verb = RENAMED[verb]
+        verb, *sub = RENAMED[verb].split()
+        rest = [*sub, *rest]
     if verb not in VERBS:
-        output.error(f"there is no verb '{verb}'; vreid --help lists them")
-        return 2
+        raise Refused(f"there is no verb '{shown(verb)}'{_near(verb, [*VERBS, *RENAMED])}; vreid --help lists them")
+    if verb in SUB_VERBS and not {*rest[:1]} & {*SUB_VERBS[verb], "-h", "--help"}:
+        rest = [SUB_VERBS[verb][0], *rest]
     module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
-    return int(module.main(_flags(module.Args, verb, rest)))
+    return int(module.main(parsed(module.Args, f"vreid {verb}", rest)))
 
 
-def _flags(kind: type[Any], verb: str, words: Sequence[str]) -> Any:
+def parsed(kind: Any, program: str, words: Sequence[str]) -> Any:
     """`words` as the dataclass of the verb. tyro repeats a word that it does not take: never one with a password."""
-    shown = [redacted(word) for word in words]
-    parse = partial(tyro.cli, kind, prog=f"vreid {verb}", config=HABITS)
-    if shown == words:
+    import tyro
+
+    from vreid.runtime.network_address import redacted
+
+    # --flag without a --no-flag twin, subcommands' flags without the field names in front, and no {None} as a value
+    rules = (
+        tyro.conf.FlagCreatePairsOff,
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.OmitSubcommandPrefixes,
+        tyro.conf.DisallowNone,
+    )
+    without = [redacted(word) for word in words]
+    parse = partial(tyro.cli, kind, prog=program, config=rules)
+    if without == list(words):
         return parse(args=words)
     try:
         return parse(args=words, console_outputs=False)
     except SystemExit as end:
-        parse(args=shown)  # ends in the same way, and says why
+        parse(args=without)  # ends in the same way, and says why
         raise SystemExit(end.code) from None
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, known, 1)
+    return f", did you mean '{found[0]}'?" if found else ""
 
 
 if __name__ == "__main__":

@@ -2,23 +2,20 @@
 
 import io
 import json
-import logging
 import math
 import os
 import re
 import sys
 import threading
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-
-from vreid.runtime.network_address import redacted
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 NAMES = {1: "standard output", 2: "standard error"}
 
@@ -77,41 +74,69 @@ def _stream(before: IO[str] | None, number: int) -> IO[str]:
     )
 
 
-# rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one line, for grep and cut
-results = Console(highlight=False, soft_wrap=True, width=None if is_terminal(sys.stdout) else 10_000)
-console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if is_terminal(sys.stderr) else 160)
+FIRST_LINE_S, LAST_LINE_S = (
+    10.0,
+    600.0,
+)  # between lines of progress where stderr is not a terminal: doubling, up to the last
+
+
+@cache
+def results() -> "Console":
+    """Where results go: stdout. rich cuts tables to 80 columns in a log or a pipe unless a width is given; in a pipe a row is one
+    line, for grep and cut."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, width=None if is_terminal(sys.stdout) else 10_000)
+
+
+@cache
+def console() -> "Console":
+    """Where advice and progress go: stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, width=None if is_terminal(sys.stderr) else 160)
+
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # such as the colours that another program's message brings
 
 
 def error(sentence: str) -> None:
     """One sentence in one line on stderr, never wrapped or marked up, and without passwords."""
+    from vreid.runtime.network_address import redacted
+
     line = " ".join(part.strip() for part in redacted(sentence).splitlines())
     sys.stderr.write(f"vreid: {_CONTROL.sub('?', line)}\n")
 
 
 def guard() -> None:
-    """Passwords out of what is logged, and of the traceback that a fault of ours would print; odd file names in both.
+    """Passwords out of what is logged, and of the traceback that a fault of this program would print; odd file names in both.
 
-    A name that is not UTF-8 is printed with its bytes escaped. What nobody reads any more is dropped (cli/output.py).
+    A name that is not UTF-8 is printed with its bytes escaped.
     """
-    steady()
+    import logging
+
+    from vreid.runtime.network_address import redacted
+
+    class Redacting(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            """The line, and its traceback if it has one."""
+            return redacted(super().format(record))
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
-    handler.setFormatter(_Redacting("vreid: %(message)s"))
+    handler.setFormatter(Redacting("vreid: %(message)s"))
     logging.basicConfig(handlers=[handler])
     sys.excepthook = _traceback
     threading.excepthook = lambda fault: _traceback(fault.exc_type, fault.exc_value, fault.exc_traceback)
 
 
-class _Redacting(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, and its traceback if it has one."""
-        return redacted(super().format(record))
-
-
 def _traceback(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
+    import traceback
+
+    from vreid.runtime.network_address import redacted
+
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, value, trace))))
 
 
@@ -130,26 +155,75 @@ def _finite(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table for people, on stdout; the first column is text, the others are aligned right."""
+    from rich.markup import escape
+    from rich.table import Table
+
     drawn = Table(title=escape(title), title_justify="left")
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
         drawn.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
-    results.print(drawn)
+    results().print(drawn)
 
 
 def result(sentence: str) -> None:
     """A sentence of the result for people, on stdout; never marked up."""
-    results.print(sentence, markup=False)
+    results().print(sentence, markup=False)
 
 
 def note(sentence: str) -> None:
     """Advice or progress for people, on stderr; never marked up."""
-    console.print(sentence, markup=False)
+    console().print(sentence, markup=False)
 
 
-def progress() -> Progress:
-    """A progress bar on stderr; silent when stderr is no terminal."""
+class ProgressLines:
+    """Progress as lines of text, for a log: the first after 10 seconds, then at twice the time, at least every 10 minutes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._began = clock, clock()
+        self._next, self._tasks = FIRST_LINE_S, list[dict[str, Any]]()
+
+    def __enter__(self) -> "ProgressLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add_task(self, description: str, total: float | None = 100) -> int:
+        """As rich's."""
+        self._tasks.append({"description": description, "total": total, "completed": 0})
+        return len(self._tasks) - 1
+
+    def update(self, task: int, *, advance: float = 0, **fields: Any) -> None:
+        """As rich's, with `description`, `total` and `completed`; prints a line when one is due."""
+        about = self._tasks[task]
+        about |= {name: value for name, value in fields.items() if value is not None}
+        about["completed"] += advance
+        seconds = self._clock() - self._began
+        if seconds < self._next:
+            return
+        self._next = seconds + min(seconds, LAST_LINE_S)
+        total = "" if about["total"] is None else f" of {about['total']:g}"
+        note(f"{about['description']}: {about['completed']:g}{total}, {seconds:.0f} s")
+
+    def advance(self, task: int, advance: float = 1) -> None:
+        """As rich's."""
+        self.update(task, advance=advance)
+
+
+def progress(lines: bool = True) -> "Progress":
+    """A progress bar on stderr; where that is not a terminal a line now and then, or nothing without `lines`."""
+    if lines and not console().is_terminal:
+        return cast("Progress", ProgressLines())  # has what the verbs use of it
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -157,4 +231,4 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    return Progress(*columns, console=console(), disable=not console().is_terminal, transient=True)

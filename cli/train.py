@@ -170,7 +170,7 @@ def _reporting(job: "Job", found: "Checked", flags: Teacher | Student) -> Iterat
     events = Events(flags.out / "tensorboard") if flags.tensorboard else None
     epochs = job.recipe.epochs
     log = _step_log(flags.log_every, epochs)
-    with output.progress() as bar:
+    with output.progress(lines=False) as bar:  # of which the log of steps has more
         task = bar.add_task("epoch", total=None)
 
         def on_step(step: "Step") -> None:
@@ -302,7 +302,7 @@ def _step_log(every: int | None, epochs: int) -> "StepLog":
     from vreid.train.steps import QUIET, StepLog
 
     if every is None:
-        return StepLog(0 if output.console.is_terminal else 100, epochs, output.note, QUIET)
+        return StepLog(0 if output.console().is_terminal else 100, epochs, output.note, QUIET)
     return StepLog(every, epochs, output.note)
 
 

@@ -54,7 +54,7 @@ def targeted(recipe: Recipe, target: Target, kept: Path, resume: bool) -> tuple[
         raise Refused(
             f"the uncompressed network takes {costs.whole():.2f} ms here already; give a --target-latency under that"
         )
-    output.console.print(
+    output.console().print(
         f"uncompressed {costs.whole():.2f} ms on {target.engine}, of which {wanted / costs.whole():.0%} are to be left"
     )
     write_costs(costs, kept)

@@ -1,4 +1,4 @@
-"""`vreid eval-run`: a run evaluated by its truth, one document or tables, and sentences for what is wrong."""
+"""`vreid eval run`: a run evaluated by its truth, one document or tables, and sentences for what is wrong."""
 
 import json
 import shutil
@@ -17,14 +17,14 @@ RED, GREEN = (0, 0, 255), (0, 255, 0)
 
 @pytest.fixture
 def words(tmp_path: Path, film: Any, tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """eval-run of a real run over two films, its own boxes being the truth."""
+    """eval run of a real run over two films, its own boxes being the truth."""
     one = film(tmp_path / "one.avi", [(RED, 0, 20), (GREEN, 8, 70)])
     two = film(tmp_path / "two.avi", [(GREEN, 0, 20)])
     out = tmp_path / "out"
     assert main(["run", str(one), str(two), "--out", str(out), "--model", str(tiny_model), "--enrol-unknown"]) == 0
     shutil.copytree(out / "mot", tmp_path / "gt")
     capfd.readouterr()
-    return ["eval-run", str(out), "--gt", str(tmp_path / "gt")]
+    return ["eval", "run", str(out), "--gt", str(tmp_path / "gt")]
 
 
 def test_the_document_is_what_is_written(tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -59,9 +59,9 @@ def test_wrong_requests_are_sentences(tmp_path: Path, words: list[str], capfd: p
     (tmp_path / "gt" / "two.txt").unlink()
     assert main(words) == 2
     assert "no truth of camera two" in capfd.readouterr().err
-    assert main([*words[:3], str(tmp_path / "nowhere")]) == 2
+    assert main([*words[:4], str(tmp_path / "nowhere")]) == 2
     assert "give the folder of the ground truth" in capfd.readouterr().err
-    assert main([words[0], str(tmp_path), *words[2:]]) == 2
+    assert main([*words[:2], str(tmp_path), *words[3:]]) == 2
     assert "is not a finished run" in capfd.readouterr().err
     assert main([*words, "--min-visibility", "2"]) == 2
     assert "a share from 0 to 1" in capfd.readouterr().err
@@ -75,3 +75,18 @@ def test_a_missing_library_says_how_to_get_it(
     assert main(words) == 2
     said = capfd.readouterr().err
     assert "needs the package 'motrics': pip install 'vreid[eval]'" in said and "Traceback" not in said
+
+
+def test_the_old_name_runs_as_before_with_a_notice(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval-run", *words[2:], "--json"]) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["identity"] and said.err.startswith("vreid eval-run is called vreid eval run now")
+    assert main(["--help"]) == 0
+    assert "eval-run" not in capfd.readouterr().out
+
+
+def test_a_misspelt_verb_gets_the_one_that_is_near(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["exprot", "best.pt"]) == 2
+    assert (
+        capfd.readouterr().err == "vreid: there is no verb 'exprot', did you mean 'export'?; vreid --help lists them\n"
+    )

@@ -13,7 +13,7 @@ COUNTS = ("vehicles", "known", "enrolled", "seen_by_several", "unknown", "frames
 
 def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=160, record=True, quiet=False, file=Path("/dev/null").open("w"), soft_wrap=True)  # noqa: SIM115
-    monkeypatch.setattr(output, "results", console)
+    monkeypatch.setattr(output, "results", lambda: console)
     output.table("[/x] of [red]", ("vehicle", "id"), [("[bold]van", 1)])
     print_summary(
         {
@@ -36,3 +36,16 @@ def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refusal_is_one_line_without_control_letters(capsys: pytest.CaptureFixture[str]) -> None:
     output.error("there is no\r\n  setting 'a\u2028b\x1b[31m'; give\x00 another\n")
     assert capsys.readouterr().err == "vreid: there is no setting 'a b?[31m'; give? another\n"
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    output.console.cache_clear()
+    with output.ProgressLines(lambda: now) as bar:
+        task = bar.add_task("embedding", total=None)
+        for now in range(1, 101):
+            bar.update(task, completed=2 * now, total=200)
+    output.console.cache_clear()
+    assert capsys.readouterr().err.splitlines() == [
+        f"embedding: {2 * second} of 200, {second} s" for second in (10, 20, 40, 80)
+    ]

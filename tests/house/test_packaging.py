@@ -15,9 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import tyro
 
-from vreid.cli.main import HABITS, VERBS, main
+from vreid.cli.main import VERBS, main, parsed
 from vreid.cli.run import Args
 from vreid.runtime.monitor import Monitor
 from vreid.runtime.network_address import substituted
@@ -85,7 +84,7 @@ def test_the_unit_starts_a_run_that_the_command_line_takes() -> None:
     for word in service["ExecStart"].replace("%S", "/var/lib").split():
         words += conf[word[1:]].split() if word.startswith("$") else [word]
     assert words[:2] == ["/opt/vreid/bin/vreid", "run"]
-    args = tyro.cli(Args, prog="vreid run", args=words[2:], config=HABITS)
+    args = parsed(Args, "vreid run", words[2:])
     sources = [substituted(source, conf) for source in args.sources]
     assert [address_of(source).camera for source in sources] == ["gate", "yard"]
     assert all(address_of(source).kind == "rtsp" and "//user:word@" in source for source in sources)
