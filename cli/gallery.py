@@ -1,4 +1,4 @@
-"""`vreid gallery VERB`: the vehicles that are known. Each verb's flags and doing lie in one of the files beside this."""
+"""`vreid gallery VERB`: the vehicles that are known. The flags and functions of the verbs stand in the files gallery_*.py."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -7,8 +7,20 @@ from tyro.conf import subcommand
 
 from vreid.cli.gallery_editing import Merge, Remove, Rename, Split, Undo, merge, remove, rename, split, undo
 from vreid.cli.gallery_enrolling import Enrol, Search, enrol, search
-from vreid.cli.gallery_keeping import Check, Purge, Reindex, Retain, check, purge, reindex, retain
-from vreid.cli.gallery_moving import Export, Import, export, import_
+from vreid.cli.gallery_maintenance import (
+    Check,
+    Export,
+    Import,
+    Purge,
+    Reindex,
+    Retain,
+    check,
+    export,
+    import_,
+    purge,
+    reindex,
+    retain,
+)
 from vreid.cli.gallery_reading import Audit, List, Show, Stats, audit, list_, show, stats
 
 Args = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_filter import Many
+from vreid.cli.gallery_reading import Many
 from vreid.models.errors import Refused
 
 
@@ -86,7 +86,7 @@ def rename(args: Rename) -> int:
     with edit_gallery(args.gallery) as gallery:
         vehicle = gallery.find(args.vehicle)
         gallery.rename(vehicle, args.name)
-    return said(args.json, f"vehicle {vehicle} is now '{args.name}'", {"id": vehicle, "name": args.name})
+    return output.outcome(args.json, f"vehicle {vehicle} is now '{args.name}'", {"id": vehicle, "name": args.name})
 
 
 def merge(args: Merge) -> int:
@@ -98,7 +98,7 @@ def merge(args: Merge) -> int:
         kept, *others = [gallery.find(text) for text in args.vehicles]
         done, name = edits.merge(gallery, kept, others), gallery.name_of(kept)
     sentence = f"vehicle {kept} '{name}' has taken over {done.sightings} sightings; 'undo {done.change}' takes it back"
-    return said(args.json, sentence, {**asdict(done), "name": name, "merged": others})
+    return output.outcome(args.json, sentence, {**asdict(done), "name": name, "merged": others})
 
 
 def split(args: Split) -> int:
@@ -111,12 +111,12 @@ def split(args: Split) -> int:
         vehicle = gallery.find(args.vehicle)
         found = [seen.id for seen in gallery.sightings(vehicle, Filter(cameras=args.camera, runs=args.run))]
         if args.sightings:
-            alone = not (args.camera or args.run)  # an id that is not the vehicle's is then refused by name
-            found = list(args.sightings) if alone else [id_ for id_ in found if id_ in args.sightings]
+            by_id_only = not (args.camera or args.run)  # an id of another vehicle is then refused by name
+            found = list(args.sightings) if by_id_only else [id_ for id_ in found if id_ in args.sightings]
         done = edits.split(gallery, vehicle, found, args.name)
         name = gallery.name_of(done.vehicle)
     sentence = f"{done.sightings} sightings are vehicle {done.vehicle} '{name}' now; 'undo {done.change}' takes it back"
-    return said(args.json, sentence, {**asdict(done), "name": name, "split_from": vehicle})
+    return output.outcome(args.json, sentence, {**asdict(done), "name": name, "split_from": vehicle})
 
 
 def undo(args: Undo) -> int:
@@ -126,7 +126,7 @@ def undo(args: Undo) -> int:
         done = edits.undo(gallery, args.change)
     vehicles = done.detail.get("vehicles", [done.vehicle])
     sentence = f"the {done.verb} of {', '.join(map(str, vehicles))} (change {done.id}) is undone"
-    return said(args.json, sentence, {"change": done.id, "verb": done.verb, "vehicles": vehicles})
+    return output.outcome(args.json, sentence, {"change": done.id, "verb": done.verb, "vehicles": vehicles})
 
 
 def remove(args: Remove) -> int:
@@ -139,13 +139,4 @@ def remove(args: Remove) -> int:
         gallery.remove(vehicle)
         gallery.wipe()
         drop_indexes(gallery.path)
-    return said(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})
-
-
-def said(json: bool, sentence: str, document: dict[str, object]) -> int:
-    """The answer of a verb that did one thing; exit code 0."""
-    if json:
-        output.document(document)
-    else:
-        output.result(sentence)
-    return 0
+    return output.outcome(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_filter import Choice, filter_of
+from vreid.cli.gallery_reading import Choice, filter_of
 from vreid.models.errors import Refused
 
 if TYPE_CHECKING:

@@ -145,6 +145,15 @@ def document(value: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
 
 
+def outcome(as_json: bool, sentence: str, fields: Mapping[str, Any]) -> int:
+    """The result of a verb that did one thing, as a sentence or, with `as_json`, as one JSON document; exit code 0."""
+    if as_json:
+        document(fields)
+    else:
+        result(sentence)
+    return 0
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(each) for key, each in value.items()}

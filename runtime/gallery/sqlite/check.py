@@ -17,10 +17,9 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.records import Change, Finding
-from vreid.runtime.gallery.sqlite.cells import DONE, REPAIRS, wrong_cells
+from vreid.runtime.gallery.sqlite.cells import DONE, REPAIRS, detail_of, wrong_cells
 from vreid.runtime.gallery.sqlite.database import Database, connect, locked, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
-from vreid.runtime.gallery.sqlite.rows import detail_of
 from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA, upgrade
 from vreid.runtime.gallery.undo_data import can_be_read
 

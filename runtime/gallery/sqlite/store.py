@@ -27,10 +27,10 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleRow,
 )
+from vreid.runtime.gallery.sqlite.cells import change_of, record, sighting_row, typed, vehicle_row
 from vreid.runtime.gallery.sqlite.database import Database, lock, unlock
 from vreid.runtime.gallery.sqlite.features import PrototypeFeatures, decoded
 from vreid.runtime.gallery.sqlite.filter import sightings_where, vehicles_where
-from vreid.runtime.gallery.sqlite.rows import change_of, record, sighting_row, typed, vehicle_row
 from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_schema_2
 from vreid.runtime.gallery.store import refuse_other_model
 from vreid.runtime.topology import Span

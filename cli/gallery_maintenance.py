@@ -1,13 +1,80 @@
-"""`vreid gallery purge|retain|check|reindex`: what keeps a gallery small, lawful and sound."""
+"""`vreid gallery purge|retain|check|reindex|export|import`: what keeps a gallery small, lawful, sound and portable."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_editing import said
+from vreid.cli.gallery_reading import Choice, filter_of
 from vreid.models.errors import Refused
+from vreid.models.files import refuse_same
+
+if TYPE_CHECKING:
+    from vreid.runtime.gallery.transfer import Moved
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write vehicles to one portable file, gzipped when its name ends in .gz."""
+
+    file: tyro.conf.Positional[Path]
+    """The file to make."""
+    gallery: Path
+    """The gallery's file."""
+    only: Choice = field(default_factory=Choice)
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """Add the vehicles of an export, all or none, under new ids."""
+
+    file: tyro.conf.Positional[Path]
+    """What 'vreid gallery export' wrote."""
+    gallery: Path
+    """The gallery's file; made when there is none."""
+    again: bool = False
+    """Although it was imported already."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+def export(args: Export) -> int:
+    from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.gallery.index.table import files_of
+    from vreid.runtime.gallery.transfer import exported
+
+    only = filter_of(args.only)
+    refuse_same(args.file, *files_of(args.gallery))
+    with read_gallery(args.gallery) as gallery:
+        done = exported(gallery, args.file, only)
+    return _moved(args.json, done, f"are in {args.file}", args.file)
+
+
+def import_(args: Import) -> int:
+    from vreid.runtime.gallery import edit_gallery, open_gallery
+    from vreid.runtime.gallery.temporary import new_gallery
+    from vreid.runtime.gallery.transfer import about_export, imported
+
+    if args.gallery.exists():
+        with edit_gallery(args.gallery) as gallery:
+            done = imported(gallery, args.file, args.again)
+    else:
+        about = asdict(about_export(args.file))
+        with new_gallery(args.gallery) as temporary, open_gallery(temporary, write=True, **about) as gallery:
+            done = imported(gallery, args.file, args.again)
+    return _moved(args.json, done, f"are added to {args.gallery}", args.file)
+
+
+def _moved(json: bool, done: "Moved", what: str, file: Path) -> int:
+    sentence = f"{done.vehicles} vehicles with {done.sightings} sightings {what}"
+    if done.renamed:
+        wanted, given = done.renamed[0]
+        sentence += f"; {len(done.renamed)} names were taken, and '{wanted}' is '{given}' now"
+    return output.outcome(json, sentence, {"file": str(file), **asdict(done)})
 
 
 @dataclass(frozen=True)
@@ -81,7 +148,9 @@ def purge(args: Purge) -> int:
         done = retention.purge(gallery, time.time() - kept, args.vehicles)
         gallery.compact()
         drop_indexes(gallery.path)
-    return said(args.json, f"{done.sightings} sightings and {done.vehicles} vehicles are deleted", asdict(done))
+    return output.outcome(
+        args.json, f"{done.sightings} sightings and {done.vehicles} vehicles are deleted", asdict(done)
+    )
 
 
 def retain(args: Retain) -> int:
@@ -92,7 +161,7 @@ def retain(args: Retain) -> int:
     with edit_gallery(args.gallery) as gallery:
         retention.retain(gallery, seconds)
     sentence = "sightings are kept for ever" if seconds is None else f"sightings are kept for {args.span}"
-    return said(args.json, sentence, {"retention": seconds})
+    return output.outcome(args.json, sentence, {"retention": seconds})
 
 
 def check(args: Check) -> int:
@@ -136,7 +205,7 @@ def reindex(args: Reindex) -> int:
     sentence = f"{len(dropped)} index files are dropped and will be made at the next search"
     if args.prototypes:
         sentence = f"{made} prototypes of {vehicles} vehicles are made from their sightings; {sentence}"
-    return said(args.json, sentence, {"dropped": dropped, "vehicles": vehicles, "prototypes": made})
+    return output.outcome(args.json, sentence, {"dropped": dropped, "vehicles": vehicles, "prototypes": made})
 
 
 def _reembed(args: Reindex, model: str, out: Path) -> int:
@@ -159,4 +228,4 @@ def _reembed(args: Reindex, model: str, out: Path) -> int:
         f"{done.vehicles} vehicles of {done.pictures} kept pictures are in {out}, approximately;"
         f" {done.without} had no picture and must be enrolled again"
     )
-    return said(args.json, sentence, {"gallery": str(out), **asdict(done)})
+    return output.outcome(args.json, sentence, {"gallery": str(out), **asdict(done)})
