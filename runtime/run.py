@@ -15,7 +15,7 @@ from vreid.models.files import atomic_folder, growing_folder, refuse_in_the_way
 from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.evaluate.truth import identity_of, truth_of
+from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.temporary import gallery_of_run
 from vreid.runtime.gallery.times import is_moment
@@ -118,7 +118,7 @@ def run_session(
     setting `stop` ends it well. Raises Refused before anything is written or sent when a source, model or gallery does not
     fit. Without `out` nothing is written but the gallery.
     """
-    truth = truth_of(session.sources, session.truth)
+    truth = truth_of_run(session.sources, session.truth)
     with ExitStack() as stack:
         opened = stack.enter_context(opened_session(session))
         outputs = open_outputs(session.to, "run" if session.out is None else session.out.name)

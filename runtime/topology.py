@@ -40,7 +40,7 @@ else:
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Pair(BaseModel):
+class CameraPair(BaseModel):
     """Two cameras between which a vehicle can go; see the file's form above."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +58,7 @@ class Layout(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     unlisted: Literal["any", "never"] = "any"
-    pair: tuple[Pair, ...] = ()
+    pair: tuple[CameraPair, ...] = ()
 
 
 @dataclass(frozen=True)

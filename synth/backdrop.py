@@ -13,7 +13,7 @@ from vreid.synth.render import Solid, draw, draw_shadow
 from vreid.synth.vehicle import Colour
 from vreid.synth.view import View, axes_of
 
-Picture = NDArray[np.float32]
+Texture = NDArray[np.float32]
 REACH, FINE = 60.0, 0.02  # metres: how far the ground is drawn across the road, and how finely
 WALLS: tuple[Colour, ...] = (
     (196, 208, 216),
@@ -34,20 +34,20 @@ class Road:
     half: float
 
 
-def _texture(rng: np.random.Generator, smooth: float) -> Picture:
+def _texture(rng: np.random.Generator, smooth: float) -> Texture:
     """(256, 256) noise that repeats, mean 0 and deviation 1."""
     noise = rng.standard_normal((256, 256)).astype(np.float32)
     noise = np.asarray(cv2.GaussianBlur(np.tile(noise, (2, 2)), (0, 0), smooth)[128:384, 128:384], np.float32)
     return np.asarray(noise / noise.std(), np.float32)
 
 
-def _sampled(texture: Picture, x: Picture, y: Picture) -> Picture:
+def _sampled(texture: Texture, x: Texture, y: Texture) -> Texture:
     """The texture at (H, W) places, in texels, repeated for ever."""
     x, y = np.clip(x, -32000, 32000), np.clip(y, -32000, 32000)  # cv2.remap counts in 16 bits
     return np.asarray(cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
 
 
-def _stripes(road: Road) -> tuple[Picture, Picture]:
+def _stripes(road: Road) -> tuple[Texture, Texture]:
     """(2 REACH / FINE, 3) the ground's colour across the road from y = -REACH on, (..., 2) its slow and quick grain."""
     y = np.arange(-REACH, REACH, FINE)
     across = np.abs(y)
@@ -68,7 +68,7 @@ def _stripes(road: Road) -> tuple[Picture, Picture]:
     return colour.astype(np.float32), grain.astype(np.float32)
 
 
-def _ground(view: View, road: Road, x: Picture, y: Picture, far: Picture, rng: np.random.Generator) -> Picture:
+def _ground(view: View, road: Road, x: Texture, y: Texture, far: Texture, rng: np.random.Generator) -> Texture:
     """(H, W) places and distances -> (H, W, 3) the colour of the ground, unlit."""
     slow, quick = _texture(rng, 4.0), _texture(rng, 0.8)
     colours, grains = _stripes(road)

@@ -26,7 +26,7 @@ Plan = list[tuple[float, float, float]]  # lane, x at time 0 and speed of each v
 
 
 @dataclass(frozen=True)
-class Passage:
+class Drive:
     """One vehicle's drive: at x metres along the road at time 0, at a constant speed (negative: towards -x)."""
 
     vehicle: Vehicle
@@ -53,14 +53,14 @@ def zone_of(view: View, road: Road) -> Zone:
 
 def traffic(
     seed: int, drivers: Sequence[Vehicle], road: Road, views: Sequence[View], seconds: float
-) -> tuple[Passage, ...]:
+) -> tuple[Drive, ...]:
     """The best of TRIALS random timetables: few meetings before a camera, most vehicles past two cameras in time."""
     zones = [zone_of(view, road) for view in views]
     plans = [
         _timetable(np.random.default_rng((seed, 17, trial)), drivers, road, zones, seconds) for trial in range(TRIALS)
     ]
     plan = min(plans, key=lambda rows: _meetings(rows, zones, seconds))
-    return tuple(Passage(driver, mesh_of(driver), *row) for driver, row in zip(drivers, plan, strict=True))
+    return tuple(Drive(driver, mesh_of(driver), *row) for driver, row in zip(drivers, plan, strict=True))
 
 
 def _timetable(
@@ -127,7 +127,7 @@ class Scene:
     frames: int
     road: Road
     views: tuple[View, ...]
-    passages: tuple[Passage, ...]
+    passages: tuple[Drive, ...]
     backdrops: dict[int, tuple[Image, Image]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def empty(self, camera: int) -> Image:

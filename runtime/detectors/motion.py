@@ -37,7 +37,7 @@ class _View:
     frames: int = 0
 
 
-class Motion:
+class MotionDetector:
     """One background per camera. `min_area`: share of the picture; `warm_up`: frames that only teach the background."""
 
     first_score = 0.5
@@ -109,9 +109,9 @@ def _disc(size: float) -> Image:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd, odd)), np.uint8)
 
 
-def open_motion(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> Motion:
+def open_motion(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> MotionDetector:
     """Options: `min_area` (share of the picture) and `warm_up` (frames)."""
     if target:
         raise Refused(f"the detector 'motion' takes no file, not '{target}'; write motion or motion:?warm_up=20")
     values = numbers_of("motion", options, {"min_area": (0.0005, 0.0, 1.0), "warm_up": (5, 0, 10_000)})
-    return Motion(min_score if min_score is not None else 0.0, values["min_area"], int(values["warm_up"]))
+    return MotionDetector(min_score if min_score is not None else 0.0, values["min_area"], int(values["warm_up"]))

@@ -16,7 +16,7 @@ LOG = logging.getLogger("vreid")
 MOSTLY = 0.5  # the share of boxes outside from which another size of the film is likely
 
 
-class Replay:
+class ReplayDetector:
     """Frame `index` of a camera shows the boxes of MOT frame `index + 1`; ids are not passed on."""
 
     first_score = 0.0  # what somebody wrote down is a vehicle
@@ -81,10 +81,10 @@ def _refuse_another_size(table: MotTable, file: Path, frame: Frame) -> None:
         )
 
 
-def open_replay(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> Replay:
+def open_replay(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> ReplayDetector:
     """`target`: one MOT file (one camera) or a folder of `[gt_]<camera>.txt`; option `min_visibility`."""
     path = Path(target)
     if not target or not path.exists():
         raise Refused(f"there is nothing to replay at '{target}'; write replay:FILE or replay:FOLDER with MOT text")
     values = numbers_of("replay", options, {"min_visibility": (0.1, 0.0, 1.0)})
-    return Replay(path, min_score if min_score is not None else 0.0, values["min_visibility"])
+    return ReplayDetector(path, min_score if min_score is not None else 0.0, values["min_visibility"])

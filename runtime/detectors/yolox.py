@@ -29,7 +29,7 @@ EDGE = 0.02  # share of a tile's side within which a box counts as cut off
 
 
 @dataclass(frozen=True)
-class View:
+class Tile:
     """A part of a picture for the network: its sides in pixels, and which of them (`inner`) cut through the picture."""
 
     left: int
@@ -39,9 +39,9 @@ class View:
     inner: tuple[bool, bool, bool, bool]
 
 
-def views_of(height: int, width: int, tiles: int) -> list[View]:
+def tiles_of(height: int, width: int, tiles: int) -> list[Tile]:
     """The whole picture, then tiles x tiles parts of it that overlap by SHARED of their side; 1: the whole only."""
-    views = [View(0, 0, width, height, (False, False, False, False))]
+    found = [Tile(0, 0, width, height, (False, False, False, False))]
     if tiles > 1:
         tall, wide = (side / (tiles - (tiles - 1) * SHARED) for side in (height, width))
         for row in range(tiles):
@@ -49,8 +49,8 @@ def views_of(height: int, width: int, tiles: int) -> list[View]:
                 left, top = round(column * wide * (1 - SHARED)), round(row * tall * (1 - SHARED))
                 right, bottom = min(width, round(left + wide)), min(height, round(top + tall))
                 inner = (column > 0, row > 0, column < tiles - 1, row < tiles - 1)
-                views.append(View(left, top, right, bottom, inner))
-    return views
+                found.append(Tile(left, top, right, bottom, inner))
+    return found
 
 
 def letterboxed(image: Image, height: int, width: int) -> tuple[Floats, float]:
@@ -71,7 +71,7 @@ def grid_of(height: int, width: int) -> Floats:
     return np.concatenate(parts).astype(np.float32)
 
 
-def decoded(output: Floats, grid: Floats, min_score: float) -> Detections:
+def decoded_boxes(output: Floats, grid: Floats, min_score: float) -> Detections:
     """(rows, 85) of one picture -> vehicles in letterbox pixels, not yet suppressed; score = objectness x class."""
     scores = output[:, 4:5] * output[:, 5 + VEHICLES]  # (rows, 4)
     best = scores.argmax(axis=1)
@@ -83,20 +83,20 @@ def decoded(output: Floats, grid: Floats, min_score: float) -> Detections:
     return Detections(np.concatenate([centre - half, centre + half], axis=1), top[rows], VEHICLES[best[rows]])
 
 
-def placed(found: Detections, view: View, scale: float) -> Detections:
-    """Detections in a view's letterbox -> in pixels of the picture, clipped to the view.
+def placed(found: Detections, tile: Tile, scale: float) -> Detections:
+    """Detections in a tile's letterbox -> in pixels of the picture, clipped to the tile.
 
     Those cut off by its inner sides are left out: a neighbour or the whole picture shows these vehicles whole.
     """
-    boxes = found.boxes / np.float32(scale) + np.asarray([view.left, view.top] * 2, np.float32)
-    margin_x, margin_y = EDGE * (view.right - view.left), EDGE * (view.bottom - view.top)
+    boxes = found.boxes / np.float32(scale) + np.asarray([tile.left, tile.top] * 2, np.float32)
+    margin_x, margin_y = EDGE * (tile.right - tile.left), EDGE * (tile.bottom - tile.top)
     cut = np.zeros(len(boxes), np.bool_)
     for side, (limit, margin) in enumerate(
-        [(view.left, margin_x), (view.top, margin_y), (-view.right, margin_x), (-view.bottom, margin_y)]
+        [(tile.left, margin_x), (tile.top, margin_y), (-tile.right, margin_x), (-tile.bottom, margin_y)]
     ):
-        if view.inner[side]:
+        if tile.inner[side]:
             cut |= (boxes[:, side] if side < 2 else -boxes[:, side]) < limit + margin
-    boxes = boxes.clip([view.left, view.top] * 2, [view.right, view.bottom] * 2).astype(np.float32)
+    boxes = boxes.clip([tile.left, tile.top] * 2, [tile.right, tile.bottom] * 2).astype(np.float32)
     good = ~cut & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return Detections(boxes[good], found.scores[good], found.kinds[good])
 
@@ -105,7 +105,7 @@ MIN_SCORE = 0.3
 FIRST, LEAST_FIRST = 0.5, 0.3  # a lower --min-score wants tracks of weaker boxes, but not of noise
 
 
-class Yolox:
+class YoloxDetector:
     """A session and its grid; no state of a camera."""
 
     least_travel = 0.0
@@ -134,18 +134,18 @@ class Yolox:
             )
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """All views of all frames go through the network together where its batch is dynamic."""
-        views = [views_of(frame.image.shape[0], frame.image.shape[1], self._tiles) for frame in frames]
+        """All tiles of all frames go through the network together where its batch is dynamic."""
+        tiles = [tiles_of(frame.image.shape[0], frame.image.shape[1], self._tiles) for frame in frames]
         crops = [
             letterboxed(frame.image[v.top : v.bottom, v.left : v.right], self._height, self._width)
-            for frame, parts in zip(frames, views, strict=True)
+            for frame, parts in zip(frames, tiles, strict=True)
             for v in parts
         ]
         outputs = iter(self._outputs([pixels for pixels, _ in crops]))
         scales = iter(scale for _, scale in crops)
         return [
-            _merged([placed(decoded(next(outputs), self._grid, self._min_score), v, next(scales)) for v in parts])
-            for parts in views
+            _merged([placed(decoded_boxes(next(outputs), self._grid, self._min_score), v, next(scales)) for v in parts])
+            for parts in tiles
         ]
 
     def _outputs(self, crops: list[Floats]) -> list[Floats]:
@@ -176,7 +176,7 @@ def _merged(parts: list[Detections]) -> Detections:
     return Detections(boxes[kept], scores[kept], np.concatenate([part.kinds for part in parts])[kept])
 
 
-def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> Yolox:
+def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_score: float | None) -> YoloxDetector:
     """`target`: the ONNX file; option `tiles`: 2 looks at 2 x 2 parts besides the whole. Least score: 0.3."""
     path = Path(target)
     if not target or not path.is_file():
@@ -197,4 +197,4 @@ def open_yolox(target: str, options: Mapping[str, str], *, threads: int, min_sco
         ) from error
     if len(session.get_inputs()) != 1:
         raise Refused(f"{path} has {len(session.get_inputs())} inputs and a YOLOX has 1; export it again")
-    return Yolox(session, path, min_score, tiles)
+    return YoloxDetector(session, path, min_score, tiles)

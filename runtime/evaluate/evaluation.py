@@ -12,7 +12,14 @@ from vreid.report.formats import percent
 from vreid.report.page import pieces, write_page
 from vreid.report.timeline import Bar, timeline
 from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, finished_run
-from vreid.runtime.evaluate.identities import Pair, Passage, identity_scores, pairs_of, passages_of, placed_sightings
+from vreid.runtime.evaluate.identities import (
+    PairedBox,
+    Passage,
+    identity_scores,
+    pairs_of,
+    passages_of,
+    placed_sightings,
+)
 from vreid.runtime.evaluate.tracking import (
     COUNTS,
     IOU,
@@ -117,7 +124,7 @@ def _identity(
     run: FinishedRun,
     both: CountedBoxes,
     frames: Sequence[FrameOverlap],
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairedBox],
     passages: Sequence[Passage],
     chosen: dict[int, int],
 ) -> dict[str, Any]:
@@ -150,7 +157,7 @@ def _fields(passage: Passage) -> dict[str, Any]:
     return {key: value for key, value in asdict(passage).items() if key != "vehicle"}
 
 
-def _notes(both: CountedBoxes, pairs: Sequence[Pair]) -> list[str]:
+def _notes(both: CountedBoxes, pairs: Sequence[PairedBox]) -> list[str]:
     """What the figures do not show."""
     met = {pair.camera for pair in pairs}
     return [

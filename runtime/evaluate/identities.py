@@ -17,7 +17,7 @@ AWAY = 5.0  # seconds out of a camera's sight after which a vehicle's return is 
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedBox:
     """A found box on a true vehicle."""
 
     camera: str
@@ -48,16 +48,16 @@ class Passage:
     stretches: tuple[tuple[int, int, int], ...]
 
 
-def pairs_of(moments: Sequence[FrameOverlap], iou: float) -> list[Pair]:
+def pairs_of(frames: Sequence[FrameOverlap], iou: float) -> list[PairedBox]:
     """Every found box that lies on a true one, one to one in each frame."""
-    return [Pair(m.camera, m.frame, vehicle, number) for m in moments for vehicle, number in paired(m, iou)]
+    return [PairedBox(m.camera, m.frame, vehicle, number) for m in frames for vehicle, number in paired(m, iou)]
 
 
 def passages_of(
-    run: FinishedRun, truth: Mapping[str, MotTable], pairs: Sequence[Pair], chosen: Mapping[int, int]
+    run: FinishedRun, truth: Mapping[str, MotTable], pairs: Sequence[PairedBox], chosen: Mapping[int, int]
 ) -> list[Passage]:
     """By camera, vehicle and time; `chosen`: true id -> the found id that counts as its own."""
-    at: dict[tuple[str, int], list[Pair]] = {}
+    at: dict[tuple[str, int], list[PairedBox]] = {}
     for pair in pairs:
         at.setdefault((pair.camera, pair.vehicle), []).append(pair)
     passages = []
@@ -73,13 +73,13 @@ def passages_of(
 
 
 def _passage(
-    camera: str, vehicle: int, frames: Sequence[int], on: Sequence[Pair], own: int | None, log: CameraLog
+    camera: str, vehicle: int, frames: Sequence[int], on: Sequence[PairedBox], own: int | None, log: CameraLog
 ) -> Passage:
     """`on`: the pairs within `frames`, frames rising."""
     most = Counter(pair.id for pair in on).most_common(1)
     number = most[0][0] if most else None
 
-    def after(first: Pair | None) -> float | None:
+    def after(first: PairedBox | None) -> float | None:
         if first is None or not log.timed:
             return None
         began, found = log.seconds([frames[0], first.frame])
@@ -100,7 +100,7 @@ def _passage(
     )
 
 
-def _stretches(on: Sequence[Pair]) -> Iterator[tuple[int, int, int]]:
+def _stretches(on: Sequence[PairedBox]) -> Iterator[tuple[int, int, int]]:
     for number, group in groupby(on, key=lambda pair: pair.id):
         frames = [pair.frame for pair in group]
         yield number, frames[0], frames[-1]
@@ -122,11 +122,11 @@ def placed_sightings(
     run: FinishedRun,
     truth: Mapping[str, MotTable],
     found: Mapping[str, MotTable],
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairedBox],
     iou: float,
 ) -> list[PlacedSighting]:
     """Every sighting with its vehicle; of one without an id only the last box is known, and decides."""
-    at: dict[tuple[str, int], list[Pair]] = {}
+    at: dict[tuple[str, int], list[PairedBox]] = {}
     for pair in pairs:
         at.setdefault((pair.camera, pair.id), []).append(pair)
     placed = []

@@ -35,7 +35,7 @@ SHARES = {  # of 1, by their names in the document -> as people write them
     "mota": "MOTA",
 }
 COUNTS = {"switches": "switches", "fragments": "fragments", "false_positives": "FP", "misses": "FN"}
-Scores = dict[str, float | int]
+TrackingScores = dict[str, float | int]
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ def identity_accuracy(frames: Iterable[FrameOverlap], iou: float = IOU) -> Ident
 
 def box_scores(
     cameras: Mapping[str, Sequence[FrameOverlap]], iou: float = IOU, progress: Callable[[], None] = lambda: None
-) -> dict[str, Scores]:
+) -> dict[str, TrackingScores]:
     """Camera -> its SHARES and COUNTS, and under "all" those of all cameras as one long sequence, one camera after the other.
 
     Ids are the same in all cameras: in "all" a vehicle that has another id in its next camera is a switch, and one true id
     has one found id. `progress` is called after each. Raises MissingExtra without motrics.
     """
-    scores: dict[str, Scores] = {}
+    scores: dict[str, TrackingScores] = {}
     for name, frames in {**cameras, "all": list(chain.from_iterable(cameras.values()))}.items():
         identity = identity_score(frames, iou)
         scores[name] = {
@@ -171,7 +171,7 @@ def box_scores(
     return scores
 
 
-def clear_and_hota(frames: Sequence[FrameOverlap], iou: float = IOU) -> Scores:
+def clear_and_hota(frames: Sequence[FrameOverlap], iou: float = IOU) -> TrackingScores:
     """Frames of one sequence, in order -> HOTA and its parts (means over the overlaps 0.05 to 0.95, so that `iou` plays no
     part), MOTA and its counts; 0 where there is no true box.
 

@@ -18,7 +18,7 @@ from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace
 from vreid.runtime.sources.table import addresses_of
 
 
-def truth_of(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable] | None:
+def truth_of_run(sources: Sequence[str], folder: Path | None) -> dict[str, MotTable] | None:
     """Camera -> its true boxes: from `folder` (see `truth_file`), or from the synthetic scene itself.
 
     None where there is neither. Raises Refused when the folder lacks a camera.

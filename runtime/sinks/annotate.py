@@ -19,6 +19,7 @@ from vreid.models.files import atomic
 from vreid.models.preprocess import Image
 from vreid.report.palette import Colour, colour_of, ink_on
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, kind_name
+from vreid.runtime.sources.decode import ASSUMED_RATE
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ CODECS = {  # the first that this PyAV has; its wheels bring both, a build of on
 TICKS = (
     60_000  # a second; whole numbers of them are a frame at 24, 25, 30, 50, 60, 29.97 and 59.94, and MPEG-4 takes 65535
 )
-ASSUMED_RATE = 25.0
+
 THREADS = 2
 _FAILURES = (av.error.FFmpegError, OSError, ValueError)
 Write = Callable[[Image, float], None]

@@ -139,7 +139,7 @@ ROOM, ROOM_OF_PICTURES = 10_000, 1000  # messages; some 5 and 10 MB
 FLUSH_S = 5.0
 
 
-class Output:
+class OutputSink:
     """A sink. `name` is its address as it may be shown."""
 
     def __init__(self, name: str, outbox: Outbox, run: str, picture: bool) -> None:
@@ -164,7 +164,7 @@ class Output:
         return self._outbox.status()
 
 
-def open_outputs(uris: Sequence[str], run: str = "run", flush_s: float = FLUSH_S) -> list[Output]:
+def open_outputs(uris: Sequence[str], run: str = "run", flush_s: float = FLUSH_S) -> list[OutputSink]:
     """All or none, each with a name of its own: a second one of one host is called name#2. Nothing is sent until `start`.
 
     `run` is in every message, `flush_s` is how long the end may wait for the peer. Raises Refused for an address that
@@ -200,8 +200,8 @@ def event_of(run: str, sighting: FinishedTrack, match: Match, trace: Trace, pict
     }
 
 
-def _opened(address: OutputAddress, name: str, run: str, flush_s: float) -> Output:
+def _opened(address: OutputAddress, name: str, run: str, flush_s: float) -> OutputSink:
     picture = address.choice("picture", ("0", "1"), "0") == "1"
     room = address.room(ROOM_OF_PICTURES if picture else ROOM)
     carrier = cast(Carrier, open_seam("output", OUTPUTS, address.scheme, "live")(address))
-    return Output(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture)
+    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture)

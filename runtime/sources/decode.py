@@ -31,7 +31,7 @@ _COUNTED_IN_TIME = {"mov", "matroska", "webm", "avi", "flv", "asf"}  # their hea
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """A decoded picture that is not yet converted. `stamp`: its own time in seconds, None where the stream has none."""
 
     stamp: float | None
@@ -61,7 +61,7 @@ class Decoder:
         self._kept = False
         self._in_order: list[float] | None = [] if container.format.name == "avi" else None
 
-    def pictures(self, patient: bool = True) -> Generator[Picture]:
+    def pictures(self, patient: bool = True) -> Generator[DecodedPicture]:
         """Every picture that can be decoded, in the order of showing. A damaged packet is passed over, and if `patient` a read
         that fails too; otherwise it ends the stream.
         """
@@ -103,7 +103,7 @@ class Decoder:
         frame = max(1 / self.rate, self.reached / max(1, self._packets))
         return missing if missing > max(2.5 * frame, 0.02 * duration) else 0.0
 
-    def bgr(self, picture: Picture) -> Image:
+    def bgr(self, picture: DecodedPicture) -> Image:
         """(H, W, 3) uint8 BGR in the picture's own matrix and range of colours, turned as its metadata say."""
         frame = picture.frame
         try:
@@ -119,7 +119,7 @@ class Decoder:
         turn = _TURNS.get(frame.rotation % 360)
         return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
 
-    def _decoded(self, packet: Any) -> Generator[Picture]:
+    def _decoded(self, packet: Any) -> Generator[DecodedPicture]:
         try:
             frames = self.stream.codec_context.decode(packet)
         except FAILURES:
@@ -135,12 +135,14 @@ class Decoder:
             stamp: float | None = frame.pts if frame.pts is not None else frame.dts
             if self._in_order:  # AVI stamps packets in the order of decoding: the earliest is that of the next picture
                 stamp = heapq.heappop(self._in_order)
-            yield Picture(None if stamp is None else float(stamp * base), frame)
+            yield DecodedPicture(None if stamp is None else float(stamp * base), frame)
         while self._in_order and len(self._in_order) > context.has_b_frames + context.thread_count + 1:
             heapq.heappop(self._in_order)  # of a packet that gave no picture
 
 
-def opened(where: Any, options: Mapping[str, str], timeout: tuple[float, float] | None = None) -> "InputContainer":
+def open_container(
+    where: Any, options: Mapping[str, str], timeout: tuple[float, float] | None = None
+) -> "InputContainer":
     """The container at `where`, FFmpeg's own log silent: it prints addresses with their passwords.
 
     Raises one of FAILURES; say `reason_of` it, since the text of the error itself may hold a password.

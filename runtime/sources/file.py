@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
-from vreid.runtime.sources.decode import FAILURES, Clock, Decoder, Picture, opened, reason_of
+from vreid.runtime.sources.decode import FAILURES, Clock, DecodedPicture, Decoder, open_container, reason_of
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class _Reading:
             raise Refused(f"{path} is a video without frames; record it again") from error
         self.first_image = self.decoder.bgr(self._first)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedPicture]:
         """Every picture, once."""
         yield self._first
         yield from self._decoded
@@ -135,7 +135,7 @@ def _container(path: Path) -> "InputContainer":
     if empty:
         raise Refused(f"{path} is empty (0 bytes); copy or record it again")
     try:  # "file:" and an absolute path, because "gate:1.mp4" would be a protocol
-        return opened(f"file:{path.absolute()}", {})
+        return open_container(f"file:{path.absolute()}", {})
     except FAILURES as error:
         if _lacks_index(path):
             raise Refused(

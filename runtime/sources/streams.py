@@ -8,7 +8,7 @@ from typing import Any
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.network_address import network_address, shown
-from vreid.runtime.sources.decode import FAILURES, Decoder, Picture, opened, reason_of
+from vreid.runtime.sources.decode import FAILURES, DecodedPicture, Decoder, open_container, reason_of
 from vreid.runtime.sources.live import Capture, LiveSource
 from vreid.runtime.sources.table import Source
 
@@ -60,7 +60,7 @@ class _Stream:
         """A connection whose first packet may still be to come; None, and the reason said, where there is none."""
         try:
             options = {**_QUICK, **_OPTIONS.get(self._scheme, {})}
-            container = opened(self._where, options, TIMEOUT)
+            container = open_container(self._where, options, TIMEOUT)
         except FAILURES as error:
             self._failed(reason_of(error))
             return None
@@ -85,7 +85,7 @@ class _Stream:
 class Undecoded:
     """A picture that is converted only when somebody takes it, and when it was taken, on time.monotonic()."""
 
-    picture: Picture
+    picture: DecodedPicture
     taken: float
     decoder: Decoder
 

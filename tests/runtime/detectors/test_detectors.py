@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.runtime.boxes import overlaps
 from vreid.runtime.detectors.table import open_detector
-from vreid.runtime.detectors.yolox import views_of
+from vreid.runtime.detectors.yolox import tiles_of
 from vreid.runtime.evaluate.mot import corners, read_mot
 from vreid.runtime.records import Floats, Frame
 
@@ -152,7 +152,7 @@ def test_yolox_sees_the_picture_at_the_top_left_of_the_letterbox(tmp_path: Path)
 
 @pytest.mark.parametrize("tiles", [2, 3])
 def test_tiles_cover_the_picture_and_overlap(tiles: int) -> None:
-    whole, *parts = views_of(540, 960, tiles)
+    whole, *parts = tiles_of(540, 960, tiles)
     assert (whole.left, whole.top, whole.right, whole.bottom) == (0, 0, 960, 540)
     seen = np.zeros((540, 960), int)
     for part in parts:

@@ -7,7 +7,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.evaluate.mot import MotTable, write_mot
-from vreid.runtime.evaluate.truth import identity_of, table_of, truth_of
+from vreid.runtime.evaluate.truth import identity_of, table_of, truth_of_run
 from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sources.synth import synth_truth
 
@@ -31,7 +31,7 @@ def decided_as(truth: dict[str, MotTable]) -> list[tuple[FinishedTrack, Match, T
 
 
 def test_the_scene_knows_its_own_truth() -> None:
-    found = truth_of([SCENE.format(1), "gate=" + SCENE.format(2)], None)
+    found = truth_of_run([SCENE.format(1), "gate=" + SCENE.format(2)], None)
     assert found is not None and list(found) == ["cam1", "gate"]
     for camera, number in (("cam1", 1), ("gate", 2)):
         slow = [
@@ -45,7 +45,7 @@ def test_the_scene_knows_its_own_truth() -> None:
 
 
 def test_a_run_that_equals_the_truth_scores_one_and_a_worse_one_less() -> None:
-    truth = truth_of([SCENE.format(1), SCENE.format(2)], None)
+    truth = truth_of_run([SCENE.format(1), SCENE.format(2)], None)
     assert truth is not None
     decided = decided_as(truth)
     perfect = identity_of(decided, truth)
@@ -62,7 +62,7 @@ def test_a_run_that_equals_the_truth_scores_one_and_a_worse_one_less() -> None:
 
 
 def test_the_table_holds_every_box_in_order() -> None:
-    truth = truth_of([SCENE.format(1)], None)
+    truth = truth_of_run([SCENE.format(1)], None)
     assert truth is not None
     decided = decided_as(truth)
     table = table_of(decided, "cam1")
@@ -82,9 +82,9 @@ def test_truth_from_a_folder(tmp_path: Path) -> None:
     )  # fmt: skip
     write_mot(tmp_path / "gt_a.txt", one)
     write_mot(tmp_path / "b.txt", one)
-    found = truth_of(["a.mp4", "x/b.mp4"], tmp_path)
+    found = truth_of_run(["a.mp4", "x/b.mp4"], tmp_path)
     assert found is not None and [table.ids.tolist() for table in found.values()] == [[5], [5]]
     with pytest.raises(Refused, match=r"neither gt_c\.txt nor c\.txt"):
-        truth_of(["a.mp4", "c.mp4"], tmp_path)
-    assert truth_of(["a.mp4"], None) is None
-    assert truth_of([SCENE.format(1), "a.mp4"], None) is None
+        truth_of_run(["a.mp4", "c.mp4"], tmp_path)
+    assert truth_of_run(["a.mp4"], None) is None
+    assert truth_of_run([SCENE.format(1), "a.mp4"], None) is None
