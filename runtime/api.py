@@ -116,7 +116,7 @@ class Gallery:
 
     Args:
         path: the gallery's file.
-        model: the model that the features come from; a gallery of another model is refused.
+        model: the model that the features come from, or what `load` takes; a gallery of another model is refused.
         mode: "a" reads and writes and makes the file if it is missing; "r" reads. There may be one writer and any number
             of readers at a time.
         index: how it is searched: "flat" (exact), "hnsw", "ivf", "ivfpq" or "gpu".
@@ -126,7 +126,7 @@ class Gallery:
         WrongModel: the gallery was made with another model.
         GalleryLocked: another program is writing to it.
         GalleryDamaged: its file is broken.
-        BadInput: a value of another type, such as a name in place of the model.
+        BadInput: a value of another type.
         Refused: anything else that keeps it from being opened.
     """
 
@@ -134,16 +134,16 @@ class Gallery:
     def __init__(
         self,
         path: str | PathLike[str],
-        model: Model,
+        model: Model | str | PathLike[str],
         mode: Literal["a", "r"] = "a",
         *,
         index: str = "flat",
         threshold: float | None = None,
     ) -> None:
-        self.model = model
-        self.threshold = checked_threshold(model, threshold)
+        self.model = opened = model if isinstance(model, Model) else load(model)
+        self.threshold = checked_threshold(opened, threshold)
         self.stored = open_gallery(
-            Path(path), fingerprint=model.manifest.fingerprint, dim=model.dim, model=model.name, write=mode == "a",
+            Path(path), fingerprint=opened.manifest.fingerprint, dim=opened.dim, model=opened.name, write=mode == "a",
             index=index,
         )  # fmt: skip
 

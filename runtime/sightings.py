@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vreid.models.errors import BadInput, WrongModel
 from vreid.models.preprocess import Image
-from vreid.runtime.api import Gallery, Model, checked_threshold
+from vreid.runtime.api import Gallery, Model, checked_threshold, load
 from vreid.runtime.arguments import checked
 from vreid.runtime.pipeline import Run
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kind_name
@@ -63,7 +63,7 @@ class Sighting:
 @checked
 def track(
     sources: str | PathLike[str] | Sequence[str | PathLike[str]],
-    model: Model,
+    model: Model | str | PathLike[str],
     gallery: Gallery | None = None,
     detector: str = "motion",
     *,
@@ -81,7 +81,7 @@ def track(
 
     Args:
         sources: files, folders, or addresses such as "gate=rtsp://host/path" (`vreid run --help`); one or several.
-        model: from `load`.
+        model: a model, or what `load` takes.
         gallery: where vehicles are looked up; None takes an empty one that lasts for this call.
         detector: "motion", "yolox:FILE", or "replay:FOLDER" with boxes of your own.
         enrol_unknown: give unknown vehicles a new id; None: only where no gallery is given.
@@ -96,6 +96,7 @@ def track(
         WrongModel: the gallery is of another model.
         BadInput: a value of another type.
     """
+    model = model if isinstance(model, Model) else load(model)
     if gallery is not None and gallery.model.manifest.fingerprint != model.manifest.fingerprint:
         raise WrongModel(
             f"the gallery is of {gallery.model.name} and the model is {model.name}; give both the same model"

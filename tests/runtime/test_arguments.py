@@ -34,7 +34,7 @@ def gallery(tmp_path: Path, model: vreid.Model) -> Iterator[Any]:
         (lambda: vreid.load("vreid-s", 1.5), "threads must be a whole number, not 1.5"),
         (lambda: vreid.load("vreid-s", True), "threads must be a whole number, not True"),
         (lambda: vreid.load("vreid-s", 0), "at least 1"),
-        (lambda: vreid.track("a.mp4", "vreid-s"), "model must be a vreid.Model, not 'vreid-s'"),
+        (lambda: vreid.track("a.mp4", 5), "model must be a vreid.Model or a text or a path, not 5"),
     ],
 )
 def test_a_wrong_argument_is_named(call: Callable[[], object], words: str) -> None:
@@ -52,7 +52,7 @@ def test_a_wrong_argument_is_named(call: Callable[[], object], words: str) -> No
         (lambda m: m.embed(CROP[..., 0]), r"\(H, W, 3\) in BGR order, not uint8 of shape \(30, 40\)"),
         (lambda m: m.embed(CROP.astype(np.float32)), "not float32 of shape"),
         (lambda m: m.embed(CROP[None, None]), r"not uint8 of shape \(1, 1, 30, 40, 3\)"),
-        (lambda m: vreid.Gallery("g.db", "vreid-s"), "model must be a vreid.Model, not 'vreid-s'"),
+        (lambda m: vreid.Gallery("g.db", None), "model must be a vreid.Model or a text or a path, not None"),
         (lambda m: vreid.Gallery(5, m), "path must be a text or a path, not 5"),
         (lambda m: vreid.Gallery("a\0b", m), "NUL"),
         (lambda m: vreid.Gallery("g.db", m, "w"), "mode must be 'a' or 'r', not 'w'"),
@@ -95,6 +95,15 @@ def test_a_gallery_takes_no_wrong_argument(gallery: Any, call: Callable[[Any], o
     with pytest.raises(vreid.Refused, match=words):
         call(gallery)
     assert [vehicle.name for vehicle in gallery.vehicles()] == ["taxi"]
+
+
+def test_a_path_in_place_of_a_model_is_loaded(tmp_path: Path, colour_model: Path) -> None:
+    with vreid.Gallery(tmp_path / "g.db", colour_model) as opened:
+        opened.enrol("taxi", CROP)
+        assert opened.model.name == vreid.load(colour_model).name
+        assert [hit.name for hit in opened.search(CROP)] == ["taxi"]
+    with pytest.raises(vreid.Refused, match=r"no\.mp4"):
+        list(vreid.track(tmp_path / "no.mp4", str(colour_model)))
 
 
 def test_numbers_of_numpy_are_numbers(gallery: Any, tmp_path: Path, model: vreid.Model) -> None:
