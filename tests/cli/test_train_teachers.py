@@ -119,7 +119,7 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         (["--compress", "cdd2", "--data", data], "learns from a teacher at every step"),
         (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),
         (["--teacher", teachers["answers"], "--data", data], "are one teacher; give each once"),
-        (["--fusion", "mean", "--unlabelled", "--unasked", apart, "--data", data], "teaches by its labels alone"),
+        (["--fusion", "mean", "--unlabelled", "--unasked", apart, "--data", data], "learnt from its labels only"),
     ):
         assert says in refused(capsys, "train", "student", *words, *flags)
     assert "called .npz" in refused(
