@@ -8,7 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
-from vreid.models.errors import refuse_batch_size, refuse_threads
+from vreid.models.errors import refuse_batch_size, refuse_beyond, refuse_threads
 
 # what a terminal has no room for
 LONG = ("params M", "FLOPs G", "Rank-1")
@@ -40,6 +40,7 @@ def main(args: Args) -> int:
     from vreid.deploy.bench_page import COLUMNS, FILES, document_of, rows_of, write_bench
     from vreid.deploy.device import machine, versions
 
+    refuse_beyond(rounds=args.rounds)
     refuse_threads(args.threads)
     for batch in args.batches:
         refuse_batch_size(batch)

@@ -32,11 +32,12 @@ def main(args: Args) -> int:
     """Run the demo with a gallery of its own and say where the report lies."""
     from vreid.cli.run import done
     from vreid.cli.seed import refuse_seed
-    from vreid.models.errors import Refused
+    from vreid.models.errors import Refused, refuse_beyond
     from vreid.runtime.session import Session
 
     if args.cameras < 1:
         raise Refused(f"a demo needs at least 1 of the --cameras, not {args.cameras}")
+    refuse_beyond(1000, cameras=args.cameras)
     refuse_seed(args.seed)
     scene = f"seed={args.seed}&cameras={args.cameras}&seconds={args.seconds}&vehicles={args.vehicles}"
     session = Session(

@@ -8,7 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.gallery_reading import Choice, filter_of
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, refuse_beyond
 
 if TYPE_CHECKING:
     from vreid.models.manifest import Manifest
@@ -87,6 +87,7 @@ def search(args: Search) -> int:
 
     if not args.images:
         raise Refused("there is nothing to search for; name at least one picture")
+    refuse_beyond(k=args.k)
     if args.k < 1:
         raise Refused(f"--k must be at least 1, not {args.k}")
     only = filter_of(args.only)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from vreid.cli import output
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, refuse_beyond
 from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def stats(args: Stats) -> int:
 def audit(args: Audit) -> int:
     from vreid.runtime.gallery import read_gallery
 
+    refuse_beyond(last=args.last)
     if args.last < 0:
         raise Refused(f"--last is a number of changes, not {args.last}; 0 means all")
     with read_gallery(args.gallery) as gallery:

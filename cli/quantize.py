@@ -10,7 +10,7 @@ from vreid.cli import output
 from vreid.cli.measuring import training_part
 from vreid.cli.seed import refuse_seed
 from vreid.deploy.settings import Quantization
-from vreid.models.errors import refuse_threads
+from vreid.models.errors import refuse_beyond, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.lower import Lowered
@@ -47,6 +47,7 @@ def main(args: Args) -> int:
     from vreid.deploy.precision import low_int8
 
     refuse_seed(args.calibration.seed)
+    refuse_beyond(images=args.calibration.images, validation_images=args.validation_images)
     refuse_threads(args.threads)
     data = training_part(args.data)
     with output.progress() as bar:

@@ -8,7 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.seed import refuse_seed
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, refuse_beyond
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def _city(args: City) -> int:
     from vreid.synth.vehicle import COCO
 
     refuse_seed(args.seed)
+    refuse_beyond(1000, cameras=args.cameras)
     scene = city(args.seed, args.vehicles, args.seconds, args.cameras, args.fps)
     out = _empty_folder(args.out)
     boxes = []
@@ -107,6 +108,7 @@ def _crops(args: Crops) -> int:
     from vreid.synth.crops import training_crops, training_vehicle
 
     refuse_seed(args.seed)
+    refuse_beyond(vehicles=args.vehicles, cameras=args.cameras, per_camera=args.per_camera)
     crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)
     out = _empty_folder(args.out)
     (out / "images").mkdir()

@@ -9,7 +9,7 @@ import tyro
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
 from vreid.deploy.settings import Bounds
-from vreid.models.errors import Refused, refuse_threads
+from vreid.models.errors import Refused, refuse_beyond, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.verify import Verification
@@ -41,6 +41,7 @@ def main(args: Args) -> int:
     from vreid.deploy.verify import record, verify
     from vreid.models.zoo import ZOO, manifest_path
 
+    refuse_beyond(gallery_size=args.bounds.gallery_size)
     refuse_threads(args.threads)
     path = manifest_path(args.candidate)
     if path.parent == ZOO and not args.dry_run:

@@ -42,6 +42,7 @@ class MissingExtra(Refused):
 
 
 MOST_THREADS = 1024
+MOST_COUNT = 10**9  # of pictures, rounds, vehicles: what no flag needs more of
 MOST_BATCH = 1024  # pictures at once
 MOST_SIDE = 4096  # pixels of the input of a network
 MOST_PIXELS = 1 << 28  # of the largest batch, which takes 3 GiB as float32 of three channels
@@ -51,6 +52,14 @@ def refuse_outside(name: str, value: int, least: int, most: int) -> None:
     """Raises Refused unless `value` is from `least` to `most`."""
     if not least <= value <= most:
         raise Refused(f"{name} must be at least {least} and at most {most}, not {shown(str(value))}")
+
+
+def refuse_beyond(most: int = MOST_COUNT, **counts: int | None) -> None:
+    """Raises Refused for a number over `most`, by the flag that its name stands for: per_camera is --per-camera."""
+    for name, value in counts.items():
+        if value is not None and value > most:
+            flag = f"--{name.replace('_', '-')}"
+            raise Refused(f"{flag} must be at most {most}, not {shown(str(value))}; give a smaller number")
 
 
 def refuse_threads(threads: int, least: int = 1) -> None:

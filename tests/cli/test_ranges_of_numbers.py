@@ -84,3 +84,24 @@ def test_too_little_memory_is_a_sentence(
 
     monkeypatch.setattr(command, "_answered", fails)
     assert "not enough memory" in refused(["eval"], tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "bench vreid-s --rounds",
+        "quantize vreid-s --data . --out OUT.onnx --images",
+        "quantize vreid-s --data . --out OUT.onnx --validation-images",
+        "verify vreid-s --against vreid-s --data . --dry-run --gallery-size",
+        "demo --out OUT --cameras",
+        "synth crops --out OUT --vehicles",
+        "synth crops --out OUT --per-camera",
+        "synth city --out OUT --cameras",
+        "train teacher --recipe teacher_resnet18_small --data . --out OUT --epochs",
+        "train teacher --recipe teacher_resnet18_small --data . --out OUT --log-every",
+    ],
+)
+def test_counts_beyond_their_range(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    said = refused([*words.replace("OUT", str(tmp_path / "out")).split(), str(10**23)], tmp_path, capsys)
+    assert words.split()[-1] in said and "at most" in said or "out of range" in said

@@ -164,7 +164,7 @@ def test_a_start_that_cannot_be_is_refused(folder: Path, capsys: pytest.CaptureF
         (["--start", best, "--weights", best], "give one of the two"),
         (["--start", tmp_path / "none.pt"], "there is no checkpoint"),
         (["--start", "vreid-s"], "--start takes a checkpoint (.pt or .pth) of vreid train, not vreid-s"),
-        (["--start", tmp_path / "w.safetensors"], "weights of a body alone are for --weights"),
+        (["--start", tmp_path / "w.safetensors"], "weights of a body only are for --weights"),
         (["--start", tmp_path / "bare.pt"], "is not a checkpoint of this vreid"),
         (["--start", tmp_path / "nan.pt"], "NaN or infinite numbers in head.embed.weight"),
     ):
