@@ -16,7 +16,7 @@ class Args:
     """A teacher cache takes a teacher's place in `vreid train student --teacher`: the teacher may be a black box, or elsewhere."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """Checkpoint .pt, manifest .json beside its ONNX, or the name of a bundled model."""
+    """Checkpoint .pt, manifest .json next to its ONNX, or the name of a bundled model."""
     data: Path
     """Data set whose training part is embedded."""
     out: Path

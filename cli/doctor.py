@@ -50,7 +50,7 @@ class EngineHere:
 
 @dataclass(frozen=True)
 class Job:
-    """One job: ready, or what is missing or broken and the one command that mends it."""
+    """One job: ready, or what is missing or broken and the one command that fixes it."""
 
     name: str
     ready: bool
@@ -59,18 +59,18 @@ class Job:
 
 
 def jobs(packages: Mapping[str, Package], machine: Machine) -> list[Job]:
-    """Every job, judged from what is installed."""
+    """Every job, by what is installed."""
     return [_gpu_job(packages, machine) if name == "gpu engines" else _job(name, packages) for name in NEEDS]
 
 
 def engines(packages: Mapping[str, Package], machine: Machine) -> list[EngineHere]:
-    """Every engine of the seams, judged from what is installed; nothing is opened."""
+    """Every engine of the seams, by what is installed; nothing is opened."""
     sound = {module for module, package in packages.items() if not package.problem}
     providers = packages["onnxruntime"].note.split(", ") if "onnxruntime" in sound else []
     device = bool(machine.devices)
     binding = bool({"cuda", "pycuda"} & sound)
 
-    def judged(name: str, to_build: Mapping[str, bool], to_run: Mapping[str, bool]) -> EngineHere:
+    def engine_here(name: str, to_build: Mapping[str, bool], to_run: Mapping[str, bool]) -> EngineHere:
         lacking = tuple(what for what, there in {**to_build, **to_run}.items() if not there)
         return EngineHere(name, all(to_run.values()), all(to_build.values()), lacking)
 
@@ -79,16 +79,18 @@ def engines(packages: Mapping[str, Package], machine: Machine) -> list[EngineHer
     rtx = {"tensorrt_rtx": "tensorrt_rtx" in sound}
     found = []
     for name in ("onnxruntime", "openvino"):
-        found.append(judged(name, {name: name in sound}, {name: name in sound}))
+        found.append(engine_here(name, {name: name in sound}, {name: name in sound}))
     for name, provider in (("onnxruntime_cuda", "CUDA"), ("onnxruntime_tensorrt", "Tensorrt")):
         needs = {f"the {provider} provider": provider in providers, "an NVIDIA device": device}
-        found.append(judged(name, needs, needs))
-    found.append(judged("tensorrt", {**plan, "an NVIDIA device": device}, {**plan, **cuda}))
+        found.append(engine_here(name, needs, needs))
+    found.append(engine_here("tensorrt", {**plan, "an NVIDIA device": device}, {**plan, **cuda}))
     found.append(
-        judged("tensorrt_rtx", rtx, {**rtx, "an RTX card": device and not machine.jetson, "a CUDA binding": binding})
+        engine_here(
+            "tensorrt_rtx", rtx, {**rtx, "an RTX card": device and not machine.jetson, "a CUDA binding": binding}
+        )
     )
     torch = {module: module in sound for module in ("torch", "torch_tensorrt")}
-    found.append(judged("torch_tensorrt", {**torch, **plan, "an NVIDIA device": device}, {**plan, **cuda}))
+    found.append(engine_here("torch_tensorrt", {**torch, **plan, "an NVIDIA device": device}, {**plan, **cuda}))
     return found
 
 

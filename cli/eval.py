@@ -20,7 +20,7 @@ class Retrieval:
     model: Annotated[str, tyro.conf.Positional]
     """Checkpoint .pt, manifest .json, the name of a bundled model, or the baseline hsv."""
     data: Path
-    """A folder in a layout of docs/data.md, or a CSV file; a test part alone is enough. Of train.csv and test.csv, test.csv."""
+    """A folder in a layout of docs/data.md, or a CSV file; a test part is enough. Of train.csv and test.csv, test.csv."""
     threads: int = 1
     """CPU threads."""
     device: str = "auto"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Args:
-    """Lower a checkpoint to ONNX, or an ONNX model to half precision; the manifest is written beside it."""
+    """Lower a checkpoint to ONNX, or an ONNX model to half precision; the manifest is written next to it."""
 
     checkpoint: Annotated[str, tyro.conf.Positional]
     """Checkpoint of a training; with --half also the manifest .json of a float32 ONNX model, exported or adopted, or the name of
@@ -70,12 +70,12 @@ def _from_checkpoint(args: Args) -> "Manifest":
 
 
 def _from_onnx(args: Args) -> "Manifest":
-    """Whose numbers are not new, so that nothing else can be asked of it."""
+    """Whose numbers are not new, so that nothing else can be requested of it."""
     from vreid.deploy.lower import half_from
 
     if not args.half or args.half_weights or args.data is not None:
         raise Refused(
-            f"{args.checkpoint} is no checkpoint .pt: an ONNX model is lowered to half precision, with --half and without "
+            f"{args.checkpoint} is not a checkpoint .pt: an ONNX model is lowered to half precision, with --half and without "
             "--half-weights and --data ('vreid verify' measures it then)"
         )
     return half_from(args.checkpoint, args.out, args.batch).manifest

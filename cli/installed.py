@@ -87,11 +87,11 @@ def packages() -> dict[str, Package]:
 
 def machine(root: Path = Path("/")) -> Machine:
     """What this machine is; files are read below `root`."""
-    asked = driver()
-    devices = tuple(f"{device.name} (compute capability {device.capability})" for device in asked.devices)
+    cuda = driver()
+    devices = tuple(f"{device.name} (compute capability {device.capability})" for device in cuda.devices)
     release = _text(root / "etc/nv_tegra_release")
     return Machine(
-        asked.version,
+        cuda.version,
         devices,
         _l4t(release) if release else None,
         board(root / "proc/device-tree/model"),
@@ -138,8 +138,8 @@ def _package(module: str, names: tuple[str, ...]) -> Package | None:
     if module == "cuda" and not _findable("cuda.bindings.runtime"):
         problem = "it is another package of that name, without NVIDIA's cuda.bindings"
     # Debian's and JetPack's packages may carry no metadata: then the module itself knows.
-    told = next(iter(versions.values()), None) or str(getattr(loaded, "__version__", "unknown"))
-    return Package(module, told, tuple(versions), problem, _note(loaded) if loaded else "")
+    known = next(iter(versions.values()), None) or str(getattr(loaded, "__version__", "unknown"))
+    return Package(module, known, tuple(versions), problem, _note(loaded) if loaded else "")
 
 
 def _version(distribution: str) -> str | None:

@@ -85,7 +85,7 @@ def _done(words: Sequence[str]) -> int:
         sys.stdout.write(f"vreid {version('vreid')}\n")
         return 0
     output.guard()
-    # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of ours
+    # FFmpeg and OpenCV can only be silenced before they are loaded; what is wrong with a video is said in a sentence of vreid
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     if verb in MOVED:

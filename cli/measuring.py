@@ -45,7 +45,7 @@ def refuse_read(out: Path, models: Iterable[str], data: "Dataset | None", *input
 
 
 def _files_of(model: str) -> list[Path]:
-    """What a MODEL argument is read from, as far as that can be told."""
+    """What a MODEL argument is read from, as far as that is known."""
     from vreid.models.manifest import read_model
     from vreid.models.zoo import manifest_path
 
@@ -74,7 +74,7 @@ def warn_if_learnt(model: str, trained: Collection[int], dataset: "Dataset") -> 
 
 
 def warn_if_checkpoint_learnt(model: str, dataset: "Dataset") -> int:
-    """`warn_if_learnt` of a checkpoint that is a file; 0 for every other model, which does not tell what it learnt from."""
+    """`warn_if_learnt` of a checkpoint that is a file; 0 for every other model, which does not name what it learnt from."""
     if not is_checkpoint(model):
         return 0
     from vreid.models.checkpoint import load_checkpoint

@@ -56,5 +56,5 @@ def _recipe(word: str) -> "Recipe":
         return recipe_of(word)
     fields = load_checkpoint(word).metrics.get("recipe")
     if not isinstance(fields, dict):
-        raise Refused(f"{word} does not tell the recipe that it was trained with; give the name of one")
+        raise Refused(f"{word} does not name the recipe that it was trained with; give the name of one")
     return recipe_from_fields(fields, word)

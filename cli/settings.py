@@ -35,7 +35,7 @@ def with_settings(recipe: "Recipe", settings: Settings) -> "Recipe":
 
     given = {name: value for name, value in asdict(settings).items() if value is not None}
     if "lr" in given and not (math.isfinite(given["lr"]) and 0 < given["lr"] <= 10):
-        raise Refused(f"--lr {given['lr']} is no learning rate; give a number over 0 and up to 10")
+        raise Refused(f"--lr {given['lr']} is not a learning rate; give a number over 0 and up to 10")
     if given.get("optimiser", "sgd") not in ("adamw", "sgd"):
         raise Refused(f"there is no optimiser '{given['optimiser']}'; choose adamw or sgd with --optimiser")
     for name, lowest in (("p", 2), ("k", 2), ("dim", 1)):
@@ -56,6 +56,6 @@ def _size(text: str) -> tuple[int, int]:
     sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not all(LOWEST <= side <= HIGHEST for side in sides):
         raise Refused(
-            f"--size {text} is no size of an input; give N or HEIGHTxWIDTH in pixels, each {LOWEST} to {HIGHEST}"
+            f"--size {text} is not a size of an input; give N or HEIGHTxWIDTH in pixels, each {LOWEST} to {HIGHEST}"
         )
     return sides

@@ -33,7 +33,7 @@ class Common:
     out: Path
     """Folder for best.pt, last.pt, log.jsonl, report.html, and teacher caches."""
     weights: str | None = None
-    """Weights of the body alone to begin with: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
+    """Weights of the body only, to begin with: a local state dict, checkpoint or .safetensors, a URL, or 'imagenet' to download."""
     start: str | None = None
     """Checkpoint .pt to begin as, body and head, and its classifier where the vehicles are the same: fine-tuning. The network is
     the checkpoint's, the recipe says how it is trained."""
@@ -95,7 +95,7 @@ class Student(Common):
     fraction: float = 1.0
     """Share of the training pictures to learn from, drawn without a look at their labels."""
     unlabelled: bool = False
-    """Learn from the teachers alone."""
+    """Learn from the teachers only."""
     compress: str | None = None
     """cdd or cdd2: compress the recipe's student while it learns; without --recipe the half-width ResNet-50 at 64 pixels."""
     undistilled: Annotated[tyro.conf.UseAppendAction[list[Path]], tyro.conf.arg(aliases=["--unasked"])] = field(

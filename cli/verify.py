@@ -33,11 +33,11 @@ class Args:
     json: bool = False
     """Print one JSON document."""
     dry_run: bool = False
-    """Judge and leave the manifest as it is."""
+    """Verify and leave the manifest as it is."""
 
 
 def main(args: Args) -> int:
-    """Judge, say, and write what was proved."""
+    """Verify, report, and write what was proved."""
     from vreid.deploy.verify import record, verify
     from vreid.models.zoo import ZOO, manifest_path
 
@@ -110,7 +110,7 @@ def _say(result: "Verification", written: Path | None) -> None:
     if match is not None and not result.match_is_of_use:
         output.note(
             f"note: at this threshold {100 * match.miss_rate:.0f} % of known vehicles are missed, so the manifest keeps its own; "
-            "these pictures do not tell vehicles apart so strictly: give a --false-match-rate or a smaller --gallery-size"
+            "these pictures do not separate vehicles so strictly: give a --false-match-rate or a smaller --gallery-size"
         )
     if written is not None:
         what = "accuracy and match" if result.match_is_of_use else "accuracy"

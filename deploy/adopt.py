@@ -1,4 +1,4 @@
-"""A foreign ONNX embedder under our contract: preprocessing and L2 norm are put into its graph, a manifest beside it."""
+"""A foreign ONNX embedder under the contract: preprocessing and L2 norm are put into its graph, with a manifest next to it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -48,8 +48,8 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
 
     The dimension and the batches are those of real runs; the precision is that of most of the graph's MACs. What it was
     trained with cannot be seen in the file: wrong wants give a worse model and no error, so `vreid eval` it after. Raises
-    Refused for a graph that is no embedder of pictures: whose answer depends on the other pictures of its batch, differs from
-    run to run, is the same for every picture, zero or no number, or whose batch is fixed inmodel.
+    Refused for a graph that is not an embedder of pictures: whose embedding depends on the other pictures of its batch,
+    differs from run to run, is the same for every picture, zero, NaN or infinite, or whose batch is fixed inside.
     """
     refuse_other_than_onnx(out)
     refuse_replaced(out, source)
@@ -62,7 +62,7 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise Refused(f"cannot load {source}: it is no whole ONNX file; export the model again") from error
+        raise Refused(f"cannot load {source}: it is not a complete ONNX file; export the model again") from error
     given, wanted = pictures_of(model, source, wants), output_of(model, source, wants)
     model = _plain(model)
     with atomic_output(out) as temporary:
@@ -89,7 +89,7 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
             made_from=digest,
         )
         manifest, _ = written_and_opened(graph, manifest, temporary)
-        _refuse_no_embedder(temporary.with_suffix(".json"), source)
+        _refuse_unusable(temporary.with_suffix(".json"), source)
         write_manifest(manifest, temporary.with_suffix(".json"))
     return manifest
 
@@ -155,19 +155,19 @@ def _dimension(graph: onnx.ModelProto, given: Pictures, wants: Preprocessing) ->
     return dims.pop()
 
 
-def _refuse_no_embedder(path: Path, source: Path) -> None:
-    """Asks the written model for pictures that have nothing in common, at every batch, in another order, and again."""
+def _refuse_unusable(path: Path, source: Path) -> None:
+    """Runs the written model on pictures that have nothing in common, at every batch, in another order, and again."""
     model = open_lowered(path, finite=False)
     spec = model.manifest.input
     images = unlike(max(spec.batch[2], 12), spec.height, spec.width)
     rows = model.embed(images)
     if not np.isfinite(rows).all():
         raise Refused(
-            f"{source} gives no numbers (NaN or infinity) for {(~np.isfinite(rows).all(1)).sum()} of "
+            f"{source} gives NaN or infinity for {(~np.isfinite(rows).all(1)).sum()} of "
             f"{len(rows)} pictures; look at its weights, and at --mean, --std and --scale"
         )
     if (np.linalg.norm(rows, axis=1) < 0.5).mean() > 0.5:
-        raise Refused(f"{source} gives zero for most pictures, so it tells nothing apart; look at its weights")
+        raise Refused(f"{source} gives zero for most pictures, so it finds nothing; look at its weights")
     if np.linalg.norm(rows - rows[:1], axis=1).max() < CONSTANT:
         raise Refused(
             f"{source} gives the same embedding for every picture; look at its weights, and name another --output"

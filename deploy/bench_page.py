@@ -150,7 +150,7 @@ def _distribution(sound: Sequence[Result], place: int) -> Drawing:
         points = list(zip(times.tolist(), shares.tolist(), strict=True))
         lines.append(Line(_label(result), points, COLOURS[number % len(COLOURS)]))
     batch = sound[0].timings[place].batch
-    note = "share of batches done within the time; a tail to the right is what p99 tells"
+    note = "share of batches done within the time; a tail to the right is what p99 shows"
     return drawn(
         Drawing(f"latency-{batch}", f"Latency, batch {batch}", note, lines),
         lambda figure: axes_with(figure, lines, "ms", "%"),
@@ -167,7 +167,7 @@ def _said(about: Mapping[str, Any]) -> str:
 
 
 def _plain(result: Result) -> dict[str, Any]:
-    """Fields for JSON; params, MACs and FLOPs beside the others."""
+    """Fields for JSON; params, MACs and FLOPs among the others."""
     cost = result.cost.model_dump() if result.cost else {"params": None, "macs": None, "flops": None}
     accuracy = result.accuracy.model_dump() if result.accuracy else None
     fields = {key: value for key, value in asdict(result).items() if key != "cost"}

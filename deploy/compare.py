@@ -41,7 +41,7 @@ class Agreement:
 
 
 def agreement(candidate: Floats, reference: Floats) -> Agreement:
-    """Of (N, D) and (N, D), the reference finite; an embedding that is zero or no number has the cosine 0 to its reference."""
+    """Of (N, D) and (N, D), the reference finite; an embedding that is zero, NaN or infinite has the cosine 0 to its reference."""
     cosines = (unit_rows(candidate) * unit_rows(reference)).sum(1)
     finite = np.isfinite(candidate).all(1)
     error = float(np.abs(candidate[finite] - reference[finite]).max(initial=0.0))
@@ -49,7 +49,7 @@ def agreement(candidate: Floats, reference: Floats) -> Agreement:
 
 
 def unit_rows(features: Floats) -> Floats:
-    """(N, D) -> rows of unit length; a row that is zero or no number becomes zero."""
+    """(N, D) -> rows of unit length; a row that is zero, NaN or infinite becomes zero."""
     rows = np.where(np.isfinite(features).all(1, keepdims=True), features, 0).astype(np.float64)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12), np.float32)
 
@@ -76,7 +76,7 @@ def number_faults(candidate: Floats, reference: Floats) -> list[str]:
     no_numbers = ~finite
     if no_numbers.any():
         found.append(
-            f"{no_numbers.sum()} of {total} embeddings are no numbers (NaN or infinity): something overflows, in half "
+            f"{no_numbers.sum()} of {total} embeddings are NaN or infinite: something overflows, in half "
             "precision most often the L2 norm or a large activation, or a weight is damaged; keep such nodes in FP32 "
             "and look at the weights"
         )
@@ -91,7 +91,7 @@ def number_faults(candidate: Floats, reference: Floats) -> list[str]:
     if len(odd):
         found.append(
             f"{len(odd)} of {total} embeddings are not of unit length but of {odd.min():.4g} to {odd.max():.4g}, so their "
-            "inner products are no cosines: the L2 norm is missing from the graph, or its sum of squares overflows in half "
+            "inner products are not cosines: the L2 norm is missing from the graph, or its sum of squares overflows in half "
             "precision; keep the norm in FP32"
         )
     if candidate.shape == reference.shape and finite.sum() > 1:
@@ -114,7 +114,7 @@ def _dead(candidate: Floats, reference: Floats) -> list[str]:
     some = ", ".join(str(place) for place in np.flatnonzero(dead)[:5])
     return [
         f"{dead.sum()} of {len(dead)} dimensions (such as {some}) hardly change from picture to picture, which they do in the "
-        "reference: what they told is lost; look at the last layer's weights and at its ranges"
+        "reference: what they held is lost; look at the last layer's weights and at its ranges"
     ]
 
 
@@ -125,9 +125,9 @@ def accuracy_from(dataset: str, found: Retrieval) -> Accuracy:
 
 @dataclass(frozen=True)
 class BatchRun:
-    """One way of asking: `name` says which, `pictures` how many were compared with the same ones at another batch, of which
-    `moved` differ, `no_numbers` are NaN or infinite and `not_run` were in a batch that the engine cannot run; `distance` is the
-    largest between two that are numbers."""
+    """One way of running the same pictures: `name` says which, `pictures` how many were compared with the same ones at another
+    batch, of which `moved` differ, `no_numbers` are NaN or infinite and `not_run` were in a batch that the engine cannot run;
+    `distance` is the largest between two finite ones."""
 
     name: str
     pictures: int
@@ -138,7 +138,7 @@ class BatchRun:
 
     @property
     def sound(self) -> bool:
-        """Whether the engine says the same this way."""
+        """Whether the engine gives the same embeddings this way."""
         return not (self.moved or self.no_numbers or self.not_run)
 
 
@@ -172,7 +172,7 @@ def batch_runs(
 
 
 def spread_places(count: int, about: Manifest) -> list[int]:
-    """Places of the pictures to ask with: evenly over `count`, enough for two of the largest batches."""
+    """Places of the pictures to run: evenly over `count`, enough for two of the largest batches."""
     wanted = min(count, max(PICTURES, 2 * about.input.batch[2]))
     return [int(place) for place in np.linspace(0, count - 1, wanted).round()]
 
@@ -183,7 +183,7 @@ def moved_reasons(found: Sequence[BatchRun]) -> list[str]:
     said = []
     for way in bad[:4]:
         what = (
-            f"{way.no_numbers} of {way.pictures} embeddings are no numbers (NaN or infinity)"
+            f"{way.no_numbers} of {way.pictures} embeddings are NaN or infinite"
             if way.no_numbers
             else f"{way.moved} of {way.pictures} embeddings differ from those of the same pictures at another batch (by up to "
             f"{way.distance:.2g}, where rounding explains less)"
@@ -224,7 +224,7 @@ def _batch_run(name: str, rows: Floats, base: Floats, most: float) -> BatchRun:
 
 
 def _nearness(rows: Floats, reference: Floats | None) -> float:
-    """The mean cosine to the reference; a row that is no number counts as opposite."""
+    """The mean cosine to the reference; a row with NaN or infinity counts as opposite."""
     finite = np.isfinite(rows).all(axis=1)
     if reference is None or reference.shape != rows.shape:
         return float(finite.mean())

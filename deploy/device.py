@@ -1,4 +1,4 @@
-"""What a bench asks of the machine: its description, its peak, the memory of a model, and the energy of an image."""
+"""What a bench needs of the machine: its description, its peak, the memory of a model, and the energy of an image."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-# Energy over a stretch of work, where the machine can tell: RAPL counters (x86) and INA power monitors (Jetson), by sysfs.
+# Energy over a stretch of work, where the machine measures it: RAPL counters (x86) and INA power monitors (Jetson), by sysfs.
 #
 # Read from the kernel's files as the manuals of both describe them; no tool is called and nothing is installed. A counter of
-# RAPL is a package's joules since some time, and wraps around; an INA monitor tells the watts of now, which are sampled and
+# RAPL is a package's joules since some time, and wraps around; an INA monitor gives the watts of now, which are sampled and
 # summed. Both are of the whole rail, whatever runs there: measure on a machine that does nothing else, less its idle power.
 
 
@@ -171,7 +171,7 @@ def versions() -> dict[str, str]:
 
 
 def _cpu() -> str:
-    """The processor's name; Linux on ARM tells only its board."""
+    """The processor's name; Linux on ARM names only its board."""
     for path, start in ((Path("/proc/cpuinfo"), "model name"), (Path("/proc/device-tree/model"), "")):
         if path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -193,7 +193,7 @@ GRAPH = (
 class Gemm:
     """(SIDE, SIDE) @ (SIDE, SIDE) by ONNX Runtime's own kernels on `threads` threads; calling it runs it once.
 
-    What a network reaches is told as its share of this. Winograd's convolutions need fewer multiplications than are
+    What a network reaches is given as its share of this. Winograd's convolutions need fewer multiplications than are
     counted, and INT8 has more of them in a register, so a share may be above 1.
     """
 
@@ -246,7 +246,7 @@ def peak_bytes() -> int:
 
 
 def main(words: list[str]) -> int:
-    """MODEL THREADS BATCH -> one line of JSON; nothing of ours is imported before the first measurement."""
+    """MODEL THREADS BATCH -> one line of JSON; nothing of vreid is imported before the first measurement."""
     before = peak_bytes()
     from vreid.deploy.model import open_model
     from vreid.models.errors import Refused

@@ -45,7 +45,7 @@ def onnx_from_checkpoint(
     data: Dataset | None = None,
     half: bool = False,
 ) -> Manifest:
-    """Write `out` (.onnx) and its manifest beside it; returns the manifest.
+    """Write `out` (.onnx) and its manifest next to it; returns the manifest.
 
     `half_weights` stores the weights in float16 (deploy/graph.py), `half` computes in it too (deploy/graph.py). With `data`
     the engine is evaluated on its test part and the manifest says how it did.

@@ -73,7 +73,7 @@ def pictures_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> P
 
 
 def output_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> str:
-    """The name of the embedding. Raises Refused for several without a choice, and for what is no tensor."""
+    """The name of the embedding. Raises Refused for several without a choice, and for what is not a tensor."""
     values = {value.name: value for value in model.graph.output}
     names = ", ".join(values) or "none"
     if wants.output is None and len(values) != 1:
@@ -82,7 +82,7 @@ def output_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> str
         raise Refused(f"{source} has no output {wants.output}; it has {names}")
     wanted = wants.output or next(iter(values))
     if not values[wanted].type.HasField("tensor_type"):
-        raise Refused(f"the output {wanted} of {source} is a sequence and no tensor; export one tensor (N, D)")
+        raise Refused(f"the output {wanted} of {source} is a sequence and not a tensor; export one tensor (N, D)")
     if wanted in {value.name for value in model.graph.input}:
         raise Refused(f"{source} gives its input back; export an embedder")
     return wanted

@@ -142,7 +142,7 @@ def half_stored(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 LARGEST = float(np.finfo(np.float16).max)
-FLOAT_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX defines as float32 alone
+FLOAT_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX defines as float32 only
 
 
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:

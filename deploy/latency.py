@@ -1,7 +1,7 @@
 """What a channel costs in milliseconds on the engine at hand: whole networks timed by turns, and prices fitted to them.
 
 What is timed ships: the network goes through the real export and the engine seam, and a latency is the p50 of what `vreid
-bench` times, less what the process waited for a core: a training beside it does little harm. Blocks timed alone would be
+bench` times, less what the process waited for a core: a training on other cores does little harm. Blocks timed one by one would be
 easier to explain and wrong: their weights stay in the cache, and the engine changes layouts at their borders. So 30 to 70
 narrow forms of the whole network are timed, in which the blocks of one geometry have about the same share of their width, and
 all prices are fitted at once, as things are weighed together for a better weight of each (Hotelling, Ann. Math. Stat. 15,
@@ -139,7 +139,7 @@ def inner_of(site: Site, near: int, far: int) -> tuple[int, ...]:
 LOADED = (
     2e9  # bytes of weights in memory at once, a narrow form counted as half the whole; the rest waits for its group
 )
-TURN_S = 0.004  # a turn ends after this time: short ones, since a machine's mood changes many times in a second
+TURN_S = 0.004  # a turn ends after this time: short ones, since a machine's speed changes many times in a second
 ROUNDS = 40
 LEAST_ROUNDS = 10
 ENOUGH_S = 120.0  # of measuring for prices; a long call is less noisy than a short one, and LEAST_ROUNDS do
@@ -164,7 +164,7 @@ def latency_costs(
     The prices of the full widths sum up to the p50 of the whole network. What no block explains (stem, head, copying, the
     constant of every block) is `rest`; where the blocks explain more than there is, it is clipped at 0 and they are scaled.
     Takes an export, and `rounds` of 30 to 70 turns of 4 ms or of one call if that is longer, fewer rounds where they take
-    more than two minutes. `network` and torch's random state are left alone; `report` gets (rounds done, of how many).
+    more than two minutes. `network` and torch's random state are left as they are; `report` gets (rounds done, of how many).
     `threads` above 1 are waited for where another process has their core: measure those on a quiet machine. Raises Refused.
     """
     _check(engine, threads, batch, rounds)
@@ -201,7 +201,7 @@ def latency_costs(
             )
             known = [took for one in turns[:WHOLES] for took in one]
             wholes += known
-            times += [float(np.median(one) / np.median(known)) for one in turns[WHOLES:]]  # the machine's mood cancels
+            times += [float(np.median(one) / np.median(known)) for one in turns[WHOLES:]]  # the machine's speed cancels
     return costs_from(kinds, variants, np.array(times) * np.median(wholes))
 
 
@@ -247,7 +247,7 @@ def by_turns(
 
     After `enough_s` and LEAST_ROUNDS no other round begins; `report` is called after each, and for those left out.
     The first call of a turn is left out where there are more, since the run before has left its own weights in the cache.
-    What this thread waited for a core that another process had is taken off, as far as the system tells.
+    What this thread waited for a core that another process had is taken off, as far as the system knows.
     """
     samples: list[list[float]] = [[] for _ in runs]
     first = perf_counter()
@@ -276,7 +276,7 @@ def _waited_ms() -> float:
 
 
 def _exported(network: ReidNetwork, out: Path, engine: str, batch: int) -> Manifest:
-    """`out` and its manifest beside it, for `engine`."""
+    """`out` and its manifest next to it, for `engine`."""
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     save_checkpoint(Checkpoint(network.config, weights, {}), out.with_suffix(".pt"))
     with torch.random.fork_rng(devices=[]):

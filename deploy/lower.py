@@ -20,7 +20,7 @@ from vreid.train.data.records import Dataset
 from vreid.train.data.split import cut
 from vreid.train.evaluate import Embed, embedded, refuse_unfindable
 
-SENSED = 4  # batches of 16 pictures: what tells layers apart
+SENSED = 4  # batches of 16 pictures: enough to rank layers
 LARGEST_SHARE = 0.5  # of the training vehicles that validation may take
 
 
@@ -99,7 +99,7 @@ def int8_from(
                 last = choice.trials[-1]
                 raise Refused(
                     f"with every layer in float INT8 still loses {last.loss:.2f} +- {last.error:.2f} mAP; allow more with "
-                    "--max-map-loss, or judge on more pictures with --validation-images"
+                    "--max-map-loss, or measure on more pictures with --validation-images"
                 )
         names = choice.names() if choice is not None else []
         calibration = Calibration(

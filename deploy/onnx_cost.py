@@ -1,4 +1,4 @@
-"""What an ONNX file costs, node by node, from its shapes alone: float, explicit Q/DQ and operators that compute in INT8 alike."""
+"""What an ONNX file costs, node by node, from its shapes only: float, explicit Q/DQ and operators that compute in INT8 alike."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def layers_of_onnx(data: bytes, path: Path) -> list[Layer]:
 
     Functions are looked into, graphs inside If, Loop and Scan are not. Parameters are the stored numbers a node uses, each
     counted once: a folded network has a bias for each folded batch norm; scales and zero points of Q/DQ are none. Shapes
-    that cannot be inferred are those of one run. Raises Refused for a file that is no ONNX or has open shapes.
+    that cannot be inferred are those of one run. Raises Refused for a file that is not ONNX or has open shapes.
     """
     try:
         model = onnx.load_model_from_string(data)
@@ -81,7 +81,7 @@ def layers_of_onnx(data: bytes, path: Path) -> list[Layer]:
             model = inliner.inline_local_functions(model)
         graph = _with_batch_one(model)
     except FAULTS as error:
-        raise Refused(f"{path} is no ONNX file that can be read; give the manifest of an ONNX model") from error
+        raise Refused(f"{path} is not an ONNX file that can be read; give the manifest of an ONNX model") from error
     return list(_layers(graph, path))
 
 
@@ -129,7 +129,7 @@ def _macs(node: onnx.NodeProto, kind: Kind, shape: ShapeOf) -> int:
 
 
 def _precision(node: onnx.NodeProto, kind: Kind, maker: dict[str, onnx.NodeProto], types: dict[str, int]) -> str:
-    """int8 where both factors are INT8 or come out of DequantizeLinear; weights alone in INT8 are multiplied in float."""
+    """int8 where both factors are INT8 or come out of DequantizeLinear; INT8 weights with float inputs are multiplied in float."""
     if kind.int8:
         return "int8"
     factors = [maker.get(name) for name in (node.input[0], node.input[kind.weight])]

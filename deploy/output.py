@@ -1,4 +1,4 @@
-"""A lowered model is written whole or not at all: engine and manifest are atomic_output, tried, and moved into place together."""
+"""A lowered model appears complete or not at all: engine and manifest are written elsewhere, tried, and moved together."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from vreid.runtime.embedder import Embedder, open_embedder
 
 @contextmanager
 def atomic_output(out: Path) -> Iterator[Path]:
-    """The path of a temporary of `out`; when the body succeeds, the temporary and its .json take their places.
+    """A temporary path for `out`; when the body succeeds, its file and the .json next to it take their places.
 
     Raises Refused for another ending than .onnx, and for what the file system refuses; nothing half-written stays.
     """
@@ -53,7 +53,7 @@ def refuse_batch(batch: tuple[int, int, int]) -> None:
 def written_and_opened(
     graph: onnx.ModelProto, manifest: Manifest, temporary: Path, threads: int = 1
 ) -> tuple[Manifest, Embedder]:
-    """The graph written to `temporary`, `manifest` beside it with its name and hash, and both opened as the runtime does."""
+    """The graph written to `temporary`, `manifest` next to it with its name and hash, and both opened as the runtime does."""
     temporary.write_bytes(graph.SerializeToString())
     manifest = manifest.model_copy(update={"engine": temporary.name, "sha256": sha256_of(temporary)})
     write_manifest(manifest, temporary.with_suffix(".json"))

@@ -15,7 +15,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 def shares_in(data: bytes, path: Path) -> Shares:
     """{precision: share of the MACs of one image}, the sum 1. Without the onnx package, which knows the shapes, every layer
-    counts the same. Raises Refused for what is no ONNX file."""
+    counts the same. Raises Refused for what is not an ONNX file."""
     if find_spec("onnx") is not None:
         from vreid.deploy.onnx_cost import layers_of_onnx
 
@@ -67,7 +67,7 @@ def share_text(shares: Shares) -> str:
 
 
 def layer_precisions(file: OnnxFile) -> list[str]:
-    """Of every layer with weights, by the names in the file alone: int8 where weights and what they meet come out of
+    """Of every layer with weights, by the names in the file only: int8 where weights and what they meet come out of
     DequantizeLinear, fp16 where weights are float16. Weights that are only stored in float16 (deploy/graph.py) pass a Cast
     on their way and do not count."""
     from_int8 = {name for node in file.nodes if node.kind == "DequantizeLinear" for name in node.outputs}

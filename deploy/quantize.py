@@ -38,9 +38,9 @@ from vreid.train.evaluate import Embed, Embedded, average_precisions
 
 # Which layers of an INT8 network are to stay in float, decided on retrieval.
 #
-# Leave-one-out: each layer is put back to float alone, and what that brings is measured. Layers are ranked by the mean cosine
-# to the float network, which a few pictures tell to four digits; the mAP of those pictures would not tell a hundred layers
-# apart. A layer that alone causes a fifth of the error stays in float in any case: vehicles of the training part, which a
+# Leave-one-out: each layer is put back to float by itself, and what that brings is measured. Layers are ranked by the mean cosine
+# to the float network, which a few pictures give to four digits; the mAP of those pictures would not rank a hundred
+# layers. A layer that by itself causes a fifth of the error stays in float in any case: vehicles of the training part, which a
 # network knows well, hide what it does to others. How many more are needed is then decided on mAP: the fewest, the most
 # sensitive first, with which the loss on validation vehicles plus two standard errors of that loss is within what is allowed. A
 # layer in float costs time: its neighbours are converted, and the first layers are the largest.
@@ -56,7 +56,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer and the mean cosine that comes back when it alone is in float; `share` of all that INT8 costs."""
+    """A layer and the mean cosine that comes back when only this layer is in float; `share` of all that INT8 costs."""
 
     name: str
     gain: float
@@ -167,7 +167,7 @@ TOGETHER = 16  # pictures of which the least and the largest value are taken; `a
 def calibration_pictures(data: Dataset, rules: Quantization, size: Input) -> tuple[list[Image], str]:
     """Batches (<= 16, H, W, 3) of drawn training pictures as the runtime makes them, and the sha256 of their pixels.
 
-    Raises Refused for a data set without a training part: ranges are never measured on what judges the model.
+    Raises Refused for a data set without a training part: ranges are never measured on what the model is tested with.
     """
     if rules.images < 1:
         raise Refused(f"--images is how many pictures the ranges are measured on, not {rules.images}")
@@ -279,7 +279,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """What ONNX Runtime asks for batches."""
+    """Where ONNX Runtime gets its batches."""
 
     def __init__(self, batches: Iterator[dict[str, Image]]) -> None:
         self._batches = iter(batches)

@@ -13,7 +13,7 @@ is known exactly: the j-th best of M is the best of N with probability C(M-j, N-
 
     P(best of N < t) = P(best of M < t) ** (N / M)
 
-which asks for rates far smaller than 1 / queries. The upper tail is therefore fitted by a generalised Pareto distribution
+which needs rates far smaller than 1 / queries. The upper tail is therefore fitted by a generalised Pareto distribution
 over a high start (peaks over threshold: Pickands, Annals of Statistics 3, 1975; Balkema and de Haan, 1974) by probability
 weighted moments (Hosking and Wallis, Technometrics 29, 1987), which stay put with a few dozen peaks, where likelihood does
 not. What is fitted is -log(1 - cosine): a cosine ends at 1, and among directions in space its tail near 1 is a power of
@@ -26,12 +26,12 @@ What is assumed, and what if not:
   times the gallery had ten times the twins: too strict. A fleet of equal vans that the data do not show: too lax.
 * Queries may differ: a blurred one resembles everybody. By Jensen's inequality the mean over queries of x ** (N / M) is at
   least the power of the mean, so that for N > M one power for all of them can only be too strict; for N < M no power is used.
-* Queries of one vehicle are not independent, nor are queries that ask one gallery, so that a few hundred queries say less than
-  they seem to; ten times the gallery asks still more of them. Vehicles are therefore drawn with replacement, with all of
+* Queries of one vehicle are not independent, nor are queries in one gallery, so that a few hundred queries say less than
+  they seem to; ten times the gallery needs still more of them. Vehicles are therefore drawn with replacement, with all of
   their queries and in both roles, again and again (the subsets bootstrap of Bolle, Ratha and Pankanti, CVIU 93, 2004), and
   the threshold is the one that is enough in 95 of 100 draws. In simulations (tests/deploy/test_open_set_threshold.py) the
-  rate on ten times as many fresh vehicles is then under the asked one in 8 to 9.5 of 10 cases, about a third of it in the
-  mean; the best estimate alone is right in the median and may be ten times off.
+  rate on ten times as many fresh vehicles is then under the requested one in 8 to 9.5 of 10 cases, about a third of it in the
+  mean; the best estimate by itself is right in the median and may be ten times off.
 * A vehicle has as many tracks in the site's gallery as in the data's (deploy/verify.py hands tracks in, not pictures).
 """
 
@@ -67,11 +67,11 @@ GALLERIES = 50
 @dataclass(frozen=True)
 class Scores:
     """impostor (Q, V): each query's best cosine to each gallery vehicle, -inf for its own; genuine (K,): of the queries whose
-    vehicle other cameras saw; asking (Q,) and enrolled (V,): numbers of the vehicles."""
+    vehicle other cameras saw; queries (Q,) and enrolled (V,): numbers of the vehicles."""
 
     impostor: Values
     genuine: Values
-    asking: NDArray[np.int64]
+    queries: NDArray[np.int64]
     enrolled: NDArray[np.int64]
 
 
@@ -167,7 +167,7 @@ def calibrated(scores: Scores, false_match_rate: float, gallery: int | None = No
         gallery=gallery,
         miss_rate=float(np.searchsorted(genuine, threshold) / most),
         vehicles=vehicles,
-        queries=len(scores.asking),
+        queries=len(scores.queries),
         curve=tuple(curve),
     )
 
@@ -195,7 +195,7 @@ def tail_of(scores: Scores, gallery: int, counts: Values | None = None) -> Tail:
 
 
 def stretched(cosines: Values | float) -> Values:
-    """-log(1 - t); float32 tells cosines from 1 no nearer than 1e-7."""
+    """-log(1 - t); float32 holds cosines near 1 no closer than 1e-7."""
     return np.asarray(-np.log(np.maximum(1 - np.asarray(cosines), 1e-7)))
 
 
@@ -222,16 +222,16 @@ def pareto(excesses: Values, weights: Values) -> tuple[float, float]:
 def _redrawn(scores: Scores, gallery: int, seed: int) -> list[Tail]:
     """Tails of as many vehicles drawn with replacement; none where a draw leaves too little."""
     random = np.random.default_rng(seed)
-    vehicles = np.union1d(scores.asking, scores.enrolled)
-    asking, enrolled = np.searchsorted(vehicles, scores.asking), np.searchsorted(vehicles, scores.enrolled)
+    vehicles = np.union1d(scores.queries, scores.enrolled)
+    queries, enrolled = np.searchsorted(vehicles, scores.queries), np.searchsorted(vehicles, scores.enrolled)
     tails = []
     for _ in range(DRAWS):
         times = np.bincount(random.integers(0, len(vehicles), len(vehicles)), minlength=len(vehicles))
-        rows, columns = times[asking] > 0, times[enrolled] > 0
+        rows, columns = times[queries] > 0, times[enrolled] > 0
         impostor = scores.impostor[np.ix_(rows, columns)]
         if rows.sum() >= FEWEST and columns.sum() > 1:
-            part = Scores(impostor, scores.genuine, scores.asking[rows], scores.enrolled[columns])
-            tails.append(tail_of(part, gallery, times[asking][rows].astype(np.float64)))
+            part = Scores(impostor, scores.genuine, scores.queries[rows], scores.enrolled[columns])
+            tails.append(tail_of(part, gallery, times[queries][rows].astype(np.float64)))
     return tails
 
 

@@ -2,13 +2,13 @@
 
 Tensor differences say little about retrieval: a network that reads BGR for RGB is a cosine of 0.93 away from itself and
 finds other vehicles. So both sides embed the same crops, mAP and Rank-1 are measured of both, and a loss past the bound
-fails. Everything that can be told is report: every reason, not only the first.
+fails. Everything that is wrong is reported: every reason, not only the first.
 
 The least mean cosine goes by the precision that the manifest claims. It is there for what retrieval on small data does not
 notice. Measured with vreid-s on 904 pictures of 42 training vehicles that it never saw (bench/planted_faults.py,
 docs/verify.md): sound float32 1.00000, float16 0.99998, INT8 of `vreid quantize` 0.9980 and 0.9987. Faults in float32 that
 retrieval hardly notices lie under 0.9994 (a dimension of the embedding lost). INT8 of every layer has 0.9928 and of noise
-0.9912, which mAP must judge; INT8 of black pictures 0.982. Two pictures of different vehicles have 0.76 in the mean.
+0.9912, which mAP must decide; INT8 of black pictures 0.982. Two pictures of different vehicles have 0.76 in the mean.
 """
 
 from collections.abc import Callable
@@ -70,11 +70,11 @@ class Verification:
     cross_map: float | None
     shares: Shares | None
     ways: tuple[BatchRun, ...]
-    match_is_of_use: bool  # it was asked for, or misses less than half of the known vehicles
+    match_is_of_use: bool  # it was requested, or misses less than half of the known vehicles
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether there is no reason against it."""
         return not self.reasons
 
 
@@ -89,7 +89,7 @@ def verify(
     """The candidate whose manifest is at `path` against a checkpoint, a manifest or a bundled model, on the test part of `data`.
 
     Every picture is read once for both. Raises Refused for what cannot be compared: a model that does not load, data
-    without a query that can be found, a reference that gives no numbers.
+    without a query that can be found, a reference that gives NaN or infinity.
     """
     _refuse_bounds(bounds, data)
     failures: dict[int, str] = {}
@@ -99,7 +99,7 @@ def verify(
     paths = pictures_of(data)
     after_raw, before_raw = _both(candidate, reference, paths, progress)
     if not np.isfinite(before_raw).all():
-        raise Refused(f"the reference {reference.name} gives no numbers (NaN or infinity); verify against a sound one")
+        raise Refused(f"the reference {reference.name} gives NaN or infinity; verify against a sound one")
     before, after = (parts_of(data, unit_rows(raw)) for raw in (before_raw, after_raw))
     scores = measured(data, *before), measured(data, *after)
     least = LEAST_COSINES[about.precision] if bounds.min_cosine is None else bounds.min_cosine

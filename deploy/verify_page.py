@@ -17,7 +17,7 @@ _LEAST = 1e-5  # of a rate, where the chart ends
 
 
 def write_verify_page(result: Verification, path: Path) -> Path:
-    """Write the page, whole or not at all. Raises Refused without matplotlib, and where it cannot be written."""
+    """Write the page, complete or not at all. Raises Refused without matplotlib, and where it cannot be written."""
     return write_page(path, verify_page(result))
 
 

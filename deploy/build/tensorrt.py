@@ -190,7 +190,7 @@ def begin_timing(found: Parsed, path: Path | None) -> None:
 
 
 def keep_timing(found: Parsed, path: Path | None) -> None:
-    """Keep the timings whole or not at all. A cache that cannot be written costs time and no engine."""
+    """Keep the timings, complete or not at all. A cache that cannot be written only costs time."""
     timings = None if path is None else found.config.get_timing_cache()
     if path is None or timings is None:
         return

@@ -46,7 +46,7 @@ class Cuda(Protocol):
         ...
 
     def pinned(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-        """Page-locked memory of the host, which alone is copied while other work goes on."""
+        """Page-locked memory of the host, the only kind that is copied while other work goes on."""
         ...
 
     def upload(self, host: NDArray[Any], device: Memory) -> None:

@@ -69,7 +69,7 @@ class CudaPython:
             whole = False
         error, graph = runtime.cudaStreamEndCapture(self._stream)
         if error != runtime.cudaError_t.cudaSuccess or not whole:
-            runtime.cudaGetLastError()  # else the next call would tell of it
+            runtime.cudaGetLastError()  # else the next call would fail with it
             return None
         error, launcher = runtime.cudaGraphInstantiate(graph, 0)
         runtime.cudaGraphDestroy(graph)
@@ -98,8 +98,10 @@ def _checked(result: tuple[Any, ...]) -> Any:
     error, *values = result
     if error != runtime.cudaError_t.cudaSuccess:
         _, words = runtime.cudaGetErrorString(error)
-        told = words.decode() if isinstance(words, bytes) else error.name
-        raise Refused(f"CUDA failed ({told}); free the GPU's memory, run vreid doctor, or take the onnxruntime engine")
+        reason = words.decode() if isinstance(words, bytes) else error.name
+        raise Refused(
+            f"CUDA failed ({reason}); free the GPU's memory, run vreid doctor, or take the onnxruntime engine"
+        )
     return values[0] if values else None
 
 

@@ -45,12 +45,12 @@ def driver() -> Driver:
     except OSError:
         return Driver(None, ())
     number = ctypes.c_int()
-    told = "unknown"
+    version = "unknown"
     if library.cuDriverGetVersion(ctypes.byref(number)) == 0:
-        told = f"{number.value // 1000}.{number.value % 1000 // 10}"
+        version = f"{number.value // 1000}.{number.value % 1000 // 10}"
     if library.cuInit(0) != 0 or library.cuDeviceGetCount(ctypes.byref(number)) != 0:
-        return Driver(told, ())
-    return Driver(told, tuple(_device(library, index) for index in range(number.value)), board())
+        return Driver(version, ())
+    return Driver(version, tuple(_device(library, index) for index in range(number.value)), board())
 
 
 def _device(library: ctypes.CDLL, index: int) -> Device:
@@ -94,23 +94,23 @@ def machine_key(library: str, version: str) -> dict[str, str]:
 
 
 def differences(built: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """In words, each field of `here` in which an engine `built` for something is not for this machine.
+    """As text, each field of `here` in which an engine `built` for something is not for this machine.
 
-    Engines of vreid 0.1.0 have no `multiprocessors` and no `board`. They are taken where the device's name tells it from all
-    others, on a PC, and refused on a board, where it does not.
+    Engines of vreid 0.1.0 have no `multiprocessors` and no `board`. They are taken on a PC, where the device's name is
+    enough to know it by, and refused on a board, where it is not.
     """
     found = []
-    for field, mine in here.items():
-        theirs = built.get(field)
-        if field == "multiprocessors" and theirs is None and "board" not in here:
+    for field, wanted in here.items():
+        value = built.get(field)
+        if field == "multiprocessors" and value is None and "board" not in here:
             continue
         if built.get("device") == ANY_RTX:
             if field in ("device", "driver", "multiprocessors", "board"):
                 continue
-            if field == "compute_capability" and (theirs == "default" or mine in (theirs or "").split()):
-                continue  # of the default targets the library itself judges when it loads the engine
-        if theirs != mine:
-            found.append(f"{WORDS.get(field, field)} {theirs or 'unknown'} and here is {mine}")
+            if field == "compute_capability" and (value == "default" or wanted in (value or "").split()):
+                continue  # of the default targets the library itself decides when it loads the engine
+        if value != wanted:
+            found.append(f"{WORDS.get(field, field)} {value or 'unknown'} and here is {wanted}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read without the onnx package: opset, nodes, stored tensors, weights in other files.
+"""What an ONNX file contains, read without the onnx package: opset, nodes, stored tensors, weights in other files.
 
 Only the few fields that are wanted are read, by the protobuf wire format (protobuf.dev/programming-guides/encoding) and
 the field numbers of onnx.proto3; the numbers of the weights are stepped over. Tensors are looked for wherever that schema
@@ -56,9 +56,9 @@ class OnnxFile:
 
 
 def onnx_from(data: bytes, path: Path) -> OnnxFile:
-    """Of the bytes of the file at `path`, which is for messages alone.
+    """Of the bytes of the file at `path`, which is for messages only.
 
-    Raises Refused for what is no ONNX file, for an unknown opset, and for what a hash of these bytes does not cover: weights
+    Raises Refused for what is not an ONNX file, for an unknown opset, and for what a hash of these bytes does not cover: weights
     in another file, and compiled engines.
     """
     try:
@@ -66,7 +66,7 @@ def onnx_from(data: bytes, path: Path) -> OnnxFile:
         if not found.opset:
             raise ValueError("no opset")
     except (IndexError, ValueError) as error:  # UnicodeDecodeError is a ValueError
-        raise Refused(f"cannot load {path}: it is no whole ONNX file; export the model again") from error
+        raise Refused(f"cannot load {path}: it is not a complete ONNX file; export the model again") from error
     if found.elsewhere:
         raise Refused(
             f"{path} keeps its weights ({found.elsewhere[0]} and others) in another file, which its hash does not cover; "

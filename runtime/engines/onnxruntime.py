@@ -15,7 +15,7 @@ from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.table import Port, refuse_ports
 from vreid.runtime.records import Floats
 
-# ONNX Runtime's own errors are no RuntimeErrors: each derives from Exception directly.
+# ONNX Runtime's own errors are not RuntimeErrors: each derives from Exception directly.
 FAULTS = (
     faults.EPFail,
     faults.Fail,
@@ -101,7 +101,7 @@ def _refuse_absent(provider: str) -> None:
             f"this ONNX Runtime has no {provider}: pip uninstall -y onnxruntime && pip install onnxruntime-gpu "
             "(on a Jetson the wheel made for its JetPack), or take the onnxruntime engine"
         )
-    if hasattr(ort, "preload_dlls"):  # from 1.21 on: finds the CUDA libraries that pip has put beside it
+    if hasattr(ort, "preload_dlls"):  # from 1.21 on: finds the CUDA libraries that pip has put next to it
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; the session says it in an error
             ort.preload_dlls()
 

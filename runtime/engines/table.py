@@ -33,8 +33,8 @@ def refuse_ports(manifest: Manifest, path: Path, inputs: Sequence[Port], outputs
     wanted = Port(spec.name, spec.dtype, (None, spec.height, spec.width, 3)), Port(out.name, "float32", (None, out.dim))
     for verb, ports, port in (("takes", inputs, wanted[0]), ("gives", outputs, wanted[1])):
         if [_unbatched(found) for found in ports] != [_unbatched(port)]:
-            told = ", ".join(map(str, ports)) or "nothing"
-            raise Refused(f"{path} {verb} {told} and its manifest says {port}; export the model again")
+            there = ", ".join(map(str, ports)) or "nothing"
+            raise Refused(f"{path} {verb} {there} and its manifest says {port}; export the model again")
         batch = ports[0].shape[0]
         if batch is not None and set(spec.batch) != {batch}:
             says = " ".join(map(str, spec.batch))

@@ -1,6 +1,6 @@
 """TensorRT, and TensorRT for RTX: runs a plan that `vreid build` made on this device, on TensorRT 10.3 to 11.
 
-TensorRT's documentation asks for an execution context of its own for every captured graph, since a change of shape in a
+TensorRT's documentation wants an execution context of its own for every captured graph, since a change of shape in a
 context makes the graphs that were captured from it undefined. So there is one context for batches of any size, and a second
 only where a graph of the best batch was captured.
 """
@@ -62,7 +62,7 @@ def listener_of(trt: Any) -> Any:
 
 
 def reason_of(listener: Any) -> str:
-    """The first error that a listener heard: what comes after it follows from it."""
+    """The first error that a listener heard: the others follow from it."""
     return str(listener.said[0]) if listener.said else "it gave no reason"
 
 
@@ -88,7 +88,7 @@ class TensorRtEngine:
             self._features: Floats = cuda.pinned((most, manifest.output.dim), np.float32)
             self._in, self._out = cuda.memory(self._pixels.nbytes), cuda.memory(self._features.nbytes)
             self._context = self._opened()
-            self._whole = self._graph(best) if cuda.captures else None
+            self._captured = self._graph(best) if cuda.captures else None
 
     def infer(self, pixels: Image) -> Floats:
         """(B, H, W, 3) uint8 BGR -> (B, D) float32. The best batch is one launch of a graph where there is one."""
@@ -98,8 +98,8 @@ class TensorRtEngine:
             raise Refused(f"{self._manifest.name} was built for at most {most} images at once, not {count}")
         with self._lock, self._cuda.current():
             self._pixels[:count] = pixels
-            if self._whole is not None and count == self._manifest.input.batch[1]:
-                self._whole()
+            if self._captured is not None and count == self._manifest.input.batch[1]:
+                self._captured()
             else:
                 self._shape(self._context, count)
                 self._launch(self._context, count)
@@ -133,7 +133,7 @@ class TensorRtEngine:
         self._launch(context, best)  # what TensorRT does only once it does here, outside the capture
         self._cuda.synchronise()
         launch = self._cuda.captured(lambda: self._launch(context, best))
-        self._captured_from = context if launch is not None else None  # lives as long as its graph
+        self._captured_context = context if launch is not None else None  # lives as long as its graph
         return launch
 
     def _refuse_profile(self, path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_dry_run_writes_nothing(
     assert "colour passed on 24 pictures" in said.out and "known vehicles missed" in said.out
 
 
-def test_what_fails_is_told_and_left_alone(
+def test_what_fails_is_reported_and_left_as_it_is(
     tiny_model: Path, other: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, page = other.read_bytes(), tmp_path / "page.html"

@@ -15,9 +15,9 @@ def test_the_demo_ends_with_identity_figures(
     tmp_path: Path, colour_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", *SMALL, "--out", str(tmp_path / "demo"), "--model", str(colour_model)]) == 0
-    told = capfd.readouterr()
-    assert told.err == "" and "against the ground truth: identity accuracy" in told.out
-    assert f"report: {tmp_path / 'demo' / 'report.html'}" in told.out
+    said = capfd.readouterr()
+    assert said.err == "" and "against the ground truth: identity accuracy" in said.out
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in said.out
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert set(report["cameras"]) == {"cam1", "cam2"} and report["frames"] == 100
     score = report["identity"]
@@ -33,15 +33,15 @@ def test_its_defaults_are_the_citys(tmp_path: Path, colour_model: Path, monkeypa
     from vreid.runtime.session import Session
     from vreid.runtime.sources.synth import synth_truth
 
-    asked: list[Session] = []
+    sessions: list[Session] = []
 
     def done(session: Session, json: bool) -> int:
-        asked.append(session)
+        sessions.append(session)
         return 0
 
     monkeypatch.setattr(run, "done", done)
     demo.main(demo.Args(model=str(colour_model)))
     demo.main(demo.Args(model=str(colour_model), cameras=5, seconds=2.5, vehicles=2))
-    assert [len(session.sources) for session in asked] == [3, 5]
-    assert synth_truth(asked[0].sources[1]) == synth_truth("synth://city?camera=2")
-    assert len(synth_truth(asked[1].sources[4])) == 25
+    assert [len(session.sources) for session in sessions] == [3, 5]
+    assert synth_truth(sessions[0].sources[1]) == synth_truth("synth://city?camera=2")
+    assert len(synth_truth(sessions[1].sources[4])) == 25

@@ -157,7 +157,7 @@ def test_an_engine_may_be_built_where_it_does_not_run() -> None:
     assert engine("onnxruntime_tensorrt", there(*CORE, onnxruntime=provider), ORIN).runs
 
 
-def test_a_jetpack_is_told_by_its_release() -> None:
+def test_a_jetpack_is_known_by_its_release() -> None:
     assert [jetpack(release) for release in ("36.4.3", "35.6.0", "38.2.0")] == ["JetPack 6", "JetPack 5", "JetPack 7"]
     assert jetpack("unknown") == "an unknown JetPack"
     old = Package("tensorrt", "8.5.2.2", ("tensorrt",), None, "")
@@ -178,7 +178,7 @@ def test_a_jetpack_is_told_by_its_release() -> None:
         (Package("cv2", "5.0.0", ("opencv-python",), "libGL.so.1: cannot open", ""), "libGL.so.1"),
     ],
 )
-def test_a_trap_is_told(package: Package, word: str) -> None:
+def test_a_trap_is_named(package: Package, word: str) -> None:
     (trap,) = traps(there(*CORE, **{package.module: package}), PC)
     assert word in trap
 
@@ -255,7 +255,7 @@ int cuDeviceGetAttribute(int *v, int what, int d) { *v = what == 75 ? 8 : what =
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make a stub of libcuda with")
-def test_the_driver_is_asked(tmp_path: Path) -> None:
+def test_the_driver_answers(tmp_path: Path) -> None:
     (tmp_path / "driver.c").write_text(DRIVER)
     library = str(tmp_path / "libcuda.so.1")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "driver.c")], check=True, timeout=60)

@@ -52,7 +52,7 @@ def veri(folder: Path) -> Path:
     return folder
 
 
-def test_a_veri_folder_of_a_test_part_alone(
+def test_a_veri_folder_of_only_a_test_part(
     tmp_path: Path, colour_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = figures(capsys, colour_model, veri(tmp_path / "veri"))

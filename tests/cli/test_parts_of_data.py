@@ -80,7 +80,7 @@ def test_verify_judges_on_the_test_part(
     assert found["pictures"] == TRAIN
 
 
-def test_a_list_with_splits_beside_other_csv_files_has_its_own_test_part(data: Path) -> None:
+def test_a_list_with_splits_among_other_csv_files_has_its_own_test_part(data: Path) -> None:
     lines = (data / "train.csv").read_text().splitlines()
     splits = ["split", "train", "train", *["test"] * (TRAIN - 2)]
     both = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
@@ -100,7 +100,7 @@ def test_names_of_lists_are_taken_in_any_case(data: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("test.csv",), ("query.csv", "gallery.csv"), ("Test.csv",)])
-def test_a_test_part_alone_is_not_learnt_from(data: Path, names: tuple[str, ...]) -> None:
+def test_a_folder_of_only_a_test_part_is_not_learnt_from(data: Path, names: tuple[str, ...]) -> None:
     content = (data / "test.csv").read_bytes()
     for name in ("train.csv", "test.csv"):
         (data / name).unlink()

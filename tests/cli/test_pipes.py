@@ -125,7 +125,7 @@ def test_nobody_reads_what_goes_wrong(place: Place, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_head_and_grep_get_rows_of_results_alone(place: Place) -> None:
+def test_head_and_grep_get_only_rows_of_results(place: Place) -> None:
     code, out, err = shell(place.words("list"), "| head -1")
     assert (code, err) == (0, "") and out.count("\n") == 1
     code, out, err = shell(place.words("list"), "| grep car-1")

@@ -91,21 +91,21 @@ def test_a_signal_ends_a_live_run_well(
     number: int,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    told = tmp_path / "out" / "sightings.jsonl"
-    thread = signalled(number, 1, lambda: told.exists() and told.read_text().count("\n") >= 2)
+    lines = tmp_path / "out" / "sightings.jsonl"
+    thread = signalled(number, 1, lambda: lines.exists() and lines.read_text().count("\n") >= 2)
     assert main([*live(words, device(tmp_path / "one.avi")), "--json"]) == 0
     thread.join()
     said = capfd.readouterr()
     document = json.loads(said.out)
-    assert said.err == "" and document["sightings"] == told.read_text().count("\n") >= 2
+    assert said.err == "" and document["sightings"] == lines.read_text().count("\n") >= 2
     assert document["cameras"]["gate"]["frame_rate"] == 30.0
 
 
 def test_a_second_signal_ends_it_at_once(
     tmp_path: Path, words: list[str], device: Callable[[Path], str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    told = tmp_path / "out" / "sightings.jsonl"
-    thread = signalled(signal.SIGINT, 2, lambda: told.exists() and told.read_text().count("\n") >= 1)
+    lines = tmp_path / "out" / "sightings.jsonl"
+    thread = signalled(signal.SIGINT, 2, lambda: lines.exists() and lines.read_text().count("\n") >= 1)
     code = main(live(words, device(tmp_path / "one.avi")))
     thread.join()
     assert code in (0, 130)  # the first may have been enough

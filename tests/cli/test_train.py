@@ -66,15 +66,15 @@ def test_settings_of_the_recipe_have_flags(
     where = ["--data", colours(6), "--out", tmp_path / "run"]
     assert "lower --p" in refused(capsys, "teacher", *SMALL, *where)
     for flag, value, says in (
-        ("--lr", 0, "--lr 0.0 is no learning rate"),
-        ("--lr", "nan", "--lr nan is no learning rate"),
+        ("--lr", 0, "--lr 0.0 is not a learning rate"),
+        ("--lr", "nan", "--lr nan is not a learning rate"),
         ("--optimiser", "adam", "there is no optimiser 'adam'; choose adamw or sgd"),
         ("--p", 1, "--p 1 is out of range; give 2 to 4096"),
         ("--k", 0, "--k 0 is out of range; give 2 to 4096"),
         ("--dim", 0, "--dim 0 is out of range; give 1 to 4096"),
-        ("--size", "0", "--size 0 is no size of an input"),
-        ("--size", "32x", "--size 32x is no size of an input"),
-        ("--size", "32x9999", "--size 32x9999 is no size of an input"),
+        ("--size", "0", "--size 0 is not a size of an input"),
+        ("--size", "32x", "--size 32x is not a size of an input"),
+        ("--size", "32x9999", "--size 32x9999 is not a size of an input"),
     ):
         assert says in refused(capsys, "teacher", *SMALL, *where, flag, value)
     words = [
@@ -103,12 +103,12 @@ def test_settings_of_the_recipe_have_flags(
 
 
 def test_the_help_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    told = set()
+    lines = set()
     for who in ("teacher", "student"):
         with pytest.raises(SystemExit, match="0"):
             main(["train", who, "--help"])
-        told |= set(re.findall(r"\w+", capsys.readouterr().out))
-    assert set(RECIPES) <= told
+        lines |= set(re.findall(r"\w+", capsys.readouterr().out))
+    assert set(RECIPES) <= lines
 
 
 def test_values_that_mean_nothing_are_said(

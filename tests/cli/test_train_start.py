@@ -79,7 +79,7 @@ def test_a_recipe_is_listed_and_printed_and_a_file_is_trained(
     assert "there is no recipe 'none'" in refused(capsys, main(["recipes", "none"]))
     plain = replace(load_checkpoint(folder / "run" / "last.pt"), metrics={})
     save_checkpoint(plain, tmp_path / "plain.pth")
-    assert "plain.pth does not tell the recipe" in refused(capsys, main(["recipes", str(tmp_path / "plain.pth")]))
+    assert "plain.pth does not name the recipe" in refused(capsys, main(["recipes", str(tmp_path / "plain.pth")]))
 
 
 def test_flags_apply_on_top_of_a_file(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

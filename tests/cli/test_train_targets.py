@@ -17,25 +17,25 @@ from vreid.train.recipes.table import recipe_named
 CDD2 = "cdd2_resnet50_small"
 
 
-def asked(macs: float | None = None, params: float | None = None, latency: str | None = None) -> Target:
+def target_of(macs: float | None = None, params: float | None = None, latency: str | None = None) -> Target:
     return Target(macs, params, latency, "onnxruntime")
 
 
 def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
     recipe, kept = recipe_named(CDD2), tmp_path / "costs.json"
-    found, costs = targeted(recipe, asked(params=0.4), kept, False)
+    found, costs = targeted(recipe, target_of(params=0.4), kept, False)
     assert costs is None and found.capacity is not None and found.capacity.budget is not None
     assert (found.capacity.budget.share, found.capacity.budget.of) == (0.4, "params")
-    assert targeted(recipe, asked(), kept, False) == (recipe, None)
+    assert targeted(recipe, target_of(), kept, False) == (recipe, None)
     for target, says in (
-        (asked(macs=0.3, params=0.3), "give one target, not --target-macs and --target-params"),
-        (asked(macs=30), "a share between 0 and 1 of the whole network, such as 0.3, not 30"),
-        (asked(latency="soon"), "a number of milliseconds, such as 5ms, not 'soon'"),
+        (target_of(macs=0.3, params=0.3), "give one target, not --target-macs and --target-params"),
+        (target_of(macs=30), "a share between 0 and 1 of the whole network, such as 0.3, not 30"),
+        (target_of(latency="soon"), "a number of milliseconds, such as 5ms, not 'soon'"),
     ):
         with pytest.raises(Refused, match=says):
             targeted(recipe, target, kept, False)
     for name in ("cdd_resnet50_small", "student_s"):
-        for target in (asked(macs=0.3), asked(latency="5ms")):
+        for target in (target_of(macs=0.3), target_of(latency="5ms")):
             with pytest.raises(Refused, match="no budget to set a target for"):
                 targeted(recipe_named(name), target, kept, False)
     assert not kept.exists()
@@ -48,15 +48,15 @@ def test_a_resumed_training_goes_on_with_the_costs_that_were_measured(tmp_path: 
     full = tuple(widths_of(insert(ReidNetwork(recipe.network), both_sides=True)))
     measured = Costs("ms", 2.0, tuple(SiteCost(0.0, 0.0, 0.5 / far) for _, far in full), full)
     write_costs(measured, kept)
-    found, costs = targeted(recipe, asked(latency="5 ms"), kept, True)
+    found, costs = targeted(recipe, target_of(latency="5 ms"), kept, True)
     assert costs == measured and found.capacity is not None and found.capacity.budget is not None
     assert found.capacity.budget.share == pytest.approx(5 / 10) and found.capacity.budget.of == "ms"
     with pytest.raises(Refused, match=r"takes 10\.00 ms here already"):
-        targeted(recipe, asked(latency="12ms"), kept, True)
+        targeted(recipe, target_of(latency="12ms"), kept, True)
 
 
 @pytest.mark.slow
-def test_a_compression_tells_what_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_compression_says_what_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = ["path,vehicle,camera"]
     for vehicle, camera, picture in np.ndindex(16, 2, 2):
         name = f"{vehicle}_{camera}_{picture}.png"

@@ -84,7 +84,7 @@ def sentence_of(code: int, out: str, err: str) -> str:
 def wrong(place: Place, capfd: pytest.CaptureFixture[str]) -> Wrong:
     """The sentence of a wrong request made in this process; the folder is as before."""
 
-    def asked(words: list[str]) -> str:
+    def options(words: list[str]) -> str:
         before = place.contents()
         capfd.readouterr()
         code = main([*words, "--json"])
@@ -92,7 +92,7 @@ def wrong(place: Place, capfd: pytest.CaptureFixture[str]) -> Wrong:
         assert place.contents() == before
         return sentence_of(code, said.out, said.err)
 
-    return asked
+    return options
 
 
 # The command line several times over, each time with a line of its exit code on both streams
@@ -111,7 +111,7 @@ for words in json.loads(sys.argv[1]):
 def wrong_outside(place: Place) -> Callable[..., list[str]]:
     """The same for several requests in a process of its own, where FFmpeg and OpenCV have their say too."""
 
-    def asked(*requests: list[str]) -> list[str]:
+    def options(*requests: list[str]) -> list[str]:
         before = place.contents()
         command = [sys.executable, "-c", OUTSIDE, json.dumps(requests)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -121,7 +121,7 @@ def wrong_outside(place: Place) -> Callable[..., list[str]]:
         ends = zip(said[1][1::2], said[0][::2], said[1][::2], strict=False)
         return [sentence_of(int(code), out, err) for code, out, err in ends]
 
-    return asked
+    return options
 
 
 # Sources
@@ -347,8 +347,8 @@ def test_flags_that_are_wrong(place: Place, wrong: Wrong) -> None:
     assert "between 0 and 1" in wrong(place.run(place.film, min_score="7"))
     assert "--threads must be at least 1 and at most 1024, not 0" in wrong(place.run(place.film, threads="0"))
     assert "neither gt_one.txt nor one.txt" in wrong(place.run(place.film, truth=place.folder))
-    alone = [word for word in place.run(place.film, gallery=None) if word != "--enrol-unknown"]
-    assert "needs a --gallery to search, or --enrol-unknown" in wrong(alone)
+    single = [word for word in place.run(place.film, gallery=None) if word != "--enrol-unknown"]
+    assert "needs a --gallery to search, or --enrol-unknown" in wrong(single)
     assert "--cameras" in wrong(["demo", "--cameras", "0", "--model", str(place.model)])
     assert "1-16 cameras" in wrong(["demo", "--cameras", "17", "--model", str(place.model)])
 

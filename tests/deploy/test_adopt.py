@@ -95,7 +95,7 @@ def test_it_says_the_same_of_raw_pixels(tmp_path: Path, opset: int, preprocessin
     assert first.op_type == "Cast"
 
 
-def test_what_the_graph_leaves_open_is_asked_for(tmp_path: Path) -> None:
+def test_what_the_graph_leaves_open_must_be_given(tmp_path: Path) -> None:
     source = written(tmp_path / "open.onnx", open_size=True)
     with pytest.raises(Refused, match="--size"):
         adopted(source, tmp_path / "own.onnx", Preprocessing())

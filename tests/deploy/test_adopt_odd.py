@@ -176,7 +176,7 @@ NO_EMBEDDER: dict[str, tuple[list[Node], str]] = {
     "noise": ([*FLAT, node("RandomUniformLike", "f", "n"), node("Add", "f n", "y")], "another embedding each time"),
     "nothing": ([*FLAT, node("Mul", "f none", "y")], "gives zero"),
     "a constant": ([*FLAT, node("Mul", "f none", "z"), node("Add", "z one", "y")], "the same embedding for every"),
-    "no number": ([*FLAT, node("Log", "none", "l"), node("Mul", "l none", "n"), node("Add", "f n", "y")], "no numbers"),
+    "no number": ([*FLAT, node("Log", "none", "l"), node("Mul", "l none", "n"), node("Add", "f n", "y")], "gives NaN or infinity"),
 }  # fmt: skip
 
 

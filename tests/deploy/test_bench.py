@@ -124,7 +124,7 @@ def test_accuracy_cosine_and_peak_are_measured_in_the_same_run(folder: Path, pic
     assert drawn.count("<svg") == 3 and "changed.json" in drawn and "<script" not in drawn
 
 
-def test_fewer_macs_that_are_not_faster_are_told() -> None:
+def test_fewer_macs_that_are_not_faster_are_reported() -> None:
     timing = timing_of(1, [10.0])
     wide = Result("a", "wide", "onnxruntime", "fp32", Cost(params=1, macs=1000, flops=2000), timings=(timing,))
     slow = replace(wide, name="slow", cost=Cost(params=1, macs=400, flops=800), timings=(timing_of(1, [8.0]),))

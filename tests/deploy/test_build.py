@@ -149,8 +149,8 @@ def test_int8_for_a_cpu_is_not_for_tensorrt(folder: Path, tmp_path: Path, rtx: A
     with pytest.raises(Refused, match=r"cannot take .*cpu\.onnx .*Int32.*--for tensorrt"):
         engine_from_onnx(path, "tensorrt_rtx")
     assert engine_from_onnx(path, "onnxruntime").fresh  # which is what it is for
-    told = {"dataset": "synthetic", "images": 16, "seed": 0, "sha256": "0" * 64, "method": "average", "target": "cpu"}
-    calibration = Calibration(**told, kept_float=[])  # type: ignore[arg-type]
+    about = {"dataset": "synthetic", "images": 16, "seed": 0, "sha256": "0" * 64, "method": "average", "target": "cpu"}
+    calibration = Calibration(**about, kept_float=[])  # type: ignore[arg-type]
     write_manifest(read_manifest(path).model_copy(update={"calibration": calibration}), path)
     with pytest.raises(Refused, match="is INT8 for a CPU, in a form that TensorRT's parser does not take"):
         engine_from_onnx(path, "tensorrt_rtx")
@@ -159,9 +159,9 @@ def test_int8_for_a_cpu_is_not_for_tensorrt(folder: Path, tmp_path: Path, rtx: A
 # The cache
 
 
-def test_what_did_not_change_is_up_to_date_and_what_did_is_told(model: Path, rtx: Any) -> None:
-    def build(**asked: Any) -> tuple[bool, tuple[str, ...], int]:
-        built = engine_from_onnx(model, "tensorrt_rtx", **asked)
+def test_what_did_not_change_is_up_to_date_and_what_did_is_named(model: Path, rtx: Any) -> None:
+    def build(**options: Any) -> tuple[bool, tuple[str, ...], int]:
+        built = engine_from_onnx(model, "tensorrt_rtx", **options)
         assert read_manifest(built.path) == built.manifest
         return built.fresh, built.why, built.path.with_name(built.manifest.engine).stat().st_mtime_ns
 
@@ -219,7 +219,7 @@ def test_openvino_equals_onnxruntime(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(found.infer(PICTURES[:count]), plain.infer(PICTURES[:count]), atol=1e-4)
 
 
-def test_beside_the_model_the_onnx_is_shared(model: Path) -> None:
+def test_next_to_the_model_the_onnx_is_shared(model: Path) -> None:
     built = engine_from_onnx(model, "onnxruntime")
     assert built.path == built_manifest(model, "onnxruntime") == model.with_name("student.onnxruntime.json")
     assert built.manifest.engine == "student.onnx" and built.manifest.accuracy == read_manifest(model).accuracy
@@ -319,9 +319,9 @@ def fake_trt(config: FakeConfig) -> Any:
 
 
 def test_a_workspace_is_in_mebibytes(folder: Path, model: Path) -> None:
-    for asked, limits in ((None, {}), (512, {"WORKSPACE": 512 << 20})):
+    for workspace, limits in ((None, {}), (512, {"WORKSPACE": 512 << 20})):
         config = FakeConfig()
-        parsed(fake_trt(config), read_source(model), asked)
+        parsed(fake_trt(config), read_source(model), workspace)
         assert config.limits == limits
     with pytest.raises(Refused, match="--workspace is a number of MiB from 1"):
         engine_from_onnx(model, "tensorrt", options=BuildOptions(workspace=0))
@@ -384,9 +384,9 @@ def test_torch_tensorrt_gets_the_whole_network_with_a_dynamic_batch(folder: Path
 
 
 def test_torch_tensorrt_builds_of_the_models_own_checkpoint(folder: Path, tmp_path: Path) -> None:
-    def refused(match: str, model: str = "student.json", **asked: Any) -> None:
+    def refused(match: str, model: str = "student.json", **options: Any) -> None:
         with pytest.raises(Refused, match=match):
-            open_torch_tensorrt(read_source(folder / model), BuildOptions(**asked))
+            open_torch_tensorrt(read_source(folder / model), BuildOptions(**options))
 
     refused("name the one of this model with --checkpoint")
     refused("there is no checkpoint", checkpoint=tmp_path / "gone.pt")
@@ -420,9 +420,9 @@ def test_a_bundled_model_is_built_into_the_folder_at_hand(
 
 
 def test_requests_that_mean_nothing(model: Path, tmp_path: Path) -> None:
-    def refused(match: str, engine: str = "onnxruntime", **asked: Any) -> None:
+    def refused(match: str, engine: str = "onnxruntime", **options: Any) -> None:
         with pytest.raises(Refused, match=match):
-            engine_from_onnx(asked.pop("model", model), engine, **asked)
+            engine_from_onnx(options.pop("model", model), engine, **options)
 
     refused("there is no engine to build 'trt'; choose one of: onnxruntime", "trt")
     refused("--out is the manifest", out=tmp_path / "student.engine")

@@ -80,7 +80,7 @@ def test_the_graph_takes_raw_pixels_and_any_batch(folder: Path) -> None:
     assert not any("classifier" in tensor.name for tensor in graph.initializer)
 
 
-def test_the_manifest_tells_the_truth(folder: Path) -> None:
+def test_the_manifest_states_the_truth(folder: Path) -> None:
     stored = load_checkpoint(folder / "best.pt")
     manifest = read_manifest(folder / "out" / "student.json")
     network = network_from(stored)

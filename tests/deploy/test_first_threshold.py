@@ -14,7 +14,7 @@ def at(degrees: list[float], vehicles: list[int], cameras: list[int]) -> Embedde
     return Embedded(features, np.array(vehicles), np.array(cameras))
 
 
-def test_what_can_be_told_apart_has_no_error() -> None:
+def test_what_can_be_separated_has_no_error() -> None:
     threshold, error = equal_error(*track_scores(at([0, 5, 60, 66, 120], [0, 0, 1, 1, 2], [0, 1, 0, 1, 0])))
     assert error == 0
     assert np.cos(np.radians(54)) < threshold <= np.cos(np.radians(5)) + 1e-6

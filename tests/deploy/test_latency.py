@@ -65,11 +65,11 @@ def test_of_noise_the_whole_is_met_and_narrower_is_never_dearer(whole: float) ->
 
 def test_turns_go_to_and_fro_and_a_first_call_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    told: list[int] = []
+    lines: list[int] = []
     runs = [lambda place=place: calls.append(place) for place in range(3)]
     monkeypatch.setattr(latency, "TURN_S", 0.0)  # one call a turn
-    samples = by_turns(runs, 3, lambda: told.append(len(calls)))
-    assert calls == [0, 1, 2, 2, 1, 0, 0, 1, 2] and told == [3, 6, 9]
+    samples = by_turns(runs, 3, lambda: lines.append(len(calls)))
+    assert calls == [0, 1, 2, 2, 1, 0, 0, 1, 2] and lines == [3, 6, 9]
     assert [len(one) for one in samples] == [3, 3, 3]
     monkeypatch.setattr(latency, "TURN_S", 4.0)
     monkeypatch.setattr(latency, "perf_counter", map(float, count()).__next__)  # every look at the clock takes 1 s
@@ -78,11 +78,11 @@ def test_turns_go_to_and_fro_and_a_first_call_is_not_counted(monkeypatch: pytest
     assert len(calls) == 12 and sum(map(len, samples)) == len(calls) - 6
 
 
-def test_long_rounds_are_cut_short_and_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rounds_are_cut_short_and_still_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "TURN_S", 0.0)
-    told: list[int] = []
-    (samples,) = by_turns([lambda: None], 25, lambda: told.append(1), enough_s=0.0)
-    assert len(samples) == latency.LEAST_ROUNDS and len(told) == 25
+    lines: list[int] = []
+    (samples,) = by_turns([lambda: None], 25, lambda: lines.append(1), enough_s=0.0)
+    assert len(samples) == latency.LEAST_ROUNDS and len(lines) == 25
 
 
 @pytest.mark.slow
@@ -122,17 +122,17 @@ def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("body", "both_sides"), [("resnet18", False), pytest.param("resnet50", True, marks=pytest.mark.slow)]
 )
-def test_measured_prices_sum_up_and_leave_the_network_alone(body: str, both_sides: bool) -> None:
+def test_measured_prices_sum_up_and_leave_the_network_as_it_is(body: str, both_sides: bool) -> None:
     network = ReidNetwork(replace(config(body), classes=4)).train()
     sites = insert(network, both_sides)
     before, random = {key: value.clone() for key, value in network.state_dict().items()}, torch.random.get_rng_state()
-    told: list[tuple[int, int]] = []
-    costs = latency_costs(network, sites, rounds=1, report=lambda done, total: told.append((done, total)))
+    lines: list[tuple[int, int]] = []
+    costs = latency_costs(network, sites, rounds=1, report=lambda done, total: lines.append((done, total)))
     assert costs.unit == "ms" and costs.full == tuple(widths_of(sites)) and len(costs.sites) == len(sites)
     assert costs.whole() > 0 and costs.rest >= 0
     assert costs.of([(1, 1)] * len(sites)) <= costs.whole()
     assert all((site.a, site.b) == (0, 0) for site in costs.sites) or both_sides
-    assert told == [(1, 1)]
+    assert lines == [(1, 1)]
     assert network.training and torch.equal(random, torch.random.get_rng_state())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 

@@ -131,8 +131,8 @@ def test_it_holds_where_vehicles_ask_several_times_and_share_one_gallery(dim: in
         random = np.random.default_rng(seed)
         known = crowd(random, 80, 5, dim)
         found = calibrated(scores_of(known, known), rate, 800)
-        gallery, asking = crowd(random, 800, 5, dim), crowd(random, 1000, 1, dim)
-        best = (asking.features @ gallery.features.T).max(1)
+        gallery, queries = crowd(random, 800, 5, dim), crowd(random, 1000, 1, dim)
+        best = (queries.features @ gallery.features.T).max(1)
         realised.append((best >= found.threshold).mean() / rate)
         estimated.append((best >= found.estimate).mean() / rate)
     assert np.mean(realised) <= 1 and np.mean(np.array(realised) <= 1) >= 0.8

@@ -171,7 +171,7 @@ def test_pixels_and_norm_stay_in_float(plain: onnx.ModelProto, data: Dataset) ->
             assert "DequantizeLinear" not in {maker.get(name) for name in node.input}, node.name
 
 
-def test_the_draw_is_seeded_hashed_and_from_train_alone(data: Dataset) -> None:
+def test_the_draw_is_seeded_hashed_and_from_train_only(data: Dataset) -> None:
     digests = [calibration_pictures(data, Quantization(images=20, seed=seed), SIZE)[1] for seed in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
     assert sum(map(len, calibration_pictures(data, Quantization(images=10**6), SIZE)[0])) == 120

@@ -31,7 +31,7 @@ from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded
 
-ASKED = 30
+VEHICLES = 30
 
 
 def set_of(folder: Path, vehicles: range) -> Dataset:
@@ -55,7 +55,7 @@ class Bench:
         self.checkpoint, self.source = folder / "best.pt", folder / "sound.json"
         save_checkpoint(trained(), self.checkpoint)
         onnx_from_checkpoint(self.checkpoint, self.source.with_suffix(".onnx"))
-        self.data = set_of(folder / "asked", range(1000, 1000 + ASKED))
+        self.data = set_of(folder / "asked", range(1000, 1000 + VEHICLES))
         learnt = set_of(folder / "learnt", range(LEARNT))
         images = [read_picture(item.path) for item in learnt.train]
         self.batches = [batch_of(images[start : start + 16], 32, 32) for start in range(0, 128, 16)]
@@ -97,7 +97,7 @@ CAUGHT = {
 
 
 @pytest.mark.parametrize("name", CAUGHT)
-def test_every_fault_is_caught_by_name_and_the_manifest_is_left_alone(bench: Bench, name: str) -> None:
+def test_every_fault_is_caught_by_name_and_the_manifest_stays(bench: Bench, name: str) -> None:
     path = bench.planted(name)
     before = path.read_bytes()
     verification = bench.verification(path)
@@ -131,7 +131,9 @@ def test_a_sound_model_passes_and_its_manifest_says_what_was_proved(bench: Bench
     after = read_manifest(path)
     assert engine.read_bytes() == content
     assert after.accuracy is not None and after.accuracy.map == round(verification.after.map, 2)
-    assert after.accuracy.queries == verification.after.queries == verification.pictures == ASKED * CAMERAS * PICTURES
+    assert (
+        after.accuracy.queries == verification.after.queries == verification.pictures == VEHICLES * CAMERAS * PICTURES
+    )
     assert after.match is not None and verification.match is not None
     assert (after.match.threshold, after.match.false_match_rate) == (verification.match.threshold, 0.05)
     assert after.match.gallery == 100
@@ -164,7 +166,7 @@ def test_an_engine_changed_after_it_passed_is_not_recorded(bench: Bench) -> None
         record(path, verification)
 
 
-def test_a_manifest_is_as_good_a_reference_and_all_reasons_are_told(bench: Bench) -> None:
+def test_a_manifest_is_as_good_a_reference_and_all_reasons_are_given(bench: Bench) -> None:
     verification = bench.verification(bench.planted("another checkpoint"), against=bench.source)
     assert len(verification.reasons) >= 3 and len(set(verification.reasons)) == len(verification.reasons)
     with pytest.raises(Refused, match="20 queries"):
@@ -175,7 +177,7 @@ def test_one_picture_of_each_is_a_protocol_too(bench: Bench) -> None:
     data = Dataset("each", (), bench.data.gallery, bench.data.gallery, "one_of_each")
     verification = verify(bench.planted("FP16, norm in FP32"), str(bench.source), data, Bounds())
     assert verification.passed and verification.top1 > 0.97
-    assert verification.match is not None and verification.match.queries == len(data.gallery) - ASKED
+    assert verification.match is not None and verification.match.queries == len(data.gallery) - VEHICLES
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_bounds_that_make_no_sense_are_refused(bench: Bench, bounds: Bounds, sai
         bench.verification(bench.source, bounds)
 
 
-def test_what_no_embedding_may_be_is_told_of_each() -> None:
+def test_what_no_embedding_may_be_is_reported_of_each() -> None:
     sound = unit_rows(np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32))
     assert number_faults(sound, sound) == []
     assert agreement(sound, sound).cosine_min == pytest.approx(1) and agreement(sound, sound).error_max == 0
@@ -205,7 +207,7 @@ def test_what_no_embedding_may_be_is_told_of_each() -> None:
 
     for value in (np.nan, np.inf):
         (said,) = number_faults(changed(slice(3), value), sound)
-        assert said.startswith("3 of 40 embeddings are no numbers")
+        assert said.startswith("3 of 40 embeddings are NaN or infinite")
     (said,) = number_faults(changed(slice(5), 0), sound)
     assert said.startswith("5 of 40 embeddings are zero")
     (said,) = number_faults(2 * sound, sound)
@@ -229,7 +231,7 @@ def test_the_first_answer_leaves_the_own_camera_out() -> None:
     assert nearest_vehicles(query, Embedded(features[:1], np.array([1]), np.array([0]))).tolist() == [-1, 1]
 
 
-def test_the_page_tells_the_verdict_and_escapes_it(bench: Bench) -> None:
+def test_the_page_shows_the_result_and_escapes_it(bench: Bench) -> None:
     passed = bench.verification(bench.source, Bounds(false_match_rate=0.05))
     page = "".join(verify_page(passed))
     assert "passed against best" in page and f"{passed.after.map:.2f}" in page and "<svg" in page
