@@ -20,7 +20,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Newcomer:
+class NewVehicle:
     """One vehicle to be: its name and its pictures."""
 
     name: str
@@ -38,12 +38,12 @@ class Enrolled:
     prototypes: int
 
 
-def newcomers(paths: Sequence[Path], name: str | None) -> list[Newcomer]:
+def new_vehicles(paths: Sequence[Path], name: str | None) -> list[NewVehicle]:
     """Each folder in a folder is a vehicle of its name; loose pictures are one vehicle `name`, or one each by stem.
 
     Raises Refused for a path that is not there, nothing to enrol, or one name for two vehicles.
     """
-    found: list[Newcomer] = []
+    found: list[NewVehicle] = []
     loose: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -58,23 +58,23 @@ def newcomers(paths: Sequence[Path], name: str | None) -> list[Newcomer]:
         if not folders and not pictures:
             raise Refused(f"the folder {path} holds no pictures ({', '.join(PICTURES)}); check the path")
         for folder in folders:
-            found.append(Newcomer(folder.name, _pictures(folder)))
+            found.append(NewVehicle(folder.name, _pictures(folder)))
             if not found[-1].pictures:
                 raise Refused(f"the folder {folder} holds no pictures ({', '.join(PICTURES)}); fill it or remove it")
         loose += pictures
     if found and name is not None:
         raise Refused("--name names one vehicle, but folders of vehicles are named by their folders; leave --name out")
     if name is not None and loose:
-        found.append(Newcomer(name, tuple(loose)))
+        found.append(NewVehicle(name, tuple(loose)))
     else:
-        found += [Newcomer(path.stem, (path,), loose=True) for path in loose]
+        found += [NewVehicle(path.stem, (path,), loose=True) for path in loose]
     if not found:
         raise Refused("there is nothing to enrol; name pictures or folders")
     seen: set[str] = set()
-    for newcomer in found:
-        key = key_of(newcomer.name)
+    for new in found:
+        key = key_of(new.name)
         if key in seen:
-            raise Refused(f"two vehicles would be named '{newcomer.name}'; give --name, or put them into folders")
+            raise Refused(f"two vehicles would be named '{new.name}'; give --name, or put them into folders")
         seen.add(key)
     return found
 
@@ -82,7 +82,7 @@ def newcomers(paths: Sequence[Path], name: str | None) -> list[Newcomer]:
 def embedded(
     embedder: Embedder, paths: Sequence[Path], advance: Callable[[int], object]
 ) -> Iterator[tuple[Image, Floats]]:
-    """Each picture (H, W, 3) with its feature (D,), by batches; `advance` hears how many. Refuses a damaged one."""
+    """Each picture (H, W, 3) with its feature (D,), by batches; `advance` is called with how many. Refuses a damaged one."""
     for start in range(0, len(paths), BATCH):
         images = [read_picture(path) for path in paths[start : start + BATCH]]
         yield from zip(images, embedder.embed(images), strict=True)
@@ -90,27 +90,27 @@ def embedded(
 
 
 def enrolled(
-    gallery: Gallery, who: Sequence[Newcomer], features: Floats, faces: Sequence[Image], kind: str | None
+    gallery: Gallery, who: Sequence[NewVehicle], features: Floats, faces: Sequence[Image], kind: str | None
 ) -> list[Enrolled]:
-    """Write all or none; features (N, D) in the order of the newcomers' pictures, `faces` one picture a vehicle."""
+    """Write all or none; features (N, D) in the order of the new_vehicles' pictures, `faces` one picture a vehicle."""
     done, at = [], 0
     with gallery.transaction():
-        for newcomer, face in zip(who, faces, strict=True):
-            rows = features[at : at + len(newcomer.pictures)]
-            vehicle, prototypes = gallery.enrol(newcomer.name, rows, face, kind)
-            done.append(Enrolled(vehicle, newcomer.name, len(rows), prototypes))
+        for new, face in zip(who, faces, strict=True):
+            rows = features[at : at + len(new.pictures)]
+            vehicle, prototypes = gallery.enrol(new.name, rows, face, kind)
+            done.append(Enrolled(vehicle, new.name, len(rows), prototypes))
             at += len(rows)
     return done
 
 
 def features_of(
-    embedder: Embedder, who: Sequence[Newcomer], advance: Callable[[int], object]
+    embedder: Embedder, who: Sequence[NewVehicle], advance: Callable[[int], object]
 ) -> tuple[Floats, list[Image]]:
     """The features (N, D) of every picture, and the first picture of each vehicle."""
-    paths = [path for newcomer in who for path in newcomer.pictures]
+    paths = [path for new in who for path in new.pictures]
     firsts = {0}
-    for newcomer in who:
-        firsts.add(max(firsts) + len(newcomer.pictures))
+    for new in who:
+        firsts.add(max(firsts) + len(new.pictures))
     rows, faces = [], []
     for place, (image, feature) in enumerate(embedded(embedder, paths, advance)):
         rows.append(feature)

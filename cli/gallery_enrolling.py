@@ -60,14 +60,14 @@ def enrol(args: Enrol) -> int:
     from vreid.cli import enrolment
     from vreid.runtime.embedder import open_embedder
 
-    who = enrolment.newcomers(args.images, args.name)
+    who = enrolment.new_vehicles(args.images, args.name)
     if any(path.is_dir() for path in args.images) and (count := sum(one.loose for one in who)) > 1:
         output.note(f"{count} loose pictures are enrolled as {count} vehicles, one each; --name makes them one vehicle")
     embedder = open_embedder(args.model, args.threads)
     if args.gallery.exists():  # before the long work
         _fitting(args.gallery, embedder.manifest, write=True).close()
     with output.progress() as bar:
-        task = bar.add_task("pictures", total=sum(len(newcomer.pictures) for newcomer in who))
+        task = bar.add_task("pictures", total=sum(len(new.pictures) for new in who))
         features, faces = enrolment.features_of(embedder, who, lambda count: bar.advance(task, count))
     with _fitting(args.gallery, embedder.manifest, write=True) as gallery:
         done = enrolment.enrolled(gallery, who, features, faces, args.kind)
@@ -110,12 +110,12 @@ def search(args: Search) -> int:
         output.document({"gallery": str(args.gallery), "threshold": threshold, "queries": queries})
         return 0
     for path, hits in zip(args.images, found, strict=True):
-        rows = [(hit.name, hit.vehicle, f"{hit.score:.3f}", _verdict(hit.score, threshold)) for hit in hits]
+        rows = [(hit.name, hit.vehicle, f"{hit.score:.3f}", _known(hit.score, threshold)) for hit in hits]
         output.table(str(path), ("vehicle", "id", "score", "known"), rows)
     return 0
 
 
-def _verdict(score: float, threshold: float | None) -> str:
+def _known(score: float, threshold: float | None) -> str:
     return "-" if threshold is None else "yes" if score >= threshold else "no"
 
 

@@ -110,7 +110,7 @@ class Check:
     gallery: Path
     """The gallery's file."""
     repair: bool = False
-    """Mend it; upgrades a gallery of an older vreid, too."""
+    """Repair it; upgrades a gallery of an older vreid, too."""
     json: bool = False
     """Print one JSON document."""
 
@@ -184,7 +184,7 @@ def check(args: Check) -> int:
         elif args.repair:
             output.result(f"{len(found)} things are still wrong; restore a copy")
         else:
-            output.result("--repair mends what can be mended")
+            output.result("--repair repairs what can be repaired")
     return 1 if found else 0
 
 

@@ -37,7 +37,7 @@ class Choice:
 
 
 def filter_of(choice: Choice) -> "Filter":
-    """What the flags say. Raises Refused for a time that is none."""
+    """What the flags say. Raises Refused for what is not a time."""
     from vreid.runtime.gallery.records import Filter
     from vreid.runtime.gallery.times import moment_of
 

@@ -212,7 +212,7 @@ def _listed(crops: Crop | Sequence[Crop]) -> list[Crop]:
 
 
 def _pixels(crop: Crop) -> Image:
-    """The pixels (H, W, 3) of a crop. Raises BadInput for what is no colour picture of 8 bits."""
+    """The pixels (H, W, 3) of a crop. Raises BadInput for what is not a colour picture of 8 bits."""
     if isinstance(crop, str | PathLike):
         return read_picture(Path(path_text(crop, "a crop")))
     if not isinstance(crop, np.ndarray):

@@ -25,7 +25,7 @@ UNDOABLE = ("merge", "split", "rename")
 
 @dataclass(frozen=True)
 class Edited:
-    """What was done: the audit's row, the vehicle that it is about, and how many sightings changed theirs."""
+    """What was done: the audit's row, the vehicle that it is about, and how many sightings now belong to another vehicle."""
 
     change: int
     vehicle: int
@@ -191,14 +191,14 @@ def _refuse_later(every: Sequence[Change], done: Change) -> None:
     """Changes of one vehicle are taken back in turn, the last first."""
     if done.verb == "rename":
         return
-    ours = set(done.detail["vehicles"])
+    vehicles = set(done.detail["vehicles"])
     for later in every:
         if later.id <= done.id or later.undone or later.verb not in UNDOABLE:
             continue
-        theirs = set(later.detail.get("vehicles", ()))
+        others = set(later.detail.get("vehicles", ()))
         if later.verb == "rename":  # of a vehicle that would vanish
-            theirs = {later.vehicle} if done.verb == "split" and later.vehicle == done.detail["vehicles"][1] else set()
-        if ours & theirs:
+            others = {later.vehicle} if done.verb == "split" and later.vehicle == done.detail["vehicles"][1] else set()
+        if vehicles & others:
             raise Refused(f"change {later.id} ({later.verb}) stands on change {done.id}; undo {later.id} first")
 
 
@@ -245,7 +245,7 @@ def _refuse_taken(store: Store, name: str) -> None:
 
 
 def _restore(store: Store, gallery: Gallery, data: Any, home: int, vehicles: Sequence[int]) -> None:
-    """The prototypes as they were before; those that `vehicles` were taught since then stay, with `home`."""
+    """The prototypes as they were before; those that `vehicles` got since then stay, with `home`."""
     store.delete_prototypes(data["after"])
     for vehicle in vehicles:
         if vehicle != home:

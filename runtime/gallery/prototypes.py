@@ -70,7 +70,7 @@ def joined(kept: list[Prototype], new: Prototype, above: float) -> list[Prototyp
     return [*kept, new] if mean is None else [mean if old is home else old for old in kept]
 
 
-def taught(kept: list[Prototype], view: str, feature: Floats, weight: float, rule: Rule) -> list[Prototype]:
+def with_feature(kept: list[Prototype], view: str, feature: Floats, weight: float, rule: Rule) -> list[Prototype]:
     """`kept` with a unit feature (D,) by the rule. A new prototype gets the next id of the list, none of the store's."""
     new = Prototype(1 + max((old.id for old in kept), default=0), view, feature, weight, 1)
     growing_folder = joined(kept, new, rule.above)
@@ -95,7 +95,7 @@ def rebuild(store: Store, rule: Rule, vehicle: int, views: Collection[str] | Non
     for row in store.sighting_rows(vehicle):
         if row.feature is not None and row.camera in wanted:
             feature = unit(row.feature[None].astype(np.float32), store.about.dim)[0]
-            made = taught(made, row.camera, feature, max(row.quality, LIGHTEST), room)
+            made = with_feature(made, row.camera, feature, max(row.quality, LIGHTEST), room)
     for prototype in made:
         store.add_prototype(vehicle, prototype)
     return len(made)

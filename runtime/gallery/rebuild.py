@@ -9,7 +9,7 @@ import numpy as np
 
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery.gallery import Gallery, edit_gallery
-from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, taught, unit
+from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
 from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
 from vreid.runtime.gallery.sqlite.check import checked, repaired_rows
 from vreid.runtime.gallery.store import Store
@@ -22,7 +22,7 @@ __all__ = ["Reembedded", "checked", "rebuild_all", "reembedded", "repaired"]
 
 
 def repaired(path: Path) -> list[str]:
-    """Mend the gallery at `path`; what was done, a sentence each.
+    """Repair the gallery at `path`; what was done, a sentence each.
 
     What cannot be known again is dropped and listed. A file with damaged pages is kept as PATH.damaged.
     Raises Refused for another writer, and where nothing can be read.
@@ -83,7 +83,7 @@ def _reembedded(source: Store, store: Store, new: Gallery, vehicle: VehicleRow, 
     own = _image(vehicle.thumbnail)
     # A run enrols by the picture of a sighting, which is among the sightings as it is.
     if own is not None and all(row.thumbnail != vehicle.thumbnail for row in source.sighting_rows(vehicle.id)):
-        made, count = taught([], ENROLLED, unit(embed([own]), new.about.dim)[0], 1.0, new.rule), 1
+        made, count = with_feature([], ENROLLED, unit(embed([own]), new.about.dim)[0], 1.0, new.rule), 1
     batch: list[SightingRow] = []
     for row in source.sighting_rows(vehicle.id):
         batch.append(row)
@@ -105,7 +105,7 @@ def _sightings(
     made: list[Prototype],
     count: int,
 ) -> tuple[list[Prototype], int]:
-    """Copy sightings with features of their pictures, which join the prototypes `made`; both counts with theirs."""
+    """Copy sightings with features of their pictures, which join the prototypes `made`; and both counts."""
     images = [_image(row.thumbnail) for row in rows]
     whole = [image for image in images if image is not None]
     features = iter(unit(embed(whole), new.about.dim)) if whole else iter(())
@@ -113,7 +113,7 @@ def _sightings(
         half = None
         if image is not None:
             feature: Floats = next(features)
-            made = taught(made, row.camera, feature, max(row.quality, LIGHTEST), new.rule)
+            made = with_feature(made, row.camera, feature, max(row.quality, LIGHTEST), new.rule)
             half = feature.astype(np.float16)
         store.add_sighting(vehicle, replace(row, feature=half))
     return made, count + len(whole)

@@ -195,7 +195,7 @@ def open_store(path: Path, write: bool, about: About | None = None) -> Store:
 def refuse_other_model(found: About, wanted: About, path: Path) -> None:
     """Raises WrongModel for a gallery of another embedding space."""
     if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
-        theirs = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
-        ours = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
+        stored = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
+        given = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
         fix = "use that model or enrol again into a new gallery"
-        raise WrongModel(f"the gallery {path} holds features of the model {theirs}, not of {ours}; {fix}")
+        raise WrongModel(f"the gallery {path} holds features of the model {stored}, not of {given}; {fix}")

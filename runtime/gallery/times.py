@@ -15,7 +15,7 @@ def span_of(text: str) -> float:
     """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for none at all."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip().lower(), re.ASCII)
     if found is None or float(found[1]) == 0:
-        raise Refused(f"'{text}' is no span of time; write it like 30d, 12h or 2w")
+        raise Refused(f"'{text}' is not a span of time; write it like 30d, 12h or 2w")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -27,7 +27,7 @@ def moment_of(text: str, now: float | None = None) -> float:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip())).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise Refused(
-            f"'{text}' is no time; write it like 2026-11-22T08:15, 2026-11-22, or 2h for two hours ago"
+            f"'{text}' is not a time; write it like 2026-11-22T08:15, 2026-11-22, or 2h for two hours ago"
         ) from error
     return moment
 

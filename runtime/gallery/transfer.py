@@ -1,7 +1,7 @@
 """A gallery as one portable file, written and read a line at a time: JSON lines, gzipped where the name ends in .gz.
 
 A header, then each vehicle followed by its prototypes and its sightings, then the number of lines and their SHA-256.
-The same content makes the same file, so that a gallery can tell what it has imported already.
+The same content makes the same file, so that a gallery knows what it has imported already.
 """
 
 import gzip
@@ -127,7 +127,7 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="line
 
 @dataclass(frozen=True)
 class Moved:
-    """What an export or an import carried; `renamed` are vehicles whose name was taken: (theirs, ours)."""
+    """What an export or an import carried; `renamed` are vehicles whose name was taken: (name in the file, new name)."""
 
     vehicles: int
     prototypes: int
@@ -156,13 +156,13 @@ def exported(gallery: Gallery, file: Path, only: Filter = EVERYTHING) -> Moved:
 
 
 def about_export(file: Path) -> About:
-    """Whose features the file holds. Raises Refused for one that is no export, or that is cut short or altered."""
+    """Whose features the file holds. Raises Refused for one that is not an export, or that is cut short or altered."""
     with _in(file) as source:
         header = None
         for line in _lines(source, file):
             header = line if isinstance(line, Header) else header
     if header is None:
-        raise Refused(f"{file} is no export of a gallery; make one with 'vreid gallery export'")
+        raise Refused(f"{file} is not an export of a gallery; make one with 'vreid gallery export'")
     return About(header.fingerprint, header.dim, header.model)
 
 
@@ -172,11 +172,11 @@ def imported(gallery: Gallery, file: Path, again: bool = False) -> Moved:
     Raises Refused for another model's export, a damaged one, and, without `again`, for one that was imported before.
     """
     about = about_export(file)  # the whole file is read and its sum compared before a row is written
-    ours = gallery.about
-    if (about.fingerprint, about.dim) != (ours.fingerprint, ours.dim):
+    own = gallery.about
+    if (about.fingerprint, about.dim) != (own.fingerprint, own.dim):
         raise Refused(
             f"{file} holds features of the model '{about.model}' ({about.dim}-d, {about.fingerprint}), the gallery those of"
-            f" '{ours.model}' ({ours.dim}-d, {ours.fingerprint}); import it into a gallery of its own model"
+            f" '{own.model}' ({own.dim}-d, {own.fingerprint}); import it into a gallery of its own model"
         )
     counts, renamed, vehicle, digest = [0, 0, 0], list[tuple[str, str]](), 0, ""
     with gallery.transaction() as store, _in(file) as source:
@@ -248,7 +248,7 @@ def _line(raw: bytes, file: Path, count: int) -> Line:
         line = _LINE.validate_json(raw)
     except ValidationError as error:
         if count == 0:
-            raise Refused(f"{file} is no export of a gallery; make one with 'vreid gallery export'") from error
+            raise Refused(f"{file} is not an export of a gallery; make one with 'vreid gallery export'") from error
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Refused(f"line {count + 1} of {file} is damaged ({where}: {first['msg']}); export it again") from error

@@ -18,7 +18,7 @@ from vreid.runtime.records import FinishedTrack
 COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
 
 
-def asked(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> Any:
+def document(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> Any:
     """The one JSON document of a run."""
     assert main(["gallery", *map(str, words), "--json"]) == code
     return json.loads(capsys.readouterr().out)
@@ -41,7 +41,7 @@ def db(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
     folder.mkdir()
     for name, colour in COLOURS.items():
         cv2.imwrite(str(folder / f"{name}.png"), np.full((30, 40, 3), colour, np.uint8))
-    asked(capsys, "enrol", folder, "--gallery", path, "--model", tiny_model)
+    document(capsys, "enrol", folder, "--gallery", path, "--model", tiny_model)
     with edit_gallery(path) as gallery:
         for name in ("red", "green"):
             picture = np.full((30, 40, 3), COLOURS[name], np.uint8)
@@ -54,30 +54,30 @@ def db(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def names(capsys: pytest.CaptureFixture[str], db: Path, *words: object) -> list[str]:
-    return [vehicle["name"] for vehicle in asked(capsys, "list", "--gallery", db, *words)["vehicles"]]
+    return [vehicle["name"] for vehicle in document(capsys, "list", "--gallery", db, *words)["vehicles"]]
 
 
 def test_merge_split_rename_and_undo(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--gallery", db)
     before = names(capsys, db)
-    merged = asked(capsys, "merge", "red", "green", *where)
+    merged = document(capsys, "merge", "red", "green", *where)
     assert (merged["name"], merged["sightings"]) == ("red", 2)
     assert names(capsys, db) == ["blue", "red"]
-    split = asked(capsys, "split", "red", "--camera", "yard", "--name", "van", *where)
+    split = document(capsys, "split", "red", "--camera", "yard", "--name", "van", *where)
     assert (split["name"], split["sightings"]) == ("van", 2)
-    shown = asked(capsys, "show", "van", *where)
+    shown = document(capsys, "show", "van", *where)
     assert [seen["camera"] for seen in shown["sightings"]] == ["yard", "yard"]
-    asked(capsys, "rename", "van", "truck", *where)
+    document(capsys, "rename", "van", "truck", *where)
     assert f"undo {split['change']} first" in refused(capsys, "undo", str(merged["change"]), *where)
-    assert [asked(capsys, "undo", *where)["verb"] for _ in range(3)] == ["rename", "split", "merge"]
+    assert [document(capsys, "undo", *where)["verb"] for _ in range(3)] == ["rename", "split", "merge"]
     assert names(capsys, db) == before
-    told = asked(capsys, "audit", *where)["changes"]
-    assert [row["verb"] for row in told] == [*["enrol"] * 3, "merge", "split", "rename", *["undo"] * 3]
-    assert [bool(row["undone"]) for row in told] == [False] * 3 + [True] * 3 + [False] * 3
-    assert all("undo" not in row["detail"] for row in told)
-    assert len(asked(capsys, "audit", "--last", 2, *where)["changes"]) == 2
-    ids = [seen["id"] for seen in asked(capsys, "show", "red", *where)["sightings"]]
-    again = asked(capsys, "split", "red", "--sightings", ids[0], *where)
+    audit = document(capsys, "audit", *where)["changes"]
+    assert [row["verb"] for row in audit] == [*["enrol"] * 3, "merge", "split", "rename", *["undo"] * 3]
+    assert [bool(row["undone"]) for row in audit] == [False] * 3 + [True] * 3 + [False] * 3
+    assert all("undo" not in row["detail"] for row in audit)
+    assert len(document(capsys, "audit", "--last", 2, *where)["changes"]) == 2
+    ids = [seen["id"] for seen in document(capsys, "show", "red", *where)["sightings"]]
+    again = document(capsys, "split", "red", "--sightings", ids[0], *where)
     assert again["sightings"] == 1
     for words, sentence in (
         (("merge", "red"), "two vehicles or more"),
@@ -101,66 +101,66 @@ def test_filters_choose_vehicles(
     assert names(capsys, db, "--plate", "bab*") == ["green", "red"]
     assert names(capsys, db, "--kind", "car") == ["green", "red"]
     assert names(capsys, db, "--kind", "bus") == []
-    found = asked(
+    found = document(
         capsys, "search", tmp_path / "fleet" / "blue.png", "--gallery", db, "--model", tiny_model, "--camera", "yard"
     )
     assert sorted(hit["name"] for hit in found["queries"][0]["matches"]) == ["green", "red"]
-    assert "is no time" in refused(capsys, "list", "--gallery", db, "--since", "yesterday")
+    assert "is not a time" in refused(capsys, "list", "--gallery", db, "--since", "yesterday")
     page = tmp_path / "page.html"
-    assert asked(capsys, "list", "--gallery", db, "--html", page, "--name", "red")["html"] == str(page)
+    assert document(capsys, "list", "--gallery", db, "--html", page, "--name", "red")["html"] == str(page)
     assert page.read_text(encoding="utf-8").count("<article") == 1
     saved = tmp_path / "pictures"
-    assert asked(capsys, "show", "red", "--gallery", db, "--pictures", saved, "--since", "2h")["pictures"] == 2
+    assert document(capsys, "show", "red", "--gallery", db, "--pictures", saved, "--since", "2h")["pictures"] == 2
     assert sorted(file.name for file in saved.iterdir()) == ["enrolled.jpg", "sighting-000001-gate.jpg"]
 
 
 def test_retention_is_set_shown_and_carried_out(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--gallery", db)
     assert "--older-than 30d" in refused(capsys, "purge", *where)
-    assert asked(capsys, "retain", "12h", *where) == {"retention": 43200.0}
-    stats = asked(capsys, "stats", *where)
+    assert document(capsys, "retain", "12h", *where) == {"retention": 43200.0}
+    stats = document(capsys, "stats", *where)
     assert (stats["retention"], stats["sightings"], stats["indexes"]) == (43200.0, 4, {})
     assert stats["oldest"] < stats["newest"]
-    assert asked(capsys, "purge", *where) == {"sightings": 2, "vehicles": 0, "pictures": 0}
-    assert asked(capsys, "stats", *where)["sightings"] == 2
-    assert asked(capsys, "purge", "--older-than", "1s", *where)["sightings"] == 2
+    assert document(capsys, "purge", *where) == {"sightings": 2, "vehicles": 0, "pictures": 0}
+    assert document(capsys, "stats", *where)["sightings"] == 2
+    assert document(capsys, "purge", "--older-than", "1s", *where)["sightings"] == 2
     assert names(capsys, db) == ["blue", "green", "red"]
-    assert asked(capsys, "retain", "off", *where) == {"retention": None}
-    assert "is no span of time" in refused(capsys, "retain", "a while", *where)
-    asked(capsys, "remove", "red", *where)
-    assert "can no longer" not in json.dumps(asked(capsys, "audit", *where))
+    assert document(capsys, "retain", "off", *where) == {"retention": None}
+    assert "is not a span of time" in refused(capsys, "retain", "a while", *where)
+    document(capsys, "remove", "red", *where)
+    assert "can no longer" not in json.dumps(document(capsys, "audit", *where))
     assert b'"red"' not in db.read_bytes()
 
 
 def test_check_says_what_is_wrong_and_mends_it(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--gallery", db)
-    assert asked(capsys, "check", *where)["found"] == []
+    assert document(capsys, "check", *where)["found"] == []
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("UPDATE prototypes SET feature = x'00' WHERE id = 1")
-    (finding,) = asked(capsys, "check", *where, code=1)["left"]
+    (finding,) = document(capsys, "check", *where, code=1)["left"]
     assert finding["kind"] == "prototype"
     assert main(["gallery", "check", *map(str, where)]) == 1
     assert "feature of the wrong length" in capsys.readouterr().out
-    assert asked(capsys, "check", "--repair", *where)["left"] == []
-    assert asked(capsys, "check", *where)["found"] == []
+    assert document(capsys, "check", "--repair", *where)["left"] == []
+    assert document(capsys, "check", *where)["found"] == []
 
 
 def test_a_gallery_moves_to_another_file(
     db: Path, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, other = tmp_path / "some.jsonl.gz", tmp_path / "other.db"
-    assert asked(capsys, "export", file, "--gallery", db, "--camera", "gate")["vehicles"] == 2
-    assert asked(capsys, "import", file, "--gallery", other)["sightings"] == 4
+    assert document(capsys, "export", file, "--gallery", db, "--camera", "gate")["vehicles"] == 2
+    assert document(capsys, "import", file, "--gallery", other)["sightings"] == 4
     image = tmp_path / "fleet" / "red.png"
-    ours, theirs = (
-        asked(capsys, "search", image, "--gallery", path, "--model", tiny_model)["queries"][0]["matches"]
+    local, remote = (
+        document(capsys, "search", image, "--gallery", path, "--model", tiny_model)["queries"][0]["matches"]
         for path in (db, other)
     )
-    assert [(hit["name"], hit["score"]) for hit in theirs] == [
-        (hit["name"], hit["score"]) for hit in ours if hit["name"] != "blue"
+    assert [(hit["name"], hit["score"]) for hit in remote] == [
+        (hit["name"], hit["score"]) for hit in local if hit["name"] != "blue"
     ]
     assert "imported already" in refused(capsys, "import", file, "--gallery", other)
-    assert asked(capsys, "import", file, "--gallery", db)["renamed"] == [["green", "green-2"], ["red", "red-2"]]
+    assert document(capsys, "import", file, "--gallery", db)["renamed"] == [["green", "green-2"], ["red", "red-2"]]
     file.write_bytes(file.read_bytes()[:-20])
     assert "cut short" in refused(capsys, "import", file, "--gallery", tmp_path / "third.db")
     assert not (tmp_path / "third.db").exists()
@@ -176,9 +176,9 @@ def test_a_gallery_is_embedded_again_for_another_model(
         gallery.add_vehicle("never seen")
     search = ("search", tmp_path / "fleet" / "red.png", "--gallery")
     assert "enrol again into a new gallery" in refused(capsys, *search, db, "--model", new_model)
-    done = asked(capsys, "reindex", "--gallery", db, "--model", new_model, "--out", out)
+    done = document(capsys, "reindex", "--gallery", db, "--model", new_model, "--out", out)
     assert (done["vehicles"], done["without"]) == (3, 1)
-    hit = asked(capsys, *search, out, "--model", new_model)["queries"][0]["matches"][0]
+    hit = document(capsys, *search, out, "--model", new_model)["queries"][0]["matches"][0]
     assert hit["name"] == "red"
     assert hit["score"] > 0.99
     with read_gallery(db) as old, read_gallery(out) as new:
@@ -187,7 +187,7 @@ def test_a_gallery_is_embedded_again_for_another_model(
         ]
     assert "go together" in refused(capsys, "reindex", "--gallery", db, "--model", new_model)
     assert "is there already" in refused(capsys, "reindex", "--gallery", db, "--model", new_model, "--out", out)
-    again = asked(capsys, "reindex", "--gallery", db, "--prototypes")
+    again = document(capsys, "reindex", "--gallery", db, "--prototypes")
     assert (again["vehicles"], again["prototypes"]) == (2, 4)
 
 
@@ -199,7 +199,7 @@ def test_a_gallery_is_embedded_again_for_another_model(
         ("reindex",), ("undo",), ("export", "FILE"),
     ],
 )  # fmt: skip
-def test_every_verb_prints_its_result_on_stdout_alone(
+def test_every_verb_prints_its_result_on_stdout_only(
     db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     with edit_gallery(db) as gallery:

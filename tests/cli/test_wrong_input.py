@@ -265,7 +265,7 @@ def test_a_gallery_that_cannot_be_used(place: Place, wrong: Wrong) -> None:
     words.remove("--enrol-unknown")
     assert "there is no gallery" in wrong(words)
     assert "there is no folder" in wrong(place.run(place.film, gallery=place.folder / "gone" / "known.db"))
-    assert "is no gallery" in wrong(place.run(place.film, gallery=place.picture))
+    assert "is not a gallery" in wrong(place.run(place.film, gallery=place.picture))
 
 
 @contextmanager

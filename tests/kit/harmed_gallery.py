@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_gallery import features, sighting, taught
+from made_gallery import features, sighted, sighting
 
 from vreid.cli.main import main
 from vreid.runtime.gallery import Gallery
@@ -25,7 +25,7 @@ def seen(gallery: Gallery, count: int, seed: int = 0, at: float = 1e9) -> None:
         for place, feature in enumerate(features(count, seed)):
             vehicle = gallery.add_vehicle(f"car {seed} {place}")
             picture = rng.integers(0, 255, (24, 32, 3)).astype(np.uint8)
-            taught(gallery, vehicle, sighting(feature=feature, picture=picture, seen=at + place))
+            sighted(gallery, vehicle, sighting(feature=feature, picture=picture, seen=at + place))
 
 
 def rows_of(path: Path) -> Rows:

@@ -39,7 +39,7 @@ def sighting(seed: int = 0, **changes: Any) -> FinishedTrack:
     return replace(made, **changes)
 
 
-def taught(gallery: Gallery, vehicle: int, seen: FinishedTrack, run: str = "") -> int:
+def sighted(gallery: Gallery, vehicle: int, seen: FinishedTrack, run: str = "") -> int:
     """Write a sighting down that stands for its vehicle, as a run does; its id."""
     gallery.add_prototype(vehicle, seen.camera, seen.feature, seen.quality)
     return gallery.add_sighting(vehicle, seen, 0.9, run)
@@ -77,7 +77,7 @@ def anew(path: Path) -> list[list[tuple[int, float]]]:
 
 
 def sql(gallery: Gallery | Path, statement: str, *values: Any) -> list[Any]:
-    """The rows of one statement on a connection of the test's own, beside the gallery's."""
+    """The rows of one statement on a connection of the test's own, next to the gallery's."""
     path = gallery if isinstance(gallery, Path) else gallery.path
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")

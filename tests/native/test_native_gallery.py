@@ -316,7 +316,7 @@ def test_what_was_written_natively_is_undone_and_split_by_python(tmp_path: Path,
 
 
 def test_equal_scores_come_in_the_same_order(tmp_path: Path, drive: Drive) -> None:
-    """Sixty vehicles of one feature, some removed and taught again: of equals the older first, in both."""
+    """Sixty vehicles of one feature, some removed and sighted again: of equals the older first, in both."""
     path, driver, same = tmp_path / "g.db", drive(), features(1)[0]
     with opened(path) as gallery:
         for _ in range(60):

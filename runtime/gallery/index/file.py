@@ -73,12 +73,12 @@ def load(source: FeatureSource, kind: str, index: VehicleIndex) -> int | None:
         if len(index) != count:
             raise ValueError("it holds another number of prototypes than its stamp")
     except FAULTS as error:
-        disbelieve(file, _line(error))
+        warn_unfit(file, _line(error))
         return None
     return change
 
 
-def disbelieve(file: Path, reason: str) -> None:
+def warn_unfit(file: Path, reason: str) -> None:
     """Warn that the index in `file` does not fit its gallery."""
     _log.warning("the index %s is built anew from the gallery: %s", file, reason)
 

@@ -126,9 +126,9 @@ def ivf_index(dim: int, expected: int = 0, *, nlist: int = 0, nprobe: int = 0, t
 def ivfpq_index(
     dim: int, expected: int = 0, *, nlist: int = 0, nprobe: int = 0, train: int = 10_000, code: int = 0
 ) -> IvfIndex:
-    """IndexIVFPQ (Jegou, Douze and Schmid, TPAMI 2011): a row is `code` bytes, dim / 4 unless said, and scores are rough.
+    """IndexIVFPQ (Jegou, Douze and Schmid, TPAMI 2011): a row is `code` bytes, dim / 4 by default, and scores are estimates.
 
-    Raises Refused when dim is no multiple of `code`.
+    Raises Refused when dim is not a multiple of `code`.
     """
     code = code or next(size for size in range(max(1, dim // QUANTIZER), 0, -1) if dim % size == 0)
     if dim % code:

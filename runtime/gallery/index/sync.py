@@ -139,7 +139,7 @@ class IndexSync:
         self.committed()
         if not fits:  # a repair has lost rows that the log does not name
             reason = "the gallery holds other prototypes than it says"
-            file.disbelieve(file_of(self._source.path, self._kind), reason)
+            file.warn_unfit(file_of(self._source.path, self._kind), reason)
         return fits
 
     def _filled(self) -> VehicleIndex:

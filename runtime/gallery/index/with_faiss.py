@@ -10,11 +10,11 @@ import numpy as np
 from vreid.runtime.records import Floats, Ints
 
 # Its OpenMP reads this once, while it is loaded. Threads that spin after each search take the cores from the networks.
-_OURS = "OMP_WAIT_POLICY" not in os.environ
+_UNSET = "OMP_WAIT_POLICY" not in os.environ
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import faiss as _faiss  # noqa: E402
 
-if _OURS:
+if _UNSET:
     del os.environ["OMP_WAIT_POLICY"]  # whoever loads OpenMP next decides for itself
 
 faiss: Any = _faiss  # its type stubs know neither its Python classes' keywords nor its GPU part

@@ -1,4 +1,4 @@
-"""Whether a gallery's file is sound, and mending it: row by row where rows are wrong, into a new file where pages are.
+"""Whether a gallery's file is sound, and repairing it: row by row where rows are wrong, into a new file where pages are.
 
 A check reads only, and reads what a store would refuse; each finding is a sentence.
 """
@@ -28,7 +28,7 @@ _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 fea
 
 
 def checked(path: Path) -> list[Finding]:
-    """What is wrong with the gallery at `path`; empty: nothing. Raises Refused for a file that is no gallery at all."""
+    """What is wrong with the gallery at `path`; empty: nothing. Raises Refused for a file that is not a gallery at all."""
     if not path.is_file():
         raise Refused(f"there is no gallery {path}; check the path")
     with closing(connect(path.resolve(), False)) as connection:
@@ -38,7 +38,7 @@ def checked(path: Path) -> list[Finding]:
             with path.open("rb") as file:
                 header = file.read(72)
             if not header.startswith(b"SQLite format 3") or header[68:] != APPLICATION.to_bytes(4, "big"):
-                raise Refused(f"{path} is no gallery ({error}); name another file or restore a copy") from error
+                raise Refused(f"{path} is not a gallery ({error}); name another file or restore a copy") from error
             return [Finding("page", None, f"the file is damaged: {error}")]
         if application != APPLICATION:
             raise Refused(f"{path} is not a vreid gallery; name another file")
@@ -55,7 +55,7 @@ def findings(connection: sqlite3.Connection, most: int = MOST) -> list[Finding]:
     except (
         sqlite3.DatabaseError,
         UnicodeDecodeError,
-    ) as error:  # text that is no UTF-8, which SQLite's own check passes over
+    ) as error:  # text that is not UTF-8, which SQLite's own check passes over
         return [Finding("page", None, f"the file is damaged: {str(error).partition(' with text')[0]}")]
 
 
@@ -137,7 +137,7 @@ def _numbers(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding("id", last, f"vehicle {last} has an id above {names.LAST_ID}; remove it")
     (newest,) = connection.execute("SELECT max(prototype) FROM changes").fetchone()
     if (newest or 0) > sequence.get("prototypes", 0):
-        yield Finding("changes", None, f"the log of changes speaks of prototype {newest}, which never was")
+        yield Finding("changes", None, f"the log of changes names prototype {newest}, which never existed")
 
 
 def _prototypes(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
@@ -160,13 +160,15 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
         if wrong is not None:
             yield Finding("sighting", id_, f"sighting {id_} of vehicle {vehicle} has {wrong}")
         if begins is not None and begins != b"\xff\xd8":
-            yield Finding("picture", id_, f"sighting {id_} of vehicle {vehicle} has a picture that is no JPEG")
+            yield Finding("picture", id_, f"sighting {id_} of vehicle {vehicle} has a picture that is not a JPEG")
         if not times.is_moment(seen):
-            text = f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is no time in seconds since 1970"
+            text = (
+                f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is not a time in seconds since 1970"
+            )
             yield Finding("time", id_, text)
     for id_, created, pictured in connection.execute("SELECT id, created, pictured FROM vehicles"):
         if not (times.is_moment(created) and (pictured is None or times.is_moment(pictured))):
-            text = f"vehicle {id_} was written down at '{created}', which is no time in seconds since 1970"
+            text = f"vehicle {id_} was written down at '{created}', which is not a time in seconds since 1970"
             yield Finding("created", id_, text)
 
 
@@ -208,11 +210,11 @@ def _cut(every: Iterator[Finding], most: int) -> Iterator[Finding]:
             yield Finding(kind, None, f"{count - most:,} more of this kind ({kind})")
 
 
-# Mending
+# Repairing
 
 
 def repaired_rows(path: Path) -> tuple[list[str], set[int]]:
-    """Mend the gallery at the absolute `path`; what was done, a sentence each, and the vehicles that lost a prototype.
+    """Repair the gallery at the absolute `path`; what was done, a sentence each, and the vehicles that lost a prototype.
 
     What cannot be known again is dropped and listed. A file with damaged pages is kept as PATH.damaged.
     Raises Refused for another writer, and where nothing can be read.
@@ -226,11 +228,11 @@ def repaired_rows(path: Path) -> tuple[list[str], set[int]]:
             done.append(f"the gallery is of schema {SCHEMA} now; older vreids cannot read it")
             done += [one.sentence for one in renamed]
         with sentences(path), database.transaction():
-            broken = _mended(database.connection, done)
+            broken = _repaired_pass(database.connection, done)
     return done, broken
 
 
-def _mended(connection: sqlite3.Connection, done: list[str]) -> set[int]:
+def _repaired_pass(connection: sqlite3.Connection, done: list[str]) -> set[int]:
     """Put rows right; returns the vehicles that lost a prototype."""
     broken: set[int] = set()
     for _ in range(_PASSES):
@@ -304,8 +306,8 @@ def _once(statement: str) -> Callable[[sqlite3.Connection, list[int]], None]:
     return run
 
 
-_PASSES = 5  # mending one thing may show another: a vehicle that is back may need the sequence put right
-# what can only be milliseconds, microseconds or nanoseconds is divided; what is no time at all becomes this moment
+_PASSES = 5  # repairing one thing may show another: a vehicle that is back may need the sequence put right
+# what can only be milliseconds, microseconds or nanoseconds is divided; what is not a time at all becomes this moment
 _IN_SECONDS = (
     "CASE WHEN typeof({0}) NOT IN ('real', 'integer') THEN CAST(strftime('%s', 'now') AS REAL)"
     " WHEN {0} >= 0 AND {0} < 1e10 THEN {0} WHEN {0} BETWEEN 1e11 AND 9.99e12 THEN {0} / 1e3"
@@ -343,9 +345,9 @@ _DONE = {
     "changes": "the log of changes is cut to what there was",
     "identity": "the gallery has a new identity, and indexes are built again",
     "retention": "sightings are kept for ever; set a span with 'vreid gallery retain'",
-    "prototype": "{} prototypes that were no features are dropped",
-    "sighting": "{} sightings stay without their feature, which was none",
-    "picture": "{} sightings stay without their picture, which was none",
+    "prototype": "{} prototypes whose feature was not valid are dropped",
+    "sighting": "{} sightings stay without their feature, which was not valid",
+    "picture": "{} sightings stay without their picture, which was not valid",
     "key": "{} vehicles have their name in NFC now, and can be found by it",
     "time": "{} sightings had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "created": "{} vehicles had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",

@@ -33,7 +33,7 @@ def refusal(path: Path, error: Exception) -> Refused:
         raise error
     text = str(error)
     if "malformed JSON" in text:
-        return damaged(path, "a change of the audit that is no JSON")
+        return damaged(path, "a change of the audit that is not valid JSON")
     if isinstance(error, sqlite3.OperationalError):
         if "locked" in text or "busy" in text:
             fix = "close that program and try again"
@@ -46,19 +46,19 @@ def refusal(path: Path, error: Exception) -> Refused:
     if isinstance(error, sqlite3.IntegrityError):
         return Refused(f"the gallery {path} does not take this ({text}); correct the request")
     if isinstance(error, UnicodeDecodeError):  # SQLite's message about a damaged file quotes it
-        return damaged(path, "text that is none")
+        return damaged(path, "text that is not UTF-8")
     if isinstance(
         error, MemoryError
     ):  # SQLite raises it for some damaged files too, whose lengths are beyond all sense
-        fix = "free some, let 'vreid gallery check --repair' mend it or restore a copy"
-        return Refused(f"the gallery {path} asks for more memory than there is, or is damaged; {fix}")
+        fix = "free some, repair it with 'vreid gallery check --repair' or restore a copy"
+        return Refused(f"the gallery {path} needs more memory than there is, or is damaged; {fix}")
     return damaged(path, text)
 
 
 def damaged(path: Path, reason: str) -> GalleryDamaged:
     """The refusal of a file that cannot be read."""
-    fix = "let 'vreid gallery check --repair' mend it or restore a copy"
-    return GalleryDamaged(f"{path} is no gallery or is damaged ({reason}); name another file, {fix}")
+    fix = "repair it with 'vreid gallery check --repair' or restore a copy"
+    return GalleryDamaged(f"{path} is not a gallery or is damaged ({reason}); name another file, {fix}")
 
 
 class Database:
@@ -256,7 +256,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _clean(values: tuple[Any, ...]) -> list[Any]:
-    """A camera named after a file may hold bytes that are no UTF-8."""
+    """A camera named after a file may hold bytes that are not UTF-8."""
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
 
 

@@ -317,7 +317,7 @@ class SqliteStore:
         except ValueError as error:
             fix = "set it with 'vreid gallery retain'"
             raise Refused(
-                f"the gallery {self.path} keeps sightings for '{row[0]}', which is no number; {fix}"
+                f"the gallery {self.path} keeps sightings for '{row[0]}', which is not a number; {fix}"
             ) from error
 
     def set_retention(self, seconds: float | None) -> None:

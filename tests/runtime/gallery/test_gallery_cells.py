@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_gallery import features, opened, sighting, sql, taught
+from made_gallery import features, opened, sighted, sighting, sql
 
 from vreid.cli.main import main
 from vreid.models.errors import GalleryDamaged, Refused
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     with opened(tmp_path / "g.db") as gallery:
         for number, feature in enumerate(features(3)):
             vehicle = gallery.add_vehicle(f"car {number}", kind="car")
-            taught(gallery, vehicle, sighting(number, feature=feature, seen=5.0, plate="B 1"))
+            sighted(gallery, vehicle, sighting(number, feature=feature, seen=5.0, plate="B 1"))
         edits.merge(gallery, 1, [3])
         gallery.rename(2, "taxi")
     return tmp_path / "g.db"

@@ -1,4 +1,4 @@
-"""Each planted damage is found and mended; a sound gallery has no finding, and repairing it changes nothing."""
+"""Each planted damage is found and repaired; a sound gallery has no finding, and repairing it changes nothing."""
 
 import sqlite3
 from contextlib import closing
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features, opened, sighting, sql, taught
+from made_gallery import DIM, features, opened, sighted, sighting, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
@@ -18,7 +18,7 @@ def filled(path: Path, count: int) -> Path:
     with opened(path) as gallery, gallery.transaction():
         for number, feature in enumerate(features(count)):
             vehicle = gallery.add_vehicle(f"car {number}")
-            taught(gallery, vehicle, sighting(number, feature=feature, seen=5.0, plate="B 1"))
+            sighted(gallery, vehicle, sighting(number, feature=feature, seen=5.0, plate="B 1"))
     return path
 
 
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
     return filled(tmp_path / "g.db", 4)
 
 
-def test_a_sound_gallery_is_left_alone(path: Path) -> None:
+def test_a_sound_gallery_is_not_changed(path: Path) -> None:
     before = path.read_bytes()
     assert check.checked(path) == []
     assert repaired(path) == []
@@ -35,11 +35,11 @@ def test_a_sound_gallery_is_left_alone(path: Path) -> None:
     with pytest.raises(Refused, match="there is no gallery"):
         check.checked(path.with_name("nowhere.db"))
     path.write_text("no database" * 200)
-    with pytest.raises(Refused, match="no gallery"):
+    with pytest.raises(Refused, match="not a gallery"):
         check.checked(path)
 
 
-# what is planted: the statement, the kind of finding, and a word of its sentence and of what mends it
+# what is planted: the statement, the kind of finding, and a word of its sentence and of what repairs it
 DAMAGES = {
     "short feature": ("UPDATE prototypes SET feature = x'00' WHERE id = 2", "prototype", "wrong length", "made from its"),
     "long feature": (f"UPDATE prototypes SET feature = zeroblob({4 * DIM}) WHERE id = 2", "prototype", "norm 0", "from its"),
@@ -51,7 +51,7 @@ DAMAGES = {
     "lost vehicle": ("DELETE FROM vehicles WHERE id = 2", "orphan", "vehicle 2 is lost", "back under their ids"),
     "bad name": ("UPDATE vehicles SET name = x'0a00' WHERE id = 2", "cells of vehicles", "in name", "after their id"),
     "sighting's feature": ("UPDATE sightings SET feature = x'00' WHERE id = 2", "sighting", "sighting 2", "without their"),
-    "picture": ("UPDATE sightings SET thumbnail = x'0102' WHERE id = 2", "picture", "no JPEG", "without their picture"),
+    "picture": ("UPDATE sightings SET thumbnail = x'0102' WHERE id = 2", "picture", "not a JPEG", "without their picture"),
     "time": ("UPDATE sightings SET seen = 'soon' WHERE id = 2", "cells of sightings", "in seen", "wrong type"),
     "time ahead": ("UPDATE sightings SET seen = 1e300 WHERE id = 2", "time", "'1e+300'", "this moment"),
     "sequence": ("UPDATE sqlite_sequence SET seq = 2 WHERE name = 'vehicles'", "sequence", "given again", "no id"),
@@ -63,8 +63,8 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_planted_damage_is_found_and_mended(path: Path, damage: str) -> None:
-    statement, kind, sentence, mended = DAMAGES[damage]
+def test_a_planted_damage_is_found_and_repaired(path: Path, damage: str) -> None:
+    statement, kind, sentence, what_was_done = DAMAGES[damage]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         if "unhex" in statement:  # SQLite 3.41 has it
             blob = np.full(DIM, np.nan, "<f4").tobytes()
@@ -75,7 +75,7 @@ def test_a_planted_damage_is_found_and_mended(path: Path, damage: str) -> None:
     assert finding.kind == kind
     assert sentence in finding.text
     done = repaired(path)
-    assert any(mended in one for one in done), done
+    assert any(what_was_done in one for one in done), done
     assert check.checked(path) == []
     with read_gallery(path) as gallery:
         assert gallery.stats().prototypes == gallery.stats().sightings == 4
@@ -96,7 +96,7 @@ def test_a_vehicle_that_cannot_learn_again_is_named(path: Path) -> None:
     assert check.checked(path) == []
 
 
-def test_many_findings_of_a_kind_are_cut_but_all_mended(tmp_path: Path) -> None:
+def test_many_findings_of_a_kind_are_cut_but_all_repaired(tmp_path: Path) -> None:
     path = filled(tmp_path / "g.db", 60)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE prototypes SET feature = x'00'")
@@ -110,7 +110,7 @@ def test_many_findings_of_a_kind_are_cut_but_all_mended(tmp_path: Path) -> None:
         assert [row[0].vehicle for row in gallery.search(features(60), 1)] == list(range(1, 61))
 
 
-def test_what_does_not_say_what_it_holds_cannot_be_mended(path: Path) -> None:
+def test_what_does_not_say_what_it_holds_cannot_be_repaired(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DELETE FROM meta WHERE key = 'fingerprint'")
     assert [finding.text for finding in check.checked(path)] == ["the gallery does not say its fingerprint"]

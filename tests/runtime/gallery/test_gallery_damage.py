@@ -83,10 +83,10 @@ def test_an_index_file_with_flipped_bytes_changes_no_answer(
     path, rng = tmp_path / "g.db", random.Random(0)
     with opened(path) as gallery:
         seen(gallery, 150)
-    asked = features(8, 9)
+    queries = features(8, 9)
     with opened(path, write=False) as flat, opened(path, write=False, index="hnsw") as reader:
-        true = [[hit.vehicle for hit in hits] for hits in flat.search(asked, 5)]
-        reader.search(asked, 5)
+        true = [[hit.vehicle for hit in hits] for hits in flat.search(queries, 5)]
+        reader.search(queries, 5)
     file = path.with_name("g.db.hnsw.index")
     whole = file.read_bytes()
     for number in range(20):
@@ -94,7 +94,7 @@ def test_an_index_file_with_flipped_bytes_changes_no_answer(
         file.write_bytes(cut if number % 4 == 0 else flipped(whole, 0, len(whole), rng.choice([1, 50]), rng))
         caplog.clear()
         with opened(path, write=False, index="hnsw") as reader:
-            assert [[hit.vehicle for hit in hits] for hits in reader.search(asked, 5)] == true
+            assert [[hit.vehicle for hit in hits] for hits in reader.search(queries, 5)] == true
         (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert "built anew" in warning.getMessage()
-        assert len(file.read_bytes()) == len(whole)  # mended
+        assert len(file.read_bytes()) == len(whole)  # repaired

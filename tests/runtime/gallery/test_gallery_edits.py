@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_gallery import features, opened, sighting, sql, taught
+from made_gallery import features, opened, sighted, sighting, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits
@@ -22,7 +22,7 @@ from vreid.runtime.records import Floats
 
 
 def seen(gallery: Gallery, vehicle: int, camera: str, feature: Floats, run: str = "") -> int:
-    return taught(gallery, vehicle, sighting(camera=camera, feature=feature, seen=1000.0 + vehicle), run)
+    return sighted(gallery, vehicle, sighting(camera=camera, feature=feature, seen=1000.0 + vehicle), run)
 
 
 def rows(gallery: Gallery) -> dict[str, list[Any]]:
@@ -197,17 +197,17 @@ def test_the_audit_says_who_and_a_removal_empties_it(gallery: Gallery) -> None:
     gallery.rename(2, "coach")
     gallery.who = "ann"
     done = edits.merge(gallery, 2, [3])
-    told = [(change.who, change.verb, change.vehicle) for change in gallery.changes()]
+    audit = [(change.who, change.verb, change.vehicle) for change in gallery.changes()]
     me = login()
-    assert told == [
+    assert audit == [
         (me, "enrol", 1), (me, "enrol", 2), (me, "enrol", 3), ("run:live", "rename", 2), ("ann", "merge", 2)
     ]  # fmt: skip
     assert [change.verb for change in gallery.changes(vehicle=3)] == ["enrol", "merge"]
     assert [change.id for change in gallery.changes(last=1)] == [done.change]
     gallery.remove(2)
-    ours = gallery.changes(vehicle=2)
-    assert [change.verb for change in ours] == ["enrol", "rename", "merge", "remove"]
-    assert all("coach" not in str(change.detail) and change.undo_data is None for change in ours)
+    own = gallery.changes(vehicle=2)
+    assert [change.verb for change in own] == ["enrol", "rename", "merge", "remove"]
+    assert all("coach" not in str(change.detail) and change.undo_data is None for change in own)
 
 
 def test_a_refused_change_leaves_no_audit_row(gallery: Gallery) -> None:

@@ -132,7 +132,7 @@ def test_an_index_that_has_no_room_is_not_kept(
     assert sorted(one.name for one in disk.iterdir()) == ["filler", "g.db"]
 
 
-def test_a_live_run_whose_disk_is_full_says_so_and_keeps_what_it_told(
+def test_a_live_run_whose_disk_is_full_says_so_and_keeps_what_it_wrote(
     disk: Path, tmp_path: Path, tiny_model: Path, film: Any, device: Callable[[Path], str]
 ) -> None:
     source = device(film(tmp_path / "one.avi", [((0, 0, 255), 0, 20), ((0, 255, 0), 8, 70)]))
@@ -146,7 +146,7 @@ def test_a_live_run_whose_disk_is_full_says_so_and_keeps_what_it_told(
         run_session(session, stop)
     late.cancel()
     filler.unlink()
-    told = (out / "sightings.jsonl").read_text().count("\n")
+    written = (out / "sightings.jsonl").read_text().count("\n")
     with read_gallery(known) as gallery:
-        assert gallery.stats().sightings == told > 0
+        assert gallery.stats().sightings == written > 0
     assert checked(known) == []

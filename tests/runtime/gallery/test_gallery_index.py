@@ -45,7 +45,7 @@ def test_after_any_sequence_an_index_finds_what_the_plain_one_finds(
     random = np.random.default_rng(seed)
     index, plain, last = opened(name), open_index("numpy", DIM), 0
     alive = dict.fromkeys(range(0))
-    hits = asked = 0
+    hits = expected = 0
     for step in range(40):
         fresh = np.arange(last + 1, last + 1 + random.integers(20, 60))
         last = int(fresh[-1])
@@ -75,12 +75,12 @@ def test_after_any_sequence_an_index_finds_what_the_plain_one_finds(
         assert (np.diff(scores[:, : min(k, len(held))], axis=1) <= 1e-6).all()
         if name in ROUGH:
             hits += sum(len({*o} & {*t} - {GONE}) for o, t in zip(ids.tolist(), truth.tolist(), strict=True))
-            asked += int((truth != GONE).sum())
+            expected += int((truth != GONE).sum())
             assert (ids == GONE).sum() == (truth == GONE).sum()
         else:
             np.testing.assert_array_equal(ids, truth)
             np.testing.assert_allclose(scores, best, atol=1e-6)
-    assert hits >= (0.6 if name.startswith("ivfpq") else 0.9) * asked  # PQ's are compared again, see below
+    assert hits >= (0.6 if name.startswith("ivfpq") else 0.9) * expected  # PQ's are compared again, see below
 
 
 def refilled(name: str, plain: Index) -> Index:
@@ -138,7 +138,7 @@ def test_vehicles_are_ranked_by_exact_scores_even_over_a_rough_index(name: str) 
 
     index = VehicleIndex(name, DIM, read, 1500)
     index.add(np.arange(1500), owners, rows)
-    queries, found, asked = near(random, 40), 0, 0
+    queries, found, expected = near(random, 40), 0, 0
     for k, vehicles in ((1, None), (5, None), (5, [*range(1, 200, 3)]), (300, None), (3, [7, 5000]), (3, [])):
         every = queries @ rows.T  # (40, 1500)
         for query, best in zip(every, index.search(queries, k, vehicles), strict=True):
@@ -149,10 +149,10 @@ def test_vehicles_are_ranked_by_exact_scores_even_over_a_rough_index(name: str) 
             slow = sorted(true.items(), key=lambda one: -one[1])[:k]
             np.testing.assert_allclose([score for _, score in best], [true[one] for one, _ in best], atol=1e-6)
             found += len({one for one, _ in best} & {one for one, _ in slow})
-            asked += len(slow)
+            expected += len(slow)
             if name == "flat":
                 assert [one for one, _ in best] == [one for one, _ in slow]
-    assert found >= 0.95 * asked
+    assert found >= 0.95 * expected
 
 
 def test_options_are_whole_numbers_that_the_member_knows() -> None:

@@ -49,7 +49,7 @@ def test_an_index_is_loaded_from_its_file_and_caught_up(
     monkeypatch.setattr(sync, "filled", lambda *_: pytest.fail("filled anew"))
     with opened(path, write=False, index=index) as reader:
         found, true = answers(reader), compared(reader)
-        same = sum(len({*ours} & {*theirs}) for ours, theirs in zip(found, true, strict=True))
+        same = sum(len({*approximate} & {*exact}) for approximate, exact in zip(found, true, strict=True))
         assert same >= 0.9 * 5 * len(found)
         assert all(vehicle != vehicles[1] for best in found for vehicle, _ in best)
     assert not caplog.records
@@ -99,7 +99,7 @@ def test_a_file_that_does_not_fit_is_built_anew_with_one_warning(
     assert len([one for one in caplog.records if one.levelno == logging.WARNING]) == 1
     assert "built anew" in caplog.text
     caplog.clear()
-    with opened(path, write=False, index="hnsw") as reader:  # and the file is mended
+    with opened(path, write=False, index="hnsw") as reader:  # and the file is repaired
         assert answers(reader) == found
     assert not caplog.records
     assert not [*tmp_path.glob("*.new")]

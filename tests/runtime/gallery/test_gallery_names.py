@@ -183,12 +183,12 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
         assert flags(gallery)["vehicle-0001"] == 0
         keys_hold(gallery)
         transfer.exported(gallery, tmp_path / "all.jsonl")
-        with opened(tmp_path / "other.db") as theirs:
-            theirs.add_vehicle("TAXI")
-            moved = transfer.imported(theirs, tmp_path / "all.jsonl")
+        with opened(tmp_path / "other.db") as other:
+            other.add_vehicle("TAXI")
+            moved = transfer.imported(other, tmp_path / "all.jsonl")
             assert moved.renamed == (("taxi", "taxi-2"),)
-            assert flags(theirs) == {"TAXI": 1, "vehicle-0001": 0, "taxi-2": 1, "vehicle-0003": 0}
-            keys_hold(theirs)
+            assert flags(other) == {"TAXI": 1, "vehicle-0001": 0, "taxi-2": 1, "vehicle-0003": 0}
+            keys_hold(other)
 
 
 def test_an_export_of_an_older_vreid_is_read(tmp_path: Path) -> None:

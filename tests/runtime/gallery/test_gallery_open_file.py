@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from made_gallery import features, opened, sighting, sql, taught
+from made_gallery import features, opened, sighted, sighting, sql
 
 from vreid.models.errors import BadInput, GalleryDamaged, GalleryLocked, Refused
 from vreid.runtime.gallery import read_gallery
@@ -53,7 +53,7 @@ def test_rows_that_were_begun_may_be_dropped_after_the_end(tmp_path: Path, monke
     path = tmp_path / "g.db"
     with opened(path) as gallery:
         vehicle = gallery.add_vehicle("red")
-        taught(gallery, vehicle, sighting(1, feature=features(1)[0], seen=5.0))
+        sighted(gallery, vehicle, sighting(1, feature=features(1)[0], seen=5.0))
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     database = Database(path, False)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from made_gallery import features, noise, opened, sighting, sql, taught
+from made_gallery import features, noise, opened, sighted, sighting, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits, retention
@@ -14,7 +14,7 @@ OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
 
 
 def seen(gallery: Gallery, vehicle: int, at: float) -> int:
-    return taught(gallery, vehicle, sighting(int(at) + vehicle, seen=at))
+    return sighted(gallery, vehicle, sighting(int(at) + vehicle, seen=at))
 
 
 def filled(path: Path) -> Gallery:
@@ -40,9 +40,9 @@ def test_a_purge_deletes_old_sightings_and_who_is_nobody(tmp_path: Path) -> None
         assert 2 not in {hit.vehicle for hit in gallery.search(features(1, 1002), 9)[0]}
         assert retention.purge(gallery, OLD + 1, vehicles=True) == retention.Purged(0, 2, 0)
         assert [vehicle.id for vehicle in gallery.vehicles()] == [3]
-        told = [change.summary for change in gallery.changes() if change.verb == "purge"]
-        assert told[0] == {"before": OLD + 1, "sightings": 3, "removed": 1, "pictures": 1}
-        assert len(told) == 2
+        purges = [change.summary for change in gallery.changes() if change.verb == "purge"]
+        assert purges[0] == {"before": OLD + 1, "sightings": 3, "removed": 1, "pictures": 1}
+        assert len(purges) == 2
 
 
 def test_deleted_pictures_are_no_longer_on_the_disk(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_times_as_people_write_them() -> None:
         with pytest.raises(Refused):
             span_of(bad)
     for bad in ("", "soon", "2026-13-01", "-2h", "2026-11-22T25:00"):
-        with pytest.raises(Refused, match="is no time"):
+        with pytest.raises(Refused, match="is not a time"):
             moment_of(bad)
 
 

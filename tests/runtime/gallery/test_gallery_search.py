@@ -108,6 +108,6 @@ def test_after_any_sequence_the_index_is_what_a_new_one_would_be(tmp_path: Path,
     assert max(counts.values()) <= 3
     for index in sorted({*INDEXES} - {"gpu"}):
         with opened(path, write=False, index=index) as again:
-            for ours, theirs in zip(followed, again.search(queries, 5), strict=True):
-                assert [hit.vehicle for hit in ours] == [hit.vehicle for hit in theirs]
-                np.testing.assert_allclose([hit.score for hit in ours], [hit.score for hit in theirs], atol=1e-5)
+            for first, second in zip(followed, again.search(queries, 5), strict=True):
+                assert [hit.vehicle for hit in first] == [hit.vehicle for hit in second]
+                np.testing.assert_allclose([hit.score for hit in first], [hit.score for hit in second], atol=1e-5)

@@ -38,8 +38,8 @@ def test_a_round_trip_keeps_everything_but_ids(gallery: Gallery, tmp_path: Path,
     with opened(tmp_path / "other.db") as other:
         assert transfer.imported(other, file) == transfer.Moved(11, 11, 23)
         queries = features(20, 7)
-        for ours, theirs in zip(gallery.search(queries, 5), other.search(queries, 5), strict=True):
-            assert [(hit.name, hit.score) for hit in ours] == [(hit.name, hit.score) for hit in theirs]
+        for first, second in zip(gallery.search(queries, 5), other.search(queries, 5), strict=True):
+            assert [(hit.name, hit.score) for hit in first] == [(hit.name, hit.score) for hit in second]
         again = tmp_path / f"again-{name}"
         transfer.exported(other, again)
         assert again.read_bytes() == file.read_bytes()  # the same content is the same file
@@ -99,7 +99,7 @@ DAMAGES = {
     "an unknown field": lambda lines: summed(changed(lines, 4, colour="red")),
     "a short feature": lambda lines: summed(changed(lines, 2, feature="AAAA")),
     "a long feature": lambda lines: summed(changed(lines, 2, feature="AACAPwAAgD8AAIA/AACAPwAAgD8AAIA/AACAPwAAgD8=")),
-    "no number": lambda lines: summed(changed(lines, 2, weight=float("nan"))),
+    "NaN": lambda lines: summed(changed(lines, 2, weight=float("nan"))),
     "before 1970": lambda lines: summed(changed(lines, 1, created=-1)),
     "far ahead": lambda lines: summed(changed(lines, 1, created=1e300)),
     "nanoseconds": lambda lines: summed(changed(lines, 3, seen=1e18)),

@@ -72,7 +72,7 @@ def test_two_processes_that_write_at_the_same_moment(tmp_path: Path) -> None:
                     assert f"process {two[1 - place].pid}" in answer, answer
         tell(0, "hold")
         assert hear(0) == "held"
-        tell(1, "beside")
+        tell(1, "done")
         assert f"is being written by process {two[0].pid}" in hear(1)
         tell(0, "let go")
         assert hear(0) == "done"
@@ -85,7 +85,7 @@ def test_two_processes_that_write_at_the_same_moment(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
 
 
-def test_a_verb_beside_a_live_run_is_refused(
+def test_a_verb_during_a_live_run_is_refused(
     tmp_path: Path, tiny_model: Path, film: Any, device: Callable[[Path], str]
 ) -> None:
     source = device(film(tmp_path / "one.avi", [((0, 0, 255), 0, 20)]))
@@ -108,13 +108,13 @@ def test_a_verb_beside_a_live_run_is_refused(
         while not known.with_name("known.db.lock").exists():
             stop.wait(0.01)
         words = [sys.executable, "-m", "vreid.cli.main", "gallery", "rename", "taxi", "cab", "--gallery", str(known)]
-        beside = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     finally:
         stop.set()
         thread.join()
-    assert (beside.returncode, beside.stdout, failed) == (2, "", [])
-    assert f"is being written by process {os.getpid()}; stop it" in beside.stderr
-    assert len(beside.stderr.splitlines()) == 1
+    assert (done.returncode, done.stdout, failed) == (2, "", [])
+    assert f"is being written by process {os.getpid()}; stop it" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert main(words[3:]) == 0
     with read_gallery(known) as gallery:
         assert gallery.vehicles()[0].name == "cab"

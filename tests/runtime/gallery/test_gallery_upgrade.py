@@ -88,7 +88,7 @@ def test_the_tables_are_those_of_a_new_gallery(old: Path, tmp_path: Path) -> Non
     assert shapes[0] == shapes[1]
 
 
-def test_a_reader_is_told_how_to_upgrade(old: Path) -> None:
+def test_a_reader_says_how_to_upgrade(old: Path) -> None:
     before = old.read_bytes()
     with pytest.raises(Refused, match=r"schema 1 .*'vreid gallery check --gallery .*old.db --repair'"):
         read_gallery(old)
