@@ -104,4 +104,4 @@ def test_too_little_memory_is_a_sentence(
 def test_counts_beyond_their_range(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     said = refused([*words.replace("OUT", str(tmp_path / "out")).split(), str(10**23)], tmp_path, capsys)
-    assert words.split()[-1] in said and "at most" in said or "out of range" in said
+    assert (words.split()[-1] in said and "at most" in said) or "out of range" in said
