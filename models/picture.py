@@ -51,15 +51,6 @@ def picture_bytes(path: Path) -> bytes:
         raise Refused(f"cannot read the picture {path} ({error.strerror}); restore it or leave it out") from error
 
 
-def is_whole(content: bytes) -> bool:
-    """False for a JPEG, PNG or WebP of which a part is missing or damaged; True for all other content."""
-    try:
-        _checked(content)
-    except Damaged:
-        return False
-    return True
-
-
 def _checked(content: bytes) -> tuple[bytes, bool]:
     """(what is to be decoded, whether it is known that it can be)."""
     if content.startswith(b"\xff\xd8"):

@@ -2,10 +2,9 @@
 
 Method of methods.md 4.1: N pairs (x_i, y_i), two pictures of one vehicle each; similarity matrices T_k = X_k Y_k' of every
 teacher, fused; KL of the softmaxes over the rows plus KL over the columns, temperature 0.05 on both sides. The teachers'
-features should come out of train/projection.py, or their cosines cannot be compared. `pair_loss` is that form within one
-process: the pairs of others are not gathered, nor is the loss scaled by their number. `fusion_loss` is our extension to
-P x K batches (methods.md 4.3): the batch against itself, every pair of one vehicle treated as the diagonal was, pairs of
-one picture left out as in losses/relations.py.
+features should come out of train/projection.py, or their cosines cannot be compared. Here it is extended to P x K batches
+(methods.md 4.3): the batch against itself, every pair of one vehicle treated as the diagonal was, pairs of one picture left
+out as in losses/relations.py; the pairs of other processes are not gathered.
 
 Rows and columns are added, not halved, as published; with a symmetric fusion of a batch against itself the two are equal,
 so one teacher gives twice `similarity_loss`. "maxrand" and "rand" draw (i, j) and (j, i) apart: there the two differ.
@@ -92,31 +91,9 @@ def fusion_loss(
     if pictures is None:
         pictures = torch.arange(len(student), device=student.device)
     itself = pictures[:, None] == pictures[None]  # (B, B)
-    similarities = _similarities(teachers, teachers, len(student))
     own = unit(student) @ unit(student).T
-    return _both_ways(own, fused(similarities, labels, mode, generator), tau, itself)
-
-
-def pair_loss(
-    x: Tensor,
-    y: Tensor,
-    teachers_x: Sequence[Tensor],
-    teachers_y: Sequence[Tensor],
-    mode: str = "maxmin",
-    tau: float = 0.05,
-    labels: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """x, y (N, D), two pictures of each of N vehicles, teachers K x (N, E_k) of both -> scalar; no autocast.
-
-    The published form: the diagonal is the same vehicle, all else is not, unless `labels` (N,) says that one comes twice.
-    """
-    if x.shape != y.shape:
-        raise Refused(f"pairs are two pictures a vehicle; x has the shape {tuple(x.shape)} and y {tuple(y.shape)}")
-    if labels is None:
-        labels = torch.arange(len(x), device=x.device)
-    similarities = _similarities(teachers_x, teachers_y, len(x))
-    return _both_ways(unit(x) @ unit(y).T, fused(similarities, labels, mode, generator), tau, None)
+    target = fused(_similarities(teachers, len(student)), labels, mode, generator)
+    return divergence(own, target, tau, itself) + divergence(own.T, target.T, tau, itself)  # rows and columns
 
 
 def divergence(student: Tensor, teacher: Tensor, tau: float, out: Tensor | None = None) -> Tensor:
@@ -130,16 +107,11 @@ def divergence(student: Tensor, teacher: Tensor, tau: float, out: Tensor | None 
     return torch.nn.functional.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
 
 
-def _both_ways(student: Tensor, teacher: Tensor, tau: float, out: Tensor | None) -> Tensor:
-    turned = None if out is None else out.T
-    return divergence(student, teacher, tau, out) + divergence(student.T, teacher.T, tau, turned)
-
-
-def _similarities(rows: Sequence[Tensor], columns: Sequence[Tensor], count: int) -> Tensor:
-    """K x (N, E_k), twice -> (K, N, N) cosines, without gradient: teachers are frozen."""
-    if not rows or len(rows) != len(columns):
-        raise Refused(f"give one or more teachers, the same on both sides, not {len(rows)} and {len(columns)}")
-    if any(len(x) != count or x.shape != y.shape for x, y in zip(rows, columns, strict=True)):
+def _similarities(teachers: Sequence[Tensor], count: int) -> Tensor:
+    """K x (N, E_k) -> (K, N, N) cosines, without gradient: teachers are frozen."""
+    if not teachers:
+        raise Refused("a fusion needs one teacher or more")
+    if any(len(rows) != count for rows in teachers):
         raise Refused(f"every teacher must have features of all {count} pictures; give those of the whole batch")
     with torch.no_grad():
-        return torch.stack([unit(x) @ unit(y).T for x, y in zip(rows, columns, strict=True)])
+        return torch.stack([unit(rows) @ unit(rows).T for rows in teachers])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.losses.fusion import FUSIONS, fused, fusion_loss, pair_loss
+from vreid.train.losses.fusion import FUSIONS, fused, fusion_loss
 from vreid.train.losses.relations import similarity_loss
 from vreid.train.projection import fit_whitening
 
@@ -136,33 +136,11 @@ def test_the_loss_is_zero_for_the_fused_similarities_and_only_then() -> None:
     assert float(fusion_loss(drawn(8, 5, 9), [teacher, turned], LABELS, "mean")) > 0.1
 
 
-def test_pair_loss_equals_the_formula_with_the_diagonal_as_the_same_vehicle() -> None:
-    x, y, tau = drawn(6, 4, 1), drawn(6, 4, 2), 0.1
-    tx, ty = [drawn(6, 3, 3), drawn(6, 7, 4)], [drawn(6, 3, 5), drawn(6, 7, 6)]
-    cosine = torch.nn.functional.cosine_similarity
-    expected = 0.0
-    teacher_rows, student_rows = torch.zeros(6, 6), torch.zeros(6, 6)
-    for i in range(6):
-        for j in range(6):
-            values = [float(cosine(a[i], b[j], dim=0)) for a, b in zip(tx, ty, strict=True)]
-            teacher_rows[i, j], student_rows[i, j] = (
-                slow_entry("maxmin", values, i == j),
-                float(cosine(x[i], y[j], dim=0)),
-            )
-    for t, s in ((teacher_rows, student_rows), (teacher_rows.T, student_rows.T)):
-        p, q = (t / tau).softmax(1), (s / tau).softmax(1)
-        expected += sum(float(p[i, j] * (p[i, j] / q[i, j]).log()) for i in range(6) for j in range(6)) / 6
-    assert float(pair_loss(x, y, tx, ty, tau=tau)) == pytest.approx(expected, rel=1e-3)
-    assert float(pair_loss(x, y, tx, ty, tau=tau)) == pytest.approx(float(pair_loss(y, x, ty, tx, tau=tau)), rel=1e-4)
-    assert abs(float(pair_loss(x, y, [x], [y]))) < 1e-5
-
-
 def test_gradients_are_finite_and_the_teachers_get_none() -> None:
     for x in (torch.zeros(8, 5), torch.ones(8, 5), drawn(8, 5) * 100):
         for pictures in (None, torch.zeros(8, dtype=torch.long), torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])):
             student, teacher = x.clone().requires_grad_(), drawn(8, 3).requires_grad_()
             loss = fusion_loss(student, [teacher, x], LABELS, pictures=pictures)
-            loss = loss + pair_loss(student, x, [teacher], [teacher])
             loss.backward()  # type: ignore[no-untyped-call]
             assert torch.isfinite(loss) and student.grad is not None and torch.isfinite(student.grad).all()
             assert teacher.grad is None
@@ -198,7 +176,3 @@ def test_what_cannot_be_fused_is_refused() -> None:
         fusion_loss(x, [x], LABELS[:7])
     with pytest.raises(Refused, match="temperature"):
         fusion_loss(x, [x], LABELS, tau=0.0)
-    with pytest.raises(Refused, match="two pictures a vehicle"):
-        pair_loss(x, x[:7], [x], [x])
-    with pytest.raises(Refused, match="same on both sides"):
-        pair_loss(x, x, [x], [x, x])
