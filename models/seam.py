@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vreid.models.errors import MissingExtra, Refused
+from vreid.models.errors import MissingExtra, Refused, shown
 
 
 def open_seam(kind: str, table: Mapping[str, str], name: str, extra: str = "") -> Callable[..., Any]:
@@ -13,7 +13,7 @@ def open_seam(kind: str, table: Mapping[str, str], name: str, extra: str = "") -
     Raises Refused when the name is unknown, MissingExtra when the member's own dependency is not installed.
     """
     if name not in table:
-        raise Refused(f"there is no {kind} '{name}'; choose one of: {', '.join(sorted(table))}")
+        raise Refused(f"there is no {kind} '{shown(name)}'; choose one of: {', '.join(sorted(table))}")
     module, _, function = table[name].partition(":")
     try:
         return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]

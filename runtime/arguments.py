@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, wraps
 from numbers import Integral, Real
-from os import PathLike, fspath
+from os import PathLike, fsencode, fspath
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from vreid.models.errors import BadInput, shown
 
+LONGEST_PATH, LONGEST_PART = 4095, 255  # bytes of a path and of one name in it, on Linux
 P = ParamSpec("P")
 T = TypeVar("T")
 _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {  # what a hint lets through, and what a message calls it
@@ -46,11 +47,24 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def path_text(path: str | PathLike[str], name: str) -> str:
-    """A path as text. Raises BadInput for bytes and for one with a NUL, which no file system takes."""
-    text = fspath(path)
-    if not isinstance(text, str) or "\0" in text:
-        raise BadInput(f"{name} must be text without NUL characters, not {_shown(text)}; correct the argument")
+    """A path or an address as text. Raises BadInput for one that no file system takes: bytes, a NUL, too long, not encodable."""
+    text = plain_text(fspath(path), name)
+    parts = [] if "://" in text else text.split("/")
+    if len(text) > LONGEST_PATH or any(len(fsencode(part)) > LONGEST_PART for part in parts):
+        raise BadInput(f"{name} is longer than a path can be: {shown(text)}; correct the argument")
     return text
+
+
+def plain_text(text: object, name: str) -> str:
+    """`text`. Raises BadInput for bytes, a NUL, and half of a surrogate pair, which cannot be written as UTF-8."""
+    try:
+        if isinstance(text, str) and "\0" not in text and fsencode(text) is not None:
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise BadInput(
+        f"{name} must be text without NUL characters and lone surrogates, not {_shown(text)}; correct the argument"
+    )
 
 
 @cache
@@ -72,9 +86,10 @@ def _value(name: str, value: Any, hint: Any) -> Any:
     if not any(_fits(value, member) for member in _members(hint)):
         expected = " or ".join(filter(None, (_called(member) for member in _members(hint))))
         raise BadInput(f"{name} must be {expected}, not {_shown(value)}; correct the argument")
-    for path in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(path, str | PathLike):
-            path_text(path, name)
+    check = path_text if "PathLike" in str(hint) else plain_text
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str | PathLike):
+            check(text, name)
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.runtime.camera_names import nfc, valid_text
 from vreid.runtime.gallery.records import VehicleRow
 from vreid.runtime.gallery.store import Store
@@ -87,7 +87,7 @@ def found(store: Store, text: str) -> int:
         raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
     vehicle = by_id if by_name is None else by_name
     if vehicle is None:
-        raise Refused(f"there is no vehicle '{text}' in the gallery; 'vreid gallery list' shows them")
+        raise Refused(f"there is no vehicle '{shown(text)}' in the gallery; 'vreid gallery list' shows them")
     return vehicle
 
 

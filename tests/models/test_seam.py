@@ -38,3 +38,8 @@ def test_a_member_whose_own_import_is_missing_names_that(tmp_path: Path, monkeyp
 def test_a_hole_in_vreid_itself_is_not_blamed_on_the_user() -> None:
     with pytest.raises(ModuleNotFoundError):
         open_seam("engine", TABLE, "broken", "gpu")
+
+
+def test_a_long_unknown_name_is_cut_in_the_message() -> None:
+    with pytest.raises(Refused, match=r"there is no index 'x{60}\.\.\.'; choose"):
+        open_seam("index", {"flat": "a:b"}, "x" * 9999)

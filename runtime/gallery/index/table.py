@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Floats, Ints
 
@@ -17,6 +17,7 @@ INDEXES = {
     "ivfpq": "vreid.runtime.gallery.index.ivf:ivfpq_index",
     "numpy": "vreid.runtime.gallery.index.plain:PlainIndex",
 }
+MOST = 1_000_000  # of an option of an index
 
 
 class Index(Protocol):
@@ -70,9 +71,13 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
     known = [field for field, value in inspect.signature(made).parameters.items() if value.kind is value.KEYWORD_ONLY]
     options: dict[str, int] = {}
     for key, value in parse_qsl(text, keep_blank_values=True):
-        if key not in known or not value.isascii() or not value.isdecimal() or int(value) < 1:
-            fix = f"choose of: {', '.join(known)}, each with a whole number from 1" if known else "it has no options"
-            raise Refused(f"the index '{member}' does not take '{key}={value}'; {fix}")
+        if key not in known or not value.isascii() or not value.isdecimal() or not 0 < int(value[:10]) <= MOST:
+            fix = (
+                f"choose of: {', '.join(known)}, each with a whole number from 1 to {MOST}"
+                if known
+                else "it has no options"
+            )
+            raise Refused(f"the index '{member}' does not take '{shown(f'{key}={value}')}'; {fix}")
         options[key] = int(value)
     index: Index = made(dim, expected, **options)
     return index
