@@ -168,7 +168,7 @@ def test_what_cannot_be_fused_is_refused() -> None:
     assert torch.isfinite(fusion_loss(x, [x, drawn(8, 3)], None, "rand", generator=chance()))
     with pytest.raises(Refused, match="choose one of"):
         fusion_loss(x, [x], LABELS, "median")
-    with pytest.raises(Refused, match="one or more teachers"):
+    with pytest.raises(Refused, match="one teacher or more"):
         fusion_loss(x, [], LABELS)
     with pytest.raises(Refused, match="all 8 pictures"):
         fusion_loss(x, [x[:7]], LABELS)
