@@ -55,7 +55,7 @@ def _resrep(share: float) -> Recipe:
 
     Channels that stay are pulled as much a step as by ResRep's lambda of 1e-4 and momentum of 0.99. With the whole lasso of
     these few steps every norm goes to zero, since the BN behind the next convolution gives back whatever a norm loses: the
-    loss was no number in epoch 9. Its momentum made the validation worse for cdd2 too, so both have 0.9.
+    loss was NaN in epoch 9. Its momentum made the validation worse for cdd2 too, so both have 0.9.
     """
     return two_sided(share, budget={"by": "norm", "cost_power": 0.0, "survivors": 0.025})
 

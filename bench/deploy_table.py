@@ -33,7 +33,7 @@ from vreid.train.data.table import read_dataset
 RESULTS = Path(__file__).parent / "results" / "deploy.json"
 
 
-def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
+def lowered_forms(model: str, data: Dataset, out: Path) -> Iterator[Path]:
     """The manifests of every form of `model`, FP32 first."""
     name = model if Path(model).suffix != ".pt" else Path(model).parent.name
     if Path(model).suffix == ".pt":
@@ -47,12 +47,12 @@ def lowered(model: str, data: Dataset, out: Path) -> Iterator[Path]:
     for path in forms:
         if path.exists():
             continue
-        draft = path.with_suffix(".onnx")
+        lowered = path.with_suffix(".onnx")
         if path == forms[0]:
-            half_from(wide, draft)
+            half_from(wide, lowered)
         else:
             target = "cpu" if path == forms[1] else "tensorrt"
-            made = int8_from(wide, draft, data, Quantization(target))
+            made = int8_from(wide, lowered, data, Quantization(target))
             kept = made.choice.kept if made.choice else 0
             output.console().print(f"{path.name}: {kept} layers in float")
         verification = verify(path, str(wide), data, Bounds())
@@ -100,7 +100,7 @@ def main() -> None:
     about = {"machine": machine(), "versions": versions(), "threads": flags.threads}
     about |= {"date": str(date.today()), "commit": commit()}
     for model in flags.models:  # a table each: cosines are to its own FP32
-        paths = [str(path) for path in lowered(model, data, flags.out)]
+        paths = [str(path) for path in lowered_forms(model, data, flags.out)]
         results = bench(paths, flags.threads, flags.batches, flags.rounds, data=data)
         write_bench(results, about, flags.out / f"bench-{results[0].name or model}")
         for sentence in (*no_faster(results), *(f"{one.model}: {one.error}" for one in results if one.error)):

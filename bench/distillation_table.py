@@ -80,7 +80,7 @@ def teacher_named(name: str, flags: argparse.Namespace) -> tuple[Embed, str]:
 
 
 def recipe_of(arm: Arm) -> str:
-    """8 hex digits that stand for how an arm is trained; what a recipe leaves at its default, today's or tomorrow's, is no part."""
+    """8 hex digits for how an arm is trained; what a recipe leaves at its default, today's or tomorrow's, is left out."""
     earlier = {now: before for before, now in EARLIER_NAMES.items()}  # so that rows of before stand
     chosen = {earlier.get(name, name): value for name, value in _chosen(arm.recipe()).items()}
     how = [chosen, arm.teachers, arm.fraction]

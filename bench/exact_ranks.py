@@ -56,19 +56,19 @@ def wrong_ahead(
     names, right or junk. `distractors`: (M, D) blocks, read once, all unmarked. Equal scores count as ahead: among
     equals the wrong ones rank first. -> Q arrays as long as `marked`, and the rows seen. Memory: Q x `block` scores.
     """
-    asking = on_grid(queries, "the queries")
+    queries = on_grid(queries, "the queries")
     scores = [
-        cosines(asking[row : row + 1], on_grid(gallery[rows], "the gallery"))[0] for row, rows in enumerate(marked)
+        cosines(queries[row : row + 1], on_grid(gallery[rows], "the gallery"))[0] for row, rows in enumerate(marked)
     ]
     ahead = [np.zeros(len(rows), np.int64) for rows in marked]
     for start, part in _slices((gallery,), block):
-        found = cosines(asking, on_grid(part, "the gallery"))  # (Q, B)
+        found = cosines(queries, on_grid(part, "the gallery"))  # (Q, B)
         for row, rows in enumerate(marked):
             found[row, rows[(rows >= start) & (rows < start + len(part))] - start] = -np.inf
         _count(found, scores, ahead)
     seen = len(gallery)
     for _, part in _slices(distractors, block):
-        _count(cosines(asking, on_grid(part, "the distractors")), scores, ahead)
+        _count(cosines(queries, on_grid(part, "the distractors")), scores, ahead)
         seen += len(part)
     return ahead, seen
 

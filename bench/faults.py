@@ -1,4 +1,4 @@
-"""Faults planted into a lowered model, each a copy beside a manifest that hides it, and sound lowerings to compare with.
+"""Faults planted into a lowered model, each a copy with a manifest that hides it, and sound lowerings to compare with.
 
 A fault is a function of an ONNX graph (float32, as `vreid export` writes it) and a folder of pictures' batches, where it
 needs any. `planted` writes the engine and its manifest, with the right sha256: what is left to catch is the fault itself.

@@ -8,7 +8,7 @@ that its target takes. A twin of the gallery, which nobody kills, gets the same 
 gallery is the twin's, before or after the one operation that was under way; `gallery check` finds nothing; the index file
 finds what a comparison of everything finds; the next writer is let in. Making, upgrading and repairing a gallery are killed
 too, and so is the opening of a gallery that was just killed. Rows of the audit get the operation's number for their time, so
-that the twin's are the same. A kill is no loss of power: that needs the fsyncs that SQLite does at synchronous=FULL.
+that the twin's are the same. A kill is not a loss of power: that needs the fsyncs that SQLite does at synchronous=FULL.
 """
 
 import argparse

@@ -54,10 +54,10 @@ def enrol(size: int, gallery: Path) -> dict[str, Any]:
     """Makes the gallery of `size` prototypes, 64 vehicles a transaction; the making of the features is not counted."""
     from vreid.runtime.gallery import open_gallery
 
-    draft, took = gallery.with_suffix(".part"), 0.0
-    for old in gallery.parent.glob(draft.name + "*"):
+    part, took = gallery.with_suffix(".part"), 0.0
+    for old in gallery.parent.glob(part.name + "*"):
         old.unlink()
-    with open_gallery(draft, write=True, **SPACE) as opened:
+    with open_gallery(part, write=True, **SPACE) as opened:
         for start in range(0, size // VIEWS, 64):
             made = [(n, views(n, c, VIEWS, 1)) for n, c in vehicles(start, min(start + 64, size // VIEWS))]
             began = time.perf_counter()
@@ -67,7 +67,7 @@ def enrol(size: int, gallery: Path) -> dict[str, Any]:
                     for view, row in enumerate(rows):
                         opened.add_prototype(vehicle, f"view {view}", row)
             took += time.perf_counter() - began
-    draft.replace(gallery)
+    part.replace(gallery)
     return {"enrolled per s": size / took, "file MB": gallery.stat().st_size / 1e6}
 
 
@@ -79,10 +79,10 @@ def search(size: int, gallery: Path, kind: str, truth: Path) -> dict[str, Any]:
     def opening(write: bool) -> tuple[Gallery, float, float]:
         began = time.perf_counter()
         opened = open_gallery(gallery, write=write, index=kind, **SPACE)
-        opened.search(asked[:1], 1)
+        opened.search(wanted[:1], 1)
         return opened, time.perf_counter() - began, began
 
-    asked, file = queries(size), file_of(gallery, kind)
+    wanted, file = queries(size), file_of(gallery, kind)
     file.unlink(missing_ok=True)
     loaded = None
     before = resident()
@@ -96,29 +96,29 @@ def search(size: int, gallery: Path, kind: str, truth: Path) -> dict[str, Any]:
         opened.close()
     row["loaded s"] = loaded
     opened, _, _ = opening(True)
-    found = [[hit.vehicle for hit in hits] for hits in opened.search(asked, 10)]
+    found = [[hit.vehicle for hit in hits] for hits in opened.search(wanted, 10)]
     if kind == "flat":
         truth.write_text(json.dumps(found), encoding="utf-8")
     best = json.loads(truth.read_text(encoding="utf-8"))
-    row["recall@1"] = float(np.mean([ours[:1] == theirs[:1] for ours, theirs in zip(found, best, strict=True)]))
+    row["recall@1"] = float(np.mean([first[:1] == exact[:1] for first, exact in zip(found, best, strict=True)]))
     row["recall@10"] = float(np.mean([len({*o} & {*t}) / len(t) for o, t in zip(found, best, strict=True)]))
-    row |= told("1", times(lambda one: opened.search(asked[one : one + 1], 10), QUERIES))
+    row |= latencies("1", times(lambda one: opened.search(wanted[one : one + 1], 10), QUERIES))
     first = np.random.default_rng(4).integers(0, QUERIES - BATCH, BATCHES)
-    row |= told("64", times(lambda one: opened.search(asked[first[one] : first[one] + BATCH], 10), BATCHES))
+    row |= latencies("64", times(lambda one: opened.search(wanted[first[one] : first[one] + BATCH], 10), BATCHES))
     some = np.random.default_rng(5).permutation(size // VIEWS)[: size // VIEWS // 10] + 1
-    tenth = times(lambda one: opened.search(asked[one : one + 1], 10, some.tolist()), EDITS)
+    tenth = times(lambda one: opened.search(wanted[one : one + 1], 10, some.tolist()), EDITS)
     row["a tenth p50 ms"] = float(np.percentile(tenth, 50))
     plain = row["1 p50 ms"] / 1e3
     try:
         with opened.transaction():
-            removed = times(partial(_removed, opened), 2 * EDITS, lambda: opened.search(asked[:1], 10))
+            removed = times(partial(_removed, opened), 2 * EDITS, lambda: opened.search(wanted[:1], 10))
             row["remove ms"] = float(np.median(np.subtract(removed[1::2], removed[::2])))
             extra = [(c, views(n, c, VIEWS, 1)) for n, c in vehicles(size, size + MORE // VIEWS)]
             for place, (_, rows) in enumerate(extra):
                 vehicle = opened.add_vehicle(f"more {place}")
                 for view, feature in enumerate(rows):
                     opened.add_prototype(vehicle, f"view {view}", feature)
-            (caught,) = times(lambda _: opened.search(asked[:1], 10), 1)
+            (caught,) = times(lambda _: opened.search(wanted[:1], 10), 1)
             row["caught up per s"] = MORE / max(caught / 1e3 - plain, 1e-6)
             raise KeyError
     except KeyError:
@@ -128,24 +128,24 @@ def search(size: int, gallery: Path, kind: str, truth: Path) -> dict[str, Any]:
 
 
 def effects(size: int, gallery: Path, spin: bool, blas: bool, threads: int) -> dict[str, Any]:
-    """Batches of 64 and single searches by FAISS alone, with FAISS's own settings (`spin`, not `blas`) or with ours."""
+    """Batches of 64 and single searches by FAISS alone, with FAISS's own settings (`spin`, not `blas`) or with vreid's."""
     if spin:
         import_module("faiss")  # before our own import of it, which would let its threads sleep
-    ours = import_module("vreid.runtime.gallery.index.with_faiss")
-    faiss = ours.faiss
+    with_faiss = import_module("vreid.runtime.gallery.index.with_faiss")
+    faiss = with_faiss.faiss
     rows = np.concatenate([views(n, c, VIEWS, 1) for n, c in vehicles(0, size // VIEWS)])
     if blas:
-        ours.batches_by_blas(DIM)
+        with_faiss.batches_by_blas(DIM)
     faiss.omp_set_num_threads(threads)
     index = faiss.IndexFlatIP(DIM)
     index.add(rows)
-    asked = queries(size)
+    wanted = queries(size)
     row: dict[str, Any] = {}
     for name, count, rounds in (("1", 1, 60), ("64", BATCH, 20)):
-        index.search(asked[:count], 10)
+        index.search(wanted[:count], 10)
         wall, processor = time.perf_counter(), time.process_time()
         # a camera's rhythm: threads that spin go on between two searches
-        took = times(partial(_searched, index, asked, count), rounds, pause=0.02)
+        took = times(partial(_searched, index, wanted, count), rounds, pause=0.02)
         row[f"{name} p50 ms"] = float(np.percentile(took, 50))
         row[f"{name} cores"] = (time.process_time() - processor) / (time.perf_counter() - wall)
     return row
@@ -157,8 +157,8 @@ def _removed(gallery: Any, one: int) -> None:
         gallery.remove(one)
 
 
-def _searched(index: Any, asked: Floats, count: int, first: int) -> None:
-    index.search(asked[first : first + count], 10)
+def _searched(index: Any, wanted: Floats, count: int, first: int) -> None:
+    index.search(wanted[first : first + count], 10)
 
 
 def times(
@@ -176,7 +176,7 @@ def times(
     return took
 
 
-def told(name: str, took: list[float]) -> dict[str, float]:
+def latencies(name: str, took: list[float]) -> dict[str, float]:
     return {f"{name} p50 ms": float(np.percentile(took, 50)), f"{name} p99 ms": float(np.percentile(took, 99))}
 
 

@@ -1,4 +1,4 @@
-"""What searches cost while a worn HNSW index is made anew beside the one that answers.
+"""What searches cost while a worn HNSW index is rebuilt in the background.
 
     python bench/gallery_renewal.py --work DIR
 

@@ -4,7 +4,7 @@
 
 Each row is measured in a process of its own and written down at once: what was interrupted goes on with the next row, and
 --again measures anew. The data are made (see gallery_measure.py): recall on them is of the index, not of the model. Searches
-go through Gallery.search, names included. "effects" are FAISS alone with its own settings and with ours, by turns.
+go through Gallery.search, names included. "effects" are FAISS alone with its own settings and with vreid's, by turns.
 Prints a Markdown table, writes bench/results/gallery_scale.json. Measure on a quiet machine.
 """
 

@@ -5,7 +5,7 @@
 
 --models: manifests, bundled names and checkpoints; those of one embedding space (one fingerprint) are one network. Torch, ncnn
 and the cosine need the checkpoint, INT8 rows need the manifest of 'vreid quantize'. OSNet x1.0 and ResNet-50 (last stride 1)
-with random weights stand beside them. All rows of a run are timed in the same rounds, each turn after one call that is not
+with random weights stand next to them. All rows of a run are timed in the same rounds, each turn after one call that is not
 counted; from uint8 pixels of the network's size to the embedding. Measure on a quiet machine.
 Prints a Markdown table, writes bench/results/latency_peers.json.
 """
@@ -112,7 +112,7 @@ def opened(subject: Subject, way: Way, threads: int, batch: int) -> tuple[Row, C
     return row, partial(run, pixels[:batch])
 
 
-def timed(runs: Sequence[Callable[[], object]], rounds: int, told: Callable[[int], object]) -> list[list[float]]:
+def timed(runs: Sequence[Callable[[], object]], rounds: int, progress: Callable[[int], object]) -> list[list[float]]:
     """[run] -> ms of its calls, as `by_turns`, but every turn follows one of the same run that is not counted.
 
     Without that a slow engine would pay for the weights that its predecessor threw out of the cache, and a quick one, which
@@ -124,7 +124,7 @@ def timed(runs: Sequence[Callable[[], object]], rounds: int, told: Callable[[int
         found = by_turns([runs[place] for place in places for _ in range(2)], 1)
         for place, took in zip(places, found[1::2], strict=True):
             samples[place] += took
-        told(turn + 1)
+        progress(turn + 1)
     return samples
 
 

@@ -4,7 +4,7 @@
 
 Embed latency (uint8 pixels of the network's size to features), cutting and resizing 32 boxes of a 1080p frame to batches, the
 same boxes in both, time from the start of the process to a manifest read and its hash checked, and to the first embedding,
-and memory. The best round of each is told, as others share the machine. Prints a Markdown table, writes
+and memory. The best round of each is printed, as others share the machine. Prints a Markdown table, writes
 bench/results/native.json.
 """
 
@@ -84,10 +84,10 @@ def python_turn(model: str, engine: str, threads: int, runs: int) -> Found:
 
 def native_turn(program: Path, model: str, engine: str, threads: int, runs: int) -> Found:
     words = [program, "bench", model, "--engine", engine, "--threads", str(threads), "--runs", str(runs), "--json"]
-    told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
-    timings = {f"embed_{one['batch']}_ms": one["p50_ms"] for one in told["timings"]}
-    crops = {"crops_per_s": told["preprocess"]["bgr"]["images_per_s"]}
-    return {"load_ms": told["load_ms"], **timings, "memory_mib": told["memory_bytes"] / 2**20, **crops}
+    printed = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    timings = {f"embed_{one['batch']}_ms": one["p50_ms"] for one in printed["timings"]}
+    crops = {"crops_per_s": printed["preprocess"]["bgr"]["images_per_s"]}
+    return {"load_ms": printed["load_ms"], **timings, "memory_mib": printed["memory_bytes"] / 2**20, **crops}
 
 
 def seconds_of(words: list[Any]) -> float:
@@ -136,8 +136,8 @@ def main() -> None:
     }
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print("| | Python | native | |\n| --- | ---: | ---: | ---: |")
-    for name, ours in best["native"].items():
-        print(f"| {name} | {best['python'][name]:.2f} | {ours:.2f} | {ours / best['python'][name]:.2f} |")
+    for name, value in best["native"].items():
+        print(f"| {name} | {best['python'][name]:.2f} | {value:.2f} | {value / best['python'][name]:.2f} |")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def read_video_truth(path: Path) -> dict[str, dict[str, bool]]:
 def chamfer(query: Floats, video: Floats, *, symmetric: bool = False) -> float:
     """(F, D), (G, D) of unit length -> the mean over the query's frames of the best cosine with any frame of the video;
     `symmetric`: the mean of that and of the same the other way round (methods.md 4.1; ViSiL, ICCV 2019, section 3)."""
-    asking, (block, starts) = on_grid(_checked(query), "a query video"), _joined([_checked(video)])
-    return float(_chamfers(asking, block, starts, symmetric)[0])
+    queries, (block, starts) = on_grid(_checked(query), "a query video"), _joined([_checked(video)])
+    return float(_chamfers(queries, block, starts, symmetric)[0])
 
 
 def video_scores(
@@ -85,8 +85,8 @@ def video_scores(
         raise Refused(
             f"{len(missing)} query videos have no features, such as {missing[0]}; embed them or drop their lines"
         )
-    asking = {name: on_grid(_checked(queries[name]), f"the query {name}") for name in truth}
-    scores = _labelled_scores(truth, asking, labelled, symmetric, frames)
+    queries = {name: on_grid(_checked(queries[name]), f"the query {name}") for name in truth}
+    scores = _labelled_scores(truth, queries, labelled, symmetric, frames)
     right = {query: _picked(scores[query], labels, True) for query, labels in truth.items()}
     ahead = {query: _at_least(_picked(scores[query], labels, False), right[query]) for query, labels in truth.items()}
     seen = 0
@@ -95,7 +95,7 @@ def video_scores(
         seen += len(some)
         for query, best in right.items():
             if len(best):
-                ahead[query] += _at_least(_chamfers(asking[query], block, starts, symmetric), best)
+                ahead[query] += _at_least(_chamfers(queries[query], block, starts, symmetric), best)
     found = [_precision(ranks(counts)) for counts in ahead.values() if len(counts)]
     if not found:
         raise Refused("no query has a near-duplicate among the labelled videos; give a ground truth where some have")
@@ -105,7 +105,7 @@ def video_scores(
 
 def _labelled_scores(
     truth: VideoTruth,
-    asking: Mapping[str, Doubles],
+    queries: Mapping[str, Doubles],
     labelled: Iterable[tuple[str, Floats]],
     symmetric: bool,
     frames: int,
@@ -124,7 +124,7 @@ def _labelled_scores(
             seen.add(name)
         block, starts = _joined([video for _, video in some])
         for query in {query for name, _ in some for query in askers[name]}:
-            found = _chamfers(asking[query], block, starts, symmetric)
+            found = _chamfers(queries[query], block, starts, symmetric)
             for (name, _), score in zip(some, found, strict=True):
                 if name in truth[query]:
                     scores[query][name] = float(score)

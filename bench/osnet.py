@@ -45,7 +45,7 @@ class Gate(nn.Module):
 
 
 class OmniScale(nn.Module):
-    """The bottleneck (figure 4): four streams of growing depth, gated and summed, beside a shortcut."""
+    """The bottleneck (figure 4): four streams of growing depth, gated and summed, with a shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every way to run one network on a processor, ours and what a user would pick instead: uint8 BGR pixels in, embedding out.
+"""Every way to run one network on a processor, vreid's and what a user would pick instead: uint8 BGR pixels in, embedding out.
 
 A way is opened for a network, a number of threads and one batch size, and is a function from (B, H, W, 3) uint8 to (B, D)
 float32 of unit length, whatever it does in between: pixels that an engine does not take itself are prepared by its own
@@ -169,8 +169,8 @@ def ncnn(subject: Subject, threads: int, batch: int) -> tuple[Run, str]:
     )
 
 
-def ours(engine: str, place: int) -> Callable[[Subject, int, int], tuple[Run, str]]:
-    """Our own engine on the subject's graph `place`, as every program of ours runs it."""
+def vreid_engine(engine: str, place: int) -> Callable[[Subject, int, int], tuple[Run, str]]:
+    """The engine of vreid on the subject's graph `place`, as every program of vreid runs it."""
 
     def opened(subject: Subject, threads: int, batch: int) -> tuple[Run, str]:
         graph = subject.graphs[place]
@@ -197,7 +197,7 @@ def ways_of(subject: Subject, peers: bool) -> list[Way]:
         Way("ncnn", "ncnn", ncnn),
     ]
     return (found if peers else []) + [
-        Way(label, package, ours(package, place), precision=graph.manifest.precision)
+        Way(label, package, vreid_engine(package, place), precision=graph.manifest.precision)
         for place, graph in enumerate(subject.graphs)
         for label, package in (("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino"))
     ]

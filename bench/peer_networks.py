@@ -1,4 +1,4 @@
-"""The networks of the latency comparison: ours from checkpoints and manifests, and two of random weights that others use."""
+"""The networks of the latency comparison: vreid's from checkpoints and manifests, and two of random weights that others use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import torch
 from osnet import OsNet
-from peer_engines import Graph, Run, Subject, eager, ours, write_graph
+from peer_engines import Graph, Run, Subject, eager, vreid_engine, write_graph
 from torch import nn
 
 from vreid.deploy.export import Lowered
@@ -95,7 +95,7 @@ def settled(network: nn.Module, pictures: Sequence[Image]) -> nn.Module:
 def reference_of(subject: Subject, threads: int) -> Run:
     """Plain torch, or ONNX Runtime on the float32 graph where no checkpoint was given."""
     if subject.network is None:
-        return ours("onnxruntime", 0)(subject, threads, 1)[0]
+        return vreid_engine("onnxruntime", 0)(subject, threads, 1)[0]
     return eager(torch.contiguous_format)(subject, threads, 1)[0]
 
 

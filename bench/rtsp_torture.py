@@ -1,4 +1,4 @@
-"""Cameras that misbehave, beside one that does not: a real RTSP server killed, stalled, resized and replaced by noise.
+"""Cameras that misbehave, next to one that does not: a real RTSP server killed, stalled, resized and replaced by noise.
 
     python bench/rtsp_torture.py --videos ../shared/data/roadside-video --work runs/torture [--kills 20]
 

@@ -192,7 +192,7 @@ def test_interlaced_and_uneven_films_give_every_frame(tmp_path: Path, interlaced
     assert means == pytest.approx([level(number) for number in range(len(times))], abs=5)
 
 
-def test_a_film_that_is_damaged_or_has_sound_alone_is_refused(tmp_path: Path) -> None:
+def test_a_film_that_is_damaged_or_has_only_sound_is_refused(tmp_path: Path) -> None:
     film = make_film(tmp_path / "film.mp4", [n / 10 for n in range(60)], codec="libx264", size=(128, 96))
     content = bytearray(film.read_bytes())
     content[1200:2400] = bytes(1200)  # lengths of the codec's units, which are wrong then

@@ -97,7 +97,7 @@ def test_a_file_imports_only_what_its_layer_may(path: Path) -> None:
     assert broken_arrows(name.parts[0], path.read_text(encoding="utf-8"), besides) == []
 
 
-def test_the_root_imports_the_runtime_and_the_models_alone() -> None:
+def test_the_root_imports_only_the_runtime_and_the_models() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     named = {*imported(tree), *(text for text in texts if re.fullmatch(r"vreid(\.\w+)+", text))}

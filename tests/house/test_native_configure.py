@@ -21,7 +21,7 @@ def configured(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_the_default_configures_with_the_version_of_the_package(tmp_path: Path) -> None:
     done = configured(tmp_path)
     assert done.returncode == 0, done.stderr
-    told = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert told and f"CMAKE_PROJECT_VERSION:STATIC={told[1]}" in (tmp_path / "CMakeCache.txt").read_text(
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version and f"CMAKE_PROJECT_VERSION:STATIC={version[1]}" in (tmp_path / "CMakeCache.txt").read_text(
         encoding="utf-8"
     )

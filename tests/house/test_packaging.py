@@ -154,7 +154,7 @@ def test_versions_agree_with_the_project() -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
-def test_the_health_check_of_an_image_tells_a_run_that_moves_from_one_that_stands(image: Path) -> None:
+def test_the_health_check_of_an_image_knows_a_run_that_moves_from_one_that_stands(image: Path) -> None:
     said = dict(instructions(image))
     _, option, code = json.loads(said["HEALTHCHECK"].partition("CMD ")[2])
     assert option == "-c" and f":{said['EXPOSE']}/" in code
@@ -201,8 +201,8 @@ def test_every_flag_that_is_written_down_exists(monkeypatch: pytest.MonkeyPatch)
             flags = {word.partition("=")[0] for word in words if word.startswith("--")}
             written.setdefault((verb, deeper), set()).update(flags)
     written.setdefault(("run", None), set()).update(re.findall(r"--[a-z-]+", settings()["VREID_OPTIONS"]))
-    told = PAGE.read_text(encoding="utf-8")
-    written["run", None].update(re.findall(r"`(--(?!gallery-)[a-z-]+)[^`]*`", told.partition("## Galleries")[0]))
+    page = PAGE.read_text(encoding="utf-8")
+    written["run", None].update(re.findall(r"`(--(?!gallery-)[a-z-]+)[^`]*`", page.partition("## Galleries")[0]))
     written["run", None].discard("--init")  # of docker
     assert len(written["run", None]) > 5 and len(written) > 5
     for (verb, deeper), flags in written.items():

@@ -44,14 +44,14 @@ def blocks_of(page: str) -> list[Block]:
         if language not in LANGUAGES:
             continue
         line = page.count("\n", 0, fence.start()) + 1
-        words, told, reason = info.partition("no-run:")
+        words, marked, reason = info.partition("no-run:")
         marks = frozenset(words.split())
-        if not marks <= set(MARKS) or (told and not reason.strip()):
+        if not marks <= set(MARKS) or (marked and not reason.strip()):
             raise ValueError(f"line {line}: a block may be marked {', '.join(MARKS)}, or no-run: with a reason")
         text = re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
         if language == "console":
             text = "".join(f"{command}\n" for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.MULTILINE))
-        blocks.append(Block(line, language == "python", text, reason.strip() if told else None, marks))
+        blocks.append(Block(line, language == "python", text, reason.strip() if marked else None, marks))
     return blocks
 
 
