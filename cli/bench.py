@@ -42,6 +42,7 @@ def main(args: Args) -> int:
 
     refuse_beyond(rounds=args.rounds)
     refuse_threads(args.threads)
+    refuse_beyond(rounds=args.rounds)
     for batch in args.batches:
         refuse_batch_size(batch)
     data = None if args.data is None else test_part(args.data)

@@ -31,8 +31,7 @@ class Args:
 def main(args: Args) -> int:
     """Run the demo with a gallery of its own and say where the report lies."""
     from vreid.cli.run import done
-    from vreid.cli.seed import refuse_seed
-    from vreid.models.errors import Refused, refuse_beyond
+    from vreid.models.errors import Refused, refuse_beyond, refuse_seed
     from vreid.runtime.session import Session
 
     if args.cameras < 1:

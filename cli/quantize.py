@@ -8,9 +8,8 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import training_part
-from vreid.cli.seed import refuse_seed
 from vreid.deploy.settings import Quantization
-from vreid.models.errors import refuse_beyond, refuse_threads
+from vreid.models.errors import refuse_beyond, refuse_seed, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.deploy.lower import Lowered
@@ -49,6 +48,7 @@ def main(args: Args) -> int:
     refuse_seed(args.calibration.seed)
     refuse_beyond(images=args.calibration.images, validation_images=args.validation_images)
     refuse_threads(args.threads)
+    refuse_beyond(images=args.calibration.images, validation_images=args.validation_images)
     data = training_part(args.data)
     with output.progress() as bar:
         tasks = {what: bar.add_task(what, total=None) for what in ("calibration", "validation", "layers")}

@@ -7,8 +7,7 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
-from vreid.cli.seed import refuse_seed
-from vreid.models.errors import Refused, refuse_beyond
+from vreid.models.errors import Refused, refuse_beyond, refuse_seed
 
 
 @dataclass(frozen=True)

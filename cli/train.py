@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vreid.cli import output
-from vreid.cli.seed import refuse_seed
-from vreid.cli.settings import Settings, with_settings
-from vreid.models.errors import MOST_THREADS, Refused, refuse_outside, refuse_threads
+from vreid.models.errors import MOST_THREADS, Refused, refuse_outside, refuse_seed, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.train.data.checking import Checked
@@ -22,6 +20,24 @@ if TYPE_CHECKING:
     from vreid.train.steps import Step, StepLog
 
 MOST_STEPS = 10**9  # between two lines of a log
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a recipe that have a flag; None keeps the recipe's."""
+
+    lr: float | None = None
+    """Learning rate, instead of the recipe's."""
+    optimiser: str | None = None
+    """adamw or sgd, instead of the recipe's; give a fitting --lr too."""
+    p: int | None = None
+    """Vehicles in a batch, instead of the recipe's."""
+    k: int | None = None
+    """Pictures of each vehicle in a batch, instead of the recipe's."""
+    size: str | None = None
+    """Size of the input in pixels from the first epoch to the last, instead of the recipe's: N, or HEIGHTxWIDTH."""
+    dim: int | None = None
+    """Dimensions of the embedding, instead of the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +83,21 @@ class Common:
 
 @dataclass(frozen=True)
 class Teacher(Common):
-    """Train a teacher."""
+    """Train a teacher. The default recipe starts from ImageNet: it needs --weights imagenet (a download) or a file."""
 
     recipe: str = "teacher_mobilenet"
-    """teacher_mobilenet, teacher_resnet50_small or teacher_resnet18_small; teacher_resnet101 wants a GPU. Or a TOML file
-    (docs/training.md); vreid recipes NAME prints one to begin with."""
+    """teacher_mobilenet (needs --weights), teacher_resnet50_small or teacher_resnet18_small; teacher_resnet101 wants a GPU. Or a
+    TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
 
 
 @dataclass(frozen=True)
 class Student(Common):
-    """Train a student, with teachers where they are given."""
+    """Train a student, with teachers where they are given. The default recipe starts from ImageNet: it needs --weights, too."""
 
     recipe: str = "student_s"
-    """student_s or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures drd_resnet18_small;
-    compressed cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_resnet50_small), and on a GPU cdd_resnet101,
-    cdd2_resnet101. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
+    """student_s (needs --weights) or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures
+    drd_resnet18_small; compressed cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_resnet50_small), and on a GPU
+    cdd_resnet101, cdd2_resnet101. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
     """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher). Given several times, they are fused."""
     fusion: str | None = None
@@ -215,7 +231,7 @@ def _line(record: dict[str, Any], epochs: int) -> str:
 
 def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
     """The recipe as the flags change it, but for a target, which may have to be measured; and what --start begins as."""
-    from vreid.cli.training import started
+    from vreid.cli.training import started, with_settings
     from vreid.train.recipes.file import recipe_of
     from vreid.train.recipes.limits import LONGEST
 
@@ -231,7 +247,8 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
     recipe = with_settings(recipe, flags.settings)
     if recipe.imagenet and flags.weights is None:
         raise Refused(
-            f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download"
+            f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download, or choose a "
+            "recipe that starts without (vreid recipes lists them)"
         )
     return recipe, start
 

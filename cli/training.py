@@ -1,7 +1,9 @@
 """What `vreid train` puts together: the target of a compression, checked pictures, a checkpoint to start as, and teachers."""
 
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from vreid.train.recipes.targets import milliseconds, with_target
 from vreid.train.teacher import Teacher, teacher_of_file
 
 if TYPE_CHECKING:
+    from vreid.cli.train import Settings
     from vreid.train.job import Start
     from vreid.train.recipe import Recipe
 
@@ -171,3 +174,35 @@ def opened_teachers(
     if recipe.online is not None and online is None and words:
         raise Refused("the recipe learns from a teacher at every step; give a checkpoint .pt with --teacher")
     return online, cached
+
+
+def with_settings(recipe: Recipe, settings: "Settings") -> Recipe:
+    """The recipe with the flags that were given. Raises Refused for a value that cannot be trained with."""
+    from vreid.train.recipes.limits import MOST
+
+    given = {name: value for name, value in asdict(settings).items() if value is not None}
+    if "lr" in given and not (math.isfinite(given["lr"]) and 0 < given["lr"] <= 10):
+        raise Refused(f"--lr {given['lr']} is not a learning rate; give a number over 0 and up to 10")
+    if given.get("optimiser", "sgd") not in ("adamw", "sgd"):
+        raise Refused(f"there is no optimiser '{given['optimiser']}'; choose adamw or sgd with --optimiser")
+    for name, lowest in (("p", 2), ("k", 2), ("dim", 1)):
+        if name in given and not lowest <= given[name] <= MOST:
+            raise Refused(f"--{name} {given[name]} is out of range; give {lowest} to {MOST}")
+    network = {"dim": given.pop("dim")} if "dim" in given else {}
+    if "size" in given:
+        network["height"], network["width"] = _size(given.pop("size"))
+        given["sizes"] = ()
+    return replace(recipe, **given, network=replace(recipe.network, **network))
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) in pixels of N or HEIGHTxWIDTH."""
+    from vreid.train.recipes.limits import HIGHEST, LOWEST
+
+    found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not all(LOWEST <= side <= HIGHEST for side in sides):
+        raise Refused(
+            f"--size {text} is not a size of an input; give N or HEIGHTxWIDTH in pixels, each {LOWEST} to {HIGHEST}"
+        )
+    return sides

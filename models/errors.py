@@ -42,6 +42,7 @@ class MissingExtra(Refused):
 
 
 MOST_THREADS = 1024
+LARGEST_SEED = 2**64 - 1  # of torch.manual_seed; NumPy takes any number from 0
 MOST_COUNT = 10**9  # of pictures, rounds, vehicles: what no flag needs more of
 MOST_BATCH = 1024  # pictures at once
 MOST_SIDE = 4096  # pixels of the input of a network
@@ -65,6 +66,12 @@ def refuse_beyond(most: int = MOST_COUNT, **counts: int | None) -> None:
 def refuse_threads(threads: int, least: int = 1) -> None:
     """Raises Refused for a number of CPU threads that nothing here can start; `least` 0 where 0 leaves the choice."""
     refuse_outside("--threads", threads, least, MOST_THREADS)
+
+
+def refuse_seed(seed: int) -> None:
+    """Raises Refused for a seed that torch or NumPy does not take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise Refused(f"--seed {shown(str(seed))} is out of range; give 0 to {LARGEST_SEED} (2**64 - 1)")
 
 
 def refuse_batch_size(batch: int) -> None:

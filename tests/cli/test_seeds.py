@@ -31,7 +31,12 @@ def test_every_verb_with_a_seed_stands_in_this_test() -> None:
     having = set()
     for verb in VERBS:
         for kind in kinds(import_module(f"vreid.cli.{verb.replace('-', '_')}").Args):
-            if any(entry.name == "seed" for entry in fields(kind)):
+            inner = [
+                entry.default_factory
+                for entry in fields(kind)
+                if hasattr(entry.default_factory, "__dataclass_fields__")
+            ]
+            if any(entry.name == "seed" for part in (kind, *inner) for entry in fields(part)):
                 having.add(verb)
     assert having == {command.split()[0] for command in COMMANDS}
 
@@ -54,7 +59,7 @@ def test_a_seed_beyond_its_range_is_refused_in_a_sentence(
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("seed", ["seven", "1.5", "0x10", ""])
-def test_a_seed_that_is_no_number_is_refused(
+def test_a_seed_that_is_not_a_number_is_refused(
     command: str, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = COMMANDS[command].replace("OUT", str(tmp_path / "out")).split()
