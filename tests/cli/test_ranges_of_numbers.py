@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from vreid.cli import main as command
+from vreid.cli import recipes
 from vreid.cli.main import VERBS, main
 from vreid.models.errors import Refused, refuse_threads
 from vreid.runtime.embedder import open_embedder
@@ -79,11 +79,11 @@ def test_an_engine_has_the_same_range(colour_model: Path) -> None:
 def test_too_little_memory_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def fails(words: object) -> int:
+    def fails(flags: object) -> int:
         raise MemoryError
 
-    monkeypatch.setattr(command, "_answered", fails)
-    assert "not enough memory" in refused(["eval"], tmp_path, capsys)
+    monkeypatch.setattr(recipes, "main", fails)
+    assert "not enough memory" in refused(["recipes"], tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
