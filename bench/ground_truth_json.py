@@ -88,9 +88,9 @@ def _unpickled(content: bytes, path: Path) -> object:
     stack: list[Any] = []
     below: list[list[Any]] = []  # the stacks under the marks
     memo: dict[int, Any] = {}
-    growing_folder = 0  # bytes that functions would have made, which one argument may be given to over and over
+    made_bytes = 0  # bytes that functions would have made, which one argument may be given to over and over
     for code, value, _ in pickletools.genops(content):
-        if growing_folder > _MOST_GROWN:
+        if made_bytes > _MOST_GROWN:
             raise Refused(f"the pickle {path} makes more than ground truth holds; do not trust it")
         match code.name:
             case "PROTO" | "FRAME" | "STOP":
@@ -130,11 +130,11 @@ def _unpickled(content: bytes, path: Path) -> object:
                 stack[-2:] = [_known(" ".join(stack[-2:]), path)]
             case "REDUCE":
                 stack[-2:] = [_made(stack[-2], stack[-1])]
-                growing_folder += _weight(stack[-1])
+                made_bytes += _weight(stack[-1])
             case "BUILD":
                 state = stack.pop()
                 _complete(stack[-1], state)
-                growing_folder += _weight(stack[-1])
+                made_bytes += _weight(stack[-1])
             case name if _VALUES.fullmatch(name):
                 stack.append(value)
             case name:

@@ -184,7 +184,7 @@ def check(args: Check) -> int:
         elif args.repair:
             output.result(f"{len(found)} things are still wrong; restore a copy")
         else:
-            output.result("--repair repairs what can be repaired")
+            output.result("run 'check --repair' to repair what can be repaired")
     return 1 if found else 0
 
 

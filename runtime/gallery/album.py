@@ -1,4 +1,4 @@
-"""The gallery as a page to look at: every vehicle with its newest pictures."""
+"""The gallery as an HTML page: every vehicle with its newest pictures."""
 
 from collections.abc import Iterator
 

@@ -33,7 +33,7 @@ class Edited:
 
 
 def merge(gallery: Gallery, kept: int, others: Sequence[int]) -> Edited:
-    """All that belongs to `others` belongs to `kept` from now on, which keeps its id and name; the others are no more.
+    """All that belongs to `others` belongs to `kept` from now on, which keeps its id and name; the others are deleted.
 
     Raises Refused for a vehicle that is not there or that is named twice.
     """
@@ -44,13 +44,13 @@ def merge(gallery: Gallery, kept: int, others: Sequence[int]) -> Edited:
         before = _before(store, rows)
         moved = {str(vehicle): store.sighting_ids(vehicle) for vehicle in others}
         _pool(store, gallery, kept, others)
-        whole = rows[0]
+        merged = rows[0]
         for other in rows[1:]:
             store.move_sightings(other.id, kept)
             store.delete_vehicle(other.id)
-            kind = other.kind if whole.kind is None else whole.kind
-            whole = replace(whole, kind=kind, named=whole.named or other.named)
-        store.update_vehicle(whole)
+            kind = other.kind if merged.kind is None else merged.kind
+            merged = replace(merged, kind=kind, named=merged.named or other.named)
+        store.update_vehicle(merged)
         count = sum(len(ids) for ids in moved.values())
         undo = {**before, "after": _prototype_ids(store, [kept]), "sightings": moved}
         detail = {
@@ -63,16 +63,16 @@ def merge(gallery: Gallery, kept: int, others: Sequence[int]) -> Edited:
 def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | None = None) -> Edited:
     """`sightings` of `vehicle` become a new vehicle, whose prototypes are made from their features.
 
-    The old one's prototypes of its cameras are made anew from what stays; those that were enrolled by hand stay.
+    The old one's prototypes of its cameras are rebuilt from what stays; those that were enrolled by hand stay.
     Raises Refused for none or all of the sightings, another vehicle's, and where no feature was kept.
     """
     with gallery.transaction() as store:
         row, ids = names.existing(store, vehicle), sorted(set(sightings))
         own = {one.id: one for one in store.sightings(vehicle)}
-        if strange := [id_ for id_ in ids if id_ not in own]:
-            raise Refused(f"'{row.name}' has no sighting {strange[0]}; 'vreid gallery show' lists its sightings")
+        if unknown := [id_ for id_ in ids if id_ not in own]:
+            raise Refused(f"'{row.name}' has no sighting {unknown[0]}; 'vreid gallery show' lists its sightings")
         if not ids:
-            raise Refused(f"no sighting of '{row.name}' is meant; 'vreid gallery show' lists its sightings")
+            raise Refused(f"no sighting of '{row.name}' is chosen; 'vreid gallery show' lists its sightings")
         before = _before(store, [row])
         cameras = {one.camera for one in own.values()}
         if len(ids) == len(own) and all(one.view in cameras for one in store.prototypes(vehicle)):
@@ -97,18 +97,18 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
 def undo(gallery: Gallery, change: int | None = None) -> Change:
     """Take back the change of that id, or the last one that can be. Returns what was taken back.
 
-    Names, ids, prototypes and the vehicles of sightings are what they were. Sightings of later stay with the vehicle that
+    Names, ids, prototypes and the vehicles of sightings are what they were. Later sightings stay with the vehicle that
     stays, and so do the prototypes that they added; what they averaged into older prototypes is lost. Raises Refused,
-    with nothing changed, where there is no such change, where what undoing needs was forgotten, and where a vehicle or
+    with nothing changed, where there is no such change, where what undoing needs was deleted, and where a vehicle or
     a name that it needs is gone or taken.
     """
     with gallery.transaction() as store:
         every = store.changes()
-        done = _meant(every, change)
+        done = _change_to_undo(every, change)
         if done.undone:
             raise Refused(f"change {done.id} is undone already, by change {done.undone}; do it again by hand")
         if done.undo_data is None:
-            raise Refused(f"change {done.id} can no longer be undone: what it needs was forgotten; do it by hand")
+            raise Refused(f"change {done.id} can no longer be undone: what it needs was deleted; do it by hand")
         if not can_be_read(done, gallery.about.dim):
             fix = "drop it with 'vreid gallery check --repair'"
             raise GalleryDamaged(f"the undo data of change {done.id} of {gallery.path} is damaged; {fix}")
@@ -173,7 +173,7 @@ def _prototype_ids(store: Store, vehicles: Sequence[int]) -> list[int]:
     return sorted(prototype.id for vehicle in vehicles for prototype in store.prototypes(vehicle))
 
 
-def _meant(every: Sequence[Change], change: int | None) -> Change:
+def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
     if change is None:
         open_ = [row for row in every if row.verb in UNDOABLE and not row.undone and row.undo_data is not None]
         if not open_:

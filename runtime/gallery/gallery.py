@@ -17,7 +17,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.index.table import open_index
-from vreid.runtime.gallery.prototypes import Rule, home_of, merged, surplus, unit
+from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
     ENROLLED,
     EVERYTHING,
@@ -172,8 +172,8 @@ class Gallery:
         view = names.readable(view, "a prototype's view")
         with self.transaction() as store:
             kept = store.prototypes(self._existing(vehicle))
-            home = home_of(kept, view, row, self.rule.above)
-            mean = merged(home, row, weight) if home else None
+            home = matching_prototype(kept, view, row, self.rule.above)
+            mean = averaged(home, row, weight) if home else None
             if mean is not None:
                 store.update_prototype(mean)
                 return mean.id
@@ -276,10 +276,10 @@ class Gallery:
         """All that is known of `vehicle`; of its sightings those that `only` lets through."""
         with self.reading() as store:
             names.of(store, vehicle)
-            (whole,) = store.vehicles(Filter(ids=(int(vehicle),)), thumbnails=False)
+            (found,) = store.vehicles(Filter(ids=(int(vehicle),)), thumbnails=False)
             prototypes = sorted(store.prototypes(vehicle), key=lambda one: (one.view, one.id))
             return VehicleDetails(
-                whole,
+                found,
                 [PrototypeInfo(one.id, one.view, one.weight, one.count) for one in prototypes],
                 store.sightings(vehicle, only),
                 store.changes(vehicle=vehicle),

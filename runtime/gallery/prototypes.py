@@ -34,7 +34,7 @@ def unit(features: Floats, dim: int) -> Floats:
     return np.asarray(rows / lengths, np.float32)
 
 
-def merged(kept: Prototype, feature: Floats, weight: float, count: int = 1) -> Prototype | None:
+def averaged(kept: Prototype, feature: Floats, weight: float, count: int = 1) -> Prototype | None:
     """`kept` with a unit feature (D,), made of `count`, averaged in by quality, of unit length again.
 
     None when the two cancel out.
@@ -47,7 +47,7 @@ def merged(kept: Prototype, feature: Floats, weight: float, count: int = 1) -> P
     return Prototype(kept.id, kept.view, mean, kept.weight + weight, kept.count + count)
 
 
-def home_of(kept: Sequence[Prototype], view: str, feature: Floats, above: float) -> Prototype | None:
+def matching_prototype(kept: Sequence[Prototype], view: str, feature: Floats, above: float) -> Prototype | None:
     """The prototype of the same view that a unit feature (D,) belongs to: the nearest, when its cosine is `above`."""
     same = [prototype for prototype in kept if prototype.view == view]
     if not same:
@@ -65,17 +65,17 @@ def surplus(kept: Sequence[Prototype], most: int) -> list[Prototype]:
 
 def joined(kept: list[Prototype], new: Prototype, above: float) -> list[Prototype]:
     """`kept` with `new` averaged into the near one of its view, or at the end."""
-    home = home_of(kept, new.view, new.feature, above)
-    mean = merged(home, new.feature, new.weight, new.count) if home else None
+    home = matching_prototype(kept, new.view, new.feature, above)
+    mean = averaged(home, new.feature, new.weight, new.count) if home else None
     return [*kept, new] if mean is None else [mean if old is home else old for old in kept]
 
 
 def with_feature(kept: list[Prototype], view: str, feature: Floats, weight: float, rule: Rule) -> list[Prototype]:
     """`kept` with a unit feature (D,) by the rule. A new prototype gets the next id of the list, none of the store's."""
     new = Prototype(1 + max((old.id for old in kept), default=0), view, feature, weight, 1)
-    growing_folder = joined(kept, new, rule.above)
-    gone = {old.id for old in surplus(growing_folder, rule.most)}
-    return [old for old in growing_folder if old.id not in gone]
+    every = joined(kept, new, rule.above)
+    gone = {old.id for old in surplus(every, rule.most)}
+    return [old for old in every if old.id not in gone]
 
 
 def rebuild(store: Store, rule: Rule, vehicle: int, views: Collection[str] | None = None) -> int:

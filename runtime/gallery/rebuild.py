@@ -24,19 +24,19 @@ __all__ = ["Reembedded", "checked", "rebuild_all", "reembedded", "repaired"]
 def repaired(path: Path) -> list[str]:
     """Repair the gallery at `path`; what was done, a sentence each.
 
-    What cannot be known again is dropped and listed. A file with damaged pages is kept as PATH.damaged.
+    What cannot be recovered is dropped and listed. A file with damaged pages is kept as PATH.damaged.
     Raises Refused for another writer, and where nothing can be read.
     """
     done, broken = repaired_rows(path.resolve())
     with edit_gallery(path) as gallery, gallery.transaction() as store:
-        done += [_relearned(store, gallery, vehicle) for vehicle in sorted(broken)]
+        done += [_rebuilt(store, gallery, vehicle) for vehicle in sorted(broken)]
         if done:
             store.add_change(gallery.who, "repair", None, {"done": done})
     return done
 
 
 def rebuild_all(gallery: Gallery) -> tuple[int, int]:
-    """Make every vehicle's prototypes of cameras anew from its sightings: (vehicles, prototypes) that were made."""
+    """Rebuild every vehicle's prototypes of cameras from its sightings: (vehicles, prototypes) that were made."""
     with gallery.transaction() as store:
         counts = [rebuild(store, gallery.rule, vehicle) for vehicle in store.vehicle_ids()]
         vehicles, prototypes = sum(count > 0 for count in counts), sum(counts)
@@ -46,7 +46,7 @@ def rebuild_all(gallery: Gallery) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Reembedded:
-    """How many vehicles and pictures were embedded anew, and how many vehicles had no picture and cannot be found."""
+    """How many vehicles and pictures were embedded again, and how many vehicles had no picture and cannot be found."""
 
     vehicles: int
     pictures: int
@@ -107,8 +107,8 @@ def _sightings(
 ) -> tuple[list[Prototype], int]:
     """Copy sightings with features of their pictures, which join the prototypes `made`; and both counts."""
     images = [_image(row.thumbnail) for row in rows]
-    whole = [image for image in images if image is not None]
-    features = iter(unit(embed(whole), new.about.dim)) if whole else iter(())
+    readable = [image for image in images if image is not None]
+    features = iter(unit(embed(readable), new.about.dim)) if readable else iter(())
     for row, image in zip(rows, images, strict=True):
         half = None
         if image is not None:
@@ -116,13 +116,13 @@ def _sightings(
             made = with_feature(made, row.camera, feature, max(row.quality, LIGHTEST), new.rule)
             half = feature.astype(np.float16)
         store.add_sighting(vehicle, replace(row, feature=half))
-    return made, count + len(whole)
+    return made, count + len(readable)
 
 
-def _relearned(store: Store, gallery: Gallery, vehicle: int) -> str:
-    """A vehicle that lost a prototype learns again what its sightings know."""
+def _rebuilt(store: Store, gallery: Gallery, vehicle: int) -> str:
+    """Rebuild a vehicle that lost its last prototype from its sightings; the sentence about it."""
     if store.prototypes(vehicle):
-        return f"vehicle {vehicle} is left with the prototypes that were sound"
+        return f"vehicle {vehicle} keeps the prototypes that were valid"
     count = rebuild(store, gallery.rule, vehicle)
     if count:
         return f"vehicle {vehicle} has {count} prototypes made from its sightings"

@@ -1,4 +1,4 @@
-"""What a gallery holds and answers with: the frozen records that its store, its verbs and its users share.
+"""What a gallery holds and returns: the frozen records that its store, its verbs and its users share.
 
 Times are in seconds since 1970, unless a field's comment names the source's own clock.
 """

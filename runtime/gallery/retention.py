@@ -19,12 +19,12 @@ class Purged:
 
 
 def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
-    """Delete the sightings that ended before `before` (seconds since 1970), and what is left of nobody.
+    """Delete the sightings that ended before `before` (seconds since 1970), and vehicles of which nothing is left.
 
     A vehicle that nobody has named goes with its last sighting; with `vehicles` a named one that has none left goes too
     if it was written down before `before`. A vehicle that stays loses the picture that a run took when it met it first,
     when that is older; one that somebody gave stays. Prototypes of vehicles that stay are kept. What undoing older
-    changes needs is forgotten.
+    changes needs is deleted.
     Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it.
     """
     with gallery.transaction() as store:

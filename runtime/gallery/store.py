@@ -184,7 +184,7 @@ class Store(Protocol):
 def open_store(path: Path, write: bool, about: About | None = None) -> Store:
     """The store at `path`, for reading or as its one writer.
 
-    `about`: only one of this model, and with `write` one that is made if there is none; None: whatever its model.
+    `about`: only one of this model, and with `write` it is made if there is none; None: whatever its model.
     Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one or another file.
     """
     opening = open_seam("kind of gallery", STORES, "sqlite")  # another kind is to be known by its address

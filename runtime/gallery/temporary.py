@@ -1,4 +1,4 @@
-"""The gallery of a run: a finite one's writing is kept whole or not at all, a live one's as it goes."""
+"""The gallery of a run: what a finite run writes is kept completely or not at all, what a live one writes at once."""
 
 import re
 import shutil

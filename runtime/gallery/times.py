@@ -12,7 +12,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def span_of(text: str) -> float:
-    """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for none at all."""
+    """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for 0."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip().lower(), re.ASCII)
     if found is None or float(found[1]) == 0:
         raise Refused(f"'{text}' is not a span of time; write it like 30d, 12h or 2w")
@@ -46,7 +46,7 @@ def is_moment(seconds: object) -> bool:
 
 
 def moment_text(moment: float | None) -> str:
-    """Seconds since 1970 -> 2026-11-22 08:15:00+01:00, local with its zone; - for what is no such time."""
+    """Seconds since 1970 -> 2026-11-22 08:15:00+01:00, local with its zone; - for any other number."""
     if moment is None or not is_moment(moment):
         return "-"
     return datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")

@@ -26,7 +26,7 @@ from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow
 
-SCHEMA = 2  # 1 did not say whom somebody named
+SCHEMA = 2  # 1 had no column for which vehicles somebody named
 LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
 Text = Annotated[str, Field(max_length=4096)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -136,7 +136,7 @@ class Moved:
 
 
 def exported(gallery: Gallery, file: Path, only: Filter = EVERYTHING) -> Moved:
-    """Write the vehicles that `only` lets through, whole, to `file`, which appears when it is complete."""
+    """Write the vehicles that `only` lets through, with all that they have, to `file`, which appears when it is complete."""
     if file.exists():
         raise Refused(f"{file} is there already; remove it or name another file")
     counts, digest, lines = {"vehicle": 0, "prototype": 0, "sighting": 0}, hashlib.sha256(), 0
@@ -171,7 +171,7 @@ def imported(gallery: Gallery, file: Path, again: bool = False) -> Moved:
 
     Raises Refused for another model's export, a damaged one, and, without `again`, for one that was imported before.
     """
-    about = about_export(file)  # the whole file is read and its sum compared before a row is written
+    about = about_export(file)  # the whole file is read and its checksum compared before a row is written
     own = gallery.about
     if (about.fingerprint, about.dim) != (own.fingerprint, own.dim):
         raise Refused(
@@ -220,7 +220,7 @@ def _contents(gallery: Gallery, only: Filter) -> Iterator[tuple[str, dict[str, A
 
 
 def _lines(source: IO[bytes], file: Path) -> Iterator[Line]:
-    """The lines of an export, one at a time. Raises Refused when it is none, cut short, altered, or of a newer vreid."""
+    """The lines of an export, one at a time. Raises Refused when it is not an export, cut short, altered, or of a newer vreid."""
     digest, count, inside = hashlib.sha256(), 0, False
     try:
         while raw := source.readline(LONGEST):
@@ -232,7 +232,9 @@ def _lines(source: IO[bytes], file: Path) -> Iterator[Line]:
             inside = inside or isinstance(line, VehicleLine)
             if isinstance(line, End):
                 if line.sha256 != digest.hexdigest() or line.lines != count or source.read(1):
-                    raise Refused(f"{file} was altered or damaged (its sum does not fit); export the gallery again")
+                    raise Refused(
+                        f"{file} was altered or damaged (its checksum does not fit); export the gallery again"
+                    )
                 yield line
                 return
             yield line

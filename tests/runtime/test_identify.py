@@ -76,9 +76,7 @@ def test_one_camera_does_not_show_a_vehicle_twice_at_once(tmp_path: Path) -> Non
         assert (third.vehicle, third.known, third.score) == (None, False, -np.inf)
         assert identifier.identify(track(vehicle(0), "b", 1, 0, 10)).vehicle == best  # another camera
         assert identifier.identify(track(vehicle(0), "a", 4, 10.5, 11)).vehicle == best  # another time
-        assert (
-            identifier.identify(track(vehicle(0), "a", 4, 10.5, 13)).vehicle == best
-        )  # the same track, growing_folder
+        assert identifier.identify(track(vehicle(0), "a", 4, 10.5, 13)).vehicle == best  # the same track, growing
 
 
 def test_more_busy_vehicles_than_a_first_search_shows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An index in a file of its own, next to its gallery: stamped with what it was made of, and not used when in doubt."""
+"""An index in a file of its own, next to its gallery: stamped with what it was made of, and rebuilt when the stamp does not fit."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ from vreid.runtime.gallery.index.vehicle_index import VehicleIndex
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Ints
 
-LEAST = 10_000  # prototypes; fewer are indexed anew in a moment
+LEAST = 10_000  # prototypes; an index of fewer is rebuilt in a moment
 MAGIC = b"vreidix1"
 LENGTHS = struct.Struct("<QQ")  # bytes of the arrays and of the stamp
 DIGEST = 32
@@ -33,7 +33,7 @@ _log = logging.getLogger("vreid.gallery")
 
 
 def save(source: FeatureSource, kind: str, index: VehicleIndex, change: int) -> bool:
-    """Write `index`, which is at `change` of the gallery, whole or not at all; whether it was worth it and done."""
+    """Write `index`, which is at `change` of the gallery, atomically; False where it is too small or cannot be kept."""
     file = file_of(source.path, kind)
     if len(index) < LEAST or not isinstance(index.member, Stored) or not os.access(file.parent, os.W_OK):
         return False
@@ -58,7 +58,7 @@ def save(source: FeatureSource, kind: str, index: VehicleIndex, change: int) -> 
 
 
 def load(source: FeatureSource, kind: str, index: VehicleIndex) -> int | None:
-    """Fill the empty `index` from its file; the change that it is at. None, and `index` is of no use, when none fits."""
+    """Fill the empty `index` from its file; the change that it is at. None: the file does not fit, and `index` is of no use."""
     file = file_of(source.path, kind)
     if not isinstance(index.member, Stored) or not file.is_file():
         return None
@@ -113,7 +113,7 @@ def _write(file: Path, body: Any, arrays: dict[str, Ints], stamp: dict[str, Any]
 
 
 def _verified(file: Path) -> tuple[dict[str, Any], dict[str, Ints]]:
-    """The stamp and the arrays of a file that is whole. Raises ValueError for one that is not."""
+    """The stamp and the arrays of a file. Raises ValueError for one that is damaged or cut short."""
     with file.open("rb") as handle:
         end = handle.seek(0, os.SEEK_END) - DIGEST - len(MAGIC)
         if end < LENGTHS.size:

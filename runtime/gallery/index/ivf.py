@@ -119,7 +119,7 @@ class IvfIndex:
 
 
 def ivf_index(dim: int, expected: int = 0, *, nlist: int = 0, nprobe: int = 0, train: int = 10_000) -> IvfIndex:
-    """RowMap are kept whole, so scores are exact."""
+    """IndexIVFFlat: features are kept in full, so scores are exact."""
     return IvfIndex(dim, expected, nlist, nprobe, train, 0)
 
 

@@ -51,7 +51,7 @@ class IdMap:
             return
         if at[0] == self._used:
             end = self._used + len(ids)
-            self._keys, self._values = growing_folder(self._keys, end), growing_folder(self._values, end)
+            self._keys, self._values = grown(self._keys, end), grown(self._values, end)
             self._keys[self._used : end], self._values[self._used : end] = ids, values
             self._used = end
         else:  # an id between others: after a rollback, or in an index that is used without a gallery
@@ -69,7 +69,7 @@ class IdMap:
             self._used = self._alive
 
 
-def growing_folder(rows: Ints, count: int) -> Ints:
+def grown(rows: Ints, count: int) -> Ints:
     """`rows`, or a copy in an array of at least `count`, half as large again so that growing is cheap on the whole."""
     if count <= len(rows):
         return rows
@@ -79,7 +79,7 @@ def growing_folder(rows: Ints, count: int) -> Ints:
 
 
 class RowMap:
-    """The rows of a FAISS index, which only appends, and their ids; a row whose id was dropped or placed anew is dead."""
+    """The rows of a FAISS index, which only appends, and their ids; a row whose id was dropped or added again is dead."""
 
     def __init__(self, ids: Ints | None = None) -> None:
         """`ids` (N,) of the rows; GONE for a dead one."""
@@ -115,14 +115,14 @@ class RowMap:
         """New rows for ids (N,), each once; the rows that they had are dead."""
         self._kill(ids)
         end = self._count + len(ids)
-        self._ids = growing_folder(self._ids, end)
+        self._ids = grown(self._ids, end)
         self._ids[self._count : end] = ids
         self._map.put(ids, np.arange(self._count, end))
         self._count = end
         self._living = None
 
     def drop(self, ids: Ints) -> None:
-        """The rows of ids (N,) are dead; ids that are not here are passed over."""
+        """The rows of ids (N,) are dead; unknown ids are ignored."""
         self._kill(ids)
         self._map.drop(ids)
 

@@ -1,6 +1,6 @@
 """Keeps an index in step with the gallery's store: filled from it once, then caught up by its log of changed prototypes.
 
-A worn index goes on answering while a new one is built on a thread of its own: of a million prototypes that takes minutes.
+A worn index stays in use while a new one is built on a thread of its own: of a million prototypes that takes minutes.
 """
 
 import logging
@@ -33,7 +33,7 @@ class IndexSync:
         # Of the transaction that is open: changes that a rollback undoes, and the first that it is too late to undo.
         self._open: list[tuple[Ints, Ints]] = []
         self._floor = 0
-        self._again = NONE  # prototypes to be read anew after a rollback
+        self._again = NONE  # prototypes to be read again after a rollback
 
     def search(self, features: Floats, k: int, vehicles: Sequence[int] | None) -> list[list[Found]]:
         """Unit features (B, D) -> see `VehicleIndex.search`."""
@@ -82,11 +82,11 @@ class IndexSync:
         elif not len(self._again) and self._source.last_change() == self._seen:
             return self.current
         try:
-            whole = self._catch_up(self.current)
+            complete = self._catch_up(self.current)
         except BaseException:
             self.current = None  # half caught up
             raise
-        if not whole:
+        if not complete:
             self.current = self._filled()
             self._save(self.current)
         elif self.current.worn and self.rebuild is None:
@@ -181,7 +181,7 @@ class BackgroundRebuild:
                     file.save(reader, self._kind, index, seen)
                     self.made = index, seen
         except (Refused, *file.FAULTS) as error:
-            _log.warning("the index of %s is not made anew, and the worn one goes on: %s", self._source.path, error)
+            _log.warning("the index of %s is not rebuilt, and the worn one stays in use: %s", self._source.path, error)
 
 
 def filled(

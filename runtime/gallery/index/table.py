@@ -73,7 +73,7 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
     for key, value in parse_qsl(text, keep_blank_values=True):
         if key not in known or not value.isascii() or not value.isdecimal() or not 0 < int(value[:10]) <= MOST:
             fix = (
-                f"choose of: {', '.join(known)}, each with a whole number from 1 to {MOST}"
+                f"choose from: {', '.join(known)}, each with a whole number from 1 to {MOST}"
                 if known
                 else "it has no options"
             )

@@ -30,7 +30,7 @@ class VehicleIndex:
 
     @property
     def worn(self) -> bool:
-        """It should be filled anew."""
+        """Whether it should be rebuilt."""
         return self.member.worn
 
     def add(self, prototypes: Ints, vehicles: Ints, features: Floats) -> None:

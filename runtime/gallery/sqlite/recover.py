@@ -30,7 +30,7 @@ def recovered(path: Path) -> list[str]:
     with locked(path):
         try:
             _clean_up(temporary)  # of a repair that was killed
-            source = _padded(path, temporary.with_name(temporary.name + ".whole"))
+            source = _padded(path, temporary.with_name(temporary.name + ".padded"))
             with closing(Database(source, False, called=path)) as old:
                 old.connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # such a row is still a row
                 create(temporary, about_of(old, old=True))
@@ -44,13 +44,15 @@ def recovered(path: Path) -> list[str]:
         finally:
             _clean_up(temporary)
     missing = ", ".join(f"{count} of {table}" for table, count in lost.items() if count) or "none that it knew of"
-    return [f"the gallery was written anew; rows that could not be read: {missing}; the damaged file is {damaged.name}"]
+    return [
+        f"the gallery was copied to a new file; rows that could not be read: {missing}; the damaged file is {damaged.name}"
+    ]
 
 
 def _clean_up(temporary: Path) -> None:
     for ending in ("", "-wal", "-shm"):
         temporary.with_name(temporary.name + ending).unlink(missing_ok=True)
-        temporary.with_name(temporary.name + ".whole" + ending).unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ".padded" + ending).unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, damaged: Path) -> None:

@@ -105,7 +105,7 @@ def about_of(database: Database, old: bool = False) -> About:
 
 
 def create(path: Path, about: About) -> None:
-    """Make an empty gallery at `path`, whole or not at all; the caller holds the lock."""
+    """Make an empty gallery at `path`, atomically; the caller holds the lock."""
     temporary = path.with_name(path.name + ".new")
     refuse_stray_log(path)
     try:

@@ -178,7 +178,7 @@ def test_wrong_merges_and_splits_are_refused(gallery: Gallery) -> None:
         (lambda: edits.merge(gallery, 1, []), "two vehicles or more"),
         (lambda: edits.merge(gallery, 1, [1]), "each named once"),
         (lambda: edits.merge(gallery, 1, [77]), "no vehicle 77"),
-        (lambda: edits.split(gallery, 1, []), "no sighting of 'taxi' is meant"),
+        (lambda: edits.split(gallery, 1, []), "no sighting of 'taxi' is chosen"),
         (lambda: edits.split(gallery, 1, [3]), "'taxi' has no sighting 3"),
         (lambda: edits.split(gallery, 2, [3, 4]), "all sightings of 'bus'"),
         (lambda: edits.split(gallery, 1, [1], "bus"), "already has a vehicle named 'bus'"),

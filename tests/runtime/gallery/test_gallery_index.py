@@ -160,7 +160,7 @@ def test_options_are_whole_numbers_that_the_member_knows() -> None:
     assert isinstance(stored, Stored)
     assert stored.made_with["nlist"] == 7
     for wrong in ("ivf?nprobe=0", "ivf?nprobe=", "ivf?code=4", "ivf?nprobe=-1", "hnsw?nlist=3", "ivf?nprobe=1e3"):
-        with pytest.raises(Refused, match=r"does not take .* choose of"):
+        with pytest.raises(Refused, match=r"does not take .* choose from"):
             open_index(wrong, DIM)
     with pytest.raises(Refused, match="it has no options"):
         open_index("flat?nprobe=3", DIM)
