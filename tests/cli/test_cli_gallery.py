@@ -1,11 +1,11 @@
 """`vreid gallery`: the whole path over a tiny real network, and its refusals."""
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from gallery_verbs import document, refused
 from made_gallery import opened, sighting
 
 from vreid.cli.main import main
@@ -31,26 +31,11 @@ def fleet(tmp_path: Path) -> Path:
     return tmp_path / "fleet"
 
 
-def document(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
-    """The one JSON document of a run that succeeds."""
-    assert main(["gallery", *map(str, words), "--json"]) == 0
-    found: dict[str, object] = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    return found
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The sentence of a run that is refused."""
-    assert main(["gallery", *map(str, words)]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    return printed.err
-
-
 def test_a_vehicles_life(tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = tmp_path / "known.db"
     where = ("--gallery", db)
     done = document(capsys, "enrol", fleet, *where, "--model", model)
-    assert [(v["name"], v["pictures"], v["prototypes"]) for v in done["vehicles"]] == [  # type: ignore[attr-defined]
+    assert [(v["name"], v["pictures"], v["prototypes"]) for v in done["vehicles"]] == [
         ("blue", 2, 1), ("green", 2, 1), ("red", 2, 1)
     ]  # fmt: skip
     one = fleet / "red" / "1.jpg"
@@ -58,12 +43,12 @@ def test_a_vehicles_life(tmp_path: Path, model: Path, fleet: Path, capsys: pytes
     document(capsys, "rename", "red", "taxi", *where)
     document(capsys, "remove", "green", *where)
     found = document(capsys, "search", one, *where, "--model", model, "--k", 3)
-    (query,) = found["queries"]  # type: ignore[misc]
-    assert [(hit["name"], hit["known"]) for hit in query["matches"]] == [  # type: ignore[has-type]
+    (query,) = found["queries"]
+    assert [(hit["name"], hit["known"]) for hit in query["matches"]] == [
         ("taxi", True), ("two-tone", True), ("blue", False)
     ]  # fmt: skip
     listed = document(capsys, "list", *where)
-    assert [v["name"] for v in listed["vehicles"]] == ["blue", "taxi", "two-tone"]  # type: ignore[attr-defined]
+    assert [v["name"] for v in listed["vehicles"]] == ["blue", "taxi", "two-tone"]
     assert document(capsys, "stats", *where)["prototypes"] == 4
     for verb in ("list", "stats"):
         assert main(["gallery", verb, "--gallery", str(db)]) == 0
@@ -81,14 +66,14 @@ def test_a_kind_is_kept_and_loose_pictures_are_announced(
     assert main(["gallery", "enrol", str(fleet / "red" / "1.jpg"), *to, "--name", "one"]) == 0
     assert "loose" not in capsys.readouterr().err
     listed = document(capsys, "list", "--gallery", tmp_path / "known.db", "--kind", "bus")
-    assert [one["name"] for one in listed["vehicles"]] == ["1", "2"]  # type: ignore[attr-defined]
+    assert [one["name"] for one in listed["vehicles"]] == ["1", "2"]
 
 
 def test_a_score_of_nobody_is_null_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "g.db") as gallery:
         gallery.add_sighting(gallery.add_vehicle("taxi"), sighting(), -np.inf)
-    (seen,) = document(capsys, "show", "taxi", "--gallery", tmp_path / "g.db")["sightings"]  # type: ignore[misc]
-    assert seen["score"] is None  # type: ignore[has-type]
+    (seen,) = document(capsys, "show", "taxi", "--gallery", tmp_path / "g.db")["sightings"]
+    assert seen["score"] is None
 
 
 def test_one_bad_picture_and_nothing_is_written(

@@ -1,14 +1,13 @@
 """`vreid gallery`: correcting, keeping, checking and moving a gallery that pictures were enrolled into, by its own verbs."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from gallery_verbs import document, refused
+from made_gallery import sql
 
 from vreid.cli.main import main
 from vreid.models.manifest import read_manifest, write_manifest
@@ -16,20 +15,6 @@ from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.records import FinishedTrack
 
 COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
-
-
-def document(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> Any:
-    """The one JSON document of a run."""
-    assert main(["gallery", *map(str, words), "--json"]) == code
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The sentence of a run that is refused."""
-    assert main(["gallery", *map(str, words)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    return said.err
 
 
 @pytest.fixture
@@ -135,8 +120,7 @@ def test_retention_is_set_shown_and_carried_out(db: Path, capsys: pytest.Capture
 def test_check_says_what_is_wrong_and_mends_it(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--gallery", db)
     assert document(capsys, "check", *where)["found"] == []
-    with closing(sqlite3.connect(db)) as connection, connection:
-        connection.execute("UPDATE prototypes SET feature = x'00' WHERE id = 1")
+    sql(db, "UPDATE prototypes SET feature = x'00' WHERE id = 1", foreign_keys=False)
     (finding,) = document(capsys, "check", *where, code=1)["left"]
     assert finding["kind"] == "prototype"
     assert main(["gallery", "check", *map(str, where)]) == 1

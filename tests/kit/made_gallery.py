@@ -76,11 +76,11 @@ def anew(path: Path) -> list[list[tuple[int, float]]]:
         return answers(fresh)
 
 
-def sql(gallery: Gallery | Path, statement: str, *values: Any) -> list[Any]:
+def sql(gallery: Gallery | Path, statement: str, *values: Any, foreign_keys: bool = True) -> list[Any]:
     """The rows of one statement on a connection of the test's own, next to the gallery's."""
     path = gallery if isinstance(gallery, Path) else gallery.path
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
         return connection.execute(statement, values).fetchall()
 
 

@@ -1,12 +1,10 @@
 """Vehicles in a gallery: their prototypes, names, ids, sightings, and all-or-nothing changes."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features, opened, sighting
+from made_gallery import DIM, features, opened, sighting, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
@@ -99,8 +97,7 @@ def test_names_are_unique_and_ids_are_never_given_twice(tmp_path: Path) -> None:
 def test_no_id_goes_beyond_31_bits(tmp_path: Path) -> None:
     with opened(tmp_path / "g.db") as gallery:
         gallery.add_vehicle()
-    with closing(sqlite3.connect(tmp_path / "g.db")) as connection, connection:
-        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'vehicles'", (2**31 - 2,))
+    sql(tmp_path / "g.db", "UPDATE sqlite_sequence SET seq = ? WHERE name = 'vehicles'", 2**31 - 2)
     with opened(tmp_path / "g.db") as gallery:
         assert gallery.name_of(gallery.add_vehicle()) == "vehicle-2147483647"
         with pytest.raises(Refused, match="its last id"):

@@ -47,7 +47,7 @@ CELLS = [
 def test_a_cell_of_another_type_is_refused_found_and_repaired(
     path: Path, table: str, column: str, wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sql_unchecked(path, f"UPDATE {table} SET {column} = {wrong} WHERE id = (SELECT max(id) FROM {table})")
+    sql(path, f"UPDATE {table} SET {column} = {wrong} WHERE id = (SELECT max(id) FROM {table})", foreign_keys=False)
     for words in (["list"], ["show", "id=2"], ["audit"], ["stats"], ["list", "--html", str(path.with_name("p.html"))]):
         assert main(["gallery", *words, "--gallery", str(path), "--json"]) in (0, 2)
     edited = shutil.copyfile(path, path.with_name("edited.db"))  # an edit may rewrite the damaged row
@@ -72,7 +72,7 @@ def test_a_cell_of_another_type_is_refused_found_and_repaired(
 
 @pytest.mark.parametrize("wrong", ["'text'", "x'ff'", "NULL"])
 def test_a_last_id_that_is_not_a_number_is_refused_found_and_repaired(path: Path, wrong: str) -> None:
-    sql_unchecked(path, f"UPDATE sqlite_sequence SET seq = {wrong} WHERE name = 'vehicles'")
+    sql(path, f"UPDATE sqlite_sequence SET seq = {wrong} WHERE name = 'vehicles'", foreign_keys=False)
     with edit_gallery(path) as gallery, pytest.raises(GalleryDamaged, match="last id of vehicles"):
         gallery.add_vehicle()
     assert [finding.kind for finding in check.checked(path)] == ["sequence"]
@@ -87,15 +87,6 @@ def tolerated(call: Callable[[], object]) -> None:
         call()
     except Refused:
         return
-
-
-def sql_unchecked(path: Path, statement: str, *values: Any) -> None:
-    """Without foreign keys."""
-    import sqlite3
-
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute(statement, values)
-    connection.close()
 
 
 MERGE = {"vehicles": [1, 3], "names": ["car 0", "car 2"], "sightings": 1}

@@ -4,7 +4,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from made_gallery import DIM, features, opened, sighted, sighting, sql
 
@@ -44,7 +43,7 @@ DAMAGES = {
     "short feature": ("UPDATE prototypes SET feature = x'00' WHERE id = 2", "prototype", "wrong length", "made from its"),
     "long feature": (f"UPDATE prototypes SET feature = zeroblob({4 * DIM}) WHERE id = 2", "prototype", "norm 0", "from its"),
     "not a number": (
-        f"UPDATE prototypes SET feature = unhex('{'0000c07f' * DIM}') WHERE id = 2", "prototype", "norm nan", "from its"
+        f"UPDATE prototypes SET feature = x'{'0000c07f' * DIM}' WHERE id = 2", "prototype", "norm nan", "from its"
     ),
     "no weight": ("UPDATE prototypes SET weight = -1 WHERE id = 2", "prototype", "a weight of -1", "made from its"),
     "no count": ("UPDATE prototypes SET count = 0 WHERE id = 2", "prototype", "a count of 0", "made from its"),
@@ -65,12 +64,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_planted_damage_is_found_and_repaired(path: Path, damage: str) -> None:
     statement, kind, sentence, what_was_done = DAMAGES[damage]
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        if "unhex" in statement:  # SQLite 3.41 has it
-            blob = np.full(DIM, np.nan, "<f4").tobytes()
-            connection.execute("UPDATE prototypes SET feature = ? WHERE id = 2", (blob,))
-        else:
-            connection.execute(statement)
+    sql(path, statement, foreign_keys=False)
     (finding,) = check.checked(path)
     assert finding.kind == kind
     assert sentence in finding.text
@@ -88,9 +82,8 @@ def test_a_planted_damage_is_found_and_repaired(path: Path, damage: str) -> None
 
 
 def test_a_vehicle_that_cannot_learn_again_is_named(path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("UPDATE prototypes SET feature = x'00' WHERE id = 3")
-        connection.execute("UPDATE sightings SET feature = NULL WHERE id = 3")
+    sql(path, "UPDATE prototypes SET feature = x'00' WHERE id = 3", foreign_keys=False)
+    sql(path, "UPDATE sightings SET feature = NULL WHERE id = 3", foreign_keys=False)
     done = repaired(path)
     assert "vehicle 3 has no prototype left and cannot be found; enrol it again" in done
     assert check.checked(path) == []
@@ -98,9 +91,8 @@ def test_a_vehicle_that_cannot_learn_again_is_named(path: Path) -> None:
 
 def test_many_findings_of_a_kind_are_cut_but_all_repaired(tmp_path: Path) -> None:
     path = filled(tmp_path / "g.db", 60)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("UPDATE prototypes SET feature = x'00'")
-        connection.execute("DELETE FROM vehicles")
+    sql(path, "UPDATE prototypes SET feature = x'00'", foreign_keys=False)
+    sql(path, "DELETE FROM vehicles", foreign_keys=False)
     found = check.checked(path)
     assert len(found) == 2 * (check.MOST + 1)
     assert found[-1].text == "40 more of this kind (prototype)"
@@ -111,8 +103,7 @@ def test_many_findings_of_a_kind_are_cut_but_all_repaired(tmp_path: Path) -> Non
 
 
 def test_what_does_not_say_what_it_holds_cannot_be_repaired(path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM meta WHERE key = 'fingerprint'")
+    sql(path, "DELETE FROM meta WHERE key = 'fingerprint'", foreign_keys=False)
     assert [finding.text for finding in check.checked(path)] == ["the gallery does not say its fingerprint"]
     with pytest.raises(Refused, match="restore a copy"):
         repaired(path)

@@ -2,14 +2,12 @@
 
 import logging
 import shutil
-import sqlite3
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import made_gallery
 import pytest
-from made_gallery import answers, compared, enrolled
+from made_gallery import answers, compared, enrolled, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
@@ -88,9 +86,8 @@ def test_a_file_that_does_not_fit_is_built_anew_with_one_warning(
         with opened(path) as gallery:
             enrolled(gallery, 1200, 8)
     else:
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("DROP TRIGGER prototype_old")
-            connection.execute("DELETE FROM prototypes WHERE id % 3 = 0")
+        sql(path, "DROP TRIGGER prototype_old", foreign_keys=False)
+        sql(path, "DELETE FROM prototypes WHERE id % 3 = 0", foreign_keys=False)
     with opened(path, write=False, index="hnsw") as reader:
         found, true = answers(reader), compared(reader)
         assert sum(len({*o} & {*t}) for o, t in zip(found, true, strict=True)) >= 0.9 * 5 * len(found)

@@ -4,7 +4,6 @@ import gc
 import os
 import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,8 +62,7 @@ def test_rows_that_were_begun_may_be_dropped_after_the_end(tmp_path: Path, monke
     del rows
     gc.collect()
     assert not unraisable
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE prototypes SET feature = x'0000'")
+    sql(path, "UPDATE prototypes SET feature = x'0000'", foreign_keys=False)
     with read_gallery(path) as gallery, pytest.raises(GalleryDamaged, match=r"g\.db"):
         gallery.details(vehicle)
 
