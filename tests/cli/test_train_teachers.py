@@ -1,4 +1,4 @@
-"""`vreid teach` and `vreid train student` with several teachers, black boxes and few pictures, from end to end."""
+"""`vreid cache-teacher` and `vreid train student` with several teachers, black boxes and few pictures, from end to end."""
 
 import json
 from pathlib import Path
