@@ -122,9 +122,10 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         (["--fusion", "mean", "--unlabelled", "--unasked", apart, "--data", data], "learnt from its labels only"),
     ):
         assert says in refused(capsys, "train", "student", *words, *flags)
-    assert "called .npz" in refused(
-        capsys, "cache-teacher", "vreid-s", "--data", data, "--out", tmp_path / "answers.txt"
-    )
+    for verb in ("cache-teacher", "teach"):  # the old verb runs too, and names the new one
+        assert main([verb, "vreid-s", "--data", str(data), "--out", str(tmp_path / "answers.txt")]) == 2
+        said = capsys.readouterr().err
+        assert "called .npz" in said and ("is called vreid cache-teacher now" in said) == (verb == "teach")
     assert not (tmp_path / "never" / "last.pt").exists()
 
 

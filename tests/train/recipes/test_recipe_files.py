@@ -218,3 +218,14 @@ def test_every_number_and_word_of_a_recipe_has_its_range() -> None:
     ruled = {name for name, value in names.items() if not isinstance(value, bool) and name not in free}
     assert set(RANGES) | set(NAMES) == ruled and not set(RANGES) & set(NAMES)
     assert all(math.isfinite(value) for value in names.values() if isinstance(value, float))
+
+
+def test_tables_of_version_0_1_0_are_read_by_their_names(written: Any) -> None:
+    earlier = read_recipe(written('base = "drd_resnet18_small"\n[answers]\ntau = 0.4\n[beside]\nblocks = 0'))
+    now = read_recipe(written('base = "drd_resnet18_small"\n[cached]\ntau = 0.4\n[online]\nblocks = 0'))
+    assert earlier == now and now.cached.tau == 0.4
+    kept = plain(now)
+    assert kept["answers"]["tau"] == 0.4 and kept["beside"]["blocks"] == 0  # as in checkpoints of then
+    assert recipe_from_fields(kept, "it") == now
+    with pytest.raises(Refused, match=r", line 3: cached\.tau"):
+        read_recipe(written('base = "drd_resnet18_small"\n[answers]\ntau = 0'))
