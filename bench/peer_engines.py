@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vreid.deploy.export import OPSET, Lowered
+from vreid.deploy.export import OPSET, PixelsToEmbedding
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, engine_file
 from vreid.models.network import MEAN, STD, ReidNetwork
@@ -217,7 +217,7 @@ def _module(subject: Subject, memory_format: torch.memory_format) -> nn.Module:
     if subject.network is None:
         raise Refused("torch needs the checkpoint that the manifest was made of; give it to --models too")
     copy = deepcopy(subject.network).to(memory_format=memory_format)  # type: ignore[call-overload]
-    return Lowered(cast(ReidNetwork, copy)).eval()
+    return PixelsToEmbedding(cast(ReidNetwork, copy)).eval()
 
 
 def _planes(subject: Subject) -> nn.Module:

@@ -12,7 +12,7 @@ from osnet import OsNet
 from peer_engines import Graph, Run, Subject, eager, vreid_engine, write_graph
 from torch import nn
 
-from vreid.deploy.export import Lowered
+from vreid.deploy.export import PixelsToEmbedding
 from vreid.deploy.graph import simplified
 from vreid.deploy.output import written_and_opened
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
@@ -116,7 +116,7 @@ def _graph(name: str, network: ReidNetwork, folder: Path) -> Graph:
     config, cost = network.config, total_of(cost_of(network))
     path = folder / f"{name.replace(' ', '-')}.onnx"
     pixels = torch.from_numpy(np.zeros((2, config.height, config.width, 3), np.uint8))
-    write_graph(Lowered(network).eval(), pixels, path, dynamic=True)
+    write_graph(PixelsToEmbedding(network).eval(), pixels, path, dynamic=True)
     manifest = Manifest(
         name=name,
         engine=path.name,

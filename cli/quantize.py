@@ -12,7 +12,7 @@ from vreid.deploy.settings import Quantization
 from vreid.models.errors import refuse_beyond, refuse_seed, refuse_threads
 
 if TYPE_CHECKING:
-    from vreid.deploy.lower import Lowered
+    from vreid.deploy.lower import LoweringResult
 
 SHOWN = 8  # layers in the table
 
@@ -80,7 +80,7 @@ def main(args: Args) -> int:
     return 0
 
 
-def _say(args: Args, made: "Lowered") -> None:
+def _say(args: Args, made: "LoweringResult") -> None:
     from vreid.deploy.precision import share_text
 
     calibration = made.manifest.calibration

@@ -26,7 +26,7 @@ LEAST_COSINE = 0.9999
 LEAST_HALF_COSINE = 0.999
 
 
-class Lowered(nn.Module):
+class PixelsToEmbedding(nn.Module):
     """(B, H, W, 3) uint8 BGR -> (B, D) float32 of unit length: what the graph computes."""
 
     def __init__(self, network: ReidNetwork) -> None:
@@ -82,7 +82,7 @@ def onnx_from_checkpoint(
             made_from=sha256_of(checkpoint),
         )
         manifest, embedder = written_and_opened(graph, manifest, temporary)
-        cosine = agreement(network, embedder)
+        cosine = least_cosine(network, embedder)
         if cosine < (LEAST_HALF_COSINE if half else LEAST_COSINE):
             raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with vreid doctor")
         if data is not None:
@@ -91,7 +91,7 @@ def onnx_from_checkpoint(
     return manifest
 
 
-def agreement(network: ReidNetwork, embedder: Embedder, seed: int = 0) -> float:
+def least_cosine(network: ReidNetwork, embedder: Embedder, seed: int = 0) -> float:
     """The least cosine between torch and the engine over a batch of flat, striped and noisy pictures."""
     height, width = network.config.height, network.config.width
     random = np.random.default_rng(seed)
@@ -108,7 +108,7 @@ def _traced(network: ReidNetwork, batch: tuple[int, int, int]) -> onnx.ModelProt
     pixels = torch.zeros((batch[1], network.config.height, network.config.width, 3), dtype=torch.uint8)
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         torch.onnx.export(
-            Lowered(network).eval(),
+            PixelsToEmbedding(network).eval(),
             (pixels,),
             file.name,
             opset_version=OPSET,

@@ -25,7 +25,7 @@ LARGEST_SHARE = 0.5  # of the training vehicles that validation may take
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LoweringResult:
     """What was made; `choice` is None unless layers were to be chosen; `shares` of the MACs in each precision, of INT8 only."""
 
     manifest: Manifest
@@ -33,7 +33,7 @@ class Lowered:
     shares: Shares | None = None
 
 
-def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None = None) -> Lowered:
+def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None = None) -> LoweringResult:
     """Write `out` (.onnx), the model in half precision (deploy/graph.py), and its manifest, with another `batch` if one is
     given. Takes every float32 ONNX: exported, adopted or bundled. Raises Refused."""
     manifest, graph = _float_model(model, out)
@@ -44,7 +44,7 @@ def half_from(model: str | Path, out: Path, batch: tuple[int, int, int] | None =
         about = {"name": out.stem, "precision": "fp16", "accuracy": None}
         found, embedder = written_and_opened(half_precision(graph), manifest.model_copy(update=about), temporary)
         embedder.embed(_noise(manifest))
-    return Lowered(found)
+    return LoweringResult(found)
 
 
 def int8_from(
@@ -56,7 +56,7 @@ def int8_from(
     validation_images: int = 600,
     threads: int = 1,
     report: Progress = lambda what, done, total: None,
-) -> Lowered:
+) -> LoweringResult:
     """Write `out` (.onnx), the model in INT8 with explicit Q/DQ (deploy/quantize.py), and its manifest.
 
     Ranges are measured on `rules.images` pictures of the training part. With `max_map_loss` about `validation_images`
@@ -116,7 +116,7 @@ def int8_from(
             final, base.model_copy(update={"calibration": calibration}), temporary, threads
         )
         embedder.embed(_noise(manifest))
-    return Lowered(found, choice, shares_in(final.SerializeToString(), out))
+    return LoweringResult(found, choice, shares_in(final.SerializeToString(), out))
 
 
 def _float_model(model: str | Path, out: Path) -> tuple[Manifest, onnx.ModelProto]:

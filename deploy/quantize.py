@@ -55,7 +55,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerGain:
     """A layer and the mean cosine that comes back when only this layer is in float; `share` of all that INT8 costs."""
 
     name: str
@@ -82,7 +82,7 @@ class Choice:
     """`layers` in the order of their sensitivity, of which the first `kept` stay in float; `trials` as they were made.
     `met`: the loss is within what was allowed."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerGain, ...]
     kept: int
     trials: tuple[Trial, ...]
     met: bool
@@ -98,7 +98,7 @@ def sensitivities(
     pictures: Sequence[Image],
     opened: Opened,
     report: Progress = lambda what, done, total: None,
-) -> list[Layer]:
+) -> list[LayerGain]:
     """Every layer in INT8, the most sensitive first. `pictures` are batches of the network's own size."""
     reference = _features(opened(plain), pictures)
     names = quantised_in(int8)
@@ -109,7 +109,7 @@ def sensitivities(
     whole, found = agreement(int8), []
     for place, name in enumerate(names):
         gain = agreement(kept_float(int8, plain, [name])) - whole
-        found.append(Layer(name, gain, gain / max(1 - whole, LEAST_ERROR)))
+        found.append(LayerGain(name, gain, gain / max(1 - whole, LEAST_ERROR)))
         report("layers", place + 1, len(names))
     return sorted(found, key=lambda layer: -layer.gain)
 
@@ -117,7 +117,7 @@ def sensitivities(
 def chosen(
     plain: onnx.ModelProto,
     int8: onnx.ModelProto,
-    layers: Sequence[Layer],
+    layers: Sequence[LayerGain],
     embedded: Callable[[onnx.ModelProto], tuple[Embedded, Embedded]],
     most: float,
     report: Progress = lambda what, done, total: None,

@@ -1,7 +1,7 @@
 """The gate: a lowered model must retrieve as well as what it was lowered from, on pictures, through the runtime's own code.
 
 Tensor differences say little about retrieval: a network that reads BGR for RGB is a cosine of 0.93 away from itself and
-finds other vehicles. So both sides embed the same crops, mAP and Rank-1 are measured of both, and a loss past the bound
+finds other vehicles. So both models embed the same crops, mAP and Rank-1 are measured of both, and a loss past the bound
 fails. Everything that is wrong is reported: every reason, not only the first.
 
 The least mean cosine goes by the precision that the manifest claims. It is there for what retrieval on small data does not
@@ -48,7 +48,7 @@ BATCH = 32  # pictures in memory at once
 
 @dataclass(frozen=True)
 class Verification:
-    """`reasons` is empty when it passed. `top1` is the share of queries for which both sides name the same vehicle: that of
+    """`reasons` is empty when it passed. `top1` is the share of queries for which both models name the same vehicle: that of
     the best gallery picture under the data's protocol, right or wrong. `cross_map` is the mAP of queries by the candidate in
     a gallery by the reference, as where a site changes its model and keeps its gallery. `agreement` and `cross_map` are None
     where the dimensions differ, `match` where the numbers are of no use, `shares` (of the MACs in each precision) for an
@@ -156,7 +156,7 @@ def record(path: Path, result: Verification) -> Manifest:
 def _both(
     candidate: Model, reference: Model, paths: list[Path], progress: Callable[[int, int], None]
 ) -> tuple[Floats, Floats]:
-    """Embeddings of all pictures, as the two sides gave them."""
+    """Embeddings of all pictures, as the two models gave them."""
     after, before = [], []
     for start in range(0, len(paths), BATCH):
         images = [read_picture(path) for path in paths[start : start + BATCH]]
@@ -229,7 +229,7 @@ def _open_set(data: Dataset, after: tuple[Embedded, Embedded], bounds: Bounds) -
 
 
 def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:
-    """Under "one_of_each" the mean over its draws, which are the same for both sides."""
+    """Under "one_of_each" the mean over its draws, which are the same for both models."""
     if data.protocol == "cameras":
         return float((nearest_vehicles(*before) == nearest_vehicles(*after)).mean())
     draws = zip(one_of_each(before[1], 0), one_of_each(after[1], 0), strict=True)
@@ -239,7 +239,7 @@ def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedde
 
 
 def _cross(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedded, Embedded]) -> float:
-    """mAP in percent; under "one_of_each" the mean over its draws, which are the same for both sides."""
+    """mAP in percent; under "one_of_each" the mean over its draws, which are the same for both models."""
     if data.protocol == "cameras":
         return retrieval(after[0], before[1]).map
     draws = zip(one_of_each(after[1], 0), one_of_each(before[1], 0), strict=True)

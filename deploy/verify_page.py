@@ -23,7 +23,7 @@ def write_verify_page(result: Verification, path: Path) -> Path:
 
 def verify_page(result: Verification) -> Iterator[str]:
     """The page, piece by piece. Raises Refused without matplotlib."""
-    sides = (
+    models = (
         (f"{result.reference} (reference)", result.before),
         (result.candidate, result.after),
     )
@@ -32,8 +32,8 @@ def verify_page(result: Verification) -> Iterator[str]:
         result=result,
         found=_figures(result),
         retrieval=[
-            [name, *(f"{value:.2f}" for value in (side.map, side.rank1, side.rank5, side.rank10, side.minp))]
-            for name, side in sides
+            [name, *(f"{value:.2f}" for value in (found.map, found.rank1, found.rank5, found.rank10, found.minp))]
+            for name, found in models
         ],
         ways=[
             [way.name, way.pictures, way.moved, way.no_numbers, way.not_run, f"{way.distance:.2g}"]

@@ -51,11 +51,11 @@ def plan_from_checkpoint(torch_tensorrt: Any, checkpoint: Path, spec: Input, dev
     """The plan of the whole network, pixels to unit vector, strongly typed, with a dynamic batch. Raises Refused."""
     import torch
 
-    from vreid.deploy.export import Lowered
+    from vreid.deploy.export import PixelsToEmbedding
     from vreid.models.checkpoint import load_checkpoint, network_from
 
     least, best, most = spec.batch
-    network = Lowered(network_from(load_checkpoint(checkpoint))).eval().to(device)
+    network = PixelsToEmbedding(network_from(load_checkpoint(checkpoint))).eval().to(device)
     # an example of one image would make the batch a constant
     pixels = torch.zeros((min(max(best, 2), most), spec.height, spec.width, 3), dtype=torch.uint8, device=device)
     varying = None if least == most else {"images": {0: torch.export.Dim("batch", min=least, max=most)}}

@@ -14,7 +14,7 @@ pytest.importorskip("onnxsim")
 import onnx
 
 from vreid.deploy import export
-from vreid.deploy.export import agreement, onnx_from_checkpoint
+from vreid.deploy.export import least_cosine, onnx_from_checkpoint
 from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -94,11 +94,11 @@ def test_the_manifest_states_the_truth(folder: Path) -> None:
     assert sorted(file.name for file in (folder / "out").iterdir()) == ["student.json", "student.onnx"]
 
 
-def test_agreement_is_one_for_the_same_network_and_less_for_another(folder: Path, embedder: Embedder) -> None:
+def test_the_cosine_is_one_for_the_same_network_and_less_for_another(folder: Path, embedder: Embedder) -> None:
     stored = load_checkpoint(folder / "best.pt")
-    assert agreement(network_from(stored), embedder) > 0.9999
+    assert least_cosine(network_from(stored), embedder) > 0.9999
     weights = {**stored.weights, "head.embed.weight": stored.weights["head.embed.weight"].flip(0)}
-    assert agreement(network_from(replace(stored, weights=weights)), embedder) < 0.9
+    assert least_cosine(network_from(replace(stored, weights=weights)), embedder) < 0.9
 
 
 def test_nothing_is_left_behind_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from vreid.deploy.lower import int8_from
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.quantize import (
     OUTLIER,
-    Layer,
+    LayerGain,
     Quantization,
     calibration_pictures,
     chosen,
@@ -191,7 +191,7 @@ class Spoiled:
     bad: onnx.ModelProto
     int8: onnx.ModelProto
     batches: list[Image]
-    layers: list[Layer]
+    layers: list[LayerGain]
 
 
 @pytest.fixture(scope="module")
