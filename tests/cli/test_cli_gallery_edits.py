@@ -68,7 +68,7 @@ def test_merge_split_rename_and_undo(db: Path, capsys: pytest.CaptureFixture[str
         (("merge", "red"), "two vehicles or more"),
         (("merge", "red", "id=1", "red"), "each named once"),
         (("split", "red"), "say which sightings"),
-        (("split", "red", "--camera", "moon"), "no sighting of 'red' is meant"),
+        (("split", "red", "--camera", "moon"), "no sighting of 'red' is chosen"),
         (("split", "red", "--sightings", "999"), "has no sighting 999"),
         (("undo", "1"), "change 1 (enrol) is final"),
     ):
