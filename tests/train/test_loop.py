@@ -260,5 +260,5 @@ def test_what_cannot_work_is_refused_before_anything_is_written(job: Job) -> Non
 
 
 def test_a_loss_that_is_no_number_ends_the_training(job: Job) -> None:
-    with pytest.raises(Refused, match="the loss is no number in epoch"):
+    with pytest.raises(Refused, match="the loss is NaN or infinite in epoch"):
         train(replace(job, recipe=replace(job.recipe, optimiser="sgd", lr=1e30)))

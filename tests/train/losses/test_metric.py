@@ -134,7 +134,7 @@ def test_pictures_without_a_teacher_embedding_are_left_out_of_the_distillation()
     parts = losses_of(recipe, features, LABELS, [target])
     expected = 2.0 * similarity_loss(features.embedding[:5], target[:5])
     assert float(parts["distil"]) == pytest.approx(float(expected))
-    for known in (1, 0):  # a mean over no pair would be no number
+    for known in (1, 0):  # a mean over no pair would be NaN
         target[known:] = 0
         parts = losses_of(recipe, features, LABELS, [target])
         assert set(parts) == {"classification", "triplet"} and all(map(torch.isfinite, parts.values()))
