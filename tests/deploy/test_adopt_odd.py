@@ -349,12 +349,12 @@ def plain(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "flags", "said"),
     [
-        (no_opset, "", "no whole ONNX file"),
+        (no_opset, "", "not a complete ONNX file"),
         (with_two_inputs, "", "has 2 inputs"),
-        (giving_a_sequence, "", "is a sequence and no tensor"),
-        (of(b""), "", "no whole ONNX file"),
-        (of(b"\x08\x0a"), "", "no whole ONNX file"),
-        (of(b"\0" * 100), "", "no whole ONNX file"),
+        (giving_a_sequence, "", "is a sequence and not a tensor"),
+        (of(b""), "", "not a complete ONNX file"),
+        (of(b"\x08\x0a"), "", "not a complete ONNX file"),
+        (of(b"\0" * 100), "", "not a complete ONNX file"),
         (unknown_operator, "", "does not run on"),
         (absent, "", "cannot read"),
         (folder, "", "cannot read"),
