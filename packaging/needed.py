@@ -1,4 +1,4 @@
-"""What pyproject.toml asks for, one a line, so that an image has it as a layer of its own: needed.py PYPROJECT [EXTRA ...]."""
+"""What pyproject.toml requires, one a line, so that an image has it as a layer of its own: needed.py PYPROJECT [EXTRA ...]."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the sdist and from it the wheel, installs the wheel alone into a fresh environment, and runs there what README shows
+# Builds the sdist and from it the wheel, installs only the wheel into a fresh environment, and runs there what README shows
 # of Python; a type checker must see the types.  packaging/try_wheel.sh [PYTHON]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -16,7 +16,7 @@
 
 #include "core/model.hpp"
 #include "engines/table.hpp"
-#include "program/memory.hpp"
+#include "program/measure.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/hash.hpp"
 
@@ -119,7 +119,7 @@ TEST(Embedder, RefusesWhatIsNoNumber) {
     for (const float value :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         vreid::Embedder embedder(vreid::read_manifest(COLOUR), std::make_unique<Fake>(value));
-        EXPECT_NE(refusal_of([&] { embedder.embed({plain(8, 8, {0, 0, 0})}); }).find("gave no numbers"),
+        EXPECT_NE(refusal_of([&] { embedder.embed({plain(8, 8, {0, 0, 0})}); }).find("gave NaN or infinity"),
                   std::string::npos);
     }
 }
@@ -127,7 +127,7 @@ TEST(Embedder, RefusesWhatIsNoNumber) {
 TEST(Engine, ThatIsUnknownIsRefusedWithTheFix) {
     EXPECT_NE(refusal_of([] { vreid::open_embedder(COLOUR, 1, "abacus"); }).find("--engine"),
               std::string::npos);
-    EXPECT_NE(refusal_of([] { vreid::open_embedder(COLOUR, 0); }).find("at least 1 thread"),
+    EXPECT_NE(refusal_of([] { vreid::open_embedder(COLOUR, 0); }).find("runs on 1 to 1024 threads, not 0"),
               std::string::npos);
 }
 
@@ -194,7 +194,7 @@ TEST(Engine, OfAFileThatIsNoneIsRefused) {
     for (const auto& engine : onnx_engines()) {
         const auto refusal =
             refusal_of([&] { vreid::open_engine(manifest, folder / "words.onnx", 1, engine); });
-        EXPECT_NE(refusal.find("no whole ONNX file"), std::string::npos) << engine << ": " << refusal;
+        EXPECT_NE(refusal.find("not a complete ONNX file"), std::string::npos) << engine << ": " << refusal;
     }
     fs::remove_all(folder);
 }

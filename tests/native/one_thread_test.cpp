@@ -1,5 +1,5 @@
 // A search has one thread: of OpenBLAS too, whose own threads OpenMP does not rule.
-#include "gallery/one_thread.hpp"
+#include "gallery/flat.hpp"
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,6 @@
 #include <thread>
 #include <vector>
 
-#include "gallery/flat.hpp"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // Percentiles are NumPy's linear ones.
-#include "program/percentile.hpp"
+#include "program/measure.hpp"
 
 #include <gtest/gtest.h>
 

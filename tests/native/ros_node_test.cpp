@@ -7,7 +7,7 @@
 #include <fstream>
 #include <limits>
 
-#include "core/bytes.hpp"
+#include "core/files.hpp"
 #include "runtime/native/examples/ros2/vreid_ros/src/vreid_node.cpp"
 #include "vreid/engine.hpp"
 
@@ -33,12 +33,13 @@ Image::ConstSharedPtr picture(const std::string& encoding = "bgr8", std::uint32_
     return made;
 }
 
-Detection2D box(double x, double y, double width, double height) {
+/// One of the tracker's first track.
+Detection2D box(double x, double y, double width, double height, const std::string& track = "1") {
     Detection2D made;
     made.bbox.center.position = {x, y};
     made.bbox.size_x = width;
     made.bbox.size_y = height;
-    made.id = "detector's";
+    made.id = track;
     return made;
 }
 
@@ -90,7 +91,7 @@ class RosNode : public testing::Test {
     /// A sound message is answered.
     void expect_alive() {
         const std::size_t before = sent().size();
-        give(picture(), detections({box(20, 20, 10, 10)}));
+        give(picture(), detections({box(20, 20, 20, 20)}));
         ASSERT_EQ(sent().size(), before + 1);
         EXPECT_EQ(sent().back().detections.at(0).id, "red");
     }
@@ -103,6 +104,29 @@ class RosNode : public testing::Test {
 
 TEST_F(RosNode, NamesTheVehicles) { expect_alive(); }
 
+TEST_F(RosNode, ATrackKeepsItsNameUntilItEndsAndADetectionWithoutOneIsLookedUp) {
+    const auto names = [this] {
+        std::vector<std::string> found;
+        for (const auto& one : sent().back().detections) found.push_back(one.id);
+        return found;
+    };
+    const auto at = [](int second) {
+        auto made = std::make_shared<Image>(*picture());
+        made->header.stamp.sec = second;
+        return made;
+    };
+    give(at(10), detections({box(20, 20, 20, 20), box(40, 40, 10, 10, "")}));
+    EXPECT_EQ(names(), (std::vector<std::string>{"red", "red"}));
+    give(at(10), detections({box(20, 20, 8, 8)}));  // too small to be embedded: the track is known already
+    EXPECT_EQ(names(), (std::vector<std::string>{"red"}));
+    give(at(12), detections({box(20, 20, 8, 8, "2")}));
+    EXPECT_EQ(names(), (std::vector<std::string>{""}));
+    give(at(13), detections({box(20, 20, 8, 8)}));  // the first one ended: this is another with its name
+    EXPECT_EQ(names(), (std::vector<std::string>{""}));
+    give(at(10), detections({box(20, 20, 20, 20)}));  // a recording that begins again
+    EXPECT_EQ(names(), (std::vector<std::string>{"red"}));
+}
+
 TEST_F(RosNode, LivesOnAfterPicturesThatItCannotUse) {
     auto cut = std::make_shared<Image>(*picture());
     cut->data.resize(10);
@@ -110,7 +134,7 @@ TEST_F(RosNode, LivesOnAfterPicturesThatItCannotUse) {
     empty->encoding = "bgr8";
     const std::vector<Image::ConstSharedPtr> wrong{picture("bayer_unknown"), picture("bgr8", 0), cut, empty};
     for (const auto& image : wrong) {
-        give(image, detections({box(20, 20, 10, 10)}));
+        give(image, detections({box(20, 20, 20, 20)}));
         EXPECT_FALSE(node->logged.empty());
         EXPECT_TRUE(sent().empty());
         node->logged.clear();
@@ -121,7 +145,7 @@ TEST_F(RosNode, LivesOnAfterPicturesThatItCannotUse) {
 TEST_F(RosNode, LeavesBoxesThatAreNotFiniteWithoutAName) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const double inf = std::numeric_limits<double>::infinity();
-    give(picture(), detections({box(nan, 20, 10, 10), box(20, 20, 10, 10), box(20, inf, 10, 10),
+    give(picture(), detections({box(nan, 20, 10, 10), box(20, 20, 20, 20), box(20, inf, 10, 10),
                                 box(20, 20, nan, 10), box(1e300, 20, 10, 10), box(20, 20, 10, -inf)}));
     ASSERT_EQ(sent().size(), 1U);
     std::vector<std::string> names;

@@ -200,5 +200,13 @@ def test_wrong_requests_are_one_sentence(built: Built, tmp_path: Path) -> None:
     assert "--engine" in refusal(program, "embed", model, tmp_path / "a.png", "--engine", "abacus")
     assert "--help" in refusal(program, "embed")
     assert "--help" in refusal(program, "juggle")
-    assert "at least 1 thread" in refusal(program, "embed", model, tmp_path / "a.png", "--threads", "0")
-    assert "1 or more" in refusal(program, "bench", model, "--runs", "0")
+    for text in ("0", "-3", "1025", str(10**23), "-" + "9" * 400):
+        said = refusal(program, "embed", model, tmp_path / "a.png", f"--threads={text}")
+        assert f"--threads must be at least 1 and at most 1024, not {text[:60]}" in said
+    for text in ("10**23", "2.5", "0x10", "two"):
+        said = refusal(program, "embed", model, tmp_path / "a.png", f"--threads={text}")
+        assert f"--threads must be a whole number, not '{text}'" in said
+    for flag in ("--runs", "--batches"):
+        said = refusal(program, "bench", model, f"{flag}={10**23}")
+        assert f"{flag} must be at least 1 and at most " in said
+    assert "--runs must be at least 1" in refusal(program, "bench", model, "--runs", "0")

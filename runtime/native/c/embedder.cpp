@@ -40,7 +40,7 @@ vreid_status vreid_embedder_open(const char* manifest, int32_t threads, const ch
 void vreid_embedder_close(vreid_embedder* embedder) { delete embedder; }
 
 const char* vreid_embedder_error(const vreid_embedder* embedder) {
-    return embedder == nullptr ? vreid_last_error() : embedder->failure.said();
+    return embedder == nullptr ? vreid_last_error() : embedder->failure.text();
 }
 
 const char* vreid_embedder_name(const vreid_embedder* embedder) {

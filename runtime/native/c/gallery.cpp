@@ -49,7 +49,7 @@ void open(const char* path, const vreid::About& about, int32_t write, vreid_gall
 }
 
 template <typename Number>
-void tell(Number* where, Number number) {
+void set(Number* where, Number number) {
     if (where != nullptr) *where = number;
 }
 
@@ -75,7 +75,7 @@ vreid_status vreid_gallery_open_for(const char* path, const char* fingerprint, i
 void vreid_gallery_close(vreid_gallery* gallery) { delete gallery; }
 
 const char* vreid_gallery_error(const vreid_gallery* gallery) {
-    return gallery == nullptr ? vreid_last_error() : gallery->failure.said();
+    return gallery == nullptr ? vreid_last_error() : gallery->failure.text();
 }
 
 int32_t vreid_gallery_dim(const vreid_gallery* gallery) {
@@ -109,7 +109,7 @@ vreid_status vreid_gallery_name(vreid_gallery* gallery, int64_t vehicle, char* n
     return on(gallery, [&](const vreid::Gallery& it) {
         if (size > 0) given(name, "name");
         const std::string called = it.name_of(vehicle);
-        tell<uint64_t>(length, called.size());
+        set<uint64_t>(length, called.size());
         if (size == 0) return;
         const uint64_t fits = std::min<uint64_t>(size - 1, called.size());
         std::memcpy(name, called.data(), fits);
@@ -148,7 +148,7 @@ vreid_status vreid_gallery_enrol(vreid_gallery* gallery, const char* name, const
                 it.add_prototype(made, seen_from, {row, row + dim});
             }
         });
-        tell(vehicle, made);
+        set(vehicle, made);
     });
 }
 
@@ -158,28 +158,29 @@ vreid_status vreid_gallery_add_prototype(vreid_gallery* gallery, int64_t vehicle
     return on(gallery, [&](vreid::Gallery& it) {
         const auto holder =
             it.add_prototype(vehicle, text_of(view, "view"), features_of(it, feature, 1, dim), weight);
-        tell<int64_t>(prototype, holder.value_or(0));
+        set<int64_t>(prototype, holder.value_or(0));
     });
 }
 
 vreid_status vreid_gallery_add_sighting(vreid_gallery* gallery, int64_t vehicle,
                                         const vreid_sighting* sighting, int64_t* id) {
     return on(gallery, [&](vreid::Gallery& it) {
-        const vreid_sighting& told = given(sighting, "sighting");
+        const vreid_sighting& given_sighting = given(sighting, "sighting");
         vreid::Sighting seen;
-        seen.camera = text_of(told.camera, "camera");
-        seen.track = told.track;
-        seen.first_frame = told.first_frame;
-        seen.last_frame = told.last_frame;
-        seen.first_time = told.first_time;
-        seen.last_time = told.last_time;
-        seen.kind = told.kind;
-        seen.feature = features_of(it, told.feature, 1, told.dim);
-        seen.quality = told.quality;
-        seen.picture = maybe_picture(told.picture);
-        seen.seen = told.seen;
-        if (told.plate != nullptr) seen.plate = told.plate;
-        tell(id, it.add_sighting(vehicle, seen, told.score, told.run == nullptr ? "" : told.run));
+        seen.camera = text_of(given_sighting.camera, "camera");
+        seen.track = given_sighting.track;
+        seen.first_frame = given_sighting.first_frame;
+        seen.last_frame = given_sighting.last_frame;
+        seen.first_time = given_sighting.first_time;
+        seen.last_time = given_sighting.last_time;
+        seen.kind = given_sighting.kind;
+        seen.feature = features_of(it, given_sighting.feature, 1, given_sighting.dim);
+        seen.quality = given_sighting.quality;
+        seen.picture = maybe_picture(given_sighting.picture);
+        seen.seen = given_sighting.seen;
+        if (given_sighting.plate != nullptr) seen.plate = given_sighting.plate;
+        set(id, it.add_sighting(vehicle, seen, given_sighting.score,
+                                given_sighting.run == nullptr ? "" : given_sighting.run));
     });
 }
 
@@ -201,7 +202,7 @@ vreid_status vreid_gallery_transaction(vreid_gallery* gallery, vreid_status (*bo
                 returned = body(gallery, context);
                 if (returned != VREID_OK) throw Returned{returned};
             });
-        } catch (const Returned&) {  // it failed by what its last call has said already
+        } catch (const Returned&) {  // its last call has set the error already
         }
     });
     return status != VREID_OK ? status : returned;

@@ -17,8 +17,8 @@ namespace vreid::c {
 /// The last failure of a handle.
 class Failure {
  public:
-    void say(const char* sentence) noexcept;
-    [[nodiscard]] const char* said() const noexcept { return sentence_.c_str(); }
+    void set(const char* sentence) noexcept;
+    [[nodiscard]] const char* text() const noexcept { return sentence_.c_str(); }
 
  private:
     std::mutex mutex_;
@@ -45,7 +45,8 @@ namespace vreid::c {
 
 vreid_status failed(Failure* handle, vreid_status status, const char* sentence) noexcept;
 
-/// `body`'s work, with whatever it throws told to the thread and, where there is one, to the handle.
+/// `body`'s work, with the text of what it throws kept for the thread and, where there is one, for the
+/// handle.
 template <typename Body>
 vreid_status guarded(Failure* handle, const Body& body) noexcept {
     try {
@@ -56,7 +57,7 @@ vreid_status guarded(Failure* handle, const Body& body) noexcept {
     } catch (const std::exception& error) {
         return failed(handle, VREID_FAILED, error.what());
     } catch (...) {
-        return failed(handle, VREID_FAILED, "something failed that does not say what");
+        return failed(handle, VREID_FAILED, "an unknown error");
     }
 }
 

@@ -5,11 +5,11 @@
 
 namespace vreid::c {
 
-void Failure::say(const char* sentence) noexcept {
+void Failure::set(const char* sentence) noexcept {
     try {
         const std::lock_guard<std::mutex> guard(mutex_);
         sentence_ = sentence;
-    } catch (const std::exception&) {  // no memory for the sentence: the status tells that it failed
+    } catch (const std::exception&) {  // no memory for the sentence: the status shows that it failed
     }
 }
 
@@ -19,8 +19,8 @@ Failure& of_thread() noexcept {
 }
 
 vreid_status failed(Failure* handle, vreid_status status, const char* sentence) noexcept {
-    of_thread().say(sentence);
-    if (handle != nullptr) handle->say(sentence);
+    of_thread().set(sentence);
+    if (handle != nullptr) handle->set(sentence);
     return status;
 }
 
@@ -32,7 +32,7 @@ cv::Mat picture_of(const vreid_picture& picture) {
         throw Refused("a picture of " + std::to_string(picture.width) + " x " +
                       std::to_string(picture.height) + " pixels and a stride of " +
                       std::to_string(picture.stride) +
-                      " bytes is none; pass its sides and at least 3 bytes a pixel");
+                      " bytes is not a valid picture; pass its sides and at least 3 bytes a pixel");
     }
     given(picture.pixels, "the picture's pixels");
     return {picture.height, picture.width, CV_8UC3, const_cast<std::uint8_t*>(picture.pixels),
@@ -47,6 +47,6 @@ uint32_t vreid_abi_version(void) { return VREID_ABI_VERSION; }
 
 const char* vreid_version(void) { return VREID_VERSION; }
 
-const char* vreid_last_error(void) { return vreid::c::of_thread().said(); }
+const char* vreid_last_error(void) { return vreid::c::of_thread().text(); }
 
 }  // extern "C"

@@ -20,7 +20,7 @@ find_package(faiss CONFIG REQUIRED)
 set(VREID_TAKEN "" CACHE INTERNAL "engines and parts that are built")
 set(VREID_LEFT_OUT "" CACHE INTERNAL "engines and parts that are not, and why")
 
-# vreid_taken(NAME) and vreid_left_out(NAME WHY): what `cmake` says at its end
+# vreid_taken(NAME) and vreid_left_out(NAME WHY): what `cmake` prints at its end
 function(vreid_taken name)
   set(VREID_TAKEN ${VREID_TAKEN} "${name}" CACHE INTERNAL "")
 endfunction()
@@ -29,7 +29,7 @@ function(vreid_left_out name why)
   set(VREID_LEFT_OUT ${VREID_LEFT_OUT} "${name} (${why})" CACHE INTERNAL "")
 endfunction()
 
-# vreid_words(OUT TARGET...): how a linker is told of libraries: -lNAME in its own folders, else the path
+# vreid_words(OUT TARGET...): the linker's flags of libraries: -lNAME in its own folders, else the path
 function(vreid_words out)
   set(words "")
   foreach(target IN LISTS ARGN)
@@ -56,7 +56,7 @@ function(vreid_words out)
   set(${out} "${words}" PARENT_SCOPE)
 endfunction()
 
-function(vreid_tell)
+function(vreid_print_parts)
   list(JOIN VREID_TAKEN ", " taken)
   message(STATUS "vreid ${PROJECT_VERSION}: the native runtime with ${taken}")
   foreach(line IN LISTS VREID_LEFT_OUT)
@@ -64,7 +64,7 @@ function(vreid_tell)
   endforeach()
 endfunction()
 
-# CUDA is a language of CMake, so it is asked for here, above all that may be written in it
+# CUDA is a language of CMake, so it is enabled here, before any folder that is written in it
 set(VREID_WITH_CUDA FALSE)
 if(NOT VREID_CUDA)
   vreid_left_out("resize on CUDA" "VREID_CUDA=OFF")

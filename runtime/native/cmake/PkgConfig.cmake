@@ -27,7 +27,7 @@ if(BUILD_SHARED_LIBS)
   set(VREID_PC_LIBS "${public}")
   set(VREID_PC_LIBS_PRIVATE "${private}")
   set(VREID_PC_REQUIRES "")
-else()  # there is no shared one here, so that --static or not means the same
+else()  # only a static one is here, so that --static or not means the same
   set(VREID_PC_LIBS "${private} ${public}")
   set(VREID_PC_LIBS_PRIVATE "")
   set(VREID_PC_REQUIRES "sqlite3 libcrypto")

@@ -75,13 +75,18 @@ void Embedder::infer(const std::uint8_t* pixels, int n, float* features) {
         const float* end = part + static_cast<std::size_t>(count) * dim;
         if (!std::all_of(static_cast<const float*>(part), end,
                          [](float value) { return std::isfinite(value); })) {
-            throw Refused("the engine of " + manifest_.name + " gave no numbers; export or build it again");
+            throw Refused("the engine of " + manifest_.name +
+                          " gave NaN or infinity; export or build the model again");
         }
     }
 }
 
 Embedder open_embedder(const std::filesystem::path& path, int threads, const std::string& engine) {
-    if (threads < 1) throw Refused("an engine needs at least 1 thread, not " + std::to_string(threads));
+    constexpr int kMostThreads = 1024;  // as in models/ranges.py
+    if (threads < 1 || threads > kMostThreads) {
+        throw Refused("an engine runs on 1 to " + std::to_string(kMostThreads) + " threads, not " +
+                      std::to_string(threads));
+    }
     auto [manifest, file] = read_model(path);
     auto opened = open_engine(manifest, file, threads, engine);
     return {std::move(manifest), std::move(opened)};

@@ -33,7 +33,7 @@ void Fields::refuse(const std::string& name, const std::string& why) const {
 }
 
 const Json& Fields::field(const std::string& name) {
-    asked_.insert(name);
+    read_.insert(name);
     const auto found = object_.find(name);
     if (found == object_.end()) refuse(name, "field required");
     return *found;
@@ -124,7 +124,7 @@ void Fields::only(const std::string& name, const Json& wanted) {
 
 void Fields::close() const {
     for (const auto& [name, value] : object_.items()) {
-        if (asked_.count(name) == 0) refuse(name, "extra inputs are not permitted");
+        if (read_.count(name) == 0) refuse(name, "extra inputs are not permitted");
     }
 }
 

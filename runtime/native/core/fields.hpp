@@ -1,4 +1,4 @@
-// Reads the fields of one JSON object strictly: what is not asked for, or is of another type, is refused by
+// Reads the fields of one JSON object strictly: an unknown field, or one of another type, is refused by
 // name.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace vreid {
 
 using Json = nlohmann::json;
 
-/// One object of the file `file` at `place` ("" is the whole). Ask for every field, then `close`.
+/// One object of the file `file` at `place` ("" is the whole). Read every field, then `close`.
 class Fields {
  public:
     Fields(const Json& object, std::string file, std::string place);
@@ -36,7 +36,7 @@ class Fields {
     /// Refuses `name` where it is there and is not `wanted`.
     void only(const std::string& name, const Json& wanted);
 
-    /// Refuses whatever was not asked for.
+    /// Refuses whatever was not read.
     void close() const;
 
     /// Refuses the field `name` because of `why`.
@@ -50,7 +50,7 @@ class Fields {
     const Json& object_;
     std::string file_;
     std::string place_;
-    std::set<std::string> asked_;
+    std::set<std::string> read_;
 };
 
 /// `text` of a file in one line of a message: no control characters, and not all of what is long.

@@ -1,4 +1,4 @@
-// Reads a manifest as models/manifest.py does: strictly, and only beside the very engine it was written for.
+// Reads a manifest as models/manifest.py does: strictly, and only next to the very engine it was written for.
 #include "vreid/manifest.hpp"
 
 #include <algorithm>
@@ -6,8 +6,8 @@
 #include <set>
 #include <system_error>
 
-#include "bytes.hpp"
 #include "fields.hpp"
+#include "files.hpp"
 #include "model.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/hash.hpp"
@@ -134,9 +134,9 @@ Manifest::Calibration calibration_from(Fields fields) {
 void refuse_schema(const Json& whole, const std::string& file) {
     const auto found = whole.find("schema");
     if (found == whole.end() || !equal_as_in_python(*found, SCHEMA)) {
-        const std::string told =
+        const std::string schema =
             found == whole.end() ? "none" : found->dump(-1, ' ', false, Json::error_handler_t::replace);
-        throw Refused(file + " has schema " + shown(told) + " and this vreid reads schema " +
+        throw Refused(file + " has schema " + shown(schema) + " and this vreid reads schema " +
                       std::to_string(SCHEMA) + "; export it again");
     }
 }
@@ -147,7 +147,7 @@ Manifest whole_from(Fields fields) {
     found.name = text_of_least(fields, "name", 1);
     found.engine = fields.text("engine");
     if (!is_file_name(found.engine))
-        fields.refuse("engine", "input should be the name of a file beside the manifest");
+        fields.refuse("engine", "input should be the name of a file next to the manifest");
     found.sha256 = sha256_in(fields, "sha256");
     found.backend = fields.text("backend");
     found.precision = fields.text("precision");
@@ -181,7 +181,7 @@ Manifest manifest_from(std::string_view text, const fs::path& path) {
         if (text.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK)
             throw Refused("it begins with a byte order mark");
         whole = Json::parse(text, Keys());
-    } catch (const std::exception& error) {  // nlohmann's errors, and ours
+    } catch (const std::exception& error) {  // nlohmann's errors, and those of Keys
         throw Refused(file + " is not a JSON manifest (" + error.what() +
                       "); make it again with 'vreid export'");
     }
@@ -194,7 +194,7 @@ EngineFile engine_file(const Manifest& manifest, const fs::path& engine, const f
     const bool cut = manifest.engine.find('\0') != std::string::npos;  // where C would end the name
     if (cut || !fs::is_regular_file(engine, unused)) {
         throw Refused(path.string() + " names the engine " + manifest.engine.c_str() +
-                      ", which is not beside it; keep the two together");
+                      ", which is not next to it; keep the two together");
     }
     EngineFile found{engine, read_bytes(engine)};
     if (sha256_of_bytes(found.bytes) != manifest.sha256) {

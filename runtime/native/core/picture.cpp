@@ -1,10 +1,11 @@
-// Reads pictures as models/picture.py does: OpenCV alone fills the lost part of a truncated JPEG with grey.
+// Reads pictures as models/picture.py does: OpenCV by itself fills the lost part of a truncated JPEG with
+// grey.
 #include "vreid/picture.hpp"
 
 #include <opencv2/imgcodecs.hpp>
 #include <string>
 
-#include "bytes.hpp"
+#include "files.hpp"
 #include "vreid/errors.hpp"
 
 namespace vreid {

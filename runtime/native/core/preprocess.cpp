@@ -43,7 +43,7 @@ void for_each(std::size_t count, int threads, const std::function<void(std::size
     cv::parallel_for_(cv::Range(0, static_cast<int>(count)), all, threads);
 }
 
-/// (0, 0) for what is no picture of rows and columns.
+/// (0, 0) for what is not a picture of rows and columns.
 cv::Size size_of(const cv::Mat& image) { return image.dims == 2 ? image.size() : cv::Size(); }
 
 void refuse_frame(const Nv12& frame) {

@@ -124,7 +124,7 @@ VREID_AVX2 void stretch_by_avx2(const cv::Mat& picture, cv::Mat& row) {
     const std::size_t length = static_cast<std::size_t>(row.cols) * WORDS;
     std::vector<std::int16_t> words(2 * length);
     std::int16_t* rows[] = {words.data(), words.data() + length};
-    int held[] = {-1, -1};  // which source rows they are of: neighbours share theirs
+    int held[] = {-1, -1};  // which source rows they are of: neighbours share them
     const double scale = pixel::scale_of(picture.rows, row.rows);
     for (int y = 0; y < row.rows; ++y) {
         const Tap tap = pixel::row_tap(y, picture.rows, scale);

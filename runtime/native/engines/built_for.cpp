@@ -18,7 +18,7 @@ std::string word_of(const std::string& field) {
     return field == "tensorrt" ? "TensorRT" : field;
 }
 
-/// Whether two versions are one as far as both are told: 10.3.0 is 10.3.0.26.
+/// Whether two versions are one as far as both are given: 10.3.0 is 10.3.0.26.
 bool same_version(const std::string& one, const std::string& other) {
     const std::size_t shorter = std::min(one.size(), other.size());
     const auto ends = [shorter](const std::string& text) {
@@ -42,12 +42,12 @@ std::optional<std::string> difference(const std::map<std::string, std::string>& 
                                       const MachineKey& here) {
     const bool on_board =
         std::any_of(here.begin(), here.end(), [](const auto& one) { return one.first == "board"; });
-    for (const auto& [field, mine] : here) {
+    for (const auto& [field, here_value] : here) {
         const auto found = built.find(field);
         if (field == "multiprocessors" && found == built.end() && !on_board) continue;
-        const std::string theirs = found == built.end() ? "unknown" : found->second;
-        if (field == "tensorrt" ? same_version(theirs, mine) : theirs == mine) continue;
-        return word_of(field) + " " + theirs + " and here is " + mine;
+        const std::string built_value = found == built.end() ? "unknown" : found->second;
+        if (field == "tensorrt" ? same_version(built_value, here_value) : built_value == here_value) continue;
+        return word_of(field) + " " + built_value + " and here is " + here_value;
     }
     return std::nullopt;
 }

@@ -16,7 +16,8 @@ namespace vreid {
 using MachineKey = std::vector<std::pair<std::string, std::string>>;
 
 /// What a device tree calls the board, such as "NVIDIA Jetson Orin NX Engineering Reference Developer Kit";
-/// none where there is no such file, on a PC. CUDA names an AGX Orin, an Orin NX and an Orin Nano "Orin" alike.
+/// none where there is no such file, on a PC. CUDA names an AGX Orin, an Orin NX and an Orin Nano "Orin"
+/// alike.
 std::optional<std::string> board(const std::filesystem::path& path = "/proc/device-tree/model");
 
 /// In words, the first field of `here` in which an engine `built` for something is not for this machine; none

@@ -1,9 +1,13 @@
-// One ONNX graph of one input and one output on a CPU engine: what an Engine is made of.
+// One ONNX graph of one input and one output on a CPU engine, which an Engine is made of, and the check of
+// its ports against the manifest.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
+
+#include "vreid/manifest.hpp"
 
 namespace vreid {
 
@@ -32,5 +36,16 @@ class Network {
     virtual const float* run(const void* values, const std::vector<std::int64_t>& shape,
                              std::vector<std::int64_t>& found) = 0;
 };
+
+/// Refused unless the engine at `path` has one input and one output, and they are the manifest's. The batch
+/// may vary, or is the one batch that the manifest knows.
+void refuse_ports(const Manifest& manifest, const std::filesystem::path& path,
+                  const std::vector<Port>& inputs, const std::vector<Port>& outputs);
+
+/// The first line of a library's error text.
+std::string first_line(const std::string& text);
+
+/// The last line that is not blank: some libraries begin with their own source files.
+std::string last_line(const std::string& text);
 
 }  // namespace vreid

@@ -40,7 +40,7 @@ std::optional<Kind> part_of(Kind message, std::uint64_t number) {
     return found == parts.end() ? std::nullopt : std::optional(found->second);
 }
 
-/// What breaks off or is no message.
+/// What breaks off or is not a message.
 class Broken : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -211,7 +211,8 @@ OnnxFile onnx_from(std::string_view bytes, const std::filesystem::path& path) {
         walk(bytes, found);
         if (found.file.opset == 0) throw Broken("no opset");
     } catch (const Broken&) {
-        throw Refused("cannot load " + path.string() + ": it is no whole ONNX file; export the model again");
+        throw Refused("cannot load " + path.string() +
+                      ": it is not a complete ONNX file; export the model again");
     }
     if (!found.elsewhere.empty()) {
         throw Refused(path.string() + " keeps its weights (" + found.elsewhere[0] +

@@ -1,4 +1,4 @@
-// What an ONNX file says of itself: its opset and ports, and that nothing it needs is in another file.
+// What an ONNX file declares: its opset and ports, and that nothing it needs is in another file.
 #pragma once
 
 #include <filesystem>
@@ -17,8 +17,8 @@ struct OnnxFile {
     std::vector<Port> outputs;
 };
 
-/// Of the bytes of the file at `path`, which is for messages alone. Refused for what is no ONNX file, for an
-/// unknown opset, and for what a hash of these bytes does not cover: weights in another file, wherever the
+/// Of the bytes of the file at `path`, which is for messages only. Refused for what is not an ONNX file, for
+/// an unknown opset, and for what a hash of these bytes does not cover: weights in another file, wherever the
 /// graph has a tensor, and compiled engines.
 OnnxFile onnx_from(std::string_view bytes, const std::filesystem::path& path);
 

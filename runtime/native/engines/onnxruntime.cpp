@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <mutex>
 
-#include "contract.hpp"
+#include "network.hpp"
 #include "onnx_file.hpp"
 #include "table.hpp"
 #include "vreid/errors.hpp"
@@ -25,22 +25,25 @@ void* library() {
         if (*name == '\0') continue;
         if (void* found = ::dlopen(name, RTLD_NOW | RTLD_LOCAL)) return found;  // for the life of the process
     }
-    throw Refused("there is no libonnxruntime.so.1 here; install ONNX Runtime or take another engine");
+    throw Refused("there is no libonnxruntime.so.1 here; install ONNX Runtime or choose another engine");
 }
 
-/// Loads the library once and asks for the newest interface that both it and the header know.
+/// Loads the library once and gets the newest interface that both it and the header know.
 void open_library() {
     static std::once_flag once;
     std::call_once(once, [] {
         using Base = const OrtApiBase* (*)();
         const auto base = reinterpret_cast<Base>(::dlsym(library(), "OrtGetApiBase"));
         if (base == nullptr)
-            throw Refused("this libonnxruntime.so.1 is none; install ONNX Runtime or take another engine");
+            throw Refused(
+                "this libonnxruntime.so.1 is not ONNX Runtime; install ONNX Runtime or choose another "
+                "engine");
         const std::string version =
             base()->GetVersionString();  // 1.23.2: the second number is that of the interface
-        const int theirs = std::atoi(version.c_str() + std::min(version.find('.'), version.size() - 1) + 1);
-        const OrtApi* api = base()->GetApi(static_cast<std::uint32_t>(std::min(theirs, ORT_API_VERSION)));
-        if (api == nullptr || theirs < OLDEST) {
+        const int installed =
+            std::atoi(version.c_str() + std::min(version.find('.'), version.size() - 1) + 1);
+        const OrtApi* api = base()->GetApi(static_cast<std::uint32_t>(std::min(installed, ORT_API_VERSION)));
+        if (api == nullptr || installed < OLDEST) {
             throw Refused("ONNX Runtime " + version + " is older than the 1." + std::to_string(OLDEST) +
                           " that vreid needs; update it or take another engine");
         }
@@ -70,14 +73,15 @@ std::string dtype_of(ONNXTensorElementDataType kind) {
 Port port_of(const std::string& name, const Ort::TypeInfo& type) {
     if (type.GetONNXType() != ONNX_TYPE_TENSOR) return {name, "other", {}};
     const auto info = type.GetTensorTypeAndShapeInfo();
-    return {name, dtype_of(info.GetElementType()), info.GetShape()};  // ONNX Runtime too says -1 for any
+    return {name, dtype_of(info.GetElementType()), info.GetShape()};  // ONNX Runtime too has -1 for any
 }
 
 Ort::SessionOptions options_of(int threads, bool exact) {
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(threads).SetInterOpNumThreads(1).SetLogSeverityLevel(3);
     options.AddConfigEntry("session.intra_op.allow_spinning", "0");
-    // x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow; with this INT8 is exact everywhere
+    // x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow; with this INT8 is exact
+    // everywhere
     if (exact) options.AddConfigEntry("session.x64quantprecision", "1");
     return options;
 }

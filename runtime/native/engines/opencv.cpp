@@ -1,10 +1,10 @@
 // OpenCV's DNN: the fallback that every distribution has. From OpenCV 5 on it runs what `vreid export` and
-// `vreid quantize` write; OpenCV 4 reads older float graphs only: opset 11, no Q/DQ, none of the newer
+// `vreid quantize` write; OpenCV 4 reads older float graphs only: opset 11, no Q/DQ, nothing of the newer
 // exporter.
 #include <opencv2/dnn.hpp>
 #include <utility>
 
-#include "contract.hpp"
+#include "network.hpp"
 #include "onnx_file.hpp"
 #include "table.hpp"
 #include "vreid/errors.hpp"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr bool NEW = CV_VERSION_MAJOR >= 5;
 
-/// `file` as a net; what OpenCV says of a graph that it cannot read becomes a sentence.
+/// `file` as a net; OpenCV's error for a graph that it cannot read becomes a sentence.
 cv::dnn::Net net_of(const Manifest& manifest, const EngineFile& file) {
     if (!NEW && manifest.precision == "int8") {
         throw Refused("the DNN of OpenCV " CV_VERSION " does not run the INT8 (Q/DQ) graph " +
@@ -31,7 +31,7 @@ cv::dnn::Net net_of(const Manifest& manifest, const EngineFile& file) {
     }
 }
 
-/// One net; its ports are those that the file declares, since OpenCV does not tell them.
+/// One net; its ports are those that the file declares, since OpenCV does not name them.
 class OpenCv : public Network {
  public:
     OpenCv(const Manifest& manifest, const EngineFile& file)

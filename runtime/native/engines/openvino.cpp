@@ -3,7 +3,7 @@
 #include <openvino/openvino.hpp>
 #include <sstream>
 
-#include "contract.hpp"
+#include "network.hpp"
 #include "onnx_file.hpp"
 #include "table.hpp"
 #include "vreid/errors.hpp"

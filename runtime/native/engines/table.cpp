@@ -1,11 +1,11 @@
-// The seam of engines: which member runs a manifest, and what to say where it was not compiled in.
+// The seam of engines: which member runs a manifest, and the error where it was not compiled in.
 #include "table.hpp"
 
 #include <algorithm>
 #include <mutex>
 #include <utility>
 
-#include "contract.hpp"
+#include "network.hpp"
 #include "vreid/errors.hpp"
 
 namespace vreid {
@@ -75,7 +75,7 @@ class NetworkEngine : public Engine {
         const float* found = network_->run(pixels, {batch, height_, width_, 3}, shape);
         if (shape != std::vector<std::int64_t>{batch, dim_}) {
             throw Refused("the engine of " + name_ +
-                          " gave another shape than its manifest says; export the model again");
+                          " gave another shape than its manifest; export the model again");
         }
         std::copy_n(found, static_cast<std::size_t>(batch) * static_cast<std::size_t>(dim_), features);
     }

@@ -1,22 +1,95 @@
 // TensorRT: runs a plan that `vreid build` made on this device, on TensorRT 10.3 to 11.
 //
-// TensorRT's documentation asks for an execution context of its own for every captured graph, since a change
+// TensorRT's documentation requires an execution context of its own for every captured graph, since a change
 // of shape in a context makes the graphs that were captured from it undefined. So there is one context for
 // batches of any size, and a second only where a graph of the best batch was captured.
+
 #include <NvInfer.h>
+#include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
+#include <cstddef>
 #include <cstring>
 #include <mutex>
+#include <string>
+#include <utility>
 
 #include "built_for.hpp"
-#include "contract.hpp"
-#include "cuda_memory.hpp"
+#include "network.hpp"
 #include "table.hpp"
 #include "vreid/errors.hpp"
 
 static_assert(NV_TENSORRT_MAJOR > 10 || (NV_TENSORRT_MAJOR == 10 && NV_TENSORRT_MINOR >= 3),
               "vreid needs TensorRT 10.3 or newer: an older one would take a graph's types for a suggestion");
+
+/// The little of CUDA that the engine needs, each thing freed with its owner.
+namespace vreid::cuda {
+
+/// Refused, with CUDA's reason, for what it refuses.
+inline void check(cudaError_t error) {
+    if (error != cudaSuccess) {
+        throw Refused(std::string("CUDA failed (") + cudaGetErrorString(error) +
+                      "); free the GPU's memory, run vreid doctor, or take another engine");
+    }
+}
+
+/// Owns a handle of CUDA and gives it back by `Free`.
+template <typename Handle, cudaError_t (*Free)(Handle)>
+class Owned {
+ public:
+    Owned() = default;
+    explicit Owned(Handle handle) : handle_(handle) {}
+    Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Owned& operator=(Owned&& other) noexcept {
+        std::swap(handle_, other.handle_);
+        return *this;
+    }
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() {
+        if (handle_ != nullptr) Free(handle_);
+    }
+
+    [[nodiscard]] Handle get() const { return handle_; }
+
+ private:
+    Handle handle_ = nullptr;
+};
+
+using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
+using Event = Owned<cudaEvent_t, cudaEventDestroy>;
+using GraphLaunch = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
+using Graph = Owned<cudaGraph_t, cudaGraphDestroy>;
+using DeviceBytes = Owned<void*, cudaFree>;
+using PinnedBytes =
+    Owned<void*, cudaFreeHost>;  // of the host: only these are copied while other work goes on
+
+inline Stream new_stream() {
+    cudaStream_t handle = nullptr;
+    check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
+    return Stream(handle);
+}
+
+/// One that a waiting thread sleeps on, since an edge device needs its cores.
+inline Event new_event() {
+    cudaEvent_t handle = nullptr;
+    check(cudaEventCreateWithFlags(&handle, cudaEventBlockingSync | cudaEventDisableTiming));
+    return Event(handle);
+}
+
+inline DeviceBytes device_bytes(std::size_t size) {
+    void* address = nullptr;
+    check(cudaMalloc(&address, size));
+    return DeviceBytes(address);
+}
+
+inline PinnedBytes pinned_bytes(std::size_t size) {
+    void* address = nullptr;
+    check(cudaHostAlloc(&address, size, cudaHostAllocDefault));
+    return PinnedBytes(address);
+}
+
+}  // namespace vreid::cuda
 
 namespace vreid {
 namespace {
@@ -27,20 +100,20 @@ class Listener : public nvinfer1::ILogger {
     void log(Severity severity, const char* message) noexcept override {
         if (severity > Severity::kERROR) return;
         const std::lock_guard<std::mutex> held(lock_);
-        if (said_.empty()) said_ = first_line(message);
+        if (error_.empty()) error_ = first_line(message);
     }
 
     /// The reason, and silence for the next.
     std::string reason() {
         const std::lock_guard<std::mutex> held(lock_);
-        std::string said = said_.empty() ? "it gave no reason" : said_;
-        said_.clear();
-        return said;
+        std::string reason = error_.empty() ? "it gave no reason" : error_;
+        error_.clear();
+        return reason;
     }
 
  private:
     std::mutex lock_;
-    std::string said_;
+    std::string error_;
 };
 
 #define VREID_TEXT_OF(number) #number
@@ -127,8 +200,8 @@ class TensorRt : public Engine {
         const auto count = static_cast<std::size_t>(batch);
         cuda::check(cudaSetDevice(0));  // of this thread
         std::memcpy(pixels_.get(), pixels, count * image_bytes());
-        if (whole_.get() != nullptr && batch == manifest_.input.batch[1]) {
-            cuda::check(cudaGraphLaunch(whole_.get(), stream_.get()));
+        if (best_graph_.get() != nullptr && batch == manifest_.input.batch[1]) {
+            cuda::check(cudaGraphLaunch(best_graph_.get(), stream_.get()));
         } else {
             shape(*context_, batch);
             launch(*context_, count);
@@ -220,22 +293,22 @@ class TensorRt : public Engine {
         launch(*context, count);  // what TensorRT does only once it does here, outside the capture
         wait();
         cuda::check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal));
-        bool whole = true;
+        bool captured = true;
         try {
             launch(*context, count);
         } catch (const Refused&) {
             listener_.reason();
-            whole = false;
+            captured = false;
         }
         cudaGraph_t raw = nullptr;
-        whole = cudaStreamEndCapture(stream_.get(), &raw) == cudaSuccess && whole;
+        captured = cudaStreamEndCapture(stream_.get(), &raw) == cudaSuccess && captured;
         const cuda::Graph graph(raw);
         cudaGraphExec_t launcher = nullptr;
-        if (whole && cudaGraphInstantiate(&launcher, graph.get(), 0) == cudaSuccess) {
-            whole_ = cuda::GraphLaunch(launcher);
+        if (captured && cudaGraphInstantiate(&launcher, graph.get(), 0) == cudaSuccess) {
+            best_graph_ = cuda::GraphLaunch(launcher);
             captured_from_ = std::move(context);
         } else {
-            cudaGetLastError();  // else the next call would tell of it
+            cudaGetLastError();  // else the next call would report it
         }
     }
 
@@ -256,13 +329,14 @@ class TensorRt : public Engine {
     cuda::DeviceBytes in_, out_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
     std::unique_ptr<nvinfer1::IExecutionContext> captured_from_;  // lives as long as its graph
-    cuda::GraphLaunch whole_;
+    cuda::GraphLaunch best_graph_;
 };
 
 }  // namespace
 
 std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const EngineFile& file) {
-    if (!manifest.built_for) refuse_elsewhere(manifest, file.path, {});  // said before a device is looked for
+    if (!manifest.built_for)
+        refuse_elsewhere(manifest, file.path, {});  // refused before a device is looked for
     refuse_elsewhere(manifest, file.path, machine_key());
     return std::make_unique<TensorRt>(manifest, file);
 }

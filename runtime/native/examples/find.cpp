@@ -21,7 +21,7 @@ int main(int count, char** words) {
         for (int at = 3; at < count; ++at) {
             const cv::Mat picture = vreid::read_picture(words[at]);
             const std::vector<float> feature = embedder.embed({picture});
-            const std::vector<vreid::Hit> hits = gallery.search(feature, 1).front();
+            const std::vector<vreid::Hit> hits = gallery.search_one(feature, 1);
             if (!hits.empty() && hits[0].score >= threshold) {
                 std::cout << words[at] << ": " << hits[0].name << " (" << hits[0].score << ")\n";
                 continue;

@@ -29,13 +29,13 @@ bool is_operational(int code) {
     if (code ==
         SQLITE_NOMEM) {  // what SQLite says of some damaged files too, whose lengths are beyond all sense
         throw Refused("the gallery " + path.string() +
-                      " asks for more memory than there is, or is damaged; free some, let 'vreid gallery "
+                      " needs more memory than there is, or is damaged; free some, let 'vreid gallery "
                       "check --repair'"
                       " mend it or restore a copy");
     }
     std::string text = database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(code);
     if (!is_text(text))
-        throw damaged(path, "text that is none");  // what SQLite says of a damaged file quotes it
+        throw damaged(path, "text that is not UTF-8");  // what SQLite says of a damaged file quotes it
     std::replace_if(text.begin(), text.end(), [](char one) { return one == '\n' || one == '\r'; }, ' ');
     const std::string gallery = "the gallery " + path.string();
     if (code == SQLITE_CONSTRAINT || code == SQLITE_MISMATCH) {
@@ -80,7 +80,7 @@ std::string name_of(const std::filesystem::path& path, bool write) {
 }  // namespace
 
 Refused damaged(const std::filesystem::path& path, const std::string& reason) {
-    return Refused(path.string() + " is no gallery or is damaged (" + reason +
+    return Refused(path.string() + " is not a gallery or is damaged (" + reason +
                    "); name another file, let 'vreid gallery check --repair' mend it or restore a copy");
 }
 
@@ -182,18 +182,18 @@ Database::Database(std::filesystem::path path, bool write)
     run("PRAGMA secure_delete = ON");  // what is removed is overwritten
 }
 
-Database Database::fresh(const std::filesystem::path& draft, const std::filesystem::path& path) {
-    return {path, draft.string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE};
+Database Database::fresh(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+    return {path, temporary.string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE};
 }
 
 void Database::Close::operator()(sqlite3* database) const {
     if (::getpid() == owner) sqlite3_close_v2(database);
 }
 
-bool Database::is_ours() const { return ::getpid() == database_.get_deleter().owner; }
+bool Database::is_owner() const { return ::getpid() == database_.get_deleter().owner; }
 
 void Database::refuse_child() const {
-    if (!is_ours()) {
+    if (!is_owner()) {
         throw Refused("the gallery " + path_->string() + " was opened by process " +
                       std::to_string(database_.get_deleter().owner) +
                       ", which forked this one; open it again here");
@@ -214,9 +214,8 @@ void Database::run(std::string_view sql, const std::vector<Value>& values) const
 
 void Database::add_function(const char* name,
                             void (*function)(sqlite3_context*, int, sqlite3_value**)) const {
-    const int code =
-        sqlite3_create_function_v2(database_.get(), name, 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr,
-                                   function, nullptr, nullptr, nullptr);
+    const int code = sqlite3_create_function_v2(database_.get(), name, 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
+                                                nullptr, function, nullptr, nullptr, nullptr);
     if (code != SQLITE_OK) refuse(database_.get(), code, *path_);
 }
 

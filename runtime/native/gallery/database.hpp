@@ -22,7 +22,7 @@ struct Bytes {
     std::size_t size = 0;
 };
 
-/// What is bound to a statement; text that is no UTF-8 is cleaned first.
+/// What is bound to a statement; text that is not UTF-8 is cleaned first.
 using Value = std::variant<std::nullptr_t, std::int64_t, double, std::string, Bytes>;
 
 template <typename T>
@@ -30,7 +30,7 @@ Value value_of(const std::optional<T>& value) {
     return value ? Value(*value) : Value(nullptr);
 }
 
-/// What is said of a file that cannot be read.
+/// The error for a file that cannot be read.
 Refused damaged(const std::filesystem::path& path, const std::string& reason);
 
 /// A statement that is being carried out; `next` goes from row to row.
@@ -65,14 +65,14 @@ class Statement {
     bool ended_ = false;
 };
 
-/// An open connection to the existing database at an absolute path. The file is never opened beside SQLite:
-/// closing such a handle would drop this process's SQLite locks (POSIX).
+/// An open connection to the existing database at an absolute path. The file is never opened by anything but
+/// SQLite: closing such a handle would drop this process's SQLite locks (POSIX).
 class Database {
  public:
     Database(std::filesystem::path path, bool write);
 
-    /// A new and empty one in the file `draft`, which is to become `path`.
-    static Database fresh(const std::filesystem::path& draft, const std::filesystem::path& path);
+    /// A new and empty one in the file `temporary`, which is to become `path`.
+    static Database fresh(const std::filesystem::path& temporary, const std::filesystem::path& path);
 
     /// A statement and its rows; the first one is read by `next`.
     [[nodiscard]] Statement query(std::string_view sql, const std::vector<Value>& values = {}) const;
@@ -84,7 +84,7 @@ class Database {
     void add_function(const char* name, void (*function)(sqlite3_context*, int, sqlite3_value**)) const;
 
     /// Whether this process opened it; false in a child that it has forked.
-    [[nodiscard]] bool is_ours() const;
+    [[nodiscard]] bool is_owner() const;
 
     /// Refused in a child that was forked after this was opened: SQLite's connections do not survive a fork.
     void refuse_child() const;

@@ -1,24 +1,24 @@
 // Searching for vehicles through rows of prototypes (runtime/gallery/index/flat.py and vehicle_index.py).
 #include "flat.hpp"
 
+#include <dlfcn.h>
 #include <faiss/impl/IDSelector.h>
 #include <faiss/utils/distances.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <limits>
 #include <mutex>
 #include <unordered_set>
 
-#include "one_thread.hpp"
-
 namespace vreid::gallery {
 namespace {
 
 constexpr std::int64_t kFirst =
     8;  // prototypes that a vehicle mostly has at most: one more than k - 1 have is of a k-th
-constexpr std::int64_t kWider = 4;  // how many times as many are asked for when that was too few
+constexpr std::int64_t kWider = 4;  // how many times as many are searched when that was too few
 
-/// Batches of more than four features go through BLAS: of 8, FAISS alone takes six times as long. Once a
+/// Batches of more than four features go through BLAS: of 8, FAISS by itself takes six times as long. Once a
 /// process: FAISS reads it without a lock.
 void batch_by_blas(int dim) {
 #if FAISS_VERSION_MAJOR == 1 && FAISS_VERSION_MINOR < 15
@@ -93,31 +93,31 @@ std::vector<std::vector<Found>> FlatIndex::search(const std::vector<float>& feat
     faiss::IDSelectorBitmap chosen(bits.size(), bits.data());
     among.sel = &chosen;
     if (most == 0) return found;
-    const OneThread alone;
-    std::vector<std::size_t> asked(count);
-    for (std::size_t row = 0; row < count; ++row) asked[row] = row;
+    const OneThread one_thread;
+    std::vector<std::size_t> open(count);
+    for (std::size_t row = 0; row < count; ++row) open[row] = row;
     // The first k different vehicles in the falling list of prototypes are the best; it is lengthened until
     // they are in.
     for (std::int64_t reach = k - 1 > most / kFirst ? most : std::min(most, kFirst * (k - 1) + 1);
-         !asked.empty(); reach = std::min(most, reach * kWider)) {
+         !open.empty(); reach = std::min(most, reach * kWider)) {
         std::vector<float> wanted;
-        wanted.reserve(asked.size() * dim_);
-        for (const std::size_t row : asked) {
+        wanted.reserve(open.size() * dim_);
+        for (const std::size_t row : open) {
             const auto begin = features.begin() + static_cast<std::ptrdiff_t>(row * dim_);
             wanted.insert(wanted.end(), begin, begin + static_cast<std::ptrdiff_t>(dim_));
         }
         const std::size_t wide = static_cast<std::size_t>(reach);
-        std::vector<float> scores(asked.size() * wide);
-        std::vector<std::int64_t> rows(asked.size() * wide);
-        index_.search(static_cast<std::int64_t>(asked.size()), wanted.data(), reach, scores.data(),
+        std::vector<float> scores(open.size() * wide);
+        std::vector<std::int64_t> rows(open.size() * wide);
+        index_.search(static_cast<std::int64_t>(open.size()), wanted.data(), reach, scores.data(),
                       rows.data(), vehicles ? &among : nullptr);
         std::vector<std::size_t> left;
-        for (std::size_t at = 0; at < asked.size(); ++at) {
-            found[asked[at]] = best(scores.data() + at * wide, rows.data() + at * wide, reach, k);
+        for (std::size_t at = 0; at < open.size(); ++at) {
+            found[open[at]] = best(scores.data() + at * wide, rows.data() + at * wide, reach, k);
             const bool ended = rows[(at + 1) * wide - 1] < 0 || reach == most;
-            if (!ended && static_cast<std::int64_t>(found[asked[at]].size()) < k) left.push_back(asked[at]);
+            if (!ended && static_cast<std::int64_t>(found[open[at]].size()) < k) left.push_back(open[at]);
         }
-        asked = std::move(left);
+        open = std::move(left);
     }
     return found;
 }
@@ -150,6 +150,55 @@ std::vector<Found> FlatIndex::best(const float* scores, const std::int64_t* rows
     });
     if (static_cast<std::int64_t>(found.size()) > k) found.resize(static_cast<std::size_t>(k));
     return found;
+}
+
+namespace {
+
+/// OpenBLAS's two functions, by name: this is linked against whatever BLAS the system chose.
+struct OpenBlas {
+    void (*set)(int) = reinterpret_cast<void (*)(int)>(::dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+    int (*get)() = reinterpret_cast<int (*)()>(::dlsym(RTLD_DEFAULT, "openblas_get_num_threads"));
+};
+
+/// How many searches run, and how many threads there were before the first.
+struct Searches {
+    OpenBlas blas;
+    std::mutex lock;
+    int running = 0;
+    int before = 1;
+};
+
+Searches& searches() {
+    static Searches one;
+    return one;
+}
+
+}  // namespace
+
+OneBlasThread::OneBlasThread() {
+    Searches& all = searches();
+    if (all.blas.set == nullptr || all.blas.get == nullptr) return;
+    const std::lock_guard<std::mutex> held(all.lock);
+    if (all.running++ > 0) return;
+    all.before = all.blas.get();
+    if (all.before != 1) all.blas.set(1);
+}
+
+OneBlasThread::~OneBlasThread() {
+    Searches& all = searches();
+    if (all.blas.set == nullptr || all.blas.get == nullptr) return;
+    const std::lock_guard<std::mutex> held(all.lock);
+    if (--all.running == 0 && all.before != 1) all.blas.set(all.before);
+}
+
+OneThread::OneThread() : before_(omp_get_max_threads()) {
+    omp_set_num_threads(1);
+    blas_.emplace();
+}
+
+OneThread::~OneThread() {
+    blas_.reset();  // first: in OpenBLAS's OpenMP build its number is OpenMP's too
+    omp_set_num_threads(before_);
 }
 
 }  // namespace vreid::gallery

@@ -1,4 +1,5 @@
-// An open gallery: its transactions and what is written (runtime/gallery/gallery.py).
+// A gallery: opening it for reading or as its one writer, transactions, and what is written
+// (runtime/gallery/gallery.py).
 #include "vreid/gallery.hpp"
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include "inside.hpp"
 #include "names.hpp"
 #include "prototypes.hpp"
+#include "schema.hpp"
 #include "text.hpp"
 #include "vreid/errors.hpp"
 #include "writing.hpp"
@@ -36,8 +38,8 @@ Gallery::~Gallery() = default;
 void Gallery::close() {
     // a forked child has one thread, and the mutex as it was: perhaps held by a thread that is not here
     std::unique_lock<std::recursive_mutex> turn(inside_->mutex, std::defer_lock);
-    if (inside_->database->is_ours()) turn.lock();
-    inside_->following.close();
+    if (inside_->database->is_owner()) turn.lock();
+    inside_->index.close();
     inside_->database->close();
     inside_->lock.reset();
 }
@@ -65,13 +67,13 @@ void Gallery::transaction(const std::function<void()>& body) {
     try {
         body();
         database.run(end);
-        if (outer) inside_->following.settled();
+        if (outer) inside_->index.committed();
     } catch (...) {
         if (database.in_transaction()) {  // SQLite itself rolls back on some errors of the disk
             database.run(outer ? "ROLLBACK" : "ROLLBACK TO " + mark);
             if (!outer) database.run(end);
         }
-        inside_->following.undone();
+        inside_->index.rolled_back();
         throw;
     }
 }
@@ -104,16 +106,11 @@ std::int64_t Gallery::add_vehicle(const std::optional<std::string>& name, const 
 std::optional<std::int64_t> Gallery::add_prototype(std::int64_t vehicle, const std::string& view,
                                                    const std::vector<float>& feature, double weight) {
     if (!std::isfinite(weight) || weight <= 0) {
-        throw Refused("a prototype's weight must be above 0, not " + gallery::told(weight) +
+        throw Refused("a prototype's weight must be above 0, not " + gallery::number_text(weight) +
                       "; pass the crop's quality");
     }
-    const int dim = about().dim;
-    if (feature.size() != static_cast<std::size_t>(dim)) {
-        throw Refused("features of shape (1, " + std::to_string(feature.size()) +
-                      ") do not fit a gallery of dimension " + std::to_string(dim) +
-                      "; use the gallery's own model");
-    }
-    const std::vector<float> row = unit(feature, dim);
+    gallery::refuse_length(feature, about().dim);
+    const std::vector<float> row = unit(feature, about().dim);
     const auto blob = [](const std::vector<float>& numbers) {
         return gallery::Bytes{numbers.data(), numbers.size() * sizeof(float)};
     };
@@ -153,9 +150,7 @@ std::int64_t Gallery::add_sighting(std::int64_t vehicle, const Sighting& sightin
 }
 
 void Gallery::rename(std::int64_t vehicle, const std::string& name) {
-    transaction([&] {
-        gallery::rename(*inside_->database, inside_->who, vehicle, name_of(vehicle), name);
-    });
+    transaction([&] { gallery::rename(*inside_->database, inside_->who, vehicle, name_of(vehicle), name); });
 }
 
 void Gallery::remove(std::int64_t vehicle) {
@@ -163,6 +158,89 @@ void Gallery::remove(std::int64_t vehicle) {
         static_cast<void>(name_of(vehicle));
         gallery::remove(*inside_->database, inside_->who, vehicle);
     });
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path resolved(const fs::path& path) {
+    std::error_code fault;
+    const fs::path found = fs::weakly_canonical(fs::absolute(path), fault);
+    return fault ? fs::absolute(path) : found;
+}
+
+struct Seen {
+    std::unique_ptr<gallery::Database> database;
+    About about;
+};
+
+Seen looked_at(const fs::path& path, bool old) {
+    std::error_code fault;
+    if (!fs::is_regular_file(path, fault)) {
+        throw Refused("there is no gallery " + path.string() + "; make one with 'vreid gallery enrol'");
+    }
+    auto database = std::make_unique<gallery::Database>(path, false);
+    About about = gallery::about_of(*database, old);
+    if (!old) gallery::see_as_new(*database);
+    return {std::move(database), std::move(about)};
+}
+
+std::string text_of(const About& about) {
+    return "'" + about.model + "' (" + std::to_string(about.dim) + "-d, " + about.fingerprint + ")";
+}
+
+void match(const About& found, const About& wanted, const fs::path& path) {
+    if (found.fingerprint == wanted.fingerprint && found.dim == wanted.dim) return;
+    throw Refused("the gallery " + path.string() + " holds features of the model " + text_of(found) +
+                  ", not of " + text_of(wanted) + "; use that model or enrol again into a new gallery");
+}
+
+}  // namespace
+
+Gallery open_gallery(const fs::path& given, const About& about, bool write, const Rule& rule) {
+    const fs::path path = resolved(given);
+    if (rule.max_prototypes < 1) {
+        throw Refused("max_prototypes must be at least 1, not " + std::to_string(rule.max_prototypes));
+    }
+    std::error_code fault;
+    if (!write || fs::exists(path, fault)) {
+        Seen seen = looked_at(path, write);
+        match(seen.about, about, path);
+        if (!write) {
+            return Gallery(
+                std::make_unique<Gallery::Inside>(std::move(seen.database), seen.about, rule, nullptr));
+        }
+    } else if (about.dim < 1) {
+        throw Refused("a gallery is of features of 1 number or more, not " + std::to_string(about.dim) +
+                      "; pass the model's");
+    } else if (!fs::is_directory(path.parent_path(), fault)) {
+        throw Refused("there is no folder " + path.parent_path().string() +
+                      " for the gallery; make it first");
+    }
+    auto lock = std::make_unique<gallery::WriterLock>(path);
+    if (!fs::exists(path, fault)) gallery::create(path, about);
+    auto database = std::make_unique<gallery::Database>(path, true);
+    gallery::upgrade(*database);
+    const About found = gallery::about_of(*database);
+    match(found, about, path);
+    database->run("BEGIN IMMEDIATE");  // another program may hold SQLite's own lock
+    database->run("ROLLBACK");
+    return Gallery(std::make_unique<Gallery::Inside>(std::move(database), found, rule, std::move(lock)));
+}
+
+Gallery open_gallery(const fs::path& path, const Manifest& manifest, bool write, const Rule& rule) {
+    return open_gallery(path, About{manifest.fingerprint, manifest.output.dim, manifest.name}, write, rule);
+}
+
+Gallery read_gallery(const fs::path& given) {
+    Seen seen = looked_at(resolved(given), false);
+    return Gallery(std::make_unique<Gallery::Inside>(std::move(seen.database), seen.about, Rule{}, nullptr));
+}
+
+Gallery edit_gallery(const fs::path& path) {
+    const About about = looked_at(resolved(path), true).about;
+    return open_gallery(path, about, true);
 }
 
 }  // namespace vreid

@@ -5,11 +5,11 @@
 #include <mutex>
 #include <string>
 
-#include "audit.hpp"
 #include "database.hpp"
-#include "following.hpp"
+#include "index_sync.hpp"
 #include "lock.hpp"
 #include "vreid/gallery.hpp"
+#include "writing.hpp"
 
 namespace vreid {
 
@@ -24,9 +24,10 @@ class __attribute__((visibility("hidden"))) Gallery::Inside {
           writable(held != nullptr),
           lock(std::move(held)),
           database(std::move(connection)),
-          following(*database, about.dim) {}
+          index(*database, about.dim) {}
 
-    /// This call's turn. Refused in a forked child before it waits: a thread that is not there may have the turn.
+    /// This call's turn. Refused in a forked child before it waits: a thread that is not there may have the
+    /// turn.
     [[nodiscard]] std::unique_lock<std::recursive_mutex> turn() const {
         database->refuse_child();
         return std::unique_lock<std::recursive_mutex>(mutex);
@@ -40,7 +41,7 @@ class __attribute__((visibility("hidden"))) Gallery::Inside {
     int depth = 0;                              // of transactions
     std::unique_ptr<gallery::WriterLock> lock;  // given back after the database is closed
     std::unique_ptr<gallery::Database> database;
-    gallery::Following following;
+    gallery::IndexSync index;
 };
 
 }  // namespace vreid

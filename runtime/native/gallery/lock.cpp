@@ -13,7 +13,7 @@
 #include <system_error>
 #include <thread>
 
-#include "store.hpp"
+#include "schema.hpp"
 #include "text.hpp"
 
 namespace vreid::gallery {
@@ -25,16 +25,16 @@ Refused unwritable(const std::filesystem::path& lock, int error) {
 }
 
 bool is_at(int handle, const std::filesystem::path& path) {
-    struct stat ours{};
+    struct stat open{};
     struct stat there{};
-    return ::fstat(handle, &ours) == 0 && ::stat(path.c_str(), &there) == 0 && ours.st_dev == there.st_dev &&
-           ours.st_ino == there.st_ino;
+    return ::fstat(handle, &open) == 0 && ::stat(path.c_str(), &there) == 0 && open.st_dev == there.st_dev &&
+           open.st_ino == there.st_ino;
 }
 
 std::string holder_of(int handle) {
-    std::array<char, 32> said{};
-    const ssize_t size = ::pread(handle, said.data(), said.size(), 0);
-    return size > 0 ? cleaned({said.data(), static_cast<std::size_t>(size)}) : "unknown";
+    std::array<char, 32> text{};
+    const ssize_t size = ::pread(handle, text.data(), text.size(), 0);
+    return size > 0 ? cleaned({text.data(), static_cast<std::size_t>(size)}) : "unknown";
 }
 
 void sign(int handle, const std::filesystem::path& lock) {
@@ -48,7 +48,7 @@ void sign(int handle, const std::filesystem::path& lock) {
 
 }  // namespace
 
-WriterLock::WriterLock(const std::filesystem::path& gallery) : path_(beside(gallery, ".lock")) {
+WriterLock::WriterLock(const std::filesystem::path& gallery) : path_(with_suffix(gallery, ".lock")) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
     while (true) {
         const int handle = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -77,10 +77,10 @@ WriterLock::WriterLock(const std::filesystem::path& gallery) : path_(beside(gall
 }
 
 WriterLock::~WriterLock() {
-    if (is_ours()) ::unlink(path_.c_str());
+    if (is_owner()) ::unlink(path_.c_str());
     ::close(handle_);  // of a forked child: the parent's own handle goes on holding the lock
 }
 
-bool WriterLock::is_ours() const { return ::getpid() == owner_; }
+bool WriterLock::is_owner() const { return ::getpid() == owner_; }
 
 }  // namespace vreid::gallery

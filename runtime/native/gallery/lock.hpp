@@ -17,7 +17,7 @@ class WriterLock {
     ~WriterLock();
 
     /// Whether this process took the lock; false in a child that it has forked.
-    [[nodiscard]] bool is_ours() const;
+    [[nodiscard]] bool is_owner() const;
 
  private:
     std::filesystem::path path_;

@@ -20,11 +20,12 @@ std::string given(std::int64_t vehicle);
 
 constexpr std::size_t kLongest = 200;  // characters of a name
 
-/// `name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Refused otherwise.
+/// `name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Refused
+/// otherwise.
 std::string printable(const std::string& name);
 
-/// `text` in NFC, for a camera or a view. Refused, in a sentence that `what` begins, for control characters and
-/// invalid UTF-8.
+/// `text` in NFC, for a camera or a view. Refused, in a sentence that `what` begins, for control characters
+/// and invalid UTF-8.
 std::string readable(const std::string& text, const std::string& what);
 
 /// `name` in NFC, when it is valid and no vehicle but `vehicle` has it. Refused otherwise.
@@ -40,7 +41,7 @@ std::string free_name(const Database& database, const std::string& name);
 std::map<std::int64_t, std::string> names_of(const Database& database,
                                              const std::set<std::int64_t>& vehicles);
 
-/// The id of the vehicle called `text`: a name, an id, or id=ID. Refused when none or two are meant.
+/// The id of the vehicle called `text`: a name, an id, or id=ID. Refused when nobody or two are meant.
 std::int64_t found(const Database& database, const std::string& text);
 
 /// Numbers as JSON, for a statement that takes any number of them.

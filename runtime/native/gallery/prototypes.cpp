@@ -45,6 +45,14 @@ std::vector<float> unit(const std::vector<float>& features, int dim) {
 
 namespace gallery {
 
+void refuse_length(const std::vector<float>& feature, int dim) {
+    if (feature.size() != static_cast<std::size_t>(dim)) {
+        throw Refused("features of shape (1, " + std::to_string(feature.size()) +
+                      ") do not fit a gallery of dimension " + std::to_string(dim) +
+                      "; use the gallery's own model");
+    }
+}
+
 void copy_feature(const Bytes& stored, int dim, float* feature) {
     if (stored.size != sizeof(float) * static_cast<std::size_t>(dim)) {
         throw Refused(

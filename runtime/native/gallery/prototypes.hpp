@@ -11,6 +11,9 @@
 
 namespace vreid::gallery {
 
+/// Refused unless `feature` is one of (dim,).
+void refuse_length(const std::vector<float>& feature, int dim);
+
 /// A stored feature -> (dim,) at `feature`. Refused for one of another length.
 void copy_feature(const Bytes& stored, int dim, float* feature);
 

@@ -18,9 +18,9 @@ std::string mapped(const std::string& text, int options) {
         void operator()(utf8proc_uint8_t* made) const { std::free(made); }
     };
     utf8proc_uint8_t* made = nullptr;
-    const utf8proc_ssize_t size = utf8proc_map(
-        reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-        &made, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | options));
+    const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                               static_cast<utf8proc_ssize_t>(text.size()), &made,
+                                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | options));
     const std::unique_ptr<utf8proc_uint8_t, Free> owner(made);
     if (size < 0) throw Refused(std::string("a name cannot be read: ") + utf8proc_errmsg(size));
     return {reinterpret_cast<const char*>(made), static_cast<std::size_t>(size)};
@@ -105,7 +105,7 @@ std::size_t length_of(std::string_view text) {
     return count;
 }
 
-std::string told(double value) {
+std::string number_text(double value) {
     if (std::isnan(value)) return "nan";
     if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
     return nlohmann::json(value).dump();

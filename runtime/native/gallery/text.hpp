@@ -7,13 +7,13 @@
 
 namespace vreid::gallery {
 
-/// The bytes of the character that begins at `at`, its code point in `point`; 0 where none does.
+/// The bytes of the character that begins at `at`, its code point in `point`; 0 where there is none.
 std::size_t character_at(std::string_view text, std::size_t at, char32_t& point);
 
 /// Whether it is UTF-8 from end to end.
 bool is_text(std::string_view text);
 
-/// What may be stored: bytes that are no UTF-8 become "?", one each. A camera named after a file may hold
+/// What may be stored: bytes that are not UTF-8 become "?", one each. A camera named after a file may hold
 /// such.
 std::string cleaned(std::string_view text);
 
@@ -23,7 +23,7 @@ bool is_plain(std::string_view text);
 /// Whether a person sees anything of it: a character that is neither a blank nor an invisible sign.
 bool is_seen(std::string_view text);
 
-/// UTF-8 -> the same in Unicode's NFC, in which names are written; what is no UTF-8 becomes "?".
+/// UTF-8 -> the same in Unicode's NFC, in which names are written; what is not UTF-8 becomes "?".
 std::string nfc(std::string_view text);
 
 /// A name in NFC, case folded, and in NFC again: equal for names that are equal but for case.
@@ -33,6 +33,6 @@ std::string key_of(std::string_view name);
 std::size_t length_of(std::string_view text);
 
 /// A number as Python prints it.
-std::string told(double value);
+std::string number_text(double value);
 
 }  // namespace vreid::gallery

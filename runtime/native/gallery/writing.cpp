@@ -1,16 +1,22 @@
 // Statements that write, as runtime/gallery/sqlite/store.py has them.
 #include "writing.hpp"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
+#include <utility>
+#include <vector>
 
-#include "audit.hpp"
 #include "names.hpp"
+#include "prototypes.hpp"
 #include "text.hpp"
 
 namespace vreid {
@@ -34,8 +40,8 @@ namespace gallery {
 namespace {
 
 constexpr double kLastMoment = 1e10;  // seconds since 1970; more are milliseconds or nanoseconds
-constexpr int kSide = 160;      // pixels of a thumbnail's longer side
-constexpr int kQuality = 85;    // of its JPEG
+constexpr int kSide = 160;            // pixels of a thumbnail's longer side
+constexpr int kQuality = 85;          // of its JPEG
 constexpr float kNear = 1e-3F;  // a feature whose length is so near 1 is of unit length, and kept to the bit
 
 /// BGR -> a JPEG; empty for an empty picture.
@@ -63,11 +69,7 @@ Value picture_of(const std::vector<std::uint8_t>& jpeg) {
 
 /// (dim,) float32 -> float16, row by row as they lie in the file.
 cv::Mat halved(const std::vector<float>& feature, int dim) {
-    if (feature.size() != static_cast<std::size_t>(dim)) {
-        throw Refused("features of shape (1, " + std::to_string(feature.size()) +
-                      ") do not fit a gallery of dimension " + std::to_string(dim) +
-                      "; use the gallery's own model");
-    }
+    refuse_length(feature, dim);
     const std::vector<float> straight = unit(feature, dim);
     const cv::Mat given(1, dim, CV_32F, const_cast<float*>(feature.data()));
     const bool is_unit = std::abs(cv::norm(given) - 1) <= static_cast<double>(kNear);
@@ -87,17 +89,18 @@ std::int64_t new_id(const Database& database) {
     return last + 1;
 }
 
-/// When it was, in seconds since 1970; this moment where it does not say. Refused for what is no such time.
+/// When it was, in seconds since 1970; this moment where it has none. Refused for what is not such a time.
 double moment_of(const Sighting& sighting) {
     if (!(sighting.seen >= 0 && sighting.seen < kLastMoment)) {
-        std::array<char, 32> said{};
-        std::snprintf(said.data(), said.size(), "%g", sighting.seen);
+        std::array<char, 32> text{};
+        std::snprintf(text.data(), text.size(), "%g", sighting.seen);
         throw Refused("a sighting's time must be in seconds since 1970, from 0 to 10000000000, not " +
-                      std::string(said.data()) + "; divide milliseconds by 1000 and nanoseconds by 1e9");
+                      std::string(text.data()) + "; divide milliseconds by 1000 and nanoseconds by 1e9");
     }
     if (!(std::abs(sighting.first_time) < kLastMoment && std::abs(sighting.last_time) < kLastMoment)) {
         throw Refused(
-            "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; "
+            "a sighting's first_time and last_time must be in seconds on its source's clock, below "
+            "10000000000; "
             "divide milliseconds by 1000 and nanoseconds by 1e9");
     }
     return sighting.seen == 0 ? now() : sighting.seen;
@@ -113,7 +116,8 @@ std::int64_t add_vehicle(const Database& database, const std::string& who,
     const std::vector<std::uint8_t> jpeg = thumbnail_of(picture);
     const double moment = now();
     database.run(
-        "INSERT INTO vehicles (id, name, key, named, created, kind, pictured, thumbnail) VALUES (?, ?, ?, ?, ?, "
+        "INSERT INTO vehicles (id, name, key, named, created, kind, pictured, thumbnail) VALUES (?, ?, ?, ?, "
+        "?, "
         "?, ?, ?)",
         {vehicle, chosen, key_of(chosen), std::int64_t{name ? 1 : 0}, moment, value_of(kind),
          name || jpeg.empty() ? Value(nullptr) : Value(moment), picture_of(jpeg)});
@@ -128,7 +132,8 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
     const double moment = moment_of(sighting);
     if (!std::isfinite(sighting.quality) || std::isnan(score)) {  // -inf: nobody to compare with
         throw Refused(
-            "a sighting's score must be a number and its quality a finite one; pass the cosine and the crop's "
+            "a sighting's score must be a number and its quality a finite one; pass the cosine and the "
+            "crop's "
             "quality, 0 to 1");
     }
     const std::string camera = readable(sighting.camera, "a sighting's camera");
@@ -142,10 +147,10 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
         "score,"
         " thumbnail, run, seen, kind, plate, quality, feature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
         "?, ?, ?)",
-        {vehicle, camera, sighting.track, sighting.first_time, sighting.last_time,
-         sighting.first_frame, sighting.last_frame, score, picture_of(jpeg), run,
-         moment, kind_name(sighting.kind), value_of(sighting.plate),
-         sighting.quality, Bytes{feature.data, feature.total() * feature.elemSize()}});
+        {vehicle, camera, sighting.track, sighting.first_time, sighting.last_time, sighting.first_frame,
+         sighting.last_frame, score, picture_of(jpeg), run, moment, kind_name(sighting.kind),
+         value_of(sighting.plate), sighting.quality,
+         Bytes{feature.data, feature.total() * feature.elemSize()}});
     return database.last_id();
 }
 
@@ -173,3 +178,56 @@ void remove(const Database& database, const std::string& who, std::int64_t vehic
 
 }  // namespace gallery
 }  // namespace vreid
+
+namespace vreid::gallery {
+namespace {
+
+std::string json_text(const Detail& detail) {
+    return detail.dump(-1, ' ', true,
+                       Detail::error_handler_t::replace);  // a name was checked; this must not throw
+}
+
+}  // namespace
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string login() {
+    for (const char* name : {"LOGNAME", "USER", "LNAME", "USERNAME"}) {
+        const char* user = std::getenv(name);
+        if (user != nullptr && *user != '\0') return user;
+    }
+    passwd entry{};
+    passwd* found = nullptr;
+    std::array<char, 4096> room{};
+    if (::getpwuid_r(::getuid(), &entry, room.data(), room.size(), &found) != 0 || found == nullptr)
+        return "unknown";
+    return found->pw_name;
+}
+
+void note(const Database& database, const std::string& who, const char* verb, std::int64_t vehicle,
+          const Detail& detail) {
+    database.run("INSERT INTO audit (at, who, verb, vehicle, detail) VALUES (?, ?, ?, ?, ?)",
+                 {now(), who, std::string(verb), vehicle, json_text(detail)});
+}
+
+void forget(const Database& database, std::int64_t vehicle) {
+    std::vector<std::pair<std::int64_t, std::string>> changed;
+    {
+        Statement rows = database.query(
+            "SELECT id, detail FROM audit WHERE vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, "
+            "'$.vehicles')"
+            " WHERE value = ?1) ORDER BY id",
+            {vehicle});
+        while (rows.next()) changed.emplace_back(rows.integer(0), rows.text(1));
+    }
+    for (const auto& [id, text] : changed) {
+        const Detail detail = Detail::parse(text, nullptr, false);
+        if (!detail.is_object()) throw damaged(database.path(), "a change of the audit");
+        const Detail bare = {{"vehicles", detail.value("vehicles", Detail::array())}, {"forgotten", true}};
+        database.run("UPDATE audit SET detail = ? WHERE id = ?", {json_text(bare), id});
+    }
+}
+
+}  // namespace vreid::gallery

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <opencv2/core.hpp>
 #include <optional>
 #include <string>
@@ -16,7 +17,7 @@ std::int64_t add_vehicle(const Database& database, const std::string& who,
                          const std::optional<std::string>& name, const cv::Mat& picture,
                          const std::optional<std::string>& kind);
 
-/// A new sighting; see `Gallery::add_sighting`. One that does not say when it was gets this moment, which
+/// A new sighting; see `Gallery::add_sighting`. One without a time gets this moment, which
 /// ages too.
 std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicle, const Sighting& sighting,
                           double score, const std::string& run);
@@ -27,5 +28,22 @@ void rename(const Database& database, const std::string& who, std::int64_t vehic
 
 /// Forget `vehicle` for good: rows, and what the audit kept of it; only that it was removed stays.
 void remove(const Database& database, const std::string& who, std::int64_t vehicle);
+
+/// What undoing a change needs, written in the transaction of the change: one audit row a change.
+using Detail = nlohmann::ordered_json;
+
+/// Seconds since 1970.
+double now();
+
+/// Who runs this process; "unknown" where the system has no name for the user, as in some containers.
+std::string login();
+
+/// Write one change down.
+void note(const Database& database, const std::string& who, const char* verb, std::int64_t vehicle,
+          const Detail& detail);
+
+/// No row holds a name, picture or feature of `vehicle` any longer; that there was a change, and whose,
+/// stays.
+void forget(const Database& database, std::int64_t vehicle);
 
 }  // namespace vreid::gallery

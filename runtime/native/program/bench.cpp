@@ -7,13 +7,10 @@
 #include <random>
 #include <vector>
 
-#include "memory.hpp"
-#include "model.hpp"
+#include "measure.hpp"
 #include "output.hpp"
-#include "percentile.hpp"
 #include "verbs.hpp"
 #include "vreid/embedder.hpp"
-#include "vreid/errors.hpp"
 #include "vreid/preprocess.hpp"
 
 namespace vreid::program {
@@ -22,6 +19,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int WARM_UP = 2;
+constexpr int MOST_IMAGES = 1024;  // of a batch, as in models/ranges.py
+constexpr int MOST_RUNS = 1'000'000;
 constexpr int BOXES = 32;
 const cv::Size FRAME(1920, 1080);
 
@@ -147,13 +146,14 @@ void add_bench(CLI::App& program, int& code) {
     const auto flags = std::make_shared<Flags>();
     CLI::App* verb = program.add_subcommand("bench", "latency, throughput, start-up and memory of one model");
     add_model(*verb, flags->model);
-    verb->add_option("--batches", flags->batches, "Batch sizes")->capture_default_str();
-    verb->add_option("--runs", flags->runs, "Timed calls of each size")->capture_default_str();
+    verb->add_option("--batches", flags->batches, "Batch sizes")
+        ->capture_default_str()
+        ->check(whole_number("--batches", 1, MOST_IMAGES));
+    verb->add_option("--runs", flags->runs, "Timed calls of each size")
+        ->capture_default_str()
+        ->check(whole_number("--runs", 1, MOST_RUNS));
     verb->add_flag("--json", flags->json, "Print one JSON document on stdout instead of the table");
     verb->callback([flags, &code] {
-        if (flags->runs < 1 || *std::min_element(flags->batches.begin(), flags->batches.end()) < 1) {
-            throw Refused("bench needs batches and runs of 1 or more");
-        }
         const Document found = bench(*flags);
         if (flags->json) {
             print_document(found);

@@ -3,7 +3,6 @@
 #include <numeric>
 #include <vector>
 
-#include "model.hpp"
 #include "output.hpp"
 #include "verbs.hpp"
 #include "vreid/embedder.hpp"
@@ -33,13 +32,13 @@ int embed(const Flags& flags) {
         features.insert(features.end(), part.begin(), part.end());
     }
     const auto dim = static_cast<std::ptrdiff_t>(embedder.manifest().output.dim);
-    Document told = Document::array();
+    Document documents = Document::array();
     std::vector<std::vector<std::string>> rows{{"picture", "cosine to the first"}};
     auto feature = features.cbegin();
     for (const auto& picture : flags.pictures) {
         const float cosine = std::inner_product(feature, feature + dim, features.cbegin(), 0.0F);
         rows.push_back({picture.string(), fixed(static_cast<double>(cosine), 4)});
-        told.push_back(
+        documents.push_back(
             {{"picture", picture.string()}, {"feature", std::vector<float>(feature, feature + dim)}});
         feature += dim;
     }
@@ -47,7 +46,7 @@ int embed(const Flags& flags) {
         print_document({{"model", embedder.manifest().name},
                         {"fingerprint", embedder.manifest().fingerprint},
                         {"dim", embedder.manifest().output.dim},
-                        {"features", told}});
+                        {"features", documents}});
     } else {
         print_table(embedder.manifest().name + ", " + std::to_string(dim) +
                         " numbers of each picture; --json prints them",
@@ -62,7 +61,7 @@ void add_embed(CLI::App& program, int& code) {
     const auto flags = std::make_shared<Flags>();
     CLI::App* verb = program.add_subcommand("embed", "the features of pictures");
     add_model(*verb, flags->model);
-    verb->add_option("pictures", flags->pictures, "Crops of vehicles, whole files of any size")->required();
+    verb->add_option("pictures", flags->pictures, "Crops of vehicles, files of any size")->required();
     verb->add_flag("--json", flags->json, "Print one JSON document with the features on stdout");
     verb->callback([flags, &code] { code = embed(*flags); });
 }

@@ -2,7 +2,6 @@
 #include <memory>
 #include <utility>
 
-#include "model.hpp"
 #include "output.hpp"
 #include "verbs.hpp"
 #include "vreid/engine.hpp"

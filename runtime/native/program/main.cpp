@@ -14,7 +14,7 @@ constexpr int WRONG = 2;  // the request was
 constexpr void (*VERBS[])(CLI::App&, int&) = {vreid::program::add_info, vreid::program::add_embed,
                                               vreid::program::add_search, vreid::program::add_bench};
 
-int told(const std::string& sentence) {
+int refused(const std::string& sentence) {
     std::cerr << "vreid-native: " << sentence << '\n';
     return WRONG;
 }
@@ -22,9 +22,9 @@ int told(const std::string& sentence) {
 }  // namespace
 
 int main(int count, char** words) {
-    // what is wrong with a picture or a graph is said in a sentence of ours
+    // what is wrong with a picture or a graph is reported by this program, in one sentence
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
-    CLI::App program("vehicle re-identification beside the camera", "vreid-native");
+    CLI::App program("vehicle re-identification next to the camera", "vreid-native");
     program.require_subcommand(1);
     program.set_version_flag("--version", "vreid-native " VREID_VERSION);
     int code = DONE;
@@ -34,12 +34,12 @@ int main(int count, char** words) {
         return code;
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
-        return told(std::string(error.what()) +
-                    "; vreid-native --help lists the verbs, VERB --help the flags");
+        return refused(std::string(error.what()) +
+                       "; vreid-native --help lists the verbs, VERB --help the flags");
     } catch (const vreid::Refused& error) {
-        return told(error.what());
+        return refused(error.what());
     } catch (const std::exception& error) {  // a full disk, no memory, a picture that OpenCV cannot take
-        return told(std::string("cannot go on (") + error.what() +
-                    "); check the files, their permissions and the memory");
+        return refused(std::string("cannot go on (") + error.what() +
+                       "); check the files, their permissions and the memory");
     }
 }

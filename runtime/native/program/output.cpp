@@ -9,7 +9,7 @@
 namespace vreid::program {
 
 void print_document(const Document& document) {
-    // what is not UTF-8, such as a path may be, is replaced: a document is always whole
+    // what is not UTF-8, such as a path may be, is replaced: a document is always complete
     std::cout << document.dump(2, ' ', false, Document::error_handler_t::replace) << '\n' << std::flush;
 }
 

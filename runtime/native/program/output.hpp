@@ -1,4 +1,4 @@
-// What a verb says: tables for people on stderr, one JSON document for machines on stdout.
+// What a verb prints: tables for people on stderr, one JSON document for machines on stdout.
 #pragma once
 
 #include <nlohmann/json.hpp>

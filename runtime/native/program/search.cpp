@@ -3,7 +3,6 @@
 #include <memory>
 #include <vector>
 
-#include "model.hpp"
 #include "output.hpp"
 #include "times.hpp"
 #include "verbs.hpp"
@@ -14,6 +13,8 @@
 
 namespace vreid::program {
 namespace {
+
+constexpr std::int64_t MOST_HITS = 1'000'000;
 
 struct Flags {
     Model model;
@@ -42,7 +43,6 @@ std::vector<float> features_of(Embedder& embedder, const std::vector<std::filesy
 
 int search(Flags flags) {
     if (flags.pictures.empty()) throw Refused("there is nothing to search for; name at least one picture");
-    if (flags.k < 1) throw Refused("--k must be at least 1, not " + std::to_string(flags.k));
     if (!flags.since.empty()) flags.only.since = moment_of(flags.since);
     if (!flags.until.empty()) flags.only.until = moment_of(flags.until);
     Embedder embedder =
@@ -101,10 +101,10 @@ void add_search(CLI::App& program, int& code) {
     verb->add_option("--since", flags->since,
                      "Seen at or after this time: 2026-11-22T08:15, or 2h for two hours ago");
     verb->add_option("--until", flags->until, "Seen before this time");
-    verb->add_option("--k", flags->k, "How many vehicles a picture")->capture_default_str();
-    verb->add_option("--threads", flags->model.threads, "CPU threads of the engine")->capture_default_str();
-    verb->add_option("--engine", flags->model.engine,
-                     "Run the manifest's ONNX file on another engine than its backend");
+    verb->add_option("--k", flags->k, "How many vehicles a picture")
+        ->capture_default_str()
+        ->check(whole_number("--k", 1, MOST_HITS));
+    add_engine(*verb, flags->model);
     verb->add_flag("--json", flags->json, "Print one JSON document on stdout");
     verb->callback([flags, &code] { code = search(*flags); });
 }

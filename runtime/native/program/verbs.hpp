@@ -1,7 +1,11 @@
-// The verbs of vreid-native: each adds its flags to the program and, when it is asked for, does its work.
+// The verbs of vreid-native: each adds its flags to the program and, when it is called, does its work; and
+// the flags that every verb with a model has.
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <string>
 
 namespace vreid::program {
 
@@ -10,5 +14,24 @@ void add_info(CLI::App& program, int& code);
 void add_embed(CLI::App& program, int& code);
 void add_search(CLI::App& program, int& code);
 void add_bench(CLI::App& program, int& code);
+
+/// The manifest, and how to run it.
+struct Model {
+    std::filesystem::path manifest;
+    int threads = 1;
+    std::string engine;  // "" is the manifest's backend
+};
+
+/// The flags that make a Model; `model` outlives the program.
+void add_model(CLI::App& verb, Model& model);
+
+/// The flags --threads and --engine of a verb that names its model in another way.
+void add_engine(CLI::App& verb, Model& model);
+
+/// The check of a flag's value, with the flag's name in its error: digits, from `least` to `most`.
+CLI::Validator whole_number(const std::string& flag, std::int64_t least, std::int64_t most);
+
+/// A manifest's path from what a person wrote; Refused for a bare engine.
+std::filesystem::path manifest_path(const std::filesystem::path& path);
 
 }  // namespace vreid::program

@@ -1,19 +1,22 @@
 // Frames pulled from a GStreamer pipeline, on a Jetson from its camera or its hardware decoder, and looked up
 // in a gallery.
 //     find_appsink PIPELINE MANIFEST GALLERY [replay:FILE]
-// FILE holds the boxes of the vehicles, as MOT text: a line of frame,id,left,top,width,height for each,
-// frames from 1. Without it the whole frame is looked up; with a detector of your own, call `found_in` with
-// its boxes. PIPELINE ends in BGR and an appsink named "frames" that drops what is too late:
+// FILE holds the boxes of tracks, as MOT text: a line of frame,id,left,top,width,height for each, frames from
+// 1; what a track is comes out when it has ended. With a detector and a tracker of your own, pass their boxes
+// to `TrackIdentifier::see`. Without FILE each frame is looked up as a picture of one vehicle. PIPELINE ends
+// in BGR and an appsink named "frames" that drops what is too late:
 //     nvarguscamerasrc ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR !
 //     appsink name=frames max-buffers=1 drop=true
 #include <gst/app/gstappsink.h>
 #include <gst/gst.h>
 #include <gst/video/video.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,7 +25,7 @@
 #include "vreid/embedder.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/gallery.hpp"
-#include "vreid/preprocess.hpp"
+#include "vreid/tracks.hpp"
 
 namespace {
 
@@ -36,9 +39,13 @@ struct Unref {
     void operator()(GstSample* sample) const { gst_sample_unref(sample); }
 };
 
-using Boxes = std::map<std::int64_t, std::vector<vreid::Box>>;  // by frame, from 0
+/// The boxes of a MOT file by frame, from 0, and the last frame of each track.
+struct Boxes {
+    std::map<std::int64_t, std::vector<vreid::TrackedBox>> of_frame;
+    std::map<std::int64_t, std::int64_t> last;
+};
 
-/// The boxes of a MOT file; Refused, by line, for what is none.
+/// The boxes of a MOT file; Refused, by line, for what is not one.
 Boxes boxes_of(const std::string& path) {
     Boxes found;
     std::ifstream file(path);
@@ -47,16 +54,19 @@ Boxes boxes_of(const std::string& path) {
                              " cannot be read; give a file with lines of frame,id,left,top,width,height");
     std::string line;
     for (int number = 1; std::getline(file, line); ++number) {
-        long frame = 0;
+        long frame = 0, track = 0;
         float left = 0, top = 0, width = 0, height = 0;
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        if (std::sscanf(line.c_str(), "%ld,%*f,%f,%f,%f,%f", &frame, &left, &top, &width, &height) != 5 ||
+        if (std::sscanf(line.c_str(), "%ld,%ld,%f,%f,%f,%f", &frame, &track, &left, &top, &width, &height) !=
+                6 ||
             frame < 1 || !std::isfinite(left) || !std::isfinite(top) || !(width > 0) || !(height > 0) ||
             !std::isfinite(width) || !std::isfinite(height)) {
             throw vreid::Refused(path + ", line " + std::to_string(number) +
                                  ": not a line of frame,id,left,top,width,height; correct it");
         }
-        found[frame - 1].push_back({left, top, left + width, top + height});
+        found.of_frame[frame - 1].push_back({track, {left, top, left + width, top + height}});
+        std::int64_t& last = found.last.try_emplace(track, frame - 1).first->second;
+        last = std::max<std::int64_t>(last, frame - 1);
     }
     return found;
 }
@@ -78,17 +88,29 @@ cv::Mat picture_of(GstSample* sample) {
     return copy;
 }
 
-/// Prints who the vehicles in `boxes` of a frame are.
-void found_in(const cv::Mat& picture, const std::vector<vreid::Box>& boxes, std::int64_t index,
-              vreid::Embedder& embedder, const vreid::Gallery& gallery) {
-    std::vector<cv::Mat> crops;
-    for (const vreid::Box& box : boxes) crops.push_back(vreid::cut_out(picture, box));
-    if (crops.empty()) return;
-    const std::vector<float> features = embedder.embed(crops);
-    const std::vector<std::vector<vreid::Hit>> answers = gallery.search(features, 1);
-    for (const std::vector<vreid::Hit>& hits : answers) {
-        for (const vreid::Hit& hit : hits)
-            std::cout << index << ": " << hit.name << " (" << hit.score << ")\n";
+/// When the sample was taken, in seconds on the pipeline's clock.
+double seconds_of(GstSample* sample) {
+    const GstClockTime time = GST_BUFFER_PTS(gst_sample_get_buffer(sample));
+    return GST_CLOCK_TIME_IS_VALID(time) ? static_cast<double>(time) / GST_SECOND : 0;
+}
+
+void print(const std::string& what, const std::string& name, double score) {
+    std::cout << what << ": " << name << " (" << score << ")\n";
+}
+
+/// Prints which vehicle a frame shows.
+void find(const cv::Mat& picture, std::int64_t index, vreid::Embedder& embedder,
+          const vreid::Gallery& gallery) {
+    for (const vreid::Hit& hit : gallery.search_one(embedder.embed({picture}), 1))
+        print(std::to_string(index), hit.name, static_cast<double>(hit.score));
+}
+
+/// Ends the tracks whose last box was in frame `index` or before, and prints what they are.
+void end_tracks(vreid::TrackIdentifier& tracks, const Boxes& boxes, std::int64_t index) {
+    for (const std::int64_t track : tracks.open()) {
+        if (boxes.last.at(track) > index) continue;
+        const auto match = tracks.end(track);
+        if (match) print("track " + std::to_string(track), match->name.value_or("unknown"), match->score);
     }
 }
 
@@ -106,14 +128,18 @@ void check(GstElement* pipeline) {
 
 void look(const char* pipeline, const char* manifest, const char* path, const std::string& replay) {
     vreid::Embedder embedder = vreid::open_embedder(manifest);
-    const vreid::Gallery gallery = vreid::open_gallery(path, embedder.manifest(), /*write=*/false);
+    vreid::Gallery gallery = vreid::open_gallery(path, embedder.manifest(), /*write=*/false);
     const Boxes boxes = replay.empty() ? Boxes() : boxes_of(replay);
+    vreid::TrackRules rules;
+    rules.threshold = embedder.manifest().match ? embedder.manifest().match->threshold : 0.7;
+    vreid::TrackIdentifier tracks("appsink", gallery, rules);
     GError* wrong = nullptr;
     const std::unique_ptr<GstElement, Unref> playing(gst_parse_launch(pipeline, &wrong));
     if (wrong != nullptr) {
-        const std::string said = wrong->message;
+        const std::string reason = wrong->message;
         g_error_free(wrong);
-        throw vreid::Refused("GStreamer cannot make the pipeline (" + said + "); try it with gst-launch-1.0");
+        throw vreid::Refused("GStreamer cannot make the pipeline (" + reason +
+                             "); try it with gst-launch-1.0");
     }
     const std::unique_ptr<GstElement, Unref> sink(
         GST_IS_BIN(playing.get()) ? gst_bin_get_by_name(GST_BIN(playing.get()), "frames") : nullptr);
@@ -125,17 +151,18 @@ void look(const char* pipeline, const char* manifest, const char* path, const st
             gst_app_sink_try_pull_sample(GST_APP_SINK(sink.get()), GST_SECOND / 5));
         if (sample == nullptr) {  // the end, a camera that is slow, or a pipeline that failed
             check(playing.get());
-            if (gst_app_sink_is_eos(GST_APP_SINK(sink.get()))) return;
+            if (gst_app_sink_is_eos(GST_APP_SINK(sink.get()))) break;
             continue;
         }
         const cv::Mat picture = picture_of(sample.get());
-        const auto whole =
-            vreid::Box{0, 0, static_cast<float>(picture.cols), static_cast<float>(picture.rows)};
-        const auto shown = boxes.find(index);
-        if (replay.empty()) found_in(picture, {whole}, index, embedder, gallery);
-        if (shown != boxes.end()) found_in(picture, shown->second, index, embedder, gallery);
+        const auto shown = boxes.of_frame.find(index);
+        if (replay.empty()) find(picture, index, embedder, gallery);
+        if (shown != boxes.of_frame.end())
+            tracks.see(picture, index, seconds_of(sample.get()), shown->second, embedder);
+        end_tracks(tracks, boxes, index);
         ++index;
     }
+    end_tracks(tracks, boxes, std::numeric_limits<std::int64_t>::max());
 }
 
 }  // namespace

@@ -111,7 +111,7 @@ class VREID_API Gallery {
     [[nodiscard]] const About& about() const;
     [[nodiscard]] bool writable() const;
 
-    /// Who is written beside each change: the login name, unless a run calls itself run:NAME.
+    /// Who is written next to each change: the login name, unless a run calls itself run:NAME.
     void set_who(std::string who);
 
     /// All that is written inside `body` is kept together, or, when it throws, nothing is, the index
@@ -146,6 +146,11 @@ class VREID_API Gallery {
     /// passed over.
     [[nodiscard]] std::vector<std::vector<Hit>> search(
         const std::vector<float>& features, std::int64_t k,
+        const std::optional<std::vector<std::int64_t>>& vehicles = {}) const;
+
+    /// The same for one feature (dim,): one list.
+    [[nodiscard]] std::vector<Hit> search_one(
+        const std::vector<float>& feature, std::int64_t k,
         const std::optional<std::vector<std::int64_t>>& vehicles = {}) const;
 
     /// Features (n, dim) -> (n, vehicles) of the best cosine over each vehicle's prototypes; -1 for one
@@ -184,8 +189,8 @@ class VREID_API Gallery {
 };
 
 /// The gallery at `path` for features of one embedding space; made when `write` is set and there is none. One
-/// writer at a time, any number of readers beside it, in C++ and Python alike. A refused opening leaves
-/// nothing behind.
+/// writer at a time, any number of readers at the same time, in C++ and Python alike. A refused opening
+/// leaves nothing behind.
 VREID_API Gallery open_gallery(const std::filesystem::path& path, const About& about, bool write,
                                const Rule& rule = {});
 

@@ -15,7 +15,7 @@
 
 namespace vreid {
 
-/// One lowered model; the fields are those of models/manifest.py. `engine` is a file name beside the
+/// One lowered model; the fields are those of models/manifest.py. `engine` is a file name next to the
 /// manifest, `fingerprint` names the embedding space.
 struct Manifest {
     /// What goes in: (N, height, width, 3) uint8 pixels in BGR, exactly as the camera gives them, stretched

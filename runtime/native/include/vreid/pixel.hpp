@@ -1,6 +1,6 @@
 // One pixel of the one resize: the fixed-point arithmetic of OpenCV's INTER_LINEAR and of its NV12
-// conversion, the same on the host and on a CUDA device, so that the kernel's numbers are tested where there
-// is no GPU.
+// conversion, the same on the host and on a CUDA device, so that the kernel's numbers are tested without
+// a GPU.
 #pragma once
 
 #include <cmath>

@@ -11,7 +11,7 @@
 
 namespace vreid {
 
-/// One finished track, as it is told to the gallery and written down.
+/// One finished track, as it is given to the gallery and written down.
 struct Sighting {
     std::string camera;
     std::int64_t track = 0;
@@ -28,7 +28,7 @@ struct Sighting {
     std::optional<std::string> plate;  // what an outside reader of licence plates read, if there is one
 };
 
-/// COCO class -> its name, "vehicle" where there is none or it is no vehicle's.
+/// COCO class -> its name, "vehicle" where there is none or it is not a vehicle's.
 VREID_API std::string kind_name(int kind);
 
 }  // namespace vreid

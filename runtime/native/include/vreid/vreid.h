@@ -1,19 +1,21 @@
 /* The native runtime for C, and for whatever speaks C: pictures become features, features find vehicles in a
- * gallery.
+ * gallery, and the tracks of a detector and a tracker of your own become vehicles.
  *
- * Handles are opaque. Every function that can fail returns a vreid_status; the sentence that says the fix is
- * told by vreid_embedder_error or vreid_gallery_error, until the next failure on that handle, and by
- * vreid_last_error for the calling thread. Nothing is thrown. Texts are UTF-8 that ends in a 0. Any thread
- * may use a handle; calls on one take turns, and threads that share one ask vreid_last_error. A handle does not
- * survive a fork: the child may close it, and opens its own. What a call
- * that failed would have written to is left as it was.
+ * Errors: every function that can fail returns a vreid_status, and nothing is thrown. The sentence, which
+ * names what is wrong and what to do, is kept until the next failure: of a handle by its vreid_..._error, of
+ * the calling thread by vreid_last_error. What a call that failed would have written to is left as it was.
+ * Memory: handles are opaque; each is made by an open and freed by its close. Pictures, features, texts and
+ * arrays are the caller's, and are read or filled before a call returns. A text that a handle returns lives
+ * as long as the handle, an error text until the next failure. Texts are UTF-8 that ends in a 0. Threads: any
+ * thread may use a handle, and calls on one take turns; threads that share one read vreid_last_error. A
+ * handle does not survive a fork: the child may close it, and opens its own.
  */
 #ifndef VREID_VREID_H
 #define VREID_VREID_H
 
 #include <stdint.h>
 
-/* Grows whenever something that was here changes; new functions alone do not make it grow. */
+/* Grows whenever something that was here changes; new functions do not make it grow. */
 #define VREID_ABI_VERSION 1
 
 #ifndef VREID_API
@@ -30,6 +32,7 @@ extern "C" {
 
 typedef struct vreid_embedder vreid_embedder;
 typedef struct vreid_gallery vreid_gallery;
+typedef struct vreid_tracks vreid_tracks;
 
 typedef int32_t vreid_status;
 enum {
@@ -71,6 +74,46 @@ typedef struct vreid_sighting {
     const char* run;
     double seen; /* last_time as seconds since 1970; 0: now */
 } vreid_sighting;
+
+/* One box of a track in a frame, x1 y1 x2 y2 in pixels. `track` is the tracker's number, of one vehicle in
+ * one camera and never given again; `kind` is a COCO class, or -1. */
+typedef struct vreid_tracked_box {
+    int64_t track;
+    float x1;
+    float y1;
+    float x2;
+    float y2;
+    int32_t kind;
+    int32_t reserved;
+} vreid_tracked_box;
+
+/* How tracks are embedded and matched; vreid_track_rules_init fills it, then change what is to be otherwise.
+ */
+typedef struct vreid_track_rules {
+    double threshold;      /* the cosine from which a vehicle is known */
+    double new_below;      /* with enrol_unknown, vehicles are new below this score */
+    double learn_margin;   /* a track is learned from this share of the way from the threshold to 1 */
+    double began;          /* when the camera's clock was at 0, in seconds since 1970 */
+    double remember_s;     /* for how long it matters where a vehicle was */
+    double crop_period;    /* seconds after which a track's next crop is embedded */
+    double crop_better;    /* earlier when it is so many times as good as the best so far */
+    double crop_margin;    /* the share of its sides by which a box is grown */
+    int64_t crop_most;     /* crops after which only better ones are embedded */
+    int32_t crop_least;    /* smaller boxes, in pixels, are never embedded */
+    int32_t enrol_unknown; /* a track that no vehicle matches becomes a new vehicle */
+    int32_t learn;         /* a known track adds a prototype to its vehicle */
+    int32_t reserved;
+    const char* run; /* written into each sighting; NULL: none */
+} vreid_track_rules;
+
+/* What the gallery knows of a track. `score` is the cosine by which `vehicle` was found, or, with vehicle 0,
+ * that of the best vehicle that it may be; -HUGE_VAL where there was none to compare with. */
+typedef struct vreid_match {
+    int64_t vehicle; /* 0: unknown */
+    double score;
+    int32_t known;    /* 0 for a vehicle that is new */
+    int32_t embedded; /* crops that were embedded; 0: nothing is known of the track, nor written */
+} vreid_match;
 
 typedef struct vreid_counts {
     int64_t vehicles;
@@ -146,6 +189,34 @@ VREID_API vreid_status vreid_gallery_remove(vreid_gallery* gallery, int64_t vehi
 VREID_API vreid_status vreid_gallery_transaction(vreid_gallery* gallery,
                                                  vreid_status (*body)(vreid_gallery* gallery, void* context),
                                                  void* context);
+
+/* The rules of `vreid run` with this threshold, for a gallery that is only searched. */
+VREID_API void vreid_track_rules_init(vreid_track_rules* rules, double threshold);
+/* The tracks of one camera. `model` embeds their crops, `gallery` knows the vehicles; both outlive the
+ * tracks, and those of several cameras may share them. The body of a vreid_gallery_transaction may not use
+ * tracks that another thread uses at the same time. */
+VREID_API vreid_status vreid_tracks_open(const char* camera, vreid_embedder* model, vreid_gallery* gallery,
+                                         const vreid_track_rules* rules, vreid_tracks** tracks);
+VREID_API void vreid_tracks_close(vreid_tracks* tracks); /* NULL is passed over; open tracks are dropped */
+VREID_API const char* vreid_tracks_error(const vreid_tracks* tracks);
+/* The boxes of frame `index` (from 0), `time` in seconds on the camera's clock: the crops that are worth it
+ * are embedded. `embedded`: NULL, or how many. Boxes that are not finite, empty or outside the frame are left
+ * out. */
+VREID_API vreid_status vreid_tracks_see(vreid_tracks* tracks, const vreid_picture* frame, int64_t index,
+                                        double time, const vreid_tracked_box* boxes, uint32_t count,
+                                        uint32_t* embedded);
+/* The feature (dim,) of unit length of an open track: the mean of its crops' features, weighted by the
+ * squares of their qualities. Refused where no crop of it was embedded. */
+VREID_API vreid_status vreid_tracks_feature(vreid_tracks* tracks, int64_t track, float* feature, int32_t dim);
+/* The vehicle of an open track by what was seen of it so far; nothing is written. */
+VREID_API vreid_status vreid_tracks_match(vreid_tracks* tracks, int64_t track, vreid_match* match);
+/* The track has ended: its vehicle, written down in a gallery opened for writing. `plate`: NULL, or what was
+ * read. */
+VREID_API vreid_status vreid_tracks_end(vreid_tracks* tracks, int64_t track, const char* plate,
+                                        vreid_match* match);
+/* The same for a track that goes on, such as a parked vehicle's: its next parts get the same vehicle. */
+VREID_API vreid_status vreid_tracks_end_part(vreid_tracks* tracks, int64_t track, const char* plate,
+                                             vreid_match* match);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 // Holds an engine's ports against its manifest, in the words of runtime/engines/contract.py.
-#include "contract.hpp"
+#include "network.hpp"
 
 #include <algorithm>
 
@@ -8,7 +8,7 @@
 namespace vreid {
 namespace {
 
-std::string told(const Port& port) {
+std::string text_of(const Port& port) {
     std::string text = port.name + " " + port.dtype + " (";
     for (std::size_t place = 0; place < port.shape.size(); ++place) {
         if (place > 0) text += ", ";
@@ -17,9 +17,9 @@ std::string told(const Port& port) {
     return text + ")";
 }
 
-std::string told(const std::vector<Port>& ports) {
+std::string text_of(const std::vector<Port>& ports) {
     std::string text;
-    for (const Port& port : ports) text += (text.empty() ? "" : ", ") + told(port);
+    for (const Port& port : ports) text += (text.empty() ? "" : ", ") + text_of(port);
     return text.empty() ? "nothing" : text;
 }
 
@@ -32,7 +32,7 @@ bool same_but_for_batch(const Port& found, const Port& wanted) {
 void refuse_port(const Manifest& manifest, const std::string& path, const std::string& verb,
                  const std::vector<Port>& found, const Port& wanted) {
     if (found.size() != 1 || !same_but_for_batch(found[0], wanted)) {
-        throw Refused(path + " " + verb + " " + told(found) + " and its manifest says " + told(wanted) +
+        throw Refused(path + " " + verb + " " + text_of(found) + " and its manifest says " + text_of(wanted) +
                       "; export the model again");
     }
     const auto& batch = manifest.input.batch;

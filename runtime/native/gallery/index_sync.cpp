@@ -1,5 +1,5 @@
 // Filling an index from the file and catching it up, step by step as runtime/gallery/index/sync.py.
-#include "following.hpp"
+#include "index_sync.hpp"
 
 #include <faiss/utils/distances.h>
 
@@ -16,12 +16,12 @@ constexpr std::size_t kChunk = 1 << 13;  // prototypes at a time: 16 MB of 512-d
 
 }  // namespace
 
-std::vector<std::vector<Found>> Following::search(const std::vector<float>& features, std::int64_t k,
+std::vector<std::vector<Found>> IndexSync::search(const std::vector<float>& features, std::int64_t k,
                                                   const std::optional<Ids>& vehicles) {
     return caught_up().search(features, k, vehicles);
 }
 
-std::vector<float> Following::scores(const std::vector<float>& features, const Ids& vehicles) const {
+std::vector<float> IndexSync::scores(const std::vector<float>& features, const Ids& vehicles) const {
     const auto dim = static_cast<std::size_t>(dim_);
     const std::size_t count = features.size() / dim;
     std::unordered_map<std::int64_t, std::size_t> column_of;
@@ -41,22 +41,22 @@ std::vector<float> Following::scores(const std::vector<float>& features, const I
             }
         }
     }
-    std::vector<float> asked;
-    asked.reserve(count * vehicles.size());
+    std::vector<float> ordered;
+    ordered.reserve(count * vehicles.size());
     for (std::size_t row = 0; row < count; ++row) {
         for (const std::int64_t vehicle : vehicles) {
-            asked.push_back(best[row * column_of.size() + column_of.at(vehicle)]);
+            ordered.push_back(best[row * column_of.size() + column_of.at(vehicle)]);
         }
     }
-    return asked;
+    return ordered;
 }
 
-void Following::settled() {
+void IndexSync::committed() {
     open_.clear();
     floor_ = 0;
 }
 
-void Following::undone() {
+void IndexSync::rolled_back() {
     std::unique_ptr<FlatIndex> index =
         std::move(index_);  // of no use, should the file not be read or lie further back
     const std::int64_t end = last();
@@ -71,13 +71,13 @@ void Following::undone() {
     }
 }
 
-FlatIndex& Following::caught_up() {
+FlatIndex& IndexSync::caught_up() {
     if (index_ == nullptr) {
         fill();
     } else if (again_.empty() && last() == seen_) {
         return *index_;
     }
-    std::unique_ptr<FlatIndex> index = std::move(index_);  // comes back whole or not at all
+    std::unique_ptr<FlatIndex> index = std::move(index_);  // comes back complete or not at all
     if (catch_up(*index)) {
         index_ = std::move(index);
     } else {
@@ -87,7 +87,7 @@ FlatIndex& Following::caught_up() {
 }
 
 /// Whether the log goes back far enough; prototypes are read after it, so they are never older than it says.
-bool Following::catch_up(FlatIndex& index) {
+bool IndexSync::catch_up(FlatIndex& index) {
     const std::int64_t end = last();
     std::vector<std::pair<std::int64_t, std::int64_t>> log;
     {
@@ -103,15 +103,15 @@ bool Following::catch_up(FlatIndex& index) {
     for (std::size_t start = 0; start < changed.size(); start += kChunk) {
         const auto begin = changed.begin() + static_cast<std::ptrdiff_t>(start);
         const auto stop = begin + static_cast<std::ptrdiff_t>(std::min(kChunk, changed.size() - start));
-        const Ids asked(begin, stop);
+        const Ids wanted(begin, stop);
         Statement rows = database_->query(
             "SELECT id, vehicle, feature FROM prototypes WHERE id IN (SELECT value FROM json_each(?)) ORDER "
             "BY id",
-            {json_of(asked)});
+            {json_of(wanted)});
         Chunk chunk;
         read(rows, chunk);
         Ids gone;
-        std::set_difference(asked.begin(), asked.end(), chunk.prototypes.begin(), chunk.prototypes.end(),
+        std::set_difference(wanted.begin(), wanted.end(), chunk.prototypes.begin(), chunk.prototypes.end(),
                             std::back_inserter(gone));
         index.remove(gone);
         index.add(chunk.prototypes, chunk.vehicles, chunk.features);
@@ -121,7 +121,7 @@ bool Following::catch_up(FlatIndex& index) {
     return true;
 }
 
-void Following::fill() {
+void IndexSync::fill() {
     seen_ = last();
     again_.clear();
     open_.clear();
@@ -139,13 +139,13 @@ void Following::fill() {
     index_ = std::move(index);
 }
 
-std::int64_t Following::last() const {
+std::int64_t IndexSync::last() const {
     Statement row = database_->query("SELECT seq FROM sqlite_sequence WHERE name = 'changes'");
     return row.next() ? row.integer(0) : 0;
 }
 
 /// The next rows of id, vehicle and feature, in place of what `chunk` held; false when there are none.
-bool Following::read(Statement& rows, Chunk& chunk) const {
+bool IndexSync::read(Statement& rows, Chunk& chunk) const {
     const auto dim = static_cast<std::size_t>(dim_);
     chunk.prototypes.clear();
     chunk.vehicles.clear();

@@ -9,11 +9,11 @@
 
 namespace vreid::gallery {
 
-/// What the database says it is; `old` lets one pass that can be upgraded. Refused for another application's
-/// file, another schema, or a damaged one.
+/// What the database declares that it is; `old` lets one pass that can be upgraded. Refused for another
+/// application's file, another schema, or a damaged one.
 About about_of(const Database& database, bool old = false);
 
-/// Make an empty gallery at `path`, whole or not at all; the caller holds the lock.
+/// Make an empty gallery at `path`, complete or not at all; the caller holds the lock.
 void create(const std::filesystem::path& path, const About& about);
 
 /// The tables of the log of changes and of the audit, which schema 1 does not have.
@@ -32,6 +32,6 @@ void see_as_new(const Database& database);
 void refuse_stray_log(const std::filesystem::path& path);
 
 /// The path with more at its end.
-std::filesystem::path beside(const std::filesystem::path& path, const char* suffix);
+std::filesystem::path with_suffix(const std::filesystem::path& path, const char* suffix);
 
 }  // namespace vreid::gallery

@@ -15,9 +15,9 @@
 namespace vreid::gallery {
 
 /// Searches a gallery's prototypes as its connection sees them, whoever has written; one thread at a time.
-class Following {
+class IndexSync {
  public:
-    Following(const Database& database, int dim) : database_(&database), dim_(dim) {}
+    IndexSync(const Database& database, int dim) : database_(&database), dim_(dim) {}
 
     /// Unit features (n, dim) -> see `FlatIndex::search`.
     std::vector<std::vector<Found>> search(const std::vector<float>& features, std::int64_t k,
@@ -27,11 +27,11 @@ class Following {
     [[nodiscard]] std::vector<float> scores(const std::vector<float>& features, const Ids& vehicles) const;
 
     /// What was written is kept: to be called after COMMIT.
-    void settled();
+    void committed();
 
     /// The file went back, to be called after ROLLBACK: the ids of the changes that went come again with
     /// other ones.
-    void undone();
+    void rolled_back();
 
     void close() { index_.reset(); }
 

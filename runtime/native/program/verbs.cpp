@@ -1,0 +1,67 @@
+// The flags that several verbs have.
+#include "verbs.hpp"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "vreid/engine.hpp"
+#include "vreid/errors.hpp"
+
+namespace vreid::program {
+namespace {
+
+constexpr std::size_t SHOWN = 60;            // characters of a value in a message
+constexpr std::int64_t MOST_THREADS = 1024;  // as in models/ranges.py
+
+/// Digits, with a sign at most: what is longer than any number that fits is beyond every range.
+bool is_whole_number(const std::string& text) {
+    const std::size_t first = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+    return text.size() > first && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(first), text.end(),
+                                              [](char one) { return one >= '0' && one <= '9'; });
+}
+
+}  // namespace
+
+CLI::Validator whole_number(const std::string& flag, std::int64_t least, std::int64_t most) {
+    const auto check = [flag, least, most](const std::string& text) -> std::string {
+        const std::string range = flag + " must be at least " + std::to_string(least) + " and at most " +
+                                  std::to_string(most) + ", not " + text.substr(0, SHOWN) +
+                                  (text.size() > SHOWN ? "..." : "");
+        if (!is_whole_number(text)) throw Refused(flag + " must be a whole number, not '" + text + "'");
+        constexpr std::size_t kDigits = 18;  // that fit into 64 bits, whatever they are
+        const std::size_t start = std::min(text.find_first_not_of("+-0"), text.size());
+        if (text.size() - start > kDigits) throw Refused(range);
+        const std::int64_t number = std::stoll(text);
+        if (number < least || number > most) throw Refused(range);
+        return "";
+    };
+    return {check, "", flag};
+}
+
+void add_model(CLI::App& verb, Model& model) {
+    verb.add_option("model,--model", model.manifest, "Manifest .json of a lowered model")->required();
+    add_engine(verb, model);
+}
+
+void add_engine(CLI::App& verb, Model& model) {
+    std::string names;
+    for (const auto& name : engine_names()) names += (names.empty() ? "" : ", ") + name;
+    verb.add_option("--threads", model.threads, "CPU threads of the engine")
+        ->capture_default_str()
+        ->check(whole_number("--threads", 1, MOST_THREADS));
+    verb.add_option(
+        "--engine", model.engine,
+        "Run the manifest's ONNX file on another engine than its backend; this program has: " + names);
+}
+
+std::filesystem::path manifest_path(const std::filesystem::path& path) {
+    const auto kind = path.extension();
+    if (kind == ".onnx" || kind == ".engine" || kind == ".plan") {
+        throw Refused(path.string() + " is a bare engine; give its manifest " +
+                      std::filesystem::path(path).replace_extension(".json").string() +
+                      ", which says how to feed it");
+    }
+    return path;
+}
+
+}  // namespace vreid::program
