@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "vreid/engine.hpp"
 #include "vreid/vreid.h"
 
 namespace {
@@ -23,6 +24,9 @@ static_assert(sizeof(vreid_picture) == 24 && offsetof(vreid_picture, stride) == 
 static_assert(sizeof(vreid_hit) == 16 && offsetof(vreid_hit, score) == 8);
 static_assert(sizeof(vreid_counts) == 32);
 static_assert(sizeof(vreid_sighting) == 112 && offsetof(vreid_sighting, feature) == 72);
+static_assert(sizeof(vreid_tracked_box) == 32 && offsetof(vreid_tracked_box, kind) == 24);
+static_assert(sizeof(vreid_track_rules) == 96 && offsetof(vreid_track_rules, run) == 88);
+static_assert(sizeof(vreid_match) == 24 && offsetof(vreid_match, known) == 16);
 static_assert(VREID_OK == 0 && VREID_REFUSED == 2 && VREID_FAILED == 3);
 
 constexpr int kDim = 4;
@@ -70,10 +74,10 @@ TEST_F(CTest, FindsWhatItHasEnrolled) {
                        two = enrolled(nullptr, {0, 0, 2, 0});
     EXPECT_EQ(counts().vehicles, 2);
     EXPECT_EQ(counts().prototypes, 3);
-    const std::vector<float> asked{0, 1, 0.1F, 0, 0, 0, 1, 0};
+    const std::vector<float> queries{0, 1, 0.1F, 0, 0, 0, 1, 0};
     std::array<vreid_hit, 6> hits{};
     std::array<std::uint32_t, 2> found{};
-    ASSERT_EQ(vreid_gallery_search(gallery_, asked.data(), 2, kDim, 3, hits.data(), found.data()), VREID_OK);
+    ASSERT_EQ(vreid_gallery_search(gallery_, queries.data(), 2, kDim, 3, hits.data(), found.data()), VREID_OK);
     EXPECT_EQ(found, (std::array<std::uint32_t, 2>{2, 2}));
     EXPECT_EQ(hits[0].vehicle, one);
     EXPECT_NEAR(hits[0].score, 0.995F, 1e-3F);
@@ -119,15 +123,16 @@ TEST_F(CTest, WritesSightingsWithPictures) {
     for (const char* wrong : {"\xFF", "ga\xC3", "ga\nte", "\x1B[2J"}) {  // two of them would become one "?"
         seen.camera = wrong;
         EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
-        EXPECT_STREQ(vreid_gallery_error(gallery_),
-                     "a sighting's camera has control characters or is not valid UTF-8; write letters, digits and "
-                     "blanks");
-        EXPECT_EQ(
-            vreid_gallery_add_prototype(gallery_, vehicle, wrong, feature.data(), kDim, 0.5, nullptr),
-            VREID_REFUSED);
+        EXPECT_STREQ(
+            vreid_gallery_error(gallery_),
+            "a sighting's camera has control characters or is not valid UTF-8; write letters, digits and "
+            "blanks");
+        EXPECT_EQ(vreid_gallery_add_prototype(gallery_, vehicle, wrong, feature.data(), kDim, 0.5, nullptr),
+                  VREID_REFUSED);
     }
     seen.camera = "gate";
-    for (const double wrong : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {  // an export with it could not be read again
+    for (const double wrong :
+         {std::nan(""), HUGE_VAL, -HUGE_VAL}) {  // an export with it could not be read again
         seen.quality = wrong;
         EXPECT_EQ(vreid_gallery_add_sighting(gallery_, vehicle, &seen, &id), VREID_REFUSED);
     }
@@ -196,6 +201,79 @@ TEST_F(CTest, RefusesWithASentenceAndNeverThrows) {
     EXPECT_EQ(vreid_embedder_dim(nullptr), 0);
     vreid_embedder_close(nullptr);
     vreid_gallery_close(nullptr);
+}
+
+/// Two tracks at the same time in red and green, through the model of mean colours.
+TEST_F(CTest, TracksBecomeVehicles) {
+    std::vector<std::string> engines = vreid::engine_names();
+    if (engines.empty() || engines.front() == "tensorrt") GTEST_SKIP() << "no engine for ONNX files";
+    const fs::path manifest = fs::path(VREID_ROOT) / "tests" / "data" / "colour" / "colour.json";
+    vreid_embedder* model = nullptr;
+    vreid_gallery* gallery = nullptr;
+    vreid_tracks* tracks = nullptr;
+    ASSERT_EQ(vreid_embedder_open(manifest.c_str(), 1, engines.front().c_str(), &model), VREID_OK)
+        << vreid_last_error();
+    const std::string path = (folder_ / "colour.db").string();
+    ASSERT_EQ(vreid_gallery_open(path.c_str(), model, 1, &gallery), VREID_OK) << vreid_last_error();
+    vreid_track_rules rules{};
+    vreid_track_rules_init(&rules, 0.9);
+    rules.enrol_unknown = rules.learn = 1;
+    rules.run = "live";
+    EXPECT_EQ(vreid_tracks_open("gate", model, gallery_, &rules, &tracks),
+              VREID_REFUSED);  // of another model
+    EXPECT_STREQ(vreid_last_error(),
+                 "the gallery is of small and the model is colour; give both the same model");
+    EXPECT_EQ(vreid_tracks_open(nullptr, model, gallery, &rules, &tracks), VREID_REFUSED);
+    EXPECT_EQ(vreid_tracks_open("gate", model, gallery, nullptr, &tracks), VREID_REFUSED);
+    ASSERT_EQ(tracks, nullptr);
+    ASSERT_EQ(vreid_tracks_open("gate", model, gallery, &rules, &tracks), VREID_OK) << vreid_last_error();
+    std::vector<std::uint8_t> pixels(std::size_t{3} * 200 * 100);
+    for (std::size_t at = 0; at < pixels.size(); ++at) {
+        const bool is_left = at / 3 % 200 < 100;
+        pixels[at] = at % 3 == (is_left ? 2U : 1U) ? 200 : 0;
+    }
+    const vreid_picture frame{pixels.data(), 200, 100, 600};  // red on the left, green on the right
+    const std::array<vreid_tracked_box, 3> boxes{
+        {{1, 10, 10, 90, 90, 2, 0}, {2, 110, 10, 190, 90, 2, 0}, {3, std::nanf(""), 0, 9, 9, 2, 0}}};
+    std::uint32_t embedded = 9;
+    EXPECT_EQ(vreid_tracks_see(tracks, &frame, 0, 0.0, boxes.data(), 3, &embedded), VREID_OK)
+        << vreid_tracks_error(tracks);
+    EXPECT_EQ(embedded, 2U);
+    EXPECT_EQ(vreid_tracks_see(tracks, nullptr, 1, 0.1, boxes.data(), 3, &embedded), VREID_REFUSED);
+    EXPECT_EQ(vreid_tracks_see(tracks, &frame, 1, 0.1, nullptr, 3, &embedded), VREID_REFUSED);
+    EXPECT_EQ(embedded, 2U);
+    std::array<float, 3> feature{};
+    EXPECT_EQ(vreid_tracks_feature(tracks, 1, feature.data(), 3), VREID_OK);
+    EXPECT_NEAR(feature[2], 1, 1e-3);
+    EXPECT_EQ(vreid_tracks_feature(tracks, 1, feature.data(), 4), VREID_REFUSED);
+    EXPECT_EQ(vreid_tracks_feature(tracks, 3, feature.data(), 3), VREID_REFUSED);
+    vreid_match match{};
+    EXPECT_EQ(vreid_tracks_match(tracks, 1, &match), VREID_OK);
+    EXPECT_EQ(match.vehicle, 0);
+    EXPECT_EQ(match.score, -HUGE_VAL);
+    EXPECT_EQ(match.embedded, 1);
+    EXPECT_EQ(vreid_tracks_end_part(tracks, 1, nullptr, &match), VREID_OK);
+    EXPECT_EQ(match.vehicle, 1);
+    EXPECT_EQ(match.known, 0);
+    EXPECT_EQ(vreid_tracks_end(tracks, 2, "B 2", &match), VREID_OK);
+    EXPECT_EQ(match.vehicle, 2);
+    EXPECT_EQ(vreid_tracks_end(tracks, 3, nullptr, &match), VREID_OK);
+    EXPECT_EQ(match.embedded, 0);
+    EXPECT_EQ(vreid_tracks_see(tracks, &frame, 2, 0.5, boxes.data(), 1, nullptr), VREID_OK);
+    EXPECT_EQ(vreid_tracks_match(tracks, 1, &match), VREID_OK);
+    EXPECT_EQ(match.vehicle, 1);
+    EXPECT_EQ(match.known, 1);
+    EXPECT_EQ(vreid_tracks_end(tracks, 1, nullptr, nullptr), VREID_OK);
+    vreid_counts found{};
+    EXPECT_EQ(vreid_gallery_count(gallery, &found), VREID_OK);
+    EXPECT_EQ(found.vehicles, 2);
+    EXPECT_EQ(found.sightings, 3);
+    EXPECT_EQ(vreid_tracks_match(nullptr, 1, &match), VREID_REFUSED);
+    EXPECT_STREQ(vreid_tracks_error(nullptr), "tracks is NULL; pass one");
+    vreid_tracks_close(nullptr);
+    vreid_tracks_close(tracks);
+    vreid_gallery_close(gallery);
+    vreid_embedder_close(model);
 }
 
 }  // namespace

@@ -35,13 +35,13 @@ class Driver:
     def __init__(self, program: Path) -> None:
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def say(self, verb: str, **fields: Any) -> None:
+    def send(self, verb: str, **fields: Any) -> None:
         """A command, without waiting for its answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"do": verb, **fields}) + "\n")
         self.process.stdin.flush()
 
-    def hear(self) -> Any:
+    def receive(self) -> Any:
         """The next answer. Raises Refused for a refusal."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -51,10 +51,10 @@ class Driver:
             raise Refused(answer["refused"])
         return answer["ok"]
 
-    def ask(self, verb: str, **fields: Any) -> Any:
+    def call(self, verb: str, **fields: Any) -> Any:
         """A command and its answer."""
-        self.say(verb, **fields)
-        return self.hear()
+        self.send(verb, **fields)
+        return self.receive()
 
 
 Drive = Callable[[], Driver]

@@ -91,7 +91,7 @@ TEST_P(OnEngine, ThreadsTakeTurns) {
 INSTANTIATE_TEST_SUITE_P(Engines, OnEngine, testing::ValuesIn(onnx_engines()),
                          [](const auto& one) { return one.param; });
 
-/// Gives what it is told to.
+/// Gives a fixed value.
 class Fake : public vreid::Engine {
  public:
     explicit Fake(float value) : value_(value) {}

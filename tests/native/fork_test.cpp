@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const vreid::About kOurs{"aaaaaaaa", 4, "small"};
+const vreid::About kSpace{"aaaaaaaa", 4, "small"};
 
 class ForkTest : public testing::Test {
  protected:
@@ -26,7 +26,7 @@ class ForkTest : public testing::Test {
         folder_ = fs::temp_directory_path() / ("vreid-fork-" + std::to_string(::getpid()));
         fs::remove_all(folder_);
         fs::create_directories(folder_);
-        gallery.emplace(vreid::open_gallery(path(), kOurs, true));
+        gallery.emplace(vreid::open_gallery(path(), kSpace, true));
         enrol("one");
     }
     void TearDown() override {
@@ -58,10 +58,10 @@ class ForkTest : public testing::Test {
         return WIFEXITED(status) && WEXITSTATUS(status) == 0;
     }
 
-    /// What another writer is told.
+    /// What another writer gets.
     std::string said_to_another() {
         try {
-            vreid::open_gallery(path(), kOurs, true);
+            vreid::open_gallery(path(), kSpace, true);
             return "";
         } catch (const vreid::Refused& refused) {
             return refused.what();
@@ -190,8 +190,8 @@ TEST_F(ForkTest, AfterTheParentHasClosedAChildOfItsOwnMayOpen) {
     gallery->close();
     EXPECT_FALSE(fs::exists(path().string() + ".lock"));
     EXPECT_TRUE(in_child([this] {
-        vreid::Gallery ours = vreid::open_gallery(path(), kOurs, true);
-        ours.add_vehicle("child");
+        vreid::Gallery own = vreid::open_gallery(path(), kSpace, true);
+        own.add_vehicle("child");
         return true;
     }));
     EXPECT_EQ(vreid::read_gallery(path()).stats().vehicles, 2);

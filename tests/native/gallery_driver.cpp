@@ -72,7 +72,7 @@ class Driver {
             const Json command = Json::parse(line);
             const std::string verb = command.at("do");
             if (verb == "commit") return;
-            if (verb == "rollback") throw Undo("as asked");
+            if (verb == "rollback") throw Undo("as requested");
             Json answer;
             try {
                 answer["ok"] = done(verb, command);
@@ -81,12 +81,12 @@ class Driver {
             } catch (const Undo&) {
                 answer["ok"] = "undone";
             }
-            say(answer);
+            send(answer);
         }
     }
 
  private:
-    static void say(const Json& answer) {
+    static void send(const Json& answer) {
         std::cout << answer.dump(-1, ' ', true, Json::error_handler_t::replace) << std::endl;
     }
 
@@ -103,7 +103,7 @@ class Driver {
             gallery_->close();
             return true;
         }
-        return gallery_->writable() && is_writing(verb) ? written(verb, command) : asked(verb, command);
+        return gallery_->writable() && is_writing(verb) ? written(verb, command) : read(verb, command);
     }
 
     /// A name, as text or as bytes in hexadecimal digits -> how it is written, and its key.
@@ -134,7 +134,7 @@ class Driver {
     Json written(const std::string& verb, const Json& command) {
         if (verb == "hold") {  // a transaction that stays open for the commands up to commit or rollback
             gallery_->transaction([this] {
-                say({{"ok", "held"}});
+                send({{"ok", "held"}});
                 listen();
             });
             return "committed";
@@ -143,7 +143,7 @@ class Driver {
             Json answers = Json::array();
             gallery_->transaction([&] {
                 for (const Json& step : command.at("steps")) answers.push_back(done(step.at("do"), step));
-                if (command.value("fail", false)) throw Undo("as asked");
+                if (command.value("fail", false)) throw Undo("as requested");
             });
             return answers;
         }
@@ -166,7 +166,7 @@ class Driver {
         return true;
     }
 
-    Json asked(const std::string& verb, const Json& command) {
+    Json read(const std::string& verb, const Json& command) {
         using Ids = std::vector<std::int64_t>;
         if (verb == "search") {
             Json rows = Json::array();

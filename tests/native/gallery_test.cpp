@@ -1,4 +1,4 @@
-// The gallery in C++ alone: its rules against slow versions of them, transactions, threads, two handles of
+// The gallery in C++ only: its rules against slow versions of them, transactions, threads, two handles of
 // one file.
 #include "vreid/gallery.hpp"
 
@@ -88,21 +88,21 @@ TEST(Flat, FindsWhatComparingEverythingFinds) {
         index.remove(gone);
         index.add(ids, vehicles, features);
 
-        const std::vector<float> asked = feature(random);
+        const std::vector<float> query = feature(random);
         for (const bool some : {false, true}) {
             const Ids among{3, 4, 5, 17, 99};
             std::map<std::int64_t, float> best;
             for (const auto& [id, row] : rows) {
                 if (some && std::find(among.begin(), among.end(), row.vehicle) == among.end()) continue;
                 const auto place = best.try_emplace(row.vehicle, -2.0F).first;
-                place->second = std::max(place->second, cosine(asked, row.feature));
+                place->second = std::max(place->second, cosine(query, row.feature));
             }
             std::vector<std::pair<std::int64_t, float>> expected(best.begin(), best.end());
             std::sort(expected.begin(), expected.end(),
                       [](const auto& one, const auto& other) { return one.second > other.second; });
             for (const std::int64_t k : {std::int64_t{1}, std::int64_t{4}, std::int64_t{1} << 40}) {
                 const auto found =
-                    index.search(asked, k, some ? std::optional<Ids>(among) : std::nullopt).front();
+                    index.search(query, k, some ? std::optional<Ids>(among) : std::nullopt).front();
                 ASSERT_EQ(found.size(), std::min<std::size_t>(expected.size(), static_cast<std::size_t>(k)));
                 for (std::size_t at = 0; at < found.size(); ++at) {
                     EXPECT_EQ(found[at].first, expected[at].first);

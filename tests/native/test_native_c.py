@@ -57,12 +57,12 @@ library = ctypes.CDLL(sys.argv[1])
 library.vreid_last_error.restype = ctypes.c_char_p
 class Hit(ctypes.Structure):
     _fields_ = [("vehicle", ctypes.c_int64), ("score", ctypes.c_float), ("reserved", ctypes.c_int32)]
-asked = json.load(sys.stdin)
-gallery, count, k, dim = ctypes.c_void_p(), len(asked), 4, len(asked[0])
+queries = json.load(sys.stdin)
+gallery, count, k, dim = ctypes.c_void_p(), len(queries), 4, len(queries[0])
 opened = library.vreid_gallery_open_for(sys.argv[2].encode(), b"aaaaaaaa", dim, b"small", 0, ctypes.byref(gallery))
 assert opened == 0, library.vreid_last_error()
 hits, found = (Hit * (count * k))(), (ctypes.c_uint32 * count)()
-rows = (ctypes.c_float * (count * dim))(*[number for row in asked for number in row])
+rows = (ctypes.c_float * (count * dim))(*[number for row in queries for number in row])
 assert library.vreid_gallery_search(gallery, rows, count, dim, k, hits, found) == 0
 print(json.dumps([[(hits[k * row + at].vehicle, hits[k * row + at].score) for at in range(found[row])] for row in range(count)]))
 assert library.vreid_gallery_remove(gallery, ctypes.c_int64(1)) == 2
@@ -76,11 +76,11 @@ def test_another_language_finds_the_same_through_it(tmp_path: Path, built: Built
     with open_gallery(tmp_path / "g.db", fingerprint="aaaaaaaa", dim=8, model="small", write=True) as gallery:
         for row in rng.normal(size=(30, 8)).astype(np.float32):
             gallery.add_prototype(gallery.add_vehicle(), "gate", row)
-        asked = rng.normal(size=(9, 8)).astype(np.float32)
-        expected = gallery.search(asked, 4)
+        queries = rng.normal(size=(9, 8)).astype(np.float32)
+        expected = gallery.search(queries, 4)
     done = subprocess.run(
         [sys.executable, "-c", FOREIGN, str(library), str(tmp_path / "g.db")],
-        input=json.dumps(asked.tolist()), capture_output=True, text=True, check=True,
+        input=json.dumps(queries.tolist()), capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert [[hit[0] for hit in row] for row in found] == [[hit.vehicle for hit in row] for row in expected]
@@ -148,14 +148,14 @@ def test_the_program_searches_as_the_verb_of_python(tmp_path: Path, built: Built
     python = [sys.executable, "-m", "vreid.cli.main", "gallery"]
     words(*python, "enrol", *images[::2], "--gallery", known, "--model", "vreid-s")
     for flags in (["--k", "2"], ["--name", "0*", "--name", "2*"], ["--camera", "gate"], ["--since", "2026-11-22"]):
-        asked = [*images[1::2], "--gallery", known, *flags, "--json"]
-        ours = json.loads(words(*python, "search", *asked, "--model", "vreid-s"))
-        theirs = json.loads(words(program, "search", *asked, "--model", model))
+        queries = [*images[1::2], "--gallery", known, *flags, "--json"]
+        by_python = json.loads(words(*python, "search", *queries, "--model", "vreid-s"))
+        by_native = json.loads(words(program, "search", *queries, "--model", model))
         scores = []
-        for document in (ours, theirs):
+        for document in (by_python, by_native):
             hits = [hit for query in document["queries"] for hit in query["matches"]]
             scores.append([hit.pop("score") for hit in hits])
-        assert json.dumps(theirs) == json.dumps(ours), flags
+        assert json.dumps(by_native) == json.dumps(by_python), flags
         assert np.allclose(*scores, rtol=0, atol=1e-4)
     for flags in (["--k", "0"], ["--since", "soon"], ["--since", "0h"], ["--since", "2026-02-30"]):
         both = [

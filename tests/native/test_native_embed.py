@@ -22,7 +22,7 @@ ENGINES = ("openvino", "onnxruntime")
 SIZES = ((1, 1), (7, 300), (64, 64), (32, 33), (31, 90), (128, 128), (200, 150), (360, 640), (255, 17))
 
 
-def told(program: Path, *words: str | Path) -> Any:
+def json_of(program: Path, *words: str | Path) -> Any:
     """The JSON document of a run that succeeds."""
     done = subprocess.run([program, *words, "--json"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def on(engine: str, program: Path) -> str:
     """`engine`, if both languages have it here."""
     pytest.importorskip(engine)
     model = program_model()
-    if engine not in told(program, "info", model)["engines"]:
+    if engine not in json_of(program, "info", model)["engines"]:
         pytest.skip(f"vreid-native was built without the engine {engine}")
     return engine
 
@@ -63,7 +63,7 @@ def program_model() -> Path:
 
 
 def features(program: Path, model: Path, engine: str, pictures: list[Path]) -> Any:
-    found = told(program, "embed", model, "--engine", engine, *pictures)
+    found = json_of(program, "embed", model, "--engine", engine, *pictures)
     assert [one["picture"] for one in found["features"]] == [str(path) for path in pictures]
     return np.array([one["feature"] for one in found["features"]], np.float32)
 
@@ -77,9 +77,9 @@ def python_embedder(model: Path, engine: str) -> Embedder:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_student_gives_the_same_features(built: Built, engine: str, pictures: list[Path]) -> None:
     program, model = built("vreid-native"), program_model()
-    ours = python_embedder(model, on(engine, program)).embed([read_picture(path) for path in pictures])
-    theirs = features(program, model, engine, pictures)
-    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    by_python = python_embedder(model, on(engine, program)).embed([read_picture(path) for path in pictures])
+    by_native = features(program, model, engine, pictures)
+    np.testing.assert_allclose(by_native, by_python, atol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -108,9 +108,9 @@ def test_every_pixel_is_the_same_to_the_bit(
         made_from=None,
     )  # fmt: skip
     write_manifest(manifest, tmp_path / "pixels.json")
-    ours = open_embedder(tmp_path / "pixels.json").embed([read_picture(path) for path in pictures])
-    theirs = features(program, tmp_path / "pixels.json", on(engine, program), pictures)
-    np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    by_python = open_embedder(tmp_path / "pixels.json").embed([read_picture(path) for path in pictures])
+    by_native = features(program, tmp_path / "pixels.json", on(engine, program), pictures)
+    np.testing.assert_allclose(by_native, by_python, atol=1e-6)
 
 
 def test_codes_without_an_exact_kernel_are_run_all_the_same(built: Built, pictures: list[Path], tmp_path: Path) -> None:
@@ -143,14 +143,14 @@ def test_codes_without_an_exact_kernel_are_run_all_the_same(built: Built, pictur
         made_from=None,
     )  # fmt: skip
     write_manifest(manifest, tmp_path / "codes.json")
-    ours = open_embedder(tmp_path / "codes.json").embed([read_picture(path) for path in pictures])
-    theirs = features(program, tmp_path / "codes.json", engine, pictures)
-    np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    by_python = open_embedder(tmp_path / "codes.json").embed([read_picture(path) for path in pictures])
+    by_native = features(program, tmp_path / "codes.json", engine, pictures)
+    np.testing.assert_allclose(by_native, by_python, atol=1e-6)
 
 
-def test_info_tells_the_manifest(built: Built, root: Path) -> None:
+def test_info_prints_the_manifest(built: Built, root: Path) -> None:
     path = root / "tests" / "data" / "manifests" / "full.json"
-    found = told(built("vreid-native"), "info", path)["manifest"]
+    found = json_of(built("vreid-native"), "info", path)["manifest"]
     manifest = read_manifest(path).model_dump()
     for field in ("name", "engine", "sha256", "backend", "precision", "cost", "accuracy", "match", "calibration",
                   "fingerprint", "built_for", "made_from"):  # fmt: skip
@@ -160,9 +160,9 @@ def test_info_tells_the_manifest(built: Built, root: Path) -> None:
 
 def test_bench_has_the_fields_of_the_python_bench(built: Built, root: Path) -> None:
     program = built("vreid-native")
-    engine = next(one for one in told(program, "info", program_model())["engines"] if one != "tensorrt")
+    engine = next(one for one in json_of(program, "info", program_model())["engines"] if one != "tensorrt")
     model = root / "tests" / "data" / "colour" / "colour.json"
-    found = told(program, "bench", model, "--engine", engine, "--runs", "3", "--batches", "1", "4")
+    found = json_of(program, "bench", model, "--engine", engine, "--runs", "3", "--batches", "1", "4")
     assert found["name"] == "colour" and found["load_ms"] > 0 and found["memory_bytes"] > 0
     assert [one["batch"] for one in found["timings"]] == [1, 4]
     for one in (*found["timings"], found["preprocess"]["bgr"], found["preprocess"]["nv12"]):
@@ -171,12 +171,12 @@ def test_bench_has_the_fields_of_the_python_bench(built: Built, root: Path) -> N
 
 def same_sentence(program: Path, path: Path) -> str:
     """What the program says of a picture that Python refuses; the two sentences are one."""
-    with pytest.raises(Refused) as ours:
+    with pytest.raises(Refused) as by_python:
         read_picture(path)
-    engine = next(one for one in told(program, "info", program_model())["engines"] if one != "tensorrt")
-    theirs = refusal(program, "embed", program_model(), "--engine", engine, path)
-    assert theirs == f"vreid-native: {ours.value}\n"
-    return theirs
+    engine = next(one for one in json_of(program, "info", program_model())["engines"] if one != "tensorrt")
+    by_native = refusal(program, "embed", program_model(), "--engine", engine, path)
+    assert by_native == f"vreid-native: {by_python.value}\n"
+    return by_native
 
 
 def test_pictures_are_refused_in_the_same_words(built: Built, tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from vreid.runtime.records import FinishedTrack, Floats
 
 Drive = Callable[[], Any]  # see conftest.py
 DIM = 16
-OURS = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
+SPACE = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
 CAMERAS = ("gate", "yard", "ramp")
 
 
 def opened(path: Path, **changes: Any) -> Gallery:
-    return open_gallery(path, **{**OURS, "write": True, **changes})
+    return open_gallery(path, **{**SPACE, "write": True, **changes})
 
 
 def features(count: int, seed: int = 0) -> Floats:
@@ -43,7 +43,7 @@ def sighting(seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def told(gallery: Gallery, vehicle: int, seed: int, score: float, run: str) -> int:
+def sent_sighting(gallery: Gallery, vehicle: int, seed: int, score: float, run: str) -> int:
     fields = sighting(seed)
     fields["feature"] = np.asarray(fields["feature"], np.float32)
     return gallery.add_sighting(
@@ -52,7 +52,7 @@ def told(gallery: Gallery, vehicle: int, seed: int, score: float, run: str) -> i
 
 
 def steps(seed: int, count: int) -> list[dict[str, Any]]:
-    """Commands that enrol, teach, see, rename and remove: features crowd, so that prototypes merge and are dropped."""
+    """Commands that enrol, learn, see, rename and remove: features crowd, so that prototypes merge and are dropped."""
     rng = np.random.default_rng(seed)
     crowd, alive, last, done = features(6, seed), list[int](), 0, list[dict[str, Any]]()
     for number in range(count):
@@ -93,7 +93,7 @@ def carried_out(gallery: Gallery, step: dict[str, Any]) -> Any:
             row = np.asarray(step["feature"], np.float32)
             return gallery.add_prototype(step["vehicle"], step["view"], row, step["weight"])
         case "sighting":
-            return told(gallery, step["vehicle"], step["last_frame"] - 40, step["score"], step["run"])
+            return sent_sighting(gallery, step["vehicle"], step["last_frame"] - 40, step["score"], step["run"])
         case "rename":
             gallery.rename(step["vehicle"], step["name"])
         case "remove":
@@ -128,7 +128,7 @@ def same_tables(one: Path, other: Path) -> None:
     assert read[0] == read[1]
 
 
-def asked_of(seed: int) -> Floats:
+def queries_of(seed: int) -> Floats:
     """Some that are near the crowd of `steps`, some that are near nobody."""
     rows = features(40, 1000 + seed)
     rows[:20] = features(6, seed)[np.arange(20) % 6] + 0.05 * rows[:20]
@@ -137,11 +137,11 @@ def asked_of(seed: int) -> Floats:
 
 def same_search(driver: Any, gallery: Gallery, seed: int = 0, only: dict[str, Any] | None = None) -> None:
     """The driver's gallery finds whom `gallery` finds, in the same order, with scores within 1e-6."""
-    asked, fields = asked_of(seed), {} if only is None else {"only": only}
+    queries, fields = queries_of(seed), {} if only is None else {"only": only}
     lists = {key: tuple(value) if isinstance(value, list) else value for key, value in (only or {}).items()}
     for k in (1, 3, 100):
-        expected = gallery.search(asked, k, only=Filter(**lists))
-        found = driver.ask("search", features=asked.ravel().tolist(), k=k, **fields)
+        expected = gallery.search(queries, k, only=Filter(**lists))
+        found = driver.call("search", features=queries.ravel().tolist(), k=k, **fields)
         assert [[hit[:2] for hit in row] for row in found] == [
             [[hit.vehicle, hit.name] for hit in row] for row in expected
         ]
@@ -152,13 +152,13 @@ def same_search(driver: Any, gallery: Gallery, seed: int = 0, only: dict[str, An
 def same_answers(driver: Any, gallery: Gallery, seed: int = 0) -> None:
     """Searches, scores, lists and totals of the driver's gallery are those of `gallery`."""
     same_search(driver, gallery, seed)
-    asked = asked_of(seed)
+    queries = queries_of(seed)
     vehicles = [vehicle.id for vehicle in gallery.vehicles(thumbnails=False)] + [10**6]
-    scores = np.reshape(driver.ask("scores", features=asked.ravel().tolist(), vehicles=vehicles), (40, -1))
-    assert np.allclose(scores, gallery.scores(asked, vehicles), rtol=0, atol=1e-6)
+    scores = np.reshape(driver.call("scores", features=queries.ravel().tolist(), vehicles=vehicles), (40, -1))
+    assert np.allclose(scores, gallery.scores(queries, vehicles), rtol=0, atol=1e-6)
     s = gallery.stats()
     totals = [s.vehicles, s.prototypes, s.sightings, s.cameras, s.bytes, s.oldest, s.newest, s.retention, s.changes]
-    assert driver.ask("stats") == totals
+    assert driver.call("stats") == totals
     for only in (
         {},
         {"cameras": ["gate"]},
@@ -167,22 +167,22 @@ def same_answers(driver: Any, gallery: Gallery, seed: int = 0) -> None:
         {"names": ["CAR*"]},
     ):
         lists = {key: tuple(value) if isinstance(value, list) else value for key, value in only.items()}
-        assert driver.ask("vehicles", only=only) == [
+        assert driver.call("vehicles", only=only) == [
             [v.id, v.name, v.created, v.kind, v.prototypes, v.sightings, list(v.cameras), v.last_seen, v.last_at,
              v.last_camera, len(v.thumbnail or b"")]
             for v in gallery.vehicles(only=Filter(**lists))
         ]  # fmt: skip
         same_search(driver, gallery, seed, only)
     for plates in (["B-0 1"], ["B-0 1", "B-1 1"], ["nobody"], []):
-        assert driver.ask("with_plates", plates=plates) == sorted(gallery.with_plates(plates))
-        assert driver.ask("with_other_plates", plates=plates) == sorted(gallery.with_other_plates(plates))
+        assert driver.call("with_plates", plates=plates) == sorted(gallery.with_plates(plates))
+        assert driver.call("with_other_plates", plates=plates) == sorted(gallery.with_other_plates(plates))
 
 
 def test_the_empty_galleries_are_alike(tmp_path: Path, drive: Drive) -> None:
     opened(tmp_path / "python.db").close()
     driver = drive()
-    driver.ask("open", path=str(tmp_path / "native.db"), **OURS, write=True)
-    driver.ask("close")
+    driver.call("open", path=str(tmp_path / "native.db"), **SPACE, write=True)
+    driver.call("close")
     for query in (
         "SELECT type, name, tbl_name, sql FROM sqlite_master",
         "PRAGMA application_id", "PRAGMA page_size", "PRAGMA journal_mode", "PRAGMA encoding", "PRAGMA user_version",
@@ -197,31 +197,31 @@ def test_the_empty_galleries_are_alike(tmp_path: Path, drive: Drive) -> None:
 @pytest.mark.parametrize(("seed", "most", "above"), [(0, 8, 0.9), (1, 2, 0.8), (2, 3, 0.97)])
 def test_the_same_calls_give_the_same_gallery(tmp_path: Path, drive: Drive, seed: int, most: int, above: float) -> None:
     """300 calls by both, some of them in transactions, nested ones and such that are rolled back."""
-    ours, theirs, driver = tmp_path / "python.db", tmp_path / "native.db", drive()
+    by_python, by_native, driver = tmp_path / "python.db", tmp_path / "native.db", drive()
     rule = {"max_prototypes": most, "merge_above": above}
-    driver.ask("open", path=str(theirs), **OURS, write=True, **rule)
-    with opened(ours, **rule) as gallery:
+    driver.call("open", path=str(by_native), **SPACE, write=True, **rule)
+    with opened(by_python, **rule) as gallery:
         for number, step in enumerate(steps(seed, 300)):
             if number % 20 == 7:  # first for nothing
                 with pytest.raises(KeyError), gallery.transaction():
                     carried_out(gallery, step)
                     raise KeyError
-                assert driver.ask("transaction", steps=[step], fail=True) == "undone"
+                assert driver.call("transaction", steps=[step], fail=True) == "undone"
             with gallery.transaction():
                 expected = carried_out(gallery, step)
             nested = {"do": "transaction", "steps": [step]}
-            assert driver.ask("transaction", steps=[nested] if number % 9 == 0 else [step]) in (
+            assert driver.call("transaction", steps=[nested] if number % 9 == 0 else [step]) in (
                 [[expected]],
                 [expected],
             )
             if number % 50 == 49:
                 same_search(driver, gallery, seed)
-    driver.ask("close")
-    same_tables(ours, theirs)
-    assert rows_of(ours, "SELECT count(*) FROM prototypes WHERE count > 1")[0][0] >= 3
-    assert check.checked(theirs) == [] == repaired(theirs)
-    for path in (ours, theirs):  # each reads the other's
-        driver.ask("read", path=str(path))
+    driver.call("close")
+    same_tables(by_python, by_native)
+    assert rows_of(by_python, "SELECT count(*) FROM prototypes WHERE count > 1")[0][0] >= 3
+    assert check.checked(by_native) == [] == repaired(by_native)
+    for path in (by_python, by_native):  # each reads the other's
+        driver.call("read", path=str(path))
         with read_gallery(path) as reader:
             same_answers(driver, reader, seed)
 
@@ -230,15 +230,15 @@ def test_a_native_reader_follows_a_writer_of_python(tmp_path: Path, drive: Drive
     """New, changed, moved and removed prototypes, a merge, a split and their undoing: each is in the next search."""
     path, driver = tmp_path / "g.db", drive()
     with opened(path) as gallery:
-        assert driver.ask("read", path=str(path)) == [*OURS.values(), False]
-        assert driver.ask("search", features=features(1)[0].tolist(), k=3) == [[]]
+        assert driver.call("read", path=str(path)) == [*SPACE.values(), False]
+        assert driver.call("search", features=features(1)[0].tolist(), k=3) == [[]]
         for step in steps(5, 150):
             carried_out(gallery, step)
             if gallery.stats().changes % 5 == 0:
                 same_search(driver, gallery, 5)
         one, two, three = [vehicle.id for vehicle in gallery.vehicles() if vehicle.prototypes][:3]
         for seed in range(200, 204):
-            told(gallery, two, seed, 0.5, "live")
+            sent_sighting(gallery, two, seed, 0.5, "live")
         for change in (
             lambda: merge(gallery, one, [two, three]), lambda: undo(gallery), lambda: merge(gallery, three, [one]),
             lambda: split(gallery, two, [max(one.id for one in gallery.sightings(two))]),
@@ -248,7 +248,7 @@ def test_a_native_reader_follows_a_writer_of_python(tmp_path: Path, drive: Drive
             same_answers(driver, gallery, 5)
         with gallery.transaction():
             gallery.remove(one)
-            same_there = driver.ask(
+            same_there = driver.call(
                 "search", features=features(1)[0].tolist(), k=100
             )  # what is not kept yet is not seen
             assert one in [hit[0] for hit in same_there[0]]
@@ -260,44 +260,44 @@ def test_a_native_reader_follows_a_writer_of_python(tmp_path: Path, drive: Drive
 
 def test_a_reader_of_python_follows_a_native_writer(tmp_path: Path, drive: Drive) -> None:
     path, driver = tmp_path / "g.db", drive()
-    driver.ask("open", path=str(path), **OURS, write=True)
+    driver.call("open", path=str(path), **SPACE, write=True)
     with read_gallery(path) as reader:
         assert reader.search(features(1), 3) == [[]]
         for number, step in enumerate(steps(6, 150)):
-            driver.ask("transaction", steps=[step])
+            driver.call("transaction", steps=[step])
             if number % 5 == 0:
                 same_search(driver, reader, 6)
         before = reader.stats()
-        assert driver.ask("hold") == "held"
-        driver.ask("vehicle", name="not yet")
+        assert driver.call("hold") == "held"
+        driver.call("vehicle", name="not yet")
         assert reader.stats() == before
-        same = driver.ask("search", features=features(1)[0].tolist(), k=3)
-        driver.say("commit")
-        assert driver.hear() == "committed"
+        same = driver.call("search", features=features(1)[0].tolist(), k=3)
+        driver.send("commit")
+        assert driver.receive() == "committed"
         assert reader.stats().vehicles == before.vehicles + 1 and same[0]
-        assert driver.ask("hold") == "held"
-        vehicle = driver.ask("vehicle", name="never")
-        driver.ask("prototype", vehicle=vehicle, view="gate", feature=features(1, 99)[0].tolist())
-        assert driver.ask("search", features=features(1, 99)[0].tolist(), k=1)[0][0][1] == "never"
-        driver.say("rollback")
-        assert driver.hear() == "undone"
-        assert driver.ask("search", features=features(1, 99)[0].tolist(), k=1)[0][0][1] != "never"
+        assert driver.call("hold") == "held"
+        vehicle = driver.call("vehicle", name="never")
+        driver.call("prototype", vehicle=vehicle, view="gate", feature=features(1, 99)[0].tolist())
+        assert driver.call("search", features=features(1, 99)[0].tolist(), k=1)[0][0][1] == "never"
+        driver.send("rollback")
+        assert driver.receive() == "undone"
+        assert driver.call("search", features=features(1, 99)[0].tolist(), k=1)[0][0][1] != "never"
         same_answers(driver, reader, 6)
 
 
 def test_what_was_written_natively_is_undone_and_split_by_python(tmp_path: Path, drive: Drive) -> None:
     path, driver = tmp_path / "g.db", drive()
-    driver.ask("open", path=str(path), **OURS, write=True)
+    driver.call("open", path=str(path), **SPACE, write=True)
     for number in (1, 2):
-        driver.ask("vehicle", name=f"car {number}")
+        driver.call("vehicle", name=f"car {number}")
         for seed in range(3):
             seen = sighting(10 * number + seed)
-            driver.ask(
+            driver.call(
                 "prototype", vehicle=number, view=seen["camera"], feature=seen["feature"], weight=seen["quality"]
             )
-            driver.ask("sighting", vehicle=number, **seen, score=0.5)
-    driver.ask("rename", vehicle=1, name="cab")
-    driver.ask("close")
+            driver.call("sighting", vehicle=number, **seen, score=0.5)
+    driver.call("rename", vehicle=1, name="cab")
+    driver.call("close")
     before = {table: rows_of(path, f"SELECT * FROM {table}") for table in ("vehicles", "prototypes", "sightings")}
     with opened(path) as gallery:
         merge(gallery, 2, [1])
@@ -309,9 +309,9 @@ def test_what_was_written_natively_is_undone_and_split_by_python(tmp_path: Path,
         assert undo(gallery).verb == "rename"
         assert gallery.name_of(1) == "car 1"
     assert check.checked(path) == []
-    driver.ask("edit", path=str(path))
-    driver.ask("remove", vehicle=2)
-    driver.ask("close")
+    driver.call("edit", path=str(path))
+    driver.call("remove", vehicle=2)
+    driver.call("close")
     assert "car 2" not in str(rows_of(path, "SELECT detail FROM audit")) and check.checked(path) == []
 
 
@@ -321,9 +321,9 @@ def test_equal_scores_come_in_the_same_order(tmp_path: Path, drive: Drive) -> No
     with opened(path) as gallery:
         for _ in range(60):
             gallery.add_prototype(gallery.add_vehicle(), "gate", same)
-        driver.ask("read", path=str(path))
+        driver.call("read", path=str(path))
         for gone in (1, 7, 30, 59):
             gallery.remove(gone)
             for k in (1, 2, 5, 56):
-                hits = driver.ask("search", features=same.tolist(), k=k)[0]
+                hits = driver.call("search", features=same.tolist(), k=k)[0]
                 assert [hit[0] for hit in hits] == [hit.vehicle for hit in gallery.search(same[None], k)[0]]

@@ -23,7 +23,7 @@ from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import FinishedTrack
 
 Drive = Callable[[], Any]  # see conftest.py
-OURS = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
+SPACE = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
 
 
 def filled(path: Path, count: int = 5) -> None:
@@ -112,52 +112,52 @@ def test_opening_is_refused_in_the_same_cases_and_words(tmp_path: Path, drive: D
         PLACES[place](folders[0] / "g.db")
         shutil.copytree(folders[0], folders[1], dirs_exist_ok=True)
         before = {one.name: one.read_bytes() for one in folders[0].iterdir() if one.is_file()}
-        asked = {**OURS, **request}
-        said = refusal(lambda: open_gallery(folders[0] / "g.db", **asked))  # noqa: B023
-        told = refusal(lambda: driver.ask("open", path=str(folders[1] / "g.db"), **asked))  # noqa: B023
-        if told == "":
-            driver.ask("close")
-        assert told.replace(str(folders[1]), "") == said.replace(str(folders[0]), ""), (place, name)
+        given = {**SPACE, **request}
+        said = refusal(lambda: open_gallery(folders[0] / "g.db", **given))  # noqa: B023
+        native = refusal(lambda: driver.call("open", path=str(folders[1] / "g.db"), **given))  # noqa: B023
+        if native == "":
+            driver.call("close")
+        assert native.replace(str(folders[1]), "") == said.replace(str(folders[0]), ""), (place, name)
         left = [{one.name for one in folder.iterdir()} for folder in folders]
         assert left[0] == left[1], (place, name)
         if said:
-            assert "\n" not in told
+            assert "\n" not in native
             assert {one.name: one.read_bytes() for one in folders[1].iterdir() if one.is_file()} == before
     for verb, function in (("read", read_gallery), ("edit", edit_gallery)):
         path = tmp_path / f"to {verb}" / "g.db"
         path.parent.mkdir()
         PLACES[place](path)
         said = refusal(lambda: function(path))  # noqa: B023
-        assert refusal(lambda: driver.ask(verb, path=str(path))) == said  # noqa: B023
+        assert refusal(lambda: driver.call(verb, path=str(path))) == said  # noqa: B023
         if not said:
-            driver.ask("close")
+            driver.call("close")
 
 
 def test_a_folder_that_is_missing_is_not_made(tmp_path: Path, drive: Drive) -> None:
     path, driver = tmp_path / "nowhere" / "g.db", drive()
-    assert refusal(lambda: driver.ask("open", path=str(path), **OURS, write=True)) == refusal(lambda: opened(path))
+    assert refusal(lambda: driver.call("open", path=str(path), **SPACE, write=True)) == refusal(lambda: opened(path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_each_language_shuts_the_other_out(tmp_path: Path, drive: Drive) -> None:
     path, driver, other = tmp_path / "g.db", drive(), drive()
-    writing = {"path": str(path), **OURS, "write": True}
+    writing = {"path": str(path), **SPACE, "write": True}
     with opened(path):
         expected = f"the gallery {path} is being written by process {os.getpid()}; stop it or use another gallery"
-        assert refusal(lambda: driver.ask("open", **writing)) == expected
-    driver.ask("open", **writing)
+        assert refusal(lambda: driver.call("open", **writing)) == expected
+    driver.call("open", **writing)
     expected = expected.replace(str(os.getpid()), str(driver.process.pid))
-    assert refusal(lambda: opened(path)) == refusal(lambda: other.ask("open", **writing)) == expected
-    assert refusal(lambda: driver.ask("read", path=str(path))) == ""  # which lets go of the lock
+    assert refusal(lambda: opened(path)) == refusal(lambda: other.call("open", **writing)) == expected
+    assert refusal(lambda: driver.call("read", path=str(path))) == ""  # which lets go of the lock
     with opened(path) as gallery:
         gallery.add_vehicle("taxi")
-    assert driver.ask("find", text="taxi") == 1
-    driver.ask("close")
+    assert driver.call("find", text="taxi") == 1
+    driver.call("close")
     assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_what_is_asked_wrongly_is_refused_in_the_same_words(tmp_path: Path, drive: Drive) -> None:
+def test_wrong_requests_are_refused_in_the_same_words(tmp_path: Path, drive: Drive) -> None:
     names = [
         "",
         "  ",
@@ -174,8 +174,8 @@ def test_what_is_asked_wrongly_is_refused_in_the_same_words(tmp_path: Path, driv
         "7",
     ]
     zero, feature = [0.0] * DIM, features(1)[0].tolist()
-    asked: list[dict[str, Any]] = [{"do": "vehicle", "name": name} for name in names]
-    asked += [
+    given: list[dict[str, Any]] = [{"do": "vehicle", "name": name} for name in names]
+    given += [
         {
             "do": verb,
             "vehicle": vehicle,
@@ -188,21 +188,21 @@ def test_what_is_asked_wrongly_is_refused_in_the_same_words(tmp_path: Path, driv
         for vehicle in (0, -1, 99, 2**31, 2**62)
         for verb in ("rename", "remove", "prototype", "sighting", "name_of")
     ]
-    asked += [{"do": "rename", "vehicle": 1, "name": name} for name in ("b", "", "\u2028")]
-    asked += [
+    given += [{"do": "rename", "vehicle": 1, "name": name} for name in ("b", "", "\u2028")]
+    given += [
         {"do": "prototype", "vehicle": 1, "view": "gate", "feature": row} for row in (zero, feature[1:], [1e20] * DIM)
     ]
-    asked += [
+    given += [
         {"do": "prototype", "vehicle": 1, "view": "a", "feature": feature, "weight": weight} for weight in (0.0, -1.5)
     ]
-    asked += [{"do": "search", "features": feature, "k": 0}, {"do": "search", "features": zero, "k": 1}]
-    asked += [
+    given += [{"do": "search", "features": feature, "k": 0}, {"do": "search", "features": zero, "k": 1}]
+    given += [
         {"do": "find", "text": text} for text in ("b", "1", "7", "id=7", "id=3", "", "id=", "0", str(2**40), "x\n")
     ]
     driver = drive()
-    driver.ask("open", path=str(tmp_path / "native.db"), **OURS, write=True)
+    driver.call("open", path=str(tmp_path / "native.db"), **SPACE, write=True)
     with opened(tmp_path / "python.db") as gallery:
-        for one in asked:
+        for one in given:
             row = np.asarray(one.get("feature", one.get("features", [])), np.float32)
             said = refusal(
                 {
@@ -216,22 +216,22 @@ def test_what_is_asked_wrongly_is_refused_in_the_same_words(tmp_path: Path, driv
                     "find": lambda: gallery.find(one["text"]),  # noqa: B023
                 }[one["do"]]
             )
-            driver.say(**{"verb" if key == "do" else key: value for key, value in one.items()})
-            assert refusal(driver.hear) == said, one
-    driver.ask("read", path=str(tmp_path / "python.db"))
+            driver.send(**{"verb" if key == "do" else key: value for key, value in one.items()})
+            assert refusal(driver.receive) == said, one
+    driver.call("read", path=str(tmp_path / "python.db"))
     with read_gallery(tmp_path / "python.db") as gallery:
-        assert refusal(lambda: driver.ask("vehicle", name="x")) == refusal(lambda: gallery.add_vehicle("x")) != ""
+        assert refusal(lambda: driver.call("vehicle", name="x")) == refusal(lambda: gallery.add_vehicle("x")) != ""
 
 
 def test_names_are_those_of_the_golden_file(drive: Drive, root: Path) -> None:
     """The form in which C++ writes a name, its key, and which names it refuses: the file that Python is held to too."""
     driver = drive()
     for row in json.loads((root / "tests" / "data" / "names" / "names.json").read_text(encoding="utf-8")):
-        asked = {key: row[key] for key in ("text", "bytes") if key in row}
+        given = {key: row[key] for key in ("text", "bytes") if key in row}
         if row["name"] is None:
-            assert "a vehicle's name must be" in refusal(lambda: driver.ask("name", **asked)), row  # noqa: B023
+            assert "a vehicle's name must be" in refusal(lambda: driver.call("name", **given)), row  # noqa: B023
         else:
-            assert driver.ask("name", **asked) == [row["name"], row["key"]], row
+            assert driver.call("name", **given) == [row["name"], row["key"]], row
 
 
 def test_what_0_1_0_wrote_is_read_and_upgraded_as_python_does_it(tmp_path: Path, drive: Drive, root: Path) -> None:
@@ -239,17 +239,17 @@ def test_what_0_1_0_wrote_is_read_and_upgraded_as_python_does_it(tmp_path: Path,
     for path in paths:
         shutil.copy(root / "tests" / "data" / "written-by-0.1.0" / "gallery.db", path)
     driver, before = drive(), paths[1].read_bytes()
-    driver.ask("read", path=str(paths[1]))
+    driver.call("read", path=str(paths[1]))
     with read_gallery(paths[0]) as gallery:
         for text in ("*", "vehicle-*", "*[*", "*Ü*"):
             found = [vehicle.id for vehicle in gallery.vehicles(only=Filter(names=(text,)))]
-            assert [row[0] for row in driver.ask("vehicles", only={"names": [text]})] == found
+            assert [row[0] for row in driver.call("vehicles", only={"names": [text]})] == found
         for vehicle in gallery.vehicles():
-            assert refusal(lambda: driver.ask("find", text=f"id={vehicle.id}")) == ""  # noqa: B023
-    driver.ask("close")
+            assert refusal(lambda: driver.call("find", text=f"id={vehicle.id}")) == ""  # noqa: B023
+    driver.call("close")
     assert paths[1].read_bytes() == before
-    driver.ask("edit", path=str(paths[1]))
-    driver.ask("close")
+    driver.call("edit", path=str(paths[1]))
+    driver.call("close")
     edit_gallery(paths[0]).close()
     rows = []
     for path in paths:
@@ -272,7 +272,7 @@ def test_what_0_1_0_wrote_is_read_and_upgraded_as_python_does_it(tmp_path: Path,
 
 def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: Drive) -> None:
     driver = drive()
-    driver.ask("open", path=str(tmp_path / "native.db"), **OURS, write=True)
+    driver.call("open", path=str(tmp_path / "native.db"), **SPACE, write=True)
     row = features(1)[0]
     picture = np.full((9, 9, 3), 80, np.uint8)
     with opened(tmp_path / "python.db") as gallery:
@@ -281,33 +281,33 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
             assert driver.ask("vehicle", name=name, picture=[9, 9]) == vehicle
             sighting = FinishedTrack("Su\u0308d", 1, 0, 9, 0.0, 1.0, 2, row, 3, 0.5, picture, 1e9)
             gallery.add_sighting(vehicle, sighting, 0.5)
-            asked = {"vehicle": vehicle, "camera": "Su\u0308d", "feature": row.tolist(), "score": 0.5}
-            driver.ask("sighting", **asked, seen=1e9)
+            given = {"vehicle": vehicle, "camera": "Su\u0308d", "feature": row.tolist(), "score": 0.5}
+            driver.call("sighting", **given, seen=1e9)
             for seen in (1795330800000, 1795330800000000000, -5.0, 1e10):
                 said = refusal(lambda: gallery.add_sighting(vehicle, replace(sighting, seen=seen), 0.5))  # noqa: B023
-                assert said == refusal(lambda: driver.ask("sighting", **asked, seen=seen)) != ""  # noqa: B023
+                assert said == refusal(lambda: driver.call("sighting", **given, seen=seen)) != ""  # noqa: B023
             for key in ("first_time", "last_time"):
                 said = refusal(lambda: gallery.add_sighting(vehicle, replace(sighting, **{key: 1.8e12}), 0.5))  # noqa: B023
-                assert said == refusal(lambda: driver.ask("sighting", **asked, **{key: 1.8e12})) != ""  # noqa: B023
+                assert said == refusal(lambda: driver.call("sighting", **given, **{key: 1.8e12})) != ""  # noqa: B023
         for text in ("a\nb", "a\x1b[2J", "a\u2028", "a\x7f", "a\x00b"):
             said = refusal(lambda: gallery.add_sighting(1, replace(sighting, camera=text), 0.5))  # noqa: B023
-            assert said == refusal(lambda: driver.ask("sighting", **{**asked, "camera": text})) != ""  # noqa: B023
+            assert said == refusal(lambda: driver.call("sighting", **{**given, "camera": text})) != ""  # noqa: B023
             said = refusal(lambda: gallery.add_prototype(1, text, row))  # noqa: B023
-            assert said == refusal(lambda: driver.ask("prototype", vehicle=1, view=text, feature=row.tolist())) != ""  # noqa: B023
-        assert gallery.add_vehicle("id=2") == driver.ask("vehicle", name="id=2")
+            assert said == refusal(lambda: driver.call("prototype", vehicle=1, view=text, feature=row.tolist())) != ""  # noqa: B023
+        assert gallery.add_vehicle("id=2") == driver.call("vehicle", name="id=2")
         for text in ("id=2", "id=4", "ID=2", "id=9"):
             said = refusal(lambda: gallery.find(text))  # noqa: B023
-            assert said == refusal(lambda: driver.ask("find", text=text))  # noqa: B023
-            assert said or gallery.find(text) == driver.ask("find", text=text)
+            assert said == refusal(lambda: driver.call("find", text=text))  # noqa: B023
+            assert said or gallery.find(text) == driver.call("find", text=text)
         gallery.rename(1, "vehicle-0001 Mrs Smith")
-        driver.ask("rename", vehicle=1, name="vehicle-0001 Mrs Smith")
+        driver.call("rename", vehicle=1, name="vehicle-0001 Mrs Smith")
         for only in ({"names": ["MÜLLER"]}, {"names": ["*[7]*"]}, {"cameras": ["Süd"]}, {"names": ["*mrs*"]}):
             found = [
                 one.id for one in gallery.vehicles(only=Filter(**{key: tuple(value) for key, value in only.items()}))
             ]
-            assert [one[0] for one in driver.ask("vehicles", only=only)] == found
-        assert driver.ask("find", text="mu\u0308LLER") == gallery.find("mu\u0308LLER") == 2
-    driver.ask("close")
+            assert [one[0] for one in driver.call("vehicles", only=only)] == found
+        assert driver.call("find", text="mu\u0308LLER") == gallery.find("mu\u0308LLER") == 2
+    driver.call("close")
     rows = []
     for path in (tmp_path / "python.db", tmp_path / "native.db"):
         with closing(sqlite3.connect(path)) as connection:
@@ -322,16 +322,16 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
 
 def test_a_foreign_lock_is_refused_on_opening_and_on_writing(tmp_path: Path, drive: Drive) -> None:
     path, driver = tmp_path / "g.db", drive()
-    writing = {"path": str(path), **OURS, "write": True}
-    driver.ask("open", **writing)
+    writing = {"path": str(path), **SPACE, "write": True}
+    driver.call("open", **writing)
     with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
         expected = f"the gallery {path} is locked by another program; close that program and try again"
-        assert refusal(lambda: driver.ask("vehicle", name="taxi")) == expected
-        driver.ask("close")
-        assert refusal(lambda: driver.ask("open", **writing)) == expected
-    driver.ask("open", **writing)
-    assert driver.ask("vehicle", name="taxi") == 1
+        assert refusal(lambda: driver.call("vehicle", name="taxi")) == expected
+        driver.call("close")
+        assert refusal(lambda: driver.call("open", **writing)) == expected
+    driver.call("open", **writing)
+    assert driver.call("vehicle", name="taxi") == 1
 
 
 def test_what_a_native_writer_acknowledged_survives_kill_9(tmp_path: Path, drive: Drive) -> None:
@@ -340,19 +340,19 @@ def test_what_a_native_writer_acknowledged_survives_kill_9(tmp_path: Path, drive
     acknowledged: list[str] = []
     for number in range(20):
         driver = drive()
-        driver.ask("open", path=str(path), **OURS, write=True)
+        driver.call("open", path=str(path), **SPACE, write=True)
         for place in range(int(rng.integers(1, 6))):
             name = f"car {number} {place}"
             feature = features(1, 100 * number + place)[0].tolist()
-            vehicle = driver.ask("vehicle", name=name)
-            driver.ask("prototype", vehicle=vehicle, view="gate", feature=feature)
+            vehicle = driver.call("vehicle", name=name)
+            driver.call("prototype", vehicle=vehicle, view="gate", feature=feature)
             acknowledged.append(name)
         if number % 4 == 0:
-            driver.ask("hold")
-            driver.ask("vehicle", name=f"never {number}")
+            driver.call("hold")
+            driver.call("vehicle", name=f"never {number}")
         else:  # on its way
             for place in range(int(rng.integers(1, 30))):
-                driver.say("vehicle", name=f"perhaps {number} {place}")
+                driver.send("vehicle", name=f"perhaps {number} {place}")
         os.kill(driver.process.pid, signal.SIGKILL)
         driver.process.wait()
         with read_gallery(path) as reader:
@@ -387,9 +387,9 @@ def test_a_gallery_of_schema_1_is_upgraded_alike(tmp_path: Path, drive: Drive) -
         os.utime(path, (1_700_000_000.0, 1_700_000_000.25))
     edit_gallery(paths[0]).close()
     driver = drive()
-    driver.ask("edit", path=str(paths[1]))
-    assert driver.ask("search", features=features(5)[3].tolist(), k=1)[0][0][1] == "car 3"
-    driver.ask("close")
+    driver.call("edit", path=str(paths[1]))
+    assert driver.call("search", features=features(5)[3].tolist(), k=1)[0][0][1] == "car 3"
+    driver.call("close")
     for query in ("SELECT type, name, sql FROM sqlite_master", "SELECT * FROM sightings", "SELECT * FROM vehicles",
                   "SELECT key, value FROM meta WHERE key != 'identity'"):  # fmt: skip
         tables = []
@@ -417,10 +417,10 @@ def closed(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_gallery_that_may_only_be_read_is_read_and_never_written(closed: Path, drive: Drive) -> None:
     driver = drive()
-    driver.ask("read", path=str(closed))
-    assert driver.ask("search", features=features(5)[2].tolist(), k=1)[0][0][1] == "car 2"
-    asked = {"path": str(closed), **OURS, "write": True}
-    assert refusal(lambda: driver.ask("open", **asked)) == refusal(lambda: opened(closed)) != ""
+    driver.call("read", path=str(closed))
+    assert driver.call("search", features=features(5)[2].tolist(), k=1)[0][0][1] == "car 2"
+    given = {"path": str(closed), **SPACE, "write": True}
+    assert refusal(lambda: driver.call("open", **given)) == refusal(lambda: opened(closed)) != ""
 
 
 def test_damaged_rows_and_pages_are_refused_in_one_sentence(tmp_path: Path, drive: Drive) -> None:
@@ -432,11 +432,11 @@ def test_damaged_rows_and_pages_are_refused_in_one_sentence(tmp_path: Path, driv
                 "UPDATE vehicles SET name = CAST(x'ff' AS TEXT) WHERE id = 1"):  # fmt: skip
         path.write_bytes(whole)
         statement(path, sql)
-        driver.ask("read", path=str(path))
-        said = refusal(lambda: driver.ask("search", features=features(1)[0].tolist(), k=99))
+        driver.call("read", path=str(path))
+        said = refusal(lambda: driver.call("search", features=features(1)[0].tolist(), k=99))
         assert "damaged" in said and "\n" not in said, sql
-        driver.ask("close")
-    heard = set()
+        driver.call("close")
+    results = set()
     for _ in range(60):
         harmed = bytearray(whole)
         for _ in range(int(rng.choice([1, 4, 200]))):
@@ -447,14 +447,14 @@ def test_damaged_rows_and_pages_are_refused_in_one_sentence(tmp_path: Path, driv
             ("vehicles", {}),
             ("search", {"features": features(1)[0].tolist(), "k": 9}),
         ):
-            said = refusal(lambda: (driver.ask("read", path=str(path)), driver.ask(verb, **fields)))  # noqa: B023
+            said = refusal(lambda: (driver.call("read", path=str(path)), driver.call(verb, **fields)))  # noqa: B023
             assert "\n" not in said
-            heard.add(
+            results.add(
                 "damaged" in said or "cannot be used" in said or "not a vreid" in said or "schema" in said or not said
             )
-        refusal(lambda: driver.ask("close"))
+        refusal(lambda: driver.call("close"))
         assert path.read_bytes() == harmed
-    assert heard == {True}
+    assert results == {True}
 
 
 def test_a_length_beyond_all_sense_is_refused(tmp_path: Path, drive: Drive) -> None:
@@ -468,9 +468,9 @@ def test_a_length_beyond_all_sense_is_refused(tmp_path: Path, drive: Drive) -> N
     at = data.index(b"tablemetameta")
     data[at - 9 : at] = b"\xff" * 9
     path.write_bytes(data)
-    assert "or is damaged; free some" in refusal(lambda: driver.ask("read", path=str(path)))
-    assert "or is damaged; free some" in refusal(lambda: driver.ask("edit", path=str(path)))
+    assert "or is damaged; free some" in refusal(lambda: driver.call("read", path=str(path)))
+    assert "or is damaged; free some" in refusal(lambda: driver.call("edit", path=str(path)))
     filled(tmp_path / "wide.db", 50)
     statement(tmp_path / "wide.db", "UPDATE meta SET value = '1048576' WHERE key = 'dim'")
-    driver.ask("read", path=str(tmp_path / "wide.db"))
-    assert "wrong length" in refusal(lambda: driver.ask("search", features=[1.0] * 2**20, k=1))
+    driver.call("read", path=str(tmp_path / "wide.db"))
+    assert "wrong length" in refusal(lambda: driver.call("search", features=[1.0] * 2**20, k=1))

@@ -15,9 +15,10 @@ from vreid.models.zoo import manifest_path
 
 Built = Callable[[str], Path]  # see conftest.py
 SHOWN = {  # of C++, by include/vreid: classes and functions
-    "Embedder", "Engine", "Gallery", "Refused", "batch_of", "batch_of_boxes", "cut_out", "edit_gallery", "engine_for",
-    "engine_names", "is_whole", "kind_name", "manifest_from", "open_embedder", "open_engine", "open_gallery", "pixels_of",
-    "read_gallery", "read_manifest", "read_picture", "sha256_of", "sha256_of_bytes", "unit",
+    "Embedder", "Engine", "Gallery", "Refused", "TrackIdentifier", "batch_of", "batch_of_boxes", "cut_out",
+    "edit_gallery", "engine_for", "engine_names", "is_whole", "kind_name", "manifest_from", "open_embedder",
+    "open_engine", "open_gallery", "pixels_of", "read_gallery", "read_manifest", "read_picture", "sha256_of",
+    "sha256_of_bytes", "unit",
 }  # fmt: skip
 ABI = """
 #include <stdio.h>
@@ -104,8 +105,8 @@ def test_a_program_of_cpp_by_pkg_config(prefix: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["vreid", "vreid_c"])
-def test_a_project_of_c_alone_by_cmake(prefix: Path, tmp_path: Path, package: str) -> None:
-    """The C library of a shared install finds the shared C++ library beside it."""
+def test_a_project_of_c_only_by_cmake(prefix: Path, tmp_path: Path, package: str) -> None:
+    """The C library of a shared install finds the shared C++ library next to it."""
     (tmp_path / "c.c").write_text(ABI)
     (tmp_path / "c.cpp").write_text(ABI)
     language, source = ("C", "c.c") if package == "vreid_c" else ("CXX", "c.cpp")
@@ -118,7 +119,7 @@ def test_a_project_of_c_alone_by_cmake(prefix: Path, tmp_path: Path, package: st
     assert run(tmp_path / "b/c") == "abi 1\n"
 
 
-def test_the_libraries_look_beside_them_first(prefix: Path) -> None:
+def test_the_libraries_look_next_to_them_first(prefix: Path) -> None:
     if shutil.which("readelf") is None:
         pytest.skip("there is no readelf")
     for path in prefix.glob("lib*/**/libvreid*.so"):
@@ -177,7 +178,7 @@ def test_the_appsink_looks_up_boxes_and_whole_frames(built: Built, tmp_path: Pat
                 "video/x-raw,format=BGR ! appsink name=frames")  # fmt: skip
     line = [str(program), pipeline, str(tmp_path / "colour.json"), str(tmp_path / "g.db")]
     found = [one.split(" (")[0] for one in run(*line, f"replay:{tmp_path / 'boxes.txt'}").splitlines()]
-    assert found == ["0: vehicle-0001", "1: vehicle-0001", "1: vehicle-0001"]
+    assert found == ["track 2: vehicle-0001", "track 1: unknown"]
     found = [one.split(" (")[0] for one in run(*line).splitlines()]
     assert found == [f"{frame}: vehicle-0001" for frame in range(3)]
     (tmp_path / "wrong.txt").write_text("1,1,nan,20,30,40\n")

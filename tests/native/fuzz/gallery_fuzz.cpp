@@ -37,8 +37,8 @@ class Folder {
 fs::path laid_down(const std::uint8_t* data, std::size_t size) {
     static const Folder folder;
     const fs::path path = folder.path() / "g.db";
-    for (const char* beside : {"", "-wal", "-shm", "-journal", ".lock", ".new"})
-        fs::remove(path.string() + beside);
+    for (const char* suffix : {"", "-wal", "-shm", "-journal", ".lock", ".new"})
+        fs::remove(path.string() + suffix);
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
     return path;
@@ -46,7 +46,7 @@ fs::path laid_down(const std::uint8_t* data, std::size_t size) {
 
 void ask_all(const fs::path& path) {
     const vreid::Gallery gallery = vreid::read_gallery(path);
-    const std::vector<float> asked(static_cast<std::size_t>(gallery.about().dim), 1.0F);
+    const std::vector<float> query(static_cast<std::size_t>(gallery.about().dim), 1.0F);
     const auto tried = [](const auto& body) {
         try {
             body();
@@ -54,14 +54,14 @@ void ask_all(const fs::path& path) {
         }
     };
     tried([&] { static_cast<void>(gallery.stats()); });
-    tried([&] { static_cast<void>(gallery.search(asked, 3)); });
+    tried([&] { static_cast<void>(gallery.search(query, 3)); });
     tried([&] {
         vreid::Filter only;
         only.cameras = {"gate"};
         only.kinds = {"car"};
-        static_cast<void>(gallery.search(asked, 3, gallery.allowed(only)));
+        static_cast<void>(gallery.search(query, 3, gallery.allowed(only)));
     });
-    tried([&] { static_cast<void>(gallery.scores(asked, {1, 2, 99})); });
+    tried([&] { static_cast<void>(gallery.scores(query, {1, 2, 99})); });
     tried([&] { static_cast<void>(gallery.find("taxi")); });
     tried([&] { static_cast<void>(gallery.with_other_plates({"B 1"})); });
     tried([&] {
