@@ -25,7 +25,7 @@ static_assert(sizeof(vreid_hit) == 16 && offsetof(vreid_hit, score) == 8);
 static_assert(sizeof(vreid_counts) == 32);
 static_assert(sizeof(vreid_sighting) == 112 && offsetof(vreid_sighting, feature) == 72);
 static_assert(sizeof(vreid_tracked_box) == 32 && offsetof(vreid_tracked_box, kind) == 24);
-static_assert(sizeof(vreid_track_rules) == 96 && offsetof(vreid_track_rules, run) == 88);
+static_assert(sizeof(vreid_track_rules) == 48 && offsetof(vreid_track_rules, run) == 40);
 static_assert(sizeof(vreid_match) == 24 && offsetof(vreid_match, known) == 16);
 static_assert(VREID_OK == 0 && VREID_REFUSED == 2 && VREID_FAILED == 3);
 
@@ -77,7 +77,8 @@ TEST_F(CTest, FindsWhatItHasEnrolled) {
     const std::vector<float> queries{0, 1, 0.1F, 0, 0, 0, 1, 0};
     std::array<vreid_hit, 6> hits{};
     std::array<std::uint32_t, 2> found{};
-    ASSERT_EQ(vreid_gallery_search(gallery_, queries.data(), 2, kDim, 3, hits.data(), found.data()), VREID_OK);
+    ASSERT_EQ(vreid_gallery_search(gallery_, queries.data(), 2, kDim, 3, hits.data(), found.data()),
+              VREID_OK);
     EXPECT_EQ(found, (std::array<std::uint32_t, 2>{2, 2}));
     EXPECT_EQ(hits[0].vehicle, one);
     EXPECT_NEAR(hits[0].score, 0.995F, 1e-3F);
@@ -252,18 +253,18 @@ TEST_F(CTest, TracksBecomeVehicles) {
     EXPECT_EQ(match.vehicle, 0);
     EXPECT_EQ(match.score, -HUGE_VAL);
     EXPECT_EQ(match.embedded, 1);
-    EXPECT_EQ(vreid_tracks_end_part(tracks, 1, nullptr, &match), VREID_OK);
+    EXPECT_EQ(vreid_tracks_end(tracks, 1, nullptr, 1, &match), VREID_OK);
     EXPECT_EQ(match.vehicle, 1);
     EXPECT_EQ(match.known, 0);
-    EXPECT_EQ(vreid_tracks_end(tracks, 2, "B 2", &match), VREID_OK);
+    EXPECT_EQ(vreid_tracks_end(tracks, 2, "B 2", 0, &match), VREID_OK);
     EXPECT_EQ(match.vehicle, 2);
-    EXPECT_EQ(vreid_tracks_end(tracks, 3, nullptr, &match), VREID_OK);
+    EXPECT_EQ(vreid_tracks_end(tracks, 3, nullptr, 0, &match), VREID_OK);
     EXPECT_EQ(match.embedded, 0);
     EXPECT_EQ(vreid_tracks_see(tracks, &frame, 2, 0.5, boxes.data(), 1, nullptr), VREID_OK);
     EXPECT_EQ(vreid_tracks_match(tracks, 1, &match), VREID_OK);
     EXPECT_EQ(match.vehicle, 1);
     EXPECT_EQ(match.known, 1);
-    EXPECT_EQ(vreid_tracks_end(tracks, 1, nullptr, nullptr), VREID_OK);
+    EXPECT_EQ(vreid_tracks_end(tracks, 1, nullptr, 0, nullptr), VREID_OK);
     vreid_counts found{};
     EXPECT_EQ(vreid_gallery_count(gallery, &found), VREID_OK);
     EXPECT_EQ(found.vehicles, 2);

@@ -14,11 +14,11 @@
 #include <limits>
 #include <thread>
 
+#include "core/files.hpp"
 #include "core/model.hpp"
 #include "engines/table.hpp"
 #include "program/measure.hpp"
 #include "vreid/errors.hpp"
-#include "vreid/hash.hpp"
 
 namespace {
 
@@ -43,6 +43,11 @@ std::string refusal_of(const std::function<void()>& work) {
     } catch (const vreid::Refused& refused) {
         return refused.what();
     }
+}
+
+std::unique_ptr<vreid::Engine> opened(const vreid::Manifest& manifest, const fs::path& engine,
+                                      const std::string& name = "") {
+    return vreid::open_engine(manifest, vreid::engine_file(manifest, engine, "its.json"), 1, name);
 }
 
 class OnEngine : public testing::TestWithParam<std::string> {};
@@ -73,7 +78,7 @@ TEST_P(OnEngine, EverySizeOfBatchGivesTheSame) {
 
 TEST_P(OnEngine, ThreadsTakeTurns) {
     const auto manifest = vreid::read_manifest(COLOUR);
-    const auto engine = vreid::open_engine(manifest, COLOUR.parent_path() / manifest.engine, 1, GetParam());
+    const auto engine = opened(manifest, COLOUR.parent_path() / manifest.engine, GetParam());
     const auto work = [&engine](std::uint8_t colour) {
         const std::vector<std::uint8_t> pixels(192, colour);
         for (int turn = 0; turn < 200; ++turn) {
@@ -154,9 +159,8 @@ TEST(Engine, OfABackendThatIsNotHereIsAnotherThatRunsTheSameFile) {
 std::string refusal_of_changed(const std::function<void(vreid::Manifest&)>& change) {
     auto manifest = vreid::read_manifest(COLOUR);
     change(manifest);
-    return refusal_of([&] {
-        vreid::open_engine(manifest, COLOUR.parent_path() / manifest.engine, 1, onnx_engines().front());
-    });
+    return refusal_of(
+        [&] { opened(manifest, COLOUR.parent_path() / manifest.engine, onnx_engines().front()); });
 }
 
 TEST(Contract, PortsThatAreNotTheManifestsAreRefused) {
@@ -178,9 +182,9 @@ TEST(Contract, APlanOfAnotherDeviceNeedsItsEngine) {
     fs::create_directory(folder);
     const fs::path plan = folder / "student.engine";
     std::ofstream(plan) << "a plan";
-    manifest.sha256 = vreid::sha256_of(plan);
-    EXPECT_NE(refusal_of([&] { vreid::open_engine(manifest, plan, 1); }), "");
-    const auto refusal = refusal_of([&] { vreid::open_engine(manifest, plan, 1, onnx_engines().front()); });
+    manifest.sha256 = vreid::sha256_of(vreid::read_bytes(plan));
+    EXPECT_NE(refusal_of([&] { opened(manifest, plan); }), "");
+    const auto refusal = refusal_of([&] { opened(manifest, plan, onnx_engines().front()); });
     EXPECT_NE(refusal.find("runs ONNX files"), std::string::npos) << refusal;
     fs::remove_all(folder);
 }
@@ -190,10 +194,9 @@ TEST(Engine, OfAFileThatIsNoneIsRefused) {
     const fs::path folder = fs::temp_directory_path() / ("vreid-" + std::to_string(::getpid()));
     fs::create_directory(folder);
     std::ofstream(folder / "words.onnx") << "not an ONNX file";
-    manifest.sha256 = vreid::sha256_of(folder / "words.onnx");
+    manifest.sha256 = vreid::sha256_of(vreid::read_bytes(folder / "words.onnx"));
     for (const auto& engine : onnx_engines()) {
-        const auto refusal =
-            refusal_of([&] { vreid::open_engine(manifest, folder / "words.onnx", 1, engine); });
+        const auto refusal = refusal_of([&] { opened(manifest, folder / "words.onnx", engine); });
         EXPECT_NE(refusal.find("not a complete ONNX file"), std::string::npos) << engine << ": " << refusal;
     }
     fs::remove_all(folder);
@@ -201,9 +204,8 @@ TEST(Engine, OfAFileThatIsNoneIsRefused) {
 
 TEST(Engine, RunsNoOtherBytesThanThoseOfItsHash) {
     const auto manifest = vreid::read_manifest(COLOUR);
-    const auto refusal = refusal_of([&] {
-        vreid::open_engine(manifest, STUDENT.parent_path() / "vreid-s.onnx", 1, onnx_engines().front());
-    });
+    const auto refusal =
+        refusal_of([&] { opened(manifest, STUDENT.parent_path() / "vreid-s.onnx", onnx_engines().front()); });
     EXPECT_NE(refusal.find("sha256 differs"), std::string::npos) << refusal;
 }
 
@@ -214,7 +216,7 @@ TEST(Model, HandsOnTheBytesThatWereHashed) {
     fs::copy_file(COLOUR.parent_path() / "colour.onnx", folder / "colour.onnx");
     const auto [manifest, file] = vreid::read_model(folder / "colour.json");
     std::ofstream(folder / "colour.onnx") << "swapped";  // behind the back of whoever reads it again
-    EXPECT_EQ(vreid::sha256_of_bytes(file.bytes), manifest.sha256);
+    EXPECT_EQ(vreid::sha256_of(file.bytes), manifest.sha256);
     for (const auto& name : onnx_engines()) {
         const auto engine = vreid::open_engine(manifest, file, 1, name);
         const std::vector<std::uint8_t> pixels(192, 7);

@@ -9,7 +9,6 @@
 #include <thread>
 #include <vector>
 
-
 namespace {
 
 /// The BLAS that is loaded here, as a test sees it; set to four threads, and back at the end.

@@ -6,8 +6,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "core/files.hpp"
 #include "vreid/errors.hpp"
-#include "vreid/hash.hpp"
 
 namespace {
 
@@ -107,11 +107,10 @@ TEST(Manifest, AttacksAreRefusedInOneShortLine) {
 }
 
 TEST(Hash, IsSha256) {
-    EXPECT_EQ(vreid::sha256_of_bytes(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    EXPECT_EQ(vreid::sha256_of_bytes("abc"),
-              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    EXPECT_THROW(vreid::sha256_of(GOLDEN / "absent.onnx"), vreid::Refused);
-    EXPECT_THROW(vreid::sha256_of(GOLDEN), vreid::Refused);
+    EXPECT_EQ(vreid::sha256_of(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    EXPECT_EQ(vreid::sha256_of("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    EXPECT_THROW(vreid::read_bytes(GOLDEN / "absent.onnx"), vreid::Refused);
+    EXPECT_THROW(vreid::read_bytes(GOLDEN), vreid::Refused);
 }
 
 }  // namespace

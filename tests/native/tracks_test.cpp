@@ -167,7 +167,7 @@ TEST_F(Tracks, AreWhatPythonMakesOfThem) {
                 const Json plate = is_part ? Json() : frame.at("ended").at(std::to_string(track));
                 const auto text = plate.is_null() ? std::nullopt : std::optional(plate.get<std::string>());
                 const auto so_far = tracks.match(track);
-                const auto match = is_part ? tracks.end_part(track, text) : tracks.end(track, text);
+                const auto match = tracks.end(track, text, is_part);
                 ASSERT_TRUE(match);
                 expect_match(*match, result);
                 if (!text && match->known) {
@@ -211,7 +211,7 @@ TEST_F(Tracks, WhatCannotBeIsRefusedAndChangesNothing) {
     EXPECT_TRUE(tracks.open().empty());
     const auto crops = tracks.see(picture_of(50), 0, 0, boxes);
     ASSERT_EQ(crops.size(), 1U);
-    EXPECT_FALSE(tracks.sighting(1) || tracks.match(1) || tracks.match(2) || tracks.end_part(1));
+    EXPECT_FALSE(tracks.sighting(1) || tracks.match(1) || tracks.match(2) || tracks.end(1, {}, true));
     EXPECT_THROW(tracks.add(crops, std::vector<float>(kDim - 1, 1.0F)), Refused);
     EXPECT_THROW(tracks.add(crops, std::vector<float>(kDim, std::nanf(""))), Refused);
     EXPECT_FALSE(tracks.sighting(1));

@@ -40,17 +40,10 @@ vreid::TrackRules rules_of(const vreid_track_rules& rules) {
     made.new_below = rules.new_below;
     made.enrol_unknown = rules.enrol_unknown != 0;
     made.learn = rules.learn != 0;
-    made.margin = rules.learn_margin;
     made.began = rules.began;
-    made.remember_s = rules.remember_s;
+    made.crops.period = rules.crop_period;
     made.run = rules.run == nullptr ? "" : rules.run;
-    made.crops = {rules.crop_period, rules.crop_better, static_cast<float>(rules.crop_margin),
-                  rules.crop_least, rules.crop_most};
     return made;
-}
-
-std::optional<std::string> maybe_text(const char* text) {
-    return text == nullptr ? std::nullopt : std::optional<std::string>(text);
 }
 
 vreid_match match_of(const std::optional<vreid::Match>& found, std::int64_t crops) {
@@ -71,20 +64,7 @@ extern "C" {
 void vreid_track_rules_init(vreid_track_rules* rules, double threshold) {
     if (rules == nullptr) return;
     const vreid::TrackRules usual;
-    *rules = {threshold,
-              threshold,
-              usual.margin,
-              usual.began,
-              usual.remember_s,
-              usual.crops.period,
-              usual.crops.better,
-              static_cast<double>(usual.crops.margin),
-              usual.crops.most,
-              usual.crops.least,
-              0,
-              0,
-              0,
-              nullptr};
+    *rules = {threshold, threshold, usual.began, usual.crops.period, 0, 0, nullptr};
 }
 
 vreid_status vreid_tracks_open(const char* camera, vreid_embedder* model, vreid_gallery* gallery,
@@ -146,19 +126,12 @@ vreid_status vreid_tracks_match(vreid_tracks* tracks, int64_t track, vreid_match
     });
 }
 
-vreid_status vreid_tracks_end(vreid_tracks* tracks, int64_t track, const char* plate, vreid_match* match) {
+vreid_status vreid_tracks_end(vreid_tracks* tracks, int64_t track, const char* plate, int32_t goes_on,
+                              vreid_match* match) {
     return on(tracks, [&](vreid::TrackIdentifier& it) {
         const std::int64_t crops = crops_of(it, track);
-        const auto found = it.end(track, maybe_text(plate));
-        if (match != nullptr) *match = match_of(found, crops);
-    });
-}
-
-vreid_status vreid_tracks_end_part(vreid_tracks* tracks, int64_t track, const char* plate,
-                                   vreid_match* match) {
-    return on(tracks, [&](vreid::TrackIdentifier& it) {
-        const std::int64_t crops = crops_of(it, track);
-        const auto found = it.end_part(track, maybe_text(plate));
+        const auto read = plate == nullptr ? std::nullopt : std::optional<std::string>(plate);
+        const auto found = it.end(track, read, goes_on != 0);
         if (match != nullptr) *match = match_of(found, crops);
     });
 }

@@ -7,11 +7,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <memory>
-#include <vector>
 
 #include "vreid/errors.hpp"
-#include "vreid/hash.hpp"
 
 namespace vreid {
 namespace {
@@ -46,56 +43,16 @@ std::string read_bytes(const std::filesystem::path& path) {
     return *std::move(bytes);
 }
 
-namespace {
-
-constexpr std::size_t BLOCK = 1 << 20;
-
-/// One running hash.
-class Digest {
- public:
-    Digest() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-        if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) {
-            throw Refused("this OpenSSL has no SHA-256; install one that has");
-        }
-    }
-
-    void add(const char* bytes, std::size_t count) { EVP_DigestUpdate(context_.get(), bytes, count); }
-
-    std::string hex() {
-        constexpr char digits[] = "0123456789abcdef";
-        std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
-        unsigned int count = 0;
-        EVP_DigestFinal_ex(context_.get(), bytes.data(), &count);
-        std::string text;
-        for (unsigned int place = 0; place < count; ++place) {
-            text += digits[bytes[place] >> 4];
-            text += digits[bytes[place] & 15];
-        }
-        return text;
-    }
-
- private:
-    std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
-
-}  // namespace
-
-std::string sha256_of(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    Digest digest;
-    std::vector<char> block(BLOCK);
-    while (file) {
-        file.read(block.data(), static_cast<std::streamsize>(block.size()));
-        digest.add(block.data(), static_cast<std::size_t>(file.gcount()));
-    }
-    if (!file.eof()) throw Refused("cannot read " + path.string() + "; check the path and its permissions");
-    return digest.hex();
-}
-
-std::string sha256_of_bytes(std::string_view bytes) {
-    Digest digest;
-    digest.add(bytes.data(), bytes.size());
-    return digest.hex();
+std::string sha256_of(std::string_view bytes) {
+    constexpr char digits[] = "0123456789abcdef";
+    std::array<unsigned char, EVP_MAX_MD_SIZE> hash{};
+    unsigned int count = 0;
+    if (EVP_Digest(bytes.data(), bytes.size(), hash.data(), &count, EVP_sha256(), nullptr) != 1)
+        throw Refused("this OpenSSL has no SHA-256; install one that has");
+    std::string text;
+    for (unsigned int place = 0; place < count; ++place)
+        text += {digits[hash[place] >> 4], digits[hash[place] & 15]};
+    return text;
 }
 
 }  // namespace vreid

@@ -1,9 +1,10 @@
-// Files as bytes.
+// Files as bytes, and the hash that ties an engine to its manifest.
 #pragma once
 
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace vreid {
 
@@ -12,5 +13,8 @@ std::optional<std::string> bytes_of(const std::filesystem::path& path, std::stri
 
 /// The bytes of a file; Refused where it cannot be read.
 std::string read_bytes(const std::filesystem::path& path);
+
+/// The SHA-256 of bytes in memory, in small hex.
+std::string sha256_of(std::string_view bytes);
 
 }  // namespace vreid

@@ -10,7 +10,6 @@
 #include "files.hpp"
 #include "model.hpp"
 #include "vreid/errors.hpp"
-#include "vreid/hash.hpp"
 
 namespace vreid {
 namespace {
@@ -197,7 +196,7 @@ EngineFile engine_file(const Manifest& manifest, const fs::path& engine, const f
                       ", which is not next to it; keep the two together");
     }
     EngineFile found{engine, read_bytes(engine)};
-    if (sha256_of_bytes(found.bytes) != manifest.sha256) {
+    if (sha256_of(found.bytes) != manifest.sha256) {
         throw Refused(engine.string() + " is not the file that " + path.filename().string() +
                       " was written for (sha256 differs); export the model again");
     }

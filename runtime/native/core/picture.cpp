@@ -4,6 +4,7 @@
 
 #include <opencv2/imgcodecs.hpp>
 #include <string>
+#include <string_view>
 
 #include "files.hpp"
 #include "vreid/errors.hpp"
@@ -40,13 +41,14 @@ bool jpeg_ends(std::string_view content) {
     }
 }
 
-}  // namespace
-
-bool is_whole(std::string_view content) {
+/// False when a JPEG ends before its end marker or a PNG before its last chunk; true for all other content.
+bool is_complete(std::string_view content) {
     if (content.substr(0, 2) == "\xFF\xD8"sv) return jpeg_ends(content);
     if (content.substr(0, 4) == "\x89PNG"sv) return content.find("IEND") != std::string_view::npos;
     return true;
 }
+
+}  // namespace
 
 cv::Mat read_picture(const std::filesystem::path& path) {
     std::string why;
@@ -58,7 +60,7 @@ cv::Mat read_picture(const std::filesystem::path& path) {
     const std::string& content = *read;
     if (content.empty())
         throw Refused("the picture " + path.string() + " is empty; copy it again or take it off the list");
-    if (!is_whole(content)) {
+    if (!is_complete(content)) {
         throw Refused("the picture " + path.string() +
                       " is cut short; copy it again or take it off the list");
     }

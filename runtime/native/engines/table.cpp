@@ -110,12 +110,6 @@ std::string engine_for(const Manifest& manifest, const std::string& name) {
     return backend;
 }
 
-std::unique_ptr<Engine> open_engine(const Manifest& manifest, const std::filesystem::path& engine,
-                                    int threads, const std::string& name) {
-    const auto path = std::filesystem::path(engine).replace_extension(".json");
-    return open_engine(manifest, engine_file(manifest, engine, path), threads, name);
-}
-
 std::unique_ptr<Engine> open_engine(const Manifest& manifest, const EngineFile& file, int threads,
                                     const std::string& name) {
     const std::string wanted = engine_for(manifest, name);

@@ -16,8 +16,9 @@ std::unique_ptr<Network> open_onnxruntime(const Manifest& manifest, const Engine
 std::unique_ptr<Network> open_opencv(const Manifest& manifest, const EngineFile& file, int threads);
 std::unique_ptr<Engine> open_tensorrt(const Manifest& manifest, const EngineFile& file);
 
-/// The engine of `manifest` in bytes that were hashed already; see vreid/engine.hpp.
+/// The engine of `manifest` in bytes that were hashed already, on `threads` CPU threads where it uses any;
+/// `name` as for engine_for. Refused for one that is not compiled in.
 std::unique_ptr<Engine> open_engine(const Manifest& manifest, const EngineFile& file, int threads,
-                                    const std::string& name);
+                                    const std::string& name = "");
 
 }  // namespace vreid

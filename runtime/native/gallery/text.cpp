@@ -26,8 +26,7 @@ std::string mapped(const std::string& text, int options) {
     return {reinterpret_cast<const char*>(made), static_cast<std::size_t>(size)};
 }
 
-}  // namespace
-
+/// The bytes of the character that begins at `at`, its code point in `point`; 0 where there is none.
 std::size_t character_at(std::string_view text, std::size_t at, char32_t& point) {
     if (at >= text.size()) return 0;
     const auto first = static_cast<unsigned char>(text[at]);
@@ -47,6 +46,8 @@ std::size_t character_at(std::string_view text, std::size_t at, char32_t& point)
     const bool surrogate = point >= 0xD800 && point <= 0xDFFF;
     return point < least || point > 0x10FFFF || surrogate ? 0 : size;
 }
+
+}  // namespace
 
 bool is_text(std::string_view text) {
     char32_t point = 0;

@@ -7,9 +7,6 @@
 
 namespace vreid::gallery {
 
-/// The bytes of the character that begins at `at`, its code point in `point`; 0 where there is none.
-std::size_t character_at(std::string_view text, std::size_t at, char32_t& point);
-
 /// Whether it is UTF-8 from end to end.
 bool is_text(std::string_view text);
 

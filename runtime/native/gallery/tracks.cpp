@@ -1,4 +1,4 @@
-// The rules of crops, pooled features and identities of one live track: runtime/crops.py and
+// The rules of crops, pooled features and identities of one live track: runtime/camera_pipeline.py and
 // runtime/identify.py. Both languages are held to tests/data/tracks/tracks.json.
 #include "vreid/tracks.hpp"
 
@@ -18,7 +18,6 @@ namespace {
 constexpr float kEdge = 2;  // pixels from the frame's border at which a vehicle counts as cut off
 constexpr double kFullSize =
     96;  // pixels of a crop (geometric mean of its sides) that no larger one surpasses
-constexpr int kSweepEvery = 1000;  // remembered tracks after which old ones are forgotten
 
 /// The quality that a crop would have if it were perfectly sharp: costs nothing, since no pixel is looked at.
 double ceiling_of(cv::Size crop, const Box& box, cv::Size frame) {
@@ -185,29 +184,24 @@ std::optional<Match> TrackIdentifier::match(std::int64_t track) const {
     return chosen(*found, unit(found->feature, gallery_.about().dim));
 }
 
-std::optional<Match> TrackIdentifier::end(std::int64_t track, const std::optional<std::string>& plate) {
+std::optional<Match> TrackIdentifier::end(std::int64_t track, const std::optional<std::string>& plate,
+                                          bool goes_on) {
     std::optional<Sighting> found = sighting(track);
     std::optional<Match> match;
     if (found) {
         found->plate = plate;
         match = settled(*found);
     }
-    open_.erase(track);
-    return match;
-}
-
-std::optional<Match> TrackIdentifier::end_part(std::int64_t track, const std::optional<std::string>& plate) {
-    std::optional<Sighting> found = sighting(track);
-    if (!found) return std::nullopt;
-    found->plate = plate;
-    Match match = settled(*found);
-    OpenTrack& part = open_.at(track);
-    OpenTrack next;
-    std::tie(next.first_frame, next.first_time) = std::tuple(part.last_frame, part.last_time);
-    std::tie(next.last_frame, next.last_time) = std::tuple(part.last_frame, part.last_time);
-    next.earlier = part.earlier + part.crops;
-    next.best = part.best;
-    part = std::move(next);
+    if (!goes_on) {
+        open_.erase(track);
+    } else if (found) {
+        OpenTrack next;
+        next.first_frame = next.last_frame = found->last_frame;
+        next.first_time = next.last_time = found->last_time;
+        next.earlier = open_.at(track).earlier + found->crops;
+        next.best = found->quality;
+        open_.at(track) = std::move(next);
+    }
     return match;
 }
 
@@ -224,8 +218,9 @@ Match TrackIdentifier::chosen(const Sighting& sighting, const std::vector<float>
             break;
     }
     std::set<std::int64_t> sure;
-    if (const auto earlier = vehicles_.find(sighting.track); earlier != vehicles_.end())
-        sure.insert(earlier->second);
+    for (const Decided& one : decided_) {
+        if (one.track == sighting.track) sure = {one.vehicle};
+    }
     if (sighting.plate) {
         for (const std::int64_t vehicle : gallery_.with_other_plates({*sighting.plate})) names.erase(vehicle);
         for (const std::int64_t vehicle : gallery_.with_plates({*sighting.plate})) sure.insert(vehicle);
@@ -241,9 +236,14 @@ Match TrackIdentifier::chosen(const Sighting& sighting, const std::vector<float>
                                 vehicles[at]);
     }
     std::sort(candidates.begin(), candidates.end());
-    const Span now = span_of(sighting);
+    const auto was_another = [&](std::int64_t vehicle) {  // track of this camera at the same time
+        return std::any_of(decided_.begin(), decided_.end(), [&](const Decided& one) {
+            return one.vehicle == vehicle && one.track != sighting.track && one.first <= sighting.last_time &&
+                   sighting.first_time <= one.last;
+        });
+    };
     const auto best = std::find_if(candidates.begin(), candidates.end(),
-                                   [&](const auto& one) { return !was_elsewhere(std::get<2>(one), now); });
+                                   [&](const auto& one) { return !was_another(std::get<2>(one)); });
     if (best == candidates.end()) return {};
     const auto [unsure, falling, vehicle] = *best;
     if (unsure && -falling < rules_.threshold) return {std::nullopt, std::nullopt, -falling, false};
@@ -274,44 +274,11 @@ Match TrackIdentifier::settled(const Sighting& sighting) {
         gallery_.add_sighting(*match.vehicle, sighting, match.score, rules_.run);
     };
     gallery_.writable() ? gallery_.transaction(decide) : decide();
-    if (match.vehicle) {
-        vehicles_[sighting.track] = *match.vehicle;
-        remember(*match.vehicle, span_of(sighting));
-    }
+    if (match.vehicle)
+        decided_.push_back({*match.vehicle, sighting.track, sighting.first_time, sighting.last_time});
+    while (!decided_.empty() && decided_.front().last < sighting.last_time - rules_.remember_s)
+        decided_.pop_front();
     return match;
-}
-
-TrackIdentifier::Span TrackIdentifier::span_of(const Sighting& sighting) {
-    const double offset = sighting.seen != 0 ? sighting.seen - sighting.last_time : 0;
-    return {sighting.track, sighting.first_time + offset, sighting.last_time + offset};
-}
-
-/// Whether `vehicle` was another track of this camera at the same time.
-bool TrackIdentifier::was_elsewhere(std::int64_t vehicle, const Span& now) const {
-    const auto found = spans_.find(vehicle);
-    return found != spans_.end() &&
-           std::any_of(found->second.begin(), found->second.end(), [&](const Span& span) {
-               return span.track != now.track && span.first <= now.last && now.first <= span.last;
-           });
-}
-
-void TrackIdentifier::remember(std::int64_t vehicle, const Span& now) {
-    spans_[vehicle].push_back(now);
-    newest_ = std::max(newest_, now.last);
-    if (++since_swept_ < kSweepEvery) return;
-    since_swept_ = 0;
-    std::set<std::int64_t> tracks;
-    for (auto one = spans_.begin(); one != spans_.end();) {
-        std::vector<Span>& spans = one->second;
-        spans.erase(
-            std::remove_if(spans.begin(), spans.end(),
-                           [this](const Span& span) { return span.last < newest_ - rules_.remember_s; }),
-            spans.end());
-        for (const Span& span : spans) tracks.insert(span.track);
-        one = spans.empty() ? spans_.erase(one) : std::next(one);
-    }
-    for (auto one = vehicles_.begin(); one != vehicles_.end();)
-        one = tracks.count(one->first) == 0 ? vehicles_.erase(one) : std::next(one);
 }
 
 }  // namespace vreid

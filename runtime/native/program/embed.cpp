@@ -6,7 +6,6 @@
 #include "output.hpp"
 #include "verbs.hpp"
 #include "vreid/embedder.hpp"
-#include "vreid/picture.hpp"
 
 namespace vreid::program {
 namespace {
@@ -20,17 +19,7 @@ struct Flags {
 int embed(const Flags& flags) {
     Embedder embedder =
         open_embedder(manifest_path(flags.model.manifest), flags.model.threads, flags.model.engine);
-    const auto most = static_cast<std::size_t>(embedder.manifest().input.batch[2]);
-    std::vector<float> features;
-    for (std::size_t start = 0; start < flags.pictures.size();
-         start += most) {  // no more pictures in memory than a batch
-        std::vector<cv::Mat> crops;
-        for (std::size_t place = start; place < std::min(start + most, flags.pictures.size()); ++place) {
-            crops.push_back(read_picture(flags.pictures[place]));
-        }
-        const std::vector<float> part = embedder.embed(crops);
-        features.insert(features.end(), part.begin(), part.end());
-    }
+    const std::vector<float> features = features_of(embedder, flags.pictures);
     const auto dim = static_cast<std::ptrdiff_t>(embedder.manifest().output.dim);
     Document documents = Document::array();
     std::vector<std::vector<std::string>> rows{{"picture", "cosine to the first"}};

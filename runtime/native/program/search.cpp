@@ -9,7 +9,6 @@
 #include "vreid/embedder.hpp"
 #include "vreid/errors.hpp"
 #include "vreid/gallery.hpp"
-#include "vreid/picture.hpp"
 
 namespace vreid::program {
 namespace {
@@ -26,20 +25,6 @@ struct Flags {
     std::int64_t k = 5;
     bool json = false;
 };
-
-std::vector<float> features_of(Embedder& embedder, const std::vector<std::filesystem::path>& pictures) {
-    const auto most = static_cast<std::size_t>(embedder.manifest().input.batch[2]);
-    std::vector<float> features;
-    for (std::size_t start = 0; start < pictures.size(); start += most) {  // no more in memory than a batch
-        std::vector<cv::Mat> crops;
-        for (std::size_t at = start; at < std::min(start + most, pictures.size()); ++at) {
-            crops.push_back(read_picture(pictures[at]));
-        }
-        const std::vector<float> part = embedder.embed(crops);
-        features.insert(features.end(), part.begin(), part.end());
-    }
-    return features;
-}
 
 int search(Flags flags) {
     if (flags.pictures.empty()) throw Refused("there is nothing to search for; name at least one picture");

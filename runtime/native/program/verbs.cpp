@@ -6,6 +6,7 @@
 
 #include "vreid/engine.hpp"
 #include "vreid/errors.hpp"
+#include "vreid/picture.hpp"
 
 namespace vreid::program {
 namespace {
@@ -62,6 +63,20 @@ std::filesystem::path manifest_path(const std::filesystem::path& path) {
                       ", which says how to feed it");
     }
     return path;
+}
+
+std::vector<float> features_of(Embedder& embedder, const std::vector<std::filesystem::path>& pictures) {
+    const auto most = static_cast<std::size_t>(embedder.manifest().input.batch[2]);
+    std::vector<float> features;
+    for (std::size_t start = 0; start < pictures.size(); start += most) {  // no more in memory than a batch
+        std::vector<cv::Mat> crops;
+        for (std::size_t at = start; at < std::min(start + most, pictures.size()); ++at) {
+            crops.push_back(read_picture(pictures[at]));
+        }
+        const std::vector<float> part = embedder.embed(crops);
+        features.insert(features.end(), part.begin(), part.end());
+    }
+    return features;
 }
 
 }  // namespace vreid::program

@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
+
+#include "vreid/embedder.hpp"
 
 namespace vreid::program {
 
@@ -30,6 +33,9 @@ void add_engine(CLI::App& verb, Model& model);
 
 /// The check of a flag's value, with the flag's name in its error: digits, from `least` to `most`.
 CLI::Validator whole_number(const std::string& flag, std::int64_t least, std::int64_t most);
+
+/// The features (n, dim) of pictures in files.
+std::vector<float> features_of(Embedder& embedder, const std::vector<std::filesystem::path>& pictures);
 
 /// A manifest's path from what a person wrote; Refused for a bare engine.
 std::filesystem::path manifest_path(const std::filesystem::path& path);

@@ -1,5 +1,5 @@
-// A stand-in for TensorRT's header, to compile engines/tensorrt.cpp where TensorRT is not: what that file calls,
-// as the reference of TensorRT 10 declares it, and nothing else. It runs nothing.
+// A stand-in for TensorRT's header, to compile engines/tensorrt.cpp where TensorRT is not: what that file
+// calls, as the reference of TensorRT 10 declares it, and nothing else. It runs nothing.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -31,7 +31,13 @@ class Dims4 : public Dims {
 
 class ILogger {
  public:
-    enum class Severity : std::int32_t { kINTERNAL_ERROR = 0, kERROR = 1, kWARNING = 2, kINFO = 3, kVERBOSE = 4 };
+    enum class Severity : std::int32_t {
+        kINTERNAL_ERROR = 0,
+        kERROR = 1,
+        kWARNING = 2,
+        kINFO = 3,
+        kVERBOSE = 4
+    };
     virtual void log(Severity severity, char const* message) noexcept = 0;
     virtual ~ILogger() = default;
 };
@@ -52,7 +58,8 @@ class ICudaEngine {
     virtual TensorIOMode getTensorIOMode(char const* name) const noexcept = 0;
     virtual DataType getTensorDataType(char const* name) const noexcept = 0;
     virtual Dims getTensorShape(char const* name) const noexcept = 0;
-    virtual Dims getProfileShape(char const* name, std::int32_t profile, OptProfileSelector select) const noexcept = 0;
+    virtual Dims getProfileShape(char const* name, std::int32_t profile,
+                                 OptProfileSelector select) const noexcept = 0;
     virtual IExecutionContext* createExecutionContext() noexcept = 0;
 };
 

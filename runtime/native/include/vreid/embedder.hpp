@@ -45,7 +45,7 @@ class VREID_API Embedder {
 };
 
 /// The embedder of the manifest at `path`, its engine checked byte for byte. `engine` names another than the
-/// manifest's backend, as open_engine says.
+/// manifest's backend, as engine_for has it.
 VREID_API Embedder open_embedder(const std::filesystem::path& path, int threads = 1,
                                  const std::string& engine = "");
 

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,14 +23,8 @@ class VREID_API Engine {
     virtual void infer(const std::uint8_t* pixels, int batch, float* features) = 0;
 };
 
-/// The engine of `manifest` in the file `engine`, on `threads` CPU threads where it uses any. `name` takes
-/// another than the manifest's backend: an ONNX file runs on onnxruntime, openvino and opencv alike, and
-/// where its backend is not compiled in, openvino or onnxruntime is taken in its place. Refused for one that
-/// is not compiled in.
-VREID_API std::unique_ptr<Engine> open_engine(const Manifest& manifest, const std::filesystem::path& engine,
-                                              int threads, const std::string& name = "");
-
-/// The name of the engine that open_engine takes.
+/// The name of the engine that runs `manifest`: `name`, or the manifest's backend; where that is not compiled
+/// in and another runs the same ONNX file, openvino or onnxruntime.
 VREID_API std::string engine_for(const Manifest& manifest, const std::string& name = "");
 
 /// The names of the engines that were compiled in.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <map>
 #include <opencv2/core.hpp>
@@ -111,11 +112,10 @@ class VREID_API TrackIdentifier {
     [[nodiscard]] std::optional<Match> match(std::int64_t track) const;
 
     /// The track has ended: its vehicle, written down in a gallery opened for writing. `plate` is what a
-    /// reader of licence plates read. None as by `sighting`.
-    std::optional<Match> end(std::int64_t track, const std::optional<std::string>& plate = {});
-
-    /// The same for a track that goes on, such as a parked vehicle's: its next parts get the same vehicle.
-    std::optional<Match> end_part(std::int64_t track, const std::optional<std::string>& plate = {});
+    /// reader of licence plates read. A track that `goes_on`, such as a parked vehicle's, has ended a part of
+    /// itself; its next parts get the same vehicle. None as by `sighting`.
+    std::optional<Match> end(std::int64_t track, const std::optional<std::string>& plate = {},
+                             bool goes_on = false);
 
  private:
     struct OpenTrack {
@@ -129,26 +129,21 @@ class VREID_API TrackIdentifier {
         double best = 0;
         cv::Mat picture;
     };
-    struct Span {
-        std::int64_t track;
+    /// A track, or a part of one, that was given to a vehicle.
+    struct Decided {
+        std::int64_t vehicle, track;
         double first, last;
     };
 
     [[nodiscard]] bool deserves(const OpenTrack& track, const Box& box, double time, double quality) const;
     [[nodiscard]] Match chosen(const Sighting& sighting, const std::vector<float>& feature) const;
-    [[nodiscard]] static Span span_of(const Sighting& sighting);
-    [[nodiscard]] bool was_elsewhere(std::int64_t vehicle, const Span& now) const;
     Match settled(const Sighting& sighting);
-    void remember(std::int64_t vehicle, const Span& span);
 
     std::string camera_;
     Gallery& gallery_;
     TrackRules rules_;
     std::map<std::int64_t, OpenTrack> open_;
-    std::map<std::int64_t, std::vector<Span>> spans_;  // of each vehicle, of the last `remember_s` seconds
-    std::map<std::int64_t, std::int64_t> vehicles_;    // of each track that was decided, for its next parts
-    double newest_ = -std::numeric_limits<double>::infinity();
-    int since_swept_ = 0;
+    std::deque<Decided> decided_;  // of the last `remember_s` seconds
 };
 
 }  // namespace vreid

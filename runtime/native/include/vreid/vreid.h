@@ -87,23 +87,15 @@ typedef struct vreid_tracked_box {
     int32_t reserved;
 } vreid_tracked_box;
 
-/* How tracks are embedded and matched; vreid_track_rules_init fills it, then change what is to be otherwise.
- */
+/* How tracks are matched; vreid_track_rules_init fills it, then change what is to be otherwise. */
 typedef struct vreid_track_rules {
     double threshold;      /* the cosine from which a vehicle is known */
     double new_below;      /* with enrol_unknown, vehicles are new below this score */
-    double learn_margin;   /* a track is learned from this share of the way from the threshold to 1 */
     double began;          /* when the camera's clock was at 0, in seconds since 1970 */
-    double remember_s;     /* for how long it matters where a vehicle was */
     double crop_period;    /* seconds after which a track's next crop is embedded */
-    double crop_better;    /* earlier when it is so many times as good as the best so far */
-    double crop_margin;    /* the share of its sides by which a box is grown */
-    int64_t crop_most;     /* crops after which only better ones are embedded */
-    int32_t crop_least;    /* smaller boxes, in pixels, are never embedded */
     int32_t enrol_unknown; /* a track that no vehicle matches becomes a new vehicle */
     int32_t learn;         /* a known track adds a prototype to its vehicle */
-    int32_t reserved;
-    const char* run; /* written into each sighting; NULL: none */
+    const char* run;       /* written into each sighting; NULL: none */
 } vreid_track_rules;
 
 /* What the gallery knows of a track. `score` is the cosine by which `vehicle` was found, or, with vehicle 0,
@@ -211,12 +203,10 @@ VREID_API vreid_status vreid_tracks_feature(vreid_tracks* tracks, int64_t track,
 /* The vehicle of an open track by what was seen of it so far; nothing is written. */
 VREID_API vreid_status vreid_tracks_match(vreid_tracks* tracks, int64_t track, vreid_match* match);
 /* The track has ended: its vehicle, written down in a gallery opened for writing. `plate`: NULL, or what was
- * read. */
+ * read. A track that `goes_on`, such as a parked vehicle's, has ended a part of itself; its next parts get
+ * the same vehicle. */
 VREID_API vreid_status vreid_tracks_end(vreid_tracks* tracks, int64_t track, const char* plate,
-                                        vreid_match* match);
-/* The same for a track that goes on, such as a parked vehicle's: its next parts get the same vehicle. */
-VREID_API vreid_status vreid_tracks_end_part(vreid_tracks* tracks, int64_t track, const char* plate,
-                                             vreid_match* match);
+                                        int32_t goes_on, vreid_match* match);
 
 #ifdef __cplusplus
 }
