@@ -209,4 +209,6 @@ def test_wrong_requests_are_one_sentence(built: Built, tmp_path: Path) -> None:
     for flag in ("--runs", "--batches"):
         said = refusal(program, "bench", model, f"{flag}={10**23}")
         assert f"{flag} must be at least 1 and at most " in said
+    said = refusal(program, "search", "--model", model, "--gallery", tmp_path / "g.db", f"--k={10**23}")
+    assert f"--k must be at least 1 and at most 999999999999999999, not {10**23}" in said
     assert "--runs must be at least 1" in refusal(program, "bench", model, "--runs", "0")

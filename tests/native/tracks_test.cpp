@@ -135,7 +135,8 @@ void expect_match(const vreid::Match& found, const Json& wanted) {
 
 TEST_F(Tracks, AreWhatPythonMakesOfThem) {
     const fs::path path = fs::path(VREID_ROOT) / "tests" / "data" / "tracks" / "tracks.json";
-    for (const auto& [name, one] : Json::parse(vreid::read_bytes(path)).items()) {
+    const Json cases = Json::parse(vreid::read_bytes(path));
+    for (const auto& [name, one] : cases.items()) {
         SCOPED_TRACE(name);
         TearDown();
         SetUp();

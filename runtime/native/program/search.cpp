@@ -13,8 +13,6 @@
 namespace vreid::program {
 namespace {
 
-constexpr std::int64_t MOST_HITS = 1'000'000;
-
 struct Flags {
     Model model;
     std::filesystem::path gallery;
@@ -88,7 +86,7 @@ void add_search(CLI::App& program, int& code) {
     verb->add_option("--until", flags->until, "Seen before this time");
     verb->add_option("--k", flags->k, "How many vehicles a picture")
         ->capture_default_str()
-        ->check(whole_number("--k", 1, MOST_HITS));
+        ->check(whole_number("--k", 1));
     add_engine(*verb, flags->model);
     verb->add_flag("--json", flags->json, "Print one JSON document on stdout");
     verb->callback([flags, &code] { code = search(*flags); });

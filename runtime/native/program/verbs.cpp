@@ -11,6 +11,8 @@
 namespace vreid::program {
 namespace {
 
+constexpr std::size_t DIGITS = 18;  // of a number that fits into 64 bits, whatever they are
+constexpr std::int64_t MOST = 999'999'999'999'999'999;
 constexpr std::size_t SHOWN = 60;            // characters of a value in a message
 constexpr std::int64_t MOST_THREADS = 1024;  // as in models/ranges.py
 
@@ -23,18 +25,17 @@ bool is_whole_number(const std::string& text) {
 
 }  // namespace
 
-CLI::Validator whole_number(const std::string& flag, std::int64_t least, std::int64_t most) {
+CLI::Validator whole_number(const std::string& flag, std::int64_t least, std::optional<std::int64_t> most) {
     const auto check = [flag, least, most](const std::string& text) -> std::string {
-        const std::string range = flag + " must be at least " + std::to_string(least) + " and at most " +
-                                  std::to_string(most) + ", not " + text.substr(0, SHOWN) +
-                                  (text.size() > SHOWN ? "..." : "");
-        if (!is_whole_number(text)) throw Refused(flag + " must be a whole number, not '" + text + "'");
-        constexpr std::size_t kDigits = 18;  // that fit into 64 bits, whatever they are
+        const std::string shown = text.substr(0, SHOWN) + (text.size() > SHOWN ? "..." : "");
+        if (!is_whole_number(text)) throw Refused(flag + " must be a whole number, not '" + shown + "'");
         const std::size_t start = std::min(text.find_first_not_of("+-0"), text.size());
-        if (text.size() - start > kDigits) throw Refused(range);
-        const std::int64_t number = std::stoll(text);
-        if (number < least || number > most) throw Refused(range);
-        return "";
+        const bool fits = text.size() - start <= DIGITS;
+        if (fits && std::stoll(text) >= least && std::stoll(text) <= most.value_or(MOST)) return "";
+        const bool is_above = fits ? std::stoll(text) > MOST : text[0] != '-';
+        const std::string limit =
+            most || is_above ? " and at most " + std::to_string(most.value_or(MOST)) : std::string();
+        throw Refused(flag + " must be at least " + std::to_string(least) + limit + ", not " + shown);
     };
     return {check, "", flag};
 }

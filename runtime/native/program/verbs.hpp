@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,10 @@ void add_model(CLI::App& verb, Model& model);
 /// The flags --threads and --engine of a verb that names its model in another way.
 void add_engine(CLI::App& verb, Model& model);
 
-/// The check of a flag's value, with the flag's name in its error: digits, from `least` to `most`.
-CLI::Validator whole_number(const std::string& flag, std::int64_t least, std::int64_t most);
+/// The check of a flag's value, with the flag's name in its error: digits, from `least` to `most`, or to what
+/// fits into 64 bits.
+CLI::Validator whole_number(const std::string& flag, std::int64_t least,
+                            std::optional<std::int64_t> most = {});
 
 /// The features (n, dim) of pictures in files.
 std::vector<float> features_of(Embedder& embedder, const std::vector<std::filesystem::path>& pictures);
