@@ -193,7 +193,7 @@ EngineFile engine_file(const Manifest& manifest, const fs::path& engine, const f
     const bool cut = manifest.engine.find('\0') != std::string::npos;  // where C would end the name
     if (cut || !fs::is_regular_file(engine, unused)) {
         throw Refused(path.string() + " names the engine " + manifest.engine.c_str() +
-                      ", which is not next to it; keep the two together");
+                      ", which is not in the same folder; keep the two together");
     }
     EngineFile found{engine, read_bytes(engine)};
     if (sha256_of(found.bytes) != manifest.sha256) {
