@@ -2,11 +2,10 @@
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("models", "report", "synth", "train", "runtime", "deploy", "cli", "bench", "examples")
@@ -14,9 +13,6 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NATIVE = sorted(path for end in ("cpp", "hpp", "h", "cu") for path in (ROOT / "runtime" / "native").rglob(f"*.{end}"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-NOT_YET = {"docs", "native", "runtime", "tests"}
-"""Rooms that are still to be rewritten; a room that is done is taken out of here."""
 
 NAMES = {
     *("told", "tells", "unasked", "asked", "asking", "beside", "ours", "theirs", "taps", "graphed", "alone", "staging"),
@@ -91,33 +87,26 @@ def in_lines(path: Path) -> list[str]:
     ]
 
 
-def unless_not_yet(rooms: Sequence[str]) -> list[ParameterSet]:
-    """The rooms, those that are still to be rewritten as expected to fail."""
-    return [pytest.param(room, marks=pytest.mark.xfail(room in NOT_YET, reason="not yet", run=False)) for room in rooms]
-
-
-@pytest.mark.parametrize("room", unless_not_yet([*ROOMS, "tests"]))
+@pytest.mark.parametrize("room", [*ROOMS, "tests"])
 def test_names_are_of_the_field(room: str) -> None:
     paths = [path for path in [*SOURCES, *TESTS] if path.relative_to(ROOT).parts[0] == room and path != Path(__file__)]
     found = [line for path in paths for line in in_names(path)]
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("room", unless_not_yet(ROOMS))
+@pytest.mark.parametrize("room", ROOMS)
 def test_messages_and_help_are_plain(room: str) -> None:
     paths = [path for path in SOURCES if path.relative_to(ROOT).parts[0] == room]
     found = [line for path in paths for line in in_text(path)]
     assert not found, "\n".join(found)
 
 
-@pytest.mark.xfail("native" in NOT_YET, reason="not yet", run=False)
 def test_the_native_part_is_plain() -> None:
     found = [line for path in NATIVE for line in in_lines(path)]
     assert NATIVE
     assert not found, "\n".join(found)
 
 
-@pytest.mark.xfail("docs" in NOT_YET, reason="not yet", run=False)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_are_plain(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

@@ -37,8 +37,8 @@ def main(folder: Path) -> None:
                 vehicle = gallery.add_vehicle(None if number else "taxi", kind="car")
                 gallery.add_prototype(vehicle, "gate", feature)
                 picture = np.zeros((0, 0, 3), np.uint8)
-                told = FinishedTrack("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 5.0, "B 1")
-                gallery.add_sighting(vehicle, told, 0.5)
+                printed = FinishedTrack("gate", 1, 0, 9, 0.0, 1.0, 2, feature, 1, 0.5, picture, 5.0, "B 1")
+                gallery.add_sighting(vehicle, printed, 0.5)
             merge(gallery, 1, [2])
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             for statement in ("PRAGMA journal_mode = DELETE", "PRAGMA page_size = 512", *statements, "VACUUM"):
