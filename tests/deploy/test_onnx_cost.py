@@ -98,7 +98,7 @@ def test_a_weight_used_twice_is_stored_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"no graph", b"\x08"])
 def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.onnx").write_bytes(content)
-    with pytest.raises(Refused, match="no ONNX file"):
+    with pytest.raises(Refused, match="not an ONNX file"):
         cost_of_onnx(tmp_path / "a.onnx")
 
 
