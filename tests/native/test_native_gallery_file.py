@@ -278,7 +278,7 @@ def test_who_was_named_and_when_it_was_are_written_alike(tmp_path: Path, drive: 
     with opened(tmp_path / "python.db") as gallery:
         for name in (None, "Mu\u0308ller", "vehicle-0007-red"):
             vehicle = gallery.add_vehicle(name, picture)
-            assert driver.ask("vehicle", name=name, picture=[9, 9]) == vehicle
+            assert driver.call("vehicle", name=name, picture=[9, 9]) == vehicle
             sighting = FinishedTrack("Su\u0308d", 1, 0, 9, 0.0, 1.0, 2, row, 3, 0.5, picture, 1e9)
             gallery.add_sighting(vehicle, sighting, 0.5)
             given = {"vehicle": vehicle, "camera": "Su\u0308d", "feature": row.tolist(), "score": 0.5}

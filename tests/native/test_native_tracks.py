@@ -18,7 +18,7 @@ from vreid.runtime.boxes import inside
 from vreid.runtime.camera_pipeline import CameraPipeline, CropRules
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.records import Detections, Floats, Frame, Sighting, Tracks
+from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Tracks
 from vreid.runtime.tracker import Tracker
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "tracks" / "tracks.json"
@@ -121,7 +121,7 @@ def made_gallery(path: Path, known: list[dict[str, Any]], write: bool) -> Galler
             vehicle = gallery.add_vehicle(one["name"])
             gallery.add_prototype(vehicle, "gate", feature)
             if one["plate"]:
-                seen = Sighting("gate", 1, 0, 0, 0.0, 0.0, 2, feature, 1, 1.0, np.zeros((0, 0, 3), np.uint8), 1e8,
+                seen = FinishedTrack("gate", 1, 0, 0, 0.0, 0.0, 2, feature, 1, 1.0, np.zeros((0, 0, 3), np.uint8), 1e8,
                                 one["plate"])  # fmt: skip
                 gallery.add_sighting(vehicle, seen, 1.0)
     return open_gallery(path, **SPACE, write=write)

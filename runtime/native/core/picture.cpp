@@ -55,14 +55,14 @@ cv::Mat read_picture(const std::filesystem::path& path) {
     const std::optional<std::string> read = bytes_of(path, why);
     if (!read) {
         throw Refused("cannot read the picture " + path.string() + " (" + why +
-                      "); restore it or take it off the list");
+                      "); restore it or leave it out");
     }
     const std::string& content = *read;
     if (content.empty())
-        throw Refused("the picture " + path.string() + " is empty; copy it again or take it off the list");
+        throw Refused("the picture " + path.string() + " is empty; copy it again or leave it out");
     if (!is_complete(content)) {
         throw Refused("the picture " + path.string() +
-                      " is cut short; copy it again or take it off the list");
+                      " is cut short; copy it again or leave it out");
     }
     cv::Mat image;
     try {
@@ -74,7 +74,7 @@ cv::Mat read_picture(const std::filesystem::path& path) {
     }
     if (image.empty()) {
         throw Refused(path.string() +
-                      " is not a picture that OpenCV can read; replace it or take it off the list");
+                      " is not a picture that OpenCV can read; replace it or leave it out");
     }
     return image;
 }

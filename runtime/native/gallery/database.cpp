@@ -29,9 +29,8 @@ bool is_operational(int code) {
     if (code ==
         SQLITE_NOMEM) {  // what SQLite says of some damaged files too, whose lengths are beyond all sense
         throw Refused("the gallery " + path.string() +
-                      " needs more memory than there is, or is damaged; free some, let 'vreid gallery "
-                      "check --repair'"
-                      " mend it or restore a copy");
+                      " needs more memory than there is, or is damaged; free some, repair it with "
+                      "'vreid gallery check --repair' or restore a copy");
     }
     std::string text = database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(code);
     if (!is_text(text))
@@ -81,7 +80,7 @@ std::string name_of(const std::filesystem::path& path, bool write) {
 
 Refused damaged(const std::filesystem::path& path, const std::string& reason) {
     return Refused(path.string() + " is not a gallery or is damaged (" + reason +
-                   "); name another file, let 'vreid gallery check --repair' mend it or restore a copy");
+                   "); name another file, repair it with 'vreid gallery check --repair' or restore a copy");
 }
 
 Statement::Statement(sqlite3* database, const std::filesystem::path& path, std::string_view sql,

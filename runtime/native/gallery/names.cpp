@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/fields.hpp"
 #include "text.hpp"
 
 namespace vreid::gallery {
@@ -92,7 +93,7 @@ std::int64_t found(const Database& database, const std::string& text) {
     }
     if (by_name != 0) return by_name;
     if (by_id != 0) return by_id;
-    throw Refused("there is no vehicle '" + text + "' in the gallery; 'vreid gallery list' shows them");
+    throw Refused("there is no vehicle '" + shown(text) + "' in the gallery; 'vreid gallery list' shows them");
 }
 
 }  // namespace vreid::gallery
