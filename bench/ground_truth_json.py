@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from landmarks import MOST_BYTES, truth_bytes
 
 from vreid.models.errors import Refused
-from vreid.models.files import regular, write_atomic
+from vreid.models.files import write_atomic
 
-MOST_BYTES = 16 * 2**20  # the largest known ground truth is below 1 MiB
 _MOST_GROWN = 16 * MOST_BYTES
 _NUMPY = ("numpy._core", "numpy.core")  # numpy 2 and numpy 1
 _NAMES = {
@@ -43,13 +43,7 @@ def plain_content(path: Path) -> object:
     the unpickler itself can be made to overflow the stack.)
     Raises Refused for a pickle that names anything else, by that name, and for files that are cut, damaged or too large.
     """
-    try:
-        with regular(path).open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise Refused(f"cannot read the ground truth {path} ({error.strerror}); check the path") from error
-    if len(content) > MOST_BYTES:
-        raise Refused(f"{path} is over {MOST_BYTES >> 20} MiB, more than any ground truth has; give the right file")
+    content = truth_bytes(path)
     try:
         return _unpickled(content, path)
     except _DAMAGED as error:

@@ -137,7 +137,8 @@ def _measures(places: Ints) -> tuple[float, ...]:
     return (trapezoid(places), *(np.count_nonzero(places <= cut) / cut for cut in cuts))
 
 
-def _json(path: Path) -> object:
+def truth_bytes(path: Path) -> bytes:
+    """A ground-truth file's bytes, MOST_BYTES at most. Raises Refused for a file that cannot be read or is larger."""
     try:
         with regular(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -145,6 +146,11 @@ def _json(path: Path) -> object:
         raise Refused(f"cannot read the ground truth {path} ({error.strerror}); check the path") from error
     if len(content) > MOST_BYTES:
         raise Refused(f"{path} is over {MOST_BYTES >> 20} MiB, more than any ground truth has; give the right file")
+    return content
+
+
+def _json(path: Path) -> object:
+    content = truth_bytes(path)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
