@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cdd_arms import ARMS, SAME, Arm, paper, two_sided
 
-from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.pruning.controller import ResettingRules
 from vreid.train.teacher import OnlineDistillation
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
-from vreid.train.losses.fusion import FUSIONS
+from vreid.train.losses.relations import FUSIONS
 from vreid.train.losses.table import CachedDistillation
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import (

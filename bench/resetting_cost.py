@@ -16,7 +16,7 @@ from vreid.cli import output
 from vreid.models.network import ReidNetwork
 from vreid.train.optimise import losses_of
 from vreid.train.recipe import Recipe
-from vreid.train.recipes.table import recipe_named
+from vreid.train.recipes.bundled import recipe_named
 from vreid.train.student import Student
 
 

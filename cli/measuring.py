@@ -60,8 +60,7 @@ def _files_of(model: str) -> list[Path]:
 
 def warn_if_learnt(model: str, trained: Collection[int], dataset: "Dataset") -> int:
     """How many pictures of the test part have one of these keys, with a warning where some have; without keys none is read."""
-    from vreid.train.data.identity import key_of
-    from vreid.train.data.records import Item
+    from vreid.train.data.records import Item, key_of
     from vreid.train.evaluate import pictures_of
 
     if not trained:

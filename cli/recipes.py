@@ -27,8 +27,8 @@ class Args:
 def main(args: Args) -> int:
     """Read and print."""
     from vreid.train.folder import plain
+    from vreid.train.recipes.bundled import RECIPES, about
     from vreid.train.recipes.file import toml_of
-    from vreid.train.recipes.table import RECIPES, about
 
     if args.recipe is None:
         lines = {name: about(name) for name in RECIPES}

@@ -346,8 +346,8 @@ def _report(out: Path) -> str:
 
 def _student_recipe(flags: Student) -> "Recipe":
     """The recipe with what the flags change of it."""
+    from vreid.train.recipes.bundled import recipe_named
     from vreid.train.recipes.file import recipe_of
-    from vreid.train.recipes.table import recipe_named
     from vreid.train.recipes.targets import compressing, with_teachers, without_labels
 
     recipe = recipe_of(flags.recipe)

@@ -17,7 +17,7 @@ from vreid.models.zoo import is_checkpoint
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
 from vreid.train.data.records import Dataset
 from vreid.train.parallel import Place, wait
-from vreid.train.pruning.costs import Costs, read_costs, write_costs
+from vreid.train.pruning.budget import Costs, read_costs, write_costs
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.targets import milliseconds, with_target
 from vreid.train.teacher import Teacher, teacher_of_file

@@ -36,7 +36,7 @@ DAMAGED = (
 @dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint holds: `metrics` are plain numbers and words, `training` is the state to resume from, `trained` (N,)
-    int64 the keys of the pictures that it learnt from, where they are known (train/data/identity.py)."""
+    int64 the keys of the pictures that it learnt from, where they are known (train/data/records.py)."""
 
     config: NetworkConfig
     weights: dict[str, Tensor]

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.train.data.identity import marks_of
-from vreid.train.data.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item, marks_of
 from vreid.train.data.split import digest_of
 from vreid.train.evaluate import refuse_unfindable
 from vreid.train.parallel import Place, wait
-from vreid.train.pruning.costs import Costs
+from vreid.train.pruning.budget import Costs
 from vreid.train.recipe import Recipe
 from vreid.train.steps import Step
 from vreid.train.teacher import Targets, Teacher, space_of, targets_of, teacher_of_network
@@ -120,7 +119,7 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
 
 
 def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
-    """The marks of the pictures (train/data/identity.py), a digest of the vehicles, and the names of the embedding spaces of all
+    """The marks of the pictures (train/data/records.py), a digest of the vehicles, and the names of the embedding spaces of all
     teachers; nothing is embedded."""
     spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
     if job.teacher is not None:

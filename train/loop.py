@@ -12,9 +12,8 @@ from torch import Tensor
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
 from vreid.train.cuda_graph import TrainingGraphRunner
-from vreid.train.data.identity import keys_of
 from vreid.train.data.pictures import Pictures, loader_of
-from vreid.train.data.records import Item
+from vreid.train.data.records import Item, keys_of
 from vreid.train.data.sampler import Draw, drawing
 from vreid.train.data.split import digest_of, join
 from vreid.train.evaluate import validated

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
 from vreid.models.pruning import sites
-from vreid.train.losses.metric import classification_loss, triplet_loss
+from vreid.train.losses.outputs import classification_loss, triplet_loss
 from vreid.train.losses.table import cached_loss
 from vreid.train.recipe import Recipe
 

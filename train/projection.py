@@ -98,8 +98,8 @@ def usable(features: Tensor) -> Tensor:
 # Method of methods.md 4.1: features at unit length, minus their mean, onto the leading axes of their covariance, each axis
 # divided by its standard deviation (full whitening, exponent 0.5), eigenvalues under `floor` x the largest raised to that.
 # The similarities of one teacher then spread about zero like those of any other; without it the teacher with the widest
-# cosines decides every maximum and minimum in train/losses/fusion.py. Where we differ: the eigen-decomposition is in float64, and a
-# row of zeros, a picture without an embedding, is left out of the fit and stays a row of zeros.
+# cosines decides every maximum and minimum of a fusion (losses/relations.py). Where we differ: the eigen-decomposition is in
+# float64, and a row of zeros, a picture without an embedding, is left out of the fit and stays a row of zeros.
 
 
 LEAST = 1e-10  # of the largest eigenvalue; float32 features that are all alike stay under 1e-13

@@ -13,8 +13,8 @@ from vreid.models.network import ReidNetwork
 from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
 from vreid.train.optimise import averaging, optimiser_of, precision_of
+from vreid.train.pruning.budget import Costs
 from vreid.train.pruning.controller import Compression
-from vreid.train.pruning.costs import Costs
 from vreid.train.recipe import Recipe
 from vreid.train.teacher import OnlineTeacher
 

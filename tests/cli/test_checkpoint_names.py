@@ -18,7 +18,7 @@ from vreid.cli.main import main
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.network import ReidNetwork
-from vreid.train.recipes.table import recipe_named
+from vreid.train.recipes.bundled import recipe_named
 
 SUFFIXES = (".pt", ".pth", ".PTH")
 TRAINING = ("--epochs", "1", "--threads", "1", "--device", "cpu", "--validation", "0", "--size", "32")

@@ -10,7 +10,7 @@ from made_data import noise_set
 from vreid.cli.main import main
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.data.identity import keys_of
+from vreid.train.data.records import keys_of
 from vreid.train.data.table import read_dataset
 
 

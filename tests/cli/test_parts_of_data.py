@@ -127,7 +127,7 @@ def checkpoint(data: Path, tmp_path: Path) -> Path:
     from shape_network import trained
 
     from vreid.models.checkpoint import save_checkpoint
-    from vreid.train.data.identity import keys_of
+    from vreid.train.data.records import keys_of
 
     keys = keys_of(read_test_part(data).gallery[:3])
     save_checkpoint(replace(trained(), trained=torch.from_numpy(keys)), tmp_path / "best.pt")

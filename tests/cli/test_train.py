@@ -12,7 +12,7 @@ import pytest
 
 from vreid.cli.main import main
 from vreid.models.checkpoint import load_checkpoint
-from vreid.train.recipes.table import RECIPES
+from vreid.train.recipes.bundled import RECIPES
 
 SMALL = ["--recipe", "teacher_resnet18_small"]
 

@@ -12,7 +12,7 @@ import torch
 from vreid.cli.main import main
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.recipes.table import RECIPES
+from vreid.train.recipes.bundled import RECIPES
 
 TINY = """
 base = "teacher_resnet18_small"

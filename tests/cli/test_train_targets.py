@@ -11,8 +11,8 @@ from vreid.cli.main import main
 from vreid.cli.training import Target, targeted
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.train.pruning.costs import Costs, SiteCost, widths_of, write_costs
-from vreid.train.recipes.table import recipe_named
+from vreid.train.pruning.budget import Costs, SiteCost, widths_of, write_costs
+from vreid.train.recipes.bundled import recipe_named
 
 CDD2 = "cdd2_resnet50_small"
 

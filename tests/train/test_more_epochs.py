@@ -17,8 +17,7 @@ from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.optimise import rate_at
 from vreid.train.pruning.budget import BudgetRules
-from vreid.train.pruning.controller import Capacity
-from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.pruning.controller import Capacity, ResettingRules
 from vreid.train.teacher import OnlineDistillation
 
 

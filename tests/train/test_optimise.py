@@ -11,7 +11,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.train.optimise import averaging, optimiser_of, precision_of, rate_at, set_rate
 from vreid.train.recipe import Recipe, side_at
-from vreid.train.recipes.table import RECIPES, recipe_named
+from vreid.train.recipes.bundled import RECIPES, recipe_named
 
 NETWORK = NetworkConfig("resnet18", 32, 32, 16, pool="gem", classes=5, options={"scale": 0.125})
 RECIPE = Recipe(NETWORK, epochs=20, lr=0.1, head_lr=3.0, weight_decay=0.5, warmup=2, flat=8)

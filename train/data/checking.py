@@ -13,8 +13,7 @@ from pathlib import Path
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.models.picture import fault_of, picture_bytes
-from vreid.train.data.identity import key_of_bytes, vehicle_word
-from vreid.train.data.records import Dataset, Item, only, two_labels
+from vreid.train.data.records import Dataset, Item, key_of_bytes, only, two_labels, vehicle_word
 
 SKIPPED = "skipped.txt"
 _NAMED = 5  # broken pictures that a refusal names

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vreid.models.errors import Refused
-from vreid.train.data.identity import camera_word, digest_of_set, in_order, key_of, vehicle_word
-from vreid.train.data.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item, camera_word, digest_of_set, in_order, key_of, vehicle_word
 
 
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -53,7 +52,7 @@ def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
     """The training parts of several sets as one; vehicles and cameras get the set's place in front, so that none coincide.
 
     Sets stand in an order of their own, not of the flags or of the folders' names, and labels as they are compared
-    (train/data/identity.py): a classifier numbers the vehicles alike wherever the data lies. Raises Refused for a set without a
+    (`vehicle_word`): a classifier numbers the vehicles alike wherever the data lies. Raises Refused for a set without a
     training part, and for one that is given twice.
     """
     for dataset in datasets:

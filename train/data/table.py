@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.train.data import csv_layout, layouts, veri
+from vreid.train.data import layouts, veri
 from vreid.train.data.records import Dataset, sound
 
 LAYOUTS = {
@@ -17,7 +17,7 @@ LAYOUTS = {
     "veriwild": "vreid.train.data.veri:read_veriwild",
     "market": "vreid.train.data.layouts:read_market",
     "vric": "vreid.train.data.layouts:read_vric",
-    "csv": "vreid.train.data.csv_layout:read_csv",
+    "csv": "vreid.train.data.layouts:read_csv",
     "folders": "vreid.train.data.layouts:read_folders",
 }
 _SIGNS: dict[str, Callable[[Path], bool]] = {
@@ -68,7 +68,7 @@ def layout_of(path: Path) -> str:
         raise Refused(f"{path} looks like several layouts ({', '.join(signed)}); keep each data set in its own folder")
     if signed:
         return signed[0]
-    tables = csv_layout.tables_in(path)
+    tables = layouts.tables_in(path)
     if len(tables) == 1 or "train.csv" in tables:
         return "csv"
     if tables:
@@ -95,7 +95,7 @@ def read_test_part(path: Path) -> Dataset:
     files = [path / tables[f"{part}.csv"] for part in there]
     listed = " and ".join(str(file) for file in files)
     if not there:
-        found, table = read_dataset(path), csv_layout.table_in(path)
+        found, table = read_dataset(path), layouts.table_in(path)
         if len(tables) > 1 and found.query == found.train:  # a training list without a column `split`
             raise Refused(
                 f"{path} holds {len(tables)} CSV files, and none is called test.csv: it is not clear which is the test part; "
@@ -129,14 +129,14 @@ def read_train_part(path: Path) -> Dataset:
             f"{path} holds no train.csv, only a test part ({names}); add train.csv, or give the path of a CSV file"
         )
     found = read_dataset(path)
-    return replace(found, remark=f"training pictures are those of {csv_layout.table_in(path)}")
+    return replace(found, remark=f"training pictures are those of {layouts.table_in(path)}")
 
 
 def _csv_tables(path: Path) -> dict[str, str]:
     """The CSV files of a folder that has no other layout, lower-case name -> name; none of a file or another layout."""
     if not path.is_dir() or any(signs(path) for signs in _SIGNS.values()):
         return {}
-    return csv_layout.tables_in(path)
+    return layouts.tables_in(path)
 
 
 def _holds(path: Path, *names: str) -> bool:

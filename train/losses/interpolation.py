@@ -21,8 +21,8 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.losses.fusion import divergence
-from vreid.train.losses.metric import distances
+from vreid.train.losses.outputs import distances
+from vreid.train.losses.relations import divergence
 
 Form = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # student (N, D), teacher (N, E), out (N, N) bool, tau
 

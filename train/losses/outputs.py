@@ -1,13 +1,41 @@
-"""Losses that compare a network's outputs with a teacher's, one picture at a time."""
+"""Losses of a network's outputs: by labels (classification, triplets), and against a teacher's, one picture at a time."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div
+from torch.nn.functional import cross_entropy, kl_div, softplus
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
+
+# Cross-entropy with label smoothing (Szegedy et al., CVPR 2016, section 7).
+
+
+def classification_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
+    """logits (B, ids), labels (B,) -> scalar."""
+    return cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+# Batch-hard triplet loss (Hermans et al., 2017, equation 5) on Euclidean distances.
+
+
+def distances(x: Tensor) -> Tensor:
+    """(B, D) -> (B, B) Euclidean, with an epsilon so that the gradient at zero is finite."""
+    square = x.pow(2).sum(1)
+    return (square[:, None] + square[None] - 2 * x @ x.T).clamp(min=1e-12).sqrt()
+
+
+def triplet_loss(x: Tensor, labels: Tensor, margin: float | None = 0.3) -> Tensor:
+    """x (B, D), labels (B,) -> scalar; `margin` None takes the soft margin log(1 + exp(.))."""
+    distance = distances(x)
+    same = labels[:, None] == labels[None]
+    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
+    far = distance.masked_fill(~same | itself, 0.0).amax(1)
+    near = distance.masked_fill(same, float("inf")).amin(1)
+    gap = far - near
+    return softplus(gap).mean() if margin is None else (gap + margin).clamp(min=0).mean()
+
 
 # Distillation of logits (Hinton et al., 2015), as CDD weighs it: T = 2, times T squared, the mean over the batch.
 

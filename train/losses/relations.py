@@ -1,11 +1,13 @@
-"""Losses that compare the relations of the pictures in a batch with those that a teacher sees."""
+"""Losses that compare the relations of the pictures in a batch with those that one teacher sees, or several fused."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
+from torch.nn.functional import kl_div, smooth_l1_loss
 
+from vreid.models.errors import Refused
 from vreid.models.network import unit
 
 # Similarity distillation: KL between the softmaxes of pair similarities (Whiten-MTD, AAAI 2024, section on the loss).
@@ -19,15 +21,27 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, picture
 
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once.
     """
+    itself = ~others(student, pictures)
     student, teacher = unit(student), unit(teacher.detach())
+    return divergence(student @ student.T, teacher @ teacher.T, tau, itself)
+
+
+def divergence(student: Tensor, teacher: Tensor, tau: float, out: Tensor) -> Tensor:
+    """Similarities (N, M) of student and teacher -> scalar: mean over rows of KL(teacher || student), softmaxes at `tau`.
+
+    `out` (N, M) bool marks the entries that are left out of both softmaxes.
+    """
+    if tau <= 0:
+        raise Refused(f"a temperature is above 0, not {tau:g}")
+    logs = [(similarity / tau).masked_fill(out, -1e4).log_softmax(1) for similarity in (student, teacher)]
+    return kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+
+
+def others(rows: Tensor, pictures: Tensor | None) -> Tensor:
+    """rows (B, D), pictures (B,) or None where all differ -> (B, B) bool: the pairs of two different pictures."""
     if pictures is None:
-        pictures = torch.arange(len(student), device=student.device)
-    itself = pictures[:, None] == pictures[None]  # (B, B)
-    found = (student @ student.T / tau).masked_fill(itself, -1e4)
-    wanted = (teacher @ teacher.T / tau).masked_fill(itself, -1e4)
-    return torch.nn.functional.kl_div(
-        found.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True
-    )
+        pictures = torch.arange(len(rows), device=rows.device)
+    return pictures[:, None] != pictures[None]
 
 
 # Probabilistic knowledge transfer (Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer,
@@ -39,13 +53,6 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, picture
 
 
 PKT_WEIGHT = 30_000.0
-
-
-def others(rows: Tensor, pictures: Tensor | None) -> Tensor:
-    """rows (B, D), pictures (B,) or None where all differ -> (B, B) bool: the pairs of two different pictures."""
-    if pictures is None:
-        pictures = torch.arange(len(rows), device=rows.device)
-    return pictures[:, None] != pictures[None]
 
 
 def log_shares(features: Tensor, pairs: Tensor) -> Tensor:
@@ -158,3 +165,107 @@ def rkd_loss(
     our_distances, our_angles = distances_and_angles(unit(student), pairs)
     their_distances, their_angles = distances_and_angles(unit(teacher.detach()), pairs)
     return distance * huber(our_distances, their_distances, pairs) + angle * huber(our_angles, their_angles, triples)
+
+
+# Several teachers as one: their pair similarities are fused, and the student learns the fused ones (Whiten-MTD, AAAI 2024).
+#
+# Method of methods.md 4.1: N pairs (x_i, y_i), two pictures of one vehicle each; similarity matrices T_k = X_k Y_k' of every
+# teacher, fused; KL of the softmaxes over the rows plus KL over the columns, temperature 0.05 on both sides. The teachers'
+# features should come out of train/projection.py, or their cosines cannot be compared. Here it is extended to P x K batches
+# (methods.md 4.3): the batch against itself, every pair of one vehicle treated as the diagonal was, pairs of one picture left
+# out as in `similarity_loss`; the pairs of other processes are not gathered.
+#
+# Rows and columns are added, not halved, as published; with a symmetric fusion of a batch against itself the two are equal,
+# so one teacher gives twice `similarity_loss`. "maxrand" and "rand" draw (i, j) and (j, i) apart: there the two differ.
+
+
+Fuse = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]  # similarities (K, N, N), same (N, N) bool -> (N, N)
+
+
+def _mean(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The teachers' mean, with no regard to the vehicles."""
+    return similarities.mean(0)
+
+
+def _rand(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Every entry from a teacher by chance, with no regard to the vehicles."""
+    if generator is None:
+        raise Refused("a fusion by chance needs a torch.Generator, or a resumed training would not go on as it was")
+    chosen = torch.randint(len(similarities), similarities.shape[1:], generator=generator, device=generator.device)
+    return similarities.gather(0, chosen.to(similarities.device)[None])[0]
+
+
+def _maxmin(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the teacher that sees it best; two vehicles: the one that separates them best."""
+    return torch.where(same, similarities.amax(0), similarities.amin(0))
+
+
+def _maxmean(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the largest; two vehicles: the teachers' mean."""
+    return torch.where(same, similarities.amax(0), similarities.mean(0))
+
+
+def _maxrand(similarities: Tensor, same: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same vehicle: the largest; two vehicles: a teacher by chance, drawn for every entry."""
+    return torch.where(same, similarities.amax(0), _rand(similarities, same, generator))
+
+
+FUSIONS: Mapping[str, Fuse] = {
+    "mean": _mean,
+    "maxmin": _maxmin,
+    "maxmean": _maxmean,
+    "maxrand": _maxrand,
+    "rand": _rand,
+}
+UNLABELLED = ("mean", "rand")
+
+
+def fused(
+    similarities: Tensor, labels: Tensor | None, mode: str = "maxmin", generator: torch.Generator | None = None
+) -> Tensor:
+    """similarities (K, B, B), entry (k, i, j) the k-th teacher's similarity of row i and column j; labels (B,) -> (B, B).
+
+    `labels` None is an unlabelled batch. Refused for an unknown mode, a mode that needs labels without them, and a
+    random one without a generator.
+    """
+    if mode not in FUSIONS:
+        raise Refused(f"there is no fusion '{mode}'; choose one of: {', '.join(sorted(FUSIONS))}")
+    if similarities.ndim != 3 or not len(similarities) or similarities.shape[1] != similarities.shape[2]:
+        raise Refused(f"a fusion takes one square of similarities a teacher, not the shape {tuple(similarities.shape)}")
+    if labels is None:
+        if mode not in UNLABELLED:
+            raise Refused(f"the fusion '{mode}' needs labels; without them choose one of: {', '.join(UNLABELLED)}")
+        return FUSIONS[mode](similarities, torch.zeros_like(similarities[0], dtype=torch.bool), generator)
+    if labels.shape != similarities.shape[1:2]:
+        raise Refused(f"{similarities.shape[1]} pictures need as many labels, not the shape {tuple(labels.shape)}")
+    return FUSIONS[mode](similarities, labels[:, None] == labels[None], generator)
+
+
+def fusion_loss(
+    student: Tensor,
+    teachers: Sequence[Tensor],
+    labels: Tensor | None,
+    mode: str = "maxmin",
+    tau: float = 0.05,
+    pictures: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """student (B, D), teachers K x (B, E_k), any lengths and widths, labels (B,) or None -> scalar; no autocast.
+
+    Mean over rows of KL(fused teachers || student) plus the same over columns. `pictures` (B,) numbers the pictures, where
+    a batch may hold one more than once. Every teacher must have an embedding of every row.
+    """
+    itself = ~others(student, pictures)
+    own = unit(student) @ unit(student).T
+    target = fused(_similarities(teachers, len(student)), labels, mode, generator)
+    return divergence(own, target, tau, itself) + divergence(own.T, target.T, tau, itself)  # rows and columns
+
+
+def _similarities(teachers: Sequence[Tensor], count: int) -> Tensor:
+    """K x (N, E_k) -> (K, N, N) cosines, without gradient: teachers are frozen."""
+    if not teachers:
+        raise Refused("a fusion needs one teacher or more")
+    if any(len(rows) != count for rows in teachers):
+        raise Refused(f"every teacher must have features of all {count} pictures; give those of the whole batch")
+    with torch.no_grad():
+        return torch.stack([unit(rows) @ unit(rows).T for rows in teachers])

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.train.losses.fusion import fusion_loss
 from vreid.train.losses.interpolation import interpolated, ranking_loss
 from vreid.train.losses.outputs import alignment_loss
-from vreid.train.losses.relations import similarity_loss
+from vreid.train.losses.relations import fusion_loss, similarity_loss
 
 LOSSES = {
     "similarity": "vreid.train.losses.relations:similarity_loss",
@@ -54,7 +53,7 @@ def loss_named(name: str) -> DistillationLoss:
 @dataclass(frozen=True)
 class CachedDistillation:
     """`by` names the loss for one teacher (LOSSES, or "ranking" for DRD); of several, or with `by` "fusion", the
-    similarities are fused by `fusion` (losses/fusion.py). `whiten` is the dimensions that each teacher is whitened to
+    similarities are fused by `fusion` (losses/relations.py). `whiten` is the dimensions that each teacher is whitened to
     (0: not). `tau` is for similarities, fusions, and rankings of a form that has one. Ranking: `mixed` interpolated rows a
     batch, of weights Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the distance of the
     student's vectors from the teacher's own (losses/outputs.py)."""

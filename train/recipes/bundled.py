@@ -1,13 +1,15 @@
-"""Recipes of teachers."""
+"""The recipes that come with the package: teachers, students, and compressed students."""
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from vreid.models.errors import Refused, shown
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
 from vreid.train.losses.table import CachedDistillation
 from vreid.train.pruning.budget import BudgetRules
-from vreid.train.pruning.controller import Capacity
-from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.pruning.controller import Capacity, ResettingRules
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.targets import TAU, WHITE
 from vreid.train.teacher import OnlineDistillation
@@ -166,3 +168,40 @@ def _two_sided(share: float) -> Capacity:
     """
     budget = BudgetRules(share, by="taylor", survivors=0.0)
     return Capacity(True, 0.04, rules=None, budget=budget, weight_decay=0.0, multiple=16, shrink=0.05)
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    make.__name__: make
+    for make in (
+        teacher_mobilenet,
+        teacher_resnet101,
+        teacher_resnet50_small,
+        teacher_resnet18_small,
+        student_s,
+        student_resnet18_small,
+        whiten_mtd_resnet18_small,
+        drd_resnet18_small,
+        cdd_resnet101,
+        cdd2_resnet101,
+        cdd_resnet50_small,
+        cdd2_resnet50_small,
+        uncompressed_resnet50_small,
+    )
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe `name`; Refused lists the names there are."""
+    if name not in RECIPES:
+        raise Refused(f"there is no recipe '{shown(name)}'; choose one of: {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]()
+
+
+def about(name: str) -> str:
+    """What the recipe is, in a sentence, and whether it needs weights to begin with."""
+    make = RECIPES[name]
+    paragraph = " ".join((make.__doc__ or "").partition("\n\n")[0].split())
+    sentence = re.sub(r" \((?:[^()]*; )?methods\.md[^()]*\)", "", re.split(r"(?<=[a-z0-9)])\. ", paragraph)[0]).rstrip(
+        "."
+    )
+    return f"{sentence}; needs --weights" if make().imagenet else sentence

@@ -19,8 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
 from vreid.train.recipe import EARLIER_NAMES, Recipe
+from vreid.train.recipes.bundled import RECIPES, recipe_named
 from vreid.train.recipes.limits import NAMES, RANGES, refuse_unsound
-from vreid.train.recipes.table import RECIPES, recipe_named
 
 if sys.version_info >= (3, 11):
     import tomllib

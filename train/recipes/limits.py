@@ -10,8 +10,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused, shown
 from vreid.models.network import NETWORKS, ReidNetwork
-from vreid.train.losses.fusion import FUSIONS
 from vreid.train.losses.interpolation import FORMS
+from vreid.train.losses.relations import FUSIONS
 from vreid.train.losses.table import LOSSES
 from vreid.train.recipe import Recipe
 

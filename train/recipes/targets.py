@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from vreid.models.errors import Refused
-from vreid.train.losses.fusion import FUSIONS, UNLABELLED
+from vreid.train.losses.relations import FUSIONS, UNLABELLED
 from vreid.train.losses.table import LOSSES
 from vreid.train.recipe import Recipe
 

@@ -11,7 +11,7 @@ from made_data import noise_set
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.train.data.checking import check, keep, keyed, refuse_broken, without
-from vreid.train.data.identity import camera_word, digest_of_set, key_of, vehicle_word
+from vreid.train.data.records import camera_word, digest_of_set, key_of, vehicle_word
 from vreid.train.data.table import read_dataset
 
 
@@ -108,7 +108,7 @@ def test_a_training_refuses_or_leaves_out_what_is_broken_and_goes_on(
 def test_a_training_that_0_1_0_began_is_refused_with_the_fix(root: Path) -> None:
     from vreid.models.checkpoint import load_checkpoint
     from vreid.train.folder import Folder, state_in
-    from vreid.train.recipes.table import recipe_named
+    from vreid.train.recipes.bundled import recipe_named
 
     folder = Folder(root / "tests" / "data" / "written-by-0.1.0" / "training")
     last = load_checkpoint(folder.last)

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from vreid.models.errors import Refused
 from vreid.models.network import unit
-from vreid.train.losses.fusion import FUSIONS, fused, fusion_loss
-from vreid.train.losses.relations import similarity_loss
+from vreid.train.losses.relations import FUSIONS, fused, fusion_loss, similarity_loss
 from vreid.train.projection import fit_whitening
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])  # the last vehicle has no second picture

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vreid.train.losses.fusion import fusion_loss
 from vreid.train.losses.interpolation import interpolated, ranking_loss
 from vreid.train.losses.outputs import alignment_loss
-from vreid.train.losses.relations import rkd_loss, similarity_loss
+from vreid.train.losses.relations import fusion_loss, rkd_loss, similarity_loss
 from vreid.train.losses.table import CachedDistillation, cached_loss
 
 KNOWN = torch.tensor([1, 1, 0, 1, 1, 1, 0, 1, 1], dtype=torch.bool)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import Features, NetworkConfig
-from vreid.train.losses.metric import classification_loss, distances, triplet_loss
+from vreid.train.losses.outputs import classification_loss, distances, triplet_loss
 from vreid.train.losses.relations import similarity_loss
 from vreid.train.optimise import losses_of
 from vreid.train.recipe import Recipe

@@ -23,8 +23,7 @@ from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.parallel import Place
 from vreid.train.pruning.budget import BudgetRules
-from vreid.train.pruning.controller import Capacity, Compression
-from vreid.train.pruning.resetting import ResettingRules
+from vreid.train.pruning.controller import Capacity, Compression, ResettingRules
 from vreid.train.recipe import Recipe
 from vreid.train.teacher import ActivationHooks, OnlineDistillation, OnlineTeacher
 

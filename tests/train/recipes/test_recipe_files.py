@@ -14,9 +14,9 @@ from vreid.train.optimise import rate_at
 from vreid.train.pruning.budget import BudgetRules
 from vreid.train.pruning.controller import Capacity
 from vreid.train.recipe import Recipe
+from vreid.train.recipes.bundled import RECIPES, recipe_named
 from vreid.train.recipes.file import read_recipe, recipe_from_fields, recipe_of, toml_of
 from vreid.train.recipes.limits import NAMES, RANGES
-from vreid.train.recipes.table import RECIPES, recipe_named
 from vreid.train.teacher import OnlineDistillation
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.train.losses.table import CachedDistillation
-from vreid.train.recipes.table import recipe_named
+from vreid.train.recipes.bundled import recipe_named
 from vreid.train.recipes.targets import compressing, milliseconds, with_target, with_teachers, without_labels
 
 
