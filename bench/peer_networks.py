@@ -14,7 +14,7 @@ from torch import nn
 
 from vreid.deploy.export import PixelsToEmbedding
 from vreid.deploy.graph import simplified
-from vreid.deploy.output import written_and_opened
+from vreid.deploy.model import written_and_opened
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused

@@ -62,7 +62,7 @@ def main(args: Args) -> int:
     trained = warn_if_checkpoint_learnt(args.against, data)
     written = result.passed and not args.dry_run and not trained
     if args.report is not None:
-        from vreid.deploy.verify_page import write_verify_page
+        from vreid.deploy.verify import write_verify_page
 
         write_verify_page(result, args.report)
     if written:

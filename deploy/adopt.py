@@ -13,9 +13,8 @@ from onnx import inliner, shape_inference, version_converter
 from vreid.deploy.compare import batch_runs
 from vreid.deploy.foreign import Pictures, output_of, pictures_of, refuse_preprocessing, wrapped
 from vreid.deploy.graph import simplified
-from vreid.deploy.model import open_lowered
+from vreid.deploy.model import atomic_output, open_lowered, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.deploy.onnx_cost import layers_of_onnx
-from vreid.deploy.output import atomic_output, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.settings import Preprocessing
 from vreid.models.cost import total_of

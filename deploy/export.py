@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vreid.deploy.compare import accuracy_from
 from vreid.deploy.graph import half_precision, half_stored, simplified
-from vreid.deploy.output import atomic_output, refuse_batch, refuse_other_than_onnx, refuse_replaced, written_and_opened
+from vreid.deploy.model import atomic_output, refuse_batch, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from vreid.deploy.output import refuse_batch
+from vreid.deploy.model import refuse_batch
 from vreid.deploy.settings import Preprocessing
 from vreid.models.errors import MOST_PIXELS, MOST_SIDE, Refused, shown
 

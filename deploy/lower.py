@@ -7,8 +7,14 @@ import numpy as np
 import onnx
 
 from vreid.deploy.graph import half_precision, prepared
-from vreid.deploy.model import read_onnx
-from vreid.deploy.output import atomic_output, refuse_batch, refuse_other_than_onnx, refuse_replaced, written_and_opened
+from vreid.deploy.model import (
+    atomic_output,
+    read_onnx,
+    refuse_batch,
+    refuse_other_than_onnx,
+    refuse_replaced,
+    written_and_opened,
+)
 from vreid.deploy.precision import Shares, shares_in
 from vreid.deploy.quantize import Choice, Progress, calibration_pictures, chosen, kept_float, quantised, sensitivities
 from vreid.deploy.settings import Quantization

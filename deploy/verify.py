@@ -11,9 +11,10 @@ retrieval hardly notices lie under 0.9994 (a dimension of the embedding lost). I
 0.9912, which mAP must decide; INT8 of black pictures 0.982. Two pictures of different vehicles have 0.76 in the mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,14 +32,19 @@ from vreid.deploy.compare import (
     unit_rows,
 )
 from vreid.deploy.model import Model, open_lowered, open_model
-from vreid.deploy.precision import Shares, claims, shares_in
+from vreid.deploy.precision import Shares, claims, share_text, shares_in
 from vreid.deploy.settings import Bounds
 from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of, tracks_of
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, Match, read_manifest, read_model, write_manifest
 from vreid.models.picture import read_picture
+from vreid.report.charts import COLOURS, Drawing, Line, axes_with, drawn
+from vreid.report.page import pieces, write_page
 from vreid.train.data.records import Dataset
 from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEAST_COSINES = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.985}
 RATE = 0.01  # of strangers that may pass
@@ -244,3 +250,67 @@ def _cross(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedd
         return retrieval(after[0], before[1]).map
     draws = zip(one_of_each(after[1], 0), one_of_each(before[1], 0), strict=True)
     return float(np.mean([retrieval(new[0], old[1], camera_rule=False).map for new, old in draws]))
+
+
+_LEAST = 1e-5  # of a rate, where the chart ends
+
+
+def write_verify_page(result: Verification, path: Path) -> Path:
+    """Write the page, complete or not at all. Raises Refused without matplotlib, and where it cannot be written."""
+    return write_page(path, verify_page(result))
+
+
+def verify_page(result: Verification) -> Iterator[str]:
+    """The page, piece by piece. Raises Refused without matplotlib."""
+    models = (
+        (f"{result.reference} (reference)", result.before),
+        (result.candidate, result.after),
+    )
+    return pieces(
+        "verification.html.j2",
+        result=result,
+        found=_figures(result),
+        retrieval=[
+            [name, *(f"{value:.2f}" for value in (found.map, found.rank1, found.rank5, found.rank10, found.minp))]
+            for name, found in models
+        ],
+        ways=[
+            [way.name, way.pictures, way.moved, way.no_numbers, way.not_run, f"{way.distance:.2g}"]
+            for way in result.ways
+        ],
+        curve=None if result.match is None else _curve(result.match),
+    )
+
+
+def _figures(result: Verification) -> list[tuple[str, str]]:
+    found = [
+        ("verification", "passed" if result.passed else "failed"),
+        ("mAP", f"{result.after.map:.2f} %"),
+        ("mAP lost", f"{result.before.map - result.after.map:.2f}"),
+        ("same first answer", f"{100 * result.top1:.1f} %"),
+    ]
+    if result.agreement is not None:
+        found.append(("mean cosine", f"{result.agreement.cosine_mean:.5f}"))
+    if result.shares is not None:
+        found.append(("MACs", share_text(result.shares)))
+    if result.match is not None:
+        found.append(("threshold", f"{result.match.threshold:.4f}"))
+    return found
+
+
+def _curve(found: OpenSet) -> Drawing:
+    lines = [
+        Line(f"strangers taken for one of {found.gallery:,}", [(t, max(rate, _LEAST)) for t, rate, _ in found.curve]),
+        Line("known vehicles missed", [(t, max(missed, _LEAST)) for t, _, missed in found.curve], COLOURS[1]),
+    ]
+    chosen = Line(f"threshold {found.threshold:.4f}", [], COLOURS[2], dashed=True)
+
+    def draw(figure: "Figure") -> None:
+        axes = axes_with(figure, lines, across="threshold", up="share")
+        axes.set_yscale("log")
+        axes.set_ylim(_LEAST, 1.5)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.axvline(found.threshold, color=chosen.colour, linestyle=(0, (4, 2)))
+
+    note = "Shares over the threshold; beyond what was seen, strangers follow a generalised Pareto tail."
+    return drawn(Drawing("open-set", "Strangers taken in, known vehicles missed", note, [*lines, chosen]), draw)

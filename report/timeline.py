@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from vreid.report.formats import clock, interval
+from vreid.report.formats import clock, colour_of, hex_of, ink_on, interval
 from vreid.report.page import render
-from vreid.report.palette import colour_of, hex_of, ink_on
 
 _LABEL, _ROW, _BAR, _AXIS = 22, 17, 15, 20  # heights in pixels
 _MOST_ROWS = 8  # of a lane; what does not fit lies over what is there

@@ -1,1 +1,1 @@
-"""Building an engine of an ONNX model, one builder a file."""
+"""Building an engine of an ONNX model."""

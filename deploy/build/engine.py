@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vreid.deploy.build.source import Names, Source, Work, changes, names_of, read_source
-from vreid.deploy.build.table import open_builder
+from vreid.deploy.build.table import Names, Source, Work, changes, names_of, open_builder, read_source
 from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same, sha256_of

@@ -1,4 +1,4 @@
-"""TensorRT: an engine tuned on the device that will run it, with the DLA of a Jetson where it is requested.
+"""TensorRT: an engine tuned on the device that will run it, with the DLA of a Jetson where it is requested; and TensorRT for RTX.
 
 The plan of an ONNX file is strongly typed, so that the precision is the graph's and not a flag's, and its batch is dynamic.
 `parsed` and `serialised` serve TensorRT (10.3 to 11) and TensorRT for RTX, by what both have: TensorRT 11 took away calibrators
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vreid.deploy.build.source import (
+from vreid.deploy.build.table import (
     Names,
     Source,
     Work,
@@ -19,11 +19,13 @@ from vreid.deploy.build.source import (
     names_of,
     refuse_options,
     refuse_without_gpu,
+    source_key,
 )
 from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
-from vreid.runtime.engines.cuda import open_cuda
+from vreid.runtime.engines.cuda import binding_installed, open_cuda
+from vreid.runtime.engines.devices import ANY_RTX, differences, driver
 from vreid.runtime.engines.tensorrt import listener_of, reason_of, tensorrt_library
 
 MOST_ERRORS = 3  # errors of the parser in one sentence
@@ -197,3 +199,54 @@ def keep_timing(found: Parsed, path: Path | None) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, bytes(timings.serialize()))
+
+
+# TensorRT for RTX: an engine built ahead of time, with no GPU, for RTX cards of several generations; not for a Jetson.
+
+
+def open_tensorrt_rtx(source: Source, options: BuildOptions) -> Work:
+    """For the compute capabilities of `options`, or for the library's own choice: Ampere and later."""
+    refuse_options("tensorrt_rtx", options, "capabilities", "workspace", "cache")
+    trt = tensorrt_library("tensorrt_rtx")
+    known = _rtx_targets(trt)
+    targets = [_rtx_target(known, text) for text in options.capabilities]
+    version = str(trt.__version__)
+    built_for = {
+        **source_key(source),
+        "device": ANY_RTX,
+        "compute_capability": " ".join(sorted(options.capabilities)) or "default",
+        "tensorrt_rtx": version,
+        **({} if options.workspace is None else {"workspace": str(options.workspace)}),
+    }
+
+    def compile(out: Path) -> Names:
+        found = parsed(trt, source, options.workspace)
+        if targets:
+            found.config.num_compute_capabilities = len(targets)
+            for index, target in enumerate(targets):
+                found.config.set_compute_capability(target, index)
+        out.write_bytes(serialised(found))
+        return names_of(source)
+
+    return Work("tensorrt_rtx", built_for, compile, _rtx_runs_here(built_for, version, known))
+
+
+def _rtx_targets(trt: Any) -> dict[str, Any]:
+    """'8.6' -> ComputeCapability.SM86, of all that it builds for."""
+    members = trt.ComputeCapability.__members__.items()
+    return {f"{name[2:-1]}.{name[-1]}": value for name, value in members if name.startswith("SM")}
+
+
+def _rtx_target(known: dict[str, Any], text: str) -> Any:
+    if text not in known:
+        raise Refused(f"TensorRT for RTX does not build for compute capability {text}; choose of {', '.join(known)}")
+    return known[text]
+
+
+def _rtx_runs_here(built_for: dict[str, str], version: str, known: dict[str, Any]) -> bool:
+    """Whether there is an RTX card of such a generation, and a binding to CUDA; building takes neither."""
+    devices = driver().devices
+    if not devices or devices[0].capability not in known or not binding_installed():
+        return False
+    here = {"device": devices[0].name, "compute_capability": devices[0].capability, "tensorrt_rtx": version}
+    return not differences(built_for, here)

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from vreid.deploy.build.source import Names, Source, Work, device_key, refuse_options, refuse_without_gpu
+from vreid.deploy.build.table import Names, Source, Work, device_key, refuse_options, refuse_without_gpu
 from vreid.deploy.settings import BuildOptions
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
 from vreid.models.preprocess import Image
-from vreid.report.palette import Colour, colour_of, ink_on
+from vreid.report.formats import Colour, colour_of, ink_on
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, kind_name
 from vreid.runtime.sources.decode import ASSUMED_RATE
 from vreid.runtime.sources.table import Source

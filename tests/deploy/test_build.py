@@ -19,8 +19,7 @@ import torch
 
 from vreid.cli.main import main
 from vreid.deploy.build.engine import built_manifest, engine_from_onnx
-from vreid.deploy.build.source import read_source
-from vreid.deploy.build.table import BUILDERS
+from vreid.deploy.build.table import BUILDERS, read_source
 from vreid.deploy.build.tensorrt import (
     begin_timing,
     keep_timing,

@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from vreid.cli.main import main
-from vreid.deploy.build.source import read_source
+from vreid.deploy.build.table import read_source
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import prepared
 from vreid.deploy.lower import int8_from

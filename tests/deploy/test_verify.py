@@ -19,8 +19,7 @@ from shape_network import CAMERAS, LEARNT, PICTURES, drawn, trained
 from vreid.deploy.compare import agreement, nearest_vehicles, number_faults, unit_rows
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.settings import Bounds
-from vreid.deploy.verify import LEAST_COSINES, Verification, record, verify
-from vreid.deploy.verify_page import verify_page
+from vreid.deploy.verify import LEAST_COSINES, Verification, record, verify, verify_page
 from vreid.models.checkpoint import save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vreid.report.formats import clock
-from vreid.report.palette import colour_of, ink_on
+from vreid.report.formats import clock, colour_of, ink_on
 from vreid.report.timeline import Bar, timeline
 from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sinks.report import BARS, PICTURES, STRANGERS, Album, page, thumbnail
