@@ -33,12 +33,11 @@ def interpolated(
     count: int,
     alpha: float | None,
     generator: torch.Generator,
-    renormalise: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """student (B, D), teacher (B, E), any lengths -> (B + count, D), (B + count, E) float32, the mixed rows last.
 
     The first B rows are the originals at unit length; each mixed one is w a + (1 - w) b of two different rows, the same two
-    and the same w in both spaces, brought to unit length unless `renormalise` is False. w is uniform in [0, 1), or
+    and the same w in both spaces, brought to unit length. w is uniform in [0, 1), or
     Beta(alpha, alpha). Draws are the generator's only, so a resumed training draws on.
     """
     if len(student) != len(teacher):
@@ -57,9 +56,7 @@ def interpolated(
     if alpha is not None:  # torch's Beta takes no generator; the inverse of its distribution function does
         share = torch.as_tensor(betaincinv(alpha, alpha, share.cpu().numpy()))
     one, two, weight = (drawn.to(student.device) for drawn in (one, two, share.float()[:, None]))
-    mixed = [weight * rows[one] + (1 - weight) * rows[two] for rows in (student, teacher)]
-    if renormalise:
-        mixed = [unit(rows) for rows in mixed]
+    mixed = [unit(weight * rows[one] + (1 - weight) * rows[two]) for rows in (student, teacher)]
     return torch.cat([student, mixed[0]]), torch.cat([teacher, mixed[1]])
 
 

@@ -84,34 +84,30 @@ def blocks_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
 #
 # As the comparisons of retrieval networks use it (methods.md 6): on the retrieval embedding at unit length instead of a middle
 # layer, so there is no regressor, and the mean of the squares instead of half their sum. At unit length that is
-# 2 (1 - cosine) / D, small for a long embedding; `over_axes=False` takes the sum over the axes, as the paper does.
+# 2 (1 - cosine) / D, small for a long embedding.
 
 
 WEIGHT = 2.0
 
 
-def aligned(student: Tensor, teacher: Tensor, method: str, fix: str = "") -> tuple[Tensor, Tensor]:
+def aligned(student: Tensor, teacher: Tensor, method: str) -> tuple[Tensor, Tensor]:
     """student (B, D), teacher (B, E) -> both at unit length, the teacher without gradient.
 
-    Raises Refused when D is not E, for a method that compares vectors of one space with vectors of the other; `fix` ends
-    the sentence with what else the method allows.
+    Raises Refused when D is not E, for a method that compares vectors of one space with vectors of the other.
     """
     axes, wanted = student.shape[1], teacher.shape[1]
     if axes != wanted:
         raise Refused(
             f"{method} compares the student's embedding with the teacher's axis by axis, but they have {axes} and {wanted} "
-            f"axes; give the student's network the dim {wanted}{fix}"
+            f"axes; give the student's network the dim {wanted}"
         )
     return unit(student), unit(teacher.detach())
 
 
-def fitnet_loss(
-    student: Tensor, teacher: Tensor, pictures: Tensor | None = None, weight: float = WEIGHT, over_axes: bool = True
-) -> Tensor:
-    """student, teacher (B, D), any lengths -> scalar: `weight` times the mean over pictures (and axes) of the squares.
+def fitnet_loss(student: Tensor, teacher: Tensor, pictures: Tensor | None = None, weight: float = WEIGHT) -> Tensor:
+    """student, teacher (B, D), any lengths -> scalar: `weight` times the mean over pictures and axes of the squares.
 
     `pictures` changes nothing: no pair is looked at. Raises Refused when the dimensions differ.
     """
     student, teacher = aligned(student, teacher, "fitnet")
-    squares = (student - teacher).pow(2)  # (B, D)
-    return weight * (squares.mean() if over_axes else squares.sum(1).mean())
+    return weight * (student - teacher).pow(2).mean()

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from vreid.models.errors import Refused
-from vreid.models.network import unit
 from vreid.train.losses.outputs import aligned
 from vreid.train.losses.relations import others
 
@@ -17,7 +16,7 @@ from vreid.train.losses.relations import others
 # Asymmetric in the paper: the student's query is compared with the teacher's vectors, itself among them, which draws the two
 # spaces together; hence equal dimensions. Here, as in methods.md 6, the context comes from the batch instead of a stored
 # gallery, with teacher T 0.01, student T 1 and k 96. At two temperatures the loss is not zero, nor least, at the teacher's
-# own vectors. `symmetric` is an addition: the student's own similarities, a picture no longer in its own context.
+# own vectors.
 
 
 @dataclass(frozen=True)
@@ -30,26 +29,17 @@ class Context:
     held: Tensor
 
 
-def context_of(
-    student: Tensor, teacher: Tensor, pictures: Tensor | None, k: int, symmetric: bool, method: str
-) -> Context:
+def context_of(student: Tensor, teacher: Tensor, pictures: Tensor | None, k: int, method: str) -> Context:
     """student (B, D), teacher (B, E) -> Context, k cut to B.
 
     Other copies of a picture are left out of its context: they would take the places of other pictures. The picture itself
-    is the first of it, or left out too when `symmetric`, where it is 1 by definition. Raises Refused when k is below 2, or
-    when D is not E and `symmetric` is False.
+    is the first of it. Raises Refused when k is below 2, or when D is not E.
     """
     if k < 2:
         raise Refused(f"{method} ranks the k nearest, but k is {k}; give it 2 or more")
-    if symmetric:
-        student, teacher = unit(student), unit(teacher.detach())
-        scores = student @ student.T
-    else:
-        student, teacher = aligned(student, teacher, method, " or the loss symmetric=True")
-        scores = student @ teacher.T
-    left_out = ~others(student, pictures)
-    if not symmetric:
-        left_out.fill_diagonal_(False)
+    student, teacher = aligned(student, teacher, method)
+    scores = student @ teacher.T
+    left_out = (~others(student, pictures)).fill_diagonal_(False)
     wanted, place = (teacher @ teacher.T).masked_fill(left_out, -torch.inf).topk(min(k, len(teacher)), dim=1)
     held = wanted.isfinite()
     return Context(wanted.masked_fill(~held, 0.0), scores.gather(1, place).masked_fill(~held, 0.0), held)
@@ -62,13 +52,12 @@ def csd_loss(
     k: int = 96,
     teacher_tau: float = 0.01,
     student_tau: float = 1.0,
-    symmetric: bool = False,
 ) -> Tensor:
     """student (B, D), teacher (B, D), any lengths -> scalar: mean over rows of KL(teacher || student).
 
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once. Raises Refused as `context_of` does.
     """
-    context = context_of(student, teacher, pictures, k, symmetric, "csd")
+    context = context_of(student, teacher, pictures, k, "csd")
     wanted = (context.teacher / teacher_tau).masked_fill(~context.held, -1e4)
     found = (context.student / student_tau).masked_fill(~context.held, -1e4)
     return kl_div(found.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True)
@@ -82,7 +71,7 @@ def csd_loss(
 # the others ("simple"). A difference's error is (dS - dT) / (0.1 + |dT|). Values from methods.md 6, which gives alpha 50 to
 # 100 and beta 2 to 5. Reconstruction: each part is the Euclidean norm over the batch, divided by B, as the text has it for the
 # first; each pair is counted once, and the picture itself is one of the k. Asymmetric in the paper (student's query, teacher's
-# gallery); `symmetric` is an addition: the student's own similarities, where the first is the nearest other picture.
+# gallery).
 
 
 FLOOR = 0.1  # of what a difference's error is relative to
@@ -101,13 +90,12 @@ def d3still_loss(
     alpha: float = 50.0,
     beta: float = 2.0,
     gamma: float = 1.0,
-    symmetric: bool = False,
 ) -> Tensor:
     """student (B, D), teacher (B, D), any lengths -> scalar; of the order of 1 / sqrt(B), as its weights were chosen at 256.
 
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once. Raises Refused as `context_of` does.
     """
-    context = context_of(student, teacher, pictures, k, symmetric, "d3still")
+    context = context_of(student, teacher, pictures, k, "d3still")
     size = context.held.shape[1]
     first, second = torch.triu_indices(size, size, offset=1, device=student.device)
     held = context.held[:, first] & context.held[:, second]  # (B, pairs)
@@ -127,7 +115,7 @@ def d3still_loss(
 # similarity and by the position (methods.md 6). Reconstruction, since that text leaves it open: the position's weight is the
 # discount 1 / log2(1 + rank) of DCG, the product of the two weights is brought to a sum of 1 a row, and the squares are
 # averaged over l. With two temperatures the loss is not zero at the teacher's own vectors. Asymmetric in the paper (student's
-# query, teacher's gallery); `symmetric` is an addition: the student's own similarities, a picture no longer ranked against itself.
+# query, teacher's gallery).
 
 
 def weights_of(context: Context, sharpness: float) -> Tensor:
@@ -146,13 +134,12 @@ def rop_loss(
     teacher_tau: float = 1e-6,
     student_tau: float = 0.1,
     sharpness: float = 0.2,
-    symmetric: bool = False,
 ) -> Tensor:
     """student (B, D), teacher (B, D), any lengths -> scalar in [0, 1]: the mean over rows of the weighted squares.
 
     `pictures` (B,) numbers the pictures, where a batch may hold one more than once. Raises Refused as `context_of` does.
     """
-    context = context_of(student, teacher, pictures, k, symmetric, "rop")
+    context = context_of(student, teacher, pictures, k, "rop")
 
     def before(similarity: Tensor, tau: float) -> Tensor:
         """(B, k) -> (B, k, k): how far the last axis lies before the one in the middle."""
@@ -170,7 +157,6 @@ def rop_loss(
 #
 # The weights are those of methods.md 6, absolute 1, `between` the spaces 0.7482, `within` the student's 0.6778; the text notes
 # that the published library weighs both by the first. Reconstruction: the means run over all B x B entries, diagonals included.
-# `symmetric` is an addition: only the last term, which is at home in any two spaces.
 
 
 def raml_loss(
@@ -179,18 +165,14 @@ def raml_loss(
     pictures: Tensor | None = None,
     between: float = 0.7482,
     within: float = 0.6778,
-    symmetric: bool = False,
 ) -> Tensor:
     """student (B, D), teacher (B, D), any lengths -> scalar: the mean of (1 - cosine)^2 of each picture's two vectors, plus
     `between` and `within` times the mean squared errors of student-teacher and student-student cosines.
 
     `pictures` changes nothing: a copy is to be as similar as the teacher finds it, and spoils no other pair. Raises
-    Refused when the dimensions differ and `symmetric` is False.
+    Refused when the dimensions differ.
     """
-    if symmetric:
-        student, teacher = unit(student), unit(teacher.detach())
-        return within * (student @ student.T - teacher @ teacher.T).pow(2).mean()
-    student, teacher = aligned(student, teacher, "raml", " or the loss symmetric=True")
+    student, teacher = aligned(student, teacher, "raml")
     wanted = teacher @ teacher.T
     absolute = (1 - (student * teacher).sum(1)).pow(2).mean()
     across = (student @ teacher.T - wanted).pow(2).mean()

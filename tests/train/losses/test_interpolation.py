@@ -20,31 +20,36 @@ def chance(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def weights_in(rows: Tensor) -> Tensor:
+    """What rows of the identity were mixed with, (N, B): each row of sum 1."""
+    return rows / rows.sum(1, keepdim=True)
+
+
 @pytest.mark.parametrize("alpha", [None, 0.4, 2.0])
 def test_a_mixed_row_has_the_same_pair_and_weight_in_both_spaces(alpha: float | None) -> None:
     """The identity as features shows who was mixed and how much; the other space must be the same mixture."""
     eye, features = torch.eye(6), drawn(6, 9)
-    weights, mixed = interpolated(eye, features, 40, alpha, chance(), renormalise=False)
-    assert torch.equal(weights[:6], eye) and torch.allclose(mixed[:6], unit(features))
-    assert torch.allclose(weights[6:].sum(1), torch.ones(40)) and ((weights[6:] > 0).sum(1) <= 2).all()
-    assert torch.allclose(mixed, weights @ unit(features), atol=1e-6)
-    assert len({tuple((row > 0).nonzero().flatten().tolist()) for row in weights[6:]}) > 8  # many pairs
-    round_weights, round_mixed = interpolated(eye, features, 40, alpha, chance())
-    assert torch.allclose(round_weights, unit(weights)) and torch.allclose(round_mixed, unit(mixed), atol=1e-6)
+    rows, mixed = interpolated(eye, features, 40, alpha, chance())
+    assert torch.equal(rows[:6], eye) and torch.allclose(mixed[:6], unit(features))
+    assert ((rows[6:] > 0).sum(1) <= 2).all()
+    assert torch.allclose(mixed, unit(weights_in(rows) @ unit(features)), atol=1e-6)
+    assert len({tuple((row > 0).nonzero().flatten().tolist()) for row in rows[6:]}) > 8  # many pairs
+    for part in (rows, mixed):
+        assert torch.allclose(part.norm(dim=1), torch.ones(46))
 
 
 def test_two_different_rows_are_mixed() -> None:
     """Of two rows the only pair is both, so no mixed row at an inner weight may lie on an original."""
-    student_rows, _ = interpolated(torch.eye(2), torch.eye(2), 200, 5.0, chance(), renormalise=False)
-    assert (student_rows[2:].amax(1) < 0.9999).all()
-    assert float(student_rows[2:, 0].mean()) == pytest.approx(0.5, abs=0.05)
+    weights = weights_in(interpolated(torch.eye(2), torch.eye(2), 200, 5.0, chance())[0][2:])
+    assert (weights.amax(1) < 0.9999).all()
+    assert float(weights[:, 0].mean()) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("alpha", "variance"), [(None, 1 / 12), (1.0, 1 / 12), (0.5, 1 / 8), (3.0, 1 / 28)])
 def test_weights_have_the_requested_spread(alpha: float | None, variance: float) -> None:
     """Beta(a, a) has the variance 1 / (4 (2 a + 1)), and Beta(1, 1) is the uniform one."""
-    student_rows, _ = interpolated(torch.eye(2), torch.eye(2), 8000, alpha, chance(), renormalise=False)
-    assert float(student_rows[2:, 0].var()) == pytest.approx(variance, rel=0.06)
+    weights = weights_in(interpolated(torch.eye(2), torch.eye(2), 8000, alpha, chance())[0][2:])
+    assert float(weights[:, 0].var()) == pytest.approx(variance, rel=0.06)
 
 
 def test_chance_is_only_the_generator_s() -> None:
@@ -97,7 +102,7 @@ def slow_loss(form: str, student: Tensor, teacher: Tensor, tau: float, numbers: 
 @pytest.mark.parametrize("pairs", ["all", "original", "mixed"])
 @pytest.mark.parametrize("pictures", [None, [3, 5, 5, 9, 4, 1]])
 def test_each_form_equals_its_formula(form: str, pairs: str, pictures: list[int] | None) -> None:
-    student, teacher = interpolated(drawn(6, 4, 1), drawn(6, 7, 2), 5, None, chance(), renormalise=form != "mse")
+    student, teacher = interpolated(drawn(6, 4, 1), drawn(6, 7, 2), 5, None, chance())
     numbers = (pictures or list(range(6))) + [100, 101, 102, 103, 104]
     part = {"all": slice(None), "original": slice(6), "mixed": slice(6, None)}[pairs]
     expected = slow_loss(form, student[part], teacher[part], 0.2, numbers[part])
