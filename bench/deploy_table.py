@@ -24,7 +24,7 @@ from vreid.deploy.build.engine import engine_from_onnx
 from vreid.deploy.device import machine, versions
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from, int8_from
-from vreid.deploy.settings import Bounds, Quantization
+from vreid.deploy.settings import Bounds, Quantization, Turns
 from vreid.deploy.verify import record, verify
 from vreid.models.zoo import manifest_path
 from vreid.train.data.records import Dataset
@@ -101,7 +101,7 @@ def main() -> None:
     about |= {"date": str(date.today()), "commit": commit()}
     for model in flags.models:  # a table each: cosines are to its own FP32
         paths = [str(path) for path in lowered_forms(model, data, flags.out)]
-        results = bench(paths, flags.threads, flags.batches, flags.rounds, data=data)
+        results = bench(paths, Turns(flags.threads, flags.batches, flags.rounds), data=data)
         write_bench(results, about, flags.out / f"bench-{results[0].name or model}")
         for sentence in (*no_faster(results), *(f"{one.model}: {one.error}" for one in results if one.error)):
             output.console().print(sentence)

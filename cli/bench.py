@@ -1,6 +1,6 @@
 """`vreid bench`: latency, throughput, memory, energy, cost and accuracy of several models in one table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import refuse_read, test_part, warn_if_checkpoint_learnt
+from vreid.deploy.settings import Turns
 from vreid.models.errors import refuse_batch_size, refuse_beyond, refuse_threads
 
 # what a terminal has no room for
@@ -24,12 +25,7 @@ class Args:
     """Measure mAP, Rank-1 and the cosine to the first model on this data set's test part."""
     out: Path | None = None
     """Folder for bench.json, bench.md and bench.html (accuracy against latency, distributions of latencies)."""
-    threads: int = 1
-    """CPU threads of each model."""
-    batches: tuple[int, ...] = (1, 8)
-    """Batch sizes."""
-    rounds: int = 10
-    """Turns of each model; a turn is up to 10 batches of each size, a second at most."""
+    turns: tyro.conf.OmitArgPrefixes[Turns] = field(default_factory=Turns)
     json: bool = False
     """Print one JSON document on stdout instead of the table."""
 
@@ -40,33 +36,32 @@ def main(args: Args) -> int:
     from vreid.deploy.bench_page import COLUMNS, FILES, document_of, rows_of, write_bench
     from vreid.deploy.device import machine, versions
 
-    refuse_beyond(rounds=args.rounds)
-    refuse_threads(args.threads)
-    refuse_beyond(rounds=args.rounds)
-    for batch in args.batches:
+    refuse_threads(args.turns.threads)
+    refuse_beyond(rounds=args.turns.rounds)
+    for batch in args.turns.batches:
         refuse_batch_size(batch)
     data = None if args.data is None else test_part(args.data)
     if args.out is not None:
         for name in FILES:
             refuse_read(args.out / name, args.models, data, *([] if args.data is None else [args.data]))
     with output.progress() as bar:
-        task = bar.add_task("bench", total=len(set(args.models)) * (args.rounds + 1))
+        task = bar.add_task("bench", total=len(set(args.models)) * (args.turns.rounds + 1))
 
         def report(text: str) -> None:
             bar.update(task, description=text, advance=1)
 
-        results = bench(args.models, args.threads, args.batches, args.rounds, data=data, report=report)
+        results = bench(args.models, args.turns, data=data, report=report)
     for result in results:
         if data is not None and result.error is None:
             warn_if_checkpoint_learnt(result.model, data)
     here = machine()
-    about = {"machine": here, "versions": versions(), "threads": args.threads}
+    about = {"machine": here, "versions": versions(), "threads": args.turns.threads}
     written = [] if args.out is None else write_bench(results, about, args.out)
     failed = [result for result in results if result.error]
     if args.json:
         output.document(document_of(results, about))
         return 1 if failed else 0
-    title = f"{here['cpu']}, {here['cores']} cores, Python {here['python']}; threads {args.threads}"
+    title = f"{here['cpu']}, {here['cores']} cores, Python {here['python']}; threads {args.turns.threads}"
     places = [place for place, column in enumerate(COLUMNS) if column not in LONG]
     rows = [[row[place] for place in places] for result in results if not result.error for row in rows_of(result)]
     rows += [[f"❌ {Path(result.model).name}", *[""] * (len(places) - 1)] for result in failed]

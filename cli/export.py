@@ -1,6 +1,6 @@
 """`vreid export`: lower a checkpoint to ONNX with its manifest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +8,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import test_part, warn_if_checkpoint_learnt
+from vreid.deploy.settings import ExportOptions
 from vreid.models.errors import Refused
 from vreid.models.zoo import is_checkpoint
 
@@ -24,12 +25,7 @@ class Args:
     a bundled one."""
     out: Path
     """The ONNX file; the manifest gets the same name with .json."""
-    batch: tuple[int, int, int] | None = None
-    """Least, best and largest batch that engines are built for; 1 8 32 unless given, of a manifest its own."""
-    half_weights: bool = False
-    """Store the weights in half precision: half the file; what is computed stays float32."""
-    half: bool = False
-    """Compute in half precision between pixels and L2 norm: for GPUs and Jetson. A CPU runs it, no faster."""
+    options: tyro.conf.OmitArgPrefixes[ExportOptions] = field(default_factory=ExportOptions)
     data: Path | None = None
     """Evaluate the engine on this data set's test part and write the figures into the manifest."""
     json: bool = False
@@ -62,8 +58,7 @@ def _from_checkpoint(args: Args) -> "Manifest":
     from vreid.deploy.export import onnx_from_checkpoint
 
     data = None if args.data is None else test_part(args.data)
-    batch = args.batch or (1, 8, 32)
-    made = onnx_from_checkpoint(Path(args.checkpoint), args.out, batch, args.half_weights, data, args.half)
+    made = onnx_from_checkpoint(Path(args.checkpoint), args.out, args.options, data)
     if data is not None:
         warn_if_checkpoint_learnt(args.checkpoint, data)
     return made
@@ -73,9 +68,9 @@ def _from_onnx(args: Args) -> "Manifest":
     """Whose numbers are not new, so that nothing else can be requested of it."""
     from vreid.deploy.lower import half_from
 
-    if not args.half or args.half_weights or args.data is not None:
+    if not args.options.half or args.options.half_weights or args.data is not None:
         raise Refused(
             f"{args.checkpoint} is not a checkpoint .pt: an ONNX model is lowered to half precision, with --half and without "
             "--half-weights and --data ('vreid verify' measures it then)"
         )
-    return half_from(args.checkpoint, args.out, args.batch).manifest
+    return half_from(args.checkpoint, args.out, args.options.batch).manifest

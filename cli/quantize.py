@@ -46,7 +46,6 @@ def main(args: Args) -> int:
     from vreid.deploy.precision import low_int8
 
     refuse_seed(args.calibration.seed)
-    refuse_beyond(images=args.calibration.images, validation_images=args.validation_images)
     refuse_threads(args.threads)
     refuse_beyond(images=args.calibration.images, validation_images=args.validation_images)
     data = training_part(args.data)

@@ -9,6 +9,7 @@ import numpy as np
 from vreid.deploy.compare import accuracy_from, agreement, unit_rows
 from vreid.deploy.device import Counter, Gemm, Monitor, measured, memory_of, rail, share_of_peak
 from vreid.deploy.model import Embed, Model, open_model
+from vreid.deploy.settings import Turns
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost
 from vreid.models.picture import read_picture
@@ -72,21 +73,20 @@ class ModelAccuracy:
 
 def bench(
     models: Sequence[str],
-    threads: int = 1,
-    batches: Sequence[int] = (1, 8),
-    rounds: int = 10,
+    turns: Turns,
     runs: int = 10,
     data: Dataset | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> list[Result]:
     """Measure each of `models`, in their order. A model that fails gets its reason; the others go on.
 
-    In each of `rounds`, every model embeds up to `runs` batches of each size (for a second at most), engine and batching
+    In each round every model embeds up to `runs` batches of each size (for a second at most), engine and batching
     included, resize excluded; a matrix product has its turn too. With `data` all embed its test part, and cosines are to
     the first that runs; otherwise accuracy is what a manifest says. `report` gets a line for every step. Raises Refused for numbers
     that make no sense.
     """
-    if not models or not batches or min(threads, rounds, runs, *batches) < 1:
+    threads, batches = turns.threads, turns.batches
+    if not models or not batches or min(threads, turns.rounds, runs, *batches) < 1:
         raise Refused("bench needs a model, and threads, batches and rounds of 1 or more")
     opened: dict[str, Model] = {}
     errors: dict[str, str] = {}
@@ -105,12 +105,12 @@ def bench(
         except FAULTS as error:
             errors[model] = str(error) or type(error).__name__
     gemm, products = Gemm(threads), []
-    for turn in range(rounds):
+    for turn in range(turns.rounds):
         alive = [model for model in samples if model not in errors]
         if not alive:
             break
         for model in reversed(alive) if turn % 2 else alive:  # so that no model always follows the same one
-            report(f"round {turn + 1} of {rounds}: {model}")
+            report(f"round {turn + 1} of {turns.rounds}: {model}")
             try:
                 for batch in batches:
                     samples[model][batch] += _turn(opened[model], batch, runs)
@@ -136,8 +136,8 @@ def bench(
     ]
 
 
-def no_faster(results: Sequence[Result], least: float = 0.5) -> list[str]:
-    """A sentence for each model whose MACs fell below the first's and whose latency did not fall by `least` of that."""
+def no_faster(results: Sequence[Result]) -> list[str]:
+    """A sentence for each model whose MACs fell below the first's and whose latency did not fall by half of that."""
     found = []
     sound = [result for result in results if result.cost and result.timings]
     for result in sound[1:]:
@@ -146,7 +146,7 @@ def no_faster(results: Sequence[Result], least: float = 0.5) -> list[str]:
             continue
         fewer = 1 - result.cost.macs / max(1, first.cost.macs)
         faster = 1 - result.timings[0].p50_ms / first.timings[0].p50_ms
-        if fewer >= LEAST_FEWER and faster < least * fewer:
+        if fewer >= LEAST_FEWER and faster < fewer / 2:
             found.append(
                 f"{result.name} has {fewer:.0%} fewer MACs than {first.name} and is {faster:.0%} faster: the engine does not "
                 "gain from these widths; round them to 16, or train with --target-latency"

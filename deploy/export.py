@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vreid.deploy.compare import accuracy_from
 from vreid.deploy.graph import half_precision, half_stored, simplified
 from vreid.deploy.model import atomic_output, refuse_batch, refuse_other_than_onnx, refuse_replaced, written_and_opened
+from vreid.deploy.settings import BATCH, ExportOptions
 from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
@@ -40,21 +41,20 @@ class PixelsToEmbedding(nn.Module):
 def onnx_from_checkpoint(
     checkpoint: Path,
     out: Path,
-    batch: tuple[int, int, int] = (1, 8, 32),
-    half_weights: bool = False,
+    options: ExportOptions | None = None,
     data: Dataset | None = None,
-    half: bool = False,
 ) -> Manifest:
     """Write `out` (.onnx) and its manifest next to it; returns the manifest.
 
-    `half_weights` stores the weights in float16 (deploy/graph.py), `half` computes in it too (deploy/graph.py). With `data`
-    the engine is evaluated on its test part and the manifest says how it did.
+    With `data` the engine is evaluated on its test part and the manifest says how it did.
 
     The written engine is run through the runtime's own embedder and must agree with torch (cosine >= 0.9999, in half 0.999,
     on noise and flat pictures), otherwise nothing is left behind. Raises Refused.
     """
     refuse_other_than_onnx(out)
-    if half and half_weights:
+    options = options or ExportOptions()
+    half, batch = options.half, options.batch or BATCH
+    if half and options.half_weights:
         raise Refused("--half computes in half precision, whose weights are small already; leave --half-weights out")
     refuse_batch(batch)
     refuse_replaced(out, Path(checkpoint))
@@ -63,7 +63,7 @@ def onnx_from_checkpoint(
     config = stored.config
     with atomic_output(out) as temporary:
         graph = simplified(_traced(network, batch), batch[1])
-        if half or half_weights:
+        if half or options.half_weights:
             graph = half_precision(graph) if half else half_stored(graph)
         cost = total_of(cost_of(network))
         manifest = Manifest(
@@ -91,10 +91,10 @@ def onnx_from_checkpoint(
     return manifest
 
 
-def least_cosine(network: ReidNetwork, embedder: Embedder, seed: int = 0) -> float:
+def least_cosine(network: ReidNetwork, embedder: Embedder) -> float:
     """The least cosine between torch and the engine over a batch of flat, striped and noisy pictures."""
     height, width = network.config.height, network.config.width
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     pictures = [np.full((height, width, 3), level, np.uint8) for level in (0, 90, 255)]
     pictures += [random.integers(0, 256, (height, width, 3)).astype(np.uint8) for _ in range(2)]
     pictures += [np.repeat(random.integers(0, 256, (height, 1, 3)).astype(np.uint8), width, 1) for _ in range(2)]

@@ -25,6 +25,7 @@ from scipy.optimize import nnls
 from vreid.deploy.bench import Timing, timing_of
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.model import Model, open_model
+from vreid.deploy.settings import ExportOptions
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.cost import cost_of
 from vreid.models.errors import Refused
@@ -205,13 +206,6 @@ def latency_costs(
     return costs_from(kinds, variants, np.array(times) * np.median(wholes))
 
 
-def measured_latency(
-    network: ReidNetwork, engine: str = "onnxruntime", threads: int = 1, batch: int = 1, rounds: int = ROUNDS
-) -> float:
-    """p50 in ms per `batch` images of a folded network, exported and run as it will ship."""
-    return latencies([network], engine, threads, batch, rounds)[0].p50_ms
-
-
 def latencies(
     networks: Sequence[ReidNetwork],
     engine: str = "onnxruntime",
@@ -280,7 +274,7 @@ def _exported(network: ReidNetwork, out: Path, engine: str, batch: int) -> Manif
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     save_checkpoint(Checkpoint(network.config, weights, {}), out.with_suffix(".pt"))
     with torch.random.fork_rng(devices=[]):
-        manifest = onnx_from_checkpoint(out.with_suffix(".pt"), out, (1, batch, batch))
+        manifest = onnx_from_checkpoint(out.with_suffix(".pt"), out, ExportOptions((1, batch, batch)))
     out.with_suffix(".pt").unlink()
     manifest = manifest.model_copy(update={"backend": engine})
     write_manifest(manifest, out.with_suffix(".json"))

@@ -12,6 +12,7 @@ import tyro
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Triple = tuple[float, float, float]
 Batch = tuple[int, int, int]  # least, best and largest
+BATCH: Batch = (1, 8, 32)
 Target = Literal["cpu", "tensorrt"]
 
 
@@ -32,10 +33,22 @@ class Preprocessing:
     """Height and width, where the graph leaves them open."""
     output: str | None = None
     """Name of the embedding, where the graph has several outputs."""
-    batch: Batch = (1, 8, 32)
+    batch: Batch = BATCH
     """Least, best and largest batch that engines are built for."""
     layout: Literal["auto", "NCHW", "NHWC"] = "auto"
     """Whether channels come before height and width; auto goes by which of them is 1 or 3."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is lowered, and how far."""
+
+    batch: Batch | None = None
+    """Least, best and largest batch that engines are built for; 1 8 32 unless given, of a manifest its own."""
+    half_weights: bool = False
+    """Store the weights in half precision: half the file; what is computed stays float32."""
+    half: bool = False
+    """Compute in half precision between pixels and L2 norm: for GPUs and Jetson. A CPU runs it, no faster."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,18 @@ class Bounds:
     manifest's own threshold stays where that would miss most of the known vehicles."""
     gallery_size: int | None = None
     """Vehicles in the gallery of the site; left out, as many as in the data."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How models are timed."""
+
+    threads: int = 1
+    """CPU threads of each model."""
+    batches: tuple[int, ...] = (1, 8)
+    """Batch sizes."""
+    rounds: int = 10
+    """Turns of each model; a turn is up to 10 batches of each size, a second at most."""
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def _open_set(data: Dataset, after: tuple[Embedded, Embedded], bounds: Bounds) -
         query, gallery = (tracks_of(part) for part in after)
         scores = scores_of(query, gallery)
     else:
-        scores = scores_of(*next(one_of_each(after[1], 0)), camera_rule=False)
+        scores = scores_of(*next(one_of_each(after[1])), camera_rule=False)
     return calibrated(scores, bounds.false_match_rate or RATE, bounds.gallery_size)
 
 
@@ -238,7 +238,7 @@ def _top1(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedde
     """Under "one_of_each" the mean over its draws, which are the same for both models."""
     if data.protocol == "cameras":
         return float((nearest_vehicles(*before) == nearest_vehicles(*after)).mean())
-    draws = zip(one_of_each(before[1], 0), one_of_each(after[1], 0), strict=True)
+    draws = zip(one_of_each(before[1]), one_of_each(after[1]), strict=True)
     return float(
         np.mean([(nearest_vehicles(*one, False) == nearest_vehicles(*other, False)).mean() for one, other in draws])
     )
@@ -248,7 +248,7 @@ def _cross(data: Dataset, before: tuple[Embedded, Embedded], after: tuple[Embedd
     """mAP in percent; under "one_of_each" the mean over its draws, which are the same for both models."""
     if data.protocol == "cameras":
         return retrieval(after[0], before[1]).map
-    draws = zip(one_of_each(after[1], 0), one_of_each(before[1], 0), strict=True)
+    draws = zip(one_of_each(after[1]), one_of_each(before[1]), strict=True)
     return float(np.mean([retrieval(new[0], old[1], camera_rule=False).map for new, old in draws]))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("onnxsim", reason="the comparison exports its networks")
 
+from vreid.deploy.settings import ExportOptions
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import Features, Head, NetworkConfig, Pixels, ReidNetwork, unit
 
@@ -134,7 +135,7 @@ def test_models_of_one_embedding_space_are_one_network(script: ModuleType, tmp_p
     torch.manual_seed(0)
     network = ReidNetwork(NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.05}))
     save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), tmp_path / "small" / "best.pt")
-    onnx_from_checkpoint(tmp_path / "small" / "best.pt", tmp_path / "half.onnx", half=True)
+    onnx_from_checkpoint(tmp_path / "small" / "best.pt", tmp_path / "half.onnx", ExportOptions(half=True))
     given = [str(tmp_path / "half.json"), str(tmp_path / "small" / "best.pt")]
     (subject,) = networks.subjects_of(given, tmp_path)
     assert [graph.manifest.precision for graph in subject.graphs] == ["fp32", "fp16"]

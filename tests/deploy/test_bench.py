@@ -20,6 +20,7 @@ from vreid.deploy.device import machine, memory_of, versions
 from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.lower import half_from
 from vreid.deploy.model import open_model
+from vreid.deploy.settings import ExportOptions, Turns
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost, read_manifest, write_manifest
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     config = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
     save_checkpoint(Checkpoint(config, ReidNetwork(config).state_dict(), {}), folder / "student.pt")
-    manifest = onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", (1, 2, 4))
+    manifest = onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", ExportOptions((1, 2, 4)))
     accuracy = Accuracy(dataset="synthetic", map=71.5, rank1=90.0, queries=20)
     write_manifest(manifest.model_copy(update={"accuracy": accuracy}), folder / "student.json")
     (folder / "changed.json").write_text((folder / "student.json").read_text().replace("student.onnx", "changed.onnx"))
@@ -73,7 +74,7 @@ def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     names = ["student.json", "changed.json", "student.pt", "absent.pt"]
     held = np.ones(60_000_000)  # 480 MB of the caller's, with which a child's ru_maxrss would begin
     lines: list[str] = []
-    results = bench([str(folder / name) for name in names], 1, (1, 4), rounds=2, runs=3, report=lines.append)
+    results = bench([str(folder / name) for name in names], Turns(1, (1, 4), 2), runs=3, report=lines.append)
     assert [Path(result.model).name for result in results] == names
     lowered, changed, eager, absent = results
     assert changed.error is not None and "sha256 differs" in changed.error and not changed.timings
@@ -96,7 +97,7 @@ def test_accuracy_cosine_and_peak_are_measured_in_the_same_run(folder: Path, pic
     names = ["student.pt", "student.json", "half.json", "changed.json"]
     half_from(folder / "student.json", folder / "half.onnx")
     data = read_dataset(pictures)
-    results = bench([str(folder / name) for name in names], 1, (1, 2), rounds=2, runs=3, data=data)
+    results = bench([str(folder / name) for name in names], Turns(1, (1, 2), 2), runs=3, data=data)
     eager, lowered, half, changed = results
     expected = evaluate(data, open_embedder(folder / "student.json").embed)
     assert lowered.accuracy is not None and lowered.accuracy.queries == expected.queries
@@ -142,7 +143,7 @@ def test_a_checkpoint_and_its_export_embed_alike(folder: Path) -> None:
 
 
 def test_a_batch_over_the_manifests_is_a_reason(folder: Path) -> None:
-    (result,) = bench([str(folder / "student.json")], batches=(1, 5), rounds=1, runs=1)
+    (result,) = bench([str(folder / "student.json")], Turns(batches=(1, 5), rounds=1), runs=1)
     assert result.error is not None and "at most 4 images" in result.error
 
 
@@ -151,11 +152,11 @@ def test_memory_of_a_model_that_fails_is_refused_with_its_reason(folder: Path) -
         memory_of(str(folder / "changed.json"), 1, 1)
 
 
-@pytest.mark.parametrize("wrong", [{"threads": 0}, {"batches": (0,)}, {"batches": ()}, {"rounds": 0}, {"models": []}])
-def test_numbers_that_make_no_sense_are_refused(folder: Path, wrong: dict[str, object]) -> None:
-    arguments: dict[str, object] = {"models": [str(folder / "student.json")], **wrong}
-    with pytest.raises(Refused):
-        bench(**arguments)  # type: ignore[arg-type]
+@pytest.mark.parametrize("wrong", [Turns(threads=0), Turns(batches=(0,)), Turns(batches=()), Turns(rounds=0), None])
+def test_numbers_that_make_no_sense_are_refused(folder: Path, wrong: Turns | None) -> None:
+    models = [] if wrong is None else [str(folder / "student.json")]
+    with pytest.raises(Refused, match="bench needs a model"):
+        bench(models, wrong or Turns())
 
 
 def test_the_machine_has_a_name_and_cores() -> None:

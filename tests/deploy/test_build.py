@@ -35,7 +35,7 @@ from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import half_precision
 from vreid.deploy.lower import half_from
 from vreid.deploy.quantize import quantised
-from vreid.deploy.settings import BuildOptions, Quantization
+from vreid.deploy.settings import BuildOptions, ExportOptions, Quantization
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(3):
         network(torch.from_numpy(PICTURES[:16]))
     save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), folder / "student.pt")
-    manifest = onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", (1, 2, 4))
+    manifest = onnx_from_checkpoint(folder / "student.pt", folder / "student.onnx", ExportOptions((1, 2, 4)))
     reached = Accuracy(dataset="synthetic", map=71.5, rank1=90.0, queries=20)
     write_manifest(manifest.model_copy(update={"accuracy": reached}), folder / "student.json")
     for precision, make in GRAPHS.items():
@@ -244,7 +244,9 @@ def test_a_precision_that_is_not_in_the_graph_is_refused(
 
 
 def test_weights_that_are_only_stored_in_half_compute_in_single(folder: Path, tmp_path: Path, rtx: Any) -> None:
-    onnx_from_checkpoint(folder / "student.pt", tmp_path / "small.onnx", (1, 2, 4), half_weights=True)
+    onnx_from_checkpoint(
+        folder / "student.pt", tmp_path / "small.onnx", ExportOptions((1, 2, 4), ExportOptions(half_weights=True))
+    )
     assert engine_from_onnx(tmp_path / "small.json", "tensorrt_rtx").manifest.precision == "fp32"
 
 

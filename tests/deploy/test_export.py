@@ -15,6 +15,7 @@ import onnx
 
 from vreid.deploy import export
 from vreid.deploy.export import least_cosine, onnx_from_checkpoint
+from vreid.deploy.settings import ExportOptions
 from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -123,14 +124,14 @@ def test_a_failed_export_leaves_the_earlier_one(folder: Path, monkeypatch: pytes
 )
 def test_a_wrong_request_is_refused(tmp_path: Path, name: str, batch: tuple[int, int, int], said: str) -> None:
     with pytest.raises(Refused, match=said):
-        onnx_from_checkpoint(tmp_path / "best.pt", tmp_path / name, batch)
+        onnx_from_checkpoint(tmp_path / "best.pt", tmp_path / name, ExportOptions(batch))
     assert not list(tmp_path.iterdir())
 
 
 def test_stdout_stays_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It belongs to the one JSON document of --json."""
     save_checkpoint(trained(), tmp_path / "best.pt")
-    onnx_from_checkpoint(tmp_path / "best.pt", tmp_path / "student.onnx", (1, 2, 4))
+    onnx_from_checkpoint(tmp_path / "best.pt", tmp_path / "student.onnx", ExportOptions((1, 2, 4)))
     assert capfd.readouterr().out == ""
 
 
@@ -177,7 +178,7 @@ def test_half_weights_are_half_the_file_and_nearly_the_same(folder: Path, tmp_pa
     whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
     a, b = (
         onnx_from_checkpoint(folder / "best.pt", whole),
-        onnx_from_checkpoint(folder / "best.pt", half, half_weights=True),
+        onnx_from_checkpoint(folder / "best.pt", half, ExportOptions(half_weights=True)),
     )
     assert half.stat().st_size < 0.7 * whole.stat().st_size
     assert (a.fingerprint, a.precision, b.precision) == (b.fingerprint, "fp32", "fp32")

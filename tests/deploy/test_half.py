@@ -17,6 +17,7 @@ from vreid.deploy.export import onnx_from_checkpoint
 from vreid.deploy.graph import half_precision, half_stored, types_of
 from vreid.deploy.lower import half_from
 from vreid.deploy.precision import precision_of, shares_in
+from vreid.deploy.settings import ExportOptions
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
@@ -116,7 +117,9 @@ def test_a_lowered_model_keeps_its_contract(student: Path, tmp_path: Path) -> No
 
 
 def test_export_writes_half_at_once(student: Path, tmp_path: Path) -> None:
-    made = onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "half.onnx", half=True)
+    made = onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "half.onnx", ExportOptions(half=True))
     assert made.precision == "fp16" and precision_in(tmp_path / "half.onnx") == "fp16"
     with pytest.raises(Refused, match="half-weights"):
-        onnx_from_checkpoint(student.with_name("best.pt"), tmp_path / "no.onnx", half_weights=True, half=True)
+        onnx_from_checkpoint(
+            student.with_name("best.pt"), tmp_path / "no.onnx", ExportOptions(half_weights=True, half=True)
+        )

@@ -17,7 +17,8 @@ import torch
 
 from vreid.deploy import latency
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.latency import by_turns, costs_from, latencies, latency_costs, measured_latency, narrowed
+from vreid.deploy.latency import by_turns, costs_from, latencies, latency_costs, narrowed
+from vreid.deploy.settings import ExportOptions
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
@@ -100,7 +101,7 @@ def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) ->
     for name, state in (("wide", wide), ("narrow", narrow)):
         weights = wide.state_dict() if state is wide else cut
         save_checkpoint(Checkpoint(state.config, weights, {}), tmp_path / f"{name}.pt")
-        manifest = onnx_from_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}.onnx", (1, 2, 2))
+        manifest = onnx_from_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}.onnx", ExportOptions((1, 2, 2)))
     blocks = {f"body.layer{n}.{m}": block for n, stage in enumerate(inner, 1) for m, block in enumerate(stage)}
     onnx.save(narrowed(onnx.load(str(tmp_path / "wide.onnx")), blocks), str(tmp_path / "made.onnx"))
     about = {"engine": "made.onnx", "sha256": sha256_of(tmp_path / "made.onnx")}
@@ -149,7 +150,7 @@ def test_a_small_network_is_faster_than_a_large_one() -> None:
     networks = [ReidNetwork(config("resnet18", scale)).eval() for scale in (0.5, 0.125)]
     large, small = latencies(networks, rounds=3)
     assert 0 < small.p50_ms < large.p50_ms and small.p50_ms <= small.p90_ms
-    assert 0 < measured_latency(networks[1], batch=2, rounds=3) < large.p50_ms
+    assert 0 < latencies([networks[1]], batch=2, rounds=3)[0].p50_ms < large.p50_ms
 
 
 def test_wrong_requests_are_refused() -> None:
@@ -160,9 +161,9 @@ def test_wrong_requests_are_refused() -> None:
     with pytest.raises(Refused, match="no engine 'abacus'"):
         latency_costs(network, sites, "abacus")
     with pytest.raises(Refused, match="no engine 'abacus'"):
-        measured_latency(network, "abacus")
+        latencies([network], "abacus")
     with pytest.raises(Refused, match="fold it"):
-        measured_latency(network)
+        latencies([network])
     for wrong in ({"threads": 0}, {"batch": 0}, {"rounds": 0}):
         with pytest.raises(Refused, match="1 or more"):
             latency_costs(network, sites, **wrong)
