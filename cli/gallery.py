@@ -1,54 +1,35 @@
 """`vreid gallery VERB`: the vehicles that are known. The flags and functions of the verbs stand in the files gallery_*.py."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
 
-from vreid.cli.gallery_editing import Merge, Remove, Rename, Split, Undo, merge, remove, rename, split, undo
-from vreid.cli.gallery_enrolling import Enrol, Search, enrol, search
-from vreid.cli.gallery_maintenance import (
-    Check,
-    Export,
-    Import,
-    Purge,
-    Reindex,
-    Retain,
-    check,
-    export,
-    import_,
-    purge,
-    reindex,
-    retain,
-)
-from vreid.cli.gallery_reading import Audit, List, Show, Stats, audit, list_, show, stats
+from vreid.cli import gallery_enrolling as enrolling
+from vreid.cli import gallery_reading as reading
+from vreid.cli import gallery_writing as writing
 
-Args = (
-    Annotated[Enrol, subcommand("enrol")]
-    | Annotated[Search, subcommand("search")]
-    | Annotated[List, subcommand("list")]
-    | Annotated[Show, subcommand("show")]
-    | Annotated[Stats, subcommand("stats")]
-    | Annotated[Audit, subcommand("audit")]
-    | Annotated[Rename, subcommand("rename")]
-    | Annotated[Merge, subcommand("merge")]
-    | Annotated[Split, subcommand("split")]
-    | Annotated[Undo, subcommand("undo")]
-    | Annotated[Remove, subcommand("remove")]
-    | Annotated[Purge, subcommand("purge")]
-    | Annotated[Retain, subcommand("retain")]
-    | Annotated[Check, subcommand("check")]
-    | Annotated[Reindex, subcommand("reindex")]
-    | Annotated[Export, subcommand("export")]
-    | Annotated[Import, subcommand("import")]
-)
-_VERBS: dict[type, Callable[[Any], int]] = {
-    Enrol: enrol, Search: search, List: list_, Show: show, Stats: stats, Audit: audit, Rename: rename, Merge: merge,
-    Split: split, Undo: undo, Remove: remove, Purge: purge, Retain: retain, Check: check, Reindex: reindex,
-    Export: export, Import: import_,
-}  # fmt: skip
+_VERBS: dict[str, tuple[type, Any]] = {
+    "enrol": (enrolling.Enrol, enrolling.enrol),
+    "search": (enrolling.Search, enrolling.search),
+    "list": (reading.List, reading.list_),
+    "show": (reading.Show, reading.show),
+    "stats": (reading.Stats, reading.stats),
+    "audit": (reading.Audit, reading.audit),
+    "rename": (writing.Rename, writing.rename),
+    "merge": (writing.Merge, writing.merge),
+    "split": (writing.Split, writing.split),
+    "undo": (writing.Undo, writing.undo),
+    "remove": (writing.Remove, writing.remove),
+    "purge": (writing.Purge, writing.purge),
+    "retain": (writing.Retain, writing.retain),
+    "check": (writing.Check, writing.check),
+    "reindex": (writing.Reindex, writing.reindex),
+    "export": (writing.Export, writing.export),
+    "import": (writing.Import, writing.import_),
+}
+Args: Any = Union[tuple(Annotated[flags, subcommand(verb)] for verb, (flags, _) in _VERBS.items())]  # noqa: UP007
 
 
 def main(args: object) -> int:
     """Carry one verb out; exit code 0, 1 (check found something wrong)."""
-    return _VERBS[type(args)](args)
+    return int(dict(_VERBS.values())[type(args)](args))

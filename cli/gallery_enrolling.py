@@ -1,5 +1,6 @@
-"""`vreid gallery enrol|search`: the verbs that look at pictures with a model."""
+"""`vreid gallery enrol|search`: the verbs that look at pictures with a model; all is known before a byte is written."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -7,16 +8,19 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_reading import Choice, filter_of
+from vreid.cli.gallery_reading import Choice, OfGallery, filter_of
 from vreid.models.errors import Refused, refuse_beyond
 
 if TYPE_CHECKING:
     from vreid.models.manifest import Manifest
+    from vreid.models.preprocess import Image
+    from vreid.runtime.embedder import Embedder
     from vreid.runtime.gallery import Gallery
+    from vreid.runtime.records import Floats
 
 
 @dataclass(frozen=True)
-class Enrol:
+class Enrol(OfGallery):
     """Add vehicles; all of them or, when one picture cannot be read, none."""
 
     images: tyro.conf.Positional[tuple[Path, ...]]
@@ -31,18 +35,14 @@ class Enrol:
     """Of which kind they are, for searches by kind."""
     threads: int = 1
     """CPU threads of the engine."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(OfGallery):
     """Which vehicles look like these pictures."""
 
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures of one vehicle each."""
-    gallery: Path
-    """The gallery's file."""
     model: str
     """Manifest .json, or the name of a bundled model; the one that the gallery was made with."""
     only: Choice = field(default_factory=Choice)
@@ -52,15 +52,12 @@ class Search:
     """How to search: flat (exact), hnsw, ivf, ivfpq, gpu or numpy, with options as in ivf?nprobe=32."""
     threads: int = 1
     """CPU threads of the engine."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 def enrol(args: Enrol) -> int:
-    from vreid.cli import enrolment
     from vreid.runtime.embedder import open_embedder
 
-    who = enrolment.new_vehicles(args.images, args.name)
+    who = new_vehicles(args.images, args.name)
     if any(path.is_dir() for path in args.images) and (count := sum(one.loose for one in who)) > 1:
         output.note(f"{count} loose pictures are enrolled as {count} vehicles, one each; --name makes them one vehicle")
     embedder = open_embedder(args.model, args.threads)
@@ -68,9 +65,9 @@ def enrol(args: Enrol) -> int:
         _fitting(args.gallery, embedder.manifest, write=True).close()
     with output.progress() as bar:
         task = bar.add_task("pictures", total=sum(len(new.pictures) for new in who))
-        features, faces = enrolment.features_of(embedder, who, lambda count: bar.advance(task, count))
+        features, faces = features_of(embedder, who, lambda count: bar.advance(task, count))
     with _fitting(args.gallery, embedder.manifest, write=True) as gallery:
-        done = enrolment.enrolled(gallery, who, features, faces, args.kind)
+        done = enrolled(gallery, who, features, faces, args.kind)
     if args.json:
         output.document({"gallery": str(args.gallery), "vehicles": [asdict(vehicle) for vehicle in done]})
     else:
@@ -82,7 +79,6 @@ def enrol(args: Enrol) -> int:
 def search(args: Search) -> int:
     import numpy as np
 
-    from vreid.cli import enrolment
     from vreid.runtime.embedder import open_embedder
 
     if not args.images:
@@ -95,7 +91,7 @@ def search(args: Search) -> int:
     match = embedder.manifest.match
     threshold = match.threshold if match else None
     with _fitting(args.gallery, embedder.manifest, write=False, index=args.index) as gallery:
-        features = np.stack([row for _, row in enrolment.embedded(embedder, args.images, lambda count: None)])
+        features = np.stack([row for _, row in embedded(embedder, args.images, lambda count: None)])
         found = gallery.search(features, args.k, only=only)
     queries = [
         {
@@ -125,3 +121,127 @@ def _fitting(path: Path, manifest: "Manifest", write: bool, index: str = "flat")
 
     fingerprint, dim = manifest.fingerprint, manifest.output.dim
     return open_gallery(path, fingerprint=fingerprint, dim=dim, model=manifest.name, write=write, index=index)
+
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class NewVehicle:
+    """One vehicle to be: its name and its pictures."""
+
+    name: str
+    pictures: tuple[Path, ...]
+    loose: bool = False  # one picture that is not in a folder of its vehicle
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """One vehicle that was written."""
+
+    id: int
+    name: str
+    pictures: int
+    prototypes: int
+
+
+def new_vehicles(paths: Sequence[Path], name: str | None) -> list[NewVehicle]:
+    """Each folder in a folder is a vehicle of its name; loose pictures are one vehicle `name`, or one each by stem.
+
+    Raises Refused for a path that is not there, nothing to enrol, or one name for two vehicles.
+    """
+    from vreid.runtime.gallery.names import key_of
+    from vreid.runtime.sources.table import PICTURES
+
+    found: list[NewVehicle] = []
+    loose: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise Refused(f"there is no {path}; check the path")
+        if not path.is_dir():
+            loose.append(path)
+            continue
+        folders = _in_order(entry for entry in _visible(path) if entry.is_dir())
+        pictures = _pictures(path)
+        if not folders and not pictures:
+            raise Refused(f"the folder {path} holds no pictures ({', '.join(PICTURES)}); check the path")
+        for folder in folders:
+            found.append(NewVehicle(folder.name, _pictures(folder)))
+            if not found[-1].pictures:
+                raise Refused(f"the folder {folder} holds no pictures ({', '.join(PICTURES)}); fill it or remove it")
+        loose += pictures
+    if found and name is not None:
+        raise Refused("--name names one vehicle, but folders of vehicles are named by their folders; leave --name out")
+    if name is not None and loose:
+        found.append(NewVehicle(name, tuple(loose)))
+    else:
+        found += [NewVehicle(path.stem, (path,), loose=True) for path in loose]
+    if not found:
+        raise Refused("there is nothing to enrol; name pictures or folders")
+    seen: set[str] = set()
+    for new in found:
+        key = key_of(new.name)
+        if key in seen:
+            raise Refused(f"two vehicles would be named '{new.name}'; give --name, or put them into folders")
+        seen.add(key)
+    return found
+
+
+def embedded(
+    embedder: "Embedder", paths: Sequence[Path], advance: Callable[[int], object]
+) -> "Iterator[tuple[Image, Floats]]":
+    """Each picture (H, W, 3) with its feature (D,), by batches; `advance` is called with how many. Refuses a damaged one."""
+    from vreid.models.picture import read_picture
+
+    for start in range(0, len(paths), BATCH):
+        images = [read_picture(path) for path in paths[start : start + BATCH]]
+        yield from zip(images, embedder.embed(images), strict=True)
+        advance(len(images))
+
+
+def enrolled(
+    gallery: "Gallery", who: Sequence[NewVehicle], features: "Floats", faces: "Sequence[Image]", kind: str | None
+) -> list[Enrolled]:
+    """Write all or none; features (N, D) in the order of the new_vehicles' pictures, `faces` one picture a vehicle."""
+    done, at = [], 0
+    with gallery.transaction():
+        for new, face in zip(who, faces, strict=True):
+            rows = features[at : at + len(new.pictures)]
+            vehicle, prototypes = gallery.enrol(new.name, rows, face, kind)
+            done.append(Enrolled(vehicle, new.name, len(rows), prototypes))
+            at += len(rows)
+    return done
+
+
+def features_of(
+    embedder: "Embedder", who: Sequence[NewVehicle], advance: Callable[[int], object]
+) -> "tuple[Floats, list[Image]]":
+    """The features (N, D) of every picture, and the first picture of each vehicle."""
+    import numpy as np
+
+    paths = [path for new in who for path in new.pictures]
+    firsts = {0}
+    for new in who:
+        firsts.add(max(firsts) + len(new.pictures))
+    rows, faces = [], []
+    for place, (image, feature) in enumerate(embedded(embedder, paths, advance)):
+        rows.append(feature)
+        if place in firsts:
+            faces.append(image)
+    return np.stack(rows), faces
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    from vreid.runtime.sources.table import PICTURES
+
+    return _in_order(entry for entry in _visible(folder) if entry.suffix.lower() in PICTURES and entry.is_file())
+
+
+def _in_order(entries: Iterable[Path]) -> tuple[Path, ...]:
+    from vreid.runtime.sources.images import natural_order
+
+    return tuple(sorted(entries, key=lambda entry: natural_order(entry.name)))

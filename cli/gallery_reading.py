@@ -36,6 +36,16 @@ class Choice:
     """Called like this, * and ? standing for anything, in any case; may be given again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OfGallery:
+    """Flags of every verb."""
+
+    gallery: Path
+    """The gallery's file."""
+    json: bool = False
+    """Print one JSON document."""
+
+
 def filter_of(choice: Choice) -> "Filter":
     """What the flags say. Raises Refused for what is not a time."""
     from vreid.runtime.gallery.records import Filter
@@ -48,55 +58,38 @@ def filter_of(choice: Choice) -> "Filter":
 
 
 @dataclass(frozen=True)
-class List:
+class List(OfGallery):
     """Every vehicle, or those that the flags choose."""
 
-    gallery: Path
-    """The gallery's file."""
     only: Choice = field(default_factory=Choice)
     html: Path | None = None
     """Write a page with their pictures to this file."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Show:
+class Show(OfGallery):
     """All that the gallery holds of one vehicle; the flags choose among its sightings."""
 
     vehicle: tyro.conf.Positional[str]
     """Its name, its id, or id=ID."""
-    gallery: Path
-    """The gallery's file."""
     only: Choice = field(default_factory=Choice)
     pictures: Path | None = None
     """Save its pictures in this folder."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Stats:
+class Stats(OfGallery):
     """The gallery in numbers."""
 
-    gallery: Path
-    """The gallery's file."""
-    json: bool = False
-    """Print one JSON document."""
-
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(OfGallery):
     """Who changed what, the newest last."""
 
-    gallery: Path
-    """The gallery's file."""
     last: int = 20
     """How many changes; 0: all."""
     vehicle: str | None = None
     """Only what was done to this one: its name, its id, or id=ID."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 def list_(args: List) -> int:

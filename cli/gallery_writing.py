@@ -1,4 +1,4 @@
-"""`vreid gallery purge|retain|check|reindex|export|import`: what keeps a gallery small, lawful, sound and portable."""
+"""`vreid gallery rename|merge|split|undo|remove|export|import|purge|retain|check|reindex`: the verbs that change or copy one."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_reading import Choice, filter_of
+from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
 
@@ -16,20 +16,128 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Export:
+class Rename(OfGallery):
+    """Give a vehicle another name."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+    name: tyro.conf.Positional[str]
+    """The new name, which no other vehicle has."""
+
+
+@dataclass(frozen=True)
+class Merge(OfGallery):
+    """Make one vehicle of several: the first keeps its id and name, the others are no more."""
+
+    vehicles: tyro.conf.Positional[tuple[str, ...]]
+    """Names, ids, or id=ID; the one that stays first."""
+
+
+@dataclass(frozen=True)
+class Split(OfGallery):
+    """Make a new vehicle of some sightings of one: those that all of the flags choose."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+    sightings: tuple[int, ...] = ()
+    """The sightings' ids, as 'vreid gallery show' lists them."""
+    camera: Many = ()
+    """The sightings of this camera; may be given again."""
+    run: Many = ()
+    """The sightings that this run wrote; may be given again."""
+    name: str | None = None
+    """What the new vehicle is called; without it, after its id."""
+
+
+@dataclass(frozen=True)
+class Undo(OfGallery):
+    """Take a merge, a split or a renaming back."""
+
+    change: tyro.conf.Positional[int | None] = None
+    """The change's id, as 'vreid gallery audit' lists it; without it the last one."""
+
+
+@dataclass(frozen=True)
+class Remove(OfGallery):
+    """Forget a vehicle with its prototypes, sightings and pictures, for good: this cannot be undone."""
+
+    vehicle: tyro.conf.Positional[str]
+    """Its name, its id, or id=ID."""
+
+
+def rename(args: Rename) -> int:
+    from vreid.runtime.gallery import edit_gallery
+
+    with edit_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        gallery.rename(vehicle, args.name)
+    return output.outcome(args.json, f"vehicle {vehicle} is now '{args.name}'", {"id": vehicle, "name": args.name})
+
+
+def merge(args: Merge) -> int:
+    from vreid.runtime.gallery import edit_gallery, edits
+
+    if len(args.vehicles) < 2:
+        raise Refused("a merge needs two vehicles or more; name the one to keep first")
+    with edit_gallery(args.gallery) as gallery:
+        kept, *others = [gallery.find(text) for text in args.vehicles]
+        done, name = edits.merge(gallery, kept, others), gallery.name_of(kept)
+    sentence = f"vehicle {kept} '{name}' has taken over {done.sightings} sightings; 'undo {done.change}' takes it back"
+    return output.outcome(args.json, sentence, {**asdict(done), "name": name, "merged": others})
+
+
+def split(args: Split) -> int:
+    from vreid.runtime.gallery import edit_gallery, edits
+    from vreid.runtime.gallery.records import Filter
+
+    if not (args.sightings or args.camera or args.run):
+        raise Refused("say which sightings become a new vehicle, by --sightings, --camera or --run")
+    with edit_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        found = [seen.id for seen in gallery.sightings(vehicle, Filter(cameras=args.camera, runs=args.run))]
+        if args.sightings:
+            by_id_only = not (args.camera or args.run)  # an id of another vehicle is then refused by name
+            found = list(args.sightings) if by_id_only else [id_ for id_ in found if id_ in args.sightings]
+        done = edits.split(gallery, vehicle, found, args.name)
+        name = gallery.name_of(done.vehicle)
+    sentence = f"{done.sightings} sightings are vehicle {done.vehicle} '{name}' now; 'undo {done.change}' takes it back"
+    return output.outcome(args.json, sentence, {**asdict(done), "name": name, "split_from": vehicle})
+
+
+def undo(args: Undo) -> int:
+    from vreid.runtime.gallery import edit_gallery, edits
+
+    with edit_gallery(args.gallery) as gallery:
+        done = edits.undo(gallery, args.change)
+    vehicles = done.detail.get("vehicles", [done.vehicle])
+    sentence = f"the {done.verb} of {', '.join(map(str, vehicles))} (change {done.id}) is undone"
+    return output.outcome(args.json, sentence, {"change": done.id, "verb": done.verb, "vehicles": vehicles})
+
+
+def remove(args: Remove) -> int:
+    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery.index.table import drop_indexes
+
+    with edit_gallery(args.gallery) as gallery:
+        vehicle = gallery.find(args.vehicle)
+        name = gallery.name_of(vehicle)
+        gallery.remove(vehicle)
+        gallery.wipe()
+        drop_indexes(gallery.path)
+    return output.outcome(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})
+
+
+@dataclass(frozen=True)
+class Export(OfGallery):
     """Write vehicles to one portable file, gzipped when its name ends in .gz."""
 
     file: tyro.conf.Positional[Path]
     """The file to make."""
-    gallery: Path
-    """The gallery's file."""
     only: Choice = field(default_factory=Choice)
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Import:
+class Import(OfGallery):
     """Add the vehicles of an export, all or none, under new ids."""
 
     file: tyro.conf.Positional[Path]
@@ -38,8 +146,6 @@ class Import:
     """The gallery's file; made when there is none."""
     again: bool = False
     """Although it was imported already."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 def export(args: Export) -> int:
@@ -78,49 +184,35 @@ def _moved(json: bool, done: "Moved", what: str, file: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Purge:
+class Purge(OfGallery):
     """Delete old sightings for good, and the vehicles that nobody named and that have none left."""
 
-    gallery: Path
-    """The gallery's file."""
     older_than: str | None = None
     """30d, 12h, 2w; without it what 'vreid gallery retain' has set."""
     vehicles: bool = False
     """Delete vehicles without sightings although somebody enrolled or named them, when they are as old."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Retain:
+class Retain(OfGallery):
     """How long sightings are kept: runs that write to the gallery purge what is older, and so does 'purge'."""
 
     span: tyro.conf.Positional[str]
     """30d, 12h, 2w, or off."""
-    gallery: Path
-    """The gallery's file."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(OfGallery):
     """Say what is wrong with a gallery, one line each; exit code 1 when something is."""
 
-    gallery: Path
-    """The gallery's file."""
     repair: bool = False
     """Repair it; upgrades a gallery of an older vreid, too."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 @dataclass(frozen=True)
-class Reindex:
+class Reindex(OfGallery):
     """Make anew what is derived: index files, prototypes, or the whole gallery for another model."""
 
-    gallery: Path
-    """The gallery's file."""
     prototypes: bool = False
     """Make the prototypes of cameras anew from the sightings; those that were enrolled by hand stay."""
     model: str | None = None
@@ -129,8 +221,6 @@ class Reindex:
     """The new gallery of --model."""
     threads: int = 1
     """CPU threads of the engine."""
-    json: bool = False
-    """Print one JSON document."""
 
 
 def purge(args: Purge) -> int:
