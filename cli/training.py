@@ -11,21 +11,24 @@ import torch
 
 from vreid.cli import output
 from vreid.deploy.model import open_model
-from vreid.models.checkpoint import Checkpoint, load_checkpoint
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from
 from vreid.models.errors import Refused
+from vreid.models.network import ReidNetwork
+from vreid.models.pretrained import refuse_not_finite
+from vreid.models.pruning import insert
 from vreid.models.zoo import is_checkpoint
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
 from vreid.train.data.records import Dataset
+from vreid.train.job import EARLIER, Start
 from vreid.train.parallel import Place, wait
 from vreid.train.pruning.budget import Costs, read_costs, write_costs
 from vreid.train.recipe import Recipe
+from vreid.train.recipes.limits import HIGHEST, LOWEST, MOST
 from vreid.train.recipes.targets import milliseconds, with_target
 from vreid.train.teacher import Teacher, teacher_of_file
 
 if TYPE_CHECKING:
     from vreid.cli.train import Settings
-    from vreid.train.job import Start
-    from vreid.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,6 @@ def targeted(recipe: Recipe, target: Target, kept: Path, resume: bool) -> tuple[
 def _measured(recipe: Recipe, engine: str) -> Costs:
     """What a channel of the recipe's network costs on the engine, with one thread."""
     from vreid.deploy.latency import latency_costs
-    from vreid.models.network import ReidNetwork
-    from vreid.models.pruning import insert
 
     network = ReidNetwork(recipe.network).eval()
     sites = insert(network, recipe.capacity is not None and recipe.capacity.both_sides)
@@ -111,15 +112,11 @@ def checked_pictures(sets: Sequence[Dataset], out: Path, skip_broken: bool, plac
     return found
 
 
-def started(recipe: "Recipe", word: str, dim: int | None) -> "tuple[Recipe, Start]":
+def started(recipe: Recipe, word: str, dim: int | None) -> tuple[Recipe, Start]:
     """The recipe for the network of the checkpoint `word`, and what the training begins as. `dim` is what --dim says.
 
     Raises Refused for what is not a checkpoint that can be learnt from, and for a recipe that begins as something else.
     """
-    from vreid.models.checkpoint import load_checkpoint, network_from
-    from vreid.models.pretrained import refuse_not_finite
-    from vreid.train.job import Start
-
     if not is_checkpoint(word):
         raise Refused(
             f"--start takes a checkpoint (.pt or .pth) of vreid train, not {word}; weights of a body only are for --weights"
@@ -142,8 +139,6 @@ def started(recipe: "Recipe", word: str, dim: int | None) -> "tuple[Recipe, Star
 
 def vehicles_of(metrics: dict[str, Any]) -> str:
     """The digest of the vehicles that a checkpoint's classifier numbers; "" where it has none."""
-    from vreid.train.job import EARLIER
-
     return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
 
 
@@ -178,8 +173,6 @@ def opened_teachers(
 
 def with_settings(recipe: Recipe, settings: "Settings") -> Recipe:
     """The recipe with the flags that were given. Raises Refused for a value that cannot be trained with."""
-    from vreid.train.recipes.limits import MOST
-
     given = {name: value for name, value in asdict(settings).items() if value is not None}
     if "lr" in given and not (math.isfinite(given["lr"]) and 0 < given["lr"] <= 10):
         raise Refused(f"--lr {given['lr']} is not a learning rate; give a number over 0 and up to 10")
@@ -197,8 +190,6 @@ def with_settings(recipe: Recipe, settings: "Settings") -> Recipe:
 
 def _size(text: str) -> tuple[int, int]:
     """(height, width) in pixels of N or HEIGHTxWIDTH."""
-    from vreid.train.recipes.limits import HIGHEST, LOWEST
-
     found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
     sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not all(LOWEST <= side <= HIGHEST for side in sides):
