@@ -19,7 +19,7 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
-from vreid.train.parallel import join
+from vreid.train.devices import join_processes
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import teacher_resnet50_small, uncompressed_resnet50_small
 
@@ -56,7 +56,7 @@ def main() -> None:
         None,
     )
     scored(flags.out / "teacher", flags)
-    teacher = teacher_in(flags.out, join(0, 1, 0, flags.device).device)
+    teacher = teacher_in(flags.out, join_processes(0, 1, 0, flags.device).device)
     for name in flags.arms:
         folder = folder_of(flags.out, name.replace(": ", "-"), 0)
         trained(folder, {"arm": name, "seed": 0}, full(ARMS[name]()), parts, flags, teacher, teacher)

@@ -31,10 +31,10 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork, config_from, fields_of
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
+from vreid.train.devices import join_processes
 from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job, Start
 from vreid.train.loop import train
-from vreid.train.parallel import join
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import teacher_resnet50_small
 
@@ -148,7 +148,7 @@ def trained(
         learnt, chosen = parts
         train(
             Job(
-                recipe, [learnt], [chosen] if chosen.query else [], folder, join(0, 1, 0, flags.device),
+                recipe, [learnt], [chosen] if chosen.query else [], folder, join_processes(0, 1, 0, flags.device),
                 seed=about["seed"], resume=resume, teacher=teacher, start=begun, bfloat16=flags.bfloat16, on_epoch=say,
             )
         )  # fmt: skip
@@ -171,7 +171,7 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
         checkpoint = load_checkpoint(folder / "best.pt")
         network = network_from(checkpoint).eval()
         cost = total_of(cost_of(network))
-        found = evaluate(read_dataset(flags.data), embed_with(network.to(join(0, 1, 0, flags.device).device)))
+        found = evaluate(read_dataset(flags.data), embed_with(network.to(join_processes(0, 1, 0, flags.device).device)))
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         chosen = [part["map"] for part in checkpoint.metrics.get("validation", {}).values()]
         figures = {
@@ -217,7 +217,7 @@ def main() -> None:
     if "teacher" in flags.what:
         run("teacher", 0, flags, None)
     if "train" in flags.what:
-        teacher = teacher_in(flags.out, join(0, 1, 0, flags.device).device)
+        teacher = teacher_in(flags.out, join_processes(0, 1, 0, flags.device).device)
         while any([run(arm, seed, flags, teacher) for seed in flags.seeds for arm in flags.arms]):
             pass  # an arm that waited for another's widths may go now
     if "score" in flags.what:

@@ -29,10 +29,10 @@ from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import share_of_pictures
 from vreid.train.data.table import read_dataset
+from vreid.train.devices import join_processes
 from vreid.train.evaluate import Embed, embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.parallel import join
 from vreid.train.recipe import EARLIER_NAMES
 from vreid.train.recipes.bundled import teacher_resnet50_small
 from vreid.train.teacher import Teacher, teacher_of_file
@@ -60,7 +60,7 @@ def caches_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> di
             raise SystemExit("another process is building the caches; start again when it is done")
         folder, recipe = flags.out / "teacher-resnet18", replace(resnet18_teacher(), validate_every=5)
         if "resnet18" in wanted and not finished(folder, recipe.epochs):
-            resume, place = (folder / "last.pt").exists(), join(0, 1, 0, flags.device)
+            resume, place = (folder / "last.pt").exists(), join_processes(0, 1, 0, flags.device)
             train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
         for name, path in found.items():
             if not path.exists():
@@ -116,7 +116,7 @@ def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, caches: dict[
         learnt, chosen = subset_of(read_dataset(flags.data), listed())
         learnt = share_of_pictures(learnt, arm.fraction, seed)
         teachers: list[Teacher] = [teacher_of_file(caches[teacher]) for teacher in arm.teachers]
-        place = join(0, 1, 0, flags.device)
+        place = join_processes(0, 1, 0, flags.device)
         companion = None
         if recipe.online is not None:
             companion = network_from(load_checkpoint(flags.teacher), classifier=True).to(place.device).eval()
@@ -153,7 +153,7 @@ def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
         if not mine or scores.exists():
             return
         checkpoint = load_checkpoint(folder / "best.pt")
-        network = network_from(checkpoint).to(join(0, 1, 0, flags.device).device)
+        network = network_from(checkpoint).to(join_processes(0, 1, 0, flags.device).device)
         found = evaluate(read_dataset(flags.data), embed_with(network))
         chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
         figures = {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}

@@ -103,8 +103,8 @@ def _landmarks(flags: Landmarks) -> dict[str, dict[str, Any]]:
 def _at_scales(flags: Landmarks) -> Any:
     """An embedder of the pictures' own sizes, for a checkpoint; a lowered model has one input size."""
     from vreid.models.checkpoint import load_checkpoint, network_from
+    from vreid.train.devices import device_of
     from vreid.train.evaluate import embed_with
-    from vreid.train.parallel import device_of
 
     if not is_checkpoint(flags.model):
         raise Refused("a lowered model has one input size; give --scales with a checkpoint .pt")

@@ -14,8 +14,8 @@ from vreid.models.errors import MOST_THREADS, Refused, refuse_outside, refuse_se
 if TYPE_CHECKING:
     from vreid.train.data.checking import Checked
     from vreid.train.data.records import Dataset
+    from vreid.train.devices import Place
     from vreid.train.job import Job, Start
-    from vreid.train.parallel import Place
     from vreid.train.recipe import Recipe
     from vreid.train.steps import Step, StepLog
 
@@ -136,14 +136,14 @@ def main(flags: Teacher | Student) -> int:
     import torch
 
     from vreid.deploy.threshold import with_first_match
+    from vreid.train.devices import join_processes, leave_processes, started_as
     from vreid.train.loop import train
-    from vreid.train.parallel import join, leave, started_as
 
     _refuse_numbers(flags)
     recipe, start = _recipe(flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
-    place = join(*started_as(), flags.device)
+    place = join_processes(*started_as(), flags.device)
     job, found = _job(flags, recipe, place)
     with _reporting(replace(job, start=start), found, flags) as reporting:
         try:
@@ -151,7 +151,7 @@ def main(flags: Teacher | Student) -> int:
         except KeyboardInterrupt:
             output.error(f"interrupted; go on with --resume, from the last whole epoch in {flags.out}")
             return 130
-    leave(place)
+    leave_processes(place)
     if place.leads:
         best = with_first_match(flags.out / "best.pt", job.validation)
         report = _report(flags.out)

@@ -19,8 +19,8 @@ from vreid.models.pruning import insert
 from vreid.models.zoo import is_checkpoint
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
 from vreid.train.data.records import Dataset
+from vreid.train.devices import Place, wait
 from vreid.train.job import EARLIER, Start
-from vreid.train.parallel import Place, wait
 from vreid.train.pruning.budget import Costs, read_costs, write_costs
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.limits import HIGHEST, LOWEST, MOST

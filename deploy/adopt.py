@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import inliner, shape_inference, version_converter
 
 from vreid.deploy.compare import batch_runs
-from vreid.deploy.foreign import Pictures, output_of, pictures_of, refuse_preprocessing, wrapped
+from vreid.deploy.foreign import ForeignInput, input_of, output_of, refuse_preprocessing, wrapped
 from vreid.deploy.graph import simplified
 from vreid.deploy.model import atomic_output, open_lowered, refuse_other_than_onnx, refuse_replaced, written_and_opened
 from vreid.deploy.onnx_cost import layers_of_onnx
@@ -62,7 +62,7 @@ def adopted(source: Path, out: Path, wants: Preprocessing) -> Manifest:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise Refused(f"cannot load {source}: it is not a complete ONNX file; export the model again") from error
-    given, wanted = pictures_of(model, source, wants), output_of(model, source, wants)
+    given, wanted = input_of(model, source, wants), output_of(model, source, wants)
     model = _plain(model)
     with atomic_output(out) as temporary:
         graph, dim = _running(model, given, wanted, source, wants)
@@ -106,7 +106,7 @@ def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _running(
-    model: onnx.ModelProto, given: Pictures, wanted: str, source: Path, wants: Preprocessing
+    model: onnx.ModelProto, given: ForeignInput, wanted: str, source: Path, wants: Preprocessing
 ) -> tuple[onnx.ModelProto, int]:
     """The first way of wrapping `model` that runs at every batch, and its dimension."""
     reasons = []
@@ -125,7 +125,7 @@ def _running(
     )
 
 
-def _ways(model: onnx.ModelProto, given: Pictures, wanted: str, wants: Preprocessing) -> Iterator[onnx.ModelProto]:
+def _ways(model: onnx.ModelProto, given: ForeignInput, wanted: str, wants: Preprocessing) -> Iterator[onnx.ModelProto]:
     """Simplified and as it is, flattened and reshaped."""
     for by_reshape in (False, True):
         plain = wrapped(model, given, wanted, wants, by_reshape)
@@ -136,7 +136,7 @@ def _ways(model: onnx.ModelProto, given: Pictures, wanted: str, wants: Preproces
         yield plain
 
 
-def _dimension(graph: onnx.ModelProto, given: Pictures, wants: Preprocessing) -> int:
+def _dimension(graph: onnx.ModelProto, given: ForeignInput, wants: Preprocessing) -> int:
     """Of one run at every batch. Raises Refused where a run does not give a row for each picture."""
     options = ort.SessionOptions()
     options.log_severity_level = 4

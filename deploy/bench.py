@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vreid.deploy.compare import accuracy_from, agreement, unit_rows
-from vreid.deploy.device import Counter, Gemm, Monitor, measured, memory_of, rail, share_of_peak
+from vreid.deploy.device import Counter, Gemm, Monitor, memory_of, metered, rail, share_of_peak
 from vreid.deploy.model import Embed, Model, open_model
 from vreid.deploy.settings import Turns
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost
 from vreid.models.picture import read_picture
 from vreid.train.data.records import Dataset
-from vreid.train.evaluate import Floats, parts_of, pictures_of
-from vreid.train.evaluate import measured as retrieval_of
+from vreid.train.evaluate import Floats, measured, parts_of, pictures_of
 
 WARM_UP = 2  # batches before the first timed one
 TURN_S = 1.0  # a turn ends after this time, so that a heavy model does not hold up the others
@@ -173,9 +172,9 @@ def _times(run: Callable[[], object], runs: int) -> list[float]:
 def _energy(candidate: Model, batch: int, source: Counter | Monitor | None) -> float | None:
     """Millijoules of one image, less what the machine takes when it rests for as long."""
     pictures, count = candidate.noise(batch), 0
-    with measured(source) as idle:
+    with metered(source) as idle:
         time.sleep(ENERGY_S)
-    with measured(source) as busy:
+    with metered(source) as busy:
         while time.perf_counter() - busy.began < ENERGY_S:
             candidate.embed(pictures)
             count += batch
@@ -253,7 +252,7 @@ def accuracies(
 
 
 def _accuracy_of(features: Floats, reference: Floats | None, data: Dataset) -> ModelAccuracy:
-    accuracy = accuracy_from(data.name, retrieval_of(data, *parts_of(data, unit_rows(features))))
+    accuracy = accuracy_from(data.name, measured(data, *parts_of(data, unit_rows(features))))
     if reference is None or reference.shape != features.shape:
         return ModelAccuracy(accuracy, None, None)
     near = agreement(features, reference)

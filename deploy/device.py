@@ -109,7 +109,7 @@ def rail(root: Path = SYSFS) -> Counter | Monitor | None:
 
 
 @contextmanager
-def measured(source: Counter | Monitor | None) -> Iterator[Energy]:
+def metered(source: Counter | Monitor | None) -> Iterator[Energy]:
     """Energy of the body, in the record it is given, when it is over."""
     found = Energy(None if source is None else source.name)
     if isinstance(source, Counter):

@@ -16,7 +16,7 @@ from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_fro
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
-from vreid.models.manifest import Accuracy, Cost, Input, Manifest, Match, Output, write_manifest
+from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
 from vreid.models.network import ReidNetwork
 from vreid.runtime.embedder import Embedder
 from vreid.train.data.records import Dataset
@@ -86,7 +86,9 @@ def onnx_from_checkpoint(
         if cosine < (LEAST_HALF_COSINE if half else LEAST_COSINE):
             raise Refused(f"the ONNX disagrees with the checkpoint (cosine {cosine:.5f}); report it with vreid doctor")
         if data is not None:
-            manifest = manifest.model_copy(update={"accuracy": accuracy_on(data, embedder)})
+            manifest = manifest.model_copy(
+                update={"accuracy": accuracy_from(data.name, evaluate(data, embedder.embed))}
+            )
             write_manifest(manifest, temporary.with_suffix(".json"))
     return manifest
 
@@ -122,8 +124,3 @@ def _traced(network: ReidNetwork, batch: tuple[int, int, int]) -> onnx.ModelProt
     if found != OPSET:
         raise Refused(f"the exporter wrote opset {found} instead of {OPSET}; use another torch version")
     return model
-
-
-def accuracy_on(data: Dataset, embedder: Embedder) -> Accuracy:
-    """What the engine itself reaches on the test part of `data`."""
-    return accuracy_from(data.name, evaluate(data, embedder.embed))

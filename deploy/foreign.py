@@ -18,7 +18,7 @@ CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ForeignInput:
     """The input of a foreign network: its name and element type, the size it takes, and its own batch, 0 where that varies."""
 
     name: str
@@ -41,7 +41,7 @@ def refuse_preprocessing(wants: Preprocessing) -> None:
         raise Refused(f"--size is a height and a width from 1 to {MOST_SIDE}, not {given}")
 
 
-def pictures_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> Pictures:
+def input_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> ForeignInput:
     """The one input of `model`, if it takes float pictures. Raises Refused."""
     stored = {tensor.name for tensor in model.graph.initializer}
     stored |= {tensor.values.name for tensor in model.graph.sparse_initializer}
@@ -69,7 +69,7 @@ def pictures_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> P
             f"{source} takes {wants.batch[2]} pictures of {height} x {width} at once, which is more than {MOST_SIDE} pixels a "
             f"side or {MOST_PIXELS / 1e6:.0f} million in all; export it for smaller pictures, or lower --batch"
         )
-    return Pictures(inputs[0].name, about.elem_type, height, width, channels or 3, first, dims[0])
+    return ForeignInput(inputs[0].name, about.elem_type, height, width, channels or 3, first, dims[0])
 
 
 def output_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> str:
@@ -89,7 +89,7 @@ def output_of(model: onnx.ModelProto, source: Path, wants: Preprocessing) -> str
 
 
 def wrapped(
-    model: onnx.ModelProto, given: Pictures, wanted: str, wants: Preprocessing, by_reshape: bool
+    model: onnx.ModelProto, given: ForeignInput, wanted: str, wants: Preprocessing, by_reshape: bool
 ) -> onnx.ModelProto:
     """A copy that takes uint8 BGR (batch, height, width, 3) and gives (batch, D) of length one; D is still open.
 
@@ -142,7 +142,7 @@ def _summed(name: str, out: str, opset: int) -> onnx.NodeProto:
     return helper.make_node("ReduceSum", [name, "vreid_axis"], [out], keepdims=1)
 
 
-def _preprocessing(given: Pictures, wants: Preprocessing) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+def _preprocessing(given: ForeignInput, wants: Preprocessing) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
     """images -> vreid_pixels. The first node is a Cast, as TensorRT transposes no uint8."""
     order = np.eye(3, dtype=np.float32)[[2, 1, 0] if wants.order == "RGB" else [0, 1, 2]]
     mean, std = np.array(wants.mean, np.float32), np.array(wants.std, np.float32)

@@ -146,8 +146,8 @@ def _from_checkpoint(path: Path, threads: int, device: str) -> Model:
         raise MissingExtra("a checkpoint needs torch: pip install 'vreid[train]', or give a manifest") from error
     from vreid.models.checkpoint import fingerprint_of, load_checkpoint, network_from
     from vreid.models.cost import cost_of, total_of
+    from vreid.train.devices import device_of, started_as
     from vreid.train.evaluate import embed_with
-    from vreid.train.parallel import device_of, started_as
 
     torch.set_num_threads(threads)
     stored = load_checkpoint(path)

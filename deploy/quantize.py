@@ -210,7 +210,8 @@ def quantised(model: onnx.ModelProto, batches: Sequence[Image], rules: Quantizat
             _Reader({name: batch} for batch in batches),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=rules.target == "cpu" and _in_7_bits(rules),
+            reduce_range=rules.target == "cpu"
+            and (rules.reduce_range == "yes" or (rules.reduce_range == "auto" and not has_vnni())),
             activation_type=kind,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=convolutions_of(plain.graph),
@@ -251,10 +252,6 @@ def kept_float(int8: onnx.ModelProto, plain: onnx.ModelProto, names: Sequence[st
     drop_unused(mixed.graph)
     onnx.checker.check_model(mixed)
     return mixed
-
-
-def _in_7_bits(rules: Quantization) -> bool:
-    return rules.reduce_range == "yes" or (rules.reduce_range == "auto" and not has_vnni())
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

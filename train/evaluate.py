@@ -74,7 +74,8 @@ def _scored(query: Embedded, gallery: Embedded, camera_rule: bool, block: int) -
     """(queries with a positive, 5): average precision, found within 1, 5 and 10, and positives / rank of the last."""
     _check(query, gallery)
     found: list[tuple[float, float, float, float, float]] = []
-    for start, scores in _scores(query, gallery, block):
+    for start in range(0, len(query.features), block):
+        scores = query.features[start : start + block] @ gallery.features.T  # (B, G)
         same = query.vehicles[start : start + block, None] == gallery.vehicles  # (B, G)
         junk = same & (query.cameras[start : start + block, None] == gallery.cameras) if camera_rule else None
         for row in range(len(scores)):
@@ -162,11 +163,6 @@ def one_of_each(test: Embedded) -> Iterator[tuple[Embedded, Embedded]]:
         chosen = np.zeros(len(order), bool)
         chosen[order[first]] = True
         yield _rows(test, ~chosen), _rows(test, chosen)
-
-
-def _scores(query: Embedded, gallery: Embedded, block: int) -> Iterator[tuple[int, Floats]]:
-    for start in range(0, len(query.features), block):
-        yield start, query.features[start : start + block] @ gallery.features.T  # (B, G)
 
 
 def _check(query: Embedded, gallery: Embedded) -> None:

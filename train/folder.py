@@ -144,7 +144,7 @@ def missing_of(state: Mapping[str, Any], source: Mapping[str, str | Tensor]) -> 
 
 
 @contextmanager
-def prepared(folder: Folder, epoch: int) -> Iterator[None]:
+def locked_folder(folder: Folder, epoch: int) -> Iterator[None]:
     """Make the folder, lock it for this process while the block runs, and take off its log what comes after `epoch`,
     to be trained again, or was cut off in a line. Raises Refused where it cannot be written, or is another's."""
     try:

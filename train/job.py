@@ -12,8 +12,8 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.data.records import Dataset, Item, marks_of
 from vreid.train.data.split import digest_of
+from vreid.train.devices import Place, wait
 from vreid.train.evaluate import refuse_unfindable
-from vreid.train.parallel import Place, wait
 from vreid.train.pruning.budget import Costs
 from vreid.train.recipe import Recipe
 from vreid.train.steps import Step

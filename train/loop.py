@@ -11,16 +11,24 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint
 from vreid.models.errors import Refused
-from vreid.train.cuda_graph import TrainingGraphRunner
 from vreid.train.data.pictures import Pictures, loader_of
 from vreid.train.data.records import Item, keys_of
 from vreid.train.data.sampler import Draw, drawing
 from vreid.train.data.split import digest_of, join
+from vreid.train.devices import Place, TrainingGraphRunner, in_step, share_of, wait
 from vreid.train.evaluate import validated
-from vreid.train.folder import Folder, missing_of, open_folder, plain, prepared, refuse_other, state_in, write_epoch
+from vreid.train.folder import (
+    Folder,
+    locked_folder,
+    missing_of,
+    open_folder,
+    plain,
+    refuse_other,
+    state_in,
+    write_epoch,
+)
 from vreid.train.job import Job, Start, refuse_unworkable, source_of, targets_for
-from vreid.train.optimise import losses_of, precision_of, rate_at, set_rate
-from vreid.train.parallel import Place, in_step, share_of, wait
+from vreid.train.optimise import autocast_dtype, losses_of, rate_at, set_rate
 from vreid.train.pruning.controller import progress_of
 from vreid.train.recipe import Recipe, side_at
 from vreid.train.steps import Step
@@ -60,7 +68,7 @@ def train(job: Job) -> Checkpoint:
         note = _going_on(recipe, student.epoch, state["epochs"])
         if (missing := missing_of(state, source)) and place.leads:
             job.on_missing(missing)
-    with prepared(folder, student.epoch) if place.leads else nullcontext():
+    with locked_folder(folder, student.epoch) if place.leads else nullcontext():
         targets = targets_for(job, items)
         source["answers"] = targets.digest
         refuse_other(folder, state, source)
@@ -154,7 +162,7 @@ def _epoch(
     network.network.train()
     first = job.place.rank * len(batches) * recipe.p * recipe.k
     totals: dict[str, float] = {}
-    half = precision_of(device, job.bfloat16)
+    half = autocast_dtype(device, job.bfloat16)
     for step, (batch, pixels) in enumerate(zip(batches, loader_of(pictures, batches, first, job.workers), strict=True)):
         set_rate(student.optimiser, rate_at(recipe, epoch + step / len(batches)))
         pixels, truth = pixels.to(device), labels[batch].to(device)

@@ -107,7 +107,7 @@ def averaging(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     return averaged
 
 
-def precision_of(device: torch.device, bfloat16: bool = False) -> torch.dtype | None:
+def autocast_dtype(device: torch.device, bfloat16: bool = False) -> torch.dtype | None:
     """What autocast multiplies in, None for float32. On a GPU bfloat16 where it has it (since Ampere), for in float16
     compressing students overflowed; else float16, which needs a scaler of the loss. On a CPU bfloat16 where requested."""
     if device.type == "cuda":

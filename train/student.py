@@ -12,7 +12,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
-from vreid.train.optimise import averaging, optimiser_of, precision_of
+from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
 from vreid.train.pruning.budget import Costs
 from vreid.train.pruning.controller import Compression
 from vreid.train.recipe import Recipe
@@ -49,7 +49,7 @@ class Student:
         self.recipe, self.device = recipe, device
         self.epoch, self.best, self.seconds, self.reached = 0, -1.0, 0.0, 0.0
         self._adopt(self._compacting(network))
-        self.scaler = torch.amp.GradScaler("cuda", enabled=precision_of(device) is torch.float16)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=autocast_dtype(device) is torch.float16)
         # after the average is copied: that has no hooks
         resetting = recipe.capacity is not None and recipe.capacity.budget is None and recipe.capacity.rules is not None
         self.teacher: OnlineTeacher | None = None

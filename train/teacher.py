@@ -20,8 +20,8 @@ from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
 from vreid.models.pruning import Compactor, Side
 from vreid.models.resnet import Block
-from vreid.train.cuda_graph import GraphRunner
 from vreid.train.data.records import Item
+from vreid.train.devices import GraphRunner
 from vreid.train.evaluate import Embed, embed_with
 from vreid.train.losses.outputs import blocks_loss, logits_loss
 from vreid.train.losses.relations import similarity_loss

@@ -44,16 +44,16 @@ class TeacherEmbeddings:
     queries: int = 0
 
 
-def name_of(item: Item, depth: int = 2) -> str:
+def picture_name(item: Item, depth: int = 2) -> str:
     """What a picture is called in a file: the last `depth` parts of its path, wherever the data lies."""
     return "/".join(item.path.absolute().parts[-depth:])
 
 
-def names_of(items: Sequence[Item]) -> list[str]:
+def picture_names(items: Sequence[Item]) -> list[str]:
     """The shortest names, of two parts or more, that distinguish all pictures; Refused for a picture that comes twice."""
     longest = max((len(item.path.absolute().parts) for item in items), default=2)
     for depth in range(2, longest + 1):
-        names = [name_of(item, depth) for item in items]
+        names = [picture_name(item, depth) for item in items]
         if len(set(names)) == len(names):
             return names
     raise Refused("the data names one picture twice; give every picture a name of its own")
@@ -105,7 +105,7 @@ def rows_of(cache: TeacherEmbeddings, items: Sequence[Item], where: str) -> Tens
     for item in items:
         same = places.get(crc32_of(item), [])
         if not same:
-            name = name_of(item, depth)
+            name = picture_name(item, depth)
             if name in names:
                 raise Refused(f"{where} was made of another data set: {name} is another picture there")
             raise Refused(f"{where} has no embedding of {name}; make a cache of this data with vreid cache-teacher")
@@ -164,7 +164,7 @@ def build_cache(
     `progress` gets (pictures done, of how many). Raises Refused where the files are of another teacher or of other pictures,
     and where another process is writing them.
     """
-    names = names_of(items)
+    names = picture_names(items)
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = out.with_name(out.name + ".partial")

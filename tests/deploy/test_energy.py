@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vreid.deploy.device import Counter, Monitor, measured, rail
+from vreid.deploy.device import Counter, Monitor, metered, rail
 
 
 def written(path: Path, text: object) -> Path:
@@ -21,7 +21,7 @@ def test_a_counter_is_read_before_and_after_and_may_wrap(tmp_path: Path) -> None
         written(zone / name, value)
     found = rail(tmp_path)
     assert found == Counter("package-0", zone / "energy_uj", 999_999)
-    with measured(found) as energy:
+    with metered(found) as energy:
         written(zone / "energy_uj", 400_000)
     assert energy.joules == pytest.approx(0.5) and energy.rail == "package-0"
 
@@ -35,7 +35,7 @@ def test_watts_are_summed_over_time(tmp_path: Path) -> None:
     found = rail(tmp_path)
     assert isinstance(found, Monitor) and found.name == "VDD_IN" and found.watts() == pytest.approx(10)
     running = threading.active_count()
-    with measured(found) as energy:
+    with metered(found) as energy:
         began = time.perf_counter()
         time.sleep(0.3)
         least = time.perf_counter() - began
@@ -53,6 +53,6 @@ def test_power_files_are_in_microwatts(tmp_path: Path) -> None:
 def test_a_machine_that_cannot_tell_says_nothing(tmp_path: Path) -> None:
     written(tmp_path / "class" / "hwmon" / "hwmon0" / "in1_label", "VDD_IN")  # a label without its files
     assert rail(tmp_path) is None
-    with measured(None) as energy:
+    with metered(None) as energy:
         pass
     assert energy.joules is None and energy.rail is None

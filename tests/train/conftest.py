@@ -14,8 +14,8 @@ from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
+from vreid.train.devices import Place
 from vreid.train.job import Job
-from vreid.train.parallel import Place
 from vreid.train.recipe import Recipe
 
 

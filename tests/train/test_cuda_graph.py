@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.cuda_graph import GraphRunner, TrainingGraphRunner
+from vreid.train.devices import GraphRunner, TrainingGraphRunner
 
 CONFIG = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25})
 

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.train.optimise import averaging, optimiser_of, precision_of, rate_at, set_rate
+from vreid.train.optimise import autocast_dtype, averaging, optimiser_of, rate_at, set_rate
 from vreid.train.recipe import Recipe, side_at
 from vreid.train.recipes.bundled import RECIPES, recipe_named
 
@@ -92,12 +92,12 @@ def test_a_gpu_multiplies_in_bfloat16_where_it_has_it(
     monkeypatch: pytest.MonkeyPatch, capable: bool, wanted: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: capable)
-    assert precision_of(torch.device("cuda")) is wanted
+    assert autocast_dtype(torch.device("cuda")) is wanted
 
 
 def test_a_cpu_multiplies_in_float32_unless_set_otherwise() -> None:
-    assert precision_of(torch.device("cpu")) is None
-    assert precision_of(torch.device("cpu"), bfloat16=True) is torch.bfloat16
+    assert autocast_dtype(torch.device("cpu")) is None
+    assert autocast_dtype(torch.device("cpu"), bfloat16=True) is torch.bfloat16
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3, 0.95])

@@ -27,10 +27,10 @@ from vreid.train.data.sampler import pk_batches
 from vreid.train.data.split import cut
 from vreid.train.data.split import join as joined
 from vreid.train.data.table import read_dataset
+from vreid.train.devices import Place, device_of, join_processes, leave_processes, share_of, started_as
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.optimise import losses_of
-from vreid.train.parallel import Place, device_of, join, leave, share_of, started_as
 from vreid.train.recipe import Recipe
 from vreid.train.student import Student
 
@@ -47,7 +47,7 @@ def job_of(data: str, out: Path, place: Place) -> Job:
 def process(data: str, out: Path) -> None:
     """What each of the two does."""
     torch.set_num_threads(1)
-    place = join(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"]), "cpu")
+    place = join_processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"]), "cpu")
     stepped: list[list[list[Tensor]]] = []
 
     def look(optimiser: torch.optim.Optimizer, *_: Any) -> None:
@@ -58,7 +58,7 @@ def process(data: str, out: Path) -> None:
     best = train(job_of(data, out, place))
     found = {"gradient": stepped[0][0], "parameters": stepped[-1][1], "steps": len(stepped), "best": best.weights}
     torch.save(found, out.with_name(f"rank{place.rank}.pt"))
-    leave(place)
+    leave_processes(place)
 
 
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
@@ -138,11 +138,11 @@ def test_more_processes_than_batches_are_refused(shapes: Callable[..., Path], tm
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    assert join(0, 1, 0, "cpu") == Place(0, 1, CPU)
+    assert join_processes(0, 1, 0, "cpu") == Place(0, 1, CPU)
     with pytest.raises(Refused, match="no device 'gpu'; choose auto, cpu or cuda"):
-        join(0, 1, 0, "gpu")
+        join_processes(0, 1, 0, "gpu")
     with pytest.raises(Refused, match=r"torch sees \d+ CUDA devices; start one process for each"):
-        join(0, 1, torch.cuda.device_count(), "cuda")
+        join_processes(0, 1, torch.cuda.device_count(), "cuda")
 
 
 def test_each_process_of_a_machine_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

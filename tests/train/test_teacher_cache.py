@@ -12,7 +12,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.train.data.records import Item
 from vreid.train.data.table import read_dataset
-from vreid.train.teacher_cache import build_cache, name_of, read_features, rows_of
+from vreid.train.teacher_cache import build_cache, picture_name, read_features, rows_of
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def out(items: tuple[Item, ...], tmp_path: Path) -> Path:
 
 def test_rows_are_found_by_the_pictures_names(items: tuple[Item, ...], out: Path) -> None:
     found = read_features(out)
-    assert found.teacher == "box" and name_of(items[0]).count("/") == 1
+    assert found.teacher == "box" and picture_name(items[0]).count("/") == 1
     assert found.crc32[4] == zlib.crc32(items[5].path.read_bytes())
     mixed = [items[5], items[2], items[2]]
     np.testing.assert_array_equal(rows_of(found, mixed, "it").numpy(), found.features[[4, 1, 1]])
@@ -59,14 +59,14 @@ def test_pictures_of_one_name_are_distinguished_by_their_folders(items: tuple[It
 
 def test_what_does_not_fit_is_refused_by_name(items: tuple[Item, ...], out: Path, tmp_path: Path) -> None:
     cache = read_features(out)
-    with pytest.raises(Refused, match=f"no embedding of {name_of(items[0])}"):
+    with pytest.raises(Refused, match=f"no embedding of {picture_name(items[0])}"):
         rows_of(cache, items, "features.npz")
     other = tmp_path / items[1].path.parent.name / items[1].path.name
     other.parent.mkdir()
     content = bytearray(items[1].path.read_bytes())
     content[-20] ^= 1  # as long as the picture that was embedded
     other.write_bytes(content)
-    with pytest.raises(Refused, match=f"another data set: {name_of(items[1])}"):
+    with pytest.raises(Refused, match=f"another data set: {picture_name(items[1])}"):
         rows_of(cache, [Item(other, "1", "c1")], "features.npz")
     other.unlink()
     with pytest.raises(Refused, match="cannot read the picture"):

@@ -347,15 +347,12 @@ def _folder_items(folder: Path) -> tuple[Item, ...]:
             shown = vehicle.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             raise Refused(f"the folder {folder}/{shown} is a vehicle's label but not UTF-8; rename it") from None
         label = vehicle_label(vehicle, str(folder / vehicle))
-        items += (_folder_item(folder / vehicle / name, label) for name in pictures_in(folder / vehicle))
+        for path in (folder / vehicle / name for name in pictures_in(folder / vehicle)):
+            labels = labels_in(path.name)
+            items.append(Item(path, label, labels[1] if labels else _own_camera(path)))
     if not items:
         raise Refused(f"{folder} holds no folder of a vehicle with pictures; add them as ID/NAME.jpg")
     return tuple(items)
-
-
-def _folder_item(path: Path, vehicle: str) -> Item:
-    labels = labels_in(path.name)
-    return Item(path, vehicle, labels[1] if labels else _own_camera(path))
 
 
 def _own_camera(path: Path) -> str:

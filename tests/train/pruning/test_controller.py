@@ -19,9 +19,9 @@ from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import insert, sites
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
+from vreid.train.devices import Place
 from vreid.train.job import Job
 from vreid.train.loop import train
-from vreid.train.parallel import Place
 from vreid.train.pruning.budget import BudgetRules
 from vreid.train.pruning.controller import Capacity, Compression, ResettingRules
 from vreid.train.recipe import Recipe
