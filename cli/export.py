@@ -25,7 +25,7 @@ class Args:
     a bundled one."""
     out: Path
     """The ONNX file; the manifest gets the same name with .json."""
-    options: tyro.conf.OmitArgPrefixes[ExportOptions] = field(default_factory=ExportOptions)
+    lowering: tyro.conf.OmitArgPrefixes[ExportOptions] = field(default_factory=ExportOptions)
     data: Path | None = None
     """Evaluate the engine on this data set's test part and write the figures into the manifest."""
     json: bool = False
@@ -58,7 +58,7 @@ def _from_checkpoint(args: Args) -> "Manifest":
     from vreid.deploy.export import onnx_from_checkpoint
 
     data = None if args.data is None else test_part(args.data)
-    made = onnx_from_checkpoint(Path(args.checkpoint), args.out, args.options, data)
+    made = onnx_from_checkpoint(Path(args.checkpoint), args.out, args.lowering, data)
     if data is not None:
         warn_if_checkpoint_learnt(args.checkpoint, data)
     return made
@@ -68,9 +68,9 @@ def _from_onnx(args: Args) -> "Manifest":
     """Whose numbers are not new, so that nothing else can be requested of it."""
     from vreid.deploy.lower import half_from
 
-    if not args.options.half or args.options.half_weights or args.data is not None:
+    if not args.lowering.half or args.lowering.half_weights or args.data is not None:
         raise Refused(
             f"{args.checkpoint} is not a checkpoint .pt: an ONNX model is lowered to half precision, with --half and without "
             "--half-weights and --data ('vreid verify' measures it then)"
         )
-    return half_from(args.checkpoint, args.out, args.options.batch).manifest
+    return half_from(args.checkpoint, args.out, args.lowering.batch).manifest

@@ -41,6 +41,20 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a compression leaves; at most one of the three."""
+
+    target_macs: float | None = None
+    """Share of the uncompressed network's MACs to keep (0.3), for a recipe with a budget."""
+    target_params: float | None = None
+    """The same for its parameters."""
+    target_latency: str | None = None
+    """Milliseconds a picture (5ms) on the engine at hand, measured before the training begins."""
+    engine: str = "onnxruntime"
+    """The engine of --target-latency, with one thread."""
+
+
+@dataclass(frozen=True)
 class Common:
     """Flags of both."""
 
@@ -118,14 +132,7 @@ class Student(Common):
         default_factory=list
     )
     """Data set like --data without distillation: learnt from its labels only."""
-    target_macs: float | None = None
-    """Share of the uncompressed network's MACs to keep (0.3), for a recipe with a budget."""
-    target_params: float | None = None
-    """The same for its parameters."""
-    target_latency: str | None = None
-    """Milliseconds a picture (5ms) on the engine at hand, measured before the training begins."""
-    engine: str = "onnxruntime"
-    """The engine of --target-latency, with one thread."""
+    target: tyro.conf.OmitArgPrefixes[Target] = field(default_factory=Target)
 
 
 Args = Annotated[Teacher, tyro.conf.subcommand("teacher")] | Annotated[Student, tyro.conf.subcommand("student")]
@@ -301,11 +308,10 @@ def _learning(flags: Student, recipe: "Recipe", place: "Place") -> dict[str, Any
     """The fields of a student's job that a teacher's has not: the recipe with its target, and the teachers."""
     import torch
 
-    from vreid.cli.training import Target, opened_teachers, targeted, vehicles_of
+    from vreid.cli.training import opened_teachers, targeted, vehicles_of
     from vreid.models.checkpoint import network_from
 
-    wanted = Target(flags.target_macs, flags.target_params, flags.target_latency, flags.engine)
-    recipe, costs = targeted(recipe, wanted, flags.out / "costs.json", flags.resume)
+    recipe, costs = targeted(recipe, flags.target, flags.out / "costs.json", flags.resume)
     online, cached = opened_teachers(flags.teacher, recipe, flags.threads, flags.device)
     found: dict[str, Any] = {"recipe": recipe, "costs": costs, "teachers": cached}
     if online is None:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,32 +28,22 @@ from vreid.train.recipes.targets import milliseconds, with_target
 from vreid.train.teacher import Teacher, teacher_of_file
 
 if TYPE_CHECKING:
-    from vreid.cli.train import Settings
+    from vreid.cli.train import Settings, Target
 
 
-@dataclass(frozen=True)
-class Target:
-    """At most one of: a share of the MACs, a share of the parameters, a latency such as 5ms on `engine`."""
-
-    macs: float | None
-    params: float | None
-    latency: str | None
-    engine: str
-
-
-def targeted(recipe: Recipe, target: Target, kept: Path, resume: bool) -> tuple[Recipe, Costs | None]:
+def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tuple[Recipe, Costs | None]:
     """The recipe with that target, and the costs measured where it is a latency; they are kept in the file `kept`, so
     that a resumed training goes on with the same ones."""
-    given = [name for name in ("macs", "params", "latency") if getattr(target, name) is not None]
+    given = [name for name in ("macs", "params", "latency") if getattr(target, f"target_{name}") is not None]
     if len(given) > 1:
         raise Refused(f"give one target, not --target-{given[0]} and --target-{given[1]}")
-    if target.macs is not None:
-        return with_target(recipe, target.macs, "macs"), None
-    if target.params is not None:
-        return with_target(recipe, target.params, "params"), None
-    if target.latency is None:
+    if target.target_macs is not None:
+        return with_target(recipe, target.target_macs, "macs"), None
+    if target.target_params is not None:
+        return with_target(recipe, target.target_params, "params"), None
+    if target.target_latency is None:
         return recipe, None
-    wanted = milliseconds(target.latency)
+    wanted = milliseconds(target.target_latency)
     with_target(recipe, 0.5, "ms")  # refused now for a recipe without a budget, not after the measurement
     costs = read_costs(kept) if resume and kept.exists() else _measured(recipe, target.engine)
     if wanted >= costs.whole():

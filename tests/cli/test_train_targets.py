@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vreid.cli.main import main
-from vreid.cli.training import Target, targeted
+from vreid.cli.train import Target
+from vreid.cli.training import targeted
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.pruning.budget import Costs, SiteCost, widths_of, write_costs
