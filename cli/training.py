@@ -11,10 +11,9 @@ import torch
 
 from vreid.cli import output
 from vreid.deploy.model import open_model
-from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, refuse_not_finite
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.models.pretrained import refuse_not_finite
 from vreid.models.pruning import insert
 from vreid.models.zoo import is_checkpoint
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped

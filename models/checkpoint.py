@@ -1,16 +1,19 @@
-"""Checkpoints: network description, weights and metrics in one file that loads without running code."""
+"""Weights in files: checkpoints of vreid, which load without running code, and weights for a body to start from."""
 
 import hashlib
 import json
 import pickle
 import struct
 import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
@@ -114,3 +117,133 @@ def fingerprint_of(checkpoint: Checkpoint) -> str:
             digest.update(key.encode())
             digest.update(checkpoint.weights[key].contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+BASE = "https://download.pytorch.org/models/"
+DOWNLOADS = {
+    "resnet18": BASE + "resnet18-f37072fd.pth",
+    "resnet34": BASE + "resnet34-b627a593.pth",
+    "resnet50": BASE + "resnet50-11ad3fa6.pth",
+    "resnet101": BASE + "resnet101-cd907fc2.pth",
+    "mobilenet_v2": BASE + "mobilenet_v2-7ebf99e0.pth",
+}
+
+
+def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
+    """State dict of `source`: a local file (a state dict, a checkpoint of vreid, or .safetensors), a URL, or "imagenet".
+
+    Loads no code. Raises Refused."""
+    try:
+        if Path(source).is_file():
+            weights = _read(source)
+        elif source == "imagenet" or source.startswith(("http://", "https://", "file://")):
+            weights = _downloaded(body, source)
+        else:
+            raise Refused(f"there are no weights at {source}; give a local state dict, or 'imagenet' to download them")
+    except OSError as error:
+        raise Refused(f"the weights {source} could not be fetched ({error}); give a local file instead") from error
+    except DAMAGED as error:
+        raise Refused(f"{source} holds no weights that can be read safely; give a state dict saved by torch") from error
+    for name in ("state_dict", "model"):  # how other trainings wrap it
+        if isinstance(weights, dict) and isinstance(weights.get(name), dict):
+            weights = weights[name]
+    if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of vreid: its body
+        weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}
+    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
+    refuse_not_finite(weights, source)
+    if all(key.startswith("module.") for key in weights):  # of DataParallel
+        weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    return OrderedDict(weights)
+
+
+def refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises Refused for weights that hold NaN or infinite numbers, with the tensor's name."""
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():  # 8-bit floats know no isfinite
+            raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
+
+
+def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
+    """Fill `body` and return how many tensors were taken; of `weights` only a classifier may be left over.
+
+    Keys are matched as they are; where a file names the layers otherwise (MobileNetV2 before torchvision), tensors are
+    matched in order, each of the same shape and last word. Raises Refused unless every tensor of the body is filled.
+    """
+    own = body.state_dict()
+    wanted = [key for key in own if not key.endswith("num_batches_tracked")]
+    given = [item for item in weights.items() if not item[0].endswith("num_batches_tracked")]
+    direct = all(key in weights for key in wanted)
+    if direct:
+        found = {key: weights[key] for key in wanted}
+    else:
+        # the last word too, since a batch norm's four tensors have one shape and a sorted file another order
+        found = {key: value for key, (name, value) in zip(wanted, given, strict=False) if _last(key) == _last(name)}
+    for key in wanted:
+        if key not in found or found[key].shape != own[key].shape:
+            raise Refused(f"the weights do not fit the body: {key} should have shape {tuple(own[key].shape)}")
+    names = {key: key for key in wanted} if direct else dict(zip(wanted, (name for name, _ in given), strict=False))
+    left = weights.keys() - set(names.values())
+    left = {key for key in left if not key.endswith("num_batches_tracked") and not _of_classifier(key)}
+    if left:
+        raise Refused(
+            f"the weights are of another network: {len(left)} tensors are left over besides a classifier, such as "
+            f"{min(left)}; give weights of the recipe's body"
+        )
+    body.load_state_dict(found, strict=False)
+    return len(found)
+
+
+def _read(path: str | Path) -> Any:
+    """What a local file holds: of .safetensors its tensors by name, of another one what torch stored. Raises Refused."""
+    if not is_safetensors(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"{path} needs the package safetensors; install it with pip install 'vreid[train]', or pip install safetensors"
+        ) from error
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise Refused(
+            f"{path} is not a complete safetensors file ({error}); copy it again, or give a state dict"
+        ) from error
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file's or an address's name is that of a safetensors file."""
+    name = urlsplit(path).path if isinstance(path, str) and "://" in path else str(path)
+    return name.lower().endswith(".safetensors")
+
+
+def _downloaded(body: str, source: str) -> Any:
+    """Kept in torch's own cache: the usual file checked by the hash in its name, another one under its address."""
+    address = hashlib.sha256(source.encode()).hexdigest()[:16]
+    if is_safetensors(source):
+        kept = Path(torch.hub.get_dir()) / "checkpoints" / f"{address}.safetensors"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(source, str(kept), progress=False)
+        return _read(kept)
+    if source == "imagenet" and body not in DOWNLOADS:
+        raise Refused(f"there is no usual download for {body}; give a local state dict")
+    usual = source == "imagenet"
+    return torch.hub.load_state_dict_from_url(
+        DOWNLOADS[body] if usual else source,
+        map_location="cpu",
+        weights_only=True,
+        progress=False,
+        check_hash=usual,
+        file_name=None if usual else f"{address}.pth",
+    )
+
+
+def _of_classifier(key: str) -> bool:
+    return key.startswith(("fc.", "classifier.", "head."))
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]

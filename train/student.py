@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from vreid.models.checkpoint import is_classifier
+from vreid.models.checkpoint import imagenet_weights, is_classifier, load_body
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
 from vreid.train.pruning.budget import Costs

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vreid.models.checkpoint import imagenet_weights, load_body
 from vreid.models.errors import Refused
 from vreid.models.mobilenet import MobileNetV2
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.pretrained import imagenet_weights, load_body
 from vreid.models.resnet import resnet
 
 SMALL = {"scale": 0.0625}

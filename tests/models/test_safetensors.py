@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vreid.models.checkpoint import imagenet_weights, is_safetensors, load_body
 from vreid.models.errors import Refused
-from vreid.models.pretrained import imagenet_weights, is_safetensors, load_body
 from vreid.models.resnet import resnet
 
 save_file = pytest.importorskip("safetensors.torch", reason="the extra train is not installed").save_file
