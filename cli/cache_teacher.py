@@ -44,27 +44,9 @@ def main(args: Args) -> int:
     if not dataset.train:
         raise Refused(f"{args.data} has no training part to embed")
     model = open_model(args.model, args.threads, args.device)
-    with output.progress() as bar:
-        task = bar.add_task("embedding", total=len(dataset.train))
-        found = build_cache(
-            model.embed,
-            model.fingerprint,
-            dataset.train,
-            args.out,
-            args.batch,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with output.counting("embedding") as count:
+        found = build_cache(model.embed, model.fingerprint, dataset.train, args.out, args.batch, count)
     pictures, width = found.features.shape
-    if args.json:
-        output.document(
-            {
-                "out": str(args.out),
-                "pictures": pictures,
-                "dim": width,
-                "queries": found.queries,
-                "backend": model.backend,
-            }
-        )
-    else:
-        output.result(f"{args.out}: {pictures} pictures, {width} numbers each; {found.queries} queries to {args.model}")
-    return 0
+    sentence = f"{args.out}: {pictures} pictures, {width} numbers each; {found.queries} queries to {args.model}"
+    numbers = {"pictures": pictures, "dim": width, "queries": found.queries}
+    return output.outcome(args.json, sentence, {"out": str(args.out), **numbers, "backend": model.backend})

@@ -66,14 +66,8 @@ def _retrieval(args: Retrieval) -> int:
     pictures_of(dataset)  # refused before a model is opened
     model = open_model(args.model, args.threads, args.device)
     began = time.monotonic()
-    with output.progress() as bar:
-        task = bar.add_task("embedding")
-        found = evaluate(
-            dataset,
-            model.embed,
-            batch=args.batch,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with output.counting("embedding") as count:
+        found = evaluate(dataset, model.embed, batch=args.batch, progress=count)
     figures = asdict(found)
     trained = warn_if_learnt(args.model, model.trained, dataset)
     if args.json:
@@ -96,11 +90,8 @@ def _run(args: Run) -> int:
     """Evaluate the run, write eval.json and print what it holds."""
     from vreid.runtime.evaluate.evaluation import evaluate_run, write_evaluation
 
-    with output.progress() as bar:
-        task = bar.add_task("evaluating")
-        found = evaluate_run(
-            args.run, args.gt, args.min_visibility, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with output.counting("evaluating") as count:
+        found = evaluate_run(args.run, args.gt, args.min_visibility, count)
     written = write_evaluation(args.run, found, args.html)
     if args.json:
         output.document(found)

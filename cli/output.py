@@ -8,7 +8,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -241,3 +242,11 @@ def progress(lines: bool = True) -> "Progress":
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console(), disable=not console().is_terminal, transient=True)
+
+
+@contextmanager
+def counting(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of one task; what it gives is called with how many are done and how many there are."""
+    with progress() as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

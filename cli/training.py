@@ -62,14 +62,9 @@ def _measured(recipe: Recipe, engine: str) -> Costs:
 
     network = ReidNetwork(recipe.network).eval()
     sites = insert(network, recipe.capacity is not None and recipe.capacity.both_sides)
-    with output.progress() as bar:
-        task = bar.add_task(f"latency on {engine}", total=None)
-
-        def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        multiple = 1 if recipe.capacity is None else recipe.capacity.multiple
-        return latency_costs(network, sites, engine, multiple=multiple, report=report)
+    multiple = 1 if recipe.capacity is None else recipe.capacity.multiple
+    with output.counting(f"latency on {engine}") as count:
+        return latency_costs(network, sites, engine, multiple=multiple, report=count)
 
 
 KEPT = "pictures.json"
@@ -81,9 +76,8 @@ def checked_pictures(sets: Sequence[Dataset], out: Path, skip_broken: bool, plac
     kept = out / KEPT
     if not place.leads:
         wait(place)  # for the leading process to read them
-    with output.progress() as bar:
-        task = bar.add_task("checking pictures", total=None)
-        found = check(sets, kept, lambda done, of: bar.update(task, completed=done, total=of))
+    with output.counting("checking pictures") as count:
+        found = check(sets, kept, count)
     if place.leads and (out.exists() or found.faults or place.world > 1):
         keep(found, kept)
     if place.leads:

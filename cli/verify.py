@@ -49,16 +49,8 @@ def main(args: Args) -> int:
     data = test_part(args.data)
     if args.report is not None:
         refuse_read(args.report, (str(path), args.against), data, args.data)
-    with output.progress() as bar:
-        task = bar.add_task("embedding by both", total=None)
-        result = verify(
-            path,
-            args.against,
-            data,
-            args.bounds,
-            args.threads,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with output.counting("embedding by both") as count:
+        result = verify(path, args.against, data, args.bounds, args.threads, count)
     trained = warn_if_checkpoint_learnt(args.against, data)
     written = result.passed and not args.dry_run and not trained
     if args.report is not None:
