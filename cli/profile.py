@@ -1,6 +1,6 @@
 """`vreid profile`: params, MACs and FLOPs of every layer of a checkpoint or a lowered model."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import tyro
@@ -36,19 +36,9 @@ def main(args: Args) -> int:
 
     total = total_of(layers)
     if args.json:
-        said = [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "shape": list(layer.shape),
-                "params": layer.params,
-                "macs": layer.macs,
-                "flops": layer.flops,
-            }
-            for layer in layers
-        ]
         sums = {"params": total.params, "macs": total.macs, "flops": total.flops}
-        output.document({"model": args.model, "layers": said, **sums})
+        found = [{**asdict(layer), "flops": layer.flops} for layer in layers]
+        output.document({"model": args.model, "layers": found, **sums})
         return 0
     rows = [
         (

@@ -52,11 +52,7 @@ Args = Annotated[City, tyro.conf.subcommand("city")] | Annotated[Crops, tyro.con
 
 
 def main(args: City | Crops) -> int:
-    match args:
-        case City():
-            return _city(args)
-        case Crops():
-            return _crops(args)
+    return _city(args) if isinstance(args, City) else _crops(args)
 
 
 def _city(args: City) -> int:

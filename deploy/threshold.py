@@ -50,7 +50,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import join
-from vreid.train.evaluate import Embedded, Floats, embed_with, embedded
+from vreid.train.evaluate import Embedded, Floats, embed_with, embedded, rows_among
 
 Values = NDArray[np.float64]
 PEAKS = 50  # that the tail is fitted to, at least, as far as half of the queries give as many
@@ -235,9 +235,9 @@ def _redrawn(scores: Scores, gallery: int, seed: int) -> list[Tail]:
     return tails
 
 
-def match_of(network: ReidNetwork, parts: Sequence[Dataset], gallery: int = ROAD, seed: int = 0) -> dict[str, Any]:
+def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
     """A first value of a manifest's `match`, of a training's validation parts: the point of equal error, where as many strangers
-    are taken for a known vehicle as known vehicles are missed, in galleries of `gallery` vehicles drawn from all parts together.
+    are taken for a known vehicle as known vehicles are missed, in galleries of 20 vehicles drawn from all parts together.
 
     What is compared are tracks, as in a run: the mean feature of a vehicle's pictures in one camera.
     """
@@ -245,9 +245,10 @@ def match_of(network: ReidNetwork, parts: Sequence[Dataset], gallery: int = ROAD
     _, pictures = embedded(Dataset("validation", (), items, items), embed_with(network))
     tracks = tracks_of(pictures)
     vehicles = np.unique(tracks.vehicles)
-    size, random = min(gallery, len(vehicles)), np.random.default_rng(seed)
+    size, random = min(ROAD, len(vehicles)), np.random.default_rng(0)
     drawn = [
-        track_scores(_tracks_among(tracks, random.choice(vehicles, size, replace=False))) for _ in range(GALLERIES)
+        track_scores(rows_among(tracks, np.isin(tracks.vehicles, random.choice(vehicles, size, replace=False))))
+        for _ in range(GALLERIES)
     ]
     threshold, rate = equal_error(*(np.concatenate(side) for side in zip(*drawn, strict=True)))
     return {"threshold": round(threshold, 4), "false_match_rate": round(rate, 4), "gallery": size}
@@ -291,12 +292,6 @@ def equal_error(stranger: Floats, known: Floats) -> tuple[float, float]:
     missed = np.searchsorted(known, tried) / len(known)
     best = int(np.maximum(taken, missed).argmin())
     return float(tried[best]), float(max(taken[best], missed[best]))
-
-
-def _tracks_among(tracks: Embedded, vehicles: np.ndarray[Any, np.dtype[np.int64]]) -> Embedded:
-    """The tracks of some vehicles."""
-    rows = np.isin(tracks.vehicles, vehicles)
-    return Embedded(tracks.features[rows], tracks.vehicles[rows], tracks.cameras[rows])
 
 
 def with_first_match(checkpoint: Path, parts: Sequence[Dataset]) -> Checkpoint:

@@ -7,7 +7,7 @@ import struct
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
-from vreid.models.network import NetworkConfig, ReidNetwork, config_from, fields_of
+from vreid.models.network import NetworkConfig, ReidNetwork, config_from
 
 SCHEMA = 1
 FIELDS = {"config", "weights", "metrics", "training"}
@@ -52,7 +52,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write complete or not at all; Refused where there is no room."""
     fields = {
         "schema": SCHEMA,
-        "config": fields_of(checkpoint.config),
+        "config": asdict(checkpoint.config),
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
         "training": checkpoint.training,
@@ -111,7 +111,7 @@ def is_classifier(key: str) -> bool:
 
 def fingerprint_of(checkpoint: Checkpoint) -> str:
     """Names the embedding space: 16 hex digits over the description and every weight that makes the embedding."""
-    digest = hashlib.sha256(json.dumps(fields_of(replace(checkpoint.config, classes=0)), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(asdict(replace(checkpoint.config, classes=0)), sort_keys=True).encode())
     for key in sorted(checkpoint.weights):
         if not is_classifier(key):
             digest.update(key.encode())

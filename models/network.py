@@ -1,7 +1,7 @@
 """A re-identification network: camera pixels in, features out; preprocessing, body and head are one module."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -142,8 +142,3 @@ def config_from(fields: Mapping[str, Any]) -> NetworkConfig:
         raise Refused(
             f"the network's description does not fit this vreid ({error}); train it again or update"
         ) from error
-
-
-def fields_of(config: NetworkConfig) -> dict[str, Any]:
-    """Plain fields of a NetworkConfig, for a checkpoint."""
-    return asdict(config)

@@ -162,7 +162,7 @@ def one_of_each(test: Embedded) -> Iterator[tuple[Embedded, Embedded]]:
         _, first = np.unique(test.vehicles[order], return_index=True)
         chosen = np.zeros(len(order), bool)
         chosen[order[first]] = True
-        yield _rows(test, ~chosen), _rows(test, chosen)
+        yield rows_among(test, ~chosen), rows_among(test, chosen)
 
 
 def _check(query: Embedded, gallery: Embedded) -> None:
@@ -195,7 +195,8 @@ def _numbers(labels: Iterable[str]) -> dict[str, int]:
     return numbers
 
 
-def _rows(part: Embedded, chosen: NDArray[np.bool_]) -> Embedded:
+def rows_among(part: Embedded, chosen: NDArray[np.bool_]) -> Embedded:
+    """The pictures (or tracks) of `part` for which `chosen` (N,) holds."""
     return Embedded(part.features[chosen], part.vehicles[chosen], part.cameras[chosen])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.files import locked
+from vreid.models.files import locked, write_atomic
 from vreid.models.network import NetworkConfig
 from vreid.train.recipe import EARLIER_NAMES, Recipe
 
@@ -154,9 +154,7 @@ def locked_folder(folder: Folder, epoch: int) -> Iterator[None]:
         raise Refused(f"cannot write in the folder {folder.path} ({error.strerror}); choose another --out") from error
     with locked(folder.path, "training in"):
         kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]
-        partial = folder.log.with_suffix(".partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        partial.replace(folder.log)
+        write_atomic(folder.log, "".join(f"{line}\n" for line in kept))
         yield
 
 
