@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vreid.models.errors import Refused
-from vreid.train.data.records import Dataset, Item, files_in, pictures_in, text_of, vehicle_label, with_test
+from vreid.train.data.records import Dataset, Item, files_in, lines_of, pictures_in, text_of, vehicle_label, with_test
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -222,10 +222,7 @@ def _vric_items(path: Path, part: str) -> tuple[Item, ...]:
             raise Refused(f"{path} is a VRIC folder without {needed.name}; add it")
     on_disk = files_in(folder)
     items = []
-    for number, line in enumerate(text_of(names).splitlines(), 1):
-        where, words = f"{names}:{number}", line.split()
-        if not words:
-            continue
+    for where, line, words in lines_of(names):
         if len(words) != 3:
             raise Refused(f"{where}: '{line[:60]}' is not a file name, a vehicle number and a camera number")
         if words[0] not in on_disk:
@@ -273,19 +270,13 @@ def read_vehicleid(path: Path, option: str = "") -> Dataset:
 
 def _vehicleid_items(folder: Path, names: Path, on_disk: frozenset[str]) -> tuple[Item, ...]:
     items = []
-    for number, line in enumerate(text_of(names).splitlines(), 1):
-        words = line.split()
-        if not words:
-            continue
+    for where, line, words in lines_of(names):
         if len(words) != 2:
-            raise Refused(f"{names}, line {number}: '{line[:60]}' is not an image number and a vehicle number")
+            raise Refused(f"{where}: '{line[:60]}' is not an image number and a vehicle number")
         image, vehicle = words[0].removesuffix(".jpg"), words[1]
         if f"{image}.jpg" not in on_disk:
-            raise Refused(
-                f"{names}, line {number} names {image[:60]}.jpg, which is not in {folder}; complete the folder"
-            )
-        label = vehicle_label(vehicle, f"{names}, line {number}")
-        items.append(Item(folder / f"{image}.jpg", label, image, where=f"{names}:{number}"))
+            raise Refused(f"{where} names {image[:60]}.jpg, which is not in {folder}; complete the folder")
+        items.append(Item(folder / f"{image}.jpg", vehicle_label(vehicle, where), image, where=where))
     return tuple(items)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -134,6 +134,13 @@ def files_in(folder: Path) -> frozenset[str]:
 def pictures_in(folder: Path) -> list[str]:
     """The names of the pictures in a folder, sorted; hidden files are none."""
     return sorted(name for name in files_in(folder) if name.lower().endswith(PICTURES) and not name.startswith("."))
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """(FILE:LINE, line, its words) of every line of a list that is not blank. Refused when it cannot be read."""
+    for number, line in enumerate(text_of(path).splitlines(), 1):
+        if words := line.split():
+            yield f"{path}:{number}", line, words
 
 
 def text_of(path: Path, encodings: Iterable[str] = ("utf-8-sig",)) -> str:

@@ -12,6 +12,7 @@ from vreid.train.data.records import (
     Item,
     files_in,
     leads_inside,
+    lines_of,
     pictures_in,
     text_of,
     vehicle_label,
@@ -223,10 +224,7 @@ def _wild_items(path: Path, images: Path, names: Path, cameras: Mapping[str, str
         return picture.name in on_disk[folder]
 
     part = path / ("query" if "query" in names.name else "gallery")
-    for number, line in enumerate(text_of(names).splitlines(), 1):
-        where, words = f"{names}:{number}", line.split()
-        if not words:
-            continue
+    for where, line, words in lines_of(names):
         picture = words[0].removesuffix(".jpg")
         vehicle, _, name = picture.partition("/")
         if (len(words) == 1 and (not vehicle or not name or "/" in name)) or not leads_inside(picture):
