@@ -69,7 +69,7 @@ def mesh_of(vehicle: Vehicle) -> Mesh:
     """The vehicle's mesh: the origin on the ground under its middle, driving towards +x."""
     shape, builder = SHAPES[vehicle.kind], MeshBuilder()
     length, width, height = size_of(vehicle)
-    _add_tyres(builder, vehicle, shape, length, width)
+    _add_tyres(builder, shape, length, width)
     if vehicle.kind == "lorry":
         _add_lorry(builder, vehicle, shape, length, width, height)
     else:
@@ -88,7 +88,7 @@ def _put(builder: MeshBuilder, panel: Panel, colour: Colour, glow: bool = False)
     builder.face(panel.corners, panel.normal, colour, glow)
 
 
-def _add_tyres(builder: MeshBuilder, vehicle: Vehicle, shape: Shape, length: float, width: float) -> None:
+def _add_tyres(builder: MeshBuilder, shape: Shape, length: float, width: float) -> None:
     builder.part(-1, (0, 0, 0))
     for share in shape.axles:
         x = length * (0.5 - share)

@@ -143,16 +143,15 @@ class Scene:
             self.backdrops[camera] = drawn_backdrop(view, self.road, self.seed * 97 + camera), grain
         return self.backdrops[camera]
 
-    def frame(self, camera: int, index: int, vehicles: bool = True) -> Image:
-        """(H, W, 3) uint8 BGR, the same every time; `vehicles=False` leaves the road empty."""
+    def frame(self, camera: int, index: int) -> Image:
+        """(H, W, 3) uint8 BGR, the same every time."""
         view, (still, grain) = self.views[camera - 1], self.backdrop(camera)
         image = still.copy()
-        if vehicles:
-            solids = [solid for solid in self._solids(index) if _may_be_seen(view, solid)]
-            for solid in solids:
-                draw_shadow(image, view, solid)
-            for place in nearest_last(view, solids):
-                draw(image, view, solids[place])
+        solids = [solid for solid in self._solids(index) if _may_be_seen(view, solid)]
+        for solid in solids:
+            draw_shadow(image, view, solid)
+        for place in nearest_last(view, solids):
+            draw(image, view, solids[place])
         right, down = np.random.default_rng((self.seed, camera, index)).integers(0, 64, 2)
         return developed(view.light, image, grain[:, down : down + view.size[1], right : right + view.size[0]])
 

@@ -9,6 +9,7 @@ from vreid.synth.mesh import Array
 from vreid.synth.vehicle import Colour
 
 NEAR = 0.8  # metres; what is closer to the camera is cut away
+SIZE = (960, 540)  # of a frame
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,13 @@ def looking(
     target: tuple[float, float, float],
     field: float,
     light: Light,
-    size: tuple[int, int] = (960, 540),
     roll: float = 0.0,
 ) -> View:
     """The view from `place` to `target`, `field` degrees wide."""
     ahead = np.subtract(target, place)
     yaw, pitch = float(np.arctan2(ahead[1], ahead[0])), float(np.arctan2(-ahead[2], np.hypot(ahead[0], ahead[1])))
     place = float(place[0]), float(place[1]), float(place[2])
-    return View(place, yaw, pitch, roll, size[0] / 2 / float(np.tan(np.radians(field) / 2)), size, light)
+    return View(place, yaw, pitch, roll, SIZE[0] / 2 / float(np.tan(np.radians(field) / 2)), SIZE, light)
 
 
 def axes_of(view: View) -> Array:
@@ -95,7 +95,7 @@ def vignette_at(view: View, pixels: Array) -> Array:
     return np.asarray(1 - view.light.vignette * np.minimum(radius, 1.0))
 
 
-def lit(light: Light, colours: Array, normals: Array, glow: NDArray[np.bool_] | None = None) -> Array:
+def lit(light: Light, colours: Array, normals: Array, glow: NDArray[np.bool_]) -> Array:
     """(F, 3) colours and normals -> (F, 3) the colours under this light, before haze."""
     sun = np.array(
         [
@@ -105,10 +105,9 @@ def lit(light: Light, colours: Array, normals: Array, glow: NDArray[np.bool_] | 
         ]
     )
     shade = light.ambient * (0.85 + 0.15 * normals[:, 2]) + light.direct * np.maximum(normals @ sun, 0)
-    if glow is not None:
-        shade = np.where(glow, 1.25 if light.lamps else np.maximum(shade, 0.9), shade)
+    shade = np.where(glow, 1.25 if light.lamps else np.maximum(shade, 0.9), shade)
     gain = np.array(light.gain)
-    if glow is not None and light.lamps:
+    if light.lamps:
         return np.where(glow[:, None], colours * 1.1, colours * shade[:, None] * gain)
     return np.asarray(colours * shade[:, None] * gain)
 
