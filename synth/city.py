@@ -130,10 +130,6 @@ class Scene:
     passages: tuple[Drive, ...]
     backdrops: dict[int, tuple[Image, Image]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    def empty(self, camera: int) -> Image:
-        """(H, W, 3) the camera's place without vehicles and noise."""
-        return self.backdrop(camera)[0]
-
     def backdrop(self, camera: int) -> tuple[Image, Image]:
         """(H, W, 3) without vehicles, and the noise (H + 64, W + 64, 3) that frames take a part of; drawn once."""
         if camera not in self.backdrops:
