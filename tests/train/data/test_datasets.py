@@ -119,7 +119,7 @@ def test_vehicleid_takes_the_smallest_test_list_or_the_requested_one(tmp_path: P
     with pytest.raises(Refused, match="there are: 800, 1600"):
         read_dataset(f"{folder}:2400")
     (folder / "image" / "0000004.jpg").unlink()
-    with pytest.raises(Refused, match=r"line 2 names 0000004\.jpg"):
+    with pytest.raises(Refused, match=r"txt:2 names 0000004\.jpg"):
         pictures_of(read_dataset(folder))
 
 
