@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from roadside_subset import listed, subset_of
 from vreid.cli import output
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
-from vreid.models.network import ReidNetwork, config_from, fields_of
+from vreid.models.network import ReidNetwork, config_from
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
 from vreid.train.devices import join_processes
@@ -177,7 +177,7 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
         figures = {
             "params": cost.params, "macs": cost.macs, "map": round(found.map, 2), "rank1": round(found.rank1, 2),
             "epochs": log[-1]["epoch"], "wall_hours": round(sum(epoch["seconds"] for epoch in log) / 3600, 4),
-            "validation_map": chosen[0] if chosen else None, "network": fields_of(replace(checkpoint.config, classes=0)),
+            "validation_map": chosen[0] if chosen else None, "network": asdict(replace(checkpoint.config, classes=0)),
         }  # fmt: skip
         scores.write_text(json.dumps(figures), encoding="utf-8")
         output.console().print(f"{folder.name}: {figures['map']} mAP")

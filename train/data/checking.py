@@ -99,7 +99,8 @@ def write_skipped(folder: Path, found: Checked) -> None:
     """The sentences about the pictures that are left out, one a line, in folder/skipped.txt; no file where there are none."""
     listed = folder / SKIPPED
     if not found.faults:
-        listed.unlink(missing_ok=True)
+        if listed.exists():
+            listed.unlink()
         return
     text = "".join(f"{sentence}\n" for sentence in found.faults.values())
     folder.mkdir(parents=True, exist_ok=True)
