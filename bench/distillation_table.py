@@ -26,11 +26,12 @@ from rows import table_of, write_rows
 from vreid.cli import output
 from vreid.deploy.model import open_model
 from vreid.models.checkpoint import load_checkpoint, network_from
+from vreid.models.preprocess import Embed
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import share_of_pictures
 from vreid.train.data.table import read_dataset
 from vreid.train.devices import join_processes
-from vreid.train.evaluate import Embed, embed_with, evaluate
+from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.recipe import EARLIER_NAMES

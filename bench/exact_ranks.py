@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.files import regular
-from vreid.train.evaluate import Floats, Ints
+from vreid.models.preprocess import Floats
+from vreid.train.evaluate import Ints
 from vreid.train.teacher_cache import DAMAGED
 
 Doubles = NDArray[np.float64]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.models.files import regular
 from vreid.models.picture import read_picture
-from vreid.models.preprocess import Image
+from vreid.models.preprocess import Embed, Floats, Image
 from vreid.train.data.records import leads_inside
-from vreid.train.evaluate import Embed, Floats, Ints
+from vreid.train.evaluate import Ints
 
 SETTINGS = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}
 _MARKS = ("easy", "hard", "junk")

@@ -14,9 +14,9 @@ from landmarks import embedded_images
 
 from vreid.models.errors import Refused
 from vreid.models.picture import read_picture
-from vreid.models.preprocess import Image
+from vreid.models.preprocess import Embed, Floats, Image
 from vreid.train.data.records import leads_inside, text_of
-from vreid.train.evaluate import Embed, Floats, Ints
+from vreid.train.evaluate import Ints
 
 VideoTruth = Mapping[str, Mapping[str, bool]]
 """Query -> labelled video -> whether it is a near-duplicate. For a query, videos that it does not label do not exist."""

@@ -18,10 +18,10 @@ from vreid.cli import output
 from vreid.deploy.model import open_model
 from vreid.models.checkpoint import imagenet_weights, load_body
 from vreid.models.network import NetworkConfig, ReidNetwork, unit
-from vreid.models.preprocess import Image, batch_of
+from vreid.models.preprocess import Embed, Image, batch_of
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
-from vreid.train.evaluate import Embed, evaluate
+from vreid.train.evaluate import evaluate
 
 
 def imagenet_mobilenet(weights: str, side: int) -> Embed:

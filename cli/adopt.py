@@ -24,7 +24,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Adopt and say what was made."""
     from vreid.deploy.adopt import adopted
 
     manifest = adopted(args.model, args.out, args.preprocessing)

@@ -30,7 +30,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Build and say what there is now."""
     from vreid.deploy.build.engine import built_manifest, engine_from_onnx
     from vreid.models.zoo import ZOO, manifest_path
 

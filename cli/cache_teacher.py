@@ -32,7 +32,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Embed, write, and say how many queries it took."""
     from vreid.deploy.model import open_model
     from vreid.train.teacher_cache import build_cache
 

@@ -56,7 +56,6 @@ def main(args: Retrieval | Run) -> int:
 
 
 def _retrieval(args: Retrieval) -> int:
-    """Evaluate and print the figures."""
     from vreid.deploy.model import open_model
     from vreid.train.evaluate import evaluate, pictures_of
 
@@ -87,7 +86,6 @@ def _retrieval(args: Retrieval) -> int:
 
 
 def _run(args: Run) -> int:
-    """Evaluate the run, write eval.json and print what it holds."""
     from vreid.runtime.evaluate.evaluation import evaluate_run, write_evaluation
 
     with output.counting("evaluating") as count:

@@ -33,7 +33,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Export and say what was made."""
     manifest = _from_checkpoint(args) if is_checkpoint(args.checkpoint) else _from_onnx(args)
     size = args.out.stat().st_size / 1e6
     rows = [

@@ -20,7 +20,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Count and say."""
     if is_checkpoint(args.model):
         from vreid.models.checkpoint import load_checkpoint, network_from
         from vreid.models.cost import cost_of

@@ -41,7 +41,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Quantise and say what was made."""
     from vreid.deploy.lower import int8_from
     from vreid.deploy.precision import low_int8
 

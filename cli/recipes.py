@@ -25,7 +25,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Read and print."""
     from vreid.train.folder import plain
     from vreid.train.recipes.bundled import RECIPES, about
     from vreid.train.recipes.file import toml_of

@@ -30,7 +30,6 @@ class Args(Session):
 
 
 def main(args: Args) -> int:
-    """Run and print what was seen."""
     from vreid.runtime.network_address import substituted
 
     session = replace(

@@ -37,7 +37,6 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Verify, report, and write what was proved."""
     from vreid.deploy.verify import record, verify
     from vreid.models.zoo import ZOO, manifest_path
 

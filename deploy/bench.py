@@ -8,13 +8,14 @@ import numpy as np
 
 from vreid.deploy.compare import accuracy_from, agreement, unit_rows
 from vreid.deploy.device import Counter, Gemm, Monitor, memory_of, metered, rail, share_of_peak
-from vreid.deploy.model import Embed, Model, open_model
+from vreid.deploy.model import Model, open_model
 from vreid.deploy.settings import Turns
 from vreid.models.errors import Refused
 from vreid.models.manifest import Accuracy, Cost
 from vreid.models.picture import read_picture
+from vreid.models.preprocess import Embed, Floats
 from vreid.train.data.records import Dataset
-from vreid.train.evaluate import Floats, measured, parts_of, pictures_of
+from vreid.train.evaluate import measured, parts_of, pictures_of
 
 WARM_UP = 2  # batches before the first timed one
 TURN_S = 1.0  # a turn ends after this time, so that a heavy model does not hold up the others

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.deploy.model import Embed
 from vreid.models.manifest import Accuracy, Manifest
-from vreid.models.preprocess import Image
-from vreid.train.evaluate import Embedded, Floats, Retrieval
+from vreid.models.preprocess import Embed, Floats, Image
+from vreid.train.evaluate import Embedded, Retrieval
 
 LENGTH = 1e-3  # how far from 1 a length may be: float32 is within 1e-6 of it, float16 is not within 5e-4
 DEAD = 0.25  # of the reference's spread over the pictures; sound INT8 keeps more than 0.9 of it (docs/verify.md)

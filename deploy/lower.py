@@ -20,11 +20,11 @@ from vreid.deploy.quantize import Choice, Progress, calibration_pictures, chosen
 from vreid.deploy.settings import Quantization
 from vreid.models.errors import Refused
 from vreid.models.manifest import Calibration, Manifest
-from vreid.models.preprocess import Image
+from vreid.models.preprocess import Embed, Image
 from vreid.models.zoo import manifest_path
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import cut
-from vreid.train.evaluate import Embed, embedded, refuse_unfindable
+from vreid.train.evaluate import embedded, refuse_unfindable
 
 SENSED = 4  # batches of 16 pictures: enough to rank layers
 LARGEST_SHARE = 0.5  # of the training vehicles that validation may take

@@ -1,7 +1,7 @@
 """Models on disk: opened (a checkpoint in torch, a manifest or bundled name in its engine, or hsv), and written atomically."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,17 @@ import numpy as np
 from vreid.models.errors import MOST_BATCH, MissingExtra, Refused, shown
 from vreid.models.files import refuse_same, sha256_of
 from vreid.models.manifest import Accuracy, Cost, EngineFile, Manifest, read_model, write_manifest
-from vreid.models.preprocess import Image
+from vreid.models.preprocess import Embed, Floats, Image
 from vreid.models.zoo import is_checkpoint, manifest_path
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.engines.onnx_file import onnx_from
 from vreid.runtime.engines.table import Engine
-from vreid.runtime.records import Floats
 
 if TYPE_CHECKING:
     import onnx
 
 ON_CPU = ("onnxruntime", "openvino", "torch")
 BASELINE = "hsv"  # histograms of colours
-Embed = Callable[[Sequence[Image]], Floats]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,9 @@ from vreid.deploy.settings import Quantization
 from vreid.models.errors import Refused
 from vreid.models.manifest import Input
 from vreid.models.picture import read_picture
-from vreid.models.preprocess import Image, batch_of
-from vreid.runtime.records import Floats
+from vreid.models.preprocess import Embed, Floats, Image, batch_of
 from vreid.train.data.records import Dataset, Item
-from vreid.train.evaluate import Embed, Embedded, average_precisions
+from vreid.train.evaluate import Embedded, average_precisions
 
 # Which layers of an INT8 network are to stay in float, decided on retrieval.
 #

@@ -48,9 +48,10 @@ from scipy.stats import genpareto
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
+from vreid.models.preprocess import Floats
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import join
-from vreid.train.evaluate import Embedded, Floats, embed_with, embedded, rows_among
+from vreid.train.evaluate import Embedded, embed_with, embedded, rows_among
 
 Values = NDArray[np.float64]
 PEAKS = 50  # that the tail is fitted to, at least, as far as half of the queries give as many

@@ -38,10 +38,11 @@ from vreid.deploy.threshold import FEWEST, OpenSet, calibrated, scores_of, track
 from vreid.models.errors import Refused
 from vreid.models.manifest import Manifest, Match, read_manifest, read_model, write_manifest
 from vreid.models.picture import read_picture
+from vreid.models.preprocess import Floats
 from vreid.report.charts import COLOURS, Drawing, Line, axes_with, drawn
 from vreid.report.page import pieces, write_page
 from vreid.train.data.records import Dataset
-from vreid.train.evaluate import Embedded, Floats, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
+from vreid.train.evaluate import Embedded, Retrieval, measured, one_of_each, parts_of, pictures_of, retrieval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,12 +1,14 @@
 """The one resize of the project; everything after it is inside the graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]  # (H, W, 3), BGR
+Floats = NDArray[np.float32]
+Embed = Callable[[Sequence[Image]], Floats]  # N pictures of any size -> (N, D)
 
 
 def resized(image: Image, height: int, width: int) -> Image:

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
-from vreid.models.preprocess import Image, batch_of
+from vreid.models.preprocess import Embed, Floats, Image, batch_of
 from vreid.train.data.records import Dataset, Item
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Embed = Callable[[Sequence[Image]], Floats]
 
 # Two cosines nearer than this are equal: BLAS sums the same vectors in another order at the edge of a block.
 _TIE = 1e-6

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from vreid.models.checkpoint import Checkpoint, fingerprint_of
 from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
+from vreid.models.preprocess import Embed
 from vreid.models.pruning import Compactor, Side
 from vreid.models.resnet import Block
 from vreid.train.data.records import Item
 from vreid.train.devices import GraphRunner
-from vreid.train.evaluate import Embed, embed_with
+from vreid.train.evaluate import embed_with
 from vreid.train.losses.outputs import blocks_loss, logits_loss
 from vreid.train.losses.relations import similarity_loss
 from vreid.train.projection import fit_rotation, fit_whitening, load_projection, projection_path, save_projection

@@ -29,8 +29,8 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.files import atomic, locked, regular
 from vreid.models.picture import decoded, picture_bytes
+from vreid.models.preprocess import Embed
 from vreid.train.data.records import Item, key_of
-from vreid.train.evaluate import Embed
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from exact_ranks import distractor_blocks, wrong_ahead
 from landmarks import Landmarks, Query, cropped, embedded_landmarks, landmark_scores, multi_scale, trapezoid
 
 from vreid.models.errors import Refused
-from vreid.models.preprocess import Image, resized
-from vreid.train.evaluate import Floats
+from vreid.models.preprocess import Floats, Image, resized
 
 BOX = (0.0, 0.0, 8.0, 8.0)
 

@@ -11,8 +11,7 @@ from made_film import level, make_film
 from near_duplicates import chamfer, read_video_truth, video_features, video_frames, video_named, video_scores
 
 from vreid.models.errors import Refused
-from vreid.models.preprocess import Image
-from vreid.train.evaluate import Floats
+from vreid.models.preprocess import Floats, Image
 
 
 def video(seed: int, frames: int, dim: int = 9) -> Floats:

@@ -39,11 +39,11 @@ from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import Input, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.preprocess import Image
+from vreid.models.preprocess import Embed, Image
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
 from vreid.train.data.records import Dataset, Item
-from vreid.train.evaluate import Embed, Embedded, embedded
+from vreid.train.evaluate import Embedded, embedded
 
 SIZE = Input(height=32, width=32, batch=[1, 8, 32])
 

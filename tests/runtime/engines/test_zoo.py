@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from vreid.models.manifest import read_manifest
+from vreid.models.preprocess import Embed
 from vreid.models.zoo import ZOO, manifest_path
 from vreid.runtime.embedder import open_embedder
 from vreid.synth.crops import training_crops
-from vreid.train.evaluate import Embed, Embedded, Retrieval, hsv_histograms, retrieval
+from vreid.train.evaluate import Embedded, Retrieval, hsv_histograms, retrieval
 
 MODELS = sorted(path.stem for path in ZOO.glob("*.json"))
 
