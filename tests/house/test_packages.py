@@ -16,7 +16,7 @@ SOURCES = sorted(
     path
     for folder in (*LAYERS, "tests", "bench", "examples")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".cpp", ".hpp", ".h", ".cu"}
+    if path.suffix in {".py", ".cpp", ".hpp", ".h"}
 )
 
 

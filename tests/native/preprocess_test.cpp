@@ -10,7 +10,6 @@
 
 #include "core/stretch.hpp"
 #include "vreid/errors.hpp"
-#include "vreid/pixel.hpp"
 
 namespace {
 
@@ -63,25 +62,6 @@ TEST(Stretch, IsOpenCvsResizeToTheBit) {
     }
 }
 
-TEST(Pixel, OfBgrIsOpenCvsResizeToTheBit) {
-    for (const auto& [height, width, to_height, to_width] : sizes()) {
-        const cv::Mat whole = noise(height + 3, width + 3, CV_8UC3, 8);
-        const cv::Mat expected = plainly(whole(cv::Rect(2, 1, width, height)), to_height, to_width);
-        const vreid::BgrPicture picture{whole.data, whole.step};
-        const vreid::Stretch how = vreid::stretch_of({2, 1, width, height}, to_width, to_height);
-        for (int y = 0; y < to_height; ++y) {
-            for (int x = 0; x < to_width; ++x) {
-                const auto found = vreid::stretched_pixel(picture, how, x, y);
-                const auto& wanted = expected.at<cv::Vec3b>(y, x);
-                ASSERT_EQ(found.blue, wanted[0])
-                    << height << " x " << width << " to " << to_height << " x " << to_width;
-                ASSERT_EQ(found.green, wanted[1]);
-                ASSERT_EQ(found.red, wanted[2]);
-            }
-        }
-    }
-}
-
 class Nv12Test : public testing::Test {
  protected:
     Nv12Test() { cv::cvtColorTwoPlane(planes_.luma, planes_.chroma, converted_, cv::COLOR_YUV2BGR_NV12); }
@@ -89,26 +69,6 @@ class Nv12Test : public testing::Test {
     vreid::Nv12 planes_{noise(180, 320, CV_8UC1, 3), noise(90, 160, CV_8UC2, 4)};
     cv::Mat converted_;
 };
-
-TEST_F(Nv12Test, PixelIsOpenCvsConversionAndResize) {
-    const vreid::Nv12Picture picture{planes_.luma.data, planes_.luma.step, planes_.chroma.data,
-                                     planes_.chroma.step};
-    for (const cv::Rect& box :
-         {cv::Rect(0, 0, 320, 180), cv::Rect(13, 7, 101, 83), cv::Rect(300, 160, 20, 20),
-          cv::Rect(31, 32, 128, 64), cv::Rect(32, 31, 64, 32), cv::Rect(319, 179, 1, 1)}) {
-        const cv::Mat expected = plainly(converted_(box), 32, 64);
-        const vreid::Stretch how = vreid::stretch_of({box.x, box.y, box.width, box.height}, 64, 32);
-        for (int y = 0; y < 32; ++y) {
-            for (int x = 0; x < 64; ++x) {
-                const auto found = vreid::stretched_pixel(picture, how, x, y);
-                const auto& wanted = expected.at<cv::Vec3b>(y, x);
-                ASSERT_EQ(found.blue, wanted[0]);
-                ASSERT_EQ(found.green, wanted[1]);
-                ASSERT_EQ(found.red, wanted[2]);
-            }
-        }
-    }
-}
 
 std::vector<Box> boxes() {
     return {{10.2F, 20.7F, 60.1F, 70.9F},

@@ -16,7 +16,7 @@ from vreid.models.zoo import manifest_path
 Built = Callable[[str], Path]  # see conftest.py
 SHOWN = {  # of C++, by include/vreid: classes and functions
     "Embedder", "Engine", "Gallery", "Refused", "TrackIdentifier", "batch_of", "batch_of_boxes", "cut_out",
-    "edit_gallery", "engine_for", "engine_names", "kind_name", "manifest_from", "open_embedder",
+    "edit_gallery", "engine_for", "engine_names", "manifest_from", "open_embedder",
     "open_gallery", "pixels_of", "read_gallery", "read_manifest", "read_picture",
     "unit",
 }  # fmt: skip
@@ -196,14 +196,14 @@ def test_the_appsink_looks_up_boxes_and_whole_frames(built: Built, tmp_path: Pat
 
 
 def test_a_package_with_tensorrt_names_no_path_of_it(root: Path, tmp_path: Path) -> None:
-    """An empty header and library stand in for TensorRT: only what a package would say is tested, and without nvcc's part."""
+    """An empty header and library stand in for TensorRT: only what a package would say is tested."""
     folder, build = tmp_path / "trt", tmp_path / "b"
     (folder / "include").mkdir(parents=True)
     (folder / "lib").mkdir()
     (folder / "include/NvInfer.h").touch()
     (tmp_path / "x.c").write_text("int x;")
     run("gcc", "-shared", "-o", folder / "lib/libnvinfer.so", tmp_path / "x.c")
-    said = run("cmake", "-S", root, "-B", build, "-DVREID_NATIVE=ON", "-DVREID_CUDA=OFF", "-DVREID_TESTS=OFF",
+    said = run("cmake", "-S", root, "-B", build, "-DVREID_NATIVE=ON", "-DVREID_TESTS=OFF",
                f"-DTensorRT_ROOT={folder}")  # fmt: skip
     if "left out: engine tensorrt" in said:
         pytest.skip("there is no CUDA toolkit")

@@ -1,13 +1,12 @@
-// The resize of 8-bit BGR by AVX2: OpenCV's own arithmetic (vreid/pixel.hpp), four pixels at once.
+// The resize of 8-bit BGR by AVX2: the fixed-point arithmetic of OpenCV's INTER_LINEAR, four pixels at once.
 // Distributions build OpenCV for the oldest processors, where it takes up to twice as long.
 #include "stretch.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <opencv2/imgproc.hpp>
 #include <vector>
-
-#include "vreid/pixel.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -18,6 +17,42 @@ namespace vreid {
 
 #ifdef VREID_AVX2
 namespace {
+
+/// The two source places that make a place, and their weights in 1 / 2048.
+struct Tap {
+    int first, second, weight, other;
+};
+
+constexpr float ONE = 2048;
+
+/// Source pixels for each pixel; as cv::resize computes it.
+double scale_of(int few, int many) { return 1.0 / (static_cast<double>(many) / few); }
+
+/// Place `to` from sources that lie `scale` apart, as cv::resize maps it: in double, then float.
+Tap tap_at(int to, double scale) {
+    const auto middle = static_cast<float>((to + 0.5) * scale - 0.5);
+    const float below = floorf(middle);
+    const auto first = static_cast<int>(below);
+    const float share = middle - below;
+    return {first, first + 1, static_cast<int>(rintf((1.0F - share) * ONE)),
+            static_cast<int>(rintf(share * ONE))};
+}
+
+/// Of a column, of `few`: beyond the border its one pixel counts whole.
+Tap column_tap(int to, int few, double scale) {
+    const Tap tap = tap_at(to, scale);
+    if (tap.first < 0) return {0, 0, static_cast<int>(ONE), 0};
+    if (tap.second >= few) return {few - 1, few - 1, static_cast<int>(ONE), 0};
+    return tap;
+}
+
+/// Of a row, of `few`: beyond the border the weights stay and the row is repeated.
+Tap row_tap(int to, int few, double scale) {
+    Tap tap = tap_at(to, scale);
+    tap.first = std::max(tap.first, 0);
+    tap.second = std::min(tap.second, few - 1);
+    return tap;
+}
 
 constexpr int AT_ONCE = 4;        // pixels
 constexpr int LOAD = 16;          // bytes read at a pixel, of which six are used
@@ -40,9 +75,9 @@ VREID_AVX2 void prepare(Columns& columns, int few, int many) {
     columns.other.resize(count);
     columns.weights.resize((count + AT_ONCE - 1) / AT_ONCE * AT_ONCE * WORDS);
     columns.quick = 0;
-    const double scale = pixel::scale_of(few, many);
+    const double scale = scale_of(few, many);
     for (int x = 0; x < many; ++x) {
-        const Tap tap = pixel::column_tap(x, few, scale);
+        const Tap tap = column_tap(x, few, scale);
         const auto place = static_cast<std::size_t>(x);
         columns.starts[place] = 3 * tap.first;
         columns.seconds[place] = 3 * tap.second;
@@ -125,9 +160,9 @@ VREID_AVX2 void stretch_by_avx2(const cv::Mat& picture, cv::Mat& row) {
     std::vector<std::int16_t> words(2 * length);
     std::int16_t* rows[] = {words.data(), words.data() + length};
     int held[] = {-1, -1};  // which source rows they are of: neighbours share them
-    const double scale = pixel::scale_of(picture.rows, row.rows);
+    const double scale = scale_of(picture.rows, row.rows);
     for (int y = 0; y < row.rows; ++y) {
-        const Tap tap = pixel::row_tap(y, picture.rows, scale);
+        const Tap tap = row_tap(y, picture.rows, scale);
         if (held[1] == tap.first || held[0] == tap.second) {
             std::swap(rows[0], rows[1]);
             std::swap(held[0], held[1]);
@@ -144,19 +179,13 @@ VREID_AVX2 void stretch_by_avx2(const cv::Mat& picture, cv::Mat& row) {
 
 }  // namespace
 
-bool stretches_by_avx2() { return __builtin_cpu_supports("avx2") != 0; }
-
-#else
-
-bool stretches_by_avx2() { return false; }
-
 #endif
 
 void stretch(const cv::Mat& picture, cv::Mat& row) {
 #ifdef VREID_AVX2
     // halving both sides is another thing to OpenCV, the mean of four
     const bool halved = picture.cols == 2 * row.cols && picture.rows == 2 * row.rows;
-    static const bool quick = stretches_by_avx2();
+    static const bool quick = __builtin_cpu_supports("avx2") != 0;
     if (quick && !halved) {
         stretch_by_avx2(picture, row);
         return;

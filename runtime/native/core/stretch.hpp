@@ -1,5 +1,4 @@
-// cv::resize with INTER_LINEAR for pictures in BGR of 8 bits: the same to the bit, and quicker where there is
-// AVX2.
+// cv::resize with INTER_LINEAR for pictures in BGR of 8 bits: equal to the bit, quicker where there is AVX2.
 #pragma once
 
 #include <opencv2/core.hpp>
@@ -8,8 +7,5 @@ namespace vreid {
 
 /// `picture` stretched into `row`, whose memory stays where it is.
 void stretch(const cv::Mat& picture, cv::Mat& row);
-
-/// Whether this processor takes the quicker way.
-bool stretches_by_avx2();
 
 }  // namespace vreid

@@ -14,8 +14,8 @@ struct Box {
     float x1, y1, x2, y2;
 };
 
-/// The pixels that `box` means: growing_folder by `margin` of its sides, floor and ceil, clipped to the
-/// picture, never empty.
+/// The pixels that `box` means: grown by `margin` of its sides, floor and ceil, clipped to the picture, never
+/// empty.
 VREID_API cv::Rect pixels_of(const Box& box, cv::Size picture, float margin = 0);
 
 /// A view of the pixels of `box` in `image`, as runtime/crops.py cuts out.
