@@ -128,7 +128,7 @@ class Driver {
 
     static bool is_writing(const std::string& verb) {
         return verb == "hold" || verb == "transaction" || verb == "vehicle" || verb == "prototype" ||
-               verb == "sighting" || verb == "rename" || verb == "remove" || verb == "who";
+               verb == "sighting" || verb == "rename" || verb == "remove";
     }
 
     Json written(const std::string& verb, const Json& command) {
@@ -162,7 +162,6 @@ class Driver {
         }
         if (verb == "rename") gallery_->rename(vehicle, command.at("name"));
         if (verb == "remove") gallery_->remove(vehicle);
-        if (verb == "who") gallery_->set_who(command.at("name"));
         return true;
     }
 

@@ -15,6 +15,7 @@
 #include <set>
 #include <thread>
 
+#include "core/fields.hpp"
 #include "gallery/flat.hpp"
 #include "gallery/prototypes.hpp"
 #include "gallery/text.hpp"
@@ -144,7 +145,7 @@ TEST(Text, IsReadStrictly) {
         EXPECT_FALSE(vreid::gallery::is_text(bad)) << bad;
         EXPECT_EQ(vreid::gallery::cleaned(bad), std::string(std::char_traits<char>::length(bad), '?'));
     }
-    EXPECT_EQ(vreid::gallery::length_of("\xE8\xBB\x8A\xC3\xBCx"), 3U);
+    EXPECT_EQ(vreid::length_of("\xE8\xBB\x8A\xC3\xBCx"), 3U);
 }
 
 TEST_F(GalleryTest, OfAFailedTransactionNothingIsLeftNorFound) {

@@ -1,6 +1,7 @@
 // The C interface: tracks of one camera, and the vehicles that they are.
 #include "vreid/tracks.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 

@@ -2,10 +2,15 @@
 // reader.
 #include "fields.hpp"
 
+#include <algorithm>
+
 namespace vreid {
 namespace {
 
 constexpr std::size_t SHOWN = 60;  // bytes of a file's own words in a message
+
+/// Whether a byte goes on with a character of UTF-8 that began before it.
+bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
 
 }  // namespace
 
@@ -15,8 +20,12 @@ std::string shown(std::string text) {
     }
     if (text.size() <= SHOWN) return text;
     std::size_t end = SHOWN;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // no half letter
+    while (end > 0 && is_continuation(text[end])) --end;  // no half character
     return text.substr(0, end) + "...";
+}
+
+std::size_t length_of(std::string_view text) {
+    return text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_continuation));
 }
 
 Fields::Fields(const Json& object, std::string file, std::string place)

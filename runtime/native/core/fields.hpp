@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,9 @@ class Fields {
 
 /// `text` of a file in one line of a message: no control characters, and not all of what is long.
 [[nodiscard]] std::string shown(std::string text);
+
+/// How many characters a UTF-8 text has.
+[[nodiscard]] std::size_t length_of(std::string_view text);
 
 /// Whether the two readers would call them the same: in Python true is 1 and 1.0 is 1.
 [[nodiscard]] bool equal_as_in_python(const Json& value, const Json& wanted);

@@ -22,12 +22,6 @@ constexpr std::uintmax_t MOST_BYTES = 16 << 20;  // of a manifest; the largest r
 constexpr int MOST_DEPTH = 100;                  // of brackets; a sound manifest has three
 constexpr std::string_view BYTE_ORDER_MARK = "\xef\xbb\xbf";
 
-std::size_t letters(const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
-        return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;  // not a continuation of a UTF-8 letter
-    }));
-}
-
 /// Watches the parser: refuses a key that an object has twice, and brackets within brackets without end.
 class Keys {
  public:
@@ -67,7 +61,7 @@ bool is_file_name(const std::string& text) {
 
 std::string text_of_least(Fields& fields, const std::string& name, std::size_t least) {
     std::string text = fields.text(name);
-    if (letters(text) < least)
+    if (length_of(text) < least)
         fields.refuse(name, "input should have at least " + std::to_string(least) + " characters");
     return text;
 }

@@ -61,20 +61,18 @@ cv::Mat read_picture(const std::filesystem::path& path) {
     if (content.empty())
         throw Refused("the picture " + path.string() + " is empty; copy it again or leave it out");
     if (!is_complete(content)) {
-        throw Refused("the picture " + path.string() +
-                      " is cut short; copy it again or leave it out");
+        throw Refused("the picture " + path.string() + " is cut short; copy it again or leave it out");
     }
     cv::Mat image;
     try {
         // a Mat over the bytes: imdecode does not write to them
         const cv::Mat bytes(1, static_cast<int>(content.size()), CV_8UC1, const_cast<char*>(content.data()));
-        if (!content.empty()) image = cv::imdecode(bytes, cv::IMREAD_COLOR);
+        image = cv::imdecode(bytes, cv::IMREAD_COLOR);
     } catch (const cv::Exception&) {  // a header that promises more than there is memory for
         image.release();
     }
     if (image.empty()) {
-        throw Refused(path.string() +
-                      " is not a picture that OpenCV can read; replace it or leave it out");
+        throw Refused(path.string() + " is not a picture that OpenCV can read; replace it or leave it out");
     }
     return image;
 }

@@ -102,7 +102,6 @@ class OnnxRuntime : public Network {
  public:
     OnnxRuntime(const EngineFile& file, int threads) : path_(file.path) {
         onnx_from(file.bytes, file.path);
-        open_library();
         try {
             session_ = opened(file, threads);
             Ort::AllocatorWithDefaultOptions allocator;
@@ -156,7 +155,7 @@ class OnnxRuntime : public Network {
 }  // namespace
 
 std::unique_ptr<Network> open_onnxruntime(const Manifest& /*manifest*/, const EngineFile& file, int threads) {
-    open_library();
+    open_library();  // before its members, which call it
     return std::make_unique<OnnxRuntime>(file, threads);
 }
 

@@ -175,7 +175,8 @@ Searches& searches() {
 
 }  // namespace
 
-OneBlasThread::OneBlasThread() {
+OneThread::OneThread() : before_(omp_get_max_threads()) {
+    omp_set_num_threads(1);
     Searches& all = searches();
     if (all.blas.set == nullptr || all.blas.get == nullptr) return;
     const std::lock_guard<std::mutex> held(all.lock);
@@ -184,21 +185,13 @@ OneBlasThread::OneBlasThread() {
     if (all.before != 1) all.blas.set(1);
 }
 
-OneBlasThread::~OneBlasThread() {
-    Searches& all = searches();
-    if (all.blas.set == nullptr || all.blas.get == nullptr) return;
-    const std::lock_guard<std::mutex> held(all.lock);
-    if (--all.running == 0 && all.before != 1) all.blas.set(all.before);
-}
-
-OneThread::OneThread() : before_(omp_get_max_threads()) {
-    omp_set_num_threads(1);
-    blas_.emplace();
-}
-
 OneThread::~OneThread() {
-    blas_.reset();  // first: in OpenBLAS's OpenMP build its number is OpenMP's too
-    omp_set_num_threads(before_);
+    Searches& all = searches();
+    if (all.blas.set != nullptr && all.blas.get != nullptr) {
+        const std::lock_guard<std::mutex> held(all.lock);
+        if (--all.running == 0 && all.before != 1) all.blas.set(all.before);
+    }
+    omp_set_num_threads(before_);  // last: in OpenBLAS's OpenMP build its number is OpenMP's too
 }
 
 }  // namespace vreid::gallery

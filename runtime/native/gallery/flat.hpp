@@ -44,17 +44,9 @@ class FlatIndex {
     std::unordered_map<std::int64_t, std::size_t> row_of_;
 };
 
-/// OpenBLAS's own threads, which OpenMP does not rule in Debian's libopenblas0-pthread: one for as long as
-/// any search of this process runs, then as many as before. Does nothing where another BLAS is loaded.
-class OneBlasThread {
- public:
-    OneBlasThread();
-    OneBlasThread(const OneBlasThread&) = delete;
-    OneBlasThread& operator=(const OneBlasThread&) = delete;
-    ~OneBlasThread();
-};
-
-/// One thread of OpenMP for the calling thread, and one of OpenBLAS.
+/// One thread of OpenMP for the calling thread, and one of OpenBLAS, whose own threads OpenMP does not rule
+/// in Debian's libopenblas0-pthread: for as long as any search of this process runs, then as many as before.
+/// Another BLAS than OpenBLAS keeps its threads.
 class OneThread {
  public:
     OneThread();
@@ -64,7 +56,6 @@ class OneThread {
 
  private:
     int before_;
-    std::optional<OneBlasThread> blas_;
 };
 
 }  // namespace vreid::gallery

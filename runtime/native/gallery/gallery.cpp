@@ -48,11 +48,6 @@ const std::filesystem::path& Gallery::path() const { return inside_->database->p
 const About& Gallery::about() const { return inside_->about; }
 bool Gallery::writable() const { return inside_->writable; }
 
-void Gallery::set_who(std::string who) {
-    const auto turn = inside_->turn();
-    inside_->who = std::move(who);
-}
-
 void Gallery::transaction(const std::function<void()>& body) {
     if (!inside_->writable) {
         throw Refused("the gallery " + path().string() + " was opened for reading; open it for writing");
@@ -76,23 +71,6 @@ void Gallery::transaction(const std::function<void()>& body) {
         inside_->index.rolled_back();
         throw;
     }
-}
-
-void Gallery::reading(const std::function<void()>& body) {
-    const auto turn = inside_->turn();
-    const gallery::Database& database = *inside_->database;
-    if (database.in_transaction()) {
-        body();
-        return;
-    }
-    database.run("BEGIN");
-    try {
-        body();
-    } catch (...) {
-        database.run("COMMIT");
-        throw;
-    }
-    database.run("COMMIT");
 }
 
 std::int64_t Gallery::add_vehicle(const std::optional<std::string>& name, const cv::Mat& picture,

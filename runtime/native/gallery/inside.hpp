@@ -35,7 +35,7 @@ class __attribute__((visibility("hidden"))) Gallery::Inside {
 
     About about;
     Rule rule;
-    std::string who;
+    std::string who;  // is written next to each change: the login name
     bool writable;
     mutable std::recursive_mutex mutex;
     int depth = 0;                              // of transactions

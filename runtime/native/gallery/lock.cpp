@@ -77,10 +77,8 @@ WriterLock::WriterLock(const std::filesystem::path& gallery) : path_(with_suffix
 }
 
 WriterLock::~WriterLock() {
-    if (is_owner()) ::unlink(path_.c_str());
+    if (::getpid() == owner_) ::unlink(path_.c_str());
     ::close(handle_);  // of a forked child: the parent's own handle goes on holding the lock
 }
-
-bool WriterLock::is_owner() const { return ::getpid() == owner_; }
 
 }  // namespace vreid::gallery

@@ -16,9 +16,6 @@ class WriterLock {
     WriterLock& operator=(const WriterLock&) = delete;
     ~WriterLock();
 
-    /// Whether this process took the lock; false in a child that it has forked.
-    [[nodiscard]] bool is_owner() const;
-
  private:
     std::filesystem::path path_;
     int handle_ = -1;

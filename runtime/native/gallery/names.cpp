@@ -58,7 +58,7 @@ std::string checked(const Database& database, const std::string& name, std::int6
 
 std::string pattern_of(const std::string& text) {
     std::string pattern;
-    for (const char one : key_of(text)) pattern += one == '[' ? std::string("[[]") : std::string(1, one);
+    for (const char one : text) pattern += one == '[' ? std::string("[[]") : std::string(1, one);
     return pattern;
 }
 
@@ -93,7 +93,8 @@ std::int64_t found(const Database& database, const std::string& text) {
     }
     if (by_name != 0) return by_name;
     if (by_id != 0) return by_id;
-    throw Refused("there is no vehicle '" + shown(text) + "' in the gallery; 'vreid gallery list' shows them");
+    throw Refused("there is no vehicle '" + shown(text) +
+                  "' in the gallery; 'vreid gallery list' shows them");
 }
 
 }  // namespace vreid::gallery

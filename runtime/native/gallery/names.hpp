@@ -31,7 +31,7 @@ std::string readable(const std::string& text, const std::string& what);
 /// `name` in NFC, when it is valid and no vehicle but `vehicle` has it. Refused otherwise.
 std::string checked(const Database& database, const std::string& name, std::int64_t vehicle = 0);
 
-/// A pattern with * and ? -> an SQL GLOB over `key` in which nothing else is special.
+/// A pattern with * and ? -> an SQL GLOB, in which "[" would be special too.
 std::string pattern_of(const std::string& text);
 
 /// `name`, or the first of name-2, name-3, ... that is free.

@@ -1,7 +1,5 @@
 // What an open gallery is read for: searches, names, lists and totals, by the statements of
 // runtime/gallery/sqlite/store.py.
-#include "queries.hpp"
-
 #include <algorithm>
 #include <map>
 #include <set>
@@ -13,6 +11,165 @@
 #include "prototypes.hpp"
 #include "text.hpp"
 #include "vreid/errors.hpp"
+
+namespace vreid::gallery {
+namespace {
+
+/// SQL and its values.
+struct Condition {
+    std::string sql;
+    std::vector<Value> values;
+};
+
+/// `part` once for each of `count`, with `between` them.
+std::string repeated(const std::string& part, std::size_t count, const std::string& between) {
+    std::string text;
+    for (std::size_t at = 0; at < count; ++at) text += (at > 0 ? between : "") + part;
+    return text;
+}
+
+template <typename Values>
+void add(Condition& to, const std::string& sql, const Values& values) {
+    to.sql += " AND " + sql;
+    to.values.insert(to.values.end(), values.begin(), values.end());
+}
+
+template <typename Values>
+void add_one_of(Condition& to, const std::string& column, const Values& values) {
+    if (!values.empty()) add(to, column + " IN (" + repeated("?", values.size(), ", ") + ")", values);
+}
+
+template <typename Values>
+void add_like(Condition& to, const std::string& pattern, const Values& values) {
+    if (!values.empty()) add(to, "(" + repeated(pattern, values.size(), " OR ") + ")", values);
+}
+
+template <typename Change>
+std::vector<std::string> each(const std::vector<std::string>& texts, const Change& change) {
+    std::vector<std::string> changed;
+    for (const std::string& text : texts) changed.push_back(change(text));
+    return changed;
+}
+
+/// Plates are read with and without spaces and hyphens.
+std::string bare(const std::string& text) {
+    return "replace(replace(upper(" + text + "), ' ', ''), '-', '')";
+}
+
+/// A condition over a row `s` of sightings; ids, names and kinds are not looked at.
+Condition sightings_where(const Filter& only) {
+    Condition where{"1", {}};
+    add_one_of(where, "s.camera", each(only.cameras, nfc));
+    add_one_of(where, "s.run", only.runs);
+    add_like(where, bare("s.plate") + " GLOB " + bare("?"), each(only.plates, pattern_of));
+    if (only.since) add(where, "s.seen >= ?", std::vector<Value>{*only.since});
+    if (only.until) add(where, "s.seen < ?", std::vector<Value>{*only.until});
+    return where;
+}
+
+std::string sighted(const std::string& where) {
+    return "EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id AND " + where + ")";
+}
+
+/// A condition over a row `v` of vehicles.
+Condition vehicles_where(const Filter& only) {
+    Condition where{"1", {}};
+    add_one_of(where, "v.id", only.ids);
+    add_like(where, "v.key GLOB ?",
+             each(only.names, [](const std::string& text) { return pattern_of(key_of(text)); }));
+    const Condition seen = sightings_where(only);
+    if (only.kinds.empty()) {
+        if (!seen.values.empty()) add(where, sighted(seen.sql), seen.values);
+        return where;
+    }
+    // a vehicle that is itself of the kind passes by kind without a sighting
+    const std::string of_kind = "kind IN (" + repeated("?", only.kinds.size(), ", ") + ")";
+    const std::string itself = seen.values.empty() ? "" : " AND " + sighted(seen.sql);
+    std::vector<Value> values(only.kinds.begin(), only.kinds.end());
+    values.insert(values.end(), seen.values.begin(), seen.values.end());
+    values.insert(values.end(), seen.values.begin(), seen.values.end());
+    values.insert(values.end(), only.kinds.begin(), only.kinds.end());
+    add(where, "(v." + of_kind + itself + " OR " + sighted(seen.sql + " AND s." + of_kind) + ")", values);
+    return where;
+}
+
+bool is_everything(const Filter& only) {
+    return only.ids.empty() && only.cameras.empty() && only.kinds.empty() && only.names.empty() &&
+           only.plates.empty() && only.runs.empty() && !only.since && !only.until;
+}
+
+/// The vehicles that `only` lets through, by rising id.
+std::vector<Vehicle> listed(const Database& database, bool thumbnails, const Filter& only) {
+    const Condition where = vehicles_where(only);
+    std::map<std::int64_t, std::vector<std::string>> cameras;
+    Statement seen = database.query(
+        "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v "
+        "WHERE " +
+            where.sql + ") ORDER BY vehicle, camera",
+        where.values);
+    while (seen.next()) cameras[seen.integer(0)].push_back(seen.text(1));
+    const std::string picture = thumbnails ? "coalesce(last.thumbnail, v.thumbnail)" : "NULL";
+    Statement rows = database.query(
+        "SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),"
+        " (SELECT count(*) FROM prototypes WHERE vehicle = v.id),"
+        " (SELECT count(*) FROM sightings WHERE vehicle = v.id),"
+        " last.last_time, last.seen, last.camera, " +
+            picture +
+            " FROM vehicles v"
+            " LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)"
+            " WHERE " +
+            where.sql + " ORDER BY v.id",
+        where.values);
+    std::vector<Vehicle> found;
+    while (rows.next()) {
+        Vehicle one;
+        one.id = rows.integer(0);
+        one.name = rows.text(1);
+        one.created = rows.real(2);
+        one.kind = rows.maybe_text(3);
+        one.prototypes = rows.integer(4);
+        one.sightings = rows.integer(5);
+        one.cameras = cameras[one.id];
+        one.last_seen = rows.maybe_real(6);
+        one.last_at = rows.maybe_real(7);
+        one.last_camera = rows.maybe_text(8);
+        if (!rows.is_null(9)) {
+            const Bytes jpeg = rows.bytes(9);
+            const auto* begin = static_cast<const std::uint8_t*>(jpeg.data);
+            one.thumbnail.assign(begin, begin + jpeg.size);
+        }
+        found.push_back(std::move(one));
+    }
+    return found;
+}
+
+/// The totals.
+Stats counted(const Database& database, const About& about) {
+    Statement row = database.query(
+        "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes), (SELECT count(*) FROM "
+        "sightings),"
+        " (SELECT count(DISTINCT camera) FROM sightings), (SELECT min(seen) FROM sightings),"
+        " (SELECT max(seen) FROM sightings), (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'),"
+        " (SELECT count(*) FROM audit)");
+    row.next();
+    Stats found;
+    found.vehicles = row.integer(0);
+    found.prototypes = row.integer(1);
+    found.sightings = row.integer(2);
+    found.cameras = row.integer(3);
+    found.about = about;
+    std::error_code gone;
+    const auto bytes = std::filesystem::file_size(database.path(), gone);
+    found.bytes = gone ? 0 : bytes;
+    found.oldest = row.maybe_real(4);
+    found.newest = row.maybe_real(5);
+    found.retention = row.maybe_real(6);
+    found.changes = row.integer(7);
+    return found;
+}
+
+}  // namespace
+}  // namespace vreid::gallery
 
 namespace vreid {
 namespace {
@@ -138,161 +295,3 @@ std::vector<std::int64_t> Gallery::with_other_plates(const std::vector<std::stri
 }
 
 }  // namespace vreid
-
-namespace vreid::gallery {
-
-std::vector<Vehicle> listed(const Database& database, bool thumbnails, const Filter& only) {
-    const Condition where = vehicles_where(only);
-    std::map<std::int64_t, std::vector<std::string>> cameras;
-    Statement seen = database.query(
-        "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v "
-        "WHERE " +
-            where.sql + ") ORDER BY vehicle, camera",
-        where.values);
-    while (seen.next()) cameras[seen.integer(0)].push_back(seen.text(1));
-    const std::string picture = thumbnails ? "coalesce(last.thumbnail, v.thumbnail)" : "NULL";
-    Statement rows = database.query(
-        "SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),"
-        " (SELECT count(*) FROM prototypes WHERE vehicle = v.id),"
-        " (SELECT count(*) FROM sightings WHERE vehicle = v.id),"
-        " last.last_time, last.seen, last.camera, " +
-            picture +
-            " FROM vehicles v"
-            " LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)"
-            " WHERE " +
-            where.sql + " ORDER BY v.id",
-        where.values);
-    std::vector<Vehicle> found;
-    while (rows.next()) {
-        Vehicle one;
-        one.id = rows.integer(0);
-        one.name = rows.text(1);
-        one.created = rows.real(2);
-        one.kind = rows.maybe_text(3);
-        one.prototypes = rows.integer(4);
-        one.sightings = rows.integer(5);
-        one.cameras = cameras[one.id];
-        one.last_seen = rows.maybe_real(6);
-        one.last_at = rows.maybe_real(7);
-        one.last_camera = rows.maybe_text(8);
-        if (!rows.is_null(9)) {
-            const Bytes jpeg = rows.bytes(9);
-            const auto* begin = static_cast<const std::uint8_t*>(jpeg.data);
-            one.thumbnail.assign(begin, begin + jpeg.size);
-        }
-        found.push_back(std::move(one));
-    }
-    return found;
-}
-
-Stats counted(const Database& database, const About& about) {
-    Statement row = database.query(
-        "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes), (SELECT count(*) FROM "
-        "sightings),"
-        " (SELECT count(DISTINCT camera) FROM sightings), (SELECT min(seen) FROM sightings),"
-        " (SELECT max(seen) FROM sightings), (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'),"
-        " (SELECT count(*) FROM audit)");
-    row.next();
-    Stats found;
-    found.vehicles = row.integer(0);
-    found.prototypes = row.integer(1);
-    found.sightings = row.integer(2);
-    found.cameras = row.integer(3);
-    found.about = about;
-    std::error_code gone;
-    const auto bytes = std::filesystem::file_size(database.path(), gone);
-    found.bytes = gone ? 0 : bytes;
-    found.oldest = row.maybe_real(4);
-    found.newest = row.maybe_real(5);
-    found.retention = row.maybe_real(6);
-    found.changes = row.integer(7);
-    return found;
-}
-
-namespace {
-
-/// `part` once for each of `count`, with `between` them.
-std::string repeated(const std::string& part, std::size_t count, const std::string& between) {
-    std::string text;
-    for (std::size_t at = 0; at < count; ++at) text += (at > 0 ? between : "") + part;
-    return text;
-}
-
-template <typename Values>
-void add(Condition& to, const std::string& sql, const Values& values) {
-    to.sql += " AND " + sql;
-    to.values.insert(to.values.end(), values.begin(), values.end());
-}
-
-template <typename Values>
-void add_one_of(Condition& to, const std::string& column, const Values& values) {
-    if (!values.empty()) add(to, column + " IN (" + repeated("?", values.size(), ", ") + ")", values);
-}
-
-template <typename Values>
-void add_like(Condition& to, const std::string& pattern, const Values& values) {
-    if (!values.empty()) add(to, "(" + repeated(pattern, values.size(), " OR ") + ")", values);
-}
-
-template <typename Change>
-std::vector<std::string> each(const std::vector<std::string>& texts, const Change& change) {
-    std::vector<std::string> changed;
-    for (const std::string& text : texts) changed.push_back(change(text));
-    return changed;
-}
-
-/// A pattern with * and ? as an SQL GLOB, in which "[" is special too.
-std::string literal(const std::string& text) {
-    std::string pattern;
-    for (const char one : text) pattern += one == '[' ? std::string("[[]") : std::string(1, one);
-    return pattern;
-}
-
-/// Plates are read with and without spaces and hyphens.
-std::string bare(const std::string& text) {
-    return "replace(replace(upper(" + text + "), ' ', ''), '-', '')";
-}
-
-/// A condition over a row `s` of sightings; ids, names and kinds are not looked at.
-Condition sightings_where(const Filter& only) {
-    Condition where{"1", {}};
-    add_one_of(where, "s.camera", each(only.cameras, nfc));
-    add_one_of(where, "s.run", only.runs);
-    add_like(where, bare("s.plate") + " GLOB " + bare("?"), each(only.plates, literal));
-    if (only.since) add(where, "s.seen >= ?", std::vector<Value>{*only.since});
-    if (only.until) add(where, "s.seen < ?", std::vector<Value>{*only.until});
-    return where;
-}
-
-std::string sighted(const std::string& where) {
-    return "EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id AND " + where + ")";
-}
-
-}  // namespace
-
-Condition vehicles_where(const Filter& only) {
-    Condition where{"1", {}};
-    add_one_of(where, "v.id", only.ids);
-    add_like(where, "v.key GLOB ?", each(only.names, pattern_of));
-    const Condition seen = sightings_where(only);
-    if (only.kinds.empty()) {
-        if (!seen.values.empty()) add(where, sighted(seen.sql), seen.values);
-        return where;
-    }
-    // a vehicle that is itself of the kind passes by kind without a sighting
-    const std::string of_kind = "kind IN (" + repeated("?", only.kinds.size(), ", ") + ")";
-    const std::string itself = seen.values.empty() ? "" : " AND " + sighted(seen.sql);
-    std::vector<Value> values(only.kinds.begin(), only.kinds.end());
-    values.insert(values.end(), seen.values.begin(), seen.values.end());
-    values.insert(values.end(), seen.values.begin(), seen.values.end());
-    values.insert(values.end(), only.kinds.begin(), only.kinds.end());
-    add(where, "(v." + of_kind + itself + " OR " + sighted(seen.sql + " AND s." + of_kind) + ")", values);
-    return where;
-}
-
-bool is_everything(const Filter& only) {
-    return only.ids.empty() && only.cameras.empty() && only.kinds.empty() && only.names.empty() &&
-           only.plates.empty() && only.runs.empty() && !only.since && !only.until;
-}
-
-}  // namespace vreid::gallery

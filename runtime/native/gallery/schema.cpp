@@ -45,6 +45,21 @@ CREATE INDEX sightings_of ON sightings (vehicle, camera);
 CREATE INDEX sightings_at ON sightings (seen);
 )";
 
+/// The log of changes and the audit, which schema 1 does not have.
+const char* const kLogTables = R"(
+INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL, mark INTEGER NOT NULL DEFAULT (random()));
+CREATE TRIGGER changes_bounded AFTER INSERT ON changes WHEN new.id % 4096 = 0 BEGIN
+    DELETE FROM changes WHERE id <= new.id - max(100000, (SELECT count(*) FROM prototypes)); END;
+CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
+CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
+    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
+)";
+
 /// What was renamed in `folder` survives a loss of power.
 void settle(const std::filesystem::path& folder) {
     const int handle = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC);
@@ -65,23 +80,18 @@ int dim_of(const std::string& text, const std::string& gallery) {
     return dim;
 }
 
-}  // namespace
-
-const char* log_tables() {
-    return R"(
-INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
-CREATE TABLE changes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, prototype INTEGER NOT NULL, mark INTEGER NOT NULL DEFAULT (random()));
-CREATE TRIGGER changes_bounded AFTER INSERT ON changes WHEN new.id % 4096 = 0 BEGIN
-    DELETE FROM changes WHERE id <= new.id - max(100000, (SELECT count(*) FROM prototypes)); END;
-CREATE TRIGGER prototype_new AFTER INSERT ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
-CREATE TRIGGER prototype_old AFTER DELETE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (old.id); END;
-CREATE TRIGGER prototype_set AFTER UPDATE ON prototypes BEGIN INSERT INTO changes (prototype) VALUES (new.id); END;
-CREATE TABLE audit (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, vehicle INTEGER,
-    detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
-)";
+/// SQLite would take the write-ahead log of a gallery that is gone for the new one's, and bring its vehicles
+/// back.
+void refuse_stray_log(const std::filesystem::path& path) {
+    const std::filesystem::path log = with_suffix(path, "-wal");
+    if (std::filesystem::exists(log)) {
+        throw Refused(log.string() +
+                      " belongs to a gallery that is no longer there; put that gallery back, or remove" +
+                      " the log for a new one");
+    }
 }
+
+}  // namespace
 
 std::filesystem::path with_suffix(const std::filesystem::path& path, const char* suffix) {
     return path.string() + suffix;
@@ -122,7 +132,7 @@ void create(const std::filesystem::path& path, const About& about) {
         std::filesystem::remove(temporary);
         {
             const Database database = Database::fresh(temporary, path);
-            database.script(std::string(kTables) + log_tables());
+            database.script(std::string(kTables) + kLogTables);
             for (const auto& [key, value] :
                  std::map<std::string, std::string>{{"schema", "3"},
                                                     {"fingerprint", about.fingerprint},
@@ -141,15 +151,6 @@ void create(const std::filesystem::path& path, const About& about) {
     } catch (...) {
         std::filesystem::remove(temporary, ignored);
         throw;
-    }
-}
-
-void refuse_stray_log(const std::filesystem::path& path) {
-    const std::filesystem::path log = with_suffix(path, "-wal");
-    if (std::filesystem::exists(log)) {
-        throw Refused(log.string() +
-                      " belongs to a gallery that is no longer there; put that gallery back, or remove" +
-                      " the log for a new one");
     }
 }
 
@@ -256,7 +257,7 @@ void upgrade(const Database& database) {
     database.run("BEGIN IMMEDIATE");
     try {
         if (schema == "1") {
-            database.script(std::string(kColumns) + log_tables());
+            database.script(std::string(kColumns) + kLogTables);
             database.run("UPDATE sightings SET seen = ?", {latest});
         }
         database.script(kNames);

@@ -47,16 +47,26 @@ std::size_t character_at(std::string_view text, std::size_t at, char32_t& point)
     return point < least || point > 0x10FFFF || surrogate ? 0 : size;
 }
 
-}  // namespace
+utf8proc_category_t category_of(char32_t point) {
+    return utf8proc_category(static_cast<utf8proc_int32_t>(point));
+}
 
-bool is_text(std::string_view text) {
+/// Whether it is UTF-8 from end to end, and all of its characters are ones that `fits`.
+template <typename Fits>
+bool every(std::string_view text, const Fits& fits) {
     char32_t point = 0;
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t size = character_at(text, at, point);
-        if (size == 0) return false;
+        if (size == 0 || !fits(point)) return false;
         at += size;
     }
     return true;
+}
+
+}  // namespace
+
+bool is_text(std::string_view text) {
+    return every(text, [](char32_t) { return true; });
 }
 
 std::string cleaned(std::string_view text) {
@@ -72,39 +82,22 @@ std::string cleaned(std::string_view text) {
 }
 
 bool is_plain(std::string_view text) {
-    char32_t point = 0;
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t size = character_at(text, at, point);
-        if (size == 0) return false;
-        const utf8proc_category_t kind = utf8proc_category(static_cast<utf8proc_int32_t>(point));
-        if (kind == UTF8PROC_CATEGORY_CC || kind == UTF8PROC_CATEGORY_ZL || kind == UTF8PROC_CATEGORY_ZP)
-            return false;
-        at += size;
-    }
-    return true;
+    return every(text, [](char32_t point) {
+        const auto kind = category_of(point);
+        return kind != UTF8PROC_CATEGORY_CC && kind != UTF8PROC_CATEGORY_ZL && kind != UTF8PROC_CATEGORY_ZP;
+    });
 }
 
 bool is_seen(std::string_view text) {
-    char32_t point = 0;
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t size = character_at(text, at, point);
-        if (size == 0) return true;
-        const utf8proc_category_t kind = utf8proc_category(static_cast<utf8proc_int32_t>(point));
-        if (kind != UTF8PROC_CATEGORY_ZS && kind != UTF8PROC_CATEGORY_CF) return true;
-        at += size;
-    }
-    return false;
+    return !every(text, [](char32_t point) {
+        const auto kind = category_of(point);
+        return kind == UTF8PROC_CATEGORY_ZS || kind == UTF8PROC_CATEGORY_CF;
+    });
 }
 
 std::string nfc(std::string_view text) { return mapped(cleaned(text), UTF8PROC_COMPOSE); }
 
 std::string key_of(std::string_view name) { return mapped(nfc(name), UTF8PROC_COMPOSE | UTF8PROC_CASEFOLD); }
-
-std::size_t length_of(std::string_view text) {
-    std::size_t count = 0;
-    for (const char byte : text) count += (static_cast<unsigned char>(byte) & 0xC0U) != 0x80 ? 1 : 0;
-    return count;
-}
 
 std::string number_text(double value) {
     if (std::isnan(value)) return "nan";

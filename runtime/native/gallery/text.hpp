@@ -26,9 +26,6 @@ std::string nfc(std::string_view text);
 /// A name in NFC, case folded, and in NFC again: equal for names that are equal but for case.
 std::string key_of(std::string_view name);
 
-/// How many characters a UTF-8 text has.
-std::size_t length_of(std::string_view text);
-
 /// A number as Python prints it.
 std::string number_text(double value);
 

@@ -19,8 +19,20 @@
 #include "prototypes.hpp"
 #include "text.hpp"
 
-namespace vreid {
+namespace vreid::gallery {
+namespace {
 
+constexpr double kLastMoment = 1e10;  // seconds since 1970; more are milliseconds or nanoseconds
+constexpr int kSide = 160;            // pixels of a thumbnail's longer side
+constexpr int kQuality = 85;          // of its JPEG
+constexpr float kNear = 1e-3F;  // a feature whose length is so near 1 is of unit length, and kept to the bit
+
+/// Seconds since 1970.
+double now() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// COCO class -> its name, "vehicle" where there is none or it is not a vehicle's.
 std::string kind_name(int kind) {
     switch (kind) {
         case 2:
@@ -35,14 +47,6 @@ std::string kind_name(int kind) {
             return "vehicle";
     }
 }
-
-namespace gallery {
-namespace {
-
-constexpr double kLastMoment = 1e10;  // seconds since 1970; more are milliseconds or nanoseconds
-constexpr int kSide = 160;            // pixels of a thumbnail's longer side
-constexpr int kQuality = 85;          // of its JPEG
-constexpr float kNear = 1e-3F;  // a feature whose length is so near 1 is of unit length, and kept to the bit
 
 /// BGR -> a JPEG; empty for an empty picture.
 std::vector<std::uint8_t> thumbnail_of(const cv::Mat& picture) {
@@ -104,6 +108,31 @@ double moment_of(const Sighting& sighting) {
             "divide milliseconds by 1000 and nanoseconds by 1e9");
     }
     return sighting.seen == 0 ? now() : sighting.seen;
+}
+
+std::string json_text(const Detail& detail) {
+    return detail.dump(-1, ' ', true,
+                       Detail::error_handler_t::replace);  // a name was checked; this must not throw
+}
+
+/// No row holds a name, picture or feature of `vehicle` any longer; that there was a change, and whose,
+/// stays.
+void forget(const Database& database, std::int64_t vehicle) {
+    std::vector<std::pair<std::int64_t, std::string>> changed;
+    {
+        Statement rows = database.query(
+            "SELECT id, detail FROM audit WHERE vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, "
+            "'$.vehicles')"
+            " WHERE value = ?1) ORDER BY id",
+            {vehicle});
+        while (rows.next()) changed.emplace_back(rows.integer(0), rows.text(1));
+    }
+    for (const auto& [id, text] : changed) {
+        const Detail detail = Detail::parse(text, nullptr, false);
+        if (!detail.is_object()) throw damaged(database.path(), "a change of the audit");
+        const Detail bare = {{"vehicles", detail.value("vehicles", Detail::array())}, {"forgotten", true}};
+        database.run("UPDATE audit SET detail = ? WHERE id = ?", {json_text(bare), id});
+    }
 }
 
 }  // namespace
@@ -176,23 +205,6 @@ void remove(const Database& database, const std::string& who, std::int64_t vehic
     note(database, who, "remove", vehicle, Detail::object());
 }
 
-}  // namespace gallery
-}  // namespace vreid
-
-namespace vreid::gallery {
-namespace {
-
-std::string json_text(const Detail& detail) {
-    return detail.dump(-1, ' ', true,
-                       Detail::error_handler_t::replace);  // a name was checked; this must not throw
-}
-
-}  // namespace
-
-double now() {
-    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 std::string login() {
     for (const char* name : {"LOGNAME", "USER", "LNAME", "USERNAME"}) {
         const char* user = std::getenv(name);
@@ -210,24 +222,6 @@ void note(const Database& database, const std::string& who, const char* verb, st
           const Detail& detail) {
     database.run("INSERT INTO audit (at, who, verb, vehicle, detail) VALUES (?, ?, ?, ?, ?)",
                  {now(), who, std::string(verb), vehicle, json_text(detail)});
-}
-
-void forget(const Database& database, std::int64_t vehicle) {
-    std::vector<std::pair<std::int64_t, std::string>> changed;
-    {
-        Statement rows = database.query(
-            "SELECT id, detail FROM audit WHERE vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, "
-            "'$.vehicles')"
-            " WHERE value = ?1) ORDER BY id",
-            {vehicle});
-        while (rows.next()) changed.emplace_back(rows.integer(0), rows.text(1));
-    }
-    for (const auto& [id, text] : changed) {
-        const Detail detail = Detail::parse(text, nullptr, false);
-        if (!detail.is_object()) throw damaged(database.path(), "a change of the audit");
-        const Detail bare = {{"vehicles", detail.value("vehicles", Detail::array())}, {"forgotten", true}};
-        database.run("UPDATE audit SET detail = ? WHERE id = ?", {json_text(bare), id});
-    }
 }
 
 }  // namespace vreid::gallery

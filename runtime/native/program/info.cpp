@@ -56,8 +56,6 @@ int info(const std::filesystem::path& path, bool json) {
         print_document({{"manifest", document_of(manifest)}, {"engines", engine_names()}});
         return 0;
     }
-    std::string engines;
-    for (const auto& name : engine_names()) engines += (engines.empty() ? "" : ", ") + name;
     const auto& input = manifest.input;
     const std::string sizes = std::to_string(input.batch[0]) + ", " + std::to_string(input.batch[1]) + ", " +
                               std::to_string(input.batch[2]);
@@ -71,7 +69,7 @@ int info(const std::filesystem::path& path, bool json) {
                  {"mAP %", manifest.accuracy ? fixed(manifest.accuracy->map, 2) : "-"},
                  {"threshold", manifest.match ? fixed(manifest.match->threshold, 4) : "-"},
                  {"fingerprint", manifest.fingerprint},
-                 {"engines here", engines}});
+                 {"engines here", engines_here()}});
     return 0;
 }
 

@@ -45,15 +45,19 @@ void add_model(CLI::App& verb, Model& model) {
     add_engine(verb, model);
 }
 
-void add_engine(CLI::App& verb, Model& model) {
+std::string engines_here() {
     std::string names;
     for (const auto& name : engine_names()) names += (names.empty() ? "" : ", ") + name;
+    return names;
+}
+
+void add_engine(CLI::App& verb, Model& model) {
     verb.add_option("--threads", model.threads, "CPU threads of the engine")
         ->capture_default_str()
         ->check(whole_number("--threads", 1, MOST_THREADS));
-    verb.add_option(
-        "--engine", model.engine,
-        "Run the manifest's ONNX file on another engine than its backend; this program has: " + names);
+    verb.add_option("--engine", model.engine,
+                    "Run the manifest's ONNX file on another engine than its backend; this program has: " +
+                        engines_here());
 }
 
 std::filesystem::path manifest_path(const std::filesystem::path& path) {

@@ -29,6 +29,9 @@ struct Model {
 /// The flags that make a Model; `model` outlives the program.
 void add_model(CLI::App& verb, Model& model);
 
+/// The names of the engines that were compiled in, as one text.
+std::string engines_here();
+
 /// The flags --threads and --engine of a verb that names its model in another way.
 void add_engine(CLI::App& verb, Model& model);
 

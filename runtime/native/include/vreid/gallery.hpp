@@ -13,7 +13,6 @@
 
 #include "vreid/export.hpp"
 #include "vreid/manifest.hpp"
-#include "vreid/records.hpp"
 
 namespace vreid {
 
@@ -29,6 +28,24 @@ struct About {
 struct Rule {
     int max_prototypes = 8;
     double merge_above = 0.9;
+};
+
+/// One finished track, as it is given to the gallery and written down. A track is one camera's, a vehicle is
+/// the world's.
+struct Sighting {
+    std::string camera;
+    std::int64_t track = 0;
+    std::int64_t first_frame = 0;
+    std::int64_t last_frame = 0;
+    double first_time = 0;  // seconds on the source's own clock
+    double last_time = 0;
+    int kind = -1;                     // COCO class or -1
+    std::vector<float> feature;        // (dim,) unit length: the quality-weighted mean of its embedded crops
+    std::int64_t crops = 0;            // how many were embedded
+    double quality = 0;                // of the best crop, 0-1
+    cv::Mat picture;                   // the best crop, BGR
+    double seen = 0;                   // last_time as seconds since 1970
+    std::optional<std::string> plate;  // what an outside reader of licence plates read, if there is one
 };
 
 /// One vehicle that a search found; the score is the best cosine over its prototypes.
@@ -111,15 +128,9 @@ class VREID_API Gallery {
     [[nodiscard]] const About& about() const;
     [[nodiscard]] bool writable() const;
 
-    /// Who is written next to each change: the login name, unless a run calls itself run:NAME.
-    void set_who(std::string who);
-
     /// All that is written inside `body` is kept together, or, when it throws, nothing is, the index
     /// included. Nests.
     void transaction(const std::function<void()>& body);
-
-    /// All that is read inside `body` is of one moment, whoever writes meanwhile.
-    void reading(const std::function<void()>& body);
 
     /// The new vehicle's id, never used before; without a name it is "vehicle-0001" after its id. `picture`
     /// is BGR or empty.

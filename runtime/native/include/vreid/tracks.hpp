@@ -15,7 +15,6 @@
 #include "vreid/export.hpp"
 #include "vreid/gallery.hpp"
 #include "vreid/preprocess.hpp"
-#include "vreid/records.hpp"
 
 namespace vreid {
 
