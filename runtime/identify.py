@@ -282,16 +282,12 @@ class Identifier:
         sure = {part for track in tracks if (part := self._recent.part_of(track)) is not None}
         sure |= self._gallery.with_plates(plates)
         names = {hit.vehicle: hit.name for of_row in hits for hit in of_row}
-        vehicles = sorted((names.keys() - self._gallery.with_other_plates(plates)) | sure)
+        with self._gallery.reading() as store:
+            certain = store.names(sure)  # without those that were removed meanwhile
+        vehicles = sorted((names.keys() - self._gallery.with_other_plates(plates)) | certain.keys())
         means = self._gallery.scores(features, vehicles).mean(axis=0)  # (V,)
         return [
-            _Candidate(
-                vehicle not in sure,
-                -float(mean),
-                cluster,
-                vehicle,
-                names.get(vehicle) or self._gallery.name_of(vehicle),
-            )
+            _Candidate(vehicle not in certain, -float(mean), cluster, vehicle, certain.get(vehicle) or names[vehicle])
             for mean, vehicle in zip(means, vehicles, strict=True)
         ]
 

@@ -228,6 +228,28 @@ TEST_F(Tracks, WhatCannotBeIsRefusedAndChangesNothing) {
     EXPECT_THROW(vreid::TrackIdentifier("yard", reader, rules), Refused);
 }
 
+TEST_F(Tracks, TheNextPartOfOneWhoseVehicleWasRemovedIsLookedUp) {
+    vreid::Gallery writer = opened();
+    const std::vector<float> feature{1, 0, 0, 0, 0, 0, 0, 0};
+    writer.add_prototype(writer.add_vehicle("taxi"), "gate", feature);
+    writer.add_prototype(writer.add_vehicle("bus"), "gate", {0.8F, 0.6F, 0, 0, 0, 0, 0, 0});
+    vreid::Gallery reader = opened(false);
+    vreid::TrackRules rules;
+    rules.threshold = 0.6;
+    vreid::TrackIdentifier tracks("yard", reader, rules);
+    const auto next_part = [&](std::int64_t index) {
+        tracks.add(
+            tracks.see(picture_of(50), index, static_cast<double>(index), {{1, {40, 40, 120, 120}, 2}}),
+            feature);
+        return tracks.end(1, {}, true);
+    };
+    EXPECT_EQ(next_part(0)->name, "taxi");
+    writer.remove(1);
+    EXPECT_EQ(next_part(1)->name, "bus");
+    writer.remove(2);
+    EXPECT_FALSE(next_part(2)->vehicle);
+}
+
 TEST_F(Tracks, OneQueryGivesOneList) {
     vreid::Gallery gallery = opened();
     const std::vector<float> feature{1, 0, 0, 0, 0, 0, 0, 0};

@@ -300,6 +300,23 @@ def test_the_parts_of_one_track_are_one_vehicle(tmp_path: Path) -> None:
         assert identifier.identify(track(vehicle(0), "a", 2, 100, 130)).vehicle != one.vehicle
 
 
+def test_the_next_part_of_a_track_whose_vehicle_was_removed_is_looked_up(tmp_path: Path) -> None:
+    """By another program, as from the gallery's page, while this one only reads."""
+    with opened(tmp_path) as writer:
+        taxi, bus = (writer.add_vehicle(name) for name in ("taxi", "bus"))
+        writer.add_prototype(taxi, "gate", vehicle(0))
+        writer.add_prototype(bus, "gate", toward(0.8))
+        with opened(tmp_path, write=False) as gallery:
+            identifier = Identifier(gallery, 0.6)
+            assert identifier.identify(track(vehicle(0), "a", 1, 0, 60)).vehicle == taxi
+            writer.remove(taxi)
+            later = identifier.identify(track(vehicle(0), "a", 1, 60, 120))
+            assert (later.vehicle, later.name, later.known) == (bus, "bus", True)
+            writer.remove(bus)
+            [last] = identifier.assign([track(vehicle(0), "a", 1, 120, 180)])
+            assert (last.vehicle, last.known) == (None, False)
+
+
 def naive_clusters(features: Floats, apart: NDArray[np.bool_], threshold: float) -> list[list[int]]:
     """Average linkage as it is written: every pair of clusters, every pair of members, again after each joining."""
     cosines, clusters = features.astype(float) @ features.astype(float).T, [[row] for row in range(len(features))]

@@ -217,10 +217,12 @@ Match TrackIdentifier::chosen(const Sighting& sighting, const std::vector<float>
             static_cast<double>(hits.back().score) < rules_.threshold)
             break;
     }
-    std::set<std::int64_t> sure;
+    Filter part;
     for (const Decided& one : decided_) {
-        if (one.track == sighting.track) sure = {one.vehicle};
+        if (one.track == sighting.track) part.ids = {one.vehicle};
     }
+    if (!part.ids.empty()) part.ids = *gallery_.allowed(part);  // without one that was removed meanwhile
+    std::set<std::int64_t> sure(part.ids.begin(), part.ids.end());
     if (sighting.plate) {
         for (const std::int64_t vehicle : gallery_.with_other_plates({*sighting.plate})) names.erase(vehicle);
         for (const std::int64_t vehicle : gallery_.with_plates({*sighting.plate})) sure.insert(vehicle);
