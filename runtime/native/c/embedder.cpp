@@ -12,7 +12,7 @@ using vreid::c::text_of;
 namespace {
 
 vreid::c::Failure* failure_of(const vreid_embedder* embedder) {
-    return embedder == nullptr ? nullptr : &const_cast<vreid_embedder*>(embedder)->failure;
+    return embedder == nullptr ? nullptr : &embedder->failure;
 }
 
 void embed(vreid_embedder& embedder, const std::vector<cv::Mat>& pictures, float* features) {

@@ -16,13 +16,10 @@ struct Returned {
     vreid_status status;
 };
 
-vreid::c::Failure* failure_of(const vreid_gallery* gallery) {
-    return gallery == nullptr ? nullptr : &const_cast<vreid_gallery*>(gallery)->failure;
-}
-
 template <typename Body>
 vreid_status on(vreid_gallery* gallery, const Body& body) noexcept {
-    return guarded(failure_of(gallery), [&] { body(*given(gallery, "gallery").gallery); });
+    return guarded(gallery == nullptr ? nullptr : &gallery->failure,
+                   [&] { body(*given(gallery, "gallery").gallery); });
 }
 
 std::vector<float> features_of(const vreid::Gallery& gallery, const float* features, uint64_t count,

@@ -32,7 +32,7 @@ Failure& of_thread() noexcept;
 
 struct vreid_embedder {
     std::mutex turn;
-    vreid::c::Failure failure;
+    mutable vreid::c::Failure failure;
     std::optional<vreid::Embedder> embedder;
 };
 

@@ -142,8 +142,7 @@ MachineKey machine_key() {
     if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
         throw Refused(
             "there is no NVIDIA device here that the driver knows, and a TensorRT engine runs on nothing "
-            "else; "
-            "take the manifest of the ONNX it was built from, or see vreid doctor");
+            "else; take the manifest of the ONNX it was built from, or see vreid doctor");
     }
     cudaDeviceProp device{};
     int driver = 0;

@@ -105,8 +105,8 @@ bool IndexSync::catch_up(FlatIndex& index) {
         const auto stop = begin + static_cast<std::ptrdiff_t>(std::min(kChunk, changed.size() - start));
         const Ids wanted(begin, stop);
         Statement rows = database_->query(
-            "SELECT id, vehicle, feature FROM prototypes WHERE id IN (SELECT value FROM json_each(?)) ORDER "
-            "BY id",
+            "SELECT id, vehicle, feature FROM prototypes WHERE id IN (SELECT value FROM json_each(?))"
+            " ORDER BY id",
             {json_of(wanted)});
         Chunk chunk;
         read(rows, chunk);

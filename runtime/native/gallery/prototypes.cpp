@@ -56,9 +56,8 @@ void refuse_length(const std::vector<float>& feature, int dim) {
 void copy_feature(const Bytes& stored, int dim, float* feature) {
     if (stored.size != sizeof(float) * static_cast<std::size_t>(dim)) {
         throw Refused(
-            "the gallery is damaged (a feature of the wrong length); let 'vreid gallery check --repair' mend "
-            "it or"
-            " restore a copy");
+            "the gallery is damaged (a feature of the wrong length); let "
+            "'vreid gallery check --repair' mend it or restore a copy");
     }
     std::memcpy(feature, stored.data, stored.size);  // the file is little-endian, as is all that this runs on
 }

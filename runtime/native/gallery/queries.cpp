@@ -103,8 +103,8 @@ std::vector<Vehicle> listed(const Database& database, bool thumbnails, const Fil
     const Condition where = vehicles_where(only);
     std::map<std::int64_t, std::vector<std::string>> cameras;
     Statement seen = database.query(
-        "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v "
-        "WHERE " +
+        "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN"
+        " (SELECT v.id FROM vehicles v WHERE " +
             where.sql + ") ORDER BY vehicle, camera",
         where.values);
     while (seen.next()) cameras[seen.integer(0)].push_back(seen.text(1));
@@ -146,10 +146,10 @@ std::vector<Vehicle> listed(const Database& database, bool thumbnails, const Fil
 /// The totals.
 Stats counted(const Database& database, const About& about) {
     Statement row = database.query(
-        "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes), (SELECT count(*) FROM "
-        "sightings),"
-        " (SELECT count(DISTINCT camera) FROM sightings), (SELECT min(seen) FROM sightings),"
-        " (SELECT max(seen) FROM sightings), (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'),"
+        "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes),"
+        " (SELECT count(*) FROM sightings), (SELECT count(DISTINCT camera) FROM sightings),"
+        " (SELECT min(seen) FROM sightings), (SELECT max(seen) FROM sightings),"
+        " (SELECT CAST(value AS REAL) FROM meta WHERE key = 'retention'),"
         " (SELECT count(*) FROM audit)");
     row.next();
     Stats found;

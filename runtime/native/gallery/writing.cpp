@@ -103,9 +103,8 @@ double moment_of(const Sighting& sighting) {
     }
     if (!(std::abs(sighting.first_time) < kLastMoment && std::abs(sighting.last_time) < kLastMoment)) {
         throw Refused(
-            "a sighting's first_time and last_time must be in seconds on its source's clock, below "
-            "10000000000; "
-            "divide milliseconds by 1000 and nanoseconds by 1e9");
+            "a sighting's first_time and last_time must be in seconds on its source's clock, "
+            "below 10000000000; divide milliseconds by 1000 and nanoseconds by 1e9");
     }
     return sighting.seen == 0 ? now() : sighting.seen;
 }
@@ -121,9 +120,8 @@ void forget(const Database& database, std::int64_t vehicle) {
     std::vector<std::pair<std::int64_t, std::string>> changed;
     {
         Statement rows = database.query(
-            "SELECT id, detail FROM audit WHERE vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, "
-            "'$.vehicles')"
-            " WHERE value = ?1) ORDER BY id",
+            "SELECT id, detail FROM audit WHERE vehicle = ?1 OR EXISTS"
+            " (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1) ORDER BY id",
             {vehicle});
         while (rows.next()) changed.emplace_back(rows.integer(0), rows.text(1));
     }
@@ -145,9 +143,8 @@ std::int64_t add_vehicle(const Database& database, const std::string& who,
     const std::vector<std::uint8_t> jpeg = thumbnail_of(picture);
     const double moment = now();
     database.run(
-        "INSERT INTO vehicles (id, name, key, named, created, kind, pictured, thumbnail) VALUES (?, ?, ?, ?, "
-        "?, "
-        "?, ?, ?)",
+        "INSERT INTO vehicles (id, name, key, named, created, kind, pictured, thumbnail)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         {vehicle, chosen, key_of(chosen), std::int64_t{name ? 1 : 0}, moment, value_of(kind),
          name || jpeg.empty() ? Value(nullptr) : Value(moment), picture_of(jpeg)});
     note(database, who, "enrol", vehicle, {{"name", chosen}});
@@ -161,9 +158,8 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
     const double moment = moment_of(sighting);
     if (!std::isfinite(sighting.quality) || std::isnan(score)) {  // -inf: nobody to compare with
         throw Refused(
-            "a sighting's score must be a number and its quality a finite one; pass the cosine and the "
-            "crop's "
-            "quality, 0 to 1");
+            "a sighting's score must be a number and its quality a finite one; pass the cosine and "
+            "the crop's quality, 0 to 1");
     }
     const std::string camera = readable(sighting.camera, "a sighting's camera");
     // Whom nobody named came to be with the first sighting, and so did the picture, whenever it is processed.
@@ -172,10 +168,9 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
         "named AND created > ?1 AND NOT EXISTS (SELECT 1 FROM sightings WHERE vehicle = ?2)",
         {moment, vehicle});
     database.run(
-        "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame, "
-        "score,"
-        " thumbnail, run, seen, kind, plate, quality, feature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "?, ?, ?)",
+        "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame,"
+        " score, thumbnail, run, seen, kind, plate, quality, feature)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         {vehicle, camera, sighting.track, sighting.first_time, sighting.last_time, sighting.first_frame,
          sighting.last_frame, score, picture_of(jpeg), run, moment, kind_name(sighting.kind),
          value_of(sighting.plate), sighting.quality,
