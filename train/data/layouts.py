@@ -19,7 +19,7 @@ _SPLITS = {
 _NEEDED = ("path", "vehicle", "camera")
 
 
-def read_csv(path: Path, option: str = "") -> Dataset:
+def read_csv(path: Path) -> Dataset:
     """The CSV file (or the one in a folder, train.csv first) as a Dataset; paths are relative to the file.
 
     Without `split` every row is in train, query and gallery: dropping the query's vehicle in its own camera drops itself too.
@@ -27,8 +27,6 @@ def read_csv(path: Path, option: str = "") -> Dataset:
     for whoever measures (`untested`). Raises Refused for a missing column, any other row without a value or picture, or an
     unknown split, naming it.
     """
-    if option:
-        raise Refused(f"a CSV data set has no part ':{option}'; give {path} without it")
     table = path if path.is_file() else table_in(path)
     parts: dict[str, list[Item]] = {"train": [], "validation": [], "query": [], "gallery": [], "test": []}
     untested = ""
@@ -161,13 +159,11 @@ def camera_label(number: str) -> str:
 # Vehicle -1 is junk and left out. Vehicle 0000 is a distractor, which belongs to the gallery only.
 
 
-def read_market(path: Path, option: str = "") -> Dataset:
+def read_market(path: Path) -> Dataset:
     """The Market-1501 folder as a Dataset; only a training part, or only a test part, is enough.
 
     Raises Refused when a folder is missing, or a file name holds no labels.
     """
-    if option:
-        raise Refused(f"a Market-1501 folder has no part ':{option}'; give {path} without it")
     name = path.resolve().name
     training = path / "bounding_box_train"
     train = _market_items(training, distractors=False) if training.is_dir() else ()
@@ -202,13 +198,11 @@ def _market_items(folder: Path, distractors: bool = True) -> tuple[Item, ...]:
 # A line of a list is a file name, a vehicle number and a camera number.
 
 
-def read_vric(path: Path, option: str = "") -> Dataset:
+def read_vric(path: Path) -> Dataset:
     """The VRIC folder as a Dataset; only a training part, or only a test part, is enough.
 
     Raises Refused when a list or a folder is missing, a line has not three words, or a listed picture is not on disk.
     """
-    if option:
-        raise Refused(f"a VRIC folder has no part ':{option}'; give {path} without it")
     name = path.resolve().name
     there = (path / "vric_train.txt").is_file() or (path / "train_images").is_dir()
     train = Dataset(name, _vric_items(path, "train") if there else (), (), ())
@@ -238,7 +232,7 @@ def _vric_items(path: Path, part: str) -> tuple[Item, ...]:
 # The set names no cameras, so every image is its own camera; the protocol is "one_of_each".
 
 
-def read_vehicleid(path: Path, option: str = "") -> Dataset:
+def read_vehicleid(path: Path, option: str) -> Dataset:
     """The VehicleID folder as a Dataset; `option` picks the test list ("800", "1600", "2400"), else the smallest there.
 
     One of training list and test list is enough. Raises Refused when both are missing, when the requested test list
@@ -292,13 +286,11 @@ _OWN_CAMERAS = (
 )
 
 
-def read_folders(path: Path, option: str = "") -> Dataset:
+def read_folders(path: Path) -> Dataset:
     """The folder as a Dataset; without train/ every picture is in all three parts, as in a CSV file without splits.
 
     Raises Refused when no folder of a vehicle holds a picture, or a folder's name cannot be a label.
     """
-    if option:
-        raise Refused(f"a folder a vehicle has no part ':{option}'; give {path} without it")
     name = path.resolve().name
     parts = [part for part in FOLDER_PARTS if (path / part).is_dir() and vehicles_in(path / part)]
     if not parts:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
@@ -20,6 +19,7 @@ LAYOUTS = {
     "csv": "vreid.train.data.layouts:read_csv",
     "folders": "vreid.train.data.layouts:read_folders",
 }
+WITH_PARTS = ("vehicleid", "veriwild")  # whose readers take the name of a test part too, or ""
 _SIGNS: dict[str, Callable[[Path], bool]] = {
     "veri": lambda path: any(path.glob("name_*.txt")) or _holds(path, "image_train", "image_query", "image_test"),
     "vehicleid": lambda path: (
@@ -37,22 +37,19 @@ _LOOKED_FOR = (
 )
 
 
-class Reader(Protocol):
-    """A layout: a folder or file that exists, and what stood after the last colon ("" = nothing) -> Dataset."""
-
-    def __call__(self, path: Path, option: str) -> Dataset: ...
-
-
-def read_dataset(path: str | Path, layout: str | None = None) -> Dataset:
-    """The data set at `path`, by the named layout or the one recognised; "DIR:1600" passes "1600" to the layout.
+def read_dataset(path: str | Path) -> Dataset:
+    """The data set at `path`, by the layout that is recognised; "DIR:1600" passes "1600" to a layout of several test parts.
 
     Raises Refused when nothing is recognised or the layout finds its files wanting.
     """
     found, option = _path_and_option(path)
     if not found.exists():
         raise Refused(f"there is no data set at {found}; give {_LOOKED_FOR}")
-    read: Reader = open_seam("data set layout", LAYOUTS, layout if layout is not None else layout_of(found))
-    return sound(read(found, option))
+    layout = layout_of(found)
+    if option and layout not in WITH_PARTS:
+        raise Refused(f"{found} has no part ':{option}'; give it without")
+    read = open_seam("data set layout", LAYOUTS, layout)
+    return sound(read(found, option) if layout in WITH_PARTS else read(found))
 
 
 def layout_of(path: Path) -> str:

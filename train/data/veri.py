@@ -29,13 +29,11 @@ from vreid.train.data.records import (
 _CHINESE = ("utf-8-sig", "gb18030")  # gb18030 holds all of gb2312
 
 
-def read_veri(path: Path, option: str = "") -> Dataset:
+def read_veri(path: Path) -> Dataset:
     """The VeRi folder as a Dataset; only a training part, or only a test part (query and gallery), is enough.
 
     Raises Refused when lists are missing, a listed image is not on disk, or a label is missing.
     """
-    if option:
-        raise Refused(f"a VeRi folder has no part ':{option}'; give {path} without it")
     there = [part for part in ("train", "query", "test") if (path / f"image_{part}").is_dir()]
     if not there:
         raise Refused(
@@ -136,7 +134,7 @@ _NO_WILD_CAMERAS = (
 )
 
 
-def read_veriwild(path: Path, option: str = "") -> Dataset:
+def read_veriwild(path: Path, option: str) -> Dataset:
     """The VERI-Wild folder as a Dataset; `option` picks the test part, else the first there.
 
     Without vehicle_info.txt a training part is read, each picture as a camera of its own, and no test part. Raises Refused

@@ -179,8 +179,8 @@ def test_layouts_are_recognised_or_refused(tmp_path: Path) -> None:
     for wrong in (tmp_path / "empty", tmp_path / "nowhere", tmp_path / "csv" / "0.jpg"):
         with pytest.raises(Refused, match=r"name_train\.txt.*train_test_split.*path,vehicle,camera"):
             read_dataset(wrong)
-    with pytest.raises(Refused, match="no data set layout 'cars'"):
-        read_dataset(tmp_path, "cars")
+    with pytest.raises(Refused, match="csv has no part ':800'; give it without"):
+        read_dataset(f"{tmp_path / 'csv'}:800")
 
 
 def test_joined_training_parts_share_no_label() -> None:
