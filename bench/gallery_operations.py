@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, edit_gallery, edits, open_gallery, read_gallery, retention, transfer
+from vreid.runtime.gallery import Gallery, edit_gallery, edits, maintenance, open_gallery, read_gallery, transfer
 from vreid.runtime.gallery import gallery as gallery_module
-from vreid.runtime.gallery.index import file as index_file
+from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.index.table import drop_indexes
-from vreid.runtime.gallery.rebuild import rebuild_all, repaired
+from vreid.runtime.gallery.maintenance import rebuild_all, repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import store as store_module
 from vreid.runtime.records import FinishedTrack, Floats
@@ -24,7 +24,7 @@ Random = np.random.Generator
 
 def prepared() -> None:
     """The audit's times are the operations' numbers, and a small gallery's index keeps a file."""
-    index_file.LEAST = 100
+    vehicle_index.LEAST_KEPT = 100
     for module in (gallery_module, store_module):
         vars(module)["time"] = SimpleNamespace(time=lambda: CLOCK.now)
 
@@ -79,7 +79,7 @@ def remove(gallery: Gallery, rng: Random, number: int) -> None:
 
 def purge(gallery: Gallery, rng: Random, number: int) -> None:
     before = float(rng.choice([1e9, 4e9]) + rng.integers(250))
-    retention.purge(gallery, before, vehicles=bool(rng.random() < 0.3))
+    maintenance.purge(gallery, before, vehicles=bool(rng.random() < 0.3))
     gallery.compact()
     drop_indexes(gallery.path)
 
@@ -121,7 +121,7 @@ OPERATIONS: dict[str, Callable[[Gallery, Random, int], object]] = {
     "enrol": enrol, "see": see, "remove": remove, "purge": purge, "merge": merge, "split": split, "reindex": reindex,
     "search": search, "move": move, "undo": lambda gallery, rng, number: edits.undo(gallery),
     "rename": lambda gallery, rng, number: gallery.rename(some(gallery, rng, 1)[0], f"van {number}"),
-    "retain": lambda gallery, rng, number: retention.retain(gallery, float(rng.integers(60, 9999))),
+    "retain": lambda gallery, rng, number: maintenance.retain(gallery, float(rng.integers(60, 9999))),
 }  # fmt: skip
 WHOLE = ("create", "upgrade", "repair")  # of a gallery of their own
 TARGETS = (*OPERATIONS, "purge", "reindex", "enrol", "open", "open", *WHOLE)

@@ -13,7 +13,7 @@ from gallery_operations import INDEX, OPERATIONS, feature, opened, operate
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edit_gallery, read_gallery
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.sqlite.check import checked
 
 TABLES = ("meta", "vehicles", "prototypes", "sightings", "audit", "sqlite_sequence")

@@ -1,6 +1,7 @@
 """`vreid gallery list|show|stats|audit`: the verbs that only read, and the flags that choose vehicles."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery import Gallery
-    from vreid.runtime.gallery.records import Change, Filter, VehicleDetails
+    from vreid.runtime.gallery.records import Change, Filter, Vehicle, VehicleDetails
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
+_PICTURES = 6  # of a vehicle, on a page
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def list_(args: List) -> int:
     with read_gallery(args.gallery) as gallery:
         about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only)
         if args.html is not None:
-            _page(gallery, only, args.html)
+            from vreid.report.page import write_page
+
+            write_page(args.html, album(gallery, only))
     if args.json:
         rows = [{key: value for key, value in asdict(vehicle).items() if key != "thumbnail"} for vehicle in vehicles]
         page = {} if args.html is None else {"html": str(args.html)}
@@ -179,11 +183,26 @@ def audit(args: Audit) -> int:
     return 0
 
 
-def _page(gallery: "Gallery", only: "Filter", file: Path) -> None:
-    from vreid.report.page import write_page
-    from vreid.runtime.gallery.album import album
+def album(gallery: "Gallery", only: "Filter") -> Iterator[str]:
+    """A page of every vehicle with its newest pictures, piece by piece, so that a large gallery needs little memory."""
+    from vreid.report.page import Card, Picture, View, pieces
+    from vreid.runtime.gallery.times import moment_text
 
-    write_page(file, album(gallery, only))
+    def card(vehicle: "Vehicle") -> Card:
+        """The newest pictures first; that of the enrolment last, where there is room."""
+        with gallery.reading() as store:
+            newest = store.pictures(vehicle.id, only, _PICTURES)
+            found = [(f"{one.camera}, {moment_text(one.at)}", one.jpeg) for one in newest]
+            row = store.vehicle(vehicle.id)
+        if row is not None and row.thumbnail is not None:
+            found.append(("enrolled", row.thumbnail))
+        pictures = [Picture(jpeg, shown, shown) for shown, jpeg in found[:_PICTURES]]
+        seen = f"{vehicle.sightings:,} sightings, the last {moment_text(vehicle.last_at)}"
+        return Card(vehicle.id, [View(", ".join(vehicle.cameras) or "enrolled only", [seen], pictures)], vehicle.name)
+
+    vehicles = gallery.vehicles(thumbnails=False, only=only)
+    about = {"count": len(vehicles), "name": gallery.path.name, "model": gallery.about.model}
+    return pieces("gallery.html.j2", **about, cards=map(card, vehicles))
 
 
 def _pictures(gallery: "Gallery", vehicle: int, only: "Filter", folder: Path) -> int:

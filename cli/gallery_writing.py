@@ -162,7 +162,7 @@ def export(args: Export) -> int:
 
 def import_(args: Import) -> int:
     from vreid.runtime.gallery import edit_gallery, open_gallery
-    from vreid.runtime.gallery.temporary import new_gallery
+    from vreid.runtime.gallery.sqlite.database import new_gallery
     from vreid.runtime.gallery.transfer import about_export, imported
 
     if args.gallery.exists():
@@ -226,7 +226,7 @@ class Reindex(OfGallery):
 def purge(args: Purge) -> int:
     import time
 
-    from vreid.runtime.gallery import edit_gallery, retention
+    from vreid.runtime.gallery import edit_gallery, maintenance
     from vreid.runtime.gallery.index.table import drop_indexes
     from vreid.runtime.gallery.times import span_of
 
@@ -235,7 +235,7 @@ def purge(args: Purge) -> int:
         kept = gallery.retention() if span is None else span
         if kept is None:
             raise Refused("say how old with --older-than 30d, or set a span with 'vreid gallery retain 30d'")
-        done = retention.purge(gallery, time.time() - kept, args.vehicles)
+        done = maintenance.purge(gallery, time.time() - kept, args.vehicles)
         gallery.compact()
         drop_indexes(gallery.path)
     return output.outcome(
@@ -244,18 +244,18 @@ def purge(args: Purge) -> int:
 
 
 def retain(args: Retain) -> int:
-    from vreid.runtime.gallery import edit_gallery, retention
+    from vreid.runtime.gallery import edit_gallery, maintenance
     from vreid.runtime.gallery.times import span_of
 
     seconds = None if args.span == "off" else span_of(args.span)
     with edit_gallery(args.gallery) as gallery:
-        retention.retain(gallery, seconds)
+        maintenance.retain(gallery, seconds)
     sentence = "sightings are kept for ever" if seconds is None else f"sightings are kept for {args.span}"
     return output.outcome(args.json, sentence, {"retention": seconds})
 
 
 def check(args: Check) -> int:
-    from vreid.runtime.gallery.rebuild import checked, repaired
+    from vreid.runtime.gallery.maintenance import checked, repaired
 
     found = before = checked(args.gallery)
     done = repaired(args.gallery) if args.repair and found else []
@@ -281,7 +281,7 @@ def check(args: Check) -> int:
 def reindex(args: Reindex) -> int:
     from vreid.runtime.gallery import edit_gallery
     from vreid.runtime.gallery.index.table import drop_indexes
-    from vreid.runtime.gallery.rebuild import rebuild_all
+    from vreid.runtime.gallery.maintenance import rebuild_all
 
     if (args.model is None) != (args.out is None):
         raise Refused("--model and --out go together: the model's features are written into a new gallery")
@@ -301,8 +301,8 @@ def reindex(args: Reindex) -> int:
 def _reembed(args: Reindex, model: str, out: Path) -> int:
     from vreid.runtime.embedder import open_embedder
     from vreid.runtime.gallery import open_gallery, read_gallery
-    from vreid.runtime.gallery.rebuild import reembedded
-    from vreid.runtime.gallery.temporary import new_gallery
+    from vreid.runtime.gallery.maintenance import reembedded
+    from vreid.runtime.gallery.sqlite.database import new_gallery
 
     if out.exists():
         raise Refused(f"{out} is there already; name a new file for --out")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, RankedVehicle
+from vreid.runtime.gallery.maintenance import purge_due
 from vreid.runtime.gallery.prototypes import unit
-from vreid.runtime.gallery.retention import purge_due
 from vreid.runtime.records import FinishedTrack, Floats, Match
 from vreid.runtime.topology import Span, Topology, span_of
 

@@ -1,5 +1,6 @@
 """A run set up from its session, the one way for `vreid run` and `vreid.track`; outputs are complete or not there at all."""
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.gallery.temporary import gallery_of_run
+from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.gallery.times import is_moment
 from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
@@ -44,13 +45,13 @@ class OpenSession:
     plate: PlateReader
 
     def gallery(self) -> AbstractContextManager[Gallery]:
-        """The session's gallery, see `gallery_of_run`. Raises Refused before anything is written."""
+        """The session's gallery, see `_gallery_of_run`. Raises Refused before anything is written."""
         manifest = self.embedder.manifest
         opening = partial(
             open_gallery, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name,
             index=self.session.index,
         )  # fmt: skip
-        return gallery_of_run(opening, self.session.gallery, self.session.enrol_unknown, bool(self.live))
+        return _gallery_of_run(opening, self.session.gallery, self.session.enrol_unknown, bool(self.live))
 
     def identifier(self, gallery: Gallery) -> Identifier:
         """The identifier of this run; of a live one it knows where the vehicles of `gallery` were lately."""
@@ -77,6 +78,28 @@ class OpenSession:
                 progress, began=self.began, strict=self.session.strict, plate=self.plate, idle=identifier.purge,
             )
         )  # fmt: skip
+
+
+@contextmanager
+def _gallery_of_run(opening: Callable[..., Gallery], path: Path | None, enrol: bool, live: bool) -> Iterator[Gallery]:
+    """The run's gallery. A finite run's writing is one transaction, and a new gallery of it appears when it is done.
+
+    Without a `path` it lasts for the run. Raises Refused where there is neither a gallery to search nor one to begin.
+    """
+    if path is None and not enrol:
+        raise Refused("a run needs a --gallery to search, or --enrol-unknown to begin an empty one")
+    if path is None:
+        with tempfile.TemporaryDirectory() as folder, opening(Path(folder) / "run.db", write=True) as gallery:
+            yield gallery
+    elif live or not enrol:
+        with opening(path, write=enrol) as gallery:
+            yield gallery
+    elif path.exists():
+        with opening(path, write=True) as gallery, gallery.transaction():
+            yield gallery
+    else:
+        with new_gallery(path) as temporary, opening(temporary, write=True) as gallery, gallery.transaction():
+            yield gallery
 
 
 @contextmanager

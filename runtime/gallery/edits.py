@@ -3,13 +3,15 @@
 An undo puts rows back as they were, unless something later stands on them.
 """
 
+import json
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.camera_names import nfc
@@ -18,7 +20,6 @@ from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.prototypes import joined, rebuild, surplus
 from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
 from vreid.runtime.gallery.store import Store
-from vreid.runtime.gallery.undo_data import can_be_read
 
 UNDOABLE = ("merge", "split", "rename")
 
@@ -148,6 +149,40 @@ _VEHICLE = ("id", "name", "key", "named", "created", "kind", "pictured", "thumbn
 _VEHICLE_2 = ("id", "name", "created", "kind", "thumbnail")
 
 
+# The same cells, checked strictly, so that undoing a damaged change makes nothing worse.
+def _is_base64(text: str) -> str:
+    b64decode(text, validate=True)
+    return text
+
+
+_Id = Annotated[int, Field(ge=1, lt=1 << 63)]
+_Flag = Annotated[int, Field(ge=0, le=1)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Base64 = Annotated[str, AfterValidator(_is_base64)]
+_VehicleCells = tuple[_Id, str, str, _Flag | bool, _Number, str | None, _Number | None, _Base64 | None]
+_VehicleCells2 = tuple[_Id, str, _Number, str | None, _Base64 | None]
+_PrototypeCells = tuple[_Id, _Id, str, _Base64, Annotated[_Number, Field(gt=0)], _Id]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Split(_Data):
+    vehicles: list[_VehicleCells | _VehicleCells2]
+    prototypes: list[_PrototypeCells]
+    after: list[_Id]
+
+
+class _Merge(_Split):
+    sightings: dict[str, list[_Id]]
+
+
+class _Rename(_Data):
+    name: str
+    named: _Flag | bool | None = None
+
+
 def _before(store: Store, rows: Sequence[VehicleRow]) -> dict[str, list[list[Any]]]:
     """The rows of vehicles, by id, and of their prototypes, as they are."""
     kept = sorted(((one.id, row.id, one) for row in rows for one in store.prototypes(row.id)), key=lambda each: each[0])
@@ -254,3 +289,35 @@ def _restore(store: Store, gallery: Gallery, data: Any, home: int, vehicles: Seq
         row = np.frombuffer(b64decode(feature), "<f4").astype(np.float32)
         store.add_prototype(vehicle, Prototype(id_, view, row, weight, count), same_id=True)
     store.delete_prototypes([extra.id for extra in surplus(store.prototypes(home), gallery.rule.most)])
+
+
+def can_be_read(change: Change, dim: int) -> bool:
+    """Whether the undo data of `change`, of prototypes of `dim`, is what a merge, a split or a renaming writes."""
+    detail, data = change.detail, change.undo_data
+    vehicles = detail.get("vehicles", [])
+    try:
+        if change.verb == "rename":
+            _read(_Rename, data)
+            return isinstance(detail.get("to"), str) and change.vehicle is not None
+        if change.verb == "split":
+            rows = _read(_Split, data)
+            there = {cells[0] for cells in rows.vehicles}
+            return len(vehicles) == 2 and there == {vehicles[0]} and _are_features(rows, dim)
+        rows = _read(_Merge, data)
+        there = {cells[0] for cells in rows.vehicles}
+        moved = {*rows.sightings} == {str(vehicle) for vehicle in vehicles[1:]}
+        return len(vehicles) > 1 and there == set(vehicles) and moved and _are_features(rows, dim)
+    except (ValidationError, ValueError, OverflowError, RecursionError):
+        return False
+
+
+def _read(model: type[Any], data: Any) -> Any:
+    return model.model_validate_json(json.dumps(data))  # which takes a list for a tuple
+
+
+def _are_features(rows: _Split, dim: int) -> bool:
+    blobs = [b64decode(cells[3]) for cells in rows.prototypes]
+    if {len(blob) for blob in blobs} - {4 * dim}:
+        return False
+    lengths = [float(np.linalg.norm(np.frombuffer(blob, "<f4"))) for blob in blobs]
+    return all(abs(length - 1) <= 1e-3 for length in lengths)

@@ -13,7 +13,7 @@ from made_gallery import sql
 
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.edits import merge, split, undo
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import FinishedTrack, Floats

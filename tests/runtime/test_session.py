@@ -18,7 +18,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.temporary import new_gallery
+from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 from vreid.runtime.sinks.annotate import written_film

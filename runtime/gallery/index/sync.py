@@ -11,14 +11,14 @@ from contextlib import closing
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery.index import file
+from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.index.table import file_of
 from vreid.runtime.gallery.index.vehicle_index import Found, Read, VehicleIndex
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
-CHUNK = 1 << 13  # changed prototypes that are read at a time: 16 MB of 512-d features
-NONE: Ints = np.empty(0, np.int64)
+_CHUNK = 1 << 13  # changed prototypes that are read at a time: 16 MB of 512-d features
+_NONE: Ints = np.empty(0, np.int64)
 _log = logging.getLogger("vreid.gallery")
 
 
@@ -33,7 +33,7 @@ class IndexSync:
         # Of the transaction that is open: changes that a rollback undoes, and the first that it is too late to undo.
         self._open: list[tuple[Ints, Ints]] = []
         self._floor = 0
-        self._again = NONE  # prototypes to be read again after a rollback
+        self._again = _NONE  # prototypes to be read again after a rollback
 
     def search(self, features: Floats, k: int, vehicles: Sequence[int] | None) -> list[list[Found]]:
         """Unit features (B, D) -> see `VehicleIndex.search`."""
@@ -98,7 +98,7 @@ class IndexSync:
         if self.rebuild is None or self.rebuild.made is None or self._source.in_transaction:
             return
         self.current, self._seen = self.rebuild.made
-        self.rebuild, self._saved, self._again = None, self._seen, NONE
+        self.rebuild, self._saved, self._again = None, self._seen, _NONE
         self.committed()
 
     def _catch_up(self, index: VehicleIndex) -> bool:
@@ -110,13 +110,13 @@ class IndexSync:
         if self._source.in_transaction:
             self._open.append((rows[:, 0], rows[:, 1]))
         changed = np.unique(np.concatenate([self._again, rows[:, 1]]))
-        for start in range(0, len(changed), CHUNK):
-            some = changed[start : start + CHUNK]
+        for start in range(0, len(changed), _CHUNK):
+            some = changed[start : start + _CHUNK]
             there, vehicles, features = self._source.of(some)
             index.remove(np.setdiff1d(some, there, assume_unique=True))
             if len(there):
                 index.add(there, vehicles, features)
-        self._seen, self._again = last, NONE
+        self._seen, self._again = last, _NONE
         return True
 
     def _opened(self) -> VehicleIndex:
@@ -129,27 +129,27 @@ class IndexSync:
         return index
 
     def _loaded(self, index: VehicleIndex) -> bool:
-        found = file.load(self._source, self._kind, index)
+        found = vehicle_index.load_index(self._source, self._kind, index)
         if found is None:
             return False
         self._seen = self._saved = found
-        self._again = NONE
+        self._again = _NONE
         with self._source.reading():  # so that nobody writes between the two that are compared
             fits = self._catch_up(index) and len(index) == self._source.count()
         self.committed()
         if not fits:  # a repair has lost rows that the log does not name
             reason = "the gallery holds other prototypes than it says"
-            file.warn_unfit(file_of(self._source.path, self._kind), reason)
+            vehicle_index.warn_unfit(file_of(self._source.path, self._kind), reason)
         return fits
 
     def _filled(self) -> VehicleIndex:
         index, self._seen = filled(self._source, self._kind, self._source.of)
-        self._again, self._open = NONE, []
+        self._again, self._open = _NONE, []
         self._floor = self._seen if self._source.in_transaction else 0
         return index
 
     def _save(self, index: VehicleIndex) -> None:
-        if not self._source.in_transaction and file.save(self._source, self._kind, index, self._seen):
+        if not self._source.in_transaction and vehicle_index.save_index(self._source, self._kind, index, self._seen):
             self._saved = self._seen
 
 
@@ -178,9 +178,9 @@ class BackgroundRebuild:
                 # searched later, by the thread that has the source
                 index, seen = filled(reader, self._kind, self._source.of, lambda: self._wanted)
                 if self._wanted:
-                    file.save(reader, self._kind, index, seen)
+                    vehicle_index.save_index(reader, self._kind, index, seen)
                     self.made = index, seen
-        except (Refused, *file.FAULTS) as error:
+        except (Refused, *vehicle_index.FILE_FAULTS) as error:
             _log.warning("the index of %s is not rebuilt, and the worn one stays in use: %s", self._source.path, error)
 
 

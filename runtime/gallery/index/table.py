@@ -12,10 +12,10 @@ from vreid.runtime.records import Floats, Ints
 INDEXES = {
     "flat": "vreid.runtime.gallery.index.flat:FlatIndex",
     "gpu": "vreid.runtime.gallery.index.flat:GpuIndex",
-    "hnsw": "vreid.runtime.gallery.index.hnsw:HnswIndex",
-    "ivf": "vreid.runtime.gallery.index.ivf:ivf_index",
-    "ivfpq": "vreid.runtime.gallery.index.ivf:ivfpq_index",
-    "numpy": "vreid.runtime.gallery.index.plain:PlainIndex",
+    "hnsw": "vreid.runtime.gallery.index.approximate:HnswIndex",
+    "ivf": "vreid.runtime.gallery.index.approximate:ivf_index",
+    "ivfpq": "vreid.runtime.gallery.index.approximate:ivfpq_index",
+    "numpy": "vreid.runtime.gallery.index.flat:PlainIndex",
 }
 MOST = 1_000_000  # of an option of an index
 

@@ -1,19 +1,34 @@
-"""A search for vehicles over an index of prototypes."""
+"""A search for vehicles over an index of prototypes, and the file that it is kept in, stamped with what it was made of."""
 
+import hashlib
+import io
+import json
+import logging
+import os
+import struct
+import threading
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
+from vreid.models.errors import Refused
+from vreid.models.files import sync_folder
 from vreid.runtime.gallery.index.row_map import GONE, IdMap
-from vreid.runtime.gallery.index.table import Index, Stored, open_index
+from vreid.runtime.gallery.index.table import Index, Stored, file_of, open_index
 from vreid.runtime.gallery.records import Features
+from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
 Found = tuple[int, float]  # a vehicle and its score
 Read = Callable[[Ints], Features]  # ids -> those there are: ids, vehicles, features (N, D)
-FIRST = 8  # prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
-WIDER = 4  # how many times as many are searched for when that was too few
-ROUGH = 32  # candidates that a rough index is searched for at least
+# prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
+_FIRST = 8
+_WIDER = 4  # how many times as many are searched for when that was too few
+_ROUGH = 32  # candidates that a rough index is searched for at least
 
 
 class VehicleIndex:
@@ -52,8 +67,8 @@ class VehicleIndex:
         best: list[list[Found]] = [[] for _ in features]
         left = np.arange(len(features) if most else 0)
         # The first k different vehicles in the falling list of prototypes are the best; it is lengthened until they are in.
-        reach = FIRST * (k - 1) + 1
-        reach = max(ROUGH, reach) if self.member.rough else reach
+        reach = _FIRST * (k - 1) + 1
+        reach = max(_ROUGH, reach) if self.member.rough else reach
         while len(left):
             reach = min(reach, most)
             scores, ids = self.member.search(features[left], reach, among)
@@ -64,7 +79,7 @@ class VehicleIndex:
             for place, row, owner in zip(left.tolist(), scores, owners, strict=True):
                 best[place] = _best(row.tolist(), owner.tolist(), k)
             left = left[~ended & (np.array([len(best[place]) for place in left]) < k)]
-            reach *= WIDER
+            reach *= _WIDER
         return best
 
     def kept(self) -> tuple[object, dict[str, Ints]]:
@@ -104,3 +119,124 @@ def _best(scores: list[float], owners: list[int], k: int) -> list[Found]:
         if vehicle != GONE and score > best.get(vehicle, -np.inf):
             best[vehicle] = score
     return sorted(best.items(), key=lambda found: (-found[1], found[0]))[:k]
+
+
+LEAST_KEPT = 10_000  # prototypes; an index of fewer is rebuilt in a moment
+_MAGIC = b"vreidix1"
+_LENGTHS = struct.Struct("<QQ")  # bytes of the arrays and of the stamp
+_DIGEST = 32
+_BLOCK = 1 << 22
+# what reading a damaged file, or a library that reads it, may raise
+FILE_FAULTS = (OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError, EOFError, BadZipFile, Refused)
+_log = logging.getLogger("vreid.gallery")
+# The file: FAISS's own bytes | arrays (npz) | stamp (JSON) | lengths of these two, 8 bytes each | SHA-256 of all | _MAGIC
+
+
+def save_index(source: FeatureSource, kind: str, index: VehicleIndex, change: int) -> bool:
+    """Write `index`, which is at `change` of the gallery, atomically; False where it is too small or cannot be kept."""
+    file = file_of(source.path, kind)
+    if len(index) < LEAST_KEPT or not isinstance(index.member, Stored) or not os.access(file.parent, os.W_OK):
+        return False
+    temporary = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.new")
+    try:
+        body, arrays = index.kept()
+        stamp = _stamp(index, source, change)
+        if body is None or stamp is None:
+            return False
+        for old in file.parent.glob(f"{file.name}.*.new"):  # of a process that was killed
+            if time.time() - old.stat().st_mtime > 3600:
+                old.unlink(missing_ok=True)
+        _write(temporary, body, arrays, {**stamp, "count": len(index)})
+        temporary.replace(file)
+        sync_folder(file.parent)
+    except FILE_FAULTS as error:
+        _log.warning("the index of %s could not be kept in %s (%s)", source.path, file.name, _line(error))
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def load_index(source: FeatureSource, kind: str, index: VehicleIndex) -> int | None:
+    """Fill the empty `index` from its file; the change that it is at. None: the file does not fit, and `index` is of no use."""
+    file = file_of(source.path, kind)
+    if not isinstance(index.member, Stored) or not file.is_file():
+        return None
+    try:
+        stamp, arrays = _verified(file)
+        count, change = stamp.pop("count"), int(stamp["change"])
+        if stamp != _stamp(index, source, change):
+            raise ValueError("it is another gallery's, was built otherwise, or is too old")
+        from vreid.runtime.gallery.index.with_faiss import faiss
+
+        index.restored(faiss.read_index(str(file)), arrays)
+        if len(index) != count:
+            raise ValueError("it holds another number of prototypes than its stamp")
+    except FILE_FAULTS as error:
+        warn_unfit(file, _line(error))
+        return None
+    return change
+
+
+def warn_unfit(file: Path, reason: str) -> None:
+    """Warn that the index in `file` does not fit its gallery."""
+    _log.warning("the index %s is built anew from the gallery: %s", file, reason)
+
+
+def _stamp(index: VehicleIndex, source: FeatureSource, change: int) -> dict[str, Any] | None:
+    """The stamp of a file of `index` at `change`; None when the gallery's log does not, or no longer, hold it."""
+    found = source.stamp_of(change)
+    if found is None or not isinstance(index.member, Stored):
+        return None
+    identity, mark = found
+    made = {"dim": index.dim, **index.member.made_with}
+    return {"gallery": identity, "change": change, "mark": mark, "made": made}
+
+
+def _write(file: Path, body: Any, arrays: dict[str, Ints], stamp: dict[str, Any]) -> None:
+    from vreid.runtime.gallery.index.with_faiss import faiss
+
+    faiss.write_index(body, str(file))
+    held, text = io.BytesIO(), json.dumps(stamp).encode()
+    np.savez(held, **arrays)  # type: ignore[arg-type]
+    with file.open("r+b") as handle:
+        handle.seek(0, os.SEEK_END)
+        handle.write(held.getbuffer())
+        handle.write(text + _LENGTHS.pack(held.getbuffer().nbytes, len(text)))
+        end = handle.tell()
+        handle.seek(0)
+        digest = _digest(handle, end)
+        handle.seek(end)
+        handle.write(digest + _MAGIC)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _verified(file: Path) -> tuple[dict[str, Any], dict[str, Ints]]:
+    """The stamp and the arrays of a file. Raises ValueError for one that is damaged or cut short."""
+    with file.open("rb") as handle:
+        end = handle.seek(0, os.SEEK_END) - _DIGEST - len(_MAGIC)
+        if end < _LENGTHS.size:
+            raise ValueError("it is cut short")
+        handle.seek(end)
+        digest, magic = handle.read(_DIGEST), handle.read()
+        handle.seek(0)
+        if magic != _MAGIC or _digest(handle, end) != digest:
+            raise ValueError("it is damaged or cut short")
+        handle.seek(end - _LENGTHS.size)
+        held, text = _LENGTHS.unpack(handle.read(_LENGTHS.size))
+        handle.seek(end - _LENGTHS.size - text - held)
+        with np.load(io.BytesIO(handle.read(held)), allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        return json.loads(handle.read(text)), found
+
+
+def _digest(handle: BinaryIO, end: int) -> bytes:
+    sha = hashlib.sha256()
+    for start in range(0, end, _BLOCK):
+        sha.update(handle.read(min(_BLOCK, end - start)))
+    return sha.digest()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

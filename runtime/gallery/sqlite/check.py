@@ -16,12 +16,12 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names, times
+from vreid.runtime.gallery.edits import can_be_read
 from vreid.runtime.gallery.records import Change, Finding
-from vreid.runtime.gallery.sqlite.cells import DONE, REPAIRS, detail_of, wrong_cells
 from vreid.runtime.gallery.sqlite.database import Database, connect, locked, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
+from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells
 from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA, upgrade
-from vreid.runtime.gallery.undo_data import can_be_read
 
 MOST = 20  # findings of one kind that are listed one by one
 _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1

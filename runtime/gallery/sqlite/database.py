@@ -1,7 +1,10 @@
-"""The SQLite database of a gallery: connecting to its file, its errors as sentences, and the lock of its one writer."""
+"""The SQLite database of a gallery: its file, made and opened, its errors as sentences, and the lock of its one writer."""
 
 import os
+import re
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import BadInput, GalleryDamaged, GalleryFull, GalleryLocked, Refused
-from vreid.models.files import try_lock
+from vreid.models.files import sync_folder, try_lock
 
 BUSY_S = 1.0
 
@@ -253,6 +256,26 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         unlock(path, handle)
+
+
+@contextmanager
+def new_gallery(path: Path) -> Iterator[Path]:
+    """Where a gallery is made that moves to `path` when the body succeeds; nobody else can make one there meanwhile."""
+    path = path.resolve()
+    if not path.parent.is_dir():
+        raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
+    with locked(path):
+        if path.exists():  # between the look and the lock
+            raise Refused(f"another program has just made the gallery {path}; run again to add to it")
+        refuse_stray_log(path)
+        for old in path.parent.iterdir():  # of a process that was killed: whoever has the lock is the only one here
+            if re.fullmatch(re.escape(f".{path.name}-") + r"[a-z0-9_]{8}", old.name) and (old / path.name).is_file():
+                shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            temporary.replace(path)
+            sync_folder(path.parent)
 
 
 def _clean(values: tuple[Any, ...]) -> list[Any]:

@@ -27,10 +27,18 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleRow,
 )
-from vreid.runtime.gallery.sqlite.cells import change_of, record, sighting_row, typed, vehicle_row
 from vreid.runtime.gallery.sqlite.database import Database, lock, unlock
-from vreid.runtime.gallery.sqlite.features import PrototypeFeatures, decoded
-from vreid.runtime.gallery.sqlite.filter import sightings_where, vehicles_where
+from vreid.runtime.gallery.sqlite.rows import (
+    PrototypeFeatures,
+    change_of,
+    record_of,
+    sighting_row,
+    sightings_where,
+    stored_features,
+    typed,
+    vehicle_row,
+    vehicles_where,
+)
 from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_schema_2
 from vreid.runtime.gallery.store import refuse_other_model
 from vreid.runtime.topology import Span
@@ -187,7 +195,7 @@ class SqliteStore:
             *values,
         )
         return [
-            record(
+            record_of(
                 self.path,
                 Vehicle,
                 (id_, name, created, kind, prototypes, sightings, tuple(cameras.get(id_, ())), *last),
@@ -204,7 +212,7 @@ class SqliteStore:
         )
         about, size = self.about, self.path.stat().st_size
         cells = (*counts[:4], about.dim, about.model, about.fingerprint, size, *counts[4:])
-        return record(self.path, Stats, cells)
+        return record_of(self.path, Stats, cells)
 
     def size(self) -> tuple[int, int]:
         query = "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)"
@@ -216,7 +224,9 @@ class SqliteStore:
     def prototypes(self, vehicle: int) -> list[Prototype]:
         query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
         return [
-            record(self.path, Prototype, (id_, view, decoded([blob], self.about.dim, self.path)[0], weight, count))
+            record_of(
+                self.path, Prototype, (id_, view, stored_features([blob], self.about.dim, self.path)[0], weight, count)
+            )
             for id_, view, blob, weight, count in self._rows(query, vehicle)
         ]
 
@@ -269,7 +279,7 @@ class SqliteStore:
             vehicle,
             *values,
         )
-        return [record(self.path, SightingInfo, row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
+        return [record_of(self.path, SightingInfo, row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
 
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
         for cells in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
@@ -282,7 +292,7 @@ class SqliteStore:
             " AND s.thumbnail NOTNULL ORDER BY s.id DESC LIMIT ?",
             vehicle, *values, -1 if most is None else most,
         )  # fmt: skip
-        return (record(self.path, Picture, row) for row in rows)
+        return (record_of(self.path, Picture, row) for row in rows)
 
     def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
         if ids is None:

@@ -12,9 +12,9 @@ from made_gallery import features, opened, sighted, sighting, sql
 from vreid.cli.main import main
 from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.gallery import edit_gallery, edits, read_gallery
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.sqlite import check
-from vreid.runtime.gallery.sqlite.cells import COLUMNS
+from vreid.runtime.gallery.sqlite.rows import CELL_RULES
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def wrong_for(kind: str) -> list[str]:
 
 CELLS = [
     (table, column, wrong)
-    for table, columns in COLUMNS.items()
+    for table, columns in CELL_RULES.items()
     for column, (kind, _) in columns.items()
     for wrong in wrong_for(kind)
 ]

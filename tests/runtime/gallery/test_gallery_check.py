@@ -9,7 +9,7 @@ from made_gallery import DIM, features, opened, sighted, sighting, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.sqlite import check
 
 

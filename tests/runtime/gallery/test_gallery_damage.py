@@ -10,8 +10,8 @@ from made_gallery import features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.index import file as index_file
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.index import vehicle_index
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.sqlite.check import checked
 from vreid.runtime.gallery.transfer import exported
 
@@ -79,7 +79,7 @@ def test_what_leads_to_everything_is_refused_in_one_sentence(
 def test_an_index_file_with_flipped_bytes_changes_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(index_file, "LEAST", 100)
+    monkeypatch.setattr(vehicle_index, "LEAST_KEPT", 100)
     path, rng = tmp_path / "g.db", random.Random(0)
     with opened(path) as gallery:
         seen(gallery, 150)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from made_gallery import DIM, features
 
+from vreid.cli.gallery_reading import album
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.gallery.album import album
 from vreid.runtime.gallery.records import EVERYTHING, Filter
 from vreid.runtime.records import FinishedTrack
 

@@ -14,7 +14,7 @@ from made_gallery import features, opened
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
-from vreid.runtime.gallery.index import file as index_file
+from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.sqlite.check import checked
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
@@ -121,7 +121,7 @@ def test_an_export_to_a_full_disk_leaves_nothing(
 def test_an_index_that_has_no_room_is_not_kept(
     disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(index_file, "LEAST", 100)
+    monkeypatch.setattr(vehicle_index, "LEAST_KEPT", 100)
     path = disk / "g.db"
     with opened(path) as gallery:
         seen(gallery, 300)

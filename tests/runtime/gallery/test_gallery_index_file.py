@@ -11,8 +11,7 @@ from made_gallery import answers, compared, enrolled, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
-from vreid.runtime.gallery.index import file as index_file
-from vreid.runtime.gallery.index import sync
+from vreid.runtime.gallery.index import sync, vehicle_index
 
 opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
 
@@ -22,7 +21,7 @@ STORED = ["hnsw", "ivf?train=60", "ivfpq?train=256&code=4"]
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Indexes are kept from 100 prototypes on."""
-    monkeypatch.setattr(index_file, "LEAST", 100)
+    monkeypatch.setattr(vehicle_index, "LEAST_KEPT", 100)
 
 
 def file_of(path: Path, index: str) -> Path:

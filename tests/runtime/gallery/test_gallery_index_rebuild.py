@@ -14,8 +14,7 @@ from made_gallery import anew, answers, enrolled
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery
-from vreid.runtime.gallery.index import file as index_file
-from vreid.runtime.gallery.index import sync
+from vreid.runtime.gallery.index import sync, vehicle_index
 
 opened = partial(made_gallery.opened, index="hnsw")
 
@@ -52,7 +51,7 @@ def renewed(gallery: Gallery) -> None:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Indexes are kept from 100 prototypes on."""
-    monkeypatch.setattr(index_file, "LEAST", 100)
+    monkeypatch.setattr(vehicle_index, "LEAST_KEPT", 100)
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_the_worn_index_answers_until_the_new_one_is_there(tmp_path: Path, held:
 def test_changes_during_the_making_are_caught_up_with(
     tmp_path: Path, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = tmp_path / "g.db", index_file.save
+    path, real = tmp_path / "g.db", vehicle_index.save_index
     with opened(path) as gallery:
         left = worn_out(gallery)
         answers(gallery)
@@ -101,7 +100,7 @@ def test_changes_during_the_making_are_caught_up_with(
             assert go.wait(60)
             return real(*given)
 
-        monkeypatch.setattr(index_file, "save", stored)
+        monkeypatch.setattr(vehicle_index, "save_index", stored)
         held.set()
         assert made.wait(60)  # the new index is at a change that the next ones come after
         removed(gallery, left[:10])

@@ -16,9 +16,9 @@ from made_gallery import chosen, features, opened, sighting, sql
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, edit_gallery, edits, names, read_gallery, retention, transfer
+from vreid.runtime.gallery import Gallery, edit_gallery, edits, maintenance, names, read_gallery, transfer
 from vreid.runtime.gallery.edits import undo
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.gallery.sqlite.recover import recovered
@@ -129,10 +129,10 @@ def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(tmp_pa
         nobody = gallery.add_vehicle()
         gallery.add_sighting(nobody, sighting(seen=OLD), 0.5)
         sql(gallery, "UPDATE vehicles SET created = ?", OLD)
-        done = retention.purge(gallery, NEW)
+        done = maintenance.purge(gallery, NEW)
         assert (done.vehicles, done.pictures) == (1, 1)  # the picture that the run took of her is as old
         assert flags(gallery) == {"vehicle-0001 Mrs Smith": 1, "vehicle-0002": 1, "vehicle-0007-red": 1}
-        assert retention.purge(gallery, NEW, vehicles=True).vehicles == 3
+        assert maintenance.purge(gallery, NEW, vehicles=True).vehicles == 3
 
 
 def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: P
         assert len(gallery.vehicles()) == 3
         created = [row[0] for row in sql(gallery, "SELECT created FROM vehicles ORDER BY id")]
         assert created == [OLD, OLD + 1, OLD + 2]
-        assert retention.purge(gallery, OLD) == retention.Purged(0, 0, 0)
-        done = retention.purge(gallery, OLD + 10)
+        assert maintenance.purge(gallery, OLD) == maintenance.Purged(0, 0, 0)
+        done = maintenance.purge(gallery, OLD + 10)
         assert (done.sightings, done.vehicles) == (3, 3)
         assert gallery.vehicles() == []
 
@@ -152,7 +152,7 @@ def test_a_picture_that_somebody_gave_is_kept_with_its_vehicle(tmp_path: Path) -
     with opened(tmp_path / "g.db") as gallery:
         gallery.add_sighting(gallery.add_vehicle("taxi", sighting(seen=OLD).picture), sighting(seen=OLD), 0.5)
         sql(gallery, "UPDATE vehicles SET created = ?", OLD)
-        assert retention.purge(gallery, NEW) == retention.Purged(1, 0, 0)
+        assert maintenance.purge(gallery, NEW) == maintenance.Purged(1, 0, 0)
         assert sql(gallery, "SELECT thumbnail NOTNULL FROM vehicles")[0] == (1,)
 
 
@@ -207,7 +207,7 @@ def test_an_export_of_an_older_vreid_is_read(tmp_path: Path) -> None:
     with opened(tmp_path / "other.db") as gallery:
         transfer.imported(gallery, tmp_path / "old.jsonl")
         assert flags(gallery) == {"taxi": 1, "vehicle-0002": 0}
-        assert retention.purge(gallery, NEW).vehicles == 1
+        assert maintenance.purge(gallery, NEW).vehicles == 1
 
 
 # --- what 0.1.0 wrote ---

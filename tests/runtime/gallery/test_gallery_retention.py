@@ -6,7 +6,7 @@ import pytest
 from made_gallery import features, noise, opened, sighted, sighting, sql
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import Gallery, edits, retention
+from vreid.runtime.gallery import Gallery, edits, maintenance
 from vreid.runtime.gallery.edits import undo
 from vreid.runtime.gallery.times import moment_of, span_of, span_text
 
@@ -32,13 +32,13 @@ def filled(path: Path) -> Gallery:
 
 def test_a_purge_deletes_old_sightings_and_who_is_nobody(tmp_path: Path) -> None:
     with filled(tmp_path / "g.db") as gallery:
-        assert retention.purge(gallery, 500.0) == retention.Purged(0, 0, 0)
-        assert retention.purge(gallery, OLD + 1) == retention.Purged(3, 1, 1)
+        assert maintenance.purge(gallery, 500.0) == maintenance.Purged(0, 0, 0)
+        assert maintenance.purge(gallery, OLD + 1) == maintenance.Purged(3, 1, 1)
         assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
         pictures = sql(gallery, "SELECT name FROM vehicles WHERE thumbnail NOTNULL")
         assert pictures == [("taxi",), ("van",)]  # of whom nobody enrolled, not even the first picture stays
         assert 2 not in {hit.vehicle for hit in gallery.search(features(1, 1002), 9)[0]}
-        assert retention.purge(gallery, OLD + 1, vehicles=True) == retention.Purged(0, 2, 0)
+        assert maintenance.purge(gallery, OLD + 1, vehicles=True) == maintenance.Purged(0, 2, 0)
         assert [vehicle.id for vehicle in gallery.vehicles()] == [3]
         purges = [change.summary for change in gallery.changes() if change.verb == "purge"]
         assert purges[0] == {"before": OLD + 1, "sightings": 3, "removed": 1, "pictures": 1}
@@ -56,7 +56,7 @@ def test_deleted_pictures_are_no_longer_on_the_disk(tmp_path: Path) -> None:
             return any(jpeg[-200:-140] in file.read_bytes() for file in tmp_path.iterdir())
 
         assert all(on_disk(jpeg) for jpeg in gone)
-        retention.purge(gallery, OLD + 1)
+        maintenance.purge(gallery, OLD + 1)
         assert not any(on_disk(jpeg) for jpeg in gone)
         assert on_disk(kept)
         size = path.stat().st_size
@@ -68,7 +68,7 @@ def test_deleted_pictures_are_no_longer_on_the_disk(tmp_path: Path) -> None:
 def test_what_undoing_kept_is_purged_too(tmp_path: Path) -> None:
     with filled(tmp_path / "g.db") as gallery:
         done = edits.merge(gallery, 1, [2])
-        retention.purge(gallery, FAR)
+        maintenance.purge(gallery, FAR)
         assert gallery.changes()[-2].undo_data is None
         with pytest.raises(Refused, match="can no longer be undone"):
             undo(gallery, done.change)
@@ -77,7 +77,7 @@ def test_what_undoing_kept_is_purged_too(tmp_path: Path) -> None:
 def test_a_merge_is_undone_around_what_was_purged(tmp_path: Path) -> None:
     with filled(tmp_path / "g.db") as gallery:
         edits.merge(gallery, 1, [3])
-        retention.purge(gallery, OLD + 1)
+        maintenance.purge(gallery, OLD + 1)
         undo(gallery)
         assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
 
@@ -87,7 +87,7 @@ def test_enrolments_of_runs_do_not_fill_the_audit_for_ever(tmp_path: Path) -> No
         gallery.add_vehicle("taxi")
         gallery.who = "run:live"
         seen(gallery, gallery.add_vehicle(), OLD)
-        retention.purge(gallery, FAR)
+        maintenance.purge(gallery, FAR)
         assert [(change.verb, change.vehicle) for change in gallery.changes()] == [
             ("enrol", 1),
             ("purge", None),
@@ -98,24 +98,24 @@ def test_a_gallery_knows_how_long_it_keeps_sightings(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     with filled(path) as gallery:
         assert gallery.retention() is None
-        assert retention.purge_due(gallery, NEW) is None
-        retention.retain(gallery, 600.0)
+        assert maintenance.purge_due(gallery, NEW) is None
+        maintenance.retain(gallery, 600.0)
         with pytest.raises(Refused, match="at least 60 s"):
-            retention.retain(gallery, 1.0)
+            maintenance.retain(gallery, 1.0)
         with pytest.raises(Refused, match="at least 60 s"):
-            retention.retain(gallery, float("nan"))
+            maintenance.retain(gallery, float("nan"))
     with opened(path) as gallery:
         assert gallery.stats().retention == 600.0
         assert (gallery.stats().oldest, gallery.stats().newest) == (OLD, NEW)
-        done = retention.purge_due(gallery, NEW)
+        done = maintenance.purge_due(gallery, NEW)
         assert done is not None
         assert done.sightings == 3
-        retention.retain(gallery, None)
+        maintenance.retain(gallery, None)
         assert gallery.stats().retention is None
         with gallery.transaction():  # a run's own: the log is emptied later
-            retention.purge(gallery, NEW + 1)
+            maintenance.purge(gallery, NEW + 1)
     with opened(path, write=False) as reader, pytest.raises(Refused, match="for reading"):
-        retention.purge(reader, FAR)
+        maintenance.purge(reader, FAR)
 
 
 def test_times_as_people_write_them() -> None:

@@ -11,7 +11,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.edits import merge, undo
-from vreid.runtime.gallery.rebuild import repaired
+from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import FinishedTrack
 

@@ -1,8 +1,10 @@
-"""Cells of the right type: records made of rows, and wrong cells found and repaired. SQLite keeps any type in any column."""
+"""Rows of the tables: the conditions that choose them, the records and arrays that they become, and cells of the wrong type."""
 
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -10,14 +12,17 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from vreid.runtime.gallery.records import Change, Finding, SightingRow, VehicleRow
-from vreid.runtime.gallery.sqlite.database import damaged
+from vreid.runtime.camera_names import nfc
+from vreid.runtime.gallery.names import key_of
+from vreid.runtime.gallery.records import Change, Features, Filter, Finding, SightingRow, VehicleRow
+from vreid.runtime.gallery.sqlite.database import Database, damaged
+from vreid.runtime.records import Floats, Ints
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _CELLS = {int, float, str, bytes, bool, NoneType}
 
 
-def record(path: Path, kind: type[T], cells: Sequence[Any]) -> T:
+def record_of(path: Path, kind: type[_T], cells: Sequence[Any]) -> _T:
     """A record of the dataclass `kind` from `cells`, its fields in order. Raises GalleryDamaged for a cell of another type."""
     for (name, allowed), cell in zip(_fields(kind), cells, strict=True):  # type: ignore[arg-type]  # a class is hashable
         if allowed and type(cell) not in allowed:
@@ -35,7 +40,7 @@ def typed(path: Path, cells: Sequence[Any], *kinds: type) -> tuple[Any, ...]:
 
 def vehicle_row(path: Path, cells: Sequence[Any]) -> VehicleRow:
     """A vehicle; SQLite has 0 and 1 for `named`. Raises GalleryDamaged for a cell of another type."""
-    return record(path, VehicleRow, (*cells[:2], bool(cells[2]) if cells[2] in (0, 1) else cells[2], *cells[3:]))
+    return record_of(path, VehicleRow, (*cells[:2], bool(cells[2]) if cells[2] in (0, 1) else cells[2], *cells[3:]))
 
 
 def sighting_row(path: Path, cells: Sequence[Any], dim: int) -> SightingRow:
@@ -43,7 +48,7 @@ def sighting_row(path: Path, cells: Sequence[Any], dim: int) -> SightingRow:
     blob = cells[-1]
     if blob is not None and not (isinstance(blob, bytes) and len(blob) == 2 * dim):
         raise damaged(path, "a sighting's feature of the wrong length")
-    return record(path, SightingRow, (*cells[:-1], None if blob is None else np.frombuffer(blob, "<f2")))
+    return record_of(path, SightingRow, (*cells[:-1], None if blob is None else np.frombuffer(blob, "<f2")))
 
 
 def _called(cell: object) -> str:
@@ -66,7 +71,7 @@ def change_of(path: Path, row: Sequence[Any]) -> Change:
     detail = detail_of(row[5])
     if detail is None:
         raise damaged(path, f"change {row[0]} of the audit cannot be read")
-    return record(path, Change, (*row[:5], detail, row[6]))
+    return record_of(path, Change, (*row[:5], detail, row[6]))
 
 
 def _refuse_constant(text: str) -> None:
@@ -88,7 +93,7 @@ NULL, DROP = "NULL", None  # what is done with a wrong cell: it is emptied, or i
 _NOW = "CAST(strftime('%s', 'now') AS REAL)"
 # Each column's type, and what replaces a cell of another type; a cell may be NULL where NULL is that.
 # A vehicle's placeholder name and key are found and replaced by the checks of names, which come after this one.
-COLUMNS: dict[str, dict[str, tuple[str, str | None]]] = {
+CELL_RULES: dict[str, dict[str, tuple[str, str | None]]] = {
     "vehicles": {
         "name": ("text", "char(0) || id"), "created": ("real", _NOW), "kind": ("text", NULL), "thumbnail": ("blob", NULL),
         "key": ("text", "char(0) || id"), "named": ("integer", "1"), "pictured": ("real", NULL),
@@ -115,7 +120,7 @@ _PREFIX = "cells of "
 def wrong_cells(connection: sqlite3.Connection) -> Iterator[Finding]:
     """One finding for each row with such a cell."""
     connection.create_function("vreid_utf8", 1, _is_utf8, deterministic=True)
-    for table, columns in COLUMNS.items():
+    for table, columns in CELL_RULES.items():
         marks = ", ".join(_is_wrong(column, *rule) for column, rule in columns.items())
         some = " OR ".join(_is_wrong(column, *rule) for column, rule in columns.items())
         for id_, *wrong in connection.execute(f"SELECT id, {marks} FROM {table} WHERE {some}"):
@@ -129,10 +134,10 @@ def wrong_cells(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _repair(table: str, connection: sqlite3.Connection, rows: list[int]) -> None:
     """Empty wrong cells that may be empty, and delete rows with others."""
-    drop = " OR ".join(_is_wrong(column, *rule) for column, rule in COLUMNS[table].items() if rule[1] is DROP)
+    drop = " OR ".join(_is_wrong(column, *rule) for column, rule in CELL_RULES[table].items() if rule[1] is DROP)
     put = [
         f"{column} = CASE WHEN {_is_wrong(column, *rule)} THEN {rule[1]} ELSE {column} END"
-        for column, rule in COLUMNS[table].items()
+        for column, rule in CELL_RULES[table].items()
         if rule[1] is not DROP
     ]
     for row in rows:
@@ -143,11 +148,11 @@ def _repair(table: str, connection: sqlite3.Connection, rows: list[int]) -> None
 
 
 REPAIRS: dict[str, Callable[[sqlite3.Connection, list[int]], None]] = {
-    _PREFIX + table: partial(_repair, table) for table in COLUMNS
+    _PREFIX + table: partial(_repair, table) for table in CELL_RULES
 }
 DONE = {
     _PREFIX + table: f"{{}} rows of {table} had values of the wrong type: the value was emptied, or the row deleted"
-    for table in COLUMNS
+    for table in CELL_RULES
 }
 
 
@@ -166,3 +171,129 @@ def _is_utf8(raw: bytes | None) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+_BARE = "replace(replace(upper({}), ' ', ''), '-', '')"  # plates are read with and without spaces and hyphens
+
+Condition = tuple[str, list[Any]]  # SQL and its values
+
+
+def vehicles_where(only: Filter) -> Condition:
+    """A condition over a row `v` of vehicles."""
+    parts, values = ["1"], list[Any]()
+    if only.ids:
+        parts.append(f"v.id IN ({', '.join('?' * len(only.ids))})")
+        values += only.ids
+    if only.names:
+        parts.append(_any("v.key GLOB ?", only.names))
+        values += [_glob(key_of(text)) for text in only.names]
+    where, more = sightings_where(replace(only, kinds=()))
+    seen = "EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id AND {})"
+    if only.kinds:
+        marks = ", ".join("?" * len(only.kinds))
+        own = f"v.kind IN ({marks})" + (f" AND {seen.format(where)}" if more else "")
+        parts.append(f"({own} OR {seen.format(f'{where} AND s.kind IN ({marks})')})")
+        values += [*only.kinds, *more, *more, *only.kinds]
+    elif more:
+        parts.append(seen.format(where))
+        values += more
+    return " AND ".join(parts), values
+
+
+def sightings_where(only: Filter) -> Condition:
+    """A condition over a row `s` of sightings; ids and names are of vehicles and not looked at."""
+    parts, values = ["1"], list[Any]()
+    for column, wanted in (("camera", only.cameras), ("kind", only.kinds), ("run", only.runs)):
+        if wanted:
+            parts.append(f"s.{column} IN ({', '.join('?' * len(wanted))})")
+            values += [nfc(text) for text in wanted] if column == "camera" else wanted
+    if only.plates:
+        parts.append(_any(f"{_BARE.format('s.plate')} GLOB {_BARE.format('?')}", only.plates))
+        values += [_glob(text) for text in only.plates]
+    for sign, moment in ((">=", only.since), ("<", only.until)):
+        if moment is not None:
+            parts.append(f"s.seen {sign} ?")
+            values.append(moment)
+    return " AND ".join(parts), values
+
+
+def _any(condition: str, values: tuple[str, ...]) -> str:
+    return "(" + " OR ".join([condition] * len(values)) + ")"
+
+
+def _glob(text: str) -> str:
+    """A pattern in which nothing but * and ? is special."""
+    return text.replace("[", "[[]")
+
+
+_PAGE = 1 << 13  # prototypes at a time: 16 MB of 512-d features
+_NONE: Ints = np.empty(0, np.int64)
+_FEATURES = "SELECT id, vehicle, feature FROM prototypes"
+
+
+class PrototypeFeatures:
+    """What one connection sees."""
+
+    def __init__(self, database: Database, dim: int) -> None:
+        self.path, self.dim = database.path, dim
+        self._database = database
+
+    def reader(self) -> "PrototypeFeatures":
+        return PrototypeFeatures(Database(self.path, False), self.dim)
+
+    def close(self) -> None:
+        self._database.close()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._database.connection.in_transaction
+
+    def reading(self) -> AbstractContextManager[None]:
+        return self._database.reading()
+
+    def count(self) -> int:
+        return int(self._database.row("SELECT count(*) FROM prototypes")[0])
+
+    def of(self, prototypes: Ints) -> Features:
+        some = f"{_FEATURES} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        parts = list(self._pages(some, json.dumps(prototypes.tolist())))
+        if not parts:
+            return _NONE, _NONE, np.empty((0, self.dim), np.float32)
+        ids, vehicles, features = zip(*parts, strict=True)
+        return np.concatenate(ids), np.concatenate(vehicles), np.concatenate(features)
+
+    def of_vehicles(self, vehicles: Ints) -> Iterator[Features]:
+        query = f"{_FEATURES} WHERE vehicle IN (SELECT value FROM json_each(?)) ORDER BY vehicle"
+        return self._pages(query, json.dumps(vehicles.tolist()))
+
+    def pages(self) -> Iterator[Features]:
+        last = -1
+        while pages := list(self._pages(f"{_FEATURES} WHERE id > ? ORDER BY id LIMIT ?", last, _PAGE)):
+            last = int(pages[-1][0][-1])
+            yield from pages
+
+    def last_change(self) -> int:
+        return self._database.last_id("changes")
+
+    def changes(self, after: int, last: int) -> Ints:
+        log = self._database.rows("SELECT id, prototype FROM changes WHERE id > ? AND id <= ?", after, last)
+        return np.array([*log], np.int64).reshape(-1, 2)
+
+    def stamp_of(self, change: int) -> tuple[str, int] | None:
+        identity = self._database.row("SELECT value FROM meta WHERE key = 'identity'")
+        mark = self._database.row("SELECT mark FROM changes WHERE id = ?", change)
+        return None if identity is None or mark is None else (identity[0], mark[0])
+
+    def _pages(self, query: str, *values: Any) -> Iterator[Features]:
+        for page in self._database.pages(_PAGE, query, *values):
+            ids, vehicles, blobs = zip(*page, strict=True)
+            if set(map(type, vehicles)) != {int}:
+                raise damaged(self.path, "a prototype whose vehicle is not a number")
+            yield np.array(ids, np.int64), np.array(vehicles, np.int64), stored_features(blobs, self.dim, self.path)
+
+
+def stored_features(blobs: Sequence[bytes], dim: int, path: Path) -> Floats:
+    """N stored features of the gallery at `path` -> (N, D). Raises GalleryDamaged for one of another length."""
+    if not set(map(type, blobs)) <= {bytes} or not set(map(len, blobs)) <= {4 * dim}:
+        raise damaged(path, "a feature of the wrong length")
+    return np.frombuffer(bytearray().join(blobs), np.dtype("<f4")).reshape(-1, dim).astype(np.float32, copy=False)
