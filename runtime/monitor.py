@@ -1,22 +1,26 @@
 """A window into a run, over HTTP: /metrics for Prometheus, /healthz, /livez and /readyz for whoever restarts it."""
 
+import contextlib
 import ipaddress
 import math
 import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.exposition import choose_encoder
 
 from vreid.models.errors import Refused
 from vreid.runtime.sinks.jsonl import json_text
-from vreid.runtime.status import Status
-
-if TYPE_CHECKING:
-    from vreid.runtime.metrics import Metrics
+from vreid.runtime.status import StageStatus, Status
 
 STALLED_S = 30.0
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.%\w]+)\]|(?P<name>[\w.-]+))(?P<port>:[0-9]*)?")
@@ -40,12 +44,6 @@ class Monitor:
             raise Refused(
                 "a --metrics-host is empty or has a port; write the name only, such as --metrics-host gate.local"
             )
-        try:
-            from vreid.runtime.metrics import Metrics
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("vreid"):
-                raise
-            raise Refused(f"--metrics needs the package '{error.name}': pip install 'vreid[live]'") from error
         handler = _handler(look, Metrics(look), stalled_s, names)
         try:
             self._server = _server_kind(host)((host, port), handler)
@@ -180,3 +178,127 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536) or (":" in host and not host.startswith("[")):
         raise Refused(f"'{address}' is not an address to serve metrics at; write a port, such as 9100, or HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+_WINDOW_S = 60.0  # of the rate of frames
+_COUNTER, _GAUGE = CounterMetricFamily, GaugeMetricFamily
+_Families = tuple[tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, str], ...]
+# kind, name, help, and the field of the status
+_OF_RUN: _Families = (
+    (_GAUGE, "vreid_run_start_time_seconds", "When the run began, since 1970.", "started"),
+    (_GAUGE, "vreid_run_seconds", "How long the run has lasted.", "seconds"),
+    (_GAUGE, "vreid_ready", "1 when every part is open and a first frame is through.", "ready"),
+    (_GAUGE, "vreid_idle_seconds", "Since frames last went through the pipeline.", "idle_s"),
+    (_GAUGE, "vreid_gallery_vehicles", "Vehicles in the gallery.", "vehicles"),
+    (_GAUGE, "vreid_gallery_prototypes", "Prototypes in the gallery.", "prototypes"),
+    (_COUNTER, "vreid_sightings", "Tracks that ended and were reported.", "sightings"),
+    (_COUNTER, "vreid_sightings_unknown", "Sightings of no vehicle in the gallery.", "unknown"),
+    (_COUNTER, "vreid_vehicles_enrolled", "Vehicles that this run added to the gallery.", "enrolled"),
+    (_COUNTER, "vreid_crops_embedded", "Crops that went through the network.", "embedded"),
+    (_COUNTER, "vreid_crops_passed_over", "Crops of tracked vehicles that were not embedded.", "passed_over"),
+)
+_OF_CAMERA: _Families = (
+    (_COUNTER, "vreid_camera_frames", "Frames that went through.", "frames"),
+    (_COUNTER, "vreid_camera_frames_dropped", "Frames that newer ones replaced.", "dropped"),
+    (_COUNTER, "vreid_camera_reconnects", "Attempts to find the camera again.", "reconnects"),
+    (_COUNTER, "vreid_camera_tracks", "Tracks that ended and were reported.", "tracks"),
+    (_GAUGE, "vreid_camera_open_tracks", "Vehicles that are tracked now.", "open_tracks"),
+    (_GAUGE, "vreid_camera_healthy", "0 while its pictures are black, blank or frozen.", "healthy"),
+    (_COUNTER, "vreid_camera_blind_seconds", "In which its pictures were black, blank or frozen.", "blind_s"),
+    (_GAUGE, "vreid_camera_up", "0 while the camera is away.", "alive"),
+    (_GAUGE, "vreid_camera_age_seconds", "Since the last frame; +Inf: none yet.", "age_s"),
+)
+_OF_QUEUE: _Families = (
+    (_GAUGE, "vreid_queue_depth", "What lies in the queue.", "depth"),
+    (_GAUGE, "vreid_queue_room", "What may lie in the queue.", "room"),
+    (_COUNTER, "vreid_queue_dropped", "What the queue dropped.", "dropped"),
+)
+_OF_OUTPUT: _Families = (
+    (_COUNTER, "vreid_output_sent", "Messages that the peer took.", "sent"),
+    (_COUNTER, "vreid_output_dropped", "Messages dropped for want of room.", "dropped"),
+    (_COUNTER, "vreid_output_failed", "Messages that the peer would not take.", "failed"),
+    (_COUNTER, "vreid_output_retries", "Attempts that came to nothing.", "retries"),
+    (_GAUGE, "vreid_output_waiting", "Messages that wait.", "waiting"),
+    (_GAUGE, "vreid_output_room", "Messages that may wait.", "room"),
+    (_GAUGE, "vreid_output_up", "0 while the peer is away.", "alive"),
+)
+
+
+def _labelled(label: str, parts: Mapping[str, object], families: _Families) -> Iterator[Metric]:
+    """Each family with a value of every part, by the part's name."""
+    for family, name, text, field in families:
+        made = family(name, text, labels=[label])
+        for part, status in parts.items():
+            made.add_metric([part], float(getattr(status, field)))
+        yield made
+
+
+class Metrics:
+    """The page that a scrape gets. Names, units and labels: docs/outputs.md."""
+
+    def __init__(self, look: Callable[[], Status]) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Collector(look))
+        ProcessCollector(registry=self._registry)
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """The header Accept -> the page and its Content-Type."""
+        encode, kind = choose_encoder(accept)
+        return encode(self._registry), kind
+
+
+class _Collector:
+    def __init__(self, look: Callable[[], Status]) -> None:
+        self._look = look
+        self._rates = _Rates()
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that a status is only made when somebody scrapes."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._look()
+        yield from (family(name, text, float(getattr(status, field))) for family, name, text, field in _OF_RUN)
+        yield from _labelled("camera", status.cameras, _OF_CAMERA)
+        text = "Frames that went through a second, over the last minute."
+        rates = GaugeMetricFamily("vreid_camera_frames_per_second", text, labels=["camera"])
+        for camera, rate in self._rates.of(status).items():
+            rates.add_metric([camera], rate)
+        yield rates
+        yield from _labelled("queue", status.queues, _OF_QUEUE)
+        yield _of_stages(status.stages)
+        yield from _labelled("output", status.outputs, _OF_OUTPUT)
+        with contextlib.suppress(OSError):  # no /proc
+            threads = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").partition("\nThreads:")[2]
+            yield GaugeMetricFamily(
+                "process_threads", "Threads of this process, native ones too.", float(threads.split()[0])
+            )
+
+
+class _Rates:
+    """Frames a second of each camera over the last minute, or since the last scrape if that is longer ago."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._past: deque[tuple[float, dict[str, int]]] = deque([(0.0, {})])  # seconds of the run, frames
+
+    def of(self, status: Status) -> dict[str, float]:
+        """Camera -> frames a second."""
+        now = {name: camera.frames for name, camera in status.cameras.items()}
+        with self._lock:
+            while len(self._past) > 1 and status.seconds - self._past[1][0] >= _WINDOW_S:
+                self._past.popleft()
+            since, before = self._past[0]
+            if status.seconds - self._past[-1][0] >= 1.0:  # many scrapers are no reason to remember more
+                self._past.append((status.seconds, now))
+        passed = max(status.seconds - since, 1e-9)
+        return {name: max(0, frames - before.get(name, 0)) / passed for name, frames in now.items()}
+
+
+def _of_stages(stages: Mapping[str, StageStatus]) -> Metric:
+    family = SummaryMetricFamily("vreid_stage_seconds", "One call of a stage of the pipeline.", labels=["stage"])
+    for stage, one in stages.items():
+        for quantile, value in (("0.5", one.p50), ("0.9", one.p90), ("0.99", one.p99)):
+            family.add_sample(family.name, {"stage": stage, "quantile": quantile}, value)
+        family.add_metric([stage], one.count, one.seconds)
+    return family

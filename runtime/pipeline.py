@@ -9,13 +9,12 @@ from typing import Any, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
-from vreid.runtime.boxes import inside
 from vreid.runtime.camera_pipeline import CameraPipeline, CropRequest, CropRules
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.identify import Identifier
-from vreid.runtime.records import Frame
+from vreid.runtime.records import Frame, inside
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of

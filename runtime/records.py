@@ -1,4 +1,4 @@
-"""The records that flow through a run. A track is one camera's, a vehicle is the world's."""
+"""The records that flow through a run, and its boxes compared. A track is one camera's, a vehicle is the world's."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from vreid.models.preprocess import Image
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Boxes = NDArray[np.floating]  # (N, 4) x1 y1 x2 y2 in pixels
 _KINDS = {2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 
 
@@ -97,3 +98,25 @@ class Trace:
 def kind_name(kind: int) -> str:
     """COCO class -> its name, "vehicle" where there is none or it is not that of a vehicle."""
     return _KINDS.get(int(kind), "vehicle")
+
+
+def overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
+    """(N, 4), (M, 4) -> intersection over union (N, M); two empty boxes overlap by 0."""
+    a, b = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]  # (N, 1, 4), (1, M, 4)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.prod(np.clip(sides, 0, None), axis=-1)  # (N, M)
+    union = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1) - shared
+    return np.asarray(shared / np.maximum(union, np.finfo(np.float64).tiny))
+
+
+def inside(found: Detections, width: int, height: int) -> Detections:
+    """The detections whose boxes lie in a picture of `width` x `height` pixels, clipped to it.
+
+    Boxes that are not finite, have no area or lie outside of the picture, and those with a score that is not finite, are
+    no vehicles and left out.
+    """
+    with np.errstate(invalid="ignore"):
+        boxes = found.boxes.clip([0, 0, 0, 0], [width, height, width, height]).astype(np.float32)
+        good = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    good &= np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    return Detections(boxes[good], found.scores[good], found.kinds[good])

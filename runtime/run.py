@@ -13,6 +13,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic_folder, growing_folder, refuse_in_the_way
+from vreid.models.seam import open_seam
 from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
@@ -23,8 +24,7 @@ from vreid.runtime.gallery.times import is_moment
 from vreid.runtime.identify import REMEMBERED_S, Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.session import Session
-from vreid.runtime.sinks.outputs import open_outputs
-from vreid.runtime.sinks.table import SINKS, Sink, open_sink
+from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
 from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.topology import Topology, read_topology
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
@@ -160,9 +160,8 @@ def run_session(
             return {"detector": session.detector, "embedding": session.embed, "identity": score}
 
         if session.metrics is not None:
-            from vreid.runtime.monitor import Monitor  # needs a package that nothing else here does
-
-            monitor = Monitor(
+            serving = open_seam("flag", {"--metrics": "vreid.runtime.monitor:Monitor"}, "--metrics", "live")
+            monitor = serving(
                 lambda: replace(run.status(), outputs={output.name: output.status() for output in outputs}),
                 session.metrics,
                 hosts=session.metrics_host,

@@ -34,6 +34,11 @@ class CameraStatus:
     fault: str | None = None  # what is wrong with its pictures: black, blank, frozen
     blind_s: float = 0.0  # seconds in which something was, in all
 
+    @property
+    def healthy(self) -> bool:
+        """Whether its pictures show something."""
+        return self.fault is None
+
 
 @dataclass(frozen=True)
 class QueueStatus:

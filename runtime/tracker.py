@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from vreid.models.errors import Refused
-from vreid.runtime.boxes import Boxes, buffered, overlaps
-from vreid.runtime.records import Detections, Ints, Tracks, no_detections
+from vreid.runtime.records import Boxes, Detections, Ints, Tracks, no_detections, overlaps
 
 Columns = NDArray[np.float64]  # (N, 4): cx cy w h
 
@@ -58,6 +57,15 @@ def _places(boxes: Boxes) -> Columns:
 def _size(place: Columns) -> Columns:
     """(N, 4) -> (N, 1), the geometric mean of width and height."""
     return np.sqrt(place[:, 2:3] * place[:, 3:4])
+
+
+def _buffered(boxes: Boxes, share: float | NDArray[np.floating]) -> Boxes:
+    """(N, 4) -> (N, 4), each side moved out by `share` (a number or (N, 1)) of the box's own width or height.
+
+    Buffered IoU: Yang et al., Hard to Track Objects with Irregular Motions and Similar Appearances, WACV 2023.
+    """
+    size = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
+    return np.concatenate([boxes[:, :2] - share * size, boxes[:, 2:] + share * size], axis=1)
 
 
 def started(boxes: Boxes) -> Motion:
@@ -248,7 +256,7 @@ class Tracker:
         motion = self._motion.chosen(tracks)
         places = motion.boxes()
         near, far = (
-            overlaps(buffered(places, share), buffered(boxes[found], share))
+            overlaps(_buffered(places, share), _buffered(boxes[found], share))
             for share in (self._buffer, 2 * self._buffer)
         )
         overlap = np.where(self._hits[tracks][:, None] > 1, near, far)

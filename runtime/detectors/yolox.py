@@ -14,10 +14,9 @@ import onnxruntime
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.boxes import strongest
 from vreid.runtime.detectors.table import numbers_of
 from vreid.runtime.engines.onnxruntime import EXACT_INT8, FAULTS
-from vreid.runtime.records import Detections, Floats, Frame
+from vreid.runtime.records import Detections, Floats, Frame, Ints, overlaps
 
 STRIDES = (8, 16, 32)
 VEHICLES = np.array([2, 3, 5, 7], np.int64)  # COCO: car, motorcycle, bus, truck
@@ -81,6 +80,16 @@ def decoded_boxes(output: Floats, grid: Floats, min_score: float) -> Detections:
     centre = (output[rows, :2] + grid[rows, :2]) * stride
     half = np.exp(np.minimum(output[rows, 2:4], 20)) * stride / 2  # no vehicle is e^20 cells wide: keeps exp finite
     return Detections(np.concatenate([centre - half, centre + half], axis=1), top[rows], VEHICLES[best[rows]])
+
+
+def strongest(boxes: Floats, scores: Floats, iou: float) -> Ints:
+    """Greedy non-maximum suppression: (N, 4), (N,) -> rows kept, scores falling; of equal scores the first stays."""
+    left = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while len(left):
+        kept.append(int(left[0]))
+        left = left[1:][overlaps(boxes[left[:1]], boxes[left[1:]])[0] <= iou]
+    return np.asarray(kept, np.int64)
 
 
 def placed(found: Detections, tile: Tile, scale: float) -> Detections:

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from vreid.models.errors import Refused
 from vreid.runtime.sinks.outbox import Away, Message, NotTaken
-from vreid.runtime.sinks.outputs import OutputAddress, tls_context
+from vreid.runtime.sinks.table import OutputAddress, tls_context
 
 PREFIX = "vreid"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}

@@ -5,10 +5,11 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from vreid.runtime.sources.live import pauses
 from vreid.runtime.status import OutputStatus
 
 LOG = logging.getLogger("vreid")
@@ -129,19 +130,19 @@ class Outbox:
 
     def _work(self) -> None:
         """The thread: only it touches the carrier."""
-        pauses = self._pauses()
+        waits = pauses(*self._limits, self._rng)
         while self._goes_on():
             try:
                 if self._carrier.connect():
                     self._reached()
                 self._pass_on()
-                pauses = self._pauses()
+                waits = pauses(*self._limits, self._rng)
             except Away as away:
                 self._missed(str(away), alive=False)
-                self._rest(max(next(pauses), min(away.after_s, self._limits[1])))
+                self._rest(max(next(waits), min(away.after_s, self._limits[1])))
             except NotTaken as refusal:
                 if not self._given_up(refusal):
-                    self._rest(next(pauses))
+                    self._rest(next(waits))
         self._carrier.close()
 
     def _goes_on(self) -> bool:
@@ -217,9 +218,3 @@ class Outbox:
                 self._changed.wait_for(lambda: self._until is not None, timeout=seconds)
             else:
                 self._changed.wait(max(0.0, min(seconds, self._until - time.monotonic())))
-
-    def _pauses(self) -> Iterator[float]:
-        pause, longest = self._limits
-        while True:
-            yield self._rng.uniform(pause / 2, pause)
-            pause = min(pause * 2, longest)

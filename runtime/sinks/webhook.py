@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from vreid.runtime.sinks.outbox import Away, Message, NotTaken
-from vreid.runtime.sinks.outputs import OutputAddress, tls_context
+from vreid.runtime.sinks.table import OutputAddress, tls_context
 
 _TIMEOUT_S = 10.0
 _READ = 65536  # bytes of an answer, which is not looked at

@@ -157,12 +157,12 @@ SOURCES = {
     "folder": "vreid.runtime.sources.images:open_folder",
     "pattern": "vreid.runtime.sources.images:open_pattern",
     "picture": "vreid.runtime.sources.images:open_picture",
-    "device": "vreid.runtime.sources.cameras:open_device",
+    "device": "vreid.runtime.sources.live:open_device",
     "rtsp": "vreid.runtime.sources.streams:open_stream",
     "stream": "vreid.runtime.sources.streams:open_stream",
     "srt": "vreid.runtime.sources.streams:refuse_srt",
-    "csi": "vreid.runtime.sources.cameras:open_csi",
-    "gst": "vreid.runtime.sources.cameras:open_gst",
+    "csi": "vreid.runtime.sources.live:open_csi",
+    "gst": "vreid.runtime.sources.live:open_gst",
     "synth": "vreid.runtime.sources.synth:open_synth",
 }
 

@@ -18,7 +18,6 @@ import pytest
 
 from vreid.cli.main import VERBS, main, parsed
 from vreid.cli.run import Args
-from vreid.runtime.monitor import Monitor
 from vreid.runtime.network_address import substituted
 from vreid.runtime.sources.table import address_of
 from vreid.runtime.status import CameraStatus, Status
@@ -155,6 +154,9 @@ def test_versions_agree_with_the_project() -> None:
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
 def test_the_health_check_of_an_image_knows_a_run_that_moves_from_one_that_stands(image: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    from vreid.runtime.monitor import Monitor
+
     said = dict(instructions(image))
     _, option, code = json.loads(said["HEALTHCHECK"].partition("CMD ")[2])
     assert option == "-c" and f":{said['EXPOSE']}/" in code
@@ -168,7 +170,6 @@ def test_the_health_check_of_an_image_knows_a_run_that_moves_from_one_that_stand
         finally:
             monitor.close()
 
-    pytest.importorskip("prometheus_client")
     assert answer(0.1) == 0 and answer(1e4) != 0
 
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from vreid.runtime.records import FinishedTrack, Match, Trace
-from vreid.runtime.sinks.outputs import open_outputs
+from vreid.runtime.sinks.table import open_outputs
 
 
 def sighted(track=1, camera="gate", vehicle=7):

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.boxes import inside
 from vreid.runtime.camera_pipeline import CameraPipeline, CropRules
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Tracks
+from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Tracks, inside
 from vreid.runtime.tracker import Tracker
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "tracks" / "tracks.json"

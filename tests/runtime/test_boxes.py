@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.boxes import inside
 from vreid.runtime.detectors.table import open_detector
-from vreid.runtime.records import Detections, Frame
+from vreid.runtime.records import Detections, Frame, inside
 
 PICTURE = np.zeros((180, 320, 3), np.uint8)
 

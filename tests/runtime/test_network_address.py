@@ -10,7 +10,7 @@ from vreid.cli import output
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.network_address import network_address, redacted, shown, substituted
-from vreid.runtime.sinks.outputs import OUTPUTS, output_address_of
+from vreid.runtime.sinks.table import OUTPUTS, output_address_of
 from vreid.runtime.sources.table import address_of, addresses_of
 
 WORD = "secretword"

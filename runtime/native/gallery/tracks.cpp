@@ -39,7 +39,7 @@ double quality_of(const cv::Mat& crop, double ceiling) {
     return ceiling * (0.5 + 0.5 * detail / (detail + 200));
 }
 
-/// `box` clipped to the frame; none where it is not finite, has no area or lies outside (runtime/boxes.py,
+/// `box` clipped to the frame; none where it is not finite, has no area or lies outside (runtime/records.py,
 /// `inside`).
 std::optional<Box> clipped(const Box& box, cv::Size frame) {
     for (const float side : {box.x1, box.y1, box.x2, box.y2}) {

@@ -10,11 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.boxes import overlaps
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.detectors.yolox import tiles_of
 from vreid.runtime.evaluate.mot import corners, read_mot
-from vreid.runtime.records import Floats, Frame
+from vreid.runtime.records import Floats, Frame, overlaps
 
 SHARED = Path(__file__).parents[4] / "shared"
 ROWS_64 = 8 * 8 + 4 * 4 + 2 * 2

@@ -15,7 +15,7 @@ from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.sinks import webhook
 from vreid.runtime.sinks.jsonl import fields_of
-from vreid.runtime.sinks.outputs import OUTPUTS, open_outputs, output_address_of
+from vreid.runtime.sinks.table import OUTPUTS, open_outputs, output_address_of
 
 # --- addresses ---
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vreid.runtime.sources.cameras import open_device
+from vreid.runtime.sources.live import open_device
 
 
 class Device:
