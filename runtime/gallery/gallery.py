@@ -1,7 +1,6 @@
 """An open gallery: the world's vehicles in a store, searched through an index of their prototypes."""
 
 import getpass
-import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +32,8 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleDetails,
     VehicleRow,
+    is_quality,
+    is_score,
 )
 from vreid.runtime.gallery.store import Store, open_store
 from vreid.runtime.records import FinishedTrack, Floats, kind_name
@@ -346,14 +347,15 @@ def _sighting_row(seen: FinishedTrack, score: float, run: str) -> SightingRow:
             f"a sighting's time must be in seconds since 1970, from 0 to {times.LAST:.0f}, not {moment:g}; divide"
             " milliseconds by 1000 and nanoseconds by 1e9"
         )
-    if not (abs(float(seen.first_time)) < times.LAST and abs(float(seen.last_time)) < times.LAST):
+    if not (times.is_clock(float(seen.first_time)) and times.is_clock(float(seen.last_time))):
         raise Refused(
             "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
             " milliseconds by 1000 and nanoseconds by 1e9"
         )
-    if not math.isfinite(seen.quality) or math.isnan(score):  # -inf: nobody to compare with
+    if not (is_score(float(score)) and is_quality(float(seen.quality))):
         raise Refused(
-            "a sighting's score must be a number and its quality a finite one; pass the cosine and the crop's quality, 0 to 1"
+            "a sighting's score must be a cosine (-inf: nobody to compare with) and its quality from 0 to 1;"
+            f" pass these, not {score:g} and {seen.quality:g}"
         )
     camera = names.readable(seen.camera, "a sighting's camera")
     return SightingRow(

@@ -3,6 +3,7 @@
 Times are in seconds since 1970, unless a field's comment names the source's own clock.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -235,6 +236,16 @@ class SightingRow:
     plate: str | None
     quality: float
     feature: NDArray[np.float16] | None  # (D,) of the whole track
+
+
+def is_score(score: object) -> bool:
+    """Whether it is a cosine, with room for rounding, or -inf: there was nobody to compare with."""
+    return isinstance(score, int | float) and (abs(score) <= 2 or score == -math.inf)
+
+
+def is_quality(quality: object) -> bool:
+    """Whether it is the quality of a crop, 0 to 1."""
+    return isinstance(quality, int | float) and 0 <= quality <= 1
 
 
 Features = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)

@@ -45,6 +45,11 @@ def is_moment(seconds: object) -> bool:
     return isinstance(seconds, int | float) and 0 <= seconds < LAST
 
 
+def is_clock(seconds: object) -> bool:
+    """Whether it is a time in seconds on a source's own clock, which may be below 0: not infinite, and not milliseconds."""
+    return isinstance(seconds, int | float) and abs(seconds) < LAST
+
+
 def moment_text(moment: float | None) -> str:
     """Seconds since 1970 -> 2026-11-22 08:15:00+01:00, local with its zone; - for any other number."""
     if moment is None or not is_moment(moment):

@@ -18,13 +18,13 @@ from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow
+from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow, is_score
 
 SCHEMA = 2  # 1 had no column for which vehicles somebody named
 LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
@@ -36,6 +36,12 @@ Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]  # SQLite has no larger
 
 
 # The lines
+
+
+def _score(score: float) -> float:
+    if not is_score(score):
+        raise ValueError("it is not a cosine")
+    return score
 
 
 class _Line(BaseModel):
@@ -96,13 +102,13 @@ class SightingLine(_Line):
     last_time: Clock
     first_frame: Whole
     last_frame: Whole
-    score: float = Field(le=2)  # a cosine; -inf: there was nobody to compare with
+    score: Annotated[float, AfterValidator(_score)]
     thumbnail: Base64Bytes | None
     run: Text
     seen: Moment
     kind: Text | None
     plate: Text | None
-    quality: Number
+    quality: float = Field(ge=0, le=1)
     feature: Base64Bytes | None
 
     def row(self, dim: int) -> SightingRow:

@@ -17,7 +17,7 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.edits import can_be_read
-from vreid.runtime.gallery.records import Change, Finding
+from vreid.runtime.gallery.records import Change, Finding, is_quality, is_score
 from vreid.runtime.gallery.sqlite.database import Database, connect, locked, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
 from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells
@@ -154,8 +154,9 @@ def _prototypes(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
 
 
 def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
-    query = "SELECT id, vehicle, feature, substr(thumbnail, 1, 2), seen FROM sightings"
-    for id_, vehicle, blob, begins, seen in connection.execute(query):
+    numbers = "first_time, last_time, score, quality"
+    query = f"SELECT id, vehicle, feature, substr(thumbnail, 1, 2), seen, {numbers} FROM sightings"
+    for id_, vehicle, blob, begins, seen, first, last, score, quality in connection.execute(query):
         wrong = None if blob is None else _feature(blob, "<f2", dim, _HALF_UNIT)
         if wrong is not None:
             yield Finding("sighting", id_, f"sighting {id_} of vehicle {vehicle} has {wrong}")
@@ -166,6 +167,15 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
                 f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is not a time in seconds since 1970"
             )
             yield Finding("time", id_, text)
+        if not (times.is_clock(first) and times.is_clock(last)):
+            text = f"sighting {id_} of vehicle {vehicle} goes from '{first}' to '{last}' on its source's clock, not in seconds"
+            yield Finding("clock", id_, text)
+        if not is_score(score):
+            yield Finding("score", id_, f"sighting {id_} of vehicle {vehicle} has a score of {score}, and no cosine")
+        if not is_quality(quality):
+            yield Finding(
+                "quality", id_, f"sighting {id_} of vehicle {vehicle} has a quality of {quality}, not from 0 to 1"
+            )
     for id_, created, pictured in connection.execute("SELECT id, created, pictured FROM vehicles"):
         if not (times.is_moment(created) and (pictured is None or times.is_moment(pictured))):
             text = f"vehicle {id_} was written down at '{created}', which is not a time in seconds since 1970"
@@ -175,6 +185,8 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
 def _audit(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
     for row in connection.execute("SELECT id, at, who, verb, vehicle, detail, undone, json_valid(detail) FROM audit"):
         id_, detail = row[0], detail_of(row[5]) if row[7] else None  # SQLite does not take all that Python does
+        if not times.is_moment(row[1]):
+            yield Finding("at", id_, f"change {id_} was made at '{row[1]}', which is not a time in seconds since 1970")
         if detail is None:
             yield Finding("audit", id_, f"change {id_} of the audit cannot be read")
             continue
@@ -314,6 +326,8 @@ _IN_SECONDS = (
     " WHEN {0} BETWEEN 1e14 AND 9.99e15 THEN {0} / 1e6 WHEN {0} BETWEEN 1e17 AND 9.99e18 THEN {0} / 1e9"
     " ELSE CAST(strftime('%s', 'now') AS REAL) END"
 )
+# the end of a sighting that is not a time gets the other one's, and both get 0 where neither is
+_ON_CLOCK = "CASE WHEN {0} > -1e10 AND {0} < 1e10 THEN {0} WHEN {1} > -1e10 AND {1} < 1e10 THEN {1} ELSE 0.0 END"
 _REPAIRS: dict[str, Callable[[sqlite3.Connection, list[int]], None]] = {
     **REPAIRS,
     "undo": _each("UPDATE audit SET detail = json_remove(detail, '$.undo') WHERE id = ?"),
@@ -330,6 +344,13 @@ _REPAIRS: dict[str, Callable[[sqlite3.Connection, list[int]], None]] = {
     "sighting": _each("UPDATE sightings SET feature = NULL WHERE id = ?"),
     "picture": _each("UPDATE sightings SET thumbnail = NULL WHERE id = ?"),
     "time": _each(f"UPDATE sightings SET seen = {_IN_SECONDS.format('seen')} WHERE id = ?"),
+    "clock": _each(
+        f"UPDATE sightings SET first_time = {_ON_CLOCK.format('first_time', 'last_time')},"
+        f" last_time = {_ON_CLOCK.format('last_time', 'first_time')} WHERE id = ?"
+    ),
+    "score": _each("UPDATE sightings SET score = -9e999 WHERE id = ?"),
+    "quality": _each("UPDATE sightings SET quality = 0.0 WHERE id = ?"),
+    "at": _each(f"UPDATE audit SET at = {_IN_SECONDS.format('at')} WHERE id = ?"),
     "created": _each(
         f"UPDATE vehicles SET created = {_IN_SECONDS.format('created')},"
         f" pictured = CASE WHEN pictured NOTNULL THEN {_IN_SECONDS.format('pictured')} END WHERE id = ?"
@@ -350,6 +371,10 @@ _DONE = {
     "picture": "{} sightings stay without their picture, which was not valid",
     "key": "{} vehicles have their name in NFC now, and can be found by it",
     "time": "{} sightings had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
+    "clock": "{} sightings had no times in seconds on their source's clock: begin and end are one, or 0",
+    "score": "{} sightings stay without their score, which was no cosine",
+    "quality": "{} sightings have a quality of 0 now, for theirs was not from 0 to 1",
+    "at": "{} changes had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "created": "{} vehicles had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "audit": "{} changes of the audit say only that they were",
 }

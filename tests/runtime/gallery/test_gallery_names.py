@@ -108,8 +108,11 @@ def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp
                 gallery.add_sighting(3, sighting(seen=OLD, camera=wrong), 0.5)
             with pytest.raises(Refused, match="a prototype's view has control characters or is not valid UTF-8"):
                 gallery.add_prototype(3, wrong, features(1, 7)[0])
-        for changes, score in (({"quality": float("inf")}, 0.5), ({"quality": float("nan")}, 0.5), ({}, float("nan"))):
-            with pytest.raises(Refused, match="a sighting's score must be a number and its quality a finite one"):
+        for changes, score in (
+            ({"quality": float("inf")}, 0.5), ({"quality": float("nan")}, 0.5), ({"quality": -0.1}, 0.5),
+            ({}, float("nan")), ({}, float("inf")), ({}, 3.0),
+        ):  # fmt: skip
+            with pytest.raises(Refused, match=r"a sighting's score must be a cosine .* and its quality from 0 to 1"):
                 gallery.add_sighting(3, replace(sighting(seen=OLD), **changes), score)  # type: ignore[arg-type]
         for camera in ("Süd", "Su\u0308d"):
             assert chosen(gallery, Filter(cameras=(camera,))) == [3]
