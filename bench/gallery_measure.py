@@ -74,7 +74,7 @@ def enrol(size: int, gallery: Path) -> dict[str, Any]:
 def search(size: int, gallery: Path, kind: str, truth: Path) -> dict[str, Any]:
     """Opening, searching, changing. What is changed is rolled back. `truth`: what flat found, written by flat itself."""
     from vreid.runtime.gallery import Gallery, open_gallery
-    from vreid.runtime.gallery.index.table import file_of
+    from vreid.runtime.gallery.index.table import index_file
 
     def opening(write: bool) -> tuple[Gallery, float, float]:
         began = time.perf_counter()
@@ -82,7 +82,7 @@ def search(size: int, gallery: Path, kind: str, truth: Path) -> dict[str, Any]:
         opened.search(wanted[:1], 1)
         return opened, time.perf_counter() - began, began
 
-    wanted, file = queries(size), file_of(gallery, kind)
+    wanted, file = queries(size), index_file(gallery, kind)
     file.unlink(missing_ok=True)
     loaded = None
     before = resident()

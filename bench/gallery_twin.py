@@ -14,7 +14,7 @@ from gallery_operations import INDEX, OPERATIONS, feature, opened, operate
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edit_gallery, read_gallery
 from vreid.runtime.gallery.maintenance import repaired
-from vreid.runtime.gallery.sqlite.check import checked
+from vreid.runtime.gallery.sqlite.check import check_gallery
 
 TABLES = ("meta", "vehicles", "prototypes", "sightings", "audit", "sqlite_sequence")
 
@@ -47,7 +47,7 @@ class Judge:
 
     def judge(self, under_way: tuple[int, str] | None, path: Path) -> None:
         """The killed gallery at `path`, in which `under_way` may have been kept, or not."""
-        if found := checked(path):
+        if found := check_gallery(path):
             self.fail("findings", found[0].text)
         now = state(path)
         if now != self.earlier[-1] and under_way is not None and under_way[1] in OPERATIONS:
@@ -81,13 +81,13 @@ class Judge:
         if not path.exists() and kind != "create":
             return self.fail("lost", f"{path.name} is gone after a kill during {kind}")
         self.counts[f"{kind}: nothing done yet"] += path.exists() and path.read_bytes() == before.read_bytes()
-        if kind == "repair" and checked(path):
+        if kind == "repair" and check_gallery(path):
             damaged.unlink(missing_ok=True)  # as the refusal says; it is the same file
             repaired(path)
         tables = TABLES[1:4] if kind == "repair" else TABLES[1:3]
         self.writer(path, kind) if path.exists() else opened(path).close()
-        if checked(path) or state(path, tables) != state(expected, tables):
-            self.fail("unexpected", f"{kind}: {[one.text for one in checked(path)]}")
+        if check_gallery(path) or state(path, tables) != state(expected, tables):
+            self.fail("unexpected", f"{kind}: {[one.text for one in check_gallery(path)]}")
 
     def fail(self, what: str, text: str) -> None:
         self.counts[what] += 1

@@ -228,9 +228,9 @@ def purge(args: Purge) -> int:
 
     from vreid.runtime.gallery import edit_gallery, maintenance
     from vreid.runtime.gallery.index.table import drop_indexes
-    from vreid.runtime.gallery.times import span_of
+    from vreid.runtime.gallery.times import duration_of
 
-    span = None if args.older_than is None else span_of(args.older_than)
+    span = None if args.older_than is None else duration_of(args.older_than)
     with edit_gallery(args.gallery) as gallery:
         kept = gallery.retention() if span is None else span
         if kept is None:
@@ -245,9 +245,9 @@ def purge(args: Purge) -> int:
 
 def retain(args: Retain) -> int:
     from vreid.runtime.gallery import edit_gallery, maintenance
-    from vreid.runtime.gallery.times import span_of
+    from vreid.runtime.gallery.times import duration_of
 
-    seconds = None if args.span == "off" else span_of(args.span)
+    seconds = None if args.span == "off" else duration_of(args.span)
     with edit_gallery(args.gallery) as gallery:
         maintenance.retain(gallery, seconds)
     sentence = "sightings are kept for ever" if seconds is None else f"sightings are kept for {args.span}"
@@ -255,12 +255,12 @@ def retain(args: Retain) -> int:
 
 
 def check(args: Check) -> int:
-    from vreid.runtime.gallery.maintenance import checked, repaired
+    from vreid.runtime.gallery.maintenance import check_gallery, repaired
 
-    found = before = checked(args.gallery)
+    found = before = check_gallery(args.gallery)
     done = repaired(args.gallery) if args.repair and found else []
     if args.repair and found:
-        found = checked(args.gallery)
+        found = check_gallery(args.gallery)
     if args.json:
         left = [asdict(finding) for finding in found]
         output.document(

@@ -20,7 +20,7 @@ from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
-BATCH = 32  # pictures that are read at once
+_BATCH = 32  # pictures that are read at once
 
 
 class Model:
@@ -64,8 +64,8 @@ class Model:
         """
         rows = _listed(crops)
         parts = [
-            self.embedder.embed([_pixels(crop) for crop in rows[start : start + BATCH]])
-            for start in range(0, len(rows), BATCH)
+            self.embedder.embed([_pixels(crop) for crop in rows[start : start + _BATCH]])
+            for start in range(0, len(rows), _BATCH)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 

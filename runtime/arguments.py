@@ -14,8 +14,8 @@ import numpy as np
 from vreid.models.errors import BadInput, shown
 
 LONGEST_PATH, LONGEST_PART = 4095, 255  # bytes of a path and of one name in it, on Linux
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {  # what a hint lets through, and what a message calls it
     int: ((Integral,), "a whole number"),
     float: ((Real,), "a number"),
@@ -27,7 +27,7 @@ _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {  # what a hint lets through,
 }
 
 
-def checked(function: Callable[P, T]) -> Callable[P, T]:
+def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """`function` with its arguments checked by their hints; numbers of NumPy become Python's.
 
     Only plain types, paths, literals, classes of vreid and sequences of them are checked; crops are checked where they are
@@ -36,7 +36,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     signature = inspect.signature(function)
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         bound = signature.bind(*args, **kwargs)
         for name, hint in _hints(function).items():
             if name in bound.arguments:

@@ -12,7 +12,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace
 from vreid.runtime.tracker import Tracker
 
-EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
+_EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def ceiling_of(crop: Image, box: Floats, frame: tuple[int, int]) -> float:
     """The quality that the crop would have if it were perfectly sharp: costs nothing, since no pixel is looked at."""
     size = min(1.0, float(np.sqrt(crop.shape[0] * crop.shape[1])) / 96)
     width, height = frame
-    whole = box[0] > EDGE and box[1] > EDGE and box[2] < width - EDGE and box[3] < height - EDGE
+    whole = box[0] > _EDGE and box[1] > _EDGE and box[2] < width - _EDGE and box[3] < height - _EDGE
     return size * (1.0 if whole else 0.3)
 
 

@@ -12,11 +12,11 @@ from vreid.runtime.records import Frame
 from vreid.runtime.sources.table import Source
 
 LOOK_UP = 0.2  # seconds after which `stop` is looked at where no camera gives a frame
-AHEAD = 4  # frames of a file that are decoded before they are wanted
+_AHEAD = 4  # frames of a file that are decoded before they are wanted
 GATHER = 0.002  # seconds that the first frame waits for those of the other cameras, to share a batch with them
 
 
-def read_ahead(source: Source, room: int = AHEAD) -> Generator[Frame]:
+def read_ahead(source: Source, room: int = _AHEAD) -> Generator[Frame]:
     """Every frame of a file, decoded by a thread of its own, at most `room` frames ahead; raises what the source raises."""
     frames: queue.Queue[Frame | BaseException | None] = queue.Queue(room)
     left = threading.Event()

@@ -216,7 +216,7 @@ _SECRET = re.compile(rf"(?i)([\w.-]*(?:{_NEVER})){_VALUE}")
 _ADDRESS_SECRET = re.compile(rf"(?i)((?:[A-Za-z0-9.-]+_)?(?:{_IN_ADDRESS})|[A-Za-z0-9.-]*(?:{_NEVER})){_VALUE}")
 
 
-def shown(address: str) -> str:
+def shown_address(address: str) -> str:
     """One address as it may be shown: of the network only scheme://host:port; of a GStreamer pipeline, the elements."""
     if "://" in address and not re.search(r"\s", address.split("://")[0]):
         try:
@@ -231,7 +231,7 @@ def shown(address: str) -> str:
 def redacted(text: str) -> str:
     """Any text without what looks like a user and password of an address, or the value of `password=`, `token=` and such.
 
-    The last guard of all that is printed and logged; whoever knows that a text is an address shows `shown` of it.
+    The last guard of all that is printed and logged; whoever knows that a text is an address shows `shown_address` of it.
     """
     text = _SECRET.sub(rf"\1\2{_HIDDEN}", text)
     text = _ADDRESS.sub(lambda match: _ADDRESS_SECRET.sub(rf"\1\2{_HIDDEN}", match[0]), text)

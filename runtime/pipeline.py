@@ -21,7 +21,7 @@ from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, PlateReader, TrackFinalizer, no_plate
 from vreid.runtime.tracker import Tracker
 
-LOG = logging.getLogger("vreid")
+_LOG = logging.getLogger("vreid")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Run:
             if source.warnings and self.parts.strict:
                 raise Refused(f"{source.warnings[0]}; leave --strict out to keep what is there")
             for text in (*source.warnings, *source.notes):
-                LOG.warning("%s: %s", source.camera, text)
+                _LOG.warning("%s: %s", source.camera, text)
 
     def _groups(self) -> Iterator[list[Frame]]:
         """Frames that belong together; threads of their own decode them, and they are waited for here."""

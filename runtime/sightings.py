@@ -20,7 +20,7 @@ from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kin
 from vreid.runtime.run import opened_session
 from vreid.runtime.session import Session
 
-ROOM = 256  # sightings of live cameras that wait for a slow reader
+_ROOM = 256  # sightings of live cameras that wait for a slow reader
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class _Results:
 
     def __init__(self) -> None:
         self.stop = threading.Event()
-        self._queue: queue.Queue[Sighting | BaseException | None] = queue.Queue(ROOM)
+        self._queue: queue.Queue[Sighting | BaseException | None] = queue.Queue(_ROOM)
 
     def sighting(self, finished: FinishedTrack, match: Match, trace: Trace) -> None:
         """Waits while the reader is behind."""

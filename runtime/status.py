@@ -94,7 +94,7 @@ class Status:
     outputs: Mapping[str, OutputStatus] = field(default_factory=dict)
 
 
-STAGES = ("wait", "detect", "track", "preprocess", "embed", "search", "tell")
+_STAGES = ("wait", "detect", "track", "preprocess", "embed", "search", "tell")
 KEPT = 20_000
 
 
@@ -103,9 +103,9 @@ class Stages:
 
     def __init__(self, kept: int = KEPT, seed: int = 0) -> None:
         self._kept, self._random = kept, random.Random(seed)
-        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
-        self._counts: dict[str, int] = dict.fromkeys(STAGES, 0)
-        self._seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.times: dict[str, list[float]] = {stage: [] for stage in _STAGES}
+        self._counts: dict[str, int] = dict.fromkeys(_STAGES, 0)
+        self._seconds: dict[str, float] = dict.fromkeys(_STAGES, 0.0)
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:

@@ -26,7 +26,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.runtime.engines.cuda import binding_installed, open_cuda
 from vreid.runtime.engines.devices import ANY_RTX, differences, driver
-from vreid.runtime.engines.tensorrt import listener_of, reason_of, tensorrt_library
+from vreid.runtime.engines.tensorrt import first_error, listener_of, tensorrt_library
 
 MOST_ERRORS = 3  # errors of the parser in one sentence
 
@@ -61,7 +61,7 @@ def parsed(trt: Any, source: Source, workspace: int | None = None) -> Parsed:
     parser = trt.OnnxParser(network, listener)
     if not parser.parse(source.data):
         errors = [_error(parser.get_error(index)) for index in range(parser.num_errors)][:MOST_ERRORS]
-        reason = "; ".join(errors) or reason_of(listener)
+        reason = "; ".join(errors) or first_error(listener)
         raise Refused(
             f"TensorRT cannot take {source.onnx} ({reason}); export it again, and INT8 by 'vreid quantize --for tensorrt'"
         )
@@ -85,7 +85,7 @@ def serialised(found: Parsed) -> bytes:
     """The plan; takes seconds to many minutes. Raises Refused with TensorRT's first error."""
     plan = found.builder.build_serialized_network(found.network, found.config)
     if plan is None:
-        raise Refused(f"TensorRT could not build the engine ({reason_of(found.listener)}); vreid doctor may say more")
+        raise Refused(f"TensorRT could not build the engine ({first_error(found.listener)}); vreid doctor may say more")
     return bytes(plan)
 
 

@@ -10,7 +10,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import Input
 from vreid.runtime.engines.cuda import open_cuda
-from vreid.runtime.engines.tensorrt import listener_of, plan_ports, reason_of, tensorrt_library
+from vreid.runtime.engines.tensorrt import first_error, listener_of, plan_ports, tensorrt_library
 
 # its own function logs whatever went wrong and then stumbles over the result that it has not got (UnboundLocalError)
 FAULTS = (RuntimeError, NameError, AssertionError, AttributeError, TypeError, ValueError)
@@ -78,7 +78,9 @@ def _names(trt: Any, plan: bytes) -> Names:
     listener = listener_of(trt)
     loaded = trt.Runtime(listener).deserialize_cuda_engine(plan)
     if loaded is None:
-        raise Refused(f"TensorRT cannot load what Torch-TensorRT built ({reason_of(listener)}); take --engine tensorrt")
+        raise Refused(
+            f"TensorRT cannot load what Torch-TensorRT built ({first_error(listener)}); take --engine tensorrt"
+        )
     inputs, outputs = plan_ports(trt, loaded)
     if len(inputs) != 1 or len(outputs) != 1:
         raise Refused("Torch-TensorRT built more than one input or output; take --engine tensorrt")

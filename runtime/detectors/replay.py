@@ -12,7 +12,7 @@ from vreid.runtime.detectors.table import numbers_of
 from vreid.runtime.evaluate.mot import MotTable, corners, read_mot
 from vreid.runtime.records import Detections, Frame
 
-LOG = logging.getLogger("vreid")
+_LOG = logging.getLogger("vreid")
 MOSTLY = 0.5  # the share of boxes outside from which another size of the film is likely
 
 
@@ -76,7 +76,7 @@ def _refuse_another_size(table: MotTable, file: Path, frame: Frame) -> None:
         )
     outside = ~((middles >= 0) & (middles <= (width, height))).all(axis=1)
     if outside.mean() > MOSTLY:
-        LOG.warning(
+        _LOG.warning(
             "%d of %d boxes of %s have their middle outside of the picture: %s", outside.sum(), len(edges), file, sizes
         )
 

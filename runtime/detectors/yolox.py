@@ -19,12 +19,12 @@ from vreid.runtime.engines.onnxruntime import EXACT_INT8, FAULTS
 from vreid.runtime.records import Detections, Floats, Frame, Ints, overlaps
 
 STRIDES = (8, 16, 32)
-VEHICLES = np.array([2, 3, 5, 7], np.int64)  # COCO: car, motorcycle, bus, truck
-COLUMNS = 85
+_VEHICLES = np.array([2, 3, 5, 7], np.int64)  # COCO: car, motorcycle, bus, truck
+_COLUMNS = 85
 SAME = 0.45  # IoU from which two boxes are one vehicle
-GREY = 114  # fills the letterbox
+_GREY = 114  # fills the letterbox
 SHARED = 0.25  # share of a tile's side that its neighbour sees too
-EDGE = 0.02  # share of a tile's side within which a box counts as cut off
+_EDGE = 0.02  # share of a tile's side within which a box counts as cut off
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def letterboxed(image: Image, height: int, width: int) -> tuple[Floats, float]:
     """(h, w, 3) BGR -> (3, height, width) float32 0..255, the picture at the top left; and its scale."""
     scale = min(height / image.shape[0], width / image.shape[1])
     size = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
-    canvas = np.full((height, width, 3), GREY, np.uint8)
+    canvas = np.full((height, width, 3), _GREY, np.uint8)
     canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(canvas.transpose(2, 0, 1), np.float32), scale
 
@@ -72,14 +72,14 @@ def grid_of(height: int, width: int) -> Floats:
 
 def decoded_boxes(output: Floats, grid: Floats, min_score: float) -> Detections:
     """(rows, 85) of one picture -> vehicles in letterbox pixels, not yet suppressed; score = objectness x class."""
-    scores = output[:, 4:5] * output[:, 5 + VEHICLES]  # (rows, 4)
+    scores = output[:, 4:5] * output[:, 5 + _VEHICLES]  # (rows, 4)
     best = scores.argmax(axis=1)
     top = scores[np.arange(len(scores)), best]
     rows = np.flatnonzero(top >= min_score)
     stride = grid[rows, 2:3]
     centre = (output[rows, :2] + grid[rows, :2]) * stride
     half = np.exp(np.minimum(output[rows, 2:4], 20)) * stride / 2  # no vehicle is e^20 cells wide: keeps exp finite
-    return Detections(np.concatenate([centre - half, centre + half], axis=1), top[rows], VEHICLES[best[rows]])
+    return Detections(np.concatenate([centre - half, centre + half], axis=1), top[rows], _VEHICLES[best[rows]])
 
 
 def strongest(boxes: Floats, scores: Floats, iou: float) -> Ints:
@@ -98,7 +98,7 @@ def placed(found: Detections, tile: Tile, scale: float) -> Detections:
     Those cut off by its inner sides are left out: a neighbour or the whole picture shows these vehicles whole.
     """
     boxes = found.boxes / np.float32(scale) + np.asarray([tile.left, tile.top] * 2, np.float32)
-    margin_x, margin_y = EDGE * (tile.right - tile.left), EDGE * (tile.bottom - tile.top)
+    margin_x, margin_y = _EDGE * (tile.right - tile.left), _EDGE * (tile.bottom - tile.top)
     cut = np.zeros(len(boxes), np.bool_)
     for side, (limit, margin) in enumerate(
         [(tile.left, margin_x), (tile.top, margin_y), (-tile.right, margin_x), (-tile.bottom, margin_y)]
@@ -135,10 +135,10 @@ class YoloxDetector:
         self._height, self._width = int(shape[2]), int(shape[3])
         self._grid = grid_of(self._height, self._width)
         given = result.shape if len(result.shape) == 3 else [None, 0, 0]
-        wanted = [len(self._grid), COLUMNS]
+        wanted = [len(self._grid), _COLUMNS]
         if any(isinstance(n, int) and n != want for n, want in zip(given[1:], wanted, strict=True)):
             raise Refused(
-                f"{path} gives {result.shape} and a YOLOX of this input gives N x {wanted[0]} x {COLUMNS}; "
+                f"{path} gives {result.shape} and a YOLOX of this input gives N x {wanted[0]} x {_COLUMNS}; "
                 "export it for COCO, not decoded"
             )
 
@@ -166,9 +166,9 @@ class YoloxDetector:
             except FAULTS as error:
                 first = str(error).partition("\n")[0]
                 raise Refused(f"ONNX Runtime cannot run {self._path} ({first}); export it again") from error
-            if output.shape != (len(batch), len(self._grid), COLUMNS):
+            if output.shape != (len(batch), len(self._grid), _COLUMNS):
                 raise Refused(
-                    f"{self._path} gave {output.shape}, not N x {len(self._grid)} x {COLUMNS}; export it again"
+                    f"{self._path} gave {output.shape}, not N x {len(self._grid)} x {_COLUMNS}; export it again"
                 )
             outputs.extend(output)
         return outputs

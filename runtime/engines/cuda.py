@@ -20,7 +20,7 @@ BINDINGS = {
 
 
 @dataclass(frozen=True)
-class Memory:
+class DeviceMemory:
     """A block on the device at `address`, freed with its `owner`."""
 
     address: int
@@ -41,7 +41,7 @@ class Cuda(Protocol):
         """Makes the device current in the calling thread, whichever it is. What CUDA refuses within is Refused."""
         ...
 
-    def memory(self, size: int) -> Memory:
+    def memory(self, size: int) -> DeviceMemory:
         """`size` bytes on the device."""
         ...
 
@@ -49,11 +49,11 @@ class Cuda(Protocol):
         """Page-locked memory of the host, the only kind that is copied while other work goes on."""
         ...
 
-    def upload(self, host: NDArray[Any], device: Memory) -> None:
+    def upload(self, host: NDArray[Any], device: DeviceMemory) -> None:
         """Copy to the device, in the order of the stream."""
         ...
 
-    def download(self, device: Memory, host: NDArray[Any]) -> None:
+    def download(self, device: DeviceMemory, host: NDArray[Any]) -> None:
         """Copy from the device, in the order of the stream."""
         ...
 

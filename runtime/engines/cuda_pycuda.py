@@ -9,7 +9,7 @@ import pycuda.driver
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.engines.cuda import Memory
+from vreid.runtime.engines.cuda import DeviceMemory
 
 
 class PyCuda:
@@ -41,18 +41,18 @@ class PyCuda:
         except pycuda.driver.Error as error:
             raise _refusal(error) from error
 
-    def memory(self, size: int) -> Memory:
+    def memory(self, size: int) -> DeviceMemory:
         block = pycuda.driver.mem_alloc(size)
-        return Memory(int(block), block)
+        return DeviceMemory(int(block), block)
 
     def pinned(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         array: NDArray[Any] = pycuda.driver.pagelocked_empty(shape, dtype)
         return array
 
-    def upload(self, host: NDArray[Any], device: Memory) -> None:
+    def upload(self, host: NDArray[Any], device: DeviceMemory) -> None:
         pycuda.driver.memcpy_htod_async(device.address, host, self._stream)
 
-    def download(self, device: Memory, host: NDArray[Any]) -> None:
+    def download(self, device: DeviceMemory, host: NDArray[Any]) -> None:
         pycuda.driver.memcpy_dtoh_async(host, device.address, self._stream)
 
     def synchronise(self) -> None:

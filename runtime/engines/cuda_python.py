@@ -11,7 +11,7 @@ from cuda.bindings import runtime
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.engines.cuda import Memory
+from vreid.runtime.engines.cuda import DeviceMemory
 
 
 class CudaPython:
@@ -34,11 +34,11 @@ class CudaPython:
         _checked(runtime.cudaSetDevice(0))
         yield
 
-    def memory(self, size: int) -> Memory:
+    def memory(self, size: int) -> DeviceMemory:
         block = _Block()
         address = int(_checked(runtime.cudaMalloc(size)))
         _freed_with(block, runtime.cudaFree, address)
-        return Memory(address, block)
+        return DeviceMemory(address, block)
 
     def pinned(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -47,11 +47,11 @@ class CudaPython:
         _freed_with(block, runtime.cudaFreeHost, address)  # every array and view below keeps the block
         return np.frombuffer(memoryview(block), np.dtype(dtype)).reshape(shape)
 
-    def upload(self, host: NDArray[Any], device: Memory) -> None:
+    def upload(self, host: NDArray[Any], device: DeviceMemory) -> None:
         way = runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         _checked(runtime.cudaMemcpyAsync(device.address, host.ctypes.data, host.nbytes, way, self._stream))
 
-    def download(self, device: Memory, host: NDArray[Any]) -> None:
+    def download(self, device: DeviceMemory, host: NDArray[Any]) -> None:
         way = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         _checked(runtime.cudaMemcpyAsync(host.ctypes.data, device.address, host.nbytes, way, self._stream))
 

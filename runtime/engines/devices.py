@@ -65,7 +65,7 @@ def _device(library: ctypes.CDLL, index: int) -> Device:
 
 
 ANY_RTX = "any RTX"  # device of an engine that TensorRT for RTX built ahead of time
-WORDS = {
+_WORDS = {
     "compute_capability": "compute capability",
     "multiprocessors": "a number of multiprocessors of",
     "tensorrt": "TensorRT",
@@ -110,7 +110,7 @@ def differences(built: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
             if field == "compute_capability" and (value == "default" or wanted in (value or "").split()):
                 continue  # of the default targets the library itself decides when it loads the engine
         if value != wanted:
-            found.append(f"{WORDS.get(field, field)} {value or 'unknown'} and here is {wanted}")
+            found.append(f"{_WORDS.get(field, field)} {value or 'unknown'} and here is {wanted}")
     return found
 
 

@@ -32,7 +32,7 @@ CPU = "CPUExecutionProvider"
 # x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow: other embeddings than elsewhere. With this INT8 is
 # exact on every processor; weights of 7 bits, which cannot overflow, keep the fast kernel.
 EXACT_INT8 = ("session.x64quantprecision", "1")
-TYPES = {"tensor(float)": "float32"}  # others are called as in numpy
+_TYPES = {"tensor(float)": "float32"}  # others are called as in numpy
 Providers = Mapping[str, Mapping[str, str]]  # in the order of preference, with their options
 
 
@@ -88,7 +88,7 @@ def _options(threads: int, exact: bool) -> ort.SessionOptions:
 
 def _port(node: ort.NodeArg) -> Port:
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return Port(node.name, TYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")")), shape)
+    return Port(node.name, _TYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")")), shape)
 
 
 def _first_line(error: Exception) -> str:
@@ -111,7 +111,7 @@ def open_onnxruntime(manifest: Manifest, file: EngineFile, threads: int) -> Onnx
     return OnnxRuntimeEngine(manifest, file, threads, {CPU: {}})
 
 
-def open_cuda(manifest: Manifest, file: EngineFile, threads: int) -> OnnxRuntimeEngine:
+def open_cuda_provider(manifest: Manifest, file: EngineFile, threads: int) -> OnnxRuntimeEngine:
     """The seam's entry for the CUDA provider. TF32 stays off, so that fp32 is fp32."""
     _refuse_absent("CUDAExecutionProvider")
     # the arena would else grow in powers of two with every new batch size, and never shrink

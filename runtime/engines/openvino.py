@@ -16,7 +16,7 @@ from vreid.runtime.engines.table import Port, refuse_ports
 from vreid.runtime.records import Floats
 
 # the failures of its ONNX reader derive from Exception directly
-FAULTS = (
+_FAULTS = (
     frontends.GeneralFailure,
     frontends.InitializationFailure,
     frontends.NotImplementedFailure,
@@ -25,7 +25,7 @@ FAULTS = (
     RuntimeError,
     ValueError,
 )
-TYPES = {"u8": "uint8", "f32": "float32", "f16": "float16"}
+_TYPES = {"u8": "uint8", "f32": "float32", "f16": "float16"}
 
 
 class OpenVinoEngine:
@@ -49,7 +49,7 @@ class OpenVinoEngine:
             inputs = [_port(port, manifest.input.name) for port in compiled.inputs]
             outputs = [_port(port, manifest.output.name) for port in compiled.outputs]
             self._request = compiled.create_infer_request()
-        except FAULTS as error:
+        except _FAULTS as error:
             raise Refused(f"OpenVINO cannot load {file.path}; export the model again ({_reason(error)})") from error
         refuse_ports(manifest, file.path, inputs, outputs)
         self._manifest = manifest
@@ -60,7 +60,7 @@ class OpenVinoEngine:
         with self._lock:
             try:
                 self._request.infer({self._manifest.input.name: np.ascontiguousarray(pixels)}, share_inputs=True)
-            except FAULTS as error:
+            except _FAULTS as error:
                 name = self._manifest.name
                 raise Refused(f"OpenVINO cannot run {name}; export the model again ({_reason(error)})") from error
             return np.array(self._request.get_output_tensor(0).data, np.float32)
@@ -71,7 +71,7 @@ def _port(port: Any, wanted: str) -> Port:
     names = port.get_names()
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
     kind = port.get_element_type().get_type_name()
-    return Port(wanted if wanted in names else min(names, default="?"), TYPES.get(kind, kind), shape)
+    return Port(wanted if wanted in names else min(names, default="?"), _TYPES.get(kind, kind), shape)
 
 
 def _reason(error: Exception) -> str:

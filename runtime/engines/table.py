@@ -49,7 +49,7 @@ def _unbatched(port: Port) -> Port:
 
 ENGINES = {
     "onnxruntime": "vreid.runtime.engines.onnxruntime:open_onnxruntime",
-    "onnxruntime_cuda": "vreid.runtime.engines.onnxruntime:open_cuda",
+    "onnxruntime_cuda": "vreid.runtime.engines.onnxruntime:open_cuda_provider",
     "onnxruntime_tensorrt": "vreid.runtime.engines.onnxruntime:open_tensorrt_provider",
     "openvino": "vreid.runtime.engines.openvino:open_openvino",
     "tensorrt": "vreid.runtime.engines.tensorrt:open_tensorrt",

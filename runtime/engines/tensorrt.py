@@ -61,7 +61,7 @@ def listener_of(trt: Any) -> Any:
     return Listener()
 
 
-def reason_of(listener: Any) -> str:
+def first_error(listener: Any) -> str:
     """The first error that a listener heard: the others follow from it."""
     return str(listener.said[0]) if listener.said else "it gave no reason"
 
@@ -80,7 +80,7 @@ class TensorRtEngine:
                 self._runtime.DLA_core = int(dla)
             self._plan = self._runtime.deserialize_cuda_engine(file.data)
             if self._plan is None:
-                said = reason_of(self._listener)
+                said = first_error(self._listener)
                 raise Refused(f"TensorRT cannot load {file.path} ({said}); run vreid build again here")
             refuse_ports(manifest, file.path, *plan_ports(trt, self._plan))
             self._refuse_profile(file.path)
@@ -109,7 +109,7 @@ class TensorRtEngine:
     def _opened(self) -> Any:
         context = self._plan.create_execution_context()
         if context is None:
-            said = reason_of(self._listener)
+            said = first_error(self._listener)
             raise Refused(f"TensorRT has no room for {self._manifest.name} ({said}); free the GPU's memory")
         context.set_tensor_address(self._manifest.input.name, self._in.address)
         context.set_tensor_address(self._manifest.output.name, self._out.address)
@@ -146,7 +146,7 @@ class TensorRtEngine:
             )
 
     def _failed(self) -> Refused:
-        said = reason_of(self._listener)
+        said = first_error(self._listener)
         return Refused(f"TensorRT cannot run {self._manifest.name} ({said}); run vreid build again here")
 
 

@@ -167,7 +167,7 @@ def _notes(both: CountedBoxes, pairs: Sequence[PairedBox]) -> list[str]:
     ]
 
 
-NETWORKS = ("detect", "embed")
+_NETWORKS = ("detect", "embed")
 PERCENTILES = ("p50_ms", "p90_ms", "p99_ms")
 
 
@@ -219,7 +219,7 @@ def latency_budget(report: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, stage in stages.items()
     }
-    networks = sum(seconds.get(name, 0.0) for name in NETWORKS)
+    networks = sum(seconds.get(name, 0.0) for name in _NETWORKS)
     return {
         "seconds": wall,
         "frames_per_second": report.get("frames_per_second"),

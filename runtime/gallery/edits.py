@@ -17,7 +17,7 @@ from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.prototypes import joined, rebuild, surplus
+from vreid.runtime.gallery.prototypes import rebuild, surplus, with_prototype
 from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
 from vreid.runtime.gallery.store import Store
 
@@ -132,7 +132,7 @@ def _pool(store: Store, gallery: Gallery, kept: int, others: Sequence[int]) -> N
     pool = every[kept]
     for vehicle in others:
         for prototype in every[vehicle]:
-            pool = joined(pool, prototype, gallery.rule.above)
+            pool = with_prototype(pool, prototype, gallery.rule.above)
     gone = {prototype.id for prototype in surplus(pool, gallery.rule.most)}
     staying = {prototype.id: prototype for prototype in pool if prototype.id not in gone}
     for vehicle, prototypes in every.items():

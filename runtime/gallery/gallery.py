@@ -199,7 +199,7 @@ class Gallery:
         """Give `vehicle` another name. Raises Refused when another vehicle has it."""
         with self.transaction() as store:
             row = names.existing(store, vehicle)
-            new = names.checked(store, name, row.id)
+            new = names.valid_name(store, name, row.id)
             if new == row.name and row.named:
                 return
             store.update_vehicle(replace(row, name=new, named=True))

@@ -13,14 +13,24 @@ from vreid.models.preprocess import Image
 from vreid.runtime.gallery.gallery import Gallery, edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
 from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
-from vreid.runtime.gallery.sqlite.check import checked, repaired_rows
+from vreid.runtime.gallery.sqlite.check import check_gallery, repaired_rows
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import Floats
 
 _BATCH = 32
 
-Embed = Callable[[Sequence[Image]], Floats]  # N pictures -> (N, D)
-__all__ = ["Purged", "Reembedded", "checked", "purge", "purge_due", "rebuild_all", "reembedded", "repaired", "retain"]
+_Embed = Callable[[Sequence[Image]], Floats]  # N pictures -> (N, D)
+__all__ = [
+    "Purged",
+    "Reembedded",
+    "check_gallery",
+    "purge",
+    "purge_due",
+    "rebuild_all",
+    "reembedded",
+    "repaired",
+    "retain",
+]
 
 
 def repaired(path: Path) -> list[str]:
@@ -56,7 +66,7 @@ class Reembedded:
 
 
 def reembedded(
-    old: Gallery, new: Gallery, embed: Embed, advance: Callable[[int], object] = lambda _: None
+    old: Gallery, new: Gallery, embed: _Embed, advance: Callable[[int], object] = lambda _: None
 ) -> Reembedded:
     """Copy `old` into the empty gallery `new` of another model, features made of the pictures that were kept.
 
@@ -78,7 +88,7 @@ def reembedded(
     return done
 
 
-def _reembedded(source: Store, store: Store, new: Gallery, vehicle: VehicleRow, embed: Embed) -> int:
+def _reembedded(source: Store, store: Store, new: Gallery, vehicle: VehicleRow, embed: _Embed) -> int:
     """One vehicle's sightings and prototypes; how many pictures were embedded."""
     made: list[Prototype] = []
     count = 0
@@ -103,7 +113,7 @@ def _sightings(
     new: Gallery,
     vehicle: int,
     rows: Sequence[SightingRow],
-    embed: Embed,
+    embed: _Embed,
     made: list[Prototype],
     count: int,
 ) -> tuple[list[Prototype], int]:

@@ -14,7 +14,7 @@ from vreid.runtime.gallery.records import VehicleRow
 from vreid.runtime.gallery.store import Store
 
 LAST_ID = 2**31 - 1
-LONGEST = 200  # characters of a name
+_LONGEST = 200  # characters of a name
 GIVEN = "vehicle-[0-9][0-9][0-9][0-9]*"  # a GLOB: whom nobody named, as schemas 1 and 2 guessed
 
 
@@ -32,7 +32,7 @@ def printable(name: str) -> str:
     """`name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Raises Refused otherwise."""
     normal = nfc(name)
     seen = any(unicodedata.category(sign) not in ("Zs", "Cf") for sign in normal)
-    if not seen or not valid_text(normal) or len(normal) > LONGEST:
+    if not seen or not valid_text(normal) or len(normal) > _LONGEST:
         raise Refused(
             "a vehicle's name must be 1 to 200 printable characters in valid UTF-8, without control characters; choose another"
         )
@@ -46,7 +46,7 @@ def readable(text: str, what: str) -> str:
     return nfc(text)
 
 
-def checked(store: Store, name: str, vehicle: int | None = None) -> str:
+def valid_name(store: Store, name: str, vehicle: int | None = None) -> str:
     """`name` in NFC, when it is printable and no vehicle but `vehicle` has it. Raises Refused otherwise."""
     name = printable(name)
     if store.vehicle_with_key(key_of(name)) not in (None, vehicle):
@@ -56,7 +56,7 @@ def checked(store: Store, name: str, vehicle: int | None = None) -> str:
 
 def new(store: Store, vehicle: int, name: str | None) -> str:
     """What a new vehicle is called: `name`, or what it is given. Raises Refused for a name that is taken or not valid."""
-    return free(given(vehicle), store.vehicle_with_key) if name is None else checked(store, name)
+    return free(given(vehicle), store.vehicle_with_key) if name is None else valid_name(store, name)
 
 
 def of(store: Store, vehicle: int) -> str:

@@ -63,7 +63,7 @@ def surplus(kept: Sequence[Prototype], most: int) -> list[Prototype]:
     return heaviest_first[most:]
 
 
-def joined(kept: list[Prototype], new: Prototype, above: float) -> list[Prototype]:
+def with_prototype(kept: list[Prototype], new: Prototype, above: float) -> list[Prototype]:
     """`kept` with `new` averaged into the near one of its view, or at the end."""
     home = matching_prototype(kept, new.view, new.feature, above)
     mean = averaged(home, new.feature, new.weight, new.count) if home else None
@@ -73,7 +73,7 @@ def joined(kept: list[Prototype], new: Prototype, above: float) -> list[Prototyp
 def with_feature(kept: list[Prototype], view: str, feature: Floats, weight: float, rule: Rule) -> list[Prototype]:
     """`kept` with a unit feature (D,) by the rule. A new prototype gets the next id of the list, none of the store's."""
     new = Prototype(1 + max((old.id for old in kept), default=0), view, feature, weight, 1)
-    every = joined(kept, new, rule.above)
+    every = with_prototype(kept, new, rule.above)
     gone = {old.id for old in surplus(every, rule.most)}
     return [old for old in every if old.id not in gone]
 

@@ -118,7 +118,7 @@ class SightingInfo:
 
 
 @dataclass(frozen=True)
-class Picture:
+class SightingPicture:
     """The picture of one sighting, a JPEG."""
 
     sighting: int
@@ -248,4 +248,4 @@ def is_quality(quality: object) -> bool:
     return isinstance(quality, int | float) and 0 <= quality <= 1
 
 
-Features = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)
+FeatureRows = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)

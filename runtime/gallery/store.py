@@ -15,11 +15,11 @@ from vreid.runtime.gallery.records import (
     EVERYTHING,
     About,
     Change,
-    Features,
+    FeatureRows,
     Filter,
-    Picture,
     Prototype,
     SightingInfo,
+    SightingPicture,
     SightingRow,
     Stats,
     Vehicle,
@@ -28,7 +28,7 @@ from vreid.runtime.gallery.records import (
 from vreid.runtime.records import Ints
 from vreid.runtime.topology import Span
 
-STORES = {"sqlite": "vreid.runtime.gallery.sqlite.store:open_store"}
+STORES = {"sqlite": "vreid.runtime.gallery.sqlite.store:open_sqlite"}
 
 
 class FeatureSource(Protocol):
@@ -50,10 +50,12 @@ class FeatureSource(Protocol):
         """All that is read inside is of one moment, whoever writes meanwhile."""
 
     def count(self) -> int: ...
-    def of(self, prototypes: Ints) -> Features: ...  # those of `prototypes` (N,) that there are, ids rising
-    def of_vehicles(self, vehicles: Ints) -> Iterator[Features]: ...  # all of those `vehicles` (N,), vehicle by vehicle
+    def of(self, prototypes: Ints) -> FeatureRows: ...  # those of `prototypes` (N,) that there are, ids rising
+    def of_vehicles(
+        self, vehicles: Ints
+    ) -> Iterator[FeatureRows]: ...  # all of those `vehicles` (N,), vehicle by vehicle
 
-    def pages(self) -> Iterator[Features]:
+    def pages(self) -> Iterator[FeatureRows]:
         """All there are, ids rising; of no one moment, since each page is read when it is needed."""
 
     def last_change(self) -> int: ...
@@ -130,7 +132,7 @@ class Store(Protocol):
     def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]: ...  # by time
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]: ...  # by rising id
 
-    def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[Picture]:
+    def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[SightingPicture]:
         """Of the vehicle's sightings, the newest first."""
 
     def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:

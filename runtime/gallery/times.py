@@ -11,7 +11,7 @@ LAST = 1e10  # seconds since 1970; more are milliseconds or nanoseconds
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def span_of(text: str) -> float:
+def duration_of(text: str) -> float:
     """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for 0."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip().lower(), re.ASCII)
     if found is None or float(found[1]) == 0:
@@ -22,7 +22,7 @@ def span_of(text: str) -> float:
 def moment_of(text: str, now: float | None = None) -> float:
     """2h (ago), or an ISO time, local where it has no zone -> seconds since 1970. Raises Refused for anything else."""
     if re.fullmatch(r"[\d.]+[smhdw]", text.strip().lower(), re.ASCII):
-        return (time.time() if now is None else now) - span_of(text)
+        return (time.time() if now is None else now) - duration_of(text)
     try:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip())).timestamp()
     except (ValueError, OverflowError, OSError) as error:

@@ -26,13 +26,13 @@ from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow, is_score
 
-SCHEMA = 2  # 1 had no column for which vehicles somebody named
-LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
-Text = Annotated[str, Field(max_length=4096)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Moment = Annotated[float, Field(ge=0, lt=times.LAST)]  # seconds since 1970
-Clock = Annotated[float, Field(gt=-times.LAST, lt=times.LAST)]  # seconds on a source's own clock
-Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]  # SQLite has no larger ones
+_SCHEMA = 2  # 1 had no column for which vehicles somebody named
+_LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
+_Text = Annotated[str, Field(max_length=4096)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Moment = Annotated[float, Field(ge=0, lt=times.LAST)]  # seconds since 1970
+_Clock = Annotated[float, Field(gt=-times.LAST, lt=times.LAST)]  # seconds on a source's own clock
+_Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]  # SQLite has no larger ones
 
 
 # The lines
@@ -53,9 +53,9 @@ class Header(_Line):
 
     line: Literal["vreid gallery"]
     schema_: int = Field(alias="schema")
-    fingerprint: Text
+    fingerprint: _Text
     dim: int = Field(ge=1, le=65536)
-    model: Text
+    model: _Text
 
 
 class VehicleLine(_Line):
@@ -64,9 +64,9 @@ class VehicleLine(_Line):
     line: Literal["vehicle"]
     name: str
     named: bool | None = None  # None in schema 1
-    created: Moment
-    kind: Text | None
-    pictured: Moment | None = None
+    created: _Moment
+    kind: _Text | None
+    pictured: _Moment | None = None
     thumbnail: Base64Bytes | None
 
     def row(self, id_: int, name: str) -> VehicleRow:
@@ -82,7 +82,7 @@ class PrototypeLine(_Line):
     """A prototype; its feature is float32."""
 
     line: Literal["prototype"]
-    view: Text
+    view: _Text
     feature: Base64Bytes
     weight: float = Field(gt=0, allow_inf_nan=False)
     count: int = Field(ge=1, lt=1 << 63)
@@ -96,18 +96,18 @@ class SightingLine(_Line):
     """A sighting; its feature is float16, or null where it has none."""
 
     line: Literal["sighting"]
-    camera: Text
-    track: Whole
-    first_time: Clock
-    last_time: Clock
-    first_frame: Whole
-    last_frame: Whole
+    camera: _Text
+    track: _Whole
+    first_time: _Clock
+    last_time: _Clock
+    first_frame: _Whole
+    last_frame: _Whole
     score: Annotated[float, AfterValidator(_score)]
     thumbnail: Base64Bytes | None
-    run: Text
-    seen: Moment
-    kind: Text | None
-    plate: Text | None
+    run: _Text
+    seen: _Moment
+    kind: _Text | None
+    plate: _Text | None
     quality: float = Field(ge=0, le=1)
     feature: Base64Bytes | None
 
@@ -127,8 +127,8 @@ class End(_Line):
     sha256: str
 
 
-Line = Header | VehicleLine | PrototypeLine | SightingLine | End
-_LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="line")])
+_Line = Header | VehicleLine | PrototypeLine | SightingLine | End
+_LINE: TypeAdapter[_Line] = TypeAdapter(Annotated[_Line, Field(discriminator="line")])
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def imported(gallery: Gallery, file: Path, again: bool = False) -> Moved:
 
 def _contents(gallery: Gallery, only: Filter) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line's kind and cells, but for the last; of one moment of the gallery, whoever writes meanwhile."""
-    yield "vreid gallery", {"schema": SCHEMA, **asdict(gallery.about)}
+    yield "vreid gallery", {"schema": _SCHEMA, **asdict(gallery.about)}
     with gallery.reading() as store:
         for vehicle in store.vehicle_rows(only):
             cells = dict(vars(vehicle))
@@ -225,11 +225,11 @@ def _contents(gallery: Gallery, only: Filter) -> Iterator[tuple[str, dict[str, A
                 yield "sighting", vars(sighting)
 
 
-def _lines(source: IO[bytes], file: Path) -> Iterator[Line]:
+def _lines(source: IO[bytes], file: Path) -> Iterator[_Line]:
     """The lines of an export, one at a time. Raises Refused when it is not an export, cut short, altered, or of a newer vreid."""
     digest, count, inside = hashlib.sha256(), 0, False
     try:
-        while raw := source.readline(LONGEST):
+        while raw := source.readline(_LONGEST):
             line = _line(raw, file, count)
             if isinstance(line, Header) != (count == 0) or (
                 isinstance(line, PrototypeLine | SightingLine) and not inside
@@ -251,7 +251,7 @@ def _lines(source: IO[bytes], file: Path) -> Iterator[Line]:
     raise Refused(f"{file} is cut short; export the gallery again")
 
 
-def _line(raw: bytes, file: Path, count: int) -> Line:
+def _line(raw: bytes, file: Path, count: int) -> _Line:
     try:
         line = _LINE.validate_json(raw)
     except ValidationError as error:
@@ -260,8 +260,8 @@ def _line(raw: bytes, file: Path, count: int) -> Line:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Refused(f"line {count + 1} of {file} is damaged ({where}: {first['msg']}); export it again") from error
-    if isinstance(line, Header) and line.schema_ not in (1, SCHEMA):
-        raise Refused(f"{file} is an export of schema {line.schema_} and this vreid reads {SCHEMA}; use a newer vreid")
+    if isinstance(line, Header) and line.schema_ not in (1, _SCHEMA):
+        raise Refused(f"{file} is an export of schema {line.schema_} and this vreid reads {_SCHEMA}; use a newer vreid")
     return line
 
 

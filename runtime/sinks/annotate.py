@@ -111,7 +111,7 @@ TICKS = (
     60_000  # a second; whole numbers of them are a frame at 24, 25, 30, 50, 60, 29.97 and 59.94, and MPEG-4 takes 65535
 )
 
-THREADS = 2
+_THREADS = 2
 _FAILURES = (av.error.FFmpegError, OSError, ValueError)
 Write = Callable[[Image, float], None]
 
@@ -178,7 +178,7 @@ def _prepare(stream: "VideoStream", size: tuple[int, int]) -> None:
     context = stream.codec_context
     context.time_base = Fraction(1, TICKS)
     context.max_b_frames = 0
-    context.thread_count = THREADS
+    context.thread_count = _THREADS
     context.bit_rate = max(400_000, width * height * 8)
     context.colorspace, context.color_range = 1, 1  # BT.709, as players take what is unnamed and large; 16 to 235
     context.color_primaries, context.color_trc = 1, 1

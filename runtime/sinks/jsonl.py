@@ -25,7 +25,7 @@ class JsonlSink:
         if not _is_at(self._file, self._path):
             self._file.close()
             self._file = _continued(self._path)
-        self._file.write(json_text(fields_of(sighting, match, trace)) + "\n")
+        self._file.write(json_text(sighting_fields(sighting, match, trace)) + "\n")
         self._file.flush()
 
     def close(self, summary: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
         return False
 
 
-def fields_of(sighting: FinishedTrack, match: Match, trace: Trace) -> dict[str, Any]:
+def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict[str, Any]:
     """The line's fields: frames from 0, times in seconds on the source's clock, `seen` the last in seconds since 1970, `box`
     the last, x1 y1 x2 y2 in pixels.
 

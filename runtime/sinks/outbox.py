@@ -12,7 +12,7 @@ from typing import Protocol
 from vreid.runtime.sources.live import pauses
 from vreid.runtime.status import OutputStatus
 
-LOG = logging.getLogger("vreid")
+_LOG = logging.getLogger("vreid")
 TRIES = 20  # of a message that the peer, being there, does not take
 _HEARTBEAT_S = 0.5  # how soon an idle outbox notices that its connection is gone
 _GRACE_S = 2.0  # for the carrier to say good-bye
@@ -126,7 +126,7 @@ class Outbox:
             self._queue.clear()
             self._in_hand, self._over = 0, True
         if left:
-            LOG.warning("%s: the run ended with %d messages not sent", self._name, left)
+            _LOG.warning("%s: the run ended with %d messages not sent", self._name, left)
 
     def _work(self) -> None:
         """The thread: only it touches the carrier."""
@@ -183,7 +183,7 @@ class Outbox:
         with self._changed:
             self._alive = True
         if self._reported:
-            LOG.info("%s: is there again", self._name)
+            _LOG.info("%s: is there again", self._name)
         self._reported = ""
 
     def _missed(self, reason: str, alive: bool) -> None:
@@ -192,7 +192,7 @@ class Outbox:
             self._retries += 1
             self._alive = alive
         if reason != self._reported:
-            LOG.warning("%s: %s; it is tried again, %d messages wait at most", self._name, reason, self._room)
+            _LOG.warning("%s: %s; it is tried again, %d messages wait at most", self._name, reason, self._room)
         self._reported = reason
 
     def _given_up(self, refusal: NotTaken) -> bool:
@@ -207,7 +207,7 @@ class Outbox:
         if not last:
             self._missed(str(refusal), alive=True)
         elif str(refusal) != self._reported:
-            LOG.warning("%s: %s; the message is given up", self._name, refusal)
+            _LOG.warning("%s: %s; the message is given up", self._name, refusal)
             self._reported = str(refusal)
         return last
 

@@ -19,7 +19,7 @@ from vreid.runtime.records import FinishedTrack, Match, Trace, kind_name
 from vreid.runtime.sinks.jsonl import json_text
 
 PICTURES = 6  # per vehicle and camera: the best
-VEHICLES = 500
+_VEHICLES = 500
 STRANGERS = 48  # unknown tracks: the latest
 BARS = 4000  # of the timeline: the latest
 _HEIGHT, _WIDTH, _JPEG_QUALITY = 160, 320, 82
@@ -68,7 +68,7 @@ class SeenVehicle:
 class Album:
     """Fills while the run lasts. Full, it gives up the vehicle that the fewest cameras saw, of these the least recent."""
 
-    def __init__(self, vehicles: int = VEHICLES) -> None:
+    def __init__(self, vehicles: int = _VEHICLES) -> None:
         self.vehicles: dict[int, SeenVehicle] = {}
         self.strangers: deque[Shot] = deque(maxlen=STRANGERS)
         self.bars: deque[Bar] = deque(maxlen=BARS)

@@ -15,9 +15,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.runtime.network_address import shown
+from vreid.runtime.network_address import shown_address
 from vreid.runtime.records import FinishedTrack, Match, Trace
-from vreid.runtime.sinks.jsonl import fields_of, json_text
+from vreid.runtime.sinks.jsonl import json_text, sighting_fields
 from vreid.runtime.sinks.outbox import Carrier, Message, Outbox
 from vreid.runtime.sinks.report import thumbnail
 from vreid.runtime.status import OutputStatus
@@ -112,7 +112,7 @@ def output_address_of(uri: str, schemes: Collection[str]) -> OutputAddress:
         raise Refused(f"an output's address names no host; write {scheme}://host/")
     webhook = scheme.startswith("http")
     if not webhook and "#" in uri:
-        raise Refused(f"the output {shown(uri)} has a '#'; a topic cannot, and options stand behind '?'")
+        raise Refused(f"the output {shown_address(uri)} has a '#'; a topic cannot, and options stand behind '?'")
     options = _options(parts, parts.fragment if webhook else parts.query)
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     return OutputAddress(parts.scheme, host, port, user, password, parts.path, parts.query if webhook else "", options)
@@ -218,7 +218,7 @@ def event_of(run: str, sighting: FinishedTrack, match: Match, trace: Trace, pict
         "event": "sighting",
         "id": uuid.uuid4().hex,
         "run": run,
-        **fields_of(sighting, match, trace),
+        **sighting_fields(sighting, match, trace),
         "seen": round(float(sighting.seen), 3),
         "plate": sighting.plate,
         **({"picture": base64.b64encode(jpeg).decode("ascii") if jpeg else None} if picture else {}),

@@ -12,7 +12,7 @@ from vreid.runtime.sources.table import Source
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-THREADS = 1  # of decoding, which has a thread of its own; with two it takes a quarter more CPU time a frame
+_THREADS = 1  # of decoding, which has a thread of its own; with two it takes a quarter more CPU time a frame
 JUMP = 10.0  # seconds: a longer step in MPEG-TS is another clock, which is FFmpeg's own limit
 
 
@@ -74,7 +74,7 @@ class _Reading:
         self._path = path
         container = _container(path)
         try:
-            self.decoder = Decoder(container, THREADS)
+            self.decoder = Decoder(container, _THREADS)
             self._decoded = self.decoder.pictures()
             self._first = next(self._decoded)
         except LookupError as error:

@@ -14,11 +14,11 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.network_address import shown
+from vreid.runtime.network_address import shown_address
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.table import Source
 
-LOG = logging.getLogger("vreid")
+_LOG = logging.getLogger("vreid")
 
 
 class Capture(Protocol):
@@ -135,9 +135,11 @@ class LiveSource:
     def _look(self, image: Image) -> None:
         if self._health.look(image, time.monotonic()):
             if self.fault is None:
-                LOG.warning("%s gives pictures again", self.camera)
+                _LOG.warning("%s gives pictures again", self.camera)
             else:
-                LOG.warning("%s gives %s pictures; look at the camera, its lens and its light", self.camera, self.fault)
+                _LOG.warning(
+                    "%s gives %s pictures; look at the camera, its lens and its light", self.camera, self.fault
+                )
 
     def close(self) -> None:
         """End the iteration and let go of the camera; a read that hangs is left to end by itself after 2 s."""
@@ -230,7 +232,7 @@ COLOUR = 2  # levels about the median within which a pixel is of the picture's o
 SPECKS = 0.001  # the share of pixels that may differ: a single lamp at night is more
 DARK = 32  # level of the median below which one colour is called black
 LOOKED_AT = 100_000  # pixels, about: the others between them are passed over
-GAP = 5.0  # seconds without a picture after which what was before says nothing of now
+_GAP = 5.0  # seconds without a picture after which what was before says nothing of now
 
 
 class PictureHealth:
@@ -249,7 +251,7 @@ class PictureHealth:
         """(H, W, 3) uint8 at `now` seconds, rising -> whether `fault` is another one than before."""
         if now - self._looked < EVERY:
             return False
-        if now - self._looked > GAP:
+        if now - self._looked > _GAP:
             self._since, self._last = {}, None
         step = now - self._looked if np.isfinite(self._looked) else 0.0
         self._looked = now
@@ -260,7 +262,7 @@ class PictureHealth:
         self._since = {sign: self._since.get(sign, now) for sign in signs}
         self._well = 0 if signs else self._well + 1
         before = self.fault
-        if before is not None and self._well < 2 and step <= GAP:  # a single key frame is not a recovery
+        if before is not None and self._well < 2 and step <= _GAP:  # a single key frame is not a recovery
             self.seconds[before] += step
         certain = next((sign for sign in signs if now - self._since[sign] >= FAULT_AFTER[sign]), None)
         if certain is not None and certain != before and before not in ("black", "blank"):
@@ -332,7 +334,7 @@ def open_gst(where: str, camera: str) -> Source:
     if not where:
         raise Refused("gst: needs a pipeline; write, for example, 'gst:videotestsrc is-live=true'")
     pipeline = where if "appsink" in where else f"{where} ! videoconvert ! video/x-raw,format=BGR ! {_NEWEST}"
-    refusal = f"the pipeline '{shown(where)}' gives no picture; try it with gst-launch-1.0"
+    refusal = f"the pipeline '{shown_address(where)}' gives no picture; try it with gst-launch-1.0"
     return _gstreamer(pipeline, camera, refusal)
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.network_address import network_address, shown
+from vreid.runtime.network_address import network_address, shown_address
 from vreid.runtime.sources.decode import FAILURES, DecodedPicture, Decoder, open_container, reason_of
 from vreid.runtime.sources.live import Capture, LiveSource
 from vreid.runtime.sources.table import Source
 
 TIMEOUT = (5.0, 5.0)  # seconds to open, and for each packet; a run waits 10 for its cameras
 SETTLED = 5.0  # seconds by which a picture may come late before the stream's clock is set anew
-AHEAD = 60.0  # seconds of pictures that HLS may send in one burst
+_AHEAD = 60.0  # seconds of pictures that HLS may send in one burst
 DRIFT = 0.001  # the most by which a camera's clock may be slow, as a share
-THREADS = 2
+_THREADS = 2
 # FFmpeg looks into a stream for 5 s before it gives the first picture, unless it is set to less.
 _QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
 _OPTIONS = {
@@ -52,7 +52,7 @@ class _Stream:
     def refusal(self, reason: str) -> str:
         """The sentence for a camera that gives nothing, without what is secret in the address."""
         return (
-            f"{shown(self._where)} gives no picture ({reason}); check the address, the password and the network, "
+            f"{shown_address(self._where)} gives no picture ({reason}); check the address, the password and the network, "
             "for example with ffplay"
         )
 
@@ -65,7 +65,7 @@ class _Stream:
             self._failed(reason_of(error))
             return None
         try:
-            decoder = Decoder(container, THREADS)
+            decoder = Decoder(container, _THREADS)
         except LookupError:
             container.close()
             self._failed("it holds no video")
@@ -131,7 +131,7 @@ class ArrivalClock:
 
     def __init__(self, paced: bool = False) -> None:
         """`paced`: stamps run ahead of the arrivals, as those of a burst of HLS do."""
-        self._ahead = AHEAD if paced else 0.0
+        self._ahead = _AHEAD if paced else 0.0
         self._shift: float | None = None  # from stamp to this machine's clock
         self._arrived = self._before = 0.0
 
@@ -156,6 +156,6 @@ class ArrivalClock:
 def refuse_srt(where: str, camera: str) -> Source:
     """SRT is not in the FFmpeg of PyAV's wheels."""
     raise Refused(
-        f"{shown(where)} cannot be read, since the FFmpeg of PyAV is built without SRT; relay the stream as RTSP or UDP, "
+        f"{shown_address(where)} cannot be read, since the FFmpeg of PyAV is built without SRT; relay the stream as RTSP or UDP, "
         "for example with MediaMTX or ffmpeg"
     )

@@ -151,7 +151,7 @@ def _host_and_number(address: NetworkAddress) -> str:
     return "_".join([address.host or address.scheme, *numbers, *([channel[1]] if channel else [])])
 
 
-LOG = logging.getLogger("vreid")
+_LOG = logging.getLogger("vreid")
 SOURCES = {
     "file": "vreid.runtime.sources.file:open_file",
     "folder": "vreid.runtime.sources.images:open_folder",
@@ -248,7 +248,7 @@ def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
         if away and len(away) == len(sources):
             raise Refused(away[0].refusal)
         for missing in away:
-            LOG.warning("%s is away and is sought again: %s", missing.camera, missing.refusal)
+            _LOG.warning("%s is away and is sought again: %s", missing.camera, missing.refusal)
         opened.pop_all()
     return sources
 

@@ -191,7 +191,7 @@ def test_the_empty_galleries_are_alike(tmp_path: Path, drive: Drive) -> None:
     ):  # fmt: skip
         assert rows_of(tmp_path / "python.db", query) == rows_of(tmp_path / "native.db", query), query
     assert sorted(one.name for one in tmp_path.iterdir()) == ["native.db", "python.db"]
-    assert check.checked(tmp_path / "native.db") == []
+    assert check.check_gallery(tmp_path / "native.db") == []
 
 
 @pytest.mark.parametrize(("seed", "most", "above"), [(0, 8, 0.9), (1, 2, 0.8), (2, 3, 0.97)])
@@ -219,7 +219,7 @@ def test_the_same_calls_give_the_same_gallery(tmp_path: Path, drive: Drive, seed
     driver.call("close")
     same_tables(by_python, by_native)
     assert rows_of(by_python, "SELECT count(*) FROM prototypes WHERE count > 1")[0][0] >= 3
-    assert check.checked(by_native) == [] == repaired(by_native)
+    assert check.check_gallery(by_native) == [] == repaired(by_native)
     for path in (by_python, by_native):  # each reads the other's
         driver.call("read", path=str(path))
         with read_gallery(path) as reader:
@@ -308,11 +308,11 @@ def test_what_was_written_natively_is_undone_and_split_by_python(tmp_path: Path,
     with opened(path) as gallery:
         assert undo(gallery).verb == "rename"
         assert gallery.name_of(1) == "car 1"
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     driver.call("edit", path=str(path))
     driver.call("remove", vehicle=2)
     driver.call("close")
-    assert "car 2" not in str(rows_of(path, "SELECT detail FROM audit")) and check.checked(path) == []
+    assert "car 2" not in str(rows_of(path, "SELECT detail FROM audit")) and check.check_gallery(path) == []
 
 
 def test_equal_scores_come_in_the_same_order(tmp_path: Path, drive: Drive) -> None:

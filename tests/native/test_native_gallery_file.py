@@ -266,7 +266,7 @@ def test_what_0_1_0_wrote_is_read_and_upgraded_as_python_does_it(tmp_path: Path,
                     sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")),
                 ]
             )
-        assert check.checked(path) == []
+        assert check.check_gallery(path) == []
     assert rows[0] == rows[1]
 
 
@@ -360,7 +360,7 @@ def test_what_a_native_writer_acknowledged_survives_kill_9(tmp_path: Path, drive
             assert [one.name for one in found if one.name.startswith("car")] == acknowledged
             assert not any(one.name.startswith("never") for one in found)
             assert all(one.prototypes for one in found if one.name.startswith("car"))
-        assert check.checked(path) == []
+        assert check.check_gallery(path) == []
     with opened(path) as gallery:
         assert gallery.search(features(1), 1)[0][0].name == "car 0 0"
     assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
@@ -397,7 +397,7 @@ def test_a_gallery_of_schema_1_is_upgraded_alike(tmp_path: Path, drive: Drive) -
             with closing(sqlite3.connect(path)) as connection:
                 tables.append(connection.execute(query).fetchall())
         assert tables[0] == tables[1], query
-    assert check.checked(paths[1]) == []
+    assert check.check_gallery(paths[1]) == []
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from vreid.cli import output
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.network_address import network_address, redacted, shown, substituted
+from vreid.runtime.network_address import network_address, redacted, shown_address, substituted
 from vreid.runtime.sinks.table import OUTPUTS, output_address_of
 from vreid.runtime.sources.table import address_of, addresses_of
 
@@ -80,8 +80,8 @@ def test_no_camera_shows_its_password(name, uri):
     except Refused as error:
         assert WORD not in "".join(chain(error))
         return
-    assert WORD not in address.camera + repr(address) + shown(address.where)
-    assert "ab@" not in shown(address.where)
+    assert WORD not in address.camera + repr(address) + shown_address(address.where)
+    assert "ab@" not in shown_address(address.where)
 
 
 @pytest.mark.parametrize("uri", ADDRESSES)
@@ -135,7 +135,7 @@ def test_the_host_is_shown_and_the_address_that_is_opened_holds_the_password():
         ("rtsp://gate-1/c?password=a@b", "rtsp://gate-1/c?password=a@b", "rtsp://***"),
     ]:
         address = network_address(uri)
-        assert (address.uri, address.shown, shown(uri)) == (written, seen, seen)
+        assert (address.uri, address.shown, shown_address(uri)) == (written, seen, seen)
 
 
 def test_a_word_that_the_command_line_does_not_take_is_printed_without_its_password(tmp_path, capsys):

@@ -8,10 +8,18 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.index.flat import FlatIndex
 from vreid.runtime.gallery.index.row_map import GONE, RowMap
-from vreid.runtime.gallery.index.with_faiss import allowed, batches_by_blas, best_of, faiss, one_thread, rows_of, sent
+from vreid.runtime.gallery.index.with_faiss import (
+    allowed,
+    batches_by_blas,
+    best_rows,
+    faiss,
+    memory_of,
+    one_thread,
+    sent,
+)
 from vreid.runtime.records import Floats, Ints
 
-NEAR = 0.9  # cosine from which a new feature stays in the old one's place in the graph
+_NEAR = 0.9  # cosine from which a new feature stays in the old one's place in the graph
 
 
 class HnswIndex:
@@ -41,7 +49,7 @@ class HnswIndex:
     def add(self, ids: Ints, features: Floats) -> None:
         at = self._rows.of(ids)
         memory, old = self._memory(), np.flatnonzero(at != GONE)
-        near = old[np.einsum("nd,nd->n", memory[at[old]], features[old]) >= NEAR]
+        near = old[np.einsum("nd,nd->n", memory[at[old]], features[old]) >= _NEAR]
         memory[at[near]] = features[near]
         new = np.setdiff1d(np.arange(len(ids)), near)
         with one_thread(len(new)):
@@ -81,11 +89,11 @@ class HnswIndex:
         self._index, self._rows = index, rows
 
     def _memory(self) -> Floats:
-        return rows_of(faiss.downcast_index(self._index.storage))
+        return memory_of(faiss.downcast_index(self._index.storage))
 
     def _exact(self, features: Floats, k: int, rows: Ints | None) -> tuple[Floats, Ints]:
         rows = np.flatnonzero(self._rows.ids != GONE) if rows is None else rows
-        return self._rows.named(*best_of(features, self._memory().__getitem__, rows, k))
+        return self._rows.named(*best_rows(features, self._memory().__getitem__, rows, k))
 
 
 GROWN = 4  # times the rows that the lists were made for

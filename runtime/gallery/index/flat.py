@@ -7,7 +7,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.index.row_map import GONE, RowMap
-from vreid.runtime.gallery.index.with_faiss import batches_by_blas, best_of, faiss, one_thread, rows_of, sent
+from vreid.runtime.gallery.index.with_faiss import batches_by_blas, best_rows, faiss, memory_of, one_thread, sent
 from vreid.runtime.records import Floats, Ints
 
 
@@ -87,14 +87,14 @@ class FlatIndex:
     def add(self, ids: Ints, features: Floats) -> None:
         at = self._rows.of(ids)
         old = at != GONE
-        rows_of(self._index)[at[old]] = features[old]
+        memory_of(self._index)[at[old]] = features[old]
         self._index.add(sent(features[~old]))
         self._rows.append(ids[~old])
 
     def remove(self, ids: Ints) -> None:
         self._rows.drop(ids)
         holes, last = self._rows.close()
-        memory = rows_of(self._index)
+        memory = memory_of(self._index)
         memory[holes] = memory[last]
         self._resize(len(self._rows))
 
@@ -104,14 +104,14 @@ class FlatIndex:
             rows = self._rows.of(among)
             rows = rows[rows != GONE]
             if len(rows) * FEW < len(self) or len(rows) < LITTLE:
-                return self._rows.named(*best_of(features, rows_of(self._index).__getitem__, np.sort(rows), k))
+                return self._rows.named(*best_rows(features, memory_of(self._index).__getitem__, np.sort(rows), k))
             chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(self._rows.bits(rows)))
         with one_thread():
             return self._rows.named(*self._index.search(sent(features), k, params=chosen))
 
     def rows(self) -> tuple[Ints, Floats]:
         """All ids (N,) and features (N, D): its own memory, valid until something changes."""
-        return self._rows.ids, rows_of(self._index)
+        return self._rows.ids, memory_of(self._index)
 
     def _resize(self, rows: int) -> None:
         self._index.codes.resize(rows * self._index.code_size)
@@ -158,7 +158,7 @@ class GpuIndex:
         rows = np.flatnonzero(self._rows.ids != GONE) if among is None else self._rows.of(among)
         rows = np.sort(rows[rows != GONE])
         if (len(rows) <= FEW_ON_GPU and len(rows) < every) or k > MOST_ON_GPU:
-            return self._rows.named(*best_of(features, self._taken, rows, k))
+            return self._rows.named(*best_rows(features, self._taken, rows, k))
         reach = min(every, MOST_ON_GPU, 2 * k * every // max(len(rows), 1) if len(rows) < every else k)
         scores, found = self._index.search(sent(features), max(reach, 1))
         may = np.zeros(every + 1, bool)  # the last place answers for the padding, -1
@@ -172,7 +172,7 @@ class GpuIndex:
         found = np.pad(found, padding, constant_values=GONE)
         short = np.flatnonzero(found[:, min(k, len(rows)) - 1] == GONE) if len(rows) else np.empty(0, np.int64)
         if len(short):
-            scores[short], found[short] = best_of(features[short], self._taken, rows, k)
+            scores[short], found[short] = best_rows(features[short], self._taken, rows, k)
         return self._rows.named(scores, found)
 
     def _taken(self, rows: Ints) -> Floats:

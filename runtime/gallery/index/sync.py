@@ -12,7 +12,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.index import vehicle_index
-from vreid.runtime.gallery.index.table import file_of
+from vreid.runtime.gallery.index.table import index_file
 from vreid.runtime.gallery.index.vehicle_index import Found, Read, VehicleIndex
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
@@ -139,7 +139,7 @@ class IndexSync:
         self.committed()
         if not fits:  # a repair has lost rows that the log does not name
             reason = "the gallery holds other prototypes than it says"
-            vehicle_index.warn_unfit(file_of(self._source.path, self._kind), reason)
+            vehicle_index.warn_unfit(index_file(self._source.path, self._kind), reason)
         return fits
 
     def _filled(self) -> VehicleIndex:

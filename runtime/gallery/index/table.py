@@ -17,7 +17,7 @@ INDEXES = {
     "ivfpq": "vreid.runtime.gallery.index.approximate:ivfpq_index",
     "numpy": "vreid.runtime.gallery.index.flat:PlainIndex",
 }
-MOST = 1_000_000  # of an option of an index
+_MOST = 1_000_000  # of an option of an index
 
 
 class Index(Protocol):
@@ -71,9 +71,9 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
     known = [field for field, value in inspect.signature(made).parameters.items() if value.kind is value.KEYWORD_ONLY]
     options: dict[str, int] = {}
     for key, value in parse_qsl(text, keep_blank_values=True):
-        if key not in known or not value.isascii() or not value.isdecimal() or not 0 < int(value[:10]) <= MOST:
+        if key not in known or not value.isascii() or not value.isdecimal() or not 0 < int(value[:10]) <= _MOST:
             fix = (
-                f"choose from: {', '.join(known)}, each with a whole number from 1 to {MOST}"
+                f"choose from: {', '.join(known)}, each with a whole number from 1 to {_MOST}"
                 if known
                 else "it has no options"
             )
@@ -83,20 +83,20 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
     return index
 
 
-def file_of(gallery: Path, name: str) -> Path:
+def index_file(gallery: Path, name: str) -> Path:
     """Where an index of the member that `name` calls lies next to its gallery."""
     return gallery.with_name(f"{gallery.name}.{name.partition('?')[0]}.index")
 
 
 def index_files(gallery: Path) -> list[Path]:
     """The index files that lie next to the gallery."""
-    return [file for file in (file_of(gallery, kind) for kind in sorted(INDEXES)) if file.is_file()]
+    return [file for file in (index_file(gallery, kind) for kind in sorted(INDEXES)) if file.is_file()]
 
 
 def files_of(gallery: Path) -> list[Path]:
     """The gallery's file and those that belong to it, whether they are there or not: no output may replace one."""
     own = [gallery, *(gallery.with_name(gallery.name + ending) for ending in ("-wal", "-shm", ".lock"))]
-    return [*own, *(file_of(gallery, kind) for kind in sorted(INDEXES))]
+    return [*own, *(index_file(gallery, kind) for kind in sorted(INDEXES))]
 
 
 def drop_indexes(gallery: Path) -> list[Path]:
@@ -105,7 +105,7 @@ def drop_indexes(gallery: Path) -> list[Path]:
     Temporary ones go too, which a killed process left and which hold features; who is writing one keeps no file this time.
     """
     files = index_files(gallery)
-    temporary = (file for kind in INDEXES for file in gallery.parent.glob(f"{file_of(gallery, kind).name}.*.new"))
+    temporary = (file for kind in INDEXES for file in gallery.parent.glob(f"{index_file(gallery, kind).name}.*.new"))
     for file in [*files, *temporary]:
         file.unlink(missing_ok=True)
     return files

@@ -18,13 +18,13 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.models.files import sync_folder
 from vreid.runtime.gallery.index.row_map import GONE, IdMap
-from vreid.runtime.gallery.index.table import Index, Stored, file_of, open_index
-from vreid.runtime.gallery.records import Features
+from vreid.runtime.gallery.index.table import Index, Stored, index_file, open_index
+from vreid.runtime.gallery.records import FeatureRows
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
 Found = tuple[int, float]  # a vehicle and its score
-Read = Callable[[Ints], Features]  # ids -> those there are: ids, vehicles, features (N, D)
+Read = Callable[[Ints], FeatureRows]  # ids -> those there are: ids, vehicles, features (N, D)
 # prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
 _FIRST = 8
 _WIDER = 4  # how many times as many are searched for when that was too few
@@ -134,7 +134,7 @@ _log = logging.getLogger("vreid.gallery")
 
 def save_index(source: FeatureSource, kind: str, index: VehicleIndex, change: int) -> bool:
     """Write `index`, which is at `change` of the gallery, atomically; False where it is too small or cannot be kept."""
-    file = file_of(source.path, kind)
+    file = index_file(source.path, kind)
     if len(index) < LEAST_KEPT or not isinstance(index.member, Stored) or not os.access(file.parent, os.W_OK):
         return False
     temporary = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.new")
@@ -159,7 +159,7 @@ def save_index(source: FeatureSource, kind: str, index: VehicleIndex, change: in
 
 def load_index(source: FeatureSource, kind: str, index: VehicleIndex) -> int | None:
     """Fill the empty `index` from its file; the change that it is at. None: the file does not fit, and `index` is of no use."""
-    file = file_of(source.path, kind)
+    file = index_file(source.path, kind)
     if not isinstance(index.member, Stored) or not file.is_file():
         return None
     try:

@@ -18,9 +18,9 @@ if _UNSET:
     del os.environ["OMP_WAIT_POLICY"]  # whoever loads OpenMP next decides for itself
 
 faiss: Any = _faiss  # its type stubs know neither its Python classes' keywords nor its GPU part
-__all__ = ["allowed", "batches_by_blas", "best_of", "faiss", "one_thread", "rows_of", "sent"]
+__all__ = ["allowed", "batches_by_blas", "best_rows", "faiss", "memory_of", "one_thread", "sent"]
 
-MANY = 4096  # rows from which all cores are worth their start
+_MANY = 4096  # rows from which all cores are worth their start
 BLOCK = 1 << 14  # rows that are compared at a time: 32 MB of 512-d features
 
 
@@ -36,7 +36,7 @@ def batches_by_blas(dim: int) -> None:
 def one_thread(rows: int = 0) -> Iterator[None]:
     """One thread inside, which leaves the other cores to the networks; all cores to build with MANY `rows` or more."""
     before = faiss.omp_get_max_threads()
-    if rows < MANY:
+    if rows < _MANY:
         faiss.omp_set_num_threads(1)
     try:
         yield
@@ -49,7 +49,7 @@ def sent(features: Floats) -> Floats:
     return np.ascontiguousarray(features, np.float32)
 
 
-def rows_of(flat: Any) -> Floats:
+def memory_of(flat: Any) -> Floats:
     """(rows, D) the memory itself of an IndexFlat: valid until rows are added."""
     if not flat.ntotal:
         return np.empty((0, flat.d), np.float32)
@@ -66,7 +66,7 @@ def allowed(ids: Ints, last: int) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
 
 
-def best_of(features: Floats, take: Callable[[Ints], Floats], rows: Ints, k: int) -> tuple[Floats, Ints]:
+def best_rows(features: Floats, take: Callable[[Ints], Floats], rows: Ints, k: int) -> tuple[Floats, Ints]:
     """(B, D) against rows (N,), whose features `take` gives: scores (B, k) falling, rows (B, k); -1 pads, with -inf."""
     scores = np.full((len(features), k), -np.inf, np.float32)
     found = np.full((len(features), k), -1, np.int64)

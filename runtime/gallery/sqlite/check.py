@@ -18,7 +18,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import names, times
 from vreid.runtime.gallery.edits import can_be_read
 from vreid.runtime.gallery.records import Change, Finding, is_quality, is_score
-from vreid.runtime.gallery.sqlite.database import Database, connect, locked, sentences
+from vreid.runtime.gallery.sqlite.database import Database, as_writer, connect, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
 from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells
 from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA, upgrade
@@ -27,7 +27,7 @@ MOST = 20  # findings of one kind that are listed one by one
 _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1
 
 
-def checked(path: Path) -> list[Finding]:
+def check_gallery(path: Path) -> list[Finding]:
     """What is wrong with the gallery at `path`; empty: nothing. Raises Refused for a file that is not a gallery at all."""
     if not path.is_file():
         raise Refused(f"there is no gallery {path}; check the path")
@@ -232,9 +232,9 @@ def repaired_rows(path: Path) -> tuple[list[str], set[int]]:
     Raises Refused for another writer, and where nothing can be read.
     """
     done = []
-    if any(finding.kind == "page" for finding in checked(path)):
+    if any(finding.kind == "page" for finding in check_gallery(path)):
         done += recovered(path)
-    with locked(path), closing(Database(path, True)) as database:
+    with as_writer(path), closing(Database(path, True)) as database:
         renamed = upgrade(database)
         if renamed is not None:
             done.append(f"the gallery is of schema {SCHEMA} now; older vreids cannot read it")

@@ -17,7 +17,11 @@ from vreid.models.files import sync_folder, try_lock
 BUSY_S = 1.0
 
 
-FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError)  # what using a locked, full or damaged file may raise
+FAULTS = (
+    sqlite3.DatabaseError,
+    UnicodeDecodeError,
+    MemoryError,
+)  # what using a locked, full or damaged file may raise
 _INHERITED: list[sqlite3.Connection] = []  # of the parent of a fork: closing one here would disturb the parent's
 
 
@@ -249,7 +253,7 @@ def unlock(path: Path, handle: int) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def as_writer(path: Path) -> Iterator[None]:
     """The one writer's lock, for the body."""
     handle = lock(path)
     try:
@@ -264,7 +268,7 @@ def new_gallery(path: Path) -> Iterator[Path]:
     path = path.resolve()
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
-    with locked(path):
+    with as_writer(path):
         if path.exists():  # between the look and the lock
             raise Refused(f"another program has just made the gallery {path}; run again to add to it")
         refuse_stray_log(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.models.files import sync_folder
-from vreid.runtime.gallery.sqlite.database import Database, locked, sentences
+from vreid.runtime.gallery.sqlite.database import Database, as_writer, sentences
 from vreid.runtime.gallery.sqlite.schema import about_of, create, fill_keys, fill_named
 
 STEP = 256  # rows that are read at once where nothing is wrong
@@ -27,7 +27,7 @@ def recovered(path: Path) -> list[str]:
     damaged, temporary = path.with_name(path.name + ".damaged"), path.with_name(path.name + ".new")
     if damaged.exists():
         raise Refused(f"{damaged} is there already; move it away first")
-    with locked(path):
+    with as_writer(path):
         try:
             _clean_up(temporary)  # of a repair that was killed
             source = _padded(path, temporary.with_name(temporary.name + ".padded"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery.names import key_of
-from vreid.runtime.gallery.records import Change, Features, Filter, Finding, SightingRow, VehicleRow
+from vreid.runtime.gallery.records import Change, FeatureRows, Filter, Finding, SightingRow, VehicleRow
 from vreid.runtime.gallery.sqlite.database import Database, damaged
 from vreid.runtime.records import Floats, Ints
 
@@ -254,7 +254,7 @@ class PrototypeFeatures:
     def count(self) -> int:
         return int(self._database.row("SELECT count(*) FROM prototypes")[0])
 
-    def of(self, prototypes: Ints) -> Features:
+    def of(self, prototypes: Ints) -> FeatureRows:
         some = f"{_FEATURES} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
         parts = list(self._pages(some, json.dumps(prototypes.tolist())))
         if not parts:
@@ -262,11 +262,11 @@ class PrototypeFeatures:
         ids, vehicles, features = zip(*parts, strict=True)
         return np.concatenate(ids), np.concatenate(vehicles), np.concatenate(features)
 
-    def of_vehicles(self, vehicles: Ints) -> Iterator[Features]:
+    def of_vehicles(self, vehicles: Ints) -> Iterator[FeatureRows]:
         query = f"{_FEATURES} WHERE vehicle IN (SELECT value FROM json_each(?)) ORDER BY vehicle"
         return self._pages(query, json.dumps(vehicles.tolist()))
 
-    def pages(self) -> Iterator[Features]:
+    def pages(self) -> Iterator[FeatureRows]:
         last = -1
         while pages := list(self._pages(f"{_FEATURES} WHERE id > ? ORDER BY id LIMIT ?", last, _PAGE)):
             last = int(pages[-1][0][-1])
@@ -284,7 +284,7 @@ class PrototypeFeatures:
         mark = self._database.row("SELECT mark FROM changes WHERE id = ?", change)
         return None if identity is None or mark is None else (identity[0], mark[0])
 
-    def _pages(self, query: str, *values: Any) -> Iterator[Features]:
+    def _pages(self, query: str, *values: Any) -> Iterator[FeatureRows]:
         for page in self._database.pages(_PAGE, query, *values):
             ids, vehicles, blobs = zip(*page, strict=True)
             if set(map(type, vehicles)) != {int}:

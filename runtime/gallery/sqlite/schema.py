@@ -15,7 +15,7 @@ from vreid.runtime.gallery import names
 from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery.sqlite.database import Database, refuse_stray_log, sentences
 
-LOG = logging.getLogger("vreid")
+_LOG = logging.getLogger("vreid")
 SCHEMA = 3
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
 
@@ -168,7 +168,7 @@ def upgrade(database: Database) -> list[Renamed] | None:
         renamed = fill_keys(database)
         database.run("UPDATE meta SET value = ? WHERE key = 'schema'", str(SCHEMA))
     for one in renamed:
-        LOG.warning("%s: %s", path, one.sentence)
+        _LOG.warning("%s: %s", path, one.sentence)
     return renamed
 
 

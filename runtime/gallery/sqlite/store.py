@@ -19,9 +19,9 @@ from vreid.runtime.gallery.records import (
     About,
     Change,
     Filter,
-    Picture,
     Prototype,
     SightingInfo,
+    SightingPicture,
     SightingRow,
     Stats,
     Vehicle,
@@ -48,7 +48,7 @@ _SIGHTING = ", ".join(field.name for field in fields(SightingRow))
 _log = logging.getLogger("vreid.gallery")
 
 
-def open_store(path: Path, write: bool, about: About | None) -> "SqliteStore":
+def open_sqlite(path: Path, write: bool, about: About | None) -> "SqliteStore":
     """See `vreid.runtime.gallery.store.open_store`. A refused opening leaves nothing behind."""
     path = path.resolve()
     if write and not path.exists() and about is not None:
@@ -285,14 +285,14 @@ class SqliteStore:
         for cells in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
             yield sighting_row(self.path, cells, self.about.dim)
 
-    def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[Picture]:
+    def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[SightingPicture]:
         where, values = sightings_where(only)
         rows = self._rows(
             f"SELECT s.id, s.camera, s.seen, s.thumbnail FROM sightings s WHERE s.vehicle = ? AND {where}"
             " AND s.thumbnail NOTNULL ORDER BY s.id DESC LIMIT ?",
             vehicle, *values, -1 if most is None else most,
         )  # fmt: skip
-        return (record_of(self.path, Picture, row) for row in rows)
+        return (record_of(self.path, SightingPicture, row) for row in rows)
 
     def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
         if ids is None:

@@ -19,7 +19,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.models.manifest import EngineFile, Manifest, read_manifest
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.engines.cuda import Memory
+from vreid.runtime.engines.cuda import DeviceMemory
 from vreid.runtime.engines.tensorrt import TensorRtEngine, tensorrt_library
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3)).astype(np.uint8)
@@ -52,21 +52,21 @@ class FakeCuda:
         assert self._held_by == threading.get_ident(), "no currently active context"
         (self.queue if self.recording is None else self.recording).append(work)
 
-    def memory(self, size: int) -> Memory:
+    def memory(self, size: int) -> DeviceMemory:
         assert self._held_by == threading.get_ident()
         self.allocations += 1
         address = 1000 * self.allocations
         self.blocks[address] = np.zeros(size, np.uint8)
-        return Memory(address, object())
+        return DeviceMemory(address, object())
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         self.allocations += 1
         return np.zeros(shape, dtype)
 
-    def upload(self, host: np.ndarray, device: Memory) -> None:
+    def upload(self, host: np.ndarray, device: DeviceMemory) -> None:
         self.put(lambda: _write(self.blocks[device.address], host))
 
-    def download(self, device: Memory, host: np.ndarray) -> None:
+    def download(self, device: DeviceMemory, host: np.ndarray) -> None:
         def copy() -> None:
             host[...] = self.blocks[device.address][: host.nbytes].view(host.dtype).reshape(host.shape)
 

@@ -59,10 +59,10 @@ def test_a_cell_of_another_type_is_refused_found_and_repaired(
         ):
             tolerated(call)
     capsys.readouterr()
-    found = check.checked(path)
+    found = check.check_gallery(path)
     assert len(found) >= 1 and table in found[0].text and column in found[0].text
     assert repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with read_gallery(path) as gallery:
         for vehicle in gallery.vehicles():
             gallery.details(vehicle.id)
@@ -75,7 +75,7 @@ def test_a_last_id_that_is_not_a_number_is_refused_found_and_repaired(path: Path
     sql(path, f"UPDATE sqlite_sequence SET seq = {wrong} WHERE name = 'vehicles'", foreign_keys=False)
     with edit_gallery(path) as gallery, pytest.raises(GalleryDamaged, match="last id of vehicles"):
         gallery.add_vehicle()
-    assert [finding.kind for finding in check.checked(path)] == ["sequence"]
+    assert [finding.kind for finding in check.check_gallery(path)] == ["sequence"]
     assert repaired(path)
     with edit_gallery(path) as gallery:
         assert gallery.add_vehicle() > 2
@@ -103,9 +103,9 @@ def test_a_change_that_cannot_be_read_is_refused_found_and_repaired(path: Path, 
         for call in (gallery.changes, lambda: gallery.details(1), lambda: edits.undo(gallery)):
             with pytest.raises(GalleryDamaged, match=r"g\.db"):
                 call()
-    assert [finding.kind for finding in check.checked(path)] == ["audit"]
+    assert [finding.kind for finding in check.check_gallery(path)] == ["audit"]
     assert repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with edit_gallery(path) as gallery:
         gallery.details(1)
         edits.undo(gallery)
@@ -128,14 +128,14 @@ def test_undo_data_of_another_shape_is_refused_found_and_dropped(path: Path, par
     ((change,),) = sql(path, "SELECT id FROM audit WHERE verb = 'merge'")
     with edit_gallery(path) as gallery, pytest.raises(GalleryDamaged, match=rf"change {change} of .*g\.db"):
         edits.undo(gallery, change)
-    assert [finding.kind for finding in check.checked(path)] == ["undo"]
+    assert [finding.kind for finding in check.check_gallery(path)] == ["undo"]
     assert repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
 
 
 def test_what_merge_split_and_rename_keep_is_sound(path: Path) -> None:
     with edit_gallery(path) as gallery:
         edits.split(gallery, 1, [gallery.sightings(1)[0].id])
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with edit_gallery(path) as gallery:
         assert [edits.undo(gallery).verb for _ in range(3)] == ["split", "rename", "merge"]

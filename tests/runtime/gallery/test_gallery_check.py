@@ -28,14 +28,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_sound_gallery_is_not_changed(path: Path) -> None:
     before = path.read_bytes()
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     assert repaired(path) == []
     assert path.read_bytes() == before
     with pytest.raises(Refused, match="there is no gallery"):
-        check.checked(path.with_name("nowhere.db"))
+        check.check_gallery(path.with_name("nowhere.db"))
     path.write_text("no database" * 200)
     with pytest.raises(Refused, match="not a gallery"):
-        check.checked(path)
+        check.check_gallery(path)
 
 
 # what is planted: the statement, the kind of finding, and a word of its sentence and of what repairs it
@@ -74,12 +74,12 @@ DAMAGES = {
 def test_a_planted_damage_is_found_and_repaired(path: Path, damage: str) -> None:
     statement, kind, sentence, what_was_done = DAMAGES[damage]
     sql(path, statement, foreign_keys=False)
-    (finding,) = check.checked(path)
+    (finding,) = check.check_gallery(path)
     assert finding.kind == kind
     assert sentence in finding.text
     done = repaired(path)
     assert any(what_was_done in one for one in done), done
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with read_gallery(path) as gallery:
         assert gallery.stats().prototypes == gallery.stats().sightings == 4
         hits = gallery.search(features(4), 1)
@@ -95,25 +95,25 @@ def test_a_vehicle_that_cannot_learn_again_is_named(path: Path) -> None:
     sql(path, "UPDATE sightings SET feature = NULL WHERE id = 3", foreign_keys=False)
     done = repaired(path)
     assert "vehicle 3 has no prototype left and cannot be found; enrol it again" in done
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
 
 
 def test_many_findings_of_a_kind_are_cut_but_all_repaired(tmp_path: Path) -> None:
     path = filled(tmp_path / "g.db", 60)
     sql(path, "UPDATE prototypes SET feature = x'00'", foreign_keys=False)
     sql(path, "DELETE FROM vehicles", foreign_keys=False)
-    found = check.checked(path)
+    found = check.check_gallery(path)
     assert len(found) == 2 * (check.MOST + 1)
     assert found[-1].text == "40 more of this kind (prototype)"
     repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with read_gallery(path) as gallery:
         assert [row[0].vehicle for row in gallery.search(features(60), 1)] == list(range(1, 61))
 
 
 def test_what_does_not_say_what_it_holds_cannot_be_repaired(path: Path) -> None:
     sql(path, "DELETE FROM meta WHERE key = 'fingerprint'", foreign_keys=False)
-    assert [finding.text for finding in check.checked(path)] == ["the gallery does not say its fingerprint"]
+    assert [finding.text for finding in check.check_gallery(path)] == ["the gallery does not say its fingerprint"]
     with pytest.raises(Refused, match="restore a copy"):
         repaired(path)
 
@@ -137,13 +137,13 @@ def test_a_damaged_page_costs_only_what_was_on_it(tmp_path: Path, table: str) ->
     data = bytearray(path.read_bytes())
     data[at : at + 4096] = b"\x5a" * 4096
     path.write_bytes(data)
-    found = check.checked(path)
+    found = check.check_gallery(path)
     assert found
     assert {finding.kind for finding in found} == {"page"}
     done = repaired(path)
     assert "g.db.damaged" in done[0]
     assert (tmp_path / "g.db.damaged").read_bytes() == data
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["g.db", "g.db.damaged"]
     with read_gallery(path) as gallery:
         stats = gallery.stats()
@@ -159,9 +159,9 @@ def test_a_file_that_is_cut_short_gives_what_is_left(tmp_path: Path) -> None:
     path = filled(tmp_path / "g.db", 400)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 3 // 4 + 100])
-    assert [finding.kind for finding in check.checked(path)] == ["page"]
+    assert [finding.kind for finding in check.check_gallery(path)] == ["page"]
     repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["g.db", "g.db.damaged"]
     with read_gallery(path) as gallery:
         assert gallery.stats().vehicles > 250

@@ -12,7 +12,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.maintenance import repaired
-from vreid.runtime.gallery.sqlite.check import checked
+from vreid.runtime.gallery.sqlite.check import check_gallery
 from vreid.runtime.gallery.transfer import exported
 
 
@@ -47,10 +47,10 @@ def test_flipped_bytes_in_pages_are_harmless_or_refused_and_mended(tmp_path: Pat
                     read(gallery)  # type: ignore[no-untyped-call]
             except Refused as refusal:
                 assert "\n" not in str(refusal) and "damaged" in str(refusal), refusal
-        found = checked(path)
+        found = check_gallery(path)
         assert path.read_bytes() == harmed
         repaired(path)
-        assert checked(path) == []
+        assert check_gallery(path) == []
         after = rows_of(path)
         for table in TABLES:
             sound = {id_: row for id_, row in there[table].items() if before[table].get(id_) == row}

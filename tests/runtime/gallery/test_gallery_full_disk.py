@@ -15,7 +15,7 @@ from made_gallery import features, opened
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.index import vehicle_index
-from vreid.runtime.gallery.sqlite.check import checked
+from vreid.runtime.gallery.sqlite.check import check_gallery
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 
@@ -49,7 +49,7 @@ def test_a_disk_that_is_full_while_enrolling(disk: Path, room: int) -> None:
         seen(gallery, 200, 1)
     assert "\n" not in str(refusal.value)
     filler.unlink()
-    assert checked(path) == [] and rows_of(path) == before
+    assert check_gallery(path) == [] and rows_of(path) == before
     with opened(path) as gallery:
         seen(gallery, 3, 2)
         assert gallery.stats().vehicles == 43
@@ -66,7 +66,7 @@ def test_a_writer_whose_disk_is_full_goes_on_when_there_is_room(disk: Path) -> N
         filler.unlink()
         seen(gallery, 3, 2)
         assert len(gallery.search(features(1), 9)[0]) == 8
-    assert checked(path) == []
+    assert check_gallery(path) == []
 
 
 def test_a_purge_without_room_to_compact_has_purged_all_the_same(
@@ -87,7 +87,7 @@ def test_a_purge_without_room_to_compact_has_purged_all_the_same(
     filler.unlink()
     with read_gallery(path) as gallery:
         assert (gallery.stats().sightings, gallery.stats().vehicles) == (400, 420)
-    assert checked(path) == []
+    assert check_gallery(path) == []
     with edit_gallery(path) as gallery:
         gallery.compact()
     assert path.stat().st_size < size
@@ -101,7 +101,7 @@ def test_a_purge_on_a_disk_without_any_room_is_refused(disk: Path, capfd: pytest
     code, sentence = said(capfd, "purge", "--older-than", "1d", "--gallery", path)
     assert code == 2 and ("full" in sentence or "cannot be" in sentence)
     filler.unlink()
-    assert checked(path) == [] and rows_of(path) == before
+    assert check_gallery(path) == [] and rows_of(path) == before
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
@@ -149,4 +149,4 @@ def test_a_live_run_whose_disk_is_full_says_so_and_keeps_what_it_wrote(
     written = (out / "sightings.jsonl").read_text().count("\n")
     with read_gallery(known) as gallery:
         assert gallery.stats().sightings == written > 0
-    assert checked(known) == []
+    assert check_gallery(known) == []

@@ -75,7 +75,7 @@ def test_a_vehicle_is_found_in_any_form_and_case_and_no_second_one_is_called_so(
         with pytest.raises(Refused, match="there is no vehicle"):
             gallery.find("caf\udce9")
         keys_hold(gallery)
-    assert check.checked(tmp_path / "g.db") == []
+    assert check.check_gallery(tmp_path / "g.db") == []
 
 
 def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_an_upgrade_from_schema_2_loses_nobody_and_says_who_has_a_new_name(
         created = [row[0] for row in sql(gallery, "SELECT created FROM vehicles WHERE NOT named AND id <= 10")]
         assert created and max(created) <= began  # the film's time, not that of its processing
         keys_hold(gallery)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
 
 
 def test_names_that_give_way_are_the_same_every_time(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_names_that_give_way_are_the_same_every_time(tmp_path: Path) -> None:
     with read_gallery(path) as gallery:
         assert [vehicle.name for vehicle in gallery.vehicles()] == ["Taxi", "TAXI-3", "taxi-2", "ü", "ü-2", "taxi-4"]
     assert len([sentence for sentence in done if "is called" in sentence]) == 3
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
 
 
 def test_a_damaged_gallery_of_schema_2_is_salvaged_with_its_keys(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_damaged_gallery_of_schema_2_is_salvaged_with_its_keys(tmp_path: Path)
     with edit_gallery(path) as gallery:
         assert len(gallery.vehicles()) == count
         keys_hold(gallery)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
 
 
 def test_a_name_that_another_program_wrote_is_found_and_mended(tmp_path: Path) -> None:
@@ -299,9 +299,9 @@ def test_a_name_that_another_program_wrote_is_found_and_mended(tmp_path: Path) -
             gallery.add_vehicle(name)
         sql(gallery, "UPDATE vehicles SET name = 'TAXI', key = 'x' WHERE id = 2")
         sql(gallery, "UPDATE vehicles SET name = 'u\u0308' WHERE id = 3")
-    assert [finding.kind for finding in check.checked(path)] == ["key", "key"]
+    assert [finding.kind for finding in check.check_gallery(path)] == ["key", "key"]
     repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with read_gallery(path) as gallery:
         assert [vehicle.name for vehicle in gallery.vehicles()] == ["taxi", "TAXI-2", "ü"]
 
@@ -343,10 +343,10 @@ def test_a_time_that_is_in_the_file_is_read_found_and_mended(
     ):
         assert main(["gallery", *words, "--gallery", str(path)]) == 0
     capsys.readouterr()
-    kinds = [finding.kind for finding in check.checked(path)]
+    kinds = [finding.kind for finding in check.check_gallery(path)]
     assert sorted(kinds) == ["created"] + ["time"] * 6
     repaired(path)
-    assert check.checked(path) == []
+    assert check.check_gallery(path) == []
     with read_gallery(path) as gallery:
         seen = [row[0] for row in sql(gallery, "SELECT seen FROM sightings ORDER BY id")]
         assert seen[:4] == [1795330800.0] * 4 and all(1.7e9 < at < 1e10 for at in seen)

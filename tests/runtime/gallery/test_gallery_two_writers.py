@@ -16,7 +16,7 @@ from made_gallery import opened
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import open_gallery, read_gallery
-from vreid.runtime.gallery.sqlite.check import checked
+from vreid.runtime.gallery.sqlite.check import check_gallery
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 
@@ -81,7 +81,7 @@ def test_two_processes_that_write_at_the_same_moment(tmp_path: Path) -> None:
             process.communicate()
     with read_gallery(path) as gallery:
         assert {vehicle.name for vehicle in gallery.vehicles()} == acknowledged | {"one hold"}
-    assert len(acknowledged) >= 8 and checked(path) == []
+    assert len(acknowledged) >= 8 and check_gallery(path) == []
     assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
 
 

@@ -69,7 +69,7 @@ def test_opening_for_writing_upgrades(old: Path) -> None:
         undo(gallery)
     with read_gallery(old) as reader:
         assert reader.stats().sightings == 4
-    assert check.checked(old) == []
+    assert check.check_gallery(old) == []
 
 
 def test_the_tables_are_those_of_a_new_gallery(old: Path, tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_reader_says_how_to_upgrade(old: Path) -> None:
     with pytest.raises(Refused, match="enrol again into a new gallery"):
         open_gallery(old, fingerprint="bbbbbbbb", dim=DIM, model="large", write=True)
     assert old.read_bytes() == before
-    (finding,) = check.checked(old)
+    (finding,) = check.check_gallery(old)
     assert finding.kind == "schema"
     assert repaired(old) == ["the gallery is of schema 3 now; older vreids cannot read it"]
-    assert check.checked(old) == []
+    assert check.check_gallery(old) == []
     read_gallery(old).close()
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from made_outputs import all_started, free_port, sighted, started, until
 
-from vreid.runtime.sinks.jsonl import fields_of
+from vreid.runtime.sinks.jsonl import sighting_fields
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
 
@@ -96,7 +96,7 @@ def test_a_broker_gets_a_topic_a_camera_and_keeps_the_status(tmp_path):
         ]
         line = json.loads(got[1][1])
         assert (
-            fields_of(*sighted(camera="gate/+#1")).items() <= line.items()
+            sighting_fields(*sighted(camera="gate/+#1")).items() <= line.items()
             and line["run"] == "night"
             and line["picture"]
         )

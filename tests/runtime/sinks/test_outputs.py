@@ -14,7 +14,7 @@ from made_outputs import all_started, free_port, sighted, started, until
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.sinks import webhook
-from vreid.runtime.sinks.jsonl import fields_of
+from vreid.runtime.sinks.jsonl import sighting_fields
 from vreid.runtime.sinks.table import OUTPUTS, open_outputs, output_address_of
 
 # --- addresses ---
@@ -135,7 +135,7 @@ def test_a_webhook_gets_the_line_of_the_file_and_more():
     (got,), ((path, headers),) = hook.got, hook.headers
     assert path == "/a%20b/%C3%BC?key=x" and headers["Content-Type"] == "application/json"
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"me:w@rd"
-    assert fields_of(*sighted()).items() <= got.items()
+    assert sighting_fields(*sighted()).items() <= got.items()
     assert (got["event"], got["run"], got["seen"], got["plate"]) == ("sighting", "night", 1_760_000_000.123, "B-XY 12")
     thumbnail = cv2.imdecode(np.frombuffer(base64.b64decode(got["picture"]), np.uint8), cv2.IMREAD_COLOR)
     assert thumbnail.shape == (160, 60, 3)
