@@ -242,6 +242,6 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def _in_order(entries: Iterable[Path]) -> tuple[Path, ...]:
-    from vreid.runtime.sources.images import natural_order
+    from vreid.runtime.sources.file import natural_order
 
     return tuple(sorted(entries, key=lambda entry: natural_order(entry.name)))

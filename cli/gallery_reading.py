@@ -1,8 +1,11 @@
 """`vreid gallery list|show|stats|audit`: the verbs that only read, and the flags that choose vehicles."""
 
+import math
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 _PICTURES = 6  # of a vehicle, on a page
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,6 @@ class OfGallery:
 def filter_of(choice: Choice) -> "Filter":
     """What the flags say. Raises Refused for what is not a time."""
     from vreid.runtime.gallery.records import Filter
-    from vreid.runtime.gallery.times import moment_of
 
     since, until = (None if text is None else moment_of(text) for text in (choice.since, choice.until))
     return Filter(
@@ -97,7 +100,6 @@ class Audit(OfGallery):
 def list_(args: List) -> int:
     from vreid.runtime.gallery import read_gallery
     from vreid.runtime.gallery.index.table import files_of
-    from vreid.runtime.gallery.times import moment_text
 
     only = filter_of(args.only)
     if args.html is not None:
@@ -151,7 +153,6 @@ def show(args: Show) -> int:
 def stats(args: Stats) -> int:
     from vreid.runtime.gallery import read_gallery
     from vreid.runtime.gallery.index.table import index_files
-    from vreid.runtime.gallery.times import moment_text, span_text
 
     with read_gallery(args.gallery) as gallery:
         found = asdict(gallery.stats())
@@ -186,7 +187,6 @@ def audit(args: Audit) -> int:
 def album(gallery: "Gallery", only: "Filter") -> Iterator[str]:
     """A page of every vehicle with its newest pictures, piece by piece, so that a large gallery needs little memory."""
     from vreid.report.page import Card, Picture, View, pieces
-    from vreid.runtime.gallery.times import moment_text
 
     def card(vehicle: "Vehicle") -> Card:
         """The newest pictures first; that of the enrolment last, where there is room."""
@@ -221,7 +221,6 @@ def _pictures(gallery: "Gallery", vehicle: int, only: "Filter", folder: Path) ->
 
 
 def _tables(found: "VehicleDetails") -> None:
-    from vreid.runtime.gallery.times import moment_text
 
     vehicle = found.vehicle
     prototypes = [(one.view, one.id, one.count, f"{one.weight:.2f}") for one in found.prototypes]
@@ -248,8 +247,6 @@ def _tables(found: "VehicleDetails") -> None:
 
 
 def _changes(title: str, found: "list[Change]") -> None:
-    from vreid.runtime.gallery.times import moment_text
-
     rows = [
         (f"{change.verb} (undone)" if change.undone else change.verb, change.id, moment_text(change.at), change.who,
          change.vehicle or "-", ", ".join(f"{key} {value}" for key, value in change.summary.items()) or "-")
@@ -262,3 +259,44 @@ def _change(change: "Change") -> dict[str, Any]:
     row = asdict(change)
     row["detail"] = change.summary
     return row
+
+
+# Times as people write them: 30d for a span, 2h or 2026-11-22 08:15 for a moment.
+
+
+def duration_of(text: str) -> float:
+    """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for 0."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip().lower(), re.ASCII)
+    if found is None or float(found[1]) == 0:
+        raise Refused(f"'{text}' is not a span of time; write it like 30d, 12h or 2w")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def moment_of(text: str, now: float | None = None) -> float:
+    """2h (ago), or an ISO time, local where it has no zone -> seconds since 1970. Raises Refused for anything else."""
+    if re.fullmatch(r"[\d.]+[smhdw]", text.strip().lower(), re.ASCII):
+        return (time.time() if now is None else now) - duration_of(text)
+    try:
+        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip())).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise Refused(
+            f"'{text}' is not a time; write it like 2026-11-22T08:15, 2026-11-22, or 2h for two hours ago"
+        ) from error
+    return moment
+
+
+def span_text(seconds: float) -> str:
+    """2592000 -> 30d: in the largest unit that divides it."""
+    for unit in ("d", "h", "m"):
+        if seconds >= _UNITS[unit] and math.isclose(seconds % _UNITS[unit], 0, abs_tol=1e-6):
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def moment_text(moment: float | None) -> str:
+    """Seconds since 1970 -> 2026-11-22 08:15:00+01:00, local with its zone; - for any other number."""
+    from vreid.runtime.gallery.records import is_moment
+
+    if moment is None or not is_moment(moment):
+        return "-"
+    return datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")

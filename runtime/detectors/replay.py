@@ -9,7 +9,7 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import file_of
 from vreid.runtime.detectors.table import numbers_of
-from vreid.runtime.evaluate.mot import MotTable, corners, read_mot
+from vreid.runtime.mot import MotTable, corners, read_mot
 from vreid.runtime.records import Detections, Frame
 
 _LOG = logging.getLogger("vreid")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.evaluate.mot import MotTable, read_mot
 from vreid.runtime.frame_sync import seconds_at
+from vreid.runtime.mot import MotTable, read_mot
 
 
 @dataclass(frozen=True)

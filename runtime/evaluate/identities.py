@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, LoggedSighting
-from vreid.runtime.evaluate.mot import MotTable, corners
 from vreid.runtime.evaluate.tracking import FrameOverlap, paired
+from vreid.runtime.mot import MotTable, corners
 from vreid.runtime.records import overlaps
 
 AWAY = 5.0  # seconds out of a camera's sight after which a vehicle's return is a new passage

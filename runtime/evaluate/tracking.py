@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from vreid.models.errors import MissingExtra, Refused
-from vreid.runtime.evaluate.mot import MotTable, corners
+from vreid.runtime.mot import MotTable, corners
 from vreid.runtime.records import overlaps
 
 IOU = 0.5  # from which a found box lies on a true one

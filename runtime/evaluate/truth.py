@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import file_of
 from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, refuse_doubles
-from vreid.runtime.evaluate.mot import MotTable, corners, read_mot
 from vreid.runtime.evaluate.tracking import IOU, frame_overlaps, identity_accuracy, identity_score
+from vreid.runtime.mot import MotTable, corners, read_mot
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, overlaps
 from vreid.runtime.sources.table import addresses_of
 

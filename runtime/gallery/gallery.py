@@ -13,13 +13,14 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.gallery import names, times
+from vreid.runtime.gallery import names
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.index.table import open_index
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
     ENROLLED,
     EVERYTHING,
+    LAST_MOMENT,
     About,
     Change,
     Filter,
@@ -32,6 +33,8 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleDetails,
     VehicleRow,
+    is_clock,
+    is_moment,
     is_quality,
     is_score,
 )
@@ -342,12 +345,12 @@ class Gallery:
 def _sighting_row(seen: FinishedTrack, score: float, run: str) -> SightingRow:
     """A sighting as it is written down. Raises Refused for times, numbers and a camera that cannot be kept."""
     moment = float(seen.seen)
-    if not times.is_moment(moment):
+    if not is_moment(moment):
         raise Refused(
-            f"a sighting's time must be in seconds since 1970, from 0 to {times.LAST:.0f}, not {moment:g}; divide"
+            f"a sighting's time must be in seconds since 1970, from 0 to {LAST_MOMENT:.0f}, not {moment:g}; divide"
             " milliseconds by 1000 and nanoseconds by 1e9"
         )
-    if not (times.is_clock(float(seen.first_time)) and times.is_clock(float(seen.last_time))):
+    if not (is_clock(float(seen.first_time)) and is_clock(float(seen.last_time))):
         raise Refused(
             "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
             " milliseconds by 1000 and nanoseconds by 1e9"

@@ -238,6 +238,19 @@ class SightingRow:
     feature: NDArray[np.float16] | None  # (D,) of the whole track
 
 
+LAST_MOMENT = 1e10  # seconds since 1970; more are milliseconds or nanoseconds
+
+
+def is_moment(seconds: object) -> bool:
+    """Whether it is a time in seconds since 1970, before 2286: not a NaN, and not milliseconds or nanoseconds."""
+    return isinstance(seconds, int | float) and 0 <= seconds < LAST_MOMENT
+
+
+def is_clock(seconds: object) -> bool:
+    """Whether it is a time in seconds on a source's own clock, which may be below 0: not infinite, and not milliseconds."""
+    return isinstance(seconds, int | float) and abs(seconds) < LAST_MOMENT
+
+
 def is_score(score: object) -> bool:
     """Whether it is a cosine, with room for rounding, or -inf: there was nobody to compare with."""
     return isinstance(score, int | float) and (abs(score) <= 2 or score == -math.inf)

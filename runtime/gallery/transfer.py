@@ -22,16 +22,25 @@ from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, 
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
-from vreid.runtime.gallery import names, times
+from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.records import EVERYTHING, About, Filter, Prototype, SightingRow, VehicleRow, is_score
+from vreid.runtime.gallery.records import (
+    EVERYTHING,
+    LAST_MOMENT,
+    About,
+    Filter,
+    Prototype,
+    SightingRow,
+    VehicleRow,
+    is_score,
+)
 
 _SCHEMA = 2  # 1 had no column for which vehicles somebody named
 _LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
 _Text = Annotated[str, Field(max_length=4096)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
-_Moment = Annotated[float, Field(ge=0, lt=times.LAST)]  # seconds since 1970
-_Clock = Annotated[float, Field(gt=-times.LAST, lt=times.LAST)]  # seconds on a source's own clock
+_Moment = Annotated[float, Field(ge=0, lt=LAST_MOMENT)]  # seconds since 1970
+_Clock = Annotated[float, Field(gt=-LAST_MOMENT, lt=LAST_MOMENT)]  # seconds on a source's own clock
 _Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]  # SQLite has no larger ones
 
 

@@ -24,7 +24,7 @@ from vreid.runtime.status import OutputStatus
 
 SINKS = {
     "jsonl": "vreid.runtime.sinks.jsonl:open_jsonl",
-    "mot": "vreid.runtime.sinks.mot:open_mot",
+    "mot": "vreid.runtime.mot:open_mot",
     "report": "vreid.runtime.sinks.report:open_report",
 }
 

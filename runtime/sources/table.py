@@ -154,9 +154,9 @@ def _host_and_number(address: NetworkAddress) -> str:
 _LOG = logging.getLogger("vreid")
 SOURCES = {
     "file": "vreid.runtime.sources.file:open_file",
-    "folder": "vreid.runtime.sources.images:open_folder",
-    "pattern": "vreid.runtime.sources.images:open_pattern",
-    "picture": "vreid.runtime.sources.images:open_picture",
+    "folder": "vreid.runtime.sources.file:open_folder",
+    "pattern": "vreid.runtime.sources.file:open_pattern",
+    "picture": "vreid.runtime.sources.file:open_picture",
     "device": "vreid.runtime.sources.live:open_device",
     "rtsp": "vreid.runtime.sources.streams:open_stream",
     "stream": "vreid.runtime.sources.streams:open_stream",

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import names, times
+from vreid.runtime.gallery import names
 from vreid.runtime.gallery.edits import can_be_read
-from vreid.runtime.gallery.records import Change, Finding, is_quality, is_score
+from vreid.runtime.gallery.records import Change, Finding, is_clock, is_moment, is_quality, is_score
 from vreid.runtime.gallery.sqlite.database import Database, as_writer, connect, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
 from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells
@@ -162,12 +162,12 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
             yield Finding("sighting", id_, f"sighting {id_} of vehicle {vehicle} has {wrong}")
         if begins is not None and begins != b"\xff\xd8":
             yield Finding("picture", id_, f"sighting {id_} of vehicle {vehicle} has a picture that is not a JPEG")
-        if not times.is_moment(seen):
+        if not is_moment(seen):
             text = (
                 f"sighting {id_} of vehicle {vehicle} was seen at '{seen}', which is not a time in seconds since 1970"
             )
             yield Finding("time", id_, text)
-        if not (times.is_clock(first) and times.is_clock(last)):
+        if not (is_clock(first) and is_clock(last)):
             text = f"sighting {id_} of vehicle {vehicle} goes from '{first}' to '{last}' on its source's clock, not in seconds"
             yield Finding("clock", id_, text)
         if not is_score(score):
@@ -177,7 +177,7 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
                 "quality", id_, f"sighting {id_} of vehicle {vehicle} has a quality of {quality}, not from 0 to 1"
             )
     for id_, created, pictured in connection.execute("SELECT id, created, pictured FROM vehicles"):
-        if not (times.is_moment(created) and (pictured is None or times.is_moment(pictured))):
+        if not (is_moment(created) and (pictured is None or is_moment(pictured))):
             text = f"vehicle {id_} was written down at '{created}', which is not a time in seconds since 1970"
             yield Finding("created", id_, text)
 
@@ -185,7 +185,7 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
 def _audit(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
     for row in connection.execute("SELECT id, at, who, verb, vehicle, detail, undone, json_valid(detail) FROM audit"):
         id_, detail = row[0], detail_of(row[5]) if row[7] else None  # SQLite does not take all that Python does
-        if not times.is_moment(row[1]):
+        if not is_moment(row[1]):
             yield Finding("at", id_, f"change {id_} was made at '{row[1]}', which is not a time in seconds since 1970")
         if detail is None:
             yield Finding("audit", id_, f"change {id_} of the audit cannot be read")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.detectors.yolox import tiles_of
-from vreid.runtime.evaluate.mot import corners, read_mot
+from vreid.runtime.mot import corners, read_mot
 from vreid.runtime.records import Floats, Frame, overlaps
 
 SHARED = Path(__file__).parents[4] / "shared"

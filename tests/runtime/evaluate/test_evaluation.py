@@ -10,7 +10,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.evaluate.evaluation import evaluate_run, latency_budget, write_evaluation
-from vreid.runtime.evaluate.mot import MotTable, write_mot
+from vreid.runtime.mot import MotTable, write_mot
 
 pytest.importorskip("motrics", reason="the extra eval is not installed")
 

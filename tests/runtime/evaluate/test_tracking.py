@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.evaluate.mot import MotTable
 from vreid.runtime.evaluate.tracking import (
     IOU,
     FrameOverlap,
@@ -17,6 +16,7 @@ from vreid.runtime.evaluate.tracking import (
     identity_accuracy,
     identity_score,
 )
+from vreid.runtime.mot import MotTable
 
 Rows = list[tuple[int, int, float]]  # frame, id, x: every box is 10 x 10, so 3 apart is IoU 0.54 and 4 apart 0.43
 

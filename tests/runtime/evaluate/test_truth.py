@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.evaluate.mot import MotTable, write_mot
 from vreid.runtime.evaluate.truth import identity_of, table_of, truth_of_run
+from vreid.runtime.mot import MotTable, write_mot
 from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.sources.synth import synth_truth
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from made_gallery import chosen, features, opened, sighting, sql
 
+from vreid.cli.gallery_reading import moment_text
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edit_gallery, edits, maintenance, names, read_gallery, transfer
@@ -22,7 +23,6 @@ from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.gallery.sqlite.recover import recovered
-from vreid.runtime.gallery.times import moment_text
 from vreid.runtime.identify import Identifier
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "names" / "names.json").read_text("utf-8"))

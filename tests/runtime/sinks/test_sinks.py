@@ -8,7 +8,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.report.formats import colour_of
-from vreid.runtime.evaluate.mot import read_mot
+from vreid.runtime.mot import read_mot
 from vreid.runtime.records import FinishedTrack, Frame, Match, Trace, kind_name
 from vreid.runtime.sinks.annotate import annotate, label_of
 from vreid.runtime.sinks.jsonl import json_text

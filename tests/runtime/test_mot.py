@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.runtime.evaluate.mot import MotTable, read_mot, write_mot
+from vreid.runtime.mot import MotTable, read_mot, write_mot
 
 
 def test_reads_columns_and_defaults(tmp_path: Path) -> None:
