@@ -1,4 +1,4 @@
-"""Reads one picture from disk, complete or not at all: decoders fill what is lost with grey, and only warn."""
+"""Reads one picture from disk, complete or not at all, since decoders fill what is lost with grey; and makes thumbnails."""
 
 import re
 import zlib
@@ -46,6 +46,20 @@ def fault_of(content: bytes, path: Path) -> str:
     except Refused as refused:
         return str(refused)
     return ""
+
+
+def thumbnail_of(image: Image, height: int = 160, width: int = 160, quality: int = 85) -> bytes | None:
+    """(H, W, 3) BGR -> a JPEG of at most `height` x `width` pixels, never enlarged; None for an empty picture.
+
+    It is looked at and seldom embedded, so that it need not go through the one resize.
+    """
+    if image.size == 0:
+        return None
+    scale = min(1.0, height / image.shape[0], width / image.shape[1])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(small), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes() if done else None
 
 
 def picture_bytes(path: Path) -> bytes:

@@ -34,14 +34,7 @@ class MotTable:
 
     def rows(self, which: Ints | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> "MotTable":
         """The rows that `which` (a mask or row numbers) picks."""
-        return MotTable(
-            self.frames[which],
-            self.ids[which],
-            self.boxes[which],
-            self.scores[which],
-            self.kinds[which],
-            self.visibility[which],
-        )
+        return MotTable(*(column[which] for column in vars(self).values()))
 
 
 def corners(boxes: Floats) -> Floats:
@@ -117,7 +110,7 @@ _THINNEST = 0.005  # pixels; less is written as 0.00, which no reader takes
 
 
 class MotSink:
-    """Rows wait in one unnamed file a camera, not in memory: a run may last for weeks."""
+    """Writes `folder`/mot/ at the end of a run. Rows wait in one unnamed file a camera, not in memory: a run may last for weeks."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "mot"
@@ -145,11 +138,6 @@ class MotSink:
                     file.seek(0)
                     stored = file.read()
             write_mot(self._folder / f"{_file_name(camera)}.txt", _table(np.frombuffer(stored, _ROW)))
-
-
-def open_mot(folder: Path) -> MotSink:
-    """The sink of `folder`/mot/, written at the end of the run."""
-    return MotSink(folder)
 
 
 def _table(rows: NDArray[Any]) -> MotTable:

@@ -1,6 +1,7 @@
 """The records that flow through a run, and its boxes compared. A track is one camera's, a vehicle is the world's."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,12 +101,23 @@ def kind_name(kind: int) -> str:
     return _KINDS.get(int(kind), "vehicle")
 
 
+def areas_of(boxes: NDArray[Any]) -> NDArray[Any]:
+    """(N, 4) -> (N,)."""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+
+
+def shared_areas(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """(N, 4), (M, 4) -> the area that each two share (N, M)."""
+    a, b = boxes[:, None], others[None]  # (N, 1, 4), (1, M, 4)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    return np.asarray(sides.clip(0, None).prod(axis=-1))
+
+
 def overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
     """(N, 4), (M, 4) -> intersection over union (N, M); two empty boxes overlap by 0."""
-    a, b = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]  # (N, 1, 4), (1, M, 4)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.prod(np.clip(sides, 0, None), axis=-1)  # (N, M)
-    union = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1) - shared
+    a, b = boxes.astype(np.float64), others.astype(np.float64)
+    shared = shared_areas(a, b)
+    union = areas_of(a)[:, None] + areas_of(b)[None] - shared
     return np.asarray(shared / np.maximum(union, np.finfo(np.float64).tiny))
 
 

@@ -147,8 +147,9 @@ def run_session(
         outputs = open_outputs(session.to, "run" if session.out is None else session.out.name)
         for output in outputs:
             stack.callback(output.close, {})  # also of a run that fails
+        making = growing_folder if opened.live else atomic_folder
         # Entered last, left first: the gallery is kept before the outputs are, and those only need a rename.
-        folder = None if session.out is None else stack.enter_context(_folder(session.out, bool(opened.live)))
+        folder = None if session.out is None else stack.enter_context(making(session.out))
         gallery = stack.enter_context(opened.gallery())
         gallery.who = "run" if session.out is None else f"run:{session.out.name}"
         identifier = opened.identifier(gallery)
@@ -188,10 +189,6 @@ def _seconds(began: datetime | None) -> float | None:
     if not is_moment(seconds):
         raise Refused(f"--began {began.isoformat()} is not between 1970 and 2286; write it like 2026-11-22T08:00+01:00")
     return seconds
-
-
-def _folder(out: Path, live: bool) -> AbstractContextManager[Path]:
-    return growing_folder(out) if live else atomic_folder(out)
 
 
 def _sinks(folder: Path, live: bool) -> list[Sink]:

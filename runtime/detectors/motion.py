@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.detectors.table import numbers_of
-from vreid.runtime.records import Detections, Floats, Frame, no_detections
+from vreid.runtime.records import Detections, Floats, Frame, areas_of, no_detections, shared_areas
 
 HISTORY = 200  # frames
 THRESHOLD = 25.0  # squared Mahalanobis distance
@@ -93,9 +93,8 @@ class MotionDetector:
 
 def _nested(boxes: Floats) -> NDArray[np.bool_]:
     """(N, 4) -> (N,): which boxes lie for the most part in a larger one, as a windscreen's parts do."""
-    sides = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    inside = sides.clip(0).prod(axis=2) > NESTED * areas[:, None]  # (N, N): row in column
+    areas = areas_of(boxes)
+    inside = shared_areas(boxes, boxes) > NESTED * areas[:, None]  # (N, N): row in column
     return np.asarray((inside & (areas[:, None] < areas[None])).any(axis=1))
 
 

@@ -15,7 +15,7 @@ from vreid.models.errors import Refused
 # in the order in which they are tried
 BINDINGS = {
     "pycuda": "vreid.runtime.engines.cuda_pycuda:open_pycuda",
-    "cuda-python": "vreid.runtime.engines.cuda_python:open_cuda_python",
+    "cuda-python": "vreid.runtime.engines.cuda_python:CudaPython",
 }
 
 

@@ -15,7 +15,7 @@ from vreid.runtime.engines.cuda import DeviceMemory
 
 
 class CudaPython:
-    """The runtime API works in the primary context; a thread only has to name the device."""
+    """The runtime API works in the primary context; a thread only has to name the device. Raises Refused without one."""
 
     captures = True
 
@@ -103,8 +103,3 @@ def _checked(result: tuple[Any, ...]) -> Any:
             f"CUDA failed ({reason}); free the GPU's memory, run vreid doctor, or take the onnxruntime engine"
         )
     return values[0] if values else None
-
-
-def open_cuda_python() -> CudaPython:
-    """Raises Refused where there is no device."""
-    return CudaPython()

@@ -78,8 +78,3 @@ def _reason(error: Exception) -> str:
     """The last line that says something: the first ones name OpenVINO's own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def open_openvino(manifest: Manifest, file: EngineFile, threads: int) -> OpenVinoEngine:
-    """The seam's entry."""
-    return OpenVinoEngine(manifest, file, threads)

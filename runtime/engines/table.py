@@ -51,7 +51,7 @@ ENGINES = {
     "onnxruntime": "vreid.runtime.engines.onnxruntime:open_onnxruntime",
     "onnxruntime_cuda": "vreid.runtime.engines.onnxruntime:open_cuda_provider",
     "onnxruntime_tensorrt": "vreid.runtime.engines.onnxruntime:open_tensorrt_provider",
-    "openvino": "vreid.runtime.engines.openvino:open_openvino",
+    "openvino": "vreid.runtime.engines.openvino:OpenVinoEngine",
     "tensorrt": "vreid.runtime.engines.tensorrt:open_tensorrt",
     "tensorrt_rtx": "vreid.runtime.engines.tensorrt:open_tensorrt_rtx",
 }

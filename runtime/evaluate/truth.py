@@ -13,7 +13,7 @@ from vreid.runtime.camera_names import file_of
 from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, refuse_doubles
 from vreid.runtime.evaluate.tracking import IOU, frame_overlaps, identity_accuracy, identity_score
 from vreid.runtime.mot import MotTable, corners, read_mot
-from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, overlaps
+from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, areas_of, overlaps, shared_areas
 from vreid.runtime.sources.table import addresses_of
 
 
@@ -182,7 +182,4 @@ def _by_frame(frames: Ints) -> dict[int, Ints]:
 
 def _half_inside(boxes: Floats, regions: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """(M, 4), (R, 4) corners -> (M,) whether at least half of the box lies in one of the regions."""
-    sides = np.minimum(boxes[:, None, 2:], regions[None, :, 2:]) - np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    inside = np.prod(np.clip(sides, 0, None), axis=-1)  # (M, R)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)  # (M,)
-    return np.asarray((2 * inside >= area[:, None]).any(axis=1))
+    return np.asarray((2 * shared_areas(boxes, regions) >= areas_of(boxes)[:, None]).any(axis=1))

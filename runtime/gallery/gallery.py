@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vreid.models.errors import Refused
+from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.index.sync import IndexSync
@@ -374,18 +374,3 @@ def login() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # Python 3.13 made one of the first two of the third
         return "unknown"
-
-
-def thumbnail_of(picture: Image, side: int = 160) -> bytes | None:
-    """(H, W, 3) BGR -> a JPEG no larger than `side`; None for an empty picture."""
-    if picture.size == 0:
-        return None
-    height, width = picture.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    small = picture
-    if scale < 1:
-        small = cv2.resize(  # type: ignore[assignment]
-            picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-        )
-    done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return data.tobytes() if done else None

@@ -19,7 +19,7 @@ from vreid.models.files import atomic
 from vreid.models.preprocess import Image
 from vreid.report.formats import Colour, colour_of, ink_on
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, kind_name
-from vreid.runtime.sources.decode import ASSUMED_RATE
+from vreid.runtime.sources.decode import ASSUMED_RATE, FAILURES
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
@@ -112,7 +112,6 @@ TICKS = (
 )
 
 _THREADS = 2
-_FAILURES = (av.error.FFmpegError, OSError, ValueError)
 Write = Callable[[Image, float], None]
 
 
@@ -153,14 +152,14 @@ def _in_words(path: Path) -> Iterator[None]:
     """What the encoder or the disk says, as a sentence."""
     try:
         yield
-    except _FAILURES as error:
+    except FAILURES as error:
         why = getattr(error, "strerror", None) or error
         raise Refused(f"cannot write a video into {path.parent} ({why}); make room, or choose another --out") from error
 
 
 def _closed(out: "OutputContainer | BinaryIO") -> None:
     """Close what is not to be used any more, or was closed before."""
-    with suppress(*_FAILURES):
+    with suppress(*FAILURES):
         out.close()
 
 

@@ -14,7 +14,10 @@ from vreid.runtime.records import FinishedTrack, Match, Trace, kind_name
 
 
 class JsonlSink:
-    """The open file; when somebody has moved it away, to keep or to pack it, the next line begins a new one."""
+    """Goes on where an earlier run's file ends, so that a live run that is started again loses nothing that it wrote.
+
+    When somebody has moved the file away, to keep or to pack it, the next line begins a new one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "sightings.jsonl"
@@ -31,13 +34,6 @@ class JsonlSink:
     def close(self, summary: Mapping[str, Any]) -> None:
         """The summary is not written here: see `report.json`."""
         self._file.close()
-
-
-def open_jsonl(folder: Path) -> JsonlSink:
-    """The sink of `folder`/sightings.jsonl, which goes on where an earlier run's ends: a live run that is started again loses
-    nothing that it wrote. A finite run writes into a temporary folder, so that its file is always new.
-    """
-    return JsonlSink(folder)
 
 
 def _continued(path: Path) -> IO[str]:

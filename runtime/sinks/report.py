@@ -7,10 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from vreid.models.files import write_atomic
+from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.report.formats import clock, interval, number
 from vreid.report.page import Card, Picture, View, pieces, write_page
@@ -22,7 +20,6 @@ PICTURES = 6  # per vehicle and camera: the best
 _VEHICLES = 500
 STRANGERS = 48  # unknown tracks: the latest
 BARS = 4000  # of the timeline: the latest
-_HEIGHT, _WIDTH, _JPEG_QUALITY = 160, 320, 82
 
 
 @dataclass(frozen=True)
@@ -110,15 +107,7 @@ def by_cameras(cards: Sequence[SeenVehicle]) -> list[SeenVehicle]:
 
 def thumbnail(image: Image) -> bytes:
     """(H, W, 3) BGR -> JPEG of at most 160 x 320 pixels, never enlarged; empty for an empty picture."""
-    if image.size == 0:
-        return b""
-    height, width = image.shape[:2]
-    scale = min(1.0, _HEIGHT / height, _WIDTH / width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # INTER_AREA: a thumbnail is looked at, not embedded, so it need not go through the one resize.
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    encoded = cv2.imencode(".jpg", np.ascontiguousarray(small), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return encoded.tobytes()
+    return thumbnail_of(image, height=160, width=320, quality=82) or b""
 
 
 def _shot(sighting: FinishedTrack) -> Shot:
@@ -133,7 +122,7 @@ def _shot(sighting: FinishedTrack) -> Shot:
 
 
 class ReportSink:
-    """Remembers pictures while the run lasts; writes at its end."""
+    """Of report.html and report.json: remembers pictures while the run lasts, and writes at its end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -147,11 +136,6 @@ class ReportSink:
         """Write both files, each complete or not at all."""
         write_atomic(self._folder / "report.json", json_text(summary, indent=2) + "\n")
         write_page(self._folder / "report.html", page(summary, self._album))
-
-
-def open_report(folder: Path) -> ReportSink:
-    """The sink of `folder`/report.html and report.json, written at the end of the run."""
-    return ReportSink(folder)
 
 
 def page(summary: Mapping[str, Any], album: Album) -> Iterator[str]:

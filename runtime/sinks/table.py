@@ -23,9 +23,9 @@ from vreid.runtime.sinks.report import thumbnail
 from vreid.runtime.status import OutputStatus
 
 SINKS = {
-    "jsonl": "vreid.runtime.sinks.jsonl:open_jsonl",
-    "mot": "vreid.runtime.mot:open_mot",
-    "report": "vreid.runtime.sinks.report:open_report",
+    "jsonl": "vreid.runtime.sinks.jsonl:JsonlSink",
+    "mot": "vreid.runtime.mot:MotSink",
+    "report": "vreid.runtime.sinks.report:ReportSink",
 }
 
 
@@ -220,7 +220,6 @@ def event_of(run: str, sighting: FinishedTrack, match: Match, trace: Trace, pict
         "run": run,
         **sighting_fields(sighting, match, trace),
         "seen": round(float(sighting.seen), 3),
-        "plate": sighting.plate,
         **({"picture": base64.b64encode(jpeg).decode("ascii") if jpeg else None} if picture else {}),
     }
 

@@ -1,12 +1,13 @@
 """Files as sources, read losslessly: films, every frame that can be decoded, in order, with its own time; and pictures."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vreid.models.errors import Refused
 from vreid.models.picture import read_picture
+from vreid.models.preprocess import Image
 from vreid.runtime.records import Frame
 from vreid.runtime.sources.decode import FAILURES, Clock, DecodedPicture, Decoder, open_container, reason_of
 from vreid.runtime.sources.table import PATTERN, PICTURES, Source
@@ -181,7 +182,7 @@ def open_folder(where: str, camera: str) -> Source:
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith(".")]
     if not paths:
         raise Refused(f"the folder {where} holds no pictures ({', '.join(PICTURES)}); check the path")
-    return PicturesSource(sorted(paths, key=lambda path: natural_order(path.name)), camera)
+    return _pictures(sorted(paths, key=lambda path: natural_order(path.name)), camera)
 
 
 def open_pattern(where: str, camera: str) -> Source:
@@ -199,39 +200,45 @@ def open_pattern(where: str, camera: str) -> Source:
     numbered = sorted((n, path) for n, path in found if path.name == f"{before}{n:{zero}{width}d}{after}")
     if not numbered:
         raise Refused(f"no picture fits {where}; check the path and the number of digits")
-    return PicturesSource([path for _, path in numbered], camera)
+    return _pictures([path for _, path in numbered], camera)
 
 
 def open_picture(where: str, camera: str) -> Source:
     """One picture, one frame."""
-    return PicturesSource([Path(where)], camera)
+    return _pictures([Path(where)], camera)
 
 
-class PicturesSource:
-    """Pictures as the frames of a camera, at a nominal 10 a second. Each iteration starts at the first."""
+def _pictures(paths: Sequence[Path], camera: str) -> Source:
+    height, width = read_picture(paths[0]).shape[:2]
+    return FrameSequence(camera, NOMINAL_RATE, (width, height), len(paths), lambda index: read_picture(paths[index]))
+
+
+class FrameSequence:
+    """`count` frames of `size` (width, height), each made by its index when it is taken; every iteration starts at the first.
+
+    What `picture` raises, such as Refused for a damaged file, ends the iteration.
+    """
 
     live = False
     dropped = 0
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
-    frame_rate = NOMINAL_RATE
 
-    def __init__(self, paths: Sequence[Path], camera: str) -> None:
-        self.camera = camera
-        self._paths = list(paths)
-        self._closed = False
-        height, width = read_picture(self._paths[0]).shape[:2]
-        self.size = (width, height)
+    def __init__(
+        self, camera: str, frame_rate: float, size: tuple[int, int], count: int, picture: Callable[[int], Image]
+    ) -> None:
+        self.camera, self.frame_rate, self.size = camera, frame_rate, size
+        self._count, self._picture, self._closed = count, picture, False
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every picture; Refused, by name, at one that is damaged."""
-        for index, path in enumerate(self._paths):
+        """Every frame."""
+        for index in range(self._count):
             if self._closed:
                 return
-            yield Frame(self.camera, index, index / self.frame_rate, read_picture(path))
+            yield Frame(self.camera, index, index / self.frame_rate, self._picture(index))
 
     def close(self) -> None:
-        """End the iteration at its next picture."""
+        """End the iteration at its next frame."""
         self._closed = True
 
 

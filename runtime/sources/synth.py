@@ -1,12 +1,11 @@
 """`synth://city?camera=1&seed=7`: one camera of the procedural scene as a source, and its ground truth."""
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from vreid.models.errors import Refused
-from vreid.runtime.records import Frame
+from vreid.runtime.sources.file import FrameSequence
 from vreid.runtime.sources.table import Source
 from vreid.synth.city import Scene, Truth, city
 
@@ -32,7 +31,9 @@ def open_synth(uri: str, camera: str) -> Source:
     same vehicles. Refused for another place, an unknown parameter, or a number that makes no scene.
     """
     wanted = _wanted(uri)
-    return SynthSource(_scene(wanted), wanted.camera, camera)
+    scene, number = _scene(wanted), wanted.camera
+    size = scene.views[number - 1].size
+    return FrameSequence(camera, scene.fps, size, scene.frames, lambda index: scene.frame(number, index))
 
 
 def synth_truth(uri: str) -> dict[int, list[Truth]]:
@@ -40,32 +41,6 @@ def synth_truth(uri: str) -> dict[int, list[Truth]]:
     wanted = _wanted(uri)
     scene = _scene(wanted)
     return {index: scene.truth(wanted.camera, index) for index in range(scene.frames)}
-
-
-class SynthSource:
-    """One camera of a scene. Each iteration starts at the first frame."""
-
-    live = False
-    dropped = 0
-    warnings: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-    def __init__(self, scene: Scene, number: int, camera: str) -> None:
-        self.camera = camera
-        self.frame_rate = scene.fps
-        self.size = scene.views[number - 1].size
-        self._scene, self._number, self._closed = scene, number, False
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Every frame of the scene."""
-        for index in range(self._scene.frames):
-            if self._closed:
-                return
-            yield Frame(self.camera, index, index / self.frame_rate, self._scene.frame(self._number, index))
-
-    def close(self) -> None:
-        """End the iteration at its next frame."""
-        self._closed = True
 
 
 def _scene(wanted: _Wanted) -> Scene:

@@ -12,7 +12,7 @@ import pytest
 from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
-from vreid.runtime.sinks.jsonl import JsonlSink, open_jsonl
+from vreid.runtime.sinks.jsonl import JsonlSink
 
 RED = (0, 0, 220)
 
@@ -34,7 +34,7 @@ def tracks(path: Path) -> list[int]:
 
 def test_a_folder_that_grows_is_continued(tmp_path: Path) -> None:
     for start in (1, 3):
-        sink = open_jsonl(tmp_path)
+        sink = JsonlSink(tmp_path)
         tell(sink, start)
         tell(sink, start + 1)
         sink.close({})
@@ -43,7 +43,7 @@ def test_a_folder_that_grows_is_continued(tmp_path: Path) -> None:
 
 def test_the_torn_end_of_a_killed_run_is_cut_off_wherever_it_tore(tmp_path: Path) -> None:
     path = tmp_path / "sightings.jsonl"
-    sink = open_jsonl(tmp_path)
+    sink = JsonlSink(tmp_path)
     tell(sink, 1)
     tell(sink, 2)
     sink.close({})
@@ -51,18 +51,18 @@ def test_the_torn_end_of_a_killed_run_is_cut_off_wherever_it_tore(tmp_path: Path
     first = whole.index(b"\n") + 1
     for end in (0, 1, 40, first - 1, first, first + 1, len(whole) - 2, len(whole) - 1):
         path.write_bytes(whole[:end])
-        sink = open_jsonl(tmp_path)
+        sink = JsonlSink(tmp_path)
         tell(sink, 3)
         sink.close({})
         assert tracks(path) == ([3] if end < first else [1, 3]), f"torn after {end} bytes"
     path.write_bytes(whole + bytes(4096))  # what a file system may leave where the power went
-    open_jsonl(tmp_path).close({})
+    JsonlSink(tmp_path).close({})
     assert path.read_bytes() == whole
 
 
 def test_a_file_that_was_moved_away_is_left_as_it_is_and_a_new_one_begins(tmp_path: Path) -> None:
     path, kept = tmp_path / "sightings.jsonl", tmp_path / "sightings.1.jsonl"
-    sink = open_jsonl(tmp_path)
+    sink = JsonlSink(tmp_path)
     tell(sink, 1)
     path.rename(kept)
     tell(sink, 2)
