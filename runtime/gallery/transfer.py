@@ -53,11 +53,11 @@ def _score(score: float) -> float:
     return score
 
 
-class _Line(BaseModel):
+class _Cells(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Header(_Line):
+class Header(_Cells):
     """The first line."""
 
     line: Literal["vreid gallery"]
@@ -67,7 +67,7 @@ class Header(_Line):
     model: _Text
 
 
-class VehicleLine(_Line):
+class VehicleLine(_Cells):
     """A vehicle; the prototypes and sightings that follow are its own."""
 
     line: Literal["vehicle"]
@@ -87,7 +87,7 @@ class VehicleLine(_Line):
         return VehicleRow(id_, name, named, self.created, self.kind, pictured, self.thumbnail)
 
 
-class PrototypeLine(_Line):
+class PrototypeLine(_Cells):
     """A prototype; its feature is float32."""
 
     line: Literal["prototype"]
@@ -101,7 +101,7 @@ class PrototypeLine(_Line):
         return Prototype(0, self.view, _unit(self.feature, np.dtype("<f4"), dim, 1e-3), self.weight, self.count)
 
 
-class SightingLine(_Line):
+class SightingLine(_Cells):
     """A sighting; its feature is float16, or null where it has none."""
 
     line: Literal["sighting"]
@@ -128,7 +128,7 @@ class SightingLine(_Line):
         return SightingRow(**cells)
 
 
-class End(_Line):
+class End(_Cells):
     """The last line: how many came before it, and their SHA-256."""
 
     line: Literal["end"]
