@@ -101,8 +101,8 @@ KEPT = 20_000
 class Stages:
     """Times of the stages by name; beyond `kept` a stage keeps a fair sample (Vitter, Algorithm R, 1985)."""
 
-    def __init__(self, kept: int = KEPT, seed: int = 0) -> None:
-        self._kept, self._random = kept, random.Random(seed)
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept, self._random = kept, random.Random(0)
         self.times: dict[str, list[float]] = {stage: [] for stage in _STAGES}
         self._counts: dict[str, int] = dict.fromkeys(_STAGES, 0)
         self._seconds: dict[str, float] = dict.fromkeys(_STAGES, 0.0)

@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vreid.models.errors import MissingExtra, Refused
 from vreid.runtime.mot import MotTable, corners
-from vreid.runtime.records import overlaps
+from vreid.runtime.records import Ints, overlaps
 
 IOU = 0.5  # from which a found box lies on a true one
 SHARES = {  # of 1, by their names in the document -> as people write them
@@ -79,15 +79,18 @@ def frame_overlaps(truth: Mapping[str, MotTable], found: Mapping[str, MotTable])
         raise Refused(f"there is no truth for camera {', '.join(strangers)}; the truth has {', '.join(sorted(truth))}")
     for camera in sorted(found):
         true, seen = truth[camera], found[camera]
-        by_frame = [np.argsort(table.frames, kind="stable") for table in (true, seen)]
-        frames = [table.frames[order] for table, order in zip((true, seen), by_frame, strict=True)]
-        for frame in np.union1d(frames[0], frames[1]).tolist():
-            a, b = (
-                order[slice(*np.searchsorted(sorted_, [frame, frame + 1]))]
-                for sorted_, order in zip(frames, by_frame, strict=True)
-            )
+        true_at, seen_at, nothing = by_frame(true.frames), by_frame(seen.frames), np.zeros(0, np.int64)
+        for frame in sorted({*true_at, *seen_at}):
+            a, b = true_at.get(frame, nothing), seen_at.get(frame, nothing)
             shared = overlaps(corners(true.boxes[a]), corners(seen.boxes[b]))
             yield FrameOverlap(camera, frame, true.ids[a], seen.ids[b], shared)
+
+
+def by_frame(frames: Ints) -> dict[int, Ints]:
+    """(N,) -> frame -> its rows, rising."""
+    order = np.argsort(frames, kind="stable")
+    values, starts = np.unique(frames[order], return_index=True)
+    return dict(zip(values.tolist(), np.split(order, starts)[1:], strict=True))
 
 
 def assignment(frames: Iterable[FrameOverlap], iou: float = IOU) -> tuple[dict[int, int], int]:
@@ -130,16 +133,16 @@ def identity_score(frames: Iterable[FrameOverlap], iou: float = IOU) -> Identity
     )
 
 
-def identity_accuracy(frames: Iterable[FrameOverlap], iou: float = IOU) -> IdentityAccuracy:
+def identity_accuracy(frames: Iterable[FrameOverlap]) -> IdentityAccuracy:
     """Accuracy of the ids on boxes that lie on a vehicle, missed and false boxes aside.
 
     In each frame true and found boxes are paired one to one, see `paired`.
     """
     frames = list(frames)
-    chosen, _ = assignment(frames, iou)
+    chosen, _ = assignment(frames)
     tallies: dict[int, dict[str, list[bool]]] = {}  # true id -> camera -> was the id right
     for at in frames:
-        for vehicle, number in paired(at, iou):
+        for vehicle, number in paired(at):
             tallies.setdefault(vehicle, {}).setdefault(at.camera, []).append(chosen.get(vehicle) == number)
     right = [hit for cameras in tallies.values() for hits in cameras.values() for hit in hits]
     crossed = [cameras for cameras in tallies.values() if len(cameras) > 1]

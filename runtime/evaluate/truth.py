@@ -11,9 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import file_of
 from vreid.runtime.evaluate.finished_run import CameraLog, FinishedRun, refuse_doubles
-from vreid.runtime.evaluate.tracking import IOU, frame_overlaps, identity_accuracy, identity_score
+from vreid.runtime.evaluate.tracking import IOU, by_frame, frame_overlaps, identity_accuracy, identity_score
 from vreid.runtime.mot import MotTable, corners, read_mot
-from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, areas_of, overlaps, shared_areas
+from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, areas_of, overlaps, shared_areas
 from vreid.runtime.sources.table import addresses_of
 
 
@@ -152,7 +152,7 @@ def without_ignored(
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """(N,) which true rows count -> (M,) which found boxes count."""
     kept = np.ones(len(found), np.bool_)
-    true_at, found_at = _by_frame(truth.frames), _by_frame(found.frames)
+    true_at, found_at = by_frame(truth.frames), by_frame(found.frames)
     for frame in np.unique(truth.frames[~counts]).tolist():
         if frame not in found_at:
             continue
@@ -169,15 +169,6 @@ def without_ignored(
         away[f[lying]] |= ~counts[true_rows][t[lying]]
         kept[rows] = on_vehicle | ~away
     return kept
-
-
-def _by_frame(frames: Ints) -> dict[int, Ints]:
-    """(N,) -> frame -> its rows."""
-    if not len(frames):
-        return {}
-    order = np.argsort(frames, kind="stable")
-    values, starts = np.unique(frames[order], return_index=True)
-    return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def _half_inside(boxes: Floats, regions: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

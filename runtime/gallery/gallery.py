@@ -175,7 +175,8 @@ class Gallery:
         row = unit(np.asarray(feature)[None], self.about.dim)[0]
         view = names.readable(view, "a prototype's view")
         with self.transaction() as store:
-            kept = store.prototypes(self._existing(vehicle))
+            names.of(store, vehicle)
+            kept = store.prototypes(int(vehicle))
             home = matching_prototype(kept, view, row, self.rule.above)
             mean = averaged(home, row, weight) if home else None
             if mean is not None:
@@ -193,7 +194,7 @@ class Gallery:
         and so did its picture, whenever that is processed. Raises Refused for a time that is not in seconds.
         """
         with self.transaction() as store:
-            self.name_of(vehicle)
+            names.of(store, vehicle)
             row = _sighting_row(sighting, score, run)
             store.begin_with(int(vehicle), row.seen)
             return store.add_sighting(int(vehicle), row)
@@ -215,7 +216,8 @@ class Gallery:
         Its id is never given again.
         """
         with self.transaction() as store:
-            store.delete_vehicle(self._existing(vehicle))
+            names.of(store, vehicle)
+            store.delete_vehicle(int(vehicle))
             store.forget_changes(int(vehicle))
             store.add_change(self.who, "remove", int(vehicle), {})
 
@@ -336,10 +338,6 @@ class Gallery:
             return set()
         with self._mutex:
             return self._store.vehicles_with_plates(None) - self._store.vehicles_with_plates(wanted)
-
-    def _existing(self, vehicle: int) -> int:
-        self.name_of(vehicle)
-        return int(vehicle)
 
 
 def _sighting_row(seen: FinishedTrack, score: float, run: str) -> SightingRow:

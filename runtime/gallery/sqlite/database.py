@@ -17,11 +17,8 @@ from vreid.models.files import sync_folder, try_lock
 BUSY_S = 1.0
 
 
-FAULTS = (
-    sqlite3.DatabaseError,
-    UnicodeDecodeError,
-    MemoryError,
-)  # what using a locked, full or damaged file may raise
+# what using a locked, full or damaged file may raise
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError)
 _INHERITED: list[sqlite3.Connection] = []  # of the parent of a fork: closing one here would disturb the parent's
 
 
