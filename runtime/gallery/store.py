@@ -51,9 +51,6 @@ class FeatureSource(Protocol):
 
     def count(self) -> int: ...
     def of(self, prototypes: Ints) -> FeatureRows: ...  # those of `prototypes` (N,) that there are, ids rising
-    def of_vehicles(
-        self, vehicles: Ints
-    ) -> Iterator[FeatureRows]: ...  # all of those `vehicles` (N,), vehicle by vehicle
 
     def pages(self) -> Iterator[FeatureRows]:
         """All there are, ids rising; of no one moment, since each page is read when it is needed."""

@@ -40,14 +40,8 @@ class IndexSync:
         return self._caught_up().search(features, k, vehicles)
 
     def scores(self, features: Floats, vehicles: Sequence[int]) -> Floats:
-        """Unit features (B, D) -> (B, len(vehicles)) of the best cosine over each one's prototypes; -1 without any."""
-        wanted, columns = np.unique(np.asarray(vehicles, np.int64), return_inverse=True)
-        best = np.full((len(features), len(wanted)), -1.0, np.float32)
-        for _, owners, rows in self._source.of_vehicles(wanted):
-            starts = np.flatnonzero(np.diff(owners, prepend=-1))
-            at = np.searchsorted(wanted, owners[starts])
-            best[:, at] = np.maximum(best[:, at], np.maximum.reduceat(features @ rows.T, starts, axis=1))
-        return np.asarray(best[:, columns], np.float32)
+        """Unit features (B, D) -> see `VehicleIndex.scores`."""
+        return self._caught_up().scores(features, vehicles)
 
     def committed(self) -> None:
         """What was written is kept."""

@@ -262,10 +262,6 @@ class PrototypeFeatures:
         ids, vehicles, features = zip(*parts, strict=True)
         return np.concatenate(ids), np.concatenate(vehicles), np.concatenate(features)
 
-    def of_vehicles(self, vehicles: Ints) -> Iterator[FeatureRows]:
-        query = f"{_FEATURES} WHERE vehicle IN (SELECT value FROM json_each(?)) ORDER BY vehicle"
-        return self._pages(query, json.dumps(vehicles.tolist()))
-
     def pages(self) -> Iterator[FeatureRows]:
         last = -1
         while pages := list(self._pages(f"{_FEATURES} WHERE id > ? ORDER BY id LIMIT ?", last, _PAGE)):

@@ -126,7 +126,6 @@ def test_every_change_of_a_prototype_has_the_next_number(store: Store) -> None:
     ids, owners, found = source.of(np.array([3, 2, 99]))
     assert (ids.tolist(), owners.tolist(), found.shape) == ([2], [1], (1, DIM))
     np.testing.assert_array_equal(np.concatenate([page[2] for page in source.pages()]), rows[:2])
-    np.testing.assert_array_equal(np.concatenate([page[2] for page in source.of_vehicles(np.array([1, 5]))]), rows[:2])
     stamp = source.stamp_of(5)
     assert stamp is not None and stamp != source.stamp_of(4) and source.stamp_of(6) is None
 
