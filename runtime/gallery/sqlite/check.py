@@ -171,7 +171,7 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
             text = f"sighting {id_} of vehicle {vehicle} goes from '{first}' to '{last}' on its source's clock, not in seconds"
             yield Finding("clock", id_, text)
         if not is_score(score):
-            yield Finding("score", id_, f"sighting {id_} of vehicle {vehicle} has a score of {score}, and no cosine")
+            yield Finding("score", id_, f"sighting {id_} of vehicle {vehicle} has a score of {score}, which is not a cosine")
         if not is_quality(quality):
             yield Finding(
                 "quality", id_, f"sighting {id_} of vehicle {vehicle} has a quality of {quality}, not from 0 to 1"
@@ -372,8 +372,8 @@ _DONE = {
     "key": "{} vehicles have their name in NFC now, and can be found by it",
     "time": "{} sightings had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "clock": "{} sightings had no times in seconds on their source's clock: begin and end are one, or 0",
-    "score": "{} sightings stay without their score, which was no cosine",
-    "quality": "{} sightings have a quality of 0 now, for theirs was not from 0 to 1",
+    "score": "{} sightings stay without their score, which was not a cosine",
+    "quality": "{} sightings have a quality of 0 now, since it was not from 0 to 1",
     "at": "{} changes had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "created": "{} vehicles had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "audit": "{} changes of the audit say only that they were",
