@@ -171,7 +171,9 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
             text = f"sighting {id_} of vehicle {vehicle} goes from '{first}' to '{last}' on its source's clock, not in seconds"
             yield Finding("clock", id_, text)
         if not is_score(score):
-            yield Finding("score", id_, f"sighting {id_} of vehicle {vehicle} has a score of {score}, which is not a cosine")
+            yield Finding(
+                "score", id_, f"sighting {id_} of vehicle {vehicle} has a score of {score}, which is not a cosine"
+            )
         if not is_quality(quality):
             yield Finding(
                 "quality", id_, f"sighting {id_} of vehicle {vehicle} has a quality of {quality}, not from 0 to 1"

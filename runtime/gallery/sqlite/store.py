@@ -7,7 +7,7 @@ import time
 import weakref
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
@@ -55,46 +55,41 @@ def open_sqlite(path: Path, write: bool, about: About | None) -> "SqliteStore":
         if not path.parent.is_dir():
             raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
     else:
-        reader = _reader(path, old=write)
-        try:
+        with ExitStack() as opened:
+            reader = _reader(path, old=write)
+            opened.callback(reader.close)
             about = about or reader.about
             refuse_other_model(reader.about, about, path)
-        except Refused:
-            reader.close()
-            raise
-        if not write:
-            return reader
-        reader.close()
-    handle, database = lock(path), None
-    try:
+            if not write:
+                opened.pop_all()
+                return reader
+    with ExitStack() as opened:
+        handle = lock(path)
+        opened.callback(unlock, path, handle)
         if not path.exists():
             create(path, about)
         database = Database(path, True)
+        opened.callback(database.close)
         upgrade(database)
         found = about_of(database)
         refuse_other_model(found, about, path)
         database.run("BEGIN IMMEDIATE")  # another program may hold SQLite's own lock
         database.run("ROLLBACK")
-        return SqliteStore(database, found, handle)
-    except BaseException:
-        if database is not None:
-            database.close()
-        unlock(path, handle)
-        raise
+        opened.pop_all()
+    return SqliteStore(database, found, handle)
 
 
 def _reader(path: Path, old: bool = False) -> "SqliteStore":
     """`old`: only to see whose features it holds, but of every schema that can be upgraded."""
     if not path.is_file():
         raise Refused(f"there is no gallery {path}; make one with 'vreid gallery enrol'")
-    database = Database(path, False)
-    try:
+    with ExitStack() as opened:
+        database = Database(path, False)
+        opened.callback(database.close)
         about = about_of(database, old)
         if not old:
             view_schema_2(database)
-    except Refused:
-        database.close()
-        raise
+        opened.pop_all()
     return SqliteStore(database, about, None)
 
 
