@@ -189,14 +189,8 @@ class SqliteStore:
                 WHERE {where} ORDER BY v.id""",
             *values,
         )
-        return [
-            record_of(
-                self.path,
-                Vehicle,
-                (id_, name, created, kind, prototypes, sightings, tuple(cameras.get(id_, ())), *last),
-            )
-            for id_, name, created, kind, prototypes, sightings, *last in rows
-        ]
+        with_cameras = ((*row[:6], tuple(cameras.get(row[0], ())), *row[6:]) for row in rows)
+        return [record_of(self.path, Vehicle, cells) for cells in with_cameras]
 
     def stats(self) -> Stats:
         counts = self._row(
