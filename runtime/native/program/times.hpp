@@ -1,4 +1,4 @@
-// Times as people write them on a command line, in seconds since 1970; as runtime/gallery/times.py takes
+// Times as people write them on a command line, in seconds since 1970; as cli/gallery_reading.py takes
 // them.
 #pragma once
 
