@@ -4,17 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Embed, Floats, Image, batch_of
 from vreid.train.data.records import Dataset, Item
+
+if TYPE_CHECKING:
+    from vreid.models.network import ReidNetwork
 
 Ints = NDArray[np.int64]
 
@@ -217,8 +219,10 @@ def hsv_histograms(images: Sequence[Image]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(counts / counts.sum(1, keepdims=True)), np.float32)
 
 
-def embed_with(network: ReidNetwork, size: tuple[int, int] | None = None) -> Embed:
+def embed_with(network: "ReidNetwork", size: tuple[int, int] | None = None) -> Embed:
     """N pictures of any size -> (N, D) float32 of unit length; `size` overrides the network's own (height, width)."""
+    import torch  # here, so that a lowered model is measured where there is no torch
+
     height, width = size or (network.config.height, network.config.width)
     device = next(network.parameters()).device
 
@@ -245,7 +249,7 @@ def refuse_unfindable(parts: Sequence[Dataset]) -> None:
             )
 
 
-def validated(network: ReidNetwork, parts: Sequence[Dataset], size: tuple[int, int]) -> dict[str, dict[str, float]]:
+def validated(network: "ReidNetwork", parts: Sequence[Dataset], size: tuple[int, int]) -> dict[str, dict[str, float]]:
     """mAP and Rank-1 of every validation part, by name (the second of a name is name#2), at (height, width) `size`."""
     found: dict[str, dict[str, float]] = {}
     times: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """The folders, the packaging and the files of the repository are as the house has them."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ MOST_LINES = {"tests": 500}  # tests are as long as what they prove
 USUAL = 400
 LONGER: dict[str, str] = {}  # path -> why it may be longer than that; meant to stay empty
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+ROOT_HOLDS = {
+    *LAYERS, *("bench", "docs", "examples", "packaging", "tests"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "__init__.py", "py.typed"),
+    *("Makefile", "CMakeLists.txt", ".ci", ".clang-format", ".dockerignore", ".gitignore"),
+}  # fmt: skip
 PACKAGED = [ROOT / "__init__.py", *sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))]
 SOURCES = sorted(
     path
@@ -47,6 +53,14 @@ def test_pyproject_lists_the_files_of_the_packages_that_are_not_code() -> None:
 
 def test_the_root_holds_no_other_code() -> None:
     assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
+
+
+def test_the_root_holds_only_what_belongs_there() -> None:
+    """No file that a test or a try has left there is committed."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is not a checkout of git")
+    assert {name.partition("/")[0] for name in listed.stdout.split("\0") if name} == ROOT_HOLDS
 
 
 def test_every_folder_with_code_is_a_package() -> None:
