@@ -120,7 +120,7 @@ class Gallery:
         mode: "a" reads and writes and makes the file if it is missing; "r" reads. There may be one writer and any number
             of readers at a time.
         index: how it is searched: "flat" (exact), "hnsw", "ivf", "ivfpq" or "gpu".
-        threshold: the least cosine of a known vehicle; None takes the model's calibrated one.
+        threshold: the least cosine of a known vehicle; None takes the model's calibrated one, and in `track` this site's.
 
     Raises:
         WrongModel: the gallery was made with another model.
@@ -142,6 +142,7 @@ class Gallery:
     ) -> None:
         self.model = opened = model if isinstance(model, Model) else load(model)
         self.threshold = checked_threshold(opened, threshold)
+        self.fixed_threshold = None if threshold is None else self.threshold
         self.stored = open_gallery(
             Path(path), fingerprint=opened.manifest.fingerprint, dim=opened.dim, model=opened.name, write=mode == "a",
             index=index,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.models.manifest import Manifest, read_model
+from vreid.models.manifest import Manifest, Match, read_model
 from vreid.models.preprocess import Image, batch_of
 from vreid.models.zoo import manifest_path
 from vreid.runtime.engines.table import Engine, open_engine
@@ -28,6 +28,11 @@ class Embedder:
         """The least cosine of a known vehicle: the manifest's calibrated one, or DEFAULT_THRESHOLD where it has none."""
         match = self.manifest.match
         return DEFAULT_THRESHOLD if match is None else match.threshold
+
+    @property
+    def match(self) -> Match:
+        """The manifest's open-set point, or an assumed one at DEFAULT_THRESHOLD."""
+        return self.manifest.match or Match(threshold=DEFAULT_THRESHOLD, false_match_rate=0.05, gallery=20)
 
     def embed(self, images: Sequence[Image]) -> Floats:
         """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives NaN or infinity."""

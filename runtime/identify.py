@@ -1,9 +1,9 @@
 """Who is this: finished tracks become vehicles of the gallery, known or new ones, one at a time or jointly."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,37 +12,43 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, RankedVehicle
 from vreid.runtime.gallery.maintenance import purge_due
 from vreid.runtime.gallery.prototypes import unit
-from vreid.runtime.records import FinishedTrack, Floats, Match
-from vreid.runtime.topology import Span, Topology, span_of
+from vreid.runtime.gallery.records import VehicleScores
+from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
+from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
+from vreid.runtime.site_threshold import Compared, FixedThreshold, Level, Threshold
+from vreid.runtime.topology import Topology, span_of
 
-REMEMBERED_S = 3600.0  # in which it matters where a vehicle was, also before a live run
+PASSES = 3  # of the clustering, at most
+RECOUNT = 64  # calls after which the gallery's vehicles are counted again
+NEAREST = 32  # vehicles by plain cosine that are compared without the cameras' bias, at least
 
 
 def clustered(
-    features: Floats, apart: NDArray[np.bool_], threshold: float, same: NDArray[np.bool_] | None = None
+    cosines: NDArray[np.float64],
+    least: NDArray[np.float64],
+    apart: NDArray[np.bool_],
+    same: NDArray[np.bool_] | None = None,
 ) -> list[list[int]]:
-    """Unit features (N, D), `apart` (N, N) of pairs that are never one vehicle -> clusters of row numbers.
+    """Cosines (N, N) and what is enough (N, N), `apart` (N, N) of pairs that are never one vehicle -> clusters of row numbers.
 
     Pairs of `same` (N, N) are as alike as can be, whatever their features say.
 
-    Agglomerative, average linkage (Sokal and Michener 1958) of cosines: the two clusters of the highest average cosine
-    between their members are joined while it reaches `threshold`, of equals the first rows; clusters that hold a pair
-    set apart are never joined (a cannot-link). Each cluster rises, and they are ordered by their first row.
+    Agglomerative, average linkage (Sokal and Michener 1958) of margins, which are cosines less `least`: the two clusters of
+    the highest average margin between their members are joined while it is not negative, of equals the first rows; clusters
+    that hold a pair set apart are never joined (a cannot-link). Each cluster rises, and they are ordered by their first row.
     O(N^2) memory; O(N^2) time when few rows share a partner.
     """
-    sums = features.astype(np.float64) @ features.astype(np.float64).T  # of the cosines between two clusters' members
-    sums = (sums + sums.T) / 2
-    if same is not None:
-        sums[same] = 1.0
-    barred = apart | np.eye(len(features), dtype=np.bool_)
-    sizes = np.ones(len(features))
-    members = [[row] for row in range(len(features))]
+    sums = np.where(same, 1.0, (cosines + cosines.T) / 2) if same is not None else (cosines + cosines.T) / 2
+    sums -= least  # of the margins between two clusters' members
+    barred = apart | np.eye(len(cosines), dtype=np.bool_)
+    sizes = np.ones(len(cosines))
+    members = [[row] for row in range(len(cosines))]
     average = np.where(barred, -np.inf, sums)
-    partner = average.argmax(axis=1) if len(features) else np.zeros(0, np.int64)  # of each row, the nearest
-    while len(features):
-        height = average[np.arange(len(features)), partner]
+    partner = average.argmax(axis=1) if len(cosines) else np.zeros(0, np.int64)  # of each row, the nearest
+    while len(cosines):
+        height = average[np.arange(len(cosines)), partner]
         one = int(height.argmax())
-        if not height[one] >= threshold:
+        if not height[one] >= 0:
             break
         keep, gone = sorted((one, int(partner[one])))
         members[keep] += members[gone]
@@ -62,77 +68,25 @@ def clustered(
     return [sorted(rows) for rows in members if rows]
 
 
-class RecentPositions:
-    """The spans given to each vehicle in the last `remember_s` seconds of each camera: bounded memory for ever."""
-
-    def __init__(self, remember_s: float = REMEMBERED_S, topology: Topology | None = None) -> None:
-        self._remember, self._topology = remember_s, topology or Topology()
-        self._spans: dict[int, list[Span]] = {}
-        self._newest: dict[str, float] = {}
-        self._parts: dict[tuple[str, int], int] = {}  # the vehicle of a track, for its next parts
-        self._since_swept = 0
-
-    def __len__(self) -> int:
-        return sum(len(spans) for spans in self._spans.values())
-
-    def put(self, vehicle: int, sighting: FinishedTrack) -> None:
-        """Remember that this track was given to `vehicle`."""
-        self._parts[sighting.camera, sighting.track] = vehicle
-        self.remember(vehicle, span_of(sighting))
-
-    def remember(self, vehicle: int, span: Span) -> None:
-        """`vehicle` was there."""
-        self._spans.setdefault(vehicle, []).append(span)
-        self._newest[span.camera] = max(span.last, self._newest.get(span.camera, span.last))
-        self._since_swept += 1
-        if self._since_swept >= 1000:
-            self._sweep()
-
-    def part_of(self, sighting: FinishedTrack) -> int | None:
-        """The vehicle that an earlier part of this track was given to."""
-        return self._parts.get((sighting.camera, sighting.track))
-
-    def bars(self, vehicle: int, sightings: Iterable[FinishedTrack]) -> bool:
-        """Whether `vehicle` was where it cannot have been and be one of these tracks too."""
-        spans = self._spans.get(vehicle, ())
-        return any(self._barred(spans, span_of(sighting)) for sighting in sightings) if spans else False
-
-    def _barred(self, spans: Iterable[Span], now: Span) -> bool:
-        last: Span | None = None
-        for span in spans:
-            if self._topology.apart(span, now):
-                return True
-            if span.last <= now.first and (last is None or span.last > last.last):
-                last = span
-        return last is not None and self._topology.missed(last, now)
-
-    def _sweep(self) -> None:
-        kept = {}
-        for vehicle, spans in self._spans.items():
-            if fresh := [span for span in spans if span.last >= self._newest[span.camera] - self._remember]:
-                kept[vehicle] = fresh
-        tracks = {(span.camera, span.track) for spans in kept.values() for span in spans}
-        self._parts = {track: vehicle for track, vehicle in self._parts.items() if track in tracks}
-        self._spans, self._since_swept = kept, 0
-
-
 class _Candidate(NamedTuple):
     """A vehicle that a cluster of tracks may be; the smaller one is the better one."""
 
     unsure: bool  # it is neither an earlier part of the track nor of the same licence plate
-    falling: float  # the score, negative
+    falling: float  # the margin, negative: how far the score is over its threshold
     cluster: int
     vehicle: int
     name: str
+    score: float
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a cluster is given: the vehicle, or None and the best score that it may claim."""
+    """What a cluster is given: the vehicle, or None and the best score that it may claim; `nearest` has that score."""
 
     vehicle: int | None
     name: str | None
     score: float
+    nearest: int | None = None
 
 
 _NOBODY = _Choice(None, None, -np.inf)
@@ -144,11 +98,12 @@ class Identifier:
     The rule, for one track and for many (`assign`):
 
     1. Tracks are put in order of their first time (then camera, then track number) and clustered: average linkage of
-       cosines down to `threshold`; two that cannot be one vehicle (`topology`: two tracks of one camera at one moment, two
-       cameras too far from each other, two licence plates) are never joined, two of one plate are as alike as can be. One
-       track is a cluster of one.
-    2. A cluster's score for a vehicle is the mean over its tracks of the best cosine to the vehicle's prototypes. Of
-       all pairs of at least `threshold`, the best score is settled first; a cluster gets one vehicle, and a vehicle
+       cosines down to the threshold of their two cameras. Two that cannot be one vehicle (`topology`: two tracks of one
+       camera at one moment, two cameras too far from each other, two licence plates) are never joined, two of one plate are
+       as alike as can be. One track is a cluster of one.
+    2. A cluster's score for a vehicle is the mean over its tracks of the best cosine to the vehicle's prototypes, its margin
+       the mean of the best cosine less the threshold of the track's camera and the prototype's. Of all pairs with a margin
+       that is not negative, the best margin is settled first; a cluster gets one vehicle, and a vehicle
        may get several clusters, but never one that it cannot be, with what it did earlier. A cluster that loses its
        vehicle so tries its next best. Vehicles of the cluster's plate come before all others and need no threshold;
        those of another plate are left out. Of a track that is finished in parts, the later ones have the first one's vehicle.
@@ -157,13 +112,13 @@ class Identifier:
        by their best cosine to another track of the cluster.
 
     A known track teaches its vehicle (a prototype of its camera's view) when `learn` is set and its own score is at
-    least `margin` of the way from `threshold` to 1: features that only just passed would let the vehicle drift into another.
+    least `margin` of the way from the threshold to 1: features that only just passed would let the vehicle drift into another.
     """
 
     def __init__(
         self,
         gallery: Gallery,
-        threshold: float,
+        threshold: Threshold | float,
         enrol_unknown: bool = False,
         *,
         learn: bool | None = None,
@@ -173,22 +128,24 @@ class Identifier:
         topology: Topology | None = None,
         remember_s: float = REMEMBERED_S,
     ) -> None:
-        """`learn` is `enrol_unknown` unless given, `new_below` is `threshold`; `run` is written into each sighting.
+        """`learn` is `enrol_unknown` unless given; without `new_below` who does not pass is new; `run` is written into each
+        sighting.
 
         Raises Refused for a threshold outside -1 to 1, or for enrolling into a gallery opened for reading.
         """
-        if new_below is not None and not -1 <= new_below <= threshold:
-            raise Refused(f"vehicles are new below a score from -1 to the threshold {threshold}, not {new_below}")
-        if not -1 <= threshold <= 1:
-            raise Refused(f"a threshold is a cosine from -1 to 1, not {threshold}; take it from the manifest's match")
+        self.rule = FixedThreshold(threshold) if isinstance(threshold, int | float) else threshold
+        if new_below is not None and not -1 <= new_below <= self.rule.prior:
+            raise Refused(f"vehicles are new below a score from -1 to the threshold {self.rule.prior}, not {new_below}")
         self._learn = enrol_unknown if learn is None else learn
         if (enrol_unknown or self._learn) and not gallery.writable:
             raise Refused("the gallery was opened for reading and cannot learn or enrol; open it for writing")
-        self._gallery, self.threshold, self._enrol = gallery, threshold, enrol_unknown
+        self._gallery, self._enrol = gallery, enrol_unknown
         self._margin, self._run = margin, run
         self._topology = topology or Topology()
         self._recent = RecentPositions(remember_s, self._topology)
-        self._new_below = threshold if new_below is None else new_below
+        self._compared = 1.0  # vehicles that a track is compared with now
+        self._calls = self._counted = 0
+        self._new_below = np.inf if new_below is None else new_below
 
     def recall(self, since: float) -> None:
         """Remember where vehicles were after `since` (seconds since 1970), before this run; for live runs only, since
@@ -200,8 +157,23 @@ class Identifier:
         """Vehicles and prototypes of the gallery."""
         return self._gallery.size()
 
-    def purge(self) -> None:
-        """Remove what is older than the gallery's retention, where this run may write it."""
+    def observe(self, track: FinishedTrack, trace: Trace) -> None:
+        """Let the threshold learn from a track that has ended; before it is identified."""
+        self.rule.observe(track, trace)
+
+    def keep(self) -> None:
+        """Let the gallery keep what the threshold has learnt, where this run may write it."""
+        if self._gallery.writable and (text := self.rule.as_json()) is not None:
+            self._gallery.keep_site_threshold(text)
+
+    def calibration(self) -> dict[str, Any]:
+        """The thresholds as they are now, for the report."""
+        return self.rule.summary(self._compared)
+
+    def maintain(self) -> None:
+        """What a gallery wants done from time to time, where this run may write it: keep what the threshold has learnt, and
+        remove what is older than the retention."""
+        self.keep()
         if self._gallery.writable:
             purge_due(self._gallery)
 
@@ -209,7 +181,8 @@ class Identifier:
         """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""
         feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
         with self._keeping():
-            candidates = self._candidates([track], feature, self._hits(feature))
+            self._compared = self._vehicles()
+            candidates = self._candidates([track], feature, self._hits([track], feature))
             free = (one for one in sorted(candidates) if not self._recent.bars(one.vehicle, [track]))
             [match] = self._settled([track], feature, [0], self._choice(next(free, None)))
         self._remember([track], [match])
@@ -230,15 +203,23 @@ class Identifier:
         apart = self._topology.all_apart([span_of(track) for track in tracks])
         apart |= read & (plates[:, None] != plates[None])
         same = read & (plates[:, None] == plates[None])
-        clusters = clustered(features, apart, self.threshold, same)
+        clusters = self._clustered(tracks, features, apart, same)
         matches: list[Match] = [Match(None, None, -np.inf, False)] * len(tracks)
         with self._keeping():
             choices = self._chosen(tracks, features, clusters, apart)
             for rows, choice in zip(clusters, choices, strict=True):
                 for row, match in zip(rows, self._settled(tracks, features, rows, choice), strict=True):
                     matches[row] = match
+            self.keep()
         self._remember(tracks, matches)
         return [match for _, match in sorted(zip(order, matches, strict=True), key=lambda pair: pair[0])]
+
+    def _vehicles(self) -> float:
+        """How many vehicles the gallery holds, counted now and then: of a large one that takes time."""
+        if self._calls % RECOUNT == 0:
+            self._counted = self._gallery.size()[0]
+        self._calls += 1
+        return float(self._counted)
 
     def _keeping(self) -> AbstractContextManager[object]:
         return self._gallery.transaction() if self._gallery.writable else nullcontext()
@@ -252,7 +233,7 @@ class Identifier:
         self, tracks: Sequence[FinishedTrack], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
     ) -> list[_Choice]:
         """Step 2: one choice a cluster."""
-        hits = self._hits(features)
+        hits = self._hits(tracks, features)
         candidates: list[_Candidate] = []
         for cluster, rows in enumerate(clusters):
             own = [tracks[row] for row in rows]
@@ -285,50 +266,110 @@ class Identifier:
         with self._gallery.reading() as store:
             certain = store.names(sure)  # without those that were removed meanwhile
         vehicles = sorted((names.keys() - self._gallery.with_other_plates(plates)) | certain.keys())
-        means = self._gallery.scores(features, vehicles).mean(axis=0)  # (V,)
+        found = self._scores(tracks, features, vehicles)
+        margins, scores = found.margins.mean(axis=0), found.cosines.mean(axis=0)
         return [
-            _Candidate(vehicle not in certain, -float(mean), cluster, vehicle, certain.get(vehicle) or names[vehicle])
-            for mean, vehicle in zip(means, vehicles, strict=True)
+            _Candidate(
+                vehicle not in certain,
+                -float(margin),
+                cluster,
+                vehicle,
+                certain.get(vehicle) or names[vehicle],
+                float(score),
+            )
+            for margin, score, vehicle in zip(margins, scores, vehicles, strict=True)
         ]
 
     def _choice(self, best: _Candidate | None) -> _Choice:
         """What the best candidate that is free comes to; None where none is."""
         if best is None:
             return _NOBODY
-        if best.unsure and -best.falling < self.threshold:
-            return _Choice(None, None, -best.falling)
-        return _Choice(best.vehicle, best.name, -best.falling)
+        if best.unsure and best.falling > 0:
+            return _Choice(None, None, best.score, best.vehicle)
+        return _Choice(best.vehicle, best.name, best.score, best.vehicle)
 
-    def _hits(self, features: Floats) -> list[list[RankedVehicle]]:
-        """For each row at least every vehicle that reaches the threshold."""
-        k = 8
+    def _hits(self, tracks: Sequence[FinishedTrack], features: Floats) -> list[list[RankedVehicle]]:
+        """For each row at least every vehicle whose plain cosine reaches its threshold, and more of the nearest."""
+        k, cameras = NEAREST, {track.camera for track in tracks}
+        lowest = {camera: self.rule.least(camera, self._compared) for camera in cameras}
         while True:
             hits = self._gallery.search(features, k)
-            if not any(len(found) == k and found[-1].score >= self.threshold for found in hits):
+            pairs = zip(hits, tracks, strict=True)
+            if not any(len(found) == k and found[-1].score >= lowest[track.camera] for found, track in pairs):
                 return hits
             k *= 4
+
+    def _clustered(
+        self, tracks: Sequence[FinishedTrack], features: Floats, apart: NDArray[np.bool_], same: NDArray[np.bool_]
+    ) -> list[list[int]]:
+        """Step 1. What a track is compared with are vehicles, whose number is known when the clusters are: so it is done again
+        with the number that the first pass finds."""
+        known = self._vehicles()
+        free = (~apart).mean() / 2  # of the other tracks' vehicles; each pair is decided once
+        found = len(tracks)
+        for _ in range(PASSES):
+            self._compared = known + free * found
+            clusters = clustered(*self._between(tracks, features), apart, same)
+            if len(clusters) == found:
+                break
+            found = len(clusters)
+        return clusters
+
+    def _level(self, camera: str, view: str) -> Level:
+        return self.rule.level(camera, view, self._compared)
+
+    def _between(self, tracks: Sequence[FinishedTrack], features: Floats) -> Compared:
+        """(N, N): tracks against each other."""
+        cameras = [track.camera for track in tracks]
+        rows = features.astype(np.float64)
+        return self.rule.compare(rows, cameras, rows, cameras, self._compared)
+
+    def _scores(self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int]) -> VehicleScores:
+        """Features (B, D) of the tracks against each of V vehicles."""
+        cameras = [track.camera for track in tracks]
+        return self._gallery.scores(
+            features,
+            vehicles,
+            lambda rows, others, views: self.rule.compare(rows, cameras, others, views, self._compared),
+        )
 
     def _settled(
         self, tracks: Sequence[FinishedTrack], features: Floats, rows: list[int], choice: _Choice
     ) -> list[Match]:
         """Step 3 and the writing: one match a row."""
+        own = [tracks[row] for row in rows]
+        if choice.nearest is None:
+            levels = [self._level(track.camera, track.camera) for track in own]
+            taught = []
+        else:
+            scores = self._scores(own, features[rows], [choice.nearest])
+            levels = [self._level(track.camera, view) for track, view in zip(own, scores.views[:, 0], strict=True)]
+            enough = [self._margin * (1 - level.threshold) for level in levels]
+            taught = [
+                row for row, margin, least in zip(rows, scores.margins[:, 0], enough, strict=True) if margin >= least
+            ]
         if choice.vehicle is not None:
-            matches = [Match(choice.vehicle, choice.name, choice.score, True) for _ in rows]
-            own = self._gallery.scores(features[rows], [choice.vehicle])[:, 0].tolist() if self._learn else []
-            enough = self.threshold + self._margin * (1 - self.threshold)
-            taught = [row for row, score in zip(rows, own, strict=False) if score >= enough]
+            matches = [
+                Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin)
+                for level in levels
+            ]
+            taught = taught if self._learn else []
         elif self._enrol and choice.score < self._new_below:
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
             vehicle = self._gallery.add_vehicle(None, tracks[best].picture)
+            self._counted += 1
             name = self._gallery.name_of(vehicle)
-            cosines = features[rows] @ features[rows].T
+            cosines = self._between(own, features[rows]).cosines
             np.fill_diagonal(cosines, -1.0)
-            others = cosines.max(axis=1).tolist()
-            matches = [Match(vehicle, name, choice.score, False)]
-            matches += [Match(vehicle, name, score, True) for score in others[1:]]
+            matches = [Match(vehicle, name, choice.score, False, levels[0].threshold, levels[0].origin)]
+            for place, (nearest, track) in enumerate(zip(cosines.argmax(axis=1).tolist(), own, strict=True)):
+                if place:
+                    level = self._level(track.camera, own[nearest].camera)
+                    score = float(cosines[place, nearest])
+                    matches.append(Match(vehicle, name, score, True, level.threshold, level.origin))
             taught = rows
         else:
-            return [Match(None, None, choice.score, False) for _ in rows]
+            return [Match(None, None, choice.score, False, level.threshold, level.origin) for level in levels]
         for row, match in zip(rows, matches, strict=True):
             self._write(tracks[row], features[row], match, row in taught)
         return matches

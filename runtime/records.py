@@ -74,12 +74,15 @@ class FinishedTrack:
 
 @dataclass(frozen=True)
 class Match:
-    """What the gallery has for a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes."""
+    """What the gallery has for a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes
+    `threshold`, which comes from where `calibrated` says: "manifest", "site (1200 pairs)"."""
 
     vehicle: int | None
     name: str | None
     score: float
     known: bool
+    threshold: float = 1.0
+    calibrated: str = "manifest"
 
 
 def no_detections() -> Detections:

@@ -21,10 +21,12 @@ from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
-from vreid.runtime.identify import REMEMBERED_S, Identifier
+from vreid.runtime.identify import Identifier
 from vreid.runtime.pipeline import Outcome, Parts, Run
+from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.session import Session
 from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
+from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
 from vreid.runtime.sources.table import Source, open_source, open_sources
 from vreid.runtime.topology import Topology, read_topology
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
@@ -39,7 +41,7 @@ class OpenSession:
     detector: Detector
     sources: Sequence[Source]
     live: Sequence[str]
-    threshold: float
+    threshold: float | None  # the user's; None: this site's
     began: float | None  # seconds since 1970
     topology: Topology | None
     plate: PlateReader
@@ -56,8 +58,15 @@ class OpenSession:
     def identifier(self, gallery: Gallery) -> Identifier:
         """The identifier of this run; of a live one it knows where the vehicles of `gallery` were lately."""
         name = "" if self.session.out is None else self.session.out.name
+        rule: Threshold
+        if self.threshold is None:
+            rule = SiteThreshold(
+                self.embedder.match, self.session.false_match_rate, self.topology, gallery.site_threshold()
+            )
+        else:
+            rule = FixedThreshold(self.threshold)
         found = Identifier(
-            gallery, self.threshold, self.session.enrol_unknown,
+            gallery, rule, self.session.enrol_unknown,
             run=name, new_below=self.session.new_below, topology=self.topology,
         )  # fmt: skip
         if self.live:
@@ -75,7 +84,7 @@ class OpenSession:
         return Run(
             Parts(
                 self.sources, self.detector, self.embedder, identifier, sinks, EMBEDDING[self.session.embed], stop,
-                progress, began=self.began, strict=self.session.strict, plate=self.plate, idle=identifier.purge,
+                progress, began=self.began, strict=self.session.strict, plate=self.plate, idle=identifier.maintain,
             )
         )  # fmt: skip
 
@@ -121,11 +130,13 @@ def opened_session(session: Session, embedder: Embedder | None = None) -> Iterat
         if live and (session.annotate or session.truth):
             flag = "--annotate" if session.annotate else "--truth"
             raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
-        threshold = embedder.threshold if session.threshold is None else session.threshold
-        if not -1 <= threshold <= 1:  # before a live run makes its gallery
+        threshold = session.threshold
+        if threshold is not None and not -1 <= threshold <= 1:  # before a live run makes its gallery
             raise Refused(
-                f"a threshold is a cosine from -1 to 1, not {threshold}; leave --threshold out for the manifest's"
+                f"a threshold is a cosine from -1 to 1, not {threshold}; leave --threshold out for this site's"
             )
+        if not 0 < session.false_match_rate < 1:
+            raise Refused(f"a false-match rate of {session.false_match_rate} is not between 0 and 1; write 0.05")
         cameras = [source.camera for source in sources]
         topology = None if session.topology is None else read_topology(session.topology, cameras)
         plate = no_plate if session.plates is None else plate_reader(session.plates)

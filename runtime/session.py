@@ -26,7 +26,9 @@ class Session:
     enrol_unknown: bool = False
     """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None
-    """Least cosine of a known vehicle; the manifest's calibrated one by default."""
+    """Least cosine of a known vehicle, fixed; by default this site's, which is learnt from vehicles seen at the same time."""
+    false_match_rate: float = 0.05
+    """Share of new vehicles that may get the id of another one, which this site's threshold is to keep to."""
     min_score: float | None = None
     """Least detector score; the detector's own by default."""
     truth: Path | None = None

@@ -33,7 +33,10 @@ class Sighting:
         vehicle: its id in the gallery; None: unknown.
         name: its name in the gallery; None: unknown.
         known: whether the gallery knew it before.
-        score: the cosine that decided; None where there was no vehicle to compare with.
+        score: the cosine that decided, without what the site's cameras and vehicles have in common unless the threshold is
+            fixed; None where there was no vehicle to compare with.
+        threshold: the least that would have been enough.
+        calibrated: where the threshold comes from: "fixed", "manifest", "site (1200 pairs)".
         kind: "car", "truck", "bus", "motorcycle" or "vehicle".
         plate: what a reader of licence plates read, if there is one.
         first_time: seconds on the source's own clock.
@@ -50,6 +53,8 @@ class Sighting:
     name: str | None
     known: bool
     score: float | None
+    threshold: float
+    calibrated: str
     kind: str
     plate: str | None
     first_time: float
@@ -69,6 +74,7 @@ def track(
     *,
     enrol_unknown: bool | None = None,
     threshold: float | None = None,
+    false_match_rate: float = 0.05,
     topology: str | PathLike[str] | None = None,
     began: datetime | None = None,
     embed: Literal["smart", "every"] = "smart",
@@ -85,7 +91,9 @@ def track(
         gallery: where vehicles are looked up; None takes an empty one that lasts for this call.
         detector: "motion", "yolox:FILE", or "replay:FOLDER" with boxes of your own.
         enrol_unknown: give unknown vehicles a new id; None: only where no gallery is given.
-        threshold: the least cosine of a known vehicle; None takes the gallery's, or the model's.
+        threshold: the least cosine of a known vehicle, fixed; None takes the one that the gallery was opened with, or else this
+            site's, which is learnt from vehicles that were seen at the same time (docs/operations.md).
+        false_match_rate: the share of new vehicles that may get the id of another one, which this site's threshold keeps to.
         topology: a cameras.toml, how long vehicles take from camera to camera (docs/operations.md).
         began: when the first frames of files were taken; None: now.
         embed: which crops are embedded: "smart" those that add something, "every" all of them.
@@ -101,7 +109,9 @@ def track(
         raise WrongModel(
             f"the gallery is of {gallery.model.name} and the model is {model.name}; give both the same model"
         )
-    level = checked_threshold(model, threshold) if threshold is not None or gallery is None else gallery.threshold
+    level = None if gallery is None else gallery.fixed_threshold
+    if threshold is not None:
+        level = checked_threshold(model, threshold)
     texts = [fspath(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
     if not texts:
         raise BadInput("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
@@ -111,6 +121,7 @@ def track(
         detector=detector,
         enrol_unknown=gallery is None if enrol_unknown is None else enrol_unknown,
         threshold=level,
+        false_match_rate=false_match_rate,
         topology=None if topology is None else Path(topology),
         began=began,
         embed=embed,
@@ -185,6 +196,8 @@ def _sighting(finished: FinishedTrack, match: Match, trace: Trace) -> Sighting:
         name=match.name,
         known=match.known,
         score=match.score if math.isfinite(match.score) else None,
+        threshold=match.threshold,
+        calibrated=match.calibrated,
         kind=kind_name(finished.kind),
         plate=finished.plate,
         first_time=finished.first_time,

@@ -84,7 +84,9 @@ class TrackFinalizer:
 
     def take(self, ended: Sequence[tuple[FinishedTrack, Trace]]) -> None:
         """Tracks that have ended."""
-        self._waiting += [(self._read(sighting), trace) for sighting, trace in ended]
+        for sighting, trace in ended:
+            self._identifier.observe(sighting, trace)
+            self._waiting.append((self._read(sighting), trace))
 
     def _read(self, sighting: FinishedTrack) -> FinishedTrack:
         return sighting if self._plate is no_plate else replace(sighting, plate=self._plate(sighting.picture))
@@ -178,9 +180,11 @@ class LiveTrackFinalizer(TrackFinalizer):
                 except queue.Empty:
                     continue
                 if pair is None:
+                    self._identifier.keep()
                     return
                 sighting, trace = self._read(pair[0]), pair[1]
                 with self._stages.time("search"):
+                    self._identifier.observe(sighting, trace)
                     match = self._identifier.identify(sighting)
                 with self._stages.time("tell"):
                     self._emit(sighting, match, trace)

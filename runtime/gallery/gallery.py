@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.picture import thumbnail_of
@@ -23,6 +24,7 @@ from vreid.runtime.gallery.records import (
     LAST_MOMENT,
     About,
     Change,
+    Compare,
     Filter,
     Prototype,
     PrototypeInfo,
@@ -33,6 +35,7 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleDetails,
     VehicleRow,
+    VehicleScores,
     is_clock,
     is_moment,
     is_quality,
@@ -41,6 +44,14 @@ from vreid.runtime.gallery.records import (
 from vreid.runtime.gallery.store import Store, open_store
 from vreid.runtime.records import FinishedTrack, Floats, kind_name
 from vreid.runtime.topology import Span
+
+SITE_THRESHOLD = "site threshold"  # the setting
+
+
+def plain(features: Floats, others: Floats, views: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cosines (B, N) of unit features (B, D) and (N, D), of which any is enough."""
+    cosines = (features @ others.T).astype(np.float64)
+    return cosines, np.zeros_like(cosines)
 
 
 def open_gallery(
@@ -254,11 +265,21 @@ class Gallery:
         # a reader may be a moment behind its gallery
         return [[RankedVehicle(one, called.get(one, names.given(one)), score) for one, score in best] for best in found]
 
-    def scores(self, features: Floats, vehicles: Sequence[int]) -> Floats:
-        """(B, D) -> (B, len(vehicles)) of the best cosine over each vehicle's prototypes; -1 for one without any."""
+    def scores(self, features: Floats, vehicles: Sequence[int], compare: Compare = plain) -> VehicleScores:
+        """Features (B, D) against each of V vehicles, by plain cosines unless `compare` says otherwise."""
         rows = unit(features, self.about.dim)
         with self._mutex:
-            return self.index.scores(rows, vehicles)
+            return self.index.scores(rows, vehicles, compare)
+
+    def site_threshold(self) -> str | None:
+        """What `keep_site_threshold` kept."""
+        with self._mutex:
+            return self._store.setting(SITE_THRESHOLD)
+
+    def keep_site_threshold(self, text: str | None) -> None:
+        """Keep what a threshold has learnt at this site; None: forget it."""
+        with self.transaction() as store:
+            store.set_setting(SITE_THRESHOLD, text)
 
     def name_of(self, vehicle: int) -> str:
         """The name of a vehicle. Raises Refused for an id that the gallery does not hold."""

@@ -4,9 +4,9 @@ Times are in seconds since 1970, unless a field's comment names the source's own
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,4 +261,14 @@ def is_quality(quality: object) -> bool:
     return isinstance(quality, int | float) and 0 <= quality <= 1
 
 
+class VehicleScores(NamedTuple):
+    """B features against V vehicles, each by the prototype that is furthest over the least cosine that is enough."""
+
+    cosines: Floats  # (B, V); -1 for a vehicle without prototypes
+    margins: NDArray[np.float64]  # (B, V): cosine less the least score; -inf for a vehicle without prototypes
+    views: NDArray[np.object_]  # (B, V) of that prototype; "" for a vehicle without prototypes
+
+
+# Features (B, D), others (N, D) from N views -> cosines (B, N), and the least that is enough (B, N)
+Compare = Callable[[Floats, Floats, Sequence[str]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 FeatureRows = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)

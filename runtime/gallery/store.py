@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vreid.models.errors import WrongModel
 from vreid.models.seam import open_seam
 from vreid.runtime.gallery.records import (
@@ -25,7 +28,7 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleRow,
 )
-from vreid.runtime.records import Ints
+from vreid.runtime.records import Floats, Ints
 from vreid.runtime.topology import Span
 
 STORES = {"sqlite": "vreid.runtime.gallery.sqlite.store:open_sqlite"}
@@ -51,6 +54,9 @@ class FeatureSource(Protocol):
 
     def count(self) -> int: ...
     def of(self, prototypes: Ints) -> FeatureRows: ...  # those of `prototypes` (N,) that there are, ids rising
+
+    def of_vehicles(self, vehicles: Ints) -> Iterator[tuple[Ints, Floats, NDArray[np.object_]]]:
+        """The prototypes of those `vehicles` (N,), vehicle by vehicle: whose they are, features (N, D) and views (N,)."""
 
     def pages(self) -> Iterator[FeatureRows]:
         """All there are, ids rising; of no one moment, since each page is read when it is needed."""
@@ -150,6 +156,8 @@ class Store(Protocol):
 
     def retention(self) -> float | None: ...  # for how many seconds sightings are kept; None: for ever
     def set_retention(self, seconds: float | None) -> None: ...
+    def setting(self, key: str) -> str | None: ...  # what was kept under `key`; None: nothing
+    def set_setting(self, key: str, value: str | None) -> None: ...
 
     def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
         """Those that were created before `before`; with `named` those that somebody named, too."""

@@ -66,6 +66,8 @@ def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict
         "name": match.name,
         "known": match.known,
         "score": round(float(match.score), 4) if math.isfinite(match.score) else None,
+        "threshold": round(match.threshold, 4),
+        "calibrated": match.calibrated,
         "first_frame": sighting.first_frame,
         "last_frame": sighting.last_frame,
         "first_time": round(float(sighting.first_time), 3),

@@ -155,7 +155,7 @@ def same_answers(driver: Any, gallery: Gallery, seed: int = 0) -> None:
     queries = queries_of(seed)
     vehicles = [vehicle.id for vehicle in gallery.vehicles(thumbnails=False)] + [10**6]
     scores = np.reshape(driver.call("scores", features=queries.ravel().tolist(), vehicles=vehicles), (40, -1))
-    assert np.allclose(scores, gallery.scores(queries, vehicles), rtol=0, atol=1e-6)
+    assert np.allclose(scores, gallery.scores(queries, vehicles).cosines, rtol=0, atol=1e-6)
     s = gallery.stats()
     totals = [s.vehicles, s.prototypes, s.sightings, s.cameras, s.bytes, s.oldest, s.newest, s.retention, s.changes]
     assert driver.call("stats") == totals

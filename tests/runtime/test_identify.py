@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.identify import Identifier, RecentPositions, clustered
+from vreid.runtime.identify import Identifier, clustered
+from vreid.runtime.recent_positions import RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match
 from vreid.runtime.topology import Layout, Topology, span_of
 
@@ -341,4 +342,5 @@ def test_clusters_are_those_of_plain_average_linkage(count: int) -> None:
         features /= np.linalg.norm(features, axis=1, keepdims=True)
         apart = np.triu(rng.random((count, count)) < 0.15, 1)
         apart |= apart.T
-        assert clustered(features, apart, 0.5) == naive_clusters(features, apart, 0.5)
+        cosines = features.astype(np.float64) @ features.T.astype(np.float64)
+        assert clustered(cosines, np.full_like(cosines, 0.5), apart) == naive_clusters(features, apart, 0.5)

@@ -129,7 +129,7 @@ def test_ids_are_shared_over_cameras_and_written_down(tmp_path: Path, film: Any,
     assert summary == json.loads(json.dumps(outcome.summary))
     expected = {
         "vehicles": 3, "seen_by_several": 2, "known": 0, "enrolled": 3, "unknown": 0, "sightings": 5, "frames": 100,
-        "threshold": 0.9, "identity": None,
+        "threshold": 0.9, "calibration": {"calibrated": "fixed"}, "identity": None,
     }  # fmt: skip
     assert {key: summary[key] for key in expected} == expected
     assert {"started", "model", "seconds", "frames_per_second", "peak_memory_mb", "stages", "cameras"} < set(summary)

@@ -14,6 +14,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.index.table import index_file
 from vreid.runtime.gallery.index.vehicle_index import Found, Read, VehicleIndex
+from vreid.runtime.gallery.records import Compare, VehicleScores
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
@@ -39,9 +40,25 @@ class IndexSync:
         """Unit features (B, D) -> see `VehicleIndex.search`."""
         return self._caught_up().search(features, k, vehicles)
 
-    def scores(self, features: Floats, vehicles: Sequence[int]) -> Floats:
-        """Unit features (B, D) -> see `VehicleIndex.scores`."""
-        return self._caught_up().scores(features, vehicles)
+    def scores(self, features: Floats, vehicles: Sequence[int], compare: Compare) -> VehicleScores:
+        """Unit features (B, D) -> what is best of each vehicle's prototypes; see `VehicleScores`."""
+        wanted, columns = np.unique(np.asarray(vehicles, np.int64), return_inverse=True)
+        shape = len(features), len(wanted)
+        cosines, margins = np.full(shape, -1.0, np.float32), np.full(shape, -np.inf)
+        best_views = np.full(shape, "", object)
+        lines = np.arange(len(features))
+        for owners, rows, views in self._source.of_vehicles(wanted):
+            found, least = compare(features, rows, views.tolist())  # (B, N)
+            over = found - least
+            starts = np.flatnonzero(np.diff(owners, prepend=-1))
+            for first, end in zip(starts, [*starts[1:], len(owners)], strict=True):
+                at = int(np.searchsorted(wanted, owners[first]))
+                place = first + over[:, first:end].argmax(axis=1)
+                better = over[lines, place] > margins[:, at]
+                cosines[better, at] = found[lines, place][better]
+                margins[better, at] = over[lines, place][better]
+                best_views[better, at] = views[place][better]
+        return VehicleScores(cosines[:, columns], margins[:, columns], best_views[:, columns])
 
     def committed(self) -> None:
         """What was written is kept."""

@@ -28,7 +28,6 @@ Read = Callable[[Ints], FeatureRows]  # ids -> those there are: ids, vehicles, f
 # prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
 _FIRST = 8
 _WIDER = 4  # how many times as many are searched for when that was too few
-_COMPARED = 1000  # prototypes of given vehicles that are compared at a time: so few that no member compares all it has
 _ROUGH = 32  # candidates that a rough index is searched for at least
 
 
@@ -82,20 +81,6 @@ class VehicleIndex:
             left = left[~ended & (np.array([len(best[place]) for place in left]) < k)]
             reach *= _WIDER
         return best
-
-    def scores(self, features: Floats, vehicles: Sequence[int]) -> Floats:
-        """Unit features (B, D) -> (B, len(vehicles)) of the best cosine over each one's prototypes; -1 without any."""
-        wanted, columns = np.unique(np.asarray(vehicles, np.int64), return_inverse=True)
-        best = np.full((len(features), len(wanted)), -1.0, np.float32)
-        among, rows = self._of(wanted), np.arange(len(features))[:, None]
-        for start in range(0, len(among), _COMPARED):
-            some = among[start : start + _COMPARED]
-            scores, ids = self.member.search(features, len(some), some)
-            if self.member.rough:
-                scores = self._compared(features, ids)
-            owners = self._owner.of(ids.ravel()).reshape(ids.shape)
-            np.maximum.at(best, (rows, np.searchsorted(wanted, owners)), scores)
-        return np.asarray(best[:, columns], np.float32)
 
     def kept(self) -> tuple[object, dict[str, Ints]]:
         """What a file of this index holds: what FAISS writes (None: not worth it) and arrays; see `Stored`."""

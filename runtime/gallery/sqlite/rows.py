@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery.names import key_of
@@ -261,6 +262,14 @@ class PrototypeFeatures:
             return _NONE, _NONE, np.empty((0, self.dim), np.float32)
         ids, vehicles, features = zip(*parts, strict=True)
         return np.concatenate(ids), np.concatenate(vehicles), np.concatenate(features)
+
+    def of_vehicles(self, vehicles: Ints) -> Iterator[tuple[Ints, Floats, NDArray[np.object_]]]:
+        query = "SELECT vehicle, feature, view FROM prototypes WHERE vehicle IN (SELECT value FROM json_each(?)) ORDER BY vehicle"
+        for page in self._database.pages(_PAGE, query, json.dumps(vehicles.tolist())):
+            owners, blobs, views = zip(*page, strict=True)
+            if {*map(type, owners)} != {int} or {*map(type, views)} != {str}:
+                raise damaged(self.path, "a prototype whose vehicle is not a number or whose view is not text")
+            yield np.array(owners, np.int64), stored_features(blobs, self.dim, self.path), np.array(views, object)
 
     def pages(self) -> Iterator[FeatureRows]:
         last = -1

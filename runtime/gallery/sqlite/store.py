@@ -310,19 +310,24 @@ class SqliteStore:
     # Retention
 
     def retention(self) -> float | None:
-        row = self._row("SELECT value FROM meta WHERE key = 'retention'")
+        text = self.setting("retention")
         try:
-            return None if row is None else float(row[0])
+            return None if text is None else float(text)
         except ValueError as error:
-            fix = "set it with 'vreid gallery retain'"
-            raise Refused(
-                f"the gallery {self.path} keeps sightings for '{row[0]}', which is not a number; {fix}"
-            ) from error
+            kept = f"the gallery {self.path} keeps sightings for '{text}', which is not a number"
+            raise Refused(f"{kept}; set it with 'vreid gallery retain'") from error
 
     def set_retention(self, seconds: float | None) -> None:
-        self._run("DELETE FROM meta WHERE key = 'retention'")
-        if seconds is not None:
-            self._run("INSERT INTO meta VALUES ('retention', ?)", str(seconds))
+        self.set_setting("retention", None if seconds is None else str(seconds))
+
+    def setting(self, key: str) -> str | None:
+        row = self._row("SELECT value FROM meta WHERE key = ?", key)
+        return None if row is None else str(row[0])
+
+    def set_setting(self, key: str, value: str | None) -> None:
+        self._run("DELETE FROM meta WHERE key = ?", key)
+        if value is not None:
+            self._run("INSERT INTO meta VALUES (?, ?)", key, value)
 
     def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
         return self._column(

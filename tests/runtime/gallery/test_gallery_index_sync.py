@@ -139,7 +139,7 @@ def test_a_search_is_held_to_the_vehicles_that_are_meant(tmp_path: Path) -> None
         gallery.remove(vehicles[0])
         for hits in gallery.search(features(5, 7), 99, vehicles[::3]):
             assert sorted(hit.vehicle for hit in hits) == vehicles[3::3]
-        scores = gallery.scores(features(4, 7), [vehicles[5], vehicles[0], vehicles[5], vehicles[2]])
+        scores = gallery.scores(features(4, 7), [vehicles[5], vehicles[0], vehicles[5], vehicles[2]]).cosines
         assert scores[:, 1].tolist() == [-1] * 4
         np.testing.assert_array_equal(scores[:, 0], scores[:, 2])
-        assert gallery.scores(features(4, 7), []).shape == (4, 0)
+        assert gallery.scores(features(4, 7), []).cosines.shape == (4, 0)

@@ -71,7 +71,7 @@ def test_search_ranks_vehicles_by_their_best_prototype(tmp_path: Path, index: st
                 np.testing.assert_allclose([hit.score for hit in hits], [score for score, _ in slow[:k]], atol=1e-6)
         vehicles = sorted(held)
         slow_scores = [[max(float(row @ query) for row in held[v]) for v in vehicles] for query in features(4, 6)]
-        np.testing.assert_allclose(gallery.scores(features(4, 6), vehicles), slow_scores, atol=1e-6)
+        np.testing.assert_allclose(gallery.scores(features(4, 6), vehicles).cosines, slow_scores, atol=1e-6)
 
 
 def test_an_empty_gallery_finds_nothing(tmp_path: Path) -> None:

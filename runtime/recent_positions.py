@@ -1,0 +1,62 @@
+"""Where vehicles were lately, so that none is found where it cannot be."""
+
+from collections.abc import Iterable
+
+from vreid.runtime.records import FinishedTrack
+from vreid.runtime.topology import Span, Topology, span_of
+
+REMEMBERED_S = 3600.0  # in which it matters where a vehicle was, also before a live run
+
+
+class RecentPositions:
+    """The spans given to each vehicle in the last `remember_s` seconds of each camera: bounded memory for ever."""
+
+    def __init__(self, remember_s: float = REMEMBERED_S, topology: Topology | None = None) -> None:
+        self._remember, self._topology = remember_s, topology or Topology()
+        self._spans: dict[int, list[Span]] = {}
+        self._newest: dict[str, float] = {}
+        self._parts: dict[tuple[str, int], int] = {}  # the vehicle of a track, for its next parts
+        self._since_swept = 0
+
+    def __len__(self) -> int:
+        return sum(len(spans) for spans in self._spans.values())
+
+    def put(self, vehicle: int, sighting: FinishedTrack) -> None:
+        """Remember that this track was given to `vehicle`."""
+        self._parts[sighting.camera, sighting.track] = vehicle
+        self.remember(vehicle, span_of(sighting))
+
+    def remember(self, vehicle: int, span: Span) -> None:
+        """`vehicle` was there."""
+        self._spans.setdefault(vehicle, []).append(span)
+        self._newest[span.camera] = max(span.last, self._newest.get(span.camera, span.last))
+        self._since_swept += 1
+        if self._since_swept >= 1000:
+            self._sweep()
+
+    def part_of(self, sighting: FinishedTrack) -> int | None:
+        """The vehicle that an earlier part of this track was given to."""
+        return self._parts.get((sighting.camera, sighting.track))
+
+    def bars(self, vehicle: int, sightings: Iterable[FinishedTrack]) -> bool:
+        """Whether `vehicle` was where it cannot have been and be one of these tracks too."""
+        spans = self._spans.get(vehicle, ())
+        return any(self._barred(spans, span_of(sighting)) for sighting in sightings) if spans else False
+
+    def _barred(self, spans: Iterable[Span], now: Span) -> bool:
+        last: Span | None = None
+        for span in spans:
+            if self._topology.apart(span, now):
+                return True
+            if span.last <= now.first and (last is None or span.last > last.last):
+                last = span
+        return last is not None and self._topology.missed(last, now)
+
+    def _sweep(self) -> None:
+        kept = {}
+        for vehicle, spans in self._spans.items():
+            if fresh := [span for span in spans if span.last >= self._newest[span.camera] - self._remember]:
+                kept[vehicle] = fresh
+        tracks = {(span.camera, span.track) for spans in kept.values() for span in spans}
+        self._parts = {track: vehicle for track, vehicle in self._parts.items() if track in tracks}
+        self._spans, self._since_swept = kept, 0

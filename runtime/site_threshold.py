@@ -1,0 +1,343 @@
+"""The open-set threshold of a site, learnt without labels from tracks that are certainly of different vehicles.
+
+Two tracks of one camera at the same moment whose boxes never overlap are of two vehicles; so are two tracks of two cameras
+that the topology sets apart (their views do not overlap, or nobody is so fast). The cosines of such pairs are the impostor
+scores of this site, its cameras and its light. They are kept by pair of cameras and never pooled: two vehicles under one
+camera are more alike than two under two cameras, so that a threshold from one camera's pairs would find nothing across
+cameras. A false match of a track is the best of all vehicles that it is compared with, so that with n of them (`compared`)
+
+    P(one of n passes) = 1 - (1 - P(one passes)) ** n
+
+gives the share of impostor pairs that may pass for the requested false-match rate; stranger_scores.py says which threshold lets
+that share pass. Old evidence fades (`MOST_TRACKS`), as light changes.
+
+The papers that stranger_scores.py names give the parts, the rest is of this project. Not covered: a vehicle in two pieces that
+the detector takes for two vehicles at every frame counts as two strangers that look alike, which is too strict; two clocks
+that disagree break the pairs of two cameras.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vreid.models.errors import Refused
+from vreid.models.manifest import Match as ManifestMatch
+from vreid.runtime.camera_bias import CameraBias
+from vreid.runtime.records import FinishedTrack, Floats, Trace
+from vreid.runtime.score_norm import WEIGHT, Neighbourhood, stretched
+from vreid.runtime.stranger_scores import EDGES, PRIOR_TRACKS, StrangerScores, manifest_curve
+from vreid.runtime.topology import Span, Topology, span_of
+
+Values = NDArray[np.float64]
+Pair = tuple[str, str]  # of cameras, in order of their names
+
+REMEMBERED_S = 120.0  # after its end, in which a track may still turn out to have been there with another one
+ROOM = 512  # tracks remembered
+WAITING = 20_000  # pairs of strangers that wait until a threshold is wanted
+DEFAULT_RATE = 0.05
+VERSION = 1
+
+
+class Level(NamedTuple):
+    """What counts between a track of one camera and a view of a vehicle: the least cosine, and where it comes from."""
+
+    threshold: float
+    pairs: int  # of strangers that it was learnt from
+    tracks: float
+    fixed: bool = False
+
+    @property
+    def origin(self) -> str:
+        """For people and for `calibrated` of a sighting."""
+        if self.fixed:
+            return "fixed"
+        if not self.pairs:
+            return "manifest"
+        return (
+            f"site ({self.pairs} pairs)" if self.tracks >= PRIOR_TRACKS else f"manifest and site ({self.pairs} pairs)"
+        )
+
+
+class Compared(NamedTuple):
+    """B features against N others: cosines (B, N), and the least that is enough (B, N)."""
+
+    cosines: Values
+    least: Values
+
+
+class Threshold(Protocol):
+    """The rule by which two features are enough alike."""
+
+    prior: float  # the manifest's or the user's, a cosine
+
+    def observe(self, track: FinishedTrack, trace: Trace) -> None:
+        """A track that has ended, with its boxes; called before it is identified."""
+
+    def compare(
+        self,
+        features: NDArray[Any],
+        cameras: Sequence[str],
+        others: NDArray[Any],
+        views: Sequence[str],
+        compared: float,
+    ) -> Compared:
+        """Unit features (B, D) of tracks of B cameras against others (N, D) from N views, when each track is compared with that
+        many vehicles."""
+
+    def level(self, camera: str, view: str, compared: float) -> Level:
+        """What counts between a camera and a view."""
+
+    def least(self, camera: str, compared: float) -> float:
+        """The lowest of the levels between a camera and any view."""
+
+    def as_json(self) -> str | None:
+        """What a gallery is to keep; None: nothing new."""
+
+    def summary(self, compared: float) -> dict[str, Any]:
+        """For the report."""
+
+
+class FixedThreshold:
+    """One cosine for all, as a user gave it."""
+
+    def __init__(self, value: float) -> None:
+        """Raises Refused outside -1 to 1."""
+        if not -1 <= value <= 1:
+            raise Refused(f"a threshold is a cosine from -1 to 1, not {value}; take it from the manifest's match")
+        self.prior = value
+
+    def observe(self, track: FinishedTrack, trace: Trace) -> None:
+        """Nothing is learnt."""
+
+    def compare(
+        self,
+        features: NDArray[Any],
+        cameras: Sequence[str],
+        others: NDArray[Any],
+        views: Sequence[str],
+        compared: float,
+    ) -> Compared:
+        """Plain cosines."""
+        cosines = (features @ others.T).astype(np.float64)
+        return Compared(cosines, np.full(cosines.shape, self.prior))
+
+    def level(self, camera: str, view: str, compared: float) -> Level:
+        """Always the same."""
+        return Level(self.prior, 0, 0.0, True)
+
+    def least(self, camera: str, compared: float) -> float:
+        """Always the same."""
+        return self.prior
+
+    def as_json(self) -> str | None:
+        """Nothing is kept."""
+        return None
+
+    def summary(self, compared: float) -> dict[str, Any]:
+        """The value."""
+        return {"calibrated": "fixed"}
+
+
+class SiteThreshold:
+    """Thresholds by pair of cameras, from strangers that were seen at this site and a manifest's point before; what the
+    cameras and the neighbourhood have in common is taken off the scores (camera_bias.py, score_norm.py)."""
+
+    def __init__(
+        self,
+        match: ManifestMatch,
+        rate: float = DEFAULT_RATE,
+        topology: Topology | None = None,
+        kept: str | None = None,
+    ) -> None:
+        """`kept`: what `as_json` gave earlier. Raises Refused for a rate outside 0 to 1 and for text that is damaged."""
+        if not 0 < rate < 1:
+            raise Refused(f"a false-match rate of {rate} is not between 0 and 1; write --false-match-rate 0.05")
+        self.prior, self.rate = match.threshold, rate
+        self._before = manifest_curve(match)
+        self._topology = topology or Topology()
+        self._bias, self._neighbours = CameraBias(), Neighbourhood()
+        self._strangers: dict[Pair, StrangerScores] = {}
+        self._recent: dict[tuple[str, int], _Recent] = {}
+        self._waiting: list[tuple[_Recent, _Recent]] = []
+        self._curves: dict[Pair, Values] = {}
+        self.frozen = False
+        self._kept = kept
+        if kept is not None:
+            self._read(kept)
+
+    def observe(self, track: FinishedTrack, trace: Trace) -> None:
+        """Compare a track that has ended with those that were there at the same time; its later parts are passed over."""
+        key = (track.camera, track.track)
+        if self.frozen or key in self._recent:
+            return
+        new = _Recent(span_of(track), track.feature, trace)
+        self._bias.add(track.camera, track.feature)
+        self._neighbours.add(track.camera, track.feature)
+        self._waiting += [(new, other) for other in self._recent.values() if self._strange(new, other)]
+        if len(self._waiting) > WAITING:
+            self._learn()
+        self._recent[key] = new
+        if len(self._recent) > ROOM or len(self._recent) % 64 == 0:
+            self._forget(new.span.last)
+
+    def compare(
+        self,
+        features: NDArray[Any],
+        cameras: Sequence[str],
+        others: NDArray[Any],
+        views: Sequence[str],
+        compared: float,
+    ) -> Compared:
+        """Cosines without the cameras' bias and what the neighbourhood takes off, and the least for each pair of cameras."""
+        cosines = self._cosines(self._bias.removed(features, cameras), self._bias.removed(others, views))
+        rows, row = np.unique(np.array(cameras, object).astype(str), return_inverse=True)
+        columns, column = np.unique(np.array(views, object).astype(str), return_inverse=True)
+        levels = [[self.level(one, other, compared).threshold for other in columns.tolist()] for one in rows.tolist()]
+        least = np.array(levels, np.float64).reshape(len(rows), len(columns))[row][:, column]
+        return Compared(cosines, least)
+
+    def _cosines(self, features: Floats, others: Floats) -> Values:
+        off = WEIGHT * self._neighbours.excess(features, self._bias)[:, None]
+        off = off + WEIGHT * self._neighbours.excess(others, self._bias)
+        return np.asarray(-np.expm1(off - stretched(features @ others.T)))
+
+    def level(self, camera: str, view: str, compared: float) -> Level:
+        """The least s whose predicted share is small enough; see the top."""
+        self._learn()
+        pair = _pair(camera, view)
+        scores = self._strangers.get(pair)
+        curve = self._before if scores is None else self._curves.get(pair)
+        if curve is None and scores is not None:
+            both = PRIOR_TRACKS * self._before + scores.tracks * scores.passing()
+            curve = self._curves[pair] = both / (PRIOR_TRACKS + scores.tracks)
+        share = -np.expm1(np.log1p(-self.rate) / max(compared, 1.0))
+        place = int(np.searchsorted(-np.asarray(curve), -share, side="left"))
+        threshold = min(1.0, 1 - math.exp(-EDGES[min(place, len(EDGES) - 1)]))
+        if scores is None:
+            threshold = max(threshold, self.prior)
+        return Level(threshold, scores.pairs if scores else 0, scores.tracks if scores else 0.0)
+
+    def least(self, camera: str, compared: float) -> float:
+        """The lowest level of any view. What taking off a bias adds to a cosine is not in it: `identify` looks at more of the
+        nearest for its sake."""
+        views = {one if other == camera else other for one, other in self._strangers if camera in (one, other)}
+        return min(self.level(camera, view, compared).threshold for view in {*views, UNSEEN})
+
+    def as_json(self) -> str | None:
+        """What was seen, for the gallery; None when it is what was kept already."""
+        self._learn()
+        pairs = [
+            {
+                "cameras": list(pair),
+                "tracks": scores.tracks,
+                "pairs": scores.pairs,
+                "counts": {str(place): scores.counts[place] for place in np.flatnonzero(scores.counts).tolist()},
+            }
+            for pair, scores in sorted(self._strangers.items())
+        ]
+        cameras = self._bias.as_rows()
+        text = json.dumps({"version": VERSION, "frozen": self.frozen, "pairs": pairs, "cameras": cameras})
+        if text == self._kept or not (pairs or cameras):
+            return None
+        self._kept = text
+        return text
+
+    def summary(self, compared: float) -> dict[str, Any]:
+        """The requested rate, and for each pair of cameras its threshold when a track is compared with that many vehicles, its
+        evidence, and the curve: thresholds and the share of strangers that each lets pass."""
+        self._learn()
+        pairs = []
+        for (one, other), scores in sorted(self._strangers.items()):
+            level = self.level(one, other, compared)
+            rates = -np.expm1(max(compared, 1.0) * np.log1p(-self._curves[one, other].clip(0, 1 - 1e-12)))
+            shown = np.flatnonzero((rates < 0.999) & (rates > 1e-3))[::5]
+            pairs.append(
+                {
+                    "cameras": [one, other],
+                    "threshold": round(level.threshold, 4),
+                    "pairs": scores.pairs,
+                    "tracks": round(scores.tracks),
+                    "calibrated": level.origin,
+                    "curve": [[round(1 - math.exp(-EDGES[at]), 4), round(float(rates[at]), 4)] for at in shown],
+                }
+            )
+        return {
+            "calibrated": "frozen" if self.frozen else "site",
+            "false_match_rate": self.rate,
+            "compared": round(compared, 1),
+            "cameras": pairs,
+        }
+
+    def _strange(self, one: "_Recent", other: "_Recent") -> bool:
+        if not self._topology.apart(one.span, other.span):
+            return False
+        return one.span.camera != other.span.camera or never_overlap(one.trace, other.trace)
+
+    def _learn(self) -> None:
+        """Count the pairs that wait: as late as possible, when the cameras' bias is known best."""
+        waiting, self._waiting = self._waiting, []
+        for one, other in waiting:
+            pair = _pair(one.span.camera, other.span.camera)
+            new = [track for track in (one, other) if pair not in track.counted]
+            first, second = (self._bias.removed(track.feature[None], [track.span.camera]) for track in (one, other))
+            score = float(self._cosines(first, second)[0, 0])
+            self._strangers.setdefault(pair, StrangerScores()).add(score, len(new))
+            self._curves.pop(pair, None)
+            for track in new:
+                track.counted.add(pair)
+
+    def _forget(self, now: float) -> None:
+        kept = [(key, track) for key, track in self._recent.items() if track.span.last >= now - REMEMBERED_S]
+        self._recent = dict(kept[-ROOM // 2 :] if len(kept) > ROOM else kept)
+
+    def _read(self, kept: str) -> None:
+        try:
+            data = json.loads(kept)
+            if data["version"] != VERSION:
+                raise ValueError(f"version {data['version']}")
+            self.frozen = data["frozen"] is True
+            for row in data["pairs"]:
+                scores = StrangerScores(tracks=float(row["tracks"]), pairs=int(row["pairs"]))
+                for place, count in row["counts"].items():
+                    scores.counts[int(place)] = float(count)
+                one, other = row["cameras"]
+                sound = np.isfinite(scores.counts).all() and (scores.counts >= 0).all() and scores.counts.sum() > 0
+                if not (sound and 0 < scores.tracks < math.inf and scores.pairs > 0):
+                    raise ValueError("a count that is not a number above 0")
+                self._strangers[_pair(str(one), str(other))] = scores
+            self._bias = CameraBias(data["cameras"])
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            fix = "forget it with 'vreid gallery threshold --reset'"
+            raise Refused(f"what the gallery knows of this site's threshold is damaged ({error}); {fix}") from error
+
+
+UNSEEN = "\0"  # no camera is called so
+
+
+@dataclass
+class _Recent:
+    """A track that ended lately."""
+
+    span: Span
+    feature: Floats
+    trace: Trace
+    counted: set[Pair] = field(default_factory=set)
+
+
+def _pair(one: str, other: str) -> Pair:
+    return (one, other) if one <= other else (other, one)
+
+
+def never_overlap(one: Trace, other: Trace) -> bool:
+    """Whether two tracks of one camera share frames, and in none of them a pixel."""
+    _, first, second = np.intersect1d(one.frames, other.frames, assume_unique=True, return_indices=True)
+    if not len(first):
+        return False
+    boxes, others = one.boxes[first], other.boxes[second]
+    sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
+    return not bool((sides > 0).all(axis=1).any())
