@@ -45,10 +45,10 @@ def main(args: Args) -> int:
         for name in FILES:
             refuse_read(args.out / name, args.models, data, *([] if args.data is None else [args.data]))
     with output.progress() as bar:
-        task = bar.add_task("bench", total=len(set(args.models)) * (args.turns.rounds + 1))
+        task = bar.add_task("bench", total=None)
 
-        def report(text: str) -> None:
-            bar.update(task, description=text, advance=1)
+        def report(text: str, done: int, total: int) -> None:
+            bar.update(task, description=text, completed=done, total=total)
 
         results = bench(args.models, args.turns, data=data, report=report)
     for result in results:

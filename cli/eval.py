@@ -47,6 +47,7 @@ class Run:
     """Print eval.json's content on stdout."""
 
 
+ABOUT = "vreid eval MODEL --data FOLDER is vreid eval retrieval MODEL --data FOLDER: vreid eval retrieval --help has the flags."
 Args = Annotated[Retrieval, tyro.conf.subcommand("retrieval")] | Annotated[Run, tyro.conf.subcommand("run")]
 
 

@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from vreid.cli import output
 from vreid.models.errors import Refused, shown
@@ -32,7 +33,8 @@ VERBS = {
 # for one release: old verbs, which run as before with a notice; and scripts of the repository, which no wheel holds
 RENAMED = {"teach": "cache-teacher", "eval-run": "eval run"}
 MOVED = {"score": "bench/score.py"}
-SUB_VERBS = {"eval": ("retrieval", "run")}  # the first is meant where none is given
+RENAMED_FLAGS = {"train": {"--unasked": "--undistilled"}}
+ASSUMED = {"eval": "retrieval"}  # the sub-verb that is meant where none is given
 
 
 def _usage() -> str:
@@ -40,7 +42,7 @@ def _usage() -> str:
     return (
         "usage: vreid VERB ...\n\nvehicle re-identification next to the camera\n\n"
         + "\n".join(lines)
-        + "\n\nvreid VERB --help says more.\n"
+        + "\n\nvreid VERB --help says more; vreid --version prints the version.\n"
     )
 
 
@@ -97,15 +99,39 @@ def _done(words: Sequence[str]) -> int:
         verb, *sub = RENAMED[verb].split()
         rest = [*sub, *rest]
     if verb not in VERBS:
-        raise Refused(f"there is no verb '{shown(verb)}'{_near(verb, [*VERBS, *RENAMED])}; vreid --help lists them")
-    if verb in SUB_VERBS and not {*rest[:1]} & {*SUB_VERBS[verb], "-h", "--help"}:
-        rest = [SUB_VERBS[verb][0], *rest]
+        near = _near(verb, [*VERBS, *RENAMED])
+        raise Refused(f"there is no verb '{shown(verb)}'{near} (vreid --help lists all)")
+    for old, new in RENAMED_FLAGS.get(verb, {}).items():
+        if any(word.partition("=")[0] == old for word in rest):
+            output.note(f"{old} is called {new} now; the old name goes with the next release")
+            rest = [new + word[len(old) :] if word.partition("=")[0] == old else word for word in rest]
     module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
-    return int(module.main(parsed(module.Args, f"vreid {verb}", rest)))
+    below = sub_verbs(module.Args)
+    rest = _with_sub_verb(verb, rest, below) if below else rest
+    return int(module.main(parsed(module.Args, f"vreid {verb}", rest, getattr(module, "ABOUT", None))))
 
 
-def parsed(kind: Any, program: str, words: Sequence[str]) -> Any:
-    """`words` as the dataclass of the verb. tyro repeats a word that it does not take: never one with a password."""
+def sub_verbs(kind: Any) -> list[str]:
+    """The names of a verb's sub-verbs, from its `Args`: a union of dataclasses, each annotated with tyro's subcommand."""
+    return [each.__metadata__[0].name for each in get_args(kind) if hasattr(each, "__metadata__")]
+
+
+def _with_sub_verb(verb: str, words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """`words` with the sub-verb that is meant in front. Raises Refused for one that is not there."""
+    first = words[0] if words else ""
+    if first in (*known, "-h", "--help"):
+        return list(words)
+    near = _near(first, known)
+    if verb in ASSUMED and (not near or Path(first).exists()):
+        return [ASSUMED[verb], *words]
+    if not first or first.startswith("-"):
+        return list(words)  # tyro says that one is missing
+    raise Refused(f"there is no verb '{verb} {shown(first)}'{near} (vreid {verb} --help lists all)")
+
+
+def parsed(kind: Any, program: str, words: Sequence[str], about: str | None = None) -> Any:
+    """`words` as the dataclass of the verb; `about` heads its help in place of the docstring. tyro repeats a word that it does
+    not take: never one with a password."""
     import tyro
 
     from vreid.runtime.network_address import redacted
@@ -118,7 +144,7 @@ def parsed(kind: Any, program: str, words: Sequence[str]) -> Any:
         tyro.conf.DisallowNone,
     )
     without = [redacted(word) for word in words]
-    parse = partial(tyro.cli, kind, prog=program, config=rules)
+    parse = partial(tyro.cli, kind, prog=program, description=about, config=rules)
     if without == list(words):
         return parse(args=words)
     try:
@@ -132,7 +158,7 @@ def _near(word: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     found = get_close_matches(word, known, 1)
-    return f", did you mean '{found[0]}'?" if found else ""
+    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Args:
 
 
 def main(args: Args) -> int:
+    counted = None
     if is_checkpoint(args.model):
         from vreid.models.checkpoint import load_checkpoint, network_from
         from vreid.models.cost import cost_of
@@ -29,7 +30,8 @@ def main(args: Args) -> int:
         from vreid.deploy.model import read_onnx
         from vreid.deploy.onnx_cost import layers_of_onnx
 
-        _, engine = read_onnx(args.model)
+        manifest, engine = read_onnx(args.model)
+        counted = None if manifest.cost is None else manifest.cost.params
         layers = [layer.cost for layer in layers_of_onnx(engine.data, engine.path)]
     from vreid.models.cost import total_of
 
@@ -53,4 +55,9 @@ def main(args: Args) -> int:
     ]
     columns = ("layer", "kind", "output", "params", "MACs", "FLOPs", "% of MACs")
     output.table(f"{args.model}, one image", columns, rows)
+    if counted is not None and counted != total.params:
+        output.result(
+            f"params here are those of the ONNX graph; the manifest counts {counted:,}, those of the network before its "
+            "batch norms were folded into the convolutions"
+        )
     return 0

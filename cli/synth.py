@@ -32,7 +32,8 @@ class City:
 
 @dataclass(frozen=True)
 class Crops:
-    """Pictures of synthetic vehicles under random cameras: images/*.jpg, and train.csv that says which vehicle each is."""
+    """Pictures of synthetic vehicles under random cameras: images/*.jpg, and a list that says which vehicle each is: train.csv, or
+    test.csv with --test."""
 
     out: Path
     """A folder; made when it is not there, refused when something is in it."""
@@ -44,6 +45,8 @@ class Crops:
     """Crops of each vehicle under each camera."""
     seed: int = 0
     """Another number gives other vehicles and cameras."""
+    test: bool = False
+    """Data to measure on: the list is called test.csv in place of train.csv. Take another --seed than for the training."""
     json: bool = False
     """Print one JSON document."""
 
@@ -117,7 +120,7 @@ def _crops(args: Crops) -> int:
                 raise Refused(f"{out / path} cannot be written; check that the disk has room")
             rows.append((path, vehicle, f"cam{camera:02d}", kinds[vehicle - 1]))
             bar.advance(task)
-    with (out / "train.csv").open("w", newline="", encoding="utf-8") as file:
+    with (out / ("test.csv" if args.test else "train.csv")).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("path", "vehicle", "camera", "type"))
         table.writerows(rows)

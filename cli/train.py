@@ -59,7 +59,7 @@ class Common:
     """Flags of both."""
 
     data: tyro.conf.UseAppendAction[list[Path]]
-    """Data set: a folder in a layout of docs/data.md, or a CSV file. Given several times, all are learnt together."""
+    """Required: a folder in a layout of docs/data.md, or a CSV file. Given several times, all are learnt together."""
     out: Path
     """Folder for best.pt, last.pt, log.jsonl, report.html, and teacher caches."""
     weights: str | None = None
@@ -128,9 +128,7 @@ class Student(Common):
     """Learn from the teachers only."""
     compress: str | None = None
     """cdd or cdd2: compress the recipe's student while it learns; without --recipe the half-width ResNet-50 at 64 pixels."""
-    undistilled: Annotated[tyro.conf.UseAppendAction[list[Path]], tyro.conf.arg(aliases=["--unasked"])] = field(
-        default_factory=list
-    )
+    undistilled: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
     """Data set like --data without distillation: learnt from its labels only."""
     target: tyro.conf.OmitArgPrefixes[Target] = field(default_factory=Target)
 

@@ -76,13 +76,14 @@ def bench(
     turns: Turns,
     runs: int = 10,
     data: Dataset | None = None,
-    report: Callable[[str], None] = lambda text: None,
+    report: Callable[[str, int, int], None] = lambda text, done, total: None,
 ) -> list[Result]:
     """Measure each of `models`, in their order. A model that fails gets its reason; the others go on.
 
     In each round every model embeds up to `runs` batches of each size (for a second at most), engine and batching
     included, resize excluded; a matrix product has its turn too. With `data` all embed its test part, and cosines are to
-    the first that runs; otherwise accuracy is what a manifest says. `report` gets a line for every step. Raises Refused for numbers
+    the first that runs; otherwise accuracy is what a manifest says. `report` gets what is
+    going on, how much of it is done and how much there is: turns of models, then pictures. Raises Refused for numbers
     that make no sense.
     """
     threads, batches = turns.threads, turns.batches
@@ -92,8 +93,9 @@ def bench(
     errors: dict[str, str] = {}
     about: dict[str, dict[str, float | None]] = {model: {} for model in models}
     samples: dict[str, dict[int, list[float]]] = {model: {batch: [] for batch in batches} for model in models}
-    for model in samples:
-        report(f"opening {model}")
+    steps = len(samples) * (turns.rounds + 1)
+    for number, model in enumerate(samples):
+        report(f"opening {model}", number, steps)
         try:
             began = time.perf_counter()
             opened[model] = open_model(model, threads)
@@ -109,8 +111,8 @@ def bench(
         alive = [model for model in samples if model not in errors]
         if not alive:
             break
-        for model in reversed(alive) if turn % 2 else alive:  # so that no model always follows the same one
-            report(f"round {turn + 1} of {turns.rounds}: {model}")
+        for number, model in enumerate(reversed(alive) if turn % 2 else alive):  # none always follows the same one
+            report(f"round {turn + 1} of {turns.rounds}, {model}", len(samples) * (turn + 1) + number, steps)
             try:
                 for batch in batches:
                     samples[model][batch] += _turn(opened[model], batch, runs)
@@ -122,12 +124,12 @@ def bench(
     if data is not None and alive:
         embeds = {model: opened[model].embed for model in alive}
         found, wrong = accuracies(
-            embeds, alive[0], data, FAULTS, lambda done, total: report(f"accuracy: {done} of {total} pictures")
+            embeds, alive[0], data, FAULTS, lambda done, total: report("accuracy, pictures", done, total)
         )
         errors |= wrong
     source = rail()
     for model in alive if source is not None else ():
-        report(f"energy: {model}")
+        report(f"energy, {model}", steps, steps)
         about[model]["energy_mj"] = _energy(opened[model], max(batches), source)
     peak = float(np.median(products)) if products else 0.0
     return [

@@ -12,7 +12,8 @@ class Session:
     """The flags of `vreid run`. They are checked where the run is set up (`vreid.runtime.run`)."""
 
     sources: Sequence[str] = field(repr=False)  # they may hold passwords, as `to` may
-    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., rtmp://..., http://..., udp://..., synth://city?camera=1.
+    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., rtmp://..., http://..., udp://..., csi://0,
+    gst:PIPELINE, synth://city?camera=1.
 
     ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
     out: Path | None = None
@@ -22,7 +23,7 @@ class Session:
     gallery: Path | None = None
     """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
     detector: str = "motion"
-    """yolox:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt)."""
+    """yolox:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt); docs/detectors.md."""
     enrol_unknown: bool = False
     """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None

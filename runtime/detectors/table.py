@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from vreid.models.errors import Refused, refuse_threads
+from vreid.models.errors import Refused, refuse_threads, shown
 from vreid.models.seam import open_seam
 from vreid.runtime.records import Detections, Frame
 
@@ -34,6 +34,7 @@ def numbers_of(
     return values
 
 
+FORMS = {"yolox": "yolox:FILE", "motion": "motion", "replay": "replay:PATH"}
 DETECTORS = {
     "yolox": "vreid.runtime.detectors.yolox:open_yolox",
     "motion": "vreid.runtime.detectors.motion:open_motion",
@@ -62,6 +63,8 @@ def open_detector(text: str, *, threads: int = 1, min_score: float | None = None
     """
     name, _, rest = text.partition(":")
     target, _, query = rest.partition("?")
+    if name not in DETECTORS:
+        raise Refused(f"there is no detector '{shown(name)}'; write {', '.join(FORMS.values())} (docs/detectors.md)")
     options = dict(parse_qsl(query, keep_blank_values=True))
     refuse_threads(threads)
     if min_score is not None and not 0 <= min_score <= 1:

@@ -172,6 +172,7 @@ def _lacks_index(path: Path) -> bool:
 
 
 NOMINAL_RATE = 10.0
+VIDEOS = (".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
 
 
 def open_folder(where: str, camera: str) -> Source:
@@ -180,6 +181,10 @@ def open_folder(where: str, camera: str) -> Source:
     if not folder.is_dir():
         raise Refused(f"there is no folder {where}; check the path")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith(".")]
+    if not paths and (videos := sorted(path.name for path in folder.iterdir() if path.suffix.lower() in VIDEOS)):
+        raise Refused(
+            f"the folder {where} holds no pictures but videos; name each as a source, such as {folder / videos[0]}"
+        )
     if not paths:
         raise Refused(f"the folder {where} holds no pictures ({', '.join(PICTURES)}); check the path")
     return _pictures(sorted(paths, key=lambda path: natural_order(path.name)), camera)

@@ -52,6 +52,12 @@ def test_the_table_is_for_people(folder: Path, capsys: pytest.CaptureFixture[str
         assert word in shown
 
 
+def test_it_says_why_the_manifest_counts_other_parameters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", str(folder / "student.json")]) == 0
+    counted = json.loads((folder / "student.json").read_text())["cost"]["params"]
+    assert f"the manifest counts {counted:,}, those of the network before its batch norms" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["absent.pt", "absent.json", "student.onnx", "nobody"])
 def test_what_is_no_model_is_refused_in_a_sentence(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", str(folder / name)]) == 2

@@ -119,9 +119,13 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         (["--compress", "cdd2", "--data", data], "learns from a teacher at every step"),
         (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),
         (["--teacher", teachers["answers"], "--data", data], "are one teacher; give each once"),
-        (["--fusion", "mean", "--unlabelled", "--unasked", apart, "--data", data], "learnt from its labels only"),
+        (["--fusion", "mean", "--unlabelled", "--undistilled", apart, "--data", data], "learnt from its labels only"),
     ):
         assert says in refused(capsys, "train", "student", *words, *flags)
+    assert (
+        main(["train", "student", *map(str, words), "--unlabelled", "--unasked", str(apart), "--data", str(data)]) == 2
+    )
+    assert "--unasked is called --undistilled now" in capsys.readouterr().err
     for verb in ("cache-teacher", "teach"):  # the old verb runs too, and names the new one
         assert main([verb, "vreid-s", "--data", str(data), "--out", str(tmp_path / "answers.txt")]) == 2
         said = capsys.readouterr().err

@@ -73,8 +73,10 @@ def test_percentiles_are_numpys() -> None:
 def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     names = ["student.json", "changed.json", "student.pt", "absent.pt"]
     held = np.ones(60_000_000)  # 480 MB of the caller's, with which a child's ru_maxrss would begin
-    lines: list[str] = []
-    results = bench([str(folder / name) for name in names], Turns(1, (1, 4), 2), runs=3, report=lines.append)
+    lines: list[tuple[str, int, int]] = []
+    results = bench(
+        [str(folder / name) for name in names], Turns(1, (1, 4), 2), runs=3, report=lambda *line: lines.append(line)
+    )
     assert [Path(result.model).name for result in results] == names
     lowered, changed, eager, absent = results
     assert changed.error is not None and "sha256 differs" in changed.error and not changed.timings
@@ -90,6 +92,7 @@ def test_models_that_run_and_models_that_do_not(folder: Path) -> None:
     assert lowered.cost == eager.cost == read_manifest(folder / "student.json").cost
     assert lowered.file_bytes == (folder / "student.onnx").stat().st_size
     assert len(lines) == len(names) + 2 * 2
+    assert all(0 <= done < total == 3 * len(names) for _, done, total in lines)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ TEXT = re.compile(
 )
 """Words and phrases that stand in no message, help, docstring or page."""
 
-KEPT = {("train/recipe.py", "beside"), ("cli/train.py", "unasked")}
+KEPT = {("train/recipe.py", "beside"), ("cli/main.py", "unasked")}
 """Names of version 0.1.0 that its files and command lines have, and that are read for ever."""
 
 

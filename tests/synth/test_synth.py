@@ -182,6 +182,24 @@ def test_vreid_synth_city_writes_videos_and_truth(tmp_path: Path, capsys: pytest
     assert "not empty" in capsys.readouterr().err
 
 
+def test_crops_to_measure_on_are_called_test_csv(tmp_path: Path) -> None:
+    words = [
+        "synth",
+        "crops",
+        "--out",
+        str(tmp_path / "t"),
+        "--vehicles",
+        "1",
+        "--cameras",
+        "2",
+        "--per-camera",
+        "1",
+        "--test",
+    ]
+    assert main(words) == 0
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["images", "test.csv"]
+
+
 def test_vreid_synth_crops_writes_a_data_set(tmp_path: Path) -> None:
     out = tmp_path / "crops"
     assert main(["synth", "crops", "--out", str(out), "--vehicles", "3", "--cameras", "1", "--per-camera", "2"]) == 0

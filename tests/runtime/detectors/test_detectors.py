@@ -214,6 +214,7 @@ def wrong_columns(path: Path, columns: int) -> str:
     ("text", "said"),
     [
         ("fastest", "there is no detector 'fastest'"),
+        ("yolo", "there is no detector 'yolo'; write yolox:FILE, motion, replay:PATH"),
         ("motion:file.txt", "takes no file"),
         ("motion:?speed=1", "no option 'speed'"),
         ("motion:?warm_up=x", "not a number"),

@@ -281,6 +281,9 @@ def test_folders_without_pictures_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(Refused, match="holds no pictures"):
         open_source(str(tmp_path / "empty"))
+    (tmp_path / "empty" / "b.MP4").touch()
+    with pytest.raises(Refused, match=r"no pictures but videos; name each as a source, such as .*empty/b\.MP4"):
+        open_source(str(tmp_path / "empty"))
     with pytest.raises(Refused, match="there is no folder"):
         open_source(f"{tmp_path}/missing/")
 
