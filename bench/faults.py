@@ -60,7 +60,7 @@ def normalised_twice(graph: Graph, _: Batches) -> Graph:
 
 
 def resized_by_nearest(graph: Graph, _: Batches) -> Graph:
-    """Pixels at half the size, picked by the nearest, and back: another resize than the contract's."""
+    """Pixels at half the size, picked by the nearest, and back: another resize than that of the runtime."""
     div = _first(graph, "Div")
     nodes = []
     steps = [(f"{div.output[0]}_whole", "half_sized", 0.5), ("half_sized", div.output[0], 2.0)]

@@ -238,8 +238,8 @@ def _from_file(path: Path, every: int) -> Iterator[Image]:
     av.logging.set_level(None)
     index = 0
     try:
-        with av.open(f"file:{path.absolute()}") as film:
-            for frame in film.decode(video=0):
+        with av.open(f"file:{path.absolute()}") as container:
+            for frame in container.decode(video=0):
                 if frame.is_corrupt:
                     raise Refused(_DAMAGED.format(index=index, path=path))
                 if index % every == 0:

@@ -35,7 +35,7 @@ CONVERTER_S = 600.0  # pnnx takes seconds
 
 @dataclass(frozen=True)
 class Graph:
-    """A lowered form of a network: the contract's ONNX and its manifest."""
+    """A lowered form of a network: the exported ONNX and its manifest."""
 
     manifest: Manifest
     path: Path  # of the ONNX
@@ -96,21 +96,19 @@ def compiled(options: dict[str, Any]) -> Callable[[Subject, int, int], tuple[Run
 
 
 def opencv(subject: Subject, threads: int, batch: int) -> tuple[Run, str]:
-    """OpenCV DNN on the contract's graph; where it does not take that, on float planes that its blobFromImages makes."""
+    """OpenCV DNN on the exported graph; where it does not take that, on float planes that its blobFromImages makes."""
     cv2.setNumThreads(threads)
     pixels = np.zeros((batch, subject.height, subject.width, 3), np.uint8)
     try:
         if not subject.graphs:
-            raise Refused("there is no graph of the contract")
+            raise Refused("there is no exported graph")
         net = cv2.dnn.readNetFromONNX(str(subject.graphs[0].path))
         run = _opencv_run(net, lambda batch: batch)
         run(pixels)
         return run, ""
     except (cv2.error, Refused) as error:
         if subject.network is None:
-            raise Refused(
-                f"it does not take the contract's graph ({_first(error)}); give the checkpoint too"
-            ) from error
+            raise Refused(f"it does not take the exported graph ({_first(error)}); give the checkpoint too") from error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "planes.onnx"
         write_graph(_planes(subject), torch.zeros((batch, 3, subject.height, subject.width)), path, dynamic=False)

@@ -112,7 +112,7 @@ def _subject(space: Found, folder: Path) -> Subject:
 
 
 def _graph(name: str, network: ReidNetwork, folder: Path) -> Graph:
-    """The contract's ONNX with a dynamic batch and its manifest, by the steps of `vreid export`, opened once."""
+    """The exported ONNX with a dynamic batch and its manifest, by the steps of `vreid export`, opened once."""
     config, cost = network.config, total_of(cost_of(network))
     path = folder / f"{name.replace(' ', '-')}.onnx"
     pixels = torch.from_numpy(np.zeros((2, config.height, config.width, 3), np.uint8))

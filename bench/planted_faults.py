@@ -92,7 +92,7 @@ def main(words: Sequence[str] | None = None) -> None:
     part = f"{flags.held_out:g} of the training vehicles, held out" if flags.held_out else "test part"
     found = {"model": flags.model, "data": judged.name, "part": part, "rows": rows, "sha256 not rewritten": said}
     flags.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    columns = ("what", "mAP lost", "least cosine", "mean cosine", "same first answer", "verification", "reasons")
+    columns = ("what", "mAP lost", "least cosine", "mean cosine", "same first vehicle", "verification", "reasons")
     output.table(
         f"{flags.model} on {judged.name}, {part}",
         columns,

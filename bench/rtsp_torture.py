@@ -40,9 +40,9 @@ def raw(video: Path, folder: Path, size: str) -> Path:
     return out
 
 
-def serve(port: int, name: str, film: Path, size: str = "640x360") -> "subprocess.Popen[str]":
+def serve(port: int, name: str, video: Path, size: str = "640x360") -> "subprocess.Popen[str]":
     """A server that is ready."""
-    command = ["/usr/bin/python3", str(SERVER), str(port), f"{name}={film}", "--size", size]
+    command = ["/usr/bin/python3", str(SERVER), str(port), f"{name}={video}", "--size", size]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     if server.stdout is None or server.stdout.readline() != "ready\n":
         raise SystemExit(f"no RTSP server on port {port}; see {SERVER.name} for what it needs")
@@ -139,13 +139,13 @@ def longest_pause(rows: list[tuple[float, ...]]) -> float:
 
 
 def blows(
-    flags: argparse.Namespace, films: list[Path], first: list["subprocess.Popen[str]"], watch: Watch
+    flags: argparse.Namespace, videos: list[Path], first: list["subprocess.Popen[str]"], watch: Watch
 ) -> dict[str, list[float]]:
     """Do everything to the first camera; seconds after each until it gave ten frames again."""
     back: dict[str, list[float]] = {"killed": [], "stalled": [], "resized": [], "noise": []}
 
     def again(kind: str, size: str = "640x360") -> None:
-        first[0] = serve(flags.port, "gate", films[0], size)
+        first[0] = serve(flags.port, "gate", videos[0], size)
         back[kind].append(watch.until_frames(10, 90))
         print(f"{kind} {len(back[kind])}: back after {back[kind][-1]:.1f} s, {watch.rows[-1][3]:.0f} MB", flush=True)
 
@@ -181,11 +181,11 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=2.5)
     flags = parser.parse_args()
     flags.work.mkdir(parents=True, exist_ok=True)
-    films = [raw(flags.videos / f"cam{number}.mp4", flags.work, "640x360") for number in (1, 2)]
+    videos = [raw(flags.videos / f"cam{number}.mp4", flags.work, "640x360") for number in (1, 2)]
     with ExitStack() as opened:
-        first = [serve(flags.port, "gate", films[0])]
+        first = [serve(flags.port, "gate", videos[0])]
         opened.callback(lambda: first[0].kill())
-        second = serve(flags.port + 1, "yard", films[1])
+        second = serve(flags.port + 1, "yard", videos[1])
         opened.callback(second.kill)
         command = [
             *(sys.executable, "-m", "vreid.cli.main", "run", "--detector", "motion", "--enrol-unknown"),
@@ -203,7 +203,7 @@ def main() -> None:
                 time.sleep(0.5)
         watch.wait(10)
         calm = len(watch.rows)
-        back = blows(flags, films, first, watch)
+        back = blows(flags, videos, first, watch)
         watch.wait(10)
         run.send_signal(signal.SIGTERM)
         code = run.wait(30)
@@ -232,7 +232,7 @@ def main() -> None:
         *(["memory grew"] if rows[-1][3] > settled[0][3] + 30 else []),
         *(["threads were left"] if rows[-1][4] > rows[calm - 1][4] + 1 else []),
         *(["files were left open"] if rows[-1][5] > rows[calm - 1][5] + 3 else []),
-        *(["camera 'gate' was not sought often enough"] if found["reconnects"] < flags.kills else []),
+        *(["camera 'gate' was not tried again often enough"] if found["reconnects"] < flags.kills else []),
     ]
     if wrong:
         raise SystemExit("; ".join(wrong))

@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8951)
     flags = parser.parse_args()
     flags.work.mkdir(parents=True, exist_ok=True)
-    films = [raw(flags.videos / f"cam{number}.mp4", flags.work, "640x360") for number in (1, 2)]
+    videos = [raw(flags.videos / f"cam{number}.mp4", flags.work, "640x360") for number in (1, 2)]
     known = flags.work / "known.db"
     with ExitStack() as opened:
         for place, name in enumerate(("gate", "yard")):
-            opened.callback(serve(flags.port + place, name, films[place]).kill)
+            opened.callback(serve(flags.port + place, name, videos[place]).kill)
         command = [
             *(sys.executable, "-m", "vreid.cli.main", "run", "--detector", "motion", "--enrol-unknown"),
             *(f"gate=rtsp://127.0.0.1:{flags.port}/gate", f"yard=rtsp://127.0.0.1:{flags.port + 1}/yard"),

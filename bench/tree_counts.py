@@ -3,7 +3,7 @@
     python bench/tree_counts.py [ROOT] [--paths]
 
 ROOT is the root of a checkout, this one by default; what is counted is what git tracks there. With --paths its own `vreid` (of
-ROOT/.venv) runs a film, a training of one epoch and an export on synthetic data, and the files whose functions are called
+ROOT/.venv) runs a video, a training of one epoch and an export on synthetic data, and the files whose functions are called
 are counted; that takes a minute. One JSON document on stdout.
 """
 
@@ -125,7 +125,7 @@ def reaches(tree: ast.Module) -> int:
 
 
 def paths(root: Path) -> dict[str, int]:
-    """Files of the package whose functions are called by a run over a film, a training of one epoch, and an export."""
+    """Files of the package whose functions are called by a run over a video, a training of one epoch, and an export."""
     python = root / ".venv" / "bin" / "python"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -137,11 +137,11 @@ def paths(root: Path) -> dict[str, int]:
             return len(json.loads(out.read_text()))
 
         called("synth", "crops", "--out", "data", "--vehicles", "24", "--cameras", "4", "--per-camera", "2")
-        called("synth", "city", "--out", "films", "--seconds", "5", "--vehicles", "3", "--cameras", "1")
+        called("synth", "city", "--out", "videos", "--seconds", "5", "--vehicles", "3", "--cameras", "1")
         recipe = ("--recipe", "teacher_resnet18_small", "--epochs", "1")
         return {
-            "a run over a film": called(
-                "run", "films/cam1.mp4", "--out", "out", "--gallery", "known.db", "--enrol-unknown"
+            "a run over a video": called(
+                "run", "videos/cam1.mp4", "--out", "out", "--gallery", "known.db", "--enrol-unknown"
             ),
             "a training of one epoch": called("train", "teacher", *recipe, "--data", "data", "--out", "teacher"),
             "an export": called("export", "teacher/best.pt", "--out", "model.onnx"),

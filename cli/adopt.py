@@ -1,4 +1,4 @@
-"""`vreid adopt`: a foreign ONNX embedder under the contract, so that every other verb takes it."""
+"""`vreid adopt`: a manifest for a foreign ONNX embedder, so that every other verb takes it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -17,7 +17,7 @@ VERBS = {
     "cache-teacher": "a teacher's embeddings of every picture of a data set, computed once and kept in a file",
     "eval": "mAP, Rank-k and mINP of a model; and vreid eval run: a finished run against its ground truth",
     "export": "lower a checkpoint to ONNX with its manifest",
-    "adopt": "a foreign ONNX embedder under the contract",
+    "adopt": "a manifest for a foreign ONNX embedder, so that every verb takes it",
     "build": "make an engine of an ONNX model for the device at hand",
     "quantize": "INT8 by explicit Q/DQ, for processors or for TensorRT",
     "verify": "a lowered model against its reference: mAP, cosine, open-set threshold",

@@ -76,7 +76,7 @@ def _say(result: "Verification", written: Path | None) -> None:
     rows = [
         ("mAP", f"{before.map:.2f}", f"{after.map:.2f}"),
         ("Rank-1", f"{before.rank1:.2f}", f"{after.rank1:.2f}"),
-        ("same first answer", "", f"{100 * result.top1:.1f} %"),
+        ("same first vehicle", "", f"{100 * result.top1:.1f} %"),
     ]
     if result.cross_map is not None:
         rows.append(("mAP, gallery by the reference", "", f"{result.cross_map:.2f}"))

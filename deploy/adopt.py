@@ -1,4 +1,4 @@
-"""A foreign ONNX embedder under the contract: preprocessing and L2 norm are put into its graph, with a manifest next to it."""
+"""A foreign ONNX embedder made a model of vreid: preprocessing and L2 norm are put into its graph, with a manifest next to it."""
 
 import hashlib
 from collections.abc import Iterator

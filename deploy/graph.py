@@ -211,7 +211,7 @@ def _joined(graph: onnx.GraphProto) -> None:
 
 
 def simplified(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """The simplified graph; raises Refused when onnxsim's own check on noise or the contract fails."""
+    """The simplified graph; raises Refused when onnxsim's own check on noise fails, or its inputs and outputs change."""
     shape = [batch] + [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
     # its own random inputs are in [0, 1), which is all zeros as uint8
     noise = {model.graph.input[0].name: np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)}

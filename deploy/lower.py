@@ -1,4 +1,4 @@
-"""From a float32 model to half precision or INT8: the same contract, the same fingerprint, another graph."""
+"""From a float32 model to half precision or INT8: the same inputs and outputs, the same fingerprint, another graph."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -288,7 +288,7 @@ def _figures(result: Verification) -> list[tuple[str, str]]:
         ("verification", "passed" if result.passed else "failed"),
         ("mAP", f"{result.after.map:.2f} %"),
         ("mAP lost", f"{result.before.map - result.after.map:.2f}"),
-        ("same first answer", f"{100 * result.top1:.1f} %"),
+        ("same first vehicle", f"{100 * result.top1:.1f} %"),
     ]
     if result.agreement is not None:
         found.append(("mean cosine", f"{result.agreement.cosine_mean:.5f}"))

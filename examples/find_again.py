@@ -1,6 +1,6 @@
-"""Find a vehicle again: enrol pictures under names, search with another picture, and watch a film.
+"""Find a vehicle again: enrol pictures under names, search with another picture, and watch a video.
 
-    python examples/find_again.py FOLDER QUERY [FILM ...]
+    python examples/find_again.py FOLDER QUERY [VIDEO ...]
 
 FOLDER holds one folder of pictures a vehicle, named as the vehicle is; QUERY is a picture of one of them.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import vreid
 
 
-def main(folder: str, query: str, *films: str) -> None:
+def main(folder: str, query: str, *videos: str) -> None:
     """Print what was found."""
     model = vreid.load("vreid-s")
     with vreid.Gallery("known.db", model) as gallery:
@@ -23,7 +23,7 @@ def main(folder: str, query: str, *films: str) -> None:
         for hit in gallery.search(query, k=3):
             print(f"{hit.name}: {hit.score:.3f}{'' if hit.known else ' (too far to be sure)'}")
 
-        for sighting in vreid.track(films, model, gallery) if films else ():
+        for sighting in vreid.track(videos, model, gallery) if videos else ():
             print(
                 f"{sighting.camera} {sighting.first_time:.1f}-{sighting.last_time:.1f} s: {sighting.name or 'unknown'}"
             )

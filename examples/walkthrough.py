@@ -1,9 +1,9 @@
 """A walk through the Python interface, cell by cell; editors that know `# %%` run it like a notebook.
 
-It makes its own pictures and film in the current folder. From a shell: python examples/walkthrough.py
+It makes its own pictures and video in the current folder. From a shell: python examples/walkthrough.py
 """
 
-# %% Make a few pictures and a short film of a synthetic road (in your own program: your files)
+# %% Make a few pictures and a short video of a synthetic road (in your own program: your files)
 import csv
 import subprocess
 import sys
@@ -15,7 +15,7 @@ synth = [sys.executable, "-m", "vreid.cli.main", "synth"]
 subprocess.run(
     [*synth, "crops", "--out", "pictures", "--vehicles", "4", "--cameras", "2", "--per-camera", "2"], check=True
 )
-subprocess.run([*synth, "city", "--out", "films", "--seconds", "6", "--vehicles", "4", "--cameras", "2"], check=True)
+subprocess.run([*synth, "city", "--out", "videos", "--seconds", "6", "--vehicles", "4", "--cameras", "2"], check=True)
 
 # %% Load a model; a feature is a row of unit length
 model = vreid.load("vreid-s")
@@ -45,6 +45,6 @@ with vreid.Gallery("known.db", model) as gallery:
     for hit in gallery.search(Path("pictures") / query["path"], k=3):
         print(f"  {hit.name}: {hit.score:.3f} {'known' if hit.known else 'not sure'}")
 
-# %% Follow vehicles through two films; a vehicle has one id in both
-for sighting in vreid.track(["films/cam1.mp4", "films/cam2.mp4"], model):
+# %% Follow vehicles through two videos; a vehicle has one id in both
+for sighting in vreid.track(["videos/cam1.mp4", "videos/cam2.mp4"], model):
     print(f"{sighting.camera} {sighting.first_time:4.1f}-{sighting.last_time:4.1f} s: vehicle {sighting.vehicle}")

@@ -1,1 +1,1 @@
-"""The contract of a model (stdlib, numpy, cv2) and the networks (torch), file by file."""
+"""The manifest of a model (stdlib, numpy, cv2) and the networks (torch), file by file."""

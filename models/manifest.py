@@ -1,4 +1,4 @@
-"""The manifest: the contract that travels with a lowered model and that every program enforces (docs/contract.md)."""
+"""The manifest: the description that travels with a lowered model and that every program enforces (docs/manifest.md)."""
 
 import hashlib
 import json

@@ -99,7 +99,7 @@ CLOSE = 0.01  # seconds by which a frame may lie off its line
 
 
 class FrameTimes:
-    """Gathers the frames of a camera in order; a film of constant rate takes two knots, however long it is.
+    """Gathers the frames of a camera in order; a video of constant rate takes two knots, however long it is.
 
     Each line ends at a frame, and all between lie within `CLOSE` of it: the swing filter of Elmeleegy et al., Online
     Piece-wise Linear Approximation of Numerical Streams with Precision Guarantees, VLDB 2009, section 3, with ends that are
@@ -129,7 +129,7 @@ class FrameTimes:
         return [[index, round(time, 4)] for index, time in [*self._knots, *ends]]
 
     def steady(self, rate: float) -> bool:
-        """Whether every frame is where a film of `rate` frames a second from time 0 has it."""
+        """Whether every frame is where a video of `rate` frames a second from time 0 has it."""
         knots = self.knots()
         return rate > 0 and len(knots) <= 2 and all(abs(time - index / rate) <= CLOSE for index, time in knots)
 
@@ -141,7 +141,7 @@ class FrameTimes:
 def seconds_at(knots: Sequence[Sequence[float]], frames: ArrayLike) -> NDArray[np.float64]:
     """(K, 2) frame from 0 and time, (N,) frames from 0 -> (N,) seconds; beyond the ends the last line goes on.
 
-    A single knot is a film of one frame: everything is at its time.
+    A single knot is a video of one frame: everything is at its time.
     """
     ends, wanted = np.asarray(knots, np.float64).reshape(-1, 2), np.asarray(frames, np.float64)
     if len(ends) < 2:

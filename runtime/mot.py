@@ -141,7 +141,7 @@ class MotSink:
 
 
 def _table(rows: NDArray[Any]) -> MotTable:
-    """Rows by frame, then id. Where a frame has an id twice, as after a broken track, the surer box stays."""
+    """Rows by frame, then id. Where a frame has an id twice, as after a broken track, the box of the higher score stays."""
     rows = rows[(rows["box"][:, 2:] > _THINNEST).all(axis=1)]
     rows = rows[np.lexsort((-rows["score"], rows["id"], rows["frame"]))]
     first = np.ones(len(rows), bool)

@@ -55,6 +55,6 @@ class Session:
     began: datetime | None = None
     """When the files' first frames were taken, such as 2026-11-22T08:00+01:00; now by default."""
     strict: bool = False
-    """Refuse a film that breaks off or is damaged; by default what is there is kept, with a warning in the report."""
+    """Refuse a video that breaks off or is damaged; by default what is there is kept, with a warning in the report."""
     threads: int = 1
     """CPU threads of detector and engine."""

@@ -25,7 +25,7 @@ _ROOM = 256  # sightings of live cameras that wait for a slow reader
 
 @dataclass(frozen=True)
 class Sighting:
-    """One passage of a vehicle through the view of one camera. The fields are those of a line of sightings.jsonl.
+    """One pass of a vehicle through the view of one camera: a finished track. The fields are those of a line of sightings.jsonl.
 
     Attributes:
         camera: the name of the camera.

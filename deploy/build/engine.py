@@ -108,7 +108,7 @@ def _built(
 
 
 def _manifest(source: Manifest, work: Work, engine: str, sha256: str, names: Names) -> Manifest:
-    """The contract stays but for what runs it; the accuracy of another engine is not this one's."""
+    """The manifest stays but for what runs it; the accuracy of another engine is not this one's."""
     return source.model_copy(
         update={
             "engine": engine,

@@ -13,7 +13,7 @@ from vreid.runtime.mot import MotTable, corners, read_mot
 from vreid.runtime.records import Detections, Frame
 
 _LOG = logging.getLogger("vreid")
-MOSTLY = 0.5  # the share of boxes outside from which another size of the film is likely
+MOSTLY = 0.5  # the share of boxes outside from which another size of the video is likely
 
 
 class ReplayDetector:
@@ -72,7 +72,7 @@ def _refuse_another_size(table: MotTable, file: Path, frame: Frame) -> None:
     if not ((edges[:, 2:] > 0) & (edges[:, :2] < (width, height))).all(axis=1).any():
         raise Refused(
             f"all boxes of {file} lie outside of the picture of {frame.camera}: {sizes}; "
-            "give boxes that were made for films of this size"
+            "give boxes that were made for videos of this size"
         )
     outside = ~((middles >= 0) & (middles <= (width, height))).all(axis=1)
     if outside.mean() > MOSTLY:

@@ -41,7 +41,7 @@ def annotate(source: Source, marks: Sequence[tuple[Match, Trace, FinishedTrack]]
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent}; make it before writing {path.name}")
     boxes = _boxes_by_frame([mark for mark in marks if mark[2].camera == source.camera])
-    with atomic(path) as temporary, written_film(temporary, source.size, source.frame_rate) as write:
+    with atomic(path) as temporary, written_video(temporary, source.size, source.frame_rate) as write:
         for frame in source:
             drawn = drawn_on(frame.image, boxes.get(frame.index, []))
             # A folder may hold pictures of several sizes; a video has one.
@@ -116,12 +116,12 @@ Write = Callable[[Image, float], None]
 
 
 @contextmanager
-def written_film(path: Path, size: tuple[int, int], rate: float) -> Iterator[Write]:
+def written_video(path: Path, size: tuple[int, int], rate: float) -> Iterator[Write]:
     """A function that takes (H, W, 3) uint8 BGR of `size` (width, height) and its time in seconds, rising.
 
     An odd width or height gets one pixel more, the last one again, since the codecs halve their colours. `rate` is what the
     encoder expects, 0 if unknown. The file is whole when the body ends, and not to be used if it raises. Raises Refused for
-    a film that cannot be written, such as on a full disk.
+    a video that cannot be written, such as on a full disk.
     """
     av.logging.set_level(None)
     last = -1

@@ -63,7 +63,7 @@ class Carrier(Protocol):
 class Outbox:
     """Messages leave in order, each at least once if its peer acknowledges. Full, it drops the oldest and counts it.
 
-    A peer that is away is sought after 0.5 s, then twice as long each time, up to 30 s, less a random part. Each outage is
+    A peer that is away is tried again after 0.5 s, then twice as long each time, up to 30 s, less a random part. Each outage is
     logged once. What was not sent when the run ends is tried for `flush_s` more, then dropped.
     """
 

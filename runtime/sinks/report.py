@@ -188,7 +188,7 @@ def _moment(started: str) -> str:
 
 
 def _warnings(cameras: Mapping[str, Mapping[str, Any]]) -> Sequence[tuple[str, str]]:
-    """What was wrong with the cameras' films or pictures, and what is worth knowing of them."""
+    """What was wrong with the cameras' videos or pictures, and what is worth knowing of them."""
     return [
         (name, text)
         for name, camera in cameras.items()

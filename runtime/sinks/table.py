@@ -193,7 +193,7 @@ def open_outputs(uris: Sequence[str], run: str = "run", flush_s: float = FLUSH_S
     """All or none, each with a name of its own: a second one of one host is called name#2. Nothing is sent until `start`.
 
     `run` is in every message, `flush_s` is how long the end may wait for the peer. Raises Refused for an address that
-    cannot be read or a package that is missing. A peer that is away is sought.
+    cannot be read or a package that is missing. A peer that is away is tried again.
     """
     addresses = [output_address_of(uri, OUTPUTS) for uri in uris]
     times: Counter[str] = Counter()

@@ -56,7 +56,7 @@ class Decoder:
         self.reached = 0.0  # seconds into the container of the last packet of any stream
         self.stopped: str | None = None  # why reading ended before the end of the container
         self._packets = self._pictures = 0
-        self._marked = 0  # packets next to a gap, as MPEG-TS counts them: of damage, or where two films were joined
+        self._marked = 0  # packets next to a gap, as MPEG-TS counts them: of damage, or where two videos were joined
         self._shapes = VideoReformatter()
         self._kept = False
         self._in_order: list[float] | None = [] if container.format.name == "avi" else None
@@ -170,12 +170,12 @@ def usable_rate(stream: "VideoStream") -> float:
 
 def _video_of(container: "InputContainer") -> "VideoStream":
     cover = av.stream.Disposition.attached_pic
-    films = [stream for stream in container.streams.video if not stream.disposition & cover]
-    films = [stream for stream in films if stream.codec_context is not None]
+    videos = [stream for stream in container.streams.video if not stream.disposition & cover]
+    videos = [stream for stream in videos if stream.codec_context is not None]
     best = container.streams.best("video")
-    if not films:
+    if not videos:
         raise LookupError
-    return next((stream for stream in films if stream is best), films[0])
+    return next((stream for stream in videos if stream is best), videos[0])
 
 
 def keep_memory(size: int) -> None:
@@ -190,7 +190,7 @@ def keep_memory(size: int) -> None:
 class Clock:
     """Seconds since the first picture, from stamps that may be missing, stand still, jump back or begin anew.
 
-    A stamp that jumps back counts as one usual step; where the next ones stay there, as in films joined end to end, the clock
+    A stamp that jumps back counts as one usual step; where the next ones stay there, as in videos joined end to end, the clock
     goes on from its own last time. `longest`: a step ahead that is longer is a jump of the clock and not a pause, as FFmpeg
     takes it in MPEG-TS.
     """

@@ -1,4 +1,4 @@
-"""Files as sources, read losslessly: films, every frame that can be decoded, in order, with its own time; and pictures."""
+"""Files as sources, read losslessly: videos, every frame that can be decoded, in order, with its own time; and pictures."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +82,7 @@ class _Reading:
             self._first = next(self._decoded)
         except LookupError as error:
             container.close()
-            raise Refused(f"{path} holds no video; give a film, or re-encode it, for example to H.264") from error
+            raise Refused(f"{path} holds no video; give another file, or re-encode it, for example to H.264") from error
         except StopIteration as error:
             container.close()
             if self.decoder.damaged or self.decoder.stopped:
@@ -118,7 +118,7 @@ class _Reading:
         """What is worth knowing of the file, and no fault."""
         if not self.decoder.interlaced:
             return []
-        return [f"{self._path} is interlaced, so vehicles in motion show combs; film progressively where you can"]
+        return [f"{self._path} is interlaced, so vehicles in motion show combs; record progressively where you can"]
 
     def close(self) -> None:
         """Let go of the file."""

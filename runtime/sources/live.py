@@ -50,7 +50,7 @@ class LiveSource:
 
     `index` counts what the camera gave since the iteration began, so gaps in it are drops; `time` is seconds since the
     source was opened, by a clock that nobody sets: when the picture came, or a network stream's own stamps laid on that
-    clock. A camera that is away, at the start or later, is sought again after 0.5 s, then twice as long each time, up to
+    clock. A camera that is away, at the start or later, is tried again after 0.5 s, then twice as long each time, up to
     30 s, less a random part so that a site's cameras do not come back at once.
     It holds one frame, for ever.
     """

@@ -31,7 +31,7 @@ _OPTIONS = {
 
 
 def open_stream(where: str, camera: str) -> Source:
-    """A stream at an address with a scheme. It is sought on and on; what is said of one that is away is its last reason."""
+    """A stream at an address with a scheme. It is tried again and again; what is said of one that is away is its last reason."""
     stream = _Stream(where)
     source = LiveSource(camera, stream.connect, stream.refusal("it does not answer"))
     stream.say = lambda reason: setattr(source, "refusal", stream.refusal(reason))
@@ -72,7 +72,7 @@ class _Stream:
             return None
         if container.duration and container.format.name not in ("rtsp", "mpegts"):
             container.close()
-            self._failed("it is a film of the past and no live stream: download it and give the file")
+            self._failed("it is a finished recording and no live stream: download it and give the file")
             return None
         return StreamCapture(decoder, paced="hls" in container.format.name), decoder.rate
 

@@ -230,8 +230,8 @@ def open_source(text: str) -> Source:
 def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
     """All or none: what was opened is closed again if one is refused. Two cameras of one name are refused first.
 
-    Live cameras are sought side by side. One that is away is refused when it is the only one, or all are; among others it
-    is sought on and on, and the log says so.
+    Live cameras are connected side by side. One that is away is refused when it is the only one, or all are; among others it
+    is tried again and again, and the log says so.
     """
     addresses = addresses_of(texts)
     camera, times = Counter(address.camera for address in addresses).most_common(1)[0] if addresses else ("", 0)
@@ -248,7 +248,7 @@ def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
         if away and len(away) == len(sources):
             raise Refused(away[0].refusal)
         for missing in away:
-            _LOG.warning("%s is away and is sought again: %s", missing.camera, missing.refusal)
+            _LOG.warning("%s is away and is tried again: %s", missing.camera, missing.refusal)
         opened.pop_all()
     return sources
 

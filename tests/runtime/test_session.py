@@ -21,7 +21,7 @@ from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
-from vreid.runtime.sinks.annotate import written_film
+from vreid.runtime.sinks.annotate import written_video
 from vreid.runtime.sources.table import open_source
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -89,7 +89,7 @@ def test_a_run_may_have_a_gallery_of_its_own(tmp_path: Path, session: Session) -
 def test_annotated_videos_are_of_the_same_length(tmp_path: Path, session: Session) -> None:
     """Also that of a camera whose frames come at uneven times: frame n of it at n ** 1.5 / 100 seconds."""
     slow = tmp_path / "slow.mp4"
-    with written_film(slow, (160, 120), 10.0) as write:
+    with written_video(slow, (160, 120), 10.0) as write:
         for frame in open_source(session.sources[0]):
             write(frame.image, frame.index**1.5 / 100)
     went(replace(session, annotate=True, sources=(*session.sources, str(slow))))

@@ -1,4 +1,4 @@
-// Holds an engine's ports against its manifest, in the words of runtime/engines/contract.py.
+// Holds an engine's ports against its manifest, in the words of runtime/engines/table.py.
 #include "network.hpp"
 
 #include <algorithm>

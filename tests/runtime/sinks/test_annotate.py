@@ -11,7 +11,7 @@ from made_film import level, make_film
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
 from vreid.runtime.sinks import annotate as annotating
-from vreid.runtime.sinks.annotate import annotate, written_film
+from vreid.runtime.sinks.annotate import annotate, written_video
 from vreid.runtime.sources.table import open_source
 
 UNEVEN = (0.0, 0.04, 0.08, 0.5, 0.52, 3.0, 3.034, 3.1, 10.0, 10.001)
@@ -51,7 +51,7 @@ def test_odd_sizes_lose_no_pixel(tmp_path: Path, codec: str, size: tuple[int, in
     width, height = size
     ramp = np.linspace(40, 220, width)[None, :, None] + np.zeros((height, width, 3))
     pictures = [np.asarray(ramp - 10 * number, np.uint8) for number in range(3)]
-    with written_film(tmp_path / "a.mp4", size, 25.0) as write:
+    with written_video(tmp_path / "a.mp4", size, 25.0) as write:
         for number, picture in enumerate(pictures):
             write(picture, number / 25)
     frames = read(tmp_path / "a.mp4")
@@ -61,7 +61,7 @@ def test_odd_sizes_lose_no_pixel(tmp_path: Path, codec: str, size: tuple[int, in
 
 
 def test_times_that_stand_still_or_jump_back_still_rise(tmp_path: Path, codec: str) -> None:
-    with written_film(tmp_path / "a.mp4", (32, 32), 0.0) as write:
+    with written_video(tmp_path / "a.mp4", (32, 32), 0.0) as write:
         for number, time in enumerate((0.0, 0.0, 1.0, 0.5, 2.0)):
             write(np.full((32, 32, 3), level(number), np.uint8), time)
     times = [frame.time for frame in read(tmp_path / "a.mp4")]
@@ -93,6 +93,6 @@ def test_what_ends_early_leaves_nothing(tmp_path: Path, codec: str, fault: BaseE
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_refused_in_a_sentence(codec: str) -> None:
     noise = np.random.default_rng(0)
-    with pytest.raises(Refused, match="No space left"), written_film(Path("/dev/full"), (64, 64), 25.0) as write:
+    with pytest.raises(Refused, match="No space left"), written_video(Path("/dev/full"), (64, 64), 25.0) as write:
         for number in range(300):
             write(noise.integers(0, 256, (64, 64, 3)).astype(np.uint8), number / 25)

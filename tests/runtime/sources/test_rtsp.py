@@ -45,7 +45,7 @@ def serve(needs: None, root: Path, tmp_path: Path, port: int) -> Iterator[Serve]
 
     def start(size: str, film: str = "film.yuv") -> "subprocess.Popen[str]":
         command = [SYSTEM, root / "bench/rtsp_server.py", str(port), f"gate={tmp_path / film}"]
-        more = ["--film", "160x90", "--size", size, "--rate", "20"]
+        more = ["--raw-size", "160x90", "--size", size, "--rate", "20"]
         servers.append(subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True))
         assert servers[-1].stdout is not None and servers[-1].stdout.readline() == "ready\n"
         return servers[-1]

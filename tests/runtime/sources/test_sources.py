@@ -429,7 +429,7 @@ def test_a_camera_away_is_refused_by_itself_and_sought_among_others(monkeypatch,
     assert not {"camera a", "camera b"} & {thread.name for thread in threading.enumerate()}
     sources = open_sources(["a=rtsp://a/away", "b=rtsp://b/here"])
     assert [source.size for source in sources] == [(0, 0), (64, 48)]
-    assert "a is away and is sought again: rtsp://a/away gives no picture" in caplog.text
+    assert "a is away and is tried again: rtsp://a/away gives no picture" in caplog.text
     for source in sources:
         source.close()
 

@@ -131,7 +131,7 @@ def test_hls_is_given_in_time_and_not_in_bursts(served: tuple[str, Path]) -> Non
     assert np.diff([float(frame.image.mean()) for frame in frames]).mean() < 10
     assert np.median(np.diff([frame.time for frame in frames])) == pytest.approx(0.05, abs=0.03)
     playlist.write_text(ended)
-    with pytest.raises(Refused, match="a film of the past and no live stream"):
+    with pytest.raises(Refused, match="a finished recording and no live stream"):
         opened_source(f"http://{host}/live.m3u8")
 
 
@@ -184,7 +184,7 @@ def test_what_is_no_stream_is_refused_with_its_reason_and_without_its_secrets(
     host, folder = served
     make_film(folder / "film.mp4", [n / 10 for n in range(10)])
     refusals = {
-        f"http://me:hush@{host}/film.mp4?token=hush": "a film of the past and no live stream: download it",
+        f"http://me:hush@{host}/film.mp4?token=hush": "a finished recording and no live stream: download it",
         f"http://me:hush@{host}/secret/hush": "404",
         f"http://me:hush@{host}/secret?password=hush": "401",
         f"rtsp://me:hush@{host}/hush": "gives no picture",

@@ -1,5 +1,5 @@
-// The manifest: the contract that travels with a lowered model and that every program enforces
-// (docs/contract.md).
+// The manifest: the description that travels with a lowered model and that every program enforces
+// (docs/manifest.md).
 #pragma once
 
 #include <array>
