@@ -2,7 +2,8 @@
 
     python examples/find_again.py FOLDER QUERY [VIDEO ...]
 
-FOLDER holds one folder of pictures a vehicle, named as the vehicle is; QUERY is a picture of one of them.
+FOLDER holds one folder of pictures a vehicle, named as the vehicle is; QUERY is a picture of one of them. The gallery is kept in
+FOLDER/known.db.
 """
 
 import sys
@@ -13,8 +14,10 @@ import vreid
 
 def main(folder: str, query: str, *videos: str) -> None:
     """Print what was found."""
+    if not Path(folder).is_dir():
+        sys.exit(f"there is no folder {folder}; give one that holds a folder of pictures for each vehicle")
     model = vreid.load("vreid-s")
-    with vreid.Gallery("known.db", model) as gallery:
+    with vreid.Gallery(Path(folder) / "known.db", model) as gallery:
         known = {vehicle.name for vehicle in gallery.vehicles()}
         for pictures in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
             if pictures.name not in known:
