@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "synth": {"models", "synth"},
     "train": {"models", "report", "train"},
     "runtime": {"models", "report", "runtime"},
-    "deploy": {"models", "report", "synth", "train", "runtime", "deploy"},
+    "deploy": {"models", "report", "train", "runtime", "deploy"},
     "cli": {"models", "report", "synth", "train", "runtime", "deploy", "cli"},
 }
 MAY_BESIDES = {"runtime/sources/synth.py": {"synth"}}  # a member of the sources, opened by its name
@@ -103,6 +103,43 @@ def test_the_root_imports_only_the_runtime_and_the_models() -> None:
     named = {*imported(tree), *(text for text in texts if re.fullmatch(r"vreid(\.\w+)+", text))}
     layers = {name.split(".")[1] for name in named if name.startswith("vreid.")}
     assert layers == {"models", "runtime"}
+
+
+def reduced(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The arrows without those that others lead to as well (the transitive reduction; there is no circle)."""
+
+    def reached(start: str) -> set[str]:
+        below = {to for of, to in arrows if of == start}
+        return below.union(*map(reached, below))
+
+    return {(of, to) for of, to in arrows if not any(to in reached(via) for a, via in arrows if a == of and via != to)}
+
+
+def test_the_drawing_of_the_layers_is_that_of_the_imports() -> None:
+    arrows = set()
+    for path in [*FILES, ROOT / "__init__.py"]:
+        name = path.relative_to(ROOT)
+        layer = name.parts[0] if len(name.parts) > 1 else "front"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        texts = (
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        lazy = [text for text in texts if layer == "front" and re.fullmatch(r"vreid(\.\w+)+", text)]
+        besides = {f"vreid.{each}" for each in MAY_BESIDES.get(name.as_posix(), ())}
+        for found in (*imported(tree), *lazy):
+            top, _, rest = found.partition(".")
+            to = rest.partition(".")[0]
+            if top == "vreid" and to in MAY_IMPORT and to != layer and f"vreid.{to}" not in besides:
+                arrows.add((layer, to))
+    images = ROOT / "docs" / "images"
+    edges = re.findall(r"(\w+) -> (\w+)( \[[^\]]*\])?;", (images / "architecture.dot").read_text(encoding="utf-8"))
+    assert {(of, to) for of, to, style in edges if "style" not in style} == reduced(arrows)
+    dashed = {(of, to) for of, to, style in edges if "dashed" in style}
+    assert dashed == {(name.split("/")[0], to) for name, layers in MAY_BESIDES.items() for to in layers}
+    titles = re.findall(
+        r"<title>(\w+)&#45;&gt;(\w+)</title>", (images / "architecture.svg").read_text(encoding="utf-8")
+    )
+    assert set(titles) == {(of, to) for of, to, _ in edges}, "dot -Tsvg architecture.dot > architecture.svg"
 
 
 @pytest.mark.parametrize(
