@@ -1,8 +1,8 @@
 # `make demo` shows vreid at work, `make test` proves it; both need python3 and make, and nothing else.
 
 PYTHON ?= python3
-# PyPI's torch for Linux on x86 brings gigabytes of CUDA, which no test needs. For the small CPU one add
-# PyTorch's own CPU index: make test TORCH='torch==2.13.0 --index-url ...'
+# PyPI's torch for Linux on x86 brings gigabytes of CUDA, which no test needs. For the small CPU one name PyTorch's own index:
+# make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
 
 VENV := .venv

@@ -16,6 +16,7 @@ SHARED = ROOT.parent / "shared"
 LANGUAGES = ("bash", "sh", "console", "python")
 MARKS = ("needs-shared", "slow")
 FENCE = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1``` *$", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"\s*It prints[^\n]*\n\n```\n(.*?)^```", re.MULTILINE | re.DOTALL)  # right after a block
 LEFT_OUT = (".git", ".venv", "build", "runs", "dist", "*.egg-info", "__pycache__", ".*_cache")
 # A target of make is only looked up: `make test` would run this test again.
 PREAMBLE = 'make() { command make -n "$@" > /dev/null; }\n'
@@ -24,13 +25,15 @@ INSTALLS = re.compile(r"\b(pip3? install|-m venv|apt(-get)? install|docker)\b")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of shell or Python: `no_run` is the reason not to run it, `marks` are of MARKS."""
+    """One fenced block of shell or Python: `no_run` is the reason not to run it, `marks` are of MARKS, `shown` is
+    what the page shows as printed."""
 
     line: int
     python: bool
     text: str
     no_run: str | None
     marks: frozenset[str]
+    shown: str = ""
 
 
 def blocks_of(page: str) -> list[Block]:
@@ -51,7 +54,9 @@ def blocks_of(page: str) -> list[Block]:
         text = re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
         if language == "console":
             text = "".join(f"{command}\n" for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.MULTILINE))
-        blocks.append(Block(line, language == "python", text, reason.strip() if marked else None, marks))
+        shown = PRINTED.match(page, fence.end())
+        fields = (line, language == "python", text, reason.strip() if marked else None, marks)
+        blocks.append(Block(*fields, shown[1] if shown else ""))
     return blocks
 
 
@@ -101,6 +106,10 @@ def test_a_block_of_the_readme_works(block: Block, copy: Path) -> None:
     )
     said = f"README.md line {block.line} exits with {done.returncode}\n{block.text}\n{done.stdout[-4000:]}"
     assert done.returncode == 0, said
+    if block.shown:
+        # numbers hang on the processor, what is recognised does not
+        names = [re.sub(r"[0-9.]+", "", text).splitlines()[:2] for text in (done.stdout, block.shown)]
+        assert names[0] == names[1], said
 
 
 PAGE = """
@@ -121,6 +130,10 @@ vreid run 0
   $ ls
   ```
 """
+
+
+def test_what_a_block_prints_is_shown() -> None:
+    assert [block.shown.splitlines()[0] for block in BLOCKS if block.shown] == ["grey van: 0.96, known"]
 
 
 def test_the_blocks_of_a_page_are_found() -> None:

@@ -19,7 +19,7 @@ def teacher_mobilenet() -> Recipe:
     """A teacher for a machine without a GPU: ImageNet MobileNetV2, fine-tuned at 96 and then 128 pixels.
 
     BoT's losses (Luo et al., CVPRW 2019) on a light body; progressive resizing halves the time.
-    Needs --weights (a local file, or `imagenet` for the usual download). Figures: docs/results.md.
+    Needs --weights (a local file, or `imagenet` for the usual download). Figures: docs/results/retrieval.md.
     """
     network = NetworkConfig("mobilenet_v2", 128, 128, 512, options={"last_stride": 1})
     return Recipe(network, epochs=24, lr=6e-4, sizes=((0.0, 96), (0.4, 128)), limit=8, imagenet=True)
@@ -77,7 +77,7 @@ def student_s() -> Recipe:
 def student_resnet18_small() -> Recipe:
     """The half-width ResNet-18 of teacher_resnet18_small as a student, in batches of 32 and at four times the rate.
 
-    A teacher saw the picture as it is: nothing is erased, and light changes half as much. Accuracy: docs/results.md.
+    A teacher saw the picture as it is: nothing is erased, and light changes half as much. Accuracy: docs/results/distillation.md.
     """
     as_seen = Augmentation(light=0.12, erase=0.0)
     return replace(teacher_resnet18_small(), p=8, lr=4e-3, augmentation=as_seen, distil=2.0)
@@ -88,7 +88,8 @@ def whiten_mtd_resnet18_small() -> Recipe:
     ResNet-18 at 64 pixels, from scratch.
 
     vreid train student --recipe whiten_mtd_resnet18_small --data VERI --teacher A --teacher B --out runs/fused
-    The weight is half that of one teacher, since rows and columns of the similarities both count. Accuracy: docs/results.md.
+    The weight is half that of one teacher, since rows and columns of the similarities both count.
+    Accuracy: docs/results/distillation.md.
     """
     cached = CachedDistillation(by="fusion", fusion="maxmin", whiten=WHITE, tau=TAU)
     return replace(student_resnet18_small(), distil=1.0, cached=cached)
@@ -99,7 +100,7 @@ def drd_resnet18_small() -> Recipe:
 
     vreid train student --recipe drd_resnet18_small --data VERI --fraction 0.1 --teacher black-box.npz --out runs/drd
     Our reconstruction of the loss (train/losses/interpolation.py), and an alignment with the teacher's own vectors that the
-    abstract does not mention. Accuracy: docs/results.md.
+    abstract does not mention. Accuracy: docs/results/distillation.md.
     """
     cached = CachedDistillation(by="ranking", form="kl", tau=0.2, mixed=64, align=5.0)
     return replace(student_resnet18_small(), labels=False, cached=cached, epochs=60, planned=60)
@@ -133,7 +134,8 @@ def cdd_resnet50_small() -> Recipe:
     vreid train student --recipe cdd_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd
     Differs: it begins as its teacher, since nobody has ImageNet weights of half the width; the memory holds 4,096 teacher
     vectors, about half an epoch, as the published 24,000 are of VeRi-776; lambda is larger, for a twentieth of the steps; p is
-    0.85, since of 0.5 four tenths of the MACs are saved and of 0.85 57 %, with more mAP (validation, one seed: docs/results.md).
+    0.85, since of 0.5 four tenths of the MACs are saved and of 0.85 57 %, with more mAP (validation, one seed:
+    docs/results/compression.md).
     """
     capacity = Capacity(strength=0.03, start=8, rules=ResettingRules(p=0.85, memory=4_096))
     return replace(uncompressed_resnet50_small(), online=OnlineDistillation(), capacity=capacity)
@@ -143,7 +145,7 @@ def cdd2_resnet50_small() -> Recipe:
     """cdd2_resnet101 for a machine without a GPU, with a budget of 30 % of the MACs: half-width ResNet-50 at 64 pixels.
 
     vreid train student --recipe cdd2_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
-    0.24 core-hours on 210 vehicles of roadside; with 34 % of the MACs no mAP lost (three seeds: docs/results.md).
+    0.24 core-hours on 210 vehicles of roadside; with 34 % of the MACs no mAP lost (three seeds: docs/results/compression.md).
     """
     return replace(uncompressed_resnet50_small(), capacity=_two_sided(0.3))
 
@@ -152,7 +154,7 @@ def uncompressed_resnet50_small() -> Recipe:
     """The student of cdd2_resnet50_small without the compression, to compare with: no channel is pushed or dropped.
 
     The teacher's schedule at half its length, only from its logits: with similarities too cdd2 lost 0.9 mAP on the
-    validation part (one seed: docs/results.md).
+    validation part (one seed: docs/results/compression.md).
     """
     online = OnlineDistillation(blocks=0.0)
     return replace(
