@@ -30,7 +30,7 @@ VERBS = {
     "doctor": "what is installed, what is missing for which job, and the fix",
 }
 
-# for one release: old verbs, which run as before with a notice; and scripts of the repository, which no wheel holds
+# until the first release: old verbs, which run as before with a notice; and scripts of the repository, which no wheel holds
 RENAMED = {"teach": "cache-teacher", "eval-run": "eval run"}
 MOVED = {"score": "bench/score.py"}
 RENAMED_FLAGS = {"train": {"--unasked": "--undistilled"}}
@@ -95,7 +95,7 @@ def _done(words: Sequence[str]) -> int:
             f"vreid {verb} is a script of the repository now; in a checkout of it run python {MOVED[verb]} with the same words"
         )
     if verb in RENAMED:
-        output.note(f"vreid {verb} is called vreid {RENAMED[verb]} now; the old name goes with the next release")
+        output.note(f"vreid {verb} is called vreid {RENAMED[verb]} now; the old name goes after the first release")
         verb, *sub = RENAMED[verb].split()
         rest = [*sub, *rest]
     if verb not in VERBS:
@@ -103,7 +103,7 @@ def _done(words: Sequence[str]) -> int:
         raise Refused(f"there is no verb '{shown(verb)}'{near} (vreid --help lists all)")
     for old, new in RENAMED_FLAGS.get(verb, {}).items():
         if any(word.partition("=")[0] == old for word in rest):
-            output.note(f"{old} is called {new} now; the old name goes with the next release")
+            output.note(f"{old} is called {new} now; the old name goes after the first release")
             rest = [new + word[len(old) :] if word.partition("=")[0] == old else word for word in rest]
     module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
     below = sub_verbs(module.Args)

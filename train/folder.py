@@ -73,7 +73,7 @@ def state_in(
     stored = load_checkpoint(folder.last)
     if stored.training is not None and "marks" not in stored.training and "data" in stored.training:
         raise Refused(
-            f"{folder.last} was begun by vreid 0.1.0, whose validation part depended on the name of the data's folder; "
+            f"{folder.last} was begun by an earlier vreid, whose validation part depended on the name of the data's folder; "
             "start the training anew with another --out"
         )
     before: dict[str, Any] = stored.metrics.get("recipe", {})
@@ -170,7 +170,7 @@ def write_epoch(
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON would write it, since a checkpoint holds plain values only; tables by their names of version 0.1.0."""
+    """The recipe as JSON would write it, since a checkpoint holds plain values only; tables by their earlier names."""
     earlier = {now: before for before, now in EARLIER_NAMES.items()}
     fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
     return {earlier.get(name, name): value for name, value in fields.items()}

@@ -44,7 +44,7 @@ class Job:
     recipe distils), but not the sets in `undistilled`, which are learnt from their labels only. `costs` are the engine's, for a
     budget in milliseconds; `start` is what the student begins as, the whole network. `teacher_vehicles` is the digest of
     the vehicles that `teacher` was trained on, where its checkpoint has it: its classifier numbers those; EARLIER where
-    version 0.1.0 trained it. `bfloat16` lets a CPU that can (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast;
+    an earlier commit trained it. `bfloat16` lets a CPU that can (AVX512-BF16, AMX) multiply in 16 bits, about 1.7 times as fast;
     a GPU always does.
     The leading process calls `on_epoch` with the record of an epoch once that is on disk, `on_step` after every step,
     `on_caching` with a teacher's name, the pictures that it has embedded and how many there are, `on_cached` with the queries
@@ -90,7 +90,7 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
     by_class = recipe.inherit or (recipe.online is not None and recipe.online.logits > 0)
     if by_class and job.teacher_vehicles == EARLIER:
         raise Refused(
-            "the teacher was trained by vreid 0.1.0, which chose and numbered its vehicles by the name of the data's folder; "
+            "the teacher was trained by an earlier vreid, which chose and numbered its vehicles by the name of the data's folder; "
             "train the teacher again"
         )
     if by_class and job.teacher_vehicles not in ("", digest_of(vehicles)):

@@ -8,7 +8,7 @@ from vreid.train.losses.table import CachedDistillation
 from vreid.train.pruning.controller import Capacity
 from vreid.train.teacher import OnlineDistillation
 
-EARLIER_NAMES = {"answers": "cached", "beside": "online"}  # of tables, in files and checkpoints of version 0.1.0
+EARLIER_NAMES = {"answers": "cached", "beside": "online"}  # of tables, in files and checkpoints of earlier commits
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def machine_key(library: str, version: str) -> dict[str, str]:
 def differences(built: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """As text, each field of `here` in which an engine `built` for something is not for this machine.
 
-    Engines of vreid 0.1.0 have no `multiprocessors` and no `board`. They are taken on a PC, where the device's name is
+    Engines of earlier commits have no `multiprocessors` and no `board`. They are taken on a PC, where the device's name is
     enough to know it by, and refused on a board, where it is not.
     """
     found = []

@@ -17,7 +17,7 @@ from vreid.runtime.mot import MotTable, read_mot
 class CameraLog:
     """One camera as the run saw it: frames (lost ones counted), picture size in pixels (0: unknown), frames a second.
 
-    `times`: knots of frame (from 0) and seconds, see FrameTimes; none in the report of a live run or of version 0.1.0.
+    `times`: knots of frame (from 0) and seconds, see FrameTimes; none in the report of a live run or of an earlier commit.
     """
 
     frames: int

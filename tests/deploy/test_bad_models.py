@@ -306,7 +306,9 @@ ORIN = {
     "device": "Orin", "compute_capability": "8.7", "multiprocessors": "8", "board": "NVIDIA Jetson Orin NX",
     "tensorrt": "10.3.0", "driver": "12.6",
 }  # fmt: skip
-OLD = {field: value for field, value in ORIN.items() if field not in ("multiprocessors", "board")}  # as 0.1.0 wrote it
+OLD = {
+    field: value for field, value in ORIN.items() if field not in ("multiprocessors", "board")
+}  # as earlier commits wrote it
 
 
 OF_OTHERS: list[tuple[dict[str, str] | None, str]] = [

@@ -1,4 +1,4 @@
-"""What vreid 0.1.0 wrote is still read: gallery, checkpoint and teacher cache of tests/data/written-by-0.1.0."""
+"""What earlier commits wrote is still read: gallery, checkpoint and teacher cache of tests/data/written-by-earlier-commits."""
 
 import shutil
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from vreid.runtime.gallery.gallery import Gallery
 @pytest.fixture
 def written(root: Path, tmp_path: Path) -> Path:
     """A copy of the files, to be opened for writing."""
-    return Path(shutil.copytree(root / "tests" / "data" / "written-by-0.1.0", tmp_path / "written"))
+    return Path(shutil.copytree(root / "tests" / "data" / "written-by-earlier-commits", tmp_path / "written"))
 
 
 @pytest.mark.parametrize("opened", [read_gallery, edit_gallery])

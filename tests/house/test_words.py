@@ -29,7 +29,7 @@ TEXT = re.compile(
 """Words and phrases that stand in no message, help, docstring or page."""
 
 KEPT = {("train/recipe.py", "beside"), ("cli/main.py", "unasked")}
-"""Names of version 0.1.0 that its files and command lines have, and that are read for ever."""
+"""Names that files and command lines of earlier commits have, and that are read for ever."""
 
 
 def words_of(name: str) -> set[str]:

@@ -234,10 +234,12 @@ def test_names_are_those_of_the_golden_file(drive: Drive, root: Path) -> None:
             assert driver.call("name", **given) == [row["name"], row["key"]], row
 
 
-def test_what_0_1_0_wrote_is_read_and_upgraded_as_python_does_it(tmp_path: Path, drive: Drive, root: Path) -> None:
+def test_what_earlier_commits_wrote_is_read_and_upgraded_as_python_does_it(
+    tmp_path: Path, drive: Drive, root: Path
+) -> None:
     paths = [tmp_path / "python.db", tmp_path / "native.db"]
     for path in paths:
-        shutil.copy(root / "tests" / "data" / "written-by-0.1.0" / "gallery.db", path)
+        shutil.copy(root / "tests" / "data" / "written-by-earlier-commits" / "gallery.db", path)
     driver, before = drive(), paths[1].read_bytes()
     driver.call("read", path=str(paths[1]))
     with read_gallery(paths[0]) as gallery:

@@ -1,4 +1,4 @@
-"""TrackFinalizer beside the cameras: a slow disk holds nobody up until the queue is full, and what fails there is not lost."""
+"""The track finalizer has its own thread: a slow disk holds nobody up until the queue is full, and no failure there is lost."""
 
 import threading
 import time

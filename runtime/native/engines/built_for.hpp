@@ -21,7 +21,7 @@ using MachineKey = std::vector<std::pair<std::string, std::string>>;
 std::optional<std::string> board(const std::filesystem::path& path = "/proc/device-tree/model");
 
 /// In words, the first field of `here` in which an engine `built` for something is not for this machine; none
-/// where it is. Engines of vreid 0.1.0 have no `multiprocessors` and no `board`: they are accepted on a PC,
+/// where it is. Engines of earlier commits have no `multiprocessors` and no `board`: they are accepted on a PC,
 /// where the device's name is enough, and refused on a board, where it is not.
 std::optional<std::string> difference(const std::map<std::string, std::string>& built,
                                       const MachineKey& here);

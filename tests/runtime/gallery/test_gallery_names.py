@@ -28,7 +28,7 @@ from vreid.runtime.identify import Identifier
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "names" / "names.json").read_text("utf-8"))
 DAY = 86400.0
 OLD, NEW = 1.7e9, 1.7e9 + 100 * DAY
-WRITTEN = Path(__file__).parents[2] / "data" / "written-by-0.1.0" / "gallery.db"
+WRITTEN = Path(__file__).parents[2] / "data" / "written-by-earlier-commits" / "gallery.db"
 
 
 def text_of(row: dict[str, str]) -> str:
@@ -213,7 +213,7 @@ def test_an_export_of_an_older_vreid_is_read(tmp_path: Path) -> None:
         assert maintenance.purge(gallery, NEW).vehicles == 1
 
 
-# --- what 0.1.0 wrote ---
+# --- what earlier commits wrote ---
 
 
 def old_names(path: Path) -> dict[int, str]:

@@ -220,7 +220,7 @@ def test_every_number_and_word_of_a_recipe_has_its_range() -> None:
     assert all(math.isfinite(value) for value in names.values() if isinstance(value, float))
 
 
-def test_tables_of_version_0_1_0_are_read_by_their_names(written: Any) -> None:
+def test_tables_are_read_by_their_earlier_names(written: Any) -> None:
     earlier = read_recipe(written('base = "drd_resnet18_small"\n[answers]\ntau = 0.4\n[beside]\nblocks = 0'))
     now = read_recipe(written('base = "drd_resnet18_small"\n[cached]\ntau = 0.4\n[online]\nblocks = 0'))
     assert earlier == now and now.cached.tau == 0.4
