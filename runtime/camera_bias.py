@@ -17,13 +17,16 @@ from vreid.runtime.records import Floats
 
 SHRINKAGE = 10.0
 MOST_TRACKS = 1000.0  # of a camera that count; older ones fade
+FEWEST_KEPT = (
+    10  # tracks of a camera under which its mean is not written down: that of one track is a vehicle's feature
+)
 
 
 class CameraBias:
     """Mean features by camera."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]] = ()) -> None:
-        """`rows`: what `as_rows` gave earlier. Raises ValueError, KeyError or TypeError for others."""
+    def __init__(self, rows: Sequence[dict[str, Any]] = (), dim: int | None = None) -> None:
+        """`rows`: what `as_rows` gave earlier, of means (dim,). Raises ValueError, KeyError or TypeError for others."""
         self._means: dict[str, tuple[float, Floats]] = {}
         self._offsets: dict[str, Floats] | None = None
         for row in rows:
@@ -32,8 +35,11 @@ class CameraBias:
             if not (np.isfinite(mean).all() and len(mean) and 0 < tracks <= MOST_TRACKS):
                 raise ValueError("a camera's mean that is not finite")
             self._means[str(row["camera"])] = tracks, mean
-        if len({len(mean) for _, mean in self._means.values()}) > 1:
+        lengths = {len(mean) for _, mean in self._means.values()}
+        if len(lengths) > 1:
             raise ValueError("means of different lengths")
+        if dim is not None and lengths - {dim}:
+            raise ValueError(f"a mean of {lengths.pop()} numbers, and features have {dim}")
 
     def add(self, camera: str, feature: Floats) -> None:
         """One more track (D,) of `camera`."""
@@ -52,10 +58,11 @@ class CameraBias:
         return np.asarray(plain / np.linalg.norm(plain, axis=1, keepdims=True).clip(1e-12), np.float32)
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """For JSON."""
+        """For JSON; without the cameras of few tracks, so that no feature of a vehicle that is removed is left in it."""
         return [
             {"camera": camera, "tracks": tracks, "mean": base64.b64encode(mean.astype("<f4").tobytes()).decode()}
             for camera, (tracks, mean) in sorted(self._means.items())
+            if tracks >= FEWEST_KEPT
         ]
 
     def _all(self) -> dict[str, Floats]:

@@ -61,8 +61,9 @@ class OpenSession:
         rule: Threshold
         if self.threshold is None:
             rule = SiteThreshold(
-                self.embedder.match, self.session.false_match_rate, self.topology, gallery.site_threshold()
-            )
+                self.embedder.match, self.session.false_match_rate, self.topology, gallery.site_threshold(),
+                gallery.about.dim,
+            )  # fmt: skip
         else:
             rule = FixedThreshold(self.threshold)
         found = Identifier(

@@ -16,7 +16,6 @@ the detector takes for two vehicles at every frame counts as two strangers that 
 that disagree break the pairs of two cameras.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,20 +26,18 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.manifest import Match as ManifestMatch
-from vreid.runtime.camera_bias import CameraBias
 from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.score_norm import WEIGHT, Neighbourhood, stretched
+from vreid.runtime.site_evidence import Evidence, Pair, camera_pair, evidence_of
 from vreid.runtime.stranger_scores import EDGES, PRIOR_TRACKS, StrangerScores, manifest_curve
 from vreid.runtime.topology import Span, Topology, span_of
 
 Values = NDArray[np.float64]
-Pair = tuple[str, str]  # of cameras, in order of their names
 
 REMEMBERED_S = 120.0  # after its end, in which a track may still turn out to have been there with another one
 ROOM = 512  # tracks remembered
 WAITING = 20_000  # pairs of strangers that wait until a threshold is wanted
 DEFAULT_RATE = 0.05
-VERSION = 1
 
 
 class Level(NamedTuple):
@@ -98,6 +95,9 @@ class Threshold(Protocol):
     def as_json(self) -> str | None:
         """What a gallery is to keep; None: nothing new."""
 
+    def levels(self, compared: float) -> dict[Pair, Level]:
+        """Those of the pairs of cameras that something was learnt of."""
+
     def summary(self, compared: float) -> dict[str, Any]:
         """For the report."""
 
@@ -138,6 +138,10 @@ class FixedThreshold:
         """Nothing is kept."""
         return None
 
+    def levels(self, compared: float) -> dict[Pair, Level]:
+        """Nothing is learnt."""
+        return {}
+
     def summary(self, compared: float) -> dict[str, Any]:
         """The value."""
         return {"calibrated": "fixed"}
@@ -153,22 +157,22 @@ class SiteThreshold:
         rate: float = DEFAULT_RATE,
         topology: Topology | None = None,
         kept: str | None = None,
+        dim: int | None = None,
     ) -> None:
-        """`kept`: what `as_json` gave earlier. Raises Refused for a rate outside 0 to 1 and for text that is damaged."""
+        """`kept`: what `as_json` gave earlier, of features of `dim` numbers. Raises Refused for a rate outside 0 to 1 and for
+        text that is damaged."""
         if not 0 < rate < 1:
             raise Refused(f"a false-match rate of {rate} is not between 0 and 1; write --false-match-rate 0.05")
         self.prior, self.rate = match.threshold, rate
         self._before = manifest_curve(match)
         self._topology = topology or Topology()
-        self._bias, self._neighbours = CameraBias(), Neighbourhood()
-        self._strangers: dict[Pair, StrangerScores] = {}
+        known = Evidence() if kept is None else evidence_of(kept, dim)
+        self._bias, self._strangers, self.frozen = known.bias, known.strangers, known.frozen
+        self._neighbours = Neighbourhood()
         self._recent: dict[tuple[str, int], _Recent] = {}
         self._waiting: list[tuple[_Recent, _Recent]] = []
         self._curves: dict[Pair, Values] = {}
-        self.frozen = False
         self._kept = kept
-        if kept is not None:
-            self._read(kept)
 
     def observe(self, track: FinishedTrack, trace: Trace) -> None:
         """Compare a track that has ended with those that were there at the same time; its later parts are passed over."""
@@ -209,7 +213,7 @@ class SiteThreshold:
     def level(self, camera: str, view: str, compared: float) -> Level:
         """The least s whose predicted share is small enough; see the top."""
         self._learn()
-        pair = _pair(camera, view)
+        pair = camera_pair(camera, view)
         scores = self._strangers.get(pair)
         curve = self._before if scores is None else self._curves.get(pair)
         if curve is None and scores is not None:
@@ -231,37 +235,32 @@ class SiteThreshold:
     def as_json(self) -> str | None:
         """What was seen, for the gallery; None when it is what was kept already."""
         self._learn()
-        pairs = [
-            {
-                "cameras": list(pair),
-                "tracks": scores.tracks,
-                "pairs": scores.pairs,
-                "counts": {str(place): scores.counts[place] for place in np.flatnonzero(scores.counts).tolist()},
-            }
-            for pair, scores in sorted(self._strangers.items())
-        ]
-        cameras = self._bias.as_rows()
-        text = json.dumps({"version": VERSION, "frozen": self.frozen, "pairs": pairs, "cameras": cameras})
-        if text == self._kept or not (pairs or cameras):
+        known = Evidence(self._strangers, self._bias, self.frozen)
+        text = known.as_text()
+        if text == self._kept or known.empty:
             return None
         self._kept = text
         return text
 
+    def levels(self, compared: float) -> dict[Pair, Level]:
+        """What counts between each pair of cameras that strangers were seen of."""
+        self._learn()
+        return {pair: self.level(*pair, compared) for pair in sorted(self._strangers)}
+
     def summary(self, compared: float) -> dict[str, Any]:
         """The requested rate, and for each pair of cameras its threshold when a track is compared with that many vehicles, its
-        evidence, and the curve: thresholds and the share of strangers that each lets pass."""
-        self._learn()
+        evidence, and the curve: thresholds and the share of strangers that each lets pass; `others` is the threshold of pairs
+        of cameras without evidence."""
         pairs = []
-        for (one, other), scores in sorted(self._strangers.items()):
-            level = self.level(one, other, compared)
+        for (one, other), level in self.levels(compared).items():
             rates = -np.expm1(max(compared, 1.0) * np.log1p(-self._curves[one, other].clip(0, 1 - 1e-12)))
             shown = np.flatnonzero((rates < 0.999) & (rates > 1e-3))[::5]
             pairs.append(
                 {
                     "cameras": [one, other],
                     "threshold": round(level.threshold, 4),
-                    "pairs": scores.pairs,
-                    "tracks": round(scores.tracks),
+                    "pairs": level.pairs,
+                    "tracks": round(level.tracks),
                     "calibrated": level.origin,
                     "curve": [[round(1 - math.exp(-EDGES[at]), 4), round(float(rates[at]), 4)] for at in shown],
                 }
@@ -270,6 +269,7 @@ class SiteThreshold:
             "calibrated": "frozen" if self.frozen else "site",
             "false_match_rate": self.rate,
             "compared": round(compared, 1),
+            "others": round(self.level(UNSEEN, UNSEEN, compared).threshold, 4),
             "cameras": pairs,
         }
 
@@ -282,7 +282,7 @@ class SiteThreshold:
         """Count the pairs that wait: as late as possible, when the cameras' bias is known best."""
         waiting, self._waiting = self._waiting, []
         for one, other in waiting:
-            pair = _pair(one.span.camera, other.span.camera)
+            pair = camera_pair(one.span.camera, other.span.camera)
             new = [track for track in (one, other) if pair not in track.counted]
             first, second = (self._bias.removed(track.feature[None], [track.span.camera]) for track in (one, other))
             score = float(self._cosines(first, second)[0, 0])
@@ -294,26 +294,6 @@ class SiteThreshold:
     def _forget(self, now: float) -> None:
         kept = [(key, track) for key, track in self._recent.items() if track.span.last >= now - REMEMBERED_S]
         self._recent = dict(kept[-ROOM // 2 :] if len(kept) > ROOM else kept)
-
-    def _read(self, kept: str) -> None:
-        try:
-            data = json.loads(kept)
-            if data["version"] != VERSION:
-                raise ValueError(f"version {data['version']}")
-            self.frozen = data["frozen"] is True
-            for row in data["pairs"]:
-                scores = StrangerScores(tracks=float(row["tracks"]), pairs=int(row["pairs"]))
-                for place, count in row["counts"].items():
-                    scores.counts[int(place)] = float(count)
-                one, other = row["cameras"]
-                sound = np.isfinite(scores.counts).all() and (scores.counts >= 0).all() and scores.counts.sum() > 0
-                if not (sound and 0 < scores.tracks < math.inf and scores.pairs > 0):
-                    raise ValueError("a count that is not a number above 0")
-                self._strangers[_pair(str(one), str(other))] = scores
-            self._bias = CameraBias(data["cameras"])
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-            fix = "forget it with 'vreid gallery threshold --reset'"
-            raise Refused(f"what the gallery knows of this site's threshold is damaged ({error}); {fix}") from error
 
 
 UNSEEN = "\0"  # no camera is called so
@@ -327,10 +307,6 @@ class _Recent:
     feature: Floats
     trace: Trace
     counted: set[Pair] = field(default_factory=set)
-
-
-def _pair(one: str, other: str) -> Pair:
-    return (one, other) if one <= other else (other, one)
 
 
 def never_overlap(one: Trace, other: Trace) -> bool:

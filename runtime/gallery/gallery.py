@@ -43,9 +43,8 @@ from vreid.runtime.gallery.records import (
 )
 from vreid.runtime.gallery.store import Store, open_store
 from vreid.runtime.records import FinishedTrack, Floats, kind_name
+from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
-
-SITE_THRESHOLD = "site threshold"  # the setting
 
 
 def plain(features: Floats, others: Floats, views: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

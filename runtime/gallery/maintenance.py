@@ -16,6 +16,7 @@ from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, Vehi
 from vreid.runtime.gallery.sqlite.check import check_gallery, repaired_rows
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import Floats
+from vreid.runtime.site_evidence import SITE_THRESHOLD, Evidence, evidence_of
 
 _BATCH = 32
 
@@ -24,6 +25,8 @@ __all__ = [
     "Purged",
     "Reembedded",
     "check_gallery",
+    "forget_threshold",
+    "freeze_threshold",
     "purge",
     "purge_due",
     "rebuild_all",
@@ -192,6 +195,34 @@ def retain(gallery: Gallery, seconds: float | None) -> None:
     with gallery.transaction() as store:
         store.set_retention(seconds)
         store.add_change(gallery.who, "retain", None, {"seconds": seconds})
+
+
+def freeze_threshold(gallery: Gallery, frozen: bool) -> bool:
+    """Let runs learn nothing more about this site's threshold, or learn again; False: it was so already.
+
+    Raises Refused where what is kept is damaged.
+    """
+    with gallery.transaction() as store:
+        text = store.setting(SITE_THRESHOLD)
+        evidence = Evidence() if text is None else evidence_of(text, gallery.about.dim)
+        if evidence.frozen == frozen:
+            return False
+        changed = replace(evidence, frozen=frozen)
+        store.set_setting(SITE_THRESHOLD, None if changed.empty else changed.as_text())
+        detail = {"pairs of cameras": len(evidence.strangers)}
+        store.add_change(gallery.who, "freeze threshold" if frozen else "unfreeze threshold", None, detail)
+    return True
+
+
+def forget_threshold(gallery: Gallery) -> bool:
+    """Forget what was learnt about this site's threshold, damaged or not, overwritten in the file; False: nothing was."""
+    with gallery.transaction() as store:
+        if store.setting(SITE_THRESHOLD) is None:
+            return False
+        store.set_setting(SITE_THRESHOLD, None)
+        store.add_change(gallery.who, "forget threshold", None, {})
+    gallery.wipe()
+    return True
 
 
 def purge_due(gallery: Gallery, now: float | None = None) -> Purged | None:

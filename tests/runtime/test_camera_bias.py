@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vreid.runtime.camera_bias import CameraBias
+from vreid.runtime.camera_bias import FEWEST_KEPT, CameraBias
 from vreid.runtime.records import Floats
 from vreid.runtime.score_norm import FEWEST, Neighbourhood
 
@@ -60,13 +60,27 @@ def test_few_tracks_move_little() -> None:
 
 def test_means_are_kept_and_read_again() -> None:
     rng = np.random.default_rng(3)
-    rows, bias = units(rng, 6), CameraBias()
-    for camera, row in zip("ababab", rows, strict=True):
+    rows, bias = units(rng, 2 * FEWEST_KEPT), CameraBias()
+    cameras = ["a", "b"] * FEWEST_KEPT
+    for camera, row in zip(cameras, rows, strict=True):
         bias.add(camera, row)
-    again = CameraBias(bias.as_rows())
-    np.testing.assert_array_equal(again.removed(rows, list("aabbab")), bias.removed(rows, list("aabbab")))
+    again = CameraBias(bias.as_rows(), 16)
+    np.testing.assert_array_equal(again.removed(rows, cameras[::-1]), bias.removed(rows, cameras[::-1]))
     with pytest.raises(ValueError, match="different lengths"):
-        CameraBias([*bias.as_rows(), {"camera": "c", "tracks": 1, "mean": "AAAAAA=="}])
+        CameraBias([*bias.as_rows(), {"camera": "c", "tracks": 10, "mean": "AAAAAA=="}])
+    with pytest.raises(ValueError, match="a mean of 16 numbers, and features have 8"):
+        CameraBias(bias.as_rows(), 8)
+
+
+def test_a_mean_of_few_tracks_is_not_written_down() -> None:
+    """That of one track is the feature of one vehicle, which somebody may have removed."""
+    rng = np.random.default_rng(5)
+    bias = CameraBias()
+    for number, row in enumerate(units(rng, FEWEST_KEPT), 1):
+        bias.add("a", row)
+        assert [one["tracks"] for one in bias.as_rows()] == ([number] if number == FEWEST_KEPT else [])
+    bias.add("b", units(rng, 1)[0])
+    assert [one["camera"] for one in bias.as_rows()] == ["a"]
 
 
 def test_a_vehicle_among_many_of_its_kind_needs_more() -> None:

@@ -9,6 +9,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.models.manifest import Match
 from vreid.runtime.records import FinishedTrack, Floats, Trace
+from vreid.runtime.site_evidence import Evidence, evidence_of
 from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, never_overlap
 from vreid.runtime.topology import CameraPair, Layout, Topology
 
@@ -157,6 +158,23 @@ def test_a_frozen_threshold_learns_nothing() -> None:
     assert again.summary(1)["calibrated"] == "frozen"
 
 
+def test_a_threshold_may_be_frozen_before_anything_was_learnt() -> None:
+    text = Evidence(frozen=True).as_text()
+    threshold = SiteThreshold(MANIFEST, kept=text)
+    busy(threshold, 0.9, 60)
+    assert threshold.level("a", "a", 20).origin == "manifest" and threshold.as_json() is None
+    assert evidence_of(text).frozen and not evidence_of(text).empty and Evidence().empty
+
+
+def test_means_of_another_length_are_refused_before_they_are_used() -> None:
+    first = SiteThreshold(MANIFEST)
+    busy(first, 0.7, 20)
+    kept = first.as_json()
+    SiteThreshold(MANIFEST, kept=kept, dim=DIM)
+    with pytest.raises(Refused, match=r"a mean of 32 numbers, and features have 8.*--reset"):
+        SiteThreshold(MANIFEST, kept=kept, dim=8)
+
+
 def damaged(**changes: Any) -> str:
     first = SiteThreshold(MANIFEST)
     busy(first, 0.7, 6)
@@ -177,6 +195,7 @@ def damaged(**changes: Any) -> str:
         damaged(version=2),
         damaged(counts={"0": -1}),
         damaged(counts={"99999": 1}),
+        damaged(counts={"-1": 1}),
         damaged(counts={"7": float("nan")}),
         damaged(tracks=0),
         damaged(tracks=float("inf")),
@@ -202,4 +221,5 @@ def test_old_evidence_fades() -> None:
     threshold = SiteThreshold(MANIFEST)
     busy(threshold, 0.8, 3000)
     [row] = threshold.summary(20)["cameras"]
+    assert threshold.levels(20)["a", "a"].threshold == pytest.approx(row["threshold"], abs=1e-4)
     assert row["tracks"] <= 1000 and row["threshold"] > 0.85

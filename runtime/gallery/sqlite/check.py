@@ -22,6 +22,7 @@ from vreid.runtime.gallery.sqlite.database import Database, as_writer, connect, 
 from vreid.runtime.gallery.sqlite.recover import recovered
 from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells
 from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA, upgrade
+from vreid.runtime.site_evidence import SITE_THRESHOLD, evidence_of
 
 MOST = 20  # findings of one kind that are listed one by one
 _UNIT, _HALF_UNIT = 1e-3, 1e-2  # how far the length of a float32 or float16 feature may be from 1
@@ -73,6 +74,7 @@ def _rows(connection: sqlite3.Connection, most: int) -> list[Finding]:
         lambda: _prototypes(connection, dim),
         lambda: _sightings(connection, dim),
         lambda: _audit(connection, dim),
+        lambda: _site_threshold(connection, dim),
     ]
     return meta + [finding for check in checks for finding in _cut(check(), most)]
 
@@ -195,6 +197,14 @@ def _audit(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
         change = Change(id_, row[1], row[2], row[3], row[4], detail, row[6])
         if "undo" in detail and not can_be_read(change, dim):
             yield Finding("undo", id_, f"what undoing change {id_} needs is damaged")
+
+
+def _site_threshold(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
+    for (text,) in connection.execute("SELECT value FROM meta WHERE key = ?", (SITE_THRESHOLD,)):
+        try:
+            evidence_of(text, dim)
+        except Refused as refused:
+            yield Finding("site threshold", None, str(refused).partition(";")[0])
 
 
 def _feature(blob: object, kind: str, dim: int, tolerance: float) -> str | None:
@@ -342,6 +352,7 @@ _REPAIRS: dict[str, Callable[[sqlite3.Connection, list[int]], None]] = {
     ),
     "identity": _once("INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))))"),
     "retention": _once("DELETE FROM meta WHERE key = 'retention'"),
+    "site threshold": _once(f"DELETE FROM meta WHERE key = '{SITE_THRESHOLD}'"),
     "prototype": _each("DELETE FROM prototypes WHERE id = ?"),
     "sighting": _each("UPDATE sightings SET feature = NULL WHERE id = ?"),
     "picture": _each("UPDATE sightings SET thumbnail = NULL WHERE id = ?"),
@@ -368,6 +379,7 @@ _DONE = {
     "changes": "the log of changes is cut to what there was",
     "identity": "the gallery has a new identity, and indexes are built again",
     "retention": "sightings are kept for ever; set a span with 'vreid gallery retain'",
+    "site threshold": "this site's threshold is forgotten, and learnt anew from the manifest's on",
     "prototype": "{} prototypes whose feature was not valid are dropped",
     "sighting": "{} sightings stay without their feature, which was not valid",
     "picture": "{} sightings stay without their picture, which was not valid",

@@ -67,6 +67,12 @@ DAMAGES = {
     "audit": ("UPDATE audit SET detail = '{' WHERE id = 2", "audit", "change 2", "say only"),
     "identity": ("DELETE FROM meta WHERE key = 'identity'", "identity", "identity", "new identity"),
     "retention": ("INSERT INTO meta VALUES ('retention', 'long')", "retention", "'long'", "for ever"),
+    "threshold": ("INSERT INTO meta VALUES ('site threshold', '{')", "site threshold", "threshold is damaged", "forgotten"),
+    "threshold of another length": (
+        """INSERT INTO meta VALUES ('site threshold', '{"version": 1, "frozen": false, "pairs": [], "cameras":
+        [{"camera": "a", "tracks": 10, "mean": "AACAPw=="}]}')""",
+        "site threshold", "a mean of 1 numbers, and features have 8", "forgotten",
+    ),
 }  # fmt: skip
 
 
