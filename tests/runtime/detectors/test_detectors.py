@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.detectors.table import open_detector
+from vreid.runtime.detectors.table import DETECTORS, FORMS, open_detector
 from vreid.runtime.detectors.yolox import tiles_of
 from vreid.runtime.mot import corners, read_mot
 from vreid.runtime.records import Floats, Frame, overlaps
@@ -227,6 +227,10 @@ def wrong_columns(path: Path, columns: int) -> str:
 def test_wrong_texts_are_refused(text: str, said: str) -> None:
     with pytest.raises(Refused, match=said):
         open_detector(text)
+
+
+def test_every_detector_has_the_form_that_is_offered() -> None:
+    assert {form.partition(":")[0] for form in FORMS.values()} == set(FORMS) == set(DETECTORS)
 
 
 def test_wrong_settings_are_refused() -> None:
