@@ -12,8 +12,7 @@ class Session:
     """The flags of `vreid run`. They are checked where the run is set up (`vreid.runtime.run`)."""
 
     sources: Sequence[str] = field(repr=False)  # they may hold passwords, as `to` may
-    """[name=]URI each: cam1.mp4, dir/, img_%04d.jpg, 0, /dev/video0, rtsp://..., rtmp://..., http://..., udp://..., csi://0,
-    gst:PIPELINE, synth://city?camera=1.
+    """[name=]URI each: a.mp4, dir/, img_%04d.jpg, 0, /dev/video0, csi://0, gst:..., rtsp://, rtmp://, http://, udp://, synth://city?camera=1.
 
     ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
     out: Path | None = None
