@@ -71,9 +71,15 @@ def plain_text(text: object, name: str) -> str:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The hints that are checked, by parameter; when it is called first, as classes may be defined later than functions."""
     hints = {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
-    return {
-        name: hint for name, hint in hints.items() if not any(get_origin(part) is np.ndarray for part in _members(hint))
-    }
+    return {name: hint for name, hint in hints.items() if not any(map(_is_array, _members(hint)))}
+
+
+def _is_array(hint: Any) -> bool:
+    origin = get_origin(hint)
+    return np.ndarray in (
+        origin,
+        get_origin(getattr(origin, "__value__", None)),
+    )  # NDArray is a named type since NumPy 2.5
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

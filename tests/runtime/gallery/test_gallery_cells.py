@@ -94,7 +94,7 @@ MERGE = {"vehicles": [1, 3], "names": ["car 0", "car 2"], "sightings": 1}
 
 @pytest.mark.parametrize(
     "detail",
-    ["x", "[]", "null", "5", "[" * 5000, '{"a":' * 1100 + "1" + "}" * 1100, '{"vehicles": 5}', '{"vehicles": ["x"]}',
+    ["x", "[]", "null", "5", "[" * 5000, '{"a":' * 100_000 + "1" + "}" * 100_000, '{"vehicles": 5}', '{"vehicles": ["x"]}',
      '{"vehicles": [NaN]}', '{"a": NaN}', "9" * 5000],
 )  # fmt: skip
 def test_a_change_that_cannot_be_read_is_refused_found_and_repaired(path: Path, detail: str) -> None:

@@ -1,0 +1,208 @@
+"""Vehicles found again and vehicles falsely known, by the manifest's fixed threshold and by the one that a site learns.
+
+    python bench/site_threshold.py --data ../shared/data
+
+Films of one-way roads on which nobody comes back (`motorway`, boxes from a detector): whoever is known more than two seconds
+after its vehicle was last seen is somebody else. Pictures of two cameras (`highway2cam`): a road is played with them, in which
+vehicles come at random, three a minute and a lane, pass the first camera for four seconds, and half of them the second one
+30 to 90 seconds later; the others pass one of the two only. Each passage is identified when it ends, as in a live run. Three
+cameras with ground truth (`roadside-video`, and synthetic scenes that are drawn here): a run with true boxes, and its IDF1.
+Rows in bench/results/site_threshold.json.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.gallery import open_gallery
+from vreid.runtime.identify import Identifier
+from vreid.runtime.records import FinishedTrack, Floats, Trace
+from vreid.runtime.run import run_session
+from vreid.runtime.score_norm import stretched
+from vreid.runtime.session import Session
+from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
+from vreid.runtime.topology import CameraPair, Layout, Topology
+
+RATES = (0.01, 0.05, 0.1)
+SCENES = (11, 12, 13, 14)
+VIEW_S, LEAST_S, MOST_S = 4.0, 30.0, 90.0
+PER_SECOND = 0.15
+LANES = 3
+
+
+def embedded(data: Path, embedder: Embedder) -> dict[str, dict[str, Floats]]:
+    """vehicle -> camera -> feature (D,), of a CSV of pictures."""
+    with (data / "train.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found: dict[str, dict[str, Floats]] = {}
+    for start in range(0, len(rows), 32):
+        part = rows[start : start + 32]
+        pictures = [cv2.imread(str(data / row["path"])) for row in part]
+        for row, feature in zip(part, embedder.embed(pictures), strict=True):
+            found.setdefault(row["vehicle"], {})[row["camera"]] = feature
+    return found
+
+
+def tail_of(features: dict[str, dict[str, Floats]]) -> dict[str, float]:
+    """s = -log(1 - cosine) that a share of the pairs of different vehicles in two cameras reaches."""
+    cameras = [np.stack([views[camera] for views in features.values()]) for camera in ("cam1", "cam2")]
+    cosines = (cameras[0] @ cameras[1].T)[~np.eye(len(features), dtype=bool)]
+    return {
+        f"{share:g}": round(float(np.quantile(stretched(cosines), 1 - share)), 2)
+        for share in (0.1, 0.01, 0.001, 0.0001)
+    }
+
+
+def passages(vehicles: Sequence[str], rng: np.random.Generator) -> list[tuple[float, str, str, int]]:
+    """(time, camera, vehicle, lane) of a road's passages, by time."""
+    came = np.cumsum(rng.exponential(1 / PER_SECOND, len(vehicles)))
+    lanes = rng.integers(0, LANES, len(vehicles))
+    found = []
+    for number, (vehicle, time, lane) in enumerate(zip(vehicles, came.tolist(), lanes.tolist(), strict=True)):
+        if number % 4 != 3:  # a quarter passes the second camera only
+            found.append((time, "cam1", vehicle, lane))
+        if number % 4 != 2:  # a quarter the first
+            found.append((time + float(rng.uniform(LEAST_S, MOST_S)), "cam2", vehicle, lane))
+    return sorted(found)
+
+
+def played_road(
+    features: dict[str, dict[str, Floats]], embedder: Embedder, vehicles: Sequence[str], rate: float | None, seed: int
+) -> dict[str, int]:
+    """Counts: vehicles that came back, those found again, passages of new vehicles, and those falsely known."""
+    topology = Topology(Layout(pair=(CameraPair(cameras=("cam1", "cam2"), least_s=LEAST_S - VIEW_S),)))
+    match = embedder.match
+    rule: Threshold = FixedThreshold(match.threshold) if rate is None else SiteThreshold(match, rate, topology)
+    manifest, counts = embedder.manifest, dict.fromkeys(("back", "found", "new", "false"), 0)
+    ids: dict[str, int | None] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "road.db"
+        with open_gallery(
+            path, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name, write=True
+        ) as gallery:
+            identifier = Identifier(gallery, rule, enrol_unknown=True, topology=topology)
+            for number, (time, camera, vehicle, lane) in enumerate(passages(vehicles, np.random.default_rng(seed))):
+                frames = np.arange(round(10 * time), round(10 * (time + VIEW_S)))
+                boxes = np.tile(np.array([200.0 * lane, 0, 200.0 * lane + 100, 80], np.float32), (len(frames), 1))
+                boxes[:, [1, 3]] += 10 * np.arange(len(frames), dtype=np.float32)[:, None]
+                track = FinishedTrack(
+                    camera, number, int(frames[0]), int(frames[-1]), time, time + VIEW_S, 2, features[vehicle][camera],
+                    1, 0.8, np.zeros((8, 8, 3), np.uint8),
+                )  # fmt: skip
+                identifier.observe(track, Trace(frames, boxes, np.ones(len(frames), np.float32)))
+                given = identifier.identify(track)
+                if vehicle in ids:
+                    counts["back"] += 1
+                    counts["found"] += given.known and given.vehicle == ids[vehicle]
+                else:
+                    counts["new"] += 1
+                    counts["false"] += given.known
+                    ids[vehicle] = given.vehicle
+    return counts
+
+
+def road_rows(data: Path, embedder: Embedder, size: int, rounds: int) -> list[dict[str, Any]]:
+    """The road with that many vehicles, several times with others."""
+    features = embedded(data, embedder)
+    names = sorted(features)
+    rows = []
+    for rate in (None, *RATES):
+        total = dict.fromkeys(("back", "found", "new", "false"), 0)
+        for seed in range(rounds):
+            vehicles = np.random.default_rng(seed).permutation(names)[:size].tolist()
+            for key, count in played_road(features, embedder, vehicles, rate, seed).items():
+                total[key] += count
+        rows.append({"scene": f"{data.name}, {size} vehicles x {rounds}", "rate": rate, **total})
+    return rows
+
+
+def one_way(run: Path) -> dict[str, int]:
+    """Counts over sightings.jsonl of a road on which nobody comes back."""
+    lines = [json.loads(line) for line in (run / "sightings.jsonl").read_text(encoding="utf-8").splitlines()]
+    last: dict[int, float] = {}
+    false = 0
+    for line in sorted(lines, key=lambda line: float(line["first_time"])):
+        seen = last.get(line["vehicle"])
+        false += seen is not None and line["first_time"] - seen > 2
+        last[line["vehicle"]] = max(line["last_time"], -np.inf if seen is None else seen)
+    return {"new": len(lines), "false": false}
+
+
+def run_rows(
+    name: str, sources: list[str], detector: str, truth: Path | None, topology: Path | None = None
+) -> list[dict[str, Any]]:
+    """A run of files by each threshold."""
+    rows = []
+    for rate in (None, *RATES):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out"
+            fixed = open_embedder("vreid-s").threshold if rate is None else None
+            session = Session(
+                sources=sources, detector=detector, out=out, enrol_unknown=True, truth=truth, topology=topology,
+                threshold=fixed, false_match_rate=rate or RATES[0],
+            )  # fmt: skip
+            summary = run_session(session, threading.Event())
+            row: dict[str, Any] = {"scene": name, "rate": rate}
+            if truth is None:
+                row |= one_way(out)
+            else:
+                row |= {key: round(summary["identity"][key], 3) for key in ("idf1", "kept_over_cameras")}
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--yolox", help="a YOLOX file: runs of roadside-video with it, too")
+    flags = parser.parse_args()
+    cv2.setNumThreads(1)
+    embedder, rows = open_embedder("vreid-s"), []
+    for film in ("traffic", "highway"):
+        motorway = flags.data / "motorway"
+        rows += run_rows(f"{film}.mp4", [str(motorway / f"{film}.mp4")], f"replay:{motorway}/boxes/{film}.txt", None)
+    print("highway2cam, s of pairs of two cameras by share:", tail_of(embedded(flags.data / "highway2cam", embedder)))
+    rows += road_rows(flags.data / "highway2cam", embedder, 40, 10)
+    rows += road_rows(flags.data / "highway2cam", embedder, 400, 3)
+    video = flags.data / "roadside-video"
+    sources = [str(path) for path in sorted(video.glob("cam*.mp4"))]
+    with tempfile.TemporaryDirectory() as folder:
+        topology = Path(folder) / "cameras.toml"
+        topology.write_text(
+            '[[pair]]\ncameras = ["cam1", "cam2"]\noverlap = true\n'
+            '[[pair]]\ncameras = ["cam2", "cam3"]\nleast_s = 2\n[[pair]]\ncameras = ["cam1", "cam3"]\nleast_s = 2\n'
+        )
+        rows += run_rows("roadside-video, true boxes", sources, f"replay:{video}", video)
+        rows += run_rows("roadside-video, true boxes, topology", sources, f"replay:{video}", video, topology)
+        rows += run_rows("roadside-video, motion", sources, "motion", video)
+        if flags.yolox:
+            rows += run_rows("roadside-video, YOLOX in tiles", sources, f"yolox:{flags.yolox}?tiles=2", video)
+        for seed in SCENES:
+            scene = Path(folder) / str(seed)
+            made = ["--out", str(scene), "--seed", str(seed), "--vehicles", "24", "--seconds", "40"]
+            subprocess.run(
+                [sys.executable, "-m", "vreid.cli.main", "synth", "city", *made], check=True, stdout=subprocess.DEVNULL
+            )
+            films = [str(path) for path in sorted(scene.glob("cam*.mp4"))]
+            rows += run_rows(f"synthetic scene {seed}, true boxes", films, f"replay:{scene}", scene)
+    for row in rows:
+        row["date"] = date.today().isoformat()
+        shown = ["fixed" if row["rate"] is None else f"site, {row['rate']:.0%} requested", *list(row.values())[2:]]
+        print(" | ".join([row["scene"], *map(str, shown)]), flush=True)
+    Path("bench/results/site_threshold.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
