@@ -6,6 +6,7 @@ from tyro.conf import subcommand
 
 from vreid.cli import gallery_enrolling as enrolling
 from vreid.cli import gallery_reading as reading
+from vreid.cli import gallery_threshold as site
 from vreid.cli import gallery_writing as writing
 
 _VERBS: dict[str, tuple[type, Any]] = {
@@ -15,6 +16,7 @@ _VERBS: dict[str, tuple[type, Any]] = {
     "show": (reading.Show, reading.show),
     "stats": (reading.Stats, reading.stats),
     "audit": (reading.Audit, reading.audit),
+    "threshold": (site.Threshold, site.threshold),
     "rename": (writing.Rename, writing.rename),
     "merge": (writing.Merge, writing.merge),
     "split": (writing.Split, writing.split),

@@ -81,6 +81,8 @@ def _signals(stop: threading.Event, live: bool) -> Iterator[None]:
 
 def print_summary(summary: dict[str, Any], out: Path | None) -> None:
     """The run in two short tables and, where truth is known, its score."""
+    from vreid.runtime.threshold_summary import in_a_line
+
     columns = ("frames", "dropped", "reconnects", "tracks")
     rows = [(name, *(camera.get(key, 0) for key in columns)) for name, camera in summary["cameras"].items()]
     output.table("cameras", ("camera", *columns), rows)
@@ -100,6 +102,7 @@ def print_summary(summary: dict[str, Any], out: Path | None) -> None:
         f"{summary['embedded']} of {boxes} boxes of followed vehicles embedded ({summary['embedding']}); "
         f"{100 * summary['outside']:.0f} % of the time outside detector and embedder"
     )
+    output.result(in_a_line(summary["calibration"], summary["threshold"]))
     if identity := summary["identity"]:
         output.result(
             f"against the ground truth: identity accuracy {100 * identity['accuracy']:.1f} %, IDF1 {100 * identity['idf1']:.1f} %, "

@@ -32,7 +32,7 @@ class Embedder:
     @property
     def match(self) -> Match:
         """The manifest's open-set point, or an assumed one at DEFAULT_THRESHOLD."""
-        return self.manifest.match or Match(threshold=DEFAULT_THRESHOLD, false_match_rate=0.05, gallery=20)
+        return match_of(self.manifest)
 
     def embed(self, images: Sequence[Image]) -> Floats:
         """N crops of any size and camera -> (N, D) float32 of unit length. Refuses an engine that gives NaN or infinity."""
@@ -58,6 +58,11 @@ class Embedder:
                 )
             out[start : start + most] = part
         return out
+
+
+def match_of(manifest: Manifest) -> Match:
+    """A manifest's open-set point, or an assumed one at DEFAULT_THRESHOLD."""
+    return manifest.match or Match(threshold=DEFAULT_THRESHOLD, false_match_rate=0.05, gallery=20)
 
 
 def open_embedder(model: str | Path, threads: int = 1) -> Embedder:

@@ -1,6 +1,6 @@
 """Who is this: finished tracks become vehicles of the gallery, known or new ones, one at a time or jointly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import VehicleScores
 from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
+from vreid.runtime.site_evidence import Pair
 from vreid.runtime.site_threshold import Compared, FixedThreshold, Level, Threshold
 from vreid.runtime.topology import Topology, span_of
 
@@ -145,6 +146,7 @@ class Identifier:
         self._recent = RecentPositions(remember_s, self._topology)
         self._compared = 1.0  # vehicles that a track is compared with now
         self._calls = self._counted = 0
+        self.levels: Mapping[Pair, Level] = {}  # those by pair of cameras, of a moment ago: for other threads
         self._new_below = np.inf if new_below is None else new_below
 
     def recall(self, since: float) -> None:
@@ -174,6 +176,7 @@ class Identifier:
         """What a gallery wants done from time to time, where this run may write it: keep what the threshold has learnt, and
         remove what is older than the retention."""
         self.keep()
+        self.levels = self.rule.levels(self._counted)
         if self._gallery.writable:
             purge_due(self._gallery)
 
@@ -218,6 +221,7 @@ class Identifier:
         """How many vehicles the gallery holds, counted now and then: of a large one that takes time."""
         if self._calls % RECOUNT == 0:
             self._counted = self._gallery.size()[0]
+            self.levels = self.rule.levels(self._counted)
         self._calls += 1
         return float(self._counted)
 

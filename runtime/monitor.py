@@ -20,6 +20,8 @@ from prometheus_client.exposition import choose_encoder
 
 from vreid.models.errors import Refused
 from vreid.runtime.sinks.jsonl import json_text
+from vreid.runtime.site_evidence import Pair
+from vreid.runtime.site_threshold import Level
 from vreid.runtime.status import StageStatus, Status
 
 STALLED_S = 30.0
@@ -267,6 +269,7 @@ class _Collector:
         yield rates
         yield from _labelled("queue", status.queues, _OF_QUEUE)
         yield _of_stages(status.stages)
+        yield from _of_thresholds(status.thresholds)
         yield from _labelled("output", status.outputs, _OF_OUTPUT)
         with contextlib.suppress(OSError):  # no /proc
             threads = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").partition("\nThreads:")[2]
@@ -293,6 +296,16 @@ class _Rates:
                 self._past.append((status.seconds, now))
         passed = max(status.seconds - since, 1e-9)
         return {name: max(0, frames - before.get(name, 0)) / passed for name, frames in now.items()}
+
+
+def _of_thresholds(levels: Mapping[Pair, Level]) -> Iterator[Metric]:
+    labels = ["camera_a", "camera_b"]
+    least = GaugeMetricFamily("vreid_threshold", "Least cosine of a known vehicle between two cameras.", labels=labels)
+    pairs = GaugeMetricFamily("vreid_threshold_pairs", "Pairs of strangers that it was learnt from.", labels=labels)
+    for pair, level in levels.items():
+        least.add_metric(pair, level.threshold)
+        pairs.add_metric(pair, level.pairs)
+    yield from (least, pairs)
 
 
 def _of_stages(stages: Mapping[str, StageStatus]) -> Metric:

@@ -254,7 +254,7 @@ class SiteThreshold:
         pairs = []
         for (one, other), level in self.levels(compared).items():
             rates = -np.expm1(max(compared, 1.0) * np.log1p(-self._curves[one, other].clip(0, 1 - 1e-12)))
-            shown = np.flatnonzero((rates < 0.999) & (rates > 1e-3))[::5]
+            shown = np.flatnonzero((rates < 0.999) & (rates > min(1e-3, self.rate / 10)))[::5]
             pairs.append(
                 {
                     "cameras": [one, other],

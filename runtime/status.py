@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vreid.runtime.frame_sync import FrameTimes
+from vreid.runtime.site_evidence import Pair
+from vreid.runtime.site_threshold import Level
 from vreid.runtime.sources.table import Source
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ class OutputStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The whole run. `vehicles` and `prototypes` are those of the gallery; `embedded` counts crops."""
+    """The whole run. `vehicles` and `prototypes` are those of the gallery; `embedded` counts crops; `thresholds` are those
+    that this site has shown."""
 
     started: float  # seconds since 1970
     seconds: float
@@ -91,6 +94,7 @@ class Status:
     passed_over: int = 0  # crops of tracked vehicles that were not embedded
     vehicles: int = 0
     prototypes: int = 0
+    thresholds: Mapping[Pair, Level] = field(default_factory=dict)
     outputs: Mapping[str, OutputStatus] = field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ from vreid.report.page import Card, Picture, View, pieces, write_page
 from vreid.report.timeline import Bar, timeline
 from vreid.runtime.records import FinishedTrack, Match, Trace, kind_name
 from vreid.runtime.sinks.jsonl import json_text
+from vreid.runtime.threshold_summary import MOST_DRAWINGS, site_page
 
 PICTURES = 6  # per vehicle and camera: the best
 _VEHICLES = 500
@@ -143,6 +144,7 @@ def page(summary: Mapping[str, Any], album: Album) -> Iterator[str]:
     cameras: Mapping[str, Mapping[str, Any]] = summary.get("cameras") or {}
     stages: Mapping[str, Mapping[str, Any]] = summary.get("stages") or {}
     model: Mapping[str, Any] = summary.get("model") or {}
+    calibration: Mapping[str, Any] = summary.get("calibration") or {}
     frames = sum(int(camera.get("frames") or 0) for camera in cameras.values())
     names = [*cameras, *sorted({bar.camera for bar in album.bars} - set(cameras))]
     cards = by_cameras(list(album.vehicles.values()))
@@ -164,6 +166,7 @@ def page(summary: Mapping[str, Any], album: Album) -> Iterator[str]:
         most_pictures=PICTURES,
         strangers=max(int(summary.get("unknown") or 0), len(album.strangers)),
         stranger_pictures=((shot, _picture(shot, f"unknown {kind_name(shot.kind)}")) for shot in album.strangers),
+        site=site_page(calibration, len(cameras), MOST_DRAWINGS) if calibration else None,
         longest=max((float(stage.get("p99_ms") or 0) for stage in stages.values()), default=0) or 1.0,
         camera_rows=[_camera_row(name, camera) for name, camera in cameras.items()],
     )

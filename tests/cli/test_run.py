@@ -46,6 +46,7 @@ def test_people_read_tables_on_stdout(tmp_path: Path, words: list[str], capfd: p
     for part in ("cameras", "latency", "2 vehicles (0 known, 2 newly enrolled), 1 of them in several cameras"):
         assert part in first.out
     assert str(tmp_path / "out" / "report.html") in first.out
+    assert "threshold: " in first.out and " at 5 % false matches among " in first.out
     assert main([*words, "--truth", str(truth)]) == 0
     second = capfd.readouterr().out
     assert "2 vehicles (2 known, 0 newly enrolled)" in second

@@ -21,6 +21,8 @@ from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery, read_gall
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import FinishedTrack
+from vreid.runtime.site_evidence import Evidence
+from vreid.runtime.stranger_scores import EDGES, StrangerScores
 
 Drive = Callable[[], Any]  # see conftest.py
 SPACE = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
@@ -476,3 +478,19 @@ def test_a_length_beyond_all_sense_is_refused(tmp_path: Path, drive: Drive) -> N
     statement(tmp_path / "wide.db", "UPDATE meta SET value = '1048576' WHERE key = 'dim'")
     driver.call("read", path=str(tmp_path / "wide.db"))
     assert "wrong length" in refusal(lambda: driver.call("search", features=[1.0] * 2**20, k=1))
+
+
+def test_what_a_site_has_learnt_is_opened_and_left_alone(tmp_path: Path, drive: Drive) -> None:
+    """Thresholds of a site are Python's; C++ takes its threshold from the caller."""
+    path, driver = tmp_path / "g.db", drive()
+    filled(path)
+    evidence = Evidence({("gate", "yard"): StrangerScores(np.ones(len(EDGES) - 1), 30.0, 200)}, frozen=True).as_text()
+    with edit_gallery(path) as gallery:
+        gallery.keep_site_threshold(evidence)
+    driver.call("open", path=str(path), write=True, **SPACE)
+    assert driver.call("search", features=features(1)[0].tolist(), rows=1, k=1)[0][0][0] == 1
+    driver.call("vehicle", name="taxi")
+    driver.call("close")
+    with read_gallery(path) as gallery:
+        assert gallery.site_threshold() == evidence and gallery.find("taxi") == 6
+    assert check.check_gallery(path) == []

@@ -17,6 +17,7 @@ parser = pytest.importorskip(
 
 from vreid.models.errors import Refused  # noqa: E402
 from vreid.runtime.monitor import Monitor, why_stalled  # noqa: E402
+from vreid.runtime.site_threshold import Level  # noqa: E402
 from vreid.runtime.status import CameraStatus, OutputStatus, QueueStatus, StageStatus, Status  # noqa: E402
 
 AWKWARD = 'a"b\\c\nd'
@@ -26,6 +27,7 @@ STATUS = Status(
     cameras={"gate": GATE, AWKWARD: CameraStatus(0, 0, 9, 0, 0, math.inf, True, False)},
     queues={"frames": QueueStatus(3, 8, 11)}, stages={"embed": StageStatus(40, 1.25, 0.02, 0.05, 0.09)},
     sightings=6, unknown=1, enrolled=2, embedded=30, passed_over=400, vehicles=12, prototypes=25,
+    thresholds={("gate", "gate"): Level(0.875, 30, 55.0), (AWKWARD, "gate"): Level(0.75, 2, 4.0)},
     outputs={"mqtt://gate:1883": OutputStatus(4, 1, 2, 3, 5, 1000, False)},
 )  # fmt: skip
 
@@ -67,6 +69,13 @@ def scrape(base):
     values = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
     assert len(values) == len(samples)
     return families, values
+
+
+def test_thresholds_are_by_pair_of_cameras(served):
+    _, values = scrape(served[1])
+    for name, gate, both in (("vreid_threshold", 0.875, 0.75), ("vreid_threshold_pairs", 30, 2)):
+        assert values[name, (("camera_a", "gate"), ("camera_b", "gate"))] == gate
+        assert values[name, (("camera_a", AWKWARD), ("camera_b", "gate"))] == both
 
 
 def status_for(port, *hosts, version="1.1", path="/metrics"):

@@ -137,6 +137,26 @@ def test_the_figures_stand_on_the_page(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == long_summary
 
 
+def test_thresholds_say_what_they_rest_on(tmp_path):
+    pair = {
+        "cameras": [EVIL, "b"],
+        "threshold": 0.71,
+        "pairs": 3,
+        "tracks": 6,
+        "calibrated": "manifest and site (3 pairs)",
+    }
+    site = {"calibrated": "site", "false_match_rate": 0.05, "compared": 40.0, "others": 0.74}
+    found = {**site, "cameras": [{**pair, "curve": [[0.5, 0.9], [0.6, 0.2], [0.71, 0.05]]}]}
+    text = report_of(tmp_path, [], summary(EVIL, "b", calibration=found))
+    seen = Page(text)
+    assert EVIL not in text and f"{EVIL} and b" in seen.texts and "polyline" in seen.seen
+    assert {"Thresholds of this site", "0.710", "manifest and site", "threshold of the manifest"} <= set(seen.texts)
+    assert any("Few strangers were seen by" in said for said in seen.texts)
+    fixed = Page(report_of(tmp_path, [], summary("a", calibration={"calibrated": "fixed"})))
+    assert any("as --threshold gave it" in said for said in fixed.texts) and "known from score" in fixed.texts
+    assert "Thresholds of this site" not in Page(report_of(tmp_path, [], summary("a"))).texts
+
+
 def test_a_page_needs_no_figure(tmp_path):
     Page(report_of(tmp_path, [], {}))
     empty = reported(vehicle=1)[0]
