@@ -26,9 +26,9 @@ class Session:
     enrol_unknown: bool = False
     """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None
-    """Least cosine of a known vehicle, fixed; by default this site's, which is learnt from vehicles seen at the same time."""
+    """One score for all cameras from which a vehicle is known; by default this site's, learnt by pair of cameras."""
     false_match_rate: float = 0.05
-    """Share of new vehicles that may get the id of another one, which this site's threshold is to keep to."""
+    """Share of new vehicles that may get the id of another one; this site's threshold is set for it."""
     min_score: float | None = None
     """Least detector score; the detector's own by default."""
     truth: Path | None = None

@@ -71,7 +71,7 @@ def notes(calibration: Calibration, cameras: int = 1) -> list[str]:
         found.append(f"For pairs of cameras that are not listed it is {manifests}.")
     if cameras > 1 and not any(one != other for one, other in (pair["cameras"] for pair in pairs)):
         found.append(
-            "Strangers in two cameras are only certain where cameras.toml (--topology) says how long a vehicle takes between them."
+            "Strangers in two cameras are only certain where cameras.toml (--topology) lists the two without overlap."
         )
     return found
 

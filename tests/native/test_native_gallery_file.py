@@ -480,7 +480,7 @@ def test_a_length_beyond_all_sense_is_refused(tmp_path: Path, drive: Drive) -> N
     assert "wrong length" in refusal(lambda: driver.call("search", features=[1.0] * 2**20, k=1))
 
 
-def test_what_a_site_has_learnt_is_opened_and_left_alone(tmp_path: Path, drive: Drive) -> None:
+def test_what_a_site_has_learnt_is_opened_and_left_as_it_is(tmp_path: Path, drive: Drive) -> None:
     """Thresholds of a site are Python's; C++ takes its threshold from the caller."""
     path, driver = tmp_path / "g.db", drive()
     filled(path)
