@@ -31,6 +31,8 @@ demo: $(VENV)/.demo-installed  ## three synthetic cameras, one gallery, one repo
 	$(VENV)/bin/vreid demo
 
 test: export OMP_NUM_THREADS ?= 1
+# Without bytecode each process of pytest rewrites every assert, and each vreid that a test starts compiles all it imports.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint types native  ## lint, types, the C++ and its tests, and the other tests; VREID_SLOW=1 runs those marked slow too
 	$(VENV)/bin/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

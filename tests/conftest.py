@@ -23,7 +23,9 @@ ABSENT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run."""
+    """Skip what this machine cannot run; in xdist's workers, which collect in turned orders, sort by path."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path)
     if not SHARED.is_dir():
         for item in items:
             if item.get_closest_marker("shared"):
@@ -41,12 +43,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="this machine has no NVIDIA device"))
 
 
+def turned(nodes: list[pytest.Item | pytest.Collector]) -> list[pytest.Item | pytest.Collector]:
+    """The nodes of a folder, in each of xdist's workers from another one on: no two rewrite the asserts of one file at once."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = len(nodes) * worker // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return nodes[start:] + nodes[:start]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A file or a folder of tests that imports what only an extra brings is skipped by that name where it is not installed."""
     report = yield
+    if report.passed and isinstance(collector, pytest.Dir):
+        report.result = turned(report.result)
     absent = ABSENT.search(str(report.longrepr)) if report.failed else None
     if absent and absent[1].partition(".")[0] in EXTRAS:
         report.outcome = "skipped"
