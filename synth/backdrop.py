@@ -1,6 +1,7 @@
 """What a camera of the synthetic scene sees when no vehicle is there: sky, road, grass, houses, trees, posts."""
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import cv2
@@ -149,6 +150,7 @@ def _house(rng: np.random.Generator) -> Solid:
     return Solid(builder.mesh(), 0, 0)
 
 
+@cache
 def _post() -> Solid:
     builder = MeshBuilder()
     add_box(builder, 0, (-0.07, -0.07, 0), (0.07, 0.07, 6.5), (120, 118, 112))

@@ -191,7 +191,7 @@ def test_crops_to_measure_on_are_called_test_csv(tmp_path: Path) -> None:
         "--vehicles",
         "1",
         "--cameras",
-        "2",
+        "1",
         "--per-camera",
         "1",
         "--test",
