@@ -20,6 +20,7 @@ from vreid.runtime.camera_bias import CameraBias
 from vreid.runtime.records import Floats
 
 Values = NDArray[np.float64]
+STALE = 16  # one new track among so many is left out
 ROOM = 512  # tracks that neighbours are looked for among, the last
 FEWEST = 20  # tracks under which nothing is taken off
 SHARE = 0.1
@@ -37,19 +38,21 @@ class Neighbourhood:
 
     def __init__(self) -> None:
         self._tracks: deque[tuple[str, Floats]] = deque(maxlen=ROOM)
-        self._rows: Floats | None = None  # (N, D), when they are looked at
-        self._mean = 0.0  # d of the tracks
+        self._rows: Floats | None = None  # (N, D) without bias, of a moment ago
+        self._mean = 0.0  # d of the rows
+        self._newer = 0  # tracks that are not in the rows
 
     def add(self, camera: str, feature: Floats) -> None:
         """One more track (D,)."""
         self._tracks.append((camera, feature))
-        self._rows = None
+        self._newer += 1
 
     def excess(self, features: Floats, bias: CameraBias) -> Values:
         """Unit features (N, D) without bias -> (N,) of d(x) - mean d; 0 while too few tracks are known."""
         if len(self._tracks) < FEWEST:
             return np.zeros(len(features))
-        if self._rows is None:
+        if self._rows is None or STALE * self._newer >= len(self._tracks):
+            self._newer = 0
             cameras, rows = zip(*self._tracks, strict=True)
             self._rows = bias.removed(np.stack(rows), cameras)
             self._mean = float(self._density(self._rows, self._rows).mean())

@@ -17,8 +17,9 @@ that disagree break the pairs of two cameras.
 """
 
 import math
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -173,21 +174,27 @@ class SiteThreshold:
         self._waiting: list[tuple[_Recent, _Recent]] = []
         self._curves: dict[Pair, Values] = {}
         self._kept = kept
+        self._lock = threading.RLock()  # a run's status is read by other threads
 
     def observe(self, track: FinishedTrack, trace: Trace) -> None:
-        """Compare a track that has ended with those that were there at the same time; its later parts are passed over."""
+        """Compare a track that has ended with those that were there at the same time. Of one that is finished in parts the
+        first counts, and the others say that it is still there."""
         key = (track.camera, track.track)
-        if self.frozen or key in self._recent:
-            return
-        new = _Recent(span_of(track), track.feature, trace)
-        self._bias.add(track.camera, track.feature)
-        self._neighbours.add(track.camera, track.feature)
-        self._waiting += [(new, other) for other in self._recent.values() if self._strange(new, other)]
-        if len(self._waiting) > WAITING:
-            self._learn()
-        self._recent[key] = new
-        if len(self._recent) > ROOM or len(self._recent) % 64 == 0:
-            self._forget(new.span.last)
+        with self._lock:
+            known = self._recent.pop(key, None)
+            if known is not None:
+                self._recent[key] = replace(known, span=replace(known.span, last=span_of(track).last))
+                return
+            new = _Recent(span_of(track), track.feature, trace)
+            self._neighbours.add(track.camera, track.feature)
+            if not self.frozen:
+                self._bias.add(track.camera, track.feature)
+                self._waiting += [(new, other) for other in self._recent.values() if self._strange(new, other)]
+            if len(self._waiting) > WAITING:
+                self._learn()
+            self._recent[key] = new
+            if len(self._recent) > ROOM or len(self._recent) % 64 == 0:
+                self._forget(new.span.last)
 
     def compare(
         self,
@@ -198,45 +205,56 @@ class SiteThreshold:
         compared: float,
     ) -> Compared:
         """Cosines without the cameras' bias and what the neighbourhood takes off, and the least for each pair of cameras."""
-        cosines = self._cosines(self._bias.removed(features, cameras), self._bias.removed(others, views))
+        with self._lock:
+            plain, off = self._plain(features, cameras)
+            plain_others, off_others = self._plain(others, views)
+        cosines = -np.expm1(off[:, None] + off_others - stretched(plain @ plain_others.T))
         rows, row = np.unique(np.array(cameras, object).astype(str), return_inverse=True)
         columns, column = np.unique(np.array(views, object).astype(str), return_inverse=True)
         levels = [[self.level(one, other, compared).threshold for other in columns.tolist()] for one in rows.tolist()]
         least = np.array(levels, np.float64).reshape(len(rows), len(columns))[row][:, column]
         return Compared(cosines, least)
 
-    def _cosines(self, features: Floats, others: Floats) -> Values:
-        off = WEIGHT * self._neighbours.excess(features, self._bias)[:, None]
-        off = off + WEIGHT * self._neighbours.excess(others, self._bias)
-        return np.asarray(-np.expm1(off - stretched(features @ others.T)))
+    def _plain(self, features: NDArray[Any], cameras: Sequence[str]) -> tuple[Floats, Values]:
+        """Features (N, D) without their cameras' bias, and what each takes off its scores (N,)."""
+        plain = self._bias.removed(features, cameras)
+        return plain, WEIGHT * self._neighbours.excess(plain, self._bias)
 
     def level(self, camera: str, view: str, compared: float) -> Level:
         """The least s whose predicted share is small enough; see the top."""
-        self._learn()
-        pair = camera_pair(camera, view)
-        scores = self._strangers.get(pair)
-        curve = self._before if scores is None else self._curves.get(pair)
-        if curve is None and scores is not None:
-            both = PRIOR_TRACKS * self._before + scores.tracks * scores.passing()
-            curve = self._curves[pair] = both / (PRIOR_TRACKS + scores.tracks)
+        with self._lock:
+            scores, curve = self._curve(camera_pair(camera, view))
         share = -np.expm1(np.log1p(-self.rate) / max(compared, 1.0))
-        place = int(np.searchsorted(-np.asarray(curve), -share, side="left"))
+        place = int(np.searchsorted(-curve, -share, side="left"))
         threshold = min(1.0, 1 - math.exp(-EDGES[min(place, len(EDGES) - 1)]))
         if scores is None:
             threshold = max(threshold, self.prior)
         return Level(threshold, scores.pairs if scores else 0, scores.tracks if scores else 0.0)
 
+    def _curve(self, pair: Pair) -> tuple[StrangerScores | None, Values]:
+        """The evidence of a pair of cameras, and the share of strangers that reaches each of EDGES."""
+        self._learn()
+        scores = self._strangers.get(pair)
+        if scores is None:
+            return None, self._before
+        if pair not in self._curves:
+            both = PRIOR_TRACKS * self._before + scores.tracks * scores.passing()
+            self._curves[pair] = both / (PRIOR_TRACKS + scores.tracks)
+        return scores, self._curves[pair]
+
     def least(self, camera: str, compared: float) -> float:
         """The lowest level of any view. What taking off a bias adds to a cosine is not in it: `identify` looks at more of the
         nearest for its sake."""
-        views = {one if other == camera else other for one, other in self._strangers if camera in (one, other)}
+        with self._lock:
+            views = {one if other == camera else other for one, other in self._strangers if camera in (one, other)}
         return min(self.level(camera, view, compared).threshold for view in {*views, UNSEEN})
 
     def as_json(self) -> str | None:
         """What was seen, for the gallery; None when it is what was kept already."""
-        self._learn()
-        known = Evidence(self._strangers, self._bias, self.frozen)
-        text = known.as_text()
+        with self._lock:
+            self._learn()
+            known = Evidence(self._strangers, self._bias, self.frozen)
+            text = known.as_text()
         if text == self._kept or known.empty:
             return None
         self._kept = text
@@ -244,8 +262,10 @@ class SiteThreshold:
 
     def levels(self, compared: float) -> dict[Pair, Level]:
         """What counts between each pair of cameras that strangers were seen of."""
-        self._learn()
-        return {pair: self.level(*pair, compared) for pair in sorted(self._strangers)}
+        with self._lock:
+            self._learn()
+            pairs = sorted(self._strangers)
+        return {pair: self.level(*pair, compared) for pair in pairs}
 
     def summary(self, compared: float) -> dict[str, Any]:
         """The requested rate, and for each pair of cameras its threshold when a track is compared with that many vehicles, its
@@ -253,7 +273,9 @@ class SiteThreshold:
         of cameras without evidence."""
         pairs = []
         for (one, other), level in self.levels(compared).items():
-            rates = -np.expm1(max(compared, 1.0) * np.log1p(-self._curves[one, other].clip(0, 1 - 1e-12)))
+            with self._lock:
+                _, curve = self._curve((one, other))
+            rates = -np.expm1(max(compared, 1.0) * np.log1p(-curve.clip(0, 1 - 1e-12)))
             shown = np.flatnonzero((rates < 0.999) & (rates > min(1e-3, self.rate / 10)))[::5]
             pairs.append(
                 {
@@ -281,11 +303,17 @@ class SiteThreshold:
     def _learn(self) -> None:
         """Count the pairs that wait: as late as possible, when the cameras' bias is known best."""
         waiting, self._waiting = self._waiting, []
-        for one, other in waiting:
+        if not waiting:
+            return
+        tracks = {id(track): track for both in waiting for track in both}
+        row = {key: number for number, key in enumerate(tracks)}
+        features = np.stack([track.feature for track in tracks.values()])
+        plain, off = self._plain(features, [track.span.camera for track in tracks.values()])
+        first, second = (np.array([row[id(both[side])] for both in waiting]) for side in (0, 1))
+        s = stretched(np.einsum("nd,nd->n", plain[first], plain[second])) - off[first] - off[second]
+        for (one, other), score in zip(waiting, s.tolist(), strict=True):
             pair = camera_pair(one.span.camera, other.span.camera)
             new = [track for track in (one, other) if pair not in track.counted]
-            first, second = (self._bias.removed(track.feature[None], [track.span.camera]) for track in (one, other))
-            score = float(self._cosines(first, second)[0, 0])
             self._strangers.setdefault(pair, StrangerScores()).add(score, len(new))
             self._curves.pop(pair, None)
             for track in new:

@@ -45,9 +45,9 @@ class StrangerScores:
     tracks: float = 0.0
     pairs: int = 0
 
-    def add(self, cosine: float, new_tracks: int) -> None:
+    def add(self, s: float, new_tracks: int) -> None:
         """One more pair; `new_tracks` of its two tracks count for the first time here."""
-        place = int((float(stretched(cosine)) - EDGES[0]) / STEP)
+        place = int((s - EDGES[0]) / STEP)
         self.counts[min(max(place, 0), len(self.counts) - 1)] += 1
         self.pairs += 1
         self.tracks += new_tracks

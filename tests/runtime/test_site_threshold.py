@@ -117,14 +117,32 @@ def test_only_certain_strangers_count() -> None:
     assert pairs(APART, at_once[0], track(rows[1], "b", 1, 60, 62)) == 0
 
 
-def test_a_long_track_counts_once() -> None:
+def test_parked_vehicles_count_once_however_long_they_stand() -> None:
     rng = np.random.default_rng(0)
     threshold = SiteThreshold(MANIFEST)
-    still = [feature(rng, 0.5) for _ in range(2)]
+    parked = [feature(rng, 0.5) for _ in range(2)]
     for minute in range(20):
-        for number, row in enumerate(still):
+        for number, row in enumerate(parked):
             threshold.observe(*track(row, "a", number, 60.0 * minute, 60.0 * minute + 59, 100.0 * number))
+        for second in range(0, 50, 5):  # one after the other, through the boxes of those that stand
+            passing = track(
+                feature(rng, 0.5), "a", 100 + 60 * minute + second, 60.0 * minute + second, 60.0 * minute + second + 4
+            )
+            box = np.tile(np.array([0, 0, 200, 40], np.float32), (len(passing[1].frames), 1))
+            threshold.observe(passing[0], Trace(passing[1].frames, box, passing[1].scores))
     assert [row["pairs"] for row in threshold.summary(1)["cameras"]] == [1]
+
+
+def test_a_frozen_threshold_still_takes_off_what_a_vehicle_shares_with_its_kind() -> None:
+    first = SiteThreshold(MANIFEST)
+    busy(first, 0.7, 60)
+    again = SiteThreshold(MANIFEST, kept=json.dumps({**json.loads(str(first.as_json())), "frozen": True}))
+    busy(again, 0.7, 60)
+    rng = np.random.default_rng(5)
+    rows = np.stack([feature(rng, 0.7) for _ in range(8)])
+    cameras = ["a"] * 8
+    expected = first.compare(rows, cameras, rows, cameras, 20).cosines
+    np.testing.assert_allclose(again.compare(rows, cameras, rows, cameras, 20).cosines, expected, atol=1e-6)
 
 
 def test_boxes_are_compared_in_the_frames_that_two_tracks_share() -> None:
