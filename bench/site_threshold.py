@@ -2,7 +2,7 @@
 
     python bench/site_threshold.py --data ../shared/data
 
-Films of one-way roads on which nobody comes back (`motorway`, boxes from a detector): whoever is known more than two seconds
+Videos of one-way roads on which nobody comes back (`motorway`, boxes from a detector): whoever is known more than two seconds
 after its vehicle was last seen is somebody else. Pictures of two cameras (`highway2cam`): a road is played with them, in which
 vehicles come at random, three a minute and a lane, pass the first camera for four seconds, and half of them the second one
 30 to 90 seconds later; the others pass one of the two only. Each passage is identified when it ends, as in a live run. Three
@@ -170,9 +170,9 @@ def main() -> None:
     flags = parser.parse_args()
     cv2.setNumThreads(1)
     embedder, rows = open_embedder("vreid-s"), []
-    for film in ("traffic", "highway"):
+    for name in ("traffic", "highway"):
         motorway = flags.data / "motorway"
-        rows += run_rows(f"{film}.mp4", [str(motorway / f"{film}.mp4")], f"replay:{motorway}/boxes/{film}.txt", None)
+        rows += run_rows(f"{name}.mp4", [str(motorway / f"{name}.mp4")], f"replay:{motorway}/boxes/{name}.txt", None)
     print("highway2cam, s of pairs of two cameras by share:", tail_of(embedded(flags.data / "highway2cam", embedder)))
     rows += road_rows(flags.data / "highway2cam", embedder, 40, 10)
     rows += road_rows(flags.data / "highway2cam", embedder, 400, 3)
@@ -195,8 +195,8 @@ def main() -> None:
             subprocess.run(
                 [sys.executable, "-m", "vreid.cli.main", "synth", "city", *made], check=True, stdout=subprocess.DEVNULL
             )
-            films = [str(path) for path in sorted(scene.glob("cam*.mp4"))]
-            rows += run_rows(f"synthetic scene {seed}, true boxes", films, f"replay:{scene}", scene)
+            videos = [str(path) for path in sorted(scene.glob("cam*.mp4"))]
+            rows += run_rows(f"synthetic scene {seed}, true boxes", videos, f"replay:{scene}", scene)
     for row in rows:
         row["date"] = date.today().isoformat()
         shown = ["fixed" if row["rate"] is None else f"site, {row['rate']:.0%} requested", *list(row.values())[2:]]
