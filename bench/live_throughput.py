@@ -21,10 +21,9 @@ from statistics import median
 import cv2
 import numpy as np
 
-from vreid.runtime.camera_pipeline import cut_out
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import open_embedder
-from vreid.runtime.records import Frame
+from vreid.runtime.records import Frame, cut_out
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 

@@ -60,9 +60,9 @@ def python_turn(model: str, engine: str, threads: int, runs: int) -> Found:
     import cv2
 
     from vreid.models.preprocess import batch_of
-    from vreid.runtime.camera_pipeline import cut_out
     from vreid.runtime.embedder import Embedder
     from vreid.runtime.engines.table import open_engine
+    from vreid.runtime.records import cut_out
 
     path = Path(model)
     manifest, file = read_model(path)

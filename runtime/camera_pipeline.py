@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace
+from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace, cut_out
 from vreid.runtime.tracker import Tracker
 
 _EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
@@ -29,15 +29,6 @@ class CropRules:
 
 
 EMBEDDING = {"smart": CropRules(), "every": CropRules(period=0.0, most=sys.maxsize)}
-
-
-def cut_out(image: Image, box: Floats, margin: float) -> Image:
-    """(H, W, 3) and a box x1 y1 x2 y2 -> its pixels, clipped to the picture; never empty."""
-    height, width = image.shape[:2]
-    grow = margin * (box[2:] - box[:2])
-    left, top = np.clip(np.floor(box[:2] - grow), 0, (width - 1, height - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(box[2:] + grow), (left + 1, top + 1), (width, height)).astype(int)
-    return image[top:bottom, left:right]
 
 
 def ceiling_of(crop: Image, box: Floats, frame: tuple[int, int]) -> float:

@@ -135,3 +135,12 @@ def inside(found: Detections, width: int, height: int) -> Detections:
         good = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     good &= np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
     return Detections(boxes[good], found.scores[good], found.kinds[good])
+
+
+def cut_out(image: Image, box: Floats, margin: float) -> Image:
+    """(H, W, 3) and a box x1 y1 x2 y2 -> its pixels, clipped to the picture; never empty."""
+    height, width = image.shape[:2]
+    grow = margin * (box[2:] - box[:2])
+    left, top = np.clip(np.floor(box[:2] - grow), 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(box[2:] + grow), (left + 1, top + 1), (width, height)).astype(int)
+    return image[top:bottom, left:right]

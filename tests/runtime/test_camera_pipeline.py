@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vreid.runtime import camera_pipeline
-from vreid.runtime.camera_pipeline import CameraPipeline, CropRules, ceiling_of, cut_out, deserves, quality_of
-from vreid.runtime.records import Detections, Frame
+from vreid.runtime.camera_pipeline import CameraPipeline, CropRules, ceiling_of, deserves, quality_of
+from vreid.runtime.records import Detections, Frame, cut_out
 
 ROAD = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
 
