@@ -20,6 +20,8 @@ def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
             "cameras": {},
             "stages": {},
             "identity": None,
+            "threshold": 0.9,
+            "calibration": {"calibrated": "fixed"},
             "embedding": "smart",
             "embedded": 1,
             "passed_over": 2,
