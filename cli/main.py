@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vreid.cli import output
-from vreid.models.errors import Refused, shown
+from vreid.models.errors import Refused, shown, unusable
 
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
@@ -70,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.error("there is not enough memory for this; give smaller numbers, fewer pictures or a smaller model")
         return 2
     except OSError as error:  # a name too long, a folder that may not be looked into, a full disk
-        where = "a file" if error.filename is None else error.filename
-        output.error(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")
+        output.error(str(unusable(error)))
         return 2
 
 

@@ -41,6 +41,12 @@ class MissingExtra(Refused):
     """A package that only this request needs is not installed; the message names it."""
 
 
+def unusable(error: OSError) -> Refused:
+    """What the file system says, as a sentence: a folder that may not be looked into, a name too long, a full disk."""
+    where = "a file" if error.filename is None else error.filename
+    return Refused(f"cannot use {where} ({error.strerror or error}); check the path, its permissions and the disk")
+
+
 MOST_THREADS = 1024
 LARGEST_SEED = 2**64 - 1  # of torch.manual_seed; NumPy takes any number from 0
 MOST_COUNT = 10**9  # of pictures, rounds, vehicles: what no flag needs more of

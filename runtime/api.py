@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vreid.models.errors import BadInput
+from vreid.models.errors import MOST_THREADS, BadInput, shown
 from vreid.models.manifest import Manifest
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Image
@@ -20,6 +20,7 @@ from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
+Kind = Literal["car", "truck", "bus", "motorcycle"]
 _BATCH = 32  # pictures that are read at once
 
 
@@ -89,8 +90,7 @@ def load(model: str | PathLike[str], threads: int = 1) -> Model:
     text = path_text(model, "model")
     if is_checkpoint(text):
         raise BadInput(f"{text} is a checkpoint of a training; lower it with 'vreid export' and load the manifest")
-    if threads < 1:
-        raise BadInput(f"threads must be at least 1, not {threads}")
+    checked_threads(threads)
     return Model(open_embedder(text, threads))
 
 
@@ -149,7 +149,7 @@ class Gallery:
         )  # fmt: skip
 
     @checked
-    def enrol(self, name: str, crops: Crop | Sequence[Crop], kind: str | None = None) -> int:
+    def enrol(self, name: str, crops: Crop | Sequence[Crop], kind: Kind | None = None) -> int:
         """Add a vehicle that is known by these crops; returns its id.
 
         Args:
@@ -167,13 +167,13 @@ class Gallery:
         return self.stored.enrol(name, self.model.embed(rows), _pixels(rows[0]), kind)[0]
 
     @checked
-    def search(self, crop: Crop, k: int = 5, kind: str | None = None) -> list[Hit]:
+    def search(self, crop: Crop, k: int = 5, kind: Kind | Literal["vehicle"] | None = None) -> list[Hit]:
         """The vehicles that look most like a crop, best first.
 
         Args:
             crop: a picture as `Model.embed` takes it.
             k: how many vehicles at most.
-            kind: only vehicles of this kind.
+            kind: only vehicles of this kind; "vehicle" for those that a detector without kinds found.
 
         Raises:
             BadInput: more than one crop, or not a picture.
@@ -209,7 +209,7 @@ class Gallery:
 def _listed(crops: Crop | Sequence[Crop]) -> list[Crop]:
     """One crop or several, as a list; an array (N, H, W, 3) is N crops. What is not a list counts as one crop."""
     several = crops.ndim == 4 if isinstance(crops, np.ndarray) else isinstance(crops, Iterable)
-    return list(crops) if several and not isinstance(crops, str | bytes) else [crops]  # type: ignore[list-item, arg-type]
+    return list(crops) if several and not isinstance(crops, str | bytes | bytearray | memoryview) else [crops]  # type: ignore[list-item, arg-type]
 
 
 def _pixels(crop: Crop) -> Image:
@@ -217,15 +217,21 @@ def _pixels(crop: Crop) -> Image:
     if isinstance(crop, str | PathLike):
         return read_picture(Path(path_text(crop, "a crop")))
     if not isinstance(crop, np.ndarray):
-        raise BadInput(f"a crop is a path or a NumPy array, not {type(crop).__name__}")
+        raise BadInput(f"a crop is a path or a NumPy array, not {type(crop).__name__}; convert it, RGB to BGR too")
     if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or 0 in crop.shape:
         raise BadInput(f"a crop is uint8 of shape (H, W, 3) in BGR order, not {crop.dtype} of shape {crop.shape}")
     return crop
+
+
+def checked_threads(threads: int) -> None:
+    """Raises BadInput for a number of threads that nothing here can start."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise BadInput(f"threads must be at least 1 and at most {MOST_THREADS}, not {shown(str(threads))}")
 
 
 def checked_threshold(model: Model, threshold: float | None) -> float:
     """`threshold`, or the model's. Raises BadInput outside -1 to 1."""
     value = model.threshold if threshold is None else threshold
     if not -1 <= value <= 1:
-        raise BadInput(f"a threshold is a cosine from -1 to 1, not {value}")
+        raise BadInput(f"a threshold is a cosine from -1 to 1, not {shown(str(value))}")
     return value

@@ -11,9 +11,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
-from vreid.models.errors import BadInput, WrongModel
+from vreid.models.errors import BadInput, WrongModel, unusable
 from vreid.models.preprocess import Image
-from vreid.runtime.api import Gallery, Model, checked_threshold, load
+from vreid.runtime.api import Gallery, Model, checked_threads, checked_threshold, load
 from vreid.runtime.arguments import checked
 from vreid.runtime.pipeline import Run
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kind_name
@@ -23,7 +23,7 @@ from vreid.runtime.session import Session
 _ROOM = 256  # sightings of live cameras that wait for a slow reader
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Sighting:
     """One pass of a vehicle through the view of one camera: a finished track. The fields are those of a line of sightings.jsonl.
 
@@ -112,9 +112,12 @@ def track(
     level = None if gallery is None else gallery.fixed_threshold
     if threshold is not None:
         level = checked_threshold(model, threshold)
-    texts = [fspath(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
+    texts = [_text(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
     if not texts:
         raise BadInput("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
+    checked_threads(threads)
+    if gallery is None and enrol_unknown is False:
+        raise BadInput("enrol_unknown=False needs a gallery to search; give one, or leave enrol_unknown out")
     session = Session(
         sources=texts,
         model=model.name,
@@ -130,18 +133,28 @@ def track(
     return _sightings(session, model, gallery)
 
 
+def _text(source: str | PathLike[str]) -> str:
+    """A source as a text. A path is a file or a folder, also where its text would be an address: a=b.mp4, 0, ~.mp4."""
+    text = fspath(source)
+    return text if isinstance(source, str) or Path(text).is_absolute() else f"./{text}"
+
+
 def _sightings(session: Session, model: Model, gallery: Gallery | None) -> Generator[Sighting]:
     """Everything is opened when the first sighting is requested, and closed with the iterator."""
     with ExitStack() as stack:
-        opened = stack.enter_context(opened_session(session, model.embedder))
-        stored = stack.enter_context(opened.gallery()) if gallery is None else gallery.stored
         results = _Results()
-        run = opened.run(opened.identifier(stored), [results] if opened.live else [], results.stop)
+        try:
+            opened = stack.enter_context(opened_session(session, model.embedder))
+            stored = stack.enter_context(opened.gallery()) if gallery is None else gallery.stored
+            run = opened.run(opened.identifier(stored), [results] if opened.live else [], results.stop)
+            if not opened.live:
+                with stored.transaction() if stored.writable else nullcontext():
+                    outcome = run.to_the_end()
+        except OSError as error:
+            raise unusable(error) from error
         if opened.live:
             yield from results.of(run)
             return
-        with stored.transaction() if stored.writable else nullcontext():
-            outcome = run.to_the_end()
         for finished, match, trace in outcome.identified:
             yield _sighting(finished, match, trace)
 

@@ -13,6 +13,7 @@ import pytest
 
 import vreid
 from vreid.models.preprocess import Image
+from vreid.runtime.camera_names import plain_name
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
@@ -206,3 +207,43 @@ def test_a_live_camera_gives_sightings_until_the_loop_is_left(
     assert all(sighting.vehicle is not None for sighting in found)
     running.close()
     assert threading.active_count() == before
+
+
+def test_a_path_is_a_file_also_where_its_text_would_be_an_address(
+    videos: list[Path], model: vreid.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(videos[0].parent)
+    for name in ("gate=two.avi", "0"):
+        videos[0].replace(name)
+        found = list(vreid.track(Path(name), model))
+        assert len(found) == 2 and {sighting.camera for sighting in found} == {plain_name(Path(name).stem)}
+        assert found[0] in set(found) and found[0] != found[1]
+        Path(name).replace(videos[0])
+
+
+def test_what_the_file_system_refuses_is_refused(
+    tmp_path: Path, videos: list[Path], model: vreid.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(vreid.Refused, match="a folder, a pipe or a device"):
+        vreid.Gallery(tmp_path / "folder.db", model)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(vreid.Refused, match=r"cannot use .*check the path"):
+        next(vreid.track(videos[0], model))
+
+
+def test_a_wrong_choice_is_bad_input(tmp_path: Path, videos: list[Path], model: vreid.Model) -> None:
+    with vreid.Gallery(tmp_path / "known.db", model) as gallery:
+        with pytest.raises(vreid.BadInput, match="'car' or 'truck'"):
+            gallery.enrol("taxi", plain(RED), "Car")  # type: ignore[arg-type]
+        with pytest.raises(vreid.BadInput, match="or 'vehicle'"):
+            gallery.search(plain(RED), kind="lorry")  # type: ignore[arg-type]
+    with pytest.raises(vreid.BadInput, match="a crop is"):
+        model.embed(memoryview(plain(RED)))  # type: ignore[arg-type]
+    for threads in (0, 10**9):
+        with pytest.raises(vreid.BadInput, match=r"^threads must be at least 1 and at most 1024"):
+            vreid.load("vreid-s", threads)
+        with pytest.raises(vreid.BadInput, match=r"^threads must"):
+            vreid.track(videos[0], model, threads=threads)
+    with pytest.raises(vreid.BadInput, match="enrol_unknown=False needs a gallery"):
+        vreid.track(videos[0], model, enrol_unknown=False)

@@ -1,5 +1,6 @@
 """A gallery's rows in an SQLite file in WAL mode: see `Store` for what each method does."""
 
+import errno
 import json
 import logging
 import sqlite3
@@ -12,7 +13,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import GalleryFull, Refused
+from vreid.models.errors import GalleryFull, Refused, unusable
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.records import (
     EVERYTHING,
@@ -50,7 +51,17 @@ _log = logging.getLogger("vreid.gallery")
 
 def open_sqlite(path: Path, write: bool, about: About | None) -> "SqliteStore":
     """See `vreid.runtime.gallery.store.open_store`. A refused opening leaves nothing behind."""
-    path = path.resolve()
+    try:
+        return _opened(path.resolve(), write, about)
+    except RuntimeError as error:  # Python up to 3.12
+        raise Refused(f"the gallery {path} is a symbolic link to itself; name its file") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GalleryFull(f"the disk of the gallery {path} is full; make room and try again") from error
+        raise unusable(error) from error
+
+
+def _opened(path: Path, write: bool, about: About | None) -> "SqliteStore":
     if write and not path.exists() and about is not None:
         if not path.parent.is_dir():
             raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
@@ -81,6 +92,8 @@ def open_sqlite(path: Path, write: bool, about: About | None) -> "SqliteStore":
 
 def _reader(path: Path, old: bool = False) -> "SqliteStore":
     """`old`: only to see whose features it holds, but of every schema that can be upgraded."""
+    if path.exists() and not path.is_file():
+        raise Refused(f"{path} is a folder, a pipe or a device and not a gallery; name a file")
     if not path.is_file():
         raise Refused(f"there is no gallery {path}; make one with 'vreid gallery enrol'")
     with ExitStack() as opened:
