@@ -1,5 +1,7 @@
 """`vreid synth city|crops`: a synthetic scene as videos with ground truth, or as a data set of crops."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +10,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused, refuse_beyond, refuse_seed
+from vreid.models.files import atomic_folder
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,14 @@ def _city(args: City) -> int:
     refuse_seed(args.seed)
     refuse_beyond(1000, cameras=args.cameras)
     scene = city(args.seed, args.vehicles, args.seconds, args.cameras, args.fps)
-    out = _empty_folder(args.out)
     boxes = []
-    with output.progress() as bar:
+    with _new_folder(args.out) as out, output.progress() as bar:
         task = bar.add_task("drawing", total=args.cameras * scene.frames)
         for camera, view in enumerate(scene.views, start=1):
             path, lines = out / f"cam{camera}.mp4", []
             video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), scene.fps, view.size)
             if not video.isOpened():
-                raise Refused(
-                    f"{path} cannot be written; check that the folder can be written to and the disk has room"
-                )
+                raise Refused(f"{args.out / path.name} cannot be written; check the folder's permissions and the disk")
             try:
                 for index in range(scene.frames):
                     video.write(scene.frame(camera, index))
@@ -91,10 +91,10 @@ def _city(args: City) -> int:
             (out / f"gt_cam{camera}.txt").write_text("".join(lines), encoding="utf-8")
             boxes.append(len(lines))
     if args.json:
-        output.document({"out": str(out), "frames": scene.frames, "fps": scene.fps, "boxes": boxes})
+        output.document({"out": str(args.out), "frames": scene.frames, "fps": scene.fps, "boxes": boxes})
     else:
         rows = [(f"cam{camera}.mp4", scene.frames, count) for camera, count in enumerate(boxes, start=1)]
-        output.table(str(out), ("video", "frames", "boxes"), rows)
+        output.table(str(args.out), ("video", "frames", "boxes"), rows)
     return 0
 
 
@@ -108,40 +108,37 @@ def _crops(args: Crops) -> int:
     refuse_seed(args.seed)
     refuse_beyond(vehicles=args.vehicles, cameras=args.cameras, per_camera=args.per_camera)
     crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)
-    out = _empty_folder(args.out)
-    (out / "images").mkdir()
     kinds = [training_vehicle(args.seed, number).kind for number in range(args.vehicles)]
     rows: list[tuple[str, int, str, str]] = []
-    with output.progress() as bar:
+    with _new_folder(args.out) as out, output.progress() as bar:
+        (out / "images").mkdir()
         task = bar.add_task("drawing", total=args.vehicles * args.cameras * args.per_camera)
         for vehicle, camera, image in crops:
             path = f"images/{vehicle:05d}_c{camera:02d}_{len(rows):06d}.jpg"
             if not cv2.imwrite(str(out / path), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
-                raise Refused(f"{out / path} cannot be written; check that the disk has room")
+                raise Refused(f"{args.out / path} cannot be written; check that the disk has room")
             rows.append((path, vehicle, f"cam{camera:02d}", kinds[vehicle - 1]))
             bar.advance(task)
-    with (out / ("test.csv" if args.test else "train.csv")).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("path", "vehicle", "camera", "type"))
-        table.writerows(rows)
+        with (out / ("test.csv" if args.test else "train.csv")).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("path", "vehicle", "camera", "type"))
+            table.writerows(rows)
     counts = {"images": len(rows), "vehicles": len({row[1] for row in rows}), "cameras": len({row[2] for row in rows})}
     if args.json:
-        output.document({"out": str(out), **counts})
+        output.document({"out": str(args.out), **counts})
     else:
-        output.table(str(out), tuple(counts), [tuple(counts.values())])
+        output.table(str(args.out), tuple(counts), [tuple(counts.values())])
     return 0
 
 
-def _empty_folder(path: Path) -> Path:
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the body succeeds. Raises Refused for a folder that holds something."""
     from vreid.runtime.camera_names import valid_text
 
     if not valid_text(str(path.resolve())):  # OpenCV crashes on it
         raise Refused("--out lies at a path that is not valid UTF-8; take another one")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        filled = any(path.iterdir())
-    except OSError as error:
-        raise Refused(f"the folder {path} cannot be made ({error.strerror}); take another --out") from error
-    if filled:
+    if path.is_dir() and any(path.iterdir()):
         raise Refused(f"the folder {path} is not empty; take another --out, or empty it first")
-    return path
+    with atomic_folder(path) as folder:
+        yield folder
