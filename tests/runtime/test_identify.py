@@ -1,5 +1,7 @@
 """Tracks become vehicles: known ones by the threshold, new ones once, and never two tracks of one camera at once; clustering."""
 
+import base64
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
+from vreid.models.manifest import Match as Manifest
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier, clustered
 from vreid.runtime.recent_positions import RecentPositions
-from vreid.runtime.records import FinishedTrack, Floats, Match
+from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
+from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.topology import Layout, Topology, span_of
 
 DIM = 16
@@ -53,6 +57,29 @@ def test_the_threshold_decides_known_or_unknown(tmp_path: Path) -> None:
         assert unknown.score == pytest.approx(0.59, abs=1e-6)
         stats = gallery.stats()
         assert (stats.vehicles, stats.prototypes, stats.sightings) == (1, 1, 1)
+
+
+def test_a_removed_vehicle_leaves_no_feature_in_what_a_site_has_learnt(tmp_path: Path) -> None:
+    """The mean of a camera with one track is that track's feature."""
+    rule = SiteThreshold(Manifest(threshold=0.6, false_match_rate=0.05, gallery=20), dim=DIM)
+    seen = track(vehicle(3, 0.3), "a", 1, 0, 5)
+    frames = np.arange(6)
+    trace = Trace(frames, np.tile(np.array([0, 0, 9, 9], np.float32), (6, 1)), np.ones(6, np.float32))
+    other = replace(trace, boxes=trace.boxes + 50)
+    with opened(tmp_path) as gallery:
+        identifier = Identifier(gallery, rule, enrol_unknown=True)
+        for one, boxes in ((seen, trace), (track(vehicle(5), "a", 2, 0, 5), other)):
+            identifier.observe(one, boxes)
+            identifier.identify(one)
+        identifier.maintain()
+        assert identifier.levels["a", "a"].pairs == 1
+        kept = str(gallery.site_threshold())
+        assert json.loads(kept)["pairs"][0]["pairs"] == 1 and json.loads(kept)["cameras"] == []
+        gallery.remove(1)
+        gallery.wipe()
+    for row in (seen.feature, seen.feature.astype(np.float16)):
+        for written in (row.tobytes(), base64.b64encode(row.tobytes())):
+            assert not any(written in file.read_bytes() for file in tmp_path.iterdir())
 
 
 def test_a_stranger_is_enrolled_once_and_known_after_a_restart(tmp_path: Path) -> None:
