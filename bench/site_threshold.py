@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -113,19 +113,17 @@ def played_road(
     return counts
 
 
-def road_rows(data: Path, embedder: Embedder, size: int, rounds: int) -> list[dict[str, Any]]:
+def road_rows(data: Path, embedder: Embedder, size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """The road with that many vehicles, several times with others."""
     features = embedded(data, embedder)
     names = sorted(features)
-    rows = []
     for rate in (None, *RATES):
         total = dict.fromkeys(("back", "found", "new", "false"), 0)
         for seed in range(rounds):
             vehicles = np.random.default_rng(seed).permutation(names)[:size].tolist()
             for key, count in played_road(features, embedder, vehicles, rate, seed).items():
                 total[key] += count
-        rows.append({"scene": f"{data.name}, {size} vehicles x {rounds}", "rate": rate, **total})
-    return rows
+        yield {"scene": f"{data.name}, {size} vehicles x {rounds}", "rate": rate, **total}
 
 
 def one_way(run: Path) -> dict[str, int]:
@@ -142,9 +140,8 @@ def one_way(run: Path) -> dict[str, int]:
 
 def run_rows(
     name: str, sources: list[str], detector: str, truth: Path | None, topology: Path | None = None
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """A run of files by each threshold."""
-    rows = []
     for rate in (None, *RATES):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
@@ -159,8 +156,7 @@ def run_rows(
                 row |= one_way(out)
             else:
                 row |= {key: round(summary["identity"][key], 3) for key in ("idf1", "kept_over_cameras")}
-        rows.append(row)
-    return rows
+        yield row
 
 
 def main() -> None:
@@ -169,13 +165,21 @@ def main() -> None:
     parser.add_argument("--yolox", help="a YOLOX file: runs of roadside-video with it, too")
     flags = parser.parse_args()
     cv2.setNumThreads(1)
-    embedder, rows = open_embedder("vreid-s"), []
+    embedder = open_embedder("vreid-s")
+    rows: list[dict[str, Any]] = []
+
+    def show(found: Iterator[dict[str, Any]]) -> None:
+        for row in found:
+            how = "fixed" if row["rate"] is None else f"site, {row['rate']:.0%} requested"
+            print(" | ".join([row["scene"], how, *map(str, list(row.values())[2:])]), flush=True)
+            rows.append({**row, "date": date.today().isoformat()})
+
     for name in ("traffic", "highway"):
         motorway = flags.data / "motorway"
-        rows += run_rows(f"{name}.mp4", [str(motorway / f"{name}.mp4")], f"replay:{motorway}/boxes/{name}.txt", None)
+        show(run_rows(f"{name}.mp4", [str(motorway / f"{name}.mp4")], f"replay:{motorway}/boxes/{name}.txt", None))
     print("highway2cam, s of pairs of two cameras by share:", tail_of(embedded(flags.data / "highway2cam", embedder)))
-    rows += road_rows(flags.data / "highway2cam", embedder, 40, 10)
-    rows += road_rows(flags.data / "highway2cam", embedder, 400, 3)
+    show(road_rows(flags.data / "highway2cam", embedder, 40, 10))
+    show(road_rows(flags.data / "highway2cam", embedder, 400, 3))
     video = flags.data / "roadside-video"
     sources = [str(path) for path in sorted(video.glob("cam*.mp4"))]
     with tempfile.TemporaryDirectory() as folder:
@@ -184,11 +188,11 @@ def main() -> None:
             '[[pair]]\ncameras = ["cam1", "cam2"]\noverlap = true\n'
             '[[pair]]\ncameras = ["cam2", "cam3"]\nleast_s = 2\n[[pair]]\ncameras = ["cam1", "cam3"]\nleast_s = 2\n'
         )
-        rows += run_rows("roadside-video, true boxes", sources, f"replay:{video}", video)
-        rows += run_rows("roadside-video, true boxes, topology", sources, f"replay:{video}", video, topology)
-        rows += run_rows("roadside-video, motion", sources, "motion", video)
+        show(run_rows("roadside-video, true boxes", sources, f"replay:{video}", video))
+        show(run_rows("roadside-video, true boxes, topology", sources, f"replay:{video}", video, topology))
+        show(run_rows("roadside-video, motion", sources, "motion", video))
         if flags.yolox:
-            rows += run_rows("roadside-video, YOLOX in tiles", sources, f"yolox:{flags.yolox}?tiles=2", video)
+            show(run_rows("roadside-video, YOLOX in tiles", sources, f"yolox:{flags.yolox}?tiles=2", video))
         for seed in SCENES:
             scene = Path(folder) / str(seed)
             made = ["--out", str(scene), "--seed", str(seed), "--vehicles", "24", "--seconds", "40"]
@@ -196,11 +200,7 @@ def main() -> None:
                 [sys.executable, "-m", "vreid.cli.main", "synth", "city", *made], check=True, stdout=subprocess.DEVNULL
             )
             videos = [str(path) for path in sorted(scene.glob("cam*.mp4"))]
-            rows += run_rows(f"synthetic scene {seed}, true boxes", videos, f"replay:{scene}", scene)
-    for row in rows:
-        row["date"] = date.today().isoformat()
-        shown = ["fixed" if row["rate"] is None else f"site, {row['rate']:.0%} requested", *list(row.values())[2:]]
-        print(" | ".join([row["scene"], *map(str, shown)]), flush=True)
+            show(run_rows(f"synthetic scene {seed}, true boxes", videos, f"replay:{scene}", scene))
     Path("bench/results/site_threshold.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
