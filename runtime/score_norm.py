@@ -20,7 +20,7 @@ from vreid.runtime.camera_bias import CameraBias
 from vreid.runtime.records import Floats
 
 Values = NDArray[np.float64]
-STALE = 16  # one new track among so many is left out
+STALE = 16  # the mean is taken anew when one track among so many is new
 ROOM = 512  # tracks that neighbours are looked for among, the last
 FEWEST = 20  # tracks under which nothing is taken off
 SHARE = 0.1
@@ -38,9 +38,10 @@ class Neighbourhood:
 
     def __init__(self) -> None:
         self._tracks: deque[tuple[str, Floats]] = deque(maxlen=ROOM)
-        self._rows: Floats | None = None  # (N, D) without bias, of a moment ago
-        self._mean = 0.0  # d of the rows
+        self._rows: Floats | None = None  # (N, D) without bias
         self._newer = 0  # tracks that are not in the rows
+        self._mean = 0.0  # d of the rows
+        self._since = 0  # tracks that are not in the mean
 
     def add(self, camera: str, feature: Floats) -> None:
         """One more track (D,)."""
@@ -51,11 +52,13 @@ class Neighbourhood:
         """Unit features (N, D) without bias -> (N,) of d(x) - mean d; 0 while too few tracks are known."""
         if len(self._tracks) < FEWEST:
             return np.zeros(len(features))
-        if self._rows is None or STALE * self._newer >= len(self._tracks):
-            self._newer = 0
+        if self._rows is None or self._newer:
             cameras, rows = zip(*self._tracks, strict=True)
             self._rows = bias.removed(np.stack(rows), cameras)
-            self._mean = float(self._density(self._rows, self._rows).mean())
+            self._since += self._newer
+            self._newer = 0
+        if self._since * STALE >= len(self._tracks):
+            self._mean, self._since = float(self._density(self._rows, self._rows).mean()), 0
         return np.asarray(self._density(features, self._rows) - self._mean)
 
     def _density(self, features: Floats, rows: Floats) -> Values:
