@@ -31,7 +31,7 @@ from vreid.runtime.gallery.records import (
 from vreid.runtime.records import Floats, Ints
 from vreid.runtime.topology import Span
 
-STORES = {"sqlite": "vreid.runtime.gallery.sqlite.store:open_sqlite"}
+STORES = {"sqlite": "vreid.runtime.gallery.sqlite.opening:open_sqlite"}
 
 
 class FeatureSource(Protocol):
