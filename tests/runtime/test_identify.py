@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.manifest import Match as Manifest
+from vreid.runtime.clustering import clustered
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.identify import Identifier, clustered
+from vreid.runtime.identify import Identifier
 from vreid.runtime.recent_positions import RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
 from vreid.runtime.site_threshold import SiteThreshold
