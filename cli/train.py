@@ -59,7 +59,8 @@ class Common:
     """Flags of both."""
 
     data: tyro.conf.UseAppendAction[list[Path]]
-    """Required: a folder in a layout of docs/data.md, or a CSV file. Given several times, all are learnt together."""
+    """Required: a folder in a layout of docs/data.md, or a CSV file. Given several times, all are learnt together; FOLDER=SHARE
+    weighs them: of roadside=2 and highway=1 a third of every epoch is highway's."""
     out: Path
     """Folder for best.pt, last.pt, log.jsonl, report.html, and teacher caches."""
     weights: str | None = None
@@ -260,9 +261,9 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
 
 def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[Job, Checked]":
     """What is to be trained: data cut in two, for a student its target and its teachers; and what the check of it found."""
-    from vreid.cli.training import checked_pictures
+    from vreid.cli.training import checked_pictures, with_shares
     from vreid.train.data.checking import keyed, refuse_twice, without
-    from vreid.train.data.split import cut, join, share_of_pictures
+    from vreid.train.data.split import cut, join, refuse_unheld, share_of_pictures
     from vreid.train.data.table import read_train_part
     from vreid.train.folder import open_folder
     from vreid.train.job import Job
@@ -271,11 +272,13 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
         raise Refused("there is nothing to learn from; name a data set with --data FOLDER (docs/data.md)")
     open_folder(flags.out, flags.resume)  # refused before anything is read, measured, embedded or written
     learning: dict[str, Any] = {} if isinstance(flags, Teacher) else _learning(flags, recipe, place)
-    sets = [read_train_part(path) for path in flags.data]
-    undistilled = [read_train_part(path) for path in flags.undistilled] if isinstance(flags, Student) else []
+    paths, shares = with_shares([*flags.data, *(flags.undistilled if isinstance(flags, Student) else ())])
+    sets = [read_train_part(path) for path in paths[: len(flags.data)]]
+    undistilled = [read_train_part(path) for path in paths[len(flags.data) :]]
     found = checked_pictures([*sets, *undistilled], flags.out, flags.skip_broken, place)
     join([keyed(dataset, found) for dataset in (*sets, *undistilled)])  # refuses a set that is given twice
     refuse_twice([*sets, *undistilled], found)
+    refuse_unheld([*sets, *undistilled], flags.validation, flags.seed)
 
     def parts(dataset: "Dataset", fraction: float = 1.0) -> "tuple[Dataset, Dataset]":
         # what is broken goes last, so that it changes neither the cut nor the share
@@ -298,6 +301,7 @@ def _job(flags: Teacher | Student, recipe: "Recipe", place: "Place") -> "tuple[J
         undistilled=[first for first, _ in labelled_only],
         bfloat16=flags.bfloat16,
         change_epochs=flags.epochs is not None,
+        shares=shares,
     )
     return replace(job, **learning), found
 

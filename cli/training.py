@@ -56,6 +56,21 @@ def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tupl
     return with_target(recipe, wanted / costs.whole(), "ms"), costs
 
 
+def with_shares(words: Sequence[Path]) -> tuple[list[Path], tuple[float, ...]]:
+    """The paths of FOLDER=SHARE, and the shares of all, together 1; none where no data set has one. A path that is there counts
+    as it stands. Raises Refused for a share that is 0, or that only some have."""
+    split = [
+        None if word.exists() else re.fullmatch(r"(.+)=([0-9]+(?:\.[0-9]*)?|\.[0-9]+)", str(word)) for word in words
+    ]
+    paths = [Path(found[1]) if found else word for word, found in zip(words, split, strict=True)]
+    shares = [float(found[2]) for found in split if found]
+    if not shares:
+        return paths, ()
+    if len(shares) < len(words) or not all(0 < share < math.inf for share in shares):
+        raise Refused("give every data set a share over 0, as in roadside=2 highway=1, or none of them")
+    return paths, tuple(share / sum(shares) for share in shares)
+
+
 def _measured(recipe: Recipe, engine: str) -> Costs:
     """What a channel of the recipe's network costs on the engine, with one thread."""
     from vreid.deploy.latency import latency_costs

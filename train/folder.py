@@ -17,7 +17,8 @@ from vreid.models.network import NetworkConfig
 from vreid.train.recipe import EARLIER_NAMES, Recipe
 
 WORDS = {
-    "answers": "teacher embeddings"
+    "answers": "teacher embeddings",
+    "shares": "shares of the data sets",
 }  # what a source is called in a message, where not by its name in the checkpoint
 MISSING = 0.1  # share of the first start's pictures that may be left out on resuming
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.data.records import Dataset, Item, marks_of
+from vreid.train.data.sampler import Mix
 from vreid.train.data.split import digest_of
 from vreid.train.devices import Place, wait
 from vreid.train.evaluate import refuse_unfindable
@@ -50,7 +51,8 @@ class Job:
     `on_caching` with a teacher's name, the pictures that it has embedded and how many there are, `on_cached` with the queries
     that all teachers took, `on_missing` with the number of pictures of the first start that a resumed training goes on
     without, and `on_note` with a sentence on how the training begins or goes on. With `change_epochs` a resumed training may
-    have another number of epochs than before.
+    have another number of epochs than before. `shares` are those of an epoch's groups, one for each of `training` and
+    `undistilled` in this order, together 1; none where a set counts by its size.
     """
 
     recipe: Recipe
@@ -70,6 +72,7 @@ class Job:
     teacher_vehicles: str = ""
     bfloat16: bool = False
     change_epochs: bool = False
+    shares: tuple[float, ...] = ()
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None
     on_step: Callable[[Step], None] = lambda step: None
     on_caching: Callable[[str, int, int], None] = lambda name, done, of: None
@@ -111,6 +114,8 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
         raise Refused(
             "a set without distillation is learnt from its labels only; learn from labels, or leave the set out"
         )
+    if not recipe.labels and job.shares:
+        raise Refused("shares are of batches of vehicles; without labels give the data sets without a share")
     if not recipe.labels and (not recipe.distil or not (job.teachers or job.teacher)):
         raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
     if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.online is None:
@@ -118,14 +123,24 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
     refuse_unfindable(job.validation)
 
 
+def mix_of(job: Job) -> Mix:
+    """The pictures and the share of each data set, as the sampler takes them; none where there are no shares."""
+    if not job.shares:
+        return ()
+    sets = (*job.training, *job.undistilled)
+    return [(len(part.train), share) for part, share in zip(sets, job.shares, strict=True)]
+
+
 def source_of(job: Job, items: Sequence[Item]) -> dict[str, str | Tensor]:
-    """The marks of the pictures (train/data/records.py), a digest of the vehicles, and the names of the embedding spaces of all
-    teachers; nothing is embedded."""
+    """The marks of the pictures (train/data/records.py), a digest of the vehicles, the data sets' shares, and the names of the
+    embedding spaces of all teachers; nothing is embedded."""
     spaces = [teacher.space for teacher in job.teachers if job.recipe.distil]
     if job.teacher is not None:
         spaces.append(space_of(job.teacher))
     vehicles = digest_of({item.vehicle for item in items})
-    return {"marks": torch.from_numpy(marks_of(items)), "vehicles": vehicles, "teachers": " ".join(spaces)}
+    shares = " ".join(f"{share:.6g}" for share in job.shares)
+    marks = torch.from_numpy(marks_of(items))
+    return {"marks": marks, "vehicles": vehicles, "shares": shares, "teachers": " ".join(spaces)}
 
 
 def targets_for(job: Job, items: Sequence[Item]) -> Targets:

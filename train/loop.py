@@ -27,7 +27,7 @@ from vreid.train.folder import (
     state_in,
     write_epoch,
 )
-from vreid.train.job import Job, Start, refuse_unworkable, source_of, targets_for
+from vreid.train.job import Job, Start, mix_of, refuse_unworkable, source_of, targets_for
 from vreid.train.optimise import autocast_dtype, losses_of, rate_at, set_rate
 from vreid.train.pruning.controller import progress_of
 from vreid.train.recipe import Recipe, side_at
@@ -121,7 +121,7 @@ def _learnt(
     labels = torch.tensor([numbers[item.vehicle] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
-    draw, network = drawing(recipe, items, targets, job.seed), _runner(student, place)
+    draw, network = drawing(recipe, items, targets, job.seed, mix_of(job)), _runner(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
         if note:

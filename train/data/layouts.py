@@ -107,7 +107,7 @@ def _refuse_columns(table: Path, columns: list[str]) -> None:
     for column in _NEEDED:
         if column not in columns:
             raise Refused(f"{table} has no column '{column}'; its first line must name path,vehicle,camera")
-    for column in (*_NEEDED, "type", "split"):
+    for column in (*_NEEDED, "type", "split", "group"):
         if columns.count(column) > 1:
             raise Refused(f"{table} has the column '{column}' twice; keep one")
 
@@ -125,7 +125,8 @@ def _csv_item(folder: Path, values: Mapping[str, str], where: str, line: str) ->
         raise Refused(
             f"{where}: there is no picture {values['path'][:200]} (paths are relative to the CSV file); correct the path"
         )
-    return Item(picture, vehicle_label(values["vehicle"], where), values["camera"], values.get("type", ""), where=line)
+    kind, group = values.get("type", ""), values.get("group", "")
+    return Item(picture, vehicle_label(values["vehicle"], where), values["camera"], kind, where=line, group=group)
 
 
 def _csv_parts(values: Mapping[str, str], split: bool, where: str) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 @dataclass(frozen=True)
 class Item:
     """One picture of one vehicle; `vehicle`, `camera` and `kind` ("sedan", "bus"; "" = not known) are labels. `key` stands for
-    the content of its file where that is known (`key_of`). `where` is the FILE:LINE of the list that named it."""
+    the content of its file where that is known (`key_of`). `where` is the FILE:LINE of the list that named it. Vehicles of one
+    `group` (a body, a fleet; "" = none) fall on one side of a cut."""
 
     path: Path
     vehicle: str
@@ -32,6 +33,7 @@ class Item:
     kind: str = ""
     key: int | None = field(default=None, compare=False)
     where: str = field(default="", compare=False)
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,5 +210,13 @@ def digest_of_set(items: Sequence[Item]) -> str:
 
 def in_order(seed: int, words: Iterable[str]) -> list[str]:
     """The words, each once, in an order that depends only on the seed and each word."""
-    text = {word: f"{seed} {vehicle_word(word)}".encode("utf-8", "surrogatepass") for word in words}
-    return sorted(text, key=lambda word: (hashlib.sha256(text[word]).digest(), word))
+    return sorted(set(words), key=lambda word: (_digest(seed, word), word))
+
+
+def drawn(seed: int, word: str) -> float:
+    """A number from 0 to under 1 that depends only on the seed and the word; `in_order` sorts by it."""
+    return int.from_bytes(_digest(seed, word)[:6], "big") / 2**48
+
+
+def _digest(seed: int, word: str) -> bytes:
+    return hashlib.sha256(f"{seed} {vehicle_word(word)}".encode("utf-8", "surrogatepass")).digest()

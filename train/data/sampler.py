@@ -16,35 +16,43 @@ from vreid.train.data.records import Item
 from vreid.train.recipe import Recipe
 
 Draw = Callable[[int], list[list[int]]]  # an epoch, from 0 -> its batches
+Mix = Sequence[tuple[int, float]]  # (pictures, share of an epoch's groups) of each data set, in the order of the items
 NEAR = 64  # of the pictures that a teacher finds most alike, those that are left may share a group
 
 
-def drawing(recipe: Recipe, items: Sequence[Item], teachers: Sequence[Tensor], seed: int) -> Draw:
+def drawing(recipe: Recipe, items: Sequence[Item], teachers: Sequence[Tensor], seed: int, mix: Mix = ()) -> Draw:
     """What gives the batches of a recipe: of vehicles or, without labels, of what the teachers, whose embeddings of the items are
-    K x (N, E_k), find alike."""
+    K x (N, E_k), find alike. `mix` weighs the data sets of vehicles."""
     if recipe.labels:
-        return lambda epoch: pk_batches(items, recipe.p, recipe.k, seed, epoch, recipe.limit)
+        return lambda epoch: pk_batches(items, recipe.p, recipe.k, seed, epoch, recipe.limit, mix)
     near = nearest(teachers, NEAR)
     return lambda epoch: unlabelled_batches(near, recipe.p, recipe.k, seed, epoch)
 
 
-def pk_batches(items: Sequence[Item], p: int, k: int, seed: int, epoch: int, limit: int = 0) -> list[list[int]]:
+def pk_batches(
+    items: Sequence[Item], p: int, k: int, seed: int, epoch: int, limit: int = 0, mix: Mix = ()
+) -> list[list[int]]:
     """Batches of p * k indices into `items`.
 
     Each vehicle's pictures are shuffled, dealt out so that a group of k holds as many cameras as it can, and cut in groups;
     a short last group is filled from the vehicle's others (a vehicle of fewer than k pictures is repeated). A batch never
     holds a vehicle twice. `limit` caps the groups a vehicle gives in one epoch (0: none), so that one rich data set
-    does not crowd out a poor one.
+    does not crowd out a poor one. With a `mix` an epoch has as many groups as without, of each data set its share: of one that
+    has too many some are left out, of one that has too few the vehicles are dealt out again.
     """
     random = np.random.default_rng((seed, epoch))
     by_vehicle: dict[str, list[int]] = defaultdict(list)
     for index, item in enumerate(items):
         by_vehicle[item.vehicle].append(index)
     cameras = [item.camera for item in items]
-    waiting: dict[str, list[list[int]]] = {}
-    for vehicle, indices in by_vehicle.items():
+
+    def dealt(indices: list[int]) -> list[list[int]]:
         groups = _groups(cameras, indices, k, random)
-        waiting[vehicle] = groups[:limit] if limit else groups
+        return groups[:limit] if limit else groups
+
+    waiting = {vehicle: dealt(indices) for vehicle, indices in by_vehicle.items()}
+    if mix:
+        waiting = _mixed(waiting, by_vehicle, dealt, mix, random)
     batches = []
     queue = _Queue([len(groups) for groups in waiting.values()], random)
     stacks = list(waiting.values())
@@ -83,6 +91,32 @@ def nearest(teachers: Sequence[Tensor], count: int, block: int = 1024) -> NDArra
         scores[torch.arange(len(scores)), torch.arange(start, start + len(scores))] = -torch.inf
         found.append(scores.topk(count).indices)
     return torch.cat(found).numpy()
+
+
+def _mixed(
+    waiting: dict[str, list[list[int]]],
+    by_vehicle: dict[str, list[int]],
+    dealt: Callable[[list[int]], list[list[int]]],
+    mix: Mix,
+    random: np.random.Generator,
+) -> dict[str, list[list[int]]]:
+    """The vehicles' groups so that each data set has its share of them: as many in all, drawn by chance, and `dealt` again where
+    there are too few."""
+    whole, ends = sum(map(len, waiting.values())), np.cumsum([pictures for pictures, _ in mix])
+    of_set: list[list[str]] = [[] for _ in mix]
+    for vehicle, indices in by_vehicle.items():
+        of_set[int(np.searchsorted(ends, indices[0], side="right"))].append(vehicle)
+    found: dict[str, list[list[int]]] = {}
+    for vehicles, (_, share) in zip(of_set, mix, strict=True):
+        wanted, pool = round(share * whole), [(vehicle, group) for vehicle in vehicles for group in waiting[vehicle]]
+        order = random.permutation(len(pool)).tolist()
+        while vehicles and len(order) < wanted:
+            more = [(vehicle, group) for vehicle in vehicles for group in dealt(by_vehicle[vehicle])]
+            order += (len(pool) + random.permutation(len(more))).tolist()
+            pool += more
+        for place in order[:wanted]:
+            found.setdefault(pool[place][0], []).append(pool[place][1])
+    return found
 
 
 class _Queue:

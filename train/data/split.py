@@ -5,28 +5,60 @@ Nothing is ever chosen on test data.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vreid.models.errors import Refused
-from vreid.train.data.records import Dataset, Item, camera_word, digest_of_set, in_order, key_of, vehicle_word
+from vreid.train.data.records import Dataset, Item, camera_word, digest_of_set, drawn, in_order, key_of, vehicle_word
 
 
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
     """(training, validation): `share` of the vehicles move to a validation set in which every picture is a query.
 
     The cut depends on the vehicles' labels and the seed only, so teacher and student share it wherever the data lies, and a
-    picture more or less does not change it. A data set that names a validation part itself keeps it instead.
+    picture more or less does not change it. Vehicles of one group move together: a group whose own number, drawn from seed and
+    name, is under `share` is held out, of every data set that has it, so the share of the vehicles is about `share`. A data
+    set that names a validation part itself keeps it instead. Raises Refused for a vehicle of two groups.
     """
     if not 0 <= share < 1:
         raise Refused(f"the share of vehicles held out for validation is from 0 to under 1, not {share}")
     if dataset.validation and share:
         return dataset, Dataset(dataset.name, (), dataset.validation, dataset.validation)
-    vehicles = in_order(seed, {item.vehicle for item in dataset.train})
-    held = set(vehicles[: round(share * len(vehicles))])
+    groups = _groups_of(dataset)
+    vehicles = in_order(seed, {item.vehicle for item in dataset.train} - groups.keys())
+    held = {*vehicles[: round(share * len(vehicles))], *_held_by_group(groups, share, seed)}
     part = tuple(item for item in dataset.train if item.vehicle in held)
     kept = tuple(item for item in dataset.train if item.vehicle not in held)
     return replace(dataset, train=kept), Dataset(dataset.name, (), part, part)
+
+
+def _groups_of(dataset: Dataset) -> dict[str, str]:
+    """{vehicle: its group} of the vehicles that have one."""
+    found: dict[str, str] = {}
+    for item in dataset.train:
+        first = found.setdefault(item.vehicle, item.group)
+        if first != item.group:
+            raise Refused(
+                f"{item.where or item.path}: vehicle {item.vehicle} is of the group '{item.group}' here and '{first}' elsewhere; "
+                "give it one"
+            )
+    return {vehicle: group for vehicle, group in found.items() if group}
+
+
+def _held_by_group(groups: Mapping[str, str], share: float, seed: int) -> set[str]:
+    """The vehicles whose groups are held out."""
+    held = {group for group in set(groups.values()) if drawn(seed, group) < share}
+    return {vehicle for vehicle, group in groups.items() if group in held}
+
+
+def refuse_unheld(datasets: Sequence[Dataset], share: float, seed: int) -> None:
+    """Raises Refused where vehicles have groups, none of which is under `share`, and says the share that holds one out."""
+    numbers = [drawn(seed, group) for dataset in datasets for group in _groups_of(dataset).values()]
+    if share and numbers and min(numbers) >= share:
+        raise Refused(
+            f"no group of vehicles is held out by the share {share:g} and the seed {seed}; give --validation "
+            f"{min(numbers) + 0.001:.3f} or more, or another --seed"
+        )
 
 
 def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:

@@ -45,6 +45,12 @@ def test_headers_with_semicolons_tabs_marks_and_blanks(tmp_path: Path, header: s
     assert [(item.vehicle, item.camera) for item in dataset.train] == [("1", "a")]
 
 
+def test_a_group_is_read_and_one_that_is_empty_is_none(tmp_path: Path) -> None:
+    rows = "0.jpg,1,a,sedan~3\n1.jpg,2,a,\n"
+    dataset = read_dataset(table(tmp_path, f"path,vehicle,camera,group\n{rows}"))
+    assert [item.group for item in dataset.train] == ["sedan~3", ""]
+
+
 def test_a_column_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="column 'vehicle' twice"):
         read_dataset(table(tmp_path, "path,vehicle,camera,vehicle\n0.jpg,1,a,2\n"))

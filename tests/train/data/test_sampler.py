@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -176,3 +177,28 @@ def test_a_batch_is_drawn_among_the_three_quarters_with_most_groups_left() -> No
             groups[vehicle] -= 1
             if not groups[vehicle]:
                 del groups[vehicle]
+
+
+def test_shares_weigh_the_data_sets_of_an_epoch() -> None:
+    rich, poor = items([20] * 30), [replace(item, vehicle=f"p{item.vehicle}") for item in items([2] * 20)]
+    both = [*rich, *poor]
+    plain = pk_batches(both, 8, 4, seed=0, epoch=0)
+    batches = pk_batches(both, 8, 4, seed=0, epoch=0, mix=[(len(rich), 0.4), (len(poor), 0.6)])
+    assert abs(len(plain) - len(batches)) <= 1
+    for found, wanted in ((plain, 20 / (20 + 150)), (batches, 0.6)):
+        groups = [both[index].vehicle for batch in found for index in batch[::4]]
+        assert abs(sum(vehicle.startswith("p") for vehicle in groups) / len(groups) - wanted) < 0.05
+    for batch in batches:
+        assert set(Counter(both[index].vehicle for index in batch).values()) == {4}
+    groups_of = Counter(both[index].vehicle for batch in batches for index in batch[::4])
+    times = [groups_of[vehicle] for vehicle in groups_of if vehicle.startswith("p")]
+    assert len(times) == 20 and max(times) - min(times) <= 2  # all are dealt out again before one is a third time
+
+
+def test_a_mix_is_decided_by_seed_and_epoch_and_keeps_the_limit_of_a_deal() -> None:
+    both = items([20] * 16)
+    mix = [(160, 0.5), (160, 0.5)]
+    drawn = [pk_batches(both, 4, 4, seed, epoch, 2, mix) for seed in (0, 1) for epoch in (0, 1)]
+    assert drawn[0] == pk_batches(both, 4, 4, 0, 0, 2, mix)
+    assert all(drawn[a] != drawn[b] for a in range(4) for b in range(a))
+    assert max(Counter(both[index].vehicle for batch in drawn[0] for index in batch[::4]).values()) == 2

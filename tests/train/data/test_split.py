@@ -11,7 +11,7 @@ import torch
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.train.data.records import Dataset, Item
-from vreid.train.data.split import cut
+from vreid.train.data.split import cut, refuse_unheld
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import refuse_unfindable, validated
 
@@ -62,6 +62,45 @@ def test_no_share_holds_nothing_and_a_wrong_share_is_refused() -> None:
     for share in (-0.1, 1.0, 1.5, float("nan")):
         with pytest.raises(Refused, match="from 0 to under 1"):
             cut(dataset(), share)
+
+
+def grouped(names: str) -> Dataset:
+    """Four vehicles of each group, two pictures each."""
+    train = tuple(
+        Item(Path(f"{name}{v}_{c}"), f"{name}{v}", f"c{c}", group=name)
+        for name in names
+        for v in range(4)
+        for c in (0, 1)
+    )
+    return Dataset("bodies", train, (), ())
+
+
+def test_vehicles_of_one_group_fall_on_one_side_in_every_data_set() -> None:
+    whole, part = cut(grouped("abcdefghijklmnop"), 0.4), cut(grouped("dgkpx"), 0.4)
+    learnt, held = ({item.group for item in items} for items in (whole[0].train, whole[1].query))
+    assert held and learnt and not held & learnt and held | learnt == set("abcdefghijklmnop")
+    assert {item.group for item in part[1].query} & learnt == set() == {item.group for item in part[0].train} & held
+    assert {item.group for item in cut(grouped("abcdefghijklmnop"), 0.2)[1].query} < held
+    assert {item.group for item in cut(grouped("abcdefghijklmnop"), 0.4, seed=1)[1].query} != held
+
+
+def test_vehicles_without_a_group_are_cut_as_ever() -> None:
+    mixed = replace(dataset(), train=(*dataset().train, *grouped("abcdefgh").train))
+    single = vehicles_of(cut(dataset(), 0.25)[1].query)
+    held = cut(mixed, 0.25)[1].query
+    assert {item.vehicle for item in held if not item.group} == single
+    assert {item.vehicle for item in held if item.group} == vehicles_of(cut(grouped("abcdefgh"), 0.25)[1].query)
+
+
+def test_a_vehicle_of_two_groups_and_a_share_that_holds_no_group_are_refused() -> None:
+    two = grouped("ab")
+    two = replace(two, train=(*two.train, replace(two.train[0], path=Path("again"), group="b")))
+    with pytest.raises(Refused, match="vehicle a0 is of the group 'b' here and 'a' elsewhere"):
+        cut(two, 0.5)
+    with pytest.raises(Refused, match="no group of vehicles is held out by the share 1e-06"):
+        refuse_unheld([dataset(), grouped("ab")], 1e-6, 0)
+    refuse_unheld([dataset()], 1e-6, 0)
+    refuse_unheld([grouped("ab")], 0, 0)
 
 
 def test_a_part_with_nothing_to_find_again_is_refused_before_the_training() -> None:
