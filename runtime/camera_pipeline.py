@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vreid.models.preprocess import Image
-from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace, cut_out
+from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace, TrackSoFar, cut_out
 from vreid.runtime.tracker import Tracker
 
 _EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
@@ -26,6 +26,15 @@ class CropRules:
     margin: float = 0.0
     least: int = 16
     most: int = 100
+
+
+@dataclass(frozen=True)
+class SearchRules:
+    """The vehicle of an open track is looked for when its crops weigh `least` in all, the sum of the squares of their qualities,
+    and again whenever they weigh `grown` times as much as the last time."""
+
+    least: float = 0.1
+    grown: float = 2.0
 
 
 EMBEDDING = {"smart": CropRules(), "every": CropRules(period=0.0, most=sys.maxsize)}
@@ -73,6 +82,7 @@ class OpenTrack:
     frames: "array[int]" = field(default_factory=lambda: array("q"))
     boxes: "array[float]" = field(default_factory=lambda: array("f"))  # x1 y1 x2 y2, x1 ...
     scores: "array[float]" = field(default_factory=lambda: array("f"))
+    box: Floats = field(default_factory=lambda: np.zeros(4, np.float32))  # the last
     kinds: Counter[int] = field(default_factory=Counter)
     total: Floats | None = None  # (D,) sum of features weighted by the square of their quality
     crops: int = 0
@@ -80,11 +90,14 @@ class OpenTrack:
     last_crop: float = -np.inf
     best: float = 0.0
     picture: Image | None = None
+    weight: float = 0.0  # of the crops, the sum of their quality's squares
+    searched: float = 0.0  # the weight when its vehicle was last looked for
     far: bool = False  # it has got as far as the detector wants
+    reported: bool = False  # those who follow know of it
 
     def add(self, index: int, time: float, box: Floats, score: float, kind: int) -> None:
         """One more sighting."""
-        self.last = index, time
+        self.last, self.box = (index, time), box
         self.kinds[kind] += 1
         if len(self.frames) < LONGEST_TRACE:
             self.frames.append(index)
@@ -122,6 +135,7 @@ class CameraPipeline:
         self.open: dict[int, OpenTrack] = {}
         self.before: tuple[int, float] | None = None  # frame and time of the frame before
         self.frames = self.ended = self.embedded = self.passed_over = 0
+        self._learnt: set[int] = set()  # tracks that got a feature since `so_far` was called
 
     def see(self, frame: Frame, detections: Detections) -> list[CropRequest]:
         """Track the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
@@ -158,10 +172,24 @@ class CameraPipeline:
             return
         weighted = np.asarray(feature * max(request.quality, 1e-3) ** 2, np.float32)
         track.total = weighted if track.total is None else track.total + weighted
+        track.weight += max(request.quality, 1e-3) ** 2
         track.crops += 1
+        self._learnt.add(request.track)
         track.last_crop = request.time
         if track.picture is None or request.quality > track.best:
             track.best, track.picture = request.quality, request.crop
+
+    def so_far(self, rules: SearchRules) -> list[TrackSoFar]:
+        """The open tracks that have just got as far as a finished one has to, and those whose evidence has grown."""
+        found = []
+        for number in sorted(self._learnt & self.open.keys()):
+            track = self.open[number]
+            search = track.weight >= max(rules.least, rules.grown * track.searched)
+            if (search or not track.reported) and self._counts(track):
+                track.reported, track.searched = True, track.weight if search else track.searched
+                found.append(TrackSoFar(self._sighting(number, track), track.box, search))
+        self._learnt.clear()
+        return found
 
     def finished(self) -> list[tuple[FinishedTrack, Trace]]:
         """The tracks that ended since the last call, were embedded at least once and got as far as the detector wants, and
@@ -180,11 +208,17 @@ class CameraPipeline:
         return done
 
     def _part(self, number: int, track: OpenTrack) -> list[tuple[FinishedTrack, Trace]]:
-        far = track.far or self.least_travel <= 0 or travel_of(track) >= self.least_travel
-        if not far or track.total is None or not len(track.frames):
+        if not self._counts(track) or not len(track.frames):
             return []
         self.ended += 1
         return [(self._sighting(number, track), _trace(track))]
+
+    def _counts(self, track: OpenTrack) -> bool:
+        """Whether a track is a vehicle's: embedded, and as far as the detector wants."""
+        if track.total is None:
+            return False
+        track.far = track.far or self.least_travel <= 0 or travel_of(track) >= self.least_travel
+        return track.far
 
     def close(self) -> list[tuple[FinishedTrack, Trace]]:
         """End every track."""

@@ -1,6 +1,6 @@
 """Who is this: finished tracks become vehicles of the gallery, known or new ones, one at a time or jointly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -98,8 +98,8 @@ class Identifier:
             raise Refused("the gallery was opened for reading and cannot learn or enrol; open it for writing")
         self._gallery, self._enrol = gallery, enrol_unknown
         self._margin, self._run = margin, run
-        self._topology = topology or Topology()
-        self._recent = RecentPositions(remember_s, self._topology)
+        self.topology = topology or Topology()  # which pairs of tracks cannot be one vehicle
+        self._recent = RecentPositions(remember_s, self.topology)
         self._compared = 1.0  # vehicles that a track is compared with now
         self._calls = self._counted = 0
         self.levels: Mapping[Pair, Level] = {}  # those by pair of cameras, of a moment ago: for other threads
@@ -136,21 +136,46 @@ class Identifier:
         if self._gallery.writable:
             purge_due(self._gallery)
 
-    def identify(self, track: FinishedTrack) -> Match:
+    def identify(self, track: FinishedTrack, reserved: int | None = None) -> Match:
         """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""
         feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
         with self._keeping():
-            self._compared = self._vehicles()
-            candidates = self._candidates([track], feature, self._hits([track], feature))
-            free = (one for one in sorted(candidates) if not self._recent.bars(one.vehicle, [track]))
-            [match] = self._settled([track], feature, [0], self._choice(next(free, None)))
+            choice = self._best(track, feature, lambda vehicle: self._recent.bars(vehicle, [track]))
+            [match] = self._settled([track], feature, [0], choice, reserved)
         self._remember([track], [match])
         return match
 
-    def assign(self, sightings: Sequence[FinishedTrack]) -> list[Match]:
+    def provisional(self, track: FinishedTrack, taken: Container[int] = ()) -> Match:
+        """The vehicle of a track that is still in view, by what it has shown so far: nothing is learnt or written. It is none
+        of `taken`, which other tracks in view have."""
+        feature = unit(track.feature[None], self._gallery.about.dim)
+        choice = self._best(track, feature, lambda vehicle: vehicle in taken or self._recent.bars(vehicle, [track]))
+        [level], _ = self._levels([track], feature, choice)
+        known = choice.vehicle is not None
+        return Match(choice.vehicle, choice.name, choice.score, known, level.threshold, level.origin)
+
+    def reserve(self, match: Match) -> int | None:
+        """An id for a track that would be enrolled, which no other vehicle ever gets; None where it would not be."""
+        if match.vehicle is not None or not self._enrol or match.score >= self._new_below:
+            return None
+        with self._gallery.transaction() as store:
+            vehicle = store.new_vehicle_id()
+            store.reserve_vehicle_ids(vehicle)
+        return vehicle
+
+    def _best(self, track: FinishedTrack, feature: Floats, barred: Callable[[int], bool]) -> _Choice:
+        """What one track comes to, feature (1, D)."""
+        self._compared = self._vehicles()
+        candidates = self._candidates([track], feature, self._hits([track], feature))
+        return self._choice(next((one for one in sorted(candidates) if not barred(one.vehicle)), None))
+
+    def assign(
+        self, sightings: Sequence[FinishedTrack], reserved: Mapping[tuple[str, int], int] | None = None
+    ) -> list[Match]:
         """The vehicles of many finished tracks, decided together and written all or not at all; in the given order.
 
-        The answer does not depend on the order of `sightings`.
+        The answer does not depend on the order of `sightings`. A cluster that is enrolled gets the id that was `reserved` for
+        its first track (camera and number).
         """
         if not sightings:
             return []
@@ -159,7 +184,7 @@ class Identifier:
         features = unit(np.stack([track.feature for track in tracks]), self._gallery.about.dim)  # (N, D)
         plates = np.array([track.plate or "" for track in tracks])
         read = (plates[:, None] != "") & (plates[None] != "")
-        apart = self._topology.all_apart([span_of(track) for track in tracks])
+        apart = self.topology.all_apart([span_of(track) for track in tracks])
         apart |= read & (plates[:, None] != plates[None])
         same = read & (plates[:, None] == plates[None])
         clusters = self._clustered(tracks, features, apart, same)
@@ -167,7 +192,9 @@ class Identifier:
         with self._keeping():
             choices = self._chosen(tracks, features, clusters, apart)
             for rows, choice in zip(clusters, choices, strict=True):
-                for row, match in zip(rows, self._settled(tracks, features, rows, choice), strict=True):
+                keys = ((tracks[row].camera, tracks[row].track) for row in rows)
+                kept = next((reserved[key] for key in keys if reserved and key in reserved), None)
+                for row, match in zip(rows, self._settled(tracks, features, rows, choice, kept), strict=True):
                     matches[row] = match
             self.keep()
         self._remember(tracks, matches)
@@ -293,21 +320,30 @@ class Identifier:
             lambda rows, others, views: self.rule.compare(rows, cameras, others, views, self._compared),
         )
 
-    def _settled(
-        self, tracks: Sequence[FinishedTrack], features: Floats, rows: list[int], choice: _Choice
-    ) -> list[Match]:
-        """Step 3 and the writing: one match a row."""
-        own = [tracks[row] for row in rows]
+    def _levels(
+        self, own: Sequence[FinishedTrack], features: Floats, choice: _Choice
+    ) -> tuple[list[Level], NDArray[np.float64]]:
+        """What counts between each of a cluster's tracks, features (N, D), and the vehicle of its choice; and by how much the
+        tracks pass it (N,), -inf where there is no vehicle."""
         if choice.nearest is None:
-            levels = [self._level(track.camera, track.camera) for track in own]
-            taught = []
-        else:
-            scores = self._scores(own, features[rows], [choice.nearest])
-            levels = [self._level(track.camera, view) for track, view in zip(own, scores.views[:, 0], strict=True)]
-            enough = [self._margin * (1 - level.threshold) for level in levels]
-            taught = [
-                row for row, margin, least in zip(rows, scores.margins[:, 0], enough, strict=True) if margin >= least
-            ]
+            return [self._level(track.camera, track.camera) for track in own], np.full(len(own), -np.inf)
+        scores = self._scores(own, features, [choice.nearest])
+        views = scores.views[:, 0]
+        return [self._level(track.camera, view) for track, view in zip(own, views, strict=True)], scores.margins[:, 0]
+
+    def _settled(
+        self,
+        tracks: Sequence[FinishedTrack],
+        features: Floats,
+        rows: list[int],
+        choice: _Choice,
+        reserved: int | None = None,
+    ) -> list[Match]:
+        """Step 3 and the writing: one match a row. A new vehicle gets the id `reserved`, if there is one."""
+        own = [tracks[row] for row in rows]
+        levels, margins = self._levels(own, features[rows], choice)
+        enough = [self._margin * (1 - level.threshold) for level in levels]
+        taught = [row for row, margin, least in zip(rows, margins, enough, strict=True) if margin >= least]
         if choice.vehicle is not None:
             matches = [
                 Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin)
@@ -316,7 +352,7 @@ class Identifier:
             taught = taught if self._learn else []
         elif self._enrol and choice.score < self._new_below:
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
-            vehicle = self._gallery.add_vehicle(None, tracks[best].picture)
+            vehicle = self._gallery.add_vehicle(None, tracks[best].picture, vehicle=reserved)
             self._counted += 1
             name = self._gallery.name_of(vehicle)
             cosines = self._between(own, features[rows]).cosines

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
-from vreid.runtime.camera_pipeline import CameraPipeline, CropRequest, CropRules
+from vreid.runtime.camera_pipeline import CameraPipeline, CropRequest, CropRules, SearchRules
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.identify import Identifier
+from vreid.runtime.in_view import Follower, InView
 from vreid.runtime.records import Frame, inside
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
@@ -40,6 +41,8 @@ class Parts:
     plate: PlateReader = no_plate
     idle: Callable[[], None] = lambda: None  # now and then, by the thread that writes, in a live run
     strict: bool = False  # a file that breaks off or is damaged is refused
+    followers: Sequence[Follower] = ()  # get the events of tracks; without any nothing is provisional
+    searching: SearchRules = field(default_factory=SearchRules)
     report_after: float = 60.0  # seconds after which an open track of a live run is reported, and goes on
 
 
@@ -64,10 +67,11 @@ class Run:
         self.warned: set[str] = set()
         self.frames = 0
         self.stepped = time.monotonic()
+        in_view = InView(parts.identifier, parts.followers, self.started) if parts.followers else None
         self.finalizer = (
-            LiveTrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate, parts.idle)
+            LiveTrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate, in_view, parts.idle)
             if self.live
-            else TrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate)
+            else TrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate, in_view)
         )
 
     def _camera(self, source: Source) -> CameraPipeline:
@@ -158,7 +162,10 @@ class Run:
                 requests += [(camera, request) for request in camera.see(frame, detections)]
         self._embed(requests)
         for frame in together:
-            self.finalizer.take(self.cameras[frame.camera].finished())
+            camera = self.cameras[frame.camera]
+            if self.parts.followers and not self.finalizer.behind:
+                self.finalizer.follow(camera.so_far(self.parts.searching))
+            self.finalizer.take(camera.finished())
 
     def _embed(self, requests: list[tuple[CameraPipeline, CropRequest]]) -> None:
         """One batch over all cameras."""

@@ -1,7 +1,7 @@
 """The records that flow through a run, and its boxes compared. A track is one camera's, a vehicle is the world's."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,32 @@ class Match:
     known: bool
     threshold: float = 1.0
     calibrated: str = "manifest"
+
+
+@dataclass(frozen=True)
+class TrackSoFar:
+    """A track that is still open: what a finished one would be if it ended now, its last box (4,) x1 y1 x2 y2, and whether it
+    has shown so much more that its vehicle is worth looking for."""
+
+    track: FinishedTrack
+    box: Floats
+    search: bool
+
+
+EventState = Literal["appeared", "identified", "revised", "stationary", "left"]
+
+
+@dataclass(frozen=True)
+class TrackEvent:
+    """What has become of a track, for those who follow it: `match` is what is known of its vehicle now, `final` if it stays.
+    `key` is equal in all events of one track and in no other's, those of earlier runs included."""
+
+    key: str
+    state: EventState
+    track: FinishedTrack
+    match: Match
+    box: Floats
+    final: bool
 
 
 def no_detections() -> Detections:

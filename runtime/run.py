@@ -22,9 +22,11 @@ from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.identify import Identifier
+from vreid.runtime.in_view import Follower
 from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.session import Session
+from vreid.runtime.sinks.jsonl import EventsSink
 from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
 from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
 from vreid.runtime.sources.table import Source, open_source, open_sources
@@ -80,12 +82,14 @@ class OpenSession:
         sinks: Sequence[Sink],
         stop: threading.Event,
         progress: Callable[[int], None] = lambda frames: None,
+        followers: Sequence[Follower] = (),
     ) -> Run:
         """The run, which begins with `Run.to_the_end`."""
         return Run(
             Parts(
                 self.sources, self.detector, self.embedder, identifier, sinks, EMBEDDING[self.session.embed], stop,
                 progress, began=self.began, strict=self.session.strict, plate=self.plate, idle=identifier.maintain,
+                followers=followers,
             )
         )  # fmt: skip
 
@@ -166,7 +170,12 @@ def run_session(
         gallery.who = "run" if session.out is None else f"run:{session.out.name}"
         identifier = opened.identifier(gallery)
         sinks = [] if folder is None else _sinks(folder, bool(opened.live))
-        run = opened.run(identifier, [*sinks, *outputs], stop, progress)
+        followers: list[Follower] = [output for output in outputs if output.follows]
+        if session.events and folder is not None:
+            events = EventsSink(folder)
+            stack.callback(events.close)
+            followers.append(events)
+        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers)
 
         def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
             score = None if truth is None or opened.live else identity_of(identified, truth)

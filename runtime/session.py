@@ -35,6 +35,8 @@ class Session:
     """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
     annotate: bool = False
     """Also write video/<camera>.mp4 with boxes and ids, every frame at its own time (files only)."""
+    events: bool = False
+    """Also write events.jsonl: every track as it appears, is identified, provisionally while it is in view, and leaves."""
     embed: Literal["smart", "every"] = "smart"
     """Which crops are embedded: those that add something, or every one."""
     index: str = "flat"

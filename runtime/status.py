@@ -98,7 +98,7 @@ class Status:
     outputs: Mapping[str, OutputStatus] = field(default_factory=dict)
 
 
-_STAGES = ("wait", "detect", "track", "preprocess", "embed", "search", "tell")
+_STAGES = ("wait", "detect", "track", "preprocess", "embed", "provisional", "search", "tell")
 KEPT = 20_000
 
 

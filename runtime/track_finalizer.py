@@ -11,7 +11,8 @@ from typing import cast
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.identify import Identifier, moment
-from vreid.runtime.records import FinishedTrack, Match, Trace
+from vreid.runtime.in_view import InView
+from vreid.runtime.records import FinishedTrack, Match, Trace, TrackSoFar
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.status import QueueStatus, Stages
 
@@ -75,9 +76,16 @@ class TrackFinalizer:
     """Of runs over files: the identities of all tracks are decided jointly by `close`, then the sinks get them."""
 
     def __init__(
-        self, identifier: Identifier, sinks: Sequence[Sink], stages: Stages, plate: PlateReader = no_plate
+        self,
+        identifier: Identifier,
+        sinks: Sequence[Sink],
+        stages: Stages,
+        plate: PlateReader = no_plate,
+        in_view: InView | None = None,
     ) -> None:
+        """`in_view` gives events to those who follow, if anybody does."""
         self._identifier, self._sinks, self._stages, self._plate = identifier, sinks, stages, plate
+        self._in_view = in_view
         self._waiting: list[tuple[FinishedTrack, Trace]] = []
         self.identified: list[IdentifiedTrack] = []
         self.tally = Tally()
@@ -87,6 +95,23 @@ class TrackFinalizer:
         for sighting, trace in ended:
             self._identifier.observe(sighting, trace)
             self._waiting.append((self._read(sighting), trace))
+            if self._in_view is not None:
+                self._in_view.wait(sighting)
+
+    @property
+    def behind(self) -> bool:
+        """Never: everything is done at once."""
+        return False
+
+    def follow(self, so_far: Sequence[TrackSoFar]) -> None:
+        """Tracks that are still open."""
+        for now in so_far:
+            self._see(now)
+
+    def _see(self, now: TrackSoFar) -> None:
+        if self._in_view is not None:
+            with self._stages.time("provisional"):
+                self._in_view.see(now)
 
     def _read(self, sighting: FinishedTrack) -> FinishedTrack:
         return sighting if self._plate is no_plate else replace(sighting, plate=self._plate(sighting.picture))
@@ -96,11 +121,14 @@ class TrackFinalizer:
         if not self._waiting:
             return
         began = time.perf_counter()
-        matches = self._identifier.assign([sighting for sighting, _ in self._waiting])
+        reserved = None if self._in_view is None else self._in_view.reserved
+        matches = self._identifier.assign([sighting for sighting, _ in self._waiting], reserved)
         each = (time.perf_counter() - began) / len(self._waiting)
         in_order = sorted(zip(self._waiting, matches, strict=True), key=lambda pair: moment(pair[0][0]))
         for (sighting, trace), match in in_order:  # as time went, so that a new vehicle is new where it first was seen
             self._stages.add("search", each)
+            if self._in_view is not None:
+                self._in_view.end(sighting, match, trace)
             self._emit(sighting, match, trace)
             self.identified.append((sighting, match, trace))
         self._waiting = []
@@ -128,11 +156,12 @@ class LiveTrackFinalizer(TrackFinalizer):
         sinks: Sequence[Sink],
         stages: Stages,
         plate: PlateReader = no_plate,
+        in_view: InView | None = None,
         idle: Callable[[], None] = lambda: None,
         every: float = 3600.0,
     ) -> None:
-        super().__init__(identifier, sinks, stages, plate)
-        self._queue: queue.Queue[tuple[FinishedTrack, Trace] | None] = queue.Queue(ROOM)
+        super().__init__(identifier, sinks, stages, plate, in_view)
+        self._queue: queue.Queue[tuple[FinishedTrack, Trace] | TrackSoFar | None] = queue.Queue(ROOM)
         self._failure: BaseException | None = None
         self._idle, self._every = idle, every
         self._thread = threading.Thread(target=self._work, name="decide", daemon=True)
@@ -140,10 +169,22 @@ class LiveTrackFinalizer(TrackFinalizer):
 
     def take(self, ended: Sequence[tuple[FinishedTrack, Trace]]) -> None:
         """Waits where the queue is full; raises what the thread failed with."""
-        for pair in ended:
+        self._put(ended)
+
+    def follow(self, so_far: Sequence[TrackSoFar]) -> None:
+        """As `take`: in the order of the calls."""
+        self._put(so_far)
+
+    @property
+    def behind(self) -> bool:
+        """Whether so many wait that it is better to look for nobody provisionally."""
+        return self._queue.qsize() > ROOM // 2
+
+    def _put(self, items: Sequence[tuple[FinishedTrack, Trace] | TrackSoFar]) -> None:
+        for item in items:
             while self._failure is None:
                 try:
-                    self._queue.put(pair, timeout=0.2)
+                    self._queue.put(item, timeout=0.2)
                     break
                 except queue.Full:
                     continue
@@ -176,17 +217,25 @@ class LiveTrackFinalizer(TrackFinalizer):
                     self._idle()
                     due = time.monotonic() + self._every
                 try:
-                    pair = self._queue.get(timeout=max(0.0, min(1.0, due - time.monotonic())))
+                    item = self._queue.get(timeout=max(0.0, min(1.0, due - time.monotonic())))
                 except queue.Empty:
                     continue
-                if pair is None:
+                if item is None:
                     self._identifier.keep()
                     return
-                sighting, trace = self._read(pair[0]), pair[1]
-                with self._stages.time("search"):
-                    self._identifier.observe(sighting, trace)
-                    match = self._identifier.identify(sighting)
-                with self._stages.time("tell"):
-                    self._emit(sighting, match, trace)
+                if isinstance(item, TrackSoFar):
+                    self._see(item)
+                else:
+                    self._finish(self._read(item[0]), item[1])
         except BaseException as failure:  # noqa: BLE001  raised by take or close
             self._failure = failure
+
+    def _finish(self, sighting: FinishedTrack, trace: Trace) -> None:
+        with self._stages.time("search"):
+            self._identifier.observe(sighting, trace)
+            reserved = None if self._in_view is None else self._in_view.reserved.get((sighting.camera, sighting.track))
+            match = self._identifier.identify(sighting, reserved)
+        with self._stages.time("tell"):
+            if self._in_view is not None:
+                self._in_view.end(sighting, match, trace)
+            self._emit(sighting, match, trace)

@@ -148,13 +148,16 @@ class Gallery:
 
     # Writing
 
-    def add_vehicle(self, name: str | None = None, picture: Image | None = None, kind: str | None = None) -> int:
-        """The new vehicle's id, never used before; without a name it is "vehicle-0001" after its id.
+    def add_vehicle(
+        self, name: str | None = None, picture: Image | None = None, kind: str | None = None, vehicle: int | None = None
+    ) -> int:
+        """The new vehicle's id, never used before, or `vehicle`, an id that was reserved; without a name it is "vehicle-0001"
+        after its id.
 
         Raises Refused for a name that is taken, empty, too long or not printable.
         """
         with self.transaction() as store:
-            new, now = store.new_vehicle_id(), time.time()
+            new, now = store.new_vehicle_id() if vehicle is None else vehicle, time.time()
             jpeg = None if picture is None else thumbnail_of(picture)
             chosen = names.new(store, new, name)
             taken_at = now if name is None and jpeg else None

@@ -1,4 +1,4 @@
-"""`sightings.jsonl`: one JSON object a sighting, on the disk as soon as it is decided."""
+"""`sightings.jsonl` and `events.jsonl`: one JSON object a line, on the disk as soon as it is known."""
 
 import json
 import math
@@ -10,30 +10,60 @@ from typing import IO, Any
 
 import numpy as np
 
-from vreid.runtime.records import FinishedTrack, Match, Trace, kind_name
+from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, TrackEvent, kind_name
 
 
-class JsonlSink:
+class _Lines:
     """Goes on where an earlier run's file ends, so that a live run that is started again loses nothing that it wrote.
 
     When somebody has moved the file away, to keep or to pack it, the next line begins a new one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "sightings.jsonl"
-        self._file = _continued(self._path)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _continued(path)
 
-    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
+    def add(self, fields: Mapping[str, Any]) -> None:
         """One line, flushed: what a reader sees is whole unless the program died in the middle of it."""
         if not _is_at(self._file, self._path):
             self._file.close()
             self._file = _continued(self._path)
-        self._file.write(json_text(sighting_fields(sighting, match, trace)) + "\n")
+        self._file.write(json_text(fields) + "\n")
         self._file.flush()
+
+    def close(self) -> None:
+        """No line comes any more."""
+        self._file.close()
+
+
+class JsonlSink:
+    """A line for each finished track."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = _Lines(folder / "sightings.jsonl")
+
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
+        """One line."""
+        self._lines.add(sighting_fields(sighting, match, trace))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """The summary is not written here: see `report.json`."""
-        self._file.close()
+        self._lines.close()
+
+
+class EventsSink:
+    """A follower: a line for each event of a track."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = _Lines(folder / "events.jsonl")
+
+    def event(self, event: TrackEvent) -> None:
+        """One line."""
+        self._lines.add(event_fields(event))
+
+    def close(self) -> None:
+        """No event comes any more."""
+        self._lines.close()
 
 
 def _continued(path: Path) -> IO[str]:
@@ -62,12 +92,7 @@ def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict
     return {
         "camera": sighting.camera,
         "track": sighting.track,
-        "vehicle": match.vehicle,
-        "name": match.name,
-        "known": match.known,
-        "score": round(float(match.score), 4) if math.isfinite(match.score) else None,
-        "threshold": round(match.threshold, 4),
-        "calibrated": match.calibrated,
+        **_match_fields(match),
         "first_frame": sighting.first_frame,
         "last_frame": sighting.last_frame,
         "first_time": round(float(sighting.first_time), 3),
@@ -77,8 +102,41 @@ def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict
         "plate": sighting.plate,
         "crops": sighting.crops,
         "quality": round(float(sighting.quality), 4),
-        "box": [round(float(edge), 2) for edge in trace.boxes[-1]] if len(trace.boxes) else None,
+        "box": _edges(trace.boxes[-1]) if len(trace.boxes) else None,
     }
+
+
+def event_fields(event: TrackEvent) -> dict[str, Any]:
+    """The fields of an event; `time` is in seconds on the source's clock, `seen` in seconds since 1970, `box` x1 y1 x2 y2 in
+    pixels."""
+    track = event.track
+    return {
+        "state": event.state,
+        "key": event.key,
+        "camera": track.camera,
+        "track": track.track,
+        "time": round(float(track.last_time), 3),
+        "seen": round(track.seen, 3) if track.seen else None,
+        **_match_fields(event.match),
+        "final": event.final,
+        "kind": kind_name(track.kind),
+        "box": _edges(event.box),
+    }
+
+
+def _match_fields(match: Match) -> dict[str, Any]:
+    return {
+        "vehicle": match.vehicle,
+        "name": match.name,
+        "known": match.known,
+        "score": round(float(match.score), 4) if math.isfinite(match.score) else None,
+        "threshold": round(match.threshold, 4),
+        "calibrated": match.calibrated or None,
+    }
+
+
+def _edges(box: Floats) -> list[float]:
+    return [round(float(edge), 2) for edge in box]
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

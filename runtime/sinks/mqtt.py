@@ -1,4 +1,5 @@
-"""mqtt:// and mqtts://: sightings to a broker at <prefix>/sightings/<camera>, and whether the run is online at <prefix>/status."""
+"""mqtt:// and mqtts://: to a broker, sightings at <prefix>/sightings/<camera>, events of tracks at <prefix>/events/<camera>, and
+whether the run is online at <prefix>/status."""
 
 import contextlib
 import re
@@ -63,7 +64,7 @@ class MqttCarrier:
         """See Carrier. Taken is what the broker acknowledged; with qos=0 what was written to the socket."""
         if self._connection is None:
             raise Away("there is no connection")
-        topics = [f"{self._settings.prefix}/sightings/{_level(message.camera)}" for message in messages]
+        topics = [f"{self._settings.prefix}/{message.about}/{_level(message.camera)}" for message in messages]
         taken = self._connection.publish(topics, [message.body for message in messages])
         if taken == len(messages):
             return taken

@@ -20,10 +20,11 @@ _GRACE_S = 2.0  # for the carrier to say good-bye
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent: `body` is JSON, in UTF-8; `camera` serves the choice of a topic."""
+    """What is sent: `body` is JSON, in UTF-8; `camera` and `about` serve the choice of a topic."""
 
     camera: str
     body: bytes
+    about: str = "sightings"  # or "events"
 
 
 class Away(Exception):

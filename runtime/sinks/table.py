@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.network_address import shown_address
-from vreid.runtime.records import FinishedTrack, Match, Trace
-from vreid.runtime.sinks.jsonl import json_text, sighting_fields
+from vreid.runtime.records import FinishedTrack, Match, Trace, TrackEvent
+from vreid.runtime.sinks.jsonl import event_fields, json_text, sighting_fields
 from vreid.runtime.sinks.outbox import Carrier, Message, Outbox
 from vreid.runtime.sinks.report import thumbnail
 from vreid.runtime.status import OutputStatus
@@ -46,7 +46,7 @@ def open_sink(name: str, folder: Path) -> Sink:
     return cast(Sink, open_seam("sink", SINKS, name)(folder))
 
 
-COMMON = ("picture", "room")  # options that every output has
+COMMON = ("events", "picture", "room")  # options that every output has
 _MOST_ROOM = 1_000_000
 
 
@@ -165,16 +165,21 @@ FLUSH_S = 5.0
 
 
 class OutputSink:
-    """A sink. `name` is its address as it may be shown."""
+    """A sink. `name` is its address as it may be shown; `follows` if it is to get events too."""
 
-    def __init__(self, name: str, outbox: Outbox, run: str, picture: bool) -> None:
-        self.name = name
+    def __init__(self, name: str, outbox: Outbox, run: str, picture: bool, follows: bool) -> None:
+        self.name, self.follows = name, follows
         self._outbox, self._run, self._picture = outbox, run, picture
 
     def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Into the outbox, encoded here so that the queue holds no pictures of any size."""
         fields = event_of(self._run, sighting, match, trace, self._picture)
         self._outbox.put(Message(sighting.camera, json_text(fields).encode("utf-8", "replace")))
+
+    def event(self, event: TrackEvent) -> None:
+        """Into the same outbox, so that the peer gets events and sightings in order."""
+        fields = {"event": "track", "id": uuid.uuid4().hex, "run": self._run, **event_fields(event)}
+        self._outbox.put(Message(event.track.camera, json_text(fields).encode("utf-8", "replace"), "events"))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Send what waits, for some seconds at most. May be called twice."""
@@ -228,4 +233,5 @@ def _opened(address: OutputAddress, name: str, run: str, flush_s: float) -> Outp
     picture = address.choice("picture", ("0", "1"), "0") == "1"
     room = address.room(ROOM_OF_PICTURES if picture else ROOM)
     carrier = cast(Carrier, open_seam("output", OUTPUTS, address.scheme, "live")(address))
-    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture)
+    follows = address.choice("events", ("0", "1"), "0") == "1"
+    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture, follows)

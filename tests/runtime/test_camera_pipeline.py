@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vreid.runtime import camera_pipeline
-from vreid.runtime.camera_pipeline import CameraPipeline, CropRules, ceiling_of, deserves, quality_of
+from vreid.runtime.camera_pipeline import CameraPipeline, CropRules, SearchRules, ceiling_of, deserves, quality_of
 from vreid.runtime.records import Detections, Frame, cut_out
 
 ROAD = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
@@ -49,6 +49,31 @@ def test_a_track_is_the_weighted_mean_of_its_crops_and_says_where_it_was() -> No
     assert trace.frames.tolist() == list(range(3, 23)) and trace.scores.tolist() == [0.75] * 20
     np.testing.assert_array_equal(trace.boxes[-1], [49, 30, 89, 60])
     assert camera.close() == [] and camera.open == {}
+
+
+def test_an_open_track_is_reported_once_and_looked_up_when_its_evidence_has_doubled() -> None:
+    camera, rules, found = CameraPipeline("cam1", CropRules(period=0.0, better=9.0)), SearchRules(0.2, 2.0), []
+    weights = []
+    for index in range(30):
+        for want in camera.see(*seen(index, (20, 30, 60, 60))):
+            camera.learn(want, np.eye(3, dtype=np.float32)[0])
+            weights.append(want.quality**2)
+        found += [(now, sum(weights)) for now in camera.so_far(rules)]
+    first, *later = found
+    assert not first[0].search and first[0].track.crops == 1 and weights[0] < 0.2
+    sums = [weight for now, weight in later if now.search]
+    assert len(sums) == len(later) >= 3 and 0.2 <= sums[0] < 0.2 + weights[0]
+    assert all(2 * low <= high < 2 * low + weights[0] * 1.1 for low, high in itertools.pairwise(sums))
+    assert later[-1][0].box.tolist() == [20, 30, 60, 60] and later[-1][0].track.crops > 9
+
+
+def test_what_is_no_vehicle_so_far_is_not_reported() -> None:
+    camera, reported = CameraPipeline("cam1", CropRules(), least_travel=0.35), []
+    for index in range(12):
+        for want in camera.see(*seen(index, (20 + 3.0 * index, 30, 60 + 3.0 * index, 60), kind=-1)):
+            camera.learn(want, np.ones(4, np.float32))
+        reported += [(index, now.track.track) for now in camera.so_far(SearchRules())]
+    assert reported and reported[0][0] >= 4
 
 
 def test_a_wanted_crop_outlives_its_frame() -> None:

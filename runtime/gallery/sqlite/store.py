@@ -79,6 +79,8 @@ class SqliteStore:
         return self._database.last_id("vehicles")
 
     def reserve_vehicle_ids(self, last: int) -> None:
+        if not self._row("SELECT 1 FROM sqlite_sequence WHERE name = 'vehicles'"):  # no vehicle was ever added
+            self._run("INSERT INTO sqlite_sequence (name, seq) VALUES ('vehicles', 0)")
         self._run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'vehicles'", last)
 
     def add_vehicle(self, row: VehicleRow) -> None:

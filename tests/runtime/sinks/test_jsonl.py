@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,38 @@ def test_a_live_run_goes_on_where_the_one_before_ended_and_a_finite_one_begins_a
     assert first[:1] != [] and len(first) > 1 and json.loads(first[-1])["camera"] == "gate"
     second = live(len(first))
     assert second[: len(first)] == first and len(second) > len(first)
+
+
+def events_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_over_files_writes_the_events_of_its_tracks_on_request(session: Session) -> None:
+    run_session(session, threading.Event())
+    assert not (session.out / "events.jsonl").exists()
+    run_session(replace(session, events=True, gallery=None), threading.Event())
+    rows = events_of(session.out)
+    assert [(row["state"], row["vehicle"], row["final"]) for row in rows] == [
+        ("appeared", None, False), ("identified", 1, False), ("left", 1, True)
+    ]  # fmt: skip
+    assert rows[0]["time"] < rows[1]["time"] < rows[2]["time"] and len({row["key"] for row in rows}) == 1
+
+
+def test_a_live_run_writes_the_events_of_each_track_before_its_sighting(
+    session: Session, device: Callable[[Path], str]
+) -> None:
+    gate, stop = "gate=" + device(Path(session.sources[0])), threading.Event()
+    live = replace(session, sources=(gate,), events=True, gallery=None)
+
+    def sightings() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (session.out / "sightings.jsonl").read_text().splitlines()]
+
+    run_session(live, stop, lambda frames: stop.set() if len(sightings()) >= 2 else None)
+    rows = events_of(session.out)
+    for seen in sightings():
+        own = [row for row in rows if row["track"] == seen["track"]]
+        assert [row["state"] for row in own if row["state"] != "identified"] == ["appeared", "left"]
+        assert own[-1]["vehicle"] == seen["vehicle"] == 1 and own[-1]["final"] and own[-1]["box"] == seen["box"]
+    first = [row for row in rows if row["track"] == 1]
+    assert [row["state"] for row in first] == ["appeared", "identified", "left"]
+    assert first[1]["time"] < first[2]["time"] and not first[1]["known"]

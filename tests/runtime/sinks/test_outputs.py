@@ -13,6 +13,7 @@ from made_outputs import all_started, free_port, sighted, started, until
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
+from vreid.runtime.records import TrackEvent
 from vreid.runtime.sinks import webhook
 from vreid.runtime.sinks.jsonl import sighting_fields
 from vreid.runtime.sinks.table import OUTPUTS, open_outputs, output_address_of
@@ -39,7 +40,7 @@ from vreid.runtime.sinks.table import OUTPUTS, open_outputs, output_address_of
         ("mqtt://me:secret@host/site?room=0", "not a number of messages"),
         ("mqtt://me:secret@host/site?picture=yes", "write picture=0 or 1"),
         ("mqtts://me:secret@host/site?ca=/nowhere.pem", "names no such PEM file"),
-        ("https://me:secret@host/path#qos=1", "no option 'qos'; choose one of: ca, cert, key, picture, room"),
+        ("https://me:secret@host/path#qos=1", "no option 'qos'; choose one of: ca, cert, events, key, picture, room"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused_in_a_sentence_without_its_password(uri, sentence):
@@ -125,6 +126,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def test_an_output_gets_the_events_of_tracks_only_where_it_asks_and_in_order():
+    sighting, match, trace = sighted()
+    with Hook(answers=[503]) as hook:
+        output, plain = all_started([f"http://127.0.0.1:{hook.port}/#events=1", f"http://127.0.0.1:{hook.port}/"])
+        assert (output.follows, plain.follows) == (True, False)
+        for state in ("appeared", "identified", "left"):
+            output.event(TrackEvent("1/gate/1", state, sighting, match, trace.boxes[-1], state == "left"))
+        output.sighting(sighting, match, trace)
+        output.close({})
+        plain.close({})
+    assert [(got["event"], got.get("state")) for got in hook.got] == [
+        ("track", "appeared"), ("track", "identified"), ("track", "left"), ("sighting", None)
+    ]  # fmt: skip
+    event = hook.got[1]
+    assert (event["key"], event["vehicle"], event["name"], event["final"]) == ("1/gate/1", 7, "blue van", False)
+    assert event["box"] == [10, 20, 50, 40] and event["seen"] == 1_760_000_000.123 and event["time"] == 0.9
 
 
 def test_a_webhook_gets_the_line_of_the_file_and_more():

@@ -1,0 +1,122 @@
+"""Identity while a vehicle is in view: provisional from the first crops that are good enough, final at the end of its track."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from vreid.runtime.gallery.names import given
+from vreid.runtime.identify import Identifier
+from vreid.runtime.records import EventState, FinishedTrack, Floats, Match, Trace, TrackEvent, TrackSoFar
+from vreid.runtime.topology import Span, span_of
+
+Key = tuple[str, int]  # a track: its camera and its number there
+NOBODY = Match(None, None, -float("inf"), False, float("nan"), "")  # not looked for so far
+
+
+class Follower(Protocol):
+    """A sink that gets every event of a track, in order, before the sighting of its end."""
+
+    def event(self, event: TrackEvent) -> None:
+        """One event; the thread that writes calls it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is said of a track, as it was then; `ended` if it waits for the end of the run."""
+
+    match: Match
+    track: FinishedTrack
+    ended: bool = False
+
+    def span(self, now: float) -> Span:
+        """Its time in view: an open track is still there."""
+        span = span_of(self.track)
+        return span if self.ended else replace(span, last=max(now, span.last))
+
+
+class InView:
+    """What is known of the tracks that are not final yet, and the events of that for followers. One thread uses it.
+
+    A stranger who would be enrolled is shown under an id that is reserved for it: the vehicle gets this id when its track ends
+    unknown, and nobody ever gets it otherwise. So a track is also compared with the other tracks here, which may be of vehicles
+    that are not in the gallery yet: those in view of other cameras, and in a run over files those that have ended. Two tracks
+    that cannot be one vehicle are not shown under one id; the one that was first keeps it.
+    """
+
+    def __init__(self, identifier: Identifier, followers: Sequence[Follower], began: float) -> None:
+        """`began` is when the run did, in seconds since 1970."""
+        self._identifier, self._followers, self._began = identifier, followers, began
+        self._shown: dict[Key, _Shown] = {}
+        self.reserved: dict[Key, int] = {}
+
+    def see(self, now: TrackSoFar) -> None:
+        """Report an open track, and look for its vehicle if it is worth it."""
+        key = _key(now.track)
+        if key not in self._shown:
+            self._shown[key] = _Shown(NOBODY, now.track)
+            self._emit("appeared", now.track, NOBODY, now.box, False)
+        if now.search:
+            self._show(now.track, self._provisional(key, now.track), now.box, False)
+
+    def wait(self, track: FinishedTrack) -> None:
+        """A track has ended that is decided with all others at the end of the run."""
+        shown = self._shown.get(_key(track))
+        self._shown[_key(track)] = _Shown(NOBODY if shown is None else shown.match, track, True)
+
+    def end(self, track: FinishedTrack, match: Match, trace: Trace) -> None:
+        """Report the end of a track, with what was decided then, for good."""
+        key, box = _key(track), trace.boxes[-1]
+        if key not in self._shown:
+            self._emit("appeared", track, NOBODY, box, False)
+        self._show(track, match, box, True)
+        self._emit("left", track, match, box, True)
+        del self._shown[key]
+        self.reserved.pop(key, None)
+
+    def _provisional(self, key: Key, track: FinishedTrack) -> Match:
+        span, apart = span_of(track), self._identifier.topology.apart
+        others = [(one.match.vehicle, one) for other, one in self._shown.items() if other != key]
+        taken = {vehicle for vehicle, one in others if vehicle is not None and apart(one.span(span.last), span)}
+        match = self._identifier.provisional(track, taken)
+        if match.vehicle is None:
+            free = [one for vehicle, one in others if vehicle is not None and vehicle not in taken]
+            match = self._of_others(track, free) or match
+        vehicle = self.reserved.get(key)
+        if vehicle is None and (vehicle := self._identifier.reserve(match)) is not None:
+            self.reserved[key] = vehicle
+        if match.vehicle is None and vehicle is not None:
+            return replace(match, vehicle=vehicle, name=given(vehicle))
+        return match
+
+    def _of_others(self, track: FinishedTrack, others: Sequence[_Shown]) -> Match | None:
+        """The vehicle of the one that is most alike, if it is enough."""
+        if not others:
+            return None
+        tracks = [one.track for one in others]
+        features = np.stack([one.feature for one in tracks])
+        views = [one.camera for one in tracks]
+        count = self._identifier.size()[0] + len({one.match.vehicle for one in others})
+        found = self._identifier.rule.compare(track.feature[None], [track.camera], features, views, count)
+        best = int((found.cosines - found.least)[0].argmax())
+        score, least = float(found.cosines[0, best]), float(found.least[0, best])
+        match = others[best].match
+        origin = self._identifier.rule.level(track.camera, views[best], count).origin
+        return Match(match.vehicle, match.name, score, True, least, origin) if score >= least else None
+
+    def _show(self, track: FinishedTrack, match: Match, box: Floats, final: bool) -> None:
+        before = self._shown[_key(track)].match.vehicle if _key(track) in self._shown else None
+        self._shown[_key(track)] = _Shown(match, track)
+        if match.vehicle != before:
+            self._emit("identified" if before is None else "revised", track, match, box, final)
+
+    def _emit(self, state: EventState, track: FinishedTrack, match: Match, box: Floats, final: bool) -> None:
+        key = f"{self._began:.0f}/{track.camera}/{track.track}"
+        for follower in self._followers:
+            follower.event(TrackEvent(key, state, track, match, box, final))
+
+
+def _key(track: FinishedTrack) -> Key:
+    return track.camera, track.track
