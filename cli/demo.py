@@ -21,7 +21,7 @@ class Args:
     vehicles: int = 12
     """How many drive in it."""
     detector: str = "motion"
-    """motion, or yolox:FILE."""
+    """motion, or model:FILE."""
     annotate: bool = False
     """Also write the videos with boxes and ids."""
     json: bool = False

@@ -3,6 +3,7 @@
 import sys
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -104,6 +105,16 @@ class OpenTrack:
             self.boxes.extend(box.tolist())
             self.scores.append(score)
 
+    def fill(self, passed: Sequence[int], index: int, box: Floats, score: float) -> None:
+        """The frames `passed` since the last sighting, which the detector did not look at: on the straight line to `box` in
+        frame `index`."""
+        began, start = self.frames[-1], np.array(self.boxes[-4:], np.float32)
+        for between in passed:
+            if len(self.frames) < LONGEST_TRACE:
+                self.frames.append(between)
+                self.boxes.extend((start + (between - began) / (index - began) * (box - start)).tolist())
+                self.scores.append(min(score, self.scores[-1]))
+
 
 @dataclass(frozen=True)
 class CropRequest:
@@ -134,6 +145,7 @@ class CameraPipeline:
         self.tracker = tracker or Tracker()
         self.open: dict[int, OpenTrack] = {}
         self.before: tuple[int, float] | None = None  # frame and time of the frame before
+        self.passed: list[int] = []  # frames since then that the detector did not look at
         self.frames = self.ended = self.embedded = self.passed_over = 0
         self._learnt: set[int] = set()  # tracks that got a feature since `so_far` was called
 
@@ -147,12 +159,15 @@ class CameraPipeline:
             if self.before is not None:  # a track is shown from its second sighting on, and finished with its first
                 self.open[number] = OpenTrack(self.before, self.before)
                 self.open[number].add(*self.before, birth.boxes[0], float(birth.scores[0]), int(birth.kinds[0]))
-        self.before = frame.index, frame.time
+        before, passed = self.before, self.passed
+        self.before, self.passed = (frame.index, frame.time), []
         for number, box, score, kind in zip(
             tracks.ids.tolist(), tracks.boxes, tracks.scores, tracks.kinds, strict=True
         ):
             now = frame.index, frame.time
             track = self.open.get(number) or self.open.setdefault(number, OpenTrack(now, now))
+            if passed and track.frames and track.last == before:
+                track.fill(passed, frame.index, box, float(score))
             track.add(*now, box, float(score), int(kind))
             crop, since = cut_out(frame.image, box, self.rules.margin), frame.time - track.last_crop
             had = track.before + track.crops if track.crops else 0
@@ -164,6 +179,11 @@ class CameraPipeline:
         self.embedded += len(requests)
         self.passed_over += len(tracks) - len(requests)
         return requests
+
+    def pass_by(self, frame: Frame) -> None:
+        """A frame that the detector did not look at; tracks that are seen before and after it get a box in it then."""
+        self.frames += 1
+        self.passed.append(frame.index)
 
     def learn(self, request: CropRequest, feature: Floats) -> None:
         """Add the (D,) feature of a crop to its track, weighted by the square of its quality."""

@@ -150,7 +150,7 @@ class Run:
     def _step(self, together: list[Frame]) -> None:
         with self.stages.time("detect"):
             found = [
-                inside(detections, frame.image.shape[1], frame.image.shape[0])
+                None if detections is None else inside(detections, frame.image.shape[1], frame.image.shape[0])
                 for frame, detections in zip(together, self.parts.detector.detect(together), strict=True)
             ]
         requests: list[tuple[CameraPipeline, CropRequest]] = []
@@ -159,7 +159,10 @@ class Run:
                 camera = self.cameras[frame.camera]
                 if frame.camera in self.times:
                     self.times[frame.camera].add(frame.index, frame.time)
-                requests += [(camera, request) for request in camera.see(frame, detections)]
+                if detections is None:
+                    camera.pass_by(frame)
+                else:
+                    requests += [(camera, request) for request in camera.see(frame, detections)]
         self._embed(requests)
         for frame in together:
             camera = self.cameras[frame.camera]

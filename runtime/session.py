@@ -22,7 +22,7 @@ class Session:
     gallery: Path | None = None
     """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
     detector: str = "motion"
-    """yolox:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt); docs/detectors.md."""
+    """model:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt); docs/detectors.md."""
     enrol_unknown: bool = False
     """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None

@@ -89,7 +89,7 @@ def track(
         sources: files, folders, or addresses such as "gate=rtsp://host/path" (`vreid run --help`); one or several.
         model: a model, or what `load` takes.
         gallery: where vehicles are looked up; None takes an empty one that lasts for this call.
-        detector: "motion", "yolox:FILE", or "replay:FOLDER" with boxes of your own.
+        detector: "motion", "model:FILE", or "replay:FOLDER" with boxes of your own.
         enrol_unknown: give unknown vehicles a new id; None: only where no gallery is given.
         threshold: the least cosine of a known vehicle, fixed; None takes the one that the gallery was opened with, or else this
             site's, which is learnt from vehicles that were seen at the same time (docs/operations.md).

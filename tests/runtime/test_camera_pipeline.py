@@ -166,6 +166,26 @@ RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (120, 200, 3)).astype(np.uint8)
 
 
+def test_frames_that_the_detector_passes_by_get_the_boxes_between_two_sightings() -> None:
+    """Every third frame is looked at; a vehicle that is missed once has no boxes there, and none after its last."""
+    camera = CameraPipeline("cam1", CropRules())
+    for index in range(0, 25):
+        frame, found = seen(index, (2.0 * index, 30, 2.0 * index + 40, 60 + index))
+        if index % 3:
+            camera.pass_by(frame)
+        elif index == 12:
+            camera.see(*seen(index))
+        else:
+            for want in camera.see(frame, found):
+                camera.learn(want, np.ones(4, np.float32))
+    camera.pass_by(seen(25)[0])
+    ((sighting, trace),) = camera.close()
+    assert trace.frames.tolist() == [*range(0, 10), *range(15, 25)] and camera.frames == 26
+    for index, edges in zip(trace.frames.tolist(), trace.boxes, strict=True):
+        np.testing.assert_allclose(edges, [2 * index, 30, 2 * index + 40, 60 + index], atol=1e-3)
+    assert (sighting.first_frame, sighting.last_frame, sighting.kind) == (0, 24, 2)
+
+
 def box(*edges: float) -> np.ndarray:
     return np.array(edges, np.float32)
 

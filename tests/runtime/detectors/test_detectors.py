@@ -1,6 +1,6 @@
 """Detectors: YOLOX against a slow version and a toy network that sees white boxes, motion on a moving square, replay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.detectors.table import DETECTORS, FORMS, open_detector
-from vreid.runtime.detectors.yolox import tiles_of
+from vreid.runtime.detectors.pictures import tiles_of
+from vreid.runtime.detectors.table import DETECTORS, FORMS, EveryNth, open_detector
 from vreid.runtime.mot import corners, read_mot
-from vreid.runtime.records import Floats, Frame, overlaps
+from vreid.runtime.records import Detections, Floats, Frame, no_detections, overlaps
 
 SHARED = Path(__file__).parents[4] / "shared"
 ROWS_64 = 8 * 8 + 4 * 4 + 2 * 2
@@ -187,7 +187,7 @@ def test_yolox_refuses_what_is_not_one(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="not an ONNX file"):
         open_detector(f"yolox:{tmp_path / 'text.onnx'}")
     for shape, side in (((1, ROWS_64, 6), 64), ((1, ROWS_64 + 1, 85), 64), ((1, ROWS_64, 85), 60)):
-        with pytest.raises(Refused, match="export it"):
+        with pytest.raises(Refused, match=r"export it|does not name its 1 classes"):
             text = constant_yolox(tmp_path / "other.onnx", np.zeros((*shape[:2], 85), np.float32), side)
             if shape[2] != 85:
                 text = wrong_columns(tmp_path / "columns.onnx", shape[2])
@@ -214,7 +214,7 @@ def wrong_columns(path: Path, columns: int) -> str:
     ("text", "said"),
     [
         ("fastest", "there is no detector 'fastest'"),
-        ("yolo", "there is no detector 'yolo'; write yolox:FILE, motion, replay:PATH"),
+        ("yolo", "there is no detector 'yolo'; write model:FILE, yolox:FILE, .*, motion, replay:PATH"),
         ("motion:file.txt", "takes no file"),
         ("motion:?speed=1", "no option 'speed'"),
         ("motion:?warm_up=x", "not a number"),
@@ -238,6 +238,44 @@ def test_wrong_settings_are_refused() -> None:
         open_detector("motion", threads=0)
     with pytest.raises(Refused, match="least score"):
         open_detector("motion", min_score=2)
+
+
+class Counting:
+    """A detector that finds nothing and notes what it was shown."""
+
+    first_score, least_travel = 0.4, 0.1
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[str, int]] = []
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        self.shown += [(frame.camera, frame.index) for frame in frames]
+        return [no_detections() for _ in frames]
+
+
+def test_every_third_frame_is_looked_at_and_the_cameras_take_turns() -> None:
+    counting = Counting()
+    detector = EveryNth(counting, 3)
+    blank = np.zeros((4, 4, 3))
+    looked = []
+    for index in range(10):
+        found = detector.detect([frame_of(blank, camera, index) for camera in "abc"])
+        looked.append([detections is not None for detections in found])
+    for number, camera in enumerate("abc"):
+        seen = [index for name, index in counting.shown if name == camera]
+        assert [row[number] for row in looked] == [index in seen for index in range(10)]
+        assert seen[0] == 0 and set(np.diff(seen[1:])) == {3}
+    assert max(sum(row) for row in looked[1:]) == 1  # never two at once
+    assert detector.first_score == 0.4 and detector.least_travel == 0.1
+
+
+def test_every_is_an_option_of_each_detector(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1,1,0,0,2,2\n2,1,0,0,2,2\n")
+    detector = open_detector(f"replay:{tmp_path / 'a.txt'}?every=2")
+    blank = np.zeros((4, 4, 3))
+    first, second = (detector.detect([frame_of(blank, "a", index)])[0] for index in (0, 1))
+    assert first is not None and len(first) == 1 and second is None
+    assert len(open_detector("motion:?every=1").detect([frame_of(blank)])) == 1
 
 
 def street(index: int, x: float | None, light: float = 1.0) -> Frame:
@@ -315,16 +353,24 @@ def film(path: Path, camera: str) -> Iterator[Frame]:
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("text", "least"),
-    [("yolox:{}", 0.65), ("yolox:{}?tiles=2", 0.78), ("motion", 0.65)],
-    ids=["yolox", "tiles", "motion"],
+    [
+        ("yolox:{}/yolox_nano.onnx", 0.65),
+        ("model:{}/yolox_nano.onnx?tiles=2", 0.78),
+        ("model:{0}/person-vehicle-bike-detection-2003/person-vehicle-bike-detection-2003.xml", 0.8),
+        ("model:{0}/vehicle-detection-0202/vehicle-detection-0202.xml", 0.75),
+        ("motion", 0.65),
+    ],
+    ids=["yolox", "tiles", "2003", "0202", "motion"],
 )
 def test_recall_on_roadside_video_is_what_its_readme_says(text: str, least: float) -> None:
     """Camera 1, every other frame, boxes wider than 40 px and half visible; YOLOX-nano .707, MOG2 .645 in the README."""
-    folder, network = SHARED / "data" / "roadside-video", SHARED / "models" / "yolox_nano.onnx"
-    if not folder.is_dir() or not network.is_file():
+    folder, models = SHARED / "data" / "roadside-video", SHARED / "models"
+    if not folder.is_dir() or not (models / "yolox_nano.onnx").is_file():
         pytest.skip("needs ../shared")
+    if ".xml" in text:
+        pytest.importorskip("openvino")
     truth = read_mot(folder / "gt_cam1.txt")
-    detector = open_detector(text.format(network))
+    detector = open_detector(text.format(models))
     hits = boxes = 0
     for frame in film(folder / "cam1.mp4", "cam1"):
         if frame.index % 4 and text != "motion":

@@ -1,0 +1,64 @@
+"""A detector as OpenVINO IR (an .xml with its .bin next to it), run by OpenVINO on the CPU; needs the extra `openvino`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from openvino import Core
+
+from vreid.models.errors import Refused
+from vreid.runtime.detectors.graph import Arrays, Port
+
+_TYPES = {"f32": "float32", "f16": "float16", "i64": "int64", "i32": "int32"}
+
+
+class OpenVinoGraph:
+    """One infer request. `names` are the file's class names, if it holds any (`model_info/labels`)."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # else it shares a core with the embedder's engine
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if not path.with_suffix(".bin").is_file():
+            raise Refused(f"{path} has no weights; put {path.with_suffix('.bin').name} next to it")
+        try:
+            model = Core().read_model(path)
+            self._request = Core().compile_model(model, "CPU", settings).create_infer_request()
+        except RuntimeError as error:
+            raise Refused(f"OpenVINO cannot load {path} ({_reason(error)}); convert the network again") from error
+        self.path = path
+        self.inputs = [_port(port, "input") for port in model.inputs]
+        self.outputs = [_port(port, "output") for port in model.outputs]
+        self.names = _names(model)
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Inputs by name -> outputs in the file's order. Raises Refused where the graph does not run."""
+        inputs = [feeds[port.name] for port in self.inputs]
+        try:
+            self._request.infer(inputs)
+        except RuntimeError as error:
+            raise Refused(f"OpenVINO cannot run {self.path} ({_reason(error)}); convert the network again") from error
+        return [np.array(self._request.get_output_tensor(place).data) for place in range(len(self.outputs))]
+
+
+def _port(port: Any, unnamed: str) -> Port:
+    shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+    kind = port.get_element_type().get_type_name()
+    return Port(min(port.get_names(), default=unnamed), _TYPES.get(kind, kind), shape)
+
+
+def _names(model: Any) -> Sequence[str]:
+    if not model.has_rt_info(["model_info", "labels"]):
+        return ()
+    return tuple(str(model.get_rt_info(["model_info", "labels"]).value).replace(",", " ").split())
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
