@@ -34,6 +34,8 @@ from vreid.train.recipe import Recipe, side_at
 from vreid.train.steps import Step
 from vreid.train.student import Student
 
+SWA_BATCHES = 64  # that the batch norms of the mean weights see
+
 
 def train(job: Job) -> Checkpoint:
     """Run (or go on with) a training; returns the best checkpoint by validation mAP, also written to out/best.pt.
@@ -118,7 +120,8 @@ def _learnt(
     keys of all pictures that the network has learnt from then."""
     recipe, place = job.recipe, job.place
     numbers = {vehicle: number for number, vehicle in enumerate(vehicles)}
-    labels = torch.tensor([numbers[item.vehicle] for item in items])
+    places = {camera: number for number, camera in enumerate(sorted({item.camera for item in items}))}
+    labels = torch.tensor([[numbers[item.vehicle], places[item.camera]] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
     draw, network = drawing(recipe, items, targets, job.seed, mix_of(job)), _runner(student, place)
@@ -130,6 +133,8 @@ def _learnt(
         if student.epoch < recipe.epochs and student.shrink(pixels):
             network = _runner(student, place)
         if place.leads:
+            if recipe.swa:
+                student.average_epoch(loader_of(pictures, draw(epoch)[:SWA_BATCHES], 0, job.workers))
             _keep(job, student, folder, record, epoch, digest_of(vehicles), source, trained)
             job.on_epoch(record)
         wait(place)
@@ -152,7 +157,7 @@ def _epoch(
     epoch: int,
 ) -> tuple[dict[str, Any], Tensor]:
     """One epoch over this process's share of the batches; returns its record and the pixels of its last batch. `network`
-    is the student's, in step; `draw` gives an epoch's batches."""
+    is the student's, in step; `draw` gives an epoch's batches; labels (N, 2) are the items' vehicles and cameras."""
     recipe, device = job.recipe, job.place.device
     began = time.monotonic()
     batches = share_of(draw(epoch), job.place)
@@ -165,14 +170,14 @@ def _epoch(
     half = autocast_dtype(device, job.bfloat16)
     for step, (batch, pixels) in enumerate(zip(batches, loader_of(pictures, batches, first, job.workers), strict=True)):
         set_rate(student.optimiser, rate_at(recipe, epoch + step / len(batches)))
-        pixels, truth = pixels.to(device), labels[batch].to(device)
+        pixels, (truth, cameras) = pixels.to(device), labels[batch].to(device).T
         same = torch.tensor(batch, device=device)
         with torch.autocast(device.type, half, enabled=half is not None):
             features = network(pixels)
             online = {} if student.teacher is None else student.teacher.losses(features, pixels, same)
         cached = [rows[batch].to(device) for rows in targets]
         chance = torch.Generator().manual_seed(((job.seed * 100_003 + epoch) * 1_000_003 + first + step) % 2**63)
-        parts = losses_of(recipe, features, truth, cached, same, chance) | online
+        parts = losses_of(recipe, features, truth, cached, same, chance, cameras) | online
         each = torch.stack(list(parts.values()))
         loss = each.sum()
         student.optimiser.zero_grad(set_to_none=True)

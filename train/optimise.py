@@ -23,8 +23,9 @@ def losses_of(
     teachers: Sequence[Tensor] = (),
     pictures: Tensor | None = None,
     generator: torch.Generator | None = None,
+    cameras: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it.
+    """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it, cameras (B,).
 
     A row of zeros in `teachers` is a picture that one has no embedding of; equal `pictures` (B,) are copies of one; what is
     drawn by chance is drawn from `generator`. A recipe without labels never looks at `truth`.
@@ -38,7 +39,8 @@ def losses_of(
             loss = classification_loss(features.logits.float(), truth, recipe.smoothing)
             parts["classification"] = recipe.classification * loss
         if recipe.triplet:
-            parts["triplet"] = recipe.triplet * triplet_loss(features.pooled.float(), truth, recipe.margin)
+            where = cameras if recipe.mining == "cameras" else None
+            parts["triplet"] = recipe.triplet * triplet_loss(features.pooled.float(), truth, recipe.margin, where)
     if teachers and recipe.distil:
         known = truth if recipe.labels else None
         loss_of_cached = cached_loss(recipe.cached, features.embedding, teachers, known, pictures, generator)
@@ -80,7 +82,8 @@ def optimiser_of(network: ReidNetwork, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def rate_at(recipe: Recipe, epoch: float) -> float:
-    """Learning rate at a fractional epoch: linear warm-up from a tenth, flat, cosine to a thousandth.
+    """Learning rate at a fractional epoch: linear warm-up from a tenth, flat, cosine to a thousandth or, with stochastic weight
+    averaging, to `swa_lr`, where it stays while weights are averaged.
 
     Over more or fewer epochs than the recipe's own, warm-up and the constant part keep their shares.
     """
@@ -90,8 +93,9 @@ def rate_at(recipe: Recipe, epoch: float) -> float:
     start = max(warmup, flat)
     if epoch < start:
         return recipe.lr
-    done = min(1.0, (epoch - start) / max(1e-9, recipe.epochs - start))
-    return recipe.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * done)))
+    least, end = (recipe.swa_lr, (1 - recipe.swa) * recipe.epochs) if recipe.swa else (0.001, recipe.epochs)
+    done = min(1.0, (epoch - start) / max(1e-9, end - start))
+    return recipe.lr * (least + (1 - least) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def averaging(decay: float) -> Callable[[Any, Any, Tensor | int], None]:

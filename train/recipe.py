@@ -20,7 +20,10 @@ class Recipe:
     until `flat`, then cosine to a thousandth of it (`planned`: the epochs that these two, and the start of a capacity's
     resetting, are counted in, the recipe's own unless given; over more or fewer `epochs` they keep their shares); the head
     learns `head_lr` times faster. `average` is the decay of the
-    exponential moving average of the weights that is evaluated and kept. `limit` caps the groups a vehicle gives an epoch.
+    exponential moving average of the weights that is evaluated and kept. With `swa` the plain mean of the weights after each
+    epoch of that last share of the training takes its place (stochastic weight averaging, Izmailov et al., UAI 2018, algorithm
+    1), and the rate stays at `swa_lr` of `lr` there. `limit` caps the groups a vehicle gives an epoch. `mining` is which
+    pictures make triplets: the "hardest" of the batch, or by "cameras" (losses/outputs.py).
     `distil` weighs the teachers' embeddings of the untouched pictures, learnt from as `cached` says; without `labels` they
     are all that there is to learn from, and batches of p * k pictures are drawn with no regard to vehicles. With `online` a
     teacher sees every augmented batch. With `capacity` the student is compressed while it learns from a teacher of the same
@@ -45,11 +48,14 @@ class Recipe:
     smoothing: float = 0.1
     margin: float | None = 0.3
     triplet: float = 1.0
+    mining: str = "hardest"
     distil: float = 0.0
     cached: CachedDistillation = field(default_factory=CachedDistillation)
     labels: bool = True
     online: OnlineDistillation | None = None
     average: float = 0.998
+    swa: float = 0.0
+    swa_lr: float = 0.1
     validate_every: int = 2
     capacity: Capacity | None = None
     inherit: bool = False

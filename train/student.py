@@ -1,11 +1,12 @@
 """The state of a training: the network, its average, the optimiser, and how far it has come."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from vreid.models.checkpoint import imagenet_weights, is_classifier, load_body
 from vreid.models.errors import Refused
@@ -80,13 +81,21 @@ class Student:
         self.compression.follow(narrow, kept)
         return True
 
+    def average_epoch(self, batches: Iterable[Tensor]) -> None:
+        """Take the weights into the mean of stochastic weight averaging where the epoch is one of its; batches of (B, H, W, 3)
+        uint8 are what the batch norms of the mean are counted on anew, as the paper has it."""
+        if not self.recipe.swa or self.epoch <= (1 - self.recipe.swa) * self.recipe.epochs:
+            return
+        self.swa.update_parameters(self.network)
+        update_bn(batches, self.swa, self.device)
+
     def at(self, epoch: float) -> float:
         """The epoch, from 0, of what does not go back when a training is made longer: input size and compression."""
         return max(epoch, self.reached * self.recipe.epochs)
 
     def deployable(self) -> ReidNetwork:
         """What is evaluated and kept: the averaged network, folded when it has compactors."""
-        average = cast(ReidNetwork, self.average.module)
+        average = cast(ReidNetwork, (self.swa if self.recipe.swa and int(self.swa.n_averaged) else self.average).module)
         if self.compression is None:
             return average
         capacity = self.compression.capacity
@@ -104,6 +113,8 @@ class Student:
         """Learn with this network from now on."""
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, multi_avg_fn=averaging(self.recipe.average), use_buffers=True)
+        if self.recipe.swa:
+            self.swa = AveragedModel(self.network)
         self.optimiser = optimiser_of(self.network, self.recipe)
 
     def state(self) -> dict[str, Any]:
@@ -112,6 +123,7 @@ class Student:
             "inner": self.network.config.options.get("inner", []),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "swa": self.swa.state_dict() if self.recipe.swa else {},
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
@@ -135,6 +147,8 @@ class Student:
         self.reached = state.get("reached", 0.0)
         if (before := state.get("epochs", self.recipe.epochs)) != self.recipe.epochs:
             self.reached = max(self.reached, self.epoch / before)
+        elif state.get("swa"):  # of other epochs the mean begins anew
+            self.swa.load_state_dict(state["swa"])
         if self.compression is not None:
             self.compression.restore(state["compression"], self.network)
 

@@ -34,6 +34,12 @@ def test_the_rate_has_no_jump_and_never_rises_after_the_warm_up() -> None:
         assert min(rates) > 0
 
 
+def test_while_weights_are_averaged_the_rate_stays_where_the_cosine_ended() -> None:
+    recipe = replace(RECIPE, swa=0.25, swa_lr=0.2)
+    points = {0: 0.1, 2: 1.0, 8: 1.0, 11.5: 0.6, 15: 0.2, 17: 0.2, 20: 0.2}
+    assert {epoch: rate_at(recipe, epoch) / recipe.lr for epoch in points} == pytest.approx(points)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 10, 30, 200])
 def test_a_training_of_any_length_anneals_with_the_shares_of_its_recipe(name: str, epochs: int) -> None:

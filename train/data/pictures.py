@@ -17,7 +17,10 @@ from vreid.train.data.records import Item
 @dataclass(frozen=True)
 class Augmentation:
     """Probabilities and strengths. `pad` is the share of the side that is padded before the random crop (BoT: 10 of 256),
-    `zoom` the least share of the picture that a crop keeps, `light` the strength of exposure, colour cast and contrast."""
+    `zoom` the least share of the picture that a crop keeps, `light` the strength of exposure, colour cast and contrast.
+    `blur` is of far cameras, few pixels grown again. What sensors do besides, 0 unless given: `balance` is the spread of the
+    white balance (logarithm of red and blue against green), `defocus` and `jpeg` are the probabilities of a lens out of focus
+    (Gaussian of up to 2 % of the side) and of a stream's compression (quality 20 to 80)."""
 
     flip: float = 0.5
     pad: float = 0.06
@@ -27,6 +30,9 @@ class Augmentation:
     blur: float = 0.2
     noise: float = 0.2
     erase: float = 0.5
+    balance: float = 0.0
+    defocus: float = 0.0
+    jpeg: float = 0.0
 
 
 def augmented(image: Image, height: int, width: int, rules: Augmentation, random: np.random.Generator) -> Image:
@@ -36,13 +42,20 @@ def augmented(image: Image, height: int, width: int, rules: Augmentation, random
         image = np.ascontiguousarray(image[:, ::-1])
     if rules.light:
         image = _relit(image, rules.light, random)
+    if rules.balance:
+        image = _balanced(image, rules.balance, random)
     if random.random() < rules.gray:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8)
+    if rules.defocus and random.random() < rules.defocus:  # no draw without it: earlier trainings stay as they were
+        spread = random.uniform(0.004, 0.02) * max(height, width)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), spread), np.uint8)
     if random.random() < rules.blur:
         image = _coarse(image, random)
     if random.random() < rules.noise:
         spread = random.uniform(2, 10)
         image = np.clip(image + random.normal(0, spread, image.shape).astype(np.float32), 0, 255).astype(np.uint8)
+    if rules.jpeg and random.random() < rules.jpeg:
+        image = _compressed(image, int(random.integers(20, 81)))
     if random.random() < rules.erase:
         image = _erased(image, random)
     return image
@@ -76,6 +89,18 @@ def _relit(image: Image, strength: float, random: np.random.Generator) -> Image:
     saturation = float(np.exp(random.normal(0, strength)))
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return np.asarray(cv2.addWeighted(image, saturation, gray, 1 - saturation, 0), np.uint8)
+
+
+def _balanced(image: Image, strength: float, random: np.random.Generator) -> Image:
+    """Blue and red by a gain each, as a camera's white balance has it; green stays."""
+    blue, red = np.exp(random.normal(0, strength, 2))
+    tables = np.clip(np.arange(256)[:, None] * np.array([blue, 1.0, red]), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, tables[None]), np.uint8)
+
+
+def _compressed(image: Image, quality: int) -> Image:
+    packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
 
 
 def _coarse(image: Image, random: np.random.Generator) -> Image:

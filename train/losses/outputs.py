@@ -18,6 +18,11 @@ def classification_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.1) 
 
 
 # Batch-hard triplet loss (Hermans et al., 2017, equation 5) on Euclidean distances.
+#
+# With `cameras` the positive is the farthest of those in other cameras and the negative the nearest of those in the anchor's own:
+# a camera's light and view make strangers alike, and those are the confusions that retrieval across cameras suffers from. That
+# choice of candidates is ours; batch-hard, the distances and the margin are the paper's. An anchor without such a positive,
+# or without such a negative, takes it from all.
 
 
 def distances(x: Tensor) -> Tensor:
@@ -26,15 +31,25 @@ def distances(x: Tensor) -> Tensor:
     return (square[:, None] + square[None] - 2 * x @ x.T).clamp(min=1e-12).sqrt()
 
 
-def triplet_loss(x: Tensor, labels: Tensor, margin: float | None = 0.3) -> Tensor:
-    """x (B, D), labels (B,) -> scalar; `margin` None takes the soft margin log(1 + exp(.))."""
+def triplet_loss(x: Tensor, labels: Tensor, margin: float | None = 0.3, cameras: Tensor | None = None) -> Tensor:
+    """x (B, D), labels (B,), cameras (B,) -> scalar; `margin` None takes the soft margin log(1 + exp(.))."""
     distance = distances(x)
     same = labels[:, None] == labels[None]
     itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
-    far = distance.masked_fill(~same | itself, 0.0).amax(1)
-    near = distance.masked_fill(same, float("inf")).amin(1)
+    positive, negative = same & ~itself, ~same
+    if cameras is not None:
+        there = cameras[:, None] == cameras[None]
+        positive, negative = _preferred(positive, ~there), _preferred(negative, there)
+    far = distance.masked_fill(~positive, 0.0).amax(1)
+    near = distance.masked_fill(~negative, float("inf")).amin(1)
     gap = far - near
     return softplus(gap).mean() if margin is None else (gap + margin).clamp(min=0).mean()
+
+
+def _preferred(pairs: Tensor, wanted: Tensor) -> Tensor:
+    """Both (B, B) bool -> in each row the pairs that are wanted or, where none is, all."""
+    found = pairs & wanted
+    return torch.where(found.any(1, keepdim=True), found, pairs)
 
 
 # Distillation of logits (Hinton et al., 2015), as CDD weighs it: T = 2, times T squared, the mean over the batch.

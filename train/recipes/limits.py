@@ -49,6 +49,8 @@ RANGES: Mapping[str, Any] = {
     "triplet": _FROM,
     "distil": _FROM,
     "average": _LESS,
+    "swa": _LESS,
+    "swa_lr": _PART,
     "validate_every": _COUNT,
     "network.height": _PIXELS,
     "network.width": _PIXELS,
@@ -61,6 +63,9 @@ RANGES: Mapping[str, Any] = {
     "augmentation.blur": _SHARE,
     "augmentation.noise": _SHARE,
     "augmentation.erase": _SHARE,
+    "augmentation.balance": Field(ge=0, le=2),
+    "augmentation.defocus": _SHARE,
+    "augmentation.jpeg": _SHARE,
     "cached.whiten": Field(ge=0, le=MOST),
     "cached.tau": _ABOVE,
     "cached.mixed": Field(ge=0, le=MOST),
@@ -91,6 +96,7 @@ RANGES: Mapping[str, Any] = {
 }
 NAMES: Mapping[str, Any] = {
     "optimiser": Literal["adamw", "sgd"],
+    "mining": Literal["hardest", "cameras"],
     "network.body": Literal[tuple(NETWORKS)],
     "network.pool": Literal["gap", "gem"],
     "cached.by": Literal[(*LOSSES, "ranking", "fusion")],
@@ -129,6 +135,8 @@ def refuse_unsound(recipe: Recipe) -> None:
             f"sizes ends with {recipe.sizes[-1][1]} pixels, but the network has {network.height}x{network.width}; let it end "
             "with the network's size, or give sizes = []"
         )
+    if recipe.swa and recipe.capacity is not None:
+        raise Refused("the weights of a network that shrinks have no mean; leave swa out where there is a capacity")
     budget = None if recipe.capacity is None else recipe.capacity.budget
     if budget is not None and budget.start > budget.until:
         raise Refused(f"the budget starts at {budget.start:g} and ends at {budget.until:g}; let start be before until")

@@ -99,6 +99,59 @@ def test_light_changes_every_tone_alike_and_nothing_moves() -> None:
         assert all((got[:, start : start + 3] == got[0, start]).all() for start in range(0, 48, 3))
 
 
+def test_the_white_balance_scales_blue_and_red_and_leaves_green() -> None:
+    ramp = np.arange(0, 96, 2, dtype=np.uint8)[None, :, None].repeat(48, 0).repeat(3, 2)
+    gains = []
+    for seed in range(200):
+        got = result(replace(NOTHING, balance=0.2), seed, ramp)
+        assert np.array_equal(got[..., 1], ramp[..., 1])
+        gains.append([float(got[0, -1, channel]) / float(ramp[0, -1, channel]) for channel in (0, 2)])
+        for gain, channel in zip(gains[-1], (0, 2), strict=True):
+            assert np.abs(got[0, :, channel] - gain * ramp[0, :, channel]).max() < 2.5
+    spread = np.log(gains)
+    assert np.abs(spread.std(0) - 0.2).max() < 0.04 and np.abs(spread.mean(0)).max() < 0.05
+    assert abs(np.corrcoef(spread.T)[0, 1]) < 0.2
+
+
+def test_defocus_blurs_as_a_gaussian_of_a_share_of_the_side() -> None:
+    point = np.zeros((101, 101, 3), np.uint8)
+    point[45:56, 45:56] = 255
+    y, x = np.mgrid[0:101, 0:101] - 50.0
+    for seed in range(10):
+        got = result(replace(NOTHING, defocus=1), seed, point, side=101)[..., 0].astype(float)
+        spread = np.sqrt(float((got * x**2).sum() / got.sum()) - (11**2 - 1) / 12)  # beyond that of the square itself
+        assert abs(float((got * y).sum() / got.sum())) < 0.1 and 0.003 * 101 < spread < 0.022 * 101
+
+
+def test_compression_is_what_a_jpeg_of_low_quality_leaves() -> None:
+    noisy = result(replace(NOTHING, noise=1))
+    qualities = [
+        cv2.imdecode(cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        for quality in range(20, 81)
+    ]
+    found = {seed: result(replace(NOTHING, jpeg=1), seed, noisy) for seed in range(30)}
+    assert all(any(np.array_equal(got, one) for one in qualities) for got in found.values())
+    assert len({got.tobytes() for got in found.values()}) > 10
+
+
+def test_rules_of_zero_draw_nothing() -> None:
+    for rules in (Augmentation(), replace(NOTHING, noise=0.5)):
+        random = np.random.default_rng(3)
+        augmented(photo(), 48, 48, rules, random)
+        left = random.random()
+        random = np.random.default_rng(3)
+        augmented(photo(), 48, 48, replace(rules, balance=0.0, defocus=0.0, jpeg=0.0), random)
+        assert random.random() == left
+    drawn = {name: replace(NOTHING, **{name: 1e-9}) for name in ("balance", "defocus", "jpeg")}
+    plain = np.random.default_rng(3)
+    augmented(photo(), 48, 48, NOTHING, plain)
+    after = plain.random()
+    for name, rules in drawn.items():
+        random = np.random.default_rng(3)
+        augmented(photo(), 48, 48, rules, random)
+        assert random.random() != after, name
+
+
 def test_padding_shows_a_black_border_and_zoom_does_not() -> None:
     white = np.full((60, 60, 3), 255, np.uint8)
     padded = [result(replace(NOTHING, pad=0.2), seed, white) for seed in range(20)]

@@ -1,6 +1,7 @@
 """Each loss equals a slow loop written from its formula, and has a gradient where distances are zero."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,17 +31,18 @@ def slow_classification(logits: Tensor, labels: Tensor, smoothing: float) -> flo
     return total / len(logits)
 
 
-def slow_triplet(x: Tensor, labels: Tensor, margin: float | None) -> float:
-    """Hermans et al., equation 5: the farthest of the same vehicle against the nearest of another."""
+def slow_triplet(x: Tensor, labels: Tensor, margin: float | None, cameras: list[int] | None = None) -> float:
+    """Hermans et al., equation 5: the farthest of the same vehicle against the nearest of another; with cameras the one is of
+    other cameras and the other of the anchor's own, where there are such."""
     rows, total = x.tolist(), 0.0
     for anchor, row in enumerate(rows):
-        far, near = 0.0, math.inf
-        for other, that in enumerate(rows):
-            length = math.dist(row, that)
-            if labels[anchor] != labels[other]:
-                near = min(near, length)
-            elif anchor != other:
-                far = max(far, length)
+        length = [math.dist(row, that) for that in rows]
+        same = [other for other in range(len(rows)) if other != anchor and labels[anchor] == labels[other]]
+        others = [other for other in range(len(rows)) if labels[anchor] != labels[other]]
+        if cameras is not None:
+            same = [other for other in same if cameras[other] != cameras[anchor]] or same
+            others = [other for other in others if cameras[other] == cameras[anchor]] or others
+        far, near = max((length[other] for other in same), default=0.0), min(length[other] for other in others)
         total += math.log1p(math.exp(far - near)) if margin is None else max(0.0, margin + far - near)
     return total / len(rows)
 
@@ -78,6 +80,26 @@ def test_classification_equals_the_formula(smoothing: float) -> None:
 def test_triplet_equals_the_formula(margin: float | None) -> None:
     x = drawn(9, 6)
     assert float(triplet_loss(x, LABELS, margin)) == pytest.approx(slow_triplet(x, LABELS, margin), rel=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.3, 5.0, None])
+@pytest.mark.parametrize("cameras", [[0, 1, 0, 0, 1, 1, 2, 2, 0], [0, 0, 0, 0, 1, 1, 0, 1, 0], [0] * 9])
+def test_triplet_by_cameras_equals_the_formula(margin: float | None, cameras: list[int]) -> None:
+    x = drawn(9, 6)
+    found = float(triplet_loss(x, LABELS, margin, torch.tensor(cameras)))
+    assert found == pytest.approx(slow_triplet(x, LABELS, margin, cameras), rel=1e-5)
+    if cameras == [0] * 9:  # with one camera there is nothing to choose by
+        assert found == float(triplet_loss(x, LABELS, margin))
+    else:
+        assert found < float(triplet_loss(x, LABELS, margin))
+
+
+def test_the_recipe_says_whether_cameras_choose_the_triplets() -> None:
+    recipe = Recipe(NetworkConfig("resnet18", 32, 32, 4), epochs=1, classification=0.0, mining="cameras")
+    features, cameras = Features(drawn(9, 6), drawn(9, 4), drawn(9, 5)), torch.tensor([0, 1, 0, 0, 1, 1, 2, 2, 0])
+    for by, chosen in (("cameras", cameras), ("hardest", None)):
+        parts = losses_of(replace(recipe, mining=by), features, LABELS, cameras=cameras)
+        assert torch.equal(parts["triplet"], triplet_loss(features.pooled.float(), LABELS, 0.3, chosen))
 
 
 def test_distances_are_euclidean_and_zero_on_the_diagonal() -> None:
