@@ -155,8 +155,11 @@ struct Seen {
 
 Seen looked_at(const fs::path& path, bool old) {
     std::error_code fault;
-    if (!fs::is_regular_file(path, fault)) {
+    if (!fs::exists(path, fault)) {
         throw Refused("there is no gallery " + path.string() + "; make one with 'vreid gallery enrol'");
+    }
+    if (!fs::is_regular_file(path, fault)) {
+        throw Refused(path.string() + " is a folder, a pipe or a device and not a gallery; name a file");
     }
     auto database = std::make_unique<gallery::Database>(path, false);
     About about = gallery::about_of(*database, old);
