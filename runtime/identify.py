@@ -13,16 +13,13 @@ from vreid.runtime.clustering import clustered
 from vreid.runtime.gallery import Gallery, RankedVehicle
 from vreid.runtime.gallery.maintenance import purge_due
 from vreid.runtime.gallery.prototypes import unit
-from vreid.runtime.gallery.records import VehicleScores
 from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
-from vreid.runtime.site_evidence import Pair
-from vreid.runtime.site_threshold import Compared, FixedThreshold, Level, Threshold
+from vreid.runtime.scoring import Scoring
+from vreid.runtime.site_threshold import FixedThreshold, Level, Threshold
 from vreid.runtime.topology import Topology, span_of
 
-PASSES = 3  # of the clustering, at most
-RECOUNT = 64  # calls after which the gallery's vehicles are counted again
-NEAREST = 32  # vehicles by plain cosine that are compared without the cameras' bias, at least
+PASSES = 6  # of the clustering, at most
 
 
 class _Candidate(NamedTuple):
@@ -100,9 +97,7 @@ class Identifier:
         self._margin, self._run = margin, run
         self.topology = topology or Topology()  # which pairs of tracks cannot be one vehicle
         self._recent = RecentPositions(remember_s, self.topology)
-        self._compared = 1.0  # vehicles that a track is compared with now
-        self._calls = self._counted = 0
-        self.levels: Mapping[Pair, Level] = {}  # those by pair of cameras, of a moment ago: for other threads
+        self.scoring = Scoring(gallery, self.rule, self._recent)
         self._new_below = np.inf if new_below is None else new_below
 
     def recall(self, since: float) -> None:
@@ -126,13 +121,13 @@ class Identifier:
 
     def calibration(self) -> dict[str, Any]:
         """The thresholds as they are now, for the report."""
-        return self.rule.summary(self._compared)
+        return self.rule.summary(self.scoring.compared)
 
     def maintain(self) -> None:
         """What a gallery wants done from time to time, where this run may write it: keep what the threshold has learnt, and
         remove what is older than the retention."""
         self.keep()
-        self.levels = self.rule.levels(self._counted)
+        self.scoring.levels = self.rule.levels(self.scoring.counted)
         if self._gallery.writable:
             purge_due(self._gallery)
 
@@ -142,6 +137,7 @@ class Identifier:
         with self._keeping():
             choice = self._best(track, feature, lambda vehicle: self._recent.bars(vehicle, [track]))
             [match] = self._settled([track], feature, [0], choice, reserved)
+        self.scoring.learn_times(track, match)
         self._remember([track], [match])
         return match
 
@@ -165,8 +161,8 @@ class Identifier:
 
     def _best(self, track: FinishedTrack, feature: Floats, barred: Callable[[int], bool]) -> _Choice:
         """What one track comes to, feature (1, D)."""
-        self._compared = self._vehicles()
-        candidates = self._candidates([track], feature, self._hits([track], feature))
+        self.scoring.compared = self.scoring.vehicles()
+        candidates = self._candidates([track], feature, self.scoring.nearest([track], feature))
         return self._choice(next((one for one in sorted(candidates) if not barred(one.vehicle)), None))
 
     def assign(
@@ -200,14 +196,6 @@ class Identifier:
         self._remember(tracks, matches)
         return [match for _, match in sorted(zip(order, matches, strict=True), key=lambda pair: pair[0])]
 
-    def _vehicles(self) -> float:
-        """How many vehicles the gallery holds, counted now and then: of a large one that takes time."""
-        if self._calls % RECOUNT == 0:
-            self._counted = self._gallery.size()[0]
-            self.levels = self.rule.levels(self._counted)
-        self._calls += 1
-        return float(self._counted)
-
     def _keeping(self) -> AbstractContextManager[object]:
         return self._gallery.transaction() if self._gallery.writable else nullcontext()
 
@@ -220,7 +208,7 @@ class Identifier:
         self, tracks: Sequence[FinishedTrack], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
     ) -> list[_Choice]:
         """Step 2: one choice a cluster."""
-        hits = self._hits(tracks, features)
+        hits = self.scoring.nearest(tracks, features)
         candidates: list[_Candidate] = []
         for cluster, rows in enumerate(clusters):
             own = [tracks[row] for row in rows]
@@ -253,7 +241,7 @@ class Identifier:
         with self._gallery.reading() as store:
             certain = store.names(sure)  # without those that were removed meanwhile
         vehicles = sorted((names.keys() - self._gallery.with_other_plates(plates)) | certain.keys())
-        found = self._scores(tracks, features, vehicles)
+        found = self.scoring.against(tracks, features, vehicles)
         margins, scores = found.margins.mean(axis=0), found.cosines.mean(axis=0)
         return [
             _Candidate(
@@ -275,50 +263,26 @@ class Identifier:
             return _Choice(None, None, best.score, best.vehicle)
         return _Choice(best.vehicle, best.name, best.score, best.vehicle)
 
-    def _hits(self, tracks: Sequence[FinishedTrack], features: Floats) -> list[list[RankedVehicle]]:
-        """For each row at least every vehicle whose plain cosine reaches its threshold, and more of the nearest."""
-        k, cameras = NEAREST, {track.camera for track in tracks}
-        lowest = {camera: self.rule.least(camera, self._compared) for camera in cameras}
-        while True:
-            hits = self._gallery.search(features, k)
-            pairs = zip(hits, tracks, strict=True)
-            if not any(len(found) == k and found[-1].score >= lowest[track.camera] for found, track in pairs):
-                return hits
-            k *= 4
-
     def _clustered(
         self, tracks: Sequence[FinishedTrack], features: Floats, apart: NDArray[np.bool_], same: NDArray[np.bool_]
     ) -> list[list[int]]:
         """Step 1. What a track is compared with are vehicles, whose number is known when the clusters are: so it is done again
         with the number that the first pass finds."""
-        known = self._vehicles()
+        known = self.scoring.vehicles()
         free = (~apart).mean() / 2  # of the other tracks' vehicles; each pair is decided once
-        found = len(tracks)
-        for _ in range(PASSES):
-            self._compared = known + free * found
-            clusters = clustered(*self._between(tracks, features), apart, same)
-            if len(clusters) == found:
+        self.scoring.compared = known + free * len(tracks)
+        clusters = clustered(*self.scoring.between(tracks, features), apart, same)
+        for _ in range(PASSES - 1):
+            self.scoring.compared = known + free * len(clusters)
+            found = clustered(
+                *self.scoring.between(tracks, features, self.scoring.times(tracks, apart, clusters)[0]), apart, same
+            )
+            if found == clusters:
                 break
-            found = len(clusters)
+            clusters = found
+        if (times := self.scoring.times(tracks, apart, clusters)[1]) is not None:
+            self.rule.learn_times(times)
         return clusters
-
-    def _level(self, camera: str, view: str) -> Level:
-        return self.rule.level(camera, view, self._compared)
-
-    def _between(self, tracks: Sequence[FinishedTrack], features: Floats) -> Compared:
-        """(N, N): tracks against each other."""
-        cameras = [track.camera for track in tracks]
-        rows = features.astype(np.float64)
-        return self.rule.compare(rows, cameras, rows, cameras, self._compared)
-
-    def _scores(self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int]) -> VehicleScores:
-        """Features (B, D) of the tracks against each of V vehicles."""
-        cameras = [track.camera for track in tracks]
-        return self._gallery.scores(
-            features,
-            vehicles,
-            lambda rows, others, views: self.rule.compare(rows, cameras, others, views, self._compared),
-        )
 
     def _levels(
         self, own: Sequence[FinishedTrack], features: Floats, choice: _Choice
@@ -326,10 +290,14 @@ class Identifier:
         """What counts between each of a cluster's tracks, features (N, D), and the vehicle of its choice; and by how much the
         tracks pass it (N,), -inf where there is no vehicle."""
         if choice.nearest is None:
-            return [self._level(track.camera, track.camera) for track in own], np.full(len(own), -np.inf)
-        scores = self._scores(own, features, [choice.nearest])
-        views = scores.views[:, 0]
-        return [self._level(track.camera, view) for track, view in zip(own, views, strict=True)], scores.margins[:, 0]
+            return [self.scoring.level(track.camera, track.camera) for track in own], np.full(len(own), -np.inf)
+        scores = self.scoring.against(own, features, [choice.nearest])
+        margins = scores.margins[:, 0]
+        found = zip(own, scores.views[:, 0], scores.cosines[:, 0] - margins, strict=True)
+        levels = [
+            self.scoring.level(track.camera, view)._replace(threshold=float(least)) for track, view, least in found
+        ]
+        return levels, margins
 
     def _settled(
         self,
@@ -353,14 +321,14 @@ class Identifier:
         elif self._enrol and choice.score < self._new_below:
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
             vehicle = self._gallery.add_vehicle(None, tracks[best].picture, vehicle=reserved)
-            self._counted += 1
+            self.scoring.counted += 1
             name = self._gallery.name_of(vehicle)
-            cosines = self._between(own, features[rows]).cosines
+            cosines = self.scoring.between(own, features[rows]).cosines
             np.fill_diagonal(cosines, -1.0)
             matches = [Match(vehicle, name, choice.score, False, levels[0].threshold, levels[0].origin)]
             for place, (nearest, track) in enumerate(zip(cosines.argmax(axis=1).tolist(), own, strict=True)):
                 if place:
-                    level = self._level(track.camera, own[nearest].camera)
+                    level = self.scoring.level(track.camera, own[nearest].camera)
                     score = float(cosines[place, nearest])
                     matches.append(Match(vehicle, name, score, True, level.threshold, level.origin))
             taught = rows

@@ -217,7 +217,7 @@ class Run:
             passed_over=sum(view.passed_over for view in views),
             vehicles=gallery[0],
             prototypes=gallery[1],
-            thresholds=self.parts.identifier.levels,
+            thresholds=self.parts.identifier.scoring.levels,
         )
 
     def summary(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where vehicles were lately, so that none is found where it cannot be."""
 
 from collections.abc import Iterable
+from random import Random
 
 from vreid.runtime.records import FinishedTrack
 from vreid.runtime.topology import Span, Topology, span_of
@@ -17,6 +18,7 @@ class RecentPositions:
         self._newest: dict[str, float] = {}
         self._parts: dict[tuple[str, int], int] = {}  # the vehicle of a track, for its next parts
         self._since_swept = 0
+        self._random = Random(0)
 
     def __len__(self) -> int:
         return sum(len(spans) for spans in self._spans.values())
@@ -37,6 +39,16 @@ class RecentPositions:
     def part_of(self, sighting: FinishedTrack) -> int | None:
         """The vehicle that an earlier part of this track was given to."""
         return self._parts.get((sighting.camera, sighting.track))
+
+    def before(self, vehicle: int, now: Span) -> Span | None:
+        """Where `vehicle` was last when `now` began."""
+        earlier = [span for span in self._spans.get(vehicle, ()) if (span.first, span.last) <= (now.first, now.last)]
+        return max(earlier, key=lambda span: span.last, default=None)
+
+    def drawn(self, count: int) -> list[int]:
+        """Up to `count` vehicles, at random."""
+        known = list(self._spans)
+        return self._random.sample(known, min(count, len(known)))
 
     def bars(self, vehicle: int, sightings: Iterable[FinishedTrack]) -> bool:
         """Whether `vehicle` was where it cannot have been and be one of these tracks too."""

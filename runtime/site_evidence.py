@@ -10,6 +10,7 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.runtime.camera_bias import CameraBias
 from vreid.runtime.stranger_scores import StrangerScores
+from vreid.runtime.travel_times import TravelTimes
 
 Pair = tuple[str, str]  # of cameras, in order of their names
 
@@ -24,11 +25,12 @@ class Evidence:
     strangers: dict[Pair, StrangerScores] = field(default_factory=dict)
     bias: CameraBias = field(default_factory=CameraBias)
     frozen: bool = False
+    times: TravelTimes = field(default_factory=TravelTimes)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to keep."""
-        return not (self.strangers or self.bias.as_rows() or self.frozen)
+        return not (self.strangers or self.bias.as_rows() or self.times.ways or self.frozen)
 
     def as_text(self) -> str:
         """For the gallery; `evidence_of` reads it."""
@@ -41,7 +43,8 @@ class Evidence:
             }
             for pair, scores in sorted(self.strangers.items())
         ]
-        return json.dumps({"version": VERSION, "frozen": self.frozen, "pairs": pairs, "cameras": self.bias.as_rows()})
+        known = {"version": VERSION, "frozen": self.frozen, "pairs": pairs, "cameras": self.bias.as_rows()}
+        return json.dumps({**known, "travel_times": self.times.as_rows()})
 
 
 def camera_pair(one: str, other: str) -> Pair:
@@ -56,7 +59,8 @@ def evidence_of(text: str, dim: int | None = None) -> Evidence:
         if data["version"] != VERSION:
             raise ValueError(f"version {data['version']}")
         strangers = dict(_scores_of(row) for row in data["pairs"])
-        return Evidence(strangers, CameraBias(data["cameras"], dim), data["frozen"] is True)
+        times = TravelTimes(data.get("travel_times", ()))  # of older runs without
+        return Evidence(strangers, CameraBias(data["cameras"], dim), data["frozen"] is True, times)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         fix = "forget it with 'vreid gallery threshold --reset'"
         raise Refused(f"what the gallery knows of this site's threshold is damaged ({error}); {fix}") from error

@@ -32,6 +32,7 @@ from vreid.runtime.score_norm import WEIGHT, Neighbourhood, stretched
 from vreid.runtime.site_evidence import Evidence, Pair, camera_pair, evidence_of
 from vreid.runtime.stranger_scores import EDGES, PRIOR_TRACKS, StrangerScores, manifest_curve
 from vreid.runtime.topology import Span, Topology, span_of
+from vreid.runtime.travel_times import TravelTimes
 
 Values = NDArray[np.float64]
 
@@ -39,6 +40,7 @@ REMEMBERED_S = 120.0  # after its end, in which a track may still turn out to ha
 ROOM = 512  # tracks remembered
 WAITING = 20_000  # pairs of strangers that wait until a threshold is wanted
 DEFAULT_RATE = 0.05
+MOST_WEIGHT = 20.0  # of time: a track that is not alike at all is not taken for whoever is due
 
 
 class Level(NamedTuple):
@@ -72,9 +74,14 @@ class Threshold(Protocol):
     """The rule by which two features are enough alike."""
 
     prior: float  # the manifest's or the user's, a cosine
+    times: TravelTimes | None  # what time says, where it counts
+    frozen: bool  # nothing more is learnt
 
     def observe(self, track: FinishedTrack, trace: Trace) -> None:
         """A track that has ended, with its boxes; called before it is identified."""
+
+    def learn_times(self, times: TravelTimes) -> None:
+        """Go on with these travel times, where anything is to be learnt."""
 
     def compare(
         self,
@@ -83,11 +90,12 @@ class Threshold(Protocol):
         others: NDArray[Any],
         views: Sequence[str],
         compared: float,
+        weights: Values | None = None,
     ) -> Compared:
         """Unit features (B, D) of tracks of B cameras against others (N, D) from N views, when each track is compared with that
-        many vehicles."""
+        many vehicles; `weights` (B, N) of travel_times.py."""
 
-    def level(self, camera: str, view: str, compared: float) -> Level:
+    def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
         """What counts between a camera and a view."""
 
     def least(self, camera: str, compared: float) -> float:
@@ -111,8 +119,13 @@ class FixedThreshold:
         if not -1 <= value <= 1:
             raise Refused(f"a threshold is a cosine from -1 to 1, not {value}; take it from the manifest's match")
         self.prior = value
+        self.times: TravelTimes | None = None
+        self.frozen = True
 
     def observe(self, track: FinishedTrack, trace: Trace) -> None:
+        """Nothing is learnt."""
+
+    def learn_times(self, times: TravelTimes) -> None:
         """Nothing is learnt."""
 
     def compare(
@@ -122,12 +135,13 @@ class FixedThreshold:
         others: NDArray[Any],
         views: Sequence[str],
         compared: float,
+        weights: Values | None = None,
     ) -> Compared:
         """Plain cosines."""
         cosines = (features @ others.T).astype(np.float64)
         return Compared(cosines, np.full(cosines.shape, self.prior))
 
-    def level(self, camera: str, view: str, compared: float) -> Level:
+    def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
         """Always the same."""
         return Level(self.prior, 0, 0.0, True)
 
@@ -169,6 +183,7 @@ class SiteThreshold:
         self._topology = topology or Topology()
         known = Evidence() if kept is None else evidence_of(kept, dim)
         self._bias, self._strangers, self.frozen = known.bias, known.strangers, known.frozen
+        self.times: TravelTimes | None = known.times
         self._neighbours = Neighbourhood()
         self._recent: dict[tuple[str, int], _Recent] = {}
         self._waiting: list[tuple[_Recent, _Recent]] = []
@@ -196,6 +211,11 @@ class SiteThreshold:
             if len(self._recent) > ROOM or len(self._recent) % 64 == 0:
                 self._forget(new.span.last)
 
+    def learn_times(self, times: TravelTimes) -> None:
+        """Unless it is frozen."""
+        if not self.frozen:
+            self.times = times
+
     def compare(
         self,
         features: NDArray[Any],
@@ -203,6 +223,7 @@ class SiteThreshold:
         others: NDArray[Any],
         views: Sequence[str],
         compared: float,
+        weights: Values | None = None,
     ) -> Compared:
         """Cosines without the cameras' bias and what the neighbourhood takes off, and the least for each pair of cameras."""
         with self._lock:
@@ -211,8 +232,12 @@ class SiteThreshold:
         cosines = -np.expm1(off[:, None] + off_others - stretched(plain @ plain_others.T))
         rows, row = np.unique(np.array(cameras, object).astype(str), return_inverse=True)
         columns, column = np.unique(np.array(views, object).astype(str), return_inverse=True)
-        levels = [[self.level(one, other, compared).threshold for other in columns.tolist()] for one in rows.tolist()]
-        least = np.array(levels, np.float64).reshape(len(rows), len(columns))[row][:, column]
+        weighed = np.ones(cosines.shape) if weights is None else weights
+        least = np.empty(cosines.shape)
+        for at, one in enumerate(rows.tolist()):
+            for to, other in enumerate(columns.tolist()):
+                here = np.ix_(row == at, column == to)
+                least[here] = self._least(camera_pair(one, other), compared, weighed[here])
         return Compared(cosines, least)
 
     def _plain(self, features: NDArray[Any], cameras: Sequence[str]) -> tuple[Floats, Values]:
@@ -220,16 +245,29 @@ class SiteThreshold:
         plain = self._bias.removed(features, cameras)
         return plain, WEIGHT * self._neighbours.excess(plain, self._bias)
 
-    def level(self, camera: str, view: str, compared: float) -> Level:
+    def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
         """The least s whose predicted share is small enough; see the top."""
+        pair = camera_pair(camera, view)
         with self._lock:
-            scores, curve = self._curve(camera_pair(camera, view))
-        share = -np.expm1(np.log1p(-self.rate) / max(compared, 1.0))
-        place = int(np.searchsorted(-curve, -share, side="left"))
-        threshold = min(1.0, 1 - math.exp(-EDGES[min(place, len(EDGES) - 1)]))
-        if scores is None:
-            threshold = max(threshold, self.prior)
+            self._learn()
+            scores = self._strangers.get(pair)
+        threshold = float(self._least(pair, compared, np.array([weight]))[0])
         return Level(threshold, scores.pairs if scores else 0, scores.tracks if scores else 0.0)
+
+    def _least(self, pair: Pair, compared: float, weights: Values) -> Values:
+        """The thresholds of a pair of cameras by weights; without evidence the manifest's is the lowest of weight 1."""
+        with self._lock:
+            scores, curve = self._curve(pair)
+        logs = (
+            np.log1p(-self.rate)
+            / max(compared, 1.0)
+            * np.minimum(np.stack([weights, np.ones_like(weights)]), MOST_WEIGHT)
+        )
+        places = np.searchsorted(-curve, np.expm1(logs), side="left").clip(0, len(EDGES) - 1)
+        least, plain = np.minimum(1.0, 1 - np.exp(-EDGES[places]))
+        if scores is None:
+            least = np.minimum(1.0, least + np.maximum(self.prior - plain, 0.0))
+        return np.asarray(least)
 
     def _curve(self, pair: Pair) -> tuple[StrangerScores | None, Values]:
         """The evidence of a pair of cameras, and the share of strangers that reaches each of EDGES."""
@@ -253,7 +291,7 @@ class SiteThreshold:
         """What was seen, for the gallery; None when it is what was kept already."""
         with self._lock:
             self._learn()
-            known = Evidence(self._strangers, self._bias, self.frozen)
+            known = Evidence(self._strangers, self._bias, self.frozen, self.times or TravelTimes())
             text = known.as_text()
         if text == self._kept or known.empty:
             return None
@@ -293,6 +331,7 @@ class SiteThreshold:
             "compared": round(compared, 1),
             "others": round(self.level(UNSEEN, UNSEEN, compared).threshold, 4),
             "cameras": pairs,
+            "travel_times": self.times.summary() if self.times else [],
         }
 
     def _strange(self, one: "_Recent", other: "_Recent") -> bool:

@@ -73,6 +73,10 @@ def notes(calibration: Calibration, cameras: int = 1) -> list[str]:
         found.append(
             "Strangers in two cameras are only certain where cameras.toml (--topology) lists the two without overlap."
         )
+    ways = sorted(calibration.get("travel_times", ()), key=lambda way: -way["matches"])
+    found += [_way(way) for way in ways[:_MOST_NAMED]]
+    if len(ways) > _MOST_NAMED:
+        found.append(f"Travel times of {len(ways) - _MOST_NAMED} more ways are in report.json.")
     return found
 
 
@@ -106,6 +110,15 @@ def site_page(calibration: Calibration, cameras: int = 1, most: int | None = Non
 def _named(pair: Mapping[str, Any]) -> str:
     one, other = pair["cameras"]
     return str(one) if one == other else f"{one} and {other}"
+
+
+def _way(way: Mapping[str, Any]) -> str:
+    one, other = way["cameras"]
+    early, middle, late = way["seconds"]
+    return (
+        f"From {one} to {other} most take {early:g} to {late:g} s, half of them at most {middle:g} s ({number(way['matches'])} "
+        "matches): who comes then may look a little less alike, who does not a little more."
+    )
 
 
 def _origin(pair: Mapping[str, Any]) -> str:

@@ -42,12 +42,14 @@ from vreid.runtime.gallery.records import (
     is_score,
 )
 from vreid.runtime.gallery.store import Store, open_store
-from vreid.runtime.records import FinishedTrack, Floats, kind_name
+from vreid.runtime.records import FinishedTrack, Floats, Ints, kind_name
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
 
 
-def plain(features: Floats, others: Floats, views: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def plain(
+    features: Floats, others: Floats, views: Sequence[str], vehicles: Ints
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cosines (B, N) of unit features (B, D) and (N, D), of which any is enough."""
     cosines = (features @ others.T).astype(np.float64)
     return cosines, np.zeros_like(cosines)

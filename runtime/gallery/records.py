@@ -269,6 +269,6 @@ class VehicleScores(NamedTuple):
     views: NDArray[np.object_]  # (B, V) of that prototype; "" for a vehicle without prototypes
 
 
-# Features (B, D), others (N, D) from N views -> cosines (B, N), and the least that is enough (B, N)
-Compare = Callable[[Floats, Floats, Sequence[str]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+# Features (B, D), others (N, D) from N views of N vehicles -> cosines (B, N), and the least that is enough (B, N)
+Compare = Callable[[Floats, Floats, Sequence[str], Ints], tuple[NDArray[np.float64], NDArray[np.float64]]]
 FeatureRows = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)

@@ -73,7 +73,7 @@ def test_a_removed_vehicle_leaves_no_feature_in_what_a_site_has_learnt(tmp_path:
             identifier.observe(one, boxes)
             identifier.identify(one)
         identifier.maintain()
-        assert identifier.levels["a", "a"].pairs == 1
+        assert identifier.scoring.levels["a", "a"].pairs == 1
         kept = str(gallery.site_threshold())
         assert json.loads(kept)["pairs"][0]["pairs"] == 1 and json.loads(kept)["cameras"] == []
         gallery.remove(1)

@@ -48,7 +48,7 @@ class IndexSync:
         best_views = np.full(shape, "", object)
         lines = np.arange(len(features))
         for owners, rows, views in self._source.of_vehicles(wanted):
-            found, least = compare(features, rows, views.tolist())  # (B, N)
+            found, least = compare(features, rows, views.tolist(), owners)  # (B, N)
             over = found - least
             starts = np.flatnonzero(np.diff(owners, prepend=-1))
             for first, end in zip(starts, [*starts[1:], len(owners)], strict=True):
