@@ -1,14 +1,18 @@
 """`vreid cache-teacher`: embed every picture of a training set by a teacher, once, and keep the embeddings in a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vreid.cli import output
 from vreid.cli.measuring import training_part
-from vreid.models.errors import Refused, refuse_batch_size, refuse_threads
+from vreid.deploy.settings import NetworkInput
+from vreid.models.errors import MissingExtra, Refused, refuse_batch_size, refuse_threads
+
+if TYPE_CHECKING:
+    from vreid.deploy.model import Model
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Args:
     """A teacher cache takes a teacher's place in `vreid train student --teacher`: the teacher may be a black box, or elsewhere."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """Checkpoint .pt, manifest .json next to its ONNX, or the name of a bundled model."""
+    """Checkpoint .pt, manifest .json next to its ONNX, or the name of a bundled model; or a foreign network, .xml of OpenVINO or
+    .onnx, of which --output may name any layer."""
     data: Path
     """Data set whose training part is embedded."""
     out: Path
@@ -27,12 +32,12 @@ class Args:
     """Where a checkpoint runs: auto, cpu or cuda."""
     batch: int = 64
     """Pictures at once."""
+    network_input: tyro.conf.OmitArgPrefixes[NetworkInput] = field(default_factory=NetworkInput)
     json: bool = False
     """Print one JSON document."""
 
 
 def main(args: Args) -> int:
-    from vreid.deploy.model import open_model
     from vreid.train.teacher_cache import build_cache
 
     refuse_batch_size(args.batch)
@@ -42,10 +47,28 @@ def main(args: Args) -> int:
     dataset = training_part(args.data)
     if not dataset.train:
         raise Refused(f"{args.data} has no training part to embed")
-    model = open_model(args.model, args.threads, args.device)
+    model = _opened(args)
     with output.counting("embedding") as count:
         found = build_cache(model.embed, model.fingerprint, dataset.train, args.out, args.batch, count)
     pictures, width = found.features.shape
     sentence = f"{args.out}: {pictures} pictures, {width} numbers each; {found.queries} queries to {args.model}"
     numbers = {"pictures": pictures, "dim": width, "queries": found.queries}
     return output.outcome(args.json, sentence, {"out": str(args.out), **numbers, "backend": model.backend})
+
+
+def _opened(args: Args) -> "Model":
+    """The teacher: a model of vreid, or a foreign network."""
+    path = Path(args.model)
+    if path.suffix.lower() in (".xml", ".onnx"):
+        try:
+            from vreid.deploy.black_box import black_box
+        except ModuleNotFoundError as error:
+            raise MissingExtra(f"{path} is run by OpenVINO: pip install 'vreid[openvino]'") from error
+        return black_box(path, args.network_input, args.threads)
+    if args.network_input != NetworkInput():
+        raise Refused(
+            "--output and the flags of preprocessing are for an .xml or .onnx; a model of vreid knows its own"
+        )
+    from vreid.deploy.model import open_model
+
+    return open_model(args.model, args.threads, args.device)

@@ -119,6 +119,8 @@ class Student(Common):
     """How several teachers are fused: maxmin, mean, maxmean, maxrand or rand."""
     whiten: int | None = None
     """Dimensions that each teacher is whitened to; 0 for none."""
+    by_camera: bool = False
+    """Standardise each teacher's embeddings camera by camera before they are whitened: for one that never saw these cameras."""
     tau: float | None = None
     """Temperature of the similarities that teachers are learnt from by."""
     loss: str | None = None
@@ -364,5 +366,7 @@ def _student_recipe(flags: Student) -> "Recipe":
             raise Refused(f"there is no compression '{flags.compress}'; choose cdd or cdd2")
         like = recipe_named(f"{flags.compress}_resnet50_small")
         recipe = like if flags.recipe == Student.recipe else compressing(recipe, like)
-    recipe = with_teachers(recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss, flags.tau)
+    recipe = with_teachers(
+        recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss, flags.tau, flags.by_camera
+    )
     return without_labels(recipe) if flags.unlabelled or not recipe.labels else recipe

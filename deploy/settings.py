@@ -40,6 +40,24 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class NetworkInput:
+    """How a foreign teacher wants its pictures, and which of its layers is its embedding; for an .xml or .onnx alone."""
+
+    output: str | None = None
+    """Layer whose output, averaged over height and width, is the embedding; also one before the network's end."""
+    order: Literal["RGB", "BGR"] = "RGB"
+    """Channels as the network was trained on them."""
+    mean: Triple = IMAGENET[0]
+    """Of each channel in that order, after the scale."""
+    std: Triple = IMAGENET[1]
+    """Of each channel in that order, after the scale."""
+    scale: float = 255.0
+    """What a pixel is divided by first; 1 for networks that take 0 to 255."""
+    size: tuple[int, int] | None = None
+    """Height and width, where the network leaves them open."""
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """What is lowered, and how far."""
 

@@ -153,7 +153,7 @@ def targets_for(job: Job, items: Sequence[Item]) -> Targets:
         wait(job.place)  # for the leading process to embed
     rules = job.recipe.cached
     dim = rules.axes(job.recipe.network.dim)
-    found = targets_of(teachers, distilled, job.out, rules.whiten, dim, job.on_caching)
+    found = targets_of(teachers, distilled, job.out, rules.whiten, dim, rules.by_camera, job.on_caching)
     if job.place.leads:
         job.on_cached(found.queries)
         wait(job.place)

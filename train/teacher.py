@@ -21,6 +21,7 @@ from vreid.models.network import Features, ReidNetwork
 from vreid.models.preprocess import Embed
 from vreid.models.pruning import Compactor, Side
 from vreid.models.resnet import Block
+from vreid.train.camera_scale import fit_cameras, load_cameras, save_cameras
 from vreid.train.data.records import Item
 from vreid.train.devices import GraphRunner
 from vreid.train.evaluate import embed_with
@@ -193,9 +194,11 @@ def targets_of(
     folder: Path,
     whiten: int = 0,
     dim: int = 0,
+    by_camera: bool = False,
     progress: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> Targets:
     """Each teacher's embedding of every item, whitened to `whiten` axes, or turned to `dim` where it has more; 0 is for neither.
+    With `by_camera` they are standardised camera by camera before.
 
     Embeddings are kept in folder/teacher-1.npz, teacher-2.npz ... and not computed again; a projection is fitted on them and
     kept with them. `progress` gets (teacher, pictures done, of how many).
@@ -214,8 +217,21 @@ def targets_of(
         queries += features.queries
         digests.append(digest_of_rows(features))
         words = f"{teacher.space} {digests[-1]}"
+        if by_camera:
+            rows = _standardised(rows, items, own.with_suffix(".cameras.npz"), words)
+            words += " by camera"
         found.append(_projected(rows, projection_path(own), words, whiten, dim))
     return Targets(found, queries, " ".join(digests))
+
+
+def _standardised(rows: Tensor, items: Sequence[Item], path: Path, words: str) -> Tensor:
+    cameras = [item.camera for item in items]
+    if path.exists():
+        return load_cameras(path, words)(rows, cameras)
+    scale = fit_cameras(rows, cameras)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_cameras(scale, path, words)
+    return scale(rows, cameras)
 
 
 def _projected(rows: Tensor, path: Path, words: str, whiten: int, dim: int) -> Tensor:

@@ -144,3 +144,14 @@ def test_a_classifier_of_other_vehicles_is_refused_though_they_are_as_many(
     capsys.readouterr()
     assert "classifier knows other vehicles" in refused(capsys, "train", "student", "--data", others, *words)
     assert not (tmp_path / "never" / "last.pt").exists()
+
+
+def test_teachers_are_standardised_by_camera_where_the_flag_says_so(
+    capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["--recipe", "whiten_mtd_resnet18_small", "--data", data, "--teacher", teachers["answers"], "--by-camera"]
+    recipe, _ = trained(capsys, "student", *words, "--out", tmp_path / "run")
+    assert recipe["answers"]["by_camera"] is True and recipe["answers"]["by"] == "fusion"
+    assert (tmp_path / "run" / "teacher-1.cameras.npz").exists()
+    lone = ["train", "student", "--recipe", "student_resnet18_small", "--data", data, "--out", tmp_path / "no"]
+    assert "give --teacher" in refused(capsys, *lone, "--by-camera")

@@ -54,13 +54,15 @@ def loss_named(name: str) -> DistillationLoss:
 class CachedDistillation:
     """`by` names the loss for one teacher (LOSSES, or "ranking" for DRD); of several, or with `by` "fusion", the
     similarities are fused by `fusion` (losses/relations.py). `whiten` is the dimensions that each teacher is whitened to
-    (0: not). `tau` is for similarities, fusions, and rankings of a form that has one. Ranking: `mixed` interpolated rows a
-    batch, of weights Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the distance of the
-    student's vectors from the teacher's own (losses/outputs.py)."""
+    (0: not), with `by_camera` after they were standardised camera by camera (train/camera_scale.py). `tau` is for
+    similarities, fusions, and rankings of a form that has one. Ranking: `mixed` interpolated rows a batch, of weights
+    Beta(alpha, alpha) or uniform (None), compared by `form` over `pairs`; `align` weighs the distance of the student's
+    vectors from the teacher's own (losses/outputs.py)."""
 
     by: str = "similarity"
     fusion: str = "maxmin"
     whiten: int = 0
+    by_camera: bool = False
     tau: float = 0.05
     mixed: int = 0
     alpha: float | None = None

@@ -54,6 +54,7 @@ def with_teachers(
     whiten: int | None = None,
     by: str | None = None,
     tau: float | None = None,
+    by_camera: bool = False,
 ) -> Recipe:
     """`recipe` for that many teachers: of several the similarities are fused, whitened unless the recipe or
     the caller says how; a recipe without any distils from them all the same."""
@@ -61,8 +62,10 @@ def with_teachers(
         raise Refused(f"there is no fusion '{fusion}'; choose one of: {', '.join(sorted(FUSIONS))}")
     if by is not None and by not in (*LOSSES, "ranking"):
         raise Refused(f"there is no loss '{by}'; choose one of: {', '.join(sorted((*LOSSES, 'ranking')))}")
-    if not count and any(given is not None for given in (fusion, by, whiten, tau)):
-        raise Refused("--loss, --fusion, --whiten and --tau say how a teacher is learnt from; give --teacher")
+    if not count and (by_camera or any(given is not None for given in (fusion, by, whiten, tau))):
+        raise Refused(
+            "--loss, --fusion, --whiten, --by-camera and --tau say how a teacher is learnt from; give --teacher"
+        )
     if fusion is not None and by is not None:
         raise Refused("--loss learns from one teacher as it is, --fusion from all of them; give one of the two")
     cached = recipe.cached
@@ -84,9 +87,13 @@ def with_teachers(
         if not cached.tempered:
             raise Refused(f"the loss {cached.by} has no temperature to set; leave --tau out")
         cached = replace(cached, tau=tau)
+    if by_camera:
+        cached = replace(cached, by_camera=True)
     distils = count > 1 or by is not None or fusion is not None
-    if not distils and not recipe.distil and (whiten is not None or tau is not None):
-        raise Refused("the recipe does not distil, so --whiten and --tau change nothing; add --loss or --fusion")
+    if not distils and not recipe.distil and (by_camera or whiten is not None or tau is not None):
+        raise Refused(
+            "the recipe does not distil, so --whiten, --by-camera and --tau change nothing; add --loss or --fusion"
+        )
     return replace(recipe, cached=cached, distil=recipe.distil or (1.0 if distils else 0.0))
 
 
