@@ -32,10 +32,11 @@ class CropRules:
 @dataclass(frozen=True)
 class SearchRules:
     """The vehicle of an open track is looked for when its crops weigh `least` in all, the sum of the squares of their qualities,
-    and again whenever they weigh `grown` times as much as the last time."""
+    and again whenever they weigh `grown` times as much as the last time. From `stranger` on it may be called a new vehicle."""
 
-    least: float = 0.1
-    grown: float = 2.0
+    least: float = 0.2
+    grown: float = 1.5
+    stranger: float = 1.0
 
 
 EMBEDDING = {"smart": CropRules(), "every": CropRules(period=0.0, most=sys.maxsize)}
@@ -207,7 +208,9 @@ class CameraPipeline:
             search = track.weight >= max(rules.least, rules.grown * track.searched)
             if (search or not track.reported) and self._counts(track):
                 track.reported, track.searched = True, track.weight if search else track.searched
-                found.append(TrackSoFar(self._sighting(number, track), track.box, search))
+                found.append(
+                    TrackSoFar(self._sighting(number, track), track.box, search, track.weight >= rules.stranger)
+                )
         self._learnt.clear()
         return found
 

@@ -59,7 +59,7 @@ class InView:
             self._shown[key] = _Shown(NOBODY, now.track)
             self._emit("appeared", now.track, NOBODY, now.box, False)
         if now.search:
-            self._show(now.track, self._provisional(key, now.track), now.box, False)
+            self._show(now.track, self._provisional(key, now.track, now.stranger), now.box, False)
 
     def wait(self, track: FinishedTrack) -> None:
         """A track has ended that is decided with all others at the end of the run."""
@@ -76,7 +76,7 @@ class InView:
         del self._shown[key]
         self.reserved.pop(key, None)
 
-    def _provisional(self, key: Key, track: FinishedTrack) -> Match:
+    def _provisional(self, key: Key, track: FinishedTrack, stranger: bool) -> Match:
         span, apart = span_of(track), self._identifier.topology.apart
         others = [(one.match.vehicle, one) for other, one in self._shown.items() if other != key]
         taken = {vehicle for vehicle, one in others if vehicle is not None and apart(one.span(span.last), span)}
@@ -85,7 +85,7 @@ class InView:
             free = [one for vehicle, one in others if vehicle is not None and vehicle not in taken]
             match = self._of_others(track, free) or match
         vehicle = self.reserved.get(key)
-        if vehicle is None and (vehicle := self._identifier.reserve(match)) is not None:
+        if vehicle is None and stranger and (vehicle := self._identifier.reserve(match)) is not None:
             self.reserved[key] = vehicle
         if match.vehicle is None and vehicle is not None:
             return replace(match, vehicle=vehicle, name=given(vehicle))

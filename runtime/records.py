@@ -87,12 +87,13 @@ class Match:
 
 @dataclass(frozen=True)
 class TrackSoFar:
-    """A track that is still open: what a finished one would be if it ended now, its last box (4,) x1 y1 x2 y2, and whether it
-    has shown so much more that its vehicle is worth looking for."""
+    """A track that is still open: what a finished one would be if it ended now, its last box (4,) x1 y1 x2 y2, whether it has
+    shown so much more that its vehicle is worth looking for, and enough that it may be a new one if nobody is found."""
 
     track: FinishedTrack
     box: Floats
     search: bool
+    stranger: bool = True
 
 
 EventState = Literal["appeared", "identified", "revised", "stationary", "left"]

@@ -52,7 +52,7 @@ def test_a_track_is_the_weighted_mean_of_its_crops_and_says_where_it_was() -> No
 
 
 def test_an_open_track_is_reported_once_and_looked_up_when_its_evidence_has_doubled() -> None:
-    camera, rules, found = CameraPipeline("cam1", CropRules(period=0.0, better=9.0)), SearchRules(0.2, 2.0), []
+    camera, rules, found = CameraPipeline("cam1", CropRules(period=0.0, better=9.0)), SearchRules(0.2, 2.0, 1.5), []
     weights = []
     for index in range(30):
         for want in camera.see(*seen(index, (20, 30, 60, 60))):
@@ -64,6 +64,7 @@ def test_an_open_track_is_reported_once_and_looked_up_when_its_evidence_has_doub
     sums = [weight for now, weight in later if now.search]
     assert len(sums) == len(later) >= 3 and 0.2 <= sums[0] < 0.2 + weights[0]
     assert all(2 * low <= high < 2 * low + weights[0] * 1.1 for low, high in itertools.pairwise(sums))
+    assert [now.stranger for now, _ in found] == [weight >= 1.5 for _, weight in found] and later[-1][0].stranger
     assert later[-1][0].box.tolist() == [20, 30, 60, 60] and later[-1][0].track.crops > 9
 
 

@@ -150,3 +150,14 @@ def test_in_a_run_over_files_tracks_that_have_ended_are_compared_and_the_end_has
     for one, match in zip((first, second), identifier.assign([first, second], view.reserved), strict=True):
         view.end(one, match, TRACE)
     assert recorder.said()[-2:] == [("left", 1, 1, True), ("left", 2, 1, True)]
+
+
+def test_a_track_is_no_new_vehicle_before_it_has_shown_enough_but_may_be_a_known_one(gallery: Gallery) -> None:
+    recorder, identifier = Recorder(), Identifier(gallery, 0.6, enrol_unknown=True)
+    gallery.add_prototype(gallery.add_vehicle("taxi"), "gate", axis(0))
+    view = InView(identifier, [recorder], 0.0)
+    view.see(replace(so_far(track(axis(0))), stranger=False))
+    view.see(replace(so_far(track(axis(1), 2)), stranger=False))
+    assert recorder.said() == [("appeared", 1, None, False), ("identified", 1, 1, False), ("appeared", 2, None, False)]
+    view.see(so_far(track(axis(1), 2)))
+    assert recorder.said()[-1] == ("identified", 2, 2, False)
