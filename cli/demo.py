@@ -32,7 +32,7 @@ def main(args: Args) -> int:
     """Run the demo with a gallery of its own and say where the report lies."""
     from vreid.cli.run import done
     from vreid.models.errors import Refused, refuse_beyond, refuse_seed
-    from vreid.runtime.session import Session
+    from vreid.runtime.session import Session, site_of
 
     if args.cameras < 1:
         raise Refused(f"a demo needs at least 1 of the --cameras, not {args.cameras}")
@@ -47,4 +47,4 @@ def main(args: Args) -> int:
         enrol_unknown=True,
         annotate=args.annotate,
     )
-    return done(session, args.json)
+    return done(site_of(session), args.json)

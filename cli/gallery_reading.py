@@ -1,6 +1,5 @@
 """`vreid gallery list|show|stats|audit`: the verbs that only read, and the flags that choose vehicles."""
 
-import math
 import re
 import time
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 _PICTURES = 6  # of a vehicle, on a page
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,7 @@ def show(args: Show) -> int:
 def stats(args: Stats) -> int:
     from vreid.runtime.gallery import read_gallery
     from vreid.runtime.gallery.index.table import index_files
+    from vreid.runtime.gallery.records import span_text
 
     with read_gallery(args.gallery) as gallery:
         found = asdict(gallery.stats())
@@ -261,19 +260,13 @@ def _change(change: "Change") -> dict[str, Any]:
     return row
 
 
-# Times as people write them: 30d for a span, 2h or 2026-11-22 08:15 for a moment.
-
-
-def duration_of(text: str) -> float:
-    """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for 0."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip().lower(), re.ASCII)
-    if found is None or float(found[1]) == 0:
-        raise Refused(f"'{text}' is not a span of time; write it like 30d, 12h or 2w")
-    return float(found[1]) * _UNITS[found[2]]
+# Moments as people write them: 2h, or 2026-11-22 08:15.
 
 
 def moment_of(text: str, now: float | None = None) -> float:
     """2h (ago), or an ISO time, local where it has no zone -> seconds since 1970. Raises Refused for anything else."""
+    from vreid.runtime.gallery.records import duration_of
+
     if re.fullmatch(r"[\d.]+[smhdw]", text.strip().lower(), re.ASCII):
         return (time.time() if now is None else now) - duration_of(text)
     try:
@@ -283,14 +276,6 @@ def moment_of(text: str, now: float | None = None) -> float:
             f"'{text}' is not a time; write it like 2026-11-22T08:15, 2026-11-22, or 2h for two hours ago"
         ) from error
     return moment
-
-
-def span_text(seconds: float) -> str:
-    """2592000 -> 30d: in the largest unit that divides it."""
-    for unit in ("d", "h", "m"):
-        if seconds >= _UNITS[unit] and math.isclose(seconds % _UNITS[unit], 0, abs_tol=1e-6):
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def moment_text(moment: float | None) -> str:

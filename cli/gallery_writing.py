@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_reading import Choice, Many, OfGallery, duration_of, filter_of
+from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
 
@@ -228,6 +228,7 @@ def purge(args: Purge) -> int:
 
     from vreid.runtime.gallery import edit_gallery, maintenance
     from vreid.runtime.gallery.index.table import drop_indexes
+    from vreid.runtime.gallery.records import duration_of
 
     span = None if args.older_than is None else duration_of(args.older_than)
     with edit_gallery(args.gallery) as gallery:
@@ -244,6 +245,7 @@ def purge(args: Purge) -> int:
 
 def retain(args: Retain) -> int:
     from vreid.runtime.gallery import edit_gallery, maintenance
+    from vreid.runtime.gallery.records import duration_of
 
     seconds = None if args.span == "off" else duration_of(args.span)
     with edit_gallery(args.gallery) as gallery:

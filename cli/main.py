@@ -25,6 +25,7 @@ VERBS = {
     "profile": "params, MACs and FLOPs of every layer",
     "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
+    "site": "a site's file, of many cameras: check, schema",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",
     "demo": "three synthetic cameras, one gallery, one report",
     "doctor": "what is installed, what is missing for which job, and the fix",

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -13,16 +13,18 @@ from typing import Annotated, Any
 import tyro
 
 from vreid.cli import output
-from vreid.runtime.session import Session
+from vreid.models.errors import Refused
+from vreid.runtime.session import RunSettings, Session, Site, site_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args(Session):
-    """Track vehicles through video files or live cameras and give each the id it has in the gallery."""
+    """Track vehicles through video files or live cameras and give each the id it has in the gallery.
+
+    In place of sources and flags, a site's file may say everything: vreid run site.toml (docs/site.md)."""
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional] = field(repr=False)
-    out: Path = field()  # required here
-    model: str = "vreid-s"
+    model: str = str(RunSettings.model)
     to: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=(), repr=False)
     metrics_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     json: bool = False
@@ -32,33 +34,57 @@ class Args(Session):
 def main(args: Args) -> int:
     from vreid.runtime.network_address import substituted
 
+    if any(is_site(source) for source in args.sources):
+        return done(_site(args), args.json)
+    if args.out is None:
+        raise Refused("a run needs a folder for what it finds; give --out runs/live, for example")
     session = replace(
         args,
         sources=tuple(substituted(source, os.environ) for source in args.sources),
         to=tuple(substituted(address, os.environ) for address in args.to),
     )
-    return done(session, args.json)
+    return done(site_of(session), args.json)
 
 
-def done(session: Session, json: bool) -> int:
-    """Run `session` under a progress bar, and print its summary as a document or as tables."""
+def is_site(source: str) -> bool:
+    """Whether a word of the command line is a site's file and not a source."""
+    return Path(source).suffix.lower() == ".toml" and "://" not in source
+
+
+def _site(args: Args) -> Site:
+    """The site of the file that the command line names. Raises Refused where it says anything else too."""
+    from vreid.runtime.site.read import read_site
+
+    if len(args.sources) > 1:
+        raise Refused("a site's file comes alone; name one file, and write further cameras into it as [camera.NAME]")
+    for each in fields(Session):
+        if each.name not in ("sources", "json") and getattr(args, each.name) != each.default:
+            flag = each.name.replace("_", "-")
+            raise Refused(
+                f"--{flag} has no place next to a site's file; write it into {args.sources[0]} (docs/site.md)"
+            )
+    return read_site(Path(args.sources[0]), os.environ)
+
+
+def done(site: Site, json: bool) -> int:
+    """Run `site` under a progress bar, and print its summary as a document or as tables."""
     import cv2
 
     from vreid.models.errors import refuse_threads
-    from vreid.runtime.run import run_session
+    from vreid.runtime.run import run_site
     from vreid.runtime.sources.table import address_of
 
-    live = any(address_of(source).live for source in session.sources)
-    refuse_threads(session.threads)
-    cv2.setNumThreads(session.threads)
+    live = any(address_of(camera.source).live for camera in site.cameras)
+    refuse_threads(site.threads)
+    cv2.setNumThreads(site.threads)
     stop = threading.Event()
     with _signals(stop, live), output.progress() as bar:
         task = bar.add_task("frames", total=None)
-        summary = run_session(session, stop, lambda frames: bar.update(task, completed=frames))
+        summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames))
     if json:
         output.document(summary)
     else:
-        print_summary(summary, session.out)
+        print_summary(summary, site.out)
     return 0
 
 

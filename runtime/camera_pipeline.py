@@ -11,6 +11,8 @@ import numpy as np
 
 from vreid.models.preprocess import Image
 from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace, TrackSoFar, cut_out
+from vreid.runtime.regions import admitted, zones_crossed
+from vreid.runtime.session import Regions
 from vreid.runtime.tracker import Tracker
 
 _EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
@@ -138,23 +140,29 @@ class CameraPipeline:
         least_travel: float = 0.0,
         report_after: float = np.inf,
         began: float = 0.0,
+        regions: Regions | None = None,
     ) -> None:
         """A track that has been open for `report_after` seconds is finished so far, and goes on as a new part of itself;
-        `began` is when the camera's clock was at 0, in seconds since 1970."""
-        self.camera, self.rules, self.least_travel = camera, rules, least_travel
-        self.report_after, self.began = report_after, began
-        self.tracker = tracker or Tracker()
+        `began` is when the camera's clock was at 0, in seconds since 1970. `regions` may be exchanged at any time."""
+        self.camera, self.rules, self.report_after = camera, rules, report_after
+        self.begin(tracker or Tracker(), least_travel, began)
+        self.regions = regions or Regions()
+        self.size = (1, 1)  # of the last frame
         self.open: dict[int, OpenTrack] = {}
-        self.before: tuple[int, float] | None = None  # frame and time of the frame before
-        self.passed: list[int] = []  # frames since then that the detector did not look at
         self.frames = self.ended = self.embedded = self.passed_over = 0
         self._learnt: set[int] = set()  # tracks that got a feature since `so_far` was called
+
+    def begin(self, tracker: Tracker, least_travel: float, began: float) -> None:
+        """Begin anew after `close`, with another source or detector; the counts go on."""
+        self.tracker, self.least_travel, self.began = tracker, least_travel, began
+        self.before: tuple[int, float] | None = None  # frame and time of the frame before
+        self.passed: list[int] = []  # frames since then that the detector did not look at
 
     def see(self, frame: Frame, detections: Detections) -> list[CropRequest]:
         """Track the vehicles of a frame; returns the crops worth embedding (copies: the frame may be let go)."""
         self.frames += 1
-        size = frame.image.shape[1], frame.image.shape[0]  # a live camera may come back with another
-        tracks = self.tracker.update(frame.time, detections, size)
+        self.size = size = frame.image.shape[1], frame.image.shape[0]  # a live camera may come back with another
+        tracks = self.tracker.update(frame.time, admitted(self.regions, detections, size), size)
         requests: list[CropRequest] = []
         for number, birth in self.tracker.births().items():
             if self.before is not None:  # a track is shown from its second sighting on, and finished with its first
@@ -252,6 +260,7 @@ class CameraPipeline:
         if track.total is None or track.picture is None:
             raise ValueError("a track without an embedded crop has no sighting")
         length = float(np.linalg.norm(track.total))
+        boxes = np.array(track.boxes, np.float32).reshape(-1, 4)
         return FinishedTrack(
             camera=self.camera,
             track=number,
@@ -265,6 +274,7 @@ class CameraPipeline:
             quality=track.best,
             picture=track.picture,
             seen=self.began + track.last[1],
+            zones=zones_crossed(self.regions, boxes, self.size),
         )
 
 

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import numpy as np
@@ -13,6 +13,7 @@ from vreid.runtime.sources.table import Source
 
 LOOK_UP = 0.2  # seconds after which `stop` is looked at where no camera gives a frame
 _AHEAD = 4  # frames of a file that are decoded before they are wanted
+_MOST = 4096  # threads that wait for cameras; each is begun when it is needed
 GATHER = 0.002  # seconds that the first frame waits for those of the other cameras, to share a batch with them
 
 
@@ -70,25 +71,32 @@ def in_step(sources: Sequence[Source]) -> Iterator[list[Frame]]:
             stream.close()
 
 
-def as_they_come(sources: Sequence[Source], stop: threading.Event) -> Iterator[list[Frame]]:
+def as_they_come(current: Callable[[], Sequence[Source]], stop: threading.Event) -> Iterator[list[Frame]]:
     """What the cameras have right now, until `stop` is set or all have ended; a slow camera never holds up the others.
 
-    The next frame of a source is taken when its last one has been worked off, so a live one gives its newest and a file
-    loses none. What a source raises is raised here. A thread that waits for a camera ends when the source is closed.
+    `current` gives the sources that are to be read now, and is called between the groups, at least every `LOOK_UP` seconds: a
+    new one is begun, and of one that has gone no frame comes any more. The next frame of a source is taken when its last one
+    has been worked off, so a live one gives its newest and a file loses none. What a source raises is raised here. A thread
+    that waits for a camera ends when the source is closed.
     """
-    pool = ThreadPoolExecutor(max(1, len(sources)), thread_name_prefix="read")
-    reading: dict[Future[Frame | None], Iterator[Frame]] = {}
-    idle = [iter(source) for source in sources]
+    pool = ThreadPoolExecutor(_MOST, thread_name_prefix="read")
+    streams: dict[int, tuple[Source, Iterator[Frame]]] = {}  # by the id of the source, which is kept with it
+    reading: dict[Future[Frame | None], int] = {}
+    idle: list[int] = []
     try:
         while not stop.is_set():
-            reading.update((pool.submit(next, stream, None), stream) for stream in idle)
+            sources = {id(source): source for source in current()}
+            idle = [key for key in sources if key not in streams] + [key for key in idle if key in sources]
+            streams = {key: streams.get(key) or (source, iter(source)) for key, source in sources.items()}
+            reading = {future: key for future, key in reading.items() if key in sources}
+            reading.update((pool.submit(next, streams[key][1], None), key) for key in idle)
             if not reading:
                 return
             done = wait(reading, LOOK_UP, FIRST_COMPLETED).done and wait(reading, GATHER).done
             frames = {future: future.result() for future in list(reading) if future in done}
-            idle = [reading.pop(future) for future, frame in frames.items() if frame is not None]
+            idle = [reading[future] for future, frame in frames.items() if frame is not None]
             for future in frames:
-                reading.pop(future, None)
+                del reading[future]
             if together := [frame for frame in frames.values() if frame is not None]:
                 yield together
     finally:

@@ -40,7 +40,7 @@ class Monitor:
         A request is answered whose header Host is loopback, an IP address, the HOST of `address` or one of `hosts`, so that
         no web page can read it through a browser by a name of its own (DNS rebinding); others get 421.
         """
-        host, port = _host_and_port(address)
+        host, port = host_and_port(address)
         names = frozenset(_plain_host(name) for name in (*hosts, host))
         if "" in names:
             raise Refused(
@@ -174,7 +174,7 @@ def _server_kind(host: str) -> type[ThreadingHTTPServer]:
     return Server
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
     """[HOST:]PORT, an IPv6 host in brackets."""
     host, _, port = address.strip().rpartition(":")
     if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536) or (":" in host and not host.startswith("[")):

@@ -1,10 +1,11 @@
 """The run: sources -> detector -> tracker -> crops -> embedder -> gallery -> sinks."""
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from vreid.models.errors import Refused
@@ -15,7 +16,8 @@ from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower, InView
-from vreid.runtime.records import Frame, inside
+from vreid.runtime.records import Detections, Frame, inside
+from vreid.runtime.session import Regions
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
@@ -26,11 +28,19 @@ _LOG = logging.getLogger("vreid")
 
 
 @dataclass(frozen=True)
+class CameraParts:
+    """What one camera's part of a run is made of. Several cameras may have one detector, which gets their frames together."""
+
+    source: Source
+    detector: Detector
+    regions: Regions = field(default_factory=Regions)
+
+
+@dataclass(frozen=True)
 class Parts:
     """What a run is made of; all are open, and the caller closes them."""
 
-    sources: Sequence[Source]
-    detector: Detector
+    cameras: Sequence[CameraParts]
     embedder: Embedder
     identifier: Identifier
     sinks: Sequence[Sink]
@@ -54,16 +64,30 @@ class Outcome:
     summary: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class EarlierCounts:
+    """What the earlier sources of a camera have counted."""
+
+    dropped: int = 0
+    reconnects: int = 0
+    blind_s: float = 0.0
+
+
 class Run:
-    """A run of open parts; `status` may be called from any thread while `to_the_end` is under way."""
+    """A run of open parts; `status` and `change` may be called from any thread while `to_the_end` is under way."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.live = any(source.live for source in parts.sources)
+        self.watched = {camera.source.camera: camera for camera in parts.cameras}  # exchanged, never changed
+        self.latest = dict(self.watched)  # with the cameras that were taken out
+        self.live = any(camera.source.live for camera in parts.cameras)
         self.stages = Stages()
         self.began, self.started = time.monotonic(), time.time() if parts.began is None else parts.began
-        self.cameras = {source.camera: self._camera(source) for source in parts.sources}
-        self.times = {source.camera: FrameTimes() for source in parts.sources if not source.live}
+        self.cameras = {name: self._camera(camera) for name, camera in self.watched.items()}
+        self.earlier: dict[str, EarlierCounts] = {}
+        self.times = {name: FrameTimes() for name, camera in self.watched.items() if not camera.source.live}
+        self._changes: queue.SimpleQueue[tuple[Sequence[CameraParts], threading.Event]] = queue.SimpleQueue()
+        self._over = threading.Event()
         self.warned: set[str] = set()
         self.frames = 0
         self.stepped = time.monotonic()
@@ -74,13 +98,56 @@ class Run:
             else TrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate, in_view)
         )
 
-    def _camera(self, source: Source) -> CameraPipeline:
-        """One camera's part, with a tracker that suits the detector."""
-        first, least = self.parts.detector.first_score, self.parts.detector.least_travel
-        tracker = Tracker(strong=first, weak=min(0.1, first))
-        report_after = self.parts.report_after if self.live else float("inf")
+    def _camera(self, camera: CameraParts, earlier: CameraPipeline | None = None) -> CameraPipeline:
+        """One camera's part, with a tracker that suits the detector; `earlier`, which is closed, begins anew."""
+        source, first, least = camera.source, camera.detector.first_score, camera.detector.least_travel
+        tracker = Tracker(strong=first, weak=min(0.1, first), after=earlier.tracker.last_id if earlier else 0)
         began = cast(Camera, source).began if source.live else self.started
-        return CameraPipeline(source.camera, self.parts.rules, tracker, least, report_after, began)
+        if earlier is not None:
+            earlier.begin(tracker, least, began)
+            earlier.regions = camera.regions
+            return earlier
+        report_after = self.parts.report_after if self.live else float("inf")
+        return CameraPipeline(source.camera, self.parts.rules, tracker, least, report_after, began, camera.regions)
+
+    def change(self, cameras: Sequence[CameraParts]) -> bool:
+        """Go on with these cameras, of a live run; returns when it does, or False where the run has ended.
+
+        A camera with the source and the detector that it had goes on with its tracks; the tracks of others end as they do at
+        the end of a run. The caller closes the sources that are no longer there.
+        """
+        done = threading.Event()
+        self._changes.put((cameras, done))
+        while not done.wait(0.1):
+            if self._over.is_set():
+                return done.is_set()
+        return True
+
+    def _sources(self) -> list[Source]:
+        """The sources that are to be read now, after the changes that wait."""
+        while not self._changes.empty():
+            cameras, done = self._changes.get()
+            self._go_on_with({camera.source.camera: camera for camera in cameras})
+            done.set()
+        return [camera.source for camera in self.watched.values()]
+
+    def _go_on_with(self, cameras: dict[str, CameraParts]) -> None:
+        kept = {
+            name
+            for name, before in self.watched.items()
+            if (now := cameras.get(name)) and now.source is before.source and now.detector is before.detector
+        }
+        for name, before in self.watched.items():
+            if name not in kept:
+                self.finalizer.take(self.cameras[name].close())
+            if name not in cameras or cameras[name].source is not before.source:
+                self.earlier[name] = self._counts(name)
+        for name, camera in cameras.items():
+            if name in kept:
+                self.cameras[name].regions = camera.regions
+            else:
+                self.cameras[name] = self._camera(camera, self.cameras.get(name))
+        self.watched, self.latest = cameras, {**self.latest, **cameras}
 
     def to_the_end(self, extra: Callable[[list[IdentifiedTrack]], dict[str, Any]] = lambda identified: {}) -> Outcome:
         """Run to the end of the files, or until `parts.stop` is set.
@@ -96,6 +163,8 @@ class Run:
             if self.live:
                 self._close(self.summary())
             raise
+        finally:
+            self._over.set()
         summary = {**self.summary(), **extra(self.finalizer.identified)}
         self._close(summary)
         return Outcome(self.finalizer.identified, summary)
@@ -124,7 +193,8 @@ class Run:
 
     def _warn(self) -> None:
         """Say what was wrong with files that have ended, once, or refuse them."""
-        for source in self.parts.sources:
+        for camera in self.parts.cameras:
+            source = camera.source
             if source.live or source.camera in self.warned or not (source.warnings or source.notes):
                 continue
             self.warned.add(source.camera)
@@ -135,7 +205,7 @@ class Run:
 
     def _groups(self) -> Iterator[list[Frame]]:
         """Frames that belong together; threads of their own decode them, and they are waited for here."""
-        groups = as_they_come(self.parts.sources, self.parts.stop) if self.live else in_step(self.parts.sources)
+        groups = as_they_come(self._sources, self.parts.stop) if self.live else in_step(self._sources())
         while True:
             with self.stages.time("wait"):
                 together = next(groups, None)
@@ -149,10 +219,7 @@ class Run:
 
     def _step(self, together: list[Frame]) -> None:
         with self.stages.time("detect"):
-            found = [
-                None if detections is None else inside(detections, frame.image.shape[1], frame.image.shape[0])
-                for frame, detections in zip(together, self.parts.detector.detect(together), strict=True)
-            ]
+            found = self._detect(together)
         requests: list[tuple[CameraPipeline, CropRequest]] = []
         with self.stages.time("track"):
             for frame, detections in zip(together, found, strict=True):
@@ -170,6 +237,17 @@ class Run:
                 self.finalizer.follow(camera.so_far(self.parts.searching))
             self.finalizer.take(camera.finished())
 
+    def _detect(self, together: Sequence[Frame]) -> list[Detections | None]:
+        """The vehicles of each frame, None where its detector did not look; one gets the frames of all its cameras at once."""
+        detectors = [self.watched[frame.camera].detector for frame in together]
+        found: list[Detections | None] = [None] * len(together)
+        for detector in {id(one): one for one in detectors}.values():
+            rows = [row for row, one in enumerate(detectors) if one is detector]
+            for row, seen in zip(rows, detector.detect([together[row] for row in rows]), strict=True):
+                height, width = together[row].image.shape[:2]
+                found[row] = None if seen is None else inside(seen, width, height)
+        return found
+
     def _embed(self, requests: list[tuple[CameraPipeline, CropRequest]]) -> None:
         """One batch over all cameras."""
         if not requests:
@@ -184,30 +262,14 @@ class Run:
 
     def status(self) -> Status:
         """The run as it is now."""
-        tally, views = self.finalizer.tally, self.cameras.values()
-        cameras = {}
-        for source in self.parts.sources:
-            view = self.cameras[source.camera]
-            age = cast(Camera, source).age if source.live else 0.0
-            cameras[source.camera] = CameraStatus(
-                frames=view.frames,
-                dropped=source.dropped,
-                reconnects=cast(Camera, source).reconnects if source.live else 0,
-                tracks=view.ended,
-                open_tracks=len(view.open),
-                age_s=age,
-                live=source.live,
-                alive=age < 5.0,
-                fault=cast(Camera, source).fault if source.live else None,
-                blind_s=cast(Camera, source).blind_s if source.live else 0.0,
-            )
+        tally, views = self.finalizer.tally, list(self.cameras.values())
         gallery = self.parts.identifier.size()
         return Status(
             started=self.started,
             seconds=time.monotonic() - self.began,
             idle_s=time.monotonic() - self.stepped,
             ready=self.frames > 0,
-            cameras=cameras,
+            cameras={name: self._camera_status(name, camera.source) for name, camera in self.watched.items()},
             queues={"decide": self.finalizer.status()},
             stages=self.stages.status(),
             sightings=tally.sightings,
@@ -220,6 +282,38 @@ class Run:
             thresholds=self.parts.identifier.scoring.levels,
         )
 
+    def _camera_status(self, name: str, source: Source) -> CameraStatus:
+        view, counts = self.cameras[name], self._counts(name)
+        age = cast(Camera, source).age if source.live else 0.0
+        return CameraStatus(
+            frames=view.frames,
+            dropped=counts.dropped,
+            reconnects=counts.reconnects,
+            tracks=view.ended,
+            open_tracks=len(view.open),
+            age_s=age,
+            live=source.live,
+            alive=age < 5.0,
+            fault=cast(Camera, source).fault if source.live else None,
+            blind_s=counts.blind_s,
+        )
+
+    def _counts(self, name: str) -> EarlierCounts:
+        """What a camera's source, where it has one, and those before it have counted."""
+        before = self.earlier.get(name, EarlierCounts())
+        if name not in self.watched:
+            return before
+        source = self.watched[name].source
+        if not source.live:
+            return replace(before, dropped=before.dropped + source.dropped)
+        camera = cast(Camera, source)
+        return EarlierCounts(
+            before.dropped + camera.dropped, before.reconnects + camera.reconnects, before.blind_s + camera.blind_s
+        )
+
     def summary(self) -> dict[str, Any]:
-        """What report.json holds."""
-        return summary_of(self.parts, self.status(), self.times, self.finalizer.tally, self.stages, self.frames)
+        """What report.json holds; also of the cameras that were taken out under way."""
+        sources = [camera.source for camera in self.latest.values()]
+        cameras = {source.camera: self._camera_status(source.camera, source) for source in sources}
+        status = replace(self.status(), cameras=cameras)
+        return summary_of(self.parts, sources, status, self.times, self.finalizer.tally, self.stages, self.frames)

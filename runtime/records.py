@@ -70,6 +70,7 @@ class FinishedTrack:
     picture: Image  # the best crop
     seen: float = 0.0  # last_time as seconds since 1970
     plate: str | None = None  # what an outside reader of licence plates read, if there is one
+    zones: tuple[str, ...] = ()  # those of its camera that it crossed
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""A run set up from its session, the one way for `vreid run` and `vreid.track`; outputs are complete or not there at all."""
+"""A run set up from its site, the one way for `vreid run` and `vreid.track`; outputs are complete or not there at all."""
 
+import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,58 +20,58 @@ from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.maintenance import retain
 from vreid.runtime.gallery.records import is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower
-from vreid.runtime.pipeline import Outcome, Parts, Run
+from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run
 from vreid.runtime.recent_positions import REMEMBERED_S
-from vreid.runtime.session import Session
+from vreid.runtime.session import CameraSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
 from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
 from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
-from vreid.runtime.sources.table import Source, open_source, open_sources
-from vreid.runtime.topology import Topology, read_topology
+from vreid.runtime.sources.rate import limited
+from vreid.runtime.sources.table import addresses_of, open_source, open_sources
+from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
 
 
 @dataclass(frozen=True)
-class OpenSession:
-    """What a session names, open and checked; nothing was written so far. `live` are the names of the live cameras."""
+class OpenSite:
+    """What a site names, open and checked; nothing was written so far. `live` are the names of the live cameras."""
 
-    session: Session
+    site: Site
     embedder: Embedder
-    detector: Detector
-    sources: Sequence[Source]
+    cameras: Sequence[CameraParts]
     live: Sequence[str]
-    threshold: float | None  # the user's; None: this site's
     began: float | None  # seconds since 1970
     topology: Topology | None
     plate: PlateReader
 
     def gallery(self) -> AbstractContextManager[Gallery]:
-        """The session's gallery, see `_gallery_of_run`. Raises Refused before anything is written."""
+        """The site's gallery, see `_gallery_of_run`. Raises Refused before anything is written."""
         manifest = self.embedder.manifest
         opening = partial(
             open_gallery, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name,
-            index=self.session.index,
+            index=self.site.index,
         )  # fmt: skip
-        return _gallery_of_run(opening, self.session.gallery, self.session.enrol_unknown, bool(self.live))
+        return _gallery_of_run(opening, self.site.gallery, self.site.enrol_unknown, bool(self.live))
 
     def identifier(self, gallery: Gallery) -> Identifier:
         """The identifier of this run; of a live one it knows where the vehicles of `gallery` were lately."""
-        name = "" if self.session.out is None else self.session.out.name
+        name = "" if self.site.out is None else self.site.out.name
         rule: Threshold
-        if self.threshold is None:
+        if self.site.threshold is None:
             rule = SiteThreshold(
-                self.embedder.match, self.session.false_match_rate, self.topology, gallery.site_threshold(),
+                self.embedder.match, self.site.false_match_rate, self.topology, gallery.site_threshold(),
                 gallery.about.dim,
             )  # fmt: skip
         else:
-            rule = FixedThreshold(self.threshold)
+            rule = FixedThreshold(self.site.threshold)
         found = Identifier(
-            gallery, rule, self.session.enrol_unknown,
-            run=name, new_below=self.session.new_below, topology=self.topology,
+            gallery, rule, self.site.enrol_unknown,
+            run=name, new_below=self.site.new_below, topology=self.topology,
         )  # fmt: skip
         if self.live:
             found.recall(time.time() - REMEMBERED_S)
@@ -87,8 +88,8 @@ class OpenSession:
         """The run, which begins with `Run.to_the_end`."""
         return Run(
             Parts(
-                self.sources, self.detector, self.embedder, identifier, sinks, EMBEDDING[self.session.embed], stop,
-                progress, began=self.began, strict=self.session.strict, plate=self.plate, idle=identifier.maintain,
+                self.cameras, self.embedder, identifier, sinks, EMBEDDING[self.site.embed], stop,
+                progress, began=self.began, strict=self.site.strict, plate=self.plate, idle=identifier.maintain,
                 followers=followers,
             )
         )  # fmt: skip
@@ -117,39 +118,73 @@ def _gallery_of_run(opening: Callable[..., Gallery], path: Path | None, enrol: b
 
 
 @contextmanager
-def opened_session(session: Session, embedder: Embedder | None = None) -> Iterator[OpenSession]:
-    """Open the model (unless `embedder` is given), the detector and the sources of `session`, and check the rest.
+def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSite]:
+    """Open the model (unless `embedder` is given), the detectors and the sources of `site`, and check the rest.
 
     Raises Refused for whatever does not fit, before anything is written.
     """
-    if not session.sources:
+    if not site.cameras:
         raise Refused("there is nothing to watch; name at least one source, such as cam1.mp4 or rtsp://gate-1/")
-    began = _seconds(session.began)
+    began = _seconds(site.began)
     with ExitStack() as opened:
-        embedder = embedder or open_embedder(session.model, session.threads)
-        detector = open_detector(session.detector, threads=session.threads, min_score=session.min_score)
-        sources = open_sources(session.sources)
-        for source in sources:
+        embedder = embedder or open_embedder(site.model, site.threads)
+        detectors = open_detectors(site.cameras, site.threads)
+        cameras = []
+        for settings, source in zip(site.cameras, open_sources([each.source for each in site.cameras]), strict=True):
             opened.callback(source.close)
-        live = [source.camera for source in sources if source.live]
-        if live and (session.annotate or session.truth):
-            flag = "--annotate" if session.annotate else "--truth"
+            cameras.append(
+                CameraParts(limited(source, settings.rate), detectors[_detector(settings)], settings.regions)
+            )
+        live = [camera.source.camera for camera in cameras if camera.source.live]
+        if live and (site.annotate or site.truth):
+            flag = "--annotate" if site.annotate else "--truth"
             raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
-        threshold = session.threshold
+        threshold = site.threshold
         if threshold is not None and not -1 <= threshold <= 1:  # before a live run makes its gallery
             raise Refused(
                 f"a threshold is a cosine from -1 to 1, not {threshold}; leave --threshold out for this site's"
             )
-        if not 0 < session.false_match_rate < 1:
-            raise Refused(f"a false-match rate of {session.false_match_rate} is not between 0 and 1; write 0.05")
-        cameras = [source.camera for source in sources]
-        topology = None if session.topology is None else read_topology(session.topology, cameras)
-        plate = no_plate if session.plates is None else plate_reader(session.plates)
-        yield OpenSession(session, embedder, detector, sources, live, threshold, began, topology, plate)
+        if not 0 < site.false_match_rate < 1:
+            raise Refused(f"a false-match rate of {site.false_match_rate} is not between 0 and 1; write 0.05")
+        topology = open_topology(site, [camera.source.camera for camera in cameras])
+        plate = no_plate if site.plates is None else plate_reader(site.plates)
+        yield OpenSite(site, embedder, cameras, live, began, topology, plate)
+
+
+DetectorKey = tuple[str, float | None]
+
+
+def _detector(camera: CameraSettings) -> DetectorKey:
+    return camera.detector, camera.min_score
+
+
+def open_detectors(
+    cameras: Sequence[CameraSettings], threads: int, opened: Mapping[DetectorKey, Detector] | None = None
+) -> dict[DetectorKey, Detector]:
+    """The detectors of these cameras by their address and least score; those of `opened` are used again. Raises Refused."""
+    found = dict(opened or {})
+    for camera in cameras:
+        if _detector(camera) not in found:
+            found[_detector(camera)] = open_detector(camera.detector, threads=threads, min_score=camera.min_score)
+    return {key: found[key] for key in map(_detector, cameras)}
+
+
+def open_topology(site: Site, cameras: Sequence[str]) -> Topology | None:
+    """The ways between these cameras. Raises Refused."""
+    if isinstance(site.topology, Layout):
+        return topology_of(site.topology, cameras, "[topology]")
+    return None if site.topology is None else read_topology(site.topology, cameras)
 
 
 def run_session(
     session: Session, stop: threading.Event, progress: Callable[[int], None] = lambda frames: None
+) -> dict[str, Any]:
+    """`run_site` of a short command line."""
+    return run_site(site_of(session), stop, progress)
+
+
+def run_site(
+    site: Site, stop: threading.Event, progress: Callable[[int], None] = lambda frames: None
 ) -> dict[str, Any]:
     """Run; returns the summary that report.json holds.
 
@@ -157,21 +192,23 @@ def run_session(
     setting `stop` ends it well. Raises Refused before anything is written or sent when a source, model or gallery does not
     fit. Without `out` nothing is written but the gallery.
     """
-    truth = truth_of_run(session.sources, session.truth)
+    texts = [camera.source for camera in site.cameras]
+    truth = truth_of_run(texts, site.truth)
     with ExitStack() as stack:
-        opened = stack.enter_context(opened_session(session))
-        outputs = open_outputs(session.to, "run" if session.out is None else session.out.name)
+        opened = stack.enter_context(opened_site(site))
+        outputs = open_outputs(site.to, "run" if site.out is None else site.out.name)
         for output in outputs:
             stack.callback(output.close, {})  # also of a run that fails
         making = growing_folder if opened.live else atomic_folder
         # Entered last, left first: the gallery is kept before the outputs are, and those only need a rename.
-        folder = None if session.out is None else stack.enter_context(making(session.out))
+        folder = None if site.out is None else stack.enter_context(making(site.out))
         gallery = stack.enter_context(opened.gallery())
-        gallery.who = "run" if session.out is None else f"run:{session.out.name}"
+        gallery.who = "run" if site.out is None else f"run:{site.out.name}"
+        _retain(gallery, site.retain)
         identifier = opened.identifier(gallery)
         sinks = [] if folder is None else _sinks(folder, bool(opened.live))
         followers: list[Follower] = [output for output in outputs if output.follows]
-        if session.events and folder is not None:
+        if site.events and folder is not None:
             events = EventsSink(folder)
             stack.callback(events.close)
             followers.append(events)
@@ -179,24 +216,32 @@ def run_session(
 
         def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
             score = None if truth is None or opened.live else identity_of(identified, truth)
-            return {"detector": session.detector, "embedding": session.embed, "identity": score}
+            detectors = dict.fromkeys(camera.detector for camera in site.cameras)
+            return {"detector": ", ".join(detectors), "embedding": site.embed, "identity": score}
 
-        if session.metrics is not None:
+        if site.metrics is not None:
             serving = open_seam("flag", {"--metrics": "vreid.runtime.monitor:Monitor"}, "--metrics", "live")
             monitor = serving(
                 lambda: replace(run.status(), outputs={output.name: output.status() for output in outputs}),
-                session.metrics,
-                hosts=session.metrics_host,
+                site.metrics,
+                hosts=site.metrics_host,
             )
             stack.callback(monitor.close)
         for output in outputs:  # all else is open: only now is anybody outside connected to
             output.start()
         outcome = run.to_the_end(extra)
-        if folder is not None and session.out is not None and not opened.live:
-            if session.annotate:
-                _annotate(opened.sources, session.sources, outcome, folder)
-            refuse_in_the_way(folder, session.out)  # while the gallery can still forget
+        if folder is not None and site.out is not None and not opened.live:
+            if site.annotate:
+                _annotate(site.cameras, outcome, folder)
+            refuse_in_the_way(folder, site.out)  # while the gallery can still forget
     return outcome.summary
+
+
+def _retain(gallery: Gallery, seconds: float | None) -> None:
+    """Let the gallery keep its sightings for `seconds` from now on, inf for ever; None: as it has it."""
+    wanted = None if seconds == math.inf else seconds
+    if seconds is not None and gallery.retention() != wanted:
+        retain(gallery, wanted)
 
 
 def _seconds(began: datetime | None) -> float | None:
@@ -217,19 +262,19 @@ def _sinks(folder: Path, live: bool) -> list[Sink]:
     return [open_sink(name, folder) for name in SINKS if name != "mot" or not live]
 
 
-def _annotate(sources: Sequence[Source], texts: Sequence[str], outcome: Outcome, folder: Path) -> None:
+def _annotate(cameras: Sequence[CameraSettings], outcome: Outcome, folder: Path) -> None:
     """A second pass over the files, since identities are decided at the end."""
     from vreid.runtime.sinks.annotate import annotate
 
     (folder / "video").mkdir()
-    for source, text in zip(sources, texts, strict=True):
+    for camera, address in zip(cameras, addresses_of([each.source for each in cameras]), strict=True):
         marks = [
             (match, trace, sighting)
             for sighting, match, trace in outcome.identified
-            if sighting.camera == source.camera
+            if sighting.camera == address.camera
         ]
-        again = open_source(text)
+        again = limited(open_source(camera.source), camera.rate)
         try:
-            annotate(again, marks, folder / "video" / f"{source.camera}.mp4")
+            annotate(again, marks, folder / "video" / f"{address.camera}.mp4")
         finally:
             again.close()

@@ -1,36 +1,33 @@
-"""What a run is to do, as its flags say it: `vreid run` parses them into a `Session`, `vreid.track` makes one."""
+"""What a run is to do: a `Session` by the flags of `vreid run` and by `vreid.track`, which is a small site; a `Site` by a file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from vreid.runtime.topology import Layout
+
+Polygon = tuple[tuple[float, float], ...]  # x to the right and y down, in shares of the picture
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
-    """The flags of `vreid run`. They are checked where the run is set up (`vreid.runtime.run`)."""
+class RunSettings:
+    """What holds for a run as a whole. It is checked where the run is set up (`vreid.runtime.run`)."""
 
-    sources: Sequence[str] = field(repr=False)  # they may hold passwords, as `to` may
-    """[name=]URI each: a.mp4, dir/, img_%04d.jpg, 0, /dev/video0, csi://0, gst:..., rtsp://, rtmp://, http://, udp://, synth://city?camera=1.
-
-    ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
     out: Path | None = None
     """Folder for sightings.jsonl, mot/<camera>.txt, report.html and report.json."""
     model: str | Path = "vreid-s"
     """Manifest .json, or the name of a bundled model."""
     gallery: Path | None = None
     """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
-    detector: str = "motion"
-    """model:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt); docs/detectors.md."""
     enrol_unknown: bool = False
     """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None
     """One score for all cameras from which a vehicle is known; by default this site's, learnt by pair of cameras."""
     false_match_rate: float = 0.05
     """Share of new vehicles that may get the id of another one; this site's threshold is set for it."""
-    min_score: float | None = None
-    """Least detector score; the detector's own by default."""
     truth: Path | None = None
     """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
     annotate: bool = False
@@ -43,8 +40,6 @@ class Session:
     """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu."""
     new_below: float | None = None
     """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
-    topology: Path | None = None
-    """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
     plates: str | None = None
     """module:function of yours that reads a licence plate off a crop; a plate decides before looks do."""
     to: Sequence[str] = field(default=(), repr=False)
@@ -59,3 +54,62 @@ class Session:
     """Refuse a video that breaks off or is damaged; by default what is there is kept, with a warning in the report."""
     threads: int = 1
     """CPU threads of detector and engine."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Named parts of a camera's picture: zones that tracks cross, masks in which nothing is detected; and the least box, in
+    pixels of its shorter side, that is detected (runtime/regions.py)."""
+
+    zones: Mapping[str, Polygon] = field(default_factory=dict)
+    masks: Mapping[str, Polygon] = field(default_factory=dict)
+    least_box: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """One camera of a site: where its frames come from, what finds vehicles in them, and where in the picture."""
+
+    source: str = field(repr=False)  # [name=]URI; it may hold a password
+    detector: str = "motion"
+    min_score: float | None = None  # None: the detector's own
+    rate: float | None = None  # frames a second, at most; None: all
+    regions: Regions = field(default_factory=Regions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(RunSettings):
+    """The flags of `vreid run`: all cameras have one detector."""
+
+    sources: Sequence[str] = field(repr=False)  # they may hold passwords, as `to` may
+    """[name=]URI each: a.mp4, dir/, img_%04d.jpg, 0, /dev/video0, csi://0, gst:..., rtsp://, rtmp://, http://, udp://, synth://city?camera=1.
+
+    ${NAME} and ${file:PATH} in an address stand for an environment variable and a file's content (docs/operations.md)."""
+    detector: str = CameraSettings.detector
+    """model:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt); docs/detectors.md."""
+    min_score: float | None = CameraSettings.min_score
+    """Least detector score; the detector's own by default."""
+    topology: Path | None = None
+    """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site(RunSettings):
+    """A whole run: every camera with its own settings, the way between them, and how long sightings are kept.
+
+    `retain` is in seconds, inf for ever, None as the gallery has it.
+    """
+
+    cameras: Sequence[CameraSettings]
+    topology: "Path | Layout | None" = None
+    retain: float | None = None
+
+
+def site_of(session: Session) -> Site:
+    """The site of a short command line: its detector for every camera, nothing left out of any picture."""
+    common = {each.name: getattr(session, each.name) for each in fields(RunSettings)}
+    cameras = tuple(
+        CameraSettings(source=source, detector=session.detector, min_score=session.min_score)
+        for source in session.sources
+    )
+    return Site(**common, cameras=cameras, topology=session.topology)

@@ -17,8 +17,8 @@ from vreid.runtime.api import Gallery, Model, checked_threads, checked_threshold
 from vreid.runtime.arguments import checked
 from vreid.runtime.pipeline import Run
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kind_name
-from vreid.runtime.run import opened_session
-from vreid.runtime.session import Session
+from vreid.runtime.run import opened_site
+from vreid.runtime.session import Session, site_of
 
 _ROOM = 256  # sightings of live cameras that wait for a slow reader
 
@@ -144,7 +144,7 @@ def _sightings(session: Session, model: Model, gallery: Gallery | None) -> Gener
     with ExitStack() as stack:
         results = _Results()
         try:
-            opened = stack.enter_context(opened_session(session, model.embedder))
+            opened = stack.enter_context(opened_site(site_of(session), model.embedder))
             stored = stack.enter_context(opened.gallery()) if gallery is None else gallery.stored
             run = opened.run(opened.identifier(stored), [results] if opened.live else [], results.stop)
             if not opened.live:

@@ -3,7 +3,7 @@
 import random
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -152,7 +152,13 @@ class Stages:
 
 
 def summary_of(
-    parts: "Parts", status: Status, times: Mapping[str, FrameTimes], tally: "Tally", stages: Stages, frames: int
+    parts: "Parts",
+    sources: Sequence[Source],
+    status: Status,
+    times: Mapping[str, FrameTimes],
+    tally: "Tally",
+    stages: Stages,
+    frames: int,
 ) -> dict[str, Any]:
     """The run as `status` has it; `times` are those of the files' frames, by camera."""
     manifest, places = parts.embedder.manifest, tally.cameras
@@ -160,7 +166,7 @@ def summary_of(
     return {
         "started": datetime.fromtimestamp(status.started, timezone.utc).isoformat(timespec="seconds"),
         "model": {**model, **manifest.cost.model_dump()},
-        "cameras": {source.camera: _camera(source, status, times.get(source.camera)) for source in parts.sources},
+        "cameras": {source.camera: _camera(source, status, times.get(source.camera)) for source in sources},
         "vehicles": len(places),
         "seen_by_several": sum(len(cameras) > 1 for cameras in places.values()),
         "known": len(places) - status.enrolled,
@@ -176,7 +182,7 @@ def summary_of(
         "frames_per_second": round(frames / max(status.seconds, 1e-9), 2),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "stages": stages.summary(),
-        "outside": round(_outside(parts, status), 4),
+        "outside": round(_outside(sources, status), 4),
         "identity": None,
     }
 
@@ -202,9 +208,9 @@ def _camera(source: Source, status: Status, times: FrameTimes | None) -> dict[st
     }
 
 
-def _outside(parts: "Parts", status: Status) -> float:
+def _outside(sources: Sequence[Source], status: Status) -> float:
     """The share of the wall's time in which neither the detector nor the embedder worked, nor a camera was waited for."""
-    live = any(source.live for source in parts.sources)
+    live = any(source.live for source in sources)
     inside = sum(status.stages[name].seconds for name in ("detect", "embed") if name in status.stages)
     waited = status.stages["wait"].seconds if live and "wait" in status.stages else 0.0
     return max(0.0, 1 - inside / max(status.seconds - waited, 1e-9))

@@ -155,12 +155,14 @@ def span_of(sighting: FinishedTrack) -> Span:
 
 
 def read_topology(path: Path, cameras: Sequence[str]) -> Topology:
-    """The file at `path` for a run of these cameras.
+    """The file at `path` for a run of these cameras. Raises Refused as `read_layout` and `topology_of` do."""
+    return topology_of(read_layout(path), cameras, f"the topology {path}")
 
-    Raises Refused for what is no such file, and when it names none of the run's cameras: a name is misspelt then.
-    """
+
+def read_layout(path: Path) -> Layout:
+    """The file at `path` as it is written. Raises Refused for what is no such file."""
     try:
-        layout = Layout.model_validate(tomllib.loads(regular(path).read_text(encoding="utf-8")))
+        return Layout.model_validate(tomllib.loads(regular(path).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the topology {path} cannot be read ({error}); check the path") from error
     except tomllib.TOMLDecodeError as error:
@@ -171,14 +173,21 @@ def read_topology(path: Path, cameras: Sequence[str]) -> Topology:
         raise Refused(
             f"the topology {path} has a wrong '{place}' ({first['msg'].lower()}); see docs/operations.md"
         ) from error
+
+
+def topology_of(layout: Layout, cameras: Sequence[str], what: str) -> Topology:
+    """The layout for a run of these cameras; `what` it is called in a message.
+
+    Raises Refused for a pair that cannot be, and when it names none of the run's cameras: a name is misspelt then.
+    """
     for pair in layout.pair:
         if pair.cameras[0] == pair.cameras[1]:
-            raise Refused(f"the topology {path} pairs '{pair.cameras[0]}' with itself; name two cameras")
+            raise Refused(f"{what} pairs '{pair.cameras[0]}' with itself; name two cameras")
         if pair.most_s is not None and pair.most_s < pair.least_s:
             names = "' and '".join(pair.cameras)
-            raise Refused(f"the topology {path} gives '{names}' at most {pair.most_s} s but at least {pair.least_s} s")
+            raise Refused(f"{what} gives '{names}' at most {pair.most_s} s but at least {pair.least_s} s")
     topology = Topology(layout)
     if layout.pair and not topology.cameras & set(cameras):
         known, given = ", ".join(sorted(topology.cameras)), ", ".join(cameras)
-        raise Refused(f"the topology {path} knows {known} and none of this run's cameras, {given}; use the same names")
+        raise Refused(f"{what} knows {known} and none of this run's cameras, {given}; use the same names")
     return topology

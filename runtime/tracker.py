@@ -151,6 +151,7 @@ class Tracker:
     buffer: share of its own size by which each side of a box is moved out before overlaps are taken; double for a track
     seen once, whose speed is unknown.
     least_overlap: of the moved-out boxes of a track and its detection.
+    after: the last id that was given before this tracker.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class Tracker:
         max_age: float = 1.0,
         buffer: float = 0.3,
         least_overlap: float = 0.2,
+        after: int = 0,
     ) -> None:
         if not 0 <= weak <= strong <= 1:
             raise Refused(f"the tracker needs 0 <= weak <= strong <= 1, not weak {weak} and strong {strong}")
@@ -179,7 +181,7 @@ class Tracker:
         self._births: dict[int, Detections] = {}
         self._time: float | None = None
         self._step = FIRST_STEP
-        self._last_id = 0
+        self.last_id = after
         self._ended: deque[int] = deque(maxlen=ENDED_KEPT)
 
     def update(self, time: float, detections: Detections, picture: tuple[int, int] | None = None) -> Tracks:
@@ -299,7 +301,7 @@ class Tracker:
 
     def _confirm(self) -> None:
         new = np.flatnonzero((self._ids == 0) & (self._hits >= self._confirm_hits))
-        self._ids[new] = self._last_id + 1 + np.arange(len(new))
-        self._last_id += len(new)
+        self._ids[new] = self.last_id + 1 + np.arange(len(new))
+        self.last_id += len(new)
         second = new[self._hits[new] == 2]
         self._births = {int(self._ids[row]): self._first.rows(np.array([row])) for row in second}

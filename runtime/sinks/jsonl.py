@@ -100,6 +100,7 @@ def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict
         "seen": round(sighting.seen, 3) if sighting.seen else None,
         "kind": kind_name(sighting.kind),
         "plate": sighting.plate,
+        "zones": list(sighting.zones),
         "crops": sighting.crops,
         "quality": round(float(sighting.quality), 4),
         "box": _edges(trace.boxes[-1]) if len(trace.boxes) else None,

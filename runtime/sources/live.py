@@ -16,6 +16,7 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.network_address import shown_address
 from vreid.runtime.records import Frame
+from vreid.runtime.sources.rate import Due
 from vreid.runtime.sources.table import Source
 
 _LOG = logging.getLogger("vreid")
@@ -81,6 +82,7 @@ class LiveSource:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._health = PictureHealth()
+        self._due: Due | None = None
         self._slot: tuple[int, float, Image | Later] | None = None
         self._wanted = False  # before somebody iterates nothing is counted
         self.newest = 0
@@ -89,6 +91,10 @@ class LiveSource:
         self._last = -np.inf  # when the newest frame came, on the frames' clock
         self._thread = threading.Thread(target=self._capture, name=f"camera {camera}", daemon=True)
         self._thread.start()
+
+    def limit(self, rate: float | None) -> None:
+        """Give at most `rate` frames a second from now on; None: all. Those left out are not counted as dropped."""
+        self._due = None if rate is None else Due(rate)
 
     def met(self, patience: float = 10.0) -> bool:
         """Whether there is a picture: waits for the end of the first attempt, at most `patience` seconds."""
@@ -197,6 +203,8 @@ class LiveSource:
             if first is None:
                 return
             size = first.shape[1], first.shape[0]
+        if (due := self._due) is not None and not due.now(taken) and not begins:
+            return  # before it is converted
         with self._changed:
             self.size = size
             if self._wanted and not begins:

@@ -217,6 +217,10 @@ class Camera(Source, Protocol):
         """Seconds since its newest frame; inf before the first."""
         ...
 
+    def limit(self, rate: float | None) -> None:
+        """Give at most `rate` frames a second from now on; None: all. Those left out are not counted as dropped."""
+        ...
+
     def met(self, patience: float = 10.0) -> bool:
         """Whether there is a picture now; waits for the first attempt."""
         ...

@@ -30,18 +30,18 @@ def test_the_demo_ends_with_identity_figures(
 def test_its_defaults_are_the_citys(tmp_path: Path, colour_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that `vreid run synth://city?camera=1` shows what the demo shows, and --cameras may be more than 3."""
     from vreid.cli import demo, run
-    from vreid.runtime.session import Session
+    from vreid.runtime.session import Site
     from vreid.runtime.sources.synth import synth_truth
 
-    sessions: list[Session] = []
+    sites: list[Site] = []
 
-    def done(session: Session, json: bool) -> int:
-        sessions.append(session)
+    def done(site: Site, json: bool) -> int:
+        sites.append(site)
         return 0
 
     monkeypatch.setattr(run, "done", done)
     demo.main(demo.Args(model=str(colour_model)))
     demo.main(demo.Args(model=str(colour_model), cameras=5, seconds=2.5, vehicles=2))
-    assert [len(session.sources) for session in sessions] == [3, 5]
-    assert synth_truth(sessions[0].sources[1]) == synth_truth("synth://city?camera=2")
-    assert len(synth_truth(sessions[1].sources[4])) == 25
+    assert [len(site.cameras) for site in sites] == [3, 5]
+    assert synth_truth(sites[0].cameras[1].source) == synth_truth("synth://city?camera=2")
+    assert len(synth_truth(sites[1].cameras[4].source)) == 25

@@ -119,7 +119,7 @@ def test_a_file_that_breaks_off_raises() -> None:
 def test_a_file_among_live_cameras_loses_nothing() -> None:
     reel, camera = Reel("file", 10, 40), live("fast", 0.001)
     stop, indices, film = threading.Event(), [], 0
-    for group in as_they_come([reel, camera], stop):
+    for group in as_they_come(lambda: [reel, camera], stop):
         assert until(lambda: camera.met(0))  # the run is busy, and the camera gives the next one meanwhile
         indices += [frame.index for frame in group if frame.camera == "file"]
         film += sum(frame.camera == "fast" for frame in group)
@@ -133,7 +133,7 @@ def test_a_file_among_live_cameras_loses_nothing() -> None:
 def test_a_busy_run_gets_the_newest_frame_not_one_that_waited() -> None:
     capture, stop = Stepped(), threading.Event()
     camera = LiveSource("gate", lambda: (capture, 0.0), "no picture")
-    for index, (frame,) in enumerate(as_they_come([camera], stop)):
+    for index, (frame,) in enumerate(as_they_come(lambda: [camera], stop)):
         assert frame.index == 5 * index
         for given in range(1, 6):  # while the run works
             capture.turns.release()
@@ -150,7 +150,7 @@ def test_a_wedged_camera_does_not_hold_up_the_others() -> None:
     late = threading.Timer(60, release.set)
     late.start()
     sources, stop, seen = [live("wedged", 0.01, release), live("well", 0.01)], threading.Event(), 0
-    for group in as_they_come(sources, stop):
+    for group in as_they_come(lambda: sources, stop):
         seen += sum(frame.camera == "well" for frame in group)
         if seen >= 40:
             stop.set()
@@ -167,7 +167,7 @@ def test_the_stop_is_heard_where_no_camera_gives_a_frame() -> None:
     camera, late = live("wedged", 0.0, release), threading.Timer(60, release.set)
     late.start()
     threading.Timer(0.3, stop.set).start()
-    for _ in as_they_come([camera], stop):
+    for _ in as_they_come(lambda: [camera], stop):
         pass
     assert stop.is_set() and not release.is_set()
     late.cancel()
@@ -179,7 +179,7 @@ def test_the_stop_is_heard_where_no_camera_gives_a_frame() -> None:
 def test_a_consumer_that_leaves_holds_nobody() -> None:
     """The readers end although nobody takes their frames any more."""
     sources: list[Any] = [live("a", 0.001), live("b", 0.001), Reel("c", 10, 1000)]
-    groups = as_they_come(sources, threading.Event())
+    groups = as_they_come(lambda: sources, threading.Event())
     for _ in range(3):
         next(groups)
     groups.close()  # type: ignore[attr-defined]
@@ -195,14 +195,15 @@ def test_a_consumer_that_leaves_holds_nobody() -> None:
 def test_whatever_a_source_raises_surfaces(error: Exception) -> None:
     sources: list[Any] = [Reel("a", 10, 2, error), live("b", 0.01)]
     with pytest.raises(type(error)):
-        for _ in as_they_come(sources, threading.Event()):
+        for _ in as_they_come(lambda: sources, threading.Event()):
             pass
     sources[1].close()
     assert gone()
 
 
 def test_it_ends_when_all_sources_have_ended() -> None:
-    groups = list(as_they_come([Reel("a", 10, 3), Reel("b", 25, 5)], threading.Event()))
+    sources = [Reel("a", 10, 3), Reel("b", 25, 5)]
+    groups = list(as_they_come(lambda: sources, threading.Event()))
     assert sorted((frame.camera, frame.index) for group in groups for frame in group) == [
         *(("a", index) for index in range(3)),
         *(("b", index) for index in range(5)),

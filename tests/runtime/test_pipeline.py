@@ -18,7 +18,7 @@ from vreid.runtime.camera_pipeline import travel_of
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.pipeline import Outcome, Parts, Run
+from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run
 from vreid.runtime.records import Detections, Frame
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
@@ -77,9 +77,9 @@ def run_on(tmp_path: Path, embedder: Embedder) -> RunOn:
         with open_gallery(
             tmp_path / "known.db", fingerprint=manifest.fingerprint, dim=3, model=manifest.name, write=True
         ) as gallery:
+            detector = Saturated()
             parts = Parts(
-                sources,
-                Saturated(),
+                [CameraParts(source, detector) for source in sources],
                 embedder,
                 Identifier(gallery, 0.9, enrol_unknown=True, run="test"),
                 [open_sink(name, made(tmp_path / "out")) for name in SINKS],
@@ -252,8 +252,7 @@ def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
     with reader(tmp_path / "known.db", embedder) as gallery:
         source = camera("gate", video)
         parts = Parts(
-            [source],
-            Saturated(),
+            [CameraParts(source, Saturated())],
             embedder,
             Identifier(gallery, 0.9),
             [open_sink("jsonl", made(tmp_path / "live"))],

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from made_gallery import features, noise, opened, sighted, sighting, sql
 
-from vreid.cli.gallery_reading import duration_of, moment_of, span_text
+from vreid.cli.gallery_reading import moment_of
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits, maintenance
 from vreid.runtime.gallery.edits import undo
+from vreid.runtime.gallery.records import duration_of, span_text
 
 OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
 

@@ -1,0 +1,67 @@
+"""`vreid site VERB`: a site's file checked, drawn, and its schema."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+from tyro.conf import Positional, subcommand
+
+from vreid.cli import output
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say everything that is wrong with a site's file, without running it; exit code 1 if something is."""
+
+    file: Positional[Path]
+    """The site's file, such as site.toml."""
+    connect: bool = False
+    """Open each camera for one frame."""
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Print the JSON schema of a site's file, for editors and programs."""
+
+
+def check(args: Check) -> int:
+    from vreid.runtime.site.check import Findings, check_site
+    from vreid.runtime.site.read import site_and_faults
+
+    site, faults = site_and_faults(args.file, os.environ)
+    found = Findings() if site is None else check_site(site, args.connect)
+    faults = [*faults, *(f"{args.file}: {fault}" for fault in found.faults)]
+    if args.json:
+        cameras = {
+            name: {"width": width, "height": height, "frame_rate": rate}
+            for name, (width, height, rate) in found.cameras.items()
+        }
+        output.document({"file": str(args.file), "faults": faults, "cameras": cameras})
+        return 1 if faults else 0
+    if found.cameras:
+        rows = [(name, f"{width} x {height}", rate) for name, (width, height, rate) in found.cameras.items()]
+        output.table("cameras", ("camera", "picture", "frames a second"), rows)
+    for fault in faults:
+        output.result(fault)
+    if not faults and site is not None:
+        output.result(f"{args.file} is sound: {len(site.cameras)} cameras")
+    return 1 if faults else 0
+
+
+def schema(args: Schema) -> int:
+    from vreid.runtime.site.schema import SiteFile
+
+    output.document(SiteFile.model_json_schema())
+    return 0
+
+
+_VERBS: dict[str, tuple[type, Any]] = {"check": (Check, check), "schema": (Schema, schema)}
+Args: Any = Union[tuple(Annotated[flags, subcommand(verb)] for verb, (flags, _) in _VERBS.items())]  # noqa: UP007
+
+
+def main(args: object) -> int:
+    """Carry one verb out; exit code 0, 1 (check found something wrong)."""
+    return int(dict(_VERBS.values())[type(args)](args))

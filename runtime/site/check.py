@@ -1,0 +1,146 @@
+"""A site checked before it runs: what it names is there and fits together; each fault is a sentence."""
+
+import difflib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from vreid.models.errors import Refused
+from vreid.models.seam import open_seam
+from vreid.runtime.detectors.table import open_detector
+from vreid.runtime.embedder import Embedder, open_embedder
+from vreid.runtime.gallery import open_gallery
+from vreid.runtime.session import CameraSettings, Site
+from vreid.runtime.sinks.table import open_outputs
+from vreid.runtime.sources.table import address_of, open_source
+from vreid.runtime.topology import Layout, read_layout, topology_of
+from vreid.runtime.track_finalizer import plate_reader
+
+_AT_ONCE = 32  # cameras that are connected to side by side
+Given = TypeVar("Given")
+
+
+@dataclass
+class Findings:
+    """What a check has found: a sentence for each fault, and of each camera that was opened (width, height, frames a second),
+    the rate 0 if unknown."""
+
+    faults: list[str] = field(default_factory=list)
+    cameras: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+
+    def tried(self, step: Callable[[], Given], where: str = "") -> Given | None:
+        """What the step gives; None where it refuses, which becomes a fault."""
+        try:
+            return step()
+        except Refused as refused:
+            self.faults.append(f"{where}: {refused}" if where else str(refused))
+            return None
+
+
+def check_site(site: Site, connect: bool = False) -> Findings:
+    """Everything that can be found of a site without running it; with `connect` each live camera is opened for one frame."""
+    found = Findings()
+    embedder = found.tried(lambda: open_embedder(site.model, site.threads), "model")
+    if embedder is not None:
+        _check_gallery(site, embedder, found)
+    names = [address_of(camera.source).camera for camera in site.cameras]
+    for camera in sorted({name for name in names if names.count(name) > 1}):
+        found.faults.append(f"two cameras are called '{camera}' in Unicode's NFC; give each its own name")
+    _check_detectors(site, found)
+    _check_topology(site, names, found)
+    _check_outputs(site, found)
+    if site.plates is not None:
+        plates = site.plates
+        found.tried(lambda: plate_reader(plates), "plates")
+    _check_sources(site, connect, found)
+    return found
+
+
+def _check_gallery(site: Site, embedder: Embedder, found: Findings) -> None:
+    """It is there or may be begun, and is of this model; `new_below` suits the threshold."""
+    manifest, path = embedder.manifest, site.gallery
+    prior = embedder.threshold if site.threshold is None else site.threshold
+    if site.new_below is not None and site.new_below > prior:
+        found.faults.append(f"[thresholds]: new_below {site.new_below:g} is over the threshold {prior:g}; lower it")
+    if path is None:
+        return
+    if path.exists() or not site.enrol_unknown:
+        about = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
+        opened = found.tried(lambda: open_gallery(path, write=False, index=site.index, **about), "[gallery]")  # type: ignore[arg-type]
+        if opened is not None:
+            opened.close()
+    elif not path.parent.is_dir():
+        found.faults.append(f"[gallery]: there is no folder {path.parent} for {path.name}; make it")
+
+
+def _check_detectors(site: Site, found: Findings) -> None:
+    """Each one opens; those that several cameras have, once."""
+    users: dict[tuple[str, float | None], list[str]] = {}
+    for camera in site.cameras:
+        users.setdefault((camera.detector, camera.min_score), []).append(address_of(camera.source).camera)
+    for (text, score), names in users.items():
+
+        def opened(text: str = text, score: float | None = score) -> object:
+            return open_detector(text, threads=site.threads, min_score=score)
+
+        found.tried(opened, f"detector of {', '.join(names)}")
+
+
+def _check_topology(site: Site, names: list[str], found: Findings) -> None:
+    """It can be read and names cameras that exist."""
+    layout, where = site.topology, "[topology]"
+    if layout is not None and not isinstance(layout, Layout):
+        path, where = layout, f"the topology {layout}"
+        layout = found.tried(lambda: read_layout(path))
+    if layout is None:
+        return
+    strangers = {name for pair in layout.pair for name in pair.cameras} - set(names)
+    for name in sorted(strangers):
+        close = difflib.get_close_matches(name, names, 1, 0.6)
+        near = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+        found.faults.append(f"{where} names a camera '{name}' that the site does not have; {near}")
+    if not strangers:
+        known = layout
+        found.tried(lambda: topology_of(known, names, where))
+
+
+def _check_outputs(site: Site, found: Findings) -> None:
+    """The folder is one, addresses can be read, and what they need is installed."""
+    if site.out is not None and site.out.exists() and not site.out.is_dir():
+        found.faults.append(f"[outputs]: {site.out} is a file; name a folder")
+    live = [address_of(camera.source) for camera in site.cameras]
+    if site.annotate and (cameras := ", ".join(address.camera for address in live if address.live)):
+        found.faults.append(f"[outputs]: annotate needs files, and {cameras} is live; record it, or leave annotate out")
+    for each in site.to:
+        for output in found.tried(lambda each=each: open_outputs([each]), "[outputs]") or ():  # type: ignore[misc]
+            output.close({})
+    if site.metrics is not None:
+        listen = site.metrics
+        of = found.tried(
+            lambda: open_seam("table", {"metrics": "vreid.runtime.monitor:host_and_port"}, "metrics", "live"),
+            "[metrics]",
+        )
+        if of is not None:
+            found.tried(lambda: of(listen), "[metrics]")
+
+
+def _check_sources(site: Site, connect: bool, found: Findings) -> None:
+    """Files are opened, and with `connect` cameras too, side by side."""
+    wanted = [camera for camera in site.cameras if connect or not address_of(camera.source).live]
+
+    def looked(camera: CameraSettings) -> tuple[str, Any]:
+        name = address_of(camera.source).camera
+        try:
+            with closing(open_source(camera.source)) as source:
+                return name, (*source.size, source.frame_rate)
+        except Refused as refused:
+            return name, refused
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
+        for name, seen in pool.map(looked, wanted):
+            if isinstance(seen, Refused):
+                found.faults.append(f"camera {name}: {seen}")
+            else:
+                found.cameras[name] = seen

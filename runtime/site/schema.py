@@ -1,0 +1,189 @@
+"""The form of `site.toml`. Its defaults are those of the command line; docs/site.md explains it, docs/site.schema.json is it."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+
+from vreid.models.errors import MOST_THREADS, Refused
+from vreid.runtime.camera_names import camera_name, valid_text
+from vreid.runtime.gallery.records import duration_of
+from vreid.runtime.regions import fault_of
+from vreid.runtime.session import CameraSettings, RunSettings
+from vreid.runtime.topology import Layout
+
+FOR_EVER = "off"  # of `retain`, as in `vreid gallery retain`
+TEXT, TABLE = "<text>", "<table>"  # parts of an error's place where either may stand
+
+
+def _kind(value: object) -> str:
+    return TABLE if isinstance(value, dict | BaseModel) else TEXT
+
+
+def _refusing(check: Callable[[str], object]) -> AfterValidator:
+    """A text that `check` takes; its Refused becomes the error."""
+
+    def checked(text: str) -> str:
+        try:
+            check(text)
+        except Refused as refused:
+            raise ValueError(str(refused)) from refused
+        return text
+
+    return AfterValidator(checked)
+
+
+def _simple(corners: list[list[float]]) -> list[list[float]]:
+    if (fault := fault_of(corners)) is not None:
+        raise ValueError(fault)
+    return corners
+
+
+def _plain(text: str) -> str:
+    if not text.strip() or not valid_text(text):
+        raise ValueError("is not a line of text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+Share = Annotated[
+    float, Field(ge=0, le=1, description="Of the picture's width or height, from its left or upper edge.")
+]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Point = Annotated[list[Share], Field(min_length=2, max_length=2, description="x, y.")]
+Corners = Annotated[list[Point], AfterValidator(_simple)]
+Areas = dict[Text, Corners]
+Span = Annotated[str, _refusing(lambda text: text == FOR_EVER or duration_of(text))]
+
+
+class Table(BaseModel):
+    """A table of the file: no key but its own, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CameraDefaults(Table):
+    """What all cameras have that say nothing else."""
+
+    detector: Text = Field(CameraSettings.detector, description="As --detector takes it: model:FILE?tiles=2, motion.")
+    min_score: float | None = Field(
+        CameraSettings.min_score, ge=0, le=1, description="Least detector score; the detector's own by default."
+    )
+    rate: float | None = Field(
+        CameraSettings.rate, gt=0, le=1000, description="Frames a second, at most; all by default."
+    )
+    least_box: float = Field(
+        0.0, ge=0, le=100_000, description="Pixels of a box's shorter side from which a vehicle is detected."
+    )
+
+
+class CameraTable(CameraDefaults):
+    """One camera; it needs `uri` or `uri_file`."""
+
+    uri: Text | None = Field(None, description="Its address; ${NAME} and ${file:PATH} stand for secrets.")
+    uri_file: Text | None = Field(None, description="A file that holds the address, one line.")
+    zones: Areas = Field({}, description="Named polygons; a sighting lists those that its track crossed.")
+    masks: Areas = Field({}, description="Named polygons in which nothing is detected.")
+
+    @model_validator(mode="after")
+    def _one_address(self) -> "CameraTable":
+        if (self.uri is None) == (self.uri_file is None):
+            raise ValueError("needs one of uri and uri_file" if self.uri is None else "has both uri and uri_file")
+        return self
+
+
+class GalleryTable(Table):
+    """The gallery, and what becomes of it."""
+
+    file: Text | None = Field(None, description="Its file; may be left out with enrol_unknown, for one run only.")
+    enrol_unknown: bool = Field(RunSettings.enrol_unknown, description="Give every unknown vehicle a new id.")
+    index: Text = Field(RunSettings.index, description="How it is searched: flat, hnsw, ivf, ivfpq, gpu.")
+    retain: Span | None = Field(None, description="How long sightings are kept: 30d, 12h, off; as it is by default.")
+
+    @model_validator(mode="after")
+    def _is_of_use(self) -> "GalleryTable":
+        if not (self.enrol_unknown or self.file):
+            raise ValueError("needs a file to search, or enrol_unknown = true to begin an empty gallery")
+        if self.retain is not None and not (self.enrol_unknown and self.file):
+            raise ValueError("has retain, which needs a file and enrol_unknown = true; else the gallery is only read")
+        return self
+
+
+class ThresholdTable(Table):
+    """Who is known and who is new (docs/operations.md)."""
+
+    false_match_rate: float = Field(
+        RunSettings.false_match_rate, gt=0, lt=1, description="Share of new vehicles that may get another one's id."
+    )
+    threshold: Cosine | None = Field(
+        RunSettings.threshold, description="One cosine for all cameras; this site's, which is learnt, by default."
+    )
+    new_below: Cosine | None = Field(
+        RunSettings.new_below, description="New only below this cosine, unknown up to the threshold."
+    )
+
+
+class Secret(Table):
+    """An address that a file holds."""
+
+    uri_file: Text = Field(description="A file that holds the address, one line.")
+
+
+AddressOrFile = Annotated[Annotated[Text, Tag(TEXT)] | Annotated[Secret, Tag(TABLE)], Discriminator(_kind)]
+
+
+class OutputTable(Table):
+    """Where sightings go."""
+
+    folder: Text = Field(description="For sightings.jsonl, report.html and report.json.")
+    annotate: bool = Field(RunSettings.annotate, description="Also write videos with boxes and ids (files only).")
+    events: bool = Field(RunSettings.events, description="Also write events.jsonl: tracks while they are in view.")
+    to: list[AddressOrFile] = Field(
+        [], description="mqtt://host/topic, https://host/path; as --to takes them, or { uri_file = PATH }."
+    )
+
+
+Listening = Annotated[
+    Text,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    WithJsonSchema({"type": ["integer", "string"]}),
+]
+
+
+class MetricsTable(Table):
+    """Where /metrics, /healthz, /livez and /readyz are served."""
+
+    listen: Listening = Field(description="[HOST:]PORT.")
+    hosts: list[Text] = Field([], description="Names in the header Host that are served too.")
+
+
+LayoutOrFile = Annotated[Annotated[Text, Tag(TEXT)] | Annotated[Layout, Tag(TABLE)], Discriminator(_kind)]
+
+
+class SiteFile(Table):
+    """The whole file."""
+
+    model: Text = Field(str(RunSettings.model), description="Manifest .json, or the name of a bundled model.")
+    threads: int = Field(RunSettings.threads, ge=1, le=MOST_THREADS, description="CPU threads of detectors and engine.")
+    embed: Literal["smart", "every"] = Field(RunSettings.embed, description="Which crops are embedded.")
+    plates: Text | None = Field(RunSettings.plates, description="module:function of yours that reads plates.")
+    strict: bool = Field(RunSettings.strict, description="Refuse a video that is damaged (files only).")
+    gallery: GalleryTable
+    thresholds: ThresholdTable = ThresholdTable.model_validate({})
+    outputs: OutputTable
+    metrics: MetricsTable | None = None
+    topology: LayoutOrFile | None = Field(
+        None, description="Ways between cameras: a file, or the same as a table (docs/operations.md)."
+    )
+    defaults: CameraDefaults = CameraDefaults.model_validate({})
+    camera: dict[Annotated[str, _refusing(camera_name)], CameraTable] = Field(min_length=1)
