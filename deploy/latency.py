@@ -12,15 +12,17 @@ a tenth of the time. The weights are of a new network: no dense engine minds whi
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from scipy.optimize import nnls
+from torch import Tensor, nn
 
 from vreid.deploy.bench import Timing, timing_of
 from vreid.deploy.export import onnx_from_checkpoint
@@ -67,30 +69,59 @@ def costs_from(kinds: Sequence[int], variants: Sequence[Widths], times: Sequence
     return Costs("ms", float(took[0]) - share * blocks, prices, tuple(variants[0]))
 
 
-def narrowed(model: onnx.ModelProto, blocks: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
-    """A copy of an exported graph whose blocks ("body.layer1.0") give the first of their convolutions' channels only.
+PRICED = ("Conv", "MatMul", "BatchNormalization")
+Cuts = Mapping[str, tuple[int | None, int | None]]  # inputs and outputs that a layer keeps, None for all
 
-    The widths are those of every convolution but the block's last, as in `NetworkConfig.options["inner"]`.
+
+def cuts_of(site: Site, near: int, far: int) -> dict[str, tuple[int | None, int | None]]:
+    """What the layers of a site keep when so many of its channels are kept; `near` counts where it has a near compactor.
+
+    BNs of convolutions are left out, since the export merges them.
     """
+    place, inputs = site.place, None if site.near is None else near
+    cuts: dict[str, tuple[int | None, int | None]] = {place.conv: (inputs, far), place.reader: (far, None)}
+    if place.before is not None:
+        cuts[place.before[0]] = (None, inputs)
+    follows = zip(place.channelwise, site.channelwise, strict=True)
+    return cuts | {name: (None, far) for name, layer in follows if not isinstance(layer, nn.BatchNorm2d)}
+
+
+def narrowed(model: onnx.ModelProto, cuts: Cuts) -> onnx.ModelProto:
+    """A copy of an exported graph whose layers keep the first of their channels only. Raises Refused for a layer not in it."""
     small = onnx.ModelProto()
     small.CopyFrom(model)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    # the tracer's scopes: /network/body/layer1/layer1.0/conv1/Conv
-    convs = {".".join(node.name.split("/")[-3:-1]): node for node in small.graph.node if node.op_type == "Conv"}
-    for block, inner in blocks.items():
-        for place, (inputs, outputs) in enumerate(pairwise((None, *inner, None)), start=1):
-            name = f"{block.removeprefix('body.')}.conv{place}"
-            if name not in convs:
-                raise Refused(f"the exported graph names no convolution {name}; use another torch version")
-            weight, bias = (numpy_helper.to_array(tensors[given]) for given in convs[name].input[1:])
-            new = {f"{name}.w": weight[:outputs, :inputs], f"{name}.b": bias[:outputs]}
-            convs[name].input[1:] = list(new)
-            small.graph.initializer.extend(numpy_helper.from_array(array.copy(), name) for name, array in new.items())
+    nodes = {
+        _layer_of(node): node for node in small.graph.node if node.op_type in ("Conv", "MatMul", "BatchNormalization")
+    }
+    for name, (inputs, outputs) in cuts.items():
+        if name not in nodes:
+            raise Refused(f"the exported graph names no layer {name}; use another torch version")
+        node = nodes[name]
+        groups = [attribute for attribute in node.attribute if attribute.name == "group" and attribute.i > 1]
+        within = (inputs, outputs) if node.op_type == "MatMul" else (outputs, None if groups else inputs)
+        for place, given in list(enumerate(node.input))[1:]:
+            array = numpy_helper.to_array(tensors[given])
+            array = array[tuple(slice(end) for end in within[: array.ndim])]
+            node.input[place] = f"{name}.{place}"
+            small.graph.initializer.append(numpy_helper.from_array(array.copy(), node.input[place]))
+        for attribute in groups:
+            attribute.i = outputs or attribute.i
     used = {name for node in small.graph.node for name in node.input}
     kept = [tensor for tensor in small.graph.initializer if tensor.name in used]
     del small.graph.initializer[:], small.graph.value_info[:]  # the shapes inside are the wide ones
     small.graph.initializer.extend(kept)
     return small
+
+
+def _layer_of(node: onnx.NodeProto) -> str:
+    """The layer's name in the network, of the tracer's scopes: /network/body/layer1/layer1.0/conv1/Conv -> body.layer1.0.conv1."""
+    parts: list[str] = []
+    for scope in node.name.split("/")[2:-1]:
+        if parts and scope.startswith(f"{parts[-1]}."):
+            parts.pop()
+        parts.append(scope)
+    return ".".join(parts)
 
 
 def variants_of(kinds: Sequence[int], full: Widths, multiple: int) -> list[list[tuple[int, int]]]:
@@ -116,25 +147,28 @@ def variants_of(kinds: Sequence[int], full: Widths, multiple: int) -> list[list[
     return [list(full), *kept]
 
 
-def kinds_of(plain: ReidNetwork, blocks: Sequence[str], sites: Sequence[Site]) -> list[int]:
-    """The geometry of every block, numbered from 0: kind, channels in and out, map, strides, and a near width that stays."""
+def kinds_of(plain: ReidNetwork, sites: Sequence[Site]) -> list[int]:
+    """The geometry of every site, numbered from 0: its layers, and the channels of those that stay as they are."""
     shapes = {layer.name: layer.shape[1:] for layer in cost_of(plain)}
     seen: dict[tuple[object, ...], int] = {}
     found = []
-    for name, site in zip(blocks, sites, strict=True):
-        first, last, inner = site.block.unit(1)[0], site.block.unit(-1)[0], site.block.unit(-2)[0]
-        stays = inner.in_channels if site.near is None else None
-        maps = shapes[f"{name}.conv1"], shapes[f"{name}.conv{site.block.depth}"]
-        key = (site.block.depth, first.in_channels, last.out_channels, *maps, first.stride, inner.stride, stays)
-        found.append(seen.setdefault(key, len(seen)))
+    for site in sites:
+        place = site.place
+        key: list[object] = [_outputs(site.reader)]
+        if site.near is None:
+            key.append(site.conv.in_channels)
+        elif site.before is not None:
+            key.append(site.before[0].in_channels)
+        before = () if site.near is None else place.before or ()
+        for name in (*before, place.conv, *place.channelwise, place.reader):
+            layer = plain.get_submodule(name)
+            key += [type(layer).__name__, shapes[name], getattr(layer, "kernel_size", 1), getattr(layer, "stride", 1)]
+        found.append(seen.setdefault(tuple(key), len(seen)))
     return found
 
 
-def inner_of(site: Site, near: int, far: int) -> tuple[int, ...]:
-    """The block's entry in `options["inner"]` with these channels kept."""
-    if site.block.depth == 2:
-        return (far,)
-    return (site.block.unit(1)[0].out_channels if site.near is None else near, far)
+def _outputs(layer: nn.Module) -> int:
+    return len(cast(Tensor, layer.weight))
 
 
 LOADED = (
@@ -173,9 +207,7 @@ def latency_costs(
         raise Refused("a network without compactors has no channel to price; insert compactors first")
     with torch.random.fork_rng(devices=[]):
         plain = ReidNetwork(replace(network.config, classes=0)).eval()
-    names = {id(module): name for name, module in network.named_modules()}
-    blocks = [names[id(site.block)] for site in sites]
-    kinds = kinds_of(plain, blocks, sites)
+    kinds = kinds_of(plain, sites)
     variants = variants_of(kinds, widths_of(sites), multiple)
     times, wholes = [1.0], []
     with tempfile.TemporaryDirectory() as folder:
@@ -188,9 +220,11 @@ def latency_costs(
         for start in starts:
             opened = [whole] * WHOLES
             for place, widths in enumerate(variants[start : start + together]):
-                inner = {name: inner_of(site, *kept) for name, site, kept in zip(blocks, sites, widths, strict=True)}
+                cuts = {
+                    n: cut for site, kept in zip(sites, widths, strict=True) for n, cut in cuts_of(site, *kept).items()
+                }
                 path = Path(folder) / f"{place}.onnx"
-                onnx.save(narrowed(graph, inner), str(path))
+                onnx.save(narrowed(graph, cuts), str(path))
                 about = {"name": path.stem, "engine": path.name, "sha256": sha256_of(path)}
                 write_manifest(manifest.model_copy(update=about), path.with_suffix(".json"))
                 opened.append(open_model(str(path.with_suffix(".json")), threads))

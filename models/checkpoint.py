@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import torch
@@ -164,6 +164,14 @@ def refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
             raise Refused(f"{source} holds NaN or infinite numbers in {name}; give other weights")
 
 
+@runtime_checkable
+class AdaptingBody(Protocol):
+    """A body that knows weights of other packages."""
+
+    def adapted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Such weights by the body's own names, any others as they are."""
+
+
 def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
     """Fill `body` and return how many tensors were taken; of `weights` only a classifier may be left over.
 
@@ -171,6 +179,7 @@ def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
     matched in order, each of the same shape and last word. Raises Refused unless every tensor of the body is filled.
     """
     own = body.state_dict()
+    weights = body.adapted(weights) if isinstance(body, AdaptingBody) else weights
     wanted = [key for key in own if not key.endswith("num_batches_tracked")]
     given = [item for item in weights.items() if not item[0].endswith("num_batches_tracked")]
     direct = all(key in weights for key in wanted)

@@ -1,41 +1,163 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018): a light body, with ImageNet weights a good teacher on small machines."""
+"""Networks of inverted residuals, light bodies for edge devices: MobileNetV2, and EfficientNet-Lite 0 to 2.
 
-from typing import Any
+MobileNetV2: Sandler et al., CVPR 2018, table 2. EfficientNet-Lite: EfficientNet-B0 (Tan and Le, ICML 2019, table 1) in the
+variants that TensorFlow published in 2020 for integer devices: no squeeze and excitation, ReLU6 in place of swish, and stem,
+last layer and the depth of first and last stage not scaled.
+"""
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any, cast
+
+import torch
 from torch import Tensor, nn
 
 from vreid.models.errors import Refused, shown
+from vreid.models.network import MEAN, STD
+from vreid.models.places import Place
 
-# expansion, outputs, blocks, stride: table 2 of the paper
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+# expansion, outputs, blocks, stride, kernel
+MOBILENET_V2 = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 32, 3, 2, 3),
+    (6, 64, 4, 2, 3),
+    (6, 96, 3, 1, 3),
+    (6, 160, 3, 2, 3),
+    (6, 320, 1, 1, 3),
 )
+EFFICIENTNET_B0 = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+LAST_STRIDED = 5  # the stage whose stride `last_stride` replaces
+STEM, LAST = 32, 1280
 
 
-def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
+@dataclass(frozen=True)
+class Family:
+    """A named body: its table, times `width` and `depth`; `eps` of the BNs; `same`: padded as TensorFlow does."""
+
+    stages: tuple[tuple[int, int, int, int, int], ...]
+    width: float = 1.0
+    depth: float = 1.0
+    eps: float = 1e-5
+    same: bool = False
+
+
+def _lite(width: float, depth: float) -> Family:
+    return Family(EFFICIENTNET_B0, width, depth, eps=1e-3, same=True)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "mobilenet_v2": Family(MOBILENET_V2),
+    "efficientnet_lite0": _lite(1.0, 1.0),
+    "efficientnet_lite1": _lite(1.0, 1.1),
+    "efficientnet_lite2": _lite(1.1, 1.2),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that sizes a body: `outer[stage]` is what its blocks pass on, `inner[stage][block]` the width of the block's
+    expansion, nothing where it has none; `joined`: whether the first block's shortcut takes the stem's channels on."""
+
+    family: Family
+    stem: int
+    outer: tuple[int, ...]
+    inner: tuple[tuple[tuple[int, ...], ...], ...]
+    last: int
+    joined: bool
+    last_stride: int = 1
+
+
+def eighths(width: float) -> int:
+    """The nearest multiple of 8, no less than 8 and no less than nine tenths of `width`, as both families round."""
+    found = max(8, int(width + 4) // 8 * 8)
+    return found if found >= 0.9 * width else found + 8
+
+
+def shape_of(family: Family, scale: float = 1.0, last_stride: int = 1) -> Shape:
+    """The family's with every width times `scale`, but the last layer never under 1,280 channels (section 4 of the paper)."""
+    stem = eighths(STEM * scale)
+    outer = tuple(eighths(outputs * family.width * scale) for _, outputs, _, _, _ in family.stages)
+    inner = []
+    inputs = stem
+    for place, ((expansion, _, blocks, _, _), outputs) in enumerate(zip(family.stages, outer, strict=True)):
+        fixed = place in (0, len(family.stages) - 1)
+        widths = []
+        for _ in range(blocks if fixed else ceil(family.depth * blocks)):
+            widths.append(() if expansion == 1 else (inputs * expansion,))
+            inputs = outputs
+        inner.append(tuple(widths))
+    last = eighths(LAST * max(1.0, scale))
+    return Shape(family, stem, outer, tuple(inner), last, stem == outer[0], last_stride)
+
+
+class SameConv2d(nn.Conv2d):
+    """Padded as TensorFlow's SAME: on an even map a stride of 2 leaves the lesser part of the padding before it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, outputs, ceil(h / stride), ceil(w / stride))."""
+        pads = []
+        for side in (int(x.shape[3]), int(x.shape[2])):
+            step, kernel = self.stride[0], self.kernel_size[0]
+            total = max(0, (ceil(side / step) - 1) * step + kernel - side)
+            pads += [total // 2, total - total // 2]
+        return nn.functional.conv2d(
+            nn.functional.pad(x, pads), self.weight, None, self.stride, 0, self.dilation, self.groups
+        )
+
+
+def _conv(family: Family, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    if family.same and stride > 1:
+        return SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+class Unit(nn.Sequential):
+    """Convolution, BN, ReLU6; a dense one has `far` before the ReLU6, where a compactor may stand (models/places.py)."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__(conv, norm)
+        if conv.groups == 1:
+            self.far: nn.Module = nn.Identity()
+        self.add_module("relu", nn.ReLU6())
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise, linear 1x1 projection, and a shortcut where the shapes agree."""
+    """1x1 expansion (none where `inner` is empty), depthwise, linear 1x1 projection, and a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self,
+        family: Family,
+        inputs: int,
+        inner: tuple[int, ...],
+        outputs: int,
+        kernel: int,
+        stride: int,
+        shortcut: bool,
+    ) -> None:
         super().__init__()
-        hidden = inputs * expansion
-        self.shortcut = stride == 1 and inputs == outputs
+        self.shortcut = shortcut
+        hidden = inner[0] if inner else inputs
+
+        def norm(width: int) -> nn.BatchNorm2d:
+            return nn.BatchNorm2d(width, family.eps)
+
         self.conv = nn.Sequential()
-        if expansion != 1:
-            self.conv.append(_unit(inputs, hidden, 1, 1))
-        self.conv.append(_unit(hidden, hidden, 3, stride, hidden))
-        self.conv.append(nn.Conv2d(hidden, outputs, 1, bias=False))
-        self.conv.append(nn.BatchNorm2d(outputs))
+        if inner:
+            self.conv.append(Unit(_conv(family, inputs, hidden), norm(hidden)))
+        self.conv.append(Unit(_conv(family, hidden, hidden, kernel, stride, hidden), norm(hidden)))
+        self.conv.append(_conv(family, hidden, outputs))
+        self.conv.append(norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h / stride, w / stride)."""
@@ -43,34 +165,145 @@ class InvertedResidual(nn.Module):
         return x + out if self.shortcut else out
 
 
-class MobileNetV2(nn.Module):
-    """The body without pooling and classifier; state-dict keys are torchvision's."""
+class MobileNet(nn.Module):
+    """The body without pooling and classifier; state-dict keys are those of torchvision's MobileNetV2."""
 
-    def __init__(self, last_stride: int = 1) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        if last_stride not in (1, 2):
-            raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
-        self.features = nn.Sequential(_unit(3, 32, 3, 2))
-        inputs = 32
-        for expansion, outputs, blocks, stride in STAGES:
-            step = last_stride if outputs == 160 else stride
-            for block in range(blocks):
-                self.features.append(InvertedResidual(inputs, outputs, step if block == 0 else 1, expansion))
-                inputs = outputs
-        self.channels = 1280
-        self.features.append(_unit(inputs, self.channels, 1, 1))
+        self.shape, family = shape, shape.family
+
+        def unit(inputs: int, outputs: int, kernel: int, stride: int) -> Unit:
+            norm = nn.BatchNorm2d(outputs, family.eps)
+            return Unit(_conv(family, inputs, outputs, kernel, stride), norm)
+
+        self.features = nn.Sequential(unit(3, shape.stem, 3, 2))
+        inputs = shape.stem
+        for stage, (blocks, outputs) in enumerate(zip(shape.inner, shape.outer, strict=True)):
+            _, _, _, stride, kernel = family.stages[stage]
+            step = shape.last_stride if stage == LAST_STRIDED else stride
+            for inner in blocks:
+                # by place where channels may go: a stem pruned to the outputs of the first block gets no shortcut
+                shortcut = step == 1 and (inputs == outputs if stage else shape.joined)
+                self.features.append(InvertedResidual(family, inputs, inner, outputs, kernel, step, shortcut))
+                inputs, step = outputs, 1
+        self.channels = shape.last
+        self.features.append(unit(inputs, shape.last, 1, 1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised RGB -> (B, 1280, H / 16, W / 16) with last_stride 1, H / 32 with 2."""
+        """(B, 3, H, W) normalised RGB -> (B, channels, H / 16, W / 16) with last_stride 1, H / 32 with 2."""
         out: Tensor = self.features(x)
         return out
 
+    def places(self) -> list[Place]:
+        """Of compactors: after the expansion of every block, and after the last layer, whose channels the head reads.
 
-def mobilenet_v2(name: str, options: dict[str, Any]) -> MobileNetV2:
-    """The seam's entry. Options: last_stride."""
-    if unknown := set(options) - {"last_stride"}:
-        raise Refused(f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has last_stride")
-    return MobileNetV2(options.get("last_stride", 1))
+        The first block has no expansion, but works on the stem's channels as on one, so there the stem has the compactor,
+        unless a shortcut takes its channels on.
+        """
+        found = [] if self.shape.joined else [_place("stem", "conv", "body.features.0", "body.features.1.conv.0")]
+        number = 0
+        for stage, blocks in enumerate(self.shape.inner, start=1):
+            for place, inner in enumerate(blocks):
+                number += 1
+                name = f"body.features.{number}.conv"
+                if inner:
+                    found.append(_place(f"stage{stage}.{place}", "expansion", f"{name}.0", f"{name}.1"))
+        last = f"body.features.{number + 1}"
+        head: Any = {"reader": "head.embed", "channelwise": ("head.neck",), "after": "head.norm"}
+        return [*found, Place("last", ("conv",), f"{last}.0", f"{last}.1", f"{last}.far", **head)]
+
+    def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """The options that give stem, expansions and last layer these widths."""
+        left = iter(widths)
+        stem = {} if self.shape.joined else {"stem": next(left)[0]}
+        inner = [[list(next(left)) if block else [] for block in blocks] for blocks in self.shape.inner]
+        return stem | {"inner": inner, "last": next(left)[0]}
+
+    def adapted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights by the names and for the pixels of this body, if they are TensorFlow's of EfficientNet-Lite, whose pixels are
+        (RGB - 127) / 128; any others as they are.
+
+        Scale and shift of the pixels go into the stem and its BN; what is padded is 0 in either, and there the shift is missing.
+        """
+        if STEM_KEY not in weights:
+            return dict(weights)
+        found = {self._renamed(key): value for key, value in weights.items()}
+        kernel = found["features.0.0.weight"]
+        mean, std = 255 * torch.tensor(MEAN), 255 * torch.tensor(STD)
+        shift = torch.einsum("oihw,i->o", kernel, (mean - LITE_MEAN) / LITE_STD)
+        found["features.0.0.weight"] = kernel * (std / LITE_STD)[:, None, None]
+        found["features.0.1.running_mean"] = found["features.0.1.running_mean"] - shift
+        return found
+
+    def _renamed(self, key: str) -> str:
+        """_blocks.3._bn0.weight -> features.4.conv.0.1.weight."""
+        match = LITE_KEY.fullmatch(key)
+        if match is None:
+            return key
+        block, layer, word = match.groups()
+        if block is None:
+            return f"{LITE_OUTER[layer].format(last=len(self.features) - 1)}.{word}" if layer in LITE_OUTER else key
+        number = int(block) + 1
+        if number >= len(self.features) - 1 or layer not in LITE_INNER:  # of a larger network: left over, and refused
+            return key
+        depthwise = len(cast(InvertedResidual, self.features[number]).conv) - 3
+        return f"features.{number}.conv.{LITE_INNER[layer].format(*range(depthwise, depthwise + 3))}.{word}"
+
+
+# How TensorFlow's layers are called in the packages that carry its weights, and here; numbers count from the depthwise unit.
+STEM_KEY = "_conv_stem.weight"
+LITE_KEY = re.compile(r"(?:_blocks\.(\d+)\.)?(_\w+?)\.(\w+)")
+LITE_OUTER = {
+    "_conv_stem": "features.0.0",
+    "_bn0": "features.0.1",
+    "_conv_head": "features.{last}.0",
+    "_bn1": "features.{last}.1",
+    "_fc": "classifier",
+}
+LITE_INNER = {
+    "_expand_conv": "0.0",
+    "_bn0": "0.1",
+    "_depthwise_conv": "{0}.0",
+    "_bn1": "{0}.1",
+    "_project_conv": "{1}",
+    "_bn2": "{2}",
+}
+LITE_MEAN, LITE_STD = 127.0, 128.0
+
+
+def _place(block: str, kind: str, unit: str, depthwise: str) -> Place:
+    """Of a unit whose channels go through the unit `depthwise`, and into the projection behind that."""
+    parent, _, number = depthwise.rpartition(".")
+    reader, after = (f"{parent}.{int(number) + further}" for further in (1, 2))
+    channelwise = (f"{depthwise}.0", f"{depthwise}.1")
+    return Place(block, (kind,), f"{unit}.0", f"{unit}.1", f"{unit}.far", reader, channelwise, after, ceiling=6.0)
+
+
+OPTIONS = ("scale", "last_stride", "stem", "inner", "last")
+
+
+def mobilenet(name: str, options: dict[str, Any]) -> MobileNet:
+    """The seam's entry. Options: scale, last_stride, and the widths of a pruned network: `stem` and `last` (one number each), and
+    `inner` (stage by stage, block by block: of the expansion, nothing in a block without)."""
+    if unknown := set(options) - set(OPTIONS):
+        raise Refused(f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has {', '.join(OPTIONS)}")
+    if (last_stride := options.get("last_stride", 1)) not in (1, 2):
+        raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
+    shape = shape_of(FAMILIES[name], options.get("scale", 1.0), last_stride)
+    if "inner" in options:
+        given = tuple(tuple(tuple(block) for block in stage) for stage in options["inner"])
+        if [[len(block) for block in stage] for stage in given] != [[len(b) for b in stage] for stage in shape.inner]:
+            raise Refused(
+                f"the inner widths do not fit {name}: one list per stage, one per block, in it the width of the expansion"
+            )
+        shape = replace(shape, inner=given)
+    shape = replace(shape, stem=options.get("stem", shape.stem), last=options.get("last", shape.last))
+    widths = (shape.stem, shape.last, *(width for stage in shape.inner for block in stage for width in block))
+    if wrong := [width for width in widths if not isinstance(width, int) or width < 1]:
+        raise Refused(f"a width of {name} is a whole number from 1, not {wrong[0]!r}")
+    if shape.joined and shape.stem != shape.outer[0]:
+        raise Refused(f"the stem of this {name} has a shortcut around the first block; leave stem at {shape.outer[0]}")
+    return MobileNet(shape)

@@ -70,7 +70,10 @@ NETWORKS = {
     "resnet34": "vreid.models.resnet:resnet",
     "resnet50": "vreid.models.resnet:resnet",
     "resnet101": "vreid.models.resnet:resnet",
-    "mobilenet_v2": "vreid.models.mobilenet:mobilenet_v2",
+    "mobilenet_v2": "vreid.models.mobilenet:mobilenet",
+    "efficientnet_lite0": "vreid.models.mobilenet:mobilenet",
+    "efficientnet_lite1": "vreid.models.mobilenet:mobilenet",
+    "efficientnet_lite2": "vreid.models.mobilenet:mobilenet",
 }
 MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, of pixels divided by 255
 STD = (0.229, 0.224, 0.225)

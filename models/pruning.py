@@ -4,6 +4,12 @@ Ding et al., ResRep, ICCV 2021 (the compactor); Xie et al., Capacity Dynamic Dis
 conv2+BN and before the ReLU); DEAP, Pattern Recognition 152, 2024 (one on each side of conv2). A row of a far compactor makes
 an output of the convolution before it, a column of a near one takes an output of the convolution before that: where its norm
 has gone, so can the channel.
+
+The papers compress ResNets, and CDD leaves other architectures (transformers) to future work. Not from any paper are the places
+in networks of inverted residuals (models/mobilenet.py): between the expansion's BN and its ReLU6, where a row makes an output
+of the expansion, which one filter of the depthwise convolution and one input of the projection follow; after the stem, whose
+outputs the first block takes as its expansion; and after the last 1x1 convolution, whose outputs the head pools. A channel that
+is gone still leaves a constant behind the BN of its depthwise convolution, which the projection's BN takes over.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +22,7 @@ from torch import Tensor, nn
 
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.models.resnet import Block, ResNet
+from vreid.models.places import Place, PlacedBody
 
 EPS = 1e-12
 Side = Literal["near", "far"]
@@ -53,11 +59,17 @@ class Compactor(nn.Module):
 
 @dataclass(frozen=True)
 class Site:
-    """A block with its compactors; `near` is None where there is only one."""
+    """A place with its compactors (`near` is None where there is only one) and the layers that it names."""
 
-    block: Block
+    place: Place
     far: Compactor
     near: Compactor | None
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    reader: nn.Conv2d | nn.Linear
+    channelwise: tuple[nn.Module, ...]
+    after: nn.BatchNorm1d | nn.BatchNorm2d | None
+    before: tuple[nn.Conv2d, nn.BatchNorm2d] | None
 
     def compactors(self) -> Iterator[Compactor]:
         """Near (if any), then far."""
@@ -65,31 +77,63 @@ class Site:
             yield self.near
         yield self.far
 
+    def widths(self, near: int, far: int) -> tuple[int, ...]:
+        """What the place's `kinds` are with so many channels kept; without a near compactor that width stays as it is."""
+        if self.before is None:
+            return (far,)
+        return (self.before[0].out_channels if self.near is None else near, far)
+
+
+def places_of(network: ReidNetwork) -> list[Place]:
+    """Where compactors may stand in a network, in order of execution; nowhere in a body that names no place."""
+    return network.body.places() if isinstance(network.body, PlacedBody) else []
+
 
 def insert(network: ReidNetwork, both_sides: bool = False) -> list[Site]:
-    """Put an identity compactor after the last inner convolution of every block, and with `both_sides` one before it.
+    """Put an identity compactor at the far place of every block, and with `both_sides` one at the near place where it has one.
 
-    What the network computes does not change. A basic block has one inner convolution, whose outputs the far compactor
-    already covers, so it never gets a near one. Raises Refused for a body that is not a ResNet, or that has compactors.
+    What the network computes does not change. Raises Refused for a body without such places, or that has compactors.
     """
-    if not isinstance(network.body, ResNet):
-        raise Refused(f"compactors need a ResNet, not {network.config.body}")
-    for block in _blocks(network):
-        if isinstance(block.far, Compactor):
-            raise Refused("the network already has compactors; fold it first")
-        conv, _ = block.unit(-2)
-        block.far = Compactor(conv.out_channels, "far").to(conv.weight.device)
-        if both_sides and block.depth > 2:
-            block.near = Compactor(conv.in_channels, "near").to(conv.weight.device)
+    places = places_of(network)
+    if not places:
+        raise Refused(
+            f"{network.config.body} has no place for compactors; choose a ResNet, MobileNetV2 or EfficientNet-Lite"
+        )
+    if sites(network):
+        raise Refused("the network already has compactors; fold it first")
+    for place in places:
+        conv = cast(nn.Conv2d, network.get_submodule(place.conv))
+        _put(network, place.far, Compactor(conv.out_channels, "far").to(conv.weight.device))
+        if both_sides and place.near:
+            _put(network, place.near, Compactor(conv.in_channels, "near").to(conv.weight.device))
     return sites(network)
 
 
+def _put(network: ReidNetwork, name: str, compactor: Compactor) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, compactor)
+
+
 def sites(network: ReidNetwork) -> list[Site]:
-    """Every block that has a compactor, first to last."""
+    """Every place that has a compactor, first to last."""
     found = []
-    for block in _blocks(network):
-        if isinstance(block.far, Compactor):
-            found.append(Site(block, block.far, block.near if isinstance(block.near, Compactor) else None))
+    for place in places_of(network):
+        far, near = (network.get_submodule(name) if name else None for name in (place.far, place.near))
+        if isinstance(far, Compactor):
+            get = network.get_submodule
+            found.append(
+                Site(
+                    place,
+                    far,
+                    near if isinstance(near, Compactor) else None,
+                    cast(nn.Conv2d, get(place.conv)),
+                    cast(nn.BatchNorm2d, get(place.norm)),
+                    cast("nn.Conv2d | nn.Linear", get(place.reader)),
+                    tuple(get(name) for name in place.channelwise),
+                    cast("nn.BatchNorm1d | nn.BatchNorm2d | None", get(place.after) if place.after else None),
+                    cast("tuple[nn.Conv2d, nn.BatchNorm2d] | None", place.before and tuple(map(get, place.before))),
+                )
+            )
     return found
 
 
@@ -117,63 +161,76 @@ def rounded_up(alive: int, width: int, multiple: int) -> int:
 def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, masked: bool = False) -> ReidNetwork:
     """An ordinary, narrower network that computes what `network` does in eval mode, up to the channels under `threshold`.
 
-    Per block (methods 1.6 and 3.1): the BN and both compactors are merged into the middle convolution, whose BN is left
+    Per block (methods 1.6 and 3.1): the BN and both compactors are merged into the convolution between them, whose BN is left
     with the bias only; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
-    rows. `network` itself is not changed. Widths are rounded up to `multiple`; `masked` as in `gone_of`.
+    rows, and a depthwise one between the two its filters. `network` itself is not changed. Widths are rounded up to
+    `multiple`; `masked` as in `gone_of`.
     """
-    body = cast(ResNet, network.body)
     if not sites(network):
         raise Refused("the network has no compactors to fold")
-    places = {id(site.block): site for site in sites(network)}
 
     def keep(compactor: Compactor) -> Tensor:
         return kept_of(compactor, multiple, gone_of(compactor, threshold, masked))
 
-    inner, weights = [], dict(network.state_dict())
-    for stage, layer in enumerate(body.stages(), start=1):
-        widths = []
-        for place, block in enumerate(cast(nn.Sequential, layer)):
-            prefix = f"body.layer{stage}.{place}."
-            for key in ("near.weight", "near.mask", "far.weight", "far.mask"):
-                weights.pop(prefix + key, None)
-            folded, taken = _folded(places[id(block)], keep)
-            weights.update({prefix + key: value for key, value in folded.items()})
-            widths.append(taken)
-        inner.append(widths)
-    config = replace(network.config, options={**network.config.options, "inner": inner})
-    narrow = ReidNetwork(config).to(next(network.parameters()).device)
+    weights, widths = dict(network.state_dict()), []
+    for site in sites(network):
+        columns, rows = None if site.near is None else keep(site.near), keep(site.far)
+        for name in (site.place.far, site.place.near):
+            for key in ("weight", "mask"):
+                weights.pop(f"{name}.{key}", None)
+        weights.update(_folded(site, columns, rows))
+        widths.append(site.widths(0 if columns is None else len(columns), len(rows)))
+    narrow = resized(network, widths).to(next(network.parameters()).device)
     narrow.load_state_dict(weights)
     return narrow.train(network.training)
 
 
+def resized(network: ReidNetwork, widths: Sequence[Sequence[int]]) -> ReidNetwork:
+    """A new ordinary network like `network`, but with these widths at its places (places.py)."""
+    options = network.config.options | cast(PlacedBody, network.body).options_for(widths)
+    return ReidNetwork(replace(network.config, options=options))
+
+
 @torch.no_grad()
-def _folded(site: Site, kept: Callable[[Compactor], Tensor]) -> tuple[dict[str, Tensor], list[int]]:
-    """New tensors of one block by their names in it, and its inner widths."""
-    block = site.block
-    middle = block.depth - 1
-    conv, norm = block.unit(middle)
-    after, _ = block.unit(middle + 1)
-    rows = kept(site.far)
+def _folded(site: Site, columns: Tensor | None, rows: Tensor) -> dict[str, Tensor]:
+    """New tensors of a site's layers by their names in the network."""
+    place, norm = site.place, site.norm
     scale = norm.weight / (cast(Tensor, norm.running_var) + norm.eps).sqrt()
-    weight = conv.weight.double() * scale[:, None, None, None]
+    weight = site.conv.weight.double() * scale[:, None, None, None]
     bias = (norm.bias - cast(Tensor, norm.running_mean) * scale).double()
     far = site.far.weight.double()[rows]  # (K, C)
     weight, bias = torch.einsum("kc,cihw->kihw", far, weight), far @ bias
     found: dict[str, Tensor] = {}
-    widths = [len(rows)]
-    if site.near is not None:
-        columns = kept(site.near)
+    if site.near is not None and columns is not None:
         weight = torch.einsum("kihw,ij->kjhw", weight, site.near.weight.double()[:, columns])
-        before, before_norm = block.unit(middle - 1)
-        found[f"conv{middle - 1}.weight"] = before.weight[columns]
-        found |= _taken(f"bn{middle - 1}", before_norm, columns)
-        widths = [len(columns), *widths]
-    elif block.depth > 2:
-        widths = [conv.in_channels, *widths]
-    found[f"conv{middle}.weight"] = weight.float()
-    found |= _taken(f"bn{middle}", _bias_only(bias.float(), norm.eps), torch.arange(len(rows), device=bias.device))
-    found[f"conv{middle + 1}.weight"] = after.weight[:, rows]
-    return {key: value.detach().clone() for key, value in found.items()}, widths
+        for name, module in zip(place.before or (), site.before or (), strict=True):
+            found |= _taken(name, module, columns)
+    found[f"{place.conv}.weight"] = weight.float()
+    found |= _taken(place.norm, _bias_only(bias.float(), norm.eps), torch.arange(len(rows), device=bias.device))
+    for name, module in zip(place.channelwise, site.channelwise, strict=True):
+        found |= _taken(name, module, rows)
+    found[f"{place.reader}.weight"] = site.reader.weight[:, rows]
+    found |= _mean_without(site, rows)
+    return {key: value.detach().clone() for key, value in found.items()}
+
+
+def _mean_without(site: Site, rows: Tensor) -> dict[str, Tensor]:
+    """The running mean of the BN after the reader, less what it is still given of channels that are not among `rows`.
+
+    A channel of zeros leaves a depthwise convolution as zeros and the BN behind it as a constant. The mean of a batch takes
+    that away in training mode too.
+    """
+    if site.after is None:
+        return {}
+    constant = torch.zeros(len(site.far.mask), dtype=torch.float64, device=rows.device)
+    for module in site.channelwise:
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            scale = module.weight / (cast(Tensor, module.running_var) + module.eps).sqrt()
+            constant = module.bias + (constant - cast(Tensor, module.running_mean)) * scale
+    constant = constant.clamp(0, site.place.ceiling)
+    constant[rows] = 0
+    shift = site.reader.weight.flatten(1).double() @ constant.double()
+    return {f"{site.place.after}.running_mean": cast(Tensor, site.after.running_mean) - shift.float()}
 
 
 def _bias_only(bias: Tensor, eps: float) -> nn.BatchNorm2d:
@@ -184,19 +241,15 @@ def _bias_only(bias: Tensor, eps: float) -> nn.BatchNorm2d:
     return norm
 
 
-def _taken(name: str, norm: nn.BatchNorm2d, kept: Tensor) -> dict[str, Tensor]:
-    """The state of a BN for the channels `kept`, by its name in the block."""
-    state = {key: value if value.ndim == 0 else value[kept] for key, value in norm.state_dict().items()}
+def _taken(name: str, module: nn.Module, kept: Tensor) -> dict[str, Tensor]:
+    """The state of a BN or a convolution for the outputs `kept`, by its names in the network."""
+    state = {key: value if value.ndim == 0 else value[kept] for key, value in module.state_dict().items()}
     return {f"{name}.{key}": value for key, value in deepcopy(state).items()}
-
-
-def _blocks(network: ReidNetwork) -> list[Block]:
-    return [block for block in network.body.modules() if isinstance(block, Block)]
 
 
 # Shrinking: a network that is still learning, rebuilt without the channels that its compactors have let go.
 #
-# Unlike `fold` what comes out goes on learning: every middle convolution takes in what its compactors
+# Unlike `fold` what comes out goes on learning: the convolution of every site takes in what its compactors
 # mix, its BN is made anew for the mixed channels, and the compactors are born again as diagonals that keep the norm of each
 # channel. In eval mode the network computes what it did, up to what was dropped; in training mode too, as far as
 # the variances of one batch say. A block that loses nothing is left as it is.
@@ -208,7 +261,7 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Shrunk:
-    """The narrower network; `views[block]` (K, C): its channels after the middle convolution in terms of those before;
+    """The narrower network; `views[site]` (K, C): its channels after the site's convolution in terms of those before;
     `changes`: what became of each parameter that is another now, as a linear map, which its velocity goes through too;
     `anew`: parameters that no such map leads to."""
 
@@ -220,16 +273,17 @@ class Shrunk:
 
 @torch.no_grad()
 def variances(network: ReidNetwork, pixels: Tensor) -> list[Tensor]:
-    """(C,) per block: the variance of what its far compactor gives for `pixels`, the BNs normalising by the batch.
+    """(C,) per site: the variance of what its far compactor gives for `pixels`, the BNs normalising by the batch.
 
     The BNs' running statistics take one step.
     """
-    found: list[Tensor] = []
+    found: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        found.append(output.float().var((0, 2, 3), unbiased=False))
+        found[module] = output.float().var((0, 2, 3), unbiased=False)
 
-    hooks = [site.far.register_forward_hook(note) for site in sites(network)]
+    compactors = [site.far for site in sites(network)]
+    hooks = [compactor.register_forward_hook(note) for compactor in compactors]
     training = network.training
     try:
         network.train()
@@ -238,38 +292,32 @@ def variances(network: ReidNetwork, pixels: Tensor) -> list[Tensor]:
         network.train(training)
         for hook in hooks:
             hook.remove()
-    return found
+    return [found[compactor] for compactor in compactors]
 
 
 @torch.no_grad()
 def shrunk(network: ReidNetwork, kept: Sequence[Kept], spread: Sequence[Tensor]) -> Shrunk:
-    """`network` with only the channels `kept` of each block's compactors; `spread` as from `variances`."""
+    """`network` with only the channels `kept` of each site's compactors; `spread` as from `variances`."""
     weights = dict(network.state_dict())
-    body = cast(ResNet, network.body)
-    names = {id(module): name for name, module in network.named_modules()}
-    inner: list[list[list[int]]] = [[[] for _ in cast(nn.Sequential, stage)] for stage in body.stages()]
-    flat = [widths for stage in inner for widths in stage]
+    widths: list[tuple[int, ...]] = []
     views: list[Tensor] = []
     changes: dict[str, Change] = {}
     anew: set[str] = set()
-    for place, site in enumerate(sites(network)):
-        prefix, (columns, rows) = names[id(site.block)] + ".", kept[place]
-        before = (
-            [] if site.block.depth == 2 else [site.block.unit(1)[0].out_channels if columns is None else len(columns)]
-        )
-        flat[place] += [*before, len(rows)]
-        if all(len(part) == len(c.mask) for part, c in zip(_parts(kept[place]), site.compactors(), strict=True)):
+    for number, site in enumerate(sites(network)):
+        columns, rows = kept[number]
+        widths.append(site.widths(0 if columns is None else len(columns), len(rows)))
+        if all(len(part) == len(c.mask) for part, c in zip(_parts(kept[number]), site.compactors(), strict=True)):
             views.append(torch.eye(len(rows), device=rows.device))
             continue
-        tensors, maps, view = _narrowed(site, kept[place], spread[place])
-        weights.update({prefix + name: value for name, value in tensors.items()})
+        tensors, maps, view = _narrowed(site, kept[number], spread[number])
+        weights.update(tensors)
         for name, change in maps.items():
-            weights[prefix + name] = change(weights[prefix + name])
-            changes[prefix + name] = change
-        anew |= {prefix + name for name in tensors}
+            weights[name] = change(weights[name])
+        changes |= maps
+        anew |= tensors.keys()
         views.append(view)
-    narrow = ReidNetwork(replace(network.config, options={**network.config.options, "inner": inner}))
-    insert(narrow, sites(network)[0].near is not None)
+    narrow = resized(network, widths)
+    insert(narrow, any(site.near is not None for site in sites(network)))
     device = next(network.parameters()).device
     narrow = narrow.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     narrow.load_state_dict(weights)
@@ -277,10 +325,8 @@ def shrunk(network: ReidNetwork, kept: Sequence[Kept], spread: Sequence[Tensor])
 
 
 def _narrowed(site: Site, kept: Kept, spread: Tensor) -> tuple[dict[str, Tensor], dict[str, Change], Tensor]:
-    """New tensors of a block, linear maps for those that have a velocity, and the view of its middle channels."""
-    block, (columns, rows) = site.block, kept
-    middle = block.depth - 1
-    conv, norm = block.unit(middle)
+    """New tensors of a site's layers, linear maps for those that have a velocity, and the view of its channels."""
+    (columns, rows), place, conv, norm = kept, site.place, site.conv, site.norm
     mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     scale = norm.weight / (var + norm.eps).sqrt()
     far = site.far.weight[rows]
@@ -299,29 +345,32 @@ def _narrowed(site: Site, kept: Kept, spread: Tensor) -> tuple[dict[str, Tensor]
     # the BN takes any scale of its convolution away again; at the size it had, the convolution goes on learning as fast
     was = conv.weight[rows] if columns is None else conv.weight[rows][:, columns]
     size = _norms(was) / _norms(mixed(conv.weight)).clamp(min=EPS)
-    least = norm.eps**0.5 / size.clamp(min=EPS)  # a silent channel must not divide by zero
-    deviation = (spread[rows].clamp(min=EPS).sqrt() / strength).maximum(least)
+    # with the eps that the BN adds; without it a silent channel would divide by zero
+    deviation = (spread[rows] / strength.pow(2) + norm.eps / size.pow(2).clamp(min=EPS)).sqrt()
     maps: dict[str, Change] = {
-        f"conv{middle}.weight": lambda x: mixed(x) * size[:, None, None, None],
-        f"bn{middle}.bias": lambda x: mix @ x,
-        f"conv{middle + 1}.weight": lambda x: x[:, rows],
-        "far.weight": lambda x: torch.diag((mix * x[rows]).sum(1)),
+        f"{place.conv}.weight": lambda x: mixed(x) * size[:, None, None, None],
+        f"{place.norm}.bias": lambda x: mix @ x,
+        f"{place.reader}.weight": lambda x: x[:, rows],
+        f"{place.far}.weight": lambda x: torch.diag((mix * x[rows]).sum(1)),
     }
     tensors = {
-        f"bn{middle}.weight": deviation,
-        f"bn{middle}.running_mean": size * (mix @ (scale * mean)),
-        f"bn{middle}.running_var": ((size * deviation).pow(2) - norm.eps).clamp(min=0),
-        "far.mask": site.far.mask[rows],
-    }
+        f"{place.norm}.weight": deviation,
+        f"{place.norm}.running_mean": size * (mix @ (scale * mean)),
+        f"{place.norm}.running_var": ((size * deviation).pow(2) - norm.eps).clamp(min=0),
+        f"{place.far}.mask": site.far.mask[rows],
+    } | _mean_without(site, rows)
+    followers = [(name, module, rows) for name, module in zip(place.channelwise, site.channelwise, strict=True)]
     if site.near is not None and columns is not None and near is not None:
         direction, taken = near, columns
-        maps["near.weight"] = lambda x: torch.diag((direction * x[:, taken]).sum(0))
-        tensors["near.mask"] = site.near.mask[columns]
-        for name in (f"conv{middle - 1}.weight", f"bn{middle - 1}.weight", f"bn{middle - 1}.bias"):
-            maps[name] = lambda x: x[taken]
-        for name, value in block.unit(middle - 1)[1].named_buffers():
+        maps[f"{place.near}.weight"] = lambda x: torch.diag((direction * x[:, taken]).sum(0))
+        tensors[f"{place.near}.mask"] = site.near.mask[columns]
+        followers += [(name, mod, taken) for name, mod in zip(place.before or (), site.before or (), strict=True)]
+    for name, module, chosen in followers:
+        for key, _ in module.named_parameters():
+            maps[f"{name}.{key}"] = lambda x, chosen=chosen: x[chosen]  # type: ignore[misc]
+        for key, value in module.named_buffers():
             if value.ndim:
-                tensors[f"bn{middle - 1}.{name}"] = value[columns]
+                tensors[f"{name}.{key}"] = value[chosen]
     return tensors, maps, mix
 
 

@@ -1,5 +1,6 @@
 """ResNets (He et al., CVPR 2016) with a width for stem, stages and every convolution in a block: a pruned one is ordinary."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vreid.models.errors import Refused, shown
+from vreid.models.places import Place
 
 DEPTHS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -50,8 +52,8 @@ class Block(nn.Module):
 
     `projected` puts a convolution in the shortcut even where widths and stride need none.
 
-    `near` and `far` stand before the last inner convolution and after its BN, ahead of the ReLU: the places of compactors
-    (models/pruning.py). In an ordinary network they are nothing, and have no weights.
+    `near` and `far` stand before the last inner convolution and after its BN, ahead of the ReLU, where compactors may be
+    (models/places.py). In an ordinary network they are nothing, and have no weights.
     """
 
     def __init__(
@@ -77,6 +79,15 @@ class Block(nn.Module):
         place = place if place > 0 else self.depth + 1 + place
         conv, norm = self.get_submodule(f"conv{place}"), self.get_submodule(f"bn{place}")
         return cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)
+
+    def place(self, name: str) -> Place:
+        """Where its compactors may stand, when it is called `name` in the body. A basic block has one inner convolution, whose
+        outputs `far` covers, so it has no near place."""
+        layers = [(f"body.{name}.conv{place}", f"body.{name}.bn{place}") for place in range(1, self.depth + 1)]
+        (conv, norm), (reader, _) = layers[-2:]
+        kinds = tuple(f"conv{place}" for place in range(1, self.depth))
+        near = {"near": f"body.{name}.near", "before": layers[-3]} if self.depth > 2 else {}
+        return Place(name, kinds, conv, norm, f"body.{name}.far", reader, **near)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, h / stride, w / stride)."""
@@ -115,6 +126,15 @@ class ResNet(nn.Module):
     def stages(self) -> list[nn.Module]:
         """The four stages, first to last."""
         return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(self.shape.outer))]
+
+    def places(self) -> list[Place]:
+        """Of compactors: one a block."""
+        return [module.place(name) for name, module in self.named_modules() if isinstance(module, Block)]
+
+    def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """The option that gives its blocks these inner widths."""
+        left = iter(widths)
+        return {"inner": [[list(next(left)) for _ in blocks] for blocks in self.shape.inner]}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised RGB -> (B, channels, H / 16, W / 16) with last_stride 1, H / 32 with 2."""

@@ -120,7 +120,7 @@ class Student:
     def state(self) -> dict[str, Any]:
         """Everything that --resume needs, as tensors, numbers and words."""
         return {
-            "inner": self.network.config.options.get("inner", []),
+            "options": self.network.config.options,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "swa": self.swa.state_dict() if self.recipe.swa else {},
@@ -135,9 +135,11 @@ class Student:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`, whose "epochs", where it has them, are those that the training was to have until now."""
-        if inner := state.get("inner"):
-            narrow = replace(self.network.config, options={**self.network.config.options, "inner": inner})
-            self._adopt(self._compacting(ReidNetwork(narrow)))
+        earlier = (
+            {"inner": state["inner"]} if state.get("inner") else {}
+        )  # of checkpoints before bodies had other widths
+        if (options := self.network.config.options | earlier | state.get("options", {})) != self.network.config.options:
+            self._adopt(self._compacting(ReidNetwork(replace(self.network.config, options=options))))
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])

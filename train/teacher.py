@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,7 @@ from vreid.models.checkpoint import Checkpoint, fingerprint_of
 from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
 from vreid.models.preprocess import Embed
-from vreid.models.pruning import Compactor, Side
-from vreid.models.resnet import Block
+from vreid.models.pruning import Compactor, Side, places_of
 from vreid.train.camera_scale import fit_cameras, load_cameras, save_cameras
 from vreid.train.data.records import Item
 from vreid.train.devices import GraphRunner
@@ -33,9 +32,9 @@ from vreid.train.teacher_cache import build_cache, digest_of_rows, read_features
 
 
 class ActivationHooks:
-    """Spatial means of what goes into and comes out of the `far` place of every block, and into `near`, as (B, C) each.
+    """Spatial means of what goes into and comes out of the far place of every block, and into a near one, as (B, C) each.
 
-    In a network without compactors both of `far` are what conv2+BN gives. A near compactor drops inputs, so its means are
+    In a network without compactors both of `far` are what convolution and BN give. A near compactor drops inputs, so its means are
     of these, each times the norm of its column: what the convolution after it still gets of the channel. They hold the last
     forward pass in training or eval mode, in float32; without `pooled` they hold nothing, which costs nothing.
     """
@@ -44,11 +43,12 @@ class ActivationHooks:
         self.before: dict[int, Tensor] = {}
         self.after: dict[int, Tensor] = {}
         self.near: dict[int, Tensor] = {}
-        self.blocks = [block for block in network.body.modules() if isinstance(block, Block)]
+        self.network, self.places = network, places_of(network)
         self._hooks = []
-        for place, block in enumerate(self.blocks if pooled else ()):
-            self._hooks.append(block.far.register_forward_hook(self._far(place)))
-            self._hooks.append(block.near.register_forward_hook(self._near(place)))
+        for number, place in enumerate(self.places if pooled else ()):
+            self._hooks.append(network.get_submodule(place.far).register_forward_hook(self._far(number)))
+            if place.near:
+                self._hooks.append(network.get_submodule(place.near).register_forward_hook(self._near(number)))
 
     def close(self) -> None:
         """Read no more: two sets of hooks on one network would do everything twice."""
@@ -56,8 +56,8 @@ class ActivationHooks:
             hook.remove()
 
     def widths(self) -> list[int]:
-        """Channels that conv2 of every block gives (conv1 of a basic one)."""
-        return [block.unit(-2)[0].out_channels for block in self.blocks]
+        """Channels at the far place of every block."""
+        return [cast(nn.Conv2d, self.network.get_submodule(place.conv)).out_channels for place in self.places]
 
     def _far(self, place: int) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -138,7 +138,7 @@ class OnlineTeacher:
                     )
                 parts["logits"] = self.rules.logits * logits_loss(features.logits.float(), teacher.logits.float())
             if self.rules.blocks:
-                places = range(len(self.hooks.blocks))
+                places = range(len(self.hooks.places))
                 parts["blocks"] = self.rules.blocks * blocks_loss(
                     [self.student_hooks.before[place] for place in places], [self._viewed(place) for place in places]
                 )

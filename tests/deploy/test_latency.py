@@ -1,5 +1,7 @@
 """Prices in ms are found again from made timings, sum up to the measured whole, and are of graphs that would ship."""
 
+import copy
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -17,14 +19,14 @@ import torch
 
 from vreid.deploy import latency
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.latency import by_turns, costs_from, latencies, latency_costs, narrowed
+from vreid.deploy.latency import by_turns, costs_from, cuts_of, latencies, latency_costs, narrowed
 from vreid.deploy.settings import ExportOptions
 from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.files import sha256_of
 from vreid.models.manifest import write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.pruning import insert
+from vreid.models.pruning import insert, resized
 from vreid.runtime.embedder import open_embedder
 from vreid.train.pruning.budget import Costs, SiteCost, widths_of
 
@@ -86,24 +88,25 @@ def test_long_rounds_are_cut_short_and_still_reported(monkeypatch: pytest.Monkey
     assert len(samples) == latency.LEAST_ROUNDS and len(lines) == 25
 
 
-@pytest.mark.slow
-def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", ["mobilenet_v2", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_a_narrowed_graph_is_the_export_of_the_narrow_network(body: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    wide = ReidNetwork(config()).eval()
+    wide = ReidNetwork(config(body)).eval()
     for module in wide.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
-    inner = [[[3, 5]] * 3, [[16, 8]] * 4, [[8, 24]] * 6, [[64, 16]] * 3]
-    narrow = ReidNetwork(replace(config(), options={"scale": 0.125, "inner": inner})).eval()
+    places = insert(copy.deepcopy(wide), both_sides=True)
+    kept = [(1 + near // (2 + n % 3), 1 + far // (2 + n % 2)) for n, (near, far) in enumerate(widths_of(places))]
+    narrow = resized(wide, [site.widths(*one) for site, one in zip(places, kept, strict=True)]).eval()
     shapes = {key: value.shape for key, value in narrow.state_dict().items()}
     cut = {key: value[tuple(map(slice, shapes[key]))] for key, value in wide.state_dict().items()}
     for name, state in (("wide", wide), ("narrow", narrow)):
         weights = wide.state_dict() if state is wide else cut
         save_checkpoint(Checkpoint(state.config, weights, {}), tmp_path / f"{name}.pt")
         manifest = onnx_from_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}.onnx", ExportOptions((1, 2, 2)))
-    blocks = {f"body.layer{n}.{m}": block for n, stage in enumerate(inner, 1) for m, block in enumerate(stage)}
-    onnx.save(narrowed(onnx.load(str(tmp_path / "wide.onnx")), blocks), str(tmp_path / "made.onnx"))
+    cuts = [cuts_of(site, *one) for site, one in zip(places, kept, strict=True)]
+    onnx.save(narrowed(onnx.load(str(tmp_path / "wide.onnx")), ChainMap(*cuts)), str(tmp_path / "made.onnx"))
     about = {"engine": "made.onnx", "sha256": sha256_of(tmp_path / "made.onnx")}
     write_manifest(manifest.model_copy(update=about), tmp_path / "made.json")
     graphs = [onnx.load(str(tmp_path / f"{name}.onnx")).graph for name in ("made", "narrow")]
@@ -111,7 +114,7 @@ def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) ->
     assert kinds[0] == kinds[1]
     sizes = [{tensor.name: tensor.dims for tensor in graph.initializer} for graph in graphs]
     weights = [
-        [list(size[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
+        [list(size[node.input[1]]) for node in graph.node if node.op_type in ("Conv", "MatMul")]
         for size, graph in zip(sizes, graphs, strict=True)
     ]
     assert weights[0] == weights[1]
@@ -121,7 +124,8 @@ def test_a_narrowed_graph_is_the_export_of_the_narrow_network(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("body", "both_sides"), [("resnet18", False), pytest.param("resnet50", True, marks=pytest.mark.slow)]
+    ("body", "both_sides"),
+    [("resnet18", False), ("mobilenet_v2", False), pytest.param("resnet50", True, marks=pytest.mark.slow)],
 )
 def test_measured_prices_sum_up_and_leave_the_network_as_it_is(body: str, both_sides: bool) -> None:
     network = ReidNetwork(replace(config(body), classes=4)).train()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vreid.models.checkpoint import imagenet_weights, load_body
 from vreid.models.errors import Refused
-from vreid.models.mobilenet import MobileNetV2
+from vreid.models.mobilenet import mobilenet
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.resnet import resnet
 
@@ -54,7 +54,7 @@ def flat_name(key: str) -> str:
 
 
 def test_the_flat_names_of_older_mobilenets_are_matched_in_order() -> None:
-    body = MobileNetV2()
+    body = mobilenet("mobilenet_v2", {})
     weights = noisy(body, 1)
     flat = {flat_name(key): value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
     assert len(flat) == 52 * 5 and "features.2.conv.7.running_var" in flat and "features.1.conv.0.0.weight" not in flat

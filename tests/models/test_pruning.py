@@ -6,12 +6,17 @@ import torch
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.pruning import Compactor, fold, gone_of, insert, kept_of, sites
+from vreid.models.pruning import Compactor, fold, gone_of, insert, kept_of, places_of, sites
+
+# how many sites there are: of inverted residuals one a block, where the first has the stem's, and the last layer's
+SITES = {"resnet18": 8, "resnet50": 16, "mobilenet_v2": 18, "efficientnet_lite0": 17}
+BODIES = list(SITES)
 
 
 def network(body: str, classes: int = 7) -> ReidNetwork:
     torch.manual_seed(0)
-    return ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=classes, options={"scale": 0.25}))
+    options = {"scale": 0.25} if body.startswith("resnet") else {"scale": 0.375, "last": 48}
+    return ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=classes, options=options))
 
 
 def pixels(count: int = 8) -> torch.Tensor:
@@ -36,16 +41,16 @@ def learnt(body: str, both_sides: bool) -> ReidNetwork:
     return student.eval()
 
 
-@pytest.mark.parametrize("body", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("both_sides", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_identity_compactors_change_nothing(body: str, both_sides: bool, training: bool) -> None:
     plain, compacted = network(body).train(training), network(body).train(training)
-    insert(compacted, both_sides)
+    assert len(insert(compacted, both_sides)) == SITES[body]
     torch.testing.assert_close(compacted(pixels()).embedding, plain(pixels()).embedding, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("body", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("both_sides", [False, True])
 def test_the_folded_network_is_narrower_and_computes_the_same(body: str, both_sides: bool) -> None:
     student = learnt(body, both_sides)
@@ -57,23 +62,53 @@ def test_the_folded_network_is_narrower_and_computes_the_same(body: str, both_si
     assert total_of(cost_of(folded)).macs < total_of(cost_of(network(body))).macs
     assert not sites(folded)
     for site in sites(student):
-        narrow = folded.body.get_submodule(next(n for n, m in student.body.named_modules() if m is site.block))
-        assert (
-            narrow.unit(-2)[0].out_channels == len(kept_of(site.far, 1, gone_of(site.far, 1e-5))) < len(site.far.mask)
-        )
-        if site.near is not None:
-            assert (
-                narrow.unit(1)[0].out_channels
-                == len(kept_of(site.near, 1, gone_of(site.near, 1e-5)))
-                < len(site.near.mask)
-            )
+        near, far = (0 if c is None else len(kept_of(c, 1, gone_of(c, 1e-5))) for c in (site.near, site.far))
+        assert far < len(site.far.mask) and (site.near is None or near < len(site.near.mask))
+        layers = (*((site.place.before[0],) if site.place.before else ()), site.place.conv)
+        assert site.widths(near, far) == tuple(folded.get_submodule(name).out_channels for name in layers)
+        assert all(len(folded.get_submodule(name).weight) == far for name in site.place.channelwise)
+        assert folded.get_submodule(site.place.reader).weight.shape[1] == far
 
 
-def test_widths_are_rounded_up_and_one_channel_always_stays() -> None:
-    student = learnt("resnet18", False)
+@pytest.mark.parametrize("body", ["mobilenet_v2", "efficientnet_lite0"])
+def test_what_a_silent_channel_still_says_goes_into_the_mean_behind_it(body: str) -> None:
+    """The depthwise convolution's BN makes a constant of zeros; a network that only loses the channels is another one."""
+    student = learnt(body, False)
+    with torch.no_grad():
+        student.head.neck.bias.fill_(2)  # else the head's ReLU cuts the constant
+    folded, wanted = fold(student), student(pixels()).embedding
+    moved = 0
+    for site in sites(student):
+        after = folded.get_submodule(site.place.after)
+        moved += bool((after.running_mean - student.get_submodule(site.place.after).running_mean).abs().max() > 0)
+        after.running_mean.copy_(student.get_submodule(site.place.after).running_mean)
+    assert moved == SITES[body]
+    assert (folded(pixels()).embedding - wanted).abs().max().item() > 1e-2
+
+
+def test_the_stem_has_no_compactor_where_a_shortcut_takes_its_channels_on() -> None:
+    torch.manual_seed(0)
+    joined = ReidNetwork(NetworkConfig("mobilenet_v2", 32, 32, 16, options={"scale": 0.25, "last": 48}))
+    assert [site.place.block for site in insert(joined)][:2] == ["stage2.0", "stage2.1"]
+    assert "stem" not in fold(joined).config.options
+    free = network("mobilenet_v2")
+    insert(free)
+    assert [site.place.block for site in sites(free)][:2] == ["stem", "stage2.0"]
+    with torch.no_grad():
+        sites(free)[0].far.weight[8:] = 0  # as many channels are left as the first block passes on
+    narrow = fold(free.eval())
+    assert narrow.config.options["stem"] == 8 == narrow.body.shape.outer[0]
+    torch.testing.assert_close(narrow(pixels()).embedding, free(pixels()).embedding, atol=1e-4, rtol=1e-4)
+    with pytest.raises(Refused, match="shortcut around the first block"):
+        ReidNetwork(NetworkConfig("mobilenet_v2", 32, 32, 16, options={"scale": 0.25, "stem": 4}))
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_widths_are_rounded_up_and_one_channel_always_stays(body: str) -> None:
+    student = learnt(body, False)
     folded = fold(student, multiple=8)
-    widths = [block.unit(-2)[0].out_channels for block in folded.body.modules() if hasattr(block, "far")]
-    assert all(width % 8 == 0 for width in widths)
+    widths = [folded.get_submodule(place.conv).out_channels for place in places_of(folded)]
+    assert len(widths) == SITES[body] and all(width % 8 == 0 for width in widths)
     torch.testing.assert_close(folded(pixels()).embedding, student(pixels()).embedding, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
         sites(student)[0].far.weight.zero_()
@@ -113,8 +148,10 @@ def test_the_ceiling_of_one_compactor_a_block_is_the_papers() -> None:
 
 
 def test_what_cannot_have_compactors_is_refused() -> None:
-    with pytest.raises(Refused, match="need a ResNet"):
-        insert(ReidNetwork(NetworkConfig("mobilenet_v2", 32, 32, 16)))
+    without = network("resnet18")
+    without.body = torch.nn.Flatten()
+    with pytest.raises(Refused, match="no place for compactors; choose a ResNet, MobileNetV2 or"):
+        insert(without)
     student = network("resnet18")
     with pytest.raises(Refused, match="no compactors to fold"):
         fold(student)

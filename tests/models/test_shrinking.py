@@ -17,6 +17,14 @@ PIXELS = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=tor
 BY_THE_BATCH = 1.5e-3
 
 
+OPTIONS = {
+    "resnet18": {"scale": 0.25},
+    "resnet50": {"scale": 0.25},
+    "mobilenet_v2": {"scale": 0.375, "last": 48},
+    "efficientnet_lite0": {"scale": 0.375, "last": 48},
+}
+
+
 def learning(body: str, both_sides: bool) -> ReidNetwork:
     """After some steps, with compactors that mix and every third channel at zero."""
     return copy.deepcopy(learnt(body, both_sides))
@@ -26,7 +34,7 @@ def learning(body: str, both_sides: bool) -> ReidNetwork:
 def learnt(body: str, both_sides: bool) -> ReidNetwork:
     """That network, not to be changed."""
     torch.manual_seed(0)
-    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=4, options={"scale": 0.25}))
+    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=4, options=OPTIONS[body]))
     insert(network, both_sides)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.02)
     for _ in range(3):
@@ -64,7 +72,16 @@ def apart(network: ReidNetwork, narrow: ReidNetwork, *, training: bool) -> float
     return float((found - wanted).norm() / wanted.norm())
 
 
-@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+@pytest.mark.parametrize(
+    ("body", "both_sides"),
+    [
+        ("resnet18", False),
+        ("resnet50", False),
+        ("resnet50", True),
+        ("mobilenet_v2", False),
+        ("efficientnet_lite0", False),
+    ],
+)
 def test_nothing_changes_but_the_width(body: str, both_sides: bool) -> None:
     network = learning(body, both_sides)
     spread = variances(network, PIXELS)
@@ -87,9 +104,10 @@ def test_nothing_changes_but_the_width(body: str, both_sides: bool) -> None:
         )
 
 
-def test_a_velocity_goes_where_its_parameter_goes() -> None:
+@pytest.mark.parametrize("body", ["resnet50", "mobilenet_v2"])
+def test_a_velocity_goes_where_its_parameter_goes(body: str) -> None:
     """A step before the change and the carried step after it lead to the same network, compactors held still."""
-    network, pace = learning("resnet50", True).eval(), 1e-3
+    network, pace = learning(body, True).eval(), 1e-3
     change = shrunk(network, alive(network), variances(network, PIXELS))
     moved, narrow = copy.deepcopy(network), change.network.eval()
     for (name, parameter), other in zip(network.named_parameters(), moved.parameters(), strict=True):
@@ -113,22 +131,23 @@ def test_a_block_that_loses_nothing_is_left_as_it_is_and_views_say_what_became_o
     assert first.near is not None
     kept[0] = (torch.arange(len(first.near.mask)), torch.arange(len(first.far.mask)))
     change = shrunk(network, kept, variances(network, PIXELS))
-    same = sites(change.network)[0].block
-    assert all(torch.equal(value, first.block.state_dict()[key]) for key, value in same.state_dict().items())
+    same = change.network.body.get_submodule("layer1.0").state_dict()
+    assert all(torch.equal(value, network.body.get_submodule("layer1.0").state_dict()[k]) for k, value in same.items())
     assert torch.equal(change.views[0], torch.eye(len(first.far.mask)))
     seen: dict[str, torch.Tensor] = {}
-    wide, narrow = sites(network)[1].block, sites(change.network)[1].block
-    for name, block in (("wide", wide), ("narrow", narrow)):
-        block.unit(2)[1].register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
+    for name, net in (("wide", network), ("narrow", change.network)):
+        norm = sites(net)[1].norm
+        norm.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
     with torch.no_grad():
         network(PIXELS), change.network.eval()(PIXELS)
     expected = torch.einsum("kc,bchw->bkhw", change.views[1], seen["wide"])
     torch.testing.assert_close(seen["narrow"], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_channel_that_says_nothing_gives_no_nan() -> None:
-    network = learning("resnet50", True)
-    conv, norm = sites(network)[2].block.unit(2)
+@pytest.mark.parametrize("body", ["resnet50", "mobilenet_v2"])
+def test_a_channel_that_says_nothing_gives_no_nan(body: str) -> None:
+    network = learning(body, True)
+    conv, norm = sites(network)[2].conv, sites(network)[2].norm
     with torch.no_grad():
         conv.weight.zero_()
         norm.running_var.zero_()

@@ -29,9 +29,10 @@ from vreid.train.pruning.channels import ChannelMap, compactors_of
 
 @dataclass(frozen=True)
 class SiteCost:
-    """Cost of a block: near * a + near * far * b + far * c, of the widths before and after its middle convolution.
+    """Cost of a site: near * a + near * far * b + far * c, of the widths before and after its convolution.
 
-    Where there is no near compactor, `near` counts as 1 and its part is in the other coefficients.
+    `c` has everything that goes with a row: a depthwise convolution's filter as well as an input of the layer that reads it.
+    Where there is no near compactor, `near` counts as 1, `a` and `b` are 0, and the convolution's own cost is in `c`.
     """
 
     a: float
@@ -45,8 +46,8 @@ class SiteCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """A network's: `rest` is what no compactor can touch, `sites` are the blocks from first to last, `full` their widths
-    (near, far) before anything is dropped."""
+    """A network's: `rest` is what no compactor can touch, `sites` from first to last, `full` their widths (near, far) before
+    anything is dropped."""
 
     unit: str  # macs, params or ms
     rest: float
@@ -63,7 +64,7 @@ class Costs:
 
 
 def widths_of(sites: Sequence[Site]) -> list[tuple[int, int]]:
-    """(near, far) channels of every block; near is 1 without a near compactor."""
+    """(near, far) channels of every site; near is 1 without a near compactor."""
     return [(1 if site.near is None else len(site.near.mask), len(site.far.mask)) for site in sites]
 
 
@@ -76,18 +77,15 @@ def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
     for layer in layers:
         measured[layer.name] = layer.macs if unit == "macs" else layer.params
     whole = float(total_of(layers).macs if unit == "macs" else sum(measured.values()))
-    names = {id(module): name for name, module in network.named_modules()}
     found = []
     for site, (near, far) in zip(sites, widths_of(sites), strict=True):
-        prefix, depth = names[id(site.block)], site.block.depth
-        convs = [float(measured[f"{prefix}.conv{place}"]) for place in range(1, depth + 1)]
-        norms = [float(measured[f"{prefix}.bn{place}"]) for place in range(1, depth)]
-        if depth == 2:  # basic: both convolutions touch only the far channels
-            found.append(SiteCost(0.0, 0.0, (convs[0] + norms[0] + convs[1]) / far))
-        elif site.near is None:
-            found.append(SiteCost(convs[0] + norms[0], 0.0, (convs[1] + norms[1] + convs[2]) / far))
+        place, own = site.place, float(measured[site.place.conv])
+        follows = float(sum(measured[name] for name in (place.norm, *place.channelwise, place.reader)))
+        if site.near is None:
+            found.append(SiteCost(0.0, 0.0, (own + follows) / far))
         else:
-            found.append(SiteCost((convs[0] + norms[0]) / near, convs[1] / (near * far), (norms[1] + convs[2]) / far))
+            before = float(sum(measured[name] for name in place.before or ()))
+            found.append(SiteCost(before / near, own / (near * far), follows / far))
         if unit == "params":  # a compactor has weights while it learns, which are folded away
             whole -= sum(compactor.weight.numel() for compactor in site.compactors())
     rest = whole - sum(cost.of(*kept) for cost, kept in zip(found, widths_of(sites), strict=True))

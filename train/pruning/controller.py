@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, unit
-from vreid.models.pruning import EPS, Compactor, Kept, Shrunk, kept_of, sites
-from vreid.models.resnet import Block
+from vreid.models.pruning import EPS, Compactor, Kept, Shrunk, kept_of, places_of, sites
 from vreid.train.pruning.budget import Budget, BudgetRules, Costs
 from vreid.train.pruning.channels import ChannelMap, channel_maps, compactors_of, name_of, restore, state_of
 from vreid.train.teacher import OnlineTeacher
@@ -246,7 +245,7 @@ class Compression:
 def progress_of(compression: Compression, folded: ReidNetwork) -> dict[str, Any]:
     """How far a student is compressed, for the record of an epoch; `folded` is what it would be deployed as now.
 
-    masked: per stage, of each compactor; widths and whole: per block, of each inner convolution, now and at the start.
+    masked: per stage, of each compactor; widths and whole: per block, of each layer that can be narrower, now and at the start.
     """
     cost = total_of(cost_of(folded))
     masked: dict[str, list[int]] = {}
@@ -266,9 +265,10 @@ def progress_of(compression: Compression, folded: ReidNetwork) -> dict[str, Any]
 
 
 def _inner(network: ReidNetwork) -> dict[str, dict[str, int]]:
-    """{block: {convolution: channels}} of all convolutions inside blocks."""
+    """{block: {layer: channels}} of all layers that compactors can make narrower, and those before them."""
     found: dict[str, dict[str, int]] = {}
-    for name, module in network.body.named_modules():
-        if isinstance(module, Block):
-            found[name] = {f"conv{n}": module.unit(n)[0].out_channels for n in range(1, module.depth)}
+    for place in places_of(network):
+        layers = (*((place.before[0],) if place.before else ()), place.conv)
+        widths = (cast(nn.Conv2d, network.get_submodule(name)).out_channels for name in layers)
+        found[place.block] = dict(zip(place.kinds, widths, strict=True))
     return found

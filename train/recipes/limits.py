@@ -112,6 +112,7 @@ OPTIONS: Mapping[str, tuple[Any, str]] = {
     "scale": (Annotated[float, Field(gt=0, le=WIDEST, allow_inf_nan=False)], f"a number over 0 and up to {WIDEST}"),
     "last_stride": (Annotated[int, Field(ge=1, le=2)], "1 or 2"),
     "stem": (_WIDTH, _WHOLE),
+    "last": (_WIDTH, _WHOLE),
     "outer": (list[_WIDTH], f"a list, for each stage {_WHOLE}"),
     "inner": (list[list[list[_WIDTH]]], f"a list of stages, these of blocks, and these of widths, each {_WHOLE}"),
 }

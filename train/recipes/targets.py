@@ -28,8 +28,6 @@ def compressing(recipe: Recipe, like: Recipe) -> Recipe:
     earlier, so that there is a training after them."""
     if like.capacity is None:
         raise Refused("that recipe does not compress; choose cdd or cdd2")
-    if not recipe.network.body.startswith("resnet"):
-        raise Refused(f"compactors need a ResNet, not {recipe.network.body}; choose a recipe of a ResNet with --recipe")
     capacity = like.capacity
     if capacity.rules is not None:
         capacity = replace(capacity, start=min(capacity.start, recipe.planned // 3))

@@ -10,6 +10,14 @@ from vreid.models.pruning import fold, insert, sites
 from vreid.train.pruning.budget import Budget, BudgetRules
 from vreid.train.pruning.channels import channel_maps, state_of
 
+BODIES = [
+    ("resnet18", False),
+    ("resnet50", False),
+    ("resnet50", True),
+    ("mobilenet_v2", False),
+    ("efficientnet_lite0", False),
+]
+
 
 def scores_of(budget: Budget) -> dict[str, torch.Tensor]:
     return state_of(budget.maps, scores=True)["scores"]
@@ -17,7 +25,8 @@ def scores_of(budget: Budget) -> dict[str, torch.Tensor]:
 
 def student(body: str, both_sides: bool) -> ReidNetwork:
     torch.manual_seed(0)
-    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, options={"scale": 0.25}))
+    options = {"scale": 0.25} if body.startswith("resnet") else {"scale": 0.375, "last": 96}
+    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, options=options))
     insert(network, both_sides)
     with torch.no_grad():
         for site in sites(network):
@@ -26,7 +35,7 @@ def student(body: str, both_sides: bool) -> ReidNetwork:
     return network.eval()
 
 
-@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+@pytest.mark.parametrize(("body", "both_sides"), BODIES)
 @pytest.mark.parametrize("target", [0.7, 0.45])
 def test_the_budget_is_met_within_a_point_and_is_that_of_the_folded_network(
     body: str, both_sides: bool, target: float

@@ -145,6 +145,34 @@ def test_a_budget_is_met_by_the_folded_network(job: Job, average: float) -> None
     assert 0.49 <= share <= 0.5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("body", ["mobilenet_v2", "efficientnet_lite0"])
+def test_inverted_residuals_are_compressed_alike(job: Job, body: str) -> None:
+    """Under a budget and by resetting; the student shrinks, meets the budget, resumes bit for bit, and ends as an ordinary one."""
+    network = NetworkConfig(body, 32, 32, 32, options={"scale": 0.375, "last": 48})
+    teaching = replace(TEACHING, network=network, epochs=1, planned=1)
+    teacher = train(replace(job, recipe=teaching, out=job.out.with_name(f"{body}-teacher"), teacher=None))
+    job = replace(job, teacher=network_from(teacher, classifier=True), out=job.out.with_name(body))
+    budget = BudgetRules(share=0.5, start=0.0, until=0.3, every=1, by="taylor")
+    capacity = replace(CAPACITY, budget=budget, shrink=0.3, multiple=8)
+    short = replace(RECIPE, network=network, epochs=4, planned=4, validate_every=4, capacity=capacity, inherit=True)
+    done = train(replace(job, recipe=short, on_epoch=copied_after(2, job.out)))
+    learning = load_checkpoint(job.out / "last.pt").training
+    kept, log = network_from(done), log_of(job)
+    masks = [len(value) for key, value in learning["network"].items() if key.endswith("far.mask")]
+    assert sum(masks) < 0.9 * sum(width for widths in log[-1]["whole"].values() for width in widths.values())
+    assert total_of(cost_of(kept)).macs == log[-1]["macs"] <= 0.5 * total_of(cost_of(ReidNetwork(network))).macs
+    options = kept.config.options
+    assert all(width % 8 == 0 for stage in options["inner"] for block in stage for width in block)
+    assert log[-1]["widths"]["stage2.0"]["expansion"] == options["inner"][1][0][0]
+    assert log[-1]["widths"]["last"]["conv"] == options["last"] and log[-1]["whole"]["stem"]["conv"] == 16
+    again = resumed(replace(job, recipe=short))
+    assert all(torch.equal(value, done.weights[key]) for key, value in again.weights.items())
+    resetting = replace(short, epochs=1, planned=1, capacity=replace(CAPACITY, start=0, multiple=8))
+    train(replace(job, recipe=resetting, out=job.out.with_name(f"{body}-reset")))
+    assert sum(map(sum, log_of(replace(job, out=job.out.with_name(f"{body}-reset")))[-1]["masked"])) > 0
+
+
 def test_without_strength_nothing_is_lost_and_the_teacher_is_in_eval_mode(job: Job) -> None:
     before = [value.clone() for value in job.teacher.state_dict().values()]
     idle = replace(CAPACITY, strength=0.0, rules=None)
@@ -163,9 +191,8 @@ def test_hooks_see_what_stands_before_and_after_the_compactors() -> None:
             site.near.weight.mul_(3)
             site.near.weight[:, 0] = 0
     hooks, seen = ActivationHooks(network), []
-    block = sites(network)[0].block
-    block.unit(1)[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    block.unit(2)[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    for norm in (sites(network)[0].before[1], sites(network)[0].norm):
+        norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
     network(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
     left = torch.tensor([1e-6] + [3.0] * 7)  # the norms of the columns
     torch.testing.assert_close(hooks.near[0], left * seen[0].relu().mean((2, 3)))

@@ -11,12 +11,21 @@ from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert, sites
 from vreid.train.pruning.budget import Costs, SiteCost, costs_of, read_costs, write_costs
 
+BODIES = [
+    ("resnet18", False),
+    ("resnet50", False),
+    ("resnet50", True),
+    ("mobilenet_v2", False),
+    ("efficientnet_lite0", False),
+]
+
 
 @pytest.mark.parametrize("unit", ["macs", "params"])
-@pytest.mark.parametrize(("body", "both_sides"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+@pytest.mark.parametrize(("body", "both_sides"), BODIES)
 def test_costs_are_those_of_the_folded_network(body: str, both_sides: bool, unit: str) -> None:
     torch.manual_seed(0)
-    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=3, options={"scale": 0.25})).eval()
+    options = {"scale": 0.25} if body.startswith("resnet") else {"scale": 0.375, "last": 96}
+    network = ReidNetwork(NetworkConfig(body, 32, 32, 16, classes=3, options=options)).eval()
     whole = getattr(total_of(cost_of(network)), unit)
     insert(network, both_sides)
     costs = costs_of(network, sites(network), unit)
