@@ -32,12 +32,13 @@ class Args:
 def main(args: Args) -> int:
     from vreid.deploy.build.engine import built_manifest, engine_from_onnx
     from vreid.models.zoo import ZOO, manifest_path
+    from vreid.runtime.public_models import cache_folder
 
     model = manifest_path(args.model)
     out = args.out
     if out is None and model.parent == ZOO:
         out = Path(built_manifest(model, args.engine).name)
-    options = replace(args.builder, cache=args.builder.cache or _cache())
+    options = replace(args.builder, cache=args.builder.cache or cache_folder(os.environ))
     with output.progress() as bar:
         task = bar.add_task("build", total=None)
         built = engine_from_onnx(
@@ -57,8 +58,3 @@ def main(args: Args) -> int:
     if built.fresh and not built.tried:
         output.result("not run here: there is no device for it on this machine")
     return 0
-
-
-def _cache() -> Path:
-    """Where timings of a device are kept between builds."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vreid"

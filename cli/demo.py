@@ -1,5 +1,6 @@
 """`vreid demo`: three synthetic cameras, one gallery, one report; no download, no GPU, no torch."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def main(args: Args) -> int:
     """Run the demo with a gallery of its own and say where the report lies."""
     from vreid.cli.run import done
     from vreid.models.errors import Refused, refuse_beyond, refuse_seed
+    from vreid.runtime.public_models import models_folder, with_public_model
     from vreid.runtime.session import Session, site_of
 
     if args.cameras < 1:
@@ -42,7 +44,7 @@ def main(args: Args) -> int:
     session = Session(
         sources=[f"synth://city?camera={number + 1}&{scene}" for number in range(args.cameras)],
         model=args.model,
-        detector=args.detector,
+        detector=with_public_model(args.detector, models_folder(os.environ)),
         out=args.out,
         enrol_unknown=True,
         annotate=args.annotate,

@@ -26,6 +26,7 @@ VERBS = {
     "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
     "site": "a site's file, of many cameras: check, schema",
+    "get": "fetch a public network, such as a detector, whose hash is known",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",
     "demo": "three synthetic cameras, one gallery, one report",
     "doctor": "what is installed, what is missing for which job, and the fix",

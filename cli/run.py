@@ -33,6 +33,7 @@ class Args(Session):
 
 def main(args: Args) -> int:
     from vreid.runtime.network_address import substituted
+    from vreid.runtime.public_models import models_folder, with_public_model
 
     if any(is_site(source) for source in args.sources):
         return done(_site(args), args.json)
@@ -40,6 +41,7 @@ def main(args: Args) -> int:
         raise Refused("a run needs a folder for what it finds; give --out runs/live, for example")
     session = replace(
         args,
+        detector=with_public_model(args.detector, models_folder(os.environ)),
         sources=tuple(substituted(source, os.environ) for source in args.sources),
         to=tuple(substituted(address, os.environ) for address in args.to),
     )

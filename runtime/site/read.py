@@ -13,6 +13,7 @@ from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
 from vreid.runtime.gallery.records import duration_of
 from vreid.runtime.network_address import substituted
+from vreid.runtime.public_models import is_public, models_folder, with_public_model
 from vreid.runtime.session import CameraSettings, Regions, Site
 from vreid.runtime.site.schema import FOR_EVER, TABLE, TEXT, CameraTable, Secret, SiteFile
 from vreid.runtime.sources.table import address_of
@@ -181,9 +182,11 @@ class _Reading:
         return str(path) if path.suffix == ".json" or path.is_file() else text
 
     def _detector(self, text: str) -> str:
-        """The detector with the path in it, `NAME:PATH?options`, from the site's folder on."""
+        """The detector with the path in it, `NAME:PATH?options`, from the site's folder on, or of a public model."""
         name, colon, rest = text.partition(":")
         target, mark, options = rest.partition("?")
+        if is_public(target) and not self._path(target).exists():
+            return self._tried(lambda: with_public_model(text, models_folder(self.environment)), "'detector'") or text
         return f"{name}{colon}{self._path(target) if target else ''}{mark}{options}"
 
     def _path(self, text: str) -> Path:

@@ -116,6 +116,22 @@ def test_a_short_file_is_a_short_command_line(tmp_path: Path) -> None:
     assert read_site(path, {}) == site_of(replace(session, detector="motion:?warm_up=9", min_score=0.3))
 
 
+def test_a_detector_may_be_a_public_model(tmp_path: Path) -> None:
+    path, cache = tmp_path / "site.toml", tmp_path / "cache" / "vreid" / "models" / "yolox_nano"
+    path.write_text(
+        '[gallery]\nfile = "g.db"\n[outputs]\nfolder = "live"\n[camera.gate]\nuri = "rtsp://gate-1/"\n'
+        'detector = "model:yolox_nano?every=2"\n'
+    )
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with pytest.raises(Refused, match="'detector': yolox_nano is not here yet; fetch it once: vreid get yolox_nano"):
+        read_site(path, environment)
+    cache.mkdir(parents=True)
+    (cache / "yolox_nano.onnx").write_bytes(b"")
+    assert read_site(path, environment).cameras[0].detector == f"model:{cache}/yolox_nano.onnx?every=2"
+    (tmp_path / "yolox_nano").write_bytes(b"")  # a file of one's own goes before
+    assert read_site(path, environment).cameras[0].detector == f"model:{tmp_path}/yolox_nano?every=2"
+
+
 def test_sightings_may_be_kept_for_ever_and_ways_lie_in_a_file(written: Path) -> None:
     text = WHOLE.replace('"30d"', '"off"').partition("[topology]")[0]
     cameras = "[camera.gate]" + WHOLE.partition("[camera.gate]")[2]
