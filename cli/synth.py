@@ -9,8 +9,10 @@ from typing import Annotated
 import tyro
 
 from vreid.cli import output
-from vreid.models.errors import Refused, refuse_beyond, refuse_seed
+from vreid.models.errors import Refused, refuse_beyond, refuse_outside, refuse_seed
 from vreid.models.files import atomic_folder
+
+MOST_BODIES = 100_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Crops:
     """Crops of each vehicle under each camera."""
     seed: int = 0
     """Another number gives other vehicles and cameras."""
+    bodies: int = 0
+    """Bends of each kind's shape, so that many vehicles differ in their bodies; the list gets a column `group` with the body's
+    name. 0: each kind has its one shape."""
     test: bool = False
     """Data to measure on: the list is called test.csv in place of train.csv. Take another --seed than for the training."""
     json: bool = False
@@ -107,9 +112,10 @@ def _crops(args: Crops) -> int:
 
     refuse_seed(args.seed)
     refuse_beyond(vehicles=args.vehicles, cameras=args.cameras, per_camera=args.per_camera)
-    crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera)
-    kinds = [training_vehicle(args.seed, number).kind for number in range(args.vehicles)]
-    rows: list[tuple[str, int, str, str]] = []
+    refuse_outside("--bodies", args.bodies, 0, MOST_BODIES)
+    crops = training_crops(args.seed, args.vehicles, args.cameras, args.per_camera, args.bodies)
+    drawn = [training_vehicle(args.seed, number, args.bodies) for number in range(args.vehicles)]
+    rows: list[tuple[str, int, str, str, str]] = []
     with _new_folder(args.out) as out, output.progress() as bar:
         (out / "images").mkdir()
         task = bar.add_task("drawing", total=args.vehicles * args.cameras * args.per_camera)
@@ -117,12 +123,14 @@ def _crops(args: Crops) -> int:
             path = f"images/{vehicle:05d}_c{camera:02d}_{len(rows):06d}.jpg"
             if not cv2.imwrite(str(out / path), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
                 raise Refused(f"{args.out / path} cannot be written; check that the disk has room")
-            rows.append((path, vehicle, f"cam{camera:02d}", kinds[vehicle - 1]))
+            kind, body = drawn[vehicle - 1].kind, drawn[vehicle - 1].body
+            rows.append((path, vehicle, f"cam{camera:02d}", kind, f"{kind}~{body}"))
             bar.advance(task)
         with (out / ("test.csv" if args.test else "train.csv")).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(("path", "vehicle", "camera", "type"))
-            table.writerows(rows)
+            columns = 5 if args.bodies else 4
+            table.writerow(("path", "vehicle", "camera", "type", "group")[:columns])
+            table.writerows(row[:columns] for row in rows)
     counts = {"images": len(rows), "vehicles": len({row[1] for row in rows}), "cameras": len({row[2] for row in rows})}
     if args.json:
         output.document({"out": str(args.out), **counts})

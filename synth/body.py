@@ -1,6 +1,7 @@
 """The bodies of the synthetic scene's vehicles: the measures of each kind, and a mesh of one vehicle with its paint and marks."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -52,10 +53,44 @@ SHAPES: dict[Kind, Shape] = {
 }  # fmt: skip
 
 
+BEND = 0.35  # of the way to the nearer neighbour: how far a station along the body may move
+
+
+@cache
+def shape_of(kind: Kind, body: int) -> Shape:
+    """The kind's shape for body 0; of another number a bend of it: size, heights and what lies along the body moved at random, in
+    the same order along it, so that every number is a body that could be built."""
+    shape = SHAPES[kind]
+    if not body:
+        return shape
+    rng = np.random.default_rng((body, list(SHAPES).index(kind)))
+    length, width, height = shape.size
+    tall = float(rng.uniform(0.92, 1.1))
+    stations = np.array([0.0, shape.bonnet, *shape.roof, shape.back, 1.0])
+    room = np.minimum(np.diff(stations)[:-1], np.diff(stations)[1:])
+    bonnet, front, rear, back = (stations[1:-1] + BEND * room * rng.uniform(-1, 1, 4)).tolist()
+    belt = shape.belt * float(rng.uniform(0.94, 1.06))
+    wheel = shape.wheel * float(rng.uniform(0.93, 1.06))
+    axles = tuple(float(share + rng.uniform(-0.015, 0.015)) for share in shape.axles)
+    return replace(
+        shape,
+        size=(length * float(rng.uniform(0.9, 1.12)), width * float(rng.uniform(0.95, 1.04)), height * tall),
+        clearance=shape.clearance * float(rng.uniform(0.9, 1.15)),
+        belt=belt,
+        nose=min(belt, shape.nose * float(rng.uniform(0.9, 1.1))),
+        bonnet=bonnet,
+        roof=(front, rear),
+        back=max(rear, back),
+        axles=axles,
+        wheel=wheel,
+        inset=shape.inset * float(rng.uniform(0.7, 1.3)),
+    )
+
+
 def size_of(vehicle: Vehicle) -> tuple[float, float, float]:
     """Length, width and height in metres, without what stands on the roof."""
     length, width, height = (
-        side * factor for side, factor in zip(SHAPES[vehicle.kind].size, vehicle.stretch, strict=True)
+        side * factor for side, factor in zip(shape_of(vehicle.kind, vehicle.body).size, vehicle.stretch, strict=True)
     )
     return length, width, height
 
@@ -67,7 +102,7 @@ TAIL_LAMP: Colour = (38.0, 30.0, 205.0)
 
 def mesh_of(vehicle: Vehicle) -> Mesh:
     """The vehicle's mesh: the origin on the ground under its middle, driving towards +x."""
-    shape, builder = SHAPES[vehicle.kind], MeshBuilder()
+    shape, builder = shape_of(vehicle.kind, vehicle.body), MeshBuilder()
     length, width, height = size_of(vehicle)
     _add_tyres(builder, shape, length, width)
     if vehicle.kind == "lorry":

@@ -1,7 +1,7 @@
 """Training crops from the synthetic scene: other vehicles, other cameras and other lights than those of the demo."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,9 +38,15 @@ def random_place(seed: int) -> Place:
     return Place(view, backdrop(view, road, seed + APART), road.lanes, zone_of(view, road))
 
 
-def training_vehicle(seed: int, number: int) -> Vehicle:
-    """Identity `number` of a training set; never one of a scene's by the same seed."""
-    return random_vehicle(np.random.default_rng((seed, 29, APART, number)))
+def training_vehicle(seed: int, number: int, bodies: int = 0) -> Vehicle:
+    """Identity `number` of a training set; never one of a scene's by the same seed. With `bodies` it has one of so many bends of
+    its kind's shape, and is else the same."""
+    vehicle = random_vehicle(np.random.default_rng((seed, 29, APART, number)))
+    return (
+        replace(vehicle, body=int(np.random.default_rng((seed, 37, APART, number)).integers(bodies)) + 1)
+        if bodies
+        else vehicle
+    )
 
 
 def crop(place: Place, vehicle: Mesh, rng: np.random.Generator, other: Mesh | None = None) -> Image | None:
@@ -85,16 +91,18 @@ def _driving(place: Place, mesh: Mesh, rng: np.random.Generator, other: Solid | 
     return Solid(mesh, x, lane + float(rng.uniform(-0.3, 0.3)), heading)
 
 
-def training_crops(seed: int, vehicles: int, cameras: int, per_camera: int) -> Iterator[tuple[int, int, Image]]:
+def training_crops(
+    seed: int, vehicles: int, cameras: int, per_camera: int, bodies: int = 0
+) -> Iterator[tuple[int, int, Image]]:
     """(vehicle from 1, camera from 1, crop), camera by camera; deterministic. A crop that cannot be had is left out.
 
     Refused for counts under one or seeds under zero.
     """
-    if seed < 0 or min(vehicles, cameras, per_camera) < 1:
+    if min(seed, bodies) < 0 or min(vehicles, cameras, per_camera) < 1:
         raise Refused(
             "training crops take a seed from 0 and at least one vehicle, camera and crop per camera; raise the count"
         )
-    meshes = [mesh_of(training_vehicle(seed, number)) for number in range(vehicles)]
+    meshes = [mesh_of(training_vehicle(seed, number, bodies)) for number in range(vehicles)]
     return _crops(seed, meshes, cameras, per_camera)
 
 

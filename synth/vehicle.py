@@ -47,7 +47,8 @@ PAINTS: tuple[tuple[float, float, float, tuple[float, float], tuple[float, float
 
 @dataclass(frozen=True)
 class Vehicle:
-    """One identity. `stretch` scales length, width and height; absent marks are None."""
+    """One identity. `stretch` scales length, width and height; absent marks are None. `body` is which bend of the kind's shape it
+    has (synth/body.py), 0 the shape itself."""
 
     kind: Kind
     stretch: tuple[float, float, float]
@@ -67,6 +68,7 @@ class Vehicle:
     cargo: Colour  # of a lorry's box
     plate: str
     plate_colour: Colour
+    body: int = 0
 
 
 def paint_colour(rng: np.random.Generator) -> Colour:

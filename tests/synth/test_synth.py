@@ -13,7 +13,7 @@ from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.sources.synth import open_synth, synth_truth
 from vreid.runtime.sources.table import open_source
-from vreid.synth.body import mesh_of
+from vreid.synth.body import SHAPES, mesh_of, shape_of
 from vreid.synth.city import Scene, city
 from vreid.synth.crops import crop, random_place, training_crops, training_vehicle
 from vreid.synth.vehicle import SHARES, random_vehicle
@@ -95,6 +95,32 @@ def test_a_body_is_as_large_as_its_kind(kind: str) -> None:
     points = mesh_of(random_vehicle(np.random.default_rng(1), kind)).points  # type: ignore[arg-type]
     length, width, height = np.ptp(points, axis=0)
     assert 3.5 < length < 12 and 1.6 < width < 2.7 and 1.3 < height < 3.8 and points[:, 2].min() >= -0.01
+
+
+@pytest.mark.parametrize("kind", list(SHARES))
+def test_bends_of_a_kind_are_other_bodies_that_could_be_built(kind: str) -> None:
+    whole = shape_of(kind, 0)  # type: ignore[arg-type]
+    bends = [shape_of(kind, body) for body in range(1, 60)]  # type: ignore[arg-type]
+    assert len({whole, *bends}) == 60 and whole is SHAPES[kind]  # type: ignore[index]
+    for shape in bends:
+        assert (
+            0 < shape.bonnet <= shape.roof[0] < shape.roof[1] <= shape.back <= 1
+            and shape.nose <= shape.belt < shape.size[2]
+        )
+        assert all(0.85 < one / other < 1.15 for one, other in zip(shape.size, whole.size, strict=True))
+        assert all(shape.wheel / shape.size[0] < axle < 1 - shape.wheel / shape.size[0] for axle in shape.axles)
+    vehicle = random_vehicle(np.random.default_rng(1), kind)  # type: ignore[arg-type]
+    plain, bent = (mesh_of(replace(vehicle, body=body)).points for body in (0, 7))
+    assert not np.allclose(np.ptp(plain, axis=0), np.ptp(bent, axis=0), rtol=0.005)
+    assert np.ptp(bent, axis=0)[0] > 3.2 and bent[:, 2].min() >= -0.01
+
+
+def test_training_vehicles_with_bends_are_else_the_same() -> None:
+    plain, bent = ([training_vehicle(0, number, bodies) for number in range(60)] for bodies in (0, 5))
+    assert {vehicle.body for vehicle in plain} == {0} and {vehicle.body for vehicle in bent} == {1, 2, 3, 4, 5}
+    assert [replace(vehicle, body=0) for vehicle in bent] == plain
+    first = [next(training_crops(0, 2, 1, 1, bodies))[2] for bodies in (0, 5, 5)]
+    assert np.array_equal(first[1], first[2]) and not np.array_equal(first[0], first[1])
 
 
 def test_crops_repeat_and_vary_more_between_vehicles_than_within() -> None:
