@@ -2,11 +2,11 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -16,10 +16,11 @@ from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery import Gallery
-    from vreid.runtime.gallery.records import Change, Filter, Vehicle, VehicleDetails
+    from vreid.runtime.gallery.records import Change, Filter, Part, Vehicle, VehicleDetails
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 _PICTURES = 6  # of a vehicle, on a page
+_ON_A_PAGE = 500  # vehicles
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,14 @@ class List(OfGallery):
     """Every vehicle, or those that the flags choose."""
 
     only: Choice = field(default_factory=Choice)
+    sort: Literal["id", "name", "created", "last-seen", "sightings"] = "id"
+    """By name and id they rise, by the others the newest, or the one most often seen, comes first."""
+    limit: int | None = None
+    """At most this many."""
+    page: int = 1
+    """Which part, where --limit is given: 2 are those after the first --limit vehicles."""
     html: Path | None = None
-    """Write a page with their pictures to this file."""
+    """Write a page with their pictures to this file; where there are more than 500, more pages next to it."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +104,20 @@ class Audit(OfGallery):
 
 def list_(args: List) -> int:
     from vreid.runtime.gallery import read_gallery
-    from vreid.runtime.gallery.index.table import files_of
 
-    only = filter_of(args.only)
-    if args.html is not None:
-        refuse_same(args.html, *files_of(args.gallery))
+    only, part = filter_of(args.only), _part(args)
     with read_gallery(args.gallery) as gallery:
-        about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only)
+        about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only, part=part)
+        total = len(vehicles)
+        if args.limit is not None:
+            with gallery.reading() as store:
+                total = store.count(only)
         if args.html is not None:
-            from vreid.report.page import write_page
-
-            write_page(args.html, album(gallery, only))
+            write_album(args.html, gallery, vehicles, only)
     if args.json:
         rows = [{key: value for key, value in asdict(vehicle).items() if key != "thumbnail"} for vehicle in vehicles]
         page = {} if args.html is None else {"html": str(args.html)}
-        output.document({"gallery": str(args.gallery), **asdict(about), **page, "vehicles": rows})
+        output.document({"gallery": str(args.gallery), **asdict(about), **page, "total": total, "vehicles": rows})
     elif args.html is not None:
         output.result(f"{len(vehicles)} vehicles are shown in {args.html}")
     else:
@@ -121,8 +127,29 @@ def list_(args: List) -> int:
              "-" if v.last_at is None else f"{v.last_camera} {moment_text(v.last_at)}")
             for v in vehicles
         ]  # fmt: skip
-        output.table(f"{args.gallery}: {len(vehicles)} vehicles, model {about.model}", columns, table)
+        shown = f"{total} vehicles"
+        if len(vehicles) < total:
+            first = part.skip + 1
+            shown += (
+                f", {first} to {part.skip + len(vehicles)} of them" if vehicles else f", none of them from {first} on"
+            )
+        output.table(f"{args.gallery}: {shown}, model {about.model}", columns, table)
     return 0
+
+
+def _part(args: List) -> "Part":
+    """Raises Refused for flags that contradict each other."""
+    from vreid.runtime.gallery.records import Part
+
+    if args.limit is None:
+        if args.page != 1:
+            raise Refused("--page counts parts of --limit vehicles; give --limit too, such as --limit 100")
+        return Part(args.sort)
+    for flag, value in (("--limit", args.limit), ("--page", args.page)):
+        if value < 1:
+            raise Refused(f"{flag} counts from 1, not {value}; leave it out for everything")
+    refuse_beyond(limit=args.limit, page=args.page)
+    return Part(args.sort, args.limit, (args.page - 1) * args.limit)
 
 
 def show(args: Show) -> int:
@@ -183,8 +210,31 @@ def audit(args: Audit) -> int:
     return 0
 
 
-def album(gallery: "Gallery", only: "Filter") -> Iterator[str]:
-    """A page of every vehicle with its newest pictures, piece by piece, so that a large gallery needs little memory."""
+def write_album(path: Path, gallery: "Gallery", vehicles: "Sequence[Vehicle]", only: "Filter") -> None:
+    """The page of `album` at `path`, and of more than _ON_A_PAGE vehicles the others as PATH-2.html and so on."""
+    from vreid.report.page import write_page
+    from vreid.runtime.gallery.index.table import files_of
+
+    starts = range(0, max(1, len(vehicles)), _ON_A_PAGE)
+    paths = [path, *(path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, len(starts) + 1))]
+    for other in paths:
+        refuse_same(other, *files_of(gallery.path))
+    for number, start in enumerate(starts):
+        links = [other.name for other in paths] if len(paths) > 1 else []
+        part = vehicles[start : start + _ON_A_PAGE]
+        write_page(paths[number], album(gallery, part, only, len(vehicles), number, links))
+
+
+def album(
+    gallery: "Gallery",
+    vehicles: "Sequence[Vehicle]",
+    only: "Filter",
+    count: int,
+    number: int = 0,
+    links: Sequence[str] = (),
+) -> Iterator[str]:
+    """A page of these vehicles of `count` with their newest pictures, piece by piece, so that it needs little memory; `links`
+    are the files of all pages, of which this is `number` (from 0)."""
     from vreid.report.page import Card, Picture, View, pieces
 
     def card(vehicle: "Vehicle") -> Card:
@@ -199,9 +249,8 @@ def album(gallery: "Gallery", only: "Filter") -> Iterator[str]:
         seen = f"{vehicle.sightings:,} sightings, the last {moment_text(vehicle.last_at)}"
         return Card(vehicle.id, [View(", ".join(vehicle.cameras) or "enrolled only", [seen], pictures)], vehicle.name)
 
-    vehicles = gallery.vehicles(thumbnails=False, only=only)
-    about = {"count": len(vehicles), "name": gallery.path.name, "model": gallery.about.model}
-    return pieces("gallery.html.j2", **about, cards=map(card, vehicles))
+    about = {"count": count, "name": gallery.path.name, "model": gallery.about.model}
+    return pieces("gallery.html.j2", **about, cards=map(card, vehicles), links=links, number=number)
 
 
 def _pictures(gallery: "Gallery", vehicle: int, only: "Filter", folder: Path) -> int:

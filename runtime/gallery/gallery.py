@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.picture import thumbnail_of
@@ -22,10 +21,12 @@ from vreid.runtime.gallery.records import (
     ENROLLED,
     EVERYTHING,
     LAST_MOMENT,
+    WHOLE,
     About,
     Change,
     Compare,
     Filter,
+    Part,
     Prototype,
     PrototypeInfo,
     RankedVehicle,
@@ -40,19 +41,12 @@ from vreid.runtime.gallery.records import (
     is_moment,
     is_quality,
     is_score,
+    plain,
 )
 from vreid.runtime.gallery.store import Store, open_store
-from vreid.runtime.records import FinishedTrack, Floats, Ints, kind_name
+from vreid.runtime.records import FinishedTrack, Floats, kind_name
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
-
-
-def plain(
-    features: Floats, others: Floats, views: Sequence[str], vehicles: Ints
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cosines (B, N) of unit features (B, D) and (N, D), of which any is enough."""
-    cosines = (features @ others.T).astype(np.float64)
-    return cosines, np.zeros_like(cosines)
 
 
 def open_gallery(
@@ -298,10 +292,10 @@ class Gallery:
         with self._mutex:
             return names.found(self._store, text)
 
-    def vehicles(self, thumbnails: bool = True, only: Filter = EVERYTHING) -> list[Vehicle]:
-        """The vehicles that `only` lets through, by rising id; without `thumbnails` no picture is read."""
+    def vehicles(self, thumbnails: bool = True, only: Filter = EVERYTHING, part: Part = WHOLE) -> list[Vehicle]:
+        """A part of the vehicles that `only` lets through; without `thumbnails` no picture is read."""
         with self._mutex:
-            return self._store.vehicles(only, thumbnails)
+            return self._store.vehicles(only, thumbnails, part)
 
     def details(self, vehicle: int, only: Filter = EVERYTHING) -> VehicleDetails:
         """All that is known of `vehicle`; of its sightings those that `only` lets through."""

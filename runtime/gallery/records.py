@@ -44,6 +44,22 @@ class Filter:
 
 
 EVERYTHING = Filter()
+SORTS = ("id", "name", "created", "last-seen", "sightings")
+
+
+@dataclass(frozen=True)
+class Part:
+    """How a list of vehicles is sorted, and which part of it: `limit` of them (None: all) after the first `skip`.
+
+    By name and id they rise, by the others the newest, or the one most often seen, comes first.
+    """
+
+    sort: str = "id"  # of SORTS
+    limit: int | None = None
+    skip: int = 0
+
+
+WHOLE = Part()
 ENROLLED = "enrolled"  # the view of prototypes that come from no camera
 
 
@@ -293,3 +309,11 @@ class VehicleScores(NamedTuple):
 # Features (B, D), others (N, D) from N views of N vehicles -> cosines (B, N), and the least that is enough (B, N)
 Compare = Callable[[Floats, Floats, Sequence[str], Ints], tuple[NDArray[np.float64], NDArray[np.float64]]]
 FeatureRows = tuple[Ints, Ints, Floats]  # prototypes: ids (N,), their vehicles (N,), features (N, D)
+
+
+def plain(
+    features: Floats, others: Floats, views: Sequence[str], vehicles: Ints
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cosines (B, N) of unit features (B, D) and (N, D), of which any is enough."""
+    cosines = (features @ others.T).astype(np.float64)
+    return cosines, np.zeros_like(cosines)

@@ -16,10 +16,12 @@ from vreid.models.errors import WrongModel
 from vreid.models.seam import open_seam
 from vreid.runtime.gallery.records import (
     EVERYTHING,
+    WHOLE,
     About,
     Change,
     FeatureRows,
     Filter,
+    Part,
     Prototype,
     SightingInfo,
     SightingPicture,
@@ -107,8 +109,10 @@ class Store(Protocol):
     def vehicle_with_key(self, key: str) -> int | None: ...  # the vehicle whose name folds to `key`; see `names.key_of`
     def vehicle_ids(self, only: Filter = EVERYTHING) -> list[int]: ...  # by rising id
 
-    def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True) -> list[Vehicle]:
-        """By rising id; without `thumbnails` no picture is read."""
+    def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
+        """A part of those that `only` lets through; without `thumbnails` no picture is read."""
+
+    def count(self, only: Filter) -> int: ...  # of the vehicles that it lets through
 
     def stats(self) -> Stats: ...
     def size(self) -> tuple[int, int]: ...  # vehicles and prototypes

@@ -99,6 +99,28 @@ def test_filters_choose_vehicles(
     assert sorted(file.name for file in saved.iterdir()) == ["enrolled.jpg", "sighting-000001-gate.jpg"]
 
 
+def test_lists_come_in_parts_and_pages(
+    db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = names(capsys, db)
+    assert names(capsys, db, "--sort", "name") == sorted(everybody, key=str.casefold)
+    first = document(capsys, "list", "--gallery", db, "--sort", "name", "--limit", "2")
+    assert (len(first["vehicles"]), first["total"]) == (2, len(everybody))
+    second = names(capsys, db, "--sort", "name", "--limit", "2", "--page", "2")
+    assert [vehicle["name"] for vehicle in first["vehicles"]] + second == sorted(everybody, key=str.casefold)[:4]
+    assert "counts from 1" in refused(capsys, "list", "--gallery", db, "--limit", "0")
+    assert "give --limit too" in refused(capsys, "list", "--gallery", db, "--page", "2")
+    assert main(["gallery", "list", "--gallery", str(db), "--limit", "2"]) == 0
+    assert f"{len(everybody)} vehicles, 1 to 2 of them" in capsys.readouterr().out
+    monkeypatch.setattr("vreid.cli.gallery_reading._ON_A_PAGE", 2)
+    document(capsys, "list", "--gallery", db, "--html", tmp_path / "all.html")
+    pages = [tmp_path / "all.html", tmp_path / "all-2.html"]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    assert sum(text.count("<article") for text in texts) == len(everybody) == 3
+    for number, text in enumerate(texts):
+        assert f'href="{pages[1 - number].name}"' in text and f'<b aria-current="page">{number + 1}</b>' in text
+
+
 def test_retention_is_set_shown_and_carried_out(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--gallery", db)
     assert "--older-than 30d" in refused(capsys, "purge", *where)

@@ -16,9 +16,11 @@ from vreid.models.errors import GalleryFull, Refused
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.records import (
     EVERYTHING,
+    WHOLE,
     About,
     Change,
     Filter,
+    Part,
     Prototype,
     SightingInfo,
     SightingPicture,
@@ -43,6 +45,13 @@ from vreid.runtime.topology import Span
 
 _VEHICLE = "id, name, named, created, kind, pictured, thumbnail"
 _SIGHTING = ", ".join(field.name for field in fields(SightingRow))
+_SORTS = {
+    "id": "v.id",
+    "name": "v.key",
+    "created": "v.created DESC, v.id DESC",
+    "last-seen": "last.seen DESC NULLS LAST, v.id DESC",
+    "sightings": "(SELECT count(*) FROM sightings WHERE vehicle = v.id) DESC, v.id",
+}
 _log = logging.getLogger("vreid.gallery")
 
 
@@ -123,29 +132,37 @@ class SqliteStore:
         where, values = vehicles_where(only)
         return self._column(f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY v.id", *values)
 
-    def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True) -> list[Vehicle]:
+    def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
         where, values = vehicles_where(only)
-        cameras: dict[int, list[str]] = {}
-        pairs = self._rows(
-            f"SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT v.id FROM vehicles v WHERE {where})"
-            " ORDER BY vehicle, camera",
-            *values,
-        )
-        for vehicle, camera in (typed(self.path, pair, int, str) for pair in pairs):
-            cameras.setdefault(vehicle, []).append(camera)
         picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
-        rows = self._rows(
-            f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
+        rows = [
+            *self._rows(
+                f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
                        (SELECT count(*) FROM prototypes WHERE vehicle = v.id),
                        (SELECT count(*) FROM sightings WHERE vehicle = v.id),
                        last.last_time, last.seen, last.camera, {picture}
                 FROM vehicles v
                 LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)
-                WHERE {where} ORDER BY v.id""",
-            *values,
+                WHERE {where} ORDER BY {_SORTS[part.sort]} LIMIT ? OFFSET ?""",
+                *values,
+                -1 if part.limit is None else part.limit,
+                part.skip,
+            )
+        ]
+        cameras: dict[int, list[str]] = {}
+        pairs = self._rows(
+            "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT value FROM json_each(?))"
+            " ORDER BY vehicle, camera",
+            json.dumps([row[0] for row in rows]),
         )
+        for vehicle, camera in (typed(self.path, pair, int, str) for pair in pairs):
+            cameras.setdefault(vehicle, []).append(camera)
         with_cameras = ((*row[:6], tuple(cameras.get(row[0], ())), *row[6:]) for row in rows)
         return [record_of(self.path, Vehicle, cells) for cells in with_cameras]
+
+    def count(self, only: Filter) -> int:
+        where, values = vehicles_where(only)
+        return int(self._row(f"SELECT count(*) FROM vehicles v WHERE {where}", *values)[0])
 
     def stats(self) -> Stats:
         counts = self._row(

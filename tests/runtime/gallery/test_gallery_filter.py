@@ -10,7 +10,7 @@ from made_gallery import DIM, features
 
 from vreid.cli.gallery_reading import album
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.gallery.records import EVERYTHING, Filter
+from vreid.runtime.gallery.records import EVERYTHING, Filter, Part
 from vreid.runtime.records import FinishedTrack
 
 KINDS = {2: "car", 5: "bus", 7: "truck"}
@@ -125,9 +125,41 @@ def test_the_album_shows_who_was_chosen_and_trusts_no_name(tmp_path: Path) -> No
     with open_gallery(path, fingerprint="a", dim=DIM, model="<i>", write=True) as gallery:
         gallery.add_vehicle("<script>alert(1)</script>", np.zeros((9, 9, 3), np.uint8))
         gallery.add_vehicle("plain")
-        page = "".join(album(gallery, EVERYTHING))
+        vehicles = gallery.vehicles(thumbnails=False)
+        page = "".join(album(gallery, vehicles, EVERYTHING, 2))
         assert "<script" not in page
         assert "<b>.db" not in page
         assert page.count("<article") == 2
         assert page.count("<img") == page.count("data:image/jpeg") == 1
-        assert "".join(album(gallery, Filter(names=("plain",)))).count("<article") == 1
+        assert "".join(album(gallery, vehicles[1:], EVERYTHING, 1)).count("<article") == 1
+
+
+def test_lists_are_sorted_and_come_in_parts(tmp_path: Path) -> None:
+    with open_gallery(tmp_path / "g.db", fingerprint="a", dim=DIM, model="m", write=True) as gallery:
+        for number, (name, times) in enumerate(
+            {"delta": (10, 50), "Bravo": (), "alpha": (40,), "charlie": (20, 30, 35)}.items()
+        ):
+            vehicle = gallery.add_vehicle(name)
+            for time in times:
+                picture = np.zeros((20, 30, 3), np.uint8)
+                track = FinishedTrack(
+                    f"cam{number}", 1, 0, 9, 0.0, 1.0, 2, features(1)[0], 1, 0.5, picture, float(time)
+                )
+                gallery.add_sighting(vehicle, track, 0.9)
+
+        def names(sort: str, limit: int | None = None, skip: int = 0, only: Filter = EVERYTHING) -> list[str]:
+            found = gallery.vehicles(thumbnails=False, only=only, part=Part(sort, limit, skip))
+            assert all(vehicle.cameras == gallery.details(vehicle.id).vehicle.cameras for vehicle in found)
+            return [vehicle.name for vehicle in found]
+
+        assert names("id") == ["delta", "Bravo", "alpha", "charlie"]
+        assert names("name") == ["alpha", "Bravo", "charlie", "delta"]
+        assert names("last-seen") == ["delta", "alpha", "charlie", "Bravo"]
+        assert names("sightings") == ["charlie", "delta", "alpha", "Bravo"]
+        assert names("created") == ["charlie", "alpha", "Bravo", "delta"]
+        assert names("name", 2) + names("name", 2, 2) == names("name")
+        assert names("name", 2, 4) == names("name", 0) == []
+        assert names("name", 1, 1, Filter(cameras=("cam0", "cam2"))) == ["delta"]
+        with gallery.reading() as store:
+            assert store.count(EVERYTHING) == 4
+            assert store.count(Filter(cameras=("cam0", "cam2"))) == 2
