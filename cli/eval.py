@@ -27,6 +27,8 @@ class Retrieval:
     """Where a checkpoint runs: auto, cpu or cuda."""
     batch: int = 32
     """Pictures at once."""
+    camera_bias: bool = False
+    """Measure it a second time without what the pictures of each camera have in common, as a run does."""
     json: bool = False
     """Print one JSON document."""
 
@@ -58,7 +60,7 @@ def main(args: Retrieval | Run) -> int:
 
 def _retrieval(args: Retrieval) -> int:
     from vreid.deploy.model import open_model
-    from vreid.train.evaluate import evaluate, pictures_of
+    from vreid.train.evaluate import embedded, measured, pictures_of
 
     refuse_batch_size(args.batch)
     refuse_threads(args.threads)
@@ -67,13 +69,19 @@ def _retrieval(args: Retrieval) -> int:
     model = open_model(args.model, args.threads, args.device)
     began = time.monotonic()
     with output.counting("embedding") as count:
-        found = evaluate(dataset, model.embed, batch=args.batch, progress=count)
-    figures = asdict(found)
+        parts = embedded(dataset, model.embed, batch=args.batch, progress=count)
+    found = {"": measured(dataset, *parts)}
+    if args.camera_bias:
+        from vreid.deploy.camera_bias import without_camera_bias
+
+        found["without the cameras' bias"] = measured(dataset, *without_camera_bias(*parts))
+    figures = asdict(found[""])
     trained = warn_if_learnt(args.model, model.trained, dataset)
     if args.json:
         output.document(
             {
                 **figures,
+                **({"without_camera_bias": asdict(found["without the cameras' bias"])} if args.camera_bias else {}),
                 "trained_on": trained,
                 "model": args.model,
                 "backend": model.backend,
@@ -82,7 +90,8 @@ def _retrieval(args: Retrieval) -> int:
         )
         return 0
     columns = ("data", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries", "gallery", "skipped")
-    output.table(f"{args.model} ({model.backend})", columns, [(dataset.name, *figures.values())])
+    rows = [(f"{dataset.name} {how}".rstrip(), *asdict(one).values()) for how, one in found.items()]
+    output.table(f"{args.model} ({model.backend})", columns, rows)
     return 0
 
 

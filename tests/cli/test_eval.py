@@ -91,6 +91,11 @@ def test_the_baseline_and_the_table(tmp_path: Path, colour_model: Path, capfd: p
     said = capfd.readouterr()
     for word in ("veri", "mAP", "Rank-10", "mINP", "100.00", "skipped"):
         assert word in said.out
+    found = figures(capfd, colour_model, data, "--camera-bias")
+    assert found["without_camera_bias"].keys() < found.keys()
+    assert 0 < found["without_camera_bias"]["map"] <= 100
+    assert main(["eval", str(colour_model), "--data", str(data), "--camera-bias"]) == 0
+    assert "without the cameras' bias" in capfd.readouterr().out
 
 
 def test_a_checkpoint_and_its_export_give_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
