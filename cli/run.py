@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def main(args: Args) -> int:
     from vreid.runtime.public_models import models_folder, with_public_model
 
     if any(is_site(source) for source in args.sources):
-        return done(_site(args), args.json)
+        return _site(args)
     if args.out is None:
         raise Refused("a run needs a folder for what it finds; give --out runs/live, for example")
     session = replace(
@@ -53,36 +53,41 @@ def is_site(source: str) -> bool:
     return Path(source).suffix.lower() == ".toml" and "://" not in source
 
 
-def _site(args: Args) -> Site:
-    """The site of the file that the command line names. Raises Refused where it says anything else too."""
+def _site(args: Args) -> int:
+    """The run of the file that the command line names. Raises Refused where it says anything else too."""
     from vreid.runtime.site.read import read_site
 
     if len(args.sources) > 1:
         raise Refused("a site's file comes alone; name one file, and write further cameras into it as [camera.NAME]")
     for each in fields(Session):
-        if each.name not in ("sources", "json") and getattr(args, each.name) != each.default:
+        if each.name != "sources" and getattr(args, each.name) != each.default:
             flag = each.name.replace("_", "-")
             raise Refused(
                 f"--{flag} has no place next to a site's file; write it into {args.sources[0]} (docs/site.md)"
             )
-    return read_site(Path(args.sources[0]), os.environ)
+    file = Path(args.sources[0])
+    return done(read_site(file, os.environ), args.json, lambda: read_site(file, os.environ))
 
 
-def done(site: Site, json: bool) -> int:
-    """Run `site` under a progress bar, and print its summary as a document or as tables."""
+def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
+    """Run `site` under a progress bar, and print its summary as a document or as tables; SIGHUP lets a live run go on with what
+    `read` gives then."""
     import cv2
 
     from vreid.models.errors import refuse_threads
     from vreid.runtime.run import run_site
+    from vreid.runtime.site.reload import Reloader, Requests
     from vreid.runtime.sources.table import address_of
 
     live = any(address_of(camera.source).live for camera in site.cameras)
     refuse_threads(site.threads)
     cv2.setNumThreads(site.threads)
-    stop = threading.Event()
-    with _signals(stop, live), output.progress() as bar:
+    stop, requests = threading.Event(), Requests()
+    along = {} if read is None or not live else {"along": lambda opened, run: Reloader(opened, run, requests, read)}
+    hang_up = None if read is None else requests.add if live else _not_reloaded
+    with _signals(stop, live, hang_up), output.progress() as bar:
         task = bar.add_task("frames", total=None)
-        summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames))
+        summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames), **along)
     if json:
         output.document(summary)
     else:
@@ -90,16 +95,27 @@ def done(site: Site, json: bool) -> int:
     return 0
 
 
+def _not_reloaded() -> None:
+    output.note("a run over files ends by itself and does not read its file again; start it anew with the changed file")
+
+
 @contextmanager
-def _signals(stop: threading.Event, live: bool) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a live run well, the second time at once; a run over files leaves nothing behind."""
+def _signals(stop: threading.Event, live: bool, hang_up: Callable[[], None] | None) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a live run well, the second time at once; a run over files leaves nothing behind. SIGHUP calls
+    `hang_up`, where there is one."""
 
     def end(number: int, frame: FrameType | None) -> None:
         if stop.is_set() or not live:
             raise KeyboardInterrupt
         stop.set()
 
+    def read_again(number: int, frame: FrameType | None) -> None:
+        if hang_up is not None:
+            hang_up()
+
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    if hang_up is not None:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, read_again)
     try:
         yield
     finally:

@@ -23,6 +23,18 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Draw the zones and masks of each camera into a frame of it, or into a grey picture where it cannot be had."""
+
+    file: Positional[Path]
+    """The site's file, such as site.toml."""
+    out: Path
+    """Folder for <camera>.jpg."""
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+@dataclass(frozen=True)
 class Schema:
     """Print the JSON schema of a site's file, for editors and programs."""
 
@@ -51,6 +63,21 @@ def check(args: Check) -> int:
     return 1 if faults else 0
 
 
+def draw(args: Draw) -> int:
+    from vreid.runtime.site.draw import draw_site
+    from vreid.runtime.site.read import read_site
+
+    drawn = draw_site(read_site(args.file, os.environ).cameras, args.out)
+    if args.json:
+        pictures = [{"camera": one.camera, "picture": str(one.picture), "fault": one.fault} for one in drawn]
+        output.document({"file": str(args.file), "out": str(args.out), "pictures": pictures})
+        return 0
+    for one in drawn:
+        if one.fault is not None:
+            output.note(f"{one.camera} is drawn into a grey picture: {one.fault}")
+    return output.outcome(False, f"{len(drawn)} pictures are in {args.out}", {})
+
+
 def schema(args: Schema) -> int:
     from vreid.runtime.site.schema import SiteFile
 
@@ -58,7 +85,7 @@ def schema(args: Schema) -> int:
     return 0
 
 
-_VERBS: dict[str, tuple[type, Any]] = {"check": (Check, check), "schema": (Schema, schema)}
+_VERBS: dict[str, tuple[type, Any]] = {"check": (Check, check), "draw": (Draw, draw), "schema": (Schema, schema)}
 Args: Any = Union[tuple(Annotated[flags, subcommand(verb)] for verb, (flags, _) in _VERBS.items())]  # noqa: UP007
 
 

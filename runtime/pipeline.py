@@ -140,6 +140,7 @@ class Run:
         for name, before in self.watched.items():
             if name not in kept:
                 self.finalizer.take(self.cameras[name].close())
+                before.detector.forget(name)
             if name not in cameras or cameras[name].source is not before.source:
                 self.earlier[name] = self._counts(name)
         for name, camera in cameras.items():

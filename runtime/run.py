@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -46,7 +46,7 @@ class OpenSite:
     cameras: Sequence[CameraParts]
     live: Sequence[str]
     began: float | None  # seconds since 1970
-    topology: Topology | None
+    topology: Topology
     plate: PlateReader
 
     def gallery(self) -> AbstractContextManager[Gallery]:
@@ -133,7 +133,7 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
         for settings, source in zip(site.cameras, open_sources([each.source for each in site.cameras]), strict=True):
             opened.callback(source.close)
             cameras.append(
-                CameraParts(limited(source, settings.rate), detectors[_detector(settings)], settings.regions)
+                CameraParts(limited(source, settings.rate), detectors[detector_key(settings)], settings.regions)
             )
         live = [camera.source.camera for camera in cameras if camera.source.live]
         if live and (site.annotate or site.truth):
@@ -154,7 +154,8 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
 DetectorKey = tuple[str, float | None]
 
 
-def _detector(camera: CameraSettings) -> DetectorKey:
+def detector_key(camera: CameraSettings) -> DetectorKey:
+    """Cameras of one key have one detector."""
     return camera.detector, camera.min_score
 
 
@@ -164,16 +165,16 @@ def open_detectors(
     """The detectors of these cameras by their address and least score; those of `opened` are used again. Raises Refused."""
     found = dict(opened or {})
     for camera in cameras:
-        if _detector(camera) not in found:
-            found[_detector(camera)] = open_detector(camera.detector, threads=threads, min_score=camera.min_score)
-    return {key: found[key] for key in map(_detector, cameras)}
+        if detector_key(camera) not in found:
+            found[detector_key(camera)] = open_detector(camera.detector, threads=threads, min_score=camera.min_score)
+    return {key: found[key] for key in map(detector_key, cameras)}
 
 
-def open_topology(site: Site, cameras: Sequence[str]) -> Topology | None:
+def open_topology(site: Site, cameras: Sequence[str]) -> Topology:
     """The ways between these cameras. Raises Refused."""
     if isinstance(site.topology, Layout):
         return topology_of(site.topology, cameras, "[topology]")
-    return None if site.topology is None else read_topology(site.topology, cameras)
+    return Topology() if site.topology is None else read_topology(site.topology, cameras)
 
 
 def run_session(
@@ -184,9 +185,12 @@ def run_session(
 
 
 def run_site(
-    site: Site, stop: threading.Event, progress: Callable[[int], None] = lambda frames: None
+    site: Site,
+    stop: threading.Event,
+    progress: Callable[[int], None] = lambda frames: None,
+    along: Callable[[OpenSite, Run], AbstractContextManager[object]] = lambda opened, run: nullcontext(),
 ) -> dict[str, Any]:
-    """Run; returns the summary that report.json holds.
+    """Run; returns the summary that report.json holds. `along` is what goes on as long as the run, such as a `Reloader`.
 
     A run over files writes `out` and the gallery at its end, all or nothing. With a live source both grow as it goes, and
     setting `stop` ends it well. Raises Refused before anything is written or sent when a source, model or gallery does not
@@ -229,6 +233,7 @@ def run_site(
             stack.callback(monitor.close)
         for output in outputs:  # all else is open: only now is anybody outside connected to
             output.start()
+        stack.enter_context(along(opened, run))
         outcome = run.to_the_end(extra)
         if folder is not None and site.out is not None and not opened.live:
             if site.annotate:

@@ -18,7 +18,7 @@ A pair holds in both directions unless `one_way = true`. Where a way leads over 
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -83,43 +83,64 @@ ANYWHERE = Window(-math.inf)
 NOWHERE = Window(math.inf)
 
 
+@dataclass(frozen=True)
+class Ways:
+    """A layout worked out: the windows of its pairs, those of all others, and the least times over several pairs."""
+
+    direct: Mapping[tuple[str, str], Window]
+    unlisted: Window
+    least: Mapping[tuple[str, str], float]
+
+
+def ways_of(layout: Layout) -> Ways:
+    """The ways of a layout, in both directions unless it says otherwise."""
+    direct: dict[tuple[str, str], Window] = {}
+    for pair in layout.pair:
+        one, other = pair.cameras
+        window = Window(-math.inf if pair.overlap else pair.least_s, math.inf if pair.most_s is None else pair.most_s)
+        direct[one, other] = window
+        if not pair.one_way:
+            direct[other, one] = window
+    return Ways(direct, ANYWHERE if layout.unlisted == "any" else NOWHERE, _shortest(direct))
+
+
+def _shortest(direct: Mapping[tuple[str, str], Window]) -> dict[tuple[str, str], float]:
+    """Floyd and Warshall (1962) over the least times; overlapping views are no distance apart."""
+    least = {ends: window.least for ends, window in direct.items()}
+    cameras = {camera for pair in direct for camera in pair}
+    for over in sorted(cameras):
+        for one in sorted(cameras):
+            for other in sorted(cameras - {one}):
+                if (one, over) in least and (over, other) in least:
+                    way = max(0.0, least[one, over]) + max(0.0, least[over, other])
+                    if way < least.get((one, other), math.inf):
+                        least[one, other] = way
+    return least
+
+
 class Topology:
     """Ways between cameras; without any, everything is possible except two tracks of one camera at one moment."""
 
     def __init__(self, layout: Layout | None = None) -> None:
-        layout = layout or Layout()
-        self._direct: dict[tuple[str, str], Window] = {}
-        for pair in layout.pair:
-            one, other = pair.cameras
-            window = Window(
-                -math.inf if pair.overlap else pair.least_s, math.inf if pair.most_s is None else pair.most_s
-            )
-            self._direct[one, other] = window
-            if not pair.one_way:
-                self._direct[other, one] = window
-        self.cameras = {camera for pair in self._direct for camera in pair}
-        self._unlisted = ANYWHERE if layout.unlisted == "any" else NOWHERE
-        self._least = self._shortest()
+        self._ways = ways_of(layout or Layout())
 
-    def _shortest(self) -> dict[tuple[str, str], float]:
-        """Floyd and Warshall (1962) over the least times; overlapping views are no distance apart."""
-        least = {ends: window.least for ends, window in self._direct.items()}
-        for over in sorted(self.cameras):
-            for one in sorted(self.cameras):
-                for other in sorted(self.cameras - {one}):
-                    if (one, over) in least and (over, other) in least:
-                        way = max(0.0, least[one, over]) + max(0.0, least[over, other])
-                        if way < least.get((one, other), math.inf):
-                            least[one, other] = way
-        return least
+    @property
+    def cameras(self) -> set[str]:
+        """The names of the cameras in it."""
+        return {camera for pair in self._ways.direct for camera in pair}
+
+    def become(self, other: "Topology") -> None:
+        """Be like `other` from the next question on, for all who have this one; from any thread."""
+        self._ways = other._ways
 
     def least(self, one: str, other: str) -> float:
         """The least seconds from one camera to another; -inf where they may see it at once, inf where no way leads."""
-        found = self._least.get((one, other))
+        ways = self._ways
+        found = ways.least.get((one, other))
         if found is not None:
             return found
-        against = (other, one) in self._direct  # the wrong way of a one-way street: at least not at the same moment
-        return max(0.0, self._unlisted.least) if against else self._unlisted.least
+        against = (other, one) in ways.direct  # the wrong way of a one-way street: at least not at the same moment
+        return max(0.0, ways.unlisted.least) if against else ways.unlisted.least
 
     def all_apart(self, spans: Sequence[Span]) -> NDArray[np.bool_]:
         """(N, N): `apart` of every pair."""
@@ -144,7 +165,7 @@ class Topology:
 
     def missed(self, before: Span, now: Span) -> bool:
         """Whether `now` comes too late for a vehicle that was seen last as `before`."""
-        window = self._direct.get((before.camera, now.camera))
+        window = self._ways.direct.get((before.camera, now.camera))
         return window is not None and now.first - before.last > window.most
 
 

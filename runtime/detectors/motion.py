@@ -53,6 +53,10 @@ class MotionDetector:
         """Frames of one camera come in order. kinds are -1; scores 0.5 plus half the share of the box that moves."""
         return [self._moving(frame) for frame in frames]
 
+    def forget(self, camera: str) -> None:
+        """Learn its background anew."""
+        self._views.pop(camera, None)
+
     def _moving(self, frame: Frame) -> Detections:
         view = self._views.get(frame.camera)
         if view is None or view.shape != frame.image.shape:

@@ -73,6 +73,9 @@ class NetworkDetector:
             for tiles in parts
         ]
 
+    def forget(self, camera: str) -> None:
+        """There is nothing to forget: each frame is looked at for itself."""
+
     def _answers(self, pictures: list[Floats]) -> list[Arrays]:
         """The outputs that the type reads, in its order, of each picture."""
         together = self._inputs.dynamic and self._head.batches

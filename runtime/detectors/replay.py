@@ -32,6 +32,10 @@ class ReplayDetector:
         """Refused: a camera without a file, or a file that is not MOT text."""
         return [self._boxes(frame) for frame in frames]
 
+    def forget(self, camera: str) -> None:
+        """Read its file anew."""
+        self._cameras.pop(camera, None)
+
     def _boxes(self, frame: Frame) -> Detections:
         if frame.camera not in self._cameras:
             self._cameras[frame.camera] = self._read(frame)

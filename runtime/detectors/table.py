@@ -74,6 +74,10 @@ class Detector(Protocol):
         """Frames, of several cameras if need be -> the vehicles of each, in the same order; None: it was not looked at."""
         ...
 
+    def forget(self, camera: str) -> None:
+        """Begin anew with a camera: it has gone, or has another view."""
+        ...
+
 
 class EveryNth:
     """A detector that looks at every `step`-th frame of a camera; the cameras take turns, so that the load is even."""
@@ -95,6 +99,10 @@ class EveryNth:
         for place, detections in zip(due, self._detector.detect([frames[place] for place in due]), strict=True):
             found[place] = detections
         return found
+
+    def forget(self, camera: str) -> None:
+        """Its turn stays, so that the load stays even."""
+        self._detector.forget(camera)
 
 
 def open_detector(text: str, *, threads: int = 1, min_score: float | None = None) -> Detector:

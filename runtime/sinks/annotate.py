@@ -69,11 +69,11 @@ def drawn_on(image: Image, boxes: Sequence[tuple[Floats, Label]]) -> Image:
         x1, y1, x2, y2 = (round(float(edge)) for edge in box)
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour[::-1], 2 * thick)
     for box, label in boxes:  # over all boxes, so that no box runs through a label
-        _write_label(drawn, box, label, scale, thick)
+        write_label(drawn, box, label, scale, thick)
     return drawn
 
 
-def _write_label(drawn: Image, box: Floats, label: Label, scale: float, thick: int) -> None:
+def write_label(drawn: Image, box: Floats, label: Label, scale: float, thick: int) -> None:
     """The label on a plate of its colour, above the box, or inside where there is no room; never beyond the picture."""
     text, colour = _plain(label[0]), label[1]
     (width, height), below = cv2.getTextSize(text, _FONT, scale, thick)

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -231,14 +231,15 @@ def open_source(text: str) -> Source:
     return open_sources([text])[0]
 
 
-def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
+def open_sources(texts: Sequence[str], patience: float = 10.0, among: Collection[str] = ()) -> list[Source]:
     """All or none: what was opened is closed again if one is refused. Two cameras of one name are refused first.
 
-    Live cameras are connected side by side. One that is away is refused when it is the only one, or all are; among others it
-    is tried again and again, and the log says so.
+    Live cameras are connected side by side. One that is away is refused when it is the only one, or all are; among others, or
+    `among` cameras that are open already, it is tried again and again, and the log says so.
     """
     addresses = addresses_of(texts)
-    camera, times = Counter(address.camera for address in addresses).most_common(1)[0] if addresses else ("", 0)
+    names = [*among, *(address.camera for address in addresses)]
+    camera, times = Counter(names).most_common(1)[0] if names else ("", 0)
     if times > 1:
         raise Refused(f"{times} sources are called '{camera}'; give each its own name, such as {camera}-a=URI")
     with ExitStack() as opened:
@@ -249,7 +250,7 @@ def open_sources(texts: Sequence[str], patience: float = 10.0) -> list[Source]:
         cameras = [cast(Camera, source) for source in sources if source.live]
         until = time.monotonic() + patience
         away = [camera for camera in cameras if not camera.met(max(0.0, until - time.monotonic()))]
-        if away and len(away) == len(sources):
+        if away and len(away) == len(sources) and not among:
             raise Refused(away[0].refusal)
         for missing in away:
             _LOG.warning("%s is away and is tried again: %s", missing.camera, missing.refusal)

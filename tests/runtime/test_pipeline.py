@@ -44,6 +44,9 @@ class Saturated:
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         return [self._painted(frame.image) for frame in frames]
 
+    def forget(self, camera: str) -> None:
+        pass
+
     def _painted(self, image: Image) -> Detections:
         spread = image.max(axis=2).astype(int) - image.min(axis=2)
         _, _, blobs, _ = cv2.connectedComponentsWithStats((spread > 120).astype(np.uint8))

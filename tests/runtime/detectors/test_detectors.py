@@ -252,6 +252,9 @@ class Counting:
         self.shown += [(frame.camera, frame.index) for frame in frames]
         return [no_detections() for _ in frames]
 
+    def forget(self, camera: str) -> None:
+        self.shown = [shown for shown in self.shown if shown[0] != camera]
+
 
 def test_every_third_frame_is_looked_at_and_the_cameras_take_turns() -> None:
     counting = Counting()
