@@ -30,8 +30,8 @@ def test_what_the_cameras_share_is_taken_off() -> None:
 
 def test_with_one_camera_and_with_labels_in_another_order_nothing_changes() -> None:
     query, gallery = part(1, 2.0), part(2, 2.0)
-    alone = [Embedded(one.features, one.vehicles, np.zeros_like(one.cameras)) for one in (query, gallery)]
-    for plain, again in zip(alone, without_camera_bias(*alone), strict=True):
+    single = [Embedded(one.features, one.vehicles, np.zeros_like(one.cameras)) for one in (query, gallery)]
+    for plain, again in zip(single, without_camera_bias(*single), strict=True):
         np.testing.assert_array_equal(plain.features, again.features)
     renamed = [Embedded(one.features, 100 - one.vehicles, one.cameras) for one in (query, gallery)]
     for first, again in zip(without_camera_bias(query, gallery), without_camera_bias(*renamed), strict=True):

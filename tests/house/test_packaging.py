@@ -198,7 +198,11 @@ def test_every_flag_that_is_written_down_exists(monkeypatch: pytest.MonkeyPatch)
     files = (UNIT, *IMAGES, PAGE)
     for file in files:
         for verb, *words in commands(file.read_text(encoding="utf-8")):
-            deeper = words[0] if verb in ("gallery", "synth") and words and re.fullmatch("[a-z]+", words[0]) else None
+            deeper = (
+                words[0]
+                if verb in ("eval", "gallery", "synth") and words and re.fullmatch("[a-z]+", words[0])
+                else None
+            )
             flags = {word.partition("=")[0] for word in words if word.startswith("--")}
             written.setdefault((verb, deeper), set()).update(flags)
     written.setdefault(("run", None), set()).update(re.findall(r"--[a-z-]+", settings()["VREID_OPTIONS"]))
