@@ -13,6 +13,7 @@ from vreid.models.errors import MissingExtra, Refused, refuse_batch_size, refuse
 
 if TYPE_CHECKING:
     from vreid.deploy.model import Model
+    from vreid.train.data.records import Item
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Args:
     model: Annotated[str, tyro.conf.Positional]
     """Checkpoint .pt, manifest .json next to its ONNX, or the name of a bundled model; or a foreign network, .xml of OpenVINO or
     .onnx, of which --output may name any layer."""
-    data: Path
-    """Data set whose training part is embedded."""
+    data: tyro.conf.UseAppendAction[list[Path]]
+    """Required: data set whose training part is embedded. Given several times, one file is for all of them."""
     out: Path
     """The file to write, such as features.npz. What was embedded before a stop is not embedded again."""
     threads: int = 1
@@ -44,12 +45,17 @@ def main(args: Args) -> int:
     refuse_threads(args.threads)
     if args.out.suffix != ".npz":
         raise Refused(f"a teacher cache is called .npz, not {args.out.name}; choose such an --out")
-    dataset = training_part(args.data)
-    if not dataset.train:
-        raise Refused(f"{args.data} has no training part to embed")
+    if not args.data:
+        raise Refused("there is nothing to embed; name a data set with --data FOLDER (docs/data.md)")
+    items: list[Item] = []
+    for path in args.data:
+        dataset = training_part(path)
+        if not dataset.train:
+            raise Refused(f"{path} has no training part to embed")
+        items += dataset.train
     model = _opened(args)
     with output.counting("embedding") as count:
-        found = build_cache(model.embed, model.fingerprint, dataset.train, args.out, args.batch, count)
+        found = build_cache(model.embed, model.fingerprint, items, args.out, args.batch, count)
     pictures, width = found.features.shape
     sentence = f"{args.out}: {pictures} pictures, {width} numbers each; {found.queries} queries to {args.model}"
     numbers = {"pictures": pictures, "dim": width, "queries": found.queries}

@@ -146,6 +146,27 @@ def test_a_classifier_of_other_vehicles_is_refused_though_they_are_as_many(
     assert not (tmp_path / "never" / "last.pt").exists()
 
 
+def test_one_cache_is_of_all_data_sets_of_a_student(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    rows = ["path,vehicle,camera"]
+    for vehicle, camera in np.ndindex(3, 2):
+        colour = np.array([30 * camera, 90 * vehicle, 200], np.uint8)
+        assert cv2.imwrite(str(other / f"{vehicle}{camera}.png"), np.broadcast_to(colour, (24, 24, 3)).copy())
+        rows.append(f"{vehicle}{camera}.png,{vehicle},c{camera}")
+    (other / "train.csv").write_text("\n".join(rows) + "\n")
+    both = ["--data", data, "--data", other]
+    capsys.readouterr()
+    assert "name a data set with --data" in refused(capsys, "cache-teacher", "vreid-s", "--out", tmp_path / "no.npz")
+    assert main(["cache-teacher", "vreid-s", *map(str, both), "--out", str(tmp_path / "both.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 64 + 6
+    words = ["--recipe", "student_resnet18_small", *both, "--loss", "rkd", "--teacher", tmp_path / "both.npz"]
+    _, said = trained(capsys, "student", *words, "--out", tmp_path / "run")
+    assert "0 teacher queries" in said
+
+
 def test_teachers_are_standardised_by_camera_where_the_flag_says_so(
     capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
 ) -> None:
