@@ -42,6 +42,7 @@ def compressing(recipe: Recipe, like: Recipe) -> Recipe:
         warmup=min(like.warmup, recipe.planned / 4),
         flat=min(like.flat, recipe.planned / 2),
         average=0.0,
+        swa=0.0,
     )
 
 

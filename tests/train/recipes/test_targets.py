@@ -69,6 +69,17 @@ def test_several_teachers_are_whitened_and_fused() -> None:
         without_labels(with_teachers(without, 2))
 
 
+def test_a_student_that_is_compressed_keeps_no_mean_of_its_weights_and_teachers_are_scaled_by_camera() -> None:
+    recipe = compressing(replace(recipe_named("teacher_resnet18_small"), swa=0.5), recipe_named("cdd2_resnet50_small"))
+    assert recipe.capacity is not None and recipe.average == recipe.swa == 0.0
+    plain = recipe_named("student_resnet18_small")
+    assert with_teachers(plain, 2, by_camera=True).cached.by_camera and not with_teachers(plain, 2).cached.by_camera
+    with pytest.raises(Refused, match="give --teacher"):
+        with_teachers(plain, 0, by_camera=True)
+    with pytest.raises(Refused, match="does not distil"):
+        with_teachers(replace(plain, distil=0.0), 1, by_camera=True)
+
+
 @pytest.mark.parametrize(("text", "value"), [("5ms", 5.0), ("5 MS", 5.0), ("0.5", 0.5)])
 def test_milliseconds(text: str, value: float) -> None:
     assert milliseconds(text) == value
