@@ -17,11 +17,11 @@ from types import ModuleType
 import pytest
 
 from vreid.cli.main import VERBS, main, parsed
-from vreid.cli.run import Args
-from vreid.runtime.network_address import substituted
-from vreid.runtime.sources.table import address_of
+from vreid.cli.run import Args, is_site
+from vreid.runtime.site.read import read_site
+from vreid.runtime.sources.table import addresses_of
 from vreid.runtime.status import CameraStatus, Status
-from vreid.runtime.topology import read_topology
+from vreid.runtime.topology import Layout, read_topology
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +30,8 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGING, PAGE = ROOT / "packaging", ROOT / "docs" / "operations.md"
-UNIT, CONF = PACKAGING / "vreid.service", PACKAGING / "run.conf"
+UNIT, CONF, SITE = PACKAGING / "vreid.service", PACKAGING / "run.conf", PACKAGING / "site.toml"
+COMPOSE = PACKAGING / "compose.yaml"
 IMAGES = (PACKAGING / "Dockerfile", PACKAGING / "Dockerfile.jetpack")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -76,21 +77,44 @@ def flags_of(verb: str, deeper: str | None) -> set[str]:
 # The unit
 
 
-def test_the_unit_starts_a_run_that_the_command_line_takes() -> None:
+def test_the_unit_starts_a_site_that_is_sound() -> None:
     service, conf = unit()["Service"], settings()
-    assert set(conf) == {"VREID_SOURCES", "VREID_OPTIONS", "GATE_USER", "GATE_PASSWORD"}
-    words: list[str] = []
-    for word in service["ExecStart"].replace("%S", "/var/lib").split():
-        words += conf[word[1:]].split() if word.startswith("$") else [word]
+    assert set(conf) == {"GATE_USER", "GATE_PASSWORD"}
+    words = service["ExecStart"].split()
     assert words[:2] == ["/opt/vreid/bin/vreid", "run"]
-    args = parsed(Args, "vreid run", words[2:])
-    sources = [substituted(source, conf) for source in args.sources]
-    assert [address_of(source).camera for source in sources] == ["gate", "yard"]
-    assert all(address_of(source).kind == "rtsp" and "//user:word@" in source for source in sources)
-    assert not any("word@" in word for word in words)  # `ps` shows these
+    assert is_site(words[2]) and parsed(Args, "vreid run", words[2:]).sources == ("/etc/vreid/site.toml",)
+    site = read_site(SITE, conf)
+    addresses = addresses_of([camera.source for camera in site.cameras])
+    assert [(address.camera, address.kind) for address in addresses] == [("gate", "rtsp"), ("yard", "rtsp")]
+    assert all("//user:word@" in camera.source for camera in site.cameras)
+    assert (
+        "word@" not in SITE.read_text(encoding="utf-8") and "word" not in service["ExecStart"]
+    )  # what others may read
     state = Path("/var/lib") / service["StateDirectory"]
-    assert args.gallery is not None and args.gallery.parent == args.out.parent == state and args.metrics == "9100"
+    assert site.gallery is not None and site.out is not None and site.gallery.parent == site.out.parent == state
+    assert site.metrics == "9100" and site.enrol_unknown
     assert service["EnvironmentFile"] == "/etc/vreid/run.conf"
+    assert service["ExecReload"].split() == ["/bin/kill", "-HUP", "$MAINPID"]  # see tests/cli/test_site_reload.py
+
+
+def test_what_the_example_has_as_remarks_may_be_put_to_use(tmp_path: Path) -> None:
+    """Every line that is a key behind a "#" fits the schema where it stands."""
+    text = re.sub(r"^#(?=[\[a-z])", "", SITE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (tmp_path / "site.toml").write_text(text)
+    site = read_site(tmp_path / "site.toml", {**settings(), "MQTT_PASSWORD": "x"})
+    gate = site.cameras[0].regions
+    assert (set(gate.zones), set(gate.masks), site.retain) == ({"entry"}, {"street"}, 30 * 86400)
+    assert site.to == ("mqtt://site:x@broker/site/north",) and isinstance(site.topology, Layout)
+
+
+def test_the_example_of_the_page_is_a_site(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "site.md").read_text(encoding="utf-8"), re.DOTALL)
+    for secret in re.findall(r'"/run/secrets/(\w+)"', example):
+        (tmp_path / secret).write_text("rtsp://192.0.2.9/" if secret == "yard" else "https://desk.example/hook")
+    (tmp_path / "site.toml").write_text(example.replace("/run/secrets/", ""))
+    site = read_site(tmp_path / "site.toml", dict.fromkeys(("GATE_USER", "GATE_PASSWORD", "MQTT_PASSWORD"), "x"))
+    assert [camera.rate for camera in site.cameras] == [10, 5, 10] and len(site.to) == 2
+    assert set(site.cameras[0].regions.zones) == {"entry", "exit"} and isinstance(site.topology, Layout)
 
 
 def test_the_unit_is_restarted_for_ever_and_stopped_gently() -> None:
@@ -113,6 +137,17 @@ def test_the_unit_is_what_systemd_reads(tmp_path: Path) -> None:
 
 
 # The images
+
+
+def test_compose_starts_the_image_with_the_files_of_the_unit() -> None:
+    lines = [line.strip() for line in COMPOSE.read_text(encoding="utf-8").splitlines()]
+    service, said = unit()["Service"], dict(instructions(IMAGES[0]))
+    assert f"command: [{', '.join(service['ExecStart'].split()[1:])}]" in lines
+    assert f"env_file: {service['EnvironmentFile']}" in lines and "- /etc/vreid:/etc/vreid:ro" in lines
+    assert f"- state:{said['WORKDIR']}" in lines and said["WORKDIR"] == f"/var/lib/{service['StateDirectory']}"
+    assert f"mem_limit: {service['MemoryMax'].lower()}" in lines
+    assert f"stop_grace_period: {service['TimeoutStopSec']}s" in lines
+    assert "dockerfile: packaging/Dockerfile" in lines and "init: true" in lines
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
@@ -195,17 +230,16 @@ def commands(text: str) -> Iterator[list[str]]:
 def test_every_flag_that_is_written_down_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     written: dict[tuple[str, str | None], set[str]] = {}
-    files = (UNIT, *IMAGES, PAGE)
+    files = (UNIT, SITE, *IMAGES, PAGE, ROOT / "docs" / "site.md")
     for file in files:
         for verb, *words in commands(file.read_text(encoding="utf-8")):
             deeper = (
                 words[0]
-                if verb in ("eval", "gallery", "synth") and words and re.fullmatch("[a-z]+", words[0])
+                if verb in ("eval", "gallery", "site", "synth") and words and re.fullmatch("[a-z]+", words[0])
                 else None
             )
             flags = {word.partition("=")[0] for word in words if word.startswith("--")}
             written.setdefault((verb, deeper), set()).update(flags)
-    written.setdefault(("run", None), set()).update(re.findall(r"--[a-z-]+", settings()["VREID_OPTIONS"]))
     page = PAGE.read_text(encoding="utf-8")
     written["run", None].update(re.findall(r"`(--(?!gallery-)[a-z-]+)[^`]*`", page.partition("## Galleries")[0]))
     written["run", None].discard("--init")  # of docker
