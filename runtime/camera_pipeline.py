@@ -13,6 +13,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.records import Detections, FinishedTrack, Floats, Frame, Trace, TrackSoFar, cut_out
 from vreid.runtime.regions import admitted, zones_crossed
 from vreid.runtime.session import Regions
+from vreid.runtime.standing import Place, StandingRules
 from vreid.runtime.tracker import Tracker
 
 _EDGE = 2.0  # pixels from the frame's border at which a vehicle counts as cut off
@@ -74,7 +75,8 @@ def deserves(rules: CropRules, box: Floats, embedded: int, since: float, quality
     return due or quality > rules.better * best
 
 
-LONGEST_TRACE = 50_000  # boxes kept of one track, the first: a vehicle parked before a live camera for days
+LONGEST_TRACE = 50_000  # boxes kept of one track in files: beyond, every second one
+LONGEST_LIVE = 4096  # of a live camera, before which vehicles are parked for days
 
 
 @dataclass
@@ -90,7 +92,6 @@ class OpenTrack:
     kinds: Counter[int] = field(default_factory=Counter)
     total: Floats | None = None  # (D,) sum of features weighted by the square of their quality
     crops: int = 0
-    before: int = 0  # crops of its earlier parts
     last_crop: float = -np.inf
     best: float = 0.0
     picture: Image | None = None
@@ -98,25 +99,37 @@ class OpenTrack:
     searched: float = 0.0  # the weight when its vehicle was last looked for
     far: bool = False  # it has got as far as the detector wants
     reported: bool = False  # those who follow know of it
+    score: float = 0.0  # of the last box
+    seen: int = 0  # boxes so far
+    stride: int = 1  # one box of so many is kept
+    place: Place = field(default_factory=Place)
+    stood: float = 0.0  # for how long it has been where it is, in seconds
+    sign: float | None = None  # when it was last said that it stands
 
-    def add(self, index: int, time: float, box: Floats, score: float, kind: int) -> None:
-        """One more sighting."""
-        self.last, self.box = (index, time), box
+    def add(self, index: int, time: float, box: Floats, score: float, kind: int, most: int) -> None:
+        """One more sighting; at most `most` boxes are kept."""
+        self.last, self.box, self.score = (index, time), box, score
         self.kinds[kind] += 1
-        if len(self.frames) < LONGEST_TRACE:
+        self.stood = self.place.see(time, box)
+        if self.seen % self.stride == 0:
             self.frames.append(index)
             self.boxes.extend(box.tolist())
             self.scores.append(score)
+        self.seen += 1
+        if len(self.frames) > most:
+            self.frames, self.scores, self.stride = self.frames[::2], self.scores[::2], 2 * self.stride
+            self.boxes = array("f", np.array(self.boxes, np.float32).reshape(-1, 4)[::2].tobytes())
 
     def fill(self, passed: Sequence[int], index: int, box: Floats, score: float) -> None:
         """The frames `passed` since the last sighting, which the detector did not look at: on the straight line to `box` in
-        frame `index`."""
+        frame `index`; not where only one box of several is kept."""
+        if self.stride > 1:
+            return
         began, start = self.frames[-1], np.array(self.boxes[-4:], np.float32)
         for between in passed:
-            if len(self.frames) < LONGEST_TRACE:
-                self.frames.append(between)
-                self.boxes.extend((start + (between - began) / (index - began) * (box - start)).tolist())
-                self.scores.append(min(score, self.scores[-1]))
+            self.frames.append(between)
+            self.boxes.extend((start + (between - began) / (index - began) * (box - start)).tolist())
+            self.scores.append(min(score, self.scores[-1]))
 
 
 @dataclass(frozen=True)
@@ -138,18 +151,21 @@ class CameraPipeline:
         rules: CropRules,
         tracker: Tracker | None = None,
         least_travel: float = 0.0,
-        report_after: float = np.inf,
+        standing: StandingRules | None = None,
         began: float = 0.0,
+        longest: int = LONGEST_TRACE,
         regions: Regions | None = None,
     ) -> None:
-        """A track that has been open for `report_after` seconds is finished so far, and goes on as a new part of itself;
-        `began` is when the camera's clock was at 0, in seconds since 1970. `regions` may be exchanged at any time."""
-        self.camera, self.rules, self.report_after = camera, rules, report_after
+        """`began` is when the camera's clock was at 0, in seconds since 1970; of a track at most `longest` boxes are kept.
+        `regions` may be exchanged at any time."""
+        self.camera, self.rules = camera, rules
+        self.standing, self.longest = standing or StandingRules(), longest
         self.begin(tracker or Tracker(), least_travel, began)
         self.regions = regions or Regions()
         self.size = (1, 1)  # of the last frame
         self.open: dict[int, OpenTrack] = {}
         self.frames = self.ended = self.embedded = self.passed_over = 0
+        self._due: set[int] = set()  # tracks of which it is to be said that they stand
         self._learnt: set[int] = set()  # tracks that got a feature since `so_far` was called
 
     def begin(self, tracker: Tracker, least_travel: float, began: float) -> None:
@@ -167,7 +183,9 @@ class CameraPipeline:
         for number, birth in self.tracker.births().items():
             if self.before is not None:  # a track is shown from its second sighting on, and finished with its first
                 self.open[number] = OpenTrack(self.before, self.before)
-                self.open[number].add(*self.before, birth.boxes[0], float(birth.scores[0]), int(birth.kinds[0]))
+                self.open[number].add(
+                    *self.before, birth.boxes[0], float(birth.scores[0]), int(birth.kinds[0]), self.longest
+                )
         before, passed = self.before, self.passed
         self.before, self.passed = (frame.index, frame.time), []
         for number, box, score, kind in zip(
@@ -177,13 +195,13 @@ class CameraPipeline:
             track = self.open.get(number) or self.open.setdefault(number, OpenTrack(now, now))
             if passed and track.frames and track.last == before:
                 track.fill(passed, frame.index, box, float(score))
-            track.add(*now, box, float(score), int(kind))
+            track.add(*now, box, float(score), int(kind), self.longest)
+            self._watch(number, track)
             crop, since = cut_out(frame.image, box, self.rules.margin), frame.time - track.last_crop
-            had = track.before + track.crops if track.crops else 0
-            if not deserves(self.rules, box, had, since, ceiling_of(crop, box, size), track.best):
+            if not deserves(self.rules, box, track.crops, since, ceiling_of(crop, box, size), track.best):
                 continue  # sharpness costs more than all else here
             quality = quality_of(crop, box, size)
-            if deserves(self.rules, box, had, since, quality, track.best):
+            if deserves(self.rules, box, track.crops, since, quality, track.best):
                 requests.append(CropRequest(number, crop.copy(), quality, frame.time))
         self.embedded += len(requests)
         self.passed_over += len(tracks) - len(requests)
@@ -208,6 +226,26 @@ class CameraPipeline:
         if track.picture is None or request.quality > track.best:
             track.best, track.picture = request.quality, request.crop
 
+    def _watch(self, number: int, track: OpenTrack) -> None:
+        """Let the tracker know whether a vehicle stands, and note that this is due to be said."""
+        if track.stood < self.standing.after:
+            self.tracker.standing.discard(number)
+            return
+        self.tracker.standing.add(number)
+        if track.sign is None or track.last[1] - track.sign >= self.standing.sign:
+            self._due.add(number)
+
+    def standing_now(self) -> list[TrackSoFar]:
+        """The vehicles that have just stood for long enough, and those of which a sign of life is due."""
+        found = []
+        for number in sorted(self._due & self.open.keys()):
+            track = self.open[number]
+            if self._counts(track):
+                track.sign, track.reported, track.searched = track.last[1], True, np.inf
+                found.append(TrackSoFar(self._sighting(number, track), track.box, False, True, _trace(track)))
+        self._due.clear()
+        return found
+
     def so_far(self, rules: SearchRules) -> list[TrackSoFar]:
         """The open tracks that have just got as far as a finished one has to, and those whose evidence has grown."""
         found = []
@@ -223,26 +261,14 @@ class CameraPipeline:
         return found
 
     def finished(self) -> list[tuple[FinishedTrack, Trace]]:
-        """The tracks that ended since the last call, were embedded at least once and got as far as the detector wants, and
-        the parts of those that have been open for long."""
+        """The tracks that ended since the last call, were embedded at least once and got as far as the detector wants."""
         done = []
         for number in self.tracker.finished():
             track = self.open.pop(number, None)
-            if track is not None:
-                done += self._part(number, track)
-        for number, track in self.open.items():
-            if track.last[1] - track.first[1] >= self.report_after and (part := self._part(number, track)):
-                done += part
-                self.open[number] = OpenTrack(track.last, track.last, far=True)
-                self.open[number].before = track.before + track.crops
-                self.open[number].best = track.best
+            if track is not None and self._counts(track):
+                self.ended += 1
+                done.append((self._sighting(number, track), _trace(track)))
         return done
-
-    def _part(self, number: int, track: OpenTrack) -> list[tuple[FinishedTrack, Trace]]:
-        if not self._counts(track) or not len(track.frames):
-            return []
-        self.ended += 1
-        return [(self._sighting(number, track), _trace(track))]
 
     def _counts(self, track: OpenTrack) -> bool:
         """Whether a track is a vehicle's: embedded, and as far as the detector wants."""
@@ -287,5 +313,13 @@ def travel_of(track: OpenTrack) -> float:
 
 
 def _trace(track: OpenTrack) -> Trace:
-    boxes = np.array(track.boxes, np.float32).reshape(-1, 4)
-    return Trace(np.array(track.frames, np.int64), boxes, np.array(track.scores, np.float32))
+    """What was kept, and the last box."""
+    frames, boxes = np.array(track.frames, np.int64), np.array(track.boxes, np.float32).reshape(-1, 4)
+    scores = np.array(track.scores, np.float32)
+    if track.last[0] == frames[-1]:
+        return Trace(frames, boxes, scores)
+    return Trace(
+        np.append(frames, track.last[0]),
+        np.concatenate([boxes, track.box[None]]),
+        np.append(scores, np.float32(track.score)),
+    )

@@ -141,6 +141,22 @@ class Identifier:
         self._remember([track], [match])
         return match
 
+    def settle(self, track: FinishedTrack, reserved: int | None = None) -> Match:
+        """`identify` for a vehicle that stands, for good. Until `extend` says that it is over it is nowhere else."""
+        match = self.identify(track, reserved)
+        if match.vehicle is not None:
+            self._recent.hold(match.vehicle, track)
+        return match
+
+    def extend(self, track: FinishedTrack, match: Match, over: bool) -> None:
+        """A track that was settled has gone on since, and is over now or not."""
+        if match.vehicle is None:
+            return
+        if self._gallery.writable:
+            self._gallery.extend_sighting(match.vehicle, track, match.score, self._run)
+        if over:
+            self._recent.release(match.vehicle, track)
+
     def provisional(self, track: FinishedTrack, taken: Container[int] = ()) -> Match:
         """The vehicle of a track that is still in view, by what it has shown so far: nothing is learnt or written. It is none
         of `taken`, which other tracks in view have."""

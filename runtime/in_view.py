@@ -11,6 +11,7 @@ from vreid.runtime.identify import Identifier
 from vreid.runtime.records import EventState, FinishedTrack, Floats, Match, Trace, TrackEvent, TrackSoFar
 from vreid.runtime.topology import Span, span_of
 
+SIGN_OF_LIFE_S = 6 * 3600.0
 Key = tuple[str, int]  # a track: its camera and its number there
 NOBODY = Match(None, None, -float("inf"), False, float("nan"), "")  # not looked for so far
 
@@ -30,6 +31,8 @@ class _Shown:
     match: Match
     track: FinishedTrack
     ended: bool = False
+    final: bool = False
+    stood: float | None = None  # when it was last said that it stands, seconds on the source's clock
 
     def span(self, now: float) -> Span:
         """Its time in view: an open track is still there."""
@@ -46,9 +49,11 @@ class InView:
     that cannot be one vehicle are not shown under one id; the one that was first keeps it.
     """
 
-    def __init__(self, identifier: Identifier, followers: Sequence[Follower], began: float) -> None:
-        """`began` is when the run did, in seconds since 1970."""
-        self._identifier, self._followers, self._began = identifier, followers, began
+    def __init__(
+        self, identifier: Identifier, followers: Sequence[Follower], began: float, every: float = SIGN_OF_LIFE_S
+    ) -> None:
+        """`began` is when the run did, in seconds since 1970; every `every` seconds it is said that a vehicle stands still."""
+        self._identifier, self._followers, self._began, self._every = identifier, followers, began, every
         self._shown: dict[Key, _Shown] = {}
         self.reserved: dict[Key, int] = {}
 
@@ -60,6 +65,18 @@ class InView:
             self._emit("appeared", now.track, NOBODY, now.box, False)
         if now.search:
             self._show(now.track, self._provisional(key, now.track, now.stranger), now.box, False)
+
+    def stands(self, now: TrackSoFar, match: Match | None = None) -> None:
+        """Report that a vehicle has come to stand, with what was decided for good, or that it stands still, which is said
+        every `every` seconds at most."""
+        key = _key(now.track)
+        self.see(now)
+        shown = self._shown[key]
+        if shown.stood is None and match is not None:
+            self._show(now.track, match, now.box, True)
+        if shown.stood is None or now.track.last_time - shown.stood >= self._every:
+            self._shown[key] = replace(self._shown[key], stood=now.track.last_time)
+            self._emit("stationary", now.track, self._shown[key].match, now.box, self._shown[key].final)
 
     def wait(self, track: FinishedTrack) -> None:
         """A track has ended that is decided with all others at the end of the run."""
@@ -108,7 +125,7 @@ class InView:
 
     def _show(self, track: FinishedTrack, match: Match, box: Floats, final: bool) -> None:
         before = self._shown[_key(track)].match.vehicle if _key(track) in self._shown else None
-        self._shown[_key(track)] = _Shown(match, track)
+        self._shown[_key(track)] = _Shown(match, track, final=final)
         if match.vehicle != before:
             self._emit("identified" if before is None else "revised", track, match, box, final)
 

@@ -10,7 +10,14 @@ from typing import Any, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
-from vreid.runtime.camera_pipeline import CameraPipeline, CropRequest, CropRules, SearchRules
+from vreid.runtime.camera_pipeline import (
+    LONGEST_LIVE,
+    LONGEST_TRACE,
+    CameraPipeline,
+    CropRequest,
+    CropRules,
+    SearchRules,
+)
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
@@ -20,6 +27,7 @@ from vreid.runtime.records import Detections, Frame, inside
 from vreid.runtime.session import Regions
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
+from vreid.runtime.standing import StandingRules
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, PlateReader, TrackFinalizer, no_plate
 from vreid.runtime.tracker import Tracker
@@ -53,7 +61,7 @@ class Parts:
     strict: bool = False  # a file that breaks off or is damaged is refused
     followers: Sequence[Follower] = ()  # get the events of tracks; without any nothing is provisional
     searching: SearchRules = field(default_factory=SearchRules)
-    report_after: float = 60.0  # seconds after which an open track of a live run is reported, and goes on
+    standing: StandingRules = field(default_factory=StandingRules)
 
 
 @dataclass(frozen=True)
@@ -107,8 +115,10 @@ class Run:
             earlier.begin(tracker, least, began)
             earlier.regions = camera.regions
             return earlier
-        report_after = self.parts.report_after if self.live else float("inf")
-        return CameraPipeline(source.camera, self.parts.rules, tracker, least, report_after, began, camera.regions)
+        longest = LONGEST_LIVE if self.live else LONGEST_TRACE
+        return CameraPipeline(
+            source.camera, self.parts.rules, tracker, least, self.parts.standing, began, longest, camera.regions
+        )
 
     def change(self, cameras: Sequence[CameraParts]) -> bool:
         """Go on with these cameras, of a live run; returns when it does, or False where the run has ended.
@@ -236,6 +246,7 @@ class Run:
             camera = self.cameras[frame.camera]
             if self.parts.followers and not self.finalizer.behind:
                 self.finalizer.follow(camera.so_far(self.parts.searching))
+            self.finalizer.follow(camera.standing_now())
             self.finalizer.take(camera.finished())
 
     def _detect(self, together: Sequence[Frame]) -> list[Detections | None]:

@@ -1,6 +1,8 @@
 """Where vehicles were lately, so that none is found where it cannot be."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
 
 from vreid.runtime.records import FinishedTrack
@@ -16,6 +18,7 @@ class RecentPositions:
         self._remember, self._topology = remember_s, topology or Topology()
         self._spans: dict[int, list[Span]] = {}
         self._newest: dict[str, float] = {}
+        self._standing: dict[int, list[Span]] = {}  # of each vehicle, those that have not ended
         self._parts: dict[tuple[str, int], int] = {}  # the vehicle of a track, for its next parts
         self._since_swept = 0
         self._random = Random(0)
@@ -36,6 +39,18 @@ class RecentPositions:
         if self._since_swept >= 1000:
             self._sweep()
 
+    def hold(self, vehicle: int, sighting: FinishedTrack) -> None:
+        """`vehicle` stands there until `release`, however long that is."""
+        self._standing.setdefault(vehicle, []).append(replace(span_of(sighting), last=math.inf))
+
+    def release(self, vehicle: int, sighting: FinishedTrack) -> None:
+        """The track that was held has ended."""
+        key = (sighting.camera, sighting.track)
+        left = [span for span in self._standing.pop(vehicle, []) if (span.camera, span.track) != key]
+        if left:
+            self._standing[vehicle] = left
+        self.put(vehicle, sighting)
+
     def part_of(self, sighting: FinishedTrack) -> int | None:
         """The vehicle that an earlier part of this track was given to."""
         return self._parts.get((sighting.camera, sighting.track))
@@ -52,7 +67,7 @@ class RecentPositions:
 
     def bars(self, vehicle: int, sightings: Iterable[FinishedTrack]) -> bool:
         """Whether `vehicle` was where it cannot have been and be one of these tracks too."""
-        spans = self._spans.get(vehicle, ())
+        spans = [*self._spans.get(vehicle, ()), *self._standing.get(vehicle, ())]
         return any(self._barred(spans, span_of(sighting)) for sighting in sightings) if spans else False
 
     def _barred(self, spans: Iterable[Span], now: Span) -> bool:

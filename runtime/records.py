@@ -89,12 +89,14 @@ class Match:
 @dataclass(frozen=True)
 class TrackSoFar:
     """A track that is still open: what a finished one would be if it ended now, its last box (4,) x1 y1 x2 y2, whether it has
-    shown so much more that its vehicle is worth looking for, and enough that it may be a new one if nobody is found."""
+    shown so much more that its vehicle is worth looking for, and enough that it may be a new one if nobody is found. `trace` is
+    there when a standing vehicle is due: when it has stood for long enough, and from time to time afterwards."""
 
     track: FinishedTrack
     box: Floats
     search: bool
     stranger: bool = True
+    trace: "Trace | None" = None
 
 
 EventState = Literal["appeared", "identified", "revised", "stationary", "left"]

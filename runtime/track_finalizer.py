@@ -111,7 +111,10 @@ class TrackFinalizer:
     def _see(self, now: TrackSoFar) -> None:
         if self._in_view is not None:
             with self._stages.time("provisional"):
-                self._in_view.see(now)
+                if now.trace is None:
+                    self._in_view.see(now)
+                else:
+                    self._in_view.stands(now)
 
     def _read(self, sighting: FinishedTrack) -> FinishedTrack:
         return sighting if self._plate is no_plate else replace(sighting, plate=self._plate(sighting.picture))
@@ -161,6 +164,7 @@ class LiveTrackFinalizer(TrackFinalizer):
         every: float = 3600.0,
     ) -> None:
         super().__init__(identifier, sinks, stages, plate, in_view)
+        self._settled: dict[tuple[str, int], Match] = {}  # of the vehicles that stand
         self._queue: queue.Queue[tuple[FinishedTrack, Trace] | TrackSoFar | None] = queue.Queue(ROOM)
         self._failure: BaseException | None = None
         self._idle, self._every = idle, every
@@ -224,18 +228,38 @@ class LiveTrackFinalizer(TrackFinalizer):
                     self._identifier.keep()
                     return
                 if isinstance(item, TrackSoFar):
-                    self._see(item)
+                    if item.trace is None:
+                        self._see(item)
+                    else:
+                        self._settle(item, item.trace)
                 else:
                     self._finish(self._read(item[0]), item[1])
         except BaseException as failure:  # noqa: BLE001  raised by take or close
             self._failure = failure
 
-    def _finish(self, sighting: FinishedTrack, trace: Trace) -> None:
+    def _settle(self, now: TrackSoFar, trace: Trace) -> None:
+        """A vehicle has come to stand, or stands still: it is decided the first time, so that a crash later loses little."""
+        key = (now.track.camera, now.track.track)
+        if (match := self._settled.get(key)) is None:
+            match = self._settled[key] = self._decide(self._read(now.track), trace, self._identifier.settle)
+        else:
+            self._identifier.extend(now.track, match, over=False)
+        if self._in_view is not None:
+            self._in_view.stands(now, match)
+
+    def _decide(self, track: FinishedTrack, trace: Trace, by: Callable[[FinishedTrack, int | None], Match]) -> Match:
+        reserved = None if self._in_view is None else self._in_view.reserved.get((track.camera, track.track))
         with self._stages.time("search"):
-            self._identifier.observe(sighting, trace)
-            reserved = None if self._in_view is None else self._in_view.reserved.get((sighting.camera, sighting.track))
-            match = self._identifier.identify(sighting, reserved)
+            self._identifier.observe(track, trace)
+            return by(track, reserved)
+
+    def _finish(self, track: FinishedTrack, trace: Trace) -> None:
+        track = self._read(track)
+        if (match := self._settled.pop((track.camera, track.track), None)) is None:
+            match = self._decide(track, trace, self._identifier.identify)
+        else:
+            self._identifier.extend(track, match, over=True)
         with self._stages.time("tell"):
             if self._in_view is not None:
-                self._in_view.end(sighting, match, trace)
-            self._emit(sighting, match, trace)
+                self._in_view.end(track, match, trace)
+            self._emit(track, match, trace)

@@ -92,6 +92,13 @@ def predicted(motion: Motion, dt: float) -> Motion:
     )
 
 
+def rested(motion: Motion) -> Motion:
+    """`motion` of what stands, after any time: where it was, give or take, and its speed as unknown as at the start."""
+    size = np.ones_like(motion.place) * _size(motion.place)
+    none = np.zeros_like(motion.place)
+    return Motion(motion.place, none, (STANDING_SPREAD * size) ** 2, none, (START * size) ** 2)
+
+
 def surprise(motion: Motion, boxes: Boxes) -> Columns:
     """N filters, (M, 4) x1 y1 x2 y2 -> (N, M) squared Mahalanobis distance of the centres, a chi-square of 2."""
     seen = _places(boxes)
@@ -136,6 +143,8 @@ def replaced(motion: Motion, rows: NDArray[np.int64], other: Motion) -> Motion:
 
 
 FIRST_STEP = 0.1  # seconds between frames while the clock has shown nothing yet
+STANDING_AGE = 60.0  # seconds for which a standing track may go unseen behind what passes
+STANDING_SPREAD = 0.25  # standard deviation of a standing track's place, in box sizes: half of it may be hidden
 UNLIKELY = 9.21  # chi-square of 2 numbers: 99 of 100 true pairs lie below
 RIM = 0.05  # a box within this share of its own size of the picture's rim touches it
 DRIVING = 0.25  # box sizes a second: slower is noise
@@ -147,7 +156,8 @@ class Tracker:
 
     strong, weak: boxes scored from `strong` on may start tracks; those from `weak` on may continue confirmed ones.
     confirm_hits: sightings in a row after which a track has an id and is shown.
-    max_age: seconds that a confirmed track may go unseen, and the longest step the clock may take at once.
+    max_age: seconds that a confirmed track may go unseen, and the longest step the clock may take at once; one that stands
+    may for STANDING_AGE, so that what passes before it does not end it.
     buffer: share of its own size by which each side of a box is moved out before overlaps are taken; double for a track
     seen once, whose speed is unknown.
     least_overlap: of the moved-out boxes of a track and its detection.
@@ -183,6 +193,9 @@ class Tracker:
         self._step = FIRST_STEP
         self.last_id = after
         self._ended: deque[int] = deque(maxlen=ENDED_KEPT)
+        self.standing: set[int] = (
+            set()
+        )  # ids of tracks that stay where they are, also unseen; whoever watches them sets it
 
     def update(self, time: float, detections: Detections, picture: tuple[int, int] | None = None) -> Tracks:
         """Detections of the frame at `time` seconds -> those that belong to confirmed tracks, in the detections' order.
@@ -192,8 +205,10 @@ class Tracker:
         and what drives in at the same place a moment later is not taken for it. Empty and not finite boxes are ignored.
         """
         dt = self._passed(time)
+        stands = np.isin(self._ids, list(self.standing))
         if len(self._ids):
-            self._motion = predicted(self._motion, dt)
+            still = self._motion.chosen(stands)
+            self._motion = replaced(predicted(self._motion, dt), np.flatnonzero(stands), rested(still))
         self._unseen = self._unseen + dt
         boxes, scores = detections.boxes, detections.scores
         with np.errstate(invalid="ignore"):
@@ -214,9 +229,10 @@ class Tracker:
         self._hits[rows] += 1
         self._unseen[rows] = 0.0
         missed = self._unseen > 0
-        gone = (self._unseen > self._max_age) | (missed & (self._ids == 0))
+        age = np.where(stands, max(STANDING_AGE, self._max_age), self._max_age)
+        gone = (self._unseen > age) | (missed & (self._ids == 0))
         if picture is not None:
-            gone |= missed & self._leaving(*picture)
+            gone |= missed & ~stands & self._leaving(*picture)
         self._end(gone, owner)
         self._start(strong, detections, owner)
         self._confirm()
@@ -279,7 +295,9 @@ class Tracker:
 
     def _end(self, gone: NDArray[np.bool_], owner: Ints) -> None:
         """Drop the tracks of the mask `gone` (none of them is an owner) and move `owner` to the new rows."""
-        self._ended.extend(int(track) for track in self._ids[gone] if track > 0)
+        ended = [int(track) for track in self._ids[gone] if track > 0]
+        self._ended.extend(ended)
+        self.standing.difference_update(ended)
         moved = np.cumsum(~gone) - 1
         owner[owner >= 0] = moved[owner[owner >= 0]]
         self._motion, self._ids = self._motion.chosen(~gone), self._ids[~gone]

@@ -20,7 +20,6 @@ from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype,
 from vreid.runtime.gallery.records import (
     ENROLLED,
     EVERYTHING,
-    LAST_MOMENT,
     WHOLE,
     About,
     Change,
@@ -31,20 +30,16 @@ from vreid.runtime.gallery.records import (
     PrototypeInfo,
     RankedVehicle,
     SightingInfo,
-    SightingRow,
     Stats,
     Vehicle,
     VehicleDetails,
     VehicleRow,
     VehicleScores,
-    is_clock,
-    is_moment,
-    is_quality,
-    is_score,
     plain,
 )
+from vreid.runtime.gallery.sighting_row import sighting_row
 from vreid.runtime.gallery.store import Store, open_store
-from vreid.runtime.records import FinishedTrack, Floats, kind_name
+from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
 
@@ -204,9 +199,18 @@ class Gallery:
         """
         with self.transaction() as store:
             names.of(store, vehicle)
-            row = _sighting_row(sighting, score, run)
+            row = sighting_row(sighting, score, run)
             store.begin_with(int(vehicle), row.seen)
             return store.add_sighting(int(vehicle), row)
+
+    def extend_sighting(self, vehicle: int, sighting: FinishedTrack, score: float, run: str = "") -> None:
+        """Write down that what `add_sighting` wrote of this track has gone on since; anew where a purge has taken it."""
+        with self.transaction() as store:
+            if store.vehicle(int(vehicle)) is None:
+                return
+            row = sighting_row(sighting, score, run)
+            if not store.extend_sighting(int(vehicle), row):
+                store.add_sighting(int(vehicle), row)
 
     def rename(self, vehicle: int, name: str) -> None:
         """Give `vehicle` another name. Raises Refused when another vehicle has it."""
@@ -357,32 +361,6 @@ class Gallery:
             return set()
         with self._mutex:
             return self._store.vehicles_with_plates(None) - self._store.vehicles_with_plates(wanted)
-
-
-def _sighting_row(seen: FinishedTrack, score: float, run: str) -> SightingRow:
-    """A sighting as it is written down. Raises Refused for times, numbers and a camera that cannot be kept."""
-    moment = float(seen.seen)
-    if not is_moment(moment):
-        raise Refused(
-            f"a sighting's time must be in seconds since 1970, from 0 to {LAST_MOMENT:.0f}, not {moment:g}; divide"
-            " milliseconds by 1000 and nanoseconds by 1e9"
-        )
-    if not (is_clock(float(seen.first_time)) and is_clock(float(seen.last_time))):
-        raise Refused(
-            "a sighting's first_time and last_time must be in seconds on its source's clock, below 10000000000; divide"
-            " milliseconds by 1000 and nanoseconds by 1e9"
-        )
-    if not (is_score(float(score)) and is_quality(float(seen.quality))):
-        raise Refused(
-            "a sighting's score must be a cosine (-inf: nobody to compare with) and its quality from 0 to 1;"
-            f" pass these, not {score:g} and {seen.quality:g}"
-        )
-    camera = names.readable(seen.camera, "a sighting's camera")
-    return SightingRow(
-        camera, int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame), int(seen.last_frame),
-        float(score), thumbnail_of(seen.picture), run, moment or time.time(), kind_name(seen.kind), seen.plate,
-        float(seen.quality), np.asarray(seen.feature, np.float16),
-    )  # fmt: skip
 
 
 def login() -> str:

@@ -132,6 +132,9 @@ class Store(Protocol):
 
     def add_sighting(self, vehicle: int, row: SightingRow) -> int: ...  # returns its id
 
+    def extend_sighting(self, vehicle: int, row: SightingRow) -> bool:
+        """Let the newest sighting of this camera, track, run and first time end when `row` does -> whether there is one."""
+
     def begin_with(self, vehicle: int, moment: float) -> None:
         """A vehicle that nobody named and that has no sighting yet came to be at `moment`, if that is earlier."""
 

@@ -2,14 +2,16 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import pytest
 
-from vreid.runtime import camera_pipeline
 from vreid.runtime.camera_pipeline import CameraPipeline, CropRules, SearchRules, ceiling_of, deserves, quality_of
-from vreid.runtime.records import Detections, Frame, cut_out
+from vreid.runtime.records import Detections, Frame, TrackSoFar, cut_out
+from vreid.runtime.standing import StandingRules
+from vreid.runtime.tracker import STANDING_AGE
 
 ROAD = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
 
@@ -103,21 +105,22 @@ def test_the_feature_of_a_track_that_has_ended_is_let_go() -> None:
     assert camera.open == {}
 
 
-def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_pipeline, "LONGEST_TRACE", 40)
-    camera, embedded = CameraPipeline("cam1", CropRules(most=20)), 0
+def test_a_vehicle_parked_for_days_costs_bounded_memory_and_few_crops() -> None:
+    camera, embedded = CameraPipeline("cam1", CropRules(most=20), longest=40), 0
     for index in range(3000):
         for want in camera.see(*seen(index, (20, 30, 60, 60), (90, 30, 130, 60))):
             embedded += 1
             camera.learn(want, np.ones(4, np.float32))
     for track in camera.open.values():
-        assert len(track.frames) == len(track.scores) == len(track.boxes) // 4 == 40
+        assert len(track.frames) == len(track.scores) == len(track.boxes) // 4 <= 40
         assert sum(track.kinds.values()) == 3000 and len(track.kinds) == 1
     assert embedded == 2 * 20
     for sighting, trace in camera.close():
         assert (sighting.first_frame, sighting.last_frame) == (0, 2999)
         assert sighting.last_time == pytest.approx(299.9)
-        assert trace.frames.tolist() == list(range(40))
+        steps = np.diff(trace.frames)  # over its whole time, and the last
+        assert trace.frames[0] == 0 and trace.frames[-1] == 2999 and len(set(steps[:-1].tolist())) == 1
+        assert 20 <= len(trace.frames) == len(trace.boxes) == len(trace.scores) <= 41
 
 
 def test_a_camera_that_comes_back_with_another_size_is_watched_on() -> None:
@@ -140,26 +143,67 @@ def test_a_track_must_have_travelled_as_far_as_its_detector_asks(least: float, s
     assert camera.open == {}
 
 
-def test_a_track_that_lasts_is_finished_in_parts_that_lose_nothing() -> None:
-    rules = CropRules(period=1.0, better=1e9)
-    camera, parts = CameraPipeline("gate", rules, report_after=10.0, began=1e9), []
-    rng, frames = np.random.default_rng(0), 300
-    for index in range(frames):
-        image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
-        box = np.array([[20, 20, 70, 60]], np.float32)
-        found = Detections(box, np.ones(1, np.float32), np.full(1, 2, np.int64))
-        for want in camera.see(Frame("gate", index, index / 10, image), found):
+def watched(camera: CameraPipeline, frames: Iterable[tuple[Frame, Detections]]) -> list[tuple[float, TrackSoFar]]:
+    """What a camera says of standing vehicles, and when; every crop has one feature."""
+    found = []
+    for frame, detections in frames:
+        for want in camera.see(frame, detections):
             camera.learn(want, np.eye(3, dtype=np.float32)[0])
-        parts += camera.finished()
-        assert all(len(track.frames) <= 102 for track in camera.open.values())
-    parts += camera.close()
-    assert len(parts) == 3 and {sighting.track for sighting, _ in parts} == {parts[0][0].track}
-    assert np.concatenate([trace.frames for _, trace in parts]).tolist() == list(range(frames))
-    ends = [(sighting.first_time, sighting.last_time, sighting.seen) for sighting, _ in parts]
-    assert ends[0][0] == 0.0 and ends[-1][1] == pytest.approx(29.9) and ends[-1][2] == pytest.approx(1e9 + 29.9)
-    assert all(late[0] == early[1] for early, late in itertools.pairwise(ends))
-    assert camera.embedded == sum(sighting.crops for sighting, _ in parts)
-    assert camera.embedded + camera.passed_over == frames - 1  # of a track's first box nobody knew yet
+        found += [(frame.time, now) for now in camera.standing_now()]
+    return found
+
+
+PARKED, ELSEWHERE = (20.0, 30.0, 60.0, 60.0), (90.0, 30.0, 130.0, 60.0)
+
+
+def test_a_vehicle_that_stands_is_one_track_and_is_reported_when_it_does_and_now_and_then() -> None:
+    camera = CameraPipeline("gate", CropRules(), standing=StandingRules(10.0, 30.0), began=1e9)
+    driving = [(2.0 * index - 40, 80.0, 2.0 * index, 110.0) for index in range(900)]
+    frames = [seen(index, PARKED, *([driving[index]] if index < 100 else [])) for index in range(900)]
+    said = watched(camera, frames)
+    assert [time for time, _ in said] == pytest.approx([10.1, 40.1, 70.1], abs=0.11)
+    assert {now.track.track for _, now in said} == {1} and said[0][1].trace is not None
+    assert said[0][1].track.seen == pytest.approx(1e9 + said[0][0]) and said[0][1].box.tolist() == [20, 30, 60, 60]
+    ends = {track.track: (track.first_time, track.last_time) for track, _ in [*camera.finished(), *camera.close()]}
+    assert ends == {1: (0.0, pytest.approx(89.9)), 2: (0.0, pytest.approx(9.9))}
+
+
+def test_what_passes_before_a_parked_vehicle_makes_no_new_one_of_it_and_it_may_leave() -> None:
+    """For 30 s a bus stands before it: half of it, then nothing is seen; a car passes over its place meanwhile."""
+    camera = CameraPipeline("gate", CropRules(), standing=StandingRules(10.0))
+    frames = []
+    for index in range(900):
+        boxes = [PARKED]
+        if 300 <= index < 600:
+            boxes = [(42.0, 30.0, 60.0, 60.0)] if index < 305 or index >= 590 else []
+        if 400 <= index < 430:
+            boxes.append((8.0 * (index - 400) - 60, 32.0, 8.0 * (index - 400) - 10, 66.0))
+        if index >= 700:  # it drives off
+            boxes = [(20.0 + 3 * (index - 700), 30.0, 60.0 + 3 * (index - 700), 60.0)] if index < 730 else []
+        frames.append(seen(index, *boxes))
+    watched(camera, frames)
+    ends = {
+        track.track: (track.first_time, round(track.last_time, 1)) for track, _ in [*camera.finished(), *camera.close()]
+    }
+    assert len(ends) == 2 and ends[1] == (0.0, 72.9) and ends[2][0] >= 40
+
+
+def test_a_vehicle_that_does_not_stand_is_not_waited_for() -> None:
+    camera = CameraPipeline("gate", CropRules(), standing=StandingRules(10.0))
+    frames = [seen(index, *([PARKED] if index < 80 or index > 110 else [])) for index in range(150)]
+    watched(camera, frames)
+    assert len([*camera.finished(), *camera.close()]) == 2
+    assert not camera.tracker.standing
+
+
+def test_a_parked_vehicle_that_is_gone_is_waited_for_a_minute() -> None:
+    camera = CameraPipeline("gate", CropRules(), standing=StandingRules(10.0))
+    frames = [seen(index, *([PARKED] if index < 150 else [])) for index in range(900)]
+    ends = []
+    for frame, detections in frames:
+        watched(camera, [(frame, detections)])
+        ends += [(frame.time, track.last_time) for track, _ in camera.finished()]
+    assert ends == [(pytest.approx(14.9 + STANDING_AGE, abs=0.2), pytest.approx(14.9))]
 
 
 FRAME = (200, 120)

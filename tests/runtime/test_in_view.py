@@ -1,16 +1,20 @@
 """While a vehicle is in view: its id is provisional, kept for it, nobody else's, and final when its track ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.maintenance import purge
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import InView
-from vreid.runtime.records import FinishedTrack, Floats, Trace, TrackEvent, TrackSoFar
+from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, TrackEvent, TrackSoFar
+from vreid.runtime.status import Stages
+from vreid.runtime.track_finalizer import LiveTrackFinalizer
 
 DIM = 16
 BOX = np.array([1, 2, 30, 40], np.float32)
@@ -28,6 +32,19 @@ class Recorder:
 
     def said(self) -> list[tuple[str, int, int | None, bool]]:
         return [(one.state, one.track.track, one.match.vehicle, one.final) for one in self.events]
+
+
+class Sightings:
+    """A sink that remembers."""
+
+    def __init__(self, rows: list[tuple[FinishedTrack, Match]]) -> None:
+        self.rows = rows
+
+    def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
+        self.rows.append((sighting, match))
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        pass
 
 
 def axis(number: int) -> Floats:
@@ -161,3 +178,41 @@ def test_a_track_is_no_new_vehicle_before_it_has_shown_enough_but_may_be_a_known
     assert recorder.said() == [("appeared", 1, None, False), ("identified", 1, 1, False), ("appeared", 2, None, False)]
     view.see(so_far(track(axis(1), 2)))
     assert recorder.said()[-1] == ("identified", 2, 2, False)
+
+
+def test_a_standing_vehicle_is_settled_when_it_comes_to_stand_and_said_so_rarely(gallery: Gallery) -> None:
+    recorder, identifier = Recorder(), Identifier(gallery, 0.6, enrol_unknown=True, run="night")
+    view, sighted = InView(identifier, [recorder], 0.0, every=100.0), list[tuple[FinishedTrack, Match]]()
+    live = LiveTrackFinalizer(identifier, [Sightings(sighted)], Stages(), in_view=view)
+    for hour in range(5):
+        live.follow([replace(so_far(track(axis(0), last=60.0 + 40 * hour)), search=False, trace=TRACE)])
+        other = track(axis(0), 2 + hour, 30.0 + 40 * hour, 31.0 + 40 * hour)  # passes while the first one stands
+        live.take([(other, TRACE)])
+    live.take([(track(axis(0), last=300.0), TRACE)])
+    later = track(axis(0), 9, 400.0, 401.0)
+    live.take([(later, TRACE)])
+    live.close()
+    own = [(state, vehicle, final) for state, number, vehicle, final in recorder.said() if number == 1]
+    assert own == [
+        ("appeared", None, False), ("identified", 1, True), ("stationary", 1, True), ("stationary", 1, True), ("left", 1, True)
+    ]  # fmt: skip
+    assert [event.track.last_time for event in recorder.events if event.state == "stationary"] == [60.0, 180.0]
+    assert [one.track for one, _ in sighted] == [2, 3, 4, 5, 6, 1, 9]
+    vehicles = [match.vehicle for _, match in sighted]
+    assert vehicles[5] == 1 and 1 not in vehicles[:5]  # who stands is nobody else
+    rows = [(row.track, row.first_time, row.last_time) for row in gallery.sightings(1)]
+    assert (1, 0.0, 300.0) in rows and len([row for row in rows if row[0] == 1]) == 1
+
+
+def test_a_standing_vehicle_is_in_the_gallery_before_it_leaves(gallery: Gallery) -> None:
+    """So that a crash after days loses an hour."""
+    identifier = Identifier(gallery, 0.6, enrol_unknown=True)
+    match = identifier.settle(replace(track(axis(0), last=60.0), seen=1e9 + 60))
+    for last in (3660.0, 7260.0):
+        identifier.extend(replace(track(axis(0), last=last), seen=1e9 + last), match, over=False)
+        [row] = gallery.sightings(1)
+        assert (row.first_time, row.last_time, row.at) == (0.0, last, 1e9 + last)
+    assert gallery.prototypes(1)[0].count == 1
+    purge(gallery, 1e9 + 9000)  # takes the sighting, and the vehicle with it
+    identifier.extend(track(axis(0), last=9999.0), match, over=True)
+    assert gallery.vehicles() == []

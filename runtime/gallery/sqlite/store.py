@@ -221,6 +221,14 @@ class SqliteStore:
         inserted = self._run(f"INSERT INTO sightings (vehicle, {_SIGHTING}) VALUES ({marks})", vehicle, *cells)
         return int(inserted.lastrowid or 0)
 
+    def extend_sighting(self, vehicle: int, row: SightingRow) -> bool:
+        found = self._run(
+            "UPDATE sightings SET seen = ?, last_time = ?, last_frame = ? WHERE id = (SELECT max(id) FROM sightings"
+            " WHERE vehicle = ? AND camera = ? AND track = ? AND run = ? AND first_time = ?)",
+            row.seen, row.last_time, row.last_frame, vehicle, row.camera, row.track, row.run, row.first_time,
+        )  # fmt: skip
+        return found.rowcount > 0
+
     def begin_with(self, vehicle: int, moment: float) -> None:
         self._run(
             "UPDATE vehicles SET created = min(created, ?1), pictured = min(pictured, ?1) WHERE id = ?2 AND NOT named"

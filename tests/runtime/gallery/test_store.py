@@ -155,3 +155,19 @@ def test_the_retention_is_held_by_the_store(store: Store) -> None:
     with store.transaction():
         store.set_retention(None)
     assert store.retention() is None
+
+
+def test_the_newest_sighting_of_a_track_goes_on_and_no_other(store: Store) -> None:
+    with store.transaction():
+        store.add_vehicle(TAXI)
+        for row in (SEEN, replace(SEEN, track=SEEN.track + 1), SEEN):
+            store.add_sighting(1, row)
+        longer = replace(SEEN, last_time=SEEN.last_time + 50, last_frame=SEEN.last_frame + 500, seen=SEEN.seen + 50)
+        assert store.extend_sighting(1, longer)
+        ends = {row.id: (row.at, row.last_time) for row in store.sightings(1)}
+        assert ends == {
+            1: (SEEN.seen, SEEN.last_time), 2: (SEEN.seen, SEEN.last_time), 3: (longer.seen, longer.last_time)
+        }  # fmt: skip
+        for other in ({"run": "other"}, {"camera": "other"}, {"first_time": -1.0}, {"track": 99}):
+            assert not store.extend_sighting(1, replace(longer, **other))
+        assert not store.extend_sighting(2, longer)
