@@ -209,11 +209,17 @@ def test_what_cannot_change_under_way_is_said(site: Site, log: Log, capfd: pytes
         assert "added yard" in log.reload()
         site.until(lambda: log.said()[-1].startswith("threads") or log.said()[-1].startswith("[gallery]"))
         site.wait("yard")
+        site.cameras["away"] = '[camera.away]\nuri = "rtsp://127.0.0.1:1/gate"\n'  # nobody listens there
+        site.write()
+        assert "added away; 2 cameras go on as they were" in log.reload()
+        site.wait("yard")
         site.cameras["lost"] = '[camera.lost]\nuri = "none.avi"\n'
         site.write()
         assert "was not taken" in log.reload() and "none.avi" in log.answers()[-1]
 
-    site.run(steps, capfd)
+    report = site.run(steps, capfd)
+    assert any(said.startswith("away is away and is tried again: ") for said in log.said())
+    assert report["cameras"]["away"]["frames"] == 0
     assert "[gallery] file, threads changed, which needs a restart of the run; until then it is as it was" in log.said()
     assert (site.folder / "known.db").exists() and not (site.folder / "other.db").exists()
 
