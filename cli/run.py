@@ -138,7 +138,8 @@ def print_summary(summary: dict[str, Any], out: Path | None) -> None:
     )
     output.result(
         f"{summary['vehicles']} vehicles ({summary['known']} known, {summary['enrolled']} newly enrolled), "
-        f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings; "
+        f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings, "
+        f"{summary['doubtful']} doubtful; "
         f"{summary['frames_per_second']:.1f} frames a second, {summary['peak_memory_mb']:.0f} MB at most"
     )
     boxes = summary["embedded"] + summary["passed_over"]

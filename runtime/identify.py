@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from vreid.runtime.site_threshold import FixedThreshold, Level, Threshold
 from vreid.runtime.topology import Topology, span_of
 
 PASSES = 6  # of the clustering, at most
+DOUBTFUL = 4.0  # times the requested false-match rate: who passes at that rate only is no stranger for certain
 
 
 class _Candidate(NamedTuple):
@@ -41,6 +43,7 @@ class _Choice:
     name: str | None
     score: float
     nearest: int | None = None
+    maybe: int | None = None  # another vehicle that passes
 
 
 _NOBODY = _Choice(None, None, -np.inf)
@@ -64,6 +67,8 @@ class Identifier:
     3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle if its best score is under
        `new_below`, and is left unknown between the two; its first track is matched as unknown and the others as known,
        by their best cosine to another track of the cluster.
+    4. A known vehicle is doubtful if a second one passes too that it could be, a stranger if it would pass at DOUBTFUL times
+       the requested false-match rate; the answer says so and changes nothing else.
 
     A known track teaches its vehicle (a prototype of its camera's view) when `learn` is set and its own score is at
     least `margin` of the way from the threshold to 1: features that only just passed would let the vehicle drift into another.
@@ -163,8 +168,8 @@ class Identifier:
         feature = unit(track.feature[None], self._gallery.about.dim)
         choice = self._best(track, feature, lambda vehicle: vehicle in taken or self._recent.bars(vehicle, [track]))
         [level], _ = self._levels([track], feature, choice)
-        known = choice.vehicle is not None
-        return Match(choice.vehicle, choice.name, choice.score, known, level.threshold, level.origin)
+        known, maybe = choice.vehicle is not None, self._maybe([track], feature, choice)
+        return Match(choice.vehicle, choice.name, choice.score, known, level.threshold, level.origin, maybe)
 
     def reserve(self, match: Match) -> int | None:
         """An id for a track that would be enrolled, which no other vehicle ever gets; None where it would not be."""
@@ -179,7 +184,7 @@ class Identifier:
         """What one track comes to, feature (1, D)."""
         self.scoring.compared = self.scoring.vehicles()
         candidates = self._candidates([track], feature, self.scoring.nearest([track], feature))
-        return self._choice(next((one for one in sorted(candidates) if not barred(one.vehicle)), None))
+        return self._choice([one for one in sorted(candidates) if not barred(one.vehicle)])
 
     def assign(
         self, sightings: Sequence[FinishedTrack], reserved: Mapping[tuple[str, int], int] | None = None
@@ -231,13 +236,16 @@ class Identifier:
             candidates += self._candidates(own, features[rows], [hits[row] for row in rows], cluster)
         choices = [_NOBODY for _ in clusters]
         given: dict[int, list[int]] = {}  # rows of this call, by vehicle
-        for one in sorted(candidates):
+        ordered = sorted(candidates)
+        for one in ordered:
             rows, held = clusters[one.cluster], given.get(one.vehicle, [])
             if choices[one.cluster].score > -np.inf or self._recent.bars(one.vehicle, [tracks[row] for row in rows]):
                 continue
             if held and apart[np.ix_(rows, held)].any():
                 continue
-            choices[one.cluster] = self._choice(one)
+            others = (other for other in ordered if other.cluster == one.cluster and other.vehicle != one.vehicle)
+            free = (other for other in others if not self._recent.bars(other.vehicle, [tracks[row] for row in rows]))
+            choices[one.cluster] = self._choice([one, *islice(free, 1)])
             if choices[one.cluster].vehicle is not None:
                 given[one.vehicle] = held + rows
         return choices
@@ -271,13 +279,22 @@ class Identifier:
             for margin, score, vehicle in zip(margins, scores, vehicles, strict=True)
         ]
 
-    def _choice(self, best: _Candidate | None) -> _Choice:
-        """What the best candidate that is free comes to; None where none is."""
-        if best is None:
+    def _choice(self, free: Sequence[_Candidate]) -> _Choice:
+        """What the candidates that are free, the best ones first, come to."""
+        if not free:
             return _NOBODY
+        best = free[0]
         if best.unsure and best.falling > 0:
             return _Choice(None, None, best.score, best.vehicle)
-        return _Choice(best.vehicle, best.name, best.score, best.vehicle)
+        second = next((one.vehicle for one in free[1:2] if best.unsure and one.falling <= 0), None)
+        return _Choice(best.vehicle, best.name, best.score, best.vehicle, second)
+
+    def _maybe(self, own: Sequence[FinishedTrack], features: Floats, choice: _Choice) -> int | None:
+        """Another vehicle that a cluster's tracks, features (N, D), may be."""
+        if choice.vehicle is not None or choice.nearest is None or self.rule.times is None:
+            return choice.maybe
+        scores = self.scoring.against(own, features, [choice.nearest], DOUBTFUL)
+        return choice.nearest if scores.margins.mean() >= 0 else None
 
     def _clustered(
         self, tracks: Sequence[FinishedTrack], features: Floats, apart: NDArray[np.bool_], same: NDArray[np.bool_]
@@ -326,11 +343,12 @@ class Identifier:
         """Step 3 and the writing: one match a row. A new vehicle gets the id `reserved`, if there is one."""
         own = [tracks[row] for row in rows]
         levels, margins = self._levels(own, features[rows], choice)
+        maybe = self._maybe(own, features[rows], choice)
         enough = [self._margin * (1 - level.threshold) for level in levels]
         taught = [row for row, margin, least in zip(rows, margins, enough, strict=True) if margin >= least]
         if choice.vehicle is not None:
             matches = [
-                Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin)
+                Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin, maybe)
                 for level in levels
             ]
             taught = taught if self._learn else []
@@ -341,7 +359,7 @@ class Identifier:
             name = self._gallery.name_of(vehicle)
             cosines = self.scoring.between(own, features[rows]).cosines
             np.fill_diagonal(cosines, -1.0)
-            matches = [Match(vehicle, name, choice.score, False, levels[0].threshold, levels[0].origin)]
+            matches = [Match(vehicle, name, choice.score, False, levels[0].threshold, levels[0].origin, maybe)]
             for place, (nearest, track) in enumerate(zip(cosines.argmax(axis=1).tolist(), own, strict=True)):
                 if place:
                     level = self.scoring.level(track.camera, own[nearest].camera)
@@ -349,7 +367,7 @@ class Identifier:
                     matches.append(Match(vehicle, name, score, True, level.threshold, level.origin))
             taught = rows
         else:
-            return [Match(None, None, choice.score, False, level.threshold, level.origin) for level in levels]
+            return [Match(None, None, choice.score, False, level.threshold, level.origin, maybe) for level in levels]
         for row, match in zip(rows, matches, strict=True):
             self._write(tracks[row], features[row], match, row in taught)
         return matches

@@ -286,6 +286,7 @@ class Run:
             stages=self.stages.status(),
             sightings=tally.sightings,
             unknown=tally.unknown,
+            doubtful=tally.doubtful,
             enrolled=len(tally.enrolled),
             embedded=sum(view.embedded for view in views),
             passed_over=sum(view.passed_over for view in views),

@@ -76,7 +76,8 @@ class FinishedTrack:
 @dataclass(frozen=True)
 class Match:
     """What the gallery has for a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes
-    `threshold`, which comes from where `calibrated` says: "manifest", "site (1200 pairs)"."""
+    `threshold`, which comes from where `calibrated` says: "manifest", "site (1200 pairs)". `maybe` is another vehicle that it
+    may be: for a known one the second that passes too, else the nearest that misses the threshold by little."""
 
     vehicle: int | None
     name: str | None
@@ -84,6 +85,14 @@ class Match:
     known: bool
     threshold: float = 1.0
     calibrated: str = "manifest"
+    maybe: int | None = None
+
+    @property
+    def answer(self) -> Literal["known", "doubtful", "new"]:
+        """For people: whether the gallery knows it, somebody should look, or it was not there before."""
+        if self.maybe is not None:
+            return "doubtful"
+        return "known" if self.known else "new"
 
 
 @dataclass(frozen=True)

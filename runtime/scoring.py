@@ -60,11 +60,15 @@ class Scoring:
         rows = features.astype(np.float64)
         return self._rule.compare(rows, cameras, rows, cameras, self.compared, weights)
 
-    def against(self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int]) -> VehicleScores:
-        """Features (B, D) of the tracks against each of V vehicles."""
+    def against(
+        self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int], times_the_rate: float = 1.0
+    ) -> VehicleScores:
+        """Features (B, D) of the tracks against each of V vehicles, at so many times the requested false-match rate."""
         cameras = [track.camera for track in tracks]
         wanted = np.unique(np.asarray(vehicles, np.int64))
-        weights = None if self._rule.times is None else self._weights_of(tracks, wanted, self._rule.times)
+        weights = (
+            None if self._rule.times is None else times_the_rate * self._weights_of(tracks, wanted, self._rule.times)
+        )
 
         def compare(rows: Floats, others: Floats, views: Sequence[str], owners: Ints) -> Compared:
             own = None if weights is None else weights[:, np.searchsorted(wanted, owners)]

@@ -37,6 +37,8 @@ class Sighting:
             fixed; None where there was no vehicle to compare with.
         threshold: the least that would have been enough.
         calibrated: where the threshold comes from: "fixed", "manifest", "site (1200 pairs)".
+        answer: "known", "new", or "doubtful": a second vehicle passed too, or the nearest missed the threshold by little.
+        maybe: the id of that vehicle; None: there is none.
         kind: "car", "truck", "bus", "motorcycle" or "vehicle".
         plate: what a reader of licence plates read, if there is one.
         first_time: seconds on the source's own clock.
@@ -55,6 +57,8 @@ class Sighting:
     score: float | None
     threshold: float
     calibrated: str
+    answer: str
+    maybe: int | None
     kind: str
     plate: str | None
     first_time: float
@@ -211,6 +215,8 @@ def _sighting(finished: FinishedTrack, match: Match, trace: Trace) -> Sighting:
         score=match.score if math.isfinite(match.score) else None,
         threshold=match.threshold,
         calibrated=match.calibrated,
+        answer=match.answer,
+        maybe=match.maybe,
         kind=kind_name(finished.kind),
         plate=finished.plate,
         first_time=finished.first_time,

@@ -89,6 +89,7 @@ class Status:
     stages: Mapping[str, StageStatus] = field(default_factory=dict)
     sightings: int = 0
     unknown: int = 0
+    doubtful: int = 0
     enrolled: int = 0
     embedded: int = 0
     passed_over: int = 0  # crops of tracked vehicles that were not embedded
@@ -172,6 +173,7 @@ def summary_of(
         "known": len(places) - status.enrolled,
         "enrolled": status.enrolled,
         "unknown": status.unknown,
+        "doubtful": status.doubtful,
         "sightings": status.sightings,
         "embedded": status.embedded,
         "passed_over": status.passed_over,

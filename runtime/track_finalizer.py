@@ -57,13 +57,14 @@ class Tally:
     """Counts of the tracks that were identified so far."""
 
     def __init__(self) -> None:
-        self.sightings = self.unknown = 0
+        self.sightings = self.unknown = self.doubtful = 0
         self.cameras: dict[int, set[str]] = {}  # of each vehicle
         self.enrolled: set[int] = set()
 
     def count(self, sighting: FinishedTrack, match: Match) -> None:
         """One more sighting."""
         self.sightings += 1
+        self.doubtful += match.maybe is not None
         if match.vehicle is None:
             self.unknown += 1
             return

@@ -133,6 +133,8 @@ def _match_fields(match: Match) -> dict[str, Any]:
         "score": round(float(match.score), 4) if math.isfinite(match.score) else None,
         "threshold": round(match.threshold, 4),
         "calibrated": match.calibrated or None,
+        "answer": match.answer,
+        "maybe": match.maybe,
     }
 
 

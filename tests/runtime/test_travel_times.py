@@ -139,6 +139,30 @@ def test_of_two_twins_the_one_that_is_due_is_found(tmp_path: Path, known: bool) 
     assert known == (found.threshold < 0.8)
 
 
+@pytest.mark.parametrize("enrol", [True, False])
+def test_the_answer_is_doubtful_where_a_second_one_passes_or_the_nearest_nearly_does(
+    tmp_path: Path, enrol: bool
+) -> None:
+    with open_gallery(tmp_path / "g.db", fingerprint="aaaaaaaa", dim=DIM, model="small", write=True) as gallery:
+        twins = [gallery.add_vehicle(name) for name in ("one", "two", "far")]
+        for vehicle, row in zip(twins, (toward(0.9, 0, 1), toward(0.9, 0, 2), toward(1.0, 5, 0)), strict=True):
+            gallery.add_prototype(vehicle, "gate", row)
+        identifier = Identifier(gallery, SiteThreshold(MANIFEST), enrol_unknown=enrol, learn=False)
+        far = identifier.identify(track(toward(0.95, 5, 6), "gate", 1, 0))
+        assert (far.answer, far.vehicle, far.maybe) == ("known", twins[2], None)
+        row = 0.95 * np.eye(DIM)[0] + 0.25 * np.eye(DIM)[1] + 0.19 * np.eye(DIM)[2]
+        both = identifier.identify(track(np.asarray(row / np.linalg.norm(row), np.float32), "gate", 2, 20))
+        assert (both.answer, both.vehicle, both.maybe) == ("doubtful", twins[0], twins[1])
+        least = far.threshold
+        missed = identifier.identify(track(toward(least - 0.01, 5, 7), "gate", 3, 40))
+        assert (missed.known, missed.answer, missed.maybe) == (False, "doubtful", twins[2])
+        stranger = identifier.identify(track(toward(0.3, 5, 8), "gate", 4, 60))
+        assert (stranger.known, stranger.answer, stranger.maybe) == (False, "new", None)
+        assert (missed.vehicle is not None) == (stranger.vehicle is not None) == enrol
+        jointly = identifier.assign([track(np.asarray(row / np.linalg.norm(row), np.float32), "gate", 5, 80)])
+        assert (jointly[0].answer, jointly[0].maybe) == ("doubtful", twins[1])
+
+
 def test_a_run_learns_them_from_its_matches(tmp_path: Path) -> None:
     with open_gallery(tmp_path / "g.db", fingerprint="aaaaaaaa", dim=DIM, model="small", write=True) as gallery:
         rule = SiteThreshold(MANIFEST)

@@ -44,6 +44,7 @@ def summary(*cameras, **more):
         "known": 1,
         "enrolled": 1,
         "unknown": 0,
+        "doubtful": 0,
         "sightings": 3,
         "threshold": 0.58,
         "seconds": 10.0,
