@@ -8,7 +8,16 @@ from rich.console import Console
 from vreid.cli import output
 from vreid.cli.run import print_summary
 
-COUNTS = ("vehicles", "known", "enrolled", "seen_by_several", "unknown", "frames_per_second", "peak_memory_mb")
+COUNTS = (
+    "vehicles",
+    "known",
+    "enrolled",
+    "seen_by_several",
+    "unknown",
+    "doubtful",
+    "frames_per_second",
+    "peak_memory_mb",
+)
 
 
 def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
