@@ -107,6 +107,9 @@ class MadeCamera:
             image, self.boxes = self.day.frame(index / self.frame_rate)
             yield Frame(self.camera, index, index / self.frame_rate, image)
 
+    def limit(self, rate: float | None) -> None:
+        """All frames are given."""
+
     def met(self, patience: float = 10.0) -> bool:
         """Always."""
         return True

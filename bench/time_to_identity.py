@@ -75,6 +75,9 @@ class LiveFile:
             yield Frame(self.camera, frame.index, frame.time, frame.image)
         IN_STEP.leave(self.camera)
 
+    def limit(self, rate: float | None) -> None:
+        """All frames are given."""
+
     def met(self, patience: float = 10.0) -> bool:
         """Always."""
         return True

@@ -22,7 +22,7 @@ from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.identify import Identifier
-from vreid.runtime.in_view import Follower, InView
+from vreid.runtime.in_view import SIGN_OF_LIFE_S, Follower, InView
 from vreid.runtime.records import Detections, Frame, inside
 from vreid.runtime.session import Regions
 from vreid.runtime.sinks.table import Sink
@@ -62,6 +62,7 @@ class Parts:
     followers: Sequence[Follower] = ()  # get the events of tracks; without any nothing is provisional
     searching: SearchRules = field(default_factory=SearchRules)
     standing: StandingRules = field(default_factory=StandingRules)
+    sign_of_life: float = SIGN_OF_LIFE_S  # seconds after which followers hear again of a vehicle that stands
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ class Run:
         self.warned: set[str] = set()
         self.frames = 0
         self.stepped = time.monotonic()
-        in_view = InView(parts.identifier, parts.followers, self.started) if parts.followers else None
+        in_view = (
+            InView(parts.identifier, parts.followers, self.started, parts.sign_of_life) if parts.followers else None
+        )
         self.finalizer = (
             LiveTrackFinalizer(parts.identifier, parts.sinks, self.stages, parts.plate, in_view, parts.idle)
             if self.live

@@ -33,6 +33,7 @@ from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
 from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
 from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import addresses_of, open_source, open_sources
+from vreid.runtime.standing import StandingRules
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
 
@@ -90,7 +91,8 @@ class OpenSite:
             Parts(
                 self.cameras, self.embedder, identifier, sinks, EMBEDDING[self.site.embed], stop,
                 progress, began=self.began, strict=self.site.strict, plate=self.plate, idle=identifier.maintain,
-                followers=followers,
+                followers=followers, standing=StandingRules(self.site.stationary_after, min(3600.0, self.site.stationary_every)),
+                sign_of_life=self.site.stationary_every,
             )
         )  # fmt: skip
 
@@ -146,6 +148,8 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
             )
         if not 0 < site.false_match_rate < 1:
             raise Refused(f"a false-match rate of {site.false_match_rate} is not between 0 and 1; write 0.05")
+        if not (site.stationary_after > 0 and site.stationary_every > 0):
+            raise Refused("--stationary-after and --stationary-every are seconds above 0; write 60 and 21600")
         topology = open_topology(site, [camera.source.camera for camera in cameras])
         plate = no_plate if site.plates is None else plate_reader(site.plates)
         yield OpenSite(site, embedder, cameras, live, began, topology, plate)

@@ -34,6 +34,10 @@ class RunSettings:
     """Also write video/<camera>.mp4 with boxes and ids, every frame at its own time (files only)."""
     events: bool = False
     """Also write events.jsonl: every track as it appears, is identified, provisionally while it is in view, and leaves."""
+    stationary_after: float = 60.0
+    """Seconds in one place after which a vehicle counts as parked (docs/in_view.md)."""
+    stationary_every: float = 21600.0
+    """Seconds after which events say again that it still is."""
     embed: Literal["smart", "every"] = "smart"
     """Which crops are embedded: those that add something, or every one."""
     index: str = "flat"

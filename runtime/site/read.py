@@ -116,6 +116,8 @@ class _Reading:
             out=self._path(outputs.folder),
             annotate=outputs.annotate,
             events=outputs.events,
+            stationary_after=outputs.stationary_after,
+            stationary_every=outputs.stationary_every,
             to=tuple(filter(None, (self._output(each) for each in outputs.to))),
             metrics=None if metrics is None else metrics.listen,
             metrics_host=() if metrics is None else tuple(metrics.hosts),

@@ -19,7 +19,7 @@ UNDER_WAY = ("cameras", "topology")  # what a run takes over; all else waits for
 KEYS = {
     **{name: f"[gallery] {name}" for name in ("enrol_unknown", "index", "retain")},
     **{name: f"[thresholds] {name}" for name in ("false_match_rate", "threshold", "new_below")},
-    **{name: f"[outputs] {name}" for name in ("annotate", "events", "to")},
+    **{name: f"[outputs] {name}" for name in ("annotate", "events", "stationary_after", "stationary_every", "to")},
     "gallery": "[gallery] file",
     "out": "[outputs] folder",
     "metrics": "[metrics] listen",

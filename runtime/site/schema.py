@@ -148,6 +148,12 @@ class OutputTable(Table):
     folder: Text = Field(description="For sightings.jsonl, report.html and report.json.")
     annotate: bool = Field(RunSettings.annotate, description="Also write videos with boxes and ids (files only).")
     events: bool = Field(RunSettings.events, description="Also write events.jsonl: tracks while they are in view.")
+    stationary_after: float = Field(
+        RunSettings.stationary_after, gt=0, description="Seconds in one place after which a vehicle counts as parked."
+    )
+    stationary_every: float = Field(
+        RunSettings.stationary_every, gt=0, description="Seconds after which events say again that it still is."
+    )
     to: list[AddressOrFile] = Field(
         [], description="mqtt://host/topic, https://host/path; as --to takes them, or { uri_file = PATH }."
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vreid.models.errors import Refused
 from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
@@ -145,3 +146,12 @@ def test_a_live_run_writes_the_events_of_each_track_before_its_sighting(
     first = [row for row in rows if row["track"] == 1]
     assert [row["state"] for row in first] == ["appeared", "identified", "left"]
     assert first[1]["time"] < first[2]["time"] and first[1]["known"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stationary_after": 0.0}, {"stationary_every": -1.0}, {"stationary_after": float("nan")}]
+)
+def test_a_parked_vehicle_is_one_after_a_time_above_zero(session: Session, wrong: dict[str, float]) -> None:
+    with pytest.raises(Refused, match="--stationary-after and --stationary-every are seconds above 0"):
+        run_session(replace(session, **wrong), threading.Event())
+    assert not session.out.exists() and not session.gallery.exists()
