@@ -42,7 +42,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Target:
-    """What a compression leaves; at most one of the three."""
+    """What a compression leaves; at most one of the three targets."""
 
     target_macs: float | None = None
     """Share of the uncompressed network's MACs to keep (0.3), for a recipe with a budget."""
@@ -52,6 +52,8 @@ class Target:
     """Milliseconds a picture (5ms) on the engine at hand, measured before the training begins."""
     engine: str = "onnxruntime"
     """The engine of --target-latency, with one thread."""
+    multiple: int | None = None
+    """Kept widths are rounded up to a multiple of this, instead of the recipe's; 8 or 16 suit engines. The target counts it."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ class Teacher(Common):
     """Train a teacher. The default recipe starts from ImageNet: it needs --weights imagenet (a download) or a file."""
 
     recipe: str = "teacher_mobilenet"
-    """teacher_mobilenet (needs --weights), teacher_resnet50_small or teacher_resnet18_small; teacher_resnet101 wants a GPU. Or a
-    TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
+    """teacher_mobilenet or teacher_efficientnet_lite0 (they need --weights), teacher_resnet50_small or teacher_resnet18_small;
+    teacher_resnet101 wants a GPU. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ class Student(Common):
 
     recipe: str = "student_s"
     """student_s (needs --weights) or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures
-    drd_resnet18_small; compressed cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_resnet50_small), and on a GPU
-    cdd_resnet101, cdd2_resnet101. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
+    drd_resnet18_small; compressed cdd2_mobilenet, cdd_mobilenet, cdd2_efficientnet_lite0, cdd_resnet50_small, cdd2_resnet50_small
+    (or not: uncompressed_mobilenet, uncompressed_resnet50_small), and on a GPU cdd_resnet101, cdd2_resnet101. Or a TOML file
+    (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
     """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher). Given several times, they are fused."""
     fusion: str | None = None

@@ -23,7 +23,7 @@ from vreid.train.job import EARLIER, Start
 from vreid.train.pruning.budget import Costs, read_costs, write_costs
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.limits import HIGHEST, LOWEST, MOST
-from vreid.train.recipes.targets import milliseconds, with_target
+from vreid.train.recipes.targets import milliseconds, with_multiple, with_target
 from vreid.train.teacher import Teacher, teacher_of_file
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tuple[Recipe, Costs | None]:
     """The recipe with that target, and the costs measured where it is a latency; they are kept in the file `kept`, so
     that a resumed training goes on with the same ones."""
+    if target.multiple is not None:
+        recipe = with_multiple(recipe, target.multiple)
     given = [name for name in ("macs", "params", "latency") if getattr(target, f"target_{name}") is not None]
     if len(given) > 1:
         raise Refused(f"give one target, not --target-{given[0]} and --target-{given[1]}")

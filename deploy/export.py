@@ -1,6 +1,7 @@
 """From a checkpoint to ONNX with its manifest: everything but the resize is inside the graph."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,10 @@ def least_cosine(network: ReidNetwork, embedder: Embedder) -> float:
 def _traced(network: ReidNetwork, batch: tuple[int, int, int]) -> onnx.ModelProto:
     """The graph with a dynamic batch. The tracing exporter keeps opset and node order, which the newer one does not."""
     pixels = torch.zeros((batch[1], network.config.height, network.config.width, 3), dtype=torch.uint8)
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
+        # sides of maps are constants, since only the batch may change; paddings are merged into convolutions afterwards
+        for message in ("Converting a tensor to a Python", "Constant folding"):
+            warnings.filterwarnings("ignore", message)
         torch.onnx.export(
             PixelsToEmbedding(network).eval(),
             (pixels,),

@@ -123,12 +123,11 @@ def _conv(family: Family, inputs: int, outputs: int, kernel: int = 1, stride: in
 
 
 class Unit(nn.Sequential):
-    """Convolution, BN, ReLU6; a dense one has `far` before the ReLU6, where a compactor may stand (models/places.py)."""
+    """Convolution, BN, ReLU6; before the ReLU6 a dense one has `far`, a depthwise one `gate` (models/places.py)."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__(conv, norm)
-        if conv.groups == 1:
-            self.far: nn.Module = nn.Identity()
+        self.add_module("far" if conv.groups == 1 else "gate", nn.Identity())
         self.add_module("relu", nn.ReLU6())
 
 
@@ -191,6 +190,10 @@ class MobileNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                with (
+                    torch.no_grad()
+                ):  # torch counts the outputs of all groups, where an input of one reaches only its own
+                    module.weight.mul_(module.groups**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised RGB -> (B, channels, H / 16, W / 16) with last_stride 1, H / 32 with 2."""
@@ -212,7 +215,7 @@ class MobileNet(nn.Module):
                 if inner:
                     found.append(_place(f"stage{stage}.{place}", "expansion", f"{name}.0", f"{name}.1"))
         last = f"body.features.{number + 1}"
-        head: Any = {"reader": "head.embed", "channelwise": ("head.neck",), "after": "head.norm"}
+        head: Any = {"reader": "head.embed", "channelwise": ("head.neck",), "gate": "head.gate"}
         return [*found, Place("last", ("conv",), f"{last}.0", f"{last}.1", f"{last}.far", **head)]
 
     def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -277,9 +280,8 @@ LITE_MEAN, LITE_STD = 127.0, 128.0
 def _place(block: str, kind: str, unit: str, depthwise: str) -> Place:
     """Of a unit whose channels go through the unit `depthwise`, and into the projection behind that."""
     parent, _, number = depthwise.rpartition(".")
-    reader, after = (f"{parent}.{int(number) + further}" for further in (1, 2))
-    channelwise = (f"{depthwise}.0", f"{depthwise}.1")
-    return Place(block, (kind,), f"{unit}.0", f"{unit}.1", f"{unit}.far", reader, channelwise, after, ceiling=6.0)
+    reader, channelwise = f"{parent}.{int(number) + 1}", (f"{depthwise}.0", f"{depthwise}.1")
+    return Place(block, (kind,), f"{unit}.0", f"{unit}.1", f"{unit}.far", reader, channelwise, f"{depthwise}.gate")
 
 
 OPTIONS = ("scale", "last_stride", "stem", "inner", "last")

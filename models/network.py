@@ -51,6 +51,7 @@ class Head(nn.Module):
             raise Refused(f"there is no pooling '{pool}'; choose gap or gem")
         self.pool: nn.Module = GeM() if pool == "gem" else GlobalAverage()
         self.neck = nn.BatchNorm1d(channels)
+        self.gate: nn.Module = nn.Identity()  # of a compactor on the body's last layer (models/places.py)
         self.embed = nn.Linear(channels, dim, bias=False)
         self.norm = nn.BatchNorm1d(dim)
         self.classifier = nn.Linear(dim, classes, bias=False) if classes else None
@@ -61,7 +62,7 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Features:
         """(B, C, h, w) -> pooled (B, C), embedding (B, D), logits (B, ids) or None."""
         pooled = self.pool(x)
-        embedding = self.norm(self.embed(torch.relu(self.neck(pooled))))
+        embedding = self.norm(self.embed(torch.relu(self.gate(self.neck(pooled)))))
         return Features(pooled, embedding, None if self.classifier is None else self.classifier(embedding))
 
 

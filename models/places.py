@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -12,8 +11,8 @@ class Place:
 
     `far` stands between the BN `norm` of the dense convolution `conv` and the activation. An output that goes there takes with it
     a channel of each of `channelwise` (depthwise convolutions and BNs) and an input of `reader` (a convolution, or linear).
-    Through its BN even a channel of zeros gives `reader` a constant, cut by the activation at 0 and at `ceiling`; the BN
-    `after` the reader takes the constants of channels that are gone into its mean.
+    `gate` stands behind the last of `channelwise`, a BN, which would undo any scale of a row: there a channel is multiplied by the
+    norm of its row.
     `near`, in some blocks, stands before `conv`: an input that goes takes an output of `before`, a convolution and its BN.
     """
 
@@ -24,8 +23,7 @@ class Place:
     far: str
     reader: str
     channelwise: tuple[str, ...] = ()
-    after: str = ""
-    ceiling: float = inf
+    gate: str = ""
     near: str = ""
     before: tuple[str, str] | None = None
 

@@ -8,8 +8,10 @@ has gone, so can the channel.
 The papers compress ResNets, and CDD leaves other architectures (transformers) to future work. Not from any paper are the places
 in networks of inverted residuals (models/mobilenet.py): between the expansion's BN and its ReLU6, where a row makes an output
 of the expansion, which one filter of the depthwise convolution and one input of the projection follow; after the stem, whose
-outputs the first block takes as its expansion; and after the last 1x1 convolution, whose outputs the head pools. A channel that
-is gone still leaves a constant behind the BN of its depthwise convolution, which the projection's BN takes over.
+outputs the first block takes as its expansion; and after the last 1x1 convolution, whose outputs the head pools. Behind each
+follows another BN (of the depthwise convolution, of the head), which undoes any scale of a row: the task would not pull a row back
+from the lasso, and what it means to the loss would be nothing. So the norm of a row multiplies what that BN gives, too (`Gate`),
+which is folded into the BN.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +59,19 @@ class Compactor(nn.Module):
         return values[:, None] if self.side == "far" else values[None]
 
 
+class Gate(nn.Module):
+    """Multiplies channels by the norms of a far compactor's rows, 1 when it is born: behind a BN that undoes these."""
+
+    def __init__(self, compactor: Compactor) -> None:
+        super().__init__()
+        object.__setattr__(self, "compactor", compactor)  # whose weight stays a parameter in one place
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C) or (B, C, h, w) -> the same shape."""
+        norms = cast(Compactor, self.compactor).norms().to(x.dtype)
+        return x * norms.reshape(-1, *(1,) * (x.ndim - 2))
+
+
 @dataclass(frozen=True)
 class Site:
     """A place with its compactors (`near` is None where there is only one) and the layers that it names."""
@@ -68,7 +83,6 @@ class Site:
     norm: nn.BatchNorm2d
     reader: nn.Conv2d | nn.Linear
     channelwise: tuple[nn.Module, ...]
-    after: nn.BatchNorm1d | nn.BatchNorm2d | None
     before: tuple[nn.Conv2d, nn.BatchNorm2d] | None
 
     def compactors(self) -> Iterator[Compactor]:
@@ -103,15 +117,18 @@ def insert(network: ReidNetwork, both_sides: bool = False) -> list[Site]:
         raise Refused("the network already has compactors; fold it first")
     for place in places:
         conv = cast(nn.Conv2d, network.get_submodule(place.conv))
-        _put(network, place.far, Compactor(conv.out_channels, "far").to(conv.weight.device))
+        far = Compactor(conv.out_channels, "far").to(conv.weight.device)
+        _put(network, place.far, far)
+        if place.gate:
+            _put(network, place.gate, Gate(far))
         if both_sides and place.near:
             _put(network, place.near, Compactor(conv.in_channels, "near").to(conv.weight.device))
     return sites(network)
 
 
-def _put(network: ReidNetwork, name: str, compactor: Compactor) -> None:
+def _put(network: ReidNetwork, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
-    setattr(network.get_submodule(parent), last, compactor)
+    setattr(network.get_submodule(parent), last, module)
 
 
 def sites(network: ReidNetwork) -> list[Site]:
@@ -130,7 +147,6 @@ def sites(network: ReidNetwork) -> list[Site]:
                     cast(nn.BatchNorm2d, get(place.norm)),
                     cast("nn.Conv2d | nn.Linear", get(place.reader)),
                     tuple(get(name) for name in place.channelwise),
-                    cast("nn.BatchNorm1d | nn.BatchNorm2d | None", get(place.after) if place.after else None),
                     cast("tuple[nn.Conv2d, nn.BatchNorm2d] | None", place.before and tuple(map(get, place.before))),
                 )
             )
@@ -209,28 +225,11 @@ def _folded(site: Site, columns: Tensor | None, rows: Tensor) -> dict[str, Tenso
     found |= _taken(place.norm, _bias_only(bias.float(), norm.eps), torch.arange(len(rows), device=bias.device))
     for name, module in zip(place.channelwise, site.channelwise, strict=True):
         found |= _taken(name, module, rows)
+    if place.gate:
+        for key in ("weight", "bias"):
+            found[f"{place.channelwise[-1]}.{key}"] *= site.far.norms()[rows]
     found[f"{place.reader}.weight"] = site.reader.weight[:, rows]
-    found |= _mean_without(site, rows)
     return {key: value.detach().clone() for key, value in found.items()}
-
-
-def _mean_without(site: Site, rows: Tensor) -> dict[str, Tensor]:
-    """The running mean of the BN after the reader, less what it is still given of channels that are not among `rows`.
-
-    A channel of zeros leaves a depthwise convolution as zeros and the BN behind it as a constant. The mean of a batch takes
-    that away in training mode too.
-    """
-    if site.after is None:
-        return {}
-    constant = torch.zeros(len(site.far.mask), dtype=torch.float64, device=rows.device)
-    for module in site.channelwise:
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            scale = module.weight / (cast(Tensor, module.running_var) + module.eps).sqrt()
-            constant = module.bias + (constant - cast(Tensor, module.running_mean)) * scale
-    constant = constant.clamp(0, site.place.ceiling)
-    constant[rows] = 0
-    shift = site.reader.weight.flatten(1).double() @ constant.double()
-    return {f"{site.place.after}.running_mean": cast(Tensor, site.after.running_mean) - shift.float()}
 
 
 def _bias_only(bias: Tensor, eps: float) -> nn.BatchNorm2d:
@@ -358,7 +357,7 @@ def _narrowed(site: Site, kept: Kept, spread: Tensor) -> tuple[dict[str, Tensor]
         f"{place.norm}.running_mean": size * (mix @ (scale * mean)),
         f"{place.norm}.running_var": ((size * deviation).pow(2) - norm.eps).clamp(min=0),
         f"{place.far}.mask": site.far.mask[rows],
-    } | _mean_without(site, rows)
+    }
     followers = [(name, module, rows) for name, module in zip(place.channelwise, site.channelwise, strict=True)]
     if site.near is not None and columns is not None and near is not None:
         direction, taken = near, columns

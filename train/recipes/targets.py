@@ -10,6 +10,7 @@ from vreid.train.recipe import Recipe
 
 WHITE = 16  # axes that a teacher is whitened to, when nobody says: see docs/distillation.md
 TAU = 0.2
+MOST_MULTIPLE = 1024
 
 
 def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"]) -> Recipe:
@@ -20,6 +21,17 @@ def with_target(recipe: Recipe, share: float, of: Literal["macs", "params", "ms"
         raise Refused(f"a target is a share between 0 and 1 of the whole network, such as 0.3, not {share:g}")
     budget = replace(recipe.capacity.budget, share=share, of=of)
     return replace(recipe, capacity=replace(recipe.capacity, budget=budget))
+
+
+def with_multiple(recipe: Recipe, multiple: int) -> Recipe:
+    """`recipe` whose kept widths are rounded up to a multiple, as the budget counts them too. Refused where nothing is pruned."""
+    if recipe.capacity is None:
+        raise Refused(
+            "the recipe does not compress, so no width is rounded; leave --multiple out, or add --compress cdd2"
+        )
+    if not 1 <= multiple <= MOST_MULTIPLE:
+        raise Refused(f"--multiple is a number of channels from 1 to {MOST_MULTIPLE}, such as 8, not {multiple}")
+    return replace(recipe, capacity=replace(recipe.capacity, multiple=multiple))
 
 
 def compressing(recipe: Recipe, like: Recipe) -> Recipe:
