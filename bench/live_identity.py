@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--yolox", type=Path, required=True)
+    parser.add_argument("--detector", action="append", default=[], help="another, as vreid run takes it")
     flags = parser.parse_args()
     videos = [str(video) for video in sorted(flags.videos.glob("cam*.mp4"))]
     detectors = {
@@ -30,6 +31,7 @@ def main() -> None:
         "yolox": f"yolox:{flags.yolox}",
         "yolox, tiles=2": f"yolox:{flags.yolox}?tiles=2",
     }
+    detectors |= {text: text for text in flags.detector}
     rows = []
     for name, detector in detectors.items():
         for embed in ("smart", "every"):

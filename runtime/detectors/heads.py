@@ -53,7 +53,8 @@ class Wanted:
 class Head:
     """One type. `gives` says in words what its graph answers, `names` are outputs by which it is known from another type.
 
-    `same`: IoU above which two of its boxes are one vehicle. `coco`: taken for COCO's 80 where nothing says otherwise.
+    `same`: IoU above which two of its boxes are one vehicle. `coco`: taken for COCO's 80 where nothing says otherwise. `first`:
+    the score from which a box may begin a track, and `least`: from which it may go on with one, lower where scores run low.
     """
 
     gives: str
@@ -63,6 +64,8 @@ class Head:
     same: float = SAME
     names: frozenset[str] = frozenset()
     coco: bool = False
+    first: float = 0.5
+    least: float = 0.3
     batches: bool = True
 
 
@@ -306,5 +309,5 @@ HEADS = {
         "labels, boxes and scores of N x rows", match_detr_post, detr_post, Form("stretch", "rgb", "1"), _TWICE, coco=True
     ),
     "ssd": Head("1 x 1 x rows x 7", match_ssd, ssd, _INTEL, _TWICE, batches=False),
-    "atss": Head("boxes rows x 5 and labels rows", match_atss, atss, _INTEL, _TWICE, batches=False),
+    "atss": Head("boxes rows x 5 and labels rows", match_atss, atss, _INTEL, _TWICE, batches=False, first=0.3, least=0.2),
 }  # fmt: skip

@@ -17,8 +17,7 @@ from vreid.runtime.detectors.table import numbers_of
 from vreid.runtime.records import Detections, Floats, Frame
 
 _LOG = logging.getLogger("vreid")
-MIN_SCORE = 0.3
-FIRST, LEAST_FIRST = 0.5, 0.3  # a lower --min-score wants tracks of weaker boxes, but not of noise
+LEAST_FIRST = 0.3  # a lower --min-score wants tracks of weaker boxes, but not of noise
 NUMBERS = {"tiles": (1.0, 1.0, 8.0), "height": (0.0, 0.0, 8192.0), "width": (0.0, 0.0, 8192.0)}
 CHOICES = {"fit": FITS, "colour": COLOURS, "pixels": PIXELS}
 TEXTS = ("classes", "vehicles")
@@ -48,13 +47,14 @@ class NetworkDetector:
         min_score: float | None,
         tiles: int,
     ) -> None:
-        self.first_score = FIRST if min_score is None else min(FIRST, max(LEAST_FIRST, min_score))
+        first = recognised.head.first
+        self.first_score = first if min_score is None else min(first, max(LEAST_FIRST, min_score))
         self._graph, self._inputs, self._head, self._places = graph, inputs, recognised.head, recognised.match.outputs
         self._form, self._tiles = form, tiles
         labels = sorted(kinds)
         self._wanted = Wanted(
             np.asarray(labels, np.int64), np.asarray([kinds[label] for label in labels], np.int64),
-            MIN_SCORE if min_score is None else min_score, inputs.height, inputs.width,
+            recognised.head.least if min_score is None else min_score, inputs.height, inputs.width,
         )  # fmt: skip
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:

@@ -186,6 +186,15 @@ def test_a_graph_of_each_type_is_read_as_a_plain_decoding_does(tmp_path: Path, k
     assert len(set(found.kinds.tolist())) > 1
 
 
+def test_types_whose_scores_run_low_begin_tracks_with_less(tmp_path: Path) -> None:
+    for kind, first, least in (("v8", 0.5, 0.3), ("ssd", 0.5, 0.3), ("atss", 0.3, 0.2)):
+        file = constant_graph(tmp_path / "made.onnx", TYPES[kind][1]()[0], names=NAMES)
+        usual, strict = open_detector(f"model:{file}"), open_detector(f"model:{file}", min_score=0.45)
+        assert usual.first_score == first and strict.first_score == min(first, 0.45)
+        (found,) = usual.detect([picture()])
+        assert found is not None and least <= found.scores.min() < first
+
+
 @pytest.mark.parametrize("kind", ["v5, three boxes a cell", "v8", "v10", "RF-DETR", "with postprocessing"])
 def test_an_open_batch_takes_several_pictures_at_once(tmp_path: Path, kind: str) -> None:
     head, make = TYPES[kind]
