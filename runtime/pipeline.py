@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from vreid.runtime.camera_pipeline import (
     CameraPipeline,
     CropRequest,
     CropRules,
+    OpenTrack,
     SearchRules,
 )
 from vreid.runtime.detectors.table import Detector
@@ -44,6 +45,13 @@ class CameraParts:
     regions: Regions = field(default_factory=Regions)
 
 
+Show = Callable[[Frame, Mapping[int, OpenTrack]], None]
+
+
+def show_nothing(frame: Frame, tracks: Mapping[int, OpenTrack]) -> None:
+    """Of a run whose pictures nobody looks at."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a run is made of; all are open, and the caller closes them."""
@@ -62,6 +70,7 @@ class Parts:
     followers: Sequence[Follower] = ()  # get the events of tracks; without any nothing is provisional
     searching: SearchRules = field(default_factory=SearchRules)
     standing: StandingRules = field(default_factory=StandingRules)
+    show: Show = show_nothing  # each frame with its camera's open tracks
     sign_of_life: float = SIGN_OF_LIFE_S  # seconds after which followers hear again of a vehicle that stands
 
 
@@ -250,6 +259,7 @@ class Run:
             if self.parts.followers and not self.finalizer.behind:
                 self.finalizer.follow(camera.so_far(self.parts.searching))
             self.finalizer.follow(camera.standing_now())
+            self.parts.show(frame, camera.open)
             self.finalizer.take(camera.finished())
 
     def _detect(self, together: Sequence[Frame]) -> list[Detections | None]:

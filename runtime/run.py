@@ -25,7 +25,7 @@ from vreid.runtime.gallery.records import is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower
-from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run
+from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run, Show, show_nothing
 from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
@@ -85,6 +85,7 @@ class OpenSite:
         stop: threading.Event,
         progress: Callable[[int], None] = lambda frames: None,
         followers: Sequence[Follower] = (),
+        show: Show = show_nothing,
     ) -> Run:
         """The run, which begins with `Run.to_the_end`."""
         return Run(
@@ -93,6 +94,7 @@ class OpenSite:
                 progress, began=self.began, strict=self.site.strict, plate=self.plate, idle=identifier.maintain,
                 followers=followers, standing=StandingRules(self.site.stationary_after, min(3600.0, self.site.stationary_every)),
                 sign_of_life=self.site.stationary_every,
+                show=show,
             )
         )  # fmt: skip
 
@@ -138,9 +140,8 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
                 CameraParts(limited(source, settings.rate), detectors[detector_key(settings)], settings.regions)
             )
         live = [camera.source.camera for camera in cameras if camera.source.live]
-        if live and (site.annotate or site.truth):
-            flag = "--annotate" if site.annotate else "--truth"
-            raise Refused(f"{flag} needs files, and {', '.join(live)} is live; record it, or leave {flag} out")
+        if live and site.truth:
+            raise Refused(f"--truth needs files, and {', '.join(live)} is live; record it, or leave --truth out")
         threshold = site.threshold
         if threshold is not None and not -1 <= threshold <= 1:  # before a live run makes its gallery
             raise Refused(
@@ -220,7 +221,15 @@ def run_site(
             events = EventsSink(folder)
             stack.callback(events.close)
             followers.append(events)
-        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers)
+        show = show_nothing
+        if site.annotate and folder is not None and opened.live:
+            from vreid.runtime.sinks.live_picture import LivePictures
+
+            (folder / "picture").mkdir(exist_ok=True)
+            pictures = LivePictures(folder / "picture")
+            followers.append(pictures)
+            show = pictures.show
+        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers, show)
 
         def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
             score = None if truth is None or opened.live else identity_of(identified, truth)

@@ -31,7 +31,7 @@ class RunSettings:
     truth: Path | None = None
     """Folder of ground truth (gt_<camera>.txt, MOT text): the run prints its IDF1."""
     annotate: bool = False
-    """Also write video/<camera>.mp4 with boxes and ids, every frame at its own time (files only)."""
+    """Also write boxes and ids into pictures: of files video/<camera>.mp4, live picture/<camera>.jpg, the newest."""
     events: bool = False
     """Also write events.jsonl: every track as it appears, is identified, provisionally while it is in view, and leaves."""
     stationary_after: float = 60.0

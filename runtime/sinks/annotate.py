@@ -49,15 +49,16 @@ def annotate(source: Source, marks: Sequence[tuple[Match, Trace, FinishedTrack]]
             write(drawn if fits else np.asarray(cv2.resize(drawn, source.size), np.uint8), frame.time)
 
 
-def label_of(match: Match, sighting: FinishedTrack) -> Label:
-    """ "#12 blue van 0.83", "#12 car new" where it was enrolled, "unknown car 0.31"; and its colour."""
+def label_of(match: Match, sighting: FinishedTrack, final: bool = True) -> Label:
+    """ "#12 blue van 0.83", "#12 car new" where it was enrolled, "unknown car 0.31"; and its colour. An id that is not final has
+    a question mark: "#12? car 0.83"; who was not looked for is "car"."""
     unnamed = not match.name or match.name == f"vehicle-{match.vehicle or 0:04d}"
     what = kind_name(sighting.kind) if unnamed else str(match.name)
     score = f" {match.score:.2f}" if np.isfinite(match.score) else ""
     colour = colour_of(match.vehicle)
     if match.vehicle is None:
-        return f"unknown {what}{score}", colour
-    return f"#{match.vehicle} {what}{score if match.known else ' new'}", colour
+        return f"unknown {what}{score}" if final or score else what, colour
+    return f"#{match.vehicle}{'' if final else '?'} {what}{score if match.known else ' new'}", colour
 
 
 def drawn_on(image: Image, boxes: Sequence[tuple[Floats, Label]]) -> Image:

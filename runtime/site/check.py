@@ -110,9 +110,6 @@ def _check_outputs(site: Site, found: Findings) -> None:
     """The folder is one, addresses can be read, and what they need is installed."""
     if site.out is not None and site.out.exists() and not site.out.is_dir():
         found.faults.append(f"[outputs]: {site.out} is a file; name a folder")
-    live = [address_of(camera.source) for camera in site.cameras]
-    if site.annotate and (cameras := ", ".join(address.camera for address in live if address.live)):
-        found.faults.append(f"[outputs]: annotate needs files, and {cameras} is live; record it, or leave annotate out")
     for each in site.to:
         for output in found.tried(lambda each=each: open_outputs([each]), "[outputs]") or ():  # type: ignore[misc]
             output.close({})

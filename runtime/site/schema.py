@@ -146,7 +146,7 @@ class OutputTable(Table):
     """Where sightings go."""
 
     folder: Text = Field(description="For sightings.jsonl, report.html and report.json.")
-    annotate: bool = Field(RunSettings.annotate, description="Also write videos with boxes and ids (files only).")
+    annotate: bool = Field(RunSettings.annotate, description="Also write videos, live pictures, with boxes and ids.")
     events: bool = Field(RunSettings.events, description="Also write events.jsonl: tracks while they are in view.")
     stationary_after: float = Field(
         RunSettings.stationary_after, gt=0, description="Seconds in one place after which a vehicle counts as parked."

@@ -139,9 +139,7 @@ def test_everything_that_is_wrong_comes_in_one_go(
         '[camera.gate]\nuri = "rtsp://viewer:${WORD}@192.0.2.11/"\n[camera.yard]\nuri = "v4l2:///dev/video77"\n',
         more='plates = "nobody:reads"',
     )
-    path.write_text(
-        path.read_text().replace('folder = "out"', 'folder = "out"\nto = ["ftp://x/", "mqtt://b/a+b"]\nannotate = true')
-    )
+    path.write_text(path.read_text().replace('folder = "out"', 'folder = "out"\nto = ["ftp://x/", "mqtt://b/a+b"]'))
     code, said = checked(capsys, path)
     expected = [
         "[camera.two] has no key 'fps'; the nearest is",
@@ -151,7 +149,6 @@ def test_everything_that_is_wrong_comes_in_one_go(
         "detector of one, two: there is no",
         "[topology] names a camera 'on' that the site does not have; did you mean 'one'?",
         "out is a file; name a folder",
-        "[outputs]: annotate needs files, and yard is live",
         "[outputs]: an output's address has no known scheme",
         "[outputs]: mqtt://b: the topic 'a+b' has a '+' or '#'",
         "[metrics]: 'here' is not an address to serve metrics at",

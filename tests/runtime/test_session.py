@@ -287,7 +287,6 @@ def test_what_a_live_run_learned_stays_when_it_is_broken_off(tmp_path: Path, liv
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"annotate": True}, "--annotate needs files, and gate is live"),
         ({"truth": True}, "--truth needs files, and gate is live"),
         ({"threshold": 7.0}, "a threshold is a cosine"),
     ],
