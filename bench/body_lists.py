@@ -3,7 +3,7 @@
     python bench/body_lists.py ../shared/data/roadside ../shared/data/roadside-wide --out build/lists
     vreid train teacher --data build/lists/roadside.csv=1 --data build/lists/roadside-wide.csv=1 --validation 0.2 ...
 
-A data set tells its vehicles' bodies in identities.csv (columns vehicle and body) or identities.json ({vehicle: {"body": ...}}). Of
+A data set says its vehicles' bodies in identities.csv (columns vehicle and body) or identities.json ({vehicle: {"body": ...}}). Of
 a body's name the part before `~` counts, without a variant's number (`v2`) at its end.
 """
 
