@@ -356,7 +356,6 @@ def test_flags_that_are_wrong(place: Place, wrong: Wrong) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["run", "a.mp4"],
         ["run", "a.mp4", "--out", "out", "--fast"],
         ["run", "a.mp4", "--out", "out", "--threads", "many"],
         ["eval", "x.json"],
