@@ -1,9 +1,11 @@
 """The command `vreid`: finds the verb, parses its flags into the verb's dataclass, turns errors into sentences."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -149,7 +151,8 @@ def parsed(kind: Any, program: str, words: Sequence[str], about: str | None = No
     if without == list(words):
         return parse(args=words)
     try:
-        return parse(args=words, console_outputs=False)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # a wrong value is printed in any case
+            return parse(args=words, console_outputs=False)
     except SystemExit as end:
         parse(args=without)  # ends in the same way, and says why
         raise SystemExit(end.code) from None

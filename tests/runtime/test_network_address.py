@@ -140,7 +140,13 @@ def test_the_host_is_shown_and_the_address_that_is_opened_holds_the_password():
 
 def test_a_word_that_the_command_line_does_not_take_is_printed_without_its_password(tmp_path, capsys):
     uri = f"rtsp://me:{WORD}@192.0.2.7/x"
-    for words in (["--source", uri], ["--threads", uri], ["--out", "o", "--embed", uri], ["--out", "o", "--to"]):
+    for words in (
+        ["--source", uri],
+        ["--threads", uri],
+        ["--out", "o", "--threads", uri],
+        ["--out", "o", "--embed", uri],
+        ["--out", "o", "--to"],
+    ):
         with pytest.raises(SystemExit) as end:
             main(["run", uri, *words])
         said = capsys.readouterr()
