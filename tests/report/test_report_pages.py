@@ -18,7 +18,7 @@ def card(vehicle: int) -> Card:
 
 
 def test_a_page_escapes_everything_and_may_fetch_nothing() -> None:
-    page = render("gallery.html.j2", count=1234, name=EVIL, model=EVIL, cards=[card(7)])
+    page = render("gallery.html.j2", count=1234, name=EVIL, model=EVIL, cards=[card(7)], links=[], number=0)
     assert "<script" not in page and page.count("</style>") == 1 and page.count("&lt;script&gt;") == 9
     assert "1,234 vehicles of &lt;script&gt;" in page and jpeg_uri(b"x") in page and "no picture" in page
     assert "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"" in page
@@ -33,7 +33,7 @@ def test_a_long_page_asks_for_its_cards_one_by_one() -> None:
             yield card(vehicle)
 
     text = ""
-    for piece in pieces("gallery.html.j2", count=100, name="a", model="b", cards=cards()):
+    for piece in pieces("gallery.html.j2", count=100, name="a", model="b", cards=cards(), links=[], number=0):
         text += piece
         assert len(requested) <= text.count("<article") + 1
     assert len(requested) == text.count("<article") == 100

@@ -299,9 +299,10 @@ def test_what_cuda_python_refuses_is_a_sentence(modules: pytest.MonkeyPatch) -> 
 
 
 def test_without_a_binding_each_reason_is_given(modules: pytest.MonkeyPatch) -> None:
-    for name in ("pycuda", "cuda"):
+    loaded = [name for name in sys.modules if name.partition(".")[0] in ("pycuda", "cuda")]
+    for name in ("pycuda", "cuda", *loaded):  # also parts that another test has loaded
         modules.setitem(sys.modules, name, None)
-    for member in BINDINGS.values():  # another test may have loaded them
+    for member in BINDINGS.values():
         modules.delitem(sys.modules, member.partition(":")[0], raising=False)
     with pytest.raises(Refused, match=r"no binding to CUDA works here \(pycuda: .*; cuda-python: .*\): pip install"):
         open_cuda()
