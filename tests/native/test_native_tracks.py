@@ -77,7 +77,7 @@ def inputs_of(seed: int, rules: dict[str, Any]) -> dict[str, Any]:
         ended = {one["track"]: one["plate"] for one in tracks if one["last"] == index}
         frames.append({"time": round(0.1 * index, 3), "contrast": int(rng.integers(0, 101)), "boxes": boxes,
                        "features": features, "ended": ended})  # fmt: skip
-    return {"rules": rules, "known": known, "part_after": 0.75, "frames": frames}
+    return {"rules": rules, "known": known, "part_after": 3600.0, "frames": frames}
 
 
 class GivenTracks(Tracker):
@@ -130,7 +130,7 @@ def results_of(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """What Python makes of it: the crops of each frame, and what each track or part of one is when it ends."""
     rules = given["rules"]
     tracker, frames, writes = GivenTracks(), [], rules["enrol_unknown"] or rules["learn"]
-    pipeline = CameraPipeline("yard", CropRules(**rules["crops"]), tracker, 0.0, given["part_after"], rules["began"])
+    pipeline = CameraPipeline("yard", CropRules(**rules["crops"]), tracker, 0.0, None, rules["began"])
     with made_gallery(folder / "g.db", given["known"], writes) as gallery:
         identifier = Identifier(gallery, rules["threshold"], rules["enrol_unknown"], learn=rules["learn"],
                                 new_below=rules["new_below"], run="live")  # fmt: skip
@@ -196,11 +196,11 @@ def test_python_makes_what_the_file_holds() -> None:
 
 
 def test_the_file_has_what_can_go_either_way() -> None:
-    """New vehicles, known ones, unknown ones, parts, plates, tracks that are barred, and boxes that are left out."""
+    """New vehicles, known ones, unknown ones, plates, tracks that are barred, and boxes that are left out."""
     cases = json.loads(GOLDEN.read_text(encoding="utf-8"))
     ended = [one for case in cases.values() for frame in case["results"]["frames"] for one in frame["ended"]]
     assert {(one["vehicle"] is None, one["known"]) for one in ended} == {(True, False), (False, False), (False, True)}
-    assert {one["part"] for one in ended} == {True, False}
+    assert {one["part"] for one in ended} == {False}  # Python ends no track in parts; tracks_test.cpp does
     assert any(
         box[3] == "inf" for case in cases.values() for frame in case["given"]["frames"] for box in frame["boxes"]
     )
