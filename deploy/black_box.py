@@ -68,7 +68,7 @@ def black_box(path: Path, wants: NetworkInput, threads: int = 1) -> Model:
         height=height,
         width=width,
         file_bytes=sum(file.stat().st_size for file in files),
-        cost=Cost(params=0, macs=0, flops=0),  # nobody asks a teacher what it costs
+        cost=Cost(params=0, macs=0, flops=0),  # of a teacher they are not needed
     )
 
 

@@ -307,13 +307,14 @@ class Identifier:
         clusters = clustered(*self.scoring.between(tracks, features), apart, same)
         for _ in range(PASSES - 1):
             self.scoring.compared = known + free * len(clusters)
-            found = clustered(
-                *self.scoring.between(tracks, features, self.scoring.times(tracks, apart, clusters)[0]), apart, same
-            )
+            weights, times = self.scoring.times(tracks, apart, clusters)
+            found = clustered(*self.scoring.between(tracks, features, weights), apart, same)
             if found == clusters:
                 break
             clusters = found
-        if (times := self.scoring.times(tracks, apart, clusters)[1]) is not None:
+        else:
+            _, times = self.scoring.times(tracks, apart, clusters)
+        if times is not None:
             self.rule.learn_times(times)
         return clusters
 

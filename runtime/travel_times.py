@@ -14,6 +14,7 @@ and a share UNUSUAL of the matches is taken to come at any time: a vehicle that 
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,17 +53,22 @@ class Way:
 
     matched: Values = field(default_factory=lambda: np.zeros(BINS))
     possible: Values = field(default_factory=lambda: np.zeros(BINS))
+    _smooth: tuple[Values, Values] | None = field(default=None, repr=False, compare=False)  # both, until there are more
 
     def weights(self, places: Places, own: NDArray[np.bool_] | bool = False) -> Values:
         """w in each of the bins `places` (N,); `own` (N,): the pair is itself one of the matches, and does not count."""
         itself = np.asarray(own, np.float64)
-        f = np.convolve(self.matched, _KERNEL, "same")[places] - itself
-        g = (np.convolve(self.possible, _KERNEL, "same")[places] + 1) / (self.possible.sum() + 1)
+        if self._smooth is None:
+            self._smooth = np.convolve(self.matched, _KERNEL, "same"), np.convolve(self.possible, _KERNEL, "same")
+        matched, possible = self._smooth
+        f = matched[places] - itself
+        g = (possible[places] + 1) / (self.possible.sum() + 1)
         weights = (f / g + PRIOR) / (self.matched.sum() - itself + PRIOR)
         return np.asarray((1 - UNUSUAL) * weights + UNUSUAL)
 
     def add(self, matched: Places, possible: Places) -> None:
         """More gaps, as bins."""
+        self._smooth = None
         self.matched += np.bincount(matched, minlength=BINS)
         self.possible += np.bincount(possible, minlength=BINS)
         if self.matched.sum() > MOST_MATCHES:
@@ -114,7 +120,7 @@ class TravelTimes:
         )
         gaps = first[None] - last[:, None]  # from row to column
         counts = before & ~apart & (np.abs(gaps) <= LONGEST)
-        weights, seen = np.ones(gaps.shape), TravelTimes(self.as_rows())
+        weights, seen = np.ones(gaps.shape), deepcopy(self)
         for one, name in enumerate(names.tolist()):
             for other, other_name in enumerate(names.tolist()):
                 row, column = np.nonzero(counts & (camera[:, None] == one) & (camera == other))
