@@ -32,7 +32,8 @@ from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.run import run_session
 from vreid.runtime.score_norm import stretched
 from vreid.runtime.session import Session
-from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
+from vreid.runtime.site_threshold import SiteThreshold
+from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
 
 RATES = (0.01, 0.05, 0.1)

@@ -17,7 +17,7 @@ from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
 from vreid.runtime.scoring import Scoring
-from vreid.runtime.site_threshold import FixedThreshold, Level, Threshold
+from vreid.runtime.threshold import FixedThreshold, Level, Threshold
 from vreid.runtime.topology import Topology, span_of
 
 PASSES = 6  # of the clustering, at most

@@ -21,8 +21,8 @@ from prometheus_client.exposition import choose_encoder
 from vreid.models.errors import Refused
 from vreid.runtime.sinks.jsonl import json_text
 from vreid.runtime.site_evidence import Pair
-from vreid.runtime.site_threshold import Level
 from vreid.runtime.status import StageStatus, Status
+from vreid.runtime.threshold import Level
 
 STALLED_S = 30.0
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.%\w]+)\]|(?P<name>[\w.-]+))(?P<port>:[0-9]*)?")

@@ -30,10 +30,11 @@ from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
 from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
-from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, Threshold
+from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import addresses_of, open_source, open_sources
 from vreid.runtime.standing import StandingRules
+from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
 

@@ -10,7 +10,7 @@ from vreid.runtime.gallery.records import VehicleScores
 from vreid.runtime.recent_positions import RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match
 from vreid.runtime.site_evidence import Pair
-from vreid.runtime.site_threshold import Compared, Level, Threshold
+from vreid.runtime.threshold import Compared, Level, Threshold
 from vreid.runtime.topology import span_of
 from vreid.runtime.travel_times import TravelTimes
 

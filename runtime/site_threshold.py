@@ -20,7 +20,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.score_norm import WEIGHT, Neighbourhood, stretched
 from vreid.runtime.site_evidence import Evidence, Pair, camera_pair, evidence_of
 from vreid.runtime.stranger_scores import EDGES, PRIOR_TRACKS, StrangerScores, manifest_curve
+from vreid.runtime.threshold import Compared, Level
 from vreid.runtime.topology import Span, Topology, span_of
 from vreid.runtime.travel_times import TravelTimes
 
@@ -41,125 +42,6 @@ ROOM = 512  # tracks remembered
 WAITING = 20_000  # pairs of strangers that wait until a threshold is wanted
 DEFAULT_RATE = 0.05
 MOST_WEIGHT = 20.0  # of time: a track that is not alike at all is not taken for whoever is due
-
-
-class Level(NamedTuple):
-    """What counts between a track of one camera and a view of a vehicle: the least cosine, and where it comes from."""
-
-    threshold: float
-    pairs: int  # of strangers that it was learnt from
-    tracks: float
-    fixed: bool = False
-
-    @property
-    def origin(self) -> str:
-        """For people and for `calibrated` of a sighting."""
-        if self.fixed:
-            return "fixed"
-        if not self.pairs:
-            return "manifest"
-        return (
-            f"site ({self.pairs} pairs)" if self.tracks >= PRIOR_TRACKS else f"manifest and site ({self.pairs} pairs)"
-        )
-
-
-class Compared(NamedTuple):
-    """B features against N others: cosines (B, N), and the least that is enough (B, N)."""
-
-    cosines: Values
-    least: Values
-
-
-class Threshold(Protocol):
-    """The rule by which two features are enough alike."""
-
-    prior: float  # the manifest's or the user's, a cosine
-    times: TravelTimes | None  # what time says, where it counts
-    frozen: bool  # nothing more is learnt
-
-    def observe(self, track: FinishedTrack, trace: Trace) -> None:
-        """A track that has ended, with its boxes; called before it is identified."""
-
-    def learn_times(self, times: TravelTimes) -> None:
-        """Go on with these travel times, where anything is to be learnt."""
-
-    def compare(
-        self,
-        features: NDArray[Any],
-        cameras: Sequence[str],
-        others: NDArray[Any],
-        views: Sequence[str],
-        compared: float,
-        weights: Values | None = None,
-    ) -> Compared:
-        """Unit features (B, D) of tracks of B cameras against others (N, D) from N views, when each track is compared with that
-        many vehicles; `weights` (B, N) of travel_times.py."""
-
-    def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
-        """What counts between a camera and a view."""
-
-    def least(self, camera: str, compared: float) -> float:
-        """The lowest of the levels between a camera and any view."""
-
-    def as_json(self) -> str | None:
-        """What a gallery is to keep; None: nothing new."""
-
-    def levels(self, compared: float) -> dict[Pair, Level]:
-        """Those of the pairs of cameras that something was learnt of."""
-
-    def summary(self, compared: float) -> dict[str, Any]:
-        """For the report."""
-
-
-class FixedThreshold:
-    """One cosine for all, as a user gave it."""
-
-    def __init__(self, value: float) -> None:
-        """Raises Refused outside -1 to 1."""
-        if not -1 <= value <= 1:
-            raise Refused(f"a threshold is a cosine from -1 to 1, not {value}; take it from the manifest's match")
-        self.prior = value
-        self.times: TravelTimes | None = None
-        self.frozen = True
-
-    def observe(self, track: FinishedTrack, trace: Trace) -> None:
-        """Nothing is learnt."""
-
-    def learn_times(self, times: TravelTimes) -> None:
-        """Nothing is learnt."""
-
-    def compare(
-        self,
-        features: NDArray[Any],
-        cameras: Sequence[str],
-        others: NDArray[Any],
-        views: Sequence[str],
-        compared: float,
-        weights: Values | None = None,
-    ) -> Compared:
-        """Plain cosines."""
-        cosines = (features @ others.T).astype(np.float64)
-        return Compared(cosines, np.full(cosines.shape, self.prior))
-
-    def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
-        """Always the same."""
-        return Level(self.prior, 0, 0.0, True)
-
-    def least(self, camera: str, compared: float) -> float:
-        """Always the same."""
-        return self.prior
-
-    def as_json(self) -> str | None:
-        """Nothing is kept."""
-        return None
-
-    def levels(self, compared: float) -> dict[Pair, Level]:
-        """Nothing is learnt."""
-        return {}
-
-    def summary(self, compared: float) -> dict[str, Any]:
-        """The value."""
-        return {"calibrated": "fixed"}
 
 
 class SiteThreshold:

@@ -13,8 +13,8 @@ import numpy as np
 
 from vreid.runtime.frame_sync import FrameTimes
 from vreid.runtime.site_evidence import Pair
-from vreid.runtime.site_threshold import Level
 from vreid.runtime.sources.table import Source
+from vreid.runtime.threshold import Level
 
 if TYPE_CHECKING:
     from vreid.runtime.pipeline import Parts

@@ -17,8 +17,8 @@ parser = pytest.importorskip(
 
 from vreid.models.errors import Refused  # noqa: E402
 from vreid.runtime.monitor import Monitor, why_stalled  # noqa: E402
-from vreid.runtime.site_threshold import Level  # noqa: E402
 from vreid.runtime.status import CameraStatus, OutputStatus, QueueStatus, StageStatus, Status  # noqa: E402
+from vreid.runtime.threshold import Level  # noqa: E402
 
 AWKWARD = 'a"b\\c\nd'
 GATE = CameraStatus(200, 7, 2, 5, 3, 0.25, True, True)

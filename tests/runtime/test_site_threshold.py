@@ -10,7 +10,8 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Match
 from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.site_evidence import Evidence, evidence_of
-from vreid.runtime.site_threshold import FixedThreshold, SiteThreshold, never_overlap
+from vreid.runtime.site_threshold import SiteThreshold, never_overlap
+from vreid.runtime.threshold import FixedThreshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
 
 DIM = 32
