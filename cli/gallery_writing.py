@@ -59,7 +59,7 @@ class Undo(OfGallery):
 
 @dataclass(frozen=True)
 class Remove(OfGallery):
-    """Forget a vehicle with its prototypes, sightings and pictures, for good: this cannot be undone."""
+    """Forget a vehicle with its prototypes, sightings and pictures, kept ones too, for good: this cannot be undone."""
 
     vehicle: tyro.conf.Positional[str]
     """Its name, its id, or id=ID."""
@@ -238,9 +238,10 @@ def purge(args: Purge) -> int:
         done = maintenance.purge(gallery, time.time() - kept, args.vehicles)
         gallery.compact()
         drop_indexes(gallery.path)
-    return output.outcome(
-        args.json, f"{done.sightings} sightings and {done.vehicles} vehicles are deleted", asdict(done)
-    )
+    sentence = f"{done.sightings} sightings and {done.vehicles} vehicles are deleted"
+    if done.kept:
+        sentence += f", and {done.kept} kept pictures"
+    return output.outcome(args.json, sentence, asdict(done))
 
 
 def retain(args: Retain) -> int:

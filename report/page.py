@@ -16,11 +16,12 @@ from vreid.report import formats
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded JPEG and what it shows; `jpeg` is empty where there is none."""
+    """An encoded JPEG and what it shows; `jpeg` is empty where there is none. `link` leads to a larger one, where there is."""
 
     jpeg: bytes
     alt: str
     title: str
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import batch_of
@@ -24,14 +24,17 @@ from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import SIGN_OF_LIFE_S, Follower, InView
-from vreid.runtime.records import Detections, Frame, inside
-from vreid.runtime.session import Regions
+from vreid.runtime.records import Detections, FinishedTrack, Frame, Trace, inside
+from vreid.runtime.session import Keep, Regions
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.standing import StandingRules
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, PlateReader, TrackFinalizer, no_plate
 from vreid.runtime.tracker import Tracker
+
+if TYPE_CHECKING:
+    from vreid.runtime.kept.keeper import Keeper
 
 _LOG = logging.getLogger("vreid")
 
@@ -43,6 +46,7 @@ class CameraParts:
     source: Source
     detector: Detector
     regions: Regions = field(default_factory=Regions)
+    keep: Keep = "none"
 
 
 Show = Callable[[Frame, Mapping[int, OpenTrack]], None]
@@ -71,6 +75,7 @@ class Parts:
     searching: SearchRules = field(default_factory=SearchRules)
     standing: StandingRules = field(default_factory=StandingRules)
     show: Show = show_nothing  # each frame with its camera's open tracks
+    keeper: "Keeper | None" = None  # keeps pictures of the sightings of cameras with `keep`
     sign_of_life: float = SIGN_OF_LIFE_S  # seconds after which followers hear again of a vehicle that stands
 
 
@@ -161,7 +166,7 @@ class Run:
         }
         for name, before in self.watched.items():
             if name not in kept:
-                self.finalizer.take(self.cameras[name].close())
+                self._end(name, self.cameras[name].close())
                 before.detector.forget(name)
             if name not in cameras or cameras[name].source is not before.source:
                 self.earlier[name] = self._counts(name)
@@ -203,8 +208,10 @@ class Run:
                 self._warn()
                 if self.parts.stop.is_set():
                     break
-            for camera in self.cameras.values():
-                self.finalizer.take(camera.close())
+            for name, camera in self.cameras.items():
+                self._end(name, camera.close())
+            if self.parts.keeper is not None:
+                self.parts.keeper.finish()
             self._warn()
         finally:
             if self.live:
@@ -260,7 +267,15 @@ class Run:
                 self.finalizer.follow(camera.so_far(self.parts.searching))
             self.finalizer.follow(camera.standing_now())
             self.parts.show(frame, camera.open)
-            self.finalizer.take(camera.finished())
+            if self.parts.keeper is not None:
+                self.parts.keeper.see(frame, camera.open, self.watched[frame.camera].keep)
+            self._end(frame.camera, camera.finished())
+
+    def _end(self, name: str, ended: Sequence[tuple[FinishedTrack, Trace]]) -> None:
+        """Tracks of a camera have ended."""
+        keeper, keep = self.parts.keeper, self.latest[name].keep
+        kept = ended if keeper is None else [(keeper.ended(track, keep), trace) for track, trace in ended]
+        self.finalizer.take(kept)
 
     def _detect(self, together: Sequence[Frame]) -> list[Detections | None]:
         """The vehicles of each frame, None where its detector did not look; one gets the frames of all its cameras at once."""
@@ -287,7 +302,7 @@ class Run:
 
     def status(self) -> Status:
         """The run as it is now."""
-        tally, views = self.finalizer.tally, list(self.cameras.values())
+        tally, views, keeper = self.finalizer.tally, list(self.cameras.values()), self.parts.keeper
         gallery = self.parts.identifier.size()
         return Status(
             started=self.started,
@@ -295,7 +310,7 @@ class Run:
             idle_s=time.monotonic() - self.stepped,
             ready=self.frames > 0,
             cameras={name: self._camera_status(name, camera.source) for name, camera in self.watched.items()},
-            queues={"decide": self.finalizer.status()},
+            queues={"decide": self.finalizer.status(), **({} if keeper is None else {"keep": keeper.status()})},
             stages=self.stages.status(),
             sightings=tally.sightings,
             unknown=tally.unknown,

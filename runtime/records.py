@@ -71,6 +71,7 @@ class FinishedTrack:
     seen: float = 0.0  # last_time as seconds since 1970
     plate: str | None = None  # what an outside reader of licence plates read, if there is one
     zones: tuple[str, ...] = ()  # those of its camera that it crossed
+    kept: str | None = None  # the file with its kept picture, in the folder of kept pictures
 
 
 @dataclass(frozen=True)

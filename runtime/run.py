@@ -21,10 +21,12 @@ from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.maintenance import retain
-from vreid.runtime.gallery.records import is_moment
+from vreid.runtime.gallery.records import duration_of, is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower
+from vreid.runtime.kept.folder import KeptFolder, bytes_of, folder_of_gallery, link_to
+from vreid.runtime.kept.keeper import Keeper, KeepLimits
 from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run, Show, show_nothing
 from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
@@ -50,6 +52,7 @@ class OpenSite:
     began: float | None  # seconds since 1970
     topology: Topology
     plate: PlateReader
+    keep: KeepLimits
 
     def gallery(self) -> AbstractContextManager[Gallery]:
         """The site's gallery, see `_gallery_of_run`. Raises Refused before anything is written."""
@@ -87,6 +90,7 @@ class OpenSite:
         progress: Callable[[int], None] = lambda frames: None,
         followers: Sequence[Follower] = (),
         show: Show = show_nothing,
+        keeper: Keeper | None = None,
     ) -> Run:
         """The run, which begins with `Run.to_the_end`."""
         return Run(
@@ -96,6 +100,7 @@ class OpenSite:
                 followers=followers, standing=StandingRules(self.site.stationary_after, min(3600.0, self.site.stationary_every)),
                 sign_of_life=self.site.stationary_every,
                 show=show,
+                keeper=keeper,
             )
         )  # fmt: skip
 
@@ -138,7 +143,9 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
         for settings, source in zip(site.cameras, open_sources([each.source for each in site.cameras]), strict=True):
             opened.callback(source.close)
             cameras.append(
-                CameraParts(limited(source, settings.rate), detectors[detector_key(settings)], settings.regions)
+                CameraParts(
+                    limited(source, settings.rate), detectors[detector_key(settings)], settings.regions, settings.keep
+                )
             )
         live = [camera.source.camera for camera in cameras if camera.source.live]
         if live and site.truth:
@@ -154,7 +161,8 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
             raise Refused("--stationary-after and --stationary-every are seconds above 0; write 60 and 21600")
         topology = open_topology(site, [camera.source.camera for camera in cameras])
         plate = no_plate if site.plates is None else plate_reader(site.plates)
-        yield OpenSite(site, embedder, cameras, live, began, topology, plate)
+        limits = KeepLimits(bytes_of(site.keep_most), None if site.keep_for is None else duration_of(site.keep_for))
+        yield OpenSite(site, embedder, cameras, live, began, topology, plate, limits)
 
 
 DetectorKey = tuple[str, float | None]
@@ -230,7 +238,10 @@ def run_site(
             pictures = LivePictures(folder / "picture")
             followers.append(pictures)
             show = pictures.show
-        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers, show)
+        keeper = None if folder is None else _keeper(opened, folder, gallery)
+        if keeper is not None:
+            stack.enter_context(keeper)
+        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers, show, keeper)
 
         def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
             score = None if truth is None or opened.live else identity_of(identified, truth)
@@ -261,6 +272,19 @@ def _retain(gallery: Gallery, seconds: float | None) -> None:
     wanted = None if seconds == math.inf else seconds
     if seconds is not None and gallery.retention() != wanted:
         retain(gallery, wanted)
+
+
+def _keeper(opened: OpenSite, folder: Path, gallery: Gallery) -> Keeper | None:
+    """What keeps pictures: in a folder next to the gallery, or in that of a run without one. A live run always has one, since
+    its site may be reloaded, and what was kept before grows old."""
+    site = opened.site
+    if site.out is None or not (opened.live or any(camera.keep != "none" for camera in site.cameras)):
+        return None
+    place = site.out / "kept" if site.gallery is None else folder_of_gallery(site.gallery)
+    about = {"folder": str(place), "url": link_to(place, site.out)}
+    spans = [span for span in (opened.keep.seconds, gallery.retention()) if span is not None]
+    limits = replace(opened.keep, seconds=min(spans, default=None))
+    return Keeper(KeptFolder(folder / "kept" if site.gallery is None else place), limits, bool(opened.live), about)
 
 
 def _seconds(began: datetime | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from vreid.runtime.topology import Layout
 
+Keep = Literal["none", "crop", "frame", "clip"]
 Polygon = tuple[tuple[float, float], ...]  # x to the right and y down, in shares of the picture
 
 
@@ -38,6 +39,10 @@ class RunSettings:
     """Seconds in one place after which a vehicle counts as parked (docs/in_view.md)."""
     stationary_every: float = 21600.0
     """Seconds after which events say again that it still is."""
+    keep_for: str | None = None
+    """How long kept pictures are kept: 30d, 12h; by default as long as the gallery keeps sightings."""
+    keep_most: str = "10GB"
+    """Size that all kept pictures may have; beyond it the oldest are removed."""
     embed: Literal["smart", "every"] = "smart"
     """Which crops are embedded: those that add something, or every one."""
     index: str = "flat"
@@ -78,6 +83,7 @@ class CameraSettings:
     detector: str = "motion"
     min_score: float | None = None  # None: the detector's own
     rate: float | None = None  # frames a second, at most; None: all
+    keep: Keep = "none"
     regions: Regions = field(default_factory=Regions)
 
 
@@ -93,6 +99,8 @@ class Session(RunSettings):
     """model:FILE[?tiles=2], motion, or replay:PATH (a MOT file, or a folder of <camera>.txt); docs/detectors.md."""
     min_score: float | None = CameraSettings.min_score
     """Least detector score; the detector's own by default."""
+    keep: Keep = CameraSettings.keep
+    """What is kept of each sighting as a file: its best crop, the whole frame, a clip of some seconds (docs/kept_pictures.md)."""
     topology: Path | None = None
     """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
 
@@ -113,7 +121,7 @@ def site_of(session: Session) -> Site:
     """The site of a short command line: its detector for every camera, nothing left out of any picture."""
     common = {each.name: getattr(session, each.name) for each in fields(RunSettings)}
     cameras = tuple(
-        CameraSettings(source=source, detector=session.detector, min_score=session.min_score)
+        CameraSettings(source=source, detector=session.detector, min_score=session.min_score, keep=session.keep)
         for source in session.sources
     )
     return Site(**common, cameras=cameras, topology=session.topology)

@@ -185,6 +185,7 @@ def summary_of(
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "stages": stages.summary(),
         "outside": round(_outside(sources, status), 4),
+        "kept": None if parts.keeper is None else parts.keeper.summary(),
         "identity": None,
     }
 

@@ -39,6 +39,7 @@ from vreid.runtime.gallery.records import (
 )
 from vreid.runtime.gallery.sighting_row import sighting_row
 from vreid.runtime.gallery.store import Store, open_store
+from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
@@ -224,12 +225,16 @@ class Gallery:
             store.add_change(self.who, "rename", row.id, {"from": row.name, "to": new, "undo": undo})
 
     def remove(self, vehicle: int) -> None:
-        """Forget `vehicle` for good: prototypes, sightings, and what the audit kept of it; only that it was removed stays.
+        """Forget `vehicle` for good: prototypes, sightings, their kept pictures, and what the audit kept of it; only that it was
+        removed stays.
 
-        Its id is never given again.
+        Its id is never given again. Raises Refused where a kept picture cannot be removed; the vehicle stays then.
         """
         with self.transaction() as store:
             names.of(store, vehicle)
+            kept = KeptFolder(folder_of_gallery(self.path))
+            for seen in store.sightings(int(vehicle)):
+                kept.remove(seen.camera, seen.at, seen.track)
             store.delete_vehicle(int(vehicle))
             store.forget_changes(int(vehicle))
             store.add_change(self.who, "remove", int(vehicle), {})

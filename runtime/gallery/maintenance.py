@@ -15,6 +15,7 @@ from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_featu
 from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
 from vreid.runtime.gallery.sqlite.check import check_gallery, repaired_rows
 from vreid.runtime.gallery.store import Store
+from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.runtime.records import Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD, Evidence, evidence_of
 
@@ -156,11 +157,12 @@ SHORTEST_S = 60.0
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge deleted; `pictures` are enrolment pictures of vehicles that stay."""
+    """What a purge deleted; `pictures` are enrolment pictures of vehicles that stay, `kept` files of kept pictures."""
 
     sightings: int
     vehicles: int
     pictures: int
+    kept: int = 0
 
 
 def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
@@ -169,10 +171,11 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
     A vehicle that nobody has named goes with its last sighting; with `vehicles` a named one that has none left goes too
     if it was written down before `before`. A vehicle that stays loses the picture that a run took when it met it first,
     when that is older; one that somebody gave stays. Prototypes of vehicles that stay are kept. What undoing older
-    changes needs is deleted.
+    changes needs is deleted, and so are older kept pictures, those of unknown vehicles too.
     Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it.
     """
     with gallery.transaction() as store:
+        kept = KeptFolder(folder_of_gallery(gallery.path)).remove_before(before)
         sightings = store.delete_sightings(before)
         gone = store.vehicles_without_sightings(before, named=vehicles)
         for vehicle in gone:
@@ -183,7 +186,7 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
             detail = {"before": before, "sightings": sightings, "removed": len(gone), "pictures": pictures}
             store.add_change(gallery.who, "purge", None, detail)
     gallery.wipe()
-    return Purged(sightings, len(gone), pictures)
+    return Purged(sightings, len(gone), pictures, kept)
 
 
 def retain(gallery: Gallery, seconds: float | None) -> None:

@@ -117,12 +117,12 @@ Write = Callable[[Image, float], None]
 
 
 @contextmanager
-def written_video(path: Path, size: tuple[int, int], rate: float) -> Iterator[Write]:
+def written_video(path: Path, size: tuple[int, int], rate: float, most: int | None = None) -> Iterator[Write]:
     """A function that takes (H, W, 3) uint8 BGR of `size` (width, height) and its time in seconds, rising.
 
     An odd width or height gets one pixel more, the last one again, since the codecs halve their colours. `rate` is what the
-    encoder expects, 0 if unknown. The file is whole when the body ends, and not to be used if it raises. Raises Refused for
-    a video that cannot be written, such as on a full disk.
+    encoder expects, 0 if unknown; `most` bounds the bits a second. The file is whole when the body ends, and not to be used if
+    it raises. Raises Refused for a video that cannot be written, such as on a full disk.
     """
     av.logging.set_level(None)
     last = -1
@@ -132,8 +132,8 @@ def written_video(path: Path, size: tuple[int, int], rate: float) -> Iterator[Wr
             opened.callback(_closed, file)
             out = av.open(file, "w", format="mp4")
             opened.callback(_closed, out)
-            stream = cast("VideoStream", out.add_stream(_codec(), rate=_rate(rate), options=CODECS[_codec()]))
-            _prepare(stream, size)
+            stream = cast("VideoStream", out.add_stream(_codec(), rate=_rate(rate), options=_options(most)))
+            _prepare(stream, size, most)
 
         def write(image: Image, time: float) -> None:
             nonlocal last
@@ -172,14 +172,18 @@ def _rate(rate: float) -> Fraction:
     return Fraction(rate if 0 < rate < 1000 else ASSUMED_RATE).limit_denominator(1001)
 
 
-def _prepare(stream: "VideoStream", size: tuple[int, int]) -> None:
+def _options(most: int | None) -> dict[str, str]:
+    return CODECS[_codec()] | ({} if most is None else {"maxrate": str(most), "bufsize": str(most)})
+
+
+def _prepare(stream: "VideoStream", size: tuple[int, int], most: int | None) -> None:
     width, height = size
     stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     context = stream.codec_context
     context.time_base = Fraction(1, TICKS)
     context.max_b_frames = 0
     context.thread_count = _THREADS
-    context.bit_rate = max(400_000, width * height * 8)
+    context.bit_rate = min(max(400_000, width * height * 8), most or 1 << 40)
     context.colorspace, context.color_range = 1, 1  # BT.709, as players take what is unnamed and large; 16 to 235
     context.color_primaries, context.color_trc = 1, 1
 

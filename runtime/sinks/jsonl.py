@@ -85,7 +85,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict[str, Any]:
     """The line's fields: frames from 0, times in seconds on the source's clock, `seen` the last in seconds since 1970, `box`
-    the last, x1 y1 x2 y2 in pixels.
+    the last, x1 y1 x2 y2 in pixels, `kept` the file with its kept picture in the folder of those, or null.
 
     `vehicle` and `name` are null for an unknown; `score` is null where there was nobody to compare with.
     """
@@ -101,6 +101,7 @@ def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict
         "kind": kind_name(sighting.kind),
         "plate": sighting.plate,
         "zones": list(sighting.zones),
+        "kept": sighting.kept,
         "crops": sighting.crops,
         "quality": round(float(sighting.quality), 4),
         "box": _edges(trace.boxes[-1]) if len(trace.boxes) else None,

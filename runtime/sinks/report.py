@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vreid.models.files import write_atomic
 from vreid.models.picture import thumbnail_of
@@ -33,6 +34,7 @@ class Shot:
     last_time: float
     quality: float
     jpeg: bytes
+    kept: str | None = None  # its file in the folder of kept pictures
 
 
 @dataclass
@@ -119,6 +121,7 @@ def _shot(sighting: FinishedTrack) -> Shot:
         sighting.last_time,
         sighting.quality,
         thumbnail(sighting.picture),
+        sighting.kept,
     )
 
 
@@ -147,6 +150,7 @@ def page(summary: Mapping[str, Any], album: Album) -> Iterator[str]:
     calibration: Mapping[str, Any] = summary.get("calibration") or {}
     frames = sum(int(camera.get("frames") or 0) for camera in cameras.values())
     names = [*cameras, *sorted({bar.camera for bar in album.bars} - set(cameras))]
+    kept = str((summary.get("kept") or {}).get("url") or "")
     cards = by_cameras(list(album.vehicles.values()))
     several = [card for card in cards if len(card.views) > 1]
     one = [card for card in cards if len(card.views) == 1]
@@ -159,13 +163,13 @@ def page(summary: Mapping[str, Any], album: Album) -> Iterator[str]:
         timeline=timeline(album.bars, names, [card.vehicle for card in cards]),
         album=album,
         groups=[
-            ("several cameras", len(several), map(_card, several), "cards"),
-            ("one camera", len(one), map(_card, one), "cards small"),
+            ("several cameras", len(several), (_card(card, kept) for card in several), "cards"),
+            ("one camera", len(one), (_card(card, kept) for card in one), "cards small"),
         ],
         repeated=any(view.sightings > 1 for card in cards for view in card.views.values()),
         most_pictures=PICTURES,
         strangers=max(int(summary.get("unknown") or 0), len(album.strangers)),
-        stranger_pictures=((shot, _picture(shot, f"unknown {kind_name(shot.kind)}")) for shot in album.strangers),
+        stranger_pictures=((shot, _picture(shot, f"unknown {kind_name(shot.kind)}", kept)) for shot in album.strangers),
         site=site_page(calibration, len(cameras), MOST_DRAWINGS) if calibration else None,
         longest=max((float(stage.get("p99_ms") or 0) for stage in stages.values()), default=0) or 1.0,
         camera_rows=[_camera_row(name, camera) for name, camera in cameras.items()],
@@ -212,7 +216,8 @@ def _camera_row(name: str, camera: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _card(card: SeenVehicle) -> Card:
+def _card(card: SeenVehicle, kept: str) -> Card:
+    """`kept` is the URL of the folder of kept pictures, "" where there is none."""
     # A gallery calls a vehicle that nobody named vehicle-0012; next to #12 that adds nothing.
     name = card.name if card.name and card.name != f"vehicle-{card.vehicle:04d}" else ""
     kind = kind_name(max(card.kinds, key=lambda kind: (card.kinds[kind], kind)))
@@ -220,19 +225,20 @@ def _card(card: SeenVehicle) -> Card:
     views = sorted(card.views.items(), key=lambda item: (item[1].first_time, item[0]))
     return Card(
         card.vehicle,
-        [_view(card.vehicle, camera, view) for camera, view in views],
+        [_view(card.vehicle, camera, view, kept) for camera, view in views],
         name,
         "known" if card.known else "new",
         f"{kind}{several}",
     )
 
 
-def _view(vehicle: int, camera: str, view: SeenView) -> View:
+def _view(vehicle: int, camera: str, view: SeenView, kept: str) -> View:
     score = "enrolled here" if view.score is None else f"score {view.score:.2f}"
-    pictures = [_picture(shot, f"vehicle {vehicle}") for shot in view.shots]
+    pictures = [_picture(shot, f"vehicle {vehicle}", kept) for shot in view.shots]
     return View(camera, [interval(view.first_time, view.last_time), score], pictures, view.sightings)
 
 
-def _picture(shot: Shot, what: str) -> Picture:
+def _picture(shot: Shot, what: str, kept: str) -> Picture:
     alt = f"{what} at {shot.camera}"
-    return Picture(shot.jpeg, alt, f"{alt}, {interval(shot.first_time, shot.last_time)}")
+    link = kept + quote(shot.kept) if kept and shot.kept else ""
+    return Picture(shot.jpeg, alt, f"{alt}, {interval(shot.first_time, shot.last_time)}", link)

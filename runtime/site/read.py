@@ -118,6 +118,8 @@ class _Reading:
             events=outputs.events,
             stationary_after=outputs.stationary_after,
             stationary_every=outputs.stationary_every,
+            keep_for=outputs.keep_for,
+            keep_most=outputs.keep_most,
             to=tuple(filter(None, (self._output(each) for each in outputs.to))),
             metrics=None if metrics is None else metrics.listen,
             metrics_host=() if metrics is None else tuple(metrics.hosts),
@@ -136,6 +138,7 @@ class _Reading:
             detector=self._detector(merged["detector"]),
             min_score=merged["min_score"],
             rate=merged["rate"],
+            keep=merged["keep"],
             regions=Regions(
                 {zone: tuple((x, y) for x, y in corners) for zone, corners in table.zones.items()},
                 {mask: tuple((x, y) for x, y in corners) for mask, corners in table.masks.items()},

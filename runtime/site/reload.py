@@ -15,11 +15,12 @@ from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import Source, address_of, open_sources
 
 _LOG = logging.getLogger("vreid")
+OF_OUTPUTS = ("annotate", "events", "stationary_after", "stationary_every", "keep_for", "keep_most", "to")
 UNDER_WAY = ("cameras", "topology")  # what a run takes over; all else waits for its next start
 KEYS = {
     **{name: f"[gallery] {name}" for name in ("enrol_unknown", "index", "retain")},
     **{name: f"[thresholds] {name}" for name in ("false_match_rate", "threshold", "new_below")},
-    **{name: f"[outputs] {name}" for name in ("annotate", "events", "stationary_after", "stationary_every", "to")},
+    **{name: f"[outputs] {name}" for name in OF_OUTPUTS},
     "gallery": "[gallery] file",
     "out": "[outputs] folder",
     "metrics": "[metrics] listen",
@@ -117,7 +118,7 @@ class Reloader:
         parts = {}
         for name, each in settings.items():
             source = sources[name] if name in kept and not sources[name].live else limited(sources[name], each.rate)
-            parts[name] = CameraParts(source, detectors[detector_key(each)], each.regions)
+            parts[name] = CameraParts(source, detectors[detector_key(each)], each.regions, each.keep)
         return parts
 
     def _is_kept(self, name: str, now: CameraSettings) -> bool:

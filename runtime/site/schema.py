@@ -18,8 +18,9 @@ from pydantic import (
 from vreid.models.errors import MOST_THREADS, Refused
 from vreid.runtime.camera_names import camera_name, valid_text
 from vreid.runtime.gallery.records import duration_of
+from vreid.runtime.kept.folder import bytes_of
 from vreid.runtime.regions import fault_of
-from vreid.runtime.session import CameraSettings, RunSettings
+from vreid.runtime.session import CameraSettings, Keep, RunSettings
 from vreid.runtime.topology import Layout
 
 FOR_EVER = "off"  # of `retain`, as in `vreid gallery retain`
@@ -85,6 +86,7 @@ class CameraDefaults(Table):
     least_box: float = Field(
         0.0, ge=0, le=100_000, description="Pixels of a box's shorter side from which a vehicle is detected."
     )
+    keep: Keep = Field(CameraSettings.keep, description="What is kept of each sighting: none, crop, frame, clip.")
 
 
 class CameraTable(CameraDefaults):
@@ -153,6 +155,12 @@ class OutputTable(Table):
     )
     stationary_every: float = Field(
         RunSettings.stationary_every, gt=0, description="Seconds after which events say again that it still is."
+    )
+    keep_for: Annotated[str, _refusing(duration_of)] | None = Field(
+        RunSettings.keep_for, description="How long kept pictures are kept: 30d, 12h; as sightings are by default."
+    )
+    keep_most: Annotated[str, _refusing(bytes_of)] = Field(
+        RunSettings.keep_most, description="Size of all kept pictures, 500MB, 10GB; beyond it the oldest are removed."
     )
     to: list[AddressOrFile] = Field(
         [], description="mqtt://host/topic, https://host/path; as --to takes them, or { uri_file = PATH }."

@@ -198,6 +198,28 @@ def test_zones_masks_and_ways_change_under_open_tracks(site: Site, log: Log, cap
     assert undisturbed(site, ["gate"], capfd) == {"gate": passes(rows)[:-1]}
 
 
+def test_what_is_kept_changes_under_open_tracks(site: Site, log: Log, capfd: pytest.CaptureFixture[str]) -> None:
+    site.camera("gate", "red.avi")
+    frames: list[int] = []
+
+    def steps() -> None:
+        site.wait("gate", 2)
+        site.camera("gate", "red.avi", 'keep = "frame"')
+        site.write()
+        assert "changed gate" in log.reload()
+        frames.append(max(row["last_frame"] for row in site.of("gate")))
+        site.wait("gate", 4)
+
+    report = site.run(steps, capfd)
+    rows = site.of("gate")
+    assert [row["kept"] for row in rows[:2]] == [None, None]
+    later = [row["kept"] for row in rows if row["first_frame"] > frames[0]]
+    assert len(later) >= 2
+    assert all((site.folder / "known.db.pictures" / name).is_file() for name in later)
+    assert report["kept"]["frame"] >= len(later)
+    assert undisturbed(site, ["gate"], capfd) == {"gate": passes(rows)[:-1]}
+
+
 def test_what_cannot_change_under_way_is_said(site: Site, log: Log, capfd: pytest.CaptureFixture[str]) -> None:
     site.camera("gate", "red.avi")
 

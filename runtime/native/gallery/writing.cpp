@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "kept.hpp"
 #include "names.hpp"
 #include "prototypes.hpp"
 #include "text.hpp"
@@ -194,6 +195,11 @@ void rename(const Database& database, const std::string& who, std::int64_t vehic
 }
 
 void remove(const Database& database, const std::string& who, std::int64_t vehicle) {
+    {
+        Statement rows =
+            database.query("SELECT camera, seen, track FROM sightings WHERE vehicle = ?", {vehicle});
+        while (rows.next()) remove_kept(database.path(), rows.text(0), rows.real(1), rows.integer(2));
+    }
     database.run("DELETE FROM prototypes WHERE vehicle = ?", {vehicle});
     database.run("DELETE FROM vehicles WHERE id = ?", {vehicle});
     forget(database, vehicle);

@@ -146,7 +146,7 @@ WRONG = {
     "like nothing": (
         "rate = 2.5",
         "zzz = 2.5",
-        "[camera.yard] has no key 'zzz'; the nearest is 'zones', and all are: detector, min_score, rate, least_box, uri, "
+        "[camera.yard] has no key 'zzz'; the nearest is 'zones', and all are: detector, min_score, rate, least_box, keep, uri, "
         "uri_file, zones, masks",
     ),
     "of another table": (
