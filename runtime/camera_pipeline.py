@@ -101,6 +101,7 @@ class OpenTrack:
     reported: bool = False  # those who follow know of it
     score: float = 0.0  # of the last box
     seen: int = 0  # boxes so far
+    counted: bool = False  # among the new vehicles
     stride: int = 1  # one box of so many is kept
     place: Place = field(default_factory=Place)
     stood: float = 0.0  # for how long it has been where it is, in seconds
@@ -167,6 +168,7 @@ class CameraPipeline:
         self.frames = self.ended = self.embedded = self.passed_over = 0
         self._due: set[int] = set()  # tracks of which it is to be said that they stand
         self._learnt: set[int] = set()  # tracks that got a feature since `so_far` was called
+        self._fresh: set[int] = set()  # tracks that got one since `new_vehicles` was called
 
     def begin(self, tracker: Tracker, least_travel: float, began: float) -> None:
         """Begin anew after `close`, with another source or detector; the counts go on."""
@@ -222,9 +224,19 @@ class CameraPipeline:
         track.weight += max(request.quality, 1e-3) ** 2
         track.crops += 1
         self._learnt.add(request.track)
+        self._fresh.add(request.track)
         track.last_crop = request.time
         if track.picture is None or request.quality > track.best:
             track.best, track.picture = request.quality, request.crop
+
+    def new_vehicles(self) -> int:
+        """How many open tracks have become a vehicle's since the last call."""
+        tracks = [self.open[number] for number in self._fresh & self.open.keys()]
+        new = [track for track in tracks if not track.counted and self._counts(track)]
+        for track in new:
+            track.counted = True
+        self._fresh.clear()
+        return len(new)
 
     def _watch(self, number: int, track: OpenTrack) -> None:
         """Let the tracker know whether a vehicle stands, and note that this is due to be said."""

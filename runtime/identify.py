@@ -65,8 +65,8 @@ class Identifier:
        vehicle so tries its next best. Vehicles of the cluster's plate come before all others and need no threshold;
        those of another plate are left out. Of a track that is finished in parts, the later ones have the first one's vehicle.
     3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle if its best score is under
-       `new_below`, and is left unknown between the two; its first track is matched as unknown and the others as known,
-       by their best cosine to another track of the cluster.
+       `new_below` and a guard has nothing `against` one of its tracks. Otherwise it is left unknown. Of a new vehicle the
+       first track is matched as unknown and the others as known, by their best cosine to another track of the cluster.
     4. A known vehicle is doubtful if a second one passes too that it could be, a stranger if it would pass at DOUBTFUL times
        the requested false-match rate; the answer says so and changes nothing else.
 
@@ -86,9 +86,10 @@ class Identifier:
         new_below: float | None = None,
         topology: Topology | None = None,
         remember_s: float = REMEMBERED_S,
+        against: Callable[[FinishedTrack], str | None] = lambda track: None,
     ) -> None:
         """`learn` is `enrol_unknown` unless given; without `new_below` who does not pass is new; `run` is written into each
-        sighting.
+        sighting; `against` says why no new vehicle is to be made of a track (runtime/guards.py).
 
         Raises Refused for a threshold outside -1 to 1, or for enrolling into a gallery opened for reading.
         """
@@ -98,7 +99,7 @@ class Identifier:
         self._learn = enrol_unknown if learn is None else learn
         if (enrol_unknown or self._learn) and not gallery.writable:
             raise Refused("the gallery was opened for reading and cannot learn or enrol; open it for writing")
-        self._gallery, self._enrol = gallery, enrol_unknown
+        self._gallery, self._enrol, self._against = gallery, enrol_unknown, against
         self._margin, self._run = margin, run
         self.topology = topology or Topology()  # which pairs of tracks cannot be one vehicle
         self._recent = RecentPositions(remember_s, self.topology)
@@ -116,8 +117,9 @@ class Identifier:
         return self._gallery.size()
 
     def observe(self, track: FinishedTrack, trace: Trace) -> None:
-        """Let the threshold learn from a track that has ended; before it is identified."""
-        self.rule.observe(track, trace)
+        """Let the threshold learn from a track that has ended, unless it is of an alarm; before it is identified."""
+        if self._against(track) != "alarm":
+            self.rule.observe(track, trace)
 
     def keep(self) -> None:
         """Let the gallery keep what the threshold has learnt, where this run may write it."""
@@ -171,14 +173,17 @@ class Identifier:
         known, maybe = choice.vehicle is not None, self._maybe([track], feature, choice)
         return Match(choice.vehicle, choice.name, choice.score, known, level.threshold, level.origin, maybe)
 
-    def reserve(self, match: Match) -> int | None:
+    def reserve(self, track: FinishedTrack, match: Match) -> int | None:
         """An id for a track that would be enrolled, which no other vehicle ever gets; None where it would not be."""
-        if match.vehicle is not None or not self._enrol or match.score >= self._new_below:
+        if match.vehicle is not None or not self._is_new(match.score) or self._against(track) is not None:
             return None
         with self._gallery.transaction() as store:
             vehicle = store.new_vehicle_id()
             store.reserve_vehicle_ids(vehicle)
         return vehicle
+
+    def _is_new(self, score: float) -> bool:
+        return self._enrol and score < self._new_below
 
     def _best(self, track: FinishedTrack, feature: Floats, barred: Callable[[int], bool]) -> _Choice:
         """What one track comes to, feature (1, D)."""
@@ -347,13 +352,14 @@ class Identifier:
         maybe = self._maybe(own, features[rows], choice)
         enough = [self._margin * (1 - level.threshold) for level in levels]
         taught = [row for row, margin, least in zip(rows, margins, enough, strict=True) if margin >= least]
+        withheld: list[str | None] = []
         if choice.vehicle is not None:
             matches = [
                 Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin, maybe)
                 for level in levels
             ]
             taught = taught if self._learn else []
-        elif self._enrol and choice.score < self._new_below:
+        elif self._is_new(choice.score) and None in (withheld := [self._against(track) for track in own]):
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
             vehicle = self._gallery.add_vehicle(None, tracks[best].picture, vehicle=reserved)
             self.scoring.counted += 1
@@ -368,7 +374,10 @@ class Identifier:
                     matches.append(Match(vehicle, name, score, True, level.threshold, level.origin))
             taught = rows
         else:
-            return [Match(None, None, choice.score, False, level.threshold, level.origin, maybe) for level in levels]
+            return [
+                Match(None, None, choice.score, False, level.threshold, level.origin, maybe, why)
+                for level, why in zip(levels, withheld or [None] * len(own), strict=True)
+            ]
         for row, match in zip(rows, matches, strict=True):
             self._write(tracks[row], features[row], match, row in taught)
         return matches

@@ -102,7 +102,7 @@ class InView:
             free = [one for vehicle, one in others if vehicle is not None and vehicle not in taken]
             match = self._of_others(track, free) or match
         vehicle = self.reserved.get(key)
-        if vehicle is None and stranger and (vehicle := self._identifier.reserve(match)) is not None:
+        if vehicle is None and stranger and (vehicle := self._identifier.reserve(track, match)) is not None:
             self.reserved[key] = vehicle
         if match.vehicle is None and vehicle is not None:
             return replace(match, vehicle=vehicle, name=given(vehicle))

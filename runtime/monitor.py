@@ -195,6 +195,7 @@ _OF_RUN: _Families = (
     (_GAUGE, "vreid_gallery_prototypes", "Prototypes in the gallery.", "prototypes"),
     (_COUNTER, "vreid_sightings", "Tracks that ended and were reported.", "sightings"),
     (_COUNTER, "vreid_sightings_unknown", "Sightings of no vehicle in the gallery.", "unknown"),
+    (_COUNTER, "vreid_sightings_withheld", "Unknown ones that a guard kept from being enrolled.", "withheld"),
     (_COUNTER, "vreid_vehicles_enrolled", "Vehicles that this run added to the gallery.", "enrolled"),
     (_COUNTER, "vreid_crops_embedded", "Crops that went through the network.", "embedded"),
     (_COUNTER, "vreid_crops_passed_over", "Crops of tracked vehicles that were not embedded.", "passed_over"),
@@ -207,6 +208,8 @@ _OF_CAMERA: _Families = (
     (_GAUGE, "vreid_camera_open_tracks", "Vehicles that are tracked now.", "open_tracks"),
     (_GAUGE, "vreid_camera_healthy", "0 while its pictures are black, blank or frozen.", "healthy"),
     (_COUNTER, "vreid_camera_blind_seconds", "In which its pictures were black, blank or frozen.", "blind_s"),
+    (_GAUGE, "vreid_camera_alarm", "1 while too many new vehicles appear, so that none is enrolled.", "alarm"),
+    (_COUNTER, "vreid_camera_alarms", "Alarms of too many new vehicles.", "alarms"),
     (_GAUGE, "vreid_camera_up", "0 while the camera is away.", "alive"),
     (_GAUGE, "vreid_camera_age_seconds", "Since the last frame; +Inf: none yet.", "age_s"),
 )

@@ -22,9 +22,10 @@ from vreid.runtime.camera_pipeline import (
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
+from vreid.runtime.guards import Guards
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import SIGN_OF_LIFE_S, Follower, InView
-from vreid.runtime.records import Detections, FinishedTrack, Frame, Trace, inside
+from vreid.runtime.records import Detections, FinishedTrack, Frame, Notice, Trace, inside
 from vreid.runtime.session import Keep, Regions
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
@@ -76,6 +77,8 @@ class Parts:
     standing: StandingRules = field(default_factory=StandingRules)
     show: Show = show_nothing  # each frame with its camera's open tracks
     keeper: "Keeper | None" = None  # keeps pictures of the sightings of cameras with `keep`
+    guards: Guards = field(default_factory=Guards)  # those that the identifier asks
+    notify: Callable[[Notice], None] = lambda notice: None
     sign_of_life: float = SIGN_OF_LIFE_S  # seconds after which followers hear again of a vehicle that stands
 
 
@@ -263,6 +266,8 @@ class Run:
         self._embed(requests)
         for frame in together:
             camera = self.cameras[frame.camera]
+            if notice := self.parts.guards.see(frame.camera, frame.time, camera.new_vehicles(), camera.began):
+                self.parts.notify(notice)
             if self.parts.followers and not self.finalizer.behind:
                 self.finalizer.follow(camera.so_far(self.parts.searching))
             self.finalizer.follow(camera.standing_now())
@@ -315,6 +320,7 @@ class Run:
             sightings=tally.sightings,
             unknown=tally.unknown,
             doubtful=tally.doubtful,
+            withheld=tally.withheld,
             enrolled=len(tally.enrolled),
             embedded=sum(view.embedded for view in views),
             passed_over=sum(view.passed_over for view in views),
@@ -326,6 +332,7 @@ class Run:
     def _camera_status(self, name: str, source: Source) -> CameraStatus:
         view, counts = self.cameras[name], self._counts(name)
         age = cast(Camera, source).age if source.live else 0.0
+        alarm, alarms = self.parts.guards.alarm(name)
         return CameraStatus(
             frames=view.frames,
             dropped=counts.dropped,
@@ -337,6 +344,8 @@ class Run:
             alive=age < 5.0,
             fault=cast(Camera, source).fault if source.live else None,
             blind_s=counts.blind_s,
+            alarm=alarm,
+            alarms=alarms,
         )
 
     def _counts(self, name: str) -> EarlierCounts:

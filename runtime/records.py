@@ -1,6 +1,7 @@
 """The records that flow through a run, and its boxes compared. A track is one camera's, a vehicle is the world's."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -78,7 +79,8 @@ class FinishedTrack:
 class Match:
     """What the gallery has for a feature: the vehicle, the cosine score (-inf: nobody to compare), and whether that passes
     `threshold`, which comes from where `calibrated` says: "manifest", "site (1200 pairs)". `maybe` is another vehicle that it
-    may be: for a known one the second that passes too, else the nearest that misses the threshold by little."""
+    may be: for a known one the second that passes too, else the nearest that misses the threshold by little. `withheld` is why
+    an unknown one was not enrolled that would have been: "alarm", "quality" (runtime/guards.py)."""
 
     vehicle: int | None
     name: str | None
@@ -87,6 +89,7 @@ class Match:
     threshold: float = 1.0
     calibrated: str = "manifest"
     maybe: int | None = None
+    withheld: str | None = None
 
     @property
     def answer(self) -> Literal["known", "doubtful", "new"]:
@@ -123,6 +126,17 @@ class TrackEvent:
     match: Match
     box: Floats
     final: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What an operator wants to know besides sightings: an alarm of too many new vehicles that begins or is over. `at` is in
+    seconds since 1970, `fields` are those of the message."""
+
+    about: Literal["alarms"]
+    camera: str
+    at: float
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def no_detections() -> Detections:

@@ -23,12 +23,14 @@ from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.maintenance import retain
 from vreid.runtime.gallery.records import duration_of, is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
+from vreid.runtime.guards import GuardRules, Guards
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower
 from vreid.runtime.kept.folder import KeptFolder, bytes_of, folder_of_gallery, link_to
 from vreid.runtime.kept.keeper import Keeper, KeepLimits
 from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run, Show, show_nothing
 from vreid.runtime.recent_positions import REMEMBERED_S
+from vreid.runtime.records import Notice
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
 from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
@@ -53,6 +55,7 @@ class OpenSite:
     topology: Topology
     plate: PlateReader
     keep: KeepLimits
+    guards: Guards
 
     def gallery(self) -> AbstractContextManager[Gallery]:
         """The site's gallery, see `_gallery_of_run`. Raises Refused before anything is written."""
@@ -76,7 +79,7 @@ class OpenSite:
             rule = FixedThreshold(self.site.threshold)
         found = Identifier(
             gallery, rule, self.site.enrol_unknown,
-            run=name, new_below=self.site.new_below, topology=self.topology,
+            run=name, new_below=self.site.new_below, topology=self.topology, against=self.guards.against,
         )  # fmt: skip
         if self.live:
             found.recall(time.time() - REMEMBERED_S)
@@ -91,6 +94,7 @@ class OpenSite:
         followers: Sequence[Follower] = (),
         show: Show = show_nothing,
         keeper: Keeper | None = None,
+        notify: Callable[[Notice], None] = lambda notice: None,
     ) -> Run:
         """The run, which begins with `Run.to_the_end`."""
         return Run(
@@ -99,8 +103,7 @@ class OpenSite:
                 progress, began=self.began, strict=self.site.strict, plate=self.plate, idle=identifier.maintain,
                 followers=followers, standing=StandingRules(self.site.stationary_after, min(3600.0, self.site.stationary_every)),
                 sign_of_life=self.site.stationary_every,
-                show=show,
-                keeper=keeper,
+                show=show, keeper=keeper, guards=self.guards, notify=notify,
             )
         )  # fmt: skip
 
@@ -159,10 +162,18 @@ def opened_site(site: Site, embedder: Embedder | None = None) -> Iterator[OpenSi
             raise Refused(f"a false-match rate of {site.false_match_rate} is not between 0 and 1; write 0.05")
         if not (site.stationary_after > 0 and site.stationary_every > 0):
             raise Refused("--stationary-after and --stationary-every are seconds above 0; write 60 and 21600")
+        guards = _guards(site)
         topology = open_topology(site, [camera.source.camera for camera in cameras])
         plate = no_plate if site.plates is None else plate_reader(site.plates)
         limits = KeepLimits(bytes_of(site.keep_most), None if site.keep_for is None else duration_of(site.keep_for))
-        yield OpenSite(site, embedder, cameras, live, began, topology, plate, limits)
+        yield OpenSite(site, embedder, cameras, live, began, topology, plate, limits, guards)
+
+
+def _guards(site: Site) -> Guards:
+    """Raises Refused."""
+    if site.most_new < 0 or not 0 <= site.least_quality <= 1:
+        raise Refused("--most-new is a number of vehicles from 0 on, and --least-quality lies between 0 and 1")
+    return Guards(GuardRules(site.most_new, site.least_quality))
 
 
 DetectorKey = tuple[str, float | None]
@@ -241,7 +252,12 @@ def run_site(
         keeper = None if folder is None else _keeper(opened, folder, gallery)
         if keeper is not None:
             stack.enter_context(keeper)
-        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers, show, keeper)
+
+        def notify(notice: Notice) -> None:
+            for output in outputs:
+                output.notice(notice)
+
+        run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers, show, keeper, notify)
 
         def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
             score = None if truth is None or opened.live else identity_of(identified, truth)

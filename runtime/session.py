@@ -49,6 +49,10 @@ class RunSettings:
     """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu."""
     new_below: float | None = None
     """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
+    most_new: int = 20
+    """New vehicles of one camera in 10 s that are never an alarm, in which nobody is enrolled; 0: none (docs/operations.md)."""
+    least_quality: float = 0.07
+    """Quality from 0 to 1 that the best crop of an unknown vehicle needs for it to be enrolled."""
     plates: str | None = None
     """module:function of yours that reads a licence plate off a crop; a plate decides before looks do."""
     to: Sequence[str] = field(default=(), repr=False)

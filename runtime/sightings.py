@@ -39,6 +39,8 @@ class Sighting:
         calibrated: where the threshold comes from: "fixed", "manifest", "site (1200 pairs)".
         answer: "known", "new", or "doubtful": a second vehicle passed too, or the nearest missed the threshold by little.
         maybe: the id of that vehicle; None: there is none.
+        withheld: why it was not enrolled although it is unknown: "alarm" (too many new vehicles at once), "quality" (no crop
+            is good enough); None: nothing was withheld.
         kind: "car", "truck", "bus", "motorcycle" or "vehicle".
         plate: what a reader of licence plates read, if there is one.
         first_time: seconds on the source's own clock.
@@ -59,6 +61,7 @@ class Sighting:
     calibrated: str
     answer: str
     maybe: int | None
+    withheld: str | None
     kind: str
     plate: str | None
     first_time: float
@@ -217,6 +220,7 @@ def _sighting(finished: FinishedTrack, match: Match, trace: Trace) -> Sighting:
         calibrated=match.calibrated,
         answer=match.answer,
         maybe=match.maybe,
+        withheld=match.withheld,
         kind=kind_name(finished.kind),
         plate=finished.plate,
         first_time=finished.first_time,

@@ -35,6 +35,8 @@ class CameraStatus:
     alive: bool
     fault: str | None = None  # what is wrong with its pictures: black, blank, frozen
     blind_s: float = 0.0  # seconds in which something was, in all
+    alarm: bool = False  # there are too many new vehicles (runtime/guards.py)
+    alarms: int = 0  # that have begun
 
     @property
     def healthy(self) -> bool:
@@ -90,6 +92,7 @@ class Status:
     sightings: int = 0
     unknown: int = 0
     doubtful: int = 0
+    withheld: int = 0  # unknown ones that a guard kept from being enrolled
     enrolled: int = 0
     embedded: int = 0
     passed_over: int = 0  # crops of tracked vehicles that were not embedded
@@ -174,6 +177,7 @@ def summary_of(
         "enrolled": status.enrolled,
         "unknown": status.unknown,
         "doubtful": status.doubtful,
+        "withheld": status.withheld,
         "sightings": status.sightings,
         "embedded": status.embedded,
         "passed_over": status.passed_over,
@@ -203,6 +207,7 @@ def _camera(source: Source, status: Status, times: FrameTimes | None) -> dict[st
         "frames": view.frames,
         "dropped": view.dropped,
         **({"reconnects": view.reconnects} if view.live else {}),
+        **({"alarms": view.alarms} if view.alarms else {}),
         "tracks": view.tracks,
         "width": source.size[0],
         "height": source.size[1],

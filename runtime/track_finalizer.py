@@ -57,7 +57,7 @@ class Tally:
     """Counts of the tracks that were identified so far."""
 
     def __init__(self) -> None:
-        self.sightings = self.unknown = self.doubtful = 0
+        self.sightings = self.unknown = self.doubtful = self.withheld = 0
         self.cameras: dict[int, set[str]] = {}  # of each vehicle
         self.enrolled: set[int] = set()
 
@@ -65,6 +65,7 @@ class Tally:
         """One more sighting."""
         self.sightings += 1
         self.doubtful += match.maybe is not None
+        self.withheld += match.withheld is not None
         if match.vehicle is None:
             self.unknown += 1
             return

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from vreid.runtime.records import FinishedTrack, Floats, Match, Trace, TrackEvent, kind_name
+from vreid.runtime.records import FinishedTrack, Floats, Match, Notice, Trace, TrackEvent, kind_name
 
 
 class _Lines:
@@ -87,7 +87,8 @@ def sighting_fields(sighting: FinishedTrack, match: Match, trace: Trace) -> dict
     """The line's fields: frames from 0, times in seconds on the source's clock, `seen` the last in seconds since 1970, `box`
     the last, x1 y1 x2 y2 in pixels, `kept` the file with its kept picture in the folder of those, or null.
 
-    `vehicle` and `name` are null for an unknown; `score` is null where there was nobody to compare with.
+    `vehicle` and `name` are null for an unknown; `score` is null where there was nobody to compare with; `withheld` is why an
+    unknown one was not enrolled that would have been.
     """
     return {
         "camera": sighting.camera,
@@ -126,6 +127,11 @@ def event_fields(event: TrackEvent) -> dict[str, Any]:
     }
 
 
+def notice_fields(notice: Notice) -> dict[str, Any]:
+    """The fields of a notice; `seen` is when it was, in seconds since 1970."""
+    return {"camera": notice.camera, "seen": round(notice.at, 3), **notice.fields}
+
+
 def _match_fields(match: Match) -> dict[str, Any]:
     return {
         "vehicle": match.vehicle,
@@ -136,6 +142,7 @@ def _match_fields(match: Match) -> dict[str, Any]:
         "calibrated": match.calibrated or None,
         "answer": match.answer,
         "maybe": match.maybe,
+        "withheld": match.withheld,
     }
 
 

@@ -24,7 +24,7 @@ class Message:
 
     camera: str
     body: bytes
-    about: str = "sightings"  # or "events"
+    about: str = "sightings"  # or "events", or what a notice is about
 
 
 class Away(Exception):

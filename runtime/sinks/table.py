@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.network_address import shown_address
-from vreid.runtime.records import FinishedTrack, Match, Trace, TrackEvent
-from vreid.runtime.sinks.jsonl import event_fields, json_text, sighting_fields
+from vreid.runtime.records import FinishedTrack, Match, Notice, Trace, TrackEvent
+from vreid.runtime.sinks.jsonl import event_fields, json_text, notice_fields, sighting_fields
 from vreid.runtime.sinks.outbox import Carrier, Message, Outbox
 from vreid.runtime.sinks.report import thumbnail
 from vreid.runtime.status import OutputStatus
@@ -46,7 +46,7 @@ def open_sink(name: str, folder: Path) -> Sink:
     return cast(Sink, open_seam("sink", SINKS, name)(folder))
 
 
-COMMON = ("events", "picture", "room")  # options that every output has
+COMMON = ("events", "notices", "picture", "room")  # options that every output has
 _MOST_ROOM = 1_000_000
 
 
@@ -160,16 +160,17 @@ OUTPUTS = {
     "http": "vreid.runtime.sinks.webhook:open_webhook",
     "https": "vreid.runtime.sinks.webhook:open_webhook",
 }
+_EVENTS = {"alarms": "alarm"}  # what the message about a notice calls it
 ROOM, ROOM_OF_PICTURES = 10_000, 1000  # messages; some 5 and 10 MB
 FLUSH_S = 5.0
 
 
 class OutputSink:
-    """A sink. `name` is its address as it may be shown; `follows` if it is to get events too."""
+    """A sink. `name` is its address as it may be shown; `follows` if it is to get events too, `notices` if notices."""
 
-    def __init__(self, name: str, outbox: Outbox, run: str, picture: bool, follows: bool) -> None:
+    def __init__(self, name: str, outbox: Outbox, run: str, picture: bool, follows: bool, notices: bool = True) -> None:
         self.name, self.follows = name, follows
-        self._outbox, self._run, self._picture = outbox, run, picture
+        self._outbox, self._run, self._picture, self._notices = outbox, run, picture, notices
 
     def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Into the outbox, encoded here so that the queue holds no pictures of any size."""
@@ -180,6 +181,12 @@ class OutputSink:
         """Into the same outbox, so that the peer gets events and sightings in order."""
         fields = {"event": "track", "id": uuid.uuid4().hex, "run": self._run, **event_fields(event)}
         self._outbox.put(Message(event.track.camera, json_text(fields).encode("utf-8", "replace"), "events"))
+
+    def notice(self, notice: Notice) -> None:
+        """Into the same outbox, unless the address says notices=0; may be called by any thread."""
+        if self._notices:
+            fields = {"event": _EVENTS[notice.about], "id": uuid.uuid4().hex, "run": self._run, **notice_fields(notice)}
+            self._outbox.put(Message(notice.camera, json_text(fields).encode("utf-8", "replace"), notice.about))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Send what waits, for some seconds at most. May be called twice."""
@@ -234,4 +241,5 @@ def _opened(address: OutputAddress, name: str, run: str, flush_s: float) -> Outp
     room = address.room(ROOM_OF_PICTURES if picture else ROOM)
     carrier = cast(Carrier, open_seam("output", OUTPUTS, address.scheme, "live")(address))
     follows = address.choice("events", ("0", "1"), "0") == "1"
-    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture, follows)
+    notices = address.choice("notices", ("0", "1"), "1") == "1"
+    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture, follows, notices)

@@ -113,6 +113,8 @@ class _Reading:
             false_match_rate=thresholds.false_match_rate,
             threshold=thresholds.threshold,
             new_below=thresholds.new_below,
+            most_new=form.guards.most_new,
+            least_quality=form.guards.least_quality,
             out=self._path(outputs.folder),
             annotate=outputs.annotate,
             events=outputs.events,

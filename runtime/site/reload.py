@@ -20,6 +20,7 @@ UNDER_WAY = ("cameras", "topology")  # what a run takes over; all else waits for
 KEYS = {
     **{name: f"[gallery] {name}" for name in ("enrol_unknown", "index", "retain")},
     **{name: f"[thresholds] {name}" for name in ("false_match_rate", "threshold", "new_below")},
+    **{name: f"[guards] {name}" for name in ("most_new", "least_quality")},
     **{name: f"[outputs] {name}" for name in OF_OUTPUTS},
     "gallery": "[gallery] file",
     "out": "[outputs] folder",

@@ -135,6 +135,19 @@ class ThresholdTable(Table):
     )
 
 
+class GuardTable(Table):
+    """Which unknown vehicles are not enrolled (docs/operations.md)."""
+
+    most_new: int = Field(
+        RunSettings.most_new,
+        ge=0,
+        description="New vehicles of one camera in 10 s that are never an alarm; 0: no alarms.",
+    )
+    least_quality: float = Field(
+        RunSettings.least_quality, ge=0, le=1, description="Of the best crop of a vehicle that is enrolled."
+    )
+
+
 class Secret(Table):
     """An address that a file holds."""
 
@@ -194,6 +207,7 @@ class SiteFile(Table):
     strict: bool = Field(RunSettings.strict, description="Refuse a video that is damaged (files only).")
     gallery: GalleryTable
     thresholds: ThresholdTable = ThresholdTable.model_validate({})
+    guards: GuardTable = GuardTable.model_validate({})
     outputs: OutputTable
     metrics: MetricsTable | None = None
     topology: LayoutOrFile | None = Field(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from vreid.cli.main import main
+from vreid.cli.run import MOTION
 from vreid.runtime.sources.table import open_source
 
 RED, GREEN = (0, 0, 255), (0, 255, 0)
@@ -45,6 +46,7 @@ def test_people_read_tables_on_stdout(tmp_path: Path, words: list[str], capfd: p
     assert first.err == "" and "against the ground truth" not in first.out
     for part in ("cameras", "latency", "2 vehicles (0 known, 2 newly enrolled), 1 of them in several cameras"):
         assert part in first.out
+    assert "found by motion\n" in first.out
     assert str(tmp_path / "out" / "report.html") in first.out
     assert "threshold: " in first.out and " at 5 % false matches among " in first.out
     assert main([*words, "--truth", str(truth)]) == 0
@@ -98,7 +100,7 @@ def test_a_signal_ends_a_live_run_well(
     thread.join()
     said = capfd.readouterr()
     document = json.loads(said.out)
-    assert said.err == "" and document["sightings"] == lines.read_text().count("\n") >= 2
+    assert said.err == f"{MOTION}\n" and document["sightings"] == lines.read_text().count("\n") >= 2
     assert document["cameras"]["gate"]["frame_rate"] == 30.0
 
 

@@ -21,12 +21,12 @@ from vreid.runtime.status import CameraStatus, OutputStatus, QueueStatus, StageS
 from vreid.runtime.threshold import Level  # noqa: E402
 
 AWKWARD = 'a"b\\c\nd'
-GATE = CameraStatus(200, 7, 2, 5, 3, 0.25, True, True)
+GATE = CameraStatus(200, 7, 2, 5, 3, 0.25, True, True, alarm=True, alarms=2)
 STATUS = Status(
     started=1.7e9, seconds=20.0, ready=True, idle_s=0.5,
     cameras={"gate": GATE, AWKWARD: CameraStatus(0, 0, 9, 0, 0, math.inf, True, False)},
     queues={"frames": QueueStatus(3, 8, 11)}, stages={"embed": StageStatus(40, 1.25, 0.02, 0.05, 0.09)},
-    sightings=6, unknown=1, enrolled=2, embedded=30, passed_over=400, vehicles=12, prototypes=25,
+    sightings=6, unknown=1, withheld=1, enrolled=2, embedded=30, passed_over=400, vehicles=12, prototypes=25,
     thresholds={("gate", "gate"): Level(0.875, 30, 55.0), (AWKWARD, "gate"): Level(0.75, 2, 4.0)},
     outputs={"mqtt://gate:1883": OutputStatus(4, 1, 2, 3, 5, 1000, False)},
 )  # fmt: skip
@@ -131,7 +131,10 @@ def test_what_is_scraped_is_the_status(served):
         ("vreid_queue_depth", "queue", "frames"): 3, ("vreid_queue_room", "queue", "frames"): 8,
         ("vreid_queue_dropped_total", "queue", "frames"): 11, ("vreid_stage_seconds_count", "stage", "embed"): 40,
         ("vreid_stage_seconds_sum", "stage", "embed"): 1.25, ("vreid_sightings_total",): 6,
-        ("vreid_sightings_unknown_total",): 1, ("vreid_vehicles_enrolled_total",): 2, ("vreid_crops_embedded_total",): 30,
+        ("vreid_sightings_unknown_total",): 1, ("vreid_sightings_withheld_total",): 1,
+        ("vreid_camera_alarm", "camera", "gate"): 1, ("vreid_camera_alarm", "camera", AWKWARD): 0,
+        ("vreid_camera_alarms_total", "camera", "gate"): 2,
+        ("vreid_vehicles_enrolled_total",): 2, ("vreid_crops_embedded_total",): 30,
         ("vreid_crops_passed_over_total",): 400, ("vreid_gallery_vehicles",): 12, ("vreid_gallery_prototypes",): 25,
         ("vreid_ready",): 1, ("vreid_idle_seconds",): 0.5, ("vreid_run_seconds",): 20,
         ("vreid_run_start_time_seconds",): 1.7e9,

@@ -13,7 +13,7 @@ from made_outputs import all_started, free_port, sighted, started, until
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.runtime.records import TrackEvent
+from vreid.runtime.records import Notice, TrackEvent
 from vreid.runtime.sinks import webhook
 from vreid.runtime.sinks.jsonl import sighting_fields
 from vreid.runtime.sinks.table import OUTPUTS, open_outputs, output_address_of
@@ -40,7 +40,10 @@ from vreid.runtime.sinks.table import OUTPUTS, open_outputs, output_address_of
         ("mqtt://me:secret@host/site?room=0", "not a number of messages"),
         ("mqtt://me:secret@host/site?picture=yes", "write picture=0 or 1"),
         ("mqtts://me:secret@host/site?ca=/nowhere.pem", "names no such PEM file"),
-        ("https://me:secret@host/path#qos=1", "no option 'qos'; choose one of: ca, cert, events, key, picture, room"),
+        (
+            "https://me:secret@host/path#qos=1",
+            "no option 'qos'; choose one of: ca, cert, events, key, notices, picture, room",
+        ),
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused_in_a_sentence_without_its_password(uri, sentence):
@@ -144,6 +147,23 @@ def test_an_output_gets_the_events_of_tracks_only_where_it_asks_and_in_order():
     event = hook.got[1]
     assert (event["key"], event["vehicle"], event["name"], event["final"]) == ("1/gate/1", 7, "blue van", False)
     assert event["box"] == [10, 20, 50, 40] and event["seen"] == 1_760_000_000.123 and event["time"] == 0.9
+
+
+def test_an_output_gets_notices_unless_it_says_no():
+    with Hook() as hook:
+        outputs = all_started([f"http://127.0.0.1:{hook.port}/", f"http://127.0.0.1:{hook.port}/#notices=0"], "night")
+        for output in outputs:
+            output.notice(
+                Notice("alarms", "gate", 1_760_000_000.25, {"state": "begun", "new": 48, "limit": 20, "time": 9.5})
+            )
+            output.sighting(*sighted())
+            output.close({})
+    lines = hook.got
+    assert [line["event"] for line in lines] == ["alarm", "sighting", "sighting"]
+    assert len(lines[0].pop("id")) == 32 and lines[0] == {
+        "event": "alarm", "run": "night", "camera": "gate", "seen": 1_760_000_000.25,
+        "state": "begun", "new": 48, "limit": 20, "time": 9.5,
+    }  # fmt: skip
 
 
 def test_a_webhook_gets_the_line_of_the_file_and_more():

@@ -64,7 +64,7 @@ def test_a_line_is_on_the_disk_as_soon_as_it_is_decided(tmp_path):
         **{"first_frame": 1, "last_frame": 10, "first_time": 0.1, "last_time": 1.0, "kind": "car", "crops": 3},
         **{"seen": None, "plate": None, "zones": [], "kept": None},
         **{"quality": 0.5, "box": [28.0, 38.0, 68.0, 58.0], "threshold": 1.0, "calibrated": "manifest"},
-        **{"answer": "new", "maybe": None},
+        **{"answer": "new", "maybe": None, "withheld": None},
     }
     assert json.loads(lines[2])["vehicle"] is None
 

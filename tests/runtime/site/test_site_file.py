@@ -32,6 +32,10 @@ false_match_rate = 0.01
 threshold = 0.7
 new_below = 0.5
 
+[guards]
+most_new = 40
+least_quality = 0.2
+
 [outputs]
 folder = "/var/lib/vreid/live"
 to = ["mqtt://broker/${{SITE}}", {{ uri_file = "hook" }}]
@@ -98,7 +102,7 @@ def test_a_site_says_what_its_file_says(written: Path) -> None:
     assert common == {
         **defaults, "model": f"{here}/models/ours.json", "threads": 2, "embed": "every", "gallery": here / "known.db",
         "enrol_unknown": True, "index": "hnsw", "false_match_rate": 0.01, "threshold": 0.7, "new_below": 0.5,
-        "out": Path("/var/lib/vreid/live"), "to": ("mqtt://broker/north", "https://desk.example/secret"),
+        "most_new": 40, "least_quality": 0.2, "out": Path("/var/lib/vreid/live"), "to": ("mqtt://broker/north", "https://desk.example/secret"),
         "metrics": "9100", "metrics_host": ("gate.local",),
     }  # fmt: skip
     assert site.retain == 30 * 86400
@@ -226,7 +230,7 @@ WRONG = {
     "TOML": (
         "[metrics]",
         "[metrics",
-        " is not TOML (Expected ']' at the end of a table declaration (at line 21, column 9))",
+        " is not TOML (Expected ']' at the end of a table declaration (at line 25, column 9))",
     ),
 }
 

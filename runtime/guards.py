@@ -1,0 +1,143 @@
+"""What keeps strangers out of the gallery: many new vehicles at once in one camera, and crops too poor to know a vehicle by."""
+
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from vreid.runtime.records import FinishedTrack, Notice
+
+_LOG = logging.getLogger("vreid")
+WINDOW_S = 10.0  # in which new vehicles are counted
+FACTOR = 2.0  # times as many as ever in a window of the last day are an alarm
+UNKNOWN_CAMERA = 80  # new vehicles in a window that are no alarm before a camera was watched for `KNOWN_AFTER_S`
+KNOWN_AFTER_S = 600.0
+LONGEST_S = 3600.0  # of an alarm, after which so many vehicles are usual here
+_MINUTE_S, _HOUR_S, _DAY_H = 60.0, 3600.0, 24
+_PERIODS = 16  # of alarms of one camera that are remembered
+Reason = Literal["alarm", "quality"]
+
+
+@dataclass(frozen=True)
+class GuardRules:
+    """Up to `most_new` new vehicles of one camera in `WINDOW_S` are never an alarm (0: there is none at all); an unknown vehicle
+    whose best crop is worse than `least_quality` (0-1) is not enrolled."""
+
+    most_new: int = 20
+    least_quality: float = 0.07
+
+
+class Arrivals:
+    """One camera's new vehicles. Times are those of its frames, in seconds; the hours count only while there are frames.
+
+    An alarm begins when more than `limit` appear within `WINDOW_S`: `floor`, or `FACTOR` times what was the most in a window of
+    the last 24 hours, whichever is more; `UNKNOWN_CAMERA` at least while the camera is new. It is over when they are half of
+    the limit. What is usual is learnt minute by minute, when each is over: not from one with an alarm in it, unless that has
+    lasted for `LONGEST_S`.
+    """
+
+    def __init__(self, floor: int) -> None:
+        self._floor = floor
+        self._times: deque[float] = deque()
+        self._busiest: dict[int, int] = {}  # the most in a window, by hour
+        self._most = 0  # in a window of this minute
+        self._watched = 0.0  # seconds
+        self._now = -float("inf")
+        self._periods: deque[tuple[float, float]] = deque(maxlen=_PERIODS)  # of alarms that are over
+        self.began: float | None = None  # of the alarm that lasts
+        self.alarms = 0
+
+    @property
+    def count(self) -> int:
+        """New vehicles in the window that ends now."""
+        return len(self._times)
+
+    @property
+    def limit(self) -> float:
+        """How many new vehicles in a window are no alarm yet."""
+        least = self._floor if self._watched >= KNOWN_AFTER_S else max(self._floor, UNKNOWN_CAMERA)
+        return max(least, FACTOR * max(self._busiest.values(), default=0))
+
+    def see(self, now: float, new: int) -> bool:
+        """`new` vehicles have appeared in the frame at `now` -> whether an alarm begins or is over with it."""
+        if now < self._now:  # another source, whose clock begins anew
+            self._times.clear()
+            self._periods.clear()
+            self._now, self.began = now, None if self.began is None else now
+        self._pass_time(min(max(now - self._now, 0.0), WINDOW_S))
+        self._now = now
+        self._times.extend([now] * new)
+        while self._times and self._times[0] <= now - WINDOW_S:
+            self._times.popleft()
+        if self.began is None and self.count > self.limit:
+            self.began, self.alarms, self._most = now, self.alarms + 1, 0
+            return True
+        if self.began is None or now - self.began > LONGEST_S:
+            self._most = max(self._most, self.count)
+        if self.began is None or self.count > self.limit / 2:
+            return False
+        self._periods.append((self.began, now))
+        self.began = None
+        return True
+
+    def _pass_time(self, seconds: float) -> None:
+        """Of frames; at the end of a minute what it has counted becomes usual."""
+        before, self._watched = self._watched, self._watched + seconds
+        if self._watched // _MINUTE_S == before // _MINUTE_S:
+            return
+        hour = int(before // _HOUR_S)
+        self._busiest[hour] = max(self._busiest.get(hour, 0), self._most)
+        self._busiest = {one: most for one, most in self._busiest.items() if one > hour - _DAY_H}
+        self._most = 0
+
+    def in_alarm(self, first: float) -> bool:
+        """Whether a vehicle that appeared at `first` is one of the many of an alarm: since the window that set it off."""
+        if self.began is not None and first > self.began - WINDOW_S:
+            return True
+        return any(began - WINDOW_S < first <= over for began, over in self._periods)
+
+
+class Guards:
+    """The guards of a run. The thread of the cameras feeds them, any thread may ask."""
+
+    def __init__(self, rules: GuardRules | None = None) -> None:
+        self.rules = rules or GuardRules()
+        self._cameras: dict[str, Arrivals] = {}
+        self._lock = threading.Lock()
+
+    def see(self, camera: str, now: float, new: int, began: float = 0.0) -> Notice | None:
+        """`new` vehicles have appeared in the frame at `now`, on the camera's own clock, which was at 0 at `began` (seconds
+        since 1970) -> what is to be said of an alarm that begins or is over with it; the log says it too."""
+        if self.rules.most_new == 0:
+            return None
+        with self._lock:
+            arrivals = self._cameras.setdefault(camera, Arrivals(self.rules.most_new))
+            since = arrivals.began
+            if not arrivals.see(now, new):
+                return None
+            count, limit, begins = arrivals.count, arrivals.limit, arrivals.began is not None
+        if begins:
+            _LOG.warning(
+                "%s: %d new vehicles within %.0f s, where up to %.0f are usual; unknown ones are not enrolled until it is over",
+                camera, count, WINDOW_S, limit,
+            )  # fmt: skip
+        else:
+            _LOG.warning("%s: new vehicles are as many as usual again; unknown ones are enrolled", camera)
+        fields = {"state": "begun" if begins else "over", "new": count, "limit": round(limit), "time": round(now, 3)}
+        lasted = {} if since is None or begins else {"lasted": round(now - since, 3)}
+        return Notice("alarms", camera, began + now, {**fields, **lasted})
+
+    def against(self, track: FinishedTrack) -> Reason | None:
+        """Why a vehicle that nobody knows is not to be enrolled with this track; None: it may be."""
+        with self._lock:
+            arrivals = self._cameras.get(track.camera)
+            if arrivals is not None and arrivals.in_alarm(track.first_time):
+                return "alarm"
+        return "quality" if track.quality < self.rules.least_quality else None
+
+    def alarm(self, camera: str) -> tuple[bool, int]:
+        """Whether there is one now, and how many there were."""
+        with self._lock:
+            arrivals = self._cameras.get(camera)
+            return (False, 0) if arrivals is None else (arrivals.began is not None, arrivals.alarms)
