@@ -16,6 +16,11 @@ from vreid.cli import output
 from vreid.models.errors import Refused
 from vreid.runtime.session import RunSettings, Session, Site, site_of
 
+MOTION = (
+    "vehicles are found by motion, so rain, shadows and people count as well; a network knows better: "
+    "vreid get, then --detector model:NAME (docs/detectors.md)"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Args(Session):
@@ -83,6 +88,8 @@ def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
     refuse_threads(site.threads)
     cv2.setNumThreads(site.threads)
     stop, requests = threading.Event(), Requests()
+    if live and any(camera.detector.partition(":")[0] == "motion" for camera in site.cameras):
+        output.note(MOTION)
     along = {} if read is None or not live else {"along": lambda opened, run: Reloader(opened, run, requests, read)}
     hang_up = None if read is None else requests.add if live else _not_reloaded
     with _signals(stop, live, hang_up), output.progress() as bar:
@@ -142,6 +149,9 @@ def print_summary(summary: dict[str, Any], out: Path | None) -> None:
         f"{summary['doubtful']} doubtful; "
         f"{summary['frames_per_second']:.1f} frames a second, {summary['peak_memory_mb']:.0f} MB at most"
     )
+    if withheld := summary["withheld"]:
+        output.result(f"{withheld} of the unknown ones were not enrolled: too many at once, or no crop good enough")
+    output.result(f"found by {summary['detector']}")
     boxes = summary["embedded"] + summary["passed_over"]
     output.result(
         f"{summary['embedded']} of {boxes} boxes of followed vehicles embedded ({summary['embedding']}); "

@@ -18,6 +18,7 @@ import pytest
 
 from vreid.cli.main import VERBS, main, parsed
 from vreid.cli.run import Args, is_site
+from vreid.runtime.public_models import MODELS
 from vreid.runtime.site.read import read_site
 from vreid.runtime.sources.table import addresses_of
 from vreid.runtime.status import CameraStatus, Status
@@ -93,6 +94,13 @@ def test_the_unit_starts_a_site_that_is_sound() -> None:
     state = Path("/var/lib") / service["StateDirectory"]
     assert site.gallery is not None and site.out is not None and site.gallery.parent == site.out.parent == state
     assert site.metrics == "9100" and site.enrol_unknown
+    (folder,) = {str(Path(camera.detector.removeprefix("model:")).parent) for camera in site.cameras}
+    (detector,) = {MODELS[Path(camera.detector).stem] for camera in site.cameras}
+    assert detector.job == "detector" and folder == "/opt/vreid/models"
+    assert Path(site.cameras[0].detector).name == detector.files[0].name
+    fetching = f"vreid get {detector.name} --out {folder}"
+    assert all(fetching in file.read_text(encoding="utf-8") for file in (SITE, PAGE))
+    assert "--from" in SITE.read_text(encoding="utf-8")  # where there is no network
     assert service["EnvironmentFile"] == "/etc/vreid/run.conf"
     assert service["ExecReload"].split() == ["/bin/kill", "-HUP", "$MAINPID"]  # see tests/cli/test_site_reload.py
 
@@ -148,6 +156,15 @@ def test_compose_starts_the_image_with_the_files_of_the_unit() -> None:
     assert f"mem_limit: {service['MemoryMax'].lower()}" in lines
     assert f"stop_grace_period: {service['TimeoutStopSec']}s" in lines
     assert "dockerfile: packaging/Dockerfile" in lines and "init: true" in lines
+
+
+def test_the_image_brings_the_detector_that_the_site_names() -> None:
+    detector = Path(read_site(SITE, settings()).cameras[0].detector.removeprefix("model:"))
+    said = list(instructions(IMAGES[0]))
+    assert ("ARG", f"DETECTOR={detector.stem}") in said
+    assert any(word == "RUN" and f'vreid get "${{DETECTOR}}" --out {detector.parent}' in rest for word, rest in said)
+    extras = dict(rest.split("=") for word, rest in said if word == "ARG" and "=" in rest)["EXTRAS"].split(",")
+    assert ("openvino" in extras) == (detector.suffix == ".xml")
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
