@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vreid.models.errors import Refused, shown
 from vreid.models.network import MEAN, STD
-from vreid.models.places import Place
+from vreid.models.places import Inner, Place, inner_widths, refuse_widths
 
 # expansion, outputs, blocks, stride, kernel
 MOBILENET_V2 = (
@@ -72,7 +72,7 @@ class Shape:
     family: Family
     stem: int
     outer: tuple[int, ...]
-    inner: tuple[tuple[tuple[int, ...], ...], ...]
+    inner: Inner
     last: int
     joined: bool
     last_stride: int = 1
@@ -296,16 +296,10 @@ def mobilenet(name: str, options: dict[str, Any]) -> MobileNet:
         raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
     shape = shape_of(FAMILIES[name], options.get("scale", 1.0), last_stride)
     if "inner" in options:
-        given = tuple(tuple(tuple(block) for block in stage) for stage in options["inner"])
-        if [[len(block) for block in stage] for stage in given] != [[len(b) for b in stage] for stage in shape.inner]:
-            raise Refused(
-                f"the inner widths do not fit {name}: one list per stage, one per block, in it the width of the expansion"
-            )
-        shape = replace(shape, inner=given)
+        each = "in it the width of the expansion"
+        shape = replace(shape, inner=inner_widths(name, options["inner"], shape.inner, each))
     shape = replace(shape, stem=options.get("stem", shape.stem), last=options.get("last", shape.last))
-    widths = (shape.stem, shape.last, *(width for stage in shape.inner for block in stage for width in block))
-    if wrong := [width for width in widths if not isinstance(width, int) or width < 1]:
-        raise Refused(f"a width of {name} is a whole number from 1, not {wrong[0]!r}")
+    refuse_widths(name, (shape.stem, shape.last), shape.inner)
     if shape.joined and shape.stem != shape.outer[0]:
         raise Refused(f"the stem of this {name} has a shortcut around the first block; leave stem at {shape.outer[0]}")
     return MobileNet(shape)

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from vreid.models.errors import Refused
+
+Inner = tuple[tuple[tuple[int, ...], ...], ...]  # widths, stage by stage, block by block
+
 
 @dataclass(frozen=True)
 class Place:
@@ -37,3 +41,18 @@ class PlacedBody(Protocol):
 
     def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:
         """The options of this body with other widths: one entry a place, a number for each of its `kinds`."""
+
+
+def inner_widths(name: str, option: Sequence[Sequence[Sequence[int]]], inner: Inner, each: str) -> Inner:
+    """The option `inner` of the body `name`, for blocks like those of `inner`; a refusal says what is in `each`. Raises Refused."""
+    given = tuple(tuple(tuple(block) for block in stage) for stage in option)
+    if [[len(block) for block in stage] for stage in given] != [[len(block) for block in stage] for stage in inner]:
+        raise Refused(f"the inner widths do not fit {name}: one list per stage, one per block, {each}")
+    return given
+
+
+def refuse_widths(name: str, outer: Sequence[int], inner: Inner) -> None:
+    """Raises Refused for a width of the body `name`, within its blocks or between them, that is none."""
+    widths = (*outer, *(width for stage in inner for block in stage for width in block))
+    if wrong := [width for width in widths if not isinstance(width, int) or width < 1]:
+        raise Refused(f"a width of {name} is a whole number from 1, not {wrong[0]!r}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vreid.models.errors import Refused, shown
-from vreid.models.places import Place
+from vreid.models.places import Inner, Place, inner_widths, refuse_widths
 
 DEPTHS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -29,7 +29,7 @@ class ResNetShape:
     block: str
     stem: int
     outer: tuple[int, ...]
-    inner: tuple[tuple[tuple[int, ...], ...], ...]
+    inner: Inner
     last_stride: int = 1
 
 
@@ -160,13 +160,6 @@ def resnet(name: str, options: dict[str, Any]) -> ResNet:
         if len(shape.outer) != len(shape.inner):
             raise Refused(f"the outer widths do not fit {name}: one for each of its {len(shape.inner)} stages")
     if "inner" in options:
-        given = tuple(tuple(tuple(block) for block in stage) for stage in options["inner"])
-        if [[len(block) for block in stage] for stage in given] != [[len(b) for b in stage] for stage in shape.inner]:
-            raise Refused(
-                f"the inner widths do not fit {name}: one list per stage, one per block, one width per convolution"
-            )
-        shape = replace(shape, inner=given)
-    widths = (shape.stem, *shape.outer, *(width for stage in shape.inner for block in stage for width in block))
-    if wrong := [width for width in widths if not isinstance(width, int) or width < 1]:
-        raise Refused(f"a width of {name} is a whole number from 1, not {wrong[0]!r}")
+        shape = replace(shape, inner=inner_widths(name, options["inner"], shape.inner, "one width per convolution"))
+    refuse_widths(name, (shape.stem, *shape.outer), shape.inner)
     return ResNet(shape)

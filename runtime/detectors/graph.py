@@ -10,24 +10,13 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
+from vreid.runtime.engines.table import Port
 
 Arrays = list[NDArray[np.generic]]
 GRAPHS = {
     ".onnx": "vreid.runtime.detectors.onnx_graph:OnnxGraph",
     ".xml": "vreid.runtime.detectors.openvino_graph:OpenVinoGraph",
 }
-
-
-@dataclass(frozen=True)
-class Port:
-    """One input or output of a graph; None in `shape` is a length that may vary."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype} {' x '.join('N' if size is None else str(size) for size in self.shape)}"
 
 
 class Graph(Protocol):

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from openvino import Core
 
 from vreid.models.errors import Refused
-from vreid.runtime.detectors.graph import Arrays, Port
-
-_TYPES = {"f32": "float32", "f16": "float16", "i64": "int64", "i32": "int32"}
+from vreid.runtime.detectors.graph import Arrays
+from vreid.runtime.engines.openvino import last_line, port_of
 
 
 class OpenVinoGraph:
@@ -31,10 +30,10 @@ class OpenVinoGraph:
             model = Core().read_model(path)
             self._request = Core().compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as error:
-            raise Refused(f"OpenVINO cannot load {path} ({_reason(error)}); convert the network again") from error
+            raise Refused(f"OpenVINO cannot load {path} ({last_line(error)}); convert the network again") from error
         self.path = path
-        self.inputs = [_port(port, "input") for port in model.inputs]
-        self.outputs = [_port(port, "output") for port in model.outputs]
+        self.inputs = [port_of(port, unnamed="input") for port in model.inputs]
+        self.outputs = [port_of(port, unnamed="output") for port in model.outputs]
         self.names = _names(model)
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -43,22 +42,11 @@ class OpenVinoGraph:
         try:
             self._request.infer(inputs)
         except RuntimeError as error:
-            raise Refused(f"OpenVINO cannot run {self.path} ({_reason(error)}); convert the network again") from error
+            raise Refused(f"OpenVINO cannot run {self.path} ({last_line(error)}); convert the network again") from error
         return [np.array(self._request.get_output_tensor(place).data) for place in range(len(self.outputs))]
-
-
-def _port(port: Any, unnamed: str) -> Port:
-    shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
-    kind = port.get_element_type().get_type_name()
-    return Port(min(port.get_names(), default=unnamed), _TYPES.get(kind, kind), shape)
 
 
 def _names(model: Any) -> Sequence[str]:
     if not model.has_rt_info(["model_info", "labels"]):
         return ()
     return tuple(str(model.get_rt_info(["model_info", "labels"]).value).replace(",", " ").split())
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

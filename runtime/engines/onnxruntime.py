@@ -44,14 +44,14 @@ class OnnxRuntimeEngine:
         names, settings = list(providers), [dict(one) for one in providers.values()]
         try:
             try:
-                self._session = ort.InferenceSession(file.data, _options(threads, True), names, settings)
+                self._session = ort.InferenceSession(file.data, session_options(threads, True), names, settings)
             except (
                 faults.NotImplemented
             ):  # 1.32 makes kernels of EXACT_INT8 for QLinearConv on int8 that it does not have
-                self._session = ort.InferenceSession(file.data, _options(threads, False), names, settings)
+                self._session = ort.InferenceSession(file.data, session_options(threads, False), names, settings)
         except FAULTS as error:
             raise Refused(
-                f"ONNX Runtime cannot load {file.path}; export the model again ({_first_line(error)})"
+                f"ONNX Runtime cannot load {file.path}; export the model again ({first_line(error)})"
             ) from error
         active = self._session.get_providers()[0]
         if active != names[0]:  # a session falls back without an error
@@ -60,7 +60,7 @@ class OnnxRuntimeEngine:
                 "its version (pip install 'onnxruntime-gpu[cuda,cudnn]'), or take the onnxruntime engine"
             )
         inputs, outputs = (
-            [_port(node) for node in ports()] for ports in (self._session.get_inputs, self._session.get_outputs)
+            [port_of(node) for node in ports()] for ports in (self._session.get_inputs, self._session.get_outputs)
         )
         refuse_ports(manifest, file.path, inputs, outputs)
         self._manifest = manifest
@@ -71,11 +71,12 @@ class OnnxRuntimeEngine:
             out = self._session.run([self._manifest.output.name], {self._manifest.input.name: pixels})[0]
         except FAULTS as error:
             name = self._manifest.name
-            raise Refused(f"ONNX Runtime cannot run {name}; export the model again ({_first_line(error)})") from error
+            raise Refused(f"ONNX Runtime cannot run {name}; export the model again ({first_line(error)})") from error
         return np.asarray(out, np.float32)
 
 
-def _options(threads: int, exact: bool) -> ort.SessionOptions:
+def session_options(threads: int, exact: bool) -> ort.SessionOptions:
+    """Of a session that shares its cores with others; `exact` is EXACT_INT8."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -86,12 +87,14 @@ def _options(threads: int, exact: bool) -> ort.SessionOptions:
     return options
 
 
-def _port(node: ort.NodeArg) -> Port:
+def port_of(node: ort.NodeArg) -> Port:
+    """An input or output of a session."""
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return Port(node.name, _TYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")")), shape)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What is said of an error of ONNX Runtime's."""
     return str(error).partition("\n")[0]
 
 

@@ -25,7 +25,7 @@ _FAULTS = (
     RuntimeError,
     ValueError,
 )
-_TYPES = {"u8": "uint8", "f32": "float32", "f16": "float16"}
+_TYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "i64": "int64", "i32": "int32"}
 
 
 class OpenVinoEngine:
@@ -46,11 +46,11 @@ class OpenVinoEngine:
             # by name: Core.read_model lets every reader try, and TensorFlow's writes on stderr
             reader = frontends.FrontEndManager().load_by_framework("onnx")
             compiled = Core().compile_model(reader.convert(reader.load(BytesIO(file.data))), "CPU", settings)
-            inputs = [_port(port, manifest.input.name) for port in compiled.inputs]
-            outputs = [_port(port, manifest.output.name) for port in compiled.outputs]
+            inputs = [port_of(port, manifest.input.name) for port in compiled.inputs]
+            outputs = [port_of(port, manifest.output.name) for port in compiled.outputs]
             self._request = compiled.create_infer_request()
         except _FAULTS as error:
-            raise Refused(f"OpenVINO cannot load {file.path}; export the model again ({_reason(error)})") from error
+            raise Refused(f"OpenVINO cannot load {file.path}; export the model again ({last_line(error)})") from error
         refuse_ports(manifest, file.path, inputs, outputs)
         self._manifest = manifest
         self._lock = Lock()
@@ -62,19 +62,19 @@ class OpenVinoEngine:
                 self._request.infer({self._manifest.input.name: np.ascontiguousarray(pixels)}, share_inputs=True)
             except _FAULTS as error:
                 name = self._manifest.name
-                raise Refused(f"OpenVINO cannot run {name}; export the model again ({_reason(error)})") from error
+                raise Refused(f"OpenVINO cannot run {name}; export the model again ({last_line(error)})") from error
             return np.array(self._request.get_output_tensor(0).data, np.float32)
 
 
-def _port(port: Any, wanted: str) -> Port:
-    """A tensor has several names where a node between them did nothing: `wanted` if it is one of them."""
+def port_of(port: Any, wanted: str = "", unnamed: str = "?") -> Port:
+    """A tensor has several names where a node between them did nothing: `wanted` if it is one of them; or none."""
     names = port.get_names()
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
     kind = port.get_element_type().get_type_name()
-    return Port(wanted if wanted in names else min(names, default="?"), _TYPES.get(kind, kind), shape)
+    return Port(wanted if wanted in names else min(names, default=unnamed), _TYPES.get(kind, kind), shape)
 
 
-def _reason(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """The last line that says something: the first ones name OpenVINO's own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
