@@ -1,6 +1,7 @@
 """`vreid.track`: vehicles in videos and live cameras, each with the id that it has in a gallery."""
 
 import math
+import os
 import queue
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threads, checked_threshold, load
 from vreid.runtime.arguments import checked
 from vreid.runtime.pipeline import Run
+from vreid.runtime.public_models import models_folder, with_public_model
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kind_name
 from vreid.runtime.run import opened_site
 from vreid.runtime.session import Session, site_of
@@ -96,7 +98,8 @@ def track(
         sources: files, folders, or addresses such as "gate=rtsp://host/path" (`vreid run --help`); one or several.
         model: a model, or what `load` takes.
         gallery: where vehicles are looked up; None takes an empty one that lasts for this call.
-        detector: "motion", "model:FILE", or "replay:FOLDER" with boxes of your own.
+        detector: "motion", "model:FILE", "model:NAME" of a public model that `vreid get NAME` has fetched, or "replay:FOLDER"
+            with boxes of your own.
         enrol_unknown: give unknown vehicles a new id; None: only where no gallery is given.
         threshold: the least cosine of a known vehicle, fixed; None takes the one that the gallery was opened with, or else this
             site's, which is learnt from vehicles that were seen at the same time (docs/operations.md).
@@ -107,7 +110,8 @@ def track(
         threads: CPU threads of the detector.
 
     Raises:
-        Refused: a source cannot be read, no vehicle was found in the files, or the gallery cannot be written to.
+        Refused: a source cannot be read, a public model was not fetched, no vehicle was found in the files, or the gallery cannot
+            be written to.
         WrongModel: the gallery is of another model.
         BadInput: a value of another type.
     """
@@ -128,7 +132,7 @@ def track(
     session = Session(
         sources=texts,
         model=model.name,
-        detector=detector,
+        detector=with_public_model(detector, models_folder(os.environ)),  # an entry, as the command line is
         enrol_unknown=gallery is None if enrol_unknown is None else enrol_unknown,
         threshold=level,
         false_match_rate=false_match_rate,

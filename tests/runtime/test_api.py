@@ -10,10 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from made_detector import constant_graph
 
 import vreid
 from vreid.models.preprocess import Image
 from vreid.runtime.camera_names import plain_name
+from vreid.runtime.public_models import MODELS
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
@@ -207,6 +209,21 @@ def test_a_live_camera_gives_sightings_until_the_loop_is_left(
     assert all(sighting.vehicle is not None for sighting in found)
     running.close()
     assert threading.active_count() == before
+
+
+def test_a_detector_by_the_name_of_a_public_model(
+    tmp_path: Path, videos: list[Path], model: vreid.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(vreid.Refused, match="yolox_nano is not here yet; fetch it once: vreid get yolox_nano"):
+        vreid.track(videos[0], model, detector="model:yolox_nano")
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = 16, 8, 40, 32, 0.9, 2  # one car in every picture, which is stretched to 64 x 64
+    folder = tmp_path / "cache" / "vreid" / "models" / "yolox_nano"
+    folder.mkdir(parents=True)
+    constant_graph(folder / MODELS["yolox_nano"].files[0].name, {"output": rows})
+    found = list(vreid.track(videos[0], model, detector="model:yolox_nano"))
+    assert [(one.kind, len(one.frames)) for one in found] == [("car", 50)]
 
 
 def test_a_path_is_a_file_also_where_its_text_would_be_an_address(
