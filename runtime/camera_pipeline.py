@@ -39,7 +39,7 @@ class SearchRules:
 
     least: float = 0.2
     grown: float = 1.5
-    stranger: float = 1.0
+    stranger: float = 0.5
 
 
 EMBEDDING = {"smart": CropRules(), "every": CropRules(period=0.0, most=sys.maxsize)}

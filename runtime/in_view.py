@@ -1,6 +1,6 @@
 """Identity while a vehicle is in view: provisional from the first crops that are good enough, final at the end of its track."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -30,6 +30,7 @@ class _Shown:
 
     match: Match
     track: FinishedTrack
+    box: Floats
     ended: bool = False
     final: bool = False
     stood: float | None = None  # when it was last said that it stands, seconds on the source's clock
@@ -46,7 +47,8 @@ class InView:
     A stranger who would be enrolled is shown under an id that is reserved for it: the vehicle gets this id when its track ends
     unknown, and nobody ever gets it otherwise. So a track is also compared with the other tracks here, which may be of vehicles
     that are not in the gallery yet: those in view of other cameras, and in a run over files those that have ended. Two tracks
-    that cannot be one vehicle are not shown under one id; the one that was first keeps it.
+    that cannot be one vehicle are not shown under one id; the one that was first keeps it. Nothing doubtful is
+    shown of a track first: neither which of two vehicles it is, nor that it is a new one that nearly is a known one.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class InView:
         """Report an open track, and look for its vehicle if it is worth it."""
         key = _key(now.track)
         if key not in self._shown:
-            self._shown[key] = _Shown(NOBODY, now.track)
+            self._shown[key] = _Shown(NOBODY, now.track, now.box)
             self._emit("appeared", now.track, NOBODY, now.box, False)
         if now.search:
             self._show(now.track, self._provisional(key, now.track, now.stranger), now.box, False)
@@ -78,20 +80,41 @@ class InView:
             self._shown[key] = replace(self._shown[key], stood=now.track.last_time)
             self._emit("stationary", now.track, self._shown[key].match, now.box, self._shown[key].final)
 
-    def wait(self, track: FinishedTrack) -> None:
-        """A track has ended that is decided with all others at the end of the run."""
+    def wait(self, track: FinishedTrack, box: Floats) -> None:
+        """A track has ended, with its last box (4,), that is decided with all others at the end of the run."""
         shown = self._shown.get(_key(track))
-        self._shown[_key(track)] = _Shown(NOBODY if shown is None else shown.match, track, True)
+        self._shown[_key(track)] = _Shown(NOBODY if shown is None else shown.match, track, box, True)
 
     def end(self, track: FinishedTrack, match: Match, trace: Trace) -> None:
-        """Report the end of a track, with what was decided then, for good."""
+        """Report the end of a track, with what was decided then, for good; what it changes for those in view follows."""
         key, box = _key(track), trace.boxes[-1]
         if key not in self._shown:
+            self._shown[key] = _Shown(NOBODY, track, box)
             self._emit("appeared", track, NOBODY, box, False)
+        before = self._shown[key].match.vehicle
         self._show(track, match, box, True)
         self._emit("left", track, match, box, True)
         del self._shown[key]
         self.reserved.pop(key, None)
+        for other, one in self._concerned(track, {before, match.vehicle} - {None}):
+            self._show(one.track, self._provisional(other, one.track, False), one.box, False)
+
+    def _concerned(self, track: FinishedTrack, vehicles: Container[int | None]) -> list[tuple[Key, _Shown]]:
+        """Who was looked for before and may be the vehicle of the track that has ended, or is shown as one of these."""
+        shown = self._shown.items()
+        looked_for = [(key, one) for key, one in shown if not (one.final or one.ended or one.match is NOBODY)]
+        if not looked_for:
+            return []
+        features = np.stack([one.track.feature for _, one in looked_for])
+        cameras = [one.track.camera for _, one in looked_for]
+        rule, count = self._identifier.rule, self._identifier.size()[0]
+        alike = rule.compare(features, cameras, track.feature[None], [track.camera], count)
+        enough = (alike.cosines >= alike.least)[:, 0]
+        return [
+            (key, one)
+            for (key, one), like in zip(looked_for, enough, strict=True)
+            if like or one.match.vehicle in vehicles
+        ]
 
     def _provisional(self, key: Key, track: FinishedTrack, stranger: bool) -> Match:
         span, apart = span_of(track), self._identifier.topology.apart
@@ -101,6 +124,8 @@ class InView:
         if match.vehicle is None:
             free = [one for vehicle, one in others if vehicle is not None and vehicle not in taken]
             match = self._of_others(track, free) or match
+        if match.maybe is not None and self._shown[key].match.vehicle is None:
+            return replace(match, vehicle=None, name=None, known=False)
         vehicle = self.reserved.get(key)
         if vehicle is None and stranger and (vehicle := self._identifier.reserve(track, match)) is not None:
             self.reserved[key] = vehicle
@@ -125,7 +150,7 @@ class InView:
 
     def _show(self, track: FinishedTrack, match: Match, box: Floats, final: bool) -> None:
         before = self._shown[_key(track)].match.vehicle if _key(track) in self._shown else None
-        self._shown[_key(track)] = _Shown(match, track, final=final)
+        self._shown[_key(track)] = _Shown(match, track, box, final=final)
         if match.vehicle != before:
             self._emit("identified" if before is None else "revised", track, match, box, final)
 

@@ -98,7 +98,7 @@ class TrackFinalizer:
             self._identifier.observe(sighting, trace)
             self._waiting.append((self._read(sighting), trace))
             if self._in_view is not None:
-                self._in_view.wait(sighting)
+                self._in_view.wait(sighting, trace.boxes[-1])
 
     @property
     def behind(self) -> bool:

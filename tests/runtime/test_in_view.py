@@ -160,9 +160,9 @@ def test_in_a_run_over_files_tracks_that_have_ended_are_compared_and_the_end_has
     view = InView(identifier, [recorder], 0.0)
     first, second = track(axis(0), 1, 0, 1), track(axis(0), 2, 3, 4)
     view.see(so_far(first))
-    view.wait(first)
+    view.wait(first, BOX)
     view.see(so_far(replace(second, last_time=3.5)))  # the first is over: it may be the same
-    view.wait(second)
+    view.wait(second, BOX)
     assert [vehicle for state, _, vehicle, _ in recorder.said() if state == "identified"] == [1, 1]
     for one, match in zip((first, second), identifier.assign([first, second], view.reserved), strict=True):
         view.end(one, match, TRACE)
@@ -216,3 +216,27 @@ def test_a_standing_vehicle_is_in_the_gallery_before_it_leaves(gallery: Gallery)
     purge(gallery, 1e9 + 9000)  # takes the sighting, and the vehicle with it
     identifier.extend(track(axis(0), last=9999.0), match, over=True)
     assert gallery.vehicles() == []
+
+
+def test_which_of_two_vehicles_it_is_stays_open_until_only_one_of_them_passes(gallery: Gallery) -> None:
+    recorder, identifier = Recorder(), Identifier(gallery, 0.6, enrol_unknown=True)
+    taxi, van = gallery.add_vehicle("taxi"), gallery.add_vehicle("van")
+    gallery.add_prototype(taxi, "gate", axis(0))
+    gallery.add_prototype(van, "gate", axis(1))
+    view = InView(identifier, [recorder], 0.0)
+    view.see(so_far(track((axis(0) + 0.9 * axis(1)) / np.float32(np.hypot(1, 0.9)))))
+    assert recorder.said() == [("appeared", 1, None, False)]
+    view.see(so_far(track(axis(0), last=2.0)))
+    assert recorder.said()[1:] == [("identified", 1, taxi, False)]
+
+
+def test_who_is_in_view_is_looked_for_again_when_a_track_ends_that_may_be_its_vehicle(gallery: Gallery) -> None:
+    recorder, identifier = Recorder(), Identifier(gallery, 0.6, enrol_unknown=True)
+    view = InView(identifier, [recorder], 0.0)
+    view.see(so_far(track(axis(0))))
+    view.see(so_far(track(axis(1), 2, 0.5, 1.5, camera="yard")))
+    view.see(so_far(track(axis(2), 3, 0.5, 1.5, camera="road")))
+    assert [event.match.vehicle for event in recorder.events if event.state == "identified"] == [1, 2, 3]
+    ended = track(axis(1), last=3.0)  # it has come to look like the one in the yard
+    view.end(ended, identifier.identify(ended, view.reserved["gate", 1]), TRACE)
+    assert recorder.said()[-2:] == [("left", 1, 1, True), ("revised", 2, 1, False)]
