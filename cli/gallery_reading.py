@@ -155,6 +155,7 @@ def _part(args: List) -> "Part":
 def show(args: Show) -> int:
     from vreid.models.files import atomic_folder
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 
     only, saved = filter_of(args.only), 0
     with read_gallery(args.gallery) as gallery:
@@ -166,6 +167,10 @@ def show(args: Show) -> int:
     if args.json:
         document = asdict(found)
         document["vehicle"].pop("thumbnail")
+        kept = KeptFolder(folder_of_gallery(args.gallery))
+        for row, seen in zip(document["sightings"], found.sightings, strict=True):
+            path = kept.find(seen.camera, seen.at, seen.track)
+            row["kept"] = None if path is None else str(path)
         document["changes"] = [_change(change) for change in found.changes]
         output.document({"gallery": str(args.gallery), "pictures": saved, **document})
         return 0

@@ -86,13 +86,19 @@ class KeptFolder:
         """Bytes of all files."""
         return sum(file.size for day, folders in self._days() for folder in folders for file in _files(day, folder))
 
+    def find(self, camera: str, seen: float, track: int) -> Path | None:
+        """The file that was kept of a sighting, if there is one."""
+        return next((path for path in self._paths(camera, seen, track) if path.is_file()), None)
+
+    def _paths(self, camera: str, seen: float, track: int) -> list[Path]:
+        if "/" in camera or not camera.strip("."):  # of a program's own sightings; a run's camera is called otherwise
+            return []
+        return [self.path / kept_name(camera, seen, track, ending) for ending in (PICTURE, CLIP)]
+
     def remove(self, camera: str, seen: float, track: int) -> int:
         """Remove what was kept of a sighting; how many files there were. Raises Refused where one cannot be removed."""
-        if "/" in camera or not camera.strip("."):  # of a program's own sightings; a run's camera is called otherwise
-            return 0
-        paths = [self.path / kept_name(camera, seen, track, ending) for ending in (PICTURE, CLIP)]
         try:
-            return sum(_removed(path) for path in paths)
+            return sum(_removed(path) for path in self._paths(camera, seen, track))
         except OSError as error:
             raise Refused(
                 f"cannot remove the kept picture {error.filename} ({error.strerror}); make its folder writable"

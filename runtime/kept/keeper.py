@@ -77,8 +77,8 @@ class Keeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
-        if error is not None:
+        self._end(wait=error is None)
+        if error is not None and not self._live:
             for name in self._own:
                 (self.folder.path / name).unlink(missing_ok=True)
 
@@ -132,9 +132,11 @@ class Keeper:
             "removed": self.removed,
         }
 
-    def _end(self) -> None:
+    def _end(self, wait: bool = True) -> None:
         with self._changed:
             self._over = True
+            if not wait:
+                self._jobs.clear()
             self._changed.notify_all()
         self._thread.join(FLUSH_S if self._live else None)
         with self._changed:

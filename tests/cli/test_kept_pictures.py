@@ -210,15 +210,26 @@ def test_who_forgets_a_vehicle_forgets_its_files(videos: Path, words: list[str])
     assert all(shown(kept / name) for name in left)
 
 
-def test_they_follow_their_sighting_to_another_vehicle(videos: Path, words: list[str]) -> None:
+def test_they_follow_their_sighting_to_another_vehicle(
+    videos: Path, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     gallery, kept = str(videos / "known.db"), videos / "known.db.pictures"
     assert main([*words, "--gallery", gallery, "--keep", "frame"]) == 0
     whole = files(kept)
+    capfd.readouterr()
+    for row in rows(videos / "out"):
+        assert main(["gallery", "show", str(row["vehicle"]), "--gallery", gallery, "--json"]) == 0
+        [shown_there] = json.loads(capfd.readouterr().out)["sightings"]
+        assert shown_there["kept"] == str(kept / row["kept"])
     assert main(["gallery", "merge", "1", "2", "--gallery", gallery]) == 0
     assert files(kept) == whole
     assert main(["gallery", "undo", "--gallery", gallery]) == 0
     assert main(["gallery", "remove", "1", "--gallery", gallery]) == 0
     assert len(files(kept)) == 1
+    capfd.readouterr()
+    (kept / files(kept).pop()).unlink()
+    assert main(["gallery", "show", "2", "--gallery", gallery, "--json"]) == 0
+    assert [row["kept"] for row in json.loads(capfd.readouterr().out)["sightings"]] == [None]
     assert main(["gallery", "remove", "2", "--gallery", gallery]) == 0
     assert files(kept) == set()
 

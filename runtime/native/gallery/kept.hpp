@@ -8,6 +8,7 @@
 namespace vreid::gallery {
 
 /// Remove what was kept of a sighting that ended at `seen`, in seconds since 1970. Throws Refused.
-void remove_kept(const std::filesystem::path& gallery, const std::string& camera, double seen, std::int64_t track);
+void remove_kept(const std::filesystem::path& gallery, const std::string& camera, double seen,
+                 std::int64_t track);
 
 }  // namespace vreid::gallery

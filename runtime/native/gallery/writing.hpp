@@ -26,8 +26,8 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
 void rename(const Database& database, const std::string& who, std::int64_t vehicle, const std::string& old,
             const std::string& name);
 
-/// Forget `vehicle` for good: rows, the files of kept pictures, and what the audit kept of it; only that it was
-/// removed stays. Throws Refused where a file cannot be removed.
+/// Forget `vehicle` for good: rows, the files of kept pictures, and what the audit kept of it; only that it
+/// was removed stays. Throws Refused where a file cannot be removed.
 void remove(const Database& database, const std::string& who, std::int64_t vehicle);
 
 /// What undoing a change needs, written in the transaction of the change: one audit row a change.

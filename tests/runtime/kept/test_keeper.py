@@ -268,6 +268,18 @@ def test_a_run_that_fails_takes_back_its_own_files_only(tmp_path: Path) -> None:
     assert [path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*.jpg")] == [before]
 
 
+def test_a_run_that_fails_does_not_wait_for_the_rest(tmp_path: Path) -> None:
+    folder = Slow(tmp_path / "kept")
+    with pytest.raises(KeyError), Keeper(folder, KeepLimits(10**9), live=False) as keeper:
+        for number in range(50):
+            keeper.ended(ended(number), "crop")
+        assert folder.reached.wait(60)
+        threading.Timer(0.2, folder.go.set).start()
+        raise KeyError
+    assert keeper.summary()["crop"] <= 1
+    assert list(folder.path.rglob("*.jpg")) == []
+
+
 def test_the_bound_holds_while_it_runs(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)  # about 10 kB
     folder = KeptFolder(tmp_path / "kept")
