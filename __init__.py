@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         WrongModel,
     )
     from vreid.runtime.api import Gallery, Hit, Model, load
+    from vreid.runtime.gallery.doubts import Candidate, Doubt
     from vreid.runtime.gallery.records import Vehicle
     from vreid.runtime.sightings import Sighting, track
 
@@ -33,11 +34,14 @@ _MODULES = {
         "BadInput", "GalleryDamaged", "GalleryFull", "GalleryLocked", "MissingExtra", "Refused", "VreidError", "WrongModel",
     ),
     "vreid.runtime.api": ("Gallery", "Hit", "Model", "load"),
+    "vreid.runtime.gallery.doubts": ("Candidate", "Doubt"),
     "vreid.runtime.gallery.records": ("Vehicle",),
     "vreid.runtime.sightings": ("Sighting", "track"),
 }  # fmt: skip
 __all__ = [
     "BadInput",
+    "Candidate",
+    "Doubt",
     "Gallery",
     "GalleryDamaged",
     "GalleryFull",

@@ -8,11 +8,18 @@ vehicles come at random, three a minute and a lane, pass the first camera for fo
 30 to 90 seconds later; the others pass one of the two only. Each passage is identified when it ends, as in a live run. Three
 cameras with ground truth (`roadside-video`, and synthetic scenes that are drawn here): a run with true boxes, and its IDF1.
 Rows in bench/results/site_threshold.json.
+
+    python bench/site_threshold.py --data ../shared/data --judged 20 50 200 --made runs/open-set-openset.npz
+
+plays the first half of a road, lets somebody who knows the vehicles judge so many of its doubtful sightings, and counts on the
+second half: without that, with the gallery corrected, and with the thresholds calibrated too (`vreid gallery calibrate`); with
+and without a topology that says who is a stranger of whom across the cameras. `--made`: tracks that bench/open_set.py has kept.
 """
 
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,14 +33,15 @@ import cv2
 import numpy as np
 
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery
+from vreid.runtime.gallery.doubts import calibrate, confirm, doubtful, reject
 from vreid.runtime.identify import Identifier
 from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.run import run_session
 from vreid.runtime.score_norm import stretched
 from vreid.runtime.session import Session
 from vreid.runtime.site_threshold import SiteThreshold
-from vreid.runtime.threshold import FixedThreshold, Threshold
+from vreid.runtime.threshold import FixedThreshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
 
 RATES = (0.01, 0.05, 0.1)
@@ -41,6 +49,7 @@ SCENES = (11, 12, 13, 14)
 VIEW_S, LEAST_S, MOST_S = 4.0, 30.0, 90.0
 PER_SECOND = 0.15
 LANES = 3
+APART = Topology(Layout(pair=(CameraPair(cameras=("cam1", "cam2"), least_s=LEAST_S - VIEW_S),)))
 
 
 def embedded(data: Path, embedder: Embedder) -> dict[str, dict[str, Floats]]:
@@ -54,6 +63,15 @@ def embedded(data: Path, embedder: Embedder) -> dict[str, dict[str, Floats]]:
         for row, feature in zip(part, embedder.embed(pictures), strict=True):
             found.setdefault(row["vehicle"], {})[row["camera"]] = feature
     return found
+
+
+def views_of(kept: Path) -> dict[str, dict[str, Floats]]:
+    """vehicle -> camera -> feature (D,), of the tracks that bench/open_set.py has kept, of two cameras."""
+    tracks = np.load(kept)
+    found: dict[str, dict[str, Floats]] = {}
+    for vehicle, camera, feature in zip(tracks["vehicles"], tracks["cameras"], tracks["features"], strict=True):
+        found.setdefault(str(vehicle), {})[f"cam{camera + 1}"] = feature
+    return {vehicle: views for vehicle, views in found.items() if {"cam1", "cam2"} <= views.keys()}
 
 
 def tail_of(features: dict[str, dict[str, Floats]]) -> dict[str, float]:
@@ -83,27 +101,35 @@ def played_road(
     features: dict[str, dict[str, Floats]], embedder: Embedder, vehicles: Sequence[str], rate: float | None, seed: int
 ) -> dict[str, int]:
     """Counts: vehicles that came back, those found again, passages of new vehicles, and those falsely known."""
-    topology = Topology(Layout(pair=(CameraPair(cameras=("cam1", "cam2"), least_s=LEAST_S - VIEW_S),)))
-    match = embedder.match
-    rule: Threshold = FixedThreshold(match.threshold) if rate is None else SiteThreshold(match, rate, topology)
-    manifest, counts = embedder.manifest, dict.fromkeys(("back", "found", "new", "false"), 0)
-    ids: dict[str, int | None] = {}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "road.db"
-        with open_gallery(
-            path, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name, write=True
-        ) as gallery:
-            identifier = Identifier(gallery, rule, enrol_unknown=True, topology=topology)
-            for number, (time, camera, vehicle, lane) in enumerate(passages(vehicles, np.random.default_rng(seed))):
-                frames = np.arange(round(10 * time), round(10 * (time + VIEW_S)))
-                boxes = np.tile(np.array([200.0 * lane, 0, 200.0 * lane + 100, 80], np.float32), (len(frames), 1))
-                boxes[:, [1, 3]] += 10 * np.arange(len(frames), dtype=np.float32)[:, None]
-                track = FinishedTrack(
-                    camera, number, int(frames[0]), int(frames[-1]), time, time + VIEW_S, 2, features[vehicle][camera],
-                    1, 0.8, np.zeros((8, 8, 3), np.uint8),
-                )  # fmt: skip
-                identifier.observe(track, Trace(frames, boxes, np.ones(len(frames), np.float32)))
+        road = passages(vehicles, np.random.default_rng(seed))
+        return played(Path(folder) / "road.db", features, embedder, list(enumerate(road)), rate, {})
+
+
+def played(
+    path: Path,
+    features: dict[str, dict[str, Floats]],
+    embedder: Embedder,
+    road: Sequence[tuple[int, tuple[float, str, str, int]]],
+    rate: float | None,
+    ids: dict[str, int | None],
+    topology: Topology = APART,
+) -> dict[str, int]:
+    """Counts over passages with their numbers, in the gallery at `path`; `ids`: of the vehicles that came before."""
+    match, manifest = embedder.match, embedder.manifest
+    counts = dict.fromkeys(("back", "found", "new", "false", "doubtful"), 0)
+    with open_gallery(
+        path, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name, write=True
+    ) as gallery:
+        kept = gallery.site_threshold()
+        rule = FixedThreshold(match.threshold) if rate is None else SiteThreshold(match, rate, topology, kept)
+        identifier = Identifier(gallery, rule, enrol_unknown=True, topology=topology)
+        with gallery.transaction():
+            for number, (time, camera, vehicle, lane) in road:
+                track, trace = passage(number, time, camera, features[vehicle][camera], lane)
+                identifier.observe(track, trace)
                 given = identifier.identify(track)
+                counts["doubtful"] += given.answer == "doubtful"
                 if vehicle in ids:
                     counts["back"] += 1
                     counts["found"] += given.known and given.vehicle == ids[vehicle]
@@ -111,7 +137,80 @@ def played_road(
                     counts["new"] += 1
                     counts["false"] += given.known
                     ids[vehicle] = given.vehicle
+        identifier.keep()
     return counts
+
+
+def passage(number: int, time: float, camera: str, feature: Floats, lane: int) -> tuple[FinishedTrack, Trace]:
+    """A vehicle that passes a camera on one of the lanes."""
+    frames = np.arange(round(10 * time), round(10 * (time + VIEW_S)))
+    boxes = np.tile(np.array([200.0 * lane, 0, 200.0 * lane + 100, 80], np.float32), (len(frames), 1))
+    boxes[:, [1, 3]] += 10 * np.arange(len(frames), dtype=np.float32)[:, None]
+    track = FinishedTrack(
+        camera, number, int(frames[0]), int(frames[-1]), time, time + VIEW_S, 2, feature, 1, 0.8,
+        np.zeros((8, 8, 3), np.uint8),
+    )  # fmt: skip
+    return track, Trace(frames, boxes, np.ones(len(frames), np.float32))
+
+
+def answer(gallery: Gallery, who: Sequence[str], ids: dict[str, int | None], most: int) -> int:
+    """Judge the first doubtful sightings as somebody does who knows `who` passed by number; how many. Those that
+    get another vehicle so have it in `ids`."""
+    first: dict[int, str] = {}  # of each vehicle, whom it was made of
+    name: dict[int, str] = {}  # of each sighting
+    for vehicle in gallery.vehicles(thumbnails=False):
+        seen = sorted(gallery.sightings(vehicle.id), key=lambda one: one.id)
+        name |= {one.id: who[one.track] for one in seen}
+        first[vehicle.id] = name[seen[0].id]
+    for done in range(most):
+        if not (waiting := doubtful(gallery)):
+            return done
+        doubt = waiting[0]
+        own, wrong = name[doubt.sighting], doubt.vehicle
+        right = [one.vehicle for one in doubt.candidates if one.vehicle != wrong and first[one.vehicle] == own]
+        if right:
+            ids[own] = confirm(gallery, doubt.sighting, right[0]).vehicle
+        elif first[wrong] == own:
+            confirm(gallery, doubt.sighting)
+        else:
+            new = reject(gallery, doubt.sighting).vehicle
+            first[new] = own
+            ids[own] = new if ids[own] == wrong else ids[own]
+    return most
+
+
+def judged_rows(
+    name: str, features: dict[str, dict[str, Floats]], embedder: Embedder, size: int, rounds: int, judged: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """What so many judged sightings of the first half bring on the second half of a road."""
+    for topology, known in ((APART, "topology"), (Topology(), "no topology")):
+        totals: dict[tuple[int, str], dict[str, int]] = {}
+        for seed in range(rounds):
+            vehicles = np.random.default_rng(seed).permutation(sorted(features))[:size].tolist()
+            road = list(enumerate(passages(vehicles, np.random.default_rng(seed))))
+            who, half = [vehicle for _, (_, _, vehicle, _) in road], len(road) // 2
+            with tempfile.TemporaryDirectory() as folder:
+                ids: dict[str, int | None] = {}
+                played(Path(folder) / "first.db", features, embedder, road[:half], RATES[1], ids, topology)
+                for most, arm in [(0, "as it was"), *((n, arm) for n in judged for arm in ("corrected", "calibrated"))]:
+                    path, now = Path(folder) / f"{most}-{arm}.db", dict(ids)
+                    shutil.copyfile(Path(folder) / "first.db", path)
+                    with edit_gallery(path) as gallery:
+                        done = answer(gallery, who, now, most)
+                        if arm == "calibrated":
+                            calibrate(gallery)
+                    counts = played(path, features, embedder, road[half:], RATES[1], now, topology)
+                    total = totals.setdefault((most, arm), {})
+                    for key, count in {"judged": done, **counts}.items():
+                        total[key] = total.get(key, 0) + count
+        for (most, arm), total in totals.items():
+            yield {
+                "scene": f"{name}, {size} vehicles x {rounds}, {known}",
+                "rate": RATES[1],
+                "wanted": most,
+                "arm": arm,
+                **total,
+            }
 
 
 def road_rows(data: Path, embedder: Embedder, size: int, rounds: int) -> Iterator[dict[str, Any]]:
@@ -163,6 +262,8 @@ def run_rows(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--judged", type=int, nargs="+", help="only what so many judged sightings bring")
+    parser.add_argument("--made", type=Path, help="with --judged: synthetic vehicles too, tracks of bench/open_set.py")
     parser.add_argument("--yolox", help="a YOLOX file: runs of roadside-video with it, too")
     flags = parser.parse_args()
     cv2.setNumThreads(1)
@@ -175,6 +276,13 @@ def main() -> None:
             print(" | ".join([row["scene"], how, *map(str, list(row.values())[2:])]), flush=True)
             rows.append({**row, "date": date.today().isoformat()})
 
+    if flags.judged:
+        features = embedded(flags.data / "highway2cam", embedder)
+        show(judged_rows("highway2cam", features, embedder, 405, 5, [n for n in flags.judged if n <= 50]))
+        if flags.made:
+            show(judged_rows("synthetic", views_of(flags.made), embedder, 1500, 2, flags.judged))
+        Path("bench/results/judged_pairs.json").write_text(json.dumps(rows, indent=2) + "\n")
+        return
     for name in ("traffic", "highway"):
         motorway = flags.data / "motorway"
         show(run_rows(f"{name}.mp4", [str(motorway / f"{name}.mp4")], f"replay:{motorway}/boxes/{name}.txt", None))

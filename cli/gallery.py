@@ -4,6 +4,7 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
 
+from vreid.cli import gallery_doubtful as doubts
 from vreid.cli import gallery_enrolling as enrolling
 from vreid.cli import gallery_reading as reading
 from vreid.cli import gallery_threshold as site
@@ -17,6 +18,10 @@ _VERBS: dict[str, tuple[type, Any]] = {
     "stats": (reading.Stats, reading.stats),
     "audit": (reading.Audit, reading.audit),
     "threshold": (site.Threshold, site.threshold),
+    "doubtful": (doubts.Doubtful, doubts.doubtful),
+    "confirm": (doubts.Confirm, doubts.confirm),
+    "reject": (doubts.Reject, doubts.reject),
+    "calibrate": (doubts.Calibrate, doubts.calibrate),
     "rename": (writing.Rename, writing.rename),
     "merge": (writing.Merge, writing.merge),
     "split": (writing.Split, writing.split),

@@ -15,7 +15,8 @@ from vreid.models.preprocess import Image
 from vreid.models.zoo import is_checkpoint
 from vreid.runtime.arguments import checked, path_text
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery import doubts, open_gallery
+from vreid.runtime.gallery.doubts import Doubt
 from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
 from vreid.runtime.records import Floats
 
@@ -194,6 +195,39 @@ class Gallery:
     def remove(self, name: str) -> None:
         """Remove the vehicle of this name (or id) and all that was kept of it, for good. Raises Refused if there is none."""
         self.stored.remove(self.stored.find(name))
+
+    def doubtful(self) -> list[Doubt]:
+        """The sightings that were doubtful, or known only just, and that nobody has judged yet, the oldest first."""
+        return doubts.doubtful(self.stored)
+
+    @checked
+    def confirm(self, sighting: int, name: str | None = None) -> int:
+        """Say whose a sighting is; returns the vehicle's id.
+
+        Args:
+            sighting: its id, as `doubtful` gives it.
+            name: the name (or id) of the vehicle that it is of, which gets it; None: of the one that it was given to.
+
+        Raises:
+            Refused: there is no such sighting or vehicle, or the gallery was opened with mode "r".
+        """
+        vehicle = None if name is None else self.stored.find(name)
+        return doubts.confirm(self.stored, sighting, vehicle).vehicle
+
+    @checked
+    def reject(self, sighting: int) -> int:
+        """Say that a sighting is not of the vehicle that it was given to; returns the id of its own, new one.
+
+        Raises Refused where there is no such sighting, where its vehicle has no other one, and in a gallery opened with mode "r".
+        """
+        return doubts.reject(self.stored, sighting).vehicle
+
+    def calibrate(self) -> None:
+        """Let the site's thresholds rest on what was confirmed and rejected too, from the next run on.
+
+        Raises Refused for fewer than ten pairs near the threshold, and for a threshold that is frozen.
+        """
+        doubts.calibrate(self.stored)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

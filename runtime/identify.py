@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from vreid.models.errors import Refused
 from vreid.runtime.clustering import clustered
 from vreid.runtime.gallery import Gallery, RankedVehicle
+from vreid.runtime.gallery.doubts import add_doubt
 from vreid.runtime.gallery.maintenance import purge_due
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
-from vreid.runtime.scoring import Scoring
-from vreid.runtime.threshold import FixedThreshold, Level, Threshold
+from vreid.runtime.scoring import DOUBTFUL, Scoring
+from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Topology, span_of
 
 PASSES = 6  # of the clustering, at most
-DOUBTFUL = 4.0  # times the requested false-match rate: who passes at that rate only is no stranger for certain
 
 
 class _Candidate(NamedTuple):
@@ -169,7 +169,7 @@ class Identifier:
         of `taken`, which other tracks in view have."""
         feature = unit(track.feature[None], self._gallery.about.dim)
         choice = self._best(track, feature, lambda vehicle: vehicle in taken or self._recent.bars(vehicle, [track]))
-        [level], _ = self._levels([track], feature, choice)
+        [level], _ = self.scoring.levels_of([track], feature, choice.nearest)
         known, maybe = choice.vehicle is not None, self._maybe([track], feature, choice)
         return Match(choice.vehicle, choice.name, choice.score, known, level.threshold, level.origin, maybe)
 
@@ -323,21 +323,6 @@ class Identifier:
             self.rule.learn_times(times)
         return clusters
 
-    def _levels(
-        self, own: Sequence[FinishedTrack], features: Floats, choice: _Choice
-    ) -> tuple[list[Level], NDArray[np.float64]]:
-        """What counts between each of a cluster's tracks, features (N, D), and the vehicle of its choice; and by how much the
-        tracks pass it (N,), -inf where there is no vehicle."""
-        if choice.nearest is None:
-            return [self.scoring.level(track.camera, track.camera) for track in own], np.full(len(own), -np.inf)
-        scores = self.scoring.against(own, features, [choice.nearest])
-        margins = scores.margins[:, 0]
-        found = zip(own, scores.views[:, 0], scores.cosines[:, 0] - margins, strict=True)
-        levels = [
-            self.scoring.level(track.camera, view)._replace(threshold=float(least)) for track, view, least in found
-        ]
-        return levels, margins
-
     def _settled(
         self,
         tracks: Sequence[FinishedTrack],
@@ -348,8 +333,9 @@ class Identifier:
     ) -> list[Match]:
         """Step 3 and the writing: one match a row. A new vehicle gets the id `reserved`, if there is one."""
         own = [tracks[row] for row in rows]
-        levels, margins = self._levels(own, features[rows], choice)
+        levels, margins = self.scoring.levels_of(own, features[rows], choice.nearest)
         maybe = self._maybe(own, features[rows], choice)
+        doubts, near = self.scoring.doubts(own, features[rows], choice.vehicle, maybe)
         enough = [self._margin * (1 - level.threshold) for level in levels]
         taught = [row for row, margin, least in zip(rows, margins, enough, strict=True) if margin >= least]
         withheld: list[str | None] = []
@@ -378,16 +364,22 @@ class Identifier:
                 Match(None, None, choice.score, False, level.threshold, level.origin, maybe, why)
                 for level, why in zip(levels, withheld or [None] * len(own), strict=True)
             ]
-        for row, match in zip(rows, matches, strict=True):
+        written = [
             self._write(tracks[row], features[row], match, row in taught)
+            for row, match in zip(rows, matches, strict=True)
+        ]
+        shown = int(np.argmax([track.quality for track in own]))
+        if doubts and written[shown] and matches[0].vehicle is not None:
+            add_doubt(self._gallery, written[shown], matches[0].vehicle, doubts, near)
         return matches
 
-    def _write(self, track: FinishedTrack, feature: Floats, match: Match, teach: bool) -> None:
+    def _write(self, track: FinishedTrack, feature: Floats, match: Match, teach: bool) -> int:
+        """The sighting's id; 0: nothing was written."""
         if not self._gallery.writable or match.vehicle is None:
-            return
+            return 0
         if teach:
             self._gallery.add_prototype(match.vehicle, track.camera, feature, max(track.quality, 0.01))
-        self._gallery.add_sighting(match.vehicle, track, match.score, self._run)
+        return self._gallery.add_sighting(match.vehicle, track, match.score, self._run)
 
 
 def moment(sighting: FinishedTrack) -> tuple[float, str, int]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.runtime.gallery import Gallery, RankedVehicle
+from vreid.runtime.gallery.doubts import Candidate
 from vreid.runtime.gallery.records import VehicleScores
 from vreid.runtime.recent_positions import RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match
@@ -16,6 +17,7 @@ from vreid.runtime.travel_times import TravelTimes
 
 RECOUNT = 64  # calls after which the gallery's vehicles are counted again
 NEAREST = 32  # vehicles by plain cosine that are compared by the rule, at least
+DOUBTFUL = 4.0  # times the requested false-match rate: who passes at that rate only is no stranger for certain
 DRAWN = 8  # vehicles whose gaps to a track count among those of all pairs
 
 
@@ -55,10 +57,12 @@ class Scoring:
     def between(
         self, tracks: Sequence[FinishedTrack], features: Floats, weights: NDArray[np.float64] | None = None
     ) -> Compared:
-        """(N, N): tracks against each other."""
+        """(N, N): tracks by rising time against each other."""
         cameras = [track.camera for track in tracks]
         rows = features.astype(np.float64)
-        return self._rule.compare(rows, cameras, rows, cameras, self.compared, weights)
+        found = self._rule.compare(rows, cameras, rows, cameras, self.compared, weights)
+        later = np.tril(found.least, -1)  # an earlier track is a later one's view
+        return Compared(found.cosines, later + later.T + np.diag(found.least.diagonal()))
 
     def against(
         self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int], times_the_rate: float = 1.0
@@ -75,6 +79,49 @@ class Scoring:
             return self._rule.compare(rows, cameras, others, views, self.compared, own)
 
         return self._gallery.scores(features, vehicles, compare)
+
+    def levels_of(
+        self, tracks: Sequence[FinishedTrack], features: Floats, nearest: int | None
+    ) -> tuple[list[Level], NDArray[np.float64]]:
+        """What counts between each of a cluster's tracks, features (N, D), and the nearest vehicle; and by how much the tracks
+        pass it (N,), -inf where there is no vehicle."""
+        if nearest is None:
+            return [self.level(track.camera, track.camera) for track in tracks], np.full(len(tracks), -np.inf)
+        scores = self.against(tracks, features, [nearest])
+        margins = scores.margins[:, 0]
+        found = zip(tracks, scores.views[:, 0], scores.cosines[:, 0] - margins, strict=True)
+        levels = [self.level(track.camera, view)._replace(threshold=float(least)) for track, view, least in found]
+        return levels, margins
+
+    def doubts(
+        self, tracks: Sequence[FinishedTrack], features: Floats, known: int | None, maybe: int | None
+    ) -> tuple[list[Candidate], bool]:
+        """Whom a person is to be shown for a cluster of N tracks, features (N, D), the best first, and whether that one is near the
+        threshold; nobody where the vehicle is neither doubtful nor known only just."""
+        if not self._gallery.writable or (known is None and maybe is None):
+            return [], False
+        near = known is None or bool(self.against(tracks, features, [known], 1 / DOUBTFUL).margins.mean() < 0)
+        shown = [one for one in (known, maybe) if one is not None] if near or maybe is not None else []
+        return self.candidates(tracks, features, shown), near
+
+    def candidates(self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int]) -> list[Candidate]:
+        """What a cluster of N tracks, features (N, D), has in common with each of `vehicles`: the mean score and the geometric
+        mean of the rates at which new vehicles score as high, from the cameras that agree best."""
+        found, times = [], self._rule.times
+        for vehicle in vehicles:
+            scores = self.against(tracks, features, [vehicle])
+            cosines, views, best = scores.cosines[:, 0], scores.views[:, 0].tolist(), int(scores.margins[:, 0].argmax())
+            weights = (
+                np.ones(len(tracks)) if times is None else self._weights_of(tracks, np.array([vehicle]), times)[:, 0]
+            )
+            rates = [
+                self._rule.rate_of(track.camera, view, float(score), self.compared, float(weight))
+                for track, view, score, weight in zip(tracks, views, cosines, weights, strict=True)
+            ]
+            known = np.array([rate for rate in rates if rate is not None])
+            rate = float(np.exp(np.log(known.clip(1e-12)).mean())) if len(known) else None
+            found.append(Candidate(vehicle, (str(views[best]), tracks[best].camera), float(cosines.mean()), rate))
+        return found
 
     def _weights_of(self, tracks: Sequence[FinishedTrack], vehicles: Ints, times: TravelTimes) -> NDArray[np.float64]:
         """(B, V) of what time says of each track and vehicle."""

@@ -1,4 +1,5 @@
-"""What a site has shown of its thresholds, as the text that a gallery keeps: impostor scores by pair of cameras, mean features."""
+"""What a site has shown of its thresholds, as the text that a gallery keeps: impostor scores by pair of cameras, mean features,
+travel times, judged pairs."""
 
 import json
 import math
@@ -9,6 +10,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.camera_bias import CameraBias
+from vreid.runtime.judged_pairs import JudgedPair, judged_pair_of
 from vreid.runtime.stranger_scores import StrangerScores
 from vreid.runtime.travel_times import TravelTimes
 
@@ -20,17 +22,19 @@ SITE_THRESHOLD = "site threshold"  # the setting of a gallery that keeps it
 
 @dataclass
 class Evidence:
-    """Impostor scores by pair of cameras, the cameras' bias, and whether nothing more is to be learnt."""
+    """Impostor scores by pair of cameras (their names in order), the cameras' bias, whether nothing more is to be learnt, and what
+    people have said of doubtful sightings."""
 
     strangers: dict[Pair, StrangerScores] = field(default_factory=dict)
     bias: CameraBias = field(default_factory=CameraBias)
     frozen: bool = False
     times: TravelTimes = field(default_factory=TravelTimes)
+    judged: list[JudgedPair] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to keep."""
-        return not (self.strangers or self.bias.as_rows() or self.times.ways or self.frozen)
+        return not (self.strangers or self.bias.as_rows() or self.times.ways or self.frozen or self.judged)
 
     def as_text(self) -> str:
         """For the gallery; `evidence_of` reads it."""
@@ -44,7 +48,8 @@ class Evidence:
             for pair, scores in sorted(self.strangers.items())
         ]
         known = {"version": VERSION, "frozen": self.frozen, "pairs": pairs, "cameras": self.bias.as_rows()}
-        return json.dumps({**known, "travel_times": self.times.as_rows()})
+        judged = {"judged": [pair.as_row() for pair in self.judged]} if self.judged else {}
+        return json.dumps({**known, "travel_times": self.times.as_rows(), **judged})
 
 
 def camera_pair(one: str, other: str) -> Pair:
@@ -60,7 +65,8 @@ def evidence_of(text: str, dim: int | None = None) -> Evidence:
             raise ValueError(f"version {data['version']}")
         strangers = dict(_scores_of(row) for row in data["pairs"])
         times = TravelTimes(data.get("travel_times", ()))  # of older runs without
-        return Evidence(strangers, CameraBias(data["cameras"], dim), data["frozen"] is True, times)
+        judged = [judged_pair_of(row) for row in data.get("judged", ())]
+        return Evidence(strangers, CameraBias(data["cameras"], dim), data["frozen"] is True, times, judged)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         fix = "forget it with 'vreid gallery threshold --reset'"
         raise Refused(f"what the gallery knows of this site's threshold is damaged ({error}); {fix}") from error

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
 from vreid.models.manifest import Match as ManifestMatch
+from vreid.runtime.judged_pairs import JudgedPairs
 from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.score_norm import WEIGHT, Neighbourhood, stretched
 from vreid.runtime.site_evidence import Evidence, Pair, camera_pair, evidence_of
@@ -66,6 +67,7 @@ class SiteThreshold:
         known = Evidence() if kept is None else evidence_of(kept, dim)
         self._bias, self._strangers, self.frozen = known.bias, known.strangers, known.frozen
         self.times: TravelTimes | None = known.times
+        self._judged = JudgedPairs(known.judged)
         self._neighbours = Neighbourhood()
         self._recent: dict[tuple[str, int], _Recent] = {}
         self._waiting: list[tuple[_Recent, _Recent]] = []
@@ -119,7 +121,7 @@ class SiteThreshold:
         for at, one in enumerate(rows.tolist()):
             for to, other in enumerate(columns.tolist()):
                 here = np.ix_(row == at, column == to)
-                least[here] = self._least(camera_pair(one, other), compared, weighed[here])
+                least[here] = self._least(one, other, compared, weighed[here])
         return Compared(cosines, least)
 
     def _plain(self, features: NDArray[Any], cameras: Sequence[str]) -> tuple[Floats, Values]:
@@ -133,23 +135,34 @@ class SiteThreshold:
         with self._lock:
             self._learn()
             scores = self._strangers.get(pair)
-        threshold = float(self._least(pair, compared, np.array([weight]))[0])
-        return Level(threshold, scores.pairs if scores else 0, scores.tracks if scores else 0.0)
+        threshold = float(self._least(camera, view, compared, np.array([weight]))[0])
+        pairs, tracks = (scores.pairs, scores.tracks) if scores else (0, 0.0)
+        return Level(threshold, pairs, tracks, judged=len(self._judged))
 
-    def _least(self, pair: Pair, compared: float, weights: Values) -> Values:
-        """The thresholds of a pair of cameras by weights; without evidence the manifest's is the lowest of weight 1."""
+    def rate_of(self, camera: str, view: str, score: float, compared: float, weight: float = 1.0) -> float:
+        """The share of new vehicles that score as high; see the top. What people have said is not in it."""
         with self._lock:
-            scores, curve = self._curve(pair)
-        logs = (
-            np.log1p(-self.rate)
-            / max(compared, 1.0)
-            * np.minimum(np.stack([weights, np.ones_like(weights)]), MOST_WEIGHT)
-        )
+            scores, curve = self._curve(camera_pair(camera, view))
+        s = float(stretched(score - (0.0 if scores is not None else self._over_manifest(compared))))
+        passing = min(float(np.interp(s, EDGES, curve)), 1 - 1e-12)
+        return float(-np.expm1(max(compared, 1.0) / min(weight, MOST_WEIGHT) * np.log1p(-passing)))
+
+    def _least(self, camera: str, view: str, compared: float, weights: Values) -> Values:
+        """The thresholds between a camera and a view by weights; without evidence the manifest's is the lowest of weight 1."""
+        with self._lock:
+            scores, curve = self._curve(camera_pair(camera, view))
+        least = self._passed_by(curve, compared, weights * self._judged.times((view, camera), self.rate))
+        return np.minimum(1.0, least + self._over_manifest(compared)) if scores is None else least
+
+    def _passed_by(self, curve: Values, compared: float, weights: Values) -> Values:
+        """The least cosines that no more than the requested share passes, by weights."""
+        logs = np.log1p(-self.rate) / max(compared, 1.0) * np.minimum(weights, MOST_WEIGHT)
         places = np.searchsorted(-curve, np.expm1(logs), side="left").clip(0, len(EDGES) - 1)
-        least, plain = np.minimum(1.0, 1 - np.exp(-EDGES[places]))
-        if scores is None:
-            least = np.minimum(1.0, least + np.maximum(self.prior - plain, 0.0))
-        return np.asarray(least)
+        return np.asarray(np.minimum(1.0, 1 - np.exp(-EDGES[places])))
+
+    def _over_manifest(self, compared: float) -> float:
+        """What is added without evidence, so that a small gallery has the manifest's threshold, and no lower one."""
+        return max(self.prior - float(self._passed_by(self._before, compared, np.ones(1))[0]), 0.0)
 
     def _curve(self, pair: Pair) -> tuple[StrangerScores | None, Values]:
         """The evidence of a pair of cameras, and the share of strangers that reaches each of EDGES."""
@@ -173,7 +186,8 @@ class SiteThreshold:
         """What was seen, for the gallery; None when it is what was kept already."""
         with self._lock:
             self._learn()
-            known = Evidence(self._strangers, self._bias, self.frozen, self.times or TravelTimes())
+            times = self.times or TravelTimes()
+            known = Evidence(self._strangers, self._bias, self.frozen, times, self._judged.pairs)
             text = known.as_text()
         if text == self._kept or known.empty:
             return None
@@ -185,7 +199,7 @@ class SiteThreshold:
         with self._lock:
             self._learn()
             pairs = sorted(self._strangers)
-        return {pair: self.level(*pair, compared) for pair in pairs}
+        return {pair: min(self.level(*way, compared) for way in (pair, pair[::-1])) for pair in pairs}
 
     def summary(self, compared: float) -> dict[str, Any]:
         """The requested rate, and for each pair of cameras its threshold when a track is compared with that many vehicles, its
@@ -214,6 +228,7 @@ class SiteThreshold:
             "others": round(self.level(UNSEEN, UNSEEN, compared).threshold, 4),
             "cameras": pairs,
             "travel_times": self.times.summary() if self.times else [],
+            "judged": self._judged.summary(self.rate),
         }
 
     def _strange(self, one: "_Recent", other: "_Recent") -> bool:

@@ -22,17 +22,18 @@ class Level(NamedTuple):
     pairs: int  # of strangers that it was learnt from
     tracks: float
     fixed: bool = False
+    judged: int = 0  # pairs of which people have said whether they are the same, at this site
 
     @property
     def origin(self) -> str:
         """For people and for `calibrated` of a sighting."""
         if self.fixed:
             return "fixed"
+        judged = [f"{self.judged} judged"] if self.judged else []
         if not self.pairs:
-            return "manifest"
-        return (
-            f"site ({self.pairs} pairs)" if self.tracks >= PRIOR_TRACKS else f"manifest and site ({self.pairs} pairs)"
-        )
+            return " ".join(["manifest", *(f"({count})" for count in judged)])
+        counts = ", ".join([f"{self.pairs} pairs", *judged])
+        return f"site ({counts})" if self.tracks >= PRIOR_TRACKS else f"manifest and site ({counts})"
 
 
 class Compared(NamedTuple):
@@ -72,6 +73,9 @@ class Threshold(Protocol):
 
     def least(self, camera: str, compared: float) -> float:
         """The lowest of the levels between a camera and any view."""
+
+    def rate_of(self, camera: str, view: str, score: float, compared: float, weight: float = 1.0) -> float | None:
+        """The share of new vehicles that score as high in a camera against a view, by what is known of strangers; None: nothing."""
 
     def as_json(self) -> str | None:
         """What a gallery is to keep; None: nothing new."""
@@ -120,6 +124,10 @@ class FixedThreshold:
     def least(self, camera: str, compared: float) -> float:
         """Always the same."""
         return self.prior
+
+    def rate_of(self, camera: str, view: str, score: float, compared: float, weight: float = 1.0) -> float | None:
+        """Nothing is known."""
+        return None
 
     def as_json(self) -> str | None:
         """Nothing is kept."""

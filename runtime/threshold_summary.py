@@ -73,6 +73,7 @@ def notes(calibration: Calibration, cameras: int = 1) -> list[str]:
         found.append(
             "Strangers in two cameras are only certain where cameras.toml (--topology) lists the two without overlap."
         )
+    found += _judged(calibration)
     ways = sorted(calibration.get("travel_times", ()), key=lambda way: -way["matches"])
     found += [_way(way) for way in ways[:_MOST_NAMED]]
     if len(ways) > _MOST_NAMED:
@@ -110,6 +111,28 @@ def site_page(calibration: Calibration, cameras: int = 1, most: int | None = Non
 def _named(pair: Mapping[str, Any]) -> str:
     one, other = pair["cameras"]
     return str(one) if one == other else f"{one} and {other}"
+
+
+def _judged(calibration: Calibration) -> list[str]:
+    """What people have said, and what that makes of the requested rate."""
+    judged = calibration.get("judged", {})
+    if not judged.get("pairs"):
+        return []
+    pairs, same = number(judged["pairs"]), number(judged["same"])
+    said = f"People have judged {pairs} pairs near the threshold, {same} of them the same vehicle"
+    if not judged["enough"]:
+        return [f"{said}: too few to move it."]
+    moved = [way for way in judged["ways"] if way["times"] != 1]
+    if not moved:
+        return [f"{said}: the thresholds stay where they are."]
+    most = sorted(moved, key=lambda way: -way["pairs"])[:_MOST_NAMED]
+    parts = [
+        f"from {view} to {camera} {way['times']:g} times the requested rate ({way['same']} of {way['pairs']})"
+        for way in most
+        for view, camera in [way["cameras"]]
+    ]
+    more = f", and {len(moved) - len(most)} more" if len(moved) > len(most) else ""
+    return [f"{said}; so strangers may pass {', '.join(parts)}{more}."]
 
 
 def _way(way: Mapping[str, Any]) -> str:

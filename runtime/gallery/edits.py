@@ -21,7 +21,8 @@ from vreid.runtime.gallery.prototypes import rebuild, surplus, with_prototype
 from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
 from vreid.runtime.gallery.store import Store
 
-UNDOABLE = ("merge", "split", "rename")
+UNDOABLE = ("merge", "split", "rename", "confirm", "reject")
+ANSWERS = ("confirm", "reject")  # of a person about a doubtful sighting, with the edits that they took (doubts.py)
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,15 @@ def undo(gallery: Gallery, change: int | None = None) -> Change:
         _refuse_later(every, done)
         if done.verb == "rename":
             _undo_rename(store, done, done.undo_data)
-        else:
+        elif done.verb not in ANSWERS:
             home, vehicles = (_undo_merge if done.verb == "merge" else _undo_split)(store, done, done.undo_data)
             _restore(store, gallery, done.undo_data, home, vehicles)
             if done.verb == "split":
                 store.delete_vehicle(vehicles[1])
         detail = {"of": done.id, "verb": done.verb, "vehicles": done.detail.get("vehicles", [done.vehicle])}
         store.mark_undone(done.id, store.add_change(gallery.who, "undo", done.vehicle, detail))
+        for part in reversed(done.undo_data["changes"] if done.verb in ANSWERS else ()):
+            undo(gallery, part)
     return done
 
 
@@ -178,6 +181,10 @@ class _Merge(_Split):
     sightings: dict[str, list[_Id]]
 
 
+class _Answer(_Data):
+    changes: list[_Id]
+
+
 class _Rename(_Data):
     name: str
     named: _Flag | bool | None = None
@@ -224,7 +231,7 @@ def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
 
 def _refuse_later(every: Sequence[Change], done: Change) -> None:
     """Changes of one vehicle are taken back in turn, the last first."""
-    if done.verb == "rename":
+    if done.verb == "rename" or done.verb in ANSWERS:  # an answer's edits are looked at when they are undone
         return
     vehicles = set(done.detail["vehicles"])
     for later in every:
@@ -299,6 +306,8 @@ def can_be_read(change: Change, dim: int) -> bool:
         if change.verb == "rename":
             _read(_Rename, data)
             return isinstance(detail.get("to"), str) and change.vehicle is not None
+        if change.verb in ANSWERS:
+            return all(one < change.id for one in _read(_Answer, data).changes)
         if change.verb == "split":
             rows = _read(_Split, data)
             there = {cells[0] for cells in rows.vehicles}

@@ -139,6 +139,7 @@ class Store(Protocol):
         """A vehicle that nobody named and that has no sighting yet came to be at `moment`, if that is earlier."""
 
     def sighting_ids(self, vehicle: int) -> list[int]: ...
+    def vehicles_of_sightings(self, ids: Collection[int]) -> dict[int, int]: ...  # of those of `ids` that there are
     def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]: ...  # by time
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]: ...  # by rising id
 
@@ -182,8 +183,10 @@ class Store(Protocol):
     def add_change(self, who: str, verb: str, vehicle: int | None, detail: Mapping[str, Any]) -> int:
         """Returns its id; bytes in `detail` become base64."""
 
-    def changes(self, last: int | None = None, vehicle: int | None = None) -> list[Change]:
-        """The newest `last` (None: all), the oldest first; of one vehicle, those that it was any part of."""
+    def changes(
+        self, last: int | None = None, vehicle: int | None = None, verbs: Collection[str] | None = None
+    ) -> list[Change]:
+        """The newest `last` (None: all), the oldest first; of one vehicle, those that it was any part of; of `verbs` only."""
 
     def mark_undone(self, change: int, by: int) -> None:
         """It was taken back by the change `by`, and what that needed is dropped."""
@@ -192,7 +195,8 @@ class Store(Protocol):
         """No row holds a name, picture or feature of `vehicle` any longer; that there was a change, and whose, stays."""
 
     def trim_changes(self, before: float) -> None:
-        """Older changes can no longer be undone; runs' enrolments of vehicles that are gone are dropped."""
+        """Older changes can no longer be undone; runs' enrolments of vehicles that are gone are dropped, and what was doubtful of
+        sightings that are."""
 
 
 def open_store(path: Path, write: bool, about: About | None = None) -> Store:

@@ -16,6 +16,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names
+from vreid.runtime.gallery.doubts import is_sound
 from vreid.runtime.gallery.edits import can_be_read
 from vreid.runtime.gallery.records import Change, Finding, is_clock, is_moment, is_quality, is_score
 from vreid.runtime.gallery.sqlite.database import Database, as_writer, connect, sentences
@@ -195,6 +196,8 @@ def _audit(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
             yield Finding("audit", id_, f"change {id_} of the audit cannot be read")
             continue
         change = Change(id_, row[1], row[2], row[3], row[4], detail, row[6])
+        if not is_sound(change):
+            yield Finding("audit", id_, f"change {id_} of the audit holds an answer that cannot be read")
         if "undo" in detail and not can_be_read(change, dim):
             yield Finding("undo", id_, f"what undoing change {id_} needs is damaged")
 

@@ -239,6 +239,11 @@ class SqliteStore:
     def sighting_ids(self, vehicle: int) -> list[int]:
         return self._column("SELECT id FROM sightings WHERE vehicle = ? ORDER BY id", vehicle)
 
+    def vehicles_of_sightings(self, ids: Collection[int]) -> dict[int, int]:
+        query = "SELECT id, vehicle FROM sightings WHERE id IN (SELECT value FROM json_each(?))"
+        rows = (typed(self.path, row, int, int) for row in self._rows(query, json.dumps([*ids])))
+        return {sighting: vehicle for sighting, vehicle in rows}
+
     def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
         where, values = sightings_where(only)
         rows = self._rows(
@@ -341,14 +346,18 @@ class SqliteStore:
         insert = "INSERT INTO audit (at, who, verb, vehicle, detail) VALUES (?, ?, ?, ?, ?)"
         return int(self._run(insert, time.time(), who, verb, vehicle, text).lastrowid or 0)
 
-    def changes(self, last: int | None = None, vehicle: int | None = None) -> list[Change]:
+    def changes(
+        self, last: int | None = None, vehicle: int | None = None, verbs: Collection[str] | None = None
+    ) -> list[Change]:
         touches = "?1 IS NULL"
         if vehicle is not None:
             touches = "vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1)"
         rows = self._rows(
-            f"SELECT id, at, who, verb, vehicle, detail, undone FROM audit WHERE {touches} ORDER BY id DESC LIMIT ?2",
+            f"SELECT id, at, who, verb, vehicle, detail, undone FROM audit WHERE ({touches})"
+            " AND (?3 IS NULL OR verb IN (SELECT value FROM json_each(?3))) ORDER BY id DESC LIMIT ?2",
             vehicle,
             -1 if last is None else last,
+            None if verbs is None else json.dumps([*verbs]),
         )
         return [change_of(self.path, row) for row in reversed([*rows])]
 
@@ -370,6 +379,10 @@ class SqliteStore:
             "DELETE FROM audit WHERE at < ? AND verb = 'enrol' AND who LIKE 'run:%'"
             " AND vehicle NOT IN (SELECT id FROM vehicles)",
             before,
+        )
+        self._run(
+            "DELETE FROM audit WHERE verb = 'doubt' AND coalesce(json_extract(detail, '$.sighting'), 0)"
+            " NOT IN (SELECT id FROM sightings)"
         )
 
 

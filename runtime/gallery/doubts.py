@@ -1,0 +1,235 @@
+"""Doubtful sightings, and what people say of them: yes, it is this vehicle, or no, it is another one.
+
+A run writes down of each sighting that was doubtful which vehicles it might be, in the audit (verb `doubt`): cameras, score,
+rate and ids, no feature. What a person says is a row of the audit too (`confirm`, `reject`), with the pairs that it settles,
+which stay when the sighting is purged and go when the vehicle is removed. A doubt is settled as well by edits: a merge says
+that the two are the same, a split that the sighting is of another vehicle, and undoing either takes that back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import names
+from vreid.runtime.gallery.edits import Edited, merge, split
+from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.records import Change
+from vreid.runtime.gallery.store import Store
+from vreid.runtime.judged_pairs import FEWEST, JudgedPair, Way, judged_pair_of
+from vreid.runtime.site_evidence import SITE_THRESHOLD, Evidence, evidence_of
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A vehicle that a sighting might be: cameras of the vehicle's view and of the sighting, the score as it was compared, and
+    the rate at which a new vehicle scores as high (None: the threshold was fixed)."""
+
+    vehicle: int
+    cameras: Way
+    score: float
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A sighting that was doubtful, or known only just, and that nobody has judged: the vehicle that it belongs to now, when it
+    was decided (seconds since 1970), and the candidates, the best first; others than its vehicle are who else it may be."""
+
+    sighting: int
+    vehicle: int
+    at: float
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How many judged pairs count from now on, and how many of them are the same vehicle."""
+
+    pairs: int
+    same: int
+
+
+def add_doubt(gallery: Gallery, sighting: int, vehicle: int, candidates: Sequence[Candidate], near: bool) -> None:
+    """Write down that a sighting, which was given to `vehicle`, might be any of the candidates, the best first; `near`: it is
+    for how near that one is to the threshold, and not for a second one, so that what is said of it may move the threshold."""
+    vehicles = [vehicle, *(one.vehicle for one in candidates if one.vehicle != vehicle)]
+    rows = [asdict(one) for one in candidates]
+    detail = {"sighting": sighting, "vehicles": vehicles, "near": near, "candidates": rows}
+    with gallery.transaction() as store:
+        store.add_change(gallery.who, "doubt", vehicle, detail)
+
+
+def doubtful(gallery: Gallery, last: int | None = None) -> list[Doubt]:
+    """The newest `last` (None: all) doubtful sightings that nobody has judged yet, the oldest first."""
+    with gallery.reading() as store:
+        state = _State(store)
+        found = [
+            Doubt(sighting, state.vehicle[sighting], doubt.at, tuple(state.candidates(doubt)))
+            for sighting, doubt in sorted(state.doubts.items(), key=lambda item: item[1].id)
+            if sighting in state.vehicle and sighting not in state.said and not state.settled(doubt)
+        ]
+    return found if last is None else found[-last:] if last else []
+
+
+def confirm(gallery: Gallery, sighting: int, vehicle: int | None = None) -> Edited:
+    """A person says whose a sighting is: of the vehicle that it belongs to, or of another one, `vehicle`, which gets it.
+
+    A vehicle that nobody named and that began with this sighting is merged into `vehicle` as a whole; of any other one the
+    sighting is split off first. Raises Refused for a sighting or a vehicle that is not there.
+    """
+    with gallery.transaction() as store:
+        own, changes = _vehicle_of(store, sighting), []
+        if vehicle is not None and vehicle != own:
+            names.existing(store, vehicle)
+            row, ids = names.existing(store, own), store.sighting_ids(own)
+            if len(ids) > 1 and (row.named or ids[0] != sighting):
+                edit = split(gallery, own, [sighting])
+                own, changes = edit.vehicle, [edit.change]
+            changes.append(merge(gallery, vehicle, [own]).change)
+            own = vehicle
+        state = _State(store)
+        doubt = state.doubts.get(sighting)
+        pairs = [] if doubt is None else state.pairs(doubt, own)
+        change = _say(gallery, store, "confirm", sighting, [own], pairs, changes)
+    return Edited(change, own, len(changes))
+
+
+def reject(gallery: Gallery, sighting: int) -> Edited:
+    """A person says that a sighting is not of the vehicle that it belongs to: it becomes a vehicle of its own.
+
+    Raises Refused for a sighting that is not there, and for the only one of its vehicle, which is new.
+    """
+    with gallery.transaction() as store:
+        own = _vehicle_of(store, sighting)
+        if store.sighting_ids(own) == [sighting]:
+            fix = f"say whose it is with 'vreid gallery confirm {sighting} --vehicle NAME', or that it is new without the flag"
+            raise Refused(f"sighting {sighting} is the only one of '{names.of(store, own)}'; {fix}")
+        edit = split(gallery, own, [sighting])
+        state = _State(store)
+        doubt = state.doubts.get(sighting)
+        pairs = [] if doubt is None else state.pairs(doubt, edit.vehicle)
+        change = _say(gallery, store, "reject", sighting, [own, edit.vehicle], pairs, [edit.change])
+    return Edited(change, edit.vehicle, 1)
+
+
+def judged(gallery: Gallery) -> list[JudgedPair]:
+    """The pairs of which people have said whether they are the same, the oldest first."""
+    with gallery.reading() as store:
+        state = _State(store)
+        said = [(change.id, pair) for change in state.said.values() for pair in _rows_of(change)]
+        by_edits = [
+            (doubt.id, pair) for number, doubt in state.doubts.items() if number not in state.said
+            if state.settled(doubt) for pair in state.pairs(doubt, state.vehicle[number])
+        ]  # fmt: skip
+    return [pair for _, pair in sorted([*said, *by_edits], key=lambda item: item[0])]
+
+
+def calibrate(gallery: Gallery) -> Calibrated:
+    """Let the thresholds of this site rest on the judged pairs too, from the next run on (judged_pairs.py).
+
+    Raises Refused for fewer than FEWEST, for a threshold that is frozen, and where what is kept of it is damaged.
+    """
+    with gallery.transaction() as store:
+        pairs = judged(gallery)
+        if len(pairs) < FEWEST:
+            fix = "'vreid gallery doubtful' lists sightings to confirm or reject"
+            raise Refused(f"{len(pairs)} judged pairs are too few, {FEWEST} are the least; {fix}")
+        text = store.setting(SITE_THRESHOLD)
+        evidence = Evidence() if text is None else evidence_of(text, gallery.about.dim)
+        if evidence.frozen:
+            raise Refused("this site's threshold is frozen; run 'vreid gallery threshold --unfreeze' first")
+        store.set_setting(SITE_THRESHOLD, replace(evidence, judged=pairs).as_text())
+        done = Calibrated(len(pairs), sum(pair.same for pair in pairs))
+        store.add_change(gallery.who, "calibrate", None, asdict(done))
+    return done
+
+
+def is_sound(change: Change) -> bool:
+    """Whether a row of the audit that is a doubt or an answer can be read; True for others, and where it was forgotten."""
+    try:
+        _candidates(change)
+        _rows_of(change)
+        return all(type(change.detail.get(key, 1)) is int for key in ("sighting",))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
+class _State:
+    """What the audit and the sightings say now of all doubts."""
+
+    def __init__(self, store: Store) -> None:
+        every = store.changes(verbs=("doubt", "confirm", "reject", "merge"))
+        rows = [change for change in every if not change.undone]
+        self._merged: dict[int, int] = {}
+        for change in rows:
+            if change.verb == "merge":
+                kept, *others = change.detail["vehicles"]
+                self._merged.update(dict.fromkeys(others, kept))
+        about = [change for change in rows if change.verb != "merge" and "sighting" in change.detail]
+        self.doubts = {change.detail["sighting"]: change for change in about if change.verb == "doubt"}
+        self.said: dict[int, Change] = {
+            change.detail["sighting"]: change for change in about if change.verb in ("confirm", "reject")
+        }
+        self.vehicle = store.vehicles_of_sightings(self.doubts)
+
+    def candidates(self, doubt: Change) -> list[Candidate]:
+        """Under the ids that they have now."""
+        return [replace(one, vehicle=self._now(one.vehicle)) for one in _candidates(doubt)]
+
+    def pairs(self, doubt: Change, vehicle: int) -> list[JudgedPair]:
+        """The pair that is settled if the sighting is of `vehicle`: with the best candidate; none that a fixed threshold or a
+        second candidate brought about, since which of those are doubtful does not depend on their rate alone."""
+        best = self.candidates(doubt)[:1] if doubt.detail.get("near") else []
+        return [
+            JudgedPair(one.cameras, one.score, one.rate, one.vehicle == vehicle) for one in best if one.rate is not None
+        ]
+
+    def settled(self, doubt: Change) -> bool:
+        """Whether a merge or a split since has made one of its pairs the same, or different."""
+        vehicle = self.vehicle.get(doubt.detail["sighting"])
+        both = zip(_candidates(doubt), self.candidates(doubt), strict=True)
+        return vehicle is not None and any(
+            (was.vehicle == doubt.vehicle) != (one.vehicle == vehicle) for was, one in both
+        )
+
+    def _now(self, vehicle: int) -> int:
+        while vehicle in self._merged:
+            vehicle = self._merged[vehicle]
+        return vehicle
+
+
+def _say(
+    gallery: Gallery, store: Store, verb: str, sighting: int, vehicles: Sequence[int], pairs: Sequence[JudgedPair],
+    changes: Sequence[int],
+) -> int:  # fmt: skip
+    rows = [pair.as_row() for pair in pairs]
+    detail: Mapping[str, object] = {
+        "sighting": sighting, "vehicles": vehicles, "pairs": rows, "undo": {"changes": list(changes)}
+    }  # fmt: skip
+    return store.add_change(gallery.who, verb, vehicles[0], detail)
+
+
+def _vehicle_of(store: Store, sighting: int) -> int:
+    found = store.vehicles_of_sightings([sighting]).get(sighting)
+    if found is None:
+        raise Refused(f"there is no sighting {sighting}; 'vreid gallery doubtful' and 'vreid gallery show' list them")
+    return found
+
+
+def _candidates(doubt: Change) -> list[Candidate]:
+    if doubt.verb != "doubt":
+        return []
+    found = []
+    for row in doubt.detail.get("candidates", ()):
+        view, camera = row["cameras"]
+        rate = row["rate"]
+        pair = judged_pair_of([view, camera, row["score"], 1.0 if rate is None else rate, 1])
+        found.append(Candidate(int(row["vehicle"]), pair.cameras, pair.score, None if rate is None else pair.rate))
+    return found
+
+
+def _rows_of(change: Change) -> list[JudgedPair]:
+    """The pairs that a person has settled by it."""
+    return (
+        [judged_pair_of(row) for row in change.detail.get("pairs", ())] if change.verb in ("confirm", "reject") else []
+    )

@@ -1,0 +1,241 @@
+"""Doubtful sightings: what a run writes down, what people and edits settle, what stays of it, and what a threshold makes of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import DIM, features, sighted, sighting, sql
+
+from vreid.models.errors import Refused
+from vreid.models.manifest import Match
+from vreid.runtime.gallery import Gallery, edits
+from vreid.runtime.gallery.doubts import Candidate, add_doubt, calibrate, confirm, doubtful, judged, reject
+from vreid.runtime.gallery.maintenance import check_gallery, freeze_threshold, purge, repaired
+from vreid.runtime.identify import Identifier
+from vreid.runtime.judged_pairs import FEWEST
+from vreid.runtime.records import FinishedTrack, Floats
+from vreid.runtime.site_evidence import evidence_of
+from vreid.runtime.site_threshold import SiteThreshold
+
+
+def seen(gallery: Gallery, vehicle: int, look: int, camera: str = "yard") -> int:
+    return sighted(gallery, vehicle, sighting(camera=camera, feature=features(9)[look], seen=1000.0 + look))
+
+
+@pytest.fixture
+def made(gallery: Gallery) -> Gallery:
+    """A taxi, seen twice (1, 2), of which 2 may be a bus (3) too; and a new vehicle (4), which may be the bus."""
+    taxi, bus = gallery.add_vehicle("taxi"), gallery.add_vehicle("bus")
+    seen(gallery, taxi, 0, "gate")
+    second = seen(gallery, taxi, 1)
+    seen(gallery, bus, 2, "gate")
+    new = gallery.add_vehicle()
+    fourth = seen(gallery, new, 3)
+    way = ("gate", "yard")
+    add_doubt(gallery, second, taxi, [Candidate(taxi, way, 0.8, 0.03), Candidate(bus, way, 0.7, 0.05)], near=True)
+    add_doubt(gallery, fourth, new, [Candidate(bus, way, 0.6, 0.1)], near=True)
+    return gallery
+
+
+def waiting(gallery: Gallery) -> list[int]:
+    return [doubt.sighting for doubt in doubtful(gallery)]
+
+
+def pairs(gallery: Gallery) -> list[tuple[float, bool]]:
+    return [(pair.rate, pair.same) for pair in judged(gallery)]
+
+
+def test_who_says_yes_and_who_says_no(made: Gallery) -> None:
+    first, second = doubtful(made)
+    assert (first.sighting, first.vehicle, [one.vehicle for one in first.candidates]) == (2, 1, [1, 2])
+    assert (second.sighting, second.vehicle, [one.vehicle for one in second.candidates]) == (4, 3, [2])
+    assert doubtful(made, 1) == [second] and doubtful(made, 0) == []
+    confirm(made, 2)
+    assert (waiting(made), pairs(made)) == ([4], [(0.03, True)])
+    done = confirm(made, 4)  # it is new
+    assert (done.vehicle, waiting(made), pairs(made)) == (3, [], [(0.03, True), (0.1, False)])
+
+
+def test_a_new_vehicle_that_is_another_one_is_merged_into_it(made: Gallery) -> None:
+    before = sql(made, "SELECT id, name FROM vehicles"), sql(made, "SELECT id, vehicle FROM sightings")
+    done = confirm(made, 4, made.find("bus"))
+    assert done.vehicle == 2 and [one.id for one in made.sightings(2)] == [3, 4] and len(made.vehicles()) == 2
+    assert (waiting(made), pairs(made)) == ([2], [(0.1, True)])
+    assert edits.undo(made).verb == "confirm"  # with its merge
+    assert (sql(made, "SELECT id, name FROM vehicles"), sql(made, "SELECT id, vehicle FROM sightings")) == before
+    assert (waiting(made), pairs(made)) == ([2, 4], [])
+
+
+def test_a_sighting_of_a_vehicle_that_somebody_named_is_split_off_first(made: Gallery) -> None:
+    done = confirm(made, 2, 2)
+    assert [one.id for one in made.sightings(1)] == [1] and [one.id for one in made.sightings(2)] == [2, 3]
+    assert done.vehicle == 2 and pairs(made) == [(0.03, False)]
+    edits.undo(made, done.change)
+    assert [one.id for one in made.sightings(1)] == [1, 2] and pairs(made) == []
+
+
+def test_a_sighting_that_is_rejected_becomes_a_vehicle_of_its_own(made: Gallery) -> None:
+    with pytest.raises(Refused, match="is the only one of 'vehicle-0003'"):
+        reject(made, 4)
+    done = reject(made, 2)
+    assert [one.id for one in made.sightings(done.vehicle)] == [2] and made.name_of(done.vehicle) == "vehicle-0004"
+    assert (waiting(made), pairs(made)) == ([4], [(0.03, False)])
+    edits.undo(made)
+    assert (waiting(made), pairs(made)) == ([2, 4], [])
+
+
+def test_merges_and_splits_by_hand_say_it_too(made: Gallery) -> None:
+    edits.merge(made, 2, [3])
+    assert (waiting(made), pairs(made)) == ([2], [(0.1, True)])
+    edits.undo(made)
+    assert (waiting(made), pairs(made)) == ([2, 4], [])
+    edits.split(made, 1, [2])
+    assert (waiting(made), pairs(made)) == ([4], [(0.03, False)])
+    edits.undo(made)
+    made.rename(3, "van")  # says nothing of whose a sighting is
+    assert waiting(made) == [2, 4]
+
+
+def test_wrong_requests_change_nothing(made: Gallery) -> None:
+    count = len(made.changes())
+    for wrong in (
+        lambda: confirm(made, 99),
+        lambda: confirm(made, 2, 77),
+        lambda: reject(made, 99),
+        lambda: calibrate(made),
+    ):
+        with pytest.raises(Refused):
+            wrong()
+    assert len(made.changes()) == count and waiting(made) == [2, 4]
+
+
+def test_answers_outlive_a_purge_and_go_with_their_vehicle(made: Gallery) -> None:
+    reject(made, 2)
+    edits.merge(made, 2, [3])
+    purge(made, 1e6)
+    assert waiting(made) == [] and pairs(made) == [
+        (0.03, False)
+    ]  # what only a merge had settled went with its sighting
+    assert [change.verb for change in made.changes() if change.verb == "doubt"] == []
+    made.remove(1)
+    assert pairs(made) == []
+
+
+def test_no_feature_is_in_what_is_kept(made: Gallery) -> None:
+    confirm(made, 2)
+    kept = [(change.verb, change.detail) for change in made.changes() if change.verb in ("doubt", "confirm")]
+    assert kept == [
+        ("doubt", {"sighting": 2, "vehicles": [1, 2], "near": True, "candidates": [
+            {"vehicle": 1, "cameras": ["gate", "yard"], "score": 0.8, "rate": 0.03},
+            {"vehicle": 2, "cameras": ["gate", "yard"], "score": 0.7, "rate": 0.05}]}),
+        ("doubt", {"sighting": 4, "vehicles": [3, 2], "near": True, "candidates": [
+            {"vehicle": 2, "cameras": ["gate", "yard"], "score": 0.6, "rate": 0.1}]}),
+        ("confirm", {"sighting": 2, "vehicles": [1], "pairs": [["gate", "yard", 0.8, 0.03, 1]], "undo": {"changes": []}}),
+    ]  # fmt: skip
+
+
+def many(gallery: Gallery, count: int) -> None:
+    """So many doubtful sightings of one vehicle, near the threshold."""
+    taxi = gallery.add_vehicle("taxi")
+    seen(gallery, taxi, 0, "gate")
+    for number in range(count):
+        new = sighted(gallery, taxi, sighting(camera="yard", feature=features(99)[number], track=number, seen=5.0))
+        add_doubt(gallery, new, taxi, [Candidate(taxi, ("gate", "yard"), 0.7, 0.03)], near=True)
+
+
+def test_a_calibration_is_kept_frozen_and_forgotten_with_the_threshold(gallery: Gallery) -> None:
+    count = 3 * FEWEST
+    many(gallery, count)
+    first, *others = doubtful(gallery)
+    for doubt in others[: FEWEST - 1]:
+        confirm(gallery, doubt.sighting)
+    with pytest.raises(Refused, match=f"{FEWEST - 1} judged pairs are too few, {FEWEST} are the least"):
+        calibrate(gallery)
+    reject(gallery, first.sighting)
+    freeze_threshold(gallery, True)
+    with pytest.raises(Refused, match="frozen"):
+        calibrate(gallery)
+    freeze_threshold(gallery, False)
+    assert asdict(calibrate(gallery)) == {"pairs": FEWEST, "same": FEWEST - 1}
+    for doubt in doubtful(gallery):
+        confirm(gallery, doubt.sighting)
+    assert asdict(calibrate(gallery)) == {"pairs": count, "same": count - 1}
+    point = Match(threshold=0.6, false_match_rate=0.05, gallery=20)
+    rule = SiteThreshold(point, kept=gallery.site_threshold(), dim=DIM)
+    before, after = (one.level("yard", "gate", 9.0) for one in (SiteThreshold(point), rule))
+    assert after.threshold < before.threshold and after.origin == f"manifest ({count} judged)"
+    assert len(evidence_of(str(gallery.site_threshold()), DIM).judged) == count
+    assert rule.as_json() is None  # as it is kept
+
+
+def test_a_second_vehicle_that_passes_too_moves_no_threshold(gallery: Gallery) -> None:
+    taxi = gallery.add_vehicle("taxi")
+    gate, yard = seen(gallery, taxi, 0, "gate"), seen(gallery, taxi, 1)
+    add_doubt(gallery, yard, taxi, [Candidate(taxi, ("gate", "yard"), 0.9, 0.001)], near=False)
+    add_doubt(gallery, gate, taxi, [Candidate(taxi, ("gate", "gate"), 0.9, None)], near=True)  # a fixed threshold
+    confirm(gallery, yard), confirm(gallery, gate)
+    assert waiting(gallery) == [] and pairs(gallery) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda detail: detail["candidates"][0].update(score="x"),
+        lambda detail: detail["candidates"][0].update(rate=-1),
+        lambda detail: detail["candidates"][0].pop("cameras"),
+        lambda detail: detail.update(sighting="2"),
+    ],
+)
+def test_a_damaged_doubt_is_found_and_forgotten(made: Gallery, spoil: Callable[[dict[str, object]], None]) -> None:
+    row = next(change for change in made.changes() if change.verb == "doubt")
+    detail = json.loads(json.dumps(row.detail))
+    spoil(detail)
+    path = made.path
+    made.close()
+    assert check_gallery(path) == []
+    sql(path, "UPDATE audit SET detail = ? WHERE id = ?", json.dumps(detail), row.id)
+    assert [finding.kind for finding in check_gallery(path)] == ["audit"]
+    repaired(path)
+    assert check_gallery(path) == []
+
+
+def toward(cosine: float) -> Floats:
+    return np.asarray(cosine * np.eye(DIM)[0] + np.sqrt(1 - cosine**2) * np.eye(DIM)[1], np.float32)
+
+
+def test_a_run_writes_down_whom_it_only_just_knew_and_just_missed(gallery: Gallery) -> None:
+    """The manifest's point is 0.6; near is a quarter of the requested rate to four times it."""
+    taxi = gallery.add_vehicle("taxi")
+    gallery.add_prototype(taxi, "gate", np.eye(DIM, dtype=np.float32)[0])
+    rule = SiteThreshold(Match(threshold=0.6, false_match_rate=0.05, gallery=20), dim=DIM)
+    identifier = Identifier(gallery, rule, enrol_unknown=True, learn=False, run="live")
+    picture = np.zeros((8, 8, 3), np.uint8)
+    for number, cosine in enumerate((0.95, 0.62, 0.58, 0.1)):
+        feature = toward(cosine) if number < 2 else np.asarray(
+            cosine * np.eye(DIM)[0] + np.sqrt(1 - cosine**2) * np.eye(DIM)[1 + number], np.float32
+        )  # fmt: skip
+        identifier.identify(
+            FinishedTrack("gate", number, 0, 1, 10.0 * number, 10.0 * number + 1, 2, feature, 1, 0.5, picture)
+        )
+    sure, just, missed, new = (
+        gallery_rows for gallery_rows in sql(gallery, "SELECT id, vehicle FROM sightings ORDER BY id")
+    )
+    assert [row[1] for row in (sure, just)] == [taxi, taxi] and len({taxi, missed[1], new[1]}) == 3
+    found = doubtful(gallery)
+    assert [(one.sighting, one.vehicle) for one in found] == [just, missed]
+    assert [[candidate.vehicle for candidate in one.candidates] for one in found] == [[taxi], [taxi]]
+    rates = [one.candidates[0].rate for one in found]
+    assert 0.0125 < rates[0] <= 0.05 < rates[1] < 0.2
+    assert {change.who for change in gallery.changes() if change.verb == "doubt"} == {gallery.who}
+
+
+def test_a_reader_sees_what_waits(made: Gallery, tmp_path: Path) -> None:
+    from vreid.runtime.gallery import read_gallery
+
+    with read_gallery(made.path) as reader:
+        assert waiting(reader) == [2, 4]
+        with pytest.raises(Refused, match="opened for reading"):
+            confirm(reader, 2)
