@@ -27,6 +27,7 @@ _VERBS: dict[str, tuple[type, Any]] = {
     "split": (writing.Split, writing.split),
     "undo": (writing.Undo, writing.undo),
     "remove": (writing.Remove, writing.remove),
+    "clean": (writing.Clean, writing.clean),
     "purge": (writing.Purge, writing.purge),
     "retain": (writing.Retain, writing.retain),
     "check": (writing.Check, writing.check),

@@ -1,5 +1,6 @@
 """`vreid gallery enrol|search`: the verbs that look at pictures with a model; all is known before a byte is written."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vreid.models.manifest import Manifest
     from vreid.models.preprocess import Image
     from vreid.runtime.embedder import Embedder
+    from vreid.runtime.enrolment_check import LookAlike, PictureCheck
     from vreid.runtime.gallery import Gallery
     from vreid.runtime.records import Floats
 
@@ -33,6 +35,10 @@ class Enrol(OfGallery):
     """All loose pictures are this one vehicle; without it each is its own, named by its file."""
     kind: Literal["car", "truck", "bus", "motorcycle"] | None = None
     """Of which kind they are, for searches by kind."""
+    detector: str | None = None
+    """What looks how many vehicles a picture shows: model:FILE; by default one that vreid get has fetched, if there is."""
+    force: bool = False
+    """Enrol although pictures are small, blurred or show several vehicles."""
     threads: int = 1
     """CPU threads of the engine."""
 
@@ -63,17 +69,73 @@ def enrol(args: Enrol) -> int:
     embedder = open_embedder(args.model, args.threads)
     if args.gallery.exists():  # before the long work
         _fitting(args.gallery, embedder.manifest, write=True).close()
+    check = _check(args)
     with output.progress() as bar:
         task = bar.add_task("pictures", total=sum(len(new.pictures) for new in who))
-        features, faces = features_of(embedder, who, lambda count: bar.advance(task, count))
+        features, faces = features_of(embedder, who, lambda count: bar.advance(task, count), check.look)
+    _refuse_faults(check, args.force)
     with _fitting(args.gallery, embedder.manifest, write=True) as gallery:
+        alike = _look_alikes(gallery, who, features, embedder.manifest)
         done = enrolled(gallery, who, features, faces, args.kind)
+    for one in alike:
+        output.note(
+            f"'{one.name}' is nearly the same as '{one.other}' (cosine {one.score:.2f}); if they are one vehicle: "
+            "vreid gallery merge"
+        )
     if args.json:
-        output.document({"gallery": str(args.gallery), "vehicles": [asdict(vehicle) for vehicle in done]})
+        vehicles = [asdict(vehicle) for vehicle in done]
+        more = {"faults": check.faults, "alike": [asdict(one) for one in alike]}
+        output.document({"gallery": str(args.gallery), "vehicles": vehicles, **more})
     else:
         rows = [(vehicle.name, vehicle.id, vehicle.pictures, vehicle.prototypes) for vehicle in done]
         output.table(f"enrolled into {args.gallery}", ("vehicle", "id", "pictures", "prototypes"), rows)
     return 0
+
+
+def _check(args: Enrol) -> "PictureCheck":
+    """What looks at the pictures, and a note of what it cannot see."""
+    from vreid.runtime.detectors.table import open_detector
+    from vreid.runtime.enrolment_check import PictureCheck, detector_at_hand
+    from vreid.runtime.public_models import models_folder, with_public_model
+
+    folder = models_folder(os.environ)
+    if args.detector is not None:
+        return PictureCheck(open_detector(with_public_model(args.detector, folder), threads=args.threads))
+    if (at_hand := detector_at_hand(folder, args.threads)) is not None:
+        output.note(f"{at_hand[0]} looks how many vehicles each picture shows")
+        return PictureCheck(at_hand[1])
+    output.note(
+        "only the size and sharpness of pictures are checked; vreid get NAME brings a detector, which counts vehicles"
+    )
+    return PictureCheck(None)
+
+
+def _refuse_faults(check: "PictureCheck", force: bool) -> None:
+    """Raises Refused for pictures that are not fit, unless `force`, and notes those in which no vehicle was found."""
+    if check.empty:
+        more = f" and {len(check.empty) - 1} more" if len(check.empty) > 1 else ""
+        output.note(f"the detector finds no vehicle in {check.empty[0]}{more}; see that it shows one")
+    if check.faults and not force:
+        more = f" (and {len(check.faults) - 1} more)" if len(check.faults) > 1 else ""
+        raise Refused(f"{check.faults[0]}{more}; or add --force")
+    for fault in check.faults:
+        output.note(f"enrolled although {fault}")
+
+
+def _look_alikes(
+    gallery: "Gallery", who: "Sequence[NewVehicle]", features: "Floats", manifest: "Manifest"
+) -> "Sequence[LookAlike]":
+    import numpy as np
+
+    from vreid.runtime.enrolment_check import look_alikes
+
+    if manifest.match is None:
+        return ()
+    ends = np.cumsum([len(new.pictures) for new in who])
+    parts = np.split(features, ends[:-1])
+    return look_alikes(
+        gallery, {new.name: rows for new, rows in zip(who, parts, strict=True)}, manifest.match.threshold
+    )
 
 
 def search(args: Search) -> int:
@@ -214,9 +276,12 @@ def enrolled(
 
 
 def features_of(
-    embedder: "Embedder", who: Sequence[NewVehicle], advance: Callable[[int], object]
+    embedder: "Embedder",
+    who: Sequence[NewVehicle],
+    advance: Callable[[int], object],
+    look: "Callable[[Path, Image], None]" = lambda path, picture: None,
 ) -> "tuple[Floats, list[Image]]":
-    """The features (N, D) of every picture, and the first picture of each vehicle."""
+    """The features (N, D) of every picture, and the first picture of each vehicle; `look` gets each picture."""
     import numpy as np
 
     paths = [path for new in who for path in new.pictures]
@@ -225,6 +290,7 @@ def features_of(
         firsts.add(max(firsts) + len(new.pictures))
     rows, faces = [], []
     for place, (image, feature) in enumerate(embedded(embedder, paths, advance)):
+        look(paths[place], image)
         rows.append(feature)
         if place in firsts:
             faces.append(image)

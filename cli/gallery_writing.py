@@ -1,4 +1,4 @@
-"""`vreid gallery rename|merge|split|undo|remove|export|import|purge|retain|check|reindex`: the verbs that change or copy one."""
+"""`vreid gallery rename|merge|split|undo|remove|clean|export|import|purge|...`: the verbs that change or copy one."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of
+from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of, moment_text
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
 
@@ -125,6 +125,50 @@ def remove(args: Remove) -> int:
         gallery.wipe()
         drop_indexes(gallery.path)
     return output.outcome(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})
+
+
+@dataclass(frozen=True)
+class Clean(OfGallery):
+    """List vehicles that nobody named and all of whose sightings the flags choose; with --yes forget them for good."""
+
+    only: Choice = field(default_factory=Choice)
+    once: bool = False
+    """Seen once only."""
+    quality_below: float | None = None
+    """With no sighting of this quality (0-1) or better."""
+    yes: bool = False
+    """Remove them: this cannot be undone."""
+
+
+def clean(args: Clean) -> int:
+    from vreid.runtime.gallery import edit_gallery, read_gallery
+    from vreid.runtime.gallery.clean import CleanRule, cleaned, unnamed
+    from vreid.runtime.gallery.index.table import drop_indexes
+
+    rule = CleanRule(filter_of(args.only), args.once, args.quality_below)
+    if args.yes:
+        with edit_gallery(args.gallery) as gallery:
+            found = cleaned(gallery, rule)
+            gallery.compact()
+            drop_indexes(gallery.path)
+    else:
+        with read_gallery(args.gallery) as gallery:
+            found = unnamed(gallery, rule)
+    if args.json:
+        output.document({"gallery": str(args.gallery), "removed": args.yes, "vehicles": [asdict(one) for one in found]})
+        return 0
+    if args.yes:
+        output.result(f"{len(found)} vehicles are removed for good")
+        return 0
+    rows = [
+        (one.name, one.id, ", ".join(one.cameras), one.sightings, f"{one.quality:.2f}", moment_text(one.last_at))
+        for one in found
+    ]
+    columns = ("vehicle", "id", "cameras", "sightings", "quality", "last seen")
+    output.table(f"{args.gallery}: {len(found)} vehicles fit", columns, rows)
+    if found:
+        output.result("nothing was removed; add --yes to remove them for good")
+    return 0
 
 
 @dataclass(frozen=True)

@@ -53,14 +53,19 @@ def ceiling_of(crop: Image, box: Floats, frame: tuple[int, int]) -> float:
     return size * (1.0 if whole else 0.3)
 
 
+def detail_of(crop: Image) -> float:
+    """How sharp it is, whatever its size: the variance of the Laplacian at 64 x 64."""
+    gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+
+
 def quality_of(crop: Image, box: Floats, frame: tuple[int, int]) -> float:
     """0-1 of a crop with `box` in a frame of (width, height): size, sharpness, and not being cut off by the border.
 
     Size saturates at 96 pixels (geometric mean of the sides); sharpness is the Laplacian's variance at 64 x 64, so that
     it does not depend on size.
     """
-    gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
-    detail = float(cv2.Laplacian(gray, cv2.CV_32F).var())
+    detail = detail_of(crop)
     return ceiling_of(crop, box, frame) * (0.5 + 0.5 * detail / (detail + 200))
 
 

@@ -34,12 +34,12 @@ def fleet(tmp_path: Path) -> Path:
 def test_a_vehicles_life(tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = tmp_path / "known.db"
     where = ("--gallery", db)
-    done = document(capsys, "enrol", fleet, *where, "--model", model)
+    done = document(capsys, "enrol", fleet, *where, "--model", model, "--force")
     assert [(v["name"], v["pictures"], v["prototypes"]) for v in done["vehicles"]] == [
         ("blue", 2, 1), ("green", 2, 1), ("red", 2, 1)
     ]  # fmt: skip
     one = fleet / "red" / "1.jpg"
-    document(capsys, "enrol", one, fleet / "blue" / "2.jpg", *where, "--model", model, "--name", "two-tone")
+    document(capsys, "enrol", one, fleet / "blue" / "2.jpg", *where, "--model", model, "--name", "two-tone", "--force")
     document(capsys, "rename", "red", "taxi", *where)
     document(capsys, "remove", "green", *where)
     found = document(capsys, "search", one, *where, "--model", model, "--k", 3)
@@ -59,12 +59,12 @@ def test_a_vehicles_life(tmp_path: Path, model: Path, fleet: Path, capsys: pytes
 def test_a_kind_is_kept_and_loose_pictures_are_announced(
     tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    to = ("--gallery", str(tmp_path / "known.db"), "--model", str(model))
+    to = ("--gallery", str(tmp_path / "known.db"), "--model", str(model), "--force")
     assert main(["gallery", "enrol", str(fleet / "red"), *to, "--kind", "bus"]) == 0
     assert "2 loose pictures are enrolled as 2 vehicles, one each; --name" in capsys.readouterr().err
     assert main(["gallery", "enrol", str(fleet), *to]) == 0
     assert main(["gallery", "enrol", str(fleet / "red" / "1.jpg"), *to, "--name", "one"]) == 0
-    assert "loose" not in capsys.readouterr().err
+    assert "loose pictures" not in capsys.readouterr().err
     listed = document(capsys, "list", "--gallery", tmp_path / "known.db", "--kind", "bus")
     assert [one["name"] for one in listed["vehicles"]] == ["1", "2"]
 
@@ -83,9 +83,9 @@ def test_one_bad_picture_and_nothing_is_written(
     bad.write_bytes(bad.read_bytes()[:-40])
     assert f"{bad} is cut short" in refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
     assert not db.exists()
-    document(capsys, "enrol", fleet / "blue", "--gallery", db, "--model", model, "--name", "blue")
+    document(capsys, "enrol", fleet / "blue", "--gallery", db, "--model", model, "--name", "blue", "--force")
     bad.unlink()
-    printed = refused(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    printed = refused(capsys, "enrol", fleet, "--gallery", db, "--model", model, "--force")
     assert "already has a vehicle named 'blue'" in printed
     with read_gallery(db) as gallery:
         assert gallery.stats().vehicles == 1
@@ -109,7 +109,7 @@ def test_no_output_replaces_the_gallery(
     tmp_path: Path, model: Path, fleet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     db, link, hard = tmp_path / "g.db", tmp_path / "link.html", tmp_path / "hard.html"
-    document(capsys, "enrol", fleet, "--gallery", db, "--model", model)
+    document(capsys, "enrol", fleet, "--gallery", db, "--model", model, "--force")
     before = db.read_bytes()
     link.symlink_to(db)
     hard.hardlink_to(db)

@@ -26,7 +26,7 @@ def db(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
     folder.mkdir()
     for name, colour in COLOURS.items():
         cv2.imwrite(str(folder / f"{name}.png"), np.full((30, 40, 3), colour, np.uint8))
-    document(capsys, "enrol", folder, "--gallery", path, "--model", tiny_model)
+    document(capsys, "enrol", folder, "--gallery", path, "--model", tiny_model, "--force")
     with edit_gallery(path) as gallery:
         for name in ("red", "green"):
             picture = np.full((30, 40, 3), COLOURS[name], np.uint8)

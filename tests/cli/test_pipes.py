@@ -35,7 +35,7 @@ class Place:
             (folder / file.name).write_bytes(file.read_bytes())
         self.other.write_text(json.dumps(json.loads(self.model.read_text()) | {"fingerprint": "colour-2"}))
         for vehicle in range(VEHICLES):
-            words = ["gallery", "enrol", str(folder / f"{vehicle}0.png"), "--name", f"car-{vehicle}"]
+            words = ["gallery", "enrol", str(folder / f"{vehicle}0.png"), "--name", f"car-{vehicle}", "--force"]
             assert main([*words, "--gallery", str(self.known), "--model", str(self.model)]) == 0
 
     def words(self, name: str) -> list[str]:

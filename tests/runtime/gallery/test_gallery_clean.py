@@ -1,0 +1,83 @@
+"""A clean-up in bulk: whom a rule finds, that nobody else goes, and what the audit keeps."""
+
+from pathlib import Path
+
+import pytest
+from gallery_verbs import document, refused
+from made_gallery import opened, sighted, sighting
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import Gallery, read_gallery
+from vreid.runtime.gallery.clean import CleanRule, cleaned, unnamed
+from vreid.runtime.gallery.maintenance import check_gallery
+from vreid.runtime.gallery.records import Filter
+
+HOUR = 1_760_000_000.0
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """1: once, at the gate, poor. 2: twice, gate and yard. 3: once, at the gate, poor, but named. 4: once, at the yard, later.
+    5: never seen."""
+    path = tmp_path / "known.db"
+    with opened(path) as gallery:
+        for vehicle in range(5):
+            gallery.add_vehicle("taxi" if vehicle == 2 else None)
+        sighted(gallery, 1, sighting(1, quality=0.1, seen=HOUR))
+        sighted(gallery, 2, sighting(2, quality=0.1, seen=HOUR))
+        sighted(gallery, 2, sighting(3, quality=0.6, seen=HOUR + 60, camera="yard"))
+        sighted(gallery, 3, sighting(4, quality=0.1, seen=HOUR))
+        sighted(gallery, 4, sighting(5, quality=0.3, seen=HOUR + 3600, camera="yard"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rule", "ids"),
+    [
+        (CleanRule(once=True), [1, 4]),
+        (CleanRule(quality_below=0.2), [1]),
+        (CleanRule(quality_below=0.7), [1, 2, 4]),
+        (CleanRule(Filter(cameras=("gate",))), [1]),
+        (CleanRule(Filter(cameras=("gate", "yard"))), [1, 2, 4]),
+        (CleanRule(Filter(since=HOUR, until=HOUR + 61)), [1, 2]),
+        (CleanRule(Filter(since=HOUR + 1)), [4]),
+        (CleanRule(Filter(cameras=("yard",)), once=True, quality_below=0.3), []),
+        (CleanRule(Filter(names=("vehicle-000[12]",))), []),
+        (CleanRule(Filter(names=("vehicle-0002",))), [2]),
+    ],
+)
+def test_a_rule_finds_who_nobody_named_and_whose_every_sighting_fits(db: Path, rule: CleanRule, ids: list[int]) -> None:
+    with opened(db) as gallery:
+        assert [one.id for one in unnamed(gallery, rule)] == ids == [one.id for one in cleaned(gallery, rule)]
+        left = [one.id for one in gallery.vehicles(thumbnails=False)]
+        assert left == [vehicle for vehicle in range(1, 6) if vehicle not in ids]
+        assert all(gallery.prototypes(vehicle) and gallery.sightings(vehicle) for vehicle in left if vehicle < 5)
+        assert found_by_search(gallery) == {vehicle for vehicle in left if vehicle < 5}
+        [*_, last] = gallery.changes()
+        assert (last.verb, last.detail.get("removed")) == (("clean", len(ids)) if ids else ("enrol", None))
+    assert check_gallery(db) == []
+
+
+def found_by_search(gallery: Gallery) -> set[int]:
+    return {hit.vehicle for seed in range(1, 6) for hit in gallery.search(sighting(seed).feature[None], 10)[0]}
+
+
+def test_a_rule_that_everybody_fits_is_none(db: Path) -> None:
+    with opened(db) as gallery, pytest.raises(Refused, match="say which vehicles are to go"):
+        cleaned(gallery, CleanRule())
+
+
+def test_the_verb_lists_first_and_removes_when_it_may(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "say which vehicles" in refused(capsys, "clean", "--gallery", db)
+    with opened(db):  # a run that holds it is not disturbed by a list
+        listed = document(capsys, "clean", "--gallery", db, "--once", "--camera", "gate")
+    assert (listed["removed"], [one["id"] for one in listed["vehicles"]]) == (False, [1])
+    with read_gallery(db) as gallery:
+        assert gallery.size()[0] == 5
+    done = document(capsys, "clean", "--gallery", db, "--once", "--camera", "gate", "--yes")
+    assert (done["removed"], [one["id"] for one in done["vehicles"]]) == (True, [1])
+    [last] = document(capsys, "audit", "--gallery", db, "--last", "1")["changes"]
+    assert (last["verb"], last["detail"]["removed"]) == ("clean", 1)
+    assert last["detail"]["rule"] == {"once": True, "quality_below": None, "cameras": ["gate"]}
+    names = str(document(capsys, "audit", "--gallery", db, "--last", "0"))
+    assert "vehicle-0001" not in names and "vehicle-0002" in names  # what is removed has no name left
