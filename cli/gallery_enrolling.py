@@ -93,31 +93,34 @@ def enrol(args: Enrol) -> int:
 
 
 def _check(args: Enrol) -> "PictureCheck":
-    """What looks at the pictures, and a note of what it cannot see."""
+    """What looks at the pictures."""
     from vreid.runtime.detectors.table import open_detector
     from vreid.runtime.enrolment_check import PictureCheck, detector_at_hand
     from vreid.runtime.public_models import models_folder, with_public_model
 
     folder = models_folder(os.environ)
     if args.detector is not None:
-        return PictureCheck(open_detector(with_public_model(args.detector, folder), threads=args.threads))
-    if (at_hand := detector_at_hand(folder, args.threads)) is not None:
-        output.note(f"{at_hand[0]} looks how many vehicles each picture shows")
-        return PictureCheck(at_hand[1])
-    output.note(
-        "only the size and sharpness of pictures are checked; vreid get NAME brings a detector, which counts vehicles"
-    )
-    return PictureCheck(None)
+        return PictureCheck(
+            open_detector(with_public_model(args.detector, folder), threads=args.threads), args.detector
+        )
+    found = detector_at_hand(folder, args.threads)
+    return PictureCheck(None) if found is None else PictureCheck(found[1], found[0])
 
 
 def _refuse_faults(check: "PictureCheck", force: bool) -> None:
-    """Raises Refused for pictures that are not fit, unless `force`, and notes those in which no vehicle was found."""
-    if check.empty:
-        more = f" and {len(check.empty) - 1} more" if len(check.empty) > 1 else ""
-        output.note(f"the detector finds no vehicle in {check.empty[0]}{more}; see that it shows one")
+    """Raises Refused for pictures that are not fit, unless `force`; notes what looked, and where no vehicle was found."""
     if check.faults and not force:
         more = f" (and {len(check.faults) - 1} more)" if len(check.faults) > 1 else ""
         raise Refused(f"{check.faults[0]}{more}; or add --force")
+    if check.detector is None:
+        output.note(
+            "pictures were checked for size and sharpness only; vreid get NAME brings a detector, which counts vehicles"
+        )
+    else:
+        output.note(f"{check.detector} looked how many vehicles each picture shows")
+    if check.empty:
+        more = f" and {len(check.empty) - 1} more" if len(check.empty) > 1 else ""
+        output.note(f"it finds no vehicle in {check.empty[0]}{more}; see that it shows one")
     for fault in check.faults:
         output.note(f"enrolled although {fault}")
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
@@ -80,7 +80,8 @@ def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
     import cv2
 
     from vreid.models.errors import refuse_threads
-    from vreid.runtime.run import run_site
+    from vreid.runtime.pipeline import Run
+    from vreid.runtime.run import OpenSite, run_site
     from vreid.runtime.site.reload import Reloader, Requests
     from vreid.runtime.sources.table import address_of
 
@@ -88,13 +89,17 @@ def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
     refuse_threads(site.threads)
     cv2.setNumThreads(site.threads)
     stop, requests = threading.Event(), Requests()
-    if live and any(camera.detector.partition(":")[0] == "motion" for camera in site.cameras):
-        output.note(MOTION)
-    along = {} if read is None or not live else {"along": lambda opened, run: Reloader(opened, run, requests, read)}
+    by_motion = live and any(camera.detector.partition(":")[0] == "motion" for camera in site.cameras)
+
+    def along(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
+        if by_motion:
+            output.note(MOTION)
+        return nullcontext() if read is None or not live else Reloader(opened, run, requests, read)
+
     hang_up = None if read is None else requests.add if live else _not_reloaded
     with _signals(stop, live, hang_up), output.progress() as bar:
         task = bar.add_task("frames", total=None)
-        summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames), **along)
+        summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames), along)
     if json:
         output.document(summary)
     else:

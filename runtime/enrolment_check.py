@@ -58,8 +58,9 @@ def fault_of_picture(picture: Image, found: Detections | None) -> str | None:
 class PictureCheck:
     """Gathers what is wrong with pictures, by path."""
 
-    def __init__(self, detector: Detector | None) -> None:
-        self._detector = detector
+    def __init__(self, looks: Detector | None, detector: str | None = None) -> None:
+        """`looks` finds vehicles, if there is one, and is called `detector`."""
+        self._detector, self.detector = looks, detector
         self.faults: list[str] = []
         self.empty: list[Path] = []  # in which the detector found no vehicle
 
