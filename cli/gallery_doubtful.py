@@ -102,24 +102,21 @@ def _pictures(gallery: "Gallery", found: "list[Doubt]", folder: Path) -> None:
 
 
 def confirm(args: Confirm) -> int:
-    from vreid.runtime.gallery import doubts, edit_gallery
+    from vreid.runtime.gallery import requests
+    from vreid.runtime.gallery.edit_socket import edited
 
-    with edit_gallery(args.gallery) as gallery:
-        vehicle = None if args.vehicle is None else gallery.find(args.vehicle)
-        done = doubts.confirm(gallery, args.sighting, vehicle)
-        name = gallery.name_of(done.vehicle)
-    sentence = f"sighting {args.sighting} is of vehicle {done.vehicle} '{name}'; 'undo {done.change}' takes it back"
-    return output.outcome(args.json, sentence, {**asdict(done), "sighting": args.sighting, "name": name})
+    done = edited(args.gallery, requests.Confirm(sighting=args.sighting, vehicle=args.vehicle))
+    sentence = f"sighting {args.sighting} is of vehicle {done['vehicle']} '{done['name']}'; 'undo {done['change']}' takes it back"
+    return output.outcome(args.json, sentence, done)
 
 
 def reject(args: Reject) -> int:
-    from vreid.runtime.gallery import doubts, edit_gallery
+    from vreid.runtime.gallery import requests
+    from vreid.runtime.gallery.edit_socket import edited
 
-    with edit_gallery(args.gallery) as gallery:
-        done = doubts.reject(gallery, args.sighting)
-        name = gallery.name_of(done.vehicle)
-    sentence = f"sighting {args.sighting} is vehicle {done.vehicle} '{name}' now; 'undo {done.change}' takes it back"
-    return output.outcome(args.json, sentence, {**asdict(done), "sighting": args.sighting, "name": name})
+    done = edited(args.gallery, requests.Reject(sighting=args.sighting))
+    sentence = f"sighting {args.sighting} is vehicle {done['vehicle']} '{done['name']}' now; 'undo {done['change']}' takes it back"
+    return output.outcome(args.json, sentence, done)
 
 
 def calibrate(args: Calibrate) -> int:

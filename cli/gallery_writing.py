@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -12,6 +12,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
+    from vreid.runtime.gallery.requests import Request
     from vreid.runtime.gallery.transfer import Moved
 
 
@@ -66,65 +67,57 @@ class Remove(OfGallery):
 
 
 def rename(args: Rename) -> int:
-    from vreid.runtime.gallery import edit_gallery
+    from vreid.runtime.gallery import requests
 
-    with edit_gallery(args.gallery) as gallery:
-        vehicle = gallery.find(args.vehicle)
-        gallery.rename(vehicle, args.name)
-    return output.outcome(args.json, f"vehicle {vehicle} is now '{args.name}'", {"id": vehicle, "name": args.name})
+    done = _edited(args, requests.Rename(vehicle=args.vehicle, name=args.name))
+    return output.outcome(args.json, f"vehicle {done['id']} is now '{args.name}'", done)
 
 
 def merge(args: Merge) -> int:
-    from vreid.runtime.gallery import edit_gallery, edits
+    from vreid.runtime.gallery import requests
 
-    if len(args.vehicles) < 2:
-        raise Refused("a merge needs two vehicles or more; name the one to keep first")
-    with edit_gallery(args.gallery) as gallery:
-        kept, *others = [gallery.find(text) for text in args.vehicles]
-        done, name = edits.merge(gallery, kept, others), gallery.name_of(kept)
-    sentence = f"vehicle {kept} '{name}' has taken over {done.sightings} sightings; 'undo {done.change}' takes it back"
-    return output.outcome(args.json, sentence, {**asdict(done), "name": name, "merged": others})
+    done = _edited(args, requests.Merge(vehicles=args.vehicles))
+    sentence = (
+        f"vehicle {done['vehicle']} '{done['name']}' has taken over {done['sightings']} sightings; 'undo"
+        f" {done['change']}' takes it back"
+    )
+    return output.outcome(args.json, sentence, done)
 
 
 def split(args: Split) -> int:
-    from vreid.runtime.gallery import edit_gallery, edits
-    from vreid.runtime.gallery.records import Filter
+    from vreid.runtime.gallery import requests
 
-    if not (args.sightings or args.camera or args.run):
-        raise Refused("say which sightings become a new vehicle, by --sightings, --camera or --run")
-    with edit_gallery(args.gallery) as gallery:
-        vehicle = gallery.find(args.vehicle)
-        found = [seen.id for seen in gallery.sightings(vehicle, Filter(cameras=args.camera, runs=args.run))]
-        if args.sightings:
-            by_id_only = not (args.camera or args.run)  # an id of another vehicle is then refused by name
-            found = list(args.sightings) if by_id_only else [id_ for id_ in found if id_ in args.sightings]
-        done = edits.split(gallery, vehicle, found, args.name)
-        name = gallery.name_of(done.vehicle)
-    sentence = f"{done.sightings} sightings are vehicle {done.vehicle} '{name}' now; 'undo {done.change}' takes it back"
-    return output.outcome(args.json, sentence, {**asdict(done), "name": name, "split_from": vehicle})
+    request = requests.Split(
+        vehicle=args.vehicle, sightings=args.sightings, cameras=args.camera, runs=args.run, name=args.name
+    )
+    done = _edited(args, request)
+    sentence = (
+        f"{done['sightings']} sightings are vehicle {done['vehicle']} '{done['name']}' now; 'undo {done['change']}' takes"
+        " it back"
+    )
+    return output.outcome(args.json, sentence, done)
 
 
 def undo(args: Undo) -> int:
-    from vreid.runtime.gallery import edit_gallery, edits
+    from vreid.runtime.gallery import requests
 
-    with edit_gallery(args.gallery) as gallery:
-        done = edits.undo(gallery, args.change)
-    vehicles = done.detail.get("vehicles", [done.vehicle])
-    sentence = f"the {done.verb} of {', '.join(map(str, vehicles))} (change {done.id}) is undone"
-    return output.outcome(args.json, sentence, {"change": done.id, "verb": done.verb, "vehicles": vehicles})
+    done = _edited(args, requests.Undo(change=args.change))
+    vehicles = ", ".join(map(str, done["vehicles"]))
+    return output.outcome(args.json, f"the {done['verb']} of {vehicles} (change {done['change']}) is undone", done)
 
 
 def remove(args: Remove) -> int:
-    from vreid.runtime.gallery import edit_gallery
-    from vreid.runtime.gallery.index.table import drop_indexes
+    from vreid.runtime.gallery import requests
 
-    with edit_gallery(args.gallery) as gallery:
-        vehicle = gallery.find(args.vehicle)
-        name = gallery.name_of(vehicle)
-        gallery.remove(vehicle)
-        gallery.wipe()
-        drop_indexes(gallery.path)
-    return output.outcome(args.json, f"vehicle {vehicle} '{name}' is removed for good", {"id": vehicle, "name": name})
+    done = _edited(args, requests.Remove(vehicle=args.vehicle))
+    return output.outcome(args.json, f"vehicle {done['id']} '{done['name']}' is removed for good", done)
+
+
+def _edited(args: OfGallery, request: "Request") -> dict[str, Any]:
+    """By the run that writes to the gallery, where one does."""
+    from vreid.runtime.gallery.edit_socket import edited
+
+    return edited(args.gallery, request)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from vreid.runtime.gallery import Gallery, RankedVehicle
 from vreid.runtime.gallery.doubts import add_doubt
 from vreid.runtime.gallery.maintenance import purge_due
 from vreid.runtime.gallery.prototypes import unit
+from vreid.runtime.gallery.requests import Request
+from vreid.runtime.live_edits import edit
 from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
 from vreid.runtime.scoring import DOUBTFUL, Scoring
@@ -155,14 +157,22 @@ class Identifier:
             self._recent.hold(match.vehicle, track)
         return match
 
-    def extend(self, track: FinishedTrack, match: Match, over: bool) -> None:
-        """A track that was settled has gone on since, and is over now or not."""
+    def extend(self, track: FinishedTrack, match: Match, over: bool) -> Match:
+        """A track that was settled has gone on since, and is over or not. Returns its match now: somebody may have edited it."""
         if match.vehicle is None:
-            return
+            return match
+        vehicle = self._recent.part_of(track)
+        if vehicle is None:
+            return replace(match, vehicle=None, name=None, known=False)
         if self._gallery.writable:
-            self._gallery.extend_sighting(match.vehicle, track, match.score, self._run)
+            self._gallery.extend_sighting(vehicle, track, match.score, self._run)
         if over:
-            self._recent.release(match.vehicle, track)
+            self._recent.release(vehicle, track)
+        return replace(match, vehicle=vehicle, name=self._gallery.name_of(vehicle))
+
+    def edit(self, request: Request, who: str) -> dict[str, Any]:
+        """What somebody changes while this run writes to the gallery. Raises Refused as the request does."""
+        return edit(self._gallery, self._recent, request, who)
 
     def provisional(self, track: FinishedTrack, taken: Container[int] = ()) -> Match:
         """The vehicle of a track that is still in view, by what it has shown so far: nothing is learnt or written. It is none

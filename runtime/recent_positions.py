@@ -1,7 +1,7 @@
 """Where vehicles were lately, so that none is found where it cannot be."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
@@ -51,6 +51,17 @@ class RecentPositions:
             self._standing[vehicle] = left
         self.put(vehicle, sighting)
 
+    def deal(self, vehicles: Iterable[int], owner: Callable[[Span, int], int | None]) -> None:
+        """Give where these vehicles were to whom each span belongs now, by what it is and whose it was; None: to nobody."""
+        for known in (self._spans, self._standing):
+            was = [(span, vehicle) for vehicle in vehicles for span in known.pop(vehicle, ())]
+            for span, vehicle in was:
+                now = owner(span, vehicle)
+                self._parts.pop((span.camera, span.track), None)
+                if now is not None:
+                    known.setdefault(now, []).append(span)
+                    self._parts[span.camera, span.track] = now
+
     def part_of(self, sighting: FinishedTrack) -> int | None:
         """The vehicle that an earlier part of this track was given to."""
         return self._parts.get((sighting.camera, sighting.track))
@@ -84,6 +95,8 @@ class RecentPositions:
         for vehicle, spans in self._spans.items():
             if fresh := [span for span in spans if span.last >= self._newest[span.camera] - self._remember]:
                 kept[vehicle] = fresh
-        tracks = {(span.camera, span.track) for spans in kept.values() for span in spans}
+        tracks = {
+            (span.camera, span.track) for known in (kept, self._standing) for spans in known.values() for span in spans
+        }
         self._parts = {track: vehicle for track, vehicle in self._parts.items() if track in tracks}
         self._spans, self._since_swept = kept, 0

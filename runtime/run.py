@@ -20,6 +20,7 @@ from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.edit_socket import EditServer
 from vreid.runtime.gallery.maintenance import retain
 from vreid.runtime.gallery.records import duration_of, is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
@@ -274,6 +275,10 @@ def run_site(
             stack.callback(monitor.close)
         for output in outputs:  # all else is open: only now is anybody outside connected to
             output.start()
+        if opened.live and gallery.writable and site.gallery is not None:
+            stack.enter_context(
+                EditServer(gallery, lambda request, who: run.finalizer.call(lambda: identifier.edit(request, who)))
+            )
         stack.enter_context(along(opened, run))
         outcome = run.to_the_end(extra)
         if folder is not None and site.out is not None and not opened.live:

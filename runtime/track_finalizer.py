@@ -5,8 +5,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import replace
-from typing import cast
+from typing import TypeVar, cast
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
@@ -49,6 +51,7 @@ def plate_text(text: str) -> str | None:
     return "".join(sign for sign in text.upper() if sign.isalnum()) or None
 
 
+_T = TypeVar("_T")
 IdentifiedTrack = tuple[FinishedTrack, Match, Trace]
 ROOM = 256  # ended tracks that wait for a slow disk before the cameras have to
 
@@ -104,6 +107,10 @@ class TrackFinalizer:
     def behind(self) -> bool:
         """Never: everything is done at once."""
         return False
+
+    def call(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, done by the thread that identifies, between two tracks; raises what it raises."""
+        return work()
 
     def follow(self, so_far: Sequence[TrackSoFar]) -> None:
         """Tracks that are still open."""
@@ -167,7 +174,9 @@ class LiveTrackFinalizer(TrackFinalizer):
     ) -> None:
         super().__init__(identifier, sinks, stages, plate, in_view)
         self._settled: dict[tuple[str, int], Match] = {}  # of the vehicles that stand
-        self._queue: queue.Queue[tuple[FinishedTrack, Trace] | TrackSoFar | None] = queue.Queue(ROOM)
+        self._queue: queue.Queue[tuple[FinishedTrack, Trace] | TrackSoFar | Callable[[], None] | None] = queue.Queue(
+            ROOM
+        )
         self._failure: BaseException | None = None
         self._idle, self._every = idle, every
         self._thread = threading.Thread(target=self._work, name="decide", daemon=True)
@@ -185,6 +194,28 @@ class LiveTrackFinalizer(TrackFinalizer):
     def behind(self) -> bool:
         """Whether so many wait that it is better to look for nobody provisionally."""
         return self._queue.qsize() > ROOM // 2
+
+    def call(self, work: Callable[[], _T]) -> _T:
+        """As that of `TrackFinalizer`; at once where the thread has ended."""
+        done: Future[_T] = Future()
+
+        def answer() -> None:
+            if done.set_running_or_notify_cancel():
+                try:
+                    done.set_result(work())
+                except BaseException as failure:  # noqa: BLE001  raised where it was called
+                    done.set_exception(failure)
+
+        while self._thread.is_alive():
+            with suppress(queue.Full):
+                self._queue.put(answer, timeout=0.2)
+                break
+        while self._thread.is_alive():
+            if wait([done], 0.2).done:
+                return done.result()
+        if done.cancel() or not done.done():
+            return work()
+        return done.result()
 
     def _put(self, items: Sequence[tuple[FinishedTrack, Trace] | TrackSoFar]) -> None:
         for item in items:
@@ -229,7 +260,9 @@ class LiveTrackFinalizer(TrackFinalizer):
                 if item is None:
                     self._identifier.keep()
                     return
-                if isinstance(item, TrackSoFar):
+                if callable(item):
+                    item()
+                elif isinstance(item, TrackSoFar):
                     if item.trace is None:
                         self._see(item)
                     else:
@@ -245,7 +278,7 @@ class LiveTrackFinalizer(TrackFinalizer):
         if (match := self._settled.get(key)) is None:
             match = self._settled[key] = self._decide(self._read(now.track), trace, self._identifier.settle)
         else:
-            self._identifier.extend(now.track, match, over=False)
+            match = self._settled[key] = self._identifier.extend(now.track, match, over=False)
         if self._in_view is not None:
             self._in_view.stands(now, match)
 
@@ -260,7 +293,7 @@ class LiveTrackFinalizer(TrackFinalizer):
         if (match := self._settled.pop((track.camera, track.track), None)) is None:
             match = self._decide(track, trace, self._identifier.identify)
         else:
-            self._identifier.extend(track, match, over=True)
+            match = self._identifier.extend(track, match, over=True)
         with self._stages.time("tell"):
             if self._in_view is not None:
                 self._in_view.end(track, match, trace)

@@ -133,6 +133,16 @@ class Gallery:
                 self.index.committed()
 
     @contextmanager
+    def acting_as(self, who: str) -> Iterator[None]:
+        """What is changed inside stands in the audit as done by `who`. No other thread uses the gallery inside."""
+        with self._mutex:
+            before, self.who = self.who, who
+            try:
+                yield
+            finally:
+                self.who = before
+
+    @contextmanager
     def reading(self) -> Iterator[Store]:
         """All that is read inside is of one moment, whoever writes meanwhile. No other thread uses the store inside."""
         with self._mutex, self._store.reading():

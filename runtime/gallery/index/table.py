@@ -95,7 +95,7 @@ def index_files(gallery: Path) -> list[Path]:
 
 def files_of(gallery: Path) -> list[Path]:
     """The gallery's file and those that belong to it, whether they are there or not: no output may replace one."""
-    own = [gallery, *(gallery.with_name(gallery.name + ending) for ending in ("-wal", "-shm", ".lock"))]
+    own = [gallery, *(gallery.with_name(gallery.name + ending) for ending in ("-wal", "-shm", ".lock", "-edit"))]
     return [*own, *(index_file(gallery, kind) for kind in sorted(INDEXES))]
 
 

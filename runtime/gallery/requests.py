@@ -1,0 +1,158 @@
+"""Edits of a gallery as requests: by the command line where nobody else writes, and else through the process that does."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import doubts, edits
+from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.index.table import drop_indexes
+from vreid.runtime.gallery.records import Filter
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an edit has come to, for a program, and the vehicles whose sightings are now others than before."""
+
+    result: dict[str, Any]
+    vehicles: tuple[int, ...] = ()
+
+
+class _Request(BaseModel):
+    """A vehicle is meant by its name, its id, or id=ID."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rename(_Request):
+    """Give a vehicle another name."""
+
+    verb: Literal["rename"] = "rename"
+    vehicle: str
+    name: str
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused for a vehicle that is not there and a name that is taken."""
+        vehicle = gallery.find(self.vehicle)
+        gallery.rename(vehicle, self.name)
+        return Done({"id": vehicle, "name": self.name})
+
+
+class Merge(_Request):
+    """Make one vehicle of several; the first stays."""
+
+    verb: Literal["merge"] = "merge"
+    vehicles: tuple[str, ...]
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `edits.merge` does."""
+        if len(self.vehicles) < 2:
+            raise Refused("a merge needs two vehicles or more; name the one to keep first")
+        kept, *others = [gallery.find(text) for text in self.vehicles]
+        done = edits.merge(gallery, kept, others)
+        return Done({**asdict(done), "name": gallery.name_of(kept), "merged": others}, (kept, *others))
+
+
+class Split(_Request):
+    """Make a new vehicle of some sightings of one: those that all of the fields choose."""
+
+    verb: Literal["split"] = "split"
+    vehicle: str
+    sightings: tuple[int, ...] = ()
+    cameras: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    name: str | None = None
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `edits.split` does."""
+        if not (self.sightings or self.cameras or self.runs):
+            raise Refused("say which sightings become a new vehicle, by --sightings, --camera or --run")
+        vehicle = gallery.find(self.vehicle)
+        found = [seen.id for seen in gallery.sightings(vehicle, Filter(cameras=self.cameras, runs=self.runs))]
+        if self.sightings:
+            by_id_only = not (self.cameras or self.runs)  # an id of another vehicle is then refused by name
+            found = list(self.sightings) if by_id_only else [id_ for id_ in found if id_ in self.sightings]
+        done = edits.split(gallery, vehicle, found, self.name)
+        name = gallery.name_of(done.vehicle)
+        return Done({**asdict(done), "name": name, "split_from": vehicle}, (vehicle, done.vehicle))
+
+
+class Undo(_Request):
+    """Take a change back; the last one without its id."""
+
+    verb: Literal["undo"] = "undo"
+    change: int | None = None
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `edits.undo` does."""
+        done = edits.undo(gallery, self.change)
+        vehicles = done.detail.get("vehicles", [done.vehicle])
+        ids = {done.id, *(done.undo_data or {}).get("changes", ())}  # of a confirmation, with what it took
+        changes = [change for change in gallery.changes() if change.id in ids]
+        touched = {vehicle for change in changes for vehicle in change.detail.get("vehicles", ())}
+        return Done({"change": done.id, "verb": done.verb, "vehicles": vehicles}, tuple(touched))
+
+
+class Remove(_Request):
+    """Forget a vehicle for good."""
+
+    verb: Literal["remove"] = "remove"
+    vehicle: str
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `Gallery.remove` does."""
+        vehicle = gallery.find(self.vehicle)
+        name = gallery.name_of(vehicle)
+        gallery.remove(vehicle)
+        gallery.wipe()
+        drop_indexes(gallery.path)
+        return Done({"id": vehicle, "name": name}, (vehicle,))
+
+
+class Confirm(_Request):
+    """Say whose a sighting is: of the vehicle that it belongs to, or of `vehicle`, which gets it."""
+
+    verb: Literal["confirm"] = "confirm"
+    sighting: int
+    vehicle: str | None = None
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `doubts.confirm` does."""
+        vehicle = None if self.vehicle is None else gallery.find(self.vehicle)
+        return _judged(gallery, self.sighting, lambda: doubts.confirm(gallery, self.sighting, vehicle))
+
+
+class Reject(_Request):
+    """Say that a sighting is not of the vehicle that it belongs to."""
+
+    verb: Literal["reject"] = "reject"
+    sighting: int
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `doubts.reject` does."""
+        return _judged(gallery, self.sighting, lambda: doubts.reject(gallery, self.sighting))
+
+
+def _judged(gallery: Gallery, sighting: int, judge: Callable[[], edits.Edited]) -> Done:
+    with gallery.transaction() as store:
+        before = store.vehicles_of_sightings([sighting])
+        done = judge()
+        result = {**asdict(done), "sighting": sighting, "name": gallery.name_of(done.vehicle)}
+    return Done(result, tuple({*before.values(), done.vehicle}))
+
+
+Request = Rename | Merge | Split | Undo | Remove | Confirm | Reject
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
+
+
+def read_request(document: Any) -> Request:
+    """The request of a JSON document. Raises Refused for another one."""
+    try:
+        return _REQUEST.validate_python(document)
+    except ValidationError as error:
+        raise Refused(
+            f"this is not an edit of a gallery: {error.errors()[0]['msg']}; see vreid.runtime.gallery.requests"
+        ) from error

@@ -1,0 +1,134 @@
+"""Edits through the process that writes to a gallery: what it answers, and to whom."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vreid.models.errors import GalleryLocked, Refused
+from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery
+from vreid.runtime.gallery.edit_socket import EditServer, edited, socket_of
+from vreid.runtime.gallery.requests import Merge, Remove, Rename, Request, Split, Undo, read_request
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
+    with open_gallery(tmp_path / "known.db", fingerprint="aaaaaaaa", dim=4, model="small", write=True) as gallery:
+        for number, name in enumerate(("taxi", "van")):
+            gallery.add_prototype(gallery.add_vehicle(name), "gate", np.eye(4, dtype=np.float32)[number])
+        yield gallery
+
+
+def answered_by(gallery: Gallery) -> EditServer:
+    def answer(request: Request, who: str) -> dict[str, Any]:
+        with gallery.acting_as(who):
+            return request.apply(gallery).result
+
+    return EditServer(gallery, answer)
+
+
+def test_the_writer_does_what_another_asks_and_the_audit_names_who(gallery: Gallery) -> None:
+    with answered_by(gallery):
+        assert edited(gallery.path, Rename(vehicle="taxi", name="cab"), "ann") == {"id": 1, "name": "cab"}
+        done = edited(gallery.path, Merge(vehicles=("cab", "van")), "bob")
+        assert gallery.name_of(1) == "cab" and done["merged"] == [2]
+        edited(gallery.path, Undo(), "ann")
+        edited(gallery.path, Remove(vehicle="van"), "ann")
+    said = [(change.who, change.verb) for change in gallery.changes() if change.verb not in ("enrol", "add")]
+    assert {("ann", "undo"), ("ann", "remove")} <= set(said)
+    assert [one.name for one in gallery.vehicles()] == ["cab"] and gallery.who not in ("ann", "bob")
+
+
+def test_a_refusal_comes_back_as_the_same_sentence(gallery: Gallery) -> None:
+    with answered_by(gallery):
+        with pytest.raises(Refused, match="van") as through:
+            edited(gallery.path, Rename(vehicle="taxi", name="van"))
+        with pytest.raises(Refused) as here:
+            Rename(vehicle="taxi", name="van").apply(gallery)
+        assert str(through.value) == str(here.value)
+        with pytest.raises(Refused, match="say which sightings"):
+            edited(gallery.path, Split(vehicle="taxi"))
+
+
+def test_without_a_writer_it_is_done_here_and_with_one_that_does_not_listen_it_is_locked(tmp_path: Path) -> None:
+    path = tmp_path / "known.db"
+    with open_gallery(path, fingerprint="aaaaaaaa", dim=4, model="small", write=True) as gallery:
+        gallery.add_vehicle("taxi")
+        with pytest.raises(GalleryLocked):
+            edited(path, Rename(vehicle="taxi", name="cab"))
+    socket_of(path).touch()  # of a writer that was killed, or no socket at all
+    assert edited(path, Rename(vehicle="taxi", name="cab"), "ann")["name"] == "cab"
+    with edit_gallery(path) as gallery, answered_by(gallery):
+        assert edited(path, Rename(vehicle="cab", name="taxi"))["name"] == "taxi"
+    assert not socket_of(path).exists()
+
+
+def test_a_long_folder_is_no_hindrance(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    with open_gallery(folder / "known.db", fingerprint="aaaaaaaa", dim=4, model="small", write=True) as gallery:
+        gallery.add_vehicle("taxi")
+        with answered_by(gallery):
+            assert edited(gallery.path, Rename(vehicle="taxi", name="cab"))["id"] == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"who": "a", "edit": {"verb": "drop"}}\n',
+        b"\xff\n",
+        b"half",
+        b"x" * (2 << 20) + b"\n",
+    ],
+)
+def test_what_is_no_request_changes_nothing_and_the_next_one_is_answered(gallery: Gallery, sent: bytes) -> None:
+    with answered_by(gallery):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(socket_of(gallery.path)))
+            try:
+                line.sendall(sent)
+                line.shutdown(socket.SHUT_WR)
+                answer = line.makefile().readline()
+            except OSError:
+                answer = ""  # it hangs up on what is too long
+        assert not answer or "refused" in json.loads(answer)
+        assert edited(gallery.path, Rename(vehicle="taxi", name="cab"))["name"] == "cab"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_may_not_edit(gallery: Gallery) -> None:
+    with answered_by(gallery):
+        place = socket_of(gallery.path)
+        place.chmod(0o666)
+        code = (
+            "import os, socket; os.setuid(65534); line = socket.socket(socket.AF_UNIX);"
+            "line.connect(os.environ['PLACE']);"
+            "print(line.makefile().readline())"
+        )
+        for folder in place.parents[:3]:
+            folder.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PLACE": str(place)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "only that user may change it" in done.stdout
+
+
+def test_a_document_of_a_request_is_read_and_another_is_refused() -> None:
+    assert read_request({"verb": "undo", "change": 3}) == Undo(change=3)
+    for other in ({"verb": "undo", "chang": 3}, {"verb": "purge"}, "undo", None):
+        with pytest.raises(Refused, match="not an edit"):
+            read_request(other)
