@@ -111,4 +111,4 @@ def _small(image: Image) -> Image:
     height, width = image.shape[:2]
     scale = min(1.0, CLIP_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
