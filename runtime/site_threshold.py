@@ -229,6 +229,7 @@ class SiteThreshold:
             "cameras": pairs,
             "travel_times": self.times.summary() if self.times else [],
             "judged": self._judged.summary(self.rate),
+            "camera_bias": self._bias.summary(),
         }
 
     def _strange(self, one: "_Recent", other: "_Recent") -> bool:

@@ -73,7 +73,7 @@ def notes(calibration: Calibration, cameras: int = 1) -> list[str]:
         found.append(
             "Strangers in two cameras are only certain where cameras.toml (--topology) lists the two without overlap."
         )
-    found += _judged(calibration)
+    found += [*_bias(calibration), *_judged(calibration)]
     ways = sorted(calibration.get("travel_times", ()), key=lambda way: -way["matches"])
     found += [_way(way) for way in ways[:_MOST_NAMED]]
     if len(ways) > _MOST_NAMED:
@@ -111,6 +111,18 @@ def site_page(calibration: Calibration, cameras: int = 1, most: int | None = Non
 def _named(pair: Mapping[str, Any]) -> str:
     one, other = pair["cameras"]
     return str(one) if one == other else f"{one} and {other}"
+
+
+def _bias(calibration: Calibration) -> list[str]:
+    """What is taken off the cameras' features."""
+    rows = sorted(calibration.get("camera_bias", ()), key=lambda row: -row["taken_off"])
+    if not rows:
+        return []
+    parts = [f"{row['camera']} {row['taken_off']:.2f} ({number(row['tracks'])} tracks)" for row in rows[:_MOST_NAMED]]
+    more = f" and {len(rows) - _MOST_NAMED} more cameras" if len(rows) > _MOST_NAMED else ""
+    return [
+        f"What each camera's features have in common is taken off them, which are 1 long: {', '.join(parts)}{more}."
+    ]
 
 
 def _judged(calibration: Calibration) -> list[str]:

@@ -97,3 +97,17 @@ def test_a_vehicle_among_many_of_its_kind_needs_more() -> None:
     assert excess[0] > 0.5 > 0 > excess[1]
     # a track is no neighbour of itself
     assert neighbours.excess(np.stack(tracks), bias).mean() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_report_says_how_much_each_camera_has_in_common() -> None:
+    bias = CameraBias()
+    gate, yard = np.eye(2, 4, dtype=np.float32)
+    for _ in range(10):
+        bias.add("gate", gate)
+    assert bias.summary() == []  # one camera has nothing to be compared with
+    for _ in range(30):
+        bias.add("yard", yard)
+    # shares of 1/2 and 3/4 of what is known, so that the centre is at 0.4 and 0.6
+    expected = [("gate", 10, 0.5 * 0.6 * 2**0.5), ("yard", 30, 0.75 * 0.4 * 2**0.5)]
+    found = [(row["camera"], row["tracks"], row["taken_off"]) for row in bias.summary()]
+    assert found == [(camera, tracks, pytest.approx(off, abs=1e-3)) for camera, tracks, off in expected]

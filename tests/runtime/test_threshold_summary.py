@@ -80,3 +80,23 @@ def test_the_table_and_the_curves() -> None:
     assert [drawing.title for drawing in cut.drawings] == ["gate"] and len(cut.rows) == 2
     assert "Curves are drawn for the 1 pair of cameras" in cut.notes[-1] and cut.notes[:-1] == page.notes
     assert site_page(FIXED).drawings == site_page(FIXED).rows == []
+
+
+def test_a_cameras_bias_and_what_people_said_are_sentences() -> None:
+    ways = [
+        {"cameras": ["gate", "yard"], "pairs": 40, "same": 36, "times": 2.5},
+        {"cameras": ["yard", "gate"], "pairs": 8, "same": 0, "times": 1.0},
+    ]
+    base = {"calibrated": "site", "false_match_rate": 0.05, "compared": 20, "others": 0.6, "cameras": []}
+    bias = [{"camera": "gate", "tracks": 1200, "taken_off": 0.214}, {"camera": "yard", "tracks": 30, "taken_off": 0.3}]
+    said = notes({**base, "camera_bias": bias, "judged": {"pairs": 48, "same": 36, "enough": True, "ways": ways}}, 2)
+    assert (
+        "What each camera's features have in common is taken off them, which are 1 long: "
+        "yard 0.30 (30 tracks), gate 0.21 (1,200 tracks)." in said
+    )
+    people = "People have judged 48 pairs near the threshold, 36 of them the same vehicle"
+    assert f"{people}; so strangers may pass from gate to yard 2.5 times the requested rate (36 of 40)." in said
+    few = {"pairs": 48, "same": 36, "enough": False, "ways": []}
+    assert f"{people}: too few to move it." in notes({**base, "judged": few})
+    still = {"pairs": 48, "same": 36, "enough": True, "ways": ways[1:]}
+    assert f"{people}: the thresholds stay where they are." in notes({**base, "judged": still})
