@@ -31,6 +31,7 @@ class Args(Session):
     sources: Annotated[tuple[str, ...], tyro.conf.Positional] = field(repr=False)
     model: str = str(RunSettings.model)
     to: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=(), repr=False)
+    watch: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     metrics_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     json: bool = False
     """Print report.json's content on stdout."""

@@ -314,7 +314,7 @@ class Run:
             seconds=time.monotonic() - self.began,
             idle_s=time.monotonic() - self.stepped,
             ready=self.frames > 0,
-            cameras={name: self._camera_status(name, camera.source) for name, camera in self.watched.items()},
+            cameras=self.camera_status(),
             queues={"decide": self.finalizer.status(), **({} if keeper is None else {"keep": keeper.status()})},
             stages=self.stages.status(),
             sightings=tally.sightings,
@@ -328,6 +328,10 @@ class Run:
             prototypes=gallery[1],
             thresholds=self.parts.identifier.scoring.levels,
         )
+
+    def camera_status(self) -> dict[str, CameraStatus]:
+        """The cameras as they are now; costs next to nothing."""
+        return {name: self._camera_status(name, camera.source) for name, camera in self.watched.items()}
 
     def _camera_status(self, name: str, source: Source) -> CameraStatus:
         view, counts = self.cameras[name], self._counts(name)

@@ -130,13 +130,15 @@ class TrackEvent:
 
 @dataclass(frozen=True)
 class Notice:
-    """What an operator wants to know besides sightings: an alarm of too many new vehicles that begins or is over. `at` is in
-    seconds since 1970, `fields` are those of the message."""
+    """What an operator wants to know besides sightings: an alarm of too many new vehicles that begins or is over, the state of a
+    camera, an alert of the watch list. `at` is in seconds since 1970, `fields` are those of the message; `keep` if it holds until
+    the next one of the camera."""
 
-    about: Literal["alarms"]
+    about: Literal["alarms", "cameras", "alerts"]
     camera: str
     at: float
     fields: Mapping[str, Any] = field(default_factory=dict)
+    keep: bool = False
 
 
 def no_detections() -> Detections:

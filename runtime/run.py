@@ -16,6 +16,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import atomic_folder, growing_folder, refuse_in_the_way
 from vreid.models.seam import open_seam
 from vreid.runtime.camera_pipeline import EMBEDDING
+from vreid.runtime.camera_states import CameraStateReporter
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.evaluate.truth import identity_of, truth_of_run
@@ -42,6 +43,7 @@ from vreid.runtime.standing import StandingRules
 from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
+from vreid.runtime.watch_list import WatchList
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,8 @@ def run_site(
             for output in outputs:
                 output.notice(notice)
 
+        if site.watch:
+            followers.append(_watch_list(site, gallery, notify))
         run = opened.run(identifier, [*sinks, *outputs], stop, progress, followers, show, keeper, notify)
 
         def extra(identified: list[IdentifiedTrack]) -> dict[str, Any]:
@@ -279,6 +283,8 @@ def run_site(
             stack.enter_context(
                 EditServer(gallery, lambda request, who: run.finalizer.call(lambda: identifier.edit(request, who)))
             )
+        if opened.live and outputs:
+            stack.enter_context(CameraStateReporter(run.camera_status, notify))
         stack.enter_context(along(opened, run))
         outcome = run.to_the_end(extra)
         if folder is not None and site.out is not None and not opened.live:
@@ -293,6 +299,22 @@ def _retain(gallery: Gallery, seconds: float | None) -> None:
     wanted = None if seconds == math.inf else seconds
     if seconds is not None and gallery.retention() != wanted:
         retain(gallery, wanted)
+
+
+def _watch_list(site: Site, gallery: Gallery, notify: Callable[[Notice], None]) -> WatchList:
+    """Raises Refused where nobody gets its alerts, or they can never come."""
+    if not site.to:
+        raise Refused("a watch list gives its alerts to outputs; name one with --to, such as mqtt://broker/site")
+    if site.plates is None and any(watch.plate is not None for watch in site.watch):
+        raise Refused("a watch list with plates needs a reader of plates; give --plates module:function")
+
+    def name_of(vehicle: int) -> str | None:
+        try:
+            return gallery.name_of(vehicle)
+        except Refused:  # removed since
+            return None
+
+    return WatchList(site.watch, notify, name_of)
 
 
 def _keeper(opened: OpenSite, folder: Path, gallery: Gallery) -> Keeper | None:

@@ -91,6 +91,23 @@ class CameraSettings:
     regions: Regions = field(default_factory=Regions)
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What an alert is to be given of: all that it names must hold (runtime/watch_list.py)."""
+
+    name: str | None = None  # what alerts call it
+    vehicle: str | None = None  # a name in any case, with * and ?, or id=ID
+    kind: str | None = None
+    plate: str | None = None  # with * and ?
+    cameras: tuple[str, ...] = ()  # empty: any
+
+    @property
+    def text(self) -> str:
+        """What it is called that has no name."""
+        parts = {"vehicle": self.vehicle, "kind": self.kind, "plate": self.plate}
+        return ", ".join(f"{key} {value}" for key, value in parts.items() if value is not None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Session(RunSettings):
     """The flags of `vreid run`: all cameras have one detector."""
@@ -105,6 +122,8 @@ class Session(RunSettings):
     """Least detector score; the detector's own by default."""
     keep: Keep = CameraSettings.keep
     """What is kept of each sighting as a file: its best crop, the whole frame, a clip of some seconds (docs/kept_pictures.md)."""
+    watch: Sequence[str] = ()
+    """Alert of vehicle=NAME, kind=truck or plate=B-XY*, with commas between what must hold together; may be repeated."""
     topology: Path | None = None
     """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
 
@@ -119,6 +138,7 @@ class Site(RunSettings):
     cameras: Sequence[CameraSettings]
     topology: "Path | Layout | None" = None
     retain: float | None = None
+    watch: Sequence[Watch] = ()
 
 
 def site_of(session: Session) -> Site:
@@ -128,4 +148,7 @@ def site_of(session: Session) -> Site:
         CameraSettings(source=source, detector=session.detector, min_score=session.min_score, keep=session.keep)
         for source in session.sources
     )
-    return Site(**common, cameras=cameras, topology=session.topology)
+    from vreid.runtime.watch_list import watch_of
+
+    watch = tuple(watch_of(text) for text in session.watch)
+    return Site(**common, cameras=cameras, topology=session.topology, watch=watch)

@@ -1,5 +1,5 @@
-"""mqtt:// and mqtts://: to a broker, sightings at <prefix>/sightings/<camera>, events of tracks at <prefix>/events/<camera>, and
-whether the run is online at <prefix>/status."""
+"""mqtt:// and mqtts://: to a broker, sightings at <prefix>/sightings/<camera>, events of tracks at <prefix>/events/<camera>,
+notices at <prefix>/alarms|alerts|cameras/<camera>, and whether the run is online at <prefix>/status."""
 
 import contextlib
 import re
@@ -64,8 +64,7 @@ class MqttCarrier:
         """See Carrier. Taken is what the broker acknowledged; with qos=0 what was written to the socket."""
         if self._connection is None:
             raise Away("there is no connection")
-        topics = [f"{self._settings.prefix}/{message.about}/{_level(message.camera)}" for message in messages]
-        taken = self._connection.publish(topics, [message.body for message in messages])
+        taken = self._connection.publish(messages)
         if taken == len(messages):
             return taken
         lost = self._connection.lost
@@ -126,13 +125,17 @@ class _Connection:
             )
         self.say("online")
 
-    def publish(self, topics: Sequence[str], bodies: Sequence[bytes]) -> int:
+    def publish(self, messages: Sequence[Message]) -> int:
         """-> how many of the first were acknowledged, in the end all, or before the loss, or in time."""
         qos, retain = self._settings.qos, self._settings.retain
+        topics = [one.topic or f"{self._settings.prefix}/{one.about}/{topic_level(one.camera)}" for one in messages]
         with self._changed:
             self._acknowledged.clear()  # numbers come round again
         return self._acknowledged_of(
-            [self._client.publish(topic, body, qos, retain).mid for topic, body in zip(topics, bodies, strict=True)],
+            [
+                self._client.publish(topic, one.body, qos, retain or one.keep).mid
+                for topic, one in zip(topics, messages, strict=True)
+            ],
             _ACKNOWLEDGE_S,
         )
 
@@ -178,10 +181,12 @@ class _Connection:
 
 
 def open_mqtt(address: OutputAddress) -> MqttCarrier:
-    """mqtt[s]://[user:word@]host[:port][/prefix][?qos=1&retain=0&client=ID&ca=FILE&cert=FILE&key=FILE]. Refused."""
+    """mqtt[s]://[user:word@]host[:port][/prefix][?qos=1&retain=0&client=ID&discovery=homeassistant&ca=FILE&cert=FILE&key=FILE]
+
+    Raises Refused."""
     tls = address.scheme == "mqtts"
-    address.refuse_other_than("qos", "retain", "client", *(("ca", "cert", "key") if tls else ()))
-    prefix = unquote(address.path).strip("/") or PREFIX
+    address.refuse_other_than("qos", "retain", "client", "discovery", *(("ca", "cert", "key") if tls else ()))
+    prefix = prefix_of(address)
     if re.search(r"[+#\0]", prefix):
         raise Refused(f"{address.name}: the topic '{prefix}' has a '+' or '#', which only a reader's may; leave it out")
     return MqttCarrier(
@@ -200,6 +205,11 @@ def open_mqtt(address: OutputAddress) -> MqttCarrier:
     )
 
 
-def _level(camera: str) -> str:
+def prefix_of(address: OutputAddress) -> str:
+    """What the topics begin with."""
+    return unquote(address.path).strip("/") or PREFIX
+
+
+def topic_level(camera: str) -> str:
     """The camera's name as one level of a topic."""
     return re.sub(r"[+#/\0]", "_", camera) or "_"

@@ -25,6 +25,8 @@ class Message:
     camera: str
     body: bytes
     about: str = "sightings"  # or "events", or what a notice is about
+    topic: str | None = None  # where it has one of its own
+    keep: bool = False  # by the broker, for whoever comes later
 
 
 class Away(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from vreid.models.errors import Refused
@@ -21,6 +21,9 @@ from vreid.runtime.sinks.jsonl import event_fields, json_text, notice_fields, si
 from vreid.runtime.sinks.outbox import Carrier, Message, Outbox
 from vreid.runtime.sinks.report import thumbnail
 from vreid.runtime.status import OutputStatus
+
+if TYPE_CHECKING:
+    from vreid.runtime.sinks.home_assistant import HomeAssistant
 
 SINKS = {
     "jsonl": "vreid.runtime.sinks.jsonl:JsonlSink",
@@ -160,7 +163,7 @@ OUTPUTS = {
     "http": "vreid.runtime.sinks.webhook:open_webhook",
     "https": "vreid.runtime.sinks.webhook:open_webhook",
 }
-_EVENTS = {"alarms": "alarm"}  # what the message about a notice calls it
+_EVENTS = {"alarms": "alarm", "cameras": "camera", "alerts": "alert"}  # what the message about a notice calls it
 ROOM, ROOM_OF_PICTURES = 10_000, 1000  # messages; some 5 and 10 MB
 FLUSH_S = 5.0
 
@@ -168,14 +171,25 @@ FLUSH_S = 5.0
 class OutputSink:
     """A sink. `name` is its address as it may be shown; `follows` if it is to get events too, `notices` if notices."""
 
-    def __init__(self, name: str, outbox: Outbox, run: str, picture: bool, follows: bool, notices: bool = True) -> None:
-        self.name, self.follows = name, follows
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        run: str,
+        picture: bool,
+        follows: bool,
+        notices: bool = True,
+        home: "HomeAssistant | None" = None,
+    ) -> None:
+        self.name, self.follows, self._home = name, follows, home
         self._outbox, self._run, self._picture, self._notices = outbox, run, picture, notices
 
     def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Into the outbox, encoded here so that the queue holds no pictures of any size."""
         fields = event_of(self._run, sighting, match, trace, self._picture)
         self._outbox.put(Message(sighting.camera, json_text(fields).encode("utf-8", "replace")))
+        if self._home is not None:
+            self._outbox.put(self._home.counted(sighting, match))
 
     def event(self, event: TrackEvent) -> None:
         """Into the same outbox, so that the peer gets events and sightings in order."""
@@ -184,9 +198,14 @@ class OutputSink:
 
     def notice(self, notice: Notice) -> None:
         """Into the same outbox, unless the address says notices=0; may be called by any thread."""
-        if self._notices:
-            fields = {"event": _EVENTS[notice.about], "id": uuid.uuid4().hex, "run": self._run, **notice_fields(notice)}
-            self._outbox.put(Message(notice.camera, json_text(fields).encode("utf-8", "replace"), notice.about))
+        if not self._notices:
+            return
+        if self._home is not None and notice.about == "cameras":
+            for message in self._home.announced(notice.camera):
+                self._outbox.put(message)
+        fields = {"event": _EVENTS[notice.about], "id": uuid.uuid4().hex, "run": self._run, **notice_fields(notice)}
+        body = json_text(fields).encode("utf-8", "replace")
+        self._outbox.put(Message(notice.camera, body, notice.about, keep=notice.keep))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Send what waits, for some seconds at most. May be called twice."""
@@ -242,4 +261,15 @@ def _opened(address: OutputAddress, name: str, run: str, flush_s: float) -> Outp
     carrier = cast(Carrier, open_seam("output", OUTPUTS, address.scheme, "live")(address))
     follows = address.choice("events", ("0", "1"), "0") == "1"
     notices = address.choice("notices", ("0", "1"), "1") == "1"
-    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture, follows, notices)
+    home = _home_assistant(address, notices) if "discovery" in address.options else None
+    return OutputSink(name, Outbox(name, carrier, room=room, flush_s=flush_s), run, picture, follows, notices, home)
+
+
+def _home_assistant(address: OutputAddress, notices: bool) -> "HomeAssistant":
+    from vreid.runtime.sinks.home_assistant import HomeAssistant
+    from vreid.runtime.sinks.mqtt import prefix_of
+
+    address.choice("discovery", ("homeassistant",), "homeassistant")
+    if not notices:
+        raise Refused(f"{address.name}: discovery=homeassistant needs notices; leave notices=0 out")
+    return HomeAssistant(prefix_of(address))

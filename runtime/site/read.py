@@ -109,6 +109,7 @@ class _Reading:
             gallery=None if gallery.file is None else self._path(gallery.file),
             enrol_unknown=gallery.enrol_unknown,
             index=gallery.index,
+            watch=tuple(each.watch for each in form.watch),
             retain=None if retain is None else math.inf if retain == FOR_EVER else duration_of(retain),
             false_match_rate=thresholds.false_match_rate,
             threshold=thresholds.threshold,

@@ -22,6 +22,7 @@ KEYS = {
     **{name: f"[thresholds] {name}" for name in ("false_match_rate", "threshold", "new_below")},
     **{name: f"[guards] {name}" for name in ("most_new", "least_quality")},
     **{name: f"[outputs] {name}" for name in OF_OUTPUTS},
+    "watch": "[[watch]]",
     "gallery": "[gallery] file",
     "out": "[outputs] folder",
     "metrics": "[metrics] listen",

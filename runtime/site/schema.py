@@ -20,8 +20,9 @@ from vreid.runtime.camera_names import camera_name, valid_text
 from vreid.runtime.gallery.records import duration_of
 from vreid.runtime.kept.folder import bytes_of
 from vreid.runtime.regions import fault_of
-from vreid.runtime.session import CameraSettings, Keep, RunSettings
+from vreid.runtime.session import CameraSettings, Keep, RunSettings, Watch
 from vreid.runtime.topology import Layout
+from vreid.runtime.watch_list import fault_of as fault_of_watch
 
 FOR_EVER = "off"  # of `retain`, as in `vreid gallery retain`
 TEXT, TABLE = "<text>", "<table>"  # parts of an error's place where either may stand
@@ -148,6 +149,27 @@ class GuardTable(Table):
     )
 
 
+class WatchTable(Table):
+    """What outputs get an alert of: all that it names must hold (docs/outputs.md)."""
+
+    name: Text | None = Field(None, description="What alerts call it.")
+    vehicle: Text | None = Field(None, description="Its name in the gallery, with * and ?, or id=ID.")
+    kind: Text | None = Field(None, description="car, truck, bus, motorcycle or vehicle.")
+    plate: Text | None = Field(None, description="A licence plate, with * and ?; needs `plates`.")
+    cameras: list[Text] = Field([], description="Names of cameras; any by default.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "WatchTable":
+        if (fault := fault_of_watch(self.watch)) is not None:
+            raise ValueError(fault)
+        return self
+
+    @property
+    def watch(self) -> Watch:
+        """The same without its form."""
+        return Watch(self.name, self.vehicle, self.kind, self.plate, tuple(self.cameras))
+
+
 class Secret(Table):
     """An address that a file holds."""
 
@@ -208,6 +230,7 @@ class SiteFile(Table):
     gallery: GalleryTable
     thresholds: ThresholdTable = ThresholdTable.model_validate({})
     guards: GuardTable = GuardTable.model_validate({})
+    watch: list[WatchTable] = Field([], description="The watch list.")
     outputs: OutputTable
     metrics: MetricsTable | None = None
     topology: LayoutOrFile | None = Field(

@@ -10,7 +10,7 @@ import pytest
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.session import CameraSettings, Regions, RunSettings, Session, site_of
+from vreid.runtime.session import CameraSettings, Regions, RunSettings, Session, Watch, site_of
 from vreid.runtime.site.read import read_site, site_and_faults
 from vreid.runtime.site.schema import SiteFile
 from vreid.runtime.topology import Layout
@@ -39,6 +39,14 @@ least_quality = 0.2
 [outputs]
 folder = "/var/lib/vreid/live"
 to = ["mqtt://broker/${{SITE}}", {{ uri_file = "hook" }}]
+
+[[watch]]
+name = "wanted"
+vehicle = "blue van"
+
+[[watch]]
+kind = "truck"
+cameras = ["gate"]
 
 [metrics]
 listen = 9100
@@ -106,6 +114,7 @@ def test_a_site_says_what_its_file_says(written: Path) -> None:
         "metrics": "9100", "metrics_host": ("gate.local",),
     }  # fmt: skip
     assert site.retain == 30 * 86400
+    assert site.watch == (Watch("wanted", vehicle="blue van"), Watch(kind="truck", cameras=("gate",)))
     assert isinstance(site.topology, Layout) and site.topology.unlisted == "never" and len(site.topology.pair) == 1
     assert "word" not in repr(site) and "secret" not in repr(site)
 
@@ -163,6 +172,12 @@ WRONG = {
         'model = "x"',
         "[camera.yard] has no key 'model'; it belongs to the top of the file, above all tables",
     ),
+    "of the watch list": (
+        'vehicle = "blue van"',
+        'vehicel = "blue van"',
+        "[watch[0]] has no key 'vehicel'; did you mean 'vehicle'?",
+    ),
+    "a kind that is none": ('kind = "truck"', 'kind = "tram"', "[watch[1]] has no kind 'tram'; write car, truck"),
     "of the topology": ("least_s", "least", "[topology.pair[0]] has no key 'least'; did you mean 'least_s'?"),
     "a text for a number": (
         "rate = 2.5",
@@ -230,7 +245,7 @@ WRONG = {
     "TOML": (
         "[metrics]",
         "[metrics",
-        " is not TOML (Expected ']' at the end of a table declaration (at line 25, column 9))",
+        " is not TOML (Expected ']' at the end of a table declaration (at line 33, column 9))",
     ),
 }
 
