@@ -35,7 +35,7 @@ from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.records import Notice
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
-from vreid.runtime.sinks.table import SINKS, Sink, open_outputs, open_sink
+from vreid.runtime.sinks.table import SINKS, OutputSink, Sink, open_outputs, open_sink
 from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import addresses_of, open_source, open_sources
@@ -239,19 +239,7 @@ def run_site(
         _retain(gallery, site.retain)
         identifier = opened.identifier(gallery)
         sinks = [] if folder is None else _sinks(folder, bool(opened.live))
-        followers: list[Follower] = [output for output in outputs if output.follows]
-        if site.events and folder is not None:
-            events = EventsSink(folder)
-            stack.callback(events.close)
-            followers.append(events)
-        show = show_nothing
-        if site.annotate and folder is not None and opened.live:
-            from vreid.runtime.sinks.live_picture import LivePictures
-
-            (folder / "picture").mkdir(exist_ok=True)
-            pictures = LivePictures(folder / "picture")
-            followers.append(pictures)
-            show = pictures.show
+        followers, show = _followers(site, folder, opened, outputs, stack)
         keeper = None if folder is None else _keeper(opened, folder, gallery)
         if keeper is not None:
             stack.enter_context(keeper)
@@ -270,13 +258,7 @@ def run_site(
             return {"detector": ", ".join(detectors), "embedding": site.embed, "identity": score}
 
         if site.metrics is not None:
-            serving = open_seam("flag", {"--metrics": "vreid.runtime.monitor:Monitor"}, "--metrics", "live")
-            monitor = serving(
-                lambda: replace(run.status(), outputs={output.name: output.status() for output in outputs}),
-                site.metrics,
-                hosts=site.metrics_host,
-            )
-            stack.callback(monitor.close)
+            stack.callback(_monitor(site, run, outputs).close)
         for output in outputs:  # all else is open: only now is anybody outside connected to
             output.start()
         if opened.live and gallery.writable and site.gallery is not None:
@@ -299,6 +281,34 @@ def _retain(gallery: Gallery, seconds: float | None) -> None:
     wanted = None if seconds == math.inf else seconds
     if seconds is not None and gallery.retention() != wanted:
         retain(gallery, wanted)
+
+
+def _followers(
+    site: Site, folder: Path | None, opened: OpenSite, outputs: Sequence[OutputSink], stack: ExitStack
+) -> tuple[list[Follower], Show]:
+    """Who gets the events of tracks, outputs that want them first, and what gets each frame."""
+    followers: list[Follower] = [output for output in outputs if output.follows]
+    if site.events and folder is not None:
+        events = EventsSink(folder)
+        stack.callback(events.close)
+        followers.append(events)
+    if not (site.annotate and folder is not None and opened.live):
+        return followers, show_nothing
+    from vreid.runtime.sinks.live_picture import LivePictures
+
+    (folder / "picture").mkdir(exist_ok=True)
+    pictures = LivePictures(folder / "picture")
+    return [*followers, pictures], pictures.show
+
+
+def _monitor(site: Site, run: Run, outputs: Sequence[OutputSink]) -> Any:
+    """What serves the metrics. Raises Refused."""
+    serving = open_seam("flag", {"--metrics": "vreid.runtime.monitor:Monitor"}, "--metrics", "live")
+    return serving(
+        lambda: replace(run.status(), outputs={output.name: output.status() for output in outputs}),
+        site.metrics,
+        hosts=site.metrics_host,
+    )
 
 
 def _watch_list(site: Site, gallery: Gallery, notify: Callable[[Notice], None]) -> WatchList:
