@@ -134,24 +134,18 @@ class Clean(OfGallery):
 
 
 def clean(args: Clean) -> int:
-    from vreid.runtime.gallery import edit_gallery, read_gallery
-    from vreid.runtime.gallery.clean import CleanRule, cleaned, unnamed
-    from vreid.runtime.gallery.index.table import drop_indexes
+    from vreid.runtime.gallery import read_gallery, requests
+    from vreid.runtime.gallery.clean import CleanRule, unnamed
 
     rule = CleanRule(filter_of(args.only), args.once, args.quality_below)
     if args.yes:
-        with edit_gallery(args.gallery) as gallery:
-            found = cleaned(gallery, rule)
-            gallery.compact()
-            drop_indexes(gallery.path)
-    else:
-        with read_gallery(args.gallery) as gallery:
-            found = unnamed(gallery, rule)
+        done = _edited(args, requests.Clean(rule=rule))
+        sentence = f"{len(done['vehicles'])} vehicles are removed for good"
+        return output.outcome(args.json, sentence, {"gallery": str(args.gallery), **done})
+    with read_gallery(args.gallery) as gallery:
+        found = unnamed(gallery, rule)
     if args.json:
-        output.document({"gallery": str(args.gallery), "removed": args.yes, "vehicles": [asdict(one) for one in found]})
-        return 0
-    if args.yes:
-        output.result(f"{len(found)} vehicles are removed for good")
+        output.document({"gallery": str(args.gallery), "removed": False, "vehicles": [asdict(one) for one in found]})
         return 0
     rows = [
         (one.name, one.id, ", ".join(one.cameras), one.sightings, f"{one.quality:.2f}", moment_text(one.last_at))

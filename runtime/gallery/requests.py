@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import doubts, edits
+from vreid.runtime.gallery.clean import CleanRule, cleaned
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.index.table import drop_indexes
 from vreid.runtime.gallery.records import Filter
@@ -112,6 +113,19 @@ class Remove(_Request):
         return Done({"id": vehicle, "name": name}, (vehicle,))
 
 
+class Clean(_Request):
+    """Forget the vehicles that nobody named and that fit a rule, for good."""
+
+    verb: Literal["clean"] = "clean"
+    rule: CleanRule
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `cleaned` does."""
+        gone = cleaned(gallery, self.rule)
+        drop_indexes(gallery.path)
+        return Done({"removed": True, "vehicles": [asdict(one) for one in gone]}, tuple(one.id for one in gone))
+
+
 class Confirm(_Request):
     """Say whose a sighting is: of the vehicle that it belongs to, or of `vehicle`, which gets it."""
 
@@ -144,7 +158,7 @@ def _judged(gallery: Gallery, sighting: int, judge: Callable[[], edits.Edited]) 
     return Done(result, tuple({*before.values(), done.vehicle}))
 
 
-Request = Rename | Merge | Split | Undo | Remove | Confirm | Reject
+Request = Rename | Merge | Split | Undo | Remove | Clean | Confirm | Reject
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 
 

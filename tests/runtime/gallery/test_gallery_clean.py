@@ -9,8 +9,10 @@ from made_gallery import opened, sighted, sighting
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.clean import CleanRule, cleaned, unnamed
+from vreid.runtime.gallery.edit_socket import EditServer, edited
 from vreid.runtime.gallery.maintenance import check_gallery
 from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.requests import Clean
 
 HOUR = 1_760_000_000.0
 
@@ -65,6 +67,16 @@ def found_by_search(gallery: Gallery) -> set[int]:
 def test_a_rule_that_everybody_fits_is_none(db: Path) -> None:
     with opened(db) as gallery, pytest.raises(Refused, match="say which vehicles are to go"):
         cleaned(gallery, CleanRule())
+
+
+def test_the_run_that_writes_cleans_for_another_program(db: Path) -> None:
+    rule = CleanRule(Filter(cameras=("gate",), since=HOUR - 1), once=True, quality_below=0.2)
+    with opened(db) as gallery, EditServer(gallery, lambda request, who: request.apply(gallery).result):
+        done = edited(db, Clean(rule=rule))
+        assert [one["id"] for one in done["vehicles"]] == [1] and done["removed"]
+        assert gallery.size()[0] == 4
+        with pytest.raises(Refused, match="say which vehicles"):
+            edited(db, Clean(rule=CleanRule()))
 
 
 def test_the_verb_lists_first_and_removes_when_it_may(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
