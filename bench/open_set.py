@@ -11,7 +11,7 @@ known vehicle, seen by another camera, is the query (Gallery.search). Rows in be
     python bench/open_set.py --answers --data runs/openset --calibrate 1000 --strangers 1000 --galleries 100 1000 10000
     vreid synth crops --out runs/twins --vehicles 500 --cameras 2 --per-camera 2 --seed 5
     python bench/open_set.py --answers --twins seconds --data runs/twins --calibrate 150 --strangers 150 --galleries 200
-    python bench/open_set.py --answers --twins clusters --data ../shared/data/roadside --calibrate 20 --strangers 26 --galleries 44
+    python bench/open_set.py --answers --twins clusters --data ../shared/data/roadside --calibrate 16 --strangers 20 --galleries 39
     python bench/open_set.py --answers --twins nearest --data ../shared/data/highway2cam --calibrate 105 --strangers 100 \
         --galleries 100 200
 
