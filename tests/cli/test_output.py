@@ -15,6 +15,7 @@ COUNTS = (
     "seen_by_several",
     "unknown",
     "doubtful",
+    "withheld",
     "frames_per_second",
     "peak_memory_mb",
 )
@@ -34,13 +35,14 @@ def test_brackets_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
             "embedding": "smart",
             "embedded": 1,
             "passed_over": 2,
+            "detector": "[motion]",
             "outside": 0.1,
             **dict.fromkeys(COUNTS, 1),
         },
         Path("[/y] [blue]"),
     )
     said = console.export_text()
-    for text in ("[/x] of [red]", "[bold]van", "report: [/y] [blue]/report.html"):
+    for text in ("found by [motion]", "[/x] of [red]", "[bold]van", "report: [/y] [blue]/report.html"):
         assert text in said
 
 
