@@ -85,7 +85,7 @@ def test_two_processes_that_write_at_the_same_moment(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["g.db"]
 
 
-def test_a_verb_during_a_live_run_is_refused(
+def test_a_verb_that_a_live_run_does_not_do_itself_is_refused_during_one(
     tmp_path: Path, tiny_model: Path, film: Any, device: Callable[[Path], str]
 ) -> None:
     source = device(film(tmp_path / "one.avi", [((0, 0, 255), 0, 20)]))
@@ -107,7 +107,7 @@ def test_a_verb_during_a_live_run_is_refused(
     try:
         while not known.with_name("known.db.lock").exists():
             stop.wait(0.01)
-        words = [sys.executable, "-m", "vreid.cli.main", "gallery", "rename", "taxi", "cab", "--gallery", str(known)]
+        words = [sys.executable, "-m", "vreid.cli.main", "gallery", "retain", "30d", "--gallery", str(known)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     finally:
         stop.set()
@@ -117,7 +117,7 @@ def test_a_verb_during_a_live_run_is_refused(
     assert len(done.stderr.splitlines()) == 1
     assert main(words[3:]) == 0
     with read_gallery(known) as gallery:
-        assert gallery.vehicles()[0].name == "cab"
+        assert gallery.retention() == 30 * 86400
 
 
 def test_the_log_of_a_gallery_that_is_gone_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
