@@ -164,11 +164,13 @@ class Identifier:
         vehicle = self._recent.part_of(track)
         if vehicle is None:
             return replace(match, vehicle=None, name=None, known=False)
+        with self._gallery.reading() as store:
+            name = store.name_of(vehicle) or match.name  # a purge may have taken it
         if self._gallery.writable:
             self._gallery.extend_sighting(vehicle, track, match.score, self._run)
         if over:
             self._recent.release(vehicle, track)
-        return replace(match, vehicle=vehicle, name=self._gallery.name_of(vehicle))
+        return replace(match, vehicle=vehicle, name=name)
 
     def edit(self, request: Request, who: str) -> dict[str, Any]:
         """What somebody changes while this run writes to the gallery. Raises Refused as the request does."""
