@@ -268,7 +268,7 @@ class LiveTrackFinalizer(TrackFinalizer):
                     else:
                         self._settle(item, item.trace)
                 else:
-                    self._finish(self._read(item[0]), item[1])
+                    self._finish(*item)
         except BaseException as failure:  # noqa: BLE001  raised by take or close
             self._failure = failure
 
@@ -276,9 +276,10 @@ class LiveTrackFinalizer(TrackFinalizer):
         """A vehicle has come to stand, or stands still: it is decided the first time, so that a crash later loses little."""
         key = (now.track.camera, now.track.track)
         if (match := self._settled.get(key)) is None:
-            match = self._settled[key] = self._decide(self._read(now.track), trace, self._identifier.settle)
+            match = self._decide(self._read(now.track), trace, self._identifier.settle)
         else:
-            match = self._settled[key] = self._identifier.extend(now.track, match, over=False)
+            match = self._identifier.extend(now.track, match, over=False)
+        self._settled[key] = match
         if self._in_view is not None:
             self._in_view.stands(now, match)
 

@@ -123,3 +123,16 @@ def test_a_plate_is_read_off_the_best_crop_and_counts_as_evidence(gallery: Galle
     for name in ("nowhere:read", f"{__name__}:missing", f"{__name__}:NOWHERE", "plain"):
         with pytest.raises(Refused, match="plate reader"):
             plate_reader(name)
+
+
+def test_a_live_track_is_read_once(gallery: Gallery) -> None:
+    read: list[int] = []
+
+    def reader(picture: Image) -> str | None:
+        read.append(int(picture[0, 0, 0]))
+        return None
+
+    live = LiveTrackFinalizer(Identifier(gallery, 0.6, enrol_unknown=True), [], Stages(), reader)
+    live.take([ended(1, 0), ended(2, 1)])
+    live.close()
+    assert read == [0, 1]
