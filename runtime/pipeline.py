@@ -355,9 +355,10 @@ class Run:
     def _counts(self, name: str) -> EarlierCounts:
         """What a camera's source, where it has one, and those before it have counted."""
         before = self.earlier.get(name, EarlierCounts())
-        if name not in self.watched:
+        watched = self.watched.get(name)  # once: another thread asks while the cameras are exchanged
+        if watched is None:
             return before
-        source = self.watched[name].source
+        source = watched.source
         if not source.live:
             return replace(before, dropped=before.dropped + source.dropped)
         camera = cast(Camera, source)
