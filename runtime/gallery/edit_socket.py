@@ -5,6 +5,7 @@ answer are one JSON line each. An answer is sent when the edit is on the disk.
 """
 
 import json
+import logging
 import os
 import socket
 import struct
@@ -18,8 +19,10 @@ from vreid.models.errors import GalleryLocked, Refused
 from vreid.runtime.gallery.gallery import Gallery, edit_gallery, login
 from vreid.runtime.gallery.requests import Request, read_request
 
+_LOG = logging.getLogger("vreid")
 LONGEST = 1 << 20  # bytes of a request or an answer
 PATIENCE_S = 30.0  # in which the writer answers
+REQUEST_S = 5.0  # in which a request has to arrive
 Answer = Callable[[Request, str], dict[str, Any]]  # does what was requested by somebody; raises Refused
 
 
@@ -46,13 +49,13 @@ def edited(path: Path, request: Request, who: str | None = None) -> dict[str, An
 
 def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[str, Any]:
     """The answer of the writer. Raises `locked` where none listens."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(PATIENCE_S)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE_S)
         try:
             with _address(socket_of(path)) as address:
-                line.connect(address)
-            line.sendall(json.dumps(message).encode() + b"\n")
-            answer = json.loads(_line(line))
+                connection.connect(address)
+            connection.sendall(json.dumps(message).encode() + b"\n")
+            answer = json.loads(_line_from(connection))
         except (FileNotFoundError, ConnectionRefusedError):
             raise locked from None
         except (OSError, ValueError) as error:
@@ -96,32 +99,39 @@ class EditServer:
     def _serve(self) -> None:
         while not self._closed.is_set():
             try:
-                line, _ = self._socket.accept()
+                connection, _ = self._socket.accept()
             except OSError:
                 return
-            with line, suppress(OSError):
-                line.settimeout(5.0)
-                line.sendall(json.dumps(self._answered(line)).encode() + b"\n")
+            with connection, suppress(OSError):  # whoever asked has hung up
+                connection.settimeout(REQUEST_S)
+                connection.sendall(json.dumps(self._answered(connection)).encode() + b"\n")
 
-    def _answered(self, line: socket.socket) -> dict[str, Any]:
-        _, user, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    def _answered(self, connection: socket.socket) -> dict[str, Any]:
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, user, _ = struct.unpack("3i", peer)
         if user not in (os.getuid(), 0):
             return {"refused": f"this gallery is written by user {os.getuid()}; only that user may change it"}
         try:
-            message = json.loads(_line(line))
+            message = json.loads(_line_from(connection))
             request, who = read_request(message["edit"]), str(message["who"])
-            return {"done": self._answer(request, who)}
         except Refused as refused:
             return {"refused": str(refused)}
         except (ValueError, KeyError, TypeError):
             return {"refused": "this is not an edit of a gallery; use the same vreid on both sides"}
+        try:
+            return {"done": self._answer(request, who)}
+        except Refused as refused:
+            return {"refused": str(refused)}
+        except Exception as error:  # noqa: BLE001  the next edit is to be answered
+            _LOG.exception("an edit of %s failed", self._path)
+            return {"refused": f"the edit failed ({error!r}); the log of the run that writes to the gallery says where"}
 
 
-def _line(line: socket.socket) -> bytes:
+def _line_from(connection: socket.socket) -> bytes:
     """Up to the end of the line. Raises ValueError for one that is too long or breaks off."""
     got = b""
     while not got.endswith(b"\n"):
-        part = line.recv(1 << 16)
+        part = connection.recv(1 << 16)
         if not part or len(got) > LONGEST:
             raise ValueError("the line breaks off" if not part else "the line is too long")
         got += part

@@ -127,6 +127,19 @@ def test_another_user_may_not_edit(gallery: Gallery) -> None:
     assert "only that user may change it" in done.stdout
 
 
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyError("vehicles")])
+def test_an_edit_that_fails_is_answered_and_so_is_the_next_one(gallery: Gallery, failure: Exception) -> None:
+    def answer(request: Request, who: str) -> dict[str, Any]:
+        if isinstance(request, Undo):
+            raise failure
+        return request.apply(gallery).result
+
+    with EditServer(gallery, answer):
+        with pytest.raises(Refused, match="the edit failed"):
+            edited(gallery.path, Undo())
+        assert edited(gallery.path, Rename(vehicle="taxi", name="cab"))["name"] == "cab"
+
+
 def test_a_document_of_a_request_is_read_and_another_is_refused() -> None:
     assert read_request({"verb": "undo", "change": 3}) == Undo(change=3)
     for other in ({"verb": "undo", "chang": 3}, {"verb": "purge"}, "undo", None):
