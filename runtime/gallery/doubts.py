@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.edits import Edited, merge, split
+from vreid.runtime.gallery.edits import ANSWERS, Edited, merge, split
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.records import Change
 from vreid.runtime.gallery.store import Store
@@ -87,10 +87,7 @@ def confirm(gallery: Gallery, sighting: int, vehicle: int | None = None) -> Edit
                 own, changes = edit.vehicle, [edit.change]
             changes.append(merge(gallery, vehicle, [own]).change)
             own = vehicle
-        state = _State(store)
-        doubt = state.doubts.get(sighting)
-        pairs = [] if doubt is None else state.pairs(doubt, own)
-        change = _say(gallery, store, "confirm", sighting, [own], pairs, changes)
+        change = _write_answer(gallery, store, "confirm", sighting, [own], changes)
     return Edited(change, own, len(changes))
 
 
@@ -105,10 +102,7 @@ def reject(gallery: Gallery, sighting: int) -> Edited:
             fix = f"say whose it is with 'vreid gallery confirm {sighting} --vehicle NAME', or that it is new without the flag"
             raise Refused(f"sighting {sighting} is the only one of '{names.of(store, own)}'; {fix}")
         edit = split(gallery, own, [sighting])
-        state = _State(store)
-        doubt = state.doubts.get(sighting)
-        pairs = [] if doubt is None else state.pairs(doubt, edit.vehicle)
-        change = _say(gallery, store, "reject", sighting, [own, edit.vehicle], pairs, [edit.change])
+        change = _write_answer(gallery, store, "reject", sighting, [own, edit.vehicle], [edit.change])
     return Edited(change, edit.vehicle, 1)
 
 
@@ -116,7 +110,7 @@ def judged(gallery: Gallery) -> list[JudgedPair]:
     """The pairs of which people have said whether they are the same, the oldest first."""
     with gallery.reading() as store:
         state = _State(store)
-        said = [(change.id, pair) for change in state.said.values() for pair in _rows_of(change)]
+        said = [(change.id, pair) for change in state.said.values() for pair in _pairs_said_by(change)]
         by_edits = [
             (doubt.id, pair) for number, doubt in state.doubts.items() if number not in state.said
             if state.settled(doubt) for pair in state.pairs(doubt, state.vehicle[number])
@@ -148,8 +142,8 @@ def is_sound(change: Change) -> bool:
     """Whether a row of the audit that is a doubt or an answer can be read; True for others, and where it was forgotten."""
     try:
         _candidates(change)
-        _rows_of(change)
-        return all(type(change.detail.get(key, 1)) is int for key in ("sighting",))
+        _pairs_said_by(change)
+        return type(change.detail.get("sighting", 1)) is int
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
 
@@ -158,7 +152,7 @@ class _State:
     """What the audit and the sightings say now of all doubts."""
 
     def __init__(self, store: Store) -> None:
-        every = store.changes(verbs=("doubt", "confirm", "reject", "merge"))
+        every = store.changes(verbs=("doubt", "merge", *ANSWERS))
         rows = [change for change in every if not change.undone]
         self._merged: dict[int, int] = {}
         for change in rows:
@@ -167,9 +161,7 @@ class _State:
                 self._merged.update(dict.fromkeys(others, kept))
         about = [change for change in rows if change.verb != "merge" and "sighting" in change.detail]
         self.doubts = {change.detail["sighting"]: change for change in about if change.verb == "doubt"}
-        self.said: dict[int, Change] = {
-            change.detail["sighting"]: change for change in about if change.verb in ("confirm", "reject")
-        }
+        self.said = {change.detail["sighting"]: change for change in about if change.verb in ANSWERS}
         self.vehicle = store.vehicles_of_sightings(self.doubts)
 
     def candidates(self, doubt: Change) -> list[Candidate]:
@@ -198,11 +190,14 @@ class _State:
         return vehicle
 
 
-def _say(
-    gallery: Gallery, store: Store, verb: str, sighting: int, vehicles: Sequence[int], pairs: Sequence[JudgedPair],
-    changes: Sequence[int],
-) -> int:  # fmt: skip
-    rows = [pair.as_row() for pair in pairs]
+def _write_answer(
+    gallery: Gallery, store: Store, verb: str, sighting: int, vehicles: Sequence[int], changes: Sequence[int]
+) -> int:
+    """The id of the audit's new row: a sighting is of the last of `vehicles` by what a person said, for which the edits `changes`
+    were made."""
+    state = _State(store)
+    doubt = state.doubts.get(sighting)
+    rows = [] if doubt is None else [pair.as_row() for pair in state.pairs(doubt, vehicles[-1])]
     detail: Mapping[str, object] = {
         "sighting": sighting, "vehicles": vehicles, "pairs": rows, "undo": {"changes": list(changes)}
     }  # fmt: skip
@@ -228,8 +223,8 @@ def _candidates(doubt: Change) -> list[Candidate]:
     return found
 
 
-def _rows_of(change: Change) -> list[JudgedPair]:
+def _pairs_said_by(change: Change) -> list[JudgedPair]:
     """The pairs that a person has settled by it."""
-    return (
-        [judged_pair_of(row) for row in change.detail.get("pairs", ())] if change.verb in ("confirm", "reject") else []
-    )
+    if change.verb not in ANSWERS:
+        return []
+    return [judged_pair_of(row) for row in change.detail.get("pairs", ())]
