@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from vreid.runtime.records import FinishedTrack, Match
-from vreid.runtime.sinks.jsonl import json_text
+from vreid.runtime.sinks.jsonl import json_bytes
 from vreid.runtime.sinks.mqtt import topic_level
 from vreid.runtime.sinks.outbox import Message
 
@@ -36,7 +36,7 @@ class HomeAssistant:
             return []
         self._announced.add(camera)
         made = configurations(self._prefix, camera)
-        return [Message(camera, _body(fields), topic=topic, keep=True) for topic, fields in made.items()]
+        return [Message(camera, json_bytes(fields), topic=topic, keep=True) for topic, fields in made.items()]
 
     def counted(self, sighting: FinishedTrack, match: Match) -> Message:
         """How many vehicles, and sightings, a camera has had on the day of this one, by this machine's clock."""
@@ -48,7 +48,7 @@ class HomeAssistant:
             vehicles.add(match.vehicle)
         self._sightings[sighting.camera] = self._sightings.get(sighting.camera, 0) + 1
         fields = {"date": day, "vehicles": len(vehicles), "sightings": self._sightings[sighting.camera]}
-        return Message(sighting.camera, _body(fields), "today", keep=True)
+        return Message(sighting.camera, json_bytes(fields), "today", keep=True)
 
 
 def configurations(prefix: str, camera: str) -> dict[str, Mapping[str, Any]]:
@@ -107,7 +107,3 @@ def _plain(text: str) -> str:
     """In the letters that an id may have; another text gives another one."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", text)
     return plain if plain == text else f"{plain}_{zlib.crc32(text.encode()):08x}"
-
-
-def _body(fields: Mapping[str, Any]) -> bytes:
-    return json_text(fields).encode("utf-8", "replace")

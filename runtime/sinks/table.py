@@ -17,7 +17,7 @@ from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.network_address import shown_address
 from vreid.runtime.records import FinishedTrack, Match, Notice, Trace, TrackEvent
-from vreid.runtime.sinks.jsonl import event_fields, json_text, notice_fields, sighting_fields
+from vreid.runtime.sinks.jsonl import event_fields, json_bytes, notice_fields, sighting_fields
 from vreid.runtime.sinks.outbox import Carrier, Message, Outbox
 from vreid.runtime.sinks.report import thumbnail
 from vreid.runtime.status import OutputStatus
@@ -187,14 +187,14 @@ class OutputSink:
     def sighting(self, sighting: FinishedTrack, match: Match, trace: Trace) -> None:
         """Into the outbox, encoded here so that the queue holds no pictures of any size."""
         fields = event_of(self._run, sighting, match, trace, self._picture)
-        self._outbox.put(Message(sighting.camera, json_text(fields).encode("utf-8", "replace")))
+        self._outbox.put(Message(sighting.camera, json_bytes(fields)))
         if self._home is not None:
             self._outbox.put(self._home.counted(sighting, match))
 
     def event(self, event: TrackEvent) -> None:
         """Into the same outbox, so that the peer gets events and sightings in order."""
         fields = {"event": "track", "id": uuid.uuid4().hex, "run": self._run, **event_fields(event)}
-        self._outbox.put(Message(event.track.camera, json_text(fields).encode("utf-8", "replace"), "events"))
+        self._outbox.put(Message(event.track.camera, json_bytes(fields), "events"))
 
     def notice(self, notice: Notice) -> None:
         """Into the same outbox, unless the address says notices=0; may be called by any thread."""
@@ -204,8 +204,7 @@ class OutputSink:
             for message in self._home.announced(notice.camera):
                 self._outbox.put(message)
         fields = {"event": _EVENTS[notice.about], "id": uuid.uuid4().hex, "run": self._run, **notice_fields(notice)}
-        body = json_text(fields).encode("utf-8", "replace")
-        self._outbox.put(Message(notice.camera, body, notice.about, keep=notice.keep))
+        self._outbox.put(Message(notice.camera, json_bytes(fields), notice.about, keep=notice.keep))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Send what waits, for some seconds at most. May be called twice."""
