@@ -25,13 +25,14 @@ from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.guards import Guards
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import SIGN_OF_LIFE_S, Follower, InView
+from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Detections, FinishedTrack, Frame, Notice, Trace, inside
 from vreid.runtime.session import Keep, Regions
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.standing import StandingRules
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
-from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, PlateReader, TrackFinalizer, no_plate
+from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, TrackFinalizer
 from vreid.runtime.tracker import Tracker
 
 if TYPE_CHECKING:

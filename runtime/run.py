@@ -31,6 +31,7 @@ from vreid.runtime.in_view import Follower
 from vreid.runtime.kept.folder import KeptFolder, bytes_of, folder_of_gallery, link_to
 from vreid.runtime.kept.keeper import Keeper, KeepLimits
 from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run, Show, show_nothing
+from vreid.runtime.plates import PlateReader, no_plate, plate_reader
 from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.records import Notice
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
@@ -42,7 +43,7 @@ from vreid.runtime.sources.table import addresses_of, open_source, open_sources
 from vreid.runtime.standing import StandingRules
 from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
-from vreid.runtime.track_finalizer import IdentifiedTrack, PlateReader, no_plate, plate_reader
+from vreid.runtime.track_finalizer import IdentifiedTrack
 from vreid.runtime.watch_list import WatchList
 
 
@@ -319,10 +320,8 @@ def _watch_list(site: Site, gallery: Gallery, notify: Callable[[Notice], None]) 
         raise Refused("a watch list with plates needs a reader of plates; give --plates module:function")
 
     def name_of(vehicle: int) -> str | None:
-        try:
-            return gallery.name_of(vehicle)
-        except Refused:  # removed since
-            return None
+        with gallery.reading() as store:
+            return store.name_of(vehicle)
 
     return WatchList(site.watch, notify, name_of)
 

@@ -1,6 +1,5 @@
 """Ended tracks are identified and handed to the sinks: at once by a thread when live, all together at the end of files."""
 
-import importlib
 import queue
 import threading
 import time
@@ -8,48 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from vreid.models.errors import Refused
-from vreid.models.preprocess import Image
 from vreid.runtime.identify import Identifier, moment
 from vreid.runtime.in_view import InView
+from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import FinishedTrack, Match, Trace, TrackSoFar
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.status import QueueStatus, Stages
-
-PlateReader = Callable[[Image], str | None]
-
-
-def no_plate(picture: Image) -> str | None:
-    """The reader of a run that has none."""
-    return None
-
-
-def plate_reader(name: str) -> PlateReader:
-    """`module:function` that takes a crop (H, W, 3) uint8 BGR, the best of a track, and returns the plate's text or None.
-
-    Texts are compared without spaces, dashes and case. Raises Refused for a module or a function that is not there.
-    """
-    module, _, function = name.partition(":")
-    try:
-        read = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Refused(f"there is no plate reader '{name}' ({error}); write --plates module:function") from error
-    if not callable(read):
-        raise Refused(f"the plate reader '{name}' is not a function; write --plates module:function")
-
-    def plain(picture: Image) -> str | None:
-        text = cast(str | None, read(picture))
-        return plate_text(text) if text else None
-
-    return plain
-
-
-def plate_text(text: str) -> str | None:
-    """As plates are compared: letters and digits only, in capitals; None where nothing is left."""
-    return "".join(sign for sign in text.upper() if sign.isalnum()) or None
-
 
 _T = TypeVar("_T")
 IdentifiedTrack = tuple[FinishedTrack, Match, Trace]

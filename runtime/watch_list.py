@@ -5,10 +5,10 @@ from fnmatch import fnmatchcase
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.names import key_of
+from vreid.runtime.plates import plate_fits
 from vreid.runtime.records import Notice, TrackEvent, kind_name
 from vreid.runtime.session import Watch
 from vreid.runtime.sinks.jsonl import event_fields
-from vreid.runtime.track_finalizer import plate_text
 
 QUIET_S = 60.0  # for which a vehicle was away from a camera, at least, before it is alerted of there again
 _MOST = 10_000  # tracks and vehicles that are remembered
@@ -85,10 +85,8 @@ def fits(watch: Watch, event: TrackEvent, name_of: Callable[[int], str | None]) 
         return False
     if watch.kind is not None and kind_name(track.kind) != watch.kind:
         return False
-    if watch.plate is not None:
-        wanted = "".join(sign for sign in watch.plate.upper() if sign.isalnum() or sign in "*?")
-        if track.plate is None or not fnmatchcase(plate_text(track.plate) or "", wanted):
-            return False
+    if watch.plate is not None and not plate_fits(track.plate, watch.plate):
+        return False
     if watch.vehicle is None:
         return True
     called = [(match.vehicle, match.name)] if match.vehicle is not None else []

@@ -12,11 +12,11 @@ from vreid.models.seam import open_seam
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
+from vreid.runtime.plates import plate_reader
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sinks.table import open_outputs
 from vreid.runtime.sources.table import address_of, open_source
 from vreid.runtime.topology import Layout, read_layout, topology_of
-from vreid.runtime.track_finalizer import plate_reader
 
 _AT_ONCE = 32  # cameras that are connected to side by side
 Given = TypeVar("Given")

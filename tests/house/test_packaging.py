@@ -275,7 +275,7 @@ def test_the_topology_of_the_page_is_one(tmp_path: Path) -> None:
 def test_the_plate_reader_of_the_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from vreid.runtime.track_finalizer import plate_reader
+    from vreid.runtime.plates import plate_reader
 
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "our_plates.py").write_text(example)

@@ -15,9 +15,10 @@ from vreid.models.preprocess import Image
 from vreid.runtime import track_finalizer
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.identify import Identifier
+from vreid.runtime.plates import plate_fits, plate_reader, plate_text
 from vreid.runtime.records import FinishedTrack, Match, Trace
 from vreid.runtime.status import Stages
-from vreid.runtime.track_finalizer import LiveTrackFinalizer, TrackFinalizer, plate_reader, plate_text
+from vreid.runtime.track_finalizer import LiveTrackFinalizer, TrackFinalizer
 
 NOWHERE = Trace(np.zeros(1, np.int64), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
 
@@ -120,6 +121,8 @@ def test_a_plate_is_read_off_the_best_crop_and_counts_as_evidence(gallery: Galle
     vehicles = [match.vehicle for _, match in recorder.rows]
     assert vehicles[0] == vehicles[1] != vehicles[2]  # they look as unlike as can be
     assert plate_text(" - ") is None
+    assert plate_fits("HHAB1", "hh-*") and plate_fits("", "*") and not plate_fits(None, "*")
+    assert not plate_fits("HHAB12", "HH AB ?")
     for name in ("nowhere:read", f"{__name__}:missing", f"{__name__}:NOWHERE", "plain"):
         with pytest.raises(Refused, match="plate reader"):
             plate_reader(name)
