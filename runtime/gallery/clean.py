@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.gallery import Gallery, forget
 from vreid.runtime.gallery.records import EVERYTHING, Filter, SightingInfo
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
@@ -49,10 +49,7 @@ def cleaned(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
         gone = unnamed(gallery, rule)
         kept = KeptFolder(folder_of_gallery(gallery.path))
         for one in gone:
-            for seen in store.sightings(one.id):
-                kept.remove(seen.camera, seen.at, seen.track)
-            store.delete_vehicle(one.id)
-            store.forget_changes(one.id)
+            forget(store, kept, one.id)
         if gone:
             chosen = {key: value for key, value in asdict(rule.only).items() if value not in ((), None)}
             more = {"once": rule.once, "quality_below": rule.quality_below, **chosen}

@@ -242,11 +242,7 @@ class Gallery:
         """
         with self.transaction() as store:
             names.of(store, vehicle)
-            kept = KeptFolder(folder_of_gallery(self.path))
-            for seen in store.sightings(int(vehicle)):
-                kept.remove(seen.camera, seen.at, seen.track)
-            store.delete_vehicle(int(vehicle))
-            store.forget_changes(int(vehicle))
+            forget(store, KeptFolder(folder_of_gallery(self.path)), int(vehicle))
             store.add_change(self.who, "remove", int(vehicle), {})
 
     def compact(self) -> None:
@@ -376,6 +372,15 @@ class Gallery:
             return set()
         with self._mutex:
             return self._store.vehicles_with_plates(None) - self._store.vehicles_with_plates(wanted)
+
+
+def forget(store: Store, kept: KeptFolder, vehicle: int) -> None:
+    """Delete a vehicle with its prototypes, sightings, kept pictures and what the audit kept of it. Raises Refused where a kept
+    picture cannot be removed; the transaction is then to be taken back."""
+    for seen in store.sightings(vehicle):
+        kept.remove(seen.camera, seen.at, seen.track)
+    store.delete_vehicle(vehicle)
+    store.forget_changes(vehicle)
 
 
 def login() -> str:
