@@ -36,7 +36,7 @@ class Enrol(OfGallery):
     kind: Literal["car", "truck", "bus", "motorcycle"] | None = None
     """Of which kind they are, for searches by kind."""
     detector: str | None = None
-    """What looks how many vehicles a picture shows: model:FILE; by default one that vreid get has fetched, if there is."""
+    """Detector that counts the vehicles in each picture: model:FILE; by default one that vreid get has fetched."""
     force: bool = False
     """Enrol although pictures are small, blurred or show several vehicles."""
     threads: int = 1
@@ -93,7 +93,7 @@ def enrol(args: Enrol) -> int:
 
 
 def _check(args: Enrol) -> "PictureCheck":
-    """What looks at the pictures."""
+    """What finds faults in the pictures, with the detector that was named or fetched, if any. Raises Refused."""
     from vreid.runtime.detectors.table import open_detector
     from vreid.runtime.enrolment_check import PictureCheck, detector_at_hand
     from vreid.runtime.public_models import models_folder, with_public_model
@@ -112,12 +112,12 @@ def _refuse_faults(check: "PictureCheck", force: bool) -> None:
     if check.faults and not force:
         more = f" (and {len(check.faults) - 1} more)" if len(check.faults) > 1 else ""
         raise Refused(f"{check.faults[0]}{more}; or add --force")
-    if check.detector is None:
+    if check.name is None:
         output.note(
             "pictures were checked for size and sharpness only; vreid get NAME brings a detector, which counts vehicles"
         )
     else:
-        output.note(f"{check.detector} looked how many vehicles each picture shows")
+        output.note(f"{check.name} counted the vehicles in each picture")
     if check.empty:
         more = f" and {len(check.empty) - 1} more" if len(check.empty) > 1 else ""
         output.note(f"it finds no vehicle in {check.empty[0]}{more}; see that it shows one")

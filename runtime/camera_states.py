@@ -15,7 +15,7 @@ State = Literal["online", "offline", "stalled", "removed"]
 class CameraStates:
     """Compares what is now with what was said last.
 
-    `offline`: the camera has not answered yet, or its connection is lost and it is sought; `stalled`: it gives no picture, though
+    `offline`: the camera has not answered yet, or its connection is lost and sought anew; `stalled`: it gives no picture, though
     nobody ended its connection; `removed`: it was taken out of the site.
     """
 

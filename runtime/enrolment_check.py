@@ -47,7 +47,7 @@ def fault_of_picture(picture: Image, found: Detections | None) -> str | None:
         if (rivals := int((areas >= RIVAL * areas[largest]).sum())) > 1:
             return f"shows {rivals} vehicles; cut out the one that is meant"
         if (share := areas[largest] / (width * height)) < LEAST_SHARE:
-            return f"has its vehicle on {100 * share:.0f} % of it only; cut the vehicle out"
+            return f"shows its vehicle on only {100 * share:.0f} % of its area; cut the vehicle out"
     if side < LEAST_SIDE:
         return f"is too small ({width} x {height}); its shorter side needs {LEAST_SIDE} pixels"
     if detail_of(picture) < LEAST_DETAIL:
@@ -58,9 +58,9 @@ def fault_of_picture(picture: Image, found: Detections | None) -> str | None:
 class PictureCheck:
     """Gathers what is wrong with pictures, by path."""
 
-    def __init__(self, looks: Detector | None, detector: str | None = None) -> None:
-        """`looks` finds vehicles, if there is one, and is called `detector`."""
-        self._detector, self.detector = looks, detector
+    def __init__(self, detector: Detector | None, name: str | None = None) -> None:
+        """`name` is that of the detector, if there is one."""
+        self._detector, self.name = detector, name
         self.faults: list[str] = []
         self.empty: list[Path] = []  # in which the detector found no vehicle
 

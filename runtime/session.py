@@ -50,7 +50,7 @@ class RunSettings:
     new_below: float | None = None
     """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
     most_new: int = 20
-    """New vehicles of one camera in 10 s that are never an alarm, in which nobody is enrolled; 0: none (docs/operations.md)."""
+    """New vehicles of one camera in 10 s beyond which an alarm may begin; nobody is enrolled in one; 0: no alarms."""
     least_quality: float = 0.07
     """Quality from 0 to 1 that the best crop of an unknown vehicle needs for it to be enrolled."""
     plates: str | None = None
@@ -123,7 +123,7 @@ class Session(RunSettings):
     keep: Keep = CameraSettings.keep
     """What is kept of each sighting as a file: its best crop, the whole frame, a clip of some seconds (docs/kept_pictures.md)."""
     watch: Sequence[str] = ()
-    """Alert of vehicle=NAME, kind=truck or plate=B-XY*, with commas between what must hold together; may be repeated."""
+    """Send alerts of vehicle=NAME, kind=truck or plate=B-XY*; all with commas between must hold; may be repeated."""
     topology: Path | None = None
     """cameras.toml: how long vehicles take from camera to camera (docs/operations.md)."""
 

@@ -58,24 +58,24 @@ class WatchList:
         if event.state == "appeared":
             return
         for number, watch in enumerate(self._watches):
-            if fits(watch, event, self._name_of) and not self._is_known(number, event):
+            if fits(watch, event, self._name_of) and not self._already_alerted(number, event):
                 fields = {key: value for key, value in event_fields(event).items() if key not in ("camera", "seen")}
                 fields |= {"watch": watch.name or watch.text, "plate": event.track.plate}
                 self._notify(Notice("alerts", event.track.camera, event.track.seen, fields))
 
-    def _is_known(self, number: int, event: TrackEvent) -> bool:
+    def _already_alerted(self, number: int, event: TrackEvent) -> bool:
         """Whether there was an alert of this track, or lately of this vehicle there; it counts as one from now on."""
         key, vehicle, now = (number, event.key), event.match.vehicle, event.track.seen
-        known = key in self._alerted
+        alerted = key in self._alerted
         if vehicle is not None:
             place = (number, event.track.camera, vehicle)
-            known = known or now - self._seen.get(place, -float("inf")) < QUIET_S
+            alerted = alerted or now - self._seen.get(place, -float("inf")) < QUIET_S
             self._seen[place] = now
         self._alerted[key] = None
         for kept in (self._alerted, self._seen):
             if len(kept) > _MOST:
                 del kept[next(iter(kept))]  # type: ignore[arg-type]
-        return known
+        return alerted
 
 
 def fits(watch: Watch, event: TrackEvent, name_of: Callable[[int], str | None]) -> bool:

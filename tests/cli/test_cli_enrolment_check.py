@@ -33,7 +33,7 @@ def test_what_is_wrong_with_a_picture() -> None:
     assert fault_of_picture(picture, vehicles((5, 5, 75, 55))) is None
     assert fault_of_picture(picture, vehicles((5, 5, 75, 55), (0, 0, 20, 20))) is None  # a small one behind it
     assert "shows 2 vehicles" in str(fault_of_picture(picture, vehicles((0, 0, 38, 60), (42, 0, 80, 60))))
-    assert "on 8 % of it only" in str(fault_of_picture(picture, vehicles((0, 0, 20, 20))))
+    assert "on only 8 % of its area" in str(fault_of_picture(picture, vehicles((0, 0, 20, 20))))
     small = sharp((120, 60, 60), LEAST_SIDE - 1)
     assert f"is too small (80 x {LEAST_SIDE - 1})" in str(fault_of_picture(small, None))
     blurred = np.asarray(cv2.GaussianBlur(picture, (0, 0), 8), np.uint8)
@@ -94,7 +94,7 @@ def test_a_real_detector_counts_vehicles(
     printed = refused(capsys, "enrol", road, *to)
     assert f"{road} shows " in printed or f"{road} has its vehicle on" in printed
     assert main(["gallery", "enrol", str(car), *map(str, to)]) == 0
-    assert f"model:{network} looked how many vehicles each picture shows" in capsys.readouterr().err.replace("\n", "")
+    assert f"model:{network} counted the vehicles in each picture" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_a_detector_is_at_hand_once_it_is_fetched(tmp_path: Path, shared: Path) -> None:
