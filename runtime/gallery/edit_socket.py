@@ -8,20 +8,24 @@ import json
 import logging
 import os
 import socket
+import socketserver
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import GalleryLocked, Refused
+from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery, edit_gallery, login
 from vreid.runtime.gallery.requests import Request, read_request
 
 _LOG = logging.getLogger("vreid")
-LONGEST = 1 << 20  # bytes of a request or an answer
-PATIENCE_S = 30.0  # in which the writer answers
+LONGEST = 1 << 20  # bytes of a request
+CONNECT_S = 30.0  # in which the writer takes a connection
+PATIENCE_S = 600.0  # in which it answers; one that ends hangs up at once
 REQUEST_S = 5.0  # in which a request has to arrive
 Answer = Callable[[Request, str], dict[str, Any]]  # does what was requested by somebody; raises Refused
 
@@ -38,7 +42,7 @@ def edited(path: Path, request: Request, who: str | None = None) -> dict[str, An
     `who` stands in the audit; without it the name of this process's user does. Raises Refused as the edit does, and GalleryLocked
     where a process writes that takes no edits, or does not answer.
     """
-    who = who or login()
+    who = _person(who or login())
     try:
         with edit_gallery(path) as gallery:
             gallery.who = who
@@ -50,14 +54,19 @@ def edited(path: Path, request: Request, who: str | None = None) -> dict[str, An
 def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[str, Any]:
     """The answer of the writer. Raises `locked` where none listens."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE_S)
+        connection.settimeout(CONNECT_S)
         try:
-            with _address(socket_of(path)) as address:
-                connection.connect(address)
-            connection.sendall(json.dumps(message).encode() + b"\n")
-            answer = json.loads(_line_from(connection))
+            _connect(connection, socket_of(path))
         except (FileNotFoundError, ConnectionRefusedError):
             raise locked from None
+        except OSError as error:
+            raise GalleryLocked(
+                f"the process that writes to {path} takes no more requests now ({error}); nothing was done, try again"
+            ) from error
+        try:
+            connection.settimeout(PATIENCE_S)
+            connection.sendall(json.dumps(message).encode() + b"\n")
+            answer = json.loads(_line_from(connection, PATIENCE_S))
         except (OSError, ValueError) as error:
             raise GalleryLocked(
                 f"the process that writes to {path} did not answer ({error}); see 'vreid gallery audit' for whether it was done"
@@ -67,20 +76,39 @@ def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[st
     return dict(answer["done"])
 
 
+def _connect(connection: socket.socket, place: Path) -> None:
+    """Tries again while more wait there than the system takes."""
+    until = time.monotonic() + CONNECT_S
+    with _address(place) as address:
+        while True:
+            try:
+                return connection.connect(address)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+
 class EditServer:
-    """Takes edits for as long as it is open, one at a time. The gallery's writer opens it, so that there is one at most."""
+    """Takes edits for as long as it is open, and does one at a time. The gallery's writer opens it, so that there is one at
+    most. Raises Refused where something else lies at its address."""
 
     def __init__(self, gallery: Gallery, answer: Answer) -> None:
         self._path, self._answer = socket_of(gallery.path), answer
-        self._socket = socket.socket(socket.AF_UNIX)
-        with suppress(FileNotFoundError):
-            self._path.unlink()  # of a writer that was killed
+        if self._path.exists() and not self._path.is_socket():
+            raise Refused(f"{self._path} is not a socket, and a run takes edits there; move it away")
+        self._path.unlink(missing_ok=True)  # of a writer that was killed
+        self._turn = threading.Lock()
+        take = self._take
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                take(self.request)
+
         with _address(self._path) as address:
-            self._socket.bind(address)
+            self._server = _Server(address, Handler)
         self._path.chmod(0o600)
-        self._socket.listen(8)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="edits", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="edits", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> "EditServer":
@@ -88,23 +116,16 @@ class EditServer:
 
     def __exit__(self, *_: object) -> None:
         """Ends when the edit under way has been answered."""
-        self._closed.set()
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE_S)
-        self._socket.close()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+        self._turn.acquire(timeout=CONNECT_S)  # and kept: nothing is done any more
 
-    def _serve(self) -> None:
-        while not self._closed.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):  # whoever asked has hung up
-                connection.settimeout(REQUEST_S)
-                connection.sendall(json.dumps(self._answered(connection)).encode() + b"\n")
+    def _take(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # whoever asked has hung up
+            answer = json.dumps(self._answered(connection)).encode()
+            connection.settimeout(REQUEST_S)
+            connection.sendall(answer + b"\n")
 
     def _answered(self, connection: socket.socket) -> dict[str, Any]:
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -112,30 +133,59 @@ class EditServer:
         if user not in (os.getuid(), 0):
             return {"refused": f"this gallery is written by user {os.getuid()}; only that user may change it"}
         try:
-            message = json.loads(_line_from(connection))
-            request, who = read_request(message["edit"]), str(message["who"])
+            message = json.loads(_line_from(connection, REQUEST_S, LONGEST))
+            request, who = read_request(message["edit"]), _person(str(message["who"]))
         except Refused as refused:
             return {"refused": str(refused)}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"refused": "this is not an edit of a gallery; use the same vreid on both sides"}
-        try:
-            return {"done": self._answer(request, who)}
-        except Refused as refused:
-            return {"refused": str(refused)}
-        except Exception as error:  # noqa: BLE001  the next edit is to be answered
-            _LOG.exception("an edit of %s failed", self._path)
-            return {"refused": f"the edit failed ({error!r}); the log of the run that writes to the gallery says where"}
+        with self._turn:
+            if _has_left(connection):  # who no longer waits for it may ask again
+                raise ConnectionAbortedError
+            try:
+                return {"done": self._answer(request, who)}
+            except Refused as refused:
+                return {"refused": str(refused)}
+            except Exception as error:  # noqa: BLE001  the next edit is to be answered
+                _LOG.exception("an edit of %s failed", self._path)
+                return {
+                    "refused": f"the edit failed ({error!r}); the log of the run that writes to the gallery says where"
+                }
 
 
-def _line_from(connection: socket.socket) -> bytes:
-    """Up to the end of the line. Raises ValueError for one that is too long or breaks off."""
-    got = b""
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads, block_on_close, request_queue_size = True, False, 128
+
+
+def _person(who: str) -> str:
+    """A name for the audit. Raises Refused for what is none, and for that of a run."""
+    if who.startswith("run:"):
+        raise Refused(f"an edit is a person's or a program's, and '{who}' is the name of a run; give another one")
+    return names.readable(who, "who edits")
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Whether the other side has closed the connection."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+
+
+def _line_from(connection: socket.socket, seconds: float, longest: int | None = None) -> bytes:
+    """Up to the end of the line, within so many seconds. Raises ValueError for one that is too long or breaks off, and
+    TimeoutError."""
+    got, until = bytearray(), time.monotonic() + seconds
     while not got.endswith(b"\n"):
+        connection.settimeout(max(0.001, until - time.monotonic()))
         part = connection.recv(1 << 16)
-        if not part or len(got) > LONGEST:
+        if not part or (longest is not None and len(got) > longest):
             raise ValueError("the line breaks off" if not part else "the line is too long")
         got += part
-    return got
+        if time.monotonic() > until:
+            raise TimeoutError("timed out")
+    return bytes(got)
 
 
 @contextmanager

@@ -5,7 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +66,8 @@ def test_without_a_writer_it_is_done_here_and_with_one_that_does_not_listen_it_i
         gallery.add_vehicle("taxi")
         with pytest.raises(GalleryLocked):
             edited(path, Rename(vehicle="taxi", name="cab"))
-    socket_of(path).touch()  # of a writer that was killed, or no socket at all
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(socket_of(path)))  # of a writer that was killed
     assert edited(path, Rename(vehicle="taxi", name="cab"), "ann")["name"] == "cab"
     with edit_gallery(path) as gallery, answered_by(gallery):
         assert edited(path, Rename(vehicle="cab", name="taxi"))["name"] == "taxi"
@@ -145,3 +149,52 @@ def test_a_document_of_a_request_is_read_and_another_is_refused() -> None:
     for other in ({"verb": "undo", "chang": 3}, {"verb": "purge"}, "undo", None):
         with pytest.raises(Refused, match="not an edit"):
             read_request(other)
+
+
+def test_who_is_slow_or_silent_holds_up_nobody(gallery: Gallery) -> None:
+    with answered_by(gallery), ExitStack() as open_:
+        for sent in [b""] * 20 + [b"{"] * 20:
+            connection = open_.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(socket_of(gallery.path)))
+            connection.sendall(sent)
+        assert edited(gallery.path, Rename(vehicle="taxi", name="cab"))["name"] == "cab"
+
+
+def test_an_edit_is_not_done_for_whom_has_hung_up_before_its_turn(gallery: Gallery) -> None:
+    began, go_on, done = threading.Event(), threading.Event(), list[str]()
+
+    def answer(request: Request, who: str) -> dict[str, Any]:
+        began.set()
+        assert go_on.wait(60)
+        done.append(who)
+        return {}
+
+    with EditServer(gallery, answer), ThreadPoolExecutor(2) as people:
+        first = people.submit(edited, gallery.path, Undo(), "ann")
+        assert began.wait(60)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.connect(str(socket_of(gallery.path)))
+            left.sendall(b'{"who": "bob", "edit": {"verb": "undo"}}\n')
+        go_on.set()
+        assert first.result() == {} and edited(gallery.path, Undo(), "eve") == {}
+    assert done == ["ann", "eve"]
+
+
+def test_forty_at_once_are_all_answered(gallery: Gallery) -> None:
+    with answered_by(gallery), ThreadPoolExecutor(40) as people:
+        done = people.map(lambda turn: edited(gallery.path, Rename(vehicle="id=1", name=f"name {turn}")), range(40))
+        assert sorted(one["name"] for one in done) == sorted(f"name {turn}" for turn in range(40))
+
+
+@pytest.mark.parametrize("who", ["run:live", "two\nlines", "\x00"])
+def test_an_edit_is_written_down_as_a_persons(gallery: Gallery, who: str) -> None:
+    with answered_by(gallery), pytest.raises(Refused, match=r"who edits|name of a run"):
+        edited(gallery.path, Rename(vehicle="taxi", name="cab"), who)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_lies_at_the_address_and_is_no_socket_is_not_removed(gallery: Gallery, make: Any) -> None:
+    make(socket_of(gallery.path))
+    with pytest.raises(Refused, match="move it away"):
+        answered_by(gallery)
+    assert socket_of(gallery.path).exists()
