@@ -61,12 +61,9 @@ class InView:
 
     def see(self, now: TrackSoFar) -> None:
         """Report an open track, and look for its vehicle if it is worth it."""
-        key = _key(now.track)
-        if key not in self._shown:
-            self._shown[key] = _Shown(NOBODY, now.track, now.box)
-            self._emit("appeared", now.track, NOBODY, now.box, False)
+        self._appear(now.track, now.box)
         if now.search:
-            self._show(now.track, self._provisional(key, now.track, now.stranger), now.box, False)
+            self._show(now.track, self._provisional(_key(now.track), now.track, now.stranger), now.box, False)
 
     def stands(self, now: TrackSoFar, match: Match | None = None) -> None:
         """Report that a vehicle has come to stand, with what was decided for good, or that it stands still, which is said
@@ -82,15 +79,13 @@ class InView:
 
     def wait(self, track: FinishedTrack, box: Floats) -> None:
         """A track has ended, with its last box (4,), that is decided with all others at the end of the run."""
-        shown = self._shown.get(_key(track))
-        self._shown[_key(track)] = _Shown(NOBODY if shown is None else shown.match, track, box, True)
+        self._appear(track, box)
+        self._shown[_key(track)] = _Shown(self._shown[_key(track)].match, track, box, True)
 
     def end(self, track: FinishedTrack, match: Match, trace: Trace) -> None:
         """Report the end of a track, with what was decided then, for good; what it changes for those in view follows."""
         key, box = _key(track), trace.boxes[-1]
-        if key not in self._shown:
-            self._shown[key] = _Shown(NOBODY, track, box)
-            self._emit("appeared", track, NOBODY, box, False)
+        self._appear(track, box)
         before = self._shown[key].match.vehicle
         self._show(track, match, box, True)
         self._emit("left", track, match, box, True)
@@ -147,6 +142,12 @@ class InView:
         match = others[best].match
         origin = self._identifier.rule.level(track.camera, views[best], count).origin
         return Match(match.vehicle, match.name, score, True, least, origin) if score >= least else None
+
+    def _appear(self, track: FinishedTrack, box: Floats) -> None:
+        """Report a track of which nothing was said so far."""
+        if _key(track) not in self._shown:
+            self._shown[_key(track)] = _Shown(NOBODY, track, box)
+            self._emit("appeared", track, NOBODY, box, False)
 
     def _show(self, track: FinishedTrack, match: Match, box: Floats, final: bool) -> None:
         before = self._shown[_key(track)].match.vehicle if _key(track) in self._shown else None

@@ -24,6 +24,9 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _FILE = re.compile(r"\.?(\d{9})-\d+(?:\.[\d-]+\.tmp)?\.(?:jpg|mp4)", re.ASCII)  # also one that a killed process left
 _SIZE = re.compile(r"(\d{1,6}) ?([MGT])B", re.ASCII)
 _UNITS = {"M": 10**6, "G": 10**9, "T": 10**12}
+_EXPECTED: set[Path] = (
+    set()
+)  # files that this process is to write yet, and that nobody has removed before they are there
 
 
 def folder_of_gallery(gallery: Path) -> Path:
@@ -82,6 +85,19 @@ class KeptFolder:
         with atomic(path) as temporary:
             yield temporary
 
+    def expect(self, name: str) -> None:
+        """Say that `name` is to be written later; until `is_wanted` is asked, `remove` also holds for what is not there yet."""
+        _EXPECTED.add(self.path / name)
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether nobody has removed `name` since it was expected, asked when it was written; if somebody has, it goes."""
+        path = self.path / name
+        if path in _EXPECTED:
+            _EXPECTED.discard(path)
+            return True
+        path.unlink(missing_ok=True)
+        return False
+
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for day, folders in self._days() for folder in folders for file in _files(day, folder))
@@ -96,9 +112,12 @@ class KeptFolder:
         return [self.path / kept_name(camera, seen, track, ending) for ending in (PICTURE, CLIP)]
 
     def remove(self, camera: str, seen: float, track: int) -> int:
-        """Remove what was kept of a sighting; how many files there were. Raises Refused where one cannot be removed."""
+        """Remove what was kept of a sighting, what a killed process left unfinished and what is still to be written too; how
+        many files there were. Raises Refused where one cannot be removed."""
+        paths = self._paths(camera, seen, track)
+        _EXPECTED.difference_update(paths)  # first: who writes one now asks after that
         try:
-            return sum(_removed(path) for path in self._paths(camera, seen, track))
+            return sum(_removed(each) for path in paths for each in (path, *_unfinished(path)))
         except OSError as error:
             raise Refused(
                 f"cannot remove the kept picture {error.filename} ({error.strerror}); make its folder writable"
@@ -164,6 +183,11 @@ def _files(day: str, folder: Path) -> list[KeptFile]:
                 with contextlib.suppress(FileNotFoundError):  # another process removes it too
                     found.append(KeptFile(Path(entry.path), (day, match[1]), entry.stat(follow_symlinks=False).st_size))
     return found
+
+
+def _unfinished(path: Path) -> list[Path]:
+    """The temporary files that became or would have become `path`."""
+    return list(path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"))
 
 
 def _removed(path: Path) -> bool:

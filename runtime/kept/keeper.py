@@ -98,6 +98,7 @@ class Keeper:
         name = kept_name(track.camera, track.seen, track.track, ending)
         if keep == "none" or not (shots or keep == "crop"):
             return track
+        self.folder.expect(name)
         if keep == "crop":
             put = self._put(partial(self._write_crop, name, track.picture), track.picture.nbytes)
         elif keep == "frame":
@@ -105,7 +106,10 @@ class Keeper:
         else:
             size = sum(len(shot.jpeg) for shot in shots if shot.jpeg)  # that of the others waits as pixels
             put = self._put(partial(self._write_clip, name, shots), size)
-        return replace(track, kept=name) if put else track
+        if not put:
+            self.folder.is_wanted(name)  # it never comes
+            return track
+        return replace(track, kept=name)
 
     def finish(self) -> None:
         """Wait until all is written; raises what the thread failed with."""
@@ -225,16 +229,20 @@ class Keeper:
         self._write("clip", name, write)
 
     def _write(self, what: str, name: str, write: Callable[[], int]) -> None:
-        """A disk that is full or away is said once and counted; the run goes on."""
+        """A disk that is full or away is said once and counted; the run goes on. What was removed meanwhile is nothing."""
         if not self._live and not (self.folder.path / name).exists():
             self._own.append(name)
         try:
             size = write()
         except (OSError, Refused) as error:
+            if not self.folder.is_wanted(name):  # its temporary file was removed
+                return
             self.failed += 1
             if self.failed == 1:
                 why = getattr(error, "strerror", None) or error
                 _LOG.warning("the folder of kept pictures %s cannot be written to (%s)", self.folder.path, why)
+            return
+        if not self.folder.is_wanted(name):
             return
         self.counts[what] += 1
         self.bytes, self._since = self.bytes + size, self._since + size

@@ -169,6 +169,14 @@ def test_in_a_run_over_files_tracks_that_have_ended_are_compared_and_the_end_has
     assert recorder.said()[-2:] == [("left", 1, 1, True), ("left", 2, 1, True)]
 
 
+def test_a_track_that_was_never_seen_open_appears_before_it_leaves(gallery: Gallery) -> None:
+    recorder, identifier = Recorder(), Identifier(gallery, 0.6, enrol_unknown=True)
+    view, short = InView(identifier, [recorder], 0.0), track(axis(0))
+    view.wait(short, BOX)
+    view.end(short, identifier.assign([short], view.reserved)[0], TRACE)
+    assert [state for state, *_ in recorder.said()] == ["appeared", "identified", "left"]
+
+
 def test_a_track_is_no_new_vehicle_before_it_has_shown_enough_but_may_be_a_known_one(gallery: Gallery) -> None:
     recorder, identifier = Recorder(), Identifier(gallery, 0.6, enrol_unknown=True)
     gallery.add_prototype(gallery.add_vehicle("taxi"), "gate", axis(0))

@@ -303,3 +303,25 @@ def test_what_is_older_than_it_may_be_is_gone_at_the_start(tmp_path: Path) -> No
     with Keeper(folder, KeepLimits(10**9, seconds=60.0), live=True) as keeper:
         keeper.finish()
     assert [path.stem.partition("-")[2] for path in folder.path.rglob("*.jpg")] == ["2"]
+
+
+def test_what_is_removed_before_it_is_written_never_comes_or_goes_again(tmp_path: Path) -> None:
+    removing = KeptFolder(tmp_path / "kept")  # another object of the same folder, as a gallery has it
+
+    class Removed(Slow):
+        def write(self, name: str, content: bytes) -> int:
+            assert self.go.wait(60)
+            with self.replacing(name) as temporary:
+                temporary.write_bytes(content)
+                if name.endswith("-2.jpg"):  # in the middle of it, and of another that still waits
+                    assert [removing.remove("gate", ENDED, number) for number in (2, 3)] == [1, 0]
+            return len(content)
+
+    folder = Removed(tmp_path / "kept")
+    with Keeper(folder, KeepLimits(10**9), live=False) as keeper:
+        for number in (1, 2, 3, 4):
+            keeper.ended(ended(number), "crop")
+        folder.go.set()
+        keeper.finish()
+    assert sorted(path.stem.partition("-")[2] for path in removing.path.rglob("*.*")) == ["1", "4"]
+    assert (keeper.summary()["crop"], keeper.summary()["failed"]) == (2, 0)

@@ -136,3 +136,11 @@ def test_a_size(text: str, size: int) -> None:
 def test_no_size(text: str) -> None:
     with pytest.raises(Refused, match="write it like 500MB"):
         bytes_of(text)
+
+
+def test_what_a_killed_process_left_unfinished_goes_with_its_sighting(tmp_path: Path) -> None:
+    folder = KeptFolder(tmp_path / "kept")
+    for track in (3, 31):
+        folder.write(f"gate/2001-09-09/.014640000-{track}.4089-4089.tmp.mp4", b"half")
+    assert folder.remove("gate", 1e9, 3) == 1
+    assert files(folder.path) == ["gate/2001-09-09/.014640000-31.4089-4089.tmp.mp4"]
