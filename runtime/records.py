@@ -12,7 +12,8 @@ from vreid.models.preprocess import Image
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Boxes = NDArray[np.floating]  # (N, 4) x1 y1 x2 y2 in pixels
-_KINDS = {2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
+_KINDS = {2: "car", 7: "truck", 5: "bus", 3: "motorcycle"}
+KIND_NAMES = (*_KINDS.values(), "vehicle")
 
 
 @dataclass(frozen=True)

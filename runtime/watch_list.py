@@ -6,14 +6,13 @@ from fnmatch import fnmatchcase
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.names import key_of
 from vreid.runtime.plates import plate_fits
-from vreid.runtime.records import Notice, TrackEvent, kind_name
+from vreid.runtime.records import KIND_NAMES, Notice, TrackEvent, kind_name
 from vreid.runtime.session import Watch
 from vreid.runtime.sinks.jsonl import event_fields
 
 QUIET_S = 60.0  # for which a vehicle was away from a camera, at least, before it is alerted of there again
 _MOST = 10_000  # tracks and vehicles that are remembered
 _KEYS = ("name", "vehicle", "kind", "plate", "camera")
-KINDS = ("car", "truck", "bus", "motorcycle", "vehicle")
 
 
 def watch_of(text: str) -> Watch:
@@ -37,8 +36,8 @@ def fault_of(watch: Watch) -> str | None:
     """What is wrong with it; None: nothing."""
     if watch.vehicle is None and watch.kind is None and watch.plate is None:
         return "says nothing to look for; give it a vehicle, a kind or a plate"
-    if watch.kind is not None and watch.kind not in KINDS:
-        return f"has no kind '{watch.kind}'; write {', '.join(KINDS)}"
+    if watch.kind is not None and watch.kind not in KIND_NAMES:
+        return f"has no kind '{watch.kind}'; write {', '.join(KIND_NAMES)}"
     return None
 
 
