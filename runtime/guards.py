@@ -128,7 +128,7 @@ class Guards:
         lasted = {} if since is None or begins else {"lasted": round(now - since, 3)}
         return Notice("alarms", camera, began + now, {**fields, **lasted})
 
-    def against(self, track: FinishedTrack) -> Reason | None:
+    def why_withheld(self, track: FinishedTrack) -> Reason | None:
         """Why a vehicle that nobody knows is not to be enrolled with this track; None: it may be."""
         with self._lock:
             arrivals = self._cameras.get(track.camera)

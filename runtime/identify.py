@@ -67,7 +67,7 @@ class Identifier:
        vehicle so tries its next best. Vehicles of the cluster's plate come before all others and need no threshold;
        those of another plate are left out. Of a track that is finished in parts, the later ones have the first one's vehicle.
     3. A cluster that gets none is a stranger. With `enrol_unknown` it becomes a new vehicle if its best score is under
-       `new_below` and a guard has nothing `against` one of its tracks. Otherwise it is left unknown. Of a new vehicle the
+       `new_below` and a guard does not withhold all of its tracks. Otherwise it is left unknown. Of a new vehicle the
        first track is matched as unknown and the others as known, by their best cosine to another track of the cluster.
     4. A known vehicle is doubtful if a second one passes too that it could be, a stranger if it would pass at DOUBTFUL times
        the requested false-match rate; the answer says so and changes nothing else.
@@ -88,10 +88,10 @@ class Identifier:
         new_below: float | None = None,
         topology: Topology | None = None,
         remember_s: float = REMEMBERED_S,
-        against: Callable[[FinishedTrack], str | None] = lambda track: None,
+        withhold: Callable[[FinishedTrack], str | None] = lambda track: None,
     ) -> None:
         """`learn` is `enrol_unknown` unless given; without `new_below` who does not pass is new; `run` is written into each
-        sighting; `against` says why no new vehicle is to be made of a track (runtime/guards.py).
+        sighting; `withhold` says why no new vehicle is to be made of a track (runtime/guards.py).
 
         Raises Refused for a threshold outside -1 to 1, or for enrolling into a gallery opened for reading.
         """
@@ -101,7 +101,7 @@ class Identifier:
         self._learn = enrol_unknown if learn is None else learn
         if (enrol_unknown or self._learn) and not gallery.writable:
             raise Refused("the gallery was opened for reading and cannot learn or enrol; open it for writing")
-        self._gallery, self._enrol, self._against = gallery, enrol_unknown, against
+        self._gallery, self._enrol, self._withhold = gallery, enrol_unknown, withhold
         self._margin, self._run = margin, run
         self.topology = topology or Topology()  # which pairs of tracks cannot be one vehicle
         self._recent = RecentPositions(remember_s, self.topology)
@@ -120,7 +120,7 @@ class Identifier:
 
     def observe(self, track: FinishedTrack, trace: Trace) -> None:
         """Let the threshold learn from a track that has ended, unless it is of an alarm; before it is identified."""
-        if self._against(track) != "alarm":
+        if self._withhold(track) != "alarm":
             self.rule.observe(track, trace)
 
     def keep(self) -> None:
@@ -187,7 +187,7 @@ class Identifier:
 
     def reserve(self, track: FinishedTrack, match: Match) -> int | None:
         """An id for a track that would be enrolled, which no other vehicle ever gets; None where it would not be."""
-        if match.vehicle is not None or not self._is_new(match.score) or self._against(track) is not None:
+        if match.vehicle is not None or not self._is_new(match.score) or self._withhold(track) is not None:
             return None
         with self._gallery.transaction() as store:
             vehicle = store.new_vehicle_id()
@@ -357,7 +357,7 @@ class Identifier:
                 for level in levels
             ]
             taught = taught if self._learn else []
-        elif self._is_new(choice.score) and None in (withheld := [self._against(track) for track in own]):
+        elif self._is_new(choice.score) and None in (withheld := [self._withhold(track) for track in own]):
             best = max(rows, key=lambda row: (tracks[row].quality, -row))
             vehicle = self._gallery.add_vehicle(None, tracks[best].picture, vehicle=reserved)
             self.scoring.counted += 1

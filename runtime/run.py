@@ -83,7 +83,7 @@ class OpenSite:
             rule = FixedThreshold(self.site.threshold)
         found = Identifier(
             gallery, rule, self.site.enrol_unknown,
-            run=name, new_below=self.site.new_below, topology=self.topology, against=self.guards.against,
+            run=name, new_below=self.site.new_below, topology=self.topology, withhold=self.guards.why_withheld,
         )  # fmt: skip
         if self.live:
             found.recall(time.time() - REMEMBERED_S)

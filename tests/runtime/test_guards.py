@@ -119,8 +119,11 @@ def test_the_log_and_the_notice_say_when_it_begins_and_is_over(caplog: pytest.Lo
     with caplog.at_level(logging.WARNING, "vreid"):
         began = guards.see("gate", KNOWN_AFTER_S + 1, 9, began=1e9)
         assert guards.see("gate", KNOWN_AFTER_S + 2, 9) is None
-        assert guards.against(track(KNOWN_AFTER_S + 1)) == "alarm" and guards.alarm("gate") == (True, 1)
-        assert guards.against(track(KNOWN_AFTER_S + 1, camera="yard")) is None and guards.alarm("yard") == (False, 0)
+        assert guards.why_withheld(track(KNOWN_AFTER_S + 1)) == "alarm" and guards.alarm("gate") == (True, 1)
+        assert guards.why_withheld(track(KNOWN_AFTER_S + 1, camera="yard")) is None and guards.alarm("yard") == (
+            False,
+            0,
+        )
         over = guards.see("gate", KNOWN_AFTER_S + 30, 0, began=1e9)
     assert began == Notice(
         "alarms", "gate", 1e9 + 601, {"state": "begun", "new": 9, "limit": FLOOR, "time": KNOWN_AFTER_S + 1}
@@ -128,9 +131,9 @@ def test_the_log_and_the_notice_say_when_it_begins_and_is_over(caplog: pytest.Lo
     assert over is not None and (over.fields["state"], over.fields["lasted"]) == ("over", 29.0)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2 and said[0].startswith("gate: 9 new vehicles within 10 s, where up to 5 are usual")
-    assert guards.against(track(0.0, 0.09)) == "quality" and guards.against(track(0.0, 0.1)) is None
+    assert guards.why_withheld(track(0.0, 0.09)) == "quality" and guards.why_withheld(track(0.0, 0.1)) is None
     off = Guards(GuardRules(0, 0.0))
-    assert off.see("gate", 0.0, 1000) is None and off.against(track(0.0, 0.0)) is None
+    assert off.see("gate", 0.0, 1000) is None and off.why_withheld(track(0.0, 0.0)) is None
 
 
 @pytest.mark.parametrize("road", ["traffic", "highway"])
@@ -193,7 +196,7 @@ def sighted(
         with open_gallery(
             tmp_path / "known.db", fingerprint=manifest.fingerprint, dim=3, model=manifest.name, write=True
         ) as gallery:
-            identifier = Identifier(gallery, 0.9, enrol_unknown=True, against=guards.against)
+            identifier = Identifier(gallery, 0.9, enrol_unknown=True, withhold=guards.why_withheld)
             made = Run(
                 Parts(
                     [CameraParts(source, Painted(drives))], embedder, identifier, [JsonlSink(tmp_path / "out")], stop=stop,
