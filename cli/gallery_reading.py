@@ -1,5 +1,6 @@
 """`vreid gallery list|show|stats|audit`: the verbs that only read, and the flags that choose vehicles."""
 
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -289,7 +290,7 @@ def _tables(found: "VehicleDetails") -> None:
             s.kind or "-",
             s.plate or "-",
             f"{s.quality:.2f}",
-            f"{s.score:.3f}",
+            f"{s.score:.3f}" if math.isfinite(s.score) else "-",
             s.run or "-",
         )
         for s in found.sightings

@@ -56,7 +56,10 @@ def copied(file: KnownFile, source: Path, folder: Path) -> Path:
     except OSError as error:
         raise unusable(error) from error
     if found != file.digest:
-        raise Refused(f"{source} has the hash {found}, and {file.name} has {file.digest}; give that file")
+        raise Refused(
+            f"{source} is another file than the list's {file.name} (hash {found}, in the list {file.digest}); give that one, or"
+            " use this one as it is by its path, such as --detector model:FILE"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     part = _part(file, folder)
     with locked(folder, "filling"):

@@ -206,7 +206,7 @@ def give_one(folder: Path) -> list[Path]:
     [
         (give_both, ""),
         (give_folder, ""),
-        (give_other, r"renamed.bin has the hash sha256:.*net.bin has sha256"),
+        (give_other, r"renamed.bin is another file than .*net.bin \(hash sha256:.*, in the list sha256"),
         (give_one, r"--from has no net.bin of 1,280,000 bytes"),
     ],
 )
