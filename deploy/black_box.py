@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openvino import Core
 from openvino import Model as Graph
 
 from vreid.deploy.model import Model
@@ -21,6 +20,7 @@ from vreid.models.errors import MOST_SIDE, Refused, shown
 from vreid.models.files import regular
 from vreid.models.manifest import Cost
 from vreid.models.preprocess import Floats, Image, resized
+from vreid.runtime.engines.openvino import CORE
 
 
 def black_box(path: Path, wants: NetworkInput, threads: int = 1) -> Model:
@@ -43,7 +43,7 @@ def black_box(path: Path, wants: NetworkInput, threads: int = 1) -> Model:
             ) from error
     digest.update(json.dumps(asdict(wants), sort_keys=True).encode())
     try:
-        graph = Core().read_model(path)
+        graph = CORE.read_model(path)
     except RuntimeError as error:
         raise Refused(f"OpenVINO cannot load {path} ({_reason(error)}); convert the network again") from error
     height, width = _size(graph, path, wants)
@@ -52,7 +52,7 @@ def black_box(path: Path, wants: NetworkInput, threads: int = 1) -> Model:
     try:
         cut = Graph([layer], graph.get_parameters(), "teacher")
         cut.reshape([1, 3, height, width])
-        request = Core().compile_model(cut, "CPU", settings).create_infer_request()
+        request = CORE.compile_model(cut, "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise Refused(f"OpenVINO cannot run {path} ({_reason(error)}); convert the network again") from error
     if (axes := len(cut.outputs[0].get_partial_shape())) not in (2, 4):

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Core
 
 from vreid.models.errors import Refused
 from vreid.runtime.detectors.graph import Arrays
-from vreid.runtime.engines.openvino import last_line, port_of
+from vreid.runtime.engines.openvino import CORE, last_line, port_of
 
 
 class OpenVinoGraph:
@@ -27,8 +26,8 @@ class OpenVinoGraph:
         if not path.with_suffix(".bin").is_file():
             raise Refused(f"{path} has no weights; put {path.with_suffix('.bin').name} next to it")
         try:
-            model = Core().read_model(path)
-            self._request = Core().compile_model(model, "CPU", settings).create_infer_request()
+            model = CORE.read_model(path)
+            self._request = CORE.compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise Refused(f"OpenVINO cannot load {path} ({last_line(error)}); convert the network again") from error
         self.path = path

@@ -25,6 +25,10 @@ _FAULTS = (
     RuntimeError,
     ValueError,
 )
+# The process's only one. Its CPU plugin (2026.4.1) gives the thread that loads it a stack for signals, and takes the
+# memory away when it is unloaded: in another thread, or two of them in the order of loading, that leaves the thread a
+# stale address, and Python's next signal there is a segmentation fault. One Core loads the plugin once and keeps it.
+CORE = Core()
 _TYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "i64": "int64", "i32": "int32"}
 
 
@@ -45,7 +49,7 @@ class OpenVinoEngine:
         try:
             # by name: Core.read_model lets every reader try, and TensorFlow's writes on stderr
             reader = frontends.FrontEndManager().load_by_framework("onnx")
-            compiled = Core().compile_model(reader.convert(reader.load(BytesIO(file.data))), "CPU", settings)
+            compiled = CORE.compile_model(reader.convert(reader.load(BytesIO(file.data))), "CPU", settings)
             inputs = [port_of(port, manifest.input.name) for port in compiled.inputs]
             outputs = [port_of(port, manifest.output.name) for port in compiled.outputs]
             self._request = compiled.create_infer_request()

@@ -1,5 +1,6 @@
 """Each type of detector, as a made graph of its shape, against a plain decoding; and how type and classes are recognised."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -376,7 +377,32 @@ def test_openvino_ir_equals_its_onnx(tmp_path: Path, kind: str) -> None:
 
 def test_without_openvino_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "vreid.runtime.detectors.openvino_graph", raising=False)
+    for name in ("detectors.openvino_graph", "engines.openvino"):
+        monkeypatch.delitem(sys.modules, f"vreid.runtime.{name}", raising=False)
     (tmp_path / "made.xml").write_text("<net/>")
     with pytest.raises(MissingExtra, match=r"needs the package 'openvino': pip install 'vreid\[openvino\]'"):
         open_detector(f"model:{tmp_path / 'made.xml'}")
+
+
+ONE_BY_ONE = "del first; del second"
+IN_A_THREAD = "thread = threading.Thread(target=second.clear); thread.start(); thread.join()"
+
+
+@pytest.mark.parametrize("release", [ONE_BY_ONE, IN_A_THREAD])
+def test_a_signal_is_survived_after_detectors_were_released(tmp_path: Path, release: str) -> None:
+    """OpenVINO gives the thread that loads its plugin a stack for signals, and leaves it a stale one when unloaded so."""
+    openvino = pytest.importorskip("openvino")
+    file = constant_graph(tmp_path / "made.onnx", TYPES["v8"][1]()[0], names=NAMES)
+    openvino.save_model(openvino.Core().read_model(file), tmp_path / "made.xml")
+    opened = f"[open_detector({f'model:{tmp_path}/made.xml?classes=person,car,Bus,pickup_truck'!r})]"
+    lines = [
+        "import os, signal, threading",
+        "from vreid.runtime.detectors.table import open_detector",
+        "signal.signal(signal.SIGTERM, lambda number, frame: print('handled'))",
+        f"first = {opened}",
+        f"second = {opened}",
+        release,
+        "os.kill(os.getpid(), signal.SIGTERM)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
