@@ -122,6 +122,7 @@ class Seen:
     """The detector: what can be seen, shaken by a pixel."""
 
     first_score, least_travel = 0.5, 0.0
+    kinds = None
 
     def __init__(self) -> None:
         self._rng = np.random.default_rng(1)

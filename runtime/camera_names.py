@@ -1,11 +1,12 @@
 """What cameras may be called: letters of any language, but nothing that a file's name or an MQTT topic cannot hold."""
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 
 _MOST_BYTES = 200  # a file's name has 255, and the names that the run makes of it are longer
 _BARRED = re.compile(r"""[/\\:=+#*?"<>|$]""")
@@ -32,6 +33,13 @@ def plain_name(text: str) -> str:
     kept = (sign if _is_plain(sign) else " " for sign in nfc(text))
     name = re.sub(r" +", "_", "".join(kept)).strip("_.")
     return name.encode()[:_MOST_BYTES].decode("utf-8", "ignore")
+
+
+def stranger_text(name: str, cameras: Sequence[str], where: str) -> str:
+    """That `where` names a camera which is none of these, and which was meant."""
+    close = difflib.get_close_matches(name, cameras, 1, 0.6)
+    near = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(cameras)}"
+    return f"{where} names a camera '{shown(name)}' that the site does not have; {near}"
 
 
 def nfc(text: str) -> str:

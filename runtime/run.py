@@ -44,7 +44,7 @@ from vreid.runtime.standing import StandingRules
 from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack
-from vreid.runtime.watch_list import WatchList
+from vreid.runtime.watch_list import WatchList, faults_of_all, missing_kinds
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,8 @@ def run_site(
     truth = truth_of_run(texts, site.truth)
     with ExitStack() as stack:
         opened = stack.enter_context(opened_site(site))
+        if site.watch:
+            _refuse_useless_watch(opened)
         outputs = open_outputs(site.to, "run" if site.out is None else site.out.name)
         for output in outputs:
             stack.callback(output.close, {})  # also of a run that fails
@@ -312,13 +314,17 @@ def _monitor(site: Site, run: Run, outputs: Sequence[OutputSink]) -> Any:
     )
 
 
-def _watch_list(site: Site, gallery: Gallery, notify: Callable[[Notice], None]) -> WatchList:
-    """Raises Refused where nobody gets its alerts, or they can never come."""
-    if not site.to:
-        raise Refused("a watch list gives its alerts to outputs; name one with --to, such as mqtt://broker/site")
-    if site.plates is None and any(watch.plate is not None for watch in site.watch):
-        raise Refused("a watch list with plates needs a reader of plates; give --plates module:function")
+def _refuse_useless_watch(opened: OpenSite) -> None:
+    """Raises Refused where nobody gets the alerts of the watch list, or they can never come."""
+    site, kinds = opened.site, {each.source.camera: each.detector.kinds for each in opened.cameras}
+    for fault in (
+        *faults_of_all(site.watch, list(kinds), site.to, site.plates, flags=True),
+        *missing_kinds(site.watch, kinds),
+    ):
+        raise Refused(fault)
 
+
+def _watch_list(site: Site, gallery: Gallery, notify: Callable[[Notice], None]) -> WatchList:
     def name_of(vehicle: int) -> str | None:
         with gallery.reading() as store:
             return store.name_of(vehicle)

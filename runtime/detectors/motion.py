@@ -42,6 +42,7 @@ class MotionDetector:
 
     first_score = 0.5
     least_travel = LEAST_TRAVEL
+    kinds = frozenset({-1})
 
     def __init__(self, min_score: float, min_area: float, warm_up: int) -> None:
         self._min_score = min_score

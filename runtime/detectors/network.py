@@ -51,7 +51,7 @@ class NetworkDetector:
         self.first_score = first if min_score is None else min(first, max(LEAST_FIRST, min_score))
         self._graph, self._inputs, self._head, self._places = graph, inputs, recognised.head, recognised.match.outputs
         self._form, self._tiles = form, tiles
-        labels = sorted(kinds)
+        labels, self.kinds = sorted(kinds), frozenset(kinds.values())
         self._wanted = Wanted(
             np.asarray(labels, np.int64), np.asarray([kinds[label] for label in labels], np.int64),
             recognised.head.least if min_score is None else min_score, inputs.height, inputs.width,

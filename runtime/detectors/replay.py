@@ -21,6 +21,7 @@ class ReplayDetector:
 
     first_score = 0.0  # what somebody wrote down is a vehicle
     least_travel = 0.0
+    kinds = None
 
     def __init__(self, path: Path, min_score: float, min_visibility: float) -> None:
         self._path = path

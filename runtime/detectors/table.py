@@ -70,6 +70,11 @@ class Detector(Protocol):
         float  # in sides of its own box, for a track of these detections to be reported; 0 where standing will do
     )
 
+    @property
+    def kinds(self) -> frozenset[int] | None:
+        """The kinds (COCO class or -1) that its detections can have; None: any."""
+        ...
+
     def detect(self, frames: Sequence[Frame]) -> Sequence[Detections | None]:
         """Frames, of several cameras if need be -> the vehicles of each, in the same order; None: it was not looked at."""
         ...
@@ -84,6 +89,7 @@ class EveryNth:
 
     def __init__(self, detector: Detector, step: int) -> None:
         self.first_score, self.least_travel = detector.first_score, detector.least_travel
+        self.kinds = detector.kinds
         self._detector, self._step = detector, step
         self._seen: dict[str, int] = {}  # frames of each camera, begun at its turn
 

@@ -1,6 +1,5 @@
 """A site checked before it runs: what it names is there and fits together; each fault is a sentence."""
 
-import difflib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,7 +8,8 @@ from typing import Any, TypeVar
 
 from vreid.models.errors import Refused
 from vreid.models.seam import open_seam
-from vreid.runtime.detectors.table import open_detector
+from vreid.runtime.camera_names import stranger_text
+from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
 from vreid.runtime.plates import plate_reader
@@ -17,6 +17,7 @@ from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sinks.table import open_outputs
 from vreid.runtime.sources.table import address_of, open_source
 from vreid.runtime.topology import Layout, read_layout, topology_of
+from vreid.runtime.watch_list import missing_kinds
 
 _AT_ONCE = 32  # cameras that are connected to side by side
 Given = TypeVar("Given")
@@ -76,16 +77,19 @@ def _check_gallery(site: Site, embedder: Embedder, found: Findings) -> None:
 
 
 def _check_detectors(site: Site, found: Findings) -> None:
-    """Each one opens; those that several cameras have, once."""
+    """Each one opens, those that several cameras have once; and they tell the kinds that are watched for."""
+    kinds: dict[str, frozenset[int] | None] = {}
     users: dict[tuple[str, float | None], list[str]] = {}
     for camera in site.cameras:
         users.setdefault((camera.detector, camera.min_score), []).append(address_of(camera.source).camera)
     for (text, score), names in users.items():
 
-        def opened(text: str = text, score: float | None = score) -> object:
+        def opened(text: str = text, score: float | None = score) -> Detector:
             return open_detector(text, threads=site.threads, min_score=score)
 
-        found.tried(opened, f"detector of {', '.join(names)}")
+        detector = found.tried(opened, f"detector of {', '.join(names)}")
+        kinds |= dict.fromkeys(names, None if detector is None else detector.kinds)
+    found.faults += missing_kinds(site.watch, kinds)
 
 
 def _check_topology(site: Site, names: list[str], found: Findings) -> None:
@@ -98,9 +102,7 @@ def _check_topology(site: Site, names: list[str], found: Findings) -> None:
         return
     strangers = {name for pair in layout.pair for name in pair.cameras} - set(names)
     for name in sorted(strangers):
-        close = difflib.get_close_matches(name, names, 1, 0.6)
-        near = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
-        found.faults.append(f"{where} names a camera '{name}' that the site does not have; {near}")
+        found.faults.append(stranger_text(name, names, where))
     if not strangers:
         known = layout
         found.tried(lambda: topology_of(known, names, where))

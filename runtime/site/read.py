@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
+from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery.records import duration_of
 from vreid.runtime.network_address import substituted
 from vreid.runtime.public_models import is_public, models_folder, with_public_model
@@ -18,6 +19,7 @@ from vreid.runtime.session import CameraSettings, Regions, Site
 from vreid.runtime.site.schema import FOR_EVER, TABLE, TEXT, CameraTable, Secret, SiteFile
 from vreid.runtime.sources.table import address_of
 from vreid.runtime.topology import Layout, topology_of
+from vreid.runtime.watch_list import faults_of_all, place_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -57,6 +59,9 @@ def site_and_faults(path: Path, environment: Mapping[str, str]) -> tuple[Site | 
         return None, [f"{path}: {sentence}" for sentence in wrong]
     reading = _Reading(path.absolute().parent, environment)
     site = reading.site(form)
+    if not wrong:  # else a camera that is watched may have been taken out
+        names = [nfc(name.strip()) for name in form.camera]
+        reading.faults += faults_of_all(site.watch, names, form.outputs.to, form.plates)
     return site, [f"{path}: {sentence}" for sentence in (*wrong, *reading.faults)]
 
 
@@ -204,7 +209,7 @@ class _Reading:
 def sentence_of(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors: table, key, and what is expected."""
     table, key, form = _place(error["loc"])
-    head = f"[{table}]" if table else "the file"
+    head = _header(table) if table else "the file"
     message, kind = error["msg"], error["type"]
     if kind == "extra_forbidden":
         return f"{head} has no key '{shown(key)}'; {_nearest(key, form, table)}"
@@ -225,6 +230,12 @@ def sentence_of(error: Mapping[str, Any]) -> str:
         return f"{where}: {message[0].lower()}{message[1:]}"
     given = "" if any(part in SECRET for part in error["loc"]) else f", not {_shown(error['input'])}"
     return f"{where}{message.removeprefix('Input')}{given}"
+
+
+def _header(table: str) -> str:
+    """[table], or which of the [[tables]] of one name it is."""
+    name, _, number = table.removesuffix("]").partition("[")
+    return place_of(name, int(number)) if number.isdecimal() else f"[{table}]"
 
 
 def key_text(name: str) -> str:

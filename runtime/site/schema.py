@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from vreid.models.errors import MOST_THREADS, Refused
-from vreid.runtime.camera_names import camera_name, valid_text
+from vreid.runtime.camera_names import camera_name, nfc, valid_text
 from vreid.runtime.gallery.records import duration_of
 from vreid.runtime.kept.folder import bytes_of
 from vreid.runtime.regions import fault_of
@@ -167,7 +167,7 @@ class WatchTable(Table):
     @property
     def watch(self) -> Watch:
         """The same without its form."""
-        return Watch(self.name, self.vehicle, self.kind, self.plate, tuple(self.cameras))
+        return Watch(self.name, self.vehicle, self.kind, self.plate, tuple(map(nfc, self.cameras)))
 
 
 class Secret(Table):

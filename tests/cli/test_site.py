@@ -190,3 +190,13 @@ def test_connect_opens_live_cameras(
     assert checked(capsys, path) == (0, {"file": str(path), "faults": [], "cameras": {}})
     code, said = checked(capsys, path, "--connect")
     assert code == 0 and said["cameras"] == {"gate": {"width": 160, "height": 120, "frame_rate": 30.0}}
+
+
+def test_a_check_finds_a_kind_that_no_detector_has(site: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    path = site()
+    path.write_text(
+        path.read_text().replace("[outputs]", '[[watch]]\nkind = "truck"\n[outputs]\nto = ["http://broker/a"]')
+    )
+    code, found = checked(capsys, path)
+    assert code == 1 and len(found["faults"]) == 1
+    assert "the watch 'kind truck' looks for the kind 'truck', and the detectors" in found["faults"][0]

@@ -161,6 +161,7 @@ class Painted:
     """A detector that knows by the frame's number where this video has its vehicles."""
 
     first_score, least_travel = 0.5, 0.0
+    kinds = None
 
     def __init__(self, drives: Sequence[tuple[Any, int, int]]) -> None:
         self._drives = drives

@@ -40,6 +40,7 @@ class Saturated:
 
     first_score = 0.5
     least_travel = 0.0
+    kinds = None
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         return [self._painted(frame.image) for frame in frames]

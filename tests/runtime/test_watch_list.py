@@ -18,7 +18,7 @@ from vreid.runtime.gallery import edit_gallery
 from vreid.runtime.records import EventState, Match, Notice, TrackEvent
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session, Watch
-from vreid.runtime.watch_list import QUIET_S, WatchList, watch_of
+from vreid.runtime.watch_list import QUIET_S, WatchList, missing_kinds, watch_of
 
 NAMES = {7: "blue van", 8: "Taxi"}
 
@@ -69,6 +69,8 @@ def test_there_is_one_alert_a_watch_for_each_time_in_view() -> None:
     again = event(key="0/gate/3", seen=seen + 2 * QUIET_S)
     yard = event(key="0/yard/1", camera="yard")
     assert len(alerts([first, later, broken], Watch(vehicle="blue van"))) == 1
+    back = event(key="0/gate/4", seen=seen - 3600)  # the machine's clock was set back
+    assert len(alerts([first, back], Watch(vehicle="blue van"))) == 2
     assert len(alerts([first, later, broken, again, yard], Watch(vehicle="blue van"))) == 3
     nobody = [event(match=NOBODY, key=f"0/gate/{number}") for number in range(3)]
     assert len(alerts(nobody, Watch(kind="car"))) == 3  # three vehicles that nobody knows
@@ -109,11 +111,23 @@ def test_the_words_of_the_flag(text: str, watch: Watch) -> None:
         ("vehicle=", "cannot be read"),
         ("camera=gate", "says nothing to look for"),
         ("kind=tram", "has no kind 'tram'; write car, truck"),
+        ("vehicle=a,vehicle=b", "has vehicle twice"),
     ],
 )
 def test_words_that_cannot_be_read_are_refused(text: str, sentence: str) -> None:
     with pytest.raises(Refused, match=re.escape(sentence)):
         watch_of(text)
+
+
+def test_a_kind_must_be_one_of_the_detector_of_a_camera() -> None:
+    kinds = {"gate": frozenset({-1}), "yard": frozenset({2, 7}), "wall": None}
+    for watch in (Watch(kind="truck", cameras=("yard",)), Watch(kind="bus"), Watch(kind="vehicle", cameras=("gate",))):
+        assert missing_kinds([watch], kinds) == []
+    trucks, buses = Watch("lorries", kind="truck", cameras=("gate",)), Watch(kind="bus", cameras=("gate", "yard"))
+    assert [fault.partition(";")[0] for fault in missing_kinds([trucks, buses], kinds)] == [
+        "the watch 'lorries' looks for the kind 'truck', and the detectors of its cameras only tell: vehicle",
+        "the watch 'kind bus' looks for the kind 'bus', and the detectors of its cameras only tell: car, truck, vehicle",
+    ]
 
 
 @pytest.fixture
@@ -162,5 +176,13 @@ def test_a_run_alerts_its_outputs(
     assert np.isfinite([alert["score"], alert["threshold"], alert["seen"]]).all()
     with pytest.raises(Refused, match="name one with --to"):
         run_session(replace(session, out=tmp_path / "third", watch=watch), threading.Event())
-    with pytest.raises(Refused, match="needs a reader of plates"):
-        run_session(replace(session, out=tmp_path / "third", to=(address,), watch=("plate=B*",)), threading.Event())
+    for one, sentence in (
+        ("plate=B*", "needs a reader of plates"),
+        (
+            "kind=car,camera=oen",
+            "the watch 'kind car' names a camera 'oen' that the site does not have; did you mean 'one'?",
+        ),
+        ("kind=truck", "looks for the kind 'truck', and the detectors of its cameras only tell: vehicle;"),
+    ):
+        with pytest.raises(Refused, match=re.escape(sentence)):
+            run_session(replace(session, out=tmp_path / "third", to=(address,), watch=(one,)), threading.Event())

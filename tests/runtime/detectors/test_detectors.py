@@ -244,6 +244,7 @@ class Counting:
     """A detector that finds nothing and notes what it was shown."""
 
     first_score, least_travel = 0.4, 0.1
+    kinds = None
 
     def __init__(self) -> None:
         self.shown: list[tuple[str, int]] = []

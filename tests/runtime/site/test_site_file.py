@@ -175,10 +175,25 @@ WRONG = {
     "of the watch list": (
         'vehicle = "blue van"',
         'vehicel = "blue van"',
-        "[watch[0]] has no key 'vehicel'; did you mean 'vehicle'?",
+        "the first [[watch]] has no key 'vehicel'; did you mean 'vehicle'?",
     ),
-    "a kind that is none": ('kind = "truck"', 'kind = "tram"', "[watch[1]] has no kind 'tram'; write car, truck"),
-    "of the topology": ("least_s", "least", "[topology.pair[0]] has no key 'least'; did you mean 'least_s'?"),
+    "a kind that is none": (
+        'kind = "truck"',
+        'kind = "tram"',
+        "the second [[watch]] has no kind 'tram'; write car, truck",
+    ),
+    "a camera that is none": (
+        'cameras = ["gate"]',
+        'cameras = ["gaet"]',
+        "the watch 'kind truck' names a camera 'gaet' that the site does not have; did you mean 'gate'?",
+    ),
+    "nobody who gets alerts": ('to = ["mqtt', "to = [] #", "gives its alerts to outputs; name one with to = ["),
+    "plates that nobody reads": (
+        'vehicle = "blue van"',
+        'plate = "B-*"',
+        'a watch list with plates needs a reader of plates; give plates = "module:function"',
+    ),
+    "of the topology": ("least_s", "least", "the first [[topology.pair]] has no key 'least'; did you mean 'least_s'?"),
     "a text for a number": (
         "rate = 2.5",
         'rate = "2.5"',
