@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.gallery import Gallery, forget
-from vreid.runtime.gallery.records import EVERYTHING, Filter, SightingInfo
+from vreid.runtime.gallery.records import EVERYTHING, Filter, SightingInfo, is_quality
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 
@@ -33,9 +33,13 @@ class Unnamed:
 
 
 def unnamed(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
-    """The vehicles that fit, by rising id. Raises Refused for a rule that every vehicle fits."""
+    """The vehicles that fit, by rising id. Raises Refused for a rule that every vehicle fits, and for a quality that is none."""
     if rule == CleanRule():
         raise Refused("say which vehicles are to go: seen once, of poor quality, by camera or by time")
+    if rule.quality_below is not None and not is_quality(rule.quality_below):
+        raise Refused(
+            f"a quality is from 0 to 1, not {rule.quality_below:g}; 'vreid gallery show' has that of each sighting"
+        )
     with gallery.reading() as store:
         rows = [(row.id, row.name) for row in store.vehicle_rows(rule.only) if not row.named]
         found = ((vehicle, name, _sightings(store, vehicle, rule)) for vehicle, name in rows)

@@ -9,7 +9,7 @@ that the two are the same, a split that the sighting is of another vehicle, and 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.edits import ANSWERS, Edited, merge, split
 from vreid.runtime.gallery.gallery import Gallery
@@ -60,7 +60,12 @@ def add_doubt(gallery: Gallery, sighting: int, vehicle: int, candidates: Sequenc
 
 
 def doubtful(gallery: Gallery, last: int | None = None) -> list[Doubt]:
-    """The newest `last` (None: all) doubtful sightings that nobody has judged yet, the oldest first."""
+    """The newest `last` (None: all) doubtful sightings that nobody has judged yet, the oldest first.
+
+    Raises Refused for a `last` below 0, and GalleryDamaged, as all here do, for a doubt or an answer that cannot be read.
+    """
+    if last is not None and last < 0:
+        raise Refused(f"the number of sightings must be 0 or more, not {last}")
     with gallery.reading() as store:
         state = _State(store)
         found = [
@@ -144,7 +149,7 @@ def is_sound(change: Change) -> bool:
         _candidates(change)
         _pairs_said_by(change)
         return type(change.detail.get("sighting", 1)) is int
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return False
 
 
@@ -156,10 +161,13 @@ class _State:
         rows = [change for change in every if not change.undone]
         self._merged: dict[int, int] = {}
         for change in rows:
-            if change.verb == "merge":
-                kept, *others = change.detail["vehicles"]
-                self._merged.update(dict.fromkeys(others, kept))
+            if change.verb == "merge" and (vehicles := change.detail.get("vehicles")):  # none where it was lost
+                self._merged.update(dict.fromkeys(vehicles[1:], vehicles[0]))
         about = [change for change in rows if change.verb != "merge" and "sighting" in change.detail]
+        for change in about:
+            if not is_sound(change):
+                fix = "drop it with 'vreid gallery check --repair'"
+                raise GalleryDamaged(f"change {change.id} ({change.verb}) of {store.path} cannot be read; {fix}")
         self.doubts = {change.detail["sighting"]: change for change in about if change.verb == "doubt"}
         self.said = {change.detail["sighting"]: change for change in about if change.verb in ANSWERS}
         self.vehicle = store.vehicles_of_sightings(self.doubts)
@@ -185,7 +193,9 @@ class _State:
         )
 
     def _now(self, vehicle: int) -> int:
-        while vehicle in self._merged:
+        been = set()  # a damaged merge may lead back to where it came from
+        while vehicle in self._merged and vehicle not in been:
+            been.add(vehicle)
             vehicle = self._merged[vehicle]
         return vehicle
 
@@ -219,7 +229,9 @@ def _candidates(doubt: Change) -> list[Candidate]:
         view, camera = row["cameras"]
         rate = row["rate"]
         pair = judged_pair_of([view, camera, row["score"], 1.0 if rate is None else rate, 1])
-        found.append(Candidate(int(row["vehicle"]), pair.cameras, pair.score, None if rate is None else pair.rate))
+        if type(vehicle := row["vehicle"]) is not int:
+            raise ValueError("a vehicle's id that is none")
+        found.append(Candidate(vehicle, pair.cameras, pair.score, None if rate is None else pair.rate))
     return found
 
 

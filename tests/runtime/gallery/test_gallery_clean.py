@@ -69,6 +69,21 @@ def test_a_rule_that_everybody_fits_is_none(db: Path) -> None:
         cleaned(gallery, CleanRule())
 
 
+@pytest.mark.parametrize("quality", [float("nan"), float("inf"), -float("inf"), 5.0, -1.0])
+def test_a_quality_that_is_none_finds_nobody(db: Path, quality: float, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = CleanRule(quality_below=quality)
+    with opened(db) as gallery, EditServer(gallery, lambda request, who: request.apply(gallery).result):
+        for call in (lambda: unnamed(gallery, rule), lambda: cleaned(gallery, rule)):
+            with pytest.raises(Refused, match="a quality is from 0 to 1"):
+                call()
+        with pytest.raises(Refused):
+            edited(db, Clean(rule=rule))
+    assert "a quality is from 0 to 1" in refused(capsys, "clean", "--gallery", db, "--quality-below", quality, "--yes")
+    with read_gallery(db) as gallery:
+        assert gallery.size()[0] == 5
+    assert "0 or more, not -1" in refused(capsys, "doubtful", "--gallery", db, "--last", "-1")
+
+
 def test_the_run_that_writes_cleans_for_another_program(db: Path) -> None:
     rule = CleanRule(Filter(cameras=("gate",), since=HOUR - 1), once=True, quality_below=0.2)
     with opened(db) as gallery, EditServer(gallery, lambda request, who: request.apply(gallery).result):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from made_gallery import DIM, features, sighted, sighting, sql
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryDamaged, Refused
 from vreid.models.manifest import Match
-from vreid.runtime.gallery import Gallery, edits
+from vreid.runtime.gallery import Gallery, edit_gallery, edits
 from vreid.runtime.gallery.doubts import Candidate, add_doubt, calibrate, confirm, doubtful, judged, reject
 from vreid.runtime.gallery.maintenance import check_gallery, freeze_threshold, purge, repaired
 from vreid.runtime.identify import Identifier
@@ -186,7 +186,10 @@ def test_a_second_vehicle_that_passes_too_moves_no_threshold(gallery: Gallery) -
         lambda detail: detail["candidates"][0].update(score="x"),
         lambda detail: detail["candidates"][0].update(rate=-1),
         lambda detail: detail["candidates"][0].pop("cameras"),
+        lambda detail: detail["candidates"][0].update(vehicle=None),
         lambda detail: detail.update(sighting="2"),
+        lambda detail: detail.update(sighting=[2]),
+        lambda detail: detail.update(candidates=None),
     ],
 )
 def test_a_damaged_doubt_is_found_and_forgotten(made: Gallery, spoil: Callable[[dict[str, object]], None]) -> None:
@@ -198,8 +201,28 @@ def test_a_damaged_doubt_is_found_and_forgotten(made: Gallery, spoil: Callable[[
     assert check_gallery(path) == []
     sql(path, "UPDATE audit SET detail = ? WHERE id = ?", json.dumps(detail), row.id)
     assert [finding.kind for finding in check_gallery(path)] == ["audit"]
+    with edit_gallery(path) as gallery:
+        for call in (doubtful, judged, calibrate, lambda each: confirm(each, 2), lambda each: reject(each, 2)):
+            with pytest.raises(GalleryDamaged, match=f"change {row.id} .* cannot be read; drop it with"):
+                call(gallery)
+        assert len(gallery.sightings(1)) == 2
     repaired(path)
     assert check_gallery(path) == []
+    with edit_gallery(path) as gallery:
+        assert waiting(gallery) == [4]
+
+
+@pytest.mark.parametrize("detail", [{"lost": True}, {"vehicles": []}, {"vehicles": [2, 2]}, {"vehicles": [2]}])
+def test_a_merge_that_was_lost_or_leads_nowhere_is_passed_over(made: Gallery, detail: dict[str, object]) -> None:
+    other = made.add_vehicle()
+    merged = edits.merge(made, 2, [other])
+    path = made.path
+    made.close()
+    sql(path, "UPDATE audit SET detail = ? WHERE id = ?", json.dumps(detail), merged.change)
+    with edit_gallery(path) as gallery:
+        assert waiting(gallery) == [2, 4] and len(judged(gallery)) == 0
+        confirm(gallery, 2), confirm(gallery, 4)
+        assert pairs(gallery) == [(0.03, True), (0.1, False)]
 
 
 def toward(cosine: float) -> Floats:
