@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery.gallery import Gallery, forget
+from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.records import EVERYTHING, Filter, SightingInfo, is_quality
 from vreid.runtime.gallery.store import Store
-from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,8 @@ def cleaned(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
     audit says how many and by which rule. Raises Refused as `unnamed` does."""
     with gallery.transaction() as store:
         gone = unnamed(gallery, rule)
-        kept = KeptFolder(folder_of_gallery(gallery.path))
-        for one in gone:
-            forget(store, kept, one.id)
         if gone:
+            gallery.forget([one.id for one in gone])
             chosen = {key: value for key, value in asdict(rule.only).items() if value not in ((), None)}
             more = {"once": rule.once, "quality_below": rule.quality_below, **chosen}
             store.add_change(gallery.who, "clean", None, {"removed": len(gone), "rule": more})

@@ -73,6 +73,9 @@ def doubtful(gallery: Gallery, last: int | None = None) -> list[Doubt]:
             for sighting, doubt in sorted(state.doubts.items(), key=lambda item: item[1].id)
             if sighting in state.vehicle and sighting not in state.said and not state.settled(doubt)
         ]
+        there = store.names({one.vehicle for doubt in found for one in doubt.candidates})
+    found = [replace(each, candidates=tuple(one for one in each.candidates if one.vehicle in there)) for each in found]
+    found = [each for each in found if each.candidates]
     return found if last is None else found[-last:] if last else []
 
 

@@ -22,6 +22,15 @@ from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
 from vreid.runtime.gallery.store import Store
 
 UNDOABLE = ("merge", "split", "rename", "confirm", "reject")
+FINAL = (
+    "enrol",
+    "remove",
+    "clean",
+    "purge",
+    "import",
+    "calibrate",
+    "forget threshold",
+)  # what else people do to what is kept
 ANSWERS = ("confirm", "reject")  # of a person about a doubtful sighting, with the edits that they took (doubts.py)
 
 
@@ -97,7 +106,7 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
 
 
 def undo(gallery: Gallery, change: int | None = None) -> Change:
-    """Take back the change of that id, or the last one that can be. Returns what was taken back.
+    """Take back the change of that id, or the last one, unless what a person did after it is final. Returns what was taken back.
 
     Names, ids, prototypes and the vehicles of sightings are what they were. Later sightings stay with the vehicle that
     stays, and so do the prototypes that they added; what they averaged into older prototypes is lost. Raises Refused,
@@ -220,6 +229,7 @@ def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
         open_ = [row for row in every if row.verb in UNDOABLE and not row.undone and row.undo_data is not None]
         if not open_:
             raise Refused("there is nothing to undo; 'vreid gallery audit' lists what was changed")
+        _refuse_final(every, open_[-1])
         return open_[-1]
     for row in every:
         if row.id == change:
@@ -227,6 +237,14 @@ def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
                 raise Refused(f"change {change} ({row.verb}) is final; only {', '.join(UNDOABLE)} are undone")
             return row
     raise Refused(f"there is no change {change}; 'vreid gallery audit' lists them")
+
+
+def _refuse_final(every: Sequence[Change], done: Change) -> None:
+    """Who asks for the last change does not mean an older one than what a person did last and for good."""
+    final = [row for row in every if row.id > done.id and row.verb in FINAL and not row.who.startswith("run:")]
+    if final:
+        last = f"the last change, {final[-1].id} ({final[-1].verb}), is final"
+        raise Refused(f"{last}; 'vreid gallery undo {done.id}' takes the {done.verb} before it back")
 
 
 def _refuse_later(every: Sequence[Change], done: Change) -> None:

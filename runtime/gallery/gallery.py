@@ -16,6 +16,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.index.table import open_index
+from vreid.runtime.gallery.kept_removals import KeptRemovals
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
     ENROLLED,
@@ -39,7 +40,6 @@ from vreid.runtime.gallery.records import (
 )
 from vreid.runtime.gallery.sighting_row import sighting_row
 from vreid.runtime.gallery.store import Store, open_store
-from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
@@ -100,6 +100,7 @@ class Gallery:
         self.rule = rule
         self.who = login()  # is written with each change; a run calls itself run:NAME
         self.index = IndexSync(store.features, index)
+        self._removals = KeptRemovals(store.path)
         self._mutex = threading.RLock()
 
     def __enter__(self) -> "Gallery":
@@ -123,14 +124,17 @@ class Gallery:
         if not self.writable:
             raise Refused(f"the gallery {self.path} was opened for reading; open it for writing")
         with self._mutex:
+            waiting = len(self._removals)
             try:
                 with self._store.transaction():
                     yield self._store
             except BaseException:
+                self._removals.rolled_back(waiting)
                 self.index.rolled_back()
                 raise
             if not self._store.features.in_transaction:
                 self.index.committed()
+                self._removals.committed()
 
     @contextmanager
     def acting_as(self, who: str) -> Iterator[None]:
@@ -238,12 +242,20 @@ class Gallery:
         """Forget `vehicle` for good: prototypes, sightings, their kept pictures, and what the audit kept of it; only that it was
         removed stays.
 
-        Its id is never given again. Raises Refused where a kept picture cannot be removed; the vehicle stays then.
+        Its id is never given again. A kept picture that cannot be removed is logged; the vehicle is gone all the same.
         """
         with self.transaction() as store:
             names.of(store, vehicle)
-            forget(store, KeptFolder(folder_of_gallery(self.path)), int(vehicle))
+            self.forget([int(vehicle)])
             store.add_change(self.who, "remove", int(vehicle), {})
+
+    def forget(self, vehicles: Sequence[int]) -> None:
+        """Delete all that `remove` deletes, and write nothing in the audit; kept pictures go when it is committed."""
+        with self.transaction() as store:
+            for vehicle in vehicles:
+                self._removals.add(store.sightings(vehicle))
+                store.delete_vehicle(vehicle)
+            store.forget_changes(vehicles)
 
     def compact(self) -> None:
         """Give the room of what was deleted back to the disk; takes as long as copying the gallery, and as much room.
@@ -372,15 +384,6 @@ class Gallery:
             return set()
         with self._mutex:
             return self._store.vehicles_with_plates(None) - self._store.vehicles_with_plates(wanted)
-
-
-def forget(store: Store, kept: KeptFolder, vehicle: int) -> None:
-    """Delete a vehicle with its prototypes, sightings, kept pictures and what the audit kept of it. Raises Refused where a kept
-    picture cannot be removed; the transaction is then to be taken back."""
-    for seen in store.sightings(vehicle):
-        kept.remove(seen.camera, seen.at, seen.track)
-    store.delete_vehicle(vehicle)
-    store.forget_changes(vehicle)
 
 
 def login() -> str:

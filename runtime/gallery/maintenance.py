@@ -175,7 +175,6 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
     Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it.
     """
     with gallery.transaction() as store:
-        kept = KeptFolder(folder_of_gallery(gallery.path)).remove_before(before)
         sightings = store.delete_sightings(before)
         gone = store.vehicles_without_sightings(before, named=vehicles)
         for vehicle in gone:
@@ -185,6 +184,7 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
         if sightings or gone or pictures:
             detail = {"before": before, "sightings": sightings, "removed": len(gone), "pictures": pictures}
             store.add_change(gallery.who, "purge", None, detail)
+    kept = KeptFolder(folder_of_gallery(gallery.path)).remove_before(before)  # what is not committed keeps its files
     gallery.wipe()
     return Purged(sightings, len(gone), pictures, kept)
 

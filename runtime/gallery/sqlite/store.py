@@ -40,6 +40,7 @@ from vreid.runtime.gallery.sqlite.rows import (
     typed,
     vehicle_row,
     vehicles_where,
+    with_merged,
 )
 from vreid.runtime.topology import Span
 
@@ -364,10 +365,16 @@ class SqliteStore:
     def mark_undone(self, change: int, by: int) -> None:
         self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
 
-    def forget_changes(self, vehicle: int) -> None:
-        for change in self.changes(vehicle=vehicle):
-            bare = {"vehicles": change.detail.get("vehicles", []), "forgotten": True}
-            self._run("UPDATE audit SET detail = ? WHERE id = ?", json.dumps(bare), change.id)
+    def forget_changes(self, vehicles: Collection[int]) -> None:
+        gone = with_merged(vehicles, self.changes(verbs=("merge",)))
+        gone -= self.names(gone).keys() - {*vehicles}
+        among = "IN (SELECT value FROM json_each(?))"
+        self._run(
+            "UPDATE audit SET detail = json_object('vehicles', json(coalesce(json_extract(detail, '$.vehicles'), '[]')),"
+            f" 'forgotten', json('true')) WHERE vehicle {among} OR id IN"
+            f" (SELECT a.id FROM audit a, json_each(a.detail, '$.vehicles') v WHERE v.value {among})",
+            *[json.dumps([*gone])] * 2,
+        )
 
     def trim_changes(self, before: float) -> None:
         self._run(

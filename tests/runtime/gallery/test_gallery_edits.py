@@ -18,6 +18,7 @@ from vreid.runtime.gallery.gallery import login
 from vreid.runtime.gallery.prototypes import Rule
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.store import Store
+from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, kept_name
 from vreid.runtime.records import Floats
 
 
@@ -170,6 +171,53 @@ def test_what_cannot_be_undone_is_refused_with_nothing_changed(gallery: Gallery)
     removal = gallery.changes()[-1]
     with pytest.raises(Refused, match=r"\(remove\) is final"):
         undo(gallery, removal.id)
+
+
+def test_the_last_change_is_no_older_one_than_a_final_one(gallery: Gallery) -> None:
+    merged = edits.merge(gallery, 1, [2])
+    with gallery.acting_as("run:live"):
+        gallery.add_vehicle()
+    gallery.remove(3)
+    last = gallery.changes()[-1].id
+    with pytest.raises(
+        Refused, match=rf"last change, {last} \(remove\), is final; .* {merged.change}' takes the merge"
+    ):
+        undo(gallery)
+    gallery.rename(1, "cab")
+    assert undo(gallery).verb == "rename"
+    with pytest.raises(Refused, match=r"\(remove\), is final"):
+        undo(gallery)
+    assert undo(gallery, merged.change).verb == "merge"
+
+
+def test_who_removes_a_vehicle_removes_what_the_audit_kept_of_those_merged_into_it(gallery: Gallery) -> None:
+    gallery.rename(3, "secret")
+    gallery.rename(2, "bus 2")
+    edits.merge(gallery, 2, [3])
+    edits.merge(gallery, 1, [2])
+    gallery.rename(gallery.add_vehicle(), "other")
+    gallery.remove(1)
+    text = str([change.detail for change in gallery.changes()])
+    assert "secret" not in text and "bus" not in text and "taxi" not in text and "other" in text
+
+
+def test_kept_pictures_stay_until_the_removal_is_committed(gallery: Gallery, caplog: pytest.LogCaptureFixture) -> None:
+    kept = KeptFolder(folder_of_gallery(gallery.path))
+    for one in gallery.sightings(1):
+        kept.write(kept_name(one.camera, one.at, one.track), b"1")
+    whole = kept.size()
+    with pytest.raises(ZeroDivisionError), gallery.transaction():
+        gallery.remove(1)
+        raise ZeroDivisionError
+    assert gallery.name_of(1) == "taxi" and kept.size() == whole > 0
+    with gallery.transaction():
+        gallery.remove(1)
+        assert kept.size() == whole
+    assert kept.size() == 0 and caplog.text == ""
+    [one] = gallery.sightings(3)
+    (kept.path / kept_name(one.camera, one.at, one.track) / "x").mkdir(parents=True)  # which cannot be unlinked
+    gallery.remove(3)
+    assert [vehicle.id for vehicle in gallery.vehicles()] == [2] and "its sighting is deleted" in caplog.text
 
 
 def test_wrong_merges_and_splits_are_refused(gallery: Gallery) -> None:

@@ -142,7 +142,7 @@ def test_changes_by_hand_are_kept_until_they_are_to_be_forgotten(store: Store) -
     assert (store.changes()[0].undone, store.changes()[0].undo_data) == (7, None)
     with store.transaction():
         store.trim_changes(1e12)
-        store.forget_changes(2)
+        store.forget_changes([2])
     assert [change.detail for change in store.changes()] == [{"vehicles": [1, 2], "forgotten": True}]
 
 
