@@ -77,9 +77,11 @@ def test_what_undoing_kept_is_purged_too(tmp_path: Path) -> None:
 
 def test_a_merge_is_undone_around_what_was_purged(tmp_path: Path) -> None:
     with filled(tmp_path / "g.db") as gallery:
-        edits.merge(gallery, 1, [3])
+        done = edits.merge(gallery, 1, [3])
         maintenance.purge(gallery, OLD + 1)
-        undo(gallery)
+        with pytest.raises(Refused, match=r"\(purge\), is final"):
+            undo(gallery)
+        undo(gallery, done.change)
         assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
 
 
