@@ -1,5 +1,6 @@
 """What is installed can be used: by CMake, by pkg-config, moved elsewhere, and it shows nothing but its interface."""
 
+import json
 import os
 import re
 import shutil
@@ -152,7 +153,8 @@ def test_the_installed_program_runs_the_bundled_model(static: Path, built: Built
     program = static / "bin/vreid-native"
     if not program.is_file():
         pytest.skip("vreid-native was not built")
-    if not re.search(r'"(openvino|onnxruntime)"', run(program, "info", manifest_path("vreid-s"), "--json", env={})):
+    about = json.loads(run(program, "info", manifest_path("vreid-s"), "--json", env={}))
+    if not {"openvino", "onnxruntime"} & set(about["engines"]):
         pytest.skip("no engine for the bundled model was built: see docs/native.md")
     said = run(program, "embed", "--model", manifest_path("vreid-s"), tmp_path / "crop.jpg", "--json",
                env={})  # fmt: skip
