@@ -91,8 +91,8 @@ class Undo(_Request):
         """Raises Refused as `edits.undo` does."""
         done = edits.undo(gallery, self.change)
         vehicles = done.detail.get("vehicles", [done.vehicle])
-        ids = {done.id, *(done.undo_data or {}).get("changes", ())}  # of a confirmation, with what it took
-        changes = [change for change in gallery.changes() if change.id in ids]
+        taken = (done.undo_data or {}).get("changes", ())  # by a confirmation or a rejection
+        changes = [done, *(change for change in (gallery.changes() if taken else ()) if change.id in taken)]
         touched = {vehicle for change in changes for vehicle in change.detail.get("vehicles", ())}
         return Done({"change": done.id, "verb": done.verb, "vehicles": vehicles}, tuple(touched))
 
