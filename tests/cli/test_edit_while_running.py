@@ -1,19 +1,15 @@
 """People name, merge, split, take back and remove vehicles while a live run writes to their gallery."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from live_run import run_during, until
 
-from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.edit_socket import edited
@@ -40,18 +36,11 @@ def test_a_vehicle_is_named_merged_and_removed_while_cameras_run(
     for name, colour in (("red", RED), ("blue", BLUE)):
         film(tmp_path / f"{name}.avi", [(colour, 50 * turn, tops[turn % 4]) for turn in range(40)], frames=2000)
     known, out = tmp_path / "known.db", tmp_path / "out"
-    failed: list[BaseException] = []
 
     def rows() -> list[dict[str, Any]]:
         file = out / "sightings.jsonl"
         lines = file.read_text().splitlines(keepends=True) if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def until(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 300
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.02)
 
     def steps() -> None:
         until(lambda: {row["camera"] for row in rows()} == {"left", "right"})
@@ -73,23 +62,9 @@ def test_a_vehicle_is_named_merged_and_removed_while_cameras_run(
         until(lambda: any(row["camera"] == "right" for row in rows()[seen + 1 :]))
         assert blue not in {row["vehicle"] for row in rows()[seen + 1 :]}
 
-    def work() -> None:
-        try:
-            steps()
-        except BaseException as failure:  # noqa: BLE001  raised below
-            failed.append(failure)
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     sources = [f"left={device(tmp_path / 'red.avi')}", f"right={device(tmp_path / 'blue.avi')}"]
     flags = ["--model", str(tiny_model), "--detector", "motion", "--gallery", str(known), "--enrol-unknown"]
-    code = main(["run", *sources, *flags, "--out", str(out)])
-    thread.join()
-    if failed:
-        raise failed[0]
-    assert code == 0
+    run_during(steps, ["run", *sources, *flags, "--out", str(out)])
     capfd.readouterr()
     with read_gallery(known) as gallery:
         people = {change.verb: change.who for change in gallery.changes() if not change.who.startswith("run:")}

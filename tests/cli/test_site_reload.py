@@ -4,13 +4,13 @@ import json
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from live_run import run_during, until
 
 from vreid.cli.main import main
 
@@ -52,34 +52,12 @@ class Site:
     def wait(self, name: str, more: int = 1) -> None:
         """Until so many more sightings of a camera have come."""
         before = len(self.of(name))
-        self.until(lambda: len(self.of(name)) >= before + more)
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 300
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        until(lambda: len(self.of(name)) >= before + more)
 
     def run(self, steps: Callable[[], None], capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
         """The report of a run that ends when `steps` have."""
-        failed: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                steps()
-            except BaseException as failure:  # noqa: BLE001  raised below
-                failed.append(failure)
-            finally:
-                os.kill(os.getpid(), signal.SIGTERM)
-
         self.write()
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        code = main(["run", str(self.folder / "site.toml"), "--json"])
-        thread.join()
-        if failed:
-            raise failed[0]
-        assert code == 0
+        run_during(steps, ["run", str(self.folder / "site.toml"), "--json"])
         return dict(json.loads(capfd.readouterr().out))
 
 
@@ -132,7 +110,7 @@ def undisturbed(site: Site, names: Sequence[str], capfd: pytest.CaptureFixture[s
 
     def steps() -> None:
         for name, count in wanted.items():
-            other.until(lambda name=name, count=count: len(other.of(name)) >= count)  # type: ignore[misc]
+            until(lambda name=name, count=count: len(other.of(name)) >= count)  # type: ignore[misc]
 
     other.run(steps, capfd)
     return {name: passes(other.of(name))[: wanted[name] - 1] for name in names}  # the last one was cut short by the end
@@ -229,7 +207,7 @@ def test_what_cannot_change_under_way_is_said(site: Site, log: Log, capfd: pytes
         site.top = "threads = 2"
         site.write(**{"known.db": "other.db"})
         assert "added yard" in log.reload()
-        site.until(lambda: log.said()[-1].startswith("threads") or log.said()[-1].startswith("[gallery]"))
+        until(lambda: log.said()[-1].startswith("threads") or log.said()[-1].startswith("[gallery]"))
         site.wait("yard")
         site.cameras["away"] = '[camera.away]\nuri = "rtsp://127.0.0.1:1/gate"\n'  # nobody listens there
         site.write()
@@ -309,7 +287,7 @@ def test_sixteen_cameras_through_ten_reloads(site: Site, log: Log, capfd: pytest
             site.write(**change(number))
             answers.append(log.reload())
             site.wait(still[number % 8])
-        site.until(lambda: all(len(site.of(name)) >= 6 for name in still))
+        until(lambda: all(len(site.of(name)) >= 6 for name in still))
 
     report = site.run(steps, capfd)
     faults = [answer for answer in answers if "was not taken" in answer]

@@ -1,4 +1,4 @@
-"""States of cameras: online, offline, stalled, removed; told once a change, and by a live run through a real broker."""
+"""States of cameras: online, offline, stalled, removed; reported once a change, and by a live run through a real broker."""
 
 from dataclasses import replace
 

@@ -95,7 +95,7 @@ def test_merges_and_splits_by_hand_say_it_too(made: Gallery) -> None:
     edits.split(made, 1, [2])
     assert (waiting(made), pairs(made)) == ([4], [(0.03, False)])
     edits.undo(made)
-    made.rename(3, "van")  # says nothing of whose a sighting is
+    made.rename(3, "van")  # does not settle whose a sighting is
     assert waiting(made) == [2, 4]
 
 
