@@ -144,6 +144,31 @@ def scored(tracks: Sequence[Track], matches: Sequence[Match]) -> dict[str, Any]:
     return {"idf1": round(100 * float(best), 1), **counts}
 
 
+def measured(folder: Path, topology_file: Path | None) -> Iterator[dict[str, Any]]:
+    """The rows of one scene."""
+    tracks = sorted(tracks_of(folder), key=lambda one: one[0].first_time)
+    cameras = sorted({track.camera for track, _, _ in tracks})
+    topology = Topology() if topology_file is None else read_topology(topology_file, cameras)
+
+    def row(
+        part: str, tracks: Sequence[Track], rule: Threshold | None = None, live: bool = False, **parts: bool
+    ) -> dict[str, Any]:
+        with only(**parts):
+            site = rule or SiteThreshold(MODEL.embedder.match, 0.05, topology)
+            found = scored(tracks, identified(tracks, site, topology, live))
+        return {"videos": folder.name, "part": part, **found, "date": date.today().isoformat()}
+
+    yield row("all", tracks)
+    yield row("all, one at a time", tracks, live=True)
+    yield row("fixed threshold", tracks, FixedThreshold(MODEL.threshold))
+    yield row("thresholds by pair alone", tracks, bias=False, neighbourhood=False, times=False)
+    yield row("without bias", tracks, bias=False)
+    yield row("without neighbourhood", tracks, neighbourhood=False)
+    yield row("without times of travel", tracks, times=False)
+    for name, changed in pooled(folder, tracks):
+        yield row(f"pooled: {name}", changed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
@@ -151,28 +176,9 @@ def main() -> None:
     flags = parser.parse_args()
     rows = []
     for folder in flags.folders:
-        tracks = sorted(tracks_of(folder), key=lambda one: one[0].first_time)
-        cameras = sorted({track.camera for track, _, _ in tracks})
-        topology = Topology() if flags.topology is None else read_topology(flags.topology, cameras)
-
-        def add(
-            part: str, tracks: Sequence[Track], rule: Threshold | None = None, live: bool = False, **parts: bool
-        ) -> None:
-            with only(**parts):
-                site = rule or SiteThreshold(MODEL.embedder.match, 0.05, topology)  # noqa: B023
-                row = {"videos": folder.name, "part": part, **scored(tracks, identified(tracks, site, topology, live))}  # noqa: B023
-            rows.append({**row, "date": date.today().isoformat()})
-            print(json.dumps(rows[-1]), flush=True)
-
-        add("all", tracks)
-        add("all, one at a time", tracks, live=True)
-        add("fixed threshold", tracks, FixedThreshold(MODEL.threshold))
-        add("thresholds by pair alone", tracks, bias=False, neighbourhood=False, times=False)
-        add("without bias", tracks, bias=False)
-        add("without neighbourhood", tracks, neighbourhood=False)
-        add("without times of travel", tracks, times=False)
-        for name, changed in pooled(folder, tracks):
-            add(f"pooled: {name}", changed)
+        for row in measured(folder, flags.topology):
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     Path("bench/results/identity_parts.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
