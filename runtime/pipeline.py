@@ -19,7 +19,6 @@ from vreid.runtime.camera_pipeline import (
     OpenTrack,
     SearchRules,
 )
-from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import Embedder
 from vreid.runtime.frame_sync import FrameTimes, as_they_come, in_step
 from vreid.runtime.guards import Guards
@@ -27,28 +26,18 @@ from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import SIGN_OF_LIFE_S, Follower, InView
 from vreid.runtime.plates import PlateReader, no_plate
 from vreid.runtime.records import Detections, FinishedTrack, Frame, Notice, Trace, inside
-from vreid.runtime.session import Keep, Regions
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.standing import StandingRules
 from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, TrackFinalizer
 from vreid.runtime.tracker import Tracker
+from vreid.runtime.watched_cameras import CameraParts, SourceCounts, Watched
 
 if TYPE_CHECKING:
     from vreid.runtime.kept.keeper import Keeper
 
 _LOG = logging.getLogger("vreid")
-
-
-@dataclass(frozen=True)
-class CameraParts:
-    """What one camera's part of a run is made of. Several cameras may have one detector, which gets their frames together."""
-
-    source: Source
-    detector: Detector
-    regions: Regions = field(default_factory=Regions)
-    keep: Keep = "none"
 
 
 Show = Callable[[Frame, Mapping[int, OpenTrack]], None]
@@ -91,28 +80,18 @@ class Outcome:
     summary: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class EarlierCounts:
-    """What the earlier sources of a camera have counted."""
-
-    dropped: int = 0
-    reconnects: int = 0
-    blind_s: float = 0.0
-
-
 class Run:
     """A run of open parts; `status` and `change` may be called from any thread while `to_the_end` is under way."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.watched = {camera.source.camera: camera for camera in parts.cameras}  # exchanged, never changed
-        self.latest = dict(self.watched)  # with the cameras that were taken out
+        self.watched = Watched({camera.source.camera: camera for camera in parts.cameras})
+        self.latest = dict(self.watched.cameras)  # with the cameras that were taken out
         self.live = any(camera.source.live for camera in parts.cameras)
         self.stages = Stages()
         self.began, self.started = time.monotonic(), time.time() if parts.began is None else parts.began
-        self.cameras = {name: self._camera(camera) for name, camera in self.watched.items()}
-        self.earlier: dict[str, EarlierCounts] = {}
-        self.times = {name: FrameTimes() for name, camera in self.watched.items() if not camera.source.live}
+        self.cameras = {name: self._camera(camera) for name, camera in self.latest.items()}
+        self.times = {name: FrameTimes() for name, camera in self.latest.items() if not camera.source.live}
         self._changes: queue.SimpleQueue[tuple[Sequence[CameraParts], threading.Event]] = queue.SimpleQueue()
         self._over = threading.Event()
         self.warned: set[str] = set()
@@ -160,26 +139,24 @@ class Run:
             cameras, done = self._changes.get()
             self._go_on_with({camera.source.camera: camera for camera in cameras})
             done.set()
-        return [camera.source for camera in self.watched.values()]
+        return [camera.source for camera in self.watched.cameras.values()]
 
     def _go_on_with(self, cameras: dict[str, CameraParts]) -> None:
         kept = {
             name
-            for name, before in self.watched.items()
+            for name, before in self.watched.cameras.items()
             if (now := cameras.get(name)) and now.source is before.source and now.detector is before.detector
         }
-        for name, before in self.watched.items():
+        for name, before in self.watched.cameras.items():
             if name not in kept:
                 self._end(name, self.cameras[name].close())
                 before.detector.forget(name)
-            if name not in cameras or cameras[name].source is not before.source:
-                self.earlier[name] = self._counts(name)
         for name, camera in cameras.items():
             if name in kept:
                 self.cameras[name].regions = camera.regions
             else:
                 self.cameras[name] = self._camera(camera, self.cameras.get(name))
-        self.watched, self.latest = cameras, {**self.latest, **cameras}
+        self.watched, self.latest = self.watched.with_only(cameras), {**self.latest, **cameras}
 
     def to_the_end(self, extra: Callable[[list[IdentifiedTrack]], dict[str, Any]] = lambda identified: {}) -> Outcome:
         """Run to the end of the files, or until `parts.stop` is set.
@@ -274,7 +251,7 @@ class Run:
             self.finalizer.follow(camera.standing_now())
             self.parts.show(frame, camera.open)
             if self.parts.keeper is not None:
-                self.parts.keeper.see(frame, camera.open, self.watched[frame.camera].keep)
+                self.parts.keeper.see(frame, camera.open, self.watched.cameras[frame.camera].keep)
             self._end(frame.camera, camera.finished())
 
     def _end(self, name: str, ended: Sequence[tuple[FinishedTrack, Trace]]) -> None:
@@ -285,7 +262,7 @@ class Run:
 
     def _detect(self, together: Sequence[Frame]) -> list[Detections | None]:
         """The vehicles of each frame, None where its detector did not look; one gets the frames of all its cameras at once."""
-        detectors = [self.watched[frame.camera].detector for frame in together]
+        detectors = [self.watched.cameras[frame.camera].detector for frame in together]
         found: list[Detections | None] = [None] * len(together)
         for detector in {id(one): one for one in detectors}.values():
             rows = [row for row, one in enumerate(detectors) if one is detector]
@@ -332,10 +309,11 @@ class Run:
 
     def camera_status(self) -> dict[str, CameraStatus]:
         """The cameras as they are now; costs next to nothing."""
-        return {name: self._camera_status(name, camera.source) for name, camera in self.watched.items()}
+        watched = self.watched  # once: another thread may exchange it
+        return {name: self._camera_status(each.source, watched.counts(name)) for name, each in watched.cameras.items()}
 
-    def _camera_status(self, name: str, source: Source) -> CameraStatus:
-        view, counts = self.cameras[name], self._counts(name)
+    def _camera_status(self, source: Source, counts: SourceCounts) -> CameraStatus:
+        name, view = source.camera, self.cameras[source.camera]
         age = cast(Camera, source).age if source.live else 0.0
         alarm, alarms = self.parts.guards.alarm(name)
         return CameraStatus(
@@ -353,23 +331,9 @@ class Run:
             alarms=alarms,
         )
 
-    def _counts(self, name: str) -> EarlierCounts:
-        """What a camera's source, where it has one, and those before it have counted."""
-        before = self.earlier.get(name, EarlierCounts())
-        watched = self.watched.get(name)  # once: another thread asks while the cameras are exchanged
-        if watched is None:
-            return before
-        source = watched.source
-        if not source.live:
-            return replace(before, dropped=before.dropped + source.dropped)
-        camera = cast(Camera, source)
-        return EarlierCounts(
-            before.dropped + camera.dropped, before.reconnects + camera.reconnects, before.blind_s + camera.blind_s
-        )
-
     def summary(self) -> dict[str, Any]:
         """What report.json holds; also of the cameras that were taken out under way."""
         sources = [camera.source for camera in self.latest.values()]
-        cameras = {source.camera: self._camera_status(source.camera, source) for source in sources}
+        cameras = {source.camera: self._camera_status(source, self.watched.counts(source.camera)) for source in sources}
         status = replace(self.status(), cameras=cameras)
         return summary_of(self.parts, sources, status, self.times, self.finalizer.tally, self.stages, self.frames)

@@ -30,7 +30,7 @@ from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower
 from vreid.runtime.kept.folder import KeptFolder, bytes_of, folder_of_gallery, link_to
 from vreid.runtime.kept.keeper import Keeper, KeepLimits
-from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run, Show, show_nothing
+from vreid.runtime.pipeline import Outcome, Parts, Run, Show, show_nothing
 from vreid.runtime.plates import PlateReader, no_plate, plate_reader
 from vreid.runtime.recent_positions import REMEMBERED_S
 from vreid.runtime.records import Notice
@@ -45,6 +45,7 @@ from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack
 from vreid.runtime.watch_list import WatchList, faults_of_all, missing_kinds
+from vreid.runtime.watched_cameras import CameraParts
 
 
 @dataclass(frozen=True)

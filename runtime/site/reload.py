@@ -8,11 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from vreid.models.errors import Refused
-from vreid.runtime.pipeline import CameraParts, Run
+from vreid.runtime.pipeline import Run
 from vreid.runtime.run import OpenSite, detector_key, open_detectors, open_topology
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import Source, address_of, open_sources
+from vreid.runtime.watched_cameras import CameraParts
 
 _LOG = logging.getLogger("vreid")
 OF_OUTPUTS = ("annotate", "events", "stationary_after", "stationary_every", "keep_for", "keep_most", "to")

@@ -27,12 +27,13 @@ from vreid.runtime.guards import (
     Guards,
 )
 from vreid.runtime.identify import Identifier
-from vreid.runtime.pipeline import CameraParts, Parts, Run
+from vreid.runtime.pipeline import Parts, Run
 from vreid.runtime.records import Detections, FinishedTrack, Frame, Notice
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 from vreid.runtime.status import Status
 from vreid.runtime.tracker import Tracker
+from vreid.runtime.watched_cameras import CameraParts
 
 FLOOR = 5
 

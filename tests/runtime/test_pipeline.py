@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from vreid.runtime.camera_pipeline import travel_of
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.identify import Identifier
-from vreid.runtime.pipeline import CameraParts, Outcome, Parts, Run
+from vreid.runtime.pipeline import Outcome, Parts, Run
 from vreid.runtime.records import Detections, Frame
 from vreid.runtime.sinks.table import SINKS, open_sink
 from vreid.runtime.sources.live import LiveSource
 from vreid.runtime.sources.table import Source, open_sources
+from vreid.runtime.watched_cameras import CameraParts
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
@@ -269,3 +271,41 @@ def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
     written = lines(tmp_path / "live")
     assert {(row["vehicle"], row["known"]) for row in written} == {(1, True), (None, False)}
     assert (summary["known"], summary["enrolled"]) == (1, 0) and summary["unknown"] >= 1
+
+
+class Asking(Saturated):
+    """Asks its run what the cameras have lost whenever one of them is exchanged."""
+
+    run: Run
+    lost: list[dict[str, int]]
+
+    def forget(self, camera: str) -> None:
+        self.lost.append({name: status.dropped for name, status in self.run.camera_status().items()})
+
+
+def test_a_camera_that_is_opened_anew_or_taken_out_is_never_counted_twice(
+    tmp_path: Path, film: Any, run_on: RunOn
+) -> None:
+    video, stop, detector = film(tmp_path / "x.avi", [(RED, 0, 20)]), threading.Event(), Asking()
+    first, again = [[camera(name, video) for name in ("gate", "yard")] for _ in range(2)]
+    for source in (*first, *again):
+        source.dropped = 3
+    detector.lost = []
+
+    def changed(run: Run) -> None:
+        for sources in (again, again[:1]):
+            run.change([CameraParts(source, detector) for source in sources])
+        stop.set()
+
+    def exchanged(parts: Parts) -> Outcome:
+        run = detector.run = Run(replace(parts, cameras=[CameraParts(source, detector) for source in first]))
+        thread = threading.Thread(target=changed, args=(run,))
+        thread.start()
+        try:
+            return run.to_the_end()
+        finally:
+            thread.join()
+
+    summary = run_on([*first, *again], stop, exchanged).summary
+    assert detector.lost == [{"gate": 3, "yard": 3}, {"gate": 3, "yard": 3}, {"gate": 6, "yard": 6}]
+    assert {name: view["dropped"] for name, view in summary["cameras"].items()} == {"gate": 6, "yard": 6}
