@@ -182,9 +182,9 @@ def show(args: Show) -> int:
 
 
 def stats(args: Stats) -> int:
+    from vreid.runtime.amounts import span_text
     from vreid.runtime.gallery import read_gallery
     from vreid.runtime.gallery.index.table import index_files
-    from vreid.runtime.gallery.records import span_text
 
     with read_gallery(args.gallery) as gallery:
         found = asdict(gallery.stats())
@@ -320,7 +320,7 @@ def _change(change: "Change") -> dict[str, Any]:
 
 def moment_of(text: str, now: float | None = None) -> float:
     """2h (ago), or an ISO time, local where it has no zone -> seconds since 1970. Raises Refused for anything else."""
-    from vreid.runtime.gallery.records import duration_of
+    from vreid.runtime.amounts import duration_of
 
     if re.fullmatch(r"[\d.]+[smhdw]", text.strip().lower(), re.ASCII):
         return (time.time() if now is None else now) - duration_of(text)

@@ -257,9 +257,9 @@ class Reindex(OfGallery):
 def purge(args: Purge) -> int:
     import time
 
+    from vreid.runtime.amounts import duration_of
     from vreid.runtime.gallery import edit_gallery, maintenance
     from vreid.runtime.gallery.index.table import drop_indexes
-    from vreid.runtime.gallery.records import duration_of
 
     span = None if args.older_than is None else duration_of(args.older_than)
     with edit_gallery(args.gallery) as gallery:
@@ -276,8 +276,8 @@ def purge(args: Purge) -> int:
 
 
 def retain(args: Retain) -> int:
+    from vreid.runtime.amounts import duration_of
     from vreid.runtime.gallery import edit_gallery, maintenance
-    from vreid.runtime.gallery.records import duration_of
 
     seconds = None if args.span == "off" else duration_of(args.span)
     with edit_gallery(args.gallery) as gallery:

@@ -15,6 +15,7 @@ from typing import Any
 from vreid.models.errors import Refused
 from vreid.models.files import atomic_folder, growing_folder, refuse_in_the_way
 from vreid.models.seam import open_seam
+from vreid.runtime.amounts import bytes_of, duration_of
 from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.camera_states import CameraStateReporter
 from vreid.runtime.detectors.table import Detector, open_detector
@@ -23,12 +24,12 @@ from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.edit_socket import EditServer
 from vreid.runtime.gallery.maintenance import retain
-from vreid.runtime.gallery.records import duration_of, is_moment
+from vreid.runtime.gallery.records import is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.guards import GuardRules, Guards
 from vreid.runtime.identify import Identifier
 from vreid.runtime.in_view import Follower
-from vreid.runtime.kept.folder import KeptFolder, bytes_of, folder_of_gallery, link_to
+from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, link_to
 from vreid.runtime.kept.keeper import Keeper, KeepLimits
 from vreid.runtime.pipeline import Outcome, Parts, Run, Show, show_nothing
 from vreid.runtime.plates import PlateReader, no_plate, plate_reader

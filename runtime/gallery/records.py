@@ -4,7 +4,6 @@ Times are in seconds since 1970, unless a field's comment names the source's own
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.models.errors import Refused
 from vreid.runtime.records import Floats, Ints
 
 
@@ -277,25 +275,6 @@ def is_score(score: object) -> bool:
 def is_quality(quality: object) -> bool:
     """Whether it is the quality of a crop, 0 to 1."""
     return isinstance(quality, int | float) and 0 <= quality <= 1
-
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}  # seconds
-
-
-def duration_of(text: str) -> float:
-    """30d -> seconds; s, m, h, d and w are known. Raises Refused for anything else, and for 0."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip().lower(), re.ASCII)
-    if found is None or float(found[1]) == 0:
-        raise Refused(f"'{text}' is not a span of time; write it like 30d, 12h or 2w")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def span_text(seconds: float) -> str:
-    """2592000 -> 30d: in the largest unit that divides it."""
-    for unit in ("d", "h", "m"):
-        if seconds >= UNITS[unit] and math.isclose(seconds % UNITS[unit], 0, abs_tol=1e-6):
-            return f"{seconds / UNITS[unit]:g}{unit}"
-    return f"{seconds:g}s"
 
 
 class VehicleScores(NamedTuple):

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 
-from vreid.models.errors import Refused, shown
+from vreid.models.errors import Refused
 from vreid.models.files import atomic
 
 _LOG = logging.getLogger("vreid")
@@ -22,8 +22,6 @@ PICTURE, CLIP = ".jpg", ".mp4"
 SLACK = 50  # over its bound, a folder is brought down by a part of so many more, so that this is seldom
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _FILE = re.compile(r"\.?(\d{9})-\d+(?:\.[\d-]+\.tmp)?\.(?:jpg|mp4)", re.ASCII)  # also one that a killed process left
-_SIZE = re.compile(r"(\d{1,6}) ?([MGT])B", re.ASCII)
-_UNITS = {"M": 10**6, "G": 10**9, "T": 10**12}
 _EXPECTED: set[Path] = (
     set()
 )  # files that this process is to write yet, and that nobody has removed before they are there
@@ -33,14 +31,6 @@ def folder_of_gallery(gallery: Path) -> Path:
     """Where the kept pictures of a gallery lie: known.db.pictures for known.db."""
     real = gallery.resolve()
     return real.with_name(f"{real.name}.pictures")
-
-
-def bytes_of(text: str) -> int:
-    """500MB, 10GB, 2TB -> bytes, powers of 1000. Raises Refused."""
-    size = _SIZE.fullmatch(text.strip().upper())
-    if size is None or not int(size[1]):
-        raise Refused(f"'{shown(text)}' is not a size; write it like 500MB, 10GB or 2TB")
-    return int(size[1]) * _UNITS[size[2]]
 
 
 def kept_name(camera: str, seen: float, track: int, ending: str = PICTURE) -> str:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
+from vreid.runtime.amounts import duration_of
 from vreid.runtime.camera_names import nfc
-from vreid.runtime.gallery.records import duration_of
 from vreid.runtime.network_address import substituted
 from vreid.runtime.public_models import is_public, models_folder, with_public_model
 from vreid.runtime.session import CameraSettings, Regions, Site

@@ -16,9 +16,8 @@ from pydantic import (
 )
 
 from vreid.models.errors import MOST_THREADS, Refused
+from vreid.runtime.amounts import bytes_of, duration_of
 from vreid.runtime.camera_names import camera_name, nfc, valid_text
-from vreid.runtime.gallery.records import duration_of
-from vreid.runtime.kept.folder import bytes_of
 from vreid.runtime.regions import fault_of
 from vreid.runtime.session import CameraSettings, Keep, RunSettings, Watch
 from vreid.runtime.topology import Layout

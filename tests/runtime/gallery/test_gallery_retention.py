@@ -9,7 +9,6 @@ from vreid.cli.gallery_reading import moment_of
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits, maintenance
 from vreid.runtime.gallery.edits import undo
-from vreid.runtime.gallery.records import duration_of, span_text
 
 OLD, NEW, FAR = 1000.0, 2000.0, 1e11  # FAR: after the enrolments of this test
 
@@ -121,24 +120,11 @@ def test_a_gallery_knows_how_long_it_keeps_sightings(tmp_path: Path) -> None:
         maintenance.purge(reader, FAR)
 
 
-def test_times_as_people_write_them() -> None:
-    assert [duration_of(text) for text in ("90s", "15m", "12h", "30d", "2W", "1.5h")] == [
-        90, 900, 43200, 2592000, 1209600, 5400
-    ]  # fmt: skip
-    assert [span_text(duration_of(text)) for text in ("90s", "15m", "12h", "30d", "2w")] == [
-        "90s",
-        "15m",
-        "12h",
-        "30d",
-        "14d",
-    ]
+def test_moments_as_people_write_them() -> None:
     assert moment_of("2h", now=10000.0) == 2800.0
     assert moment_of("1970-01-02T00:00:00Z") == 86400.0
     assert moment_of("1970-01-02T01:00:00+01:00") == 86400.0
     assert moment_of("2026-11-22 08:15") - moment_of("2026-11-22") == 8.25 * 3600
-    for bad in ("", "30", "d", "-3d", "0d", "3y", "٣d", "1e3d", "99999999999d"):
-        with pytest.raises(Refused):
-            duration_of(bad)
     for bad in ("", "soon", "2026-13-01", "-2h", "2026-11-22T25:00"):
         with pytest.raises(Refused, match="is not a time"):
             moment_of(bad)

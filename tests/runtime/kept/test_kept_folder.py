@@ -9,7 +9,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.runtime.camera_names import camera_name
-from vreid.runtime.kept.folder import KeptFolder, bytes_of, folder_of_gallery, kept_name, link_to
+from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, kept_name, link_to
 
 DAY = 86400.0
 
@@ -125,17 +125,6 @@ def test_it_lies_next_to_the_gallery_s_own_file(tmp_path: Path) -> None:
     (tmp_path / "here.db").symlink_to(tmp_path / "disk" / "known.db")
     assert folder_of_gallery(tmp_path / "here.db") == tmp_path / "disk" / "known.db.pictures"
     assert link_to(tmp_path / "a b" / "k#.db.pictures", tmp_path / "runs" / "live") == "../../a%20b/k%23.db.pictures/"
-
-
-@pytest.mark.parametrize(("text", "size"), [("500MB", 500 * 10**6), ("10 gb", 10**10), ("2TB", 2 * 10**12)])
-def test_a_size(text: str, size: int) -> None:
-    assert bytes_of(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "10", "0GB", "-1GB", "1.5GB", "10GiB", "\u0661GB", "9999999GB"])
-def test_no_size(text: str) -> None:
-    with pytest.raises(Refused, match="write it like 500MB"):
-        bytes_of(text)
 
 
 def test_what_a_killed_process_left_unfinished_goes_with_its_sighting(tmp_path: Path) -> None:
