@@ -273,8 +273,8 @@ def test_without_enrolment_a_live_run_reads_the_gallery_and_no_more(
     assert (summary["known"], summary["enrolled"]) == (1, 0) and summary["unknown"] >= 1
 
 
-class Asking(Saturated):
-    """Asks its run what the cameras have lost whenever one of them is exchanged."""
+class CountReading(Saturated):
+    """Reads from its run what the cameras have lost whenever one of them is exchanged."""
 
     run: Run
     lost: list[dict[str, int]]
@@ -286,7 +286,7 @@ class Asking(Saturated):
 def test_a_camera_that_is_opened_anew_or_taken_out_is_never_counted_twice(
     tmp_path: Path, film: Any, run_on: RunOn
 ) -> None:
-    video, stop, detector = film(tmp_path / "x.avi", [(RED, 0, 20)]), threading.Event(), Asking()
+    video, stop, detector = film(tmp_path / "x.avi", [(RED, 0, 20)]), threading.Event(), CountReading()
     first, again = [[camera(name, video) for name in ("gate", "yard")] for _ in range(2)]
     for source in (*first, *again):
         source.dropped = 3
