@@ -67,8 +67,8 @@ class List(OfGallery):
     """Every vehicle, or those that the flags choose."""
 
     only: Choice = field(default_factory=Choice)
-    sort: Literal["id", "name", "created", "last-seen", "sightings"] = "id"
-    """By name and id they rise, by the others the newest, or the one most often seen, comes first."""
+    sort: Literal["id", "name", "created", "last-seen", "sightings", "named-first"] = "id"
+    """By name and id they rise, by the others the newest, or the one most often seen, comes first; named-first: then by time."""
     limit: int | None = None
     """At most this many."""
     page: int = 1

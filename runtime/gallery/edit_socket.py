@@ -19,7 +19,8 @@ from typing import Any
 
 from vreid.models.errors import GalleryLocked, Refused
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.gallery import Gallery, edit_gallery, login
+from vreid.runtime.gallery.gallery import Gallery, login
+from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.requests import Request, read_request
 
 _LOG = logging.getLogger("vreid")

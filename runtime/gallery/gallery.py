@@ -3,10 +3,9 @@
 import getpass
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,14 +14,12 @@ from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.index.sync import IndexSync
-from vreid.runtime.gallery.index.table import open_index
 from vreid.runtime.gallery.kept_removals import KeptRemovals
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
     ENROLLED,
     EVERYTHING,
     WHOLE,
-    About,
     Change,
     Compare,
     Filter,
@@ -39,56 +36,14 @@ from vreid.runtime.gallery.records import (
     plain,
 )
 from vreid.runtime.gallery.sighting_row import sighting_row
-from vreid.runtime.gallery.store import Store, open_store
+from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
 
 
-def open_gallery(
-    path: str | Path,
-    *,
-    fingerprint: str,
-    dim: int,
-    model: str,
-    write: bool,
-    index: str = "flat",
-    max_prototypes: int = 8,
-    merge_above: float = 0.9,
-) -> "Gallery":
-    """The gallery at `path` for features of one embedding space; made when `write` is set and there is none.
-
-    `index`: a member of index/table.py with its options, as "hnsw" or "ivf?nprobe=32".
-    One writer at a time, any number of readers at the same time. A refused opening leaves nothing behind.
-    Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one.
-    """
-    if index != "flat":
-        open_index(index, dim)  # refuses what it does not know or this machine does not have
-    if max_prototypes < 1:
-        raise Refused(f"max_prototypes must be at least 1, not {max_prototypes}")
-    store = open_store(Path(path), write, About(fingerprint, dim, model))
-    return Gallery(store, index, Rule(max_prototypes, merge_above))
-
-
-def read_gallery(path: str | Path, index: str = "flat") -> "Gallery":
-    """The gallery at `path` for reading, whatever its model. Raises Refused as `open_gallery` does."""
-    store = open_store(Path(path), write=False)
-    try:
-        if index != "flat":
-            open_index(index, store.about.dim)
-    except Refused:
-        store.close()
-        raise
-    return Gallery(store, index, Rule())
-
-
-def edit_gallery(path: str | Path) -> "Gallery":
-    """The gallery at `path` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
-    return Gallery(open_store(Path(path), write=True), "flat", Rule())
-
-
 class Gallery:
-    """An open gallery; made by `open_gallery`, `read_gallery` or `edit_gallery`. Any thread may call it.
+    """An open gallery; made by the functions of opening.py. Any thread may call it.
 
     Every call that writes is on the disk when it returns, unless it is inside `transaction`.
     The index is made at the first search, and catches up at each with what was written, by whoever it was.
@@ -347,10 +302,59 @@ class Gallery:
         with self._mutex:
             return self._store.sightings(vehicle, only)
 
-    def changes(self, last: int | None = None, vehicle: int | None = None) -> list[Change]:
-        """The newest `last` changes (None: all), the oldest first; of one vehicle, those that it was any part of."""
+    def latest_sightings(
+        self, only: Filter = EVERYTHING, before: tuple[float, int] | None = None, limit: int = 50
+    ) -> list[SightingInfo]:
+        """Those of all vehicles that `only` lets through, the newest first, strictly before a position (at, id)."""
+        if limit < 0:
+            raise Refused(f"the number of sightings must be 0 or more, not {limit}")
+        with self.reading() as store:
+            return store.latest_sightings(only, before, limit)
+
+    def sighting(self, sighting: int) -> SightingInfo:
+        """One sighting. Raises Refused for an id that the gallery does not hold."""
         with self._mutex:
-            return self._store.changes(last, vehicle)
+            found = self._store.sighting(sighting)
+        if found is None:
+            raise Refused(f"there is no sighting {sighting}; 'vreid gallery show' lists those of a vehicle")
+        return found
+
+    def sighting_picture(self, sighting: int) -> bytes | None:
+        """The JPEG of a sighting; None where there is none, or no such sighting."""
+        with self._mutex:
+            return self._store.sighting_picture(sighting)
+
+    def sighting_feature(self, sighting: int) -> Floats | None:
+        """(D,) of a sighting's whole track, kept as float16; None where there is none, or no such sighting."""
+        with self._mutex:
+            return self._store.sighting_feature(sighting)
+
+    def vehicle_picture(self, vehicle: int) -> bytes | None:
+        """The JPEG of the newest sighting of `vehicle` that has one, else that of its enrolment; None where there is none."""
+        with self._mutex:
+            return self._store.vehicle_picture(vehicle)
+
+    def cameras(self) -> list[str]:
+        """The cameras of all sightings, by name."""
+        with self._mutex:
+            return self._store.cameras()
+
+    def kinds(self) -> list[str]:
+        """The kinds of all sightings, by name."""
+        with self._mutex:
+            return self._store.kinds()
+
+    def changes(
+        self,
+        last: int | None = None,
+        vehicle: int | None = None,
+        verbs: Collection[str] | None = None,
+        before: int | None = None,
+    ) -> list[Change]:
+        """The newest `last` changes (None: all), the oldest first; of one vehicle, those that it was any part of; of `verbs`
+        only; only those before the one of the id `before`."""
+        with self._mutex:
+            return self._store.changes(last, vehicle, verbs, before)
 
     def stats(self) -> Stats:
         """The gallery in numbers."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
-from vreid.runtime.gallery.gallery import Gallery, edit_gallery
+from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
 from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
 from vreid.runtime.gallery.sqlite.check import check_gallery, repaired_rows

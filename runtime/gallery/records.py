@@ -42,14 +42,15 @@ class Filter:
 
 
 EVERYTHING = Filter()
-SORTS = ("id", "name", "created", "last-seen", "sightings")
+SORTS = ("id", "name", "created", "last-seen", "sightings", "named-first")
 
 
 @dataclass(frozen=True)
 class Part:
     """How a list of vehicles is sorted, and which part of it: `limit` of them (None: all) after the first `skip`.
 
-    By name and id they rise, by the others the newest, or the one most often seen, comes first.
+    By name and id they rise, by the others the newest, or the one most often seen, comes first; "named-first" are those that
+    somebody named or enrolled, and then the others, each by when they were seen last.
     """
 
     sort: str = "id"  # of SORTS
@@ -119,6 +120,7 @@ class SightingInfo:
     """One sighting without its feature and picture. `at` is its end; the other times are on its source's own clock."""
 
     id: int
+    vehicle: int
     camera: str
     track: int
     run: str
@@ -131,6 +133,7 @@ class SightingInfo:
     score: float
     feature: int  # 1: it keeps one, 0: it does not
     picture: int
+    zones: tuple[str, ...] = ()  # those of its camera that the vehicle crossed
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,26 @@ class Store(Protocol):
     def sighting_ids(self, vehicle: int) -> list[int]: ...
     def vehicles_of_sightings(self, ids: Collection[int]) -> dict[int, int]: ...  # of those of `ids` that there are
     def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]: ...  # by time
+    def latest_sightings(
+        self, only: Filter = EVERYTHING, before: tuple[float, int] | None = None, limit: int = 50
+    ) -> list[SightingInfo]:
+        """At most `limit` of those that `only` lets through, the newest first by (at, id), all strictly before that position.
+        Ids and names of `only` are of their vehicles."""
+
+    def sighting(self, sighting: int) -> SightingInfo | None: ...
+    def sighting_picture(
+        self, sighting: int
+    ) -> bytes | None: ...  # a JPEG; None: it has none, or there is no such sighting
+
+    def sighting_feature(self, sighting: int) -> Floats | None:
+        """(D,) of its whole track, to the precision of float16; None: it has none, or there is no such sighting."""
+
+    def vehicle_picture(self, vehicle: int) -> bytes | None:
+        """The JPEG of its newest sighting that has one, else its own; None: it has none, or there is no such vehicle."""
+
+    def cameras(self) -> list[str]: ...  # those of all sightings, by name
+    def kinds(self) -> list[str]: ...  # those of all sightings, by name
+
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]: ...  # by rising id
 
     def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[SightingPicture]:
@@ -184,9 +204,14 @@ class Store(Protocol):
         """Returns its id; bytes in `detail` become base64."""
 
     def changes(
-        self, last: int | None = None, vehicle: int | None = None, verbs: Collection[str] | None = None
+        self,
+        last: int | None = None,
+        vehicle: int | None = None,
+        verbs: Collection[str] | None = None,
+        before: int | None = None,
     ) -> list[Change]:
-        """The newest `last` (None: all), the oldest first; of one vehicle, those that it was any part of; of `verbs` only."""
+        """The newest `last` (None: all), the oldest first; of one vehicle, those that it was any part of; of `verbs` only;
+        only those before the one of the id `before`."""
 
     def mark_undone(self, change: int, by: int) -> None:
         """It was taken back by the change `by`, and what that needed is dropped."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery.names import key_of
-from vreid.runtime.gallery.records import Change, FeatureRows, Filter, Finding, SightingRow, VehicleRow
+from vreid.runtime.gallery.records import Change, FeatureRows, Filter, Finding, SightingInfo, SightingRow, VehicleRow
 from vreid.runtime.gallery.sqlite.database import Database, damaged
 from vreid.runtime.records import Floats, Ints
 
@@ -46,10 +46,20 @@ def vehicle_row(path: Path, cells: Sequence[Any]) -> VehicleRow:
 
 def sighting_row(path: Path, cells: Sequence[Any], dim: int) -> SightingRow:
     """A sighting with its feature (dim,) or none. Raises GalleryDamaged for a cell of another type or length."""
-    blob = cells[-1]
-    if blob is not None and not (isinstance(blob, bytes) and len(blob) == 2 * dim):
+    feature = None if cells[-1] is None else half_feature(path, cells[-1], dim)
+    return record_of(path, SightingRow, (*cells[:-1], feature))
+
+
+def half_feature(path: Path, blob: object, dim: int) -> NDArray[np.float16]:
+    """A sighting's feature (dim,). Raises GalleryDamaged for one of another length."""
+    if not (isinstance(blob, bytes) and len(blob) == 2 * dim):
         raise damaged(path, "a sighting's feature of the wrong length")
-    return record_of(path, SightingRow, (*cells[:-1], None if blob is None else np.frombuffer(blob, "<f2")))
+    return np.frombuffer(blob, "<f2")
+
+
+def sighting_info(path: Path, cells: Sequence[Any]) -> SightingInfo:
+    """A sighting; SQLite gives 0 or 1 for whether it has a feature and a picture. Raises GalleryDamaged as `record_of` does."""
+    return record_of(path, SightingInfo, (*cells[:-1], ()))
 
 
 def _called(cell: object) -> str:
@@ -215,12 +225,15 @@ def vehicles_where(only: Filter) -> Condition:
     return " AND ".join(parts), values
 
 
-def sightings_where(only: Filter) -> Condition:
-    """A condition over a row `s` of sightings; ids and names are of vehicles and not looked at."""
-    parts, values = ["1"], list[Any]()
+def sightings_where(only: Filter, by_time: bool = False) -> Condition:
+    """A condition over a row `s` of sightings; ids and names are of vehicles and not looked at.
+
+    `by_time`: rows are gone through by time, and no index is to be used for what many of them have in common.
+    """
+    parts, values, plain = ["1"], list[Any](), "+" if by_time else ""
     for column, wanted in (("camera", only.cameras), ("kind", only.kinds), ("run", only.runs)):
         if wanted:
-            parts.append(f"s.{column} IN ({', '.join('?' * len(wanted))})")
+            parts.append(f"{plain}s.{column} IN ({', '.join('?' * len(wanted))})")
             values += [nfc(text) for text in wanted] if column == "camera" else wanted
     if only.plates:
         parts.append(_any(f"{_BARE.format('s.plate')} GLOB {_BARE.format('?')}", only.plates))

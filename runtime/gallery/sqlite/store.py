@@ -29,6 +29,7 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleRow,
 )
+from vreid.runtime.gallery.sqlite import reading
 from vreid.runtime.gallery.sqlite.database import Database, unlock
 from vreid.runtime.gallery.sqlite.rows import (
     PrototypeFeatures,
@@ -42,17 +43,12 @@ from vreid.runtime.gallery.sqlite.rows import (
     vehicles_where,
     with_merged,
 )
+from vreid.runtime.records import Floats
 from vreid.runtime.topology import Span
 
 _VEHICLE = "id, name, named, created, kind, pictured, thumbnail"
 _SIGHTING = ", ".join(field.name for field in fields(SightingRow))
-_SORTS = {
-    "id": "v.id",
-    "name": "v.key",
-    "created": "v.created DESC, v.id DESC",
-    "last-seen": "last.seen DESC NULLS LAST, v.id DESC",
-    "sightings": "(SELECT count(*) FROM sightings WHERE vehicle = v.id) DESC, v.id",
-}
+LAST_ROW = (1 << 63) - 1
 _log = logging.getLogger("vreid.gallery")
 
 
@@ -134,32 +130,7 @@ class SqliteStore:
         return self._column(f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY v.id", *values)
 
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
-        where, values = vehicles_where(only)
-        picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
-        rows = [
-            *self._rows(
-                f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
-                       (SELECT count(*) FROM prototypes WHERE vehicle = v.id),
-                       (SELECT count(*) FROM sightings WHERE vehicle = v.id),
-                       last.last_time, last.seen, last.camera, {picture}
-                FROM vehicles v
-                LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)
-                WHERE {where} ORDER BY {_SORTS[part.sort]} LIMIT ? OFFSET ?""",
-                *values,
-                -1 if part.limit is None else part.limit,
-                part.skip,
-            )
-        ]
-        cameras: dict[int, list[str]] = {}
-        pairs = self._rows(
-            "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT value FROM json_each(?))"
-            " ORDER BY vehicle, camera",
-            json.dumps([row[0] for row in rows]),
-        )
-        for vehicle, camera in (typed(self.path, pair, int, str) for pair in pairs):
-            cameras.setdefault(vehicle, []).append(camera)
-        with_cameras = ((*row[:6], tuple(cameras.get(row[0], ())), *row[6:]) for row in rows)
-        return [record_of(self.path, Vehicle, cells) for cells in with_cameras]
+        return reading.vehicle_page(self._database, only, thumbnails, part)
 
     def count(self, only: Filter) -> int:
         where, values = vehicles_where(only)
@@ -246,15 +217,30 @@ class SqliteStore:
         return {sighting: vehicle for sighting, vehicle in rows}
 
     def sightings(self, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
-        where, values = sightings_where(only)
-        rows = self._rows(
-            "SELECT s.id, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
-            " s.feature NOTNULL, s.thumbnail NOTNULL"
-            f" FROM sightings s WHERE s.vehicle = ? AND {where} ORDER BY s.seen, s.id",
-            vehicle,
-            *values,
-        )
-        return [record_of(self.path, SightingInfo, row) for row in rows]  # SQLite gives 0 or 1 for NOTNULL
+        return reading.sightings_of(self._database, vehicle, only)
+
+    def latest_sightings(
+        self, only: Filter = EVERYTHING, before: tuple[float, int] | None = None, limit: int = 50
+    ) -> list[SightingInfo]:
+        return reading.latest_sightings(self._database, only, before, limit)
+
+    def sighting(self, sighting: int) -> SightingInfo | None:
+        return reading.sighting_of(self._database, sighting)
+
+    def sighting_picture(self, sighting: int) -> bytes | None:
+        return reading.sighting_picture(self._database, sighting)
+
+    def sighting_feature(self, sighting: int) -> Floats | None:
+        return reading.sighting_feature(self._database, sighting, self.about.dim)
+
+    def vehicle_picture(self, vehicle: int) -> bytes | None:
+        return reading.vehicle_picture(self._database, vehicle)
+
+    def cameras(self) -> list[str]:
+        return reading.values_of(self._database, "camera")
+
+    def kinds(self) -> list[str]:
+        return reading.values_of(self._database, "kind")
 
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
         for cells in self._rows(f"SELECT {_SIGHTING} FROM sightings WHERE vehicle = ? ORDER BY id", vehicle):
@@ -348,17 +334,22 @@ class SqliteStore:
         return int(self._run(insert, time.time(), who, verb, vehicle, text).lastrowid or 0)
 
     def changes(
-        self, last: int | None = None, vehicle: int | None = None, verbs: Collection[str] | None = None
+        self,
+        last: int | None = None,
+        vehicle: int | None = None,
+        verbs: Collection[str] | None = None,
+        before: int | None = None,
     ) -> list[Change]:
         touches = "?1 IS NULL"
         if vehicle is not None:
             touches = "vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1)"
         rows = self._rows(
             f"SELECT id, at, who, verb, vehicle, detail, undone FROM audit WHERE ({touches})"
-            " AND (?3 IS NULL OR verb IN (SELECT value FROM json_each(?3))) ORDER BY id DESC LIMIT ?2",
+            " AND (?3 IS NULL OR verb IN (SELECT value FROM json_each(?3))) AND id < ?4 ORDER BY id DESC LIMIT ?2",
             vehicle,
             -1 if last is None else last,
             None if verbs is None else json.dumps([*verbs]),
+            LAST_ROW if before is None else before,
         )
         return [change_of(self.path, row) for row in reversed([*rows])]
 

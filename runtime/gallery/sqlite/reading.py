@@ -1,0 +1,156 @@
+"""What lists are made of: vehicles and sightings that a filter lets through, in order, a page at a time.
+
+The first query of a page finds ids by what the indexes hold, and the second reads the rows of these.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vreid.runtime.camera_names import nfc
+from vreid.runtime.gallery.records import EVERYTHING, Filter, Part, SightingInfo, Vehicle
+from vreid.runtime.gallery.sqlite.database import Database
+from vreid.runtime.gallery.sqlite.rows import (
+    Condition,
+    half_feature,
+    record_of,
+    sighting_info,
+    sightings_where,
+    typed,
+    vehicles_where,
+)
+from vreid.runtime.records import Floats
+
+_SEEN = "(SELECT max(s.seen) FROM sightings s WHERE s.vehicle = v.id)"
+_SORTS = {
+    "id": "v.id",
+    "name": "v.key",
+    "created": "v.created DESC, v.id DESC",
+    "last-seen": f"{_SEEN} DESC NULLS LAST, v.id DESC",
+    "named-first": f"v.named DESC, {_SEEN} DESC NULLS LAST, v.id DESC",
+    "sightings": "(SELECT count(*) FROM sightings WHERE vehicle = v.id) DESC, v.id",
+}
+NEWEST = "SELECT id FROM sightings WHERE vehicle = v.id ORDER BY seen DESC, id DESC LIMIT 1"
+_INFO = (
+    "s.id, s.vehicle, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
+    " s.feature NOTNULL, s.thumbnail NOTNULL, NULL"
+)
+_FEW = 64  # values of a column that are each looked up by its index, and not all rows looked at by time
+
+
+def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part) -> list[Vehicle]:
+    """See `Store.vehicles`."""
+    where, values = vehicles_where(only)
+    limit = -1 if part.limit is None else part.limit
+    page = f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY {_SORTS[part.sort]} LIMIT ? OFFSET ?"
+    ids = database.column(page, *values, limit, part.skip)
+    picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
+    rows = database.rows(
+        f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
+               (SELECT count(*) FROM prototypes WHERE vehicle = v.id),
+               (SELECT count(*) FROM sightings WHERE vehicle = v.id),
+               last.last_time, last.seen, last.camera, {picture}
+        FROM json_each(?) page JOIN vehicles v ON v.id = page.value LEFT JOIN sightings last ON last.id = ({NEWEST})
+        ORDER BY page.key""",
+        json.dumps(ids),
+    )
+    found = [*rows]
+    cameras: dict[int, list[str]] = {}
+    pairs = database.rows(
+        "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT value FROM json_each(?))"
+        " ORDER BY vehicle, camera",
+        json.dumps(ids),
+    )
+    for vehicle, camera in (typed(database.path, pair, int, str) for pair in pairs):
+        cameras.setdefault(vehicle, []).append(camera)
+    with_cameras = ((*row[:6], tuple(cameras.get(row[0], ())), *row[6:]) for row in found)
+    return [record_of(database.path, Vehicle, cells) for cells in with_cameras]
+
+
+def sightings_of(database: Database, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:
+    """See `Store.sightings`."""
+    where, values = sightings_where(only)
+    query = f"SELECT {_INFO} FROM sightings s WHERE s.vehicle = ? AND {where} ORDER BY s.seen, s.id"
+    return [sighting_info(database.path, row) for row in database.rows(query, vehicle, *values)]
+
+
+def sighting_of(database: Database, sighting: int) -> SightingInfo | None:
+    """See `Store.sighting`."""
+    row = database.row(f"SELECT {_INFO} FROM sightings s WHERE s.id = ?", sighting)
+    return None if row is None else sighting_info(database.path, row)
+
+
+def latest_sightings(
+    database: Database, only: Filter, before: tuple[float, int] | None, limit: int
+) -> list[SightingInfo]:
+    """See `Store.latest_sightings`.
+
+    The newest of each part are found by the index that the filter has for it, and the newest of all are read.
+    """
+    newest: list[tuple[Any, ...]] = []
+    for where, values in _parts(database, only):
+        if before is not None:
+            where, values = f"{where} AND (s.seen, s.id) < (?, ?)", [*values, *before]
+        part = f"SELECT s.seen, s.id FROM sightings s WHERE {where} ORDER BY s.seen DESC, s.id DESC LIMIT ?"
+        newest += (typed(database.path, row, float, int) for row in database.rows(part, *values, limit))
+    ids = [id_ for _, id_ in sorted(newest, reverse=True)[:limit]]
+    query = f"SELECT {_INFO} FROM json_each(?) page JOIN sightings s ON s.id = page.value ORDER BY page.key"
+    return [sighting_info(database.path, row) for row in database.rows(query, json.dumps(ids))]
+
+
+def _parts(database: Database, only: Filter) -> Iterator[Condition]:
+    """Conditions over a row `s` of sightings, no two of which are true of one row, and any of which `only` lets through."""
+    vehicles: list[int] | None = None
+    if only.ids or only.names:
+        where, values = vehicles_where(Filter(ids=only.ids, names=only.names))
+        vehicles = database.column(f"SELECT v.id FROM vehicles v WHERE {where} LIMIT {_FEW + 1}", *values)
+        if len(vehicles) > _FEW:
+            more, ids = sightings_where(only, by_time=True)
+            yield f"s.vehicle IN (SELECT v.id FROM vehicles v WHERE {where}) AND {more}", [*values, *ids]
+            return
+    cameras = sorted({nfc(camera) for camera in only.cameras})
+    column, chosen = ("camera", cameras) if vehicles is None else ("vehicle", vehicles)
+    if vehicles is None and (not cameras or only.plates or len(cameras) > _FEW):
+        yield sightings_where(only, by_time=True)
+        return
+    where, values = sightings_where(replace(only, cameras=()) if column == "camera" else only, by_time=True)
+    for value in chosen:
+        yield f"s.{column} = ? AND {where}", [value, *values]
+
+
+def sighting_picture(database: Database, sighting: int) -> bytes | None:
+    """See `Store.sighting_picture`."""
+    return _blob(database, "SELECT thumbnail FROM sightings WHERE id = ?", sighting)
+
+
+def vehicle_picture(database: Database, vehicle: int) -> bytes | None:
+    """See `Store.vehicle_picture`."""
+    newest = (
+        "SELECT thumbnail FROM sightings WHERE vehicle = ? AND thumbnail NOTNULL ORDER BY seen DESC, id DESC LIMIT 1"
+    )
+    own = "SELECT thumbnail FROM vehicles WHERE id = ?"
+    return _blob(database, newest, vehicle) or _blob(database, own, vehicle)
+
+
+def sighting_feature(database: Database, sighting: int, dim: int) -> Floats | None:
+    """See `Store.sighting_feature`."""
+    blob = _blob(database, "SELECT feature FROM sightings WHERE id = ?", sighting)
+    return None if blob is None else half_feature(database.path, blob, dim).astype(np.float32)
+
+
+def _blob(database: Database, query: str, id_: int) -> bytes | None:
+    row = database.row(query, id_)
+    if row is None or row[0] is None:
+        return None
+    return bytes(typed(database.path, row, bytes)[0])
+
+
+def values_of(database: Database, column: str) -> list[str]:
+    """The values of a column of sightings that an index begins with, rising: one step of the index for each."""
+    steps = f"""WITH RECURSIVE step (value) AS (SELECT min({column}) FROM sightings UNION ALL
+                SELECT (SELECT min({column}) FROM sightings WHERE {column} > value) FROM step WHERE value NOTNULL)
+                SELECT value FROM step WHERE value NOTNULL"""
+    return [str(typed(database.path, row, str)[0]) for row in database.rows(steps)]
