@@ -1,7 +1,50 @@
 """Tracks that look like one vehicle, joined: agglomerative clustering of margins with cannot-links."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from vreid.runtime.records import FinishedTrack, Floats
+from vreid.runtime.scoring import Scoring
+from vreid.runtime.topology import Topology, span_of
+from vreid.runtime.travel_times import TravelTimes
+
+PASSES = 6  # of the clustering, at most
+
+
+def links_of(tracks: Sequence[FinishedTrack], topology: Topology) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Cannot-links (N, N), of pairs that cannot be one vehicle by time, place or licence plate, and must-links (N, N), of those
+    with one licence plate."""
+    plates = np.array([track.plate or "" for track in tracks])
+    read, same = (plates[:, None] != "") & (plates[None] != ""), plates[:, None] == plates[None]
+    return topology.all_apart([span_of(track) for track in tracks]) | (read & ~same), read & same
+
+
+def clusters_of(
+    tracks: Sequence[FinishedTrack],
+    features: Floats,
+    scoring: Scoring,
+    apart: NDArray[np.bool_],
+    same: NDArray[np.bool_],
+) -> tuple[list[list[int]], TravelTimes | None]:
+    """Tracks by rising time, features (N, D), and their links -> clusters of row numbers, and the travel times that they show.
+
+    What a track is compared with are vehicles, whose number is known when the clusters are: so it is done again with the number
+    that the first pass finds, until nothing changes.
+    """
+    known = scoring.vehicles()
+    free = (~apart).mean() / 2  # of the other tracks' vehicles; each pair is decided once
+    scoring.compared = known + free * len(tracks)
+    clusters = clustered(*scoring.between(tracks, features), apart, same)
+    for _ in range(PASSES - 1):
+        scoring.compared = known + free * len(clusters)
+        weights, times = scoring.times(tracks, apart, clusters)
+        found = clustered(*scoring.between(tracks, features, weights), apart, same)
+        if found == clusters:
+            return clusters, times
+        clusters = found
+    return clusters, scoring.times(tracks, apart, clusters)[1]
 
 
 def clustered(

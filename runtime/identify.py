@@ -2,53 +2,24 @@
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vreid.models.errors import Refused
-from vreid.runtime.clustering import clustered
-from vreid.runtime.gallery import Gallery, RankedVehicle
+from vreid.runtime.choice import Choice, Choosing
+from vreid.runtime.clustering import clusters_of, links_of
+from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.doubts import add_doubt
 from vreid.runtime.gallery.maintenance import purge_due
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.requests import Request
-from vreid.runtime.live_edits import edit
-from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions
+from vreid.runtime.recent_positions import REMEMBERED_S, RecentPositions, owners_now
 from vreid.runtime.records import FinishedTrack, Floats, Match, Trace
-from vreid.runtime.scoring import DOUBTFUL, Scoring
+from vreid.runtime.scoring import Scoring
 from vreid.runtime.threshold import FixedThreshold, Threshold
-from vreid.runtime.topology import Topology, span_of
-
-PASSES = 6  # of the clustering, at most
-
-
-class _Candidate(NamedTuple):
-    """A vehicle that a cluster of tracks may be; the smaller one is the better one."""
-
-    unsure: bool  # it is neither an earlier part of the track nor of the same licence plate
-    falling: float  # the margin, negative: how far the score is over its threshold
-    cluster: int
-    vehicle: int
-    name: str
-    score: float
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What a cluster is given: the vehicle, or None and the best score that it may claim; `nearest` has that score."""
-
-    vehicle: int | None
-    name: str | None
-    score: float
-    nearest: int | None = None
-    maybe: int | None = None  # another vehicle that passes
-
-
-_NOBODY = _Choice(None, None, -np.inf)
+from vreid.runtime.topology import Topology
 
 
 class Identifier:
@@ -106,6 +77,7 @@ class Identifier:
         self.topology = topology or Topology()  # which pairs of tracks cannot be one vehicle
         self._recent = RecentPositions(remember_s, self.topology)
         self.scoring = Scoring(gallery, self.rule, self._recent)
+        self._choosing = Choosing(gallery, self.rule, self.scoring, self._recent)
         self._new_below = np.inf if new_below is None else new_below
 
     def recall(self, since: float) -> None:
@@ -144,7 +116,7 @@ class Identifier:
         """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""
         feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
         with self._keeping():
-            choice = self._best(track, feature, lambda vehicle: self._recent.bars(vehicle, [track]))
+            choice = self._choosing.one(track, feature, lambda vehicle: self._recent.bars(vehicle, [track]))
             [match] = self._settled([track], feature, [0], choice, reserved)
         self.scoring.learn_times(track, match)
         self._remember([track], [match])
@@ -174,15 +146,21 @@ class Identifier:
 
     def edit(self, request: Request, who: str) -> dict[str, Any]:
         """What somebody changes while this run writes to the gallery. Raises Refused as the request does."""
-        return edit(self._gallery, self._recent, request, who)
+        with self._gallery.acting_as(who):
+            done = request.apply(self._gallery)
+        if done.vehicles:
+            self._recent.deal(done.vehicles, owners_now(self._gallery, done.vehicles))
+        return done.result
 
     def provisional(self, track: FinishedTrack, taken: Container[int] = ()) -> Match:
         """The vehicle of a track that is still in view, by what it has shown so far: nothing is learnt or written. It is none
         of `taken`, which other tracks in view have."""
         feature = unit(track.feature[None], self._gallery.about.dim)
-        choice = self._best(track, feature, lambda vehicle: vehicle in taken or self._recent.bars(vehicle, [track]))
+        choice = self._choosing.one(
+            track, feature, lambda vehicle: vehicle in taken or self._recent.bars(vehicle, [track])
+        )
         [level], _ = self.scoring.levels_of([track], feature, choice.nearest)
-        known, maybe = choice.vehicle is not None, self._maybe([track], feature, choice)
+        known, maybe = choice.vehicle is not None, self._choosing.maybe([track], feature, choice)
         return Match(choice.vehicle, choice.name, choice.score, known, level.threshold, level.origin, maybe)
 
     def reserve(self, track: FinishedTrack, match: Match) -> int | None:
@@ -197,12 +175,6 @@ class Identifier:
     def _is_new(self, score: float) -> bool:
         return self._enrol and score < self._new_below
 
-    def _best(self, track: FinishedTrack, feature: Floats, barred: Callable[[int], bool]) -> _Choice:
-        """What one track comes to, feature (1, D)."""
-        self.scoring.compared = self.scoring.vehicles()
-        candidates = self._candidates([track], feature, self.scoring.nearest([track], feature))
-        return self._choice([one for one in sorted(candidates) if not barred(one.vehicle)])
-
     def assign(
         self, sightings: Sequence[FinishedTrack], reserved: Mapping[tuple[str, int], int] | None = None
     ) -> list[Match]:
@@ -216,15 +188,13 @@ class Identifier:
         order = sorted(range(len(sightings)), key=lambda row: moment(sightings[row]))
         tracks = [sightings[row] for row in order]
         features = unit(np.stack([track.feature for track in tracks]), self._gallery.about.dim)  # (N, D)
-        plates = np.array([track.plate or "" for track in tracks])
-        read = (plates[:, None] != "") & (plates[None] != "")
-        apart = self.topology.all_apart([span_of(track) for track in tracks])
-        apart |= read & (plates[:, None] != plates[None])
-        same = read & (plates[:, None] == plates[None])
-        clusters = self._clustered(tracks, features, apart, same)
+        apart, same = links_of(tracks, self.topology)
+        clusters, times = clusters_of(tracks, features, self.scoring, apart, same)
+        if times is not None:
+            self.rule.learn_times(times)
         matches: list[Match] = [Match(None, None, -np.inf, False)] * len(tracks)
         with self._keeping():
-            choices = self._chosen(tracks, features, clusters, apart)
+            choices = self._choosing.together(tracks, features, clusters, apart)
             for rows, choice in zip(clusters, choices, strict=True):
                 keys = ((tracks[row].camera, tracks[row].track) for row in rows)
                 kept = next((reserved[key] for key in keys if reserved and key in reserved), None)
@@ -242,147 +212,61 @@ class Identifier:
             if match.vehicle is not None:
                 self._recent.put(match.vehicle, track)
 
-    def _chosen(
-        self, tracks: Sequence[FinishedTrack], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]
-    ) -> list[_Choice]:
-        """Step 2: one choice a cluster."""
-        hits = self.scoring.nearest(tracks, features)
-        candidates: list[_Candidate] = []
-        for cluster, rows in enumerate(clusters):
-            own = [tracks[row] for row in rows]
-            candidates += self._candidates(own, features[rows], [hits[row] for row in rows], cluster)
-        choices = [_NOBODY for _ in clusters]
-        given: dict[int, list[int]] = {}  # rows of this call, by vehicle
-        ordered = sorted(candidates)
-        for one in ordered:
-            rows, held = clusters[one.cluster], given.get(one.vehicle, [])
-            if choices[one.cluster].score > -np.inf or self._recent.bars(one.vehicle, [tracks[row] for row in rows]):
-                continue
-            if held and apart[np.ix_(rows, held)].any():
-                continue
-            others = (other for other in ordered if other.cluster == one.cluster and other.vehicle != one.vehicle)
-            free = (other for other in others if not self._recent.bars(other.vehicle, [tracks[row] for row in rows]))
-            choices[one.cluster] = self._choice([one, *islice(free, 1)])
-            if choices[one.cluster].vehicle is not None:
-                given[one.vehicle] = held + rows
-        return choices
-
-    def _candidates(
-        self,
-        tracks: Sequence[FinishedTrack],
-        features: Floats,
-        hits: Sequence[Sequence[RankedVehicle]],
-        cluster: int = 0,
-    ) -> list[_Candidate]:
-        """The vehicles that a cluster of tracks may be, whatever the others are: features (N, D), hits of each row."""
-        plates = {track.plate for track in tracks}
-        sure = {part for track in tracks if (part := self._recent.part_of(track)) is not None}
-        sure |= self._gallery.with_plates(plates)
-        names = {hit.vehicle: hit.name for of_row in hits for hit in of_row}
-        with self._gallery.reading() as store:
-            certain = store.names(sure)  # without those that were removed meanwhile
-        vehicles = sorted((names.keys() - self._gallery.with_other_plates(plates)) | certain.keys())
-        found = self.scoring.against(tracks, features, vehicles)
-        margins, scores = found.margins.mean(axis=0), found.cosines.mean(axis=0)
-        return [
-            _Candidate(
-                vehicle not in certain,
-                -float(margin),
-                cluster,
-                vehicle,
-                certain.get(vehicle) or names[vehicle],
-                float(score),
-            )
-            for margin, score, vehicle in zip(margins, scores, vehicles, strict=True)
-        ]
-
-    def _choice(self, free: Sequence[_Candidate]) -> _Choice:
-        """What the candidates that are free, the best ones first, come to."""
-        if not free:
-            return _NOBODY
-        best = free[0]
-        if best.unsure and best.falling > 0:
-            return _Choice(None, None, best.score, best.vehicle)
-        second = next((one.vehicle for one in free[1:2] if best.unsure and one.falling <= 0), None)
-        return _Choice(best.vehicle, best.name, best.score, best.vehicle, second)
-
-    def _maybe(self, own: Sequence[FinishedTrack], features: Floats, choice: _Choice) -> int | None:
-        """Another vehicle that a cluster's tracks, features (N, D), may be."""
-        if choice.vehicle is not None or choice.nearest is None or self.rule.times is None:
-            return choice.maybe
-        scores = self.scoring.against(own, features, [choice.nearest], DOUBTFUL)
-        return choice.nearest if scores.margins.mean() >= 0 else None
-
-    def _clustered(
-        self, tracks: Sequence[FinishedTrack], features: Floats, apart: NDArray[np.bool_], same: NDArray[np.bool_]
-    ) -> list[list[int]]:
-        """Step 1. What a track is compared with are vehicles, whose number is known when the clusters are: so it is done again
-        with the number that the first pass finds."""
-        known = self.scoring.vehicles()
-        free = (~apart).mean() / 2  # of the other tracks' vehicles; each pair is decided once
-        self.scoring.compared = known + free * len(tracks)
-        clusters = clustered(*self.scoring.between(tracks, features), apart, same)
-        for _ in range(PASSES - 1):
-            self.scoring.compared = known + free * len(clusters)
-            weights, times = self.scoring.times(tracks, apart, clusters)
-            found = clustered(*self.scoring.between(tracks, features, weights), apart, same)
-            if found == clusters:
-                break
-            clusters = found
-        else:
-            _, times = self.scoring.times(tracks, apart, clusters)
-        if times is not None:
-            self.rule.learn_times(times)
-        return clusters
-
     def _settled(
         self,
         tracks: Sequence[FinishedTrack],
         features: Floats,
         rows: list[int],
-        choice: _Choice,
+        choice: Choice,
         reserved: int | None = None,
     ) -> list[Match]:
         """Step 3 and the writing: one match a row. A new vehicle gets the id `reserved`, if there is one."""
-        own = [tracks[row] for row in rows]
-        levels, margins = self.scoring.levels_of(own, features[rows], choice.nearest)
-        maybe = self._maybe(own, features[rows], choice)
-        doubts, near = self.scoring.doubts(own, features[rows], choice.vehicle, maybe)
-        enough = [self._margin * (1 - level.threshold) for level in levels]
-        taught = [row for row, margin, least in zip(rows, margins, enough, strict=True) if margin >= least]
-        withheld: list[str | None] = []
+        own, shown_by = [tracks[row] for row in rows], features[rows]
+        levels, margins = self.scoring.levels_of(own, shown_by, choice.nearest)
+        maybe = self._choosing.maybe(own, shown_by, choice)
+        doubts, near = self.scoring.doubts(own, shown_by, choice.vehicle, maybe)
         if choice.vehicle is not None:
             matches = [
                 Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin, maybe)
                 for level in levels
             ]
-            taught = taught if self._learn else []
-        elif self._is_new(choice.score) and None in (withheld := [self._withhold(track) for track in own]):
-            best = max(rows, key=lambda row: (tracks[row].quality, -row))
-            vehicle = self._gallery.add_vehicle(None, tracks[best].picture, vehicle=reserved)
-            self.scoring.counted += 1
-            name = self._gallery.name_of(vehicle)
-            cosines = self.scoring.between(own, features[rows]).cosines
-            np.fill_diagonal(cosines, -1.0)
-            matches = [Match(vehicle, name, choice.score, False, levels[0].threshold, levels[0].origin, maybe)]
-            for place, (nearest, track) in enumerate(zip(cosines.argmax(axis=1).tolist(), own, strict=True)):
-                if place:
-                    level = self.scoring.level(track.camera, own[nearest].camera)
-                    score = float(cosines[place, nearest])
-                    matches.append(Match(vehicle, name, score, True, level.threshold, level.origin))
-            taught = rows
+            enough = [self._margin * (1 - level.threshold) for level in levels]
+            teach = [self._learn and bool(margin >= least) for margin, least in zip(margins, enough, strict=True)]
+        elif None in (withheld := self._withheld(own, choice)):
+            vehicle, name = self._enrolled(own, reserved)
+            first = Match(vehicle, name, choice.score, False, levels[0].threshold, levels[0].origin, maybe)
+            matches, teach = [first, *self._others_of_new(own, shown_by, first)], [True] * len(own)
         else:
             return [
                 Match(None, None, choice.score, False, level.threshold, level.origin, maybe, why)
                 for level, why in zip(levels, withheld or [None] * len(own), strict=True)
             ]
-        written = [
-            self._write(tracks[row], features[row], match, row in taught)
-            for row, match in zip(rows, matches, strict=True)
-        ]
-        shown = int(np.argmax([track.quality for track in own]))
-        if doubts and written[shown] and matches[0].vehicle is not None:
-            add_doubt(self._gallery, written[shown], matches[0].vehicle, doubts, near)
+        written = [self._write(*each) for each in zip(own, shown_by, matches, teach, strict=True)]
+        best = int(np.argmax([track.quality for track in own]))
+        if doubts and written[best] and matches[0].vehicle is not None:
+            add_doubt(self._gallery, written[best], matches[0].vehicle, doubts, near)
+        return matches
+
+    def _withheld(self, own: Sequence[FinishedTrack], choice: Choice) -> list[str | None]:
+        """Why no vehicle is to be made of each of a stranger's tracks, None: it may be; nothing where it is not new enough."""
+        return [self._withhold(track) for track in own] if self._is_new(choice.score) else []
+
+    def _enrolled(self, own: Sequence[FinishedTrack], reserved: int | None) -> tuple[int, str]:
+        """The id and the name of a new vehicle with these tracks; its picture is the first of their best ones."""
+        picture = max(own, key=lambda track: track.quality).picture
+        vehicle = self._gallery.add_vehicle(None, picture, vehicle=reserved)
+        self.scoring.counted += 1
+        return vehicle, self._gallery.name_of(vehicle)
+
+    def _others_of_new(self, own: Sequence[FinishedTrack], features: Floats, first: Match) -> list[Match]:
+        """The matches of a new vehicle's tracks but the first, features (N, D), by the nearest other track of it."""
+        cosines = self.scoring.between(own, features).cosines
+        np.fill_diagonal(cosines, -1.0)
+        matches = []
+        for place, nearest in list(enumerate(cosines.argmax(axis=1).tolist()))[1:]:
+            level = self.scoring.level(own[place].camera, own[nearest].camera)
+            score = float(cosines[place, nearest])
+            matches.append(Match(first.vehicle, first.name, score, True, level.threshold, level.origin))
         return matches
 
     def _write(self, track: FinishedTrack, feature: Floats, match: Match, teach: bool) -> int:

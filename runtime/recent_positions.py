@@ -1,10 +1,13 @@
 """Where vehicles were lately, so that none is found where it cannot be."""
 
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from random import Random
 
+from vreid.runtime.gallery import Gallery
+from vreid.runtime.gallery.records import Filter
 from vreid.runtime.records import FinishedTrack
 from vreid.runtime.topology import Span, Topology, span_of
 
@@ -100,3 +103,20 @@ class RecentPositions:
         }
         self._parts = {track: vehicle for track, vehicle in self._parts.items() if track in tracks}
         self._spans, self._since_swept = kept, 0
+
+
+def owners_now(gallery: Gallery, vehicles: Collection[int]) -> Callable[[Span, int], int | None]:
+    """For `deal`, after an edit of these vehicles: by the gallery's sightings, some of which belong to another of them now."""
+    lately = Filter(since=time.time() - REMEMBERED_S)
+    with gallery.reading() as store:
+        left = store.names(vehicles).keys()
+        seen = [(vehicle, one) for vehicle in left for one in store.sightings(vehicle, lately)]
+
+    def owner(span: Span, before: int) -> int | None:
+        for vehicle, one in seen:
+            began = one.at - (one.last_time - one.first_time)
+            if one.camera == span.camera and began <= span.last and span.first <= one.at:
+                return vehicle
+        return before if before in left else None
+
+    return owner
