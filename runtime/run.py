@@ -45,8 +45,9 @@ from vreid.runtime.standing import StandingRules
 from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Layout, Topology, read_topology, topology_of
 from vreid.runtime.track_finalizer import IdentifiedTrack
-from vreid.runtime.watch_list import WatchList, faults_of_all, missing_kinds
+from vreid.runtime.watch_list import WatchList
 from vreid.runtime.watched_cameras import CameraParts
+from vreid.runtime.watches import faults_of_all, missing_kinds
 
 
 @dataclass(frozen=True)

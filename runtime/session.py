@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from vreid.runtime.topology import Layout
+    from vreid.runtime.watches import Watch
 
 Keep = Literal["none", "crop", "frame", "clip"]
 Polygon = tuple[tuple[float, float], ...]  # x to the right and y down, in shares of the picture
@@ -91,23 +92,6 @@ class CameraSettings:
     regions: Regions = field(default_factory=Regions)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What an alert is to be given of: all that it names must hold (runtime/watch_list.py)."""
-
-    name: str | None = None  # what alerts call it
-    vehicle: str | None = None  # a name in any case, with * and ?, or id=ID
-    kind: str | None = None
-    plate: str | None = None  # with * and ?
-    cameras: tuple[str, ...] = ()  # empty: any
-
-    @property
-    def text(self) -> str:
-        """What it is called that has no name."""
-        parts = {"vehicle": self.vehicle, "kind": self.kind, "plate": self.plate}
-        return ", ".join(f"{key} {value}" for key, value in parts.items() if value is not None)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Session(RunSettings):
     """The flags of `vreid run`: all cameras have one detector."""
@@ -138,7 +122,7 @@ class Site(RunSettings):
     cameras: Sequence[CameraSettings]
     topology: "Path | Layout | None" = None
     retain: float | None = None
-    watch: Sequence[Watch] = ()
+    watch: "Sequence[Watch]" = ()
 
 
 def site_of(session: Session) -> Site:
@@ -148,7 +132,7 @@ def site_of(session: Session) -> Site:
         CameraSettings(source=source, detector=session.detector, min_score=session.min_score, keep=session.keep)
         for source in session.sources
     )
-    from vreid.runtime.watch_list import watch_of
+    from vreid.runtime.watches import watch_of
 
     watch = tuple(watch_of(text) for text in session.watch)
     return Site(**common, cameras=cameras, topology=session.topology, watch=watch)

@@ -1,93 +1,16 @@
 """A watch list: alerts for vehicles, kinds of vehicles and licence plates, once for each time in view."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
-from vreid.models.errors import Refused, shown
-from vreid.runtime.camera_names import nfc, stranger_text
 from vreid.runtime.gallery.names import key_of
 from vreid.runtime.plates import plate_fits
-from vreid.runtime.records import KIND_NAMES, Notice, TrackEvent, kind_name
-from vreid.runtime.session import Watch
+from vreid.runtime.records import Notice, TrackEvent, kind_name
 from vreid.runtime.sinks.jsonl import event_fields
+from vreid.runtime.watches import Watch
 
 QUIET_S = 60.0  # for which a vehicle was away from a camera, at least, before it is alerted of there again
 _MOST = 10_000  # tracks and vehicles that are remembered
-_KEYS = ("name", "vehicle", "kind", "plate", "camera")
-_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-
-
-def watch_of(text: str) -> Watch:
-    """vehicle=taxi or plate=B-XY*, kind=truck,camera=gate. Raises Refused."""
-    given: dict[str, str] = {}
-    for part in text.split(","):
-        key, equals, value = part.partition("=")
-        if not equals or key.strip() not in _KEYS or not value.strip():
-            raise Refused(
-                f"--watch {text} cannot be read; write vehicle=NAME, kind=truck or plate=B-XY*, with commas between"
-            )
-        if key.strip() in given:
-            raise Refused(f"--watch {text} has {key.strip()} twice; give a --watch of its own for each")
-        given[key.strip()] = value.strip()
-    camera = given.pop("camera", None)
-    watch = Watch(**given, cameras=() if camera is None else (nfc(camera),))
-    if (fault := fault_of(watch)) is not None:
-        raise Refused(f"--watch {text} {fault}")
-    return watch
-
-
-def fault_of(watch: Watch) -> str | None:
-    """What is wrong with it; None: nothing."""
-    if watch.vehicle is None and watch.kind is None and watch.plate is None:
-        return "says nothing to look for; give it a vehicle, a kind or a plate"
-    if watch.kind is not None and watch.kind not in KIND_NAMES:
-        return f"has no kind '{watch.kind}'; write {', '.join(KIND_NAMES)}"
-    return None
-
-
-def place_of(table: str, index: int) -> str:
-    """What the [[table]] at `index` from 0 is called in a message."""
-    return f"the {_PLACES[index]} [[{table}]]" if index < len(_PLACES) else f"[[{table}]] number {index + 1}"
-
-
-def faults_of_all(
-    watches: Sequence[Watch], cameras: Sequence[str], to: Sequence[object], plates: str | None, flags: bool = False
-) -> list[str]:
-    """A sentence for each reason why alerts can never come, in the words of the site's file or of the flags."""
-    faults = [
-        stranger_text(name, cameras, _called(watch))
-        for watch in watches
-        for name in watch.cameras
-        if name not in cameras
-    ]
-    if watches and not to:
-        how = "--to, such as mqtt://broker/site" if flags else 'to = ["mqtt://broker/site"] in [outputs]'
-        faults.append(f"a watch list gives its alerts to outputs; name one with {how}")
-    if plates is None and any(watch.plate is not None for watch in watches):
-        how = "--plates module:function" if flags else 'plates = "module:function"'
-        faults.append(f"a watch list with plates needs a reader of plates; give {how}")
-    return faults
-
-
-def missing_kinds(watches: Sequence[Watch], kinds: Mapping[str, frozenset[int] | None]) -> list[str]:
-    """A sentence for each entry whose kind the detector of none of its cameras can tell; `kinds` by camera, None: any."""
-    faults = []
-    for watch in watches:
-        possible = [kinds[name] for name in watch.cameras or kinds if name in kinds]
-        if watch.kind is None or not possible or None in possible:
-            continue
-        names = {kind_name(kind) for each in possible for kind in each or ()}
-        if watch.kind not in names:
-            faults.append(
-                f"{_called(watch)} looks for the kind '{watch.kind}', and the detectors of its cameras only tell: "
-                f"{', '.join(sorted(names))}; take another detector (docs/detectors.md) or leave the kind out"
-            )
-    return faults
-
-
-def _called(watch: Watch) -> str:
-    """An entry as its alerts call it."""
-    return f"the watch '{shown(watch.name or watch.text)}'"
 
 
 class WatchList:

@@ -17,7 +17,7 @@ from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sinks.table import open_outputs
 from vreid.runtime.sources.table import address_of, open_source
 from vreid.runtime.topology import Layout, read_layout, topology_of
-from vreid.runtime.watch_list import missing_kinds
+from vreid.runtime.watches import missing_kinds
 
 _AT_ONCE = 32  # cameras that are connected to side by side
 Given = TypeVar("Given")

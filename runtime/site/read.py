@@ -19,7 +19,7 @@ from vreid.runtime.session import CameraSettings, Regions, Site
 from vreid.runtime.site.schema import FOR_EVER, TABLE, TEXT, CameraTable, Secret, SiteFile
 from vreid.runtime.sources.table import address_of
 from vreid.runtime.topology import Layout, topology_of
-from vreid.runtime.watch_list import faults_of_all, place_of
+from vreid.runtime.watches import faults_of_all
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,6 +30,7 @@ Given = TypeVar("Given")
 _ROUNDS = 4  # in which what is wrong is taken out, to find more
 SECRET = ("uri", "to", "uri_file")  # keys whose values no message repeats
 _FILES = ("file", "folder", "pattern", "picture")  # kinds of sources that are paths
+_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 def read_site(path: Path, environment: Mapping[str, str]) -> Site:
@@ -235,7 +236,12 @@ def sentence_of(error: Mapping[str, Any]) -> str:
 def _header(table: str) -> str:
     """[table], or which of the [[tables]] of one name it is."""
     name, _, number = table.removesuffix("]").partition("[")
-    return place_of(name, int(number)) if number.isdecimal() else f"[{table}]"
+    return _place_text(name, int(number)) if number.isdecimal() else f"[{table}]"
+
+
+def _place_text(table: str, index: int) -> str:
+    """What the [[table]] at `index` from 0 is called in a message."""
+    return f"the {_PLACES[index]} [[{table}]]" if index < len(_PLACES) else f"[[{table}]] number {index + 1}"
 
 
 def key_text(name: str) -> str:

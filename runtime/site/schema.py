@@ -19,9 +19,10 @@ from vreid.models.errors import MOST_THREADS, Refused
 from vreid.runtime.amounts import bytes_of, duration_of
 from vreid.runtime.camera_names import camera_name, nfc, valid_text
 from vreid.runtime.regions import fault_of
-from vreid.runtime.session import CameraSettings, Keep, RunSettings, Watch
+from vreid.runtime.session import CameraSettings, Keep, RunSettings
 from vreid.runtime.topology import Layout
-from vreid.runtime.watch_list import fault_of as fault_of_watch
+from vreid.runtime.watches import Watch
+from vreid.runtime.watches import fault_of as fault_of_watch
 
 FOR_EVER = "off"  # of `retain`, as in `vreid gallery retain`
 TEXT, TABLE = "<text>", "<table>"  # parts of an error's place where either may stand

@@ -17,8 +17,9 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery
 from vreid.runtime.records import EventState, Match, Notice, TrackEvent
 from vreid.runtime.run import run_session
-from vreid.runtime.session import Session, Watch
-from vreid.runtime.watch_list import QUIET_S, WatchList, missing_kinds, watch_of
+from vreid.runtime.session import Session
+from vreid.runtime.watch_list import QUIET_S, WatchList
+from vreid.runtime.watches import Watch, missing_kinds, watch_of
 
 NAMES = {7: "blue van", 8: "Taxi"}
 

@@ -10,10 +10,11 @@ import pytest
 
 from vreid.cli.main import main
 from vreid.models.errors import Refused
-from vreid.runtime.session import CameraSettings, Regions, RunSettings, Session, Watch, site_of
+from vreid.runtime.session import CameraSettings, Regions, RunSettings, Session, site_of
 from vreid.runtime.site.read import read_site, site_and_faults
 from vreid.runtime.site.schema import SiteFile
 from vreid.runtime.topology import Layout
+from vreid.runtime.watches import Watch
 
 SQUARE = "[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]"
 WHOLE = f"""
