@@ -81,8 +81,9 @@ def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
     import cv2
 
     from vreid.models.errors import refuse_threads
+    from vreid.runtime.open_site import OpenSite
     from vreid.runtime.pipeline import Run
-    from vreid.runtime.run import OpenSite, run_site
+    from vreid.runtime.run import run_site
     from vreid.runtime.site.reload import Reloader, Requests
     from vreid.runtime.sources.table import address_of
 

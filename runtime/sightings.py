@@ -16,10 +16,10 @@ from vreid.models.errors import BadInput, WrongModel, unusable
 from vreid.models.preprocess import Image
 from vreid.runtime.api import Gallery, Model, checked_threads, checked_threshold, load
 from vreid.runtime.arguments import checked
+from vreid.runtime.open_site import opened_site
 from vreid.runtime.pipeline import Run
 from vreid.runtime.public_models import models_folder, with_public_model
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match, Trace, kind_name
-from vreid.runtime.run import opened_site
 from vreid.runtime.session import Session, site_of
 
 _ROOM = 256  # sightings of live cameras that wait for a slow reader
@@ -157,7 +157,7 @@ def _sightings(session: Session, model: Model, gallery: Gallery | None) -> Gener
         try:
             opened = stack.enter_context(opened_site(site_of(session), model.embedder))
             stored = stack.enter_context(opened.gallery()) if gallery is None else gallery.stored
-            run = opened.run(opened.identifier(stored), [results] if opened.live else [], results.stop)
+            run = Run(opened.parts(opened.identifier(stored), [results] if opened.live else [], results.stop))
             if not opened.live:
                 with stored.transaction() if stored.writable else nullcontext():
                     outcome = run.to_the_end()

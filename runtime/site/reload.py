@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from vreid.models.errors import Refused
+from vreid.runtime.open_site import OpenSite, detector_key, open_detectors, open_topology
 from vreid.runtime.pipeline import Run
-from vreid.runtime.run import OpenSite, detector_key, open_detectors, open_topology
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import Source, address_of, open_sources
