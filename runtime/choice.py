@@ -47,7 +47,7 @@ class Choosing:
         self._gallery, self._rule, self._scoring, self._recent = gallery, rule, scoring, recent
 
     def one(self, track: FinishedTrack, feature: Floats, barred: Callable[[int], bool]) -> Choice:
-        """What one track is, feature (1, D); it is no vehicle that is `barred`."""
+        """What one track is, feature (1, D); not one of the vehicles that are `barred`."""
         self._scoring.compared = self._scoring.vehicles()
         candidates = self._candidates([track], feature, self._scoring.nearest([track], feature))
         return _choice([one for one in sorted(candidates) if not barred(one.vehicle)])

@@ -9,13 +9,14 @@ from typing import Literal
 from vreid.runtime.records import FinishedTrack, Notice
 
 _LOG = logging.getLogger("vreid")
-WINDOW_S = 10.0  # in which new vehicles are counted
-FACTOR = 2.0  # times as many as ever in a window of the last day are an alarm
-UNKNOWN_CAMERA = 80  # new vehicles in a window that are no alarm before a camera was watched for `KNOWN_AFTER_S`
-KNOWN_AFTER_S = 600.0
-LONGEST_S = 3600.0  # of an alarm, after which so many vehicles are usual here
-_MINUTE_S, _HOUR_S, _DAY_H = 60.0, 3600.0, 24
-_PERIODS = 16  # of alarms of one camera that are remembered
+WINDOW_S = 10.0  # s in which new vehicles are counted: short, since 12 s of rain enrolled 58
+TIMES_USUAL = 2.0  # times the fullest window of the last day, beyond which it is an alarm: room for a busier day
+NEW_CAMERA_S = 600.0  # s of frames before which nothing is known of what is usual for a camera
+NEW_CAMERA_MOST = 80  # new vehicles in a window that are no alarm until then: a motorway had 66
+LONGEST_S = 3600.0  # s of an alarm, after which so many vehicles are usual here: a road may have become busier
+_MINUTE_S, _HOUR_S = 60.0, 3600.0  # s; what is usual is learnt by the minute and kept by the hour
+_USUAL_H = 24  # h for which it is kept, so that yesterday's rush hour counts today
+_PAST_ALARMS = 16  # of one camera that are remembered, for tracks that began in one and end after it
 Reason = Literal["alarm", "quality"]
 
 
@@ -31,8 +32,8 @@ class GuardRules:
 class Arrivals:
     """One camera's new vehicles. Times are those of its frames, in seconds; the hours count only while there are frames.
 
-    An alarm begins when more than `limit` appear within `WINDOW_S`: `floor`, or `FACTOR` times what was the most in a window of
-    the last 24 hours, whichever is more; `UNKNOWN_CAMERA` at least while the camera is new. It is over when they are half of
+    An alarm begins when more than `limit` appear within `WINDOW_S`: `floor`, or `TIMES_USUAL` times what was the most in a window
+    of the last 24 hours, whichever is more; `NEW_CAMERA_MOST` at least while the camera is new. It is over when they are half of
     the limit. What is usual is learnt minute by minute, when each is over: not from one with an alarm in it, unless that has
     lasted for `LONGEST_S`.
     """
@@ -44,7 +45,7 @@ class Arrivals:
         self._most = 0  # in a window of this minute
         self._watched = 0.0  # seconds
         self._now = -float("inf")
-        self._periods: deque[tuple[float, float]] = deque(maxlen=_PERIODS)  # of alarms that are over
+        self._periods: deque[tuple[float, float]] = deque(maxlen=_PAST_ALARMS)  # of alarms that are over
         self.began: float | None = None  # of the alarm that lasts
         self.alarms = 0
 
@@ -56,8 +57,8 @@ class Arrivals:
     @property
     def limit(self) -> float:
         """How many new vehicles in a window are no alarm yet."""
-        least = self._floor if self._watched >= KNOWN_AFTER_S else max(self._floor, UNKNOWN_CAMERA)
-        return max(least, FACTOR * max(self._busiest.values(), default=0))
+        least = self._floor if self._watched >= NEW_CAMERA_S else max(self._floor, NEW_CAMERA_MOST)
+        return max(least, TIMES_USUAL * max(self._busiest.values(), default=0))
 
     def see(self, now: float, new: int) -> bool:
         """`new` vehicles have appeared in the frame at `now` -> whether an alarm begins or is over with it."""
@@ -88,7 +89,7 @@ class Arrivals:
             return
         hour = int(before // _HOUR_S)
         self._busiest[hour] = max(self._busiest.get(hour, 0), self._most)
-        self._busiest = {one: most for one, most in self._busiest.items() if one > hour - _DAY_H}
+        self._busiest = {one: most for one, most in self._busiest.items() if one > hour - _USUAL_H}
         self._most = 0
 
     def in_alarm(self, first: float) -> bool:

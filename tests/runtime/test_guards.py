@@ -17,10 +17,10 @@ from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import open_gallery, read_gallery
 from vreid.runtime.guards import (
-    FACTOR,
-    KNOWN_AFTER_S,
     LONGEST_S,
-    UNKNOWN_CAMERA,
+    NEW_CAMERA_MOST,
+    NEW_CAMERA_S,
+    TIMES_USUAL,
     WINDOW_S,
     Arrivals,
     GuardRules,
@@ -52,7 +52,7 @@ def fed(arrivals: Arrivals, since: float, seconds: float, every: float = 0.0) ->
 def known(every: float = 0.0) -> tuple[Arrivals, float]:
     """A camera that was watched for long enough."""
     arrivals = Arrivals(FLOOR)
-    return arrivals, fed(arrivals, 0.0, KNOWN_AFTER_S + 120, every)
+    return arrivals, fed(arrivals, 0.0, NEW_CAMERA_S + 120, every)
 
 
 def test_an_alarm_begins_over_the_limit_and_is_over_at_half_of_it() -> None:
@@ -68,7 +68,7 @@ def test_an_alarm_begins_over_the_limit_and_is_over_at_half_of_it() -> None:
 def test_what_was_ever_usual_in_a_day_is_no_alarm() -> None:
     """At two seconds a vehicle five are in a window, so that ten are no alarm and eleven are."""
     busy, now = known(every=2.0)
-    assert busy.limit == FACTOR * 5
+    assert busy.limit == TIMES_USUAL * 5
     now = fed(busy, now, WINDOW_S)
     assert not busy.see(now, 10) and busy.see(now, 1)
     quiet, now = known(every=2.0)
@@ -82,8 +82,8 @@ def test_what_an_alarm_counts_is_not_usual_until_it_has_lasted() -> None:
     while arrivals.began is not None and now < 3 * LONGEST_S:
         now += 1
         arrivals.see(now, 2)
-    assert LONGEST_S < now - KNOWN_AFTER_S < LONGEST_S + 300  # twenty in a window have become usual
-    assert arrivals.limit >= FACTOR * 20 and arrivals.alarms == 1
+    assert LONGEST_S < now - NEW_CAMERA_S < LONGEST_S + 300  # twenty in a window have become usual
+    assert arrivals.limit >= TIMES_USUAL * 20 and arrivals.alarms == 1
     brief, now = known()
     assert brief.see(now, 50)
     assert [brief.see(now + second, 0) for second in range(1, 200)].count(True) == 1 and brief.limit == FLOOR
@@ -91,7 +91,7 @@ def test_what_an_alarm_counts_is_not_usual_until_it_has_lasted() -> None:
 
 def test_a_camera_that_is_new_may_be_a_busy_one() -> None:
     arrivals = Arrivals(FLOOR)
-    assert not arrivals.see(0.0, UNKNOWN_CAMERA) and arrivals.see(0.1, 1)
+    assert not arrivals.see(0.0, NEW_CAMERA_MOST) and arrivals.see(0.1, 1)
 
 
 def test_a_clock_that_begins_anew_ends_what_was_of_the_old_one() -> None:
@@ -104,8 +104,8 @@ def test_a_clock_that_begins_anew_ends_what_was_of_the_old_one() -> None:
 def test_hours_without_frames_do_not_make_a_camera_known() -> None:
     arrivals = Arrivals(FLOOR)
     arrivals.see(0.0, 0)
-    arrivals.see(10 * KNOWN_AFTER_S, 0)
-    assert arrivals.limit == UNKNOWN_CAMERA
+    arrivals.see(10 * NEW_CAMERA_S, 0)
+    assert arrivals.limit == NEW_CAMERA_MOST
 
 
 def track(first: float = 0.0, quality: float = 0.5, camera: str = "gate") -> FinishedTrack:
@@ -115,19 +115,19 @@ def track(first: float = 0.0, quality: float = 0.5, camera: str = "gate") -> Fin
 
 def test_the_log_and_the_notice_say_when_it_begins_and_is_over(caplog: pytest.LogCaptureFixture) -> None:
     guards = Guards(GuardRules(FLOOR, 0.1))
-    for second in range(int(KNOWN_AFTER_S) + 1):
+    for second in range(int(NEW_CAMERA_S) + 1):
         assert guards.see("gate", float(second), 0) is None
     with caplog.at_level(logging.WARNING, "vreid"):
-        began = guards.see("gate", KNOWN_AFTER_S + 1, 9, began=1e9)
-        assert guards.see("gate", KNOWN_AFTER_S + 2, 9) is None
-        assert guards.why_withheld(track(KNOWN_AFTER_S + 1)) == "alarm" and guards.alarm("gate") == (True, 1)
-        assert guards.why_withheld(track(KNOWN_AFTER_S + 1, camera="yard")) is None and guards.alarm("yard") == (
+        began = guards.see("gate", NEW_CAMERA_S + 1, 9, began=1e9)
+        assert guards.see("gate", NEW_CAMERA_S + 2, 9) is None
+        assert guards.why_withheld(track(NEW_CAMERA_S + 1)) == "alarm" and guards.alarm("gate") == (True, 1)
+        assert guards.why_withheld(track(NEW_CAMERA_S + 1, camera="yard")) is None and guards.alarm("yard") == (
             False,
             0,
         )
-        over = guards.see("gate", KNOWN_AFTER_S + 30, 0, began=1e9)
+        over = guards.see("gate", NEW_CAMERA_S + 30, 0, began=1e9)
     assert began == Notice(
-        "alarms", "gate", 1e9 + 601, {"state": "begun", "new": 9, "limit": FLOOR, "time": KNOWN_AFTER_S + 1}
+        "alarms", "gate", 1e9 + 601, {"state": "begun", "new": 9, "limit": FLOOR, "time": NEW_CAMERA_S + 1}
     )
     assert over is not None and (over.fields["state"], over.fields["lasted"]) == ("over", 29.0)
     said = [record.getMessage() for record in caplog.records]
@@ -219,8 +219,8 @@ def sighted(
 def quick(floor: int) -> Guards:
     """Guards to which the camera is no new one."""
     guards = Guards(GuardRules(floor, 0.0))
-    for second in range(int(KNOWN_AFTER_S) + 1):
-        guards.see("gate", second - KNOWN_AFTER_S - WINDOW_S, 0)
+    for second in range(int(NEW_CAMERA_S) + 1):
+        guards.see("gate", second - NEW_CAMERA_S - WINDOW_S, 0)
     return guards
 
 
