@@ -259,7 +259,6 @@ def purge(args: Purge) -> int:
 
     from vreid.runtime.amounts import duration_of
     from vreid.runtime.gallery import edit_gallery, maintenance
-    from vreid.runtime.gallery.index.table import drop_indexes
 
     span = None if args.older_than is None else duration_of(args.older_than)
     with edit_gallery(args.gallery) as gallery:
@@ -268,7 +267,6 @@ def purge(args: Purge) -> int:
             raise Refused("say how old with --older-than 30d, or set a span with 'vreid gallery retain 30d'")
         done = maintenance.purge(gallery, time.time() - kept, args.vehicles)
         gallery.compact()
-        drop_indexes(gallery.path)
     sentence = f"{done.sightings} sightings and {done.vehicles} vehicles are deleted"
     if done.kept:
         sentence += f", and {done.kept} kept pictures"

@@ -18,6 +18,7 @@ from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import doubts, open_gallery
 from vreid.runtime.gallery.doubts import Doubt
 from vreid.runtime.gallery.records import EVERYTHING, Filter, Vehicle
+from vreid.runtime.gallery.requests import Remove
 from vreid.runtime.records import Floats
 
 Crop = Image | str | PathLike[str]  # (H, W, 3) uint8 BGR, or the path of a picture
@@ -194,7 +195,7 @@ class Gallery:
     @checked
     def remove(self, name: str) -> None:
         """Remove the vehicle of this name (or id) and all that was kept of it, for good. Raises Refused if there is none."""
-        self.stored.remove(self.stored.find(name))
+        Remove(vehicle=name).apply(self.stored)
 
     def doubtful(self) -> list[Doubt]:
         """The sightings that were doubtful, or known only just, and that nobody has judged yet, the oldest first."""

@@ -1,10 +1,11 @@
-"""A clean-up in bulk: vehicles that nobody named, found by a rule, and removed for good."""
+"""A clean-up in bulk: vehicles that nobody named, found by a rule, and removed for good; and what no deleted vehicle leaves."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.index.table import drop_indexes
 from vreid.runtime.gallery.records import EVERYTHING, Filter, SightingInfo, is_quality
 from vreid.runtime.gallery.store import Store
 
@@ -55,8 +56,15 @@ def cleaned(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
             chosen = {key: value for key, value in asdict(rule.only).items() if value not in ((), None)}
             more = {"once": rule.once, "quality_below": rule.quality_below, **chosen}
             store.add_change(gallery.who, "clean", None, {"removed": len(gone), "rule": more})
-    gallery.wipe()
+    erase_traces(gallery)
     return gone
+
+
+def erase_traces(gallery: Gallery) -> None:
+    """After vehicles were deleted, and that is committed: overwrite what is left of them in the file, and remove the index files,
+    which hold features; the next search makes them again."""
+    gallery.wipe()
+    drop_indexes(gallery.path)
 
 
 def _sightings(store: Store, vehicle: int, rule: CleanRule) -> Sequence[SightingInfo]:

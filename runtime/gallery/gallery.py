@@ -14,7 +14,6 @@ from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.index.sync import IndexSync
-from vreid.runtime.gallery.kept_removals import KeptRemovals
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
     ENROLLED,
@@ -37,6 +36,7 @@ from vreid.runtime.gallery.records import (
 )
 from vreid.runtime.gallery.sighting_row import sighting_row
 from vreid.runtime.gallery.store import Store
+from vreid.runtime.kept.folder import KeptRemovals
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span

@@ -10,6 +10,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
+from vreid.runtime.gallery.clean import erase_traces
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
@@ -173,7 +174,8 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
     if it was written down before `before`. A vehicle that stays loses the picture that a run took when it met it first,
     when that is older; one that somebody gave stays. Prototypes of vehicles that stay are kept. What undoing older
     changes needs is deleted, and so are older kept pictures, those of unknown vehicles too.
-    Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it.
+    Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it; where vehicles are
+    deleted, index files go too.
     """
     with gallery.transaction() as store:
         sightings = store.delete_sightings(before)
@@ -186,7 +188,10 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
             detail = {"before": before, "sightings": sightings, "removed": len(gone), "pictures": pictures}
             store.add_change(gallery.who, "purge", None, detail)
     kept = KeptFolder(folder_of_gallery(gallery.path)).remove_before(before)  # what is not committed keeps its files
-    gallery.wipe()
+    if gone:
+        erase_traces(gallery)
+    else:
+        gallery.wipe()
     return Purged(sightings, len(gone), pictures, kept)
 
 

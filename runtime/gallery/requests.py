@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import doubts, edits
-from vreid.runtime.gallery.clean import CleanRule, cleaned
+from vreid.runtime.gallery.clean import CleanRule, cleaned, erase_traces
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.index.table import drop_indexes
 from vreid.runtime.gallery.records import Filter
 
 
@@ -108,8 +107,7 @@ class Remove(_Request):
         vehicle = gallery.find(self.vehicle)
         name = gallery.name_of(vehicle)
         gallery.remove(vehicle)
-        gallery.wipe()
-        drop_indexes(gallery.path)
+        erase_traces(gallery)
         return Done({"id": vehicle, "name": name}, (vehicle,))
 
 
@@ -122,7 +120,6 @@ class Clean(_Request):
     def apply(self, gallery: Gallery) -> Done:
         """Raises Refused as `cleaned` does."""
         gone = cleaned(gallery, self.rule)
-        drop_indexes(gallery.path)
         return Done({"removed": True, "vehicles": [asdict(one) for one in gone]}, tuple(one.id for one in gone))
 
 

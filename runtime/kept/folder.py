@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic
+from vreid.runtime.gallery.records import SightingInfo
 
 _LOG = logging.getLogger("vreid")
 PICTURE, CLIP = ".jpg", ".mp4"
 SLACK = 50  # over its bound, a folder is brought down by a part of so many more, so that this is seldom
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _FILE = re.compile(r"\.?(\d{9})-\d+(?:\.[\d-]+\.tmp)?\.(?:jpg|mp4)", re.ASCII)  # also one that a killed process left
-_EXPECTED: set[Path] = (
-    set()
-)  # files that this process is to write yet, and that nobody has removed before they are there
+# files that this process is to write yet, and that nobody has removed before they are there
+_EXPECTED: set[Path] = set()
 
 
 def folder_of_gallery(gallery: Path) -> Path:
@@ -201,3 +201,33 @@ def _drop_empty(folders: list[Path]) -> None:
         for path in (folder, folder.parent):
             with contextlib.suppress(OSError):  # there is something in it
                 path.rmdir()
+
+
+class KeptRemovals:
+    """Kept pictures of sightings that are deleted from the gallery at `path`: their files go when that is committed, and stay when
+    it is not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[SightingInfo] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, sightings: Iterable[SightingInfo]) -> None:
+        """Their files go with the next `committed`."""
+        self._waiting += sightings
+
+    def rolled_back(self, count: int) -> None:
+        """Only the first `count` are deleted still."""
+        del self._waiting[count:]
+
+    def committed(self) -> None:
+        """Remove the files. One that cannot be removed is said, for nothing in the gallery leads to it any more."""
+        gone, self._waiting = self._waiting, []
+        folder = KeptFolder(folder_of_gallery(self._path))
+        for seen in gone:
+            try:
+                folder.remove(seen.camera, seen.at, seen.track)
+            except Refused as refused:
+                _LOG.warning("%s and remove the file: its sighting is deleted", refused)

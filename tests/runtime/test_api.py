@@ -15,6 +15,7 @@ from made_detector import constant_graph
 import vreid
 from vreid.models.preprocess import Image
 from vreid.runtime.camera_names import plain_name
+from vreid.runtime.gallery.index.table import index_file
 from vreid.runtime.public_models import MODELS
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -99,8 +100,10 @@ def test_a_gallery_finds_what_was_enrolled(tmp_path: Path, model: vreid.Model) -
         with pytest.raises(vreid.Refused, match="opened for reading"):
             gallery.remove("taxi")
     with vreid.Gallery(tmp_path / "known.db", model) as gallery:
+        index_file(tmp_path / "known.db", "hnsw").touch()  # as another program keeps it, with features
         gallery.remove("taxi")
         assert [hit.name for hit in gallery.search(plain(RED))] == ["tram"]
+    assert not index_file(tmp_path / "known.db", "hnsw").exists()
 
 
 def test_a_vehicle_is_enrolled_whole_or_not_at_all(tmp_path: Path, model: vreid.Model) -> None:

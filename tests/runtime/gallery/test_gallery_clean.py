@@ -1,5 +1,6 @@
 """A clean-up in bulk: whom a rule finds, that nobody else goes, and what the audit keeps."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.clean import CleanRule, cleaned, unnamed
 from vreid.runtime.gallery.edit_socket import EditServer, edited
-from vreid.runtime.gallery.maintenance import check_gallery
+from vreid.runtime.gallery.index.table import index_file
+from vreid.runtime.gallery.maintenance import check_gallery, purge
 from vreid.runtime.gallery.records import Filter
-from vreid.runtime.gallery.requests import Clean
+from vreid.runtime.gallery.requests import Clean, Remove
 
 HOUR = 1_760_000_000.0
 
@@ -58,6 +60,30 @@ def test_a_rule_finds_who_nobody_named_and_whose_every_sighting_fits(db: Path, r
         [*_, last] = gallery.changes()
         assert (last.verb, last.detail.get("removed")) == (("clean", len(ids)) if ids else ("enrol", None))
     assert check_gallery(db) == []
+
+
+@pytest.mark.parametrize(
+    "deleted",
+    [
+        lambda gallery: Remove(vehicle="id=1").apply(gallery),
+        lambda gallery: Clean(rule=CleanRule(quality_below=0.2)).apply(gallery),
+        lambda gallery: purge(gallery, HOUR + 1),
+    ],
+    ids=["remove", "clean", "purge"],
+)
+def test_neither_the_file_nor_an_index_file_holds_a_feature_of_who_is_deleted(
+    db: Path, deleted: Callable[[Gallery], object]
+) -> None:
+    files = [index_file(db, "hnsw"), db.with_name("known.db.ivf.index.1.new")]  # the second one by a killed process
+    with opened(db) as gallery:
+        [feature] = [one.feature.tobytes() for one in gallery.prototypes(1)]
+        for file in files:
+            file.write_bytes(feature)
+        purge(gallery, HOUR - 1)  # deletes nobody, so that the index is not made again for nothing
+        assert all(feature in file.read_bytes() for file in (db, *files))
+        deleted(gallery)
+        assert not any(feature in file.read_bytes() for file in db.parent.iterdir())
+    assert not any(file.exists() for file in files)
 
 
 def found_by_search(gallery: Gallery) -> set[int]:
