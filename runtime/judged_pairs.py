@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 Way = tuple[str, str]  # from the camera of a view to that of a sighting
 Values = NDArray[np.float64]
 
-REFERENCE = 0.05
-SLOPE = 0.5  # of the prior
-SPREADS = (0.5, 0.25, 0.7)  # of the prior: the offset, the slope, the offset of a pair of cameras
-LEAST_SLOPE = 0.1
+REFERENCE = 0.05  # rate at which the log of the regression is 0: what runs request unless told otherwise
+SLOPE = 0.5  # log odds for each unit of log rate, of the prior
+SPREADS = (0.5, 0.25, 0.7)  # standard deviations of the prior: the offset, the slope, the offset of a pair of cameras
+LEAST_SLOPE = 0.1  # log odds for each unit of log rate, at least: a higher score never speaks against "same"
 ENOUGH = 1.64  # standard deviations: 95 % on one side
-LEAST, MOST = 1 / 4, 4.0  # times the requested rate
-FEWEST = 10  # judged pairs that move a threshold
-NEWEST = 1000  # that count
-SMALLEST_RATE = 1e-6
+LEAST, MOST = 1 / 4, 4.0  # times the requested rate: nobody judges pairs that are further out
+FEWEST = 10  # judged pairs that move a threshold: of fewer the prior says more than they do
+NEWEST = 1000  # judged pairs that count, since a site changes
+SMALLEST_RATE = 1e-6  # rates below count as this, so that the log is finite
 
 
 @dataclass(frozen=True)
