@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 import vreid
-from vreid.runtime import camera_bias, score_norm, site_threshold
+from vreid.runtime import camera_bias, score_norm, score_space
 from vreid.runtime.camera_pipeline import quality_of
 from vreid.runtime.gallery import open_gallery
 from vreid.runtime.identify import Identifier
@@ -103,7 +103,7 @@ def only(bias: bool = True, neighbourhood: bool = True, times: bool = True) -> I
             off.enter_context(patch.object(camera_bias, "SHRINKAGE", 1e9))
         if not neighbourhood:
             off.enter_context(patch.object(score_norm, "WEIGHT", 0.0))
-            off.enter_context(patch.object(site_threshold, "WEIGHT", 0.0))
+            off.enter_context(patch.object(score_space, "WEIGHT", 0.0))
         if not times:
             off.enter_context(patch.object(Way, "weights", lambda self, places, own=False: np.ones(len(places))))
         yield

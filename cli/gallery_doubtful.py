@@ -47,6 +47,9 @@ class Reject(OfGallery):
 class Calibrate(OfGallery):
     """Let this site's thresholds rest on what was confirmed and rejected too, from the next run on."""
 
+    false_match_rate: float = 0.05
+    """Decide whether the cameras' bias is taken off by what is found at this rate."""
+
 
 def doubtful(args: Doubtful) -> int:
     from vreid.models.files import atomic_folder
@@ -121,11 +124,12 @@ def reject(args: Reject) -> int:
 
 def calibrate(args: Calibrate) -> int:
     from vreid.runtime.gallery import doubts, edit_gallery
+    from vreid.runtime.threshold_summary import about_bias
 
     with edit_gallery(args.gallery) as gallery:
-        done = doubts.calibrate(gallery)
+        done = doubts.calibrate(gallery, args.false_match_rate)
     sentence = (
         f"this site's thresholds rest on {done.pairs} judged pairs too, {done.same} of them the same vehicle;"
-        " 'vreid gallery threshold' shows what changes"
+        f" 'vreid gallery threshold' shows what changes. {about_bias(asdict(done.bias_gain), done.bias_gain.used)}"
     )
     return output.outcome(args.json, sentence, asdict(done))

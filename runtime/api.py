@@ -224,7 +224,8 @@ class Gallery:
         return doubts.reject(self.stored, sighting).vehicle
 
     def calibrate(self) -> None:
-        """Let the site's thresholds rest on what was confirmed and rejected too, from the next run on.
+        """Let the site's thresholds rest on what was confirmed and rejected too, from the next run on, and take the cameras' bias
+        off unless confirmed pairs show that raw features find more.
 
         Raises Refused for fewer than ten pairs near the threshold, and for a threshold that is frozen.
         """

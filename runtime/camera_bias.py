@@ -5,9 +5,9 @@ known: with n tracks by a share of n / (n + SHRINKAGE) (shrinkage towards no bia
 however long it is. Features themselves stay as they are, so that nothing that is kept depends on what was learnt since.
 With one camera, and for views without statistics such as enrolled photographs, nothing is taken off.
 
-It is always taken off where the site's threshold counts, and never with a fixed one: the impostor scores that a gallery keeps are
-of features without bias, so that a site cannot go back to raw ones without learning anew. That it helps was shown on synthetic
-scenes with known vehicles, not on pairs that were confirmed at the site; the report says how much each camera's is.
+It is never taken off with a fixed threshold, and where the site's counts unless pairs that people have confirmed there show that
+raw features find more (bias_gain.py). Without such pairs it is taken off, which was shown to help on synthetic scenes with known
+vehicles; the report says which it is, and how much each camera's is.
 """
 
 import base64
@@ -60,6 +60,20 @@ class CameraBias:
         nothing = np.zeros(features.shape[1], np.float32)
         plain = features - np.stack([offsets.get(camera, nothing) for camera in cameras])
         return np.asarray(plain / np.linalg.norm(plain, axis=1, keepdims=True).clip(1e-12), np.float32)
+
+    def without(self, tracks: Sequence[tuple[str, Floats]]) -> "CameraBias":
+        """The bias as if these tracks, each a camera and a feature (D,), had not been among the others."""
+        left = CameraBias()
+        for camera, (count, mean) in self._means.items():
+            own = [feature for one, feature in tracks if one == camera]
+            if count > len(own):
+                rest = count - len(own)
+                left._means[camera] = rest, np.asarray((count * mean - sum(own)) / rest, np.float32)
+        return left
+
+    def tracks(self, camera: str) -> float:
+        """How many count of a camera."""
+        return self._means[camera][0] if camera in self._means else 0.0
 
     def as_rows(self) -> list[dict[str, Any]]:
         """For JSON; without the cameras of few tracks, so that no feature of a vehicle that is removed is left in it."""

@@ -224,7 +224,7 @@ class Identifier:
         own, shown_by = [tracks[row] for row in rows], features[rows]
         levels, margins = self.scoring.levels_of(own, shown_by, choice.nearest)
         maybe = self._choosing.maybe(own, shown_by, choice)
-        doubts, near = self.scoring.doubts(own, shown_by, choice.vehicle, maybe)
+        doubts, near = self.scoring.doubts(own, shown_by, choice.vehicle, maybe, choice.nearest)
         if choice.vehicle is not None:
             matches = [
                 Match(choice.vehicle, choice.name, choice.score, True, level.threshold, level.origin, maybe)

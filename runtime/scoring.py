@@ -65,9 +65,15 @@ class Scoring:
         return Compared(found.cosines, later + later.T + np.diag(found.least.diagonal()))
 
     def against(
-        self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int], times_the_rate: float = 1.0
+        self,
+        tracks: Sequence[FinishedTrack],
+        features: Floats,
+        vehicles: Sequence[int],
+        times_the_rate: float = 1.0,
+        other: bool = False,
     ) -> VehicleScores:
-        """Features (B, D) of the tracks against each of V vehicles, at so many times the requested false-match rate."""
+        """Features (B, D) of the tracks against each of V vehicles, at so many times the requested false-match rate; `other`: as
+        `Threshold.compare`."""
         cameras = [track.camera for track in tracks]
         wanted = np.unique(np.asarray(vehicles, np.int64))
         weights = (
@@ -76,7 +82,7 @@ class Scoring:
 
         def compare(rows: Floats, others: Floats, views: Sequence[str], owners: Ints) -> Compared:
             own = None if weights is None else weights[:, np.searchsorted(wanted, owners)]
-            return self._rule.compare(rows, cameras, others, views, self.compared, own)
+            return self._rule.compare(rows, cameras, others, views, self.compared, own, other)
 
         return self._gallery.scores(features, vehicles, compare)
 
@@ -94,15 +100,35 @@ class Scoring:
         return levels, margins
 
     def doubts(
-        self, tracks: Sequence[FinishedTrack], features: Floats, known: int | None, maybe: int | None
+        self,
+        tracks: Sequence[FinishedTrack],
+        features: Floats,
+        known: int | None,
+        maybe: int | None,
+        nearest: int | None = None,
     ) -> tuple[list[Candidate], bool]:
         """Whom a person is to be shown for a cluster of N tracks, features (N, D), the best first, and whether that one is near the
-        threshold; nobody where the vehicle is neither doubtful nor known only just."""
-        if not self._gallery.writable or (known is None and maybe is None):
+        threshold; nobody where the vehicle is neither doubtful nor known only just, nor raw features and those without the
+        cameras' bias disagree on the `nearest`."""
+        if not self._gallery.writable or (known is None and maybe is None and nearest is None):
             return [], False
-        near = known is None or bool(self.against(tracks, features, [known], 1 / DOUBTFUL).margins.mean() < 0)
+        said = known is not None or maybe is not None
+        near = said and (
+            known is None or bool(self.against(tracks, features, [known], 1 / DOUBTFUL).margins.mean() < 0)
+        )
         shown = [one for one in (known, maybe) if one is not None] if near or maybe is not None else []
+        if not shown and nearest is not None and self._disagree(tracks, features, nearest):
+            shown = [nearest]
         return self.candidates(tracks, features, shown), near
+
+    def _disagree(self, tracks: Sequence[FinishedTrack], features: Floats, vehicle: int) -> bool:
+        """Whether a vehicle passes by one of two ways of comparing, and not by the other one."""
+        used = self.against(tracks, features, [vehicle])
+        pairs = zip(tracks, used.views[:, 0].tolist(), strict=True)
+        if not all(self._rule.has_other(track.camera, view) for track, view in pairs):
+            return False
+        other = self.against(tracks, features, [vehicle], other=True)
+        return bool((used.margins.mean() >= 0) != (other.margins.mean() >= 0))
 
     def candidates(self, tracks: Sequence[FinishedTrack], features: Floats, vehicles: Sequence[int]) -> list[Candidate]:
         """What a cluster of N tracks, features (N, D), has in common with each of `vehicles`: the mean score and the geometric

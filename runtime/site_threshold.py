@@ -19,19 +19,20 @@ that disagree break the pairs of two cameras.
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.models.errors import Refused
 from vreid.models.manifest import Match as ManifestMatch
+from vreid.runtime.camera_bias import CameraBias
 from vreid.runtime.judged_pairs import JudgedPairs
 from vreid.runtime.records import FinishedTrack, Floats, Trace
-from vreid.runtime.score_norm import WEIGHT, Neighbourhood, stretched
+from vreid.runtime.score_norm import stretched
+from vreid.runtime.score_space import MOST_WEIGHT, ScoreSpace, both_known, least_passed, sound_rate
 from vreid.runtime.site_evidence import Evidence, Pair, camera_pair, evidence_of
-from vreid.runtime.stranger_scores import EDGES, PRIOR_TRACKS, StrangerScores, manifest_curve
+from vreid.runtime.stranger_scores import EDGES, manifest_curve
 from vreid.runtime.threshold import Compared, Level
 from vreid.runtime.topology import Span, Topology, span_of
 from vreid.runtime.travel_times import TravelTimes
@@ -42,12 +43,12 @@ REMEMBERED_S = 120.0  # after its end, in which a track may still turn out to ha
 ROOM = 512  # tracks remembered
 WAITING = 20_000  # pairs of strangers that wait until a threshold is wanted
 DEFAULT_RATE = 0.05
-MOST_WEIGHT = 20.0  # of time: a track that is not alike at all is not taken for whoever is due
 
 
 class SiteThreshold:
     """Thresholds by pair of cameras, from strangers that were seen at this site and a manifest's point before; what the
-    cameras and the neighbourhood have in common is taken off the scores (camera_bias.py, score_norm.py)."""
+    cameras and the neighbourhood have in common is taken off the scores (camera_bias.py, score_norm.py), of the cameras unless
+    raw features were shown to find more at this site (bias_gain.py)."""
 
     def __init__(
         self,
@@ -59,19 +60,19 @@ class SiteThreshold:
     ) -> None:
         """`kept`: what `as_json` gave earlier, of features of `dim` numbers. Raises Refused for a rate outside 0 to 1 and for
         text that is damaged."""
-        if not 0 < rate < 1:
-            raise Refused(f"a false-match rate of {rate} is not between 0 and 1; write --false-match-rate 0.05")
-        self.prior, self.rate = match.threshold, rate
+        self.prior, self.rate = match.threshold, sound_rate(rate)
         self._before = manifest_curve(match)
         self._topology = topology or Topology()
         known = Evidence() if kept is None else evidence_of(kept, dim)
-        self._bias, self._strangers, self.frozen = known.bias, known.strangers, known.frozen
+        self._bias, self._gain, self.frozen = known.bias, known.gain, known.frozen
         self.times: TravelTimes | None = known.times
         self._judged = JudgedPairs(known.judged)
-        self._neighbours = Neighbourhood()
+        self._raw = ScoreSpace(CameraBias(), known.raw, self._before)
+        self._without = ScoreSpace(known.bias, known.strangers, self._before)
+        used = known.gain is None or known.gain.used
+        self._used, self._other = (self._without, self._raw) if used else (self._raw, self._without)
         self._recent: dict[tuple[str, int], _Recent] = {}
         self._waiting: list[tuple[_Recent, _Recent]] = []
-        self._curves: dict[Pair, Values] = {}
         self._kept = kept
         self._lock = threading.RLock()  # a run's status is read by other threads
 
@@ -85,7 +86,8 @@ class SiteThreshold:
                 self._recent[key] = replace(known, span=replace(known.span, last=span_of(track).last))
                 return
             new = _Recent(span_of(track), track.feature, trace)
-            self._neighbours.add(track.camera, track.feature)
+            for space in (self._raw, self._without):
+                space.add_neighbour(track.camera, track.feature)
             if not self.frozen:
                 self._bias.add(track.camera, track.feature)
                 self._waiting += [(new, other) for other in self._recent.values() if self._strange(new, other)]
@@ -108,33 +110,39 @@ class SiteThreshold:
         views: Sequence[str],
         compared: float,
         weights: Values | None = None,
+        other: bool = False,
     ) -> Compared:
-        """Cosines without the cameras' bias and what the neighbourhood takes off, and the least for each pair of cameras."""
+        """Cosines without the cameras' bias, where it is taken off, and what the neighbourhood takes off, and the least for each
+        pair of cameras."""
+        space = self._other if other else self._used
         with self._lock:
-            plain, off = self._plain(features, cameras)
-            plain_others, off_others = self._plain(others, views)
+            plain, off = space.plain(features, cameras)
+            plain_others, off_others = space.plain(others, views)
         cosines = -np.expm1(off[:, None] + off_others - stretched(plain @ plain_others.T))
         rows, row = np.unique(np.array(cameras, object).astype(str), return_inverse=True)
         columns, column = np.unique(np.array(views, object).astype(str), return_inverse=True)
         weighed = np.ones(cosines.shape) if weights is None else weights
         least = np.empty(cosines.shape)
         for at, one in enumerate(rows.tolist()):
-            for to, other in enumerate(columns.tolist()):
+            for to, view in enumerate(columns.tolist()):
                 here = np.ix_(row == at, column == to)
-                least[here] = self._least(one, other, compared, weighed[here])
+                least[here] = self._least(one, view, compared, weighed[here], space)
         return Compared(cosines, least)
 
-    def _plain(self, features: NDArray[Any], cameras: Sequence[str]) -> tuple[Floats, Values]:
-        """Features (N, D) without their cameras' bias, and what each takes off its scores (N,)."""
-        plain = self._bias.removed(features, cameras)
-        return plain, WEIGHT * self._neighbours.excess(plain, self._bias)
+    def has_other(self, camera: str, view: str) -> bool:
+        """Whether enough is known by both ways of comparing for people to be asked where they disagree."""
+        with self._lock:
+            self._learn()
+            return not self.frozen and both_known(
+                self._raw.strangers, self._without.strangers, self._bias, camera, view
+            )
 
     def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
         """The least s whose predicted share is small enough; see the top."""
         pair = camera_pair(camera, view)
         with self._lock:
             self._learn()
-            scores = self._strangers.get(pair)
+            scores = self._used.strangers.get(pair)
         threshold = float(self._least(camera, view, compared, np.array([weight]))[0])
         pairs, tracks = (scores.pairs, scores.tracks) if scores else (0, 0.0)
         return Level(threshold, pairs, tracks, judged=len(self._judged))
@@ -142,44 +150,35 @@ class SiteThreshold:
     def rate_of(self, camera: str, view: str, score: float, compared: float, weight: float = 1.0) -> float:
         """The share of new vehicles that score as high; see the top. What people have said is not in it."""
         with self._lock:
-            scores, curve = self._curve(camera_pair(camera, view))
+            self._learn()
+            scores, curve = self._used.curve(camera_pair(camera, view))
         s = float(stretched(score - (0.0 if scores is not None else self._over_manifest(compared))))
         passing = min(float(np.interp(s, EDGES, curve)), 1 - 1e-12)
         return float(-np.expm1(max(compared, 1.0) / min(weight, MOST_WEIGHT) * np.log1p(-passing)))
 
-    def _least(self, camera: str, view: str, compared: float, weights: Values) -> Values:
+    def _least(
+        self, camera: str, view: str, compared: float, weights: Values, space: ScoreSpace | None = None
+    ) -> Values:
         """The thresholds between a camera and a view by weights; without evidence the manifest's is the lowest of weight 1."""
         with self._lock:
-            scores, curve = self._curve(camera_pair(camera, view))
+            self._learn()
+            scores, curve = (space or self._used).curve(camera_pair(camera, view))
         least = self._passed_by(curve, compared, weights * self._judged.times((view, camera), self.rate))
         return np.minimum(1.0, least + self._over_manifest(compared)) if scores is None else least
 
     def _passed_by(self, curve: Values, compared: float, weights: Values) -> Values:
         """The least cosines that no more than the requested share passes, by weights."""
-        logs = np.log1p(-self.rate) / max(compared, 1.0) * np.minimum(weights, MOST_WEIGHT)
-        places = np.searchsorted(-curve, np.expm1(logs), side="left").clip(0, len(EDGES) - 1)
-        return np.asarray(np.minimum(1.0, 1 - np.exp(-EDGES[places])))
+        return np.asarray(np.minimum(1.0, 1 - np.exp(-least_passed(curve, self.rate, compared, weights))))
 
     def _over_manifest(self, compared: float) -> float:
         """What is added without evidence, so that a small gallery has the manifest's threshold, and no lower one."""
         return max(self.prior - float(self._passed_by(self._before, compared, np.ones(1))[0]), 0.0)
 
-    def _curve(self, pair: Pair) -> tuple[StrangerScores | None, Values]:
-        """The evidence of a pair of cameras, and the share of strangers that reaches each of EDGES."""
-        self._learn()
-        scores = self._strangers.get(pair)
-        if scores is None:
-            return None, self._before
-        if pair not in self._curves:
-            both = PRIOR_TRACKS * self._before + scores.tracks * scores.passing()
-            self._curves[pair] = both / (PRIOR_TRACKS + scores.tracks)
-        return scores, self._curves[pair]
-
     def least(self, camera: str, compared: float) -> float:
         """The lowest level of any view. What taking off a bias adds to a cosine is not in it: `identify` looks at more of the
         nearest for its sake."""
         with self._lock:
-            views = {one if other == camera else other for one, other in self._strangers if camera in (one, other)}
+            views = {one if other == camera else other for one, other in self._used.strangers if camera in (one, other)}
         return min(self.level(camera, view, compared).threshold for view in {*views, UNSEEN})
 
     def as_json(self) -> str | None:
@@ -187,7 +186,15 @@ class SiteThreshold:
         with self._lock:
             self._learn()
             times = self.times or TravelTimes()
-            known = Evidence(self._strangers, self._bias, self.frozen, times, self._judged.pairs)
+            known = Evidence(
+                self._without.strangers,
+                self._bias,
+                self.frozen,
+                times,
+                self._judged.pairs,
+                self._raw.strangers,
+                self._gain,
+            )
             text = known.as_text()
         if text == self._kept or known.empty:
             return None
@@ -198,7 +205,7 @@ class SiteThreshold:
         """What counts between each pair of cameras that strangers were seen of."""
         with self._lock:
             self._learn()
-            pairs = sorted(self._strangers)
+            pairs = sorted(self._used.strangers)
         return {pair: min(self.level(*way, compared) for way in (pair, pair[::-1])) for pair in pairs}
 
     def summary(self, compared: float) -> dict[str, Any]:
@@ -208,7 +215,7 @@ class SiteThreshold:
         pairs = []
         for (one, other), level in self.levels(compared).items():
             with self._lock:
-                _, curve = self._curve((one, other))
+                _, curve = self._used.curve((one, other))
             rates = -np.expm1(max(compared, 1.0) * np.log1p(-curve.clip(0, 1 - 1e-12)))
             shown = np.flatnonzero((rates < 0.999) & (rates > min(1e-3, self.rate / 10)))[::5]
             pairs.append(
@@ -218,6 +225,8 @@ class SiteThreshold:
                     "pairs": level.pairs,
                     "tracks": round(level.tracks),
                     "calibrated": level.origin,
+                    "raw": self._seen_by(self._raw, (one, other), compared),
+                    "without_bias": self._seen_by(self._without, (one, other), compared),
                     "curve": [[round(1 - math.exp(-EDGES[at]), 4), round(float(rates[at]), 4)] for at in shown],
                 }
             )
@@ -230,7 +239,17 @@ class SiteThreshold:
             "travel_times": self.times.summary() if self.times else [],
             "judged": self._judged.summary(self.rate),
             "camera_bias": self._bias.summary(),
+            "bias_taken_off": self._used is self._without,
+            "bias_gain": None if self._gain is None else asdict(self._gain),
         }
+
+    def _seen_by(self, space: ScoreSpace, pair: Pair, compared: float) -> dict[str, Any] | None:
+        """What strangers of a pair of cameras come to by one way of comparing; None: none were counted so."""
+        scores = space.strangers.get(pair)
+        if scores is None:
+            return None
+        least = min(float(self._least(*way, compared, np.ones(1), space)[0]) for way in (pair, pair[::-1]))
+        return {"threshold": round(least, 4), "pairs": scores.pairs, "tracks": round(scores.tracks)}
 
     def _strange(self, one: "_Recent", other: "_Recent") -> bool:
         if not self._topology.apart(one.span, other.span):
@@ -245,14 +264,19 @@ class SiteThreshold:
         tracks = {id(track): track for both in waiting for track in both}
         row = {key: number for number, key in enumerate(tracks)}
         features = np.stack([track.feature for track in tracks.values()])
-        plain, off = self._plain(features, [track.span.camera for track in tracks.values()])
+        cameras = [track.span.camera for track in tracks.values()]
         first, second = (np.array([row[id(both[side])] for both in waiting]) for side in (0, 1))
-        s = stretched(np.einsum("nd,nd->n", plain[first], plain[second])) - off[first] - off[second]
-        for (one, other), score in zip(waiting, s.tolist(), strict=True):
+        spaces = (self._raw, self._without)
+        found = []
+        for space in spaces:
+            plain, off = space.plain(features, cameras)
+            s = stretched(np.einsum("nd,nd->n", plain[first], plain[second])) - off[first] - off[second]
+            found.append(s.tolist())
+        for (one, other), *scores in zip(waiting, *found, strict=True):
             pair = camera_pair(one.span.camera, other.span.camera)
             new = [track for track in (one, other) if pair not in track.counted]
-            self._strangers.setdefault(pair, StrangerScores()).add(score, len(new))
-            self._curves.pop(pair, None)
+            for space, score in zip(spaces, scores, strict=True):
+                space.add_stranger(pair, score, len(new))
             for track in new:
                 track.counted.add(pair)
 

@@ -64,9 +64,13 @@ class Threshold(Protocol):
         views: Sequence[str],
         compared: float,
         weights: Values | None = None,
+        other: bool = False,
     ) -> Compared:
         """Unit features (B, D) of tracks of B cameras against others (N, D) from N views, when each track is compared with that
-        many vehicles; `weights` (B, N) of travel_times.py."""
+        many vehicles; `weights` (B, N) of travel_times.py; `other`: by the way that is not used, where there is one."""
+
+    def has_other(self, camera: str, view: str) -> bool:
+        """Whether there is another way of comparing them, on which people may be asked."""
 
     def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
         """What counts between a camera and a view."""
@@ -112,10 +116,15 @@ class FixedThreshold:
         views: Sequence[str],
         compared: float,
         weights: Values | None = None,
+        other: bool = False,
     ) -> Compared:
         """Plain cosines."""
         cosines = (features @ others.T).astype(np.float64)
         return Compared(cosines, np.full(cosines.shape, self.prior))
+
+    def has_other(self, camera: str, view: str) -> bool:
+        """There is none."""
+        return False
 
     def level(self, camera: str, view: str, compared: float, weight: float = 1.0) -> Level:
         """Always the same."""

@@ -10,6 +10,7 @@ from typing import Any
 from vreid.report.charts import Drawing
 from vreid.report.curve import falling_curve
 from vreid.report.formats import number
+from vreid.runtime.judged_pairs import FEWEST
 
 HEAD = ("cameras", "threshold", "comes from", "pairs of strangers", "their tracks")
 MOST_DRAWINGS = 24  # on a page of a run
@@ -120,9 +121,27 @@ def _bias(calibration: Calibration) -> list[str]:
         return []
     parts = [f"{row['camera']} {row['taken_off']:.2f} ({number(row['tracks'])} tracks)" for row in rows[:_MOST_NAMED]]
     more = f" and {len(rows) - _MOST_NAMED} more cameras" if len(rows) > _MOST_NAMED else ""
-    return [
-        f"What each camera's features have in common is taken off them, which are 1 long: {', '.join(parts)}{more}."
-    ]
+    done = "is taken off them" if calibration.get("bias_taken_off", True) else "would be taken off them"
+    common = f"What each camera's features have in common {done}, which are 1 long: {', '.join(parts)}{more}."
+    return [common, about_bias(calibration.get("bias_gain"), calibration.get("bias_taken_off", True))]
+
+
+def about_bias(gain: Mapping[str, Any] | None, taken_off: bool) -> str:
+    """A sentence on whether the cameras' bias is taken off and why; `gain`: a `BiasGain` as a dict."""
+    confirmed = 0 if gain is None else gain["confirmed"]
+    if gain is None or confirmed < FEWEST:
+        return (
+            f"Whether taking off the cameras' bias helps here is not known: {number(confirmed)} confirmed pairs of cameras with "
+            f"enough tracks and strangers, of {FEWEST} at least; without them it is taken off."
+        )
+    found = f"of {number(confirmed)} confirmed pairs {number(gain['confirmed_without'])} are found without it and "
+    found += f"{number(gain['confirmed_raw'])} by raw features, at {100 * gain['rate']:g} % false matches"
+    if gain["rejected"]:
+        found += (
+            f" (of {number(gain['rejected'])} rejected pairs {number(gain['rejected_without'])} and "
+            f"{number(gain['rejected_raw'])})"
+        )
+    return f"The cameras' bias is {'taken off' if taken_off else 'left'}: {found}."
 
 
 def _judged(calibration: Calibration) -> list[str]:

@@ -8,15 +8,22 @@ that the two are the same, a split that the sighting is of another vehicle, and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
 
 from vreid.models.errors import GalleryDamaged, Refused
+from vreid.runtime.bias_gain import JudgedSighting, Seen, bias_gain
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.edits import ANSWERS, Edited, merge, split
 from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import Change
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.judged_pairs import FEWEST, JudgedPair, Way, judged_pair_of
-from vreid.runtime.site_evidence import SITE_THRESHOLD, Evidence, evidence_of
+from vreid.runtime.score_norm import ROOM
+from vreid.runtime.score_space import sound_rate
+from vreid.runtime.site_evidence import SITE_THRESHOLD, BiasGain, Evidence, evidence_of
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,11 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How many judged pairs count from now on, and how many of them are the same vehicle."""
+    """How many judged pairs count from now on, how many of them are the same vehicle, and what the cameras' bias brings."""
 
     pairs: int
     same: int
+    bias_gain: BiasGain
 
 
 def add_doubt(gallery: Gallery, sighting: int, vehicle: int, candidates: Sequence[Candidate], near: bool) -> None:
@@ -126,22 +134,28 @@ def judged(gallery: Gallery) -> list[JudgedPair]:
     return [pair for _, pair in sorted([*said, *by_edits], key=lambda item: item[0])]
 
 
-def calibrate(gallery: Gallery) -> Calibrated:
-    """Let the thresholds of this site rest on the judged pairs too, from the next run on (judged_pairs.py).
+def calibrate(gallery: Gallery, rate: float = 0.05) -> Calibrated:
+    """Let the thresholds of this site rest on the judged pairs too, from the next run on (judged_pairs.py), and decide whether the
+    cameras' bias is taken off, by what is found at a false-match `rate` (bias_gain.py). An earlier decision stands where too few
+    confirmed sightings are left.
 
     Raises Refused for fewer than FEWEST, for a threshold that is frozen, and where what is kept of it is damaged.
     """
+    sound_rate(rate)
     with gallery.transaction() as store:
         pairs = judged(gallery)
-        if len(pairs) < FEWEST:
-            fix = "'vreid gallery doubtful' lists sightings to confirm or reject"
-            raise Refused(f"{len(pairs)} judged pairs are too few, {FEWEST} are the least; {fix}")
         text = store.setting(SITE_THRESHOLD)
         evidence = Evidence() if text is None else evidence_of(text, gallery.about.dim)
+        gain = bias_gain(_sightings_of(store), evidence, _recent(store), rate, store.size()[0])
+        if len(pairs) < FEWEST and not gain.decided:
+            fix = "'vreid gallery doubtful' lists sightings to confirm or reject"
+            raise Refused(f"{len(pairs)} judged pairs are too few, {FEWEST} are the least; {fix}")
         if evidence.frozen:
             raise Refused("this site's threshold is frozen; run 'vreid gallery threshold --unfreeze' first")
-        store.set_setting(SITE_THRESHOLD, replace(evidence, judged=pairs).as_text())
-        done = Calibrated(len(pairs), sum(pair.same for pair in pairs))
+        if evidence.gain is not None and evidence.gain.decided and not gain.decided:
+            gain = evidence.gain
+        store.set_setting(SITE_THRESHOLD, replace(evidence, judged=pairs, gain=gain).as_text())
+        done = Calibrated(len(pairs), sum(pair.same for pair in pairs), gain)
         store.add_change(gallery.who, "calibrate", None, asdict(done))
     return done
 
@@ -154,6 +168,54 @@ def is_sound(change: Change) -> bool:
         return type(change.detail.get("sighting", 1)) is int
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return False
+
+
+def _sightings_of(store: Store) -> list[JudgedSighting]:
+    """The sightings that were judged and still have a feature, against the vehicles that they were judged against."""
+    state = _State(store)
+    tracks: dict[int, list[_Track]] = {}
+    settled = {number for number, doubt in state.doubts.items() if state.settled(doubt)}
+    own_of = store.vehicles_of_sightings(settled | state.said.keys())
+    found = []
+    for number, own in sorted(own_of.items()):
+        answer, doubt = state.said.get(number), state.doubts.get(number)
+        against = {one.vehicle for one in (state.candidates(doubt)[:1] if doubt is not None else ())}
+        if answer is not None and answer.verb == "confirm":
+            against.add(own)
+        for vehicle in {own, *against} - tracks.keys():
+            tracks[vehicle] = _tracks(store, vehicle)
+        for at in tracks[own]:
+            for vehicle in sorted(against) if at.sighting == number else ():
+                views = [one.seen for one in tracks[vehicle] if one.moment < at.moment]
+                every = [one.seen for each in {own, vehicle} for one in tracks[each]]
+                found.append(JudgedSighting(at.seen, views, every, vehicle == own))
+    return found
+
+
+class _Track(NamedTuple):
+    sighting: int
+    moment: tuple[float, int]
+    seen: Seen
+
+
+def _tracks(store: Store, vehicle: int) -> list[_Track]:
+    """The sightings of a vehicle of which the feature is kept, by id."""
+    rows = zip(store.sighting_ids(vehicle), store.sighting_rows(vehicle), strict=True)
+    kept = [(number, row, row.feature.astype(np.float32)) for number, row in rows if row.feature is not None]
+    return [
+        _Track(number, (row.seen, number), (row.camera, unit(feature[None], len(feature))[0]))
+        for number, row, feature in kept
+    ]
+
+
+def _recent(store: Store) -> list[Seen]:
+    """The last tracks of the newest vehicles, as many as a neighbourhood holds."""
+    found: list[_Track] = []
+    for vehicle in reversed(store.vehicle_ids()):
+        found += _tracks(store, vehicle)
+        if len(found) >= ROOM:
+            break
+    return [one.seen for one in sorted(found, key=lambda one: one.moment)[-ROOM:]]
 
 
 class _State:

@@ -71,8 +71,15 @@ def test_answers_move_the_thresholds(
     for sighting in range(2, COUNT + 1):
         done = document(capsys, "confirm", sighting, "--vehicle", "taxi", *where)
         assert done["vehicle"] == 1
-    assert document(capsys, "calibrate", *where) == {"pairs": COUNT, "same": COUNT}
-    found = document(capsys, "threshold", *where, "--model", tiny_model)["judged"]
+    done = document(capsys, "calibrate", *where, "--false-match-rate", 0.02)
+    nothing = dict.fromkeys(("confirmed", "rejected"), 0)  # no strangers were seen: nothing to compare with
+    gain = {"rate": 0.02, **nothing, **{f"{key}_{way}": 0 for key in nothing for way in ("raw", "without")}}
+    assert done == {"pairs": COUNT, "same": COUNT, "bias_gain": gain}
+    known = document(capsys, "threshold", *where, "--model", tiny_model)
+    assert (known["bias_taken_off"], known["bias_gain"]) == (True, gain)
+    assert main(["gallery", "calibrate", *map(str, where)]) == 0
+    assert "Whether taking off the cameras' bias helps here is not known: 0 confirmed" in capsys.readouterr().out
+    found = known["judged"]
     assert (found["pairs"], found["same"], found["enough"]) == (COUNT, COUNT, True)
     assert found["ways"][0]["cameras"] == ["gate", "yard"] and 1 < found["ways"][0]["times"] <= 4
     page = tmp_path / "page.html"

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -159,10 +158,12 @@ def test_a_calibration_is_kept_frozen_and_forgotten_with_the_threshold(gallery: 
     with pytest.raises(Refused, match="frozen"):
         calibrate(gallery)
     freeze_threshold(gallery, False)
-    assert asdict(calibrate(gallery)) == {"pairs": FEWEST, "same": FEWEST - 1}
+    done = calibrate(gallery)
+    assert (done.pairs, done.same, done.bias_gain.confirmed, done.bias_gain.used) == (FEWEST, FEWEST - 1, 0, True)
     for doubt in doubtful(gallery):
         confirm(gallery, doubt.sighting)
-    assert asdict(calibrate(gallery)) == {"pairs": count, "same": count - 1}
+    done = calibrate(gallery)
+    assert (done.pairs, done.same) == (count, count - 1)
     point = Match(threshold=0.6, false_match_rate=0.05, gallery=20)
     rule = SiteThreshold(point, kept=gallery.site_threshold(), dim=DIM)
     before, after = (one.level("yard", "gate", 9.0) for one in (SiteThreshold(point), rule))
