@@ -14,6 +14,11 @@ Rows in bench/results/site_threshold.json.
 plays the first half of a road, lets somebody who knows the vehicles judge so many of its doubtful sightings, and counts on the
 second half: without that, with the gallery corrected, and with the thresholds calibrated too (`vreid gallery calibrate`); with
 and without a topology that says who is a stranger of whom across the cameras. `--made`: tracks that bench/open_set.py has kept.
+
+    python bench/site_threshold.py --data ../shared/data --bias 5
+
+plays as many roads of highway2cam, lets all doubtful sightings of the first half be judged and the thresholds be calibrated, and
+counts on the second half: with the cameras' bias taken off, with raw features, and as the calibration decided.
 """
 
 import argparse
@@ -25,6 +30,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,10 +42,12 @@ from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery
 from vreid.runtime.gallery.doubts import calibrate, confirm, doubtful, reject
 from vreid.runtime.identify import Identifier
+from vreid.runtime.judged_pairs import FEWEST
 from vreid.runtime.records import FinishedTrack, Floats, Trace
 from vreid.runtime.run import run_session
 from vreid.runtime.score_norm import stretched
 from vreid.runtime.session import Session
+from vreid.runtime.site_evidence import evidence_of
 from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.threshold import FixedThreshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
@@ -213,6 +221,42 @@ def judged_rows(
             }
 
 
+def bias_rows(
+    name: str, features: dict[str, dict[str, Floats]], embedder: Embedder, rounds: int
+) -> Iterator[dict[str, Any]]:
+    """The second half of a road by each way of comparing, after all doubtful sightings of the first half were judged."""
+    for seed in range(rounds):
+        vehicles = np.random.default_rng(seed).permutation(sorted(features)).tolist()
+        road = list(enumerate(passages(vehicles, np.random.default_rng(seed))))
+        who, half = [vehicle for _, (_, _, vehicle, _) in road], len(road) // 2
+        with tempfile.TemporaryDirectory() as folder:
+            first, ids = Path(folder) / "first.db", dict[str, int | None]()
+            played(first, features, embedder, road[:half], RATES[1], ids)
+            with edit_gallery(first) as gallery:
+                doubts = answer(gallery, who, ids, len(road))
+                gain = calibrate(gallery).bias_gain
+            given = replace(gain, confirmed=FEWEST, confirmed_raw=0, confirmed_without=0)
+            for arm, forced in (
+                ("without bias", given),
+                ("raw", replace(given, confirmed_raw=1)),
+                (f"as decided: {'without bias' if gain.used else 'raw'}", gain),
+            ):
+                path = Path(folder) / f"{arm}.db"
+                shutil.copyfile(first, path)
+                with edit_gallery(path) as gallery:
+                    evidence = evidence_of(str(gallery.site_threshold()))
+                    gallery.keep_site_threshold(replace(evidence, gain=forced).as_text())
+                counts = played(path, features, embedder, road[half:], RATES[1], dict(ids), APART)
+                yield {
+                    "scene": f"{name}, seed {seed}",
+                    "rate": RATES[1],
+                    "arm": arm,
+                    "judged": doubts,
+                    **asdict(gain),
+                    **counts,
+                }
+
+
 def road_rows(data: Path, embedder: Embedder, size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """The road with that many vehicles, several times with others."""
     features = embedded(data, embedder)
@@ -265,6 +309,9 @@ def main() -> None:
     parser.add_argument("--judged", type=int, nargs="+", help="only what so many judged sightings bring")
     parser.add_argument("--made", type=Path, help="with --judged: synthetic vehicles too, tracks of bench/open_set.py")
     parser.add_argument("--yolox", help="a YOLOX file: runs of roadside-video with it, too")
+    parser.add_argument(
+        "--bias", type=int, metavar="ROADS", help="only what the cameras' bias brings, on so many roads"
+    )
     flags = parser.parse_args()
     cv2.setNumThreads(1)
     embedder = open_embedder("vreid-s")
@@ -276,6 +323,10 @@ def main() -> None:
             print(" | ".join([row["scene"], how, *map(str, list(row.values())[2:])]), flush=True)
             rows.append({**row, "date": date.today().isoformat()})
 
+    if flags.bias:
+        show(bias_rows("highway2cam", embedded(flags.data / "highway2cam", embedder), embedder, flags.bias))
+        Path("bench/results/camera_bias.json").write_text(json.dumps(rows, indent=2) + "\n")
+        return
     if flags.judged:
         features = embedded(flags.data / "highway2cam", embedder)
         show(judged_rows("highway2cam", features, embedder, 405, 5, [n for n in flags.judged if n <= 50]))
