@@ -13,6 +13,7 @@ from vreid.models.manifest import Match
 from vreid.runtime.camera_bias import CameraBias
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.doubts import calibrate, confirm, doubtful, reject
+from vreid.runtime.gallery.maintenance import freeze_threshold
 from vreid.runtime.identify import Identifier
 from vreid.runtime.judged_pairs import FEWEST
 from vreid.runtime.records import FinishedTrack, Floats, Trace
@@ -126,6 +127,19 @@ def calibrated(path: Path, road: list[Passage]) -> BiasGain:
     with opened(path) as gallery:
         answer(gallery, road)
         return calibrate(gallery).bias_gain
+
+
+def test_people_are_asked_where_the_two_ways_disagree(crowded: Path) -> None:
+    """Beside those near the threshold, which alone move it; without these, only what is near by the rule in use would be tried."""
+    with opened(crowded) as gallery:
+        doubts = [change.detail for change in gallery.changes() if change.verb == "doubt"]
+    apart = [detail for detail in doubts if not detail["near"]]
+    assert apart and all(detail["candidates"][0]["rate"] > 4 * 0.05 for detail in apart)
+    with opened(crowded) as gallery:
+        freeze_threshold(gallery, True)
+        rule = SiteThreshold(POINT, 0.05, APART, gallery.site_threshold(), DIM)
+        freeze_threshold(gallery, False)
+    assert rule_of(crowded).has_other("yard", "gate") and not rule.has_other("yard", "gate")
 
 
 def rule_of(path: Path) -> SiteThreshold:
