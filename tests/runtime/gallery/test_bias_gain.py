@@ -129,7 +129,7 @@ def calibrated(path: Path, road: list[Passage]) -> BiasGain:
         return calibrate(gallery).bias_gain
 
 
-def test_people_are_asked_where_the_two_ways_disagree(crowded: Path) -> None:
+def test_a_sighting_is_doubtful_too_where_the_two_rules_disagree(crowded: Path) -> None:
     """Beside those near the threshold, which alone move it; without these, only what is near by the rule in use would be tried."""
     with opened(crowded) as gallery:
         doubts = [change.detail for change in gallery.changes() if change.verb == "doubt"]
