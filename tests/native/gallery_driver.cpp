@@ -179,6 +179,10 @@ class Driver {
         }
         if (verb == "scores")
             return gallery_->scores(command.at("features"), command.at("vehicles").get<Ids>());
+        if (verb == "scores_without_bias") {
+            return gallery_->scores_without_bias(command.at("feature"), command.at("camera"),
+                                                 command.at("vehicles").get<Ids>());
+        }
         if (verb == "name_of") return gallery_->name_of(command.at("vehicle"));
         if (verb == "find") return gallery_->find(command.at("text"));
         if (verb == "with_plates") return gallery_->with_plates(command.at("plates"));

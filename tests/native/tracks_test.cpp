@@ -3,6 +3,7 @@
 #include "vreid/tracks.hpp"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -93,6 +94,19 @@ class Tracks : public testing::Test {
             }
         }
         return opened(write);
+    }
+
+    /// What a run of Python keeps of two cameras that have seen 1000 tracks along two axes each.
+    void keep_bias() {
+        const std::string text =
+            R"({"version": 1, "frozen": false, "pairs": [], "cameras": [)"
+            R"({"camera": "gate", "tracks": 1000, "mean": "AACAPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},)"
+            R"({"camera": "yard", "tracks": 1000, "mean": "AAAAAAAAgD8AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]})";
+        const std::string statement = "INSERT INTO meta VALUES ('site threshold', '" + text + "')";
+        sqlite3* file = nullptr;
+        ASSERT_EQ(sqlite3_open((folder_ / "g.db").c_str(), &file), SQLITE_OK);
+        EXPECT_EQ(sqlite3_exec(file, statement.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
+        sqlite3_close(file);
     }
 
  private:
@@ -248,6 +262,30 @@ TEST_F(Tracks, TheNextPartOfOneWhoseVehicleWasRemovedIsLookedUp) {
     EXPECT_EQ(next_part(1)->name, "bus");
     writer.remove(2);
     EXPECT_FALSE(next_part(2)->vehicle);
+}
+
+TEST_F(Tracks, AreComparedWithoutTheCamerasBiasOnRequest) {
+    {
+        vreid::Gallery writer = opened();
+        writer.add_prototype(writer.add_vehicle("taxi"), "yard", {0, 0.6F, 0.8F, 0, 0, 0, 0, 0});
+    }
+    keep_bias();
+    vreid::Gallery gallery = opened(false);
+    const double offset = 0.5 * 1000 / 1010;  // of each camera along both axes
+    const double left = 0.6 - offset;
+    const double expected = (2 * left * offset + 0.64) / (left * left + offset * offset + 0.64);
+    for (const bool without : {false, true}) {
+        vreid::TrackRules rules;
+        rules.threshold = 0.7;
+        rules.without_camera_bias = without;
+        vreid::TrackIdentifier tracks("gate", gallery, rules);
+        tracks.add(tracks.see(picture_of(50), 0, 0, {{1, {40, 40, 120, 120}, 2}}),
+                   {0.6F, 0, 0.8F, 0, 0, 0, 0, 0});
+        const auto match = tracks.end(1);
+        ASSERT_TRUE(match);
+        EXPECT_NEAR(match->score, without ? expected : 0.64, 1e-5);
+        EXPECT_EQ(match->known, without);
+    }
 }
 
 TEST_F(Tracks, OneQueryGivesOneList) {

@@ -2,10 +2,12 @@
 // runtime/gallery/sqlite/store.py.
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 #include <system_error>
 #include <utility>
 
+#include "camera_bias.hpp"
 #include "inside.hpp"
 #include "names.hpp"
 #include "prototypes.hpp"
@@ -225,6 +227,27 @@ std::vector<float> Gallery::scores(const std::vector<float>& features,
     const std::vector<float> rows = unit(features, about().dim);
     const auto turn = inside_->turn();
     return inside_->index.scores(rows, vehicles);
+}
+
+std::vector<float> Gallery::scores_without_bias(const std::vector<float>& feature, const std::string& camera,
+                                                const std::vector<std::int64_t>& vehicles) const {
+    gallery::refuse_length(feature, about().dim);
+    const auto turn = inside_->turn();
+    gallery::Statement kept =
+        inside_->database->query("SELECT value FROM meta WHERE key = 'site threshold'", {});
+    if (!kept.next()) return scores(feature, vehicles);
+    const gallery::CameraBias bias(kept.text(0), about().dim);
+    const std::vector<float> plain = bias.removed(unit(feature, about().dim), camera);
+    std::vector<float> best;
+    for (const std::int64_t vehicle : vehicles) {
+        float score = -1;
+        for (const Prototype& one : prototypes(vehicle)) {
+            const std::vector<float> other = bias.removed(one.feature, one.view);
+            score = std::max(score, std::inner_product(plain.begin(), plain.end(), other.begin(), 0.0F));
+        }
+        best.push_back(score);
+    }
+    return best;
 }
 
 std::string Gallery::name_of(std::int64_t vehicle) const {

@@ -210,7 +210,7 @@ std::optional<Match> TrackIdentifier::end(std::int64_t track, const std::optiona
 /// time.
 Match TrackIdentifier::chosen(const Sighting& sighting, const std::vector<float>& feature) const {
     std::map<std::int64_t, std::string> names;
-    for (std::int64_t k = 8;; k *= 4) {  // until every vehicle that reaches the threshold is among them
+    for (std::int64_t k = rules_.without_camera_bias ? 32 : 8;; k *= 4) {  // until every vehicle that reaches the threshold is among them
         const std::vector<Hit> hits = gallery_.search_one(feature, k);
         for (const Hit& hit : hits) names.emplace(hit.vehicle, hit.name);
         if (static_cast<std::int64_t>(hits.size()) < k ||
@@ -230,8 +230,7 @@ Match TrackIdentifier::chosen(const Sighting& sighting, const std::vector<float>
     for (const std::int64_t vehicle : sure) names.emplace(vehicle, "");
     std::vector<std::int64_t> vehicles;
     for (const auto& one : names) vehicles.push_back(one.first);
-    const std::vector<float> scores =
-        vehicles.empty() ? std::vector<float>() : gallery_.scores(feature, vehicles);
+    const std::vector<float> scores = compared(feature, vehicles);
     std::vector<std::tuple<bool, double, std::int64_t>> candidates;  // unsure, falling score, vehicle
     for (std::size_t at = 0; at < vehicles.size(); ++at) {
         candidates.emplace_back(sure.count(vehicles[at]) == 0, -static_cast<double>(scores[at]),
@@ -253,6 +252,14 @@ Match TrackIdentifier::chosen(const Sighting& sighting, const std::vector<float>
     return {vehicle, name.empty() ? gallery_.name_of(vehicle) : name, -falling, true};
 }
 
+/// The best cosine of each vehicle, by the rule's way of comparing.
+std::vector<float> TrackIdentifier::compared(const std::vector<float>& feature,
+                                             const std::vector<std::int64_t>& vehicles) const {
+    if (vehicles.empty()) return {};
+    return rules_.without_camera_bias ? gallery_.scores_without_bias(feature, camera_, vehicles)
+                                      : gallery_.scores(feature, vehicles);
+}
+
 /// The vehicle of a track that has ended, new ones and the writing included.
 Match TrackIdentifier::settled(const Sighting& sighting) {
     const std::vector<float> feature = unit(sighting.feature, gallery_.about().dim);
@@ -263,7 +270,7 @@ Match TrackIdentifier::settled(const Sighting& sighting) {
         if (match.vehicle &&
             *rules_.learn) {  // one that only just passed would let the vehicle drift into another
             const double enough = rules_.threshold + rules_.margin * (1 - rules_.threshold);
-            is_learned = static_cast<double>(gallery_.scores(feature, {*match.vehicle}).front()) >= enough;
+            is_learned = static_cast<double>(compared(feature, {*match.vehicle}).front()) >= enough;
         } else if (!match.vehicle && rules_.enrol_unknown &&
                    match.score < rules_.new_below.value_or(rules_.threshold)) {
             match.vehicle = gallery_.add_vehicle({}, sighting.picture);

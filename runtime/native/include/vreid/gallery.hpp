@@ -169,6 +169,14 @@ class VREID_API Gallery {
     [[nodiscard]] std::vector<float> scores(const std::vector<float>& features,
                                             const std::vector<std::int64_t>& vehicles) const;
 
+    /// A feature (dim,) of a track of `camera` -> `scores` without what all features of a camera have in
+    /// common, of the track's camera and of each prototype's, as `vreid run` has learnt it in this gallery;
+    /// plain ones where nothing was learnt, or where confirmed pairs showed that raw features find more.
+    /// Refused where what was learnt is damaged.
+    [[nodiscard]] std::vector<float> scores_without_bias(const std::vector<float>& feature,
+                                                         const std::string& camera,
+                                                         const std::vector<std::int64_t>& vehicles) const;
+
     [[nodiscard]] std::string name_of(std::int64_t vehicle) const;
 
     /// The id of the vehicle that a person calls by name, by id, or by id=ID.

@@ -56,6 +56,8 @@ struct TrackRules {
     std::string run;                  // written into each sighting
     double began = 0;                 // when the camera's clock was at 0, in seconds since 1970
     double remember_s = 3600;         // for how long it matters where a vehicle was
+    /// Compare by `Gallery::scores_without_bias`; the threshold is then to be one for these cosines.
+    bool without_camera_bias = false;
     CropRules crops;
 };
 
@@ -136,6 +138,8 @@ class VREID_API TrackIdentifier {
 
     [[nodiscard]] bool deserves(const OpenTrack& track, const Box& box, double time, double quality) const;
     [[nodiscard]] Match chosen(const Sighting& sighting, const std::vector<float>& feature) const;
+    [[nodiscard]] std::vector<float> compared(const std::vector<float>& feature,
+                                              const std::vector<std::int64_t>& vehicles) const;
     Match settled(const Sighting& sighting);
 
     std::string camera_;
