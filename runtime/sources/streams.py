@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from av.format import Flags
+
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.network_address import network_address, shown_address
@@ -104,6 +106,8 @@ class StreamCapture:
         self._decoder, self._paced = decoder, paced
         self._pictures = decoder.pictures(patient=False)
         self._clock = ArrivalClock(paced)
+        # FFmpeg counts 25 a second where a format has no stamps, as multipart JPEG has none, whatever the camera gives.
+        self._stamped = not decoder.container.format.flags & Flags.no_timestamps.value
 
     def read(self) -> tuple[bool, Any]:
         """The next picture, not yet converted."""
@@ -111,7 +115,7 @@ class StreamCapture:
         if picture is None:
             return False, None
         now = time.monotonic()
-        taken = self._clock.taken(picture.stamp, now)
+        taken = self._clock.taken(picture.stamp if self._stamped else None, now)
         if self._paced and taken > now:
             time.sleep(min(taken - now, SETTLED))
         return True, Undecoded(picture, taken, self._decoder)

@@ -20,6 +20,7 @@ from made_film import make_film
 
 from vreid.models.errors import Refused
 from vreid.runtime.records import Frame
+from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.streams import ArrivalClock
 from vreid.runtime.sources.table import Source, open_sources
 
@@ -52,13 +53,14 @@ def first(uri: str, count: int = 10) -> list[Frame]:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/mjpeg without end; files of `folder`, a playlist among them; /secret needs a password."""
+    """/mjpeg and, with 5 pictures a second, /mjpeg5 without end; files of `folder`, a playlist among them; /secret needs a password."""
 
     folder = Path()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/mjpeg":
+        if path in ("/mjpeg", "/mjpeg5"):
+            gap = 0.2 if path == "/mjpeg5" else 0.04
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
@@ -70,7 +72,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     self.wfile.write(head.encode() + jpeg + b"\r\n")
                     n += 1
-                    time.sleep(0.04)
+                    time.sleep(gap)
             except OSError:
                 return
         elif path == "/secret":
@@ -111,6 +113,18 @@ def test_multipart_jpeg_over_http(served: tuple[str, Path]) -> None:
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
     times = [frame.time for frame in frames]
     assert times == sorted(times) and times[-1] > times[0]
+
+
+def test_multipart_jpeg_of_five_a_second_keeps_what_its_rate_asks_for(served: tuple[str, Path]) -> None:
+    source = limited(opened_source(f"http://{served[0]}/mjpeg5"), 10.0)
+    try:
+        frames = list(islice(source, 12))
+    finally:
+        source.close()
+    # A picture is 16 levels from the next, the last of ten 144 from the first: none but what the mailbox dropped is left out.
+    levels = [round((float(frame.image.mean()) - 40) / 16) for frame in frames]
+    assert sum(np.diff(levels) % 10) <= len(frames) - 1 + source.dropped
+    assert np.mean(np.diff([frame.time for frame in frames])) > 0.15  # and not 0.04, as of 25 a second
 
 
 def test_hls_is_given_in_time_and_not_in_bursts(served: tuple[str, Path]) -> None:
