@@ -23,7 +23,8 @@ from the docstrings: `python bench/api_page.py > docs/api.md`.
 PAGES = {
     "runtime/api.py": ("load", "Model", "Gallery", "Hit"),
     "runtime/gallery/records.py": ("Vehicle",),
-    "runtime/gallery/doubts.py": ("Doubt", "Candidate"),
+    "runtime/gallery/doubts.py": ("Doubt",),
+    "runtime/gallery/doubt_rows.py": ("Candidate",),
     "runtime/sightings.py": ("track", "Sighting"),
     "models/errors.py": (),  # all
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_reading import Choice, OfGallery, filter_of
+from vreid.cli.gallery_reading import Choice, OfGallery, filter_of, note_unseen
 from vreid.models.errors import Refused, refuse_beyond
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def search(args: Search) -> int:
     match = embedder.manifest.match
     threshold = match.threshold if match else None
     with _fitting(args.gallery, embedder.manifest, write=False, index=args.index) as gallery:
+        note_unseen(gallery, only)
         features = np.stack([row for _, row in embedded(embedder, args.images, lambda count: None)])
         found = gallery.search(features, args.k, only=only)
     queries = [

@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 _PICTURES = 6  # of a vehicle, on a page
 _ON_A_PAGE = 500  # vehicles
+_NAMED = 20  # cameras, in a note
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,25 @@ def filter_of(choice: Choice) -> "Filter":
     return Filter(
         cameras=choice.camera, kinds=choice.kind, names=choice.name, plates=choice.plate, since=since, until=until
     )
+
+
+def note_unseen(gallery: "Gallery", only: "Filter") -> None:
+    """Say which cameras of the flags have seen nothing, and which kinds there are none of, and name those that there are."""
+    from vreid.runtime.gallery.records import Filter
+    from vreid.runtime.records import KIND_NAMES
+
+    for kind in only.kinds:
+        if kind not in KIND_NAMES:
+            output.note(f"no vehicle is of the kind '{kind}'; the kinds are {', '.join(KIND_NAMES)}")
+    with gallery.reading() as store:
+        unseen = [camera for camera in only.cameras if not store.count(Filter(cameras=(camera,)))]
+    if not unseen:
+        return
+    known = sorted({camera for one in gallery.vehicles(thumbnails=False) for camera in one.cameras})
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    there = f"its cameras are {', '.join(known[:_NAMED])}{more}" if known else "it holds no sightings"
+    for camera in unseen:
+        output.note(f"the gallery has no sighting of a camera '{camera}'; {there}")
 
 
 @dataclass(frozen=True)
@@ -108,6 +128,7 @@ def list_(args: List) -> int:
 
     only, part = filter_of(args.only), _part(args)
     with read_gallery(args.gallery) as gallery:
+        note_unseen(gallery, only)
         about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only, part=part)
         total = len(vehicles)
         if args.limit is not None:
@@ -161,6 +182,7 @@ def show(args: Show) -> int:
     only, saved = filter_of(args.only), 0
     with read_gallery(args.gallery) as gallery:
         vehicle = gallery.find(args.vehicle)
+        note_unseen(gallery, only)
         found = gallery.details(vehicle, only)
         if args.pictures is not None:
             with atomic_folder(args.pictures) as folder:
@@ -303,10 +325,23 @@ def _tables(found: "VehicleDetails") -> None:
 def _changes(title: str, found: "list[Change]") -> None:
     rows = [
         (f"{change.verb} (undone)" if change.undone else change.verb, change.id, moment_text(change.at), change.who,
-         change.vehicle or "-", ", ".join(f"{key} {value}" for key, value in change.summary.items()) or "-")
+         change.vehicle or "-", ", ".join(f"{key} {_words(value)}" for key, value in change.summary.items()) or "-")
         for change in found
     ]  # fmt: skip
     output.table(title, ("change", "id", "at", "by", "vehicle", "what"), rows)
+
+
+def _words(value: object, inside: bool = False) -> str:
+    """A value of a change's detail, as it is written for people: yes, no, none, and what is in lists and fields."""
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else "yes" if value else "no"
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key} {_words(one, True)}" for key, one in value.items())
+    elif isinstance(value, list | tuple):
+        text = ", ".join(_words(one, True) for one in value)
+    else:
+        return str(value)
+    return f"({text})" if inside else text or "none"
 
 
 def _change(change: "Change") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from vreid.cli import output
-from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of, moment_text
+from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of, moment_text, note_unseen
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
 
@@ -138,12 +138,16 @@ def clean(args: Clean) -> int:
     from vreid.runtime.gallery.clean import CleanRule, unnamed
 
     rule = CleanRule(filter_of(args.only), args.once, args.quality_below)
+    if rule == CleanRule():
+        flags = "--once, --quality-below, --camera, --since, --until, --kind, --plate or --name"
+        raise Refused(f"say which vehicles are to go, by {flags}; 'vreid gallery clean --once' lists those seen once")
     if args.yes:
         done = _edited(args, requests.Clean(rule=rule))
         sentence = f"{len(done['vehicles'])} vehicles are removed for good"
         return output.outcome(args.json, sentence, {"gallery": str(args.gallery), **done})
     with read_gallery(args.gallery) as gallery:
         found = unnamed(gallery, rule)
+        note_unseen(gallery, rule.only)
     if args.json:
         output.document({"gallery": str(args.gallery), "removed": False, "vehicles": [asdict(one) for one in found]})
         return 0
@@ -187,6 +191,7 @@ def export(args: Export) -> int:
     only = filter_of(args.only)
     refuse_same(args.file, *files_of(args.gallery))
     with read_gallery(args.gallery) as gallery:
+        note_unseen(gallery, only)
         done = exported(gallery, args.file, only)
     return _moved(args.json, done, f"are in {args.file}", args.file)
 

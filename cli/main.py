@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -108,6 +109,8 @@ def _done(words: Sequence[str]) -> int:
         if any(word.partition("=")[0] == old for word in rest):
             output.note(f"{old} is called {new} now; the old name goes after the first release")
             rest = [new + word[len(old) :] if word.partition("=")[0] == old else word for word in rest]
+    if any(pair == ("--out", "") for pair in pairwise(rest)) or "--out=" in rest:
+        raise Refused("--out is empty, as an unset variable is; name where to write")
     module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
     below = sub_verbs(module.Args)
     rest = _with_sub_verb(verb, rest, below) if below else rest

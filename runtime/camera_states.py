@@ -42,12 +42,18 @@ class CameraStates:
 
 
 class CameraStateReporter:
-    """A context, as long as the run: looks every `every` seconds, in a thread of its own."""
+    """A context, as long as the run: looks every `every` seconds, in a thread of its own. What fails there ends the run by `stop`,
+    as it does in the run's other threads, and is raised when the context ends."""
 
     def __init__(
-        self, look: Callable[[], Mapping[str, CameraStatus]], notify: Callable[[Notice], None], every: float = EVERY_S
+        self,
+        look: Callable[[], Mapping[str, CameraStatus]],
+        notify: Callable[[Notice], None],
+        stop: threading.Event,
+        every: float = EVERY_S,
     ) -> None:
-        self._look, self._notify, self._every = look, notify, every
+        self._look, self._notify, self._stop, self._every = look, notify, stop, every
+        self._failure: BaseException | None = None
         self._states, self._over = CameraStates(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="camera states", daemon=True)
 
@@ -55,13 +61,19 @@ class CameraStateReporter:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
 
     def _work(self) -> None:
-        while True:
-            for notice in self._states.changes(self._look(), time.time()):
-                self._notify(notice)
-            if self._over.wait(self._every):
-                return
+        try:
+            while True:
+                for notice in self._states.changes(self._look(), time.time()):
+                    self._notify(notice)
+                if self._over.wait(self._every):
+                    return
+        except BaseException as failure:  # noqa: BLE001  raised by __exit__
+            self._failure = failure
+            self._stop.set()

@@ -1,10 +1,12 @@
 """What keeps strangers out of the gallery: many new vehicles at once in one camera, and crops too poor to know a vehicle by."""
 
+import json
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from vreid.runtime.records import FinishedTrack, Notice
 
@@ -17,6 +19,8 @@ LONGEST_S = 3600.0  # s of an alarm, after which so many vehicles are usual here
 _MINUTE_S, _HOUR_S = 60.0, 3600.0  # s; what is usual is learnt by the minute and kept by the hour
 _USUAL_H = 24  # h for which it is kept, so that yesterday's rush hour counts today
 _PAST_ALARMS = 16  # of one camera that are remembered, for tracks that began in one and end after it
+USUAL_ARRIVALS = "usual arrivals"  # the setting of a gallery that keeps what is usual at each camera
+MOST_CAMERAS = 256  # of which that is kept: more than one run watches
 Reason = Literal["alarm", "quality"]
 
 
@@ -82,6 +86,18 @@ class Arrivals:
         self.began = None
         return True
 
+    def as_row(self) -> dict[str, Any]:
+        """What is usual here, for JSON: seconds watched, and the most in a window by hour of those; nothing of a vehicle."""
+        return {"watched": round(self._watched), "busiest": {str(hour): most for hour, most in self._busiest.items()}}
+
+    def recall(self, row: Mapping[str, Any]) -> None:
+        """Go on from what `as_row` gave. Raises ValueError, TypeError, KeyError or AttributeError for what it never gives."""
+        watched = float(row["watched"])
+        busiest = {int(hour): int(most) for hour, most in row["busiest"].items()}
+        if not (0 <= watched < 1e12 and len(busiest) <= _USUAL_H and all(most >= 0 for most in busiest.values())):
+            raise ValueError("a count of new vehicles that is none")
+        self._watched, self._busiest = watched, busiest
+
     def _pass_time(self, seconds: float) -> None:
         """Of frames; at the end of a minute what it has counted becomes usual."""
         before, self._watched = self._watched, self._watched + seconds
@@ -106,6 +122,31 @@ class Guards:
         self.rules = rules or GuardRules()
         self._cameras: dict[str, Arrivals] = {}
         self._lock = threading.Lock()
+        self._recalled: dict[
+            str, Mapping[str, Any]
+        ] = {}  # of earlier runs, by camera; none of which this run has frames
+        self._keep: Callable[[str], None] | None = None
+
+    def recall(self, text: str | None, keep: Callable[[str], None] | None) -> None:
+        """Take what was usual in earlier runs from what `keep` was given; None of `keep`: this run keeps nothing."""
+        self._keep = keep
+        try:
+            rows = {} if text is None else json.loads(text)
+            for row in rows.values():
+                Arrivals(0).recall(row)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            _LOG.warning("how many new vehicles are usual at each camera cannot be read from the gallery: learnt anew")
+            rows = {}
+        self._recalled = rows
+
+    def keep(self) -> None:
+        """Let the gallery keep what is usual, of the MOST_CAMERAS that were seen last."""
+        if self._keep is None or self.rules.most_new == 0:
+            return
+        with self._lock:
+            rows = {name: row for name, row in self._recalled.items() if name not in self._cameras}
+            rows |= {name: arrivals.as_row() for name, arrivals in self._cameras.items()}
+        self._keep(json.dumps(dict([*rows.items()][-MOST_CAMERAS:])))
 
     def see(self, camera: str, now: float, new: int, began: float = 0.0) -> Notice | None:
         """`new` vehicles have appeared in the frame at `now`, on the camera's own clock, which was at 0 at `began` (seconds
@@ -113,7 +154,11 @@ class Guards:
         if self.rules.most_new == 0:
             return None
         with self._lock:
-            arrivals = self._cameras.setdefault(camera, Arrivals(self.rules.most_new))
+            if camera not in self._cameras:
+                self._cameras[camera] = Arrivals(self.rules.most_new)
+                if camera in self._recalled:
+                    self._cameras[camera].recall(self._recalled[camera])
+            arrivals = self._cameras[camera]
             since = arrivals.began
             if not arrivals.see(now, new):
                 return None

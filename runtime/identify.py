@@ -97,16 +97,17 @@ class Identifier:
 
     def keep(self) -> None:
         """Let the gallery keep what the threshold has learnt, where this run may write it."""
-        if self._gallery.writable and (text := self.rule.as_json()) is not None:
-            self._gallery.keep_site_threshold(text)
+        if self._gallery.writable:
+            self.rule.follow(self._gallery.site_threshold())
+            if (text := self.rule.as_json()) is not None:
+                self._gallery.keep_site_threshold(text)
 
     def calibration(self) -> dict[str, Any]:
         """The thresholds as they are now, for the report."""
         return self.rule.summary(self.scoring.compared)
 
     def maintain(self) -> None:
-        """What a gallery wants done from time to time, where this run may write it: keep what the threshold has learnt, and
-        remove what is older than the retention."""
+        """From time to time, where this run may write: keep what the threshold has learnt, and purge by the retention."""
         self.keep()
         self.scoring.levels = self.rule.levels(self.scoring.counted)
         if self._gallery.writable:

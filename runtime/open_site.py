@@ -18,7 +18,7 @@ from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import is_moment
 from vreid.runtime.gallery.sqlite.database import new_gallery
-from vreid.runtime.guards import GuardRules, Guards
+from vreid.runtime.guards import USUAL_ARRIVALS, GuardRules, Guards
 from vreid.runtime.identify import Identifier
 from vreid.runtime.kept.keeper import KeepLimits
 from vreid.runtime.pipeline import Parts
@@ -67,6 +67,9 @@ class OpenSite:
         )  # fmt: skip
         if self.live:
             found.recall(time.time() - REMEMBERED_S)
+        with gallery.reading() as store:
+            usual = store.setting(USUAL_ARRIVALS)
+        self.guards.recall(usual, partial(_keep_usual, gallery) if gallery.writable else None)
         return found
 
     def _threshold(self, gallery: Gallery) -> Threshold:
@@ -85,12 +88,22 @@ class OpenSite:
     ) -> Parts:
         """The parts of a run of this site, which `stop` ends."""
         site = self.site
+
+        def maintain() -> None:
+            identifier.maintain()
+            self.guards.keep()
+
         return Parts(
             self.cameras, self.embedder, identifier, sinks, EMBEDDING[site.embed], stop, progress,
-            began=self.began, strict=site.strict, plate=self.plate, idle=identifier.maintain,
+            began=self.began, strict=site.strict, plate=self.plate, idle=maintain,
             standing=StandingRules(site.stationary_after, min(3600.0, site.stationary_every)),
             sign_of_life=site.stationary_every, guards=self.guards,
         )  # fmt: skip
+
+
+def _keep_usual(gallery: Gallery, text: str) -> None:
+    with gallery.transaction() as store:
+        store.set_setting(USUAL_ARRIVALS, text)
 
 
 @contextmanager

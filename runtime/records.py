@@ -93,11 +93,11 @@ class Match:
     withheld: str | None = None
 
     @property
-    def answer(self) -> Literal["known", "doubtful", "new"]:
-        """For people: whether the gallery knows it, somebody should look, or it was not there before."""
+    def answer(self) -> Literal["known", "doubtful", "new", "withheld"]:
+        """For people: whether the gallery knows it, somebody should look, it was not there before, or it is not to be judged."""
         if self.maybe is not None:
             return "doubtful"
-        return "known" if self.known else "new"
+        return "known" if self.known else "new" if self.withheld is None else "withheld"
 
 
 @dataclass(frozen=True)

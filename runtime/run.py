@@ -73,6 +73,7 @@ def run_site(
         _serve(opened, run, gallery, outputs, stack)
         stack.enter_context(along(opened, run))
         outcome = run.to_the_end(partial(_more_of_summary, site, None if opened.live else truth))
+        opened.guards.keep()
         if folder is not None and not opened.live:
             _finish(folder, site, outcome)
     return outcome.summary
@@ -111,7 +112,7 @@ def _serve(opened: OpenSite, run: Run, gallery: Gallery, outputs: Sequence[Outpu
         edit = run.parts.identifier.edit
         stack.enter_context(EditServer(gallery, lambda request, who: run.finalizer.call(lambda: edit(request, who))))
     if opened.live and outputs:
-        stack.enter_context(CameraStateReporter(run.camera_status, run.parts.notify))
+        stack.enter_context(CameraStateReporter(run.camera_status, run.parts.notify, run.parts.stop))
 
 
 def _more_of_summary(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vreid.runtime.gallery import Gallery, RankedVehicle
-from vreid.runtime.gallery.doubts import Candidate
+from vreid.runtime.gallery.doubt_rows import Candidate
 from vreid.runtime.gallery.records import VehicleScores
 from vreid.runtime.recent_positions import RecentPositions
 from vreid.runtime.records import FinishedTrack, Floats, Ints, Match

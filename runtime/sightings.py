@@ -39,7 +39,8 @@ class Sighting:
             fixed; None where there was no vehicle to compare with.
         threshold: the least that would have been enough.
         calibrated: where the threshold comes from: "fixed", "manifest", "site (1200 pairs)".
-        answer: "known", "new", or "doubtful": a second vehicle passed too, or the nearest missed the threshold by little.
+        answer: "known", "new", "doubtful" (a second vehicle passed too, or the nearest missed the threshold by little), or
+            "withheld": unknown, and kept from being enrolled.
         maybe: the id of that vehicle; None: there is none.
         withheld: why it was not enrolled although it is unknown: "alarm" (too many new vehicles at once), "quality" (no crop
             is good enough); None: nothing was withheld.

@@ -181,6 +181,13 @@ class SiteThreshold:
             views = {one if other == camera else other for one, other in self._used.strangers if camera in (one, other)}
         return min(self.level(camera, view, compared).threshold for view in {*views, UNSEEN})
 
+    def follow(self, kept: str | None) -> None:
+        """See Threshold."""
+        judged = [] if kept is None else evidence_of(kept).judged
+        if judged != self._judged.pairs:
+            with self._lock:
+                self._judged = JudgedPairs(judged)
+
     def as_json(self) -> str | None:
         """What was seen, for the gallery; None when it is what was kept already."""
         with self._lock:

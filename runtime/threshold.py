@@ -81,6 +81,9 @@ class Threshold(Protocol):
     def rate_of(self, camera: str, view: str, score: float, compared: float, weight: float = 1.0) -> float | None:
         """The share of new vehicles that score as high in a camera against a view, by what is known of strangers; None: nothing."""
 
+    def follow(self, kept: str | None) -> None:
+        """Rest on the judged pairs that the gallery keeps still: those of vehicles that were removed since are gone."""
+
     def as_json(self) -> str | None:
         """What a gallery is to keep; None: nothing new."""
 
@@ -137,6 +140,9 @@ class FixedThreshold:
     def rate_of(self, camera: str, view: str, score: float, compared: float, weight: float = 1.0) -> float | None:
         """Nothing is known."""
         return None
+
+    def follow(self, kept: str | None) -> None:
+        """Nothing is kept."""
 
     def as_json(self) -> str | None:
         """Nothing is kept."""

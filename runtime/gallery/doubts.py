@@ -2,11 +2,11 @@
 
 A run writes down of each sighting that was doubtful which vehicles it might be, in the audit (verb `doubt`): cameras, score,
 rate and ids, no feature. What a person says is a row of the audit too (`confirm`, `reject`), with the pairs that it settles,
-which stay when the sighting is purged and go when the vehicle is removed. A doubt is settled as well by edits: a merge says
+which stay when the sighting is purged and go with the vehicle. A doubt is settled as well by edits: a merge says
 that the two are the same, a split that the sighting is of another vehicle, and undoing either takes that back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -15,26 +15,18 @@ import numpy as np
 from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.bias_gain import JudgedSighting, Seen, bias_gain
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.edits import ANSWERS, Edited, merge, split
+from vreid.runtime.gallery.doubt_rows import ANSWERS, Candidate, candidates_of, is_sound, pairs_said_by
+from vreid.runtime.gallery.edits import Edited, merge, split
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import Change
 from vreid.runtime.gallery.store import Store
-from vreid.runtime.judged_pairs import FEWEST, JudgedPair, Way, judged_pair_of
+from vreid.runtime.judged_pairs import FEWEST, JudgedPair
 from vreid.runtime.score_norm import ROOM
 from vreid.runtime.score_space import sound_rate
 from vreid.runtime.site_evidence import SITE_THRESHOLD, BiasGain, Evidence, evidence_of
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A vehicle that a sighting might be: cameras of the vehicle's view and of the sighting, the score as it was compared, and
-    the rate at which a new vehicle scores as high (None: the threshold was fixed)."""
-
-    vehicle: int
-    cameras: Way
-    score: float
-    rate: float | None
+_PAGE = 256  # doubts that are read at once
 
 
 @dataclass(frozen=True)
@@ -75,16 +67,24 @@ def doubtful(gallery: Gallery, last: int | None = None) -> list[Doubt]:
     if last is not None and last < 0:
         raise Refused(f"the number of sightings must be 0 or more, not {last}")
     with gallery.reading() as store:
-        state = _State(store)
-        found = [
-            Doubt(sighting, state.vehicle[sighting], doubt.at, tuple(state.candidates(doubt)))
-            for sighting, doubt in sorted(state.doubts.items(), key=lambda item: item[1].id)
-            if sighting in state.vehicle and sighting not in state.said and not state.settled(doubt)
-        ]
-        there = store.names({one.vehicle for doubt in found for one in doubt.candidates})
+        state, found = _State(store), list[Doubt]()
+        for page in state.pages():
+            if last is not None and len(found) >= last:
+                break
+            found += _waiting(store, state, page)
+    return (found if last is None else found[:last])[::-1]
+
+
+def _waiting(store: Store, state: "_State", page: Sequence[Change]) -> list[Doubt]:
+    """Those of a page, the newest first, that nobody has judged."""
+    found = [
+        Doubt(sighting, state.vehicle[sighting], doubt.at, tuple(state.candidates(doubt)))
+        for doubt in page for sighting in [doubt.detail["sighting"]]
+        if sighting in state.vehicle and sighting not in state.said and not state.settled(doubt)
+    ]  # fmt: skip
+    there = store.names({one.vehicle for doubt in found for one in doubt.candidates})
     found = [replace(each, candidates=tuple(one for one in each.candidates if one.vehicle in there)) for each in found]
-    found = [each for each in found if each.candidates]
-    return found if last is None else found[-last:] if last else []
+    return [each for each in found if each.candidates]
 
 
 def confirm(gallery: Gallery, sighting: int, vehicle: int | None = None) -> Edited:
@@ -94,17 +94,18 @@ def confirm(gallery: Gallery, sighting: int, vehicle: int | None = None) -> Edit
     sighting is split off first. Raises Refused for a sighting or a vehicle that is not there.
     """
     with gallery.transaction() as store:
-        own, changes = _vehicle_of(store, sighting), []
+        own, changes, moved = _vehicle_of(store, sighting), [], 0
         if vehicle is not None and vehicle != own:
             names.existing(store, vehicle)
             row, ids = names.existing(store, own), store.sighting_ids(own)
             if len(ids) > 1 and (row.named or ids[0] != sighting):
                 edit = split(gallery, own, [sighting])
                 own, changes = edit.vehicle, [edit.change]
-            changes.append(merge(gallery, vehicle, [own]).change)
-            own = vehicle
+            merged = merge(gallery, vehicle, [own])
+            changes.append(merged.change)
+            own, moved = vehicle, merged.sightings
         change = _write_answer(gallery, store, "confirm", sighting, [own], changes)
-    return Edited(change, own, len(changes))
+    return Edited(change, own, moved)
 
 
 def reject(gallery: Gallery, sighting: int) -> Edited:
@@ -126,10 +127,11 @@ def judged(gallery: Gallery) -> list[JudgedPair]:
     """The pairs of which people have said whether they are the same, the oldest first."""
     with gallery.reading() as store:
         state = _State(store)
-        said = [(change.id, pair) for change in state.said.values() for pair in _pairs_said_by(change)]
+        every = [doubt for page in state.pages() for doubt in page]
+        said = [(change.id, pair) for change in state.said.values() for pair in pairs_said_by(change)]
         by_edits = [
-            (doubt.id, pair) for number, doubt in state.doubts.items() if number not in state.said
-            if state.settled(doubt) for pair in state.pairs(doubt, state.vehicle[number])
+            (doubt.id, pair) for doubt in every for number in [doubt.detail["sighting"]]
+            if number not in state.said and state.settled(doubt) for pair in state.pairs(doubt, state.vehicle[number])
         ]  # fmt: skip
     return [pair for _, pair in sorted([*said, *by_edits], key=lambda item: item[0])]
 
@@ -160,25 +162,16 @@ def calibrate(gallery: Gallery, rate: float = 0.05) -> Calibrated:
     return done
 
 
-def is_sound(change: Change) -> bool:
-    """Whether a row of the audit that is a doubt or an answer can be read; True for others, and where it was forgotten."""
-    try:
-        _candidates(change)
-        _pairs_said_by(change)
-        return type(change.detail.get("sighting", 1)) is int
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return False
-
-
 def _sightings_of(store: Store) -> list[JudgedSighting]:
     """The sightings that were judged and still have a feature, against the vehicles that they were judged against."""
     state = _State(store)
     tracks: dict[int, list[_Track]] = {}
-    settled = {number for number, doubt in state.doubts.items() if state.settled(doubt)}
+    doubts = {doubt.detail["sighting"]: doubt for page in state.pages() for doubt in page}
+    settled = {number for number, doubt in doubts.items() if state.settled(doubt)}
     own_of = store.vehicles_of_sightings(settled | state.said.keys())
     found = []
     for number, own in sorted(own_of.items()):
-        answer, doubt = state.said.get(number), state.doubts.get(number)
+        answer, doubt = state.said.get(number), doubts.get(number)
         against = {one.vehicle for one in (state.candidates(doubt)[:1] if doubt is not None else ())}
         if answer is not None and answer.verb == "confirm":
             against.add(own)
@@ -219,27 +212,42 @@ def _recent(store: Store) -> list[Seen]:
 
 
 class _State:
-    """What the audit and the sightings say now of all doubts."""
+    """What the audit and the sightings say now of doubts, which are read page by page."""
 
     def __init__(self, store: Store) -> None:
-        every = store.changes(verbs=("doubt", "merge", *ANSWERS))
-        rows = [change for change in every if not change.undone]
+        self._store = store
+        rows = [change for change in store.changes(verbs=("merge", *ANSWERS)) if not change.undone]
         self._merged: dict[int, int] = {}
         for change in rows:
             if change.verb == "merge" and (vehicles := change.detail.get("vehicles")):  # none where it was lost
                 self._merged.update(dict.fromkeys(vehicles[1:], vehicles[0]))
-        about = [change for change in rows if change.verb != "merge" and "sighting" in change.detail]
-        for change in about:
+        answers = self._sound(change for change in rows if change.verb != "merge")
+        self.said = {change.detail["sighting"]: change for change in answers}
+        self.vehicle: dict[int, int] = {}  # of the sightings of doubts that were read
+
+    def pages(self) -> Iterator[list[Change]]:
+        """All doubts, the newest first; of a sighting the newest one only."""
+        before, read = None, set[int]()
+        while page := self._store.changes(_PAGE, verbs=("doubt",), before=before):
+            before = page[0].id
+            new = {doubt.detail["sighting"]: doubt for doubt in self._sound(page)}  # the newest stays
+            new = {number: doubt for number, doubt in new.items() if number not in read}
+            read |= new.keys()
+            self.vehicle |= self._store.vehicles_of_sightings(new)
+            yield sorted(new.values(), key=lambda doubt: -doubt.id)
+
+    def _sound(self, changes: Iterable[Change]) -> list[Change]:
+        """Those that stand and were not forgotten. Raises GalleryDamaged."""
+        standing = [change for change in changes if not change.undone and "sighting" in change.detail]
+        for change in standing:
             if not is_sound(change):
                 fix = "drop it with 'vreid gallery check --repair'"
-                raise GalleryDamaged(f"change {change.id} ({change.verb}) of {store.path} cannot be read; {fix}")
-        self.doubts = {change.detail["sighting"]: change for change in about if change.verb == "doubt"}
-        self.said = {change.detail["sighting"]: change for change in about if change.verb in ANSWERS}
-        self.vehicle = store.vehicles_of_sightings(self.doubts)
+                raise GalleryDamaged(f"change {change.id} ({change.verb}) of {self._store.path} cannot be read; {fix}")
+        return standing
 
     def candidates(self, doubt: Change) -> list[Candidate]:
         """Under the ids that they have now."""
-        return [replace(one, vehicle=self._now(one.vehicle)) for one in _candidates(doubt)]
+        return [replace(one, vehicle=self._now(one.vehicle)) for one in candidates_of(doubt)]
 
     def pairs(self, doubt: Change, vehicle: int) -> list[JudgedPair]:
         """The pair that is settled if the sighting is of `vehicle`: with the best candidate; none that a fixed threshold or a
@@ -252,7 +260,7 @@ class _State:
     def settled(self, doubt: Change) -> bool:
         """Whether a merge or a split since has made one of its pairs the same, or different."""
         vehicle = self.vehicle.get(doubt.detail["sighting"])
-        both = zip(_candidates(doubt), self.candidates(doubt), strict=True)
+        both = zip(candidates_of(doubt), self.candidates(doubt), strict=True)
         return vehicle is not None and any(
             (was.vehicle == doubt.vehicle) != (one.vehicle == vehicle) for was, one in both
         )
@@ -271,7 +279,8 @@ def _write_answer(
     """The id of the audit's new row: a sighting is of the last of `vehicles` by what a person said, for which the edits `changes`
     were made."""
     state = _State(store)
-    doubt = state.doubts.get(sighting)
+    doubts = (doubt for page in state.pages() for doubt in page if doubt.detail["sighting"] == sighting)
+    doubt = next(doubts, None)
     rows = [] if doubt is None else [pair.as_row() for pair in state.pairs(doubt, vehicles[-1])]
     detail: Mapping[str, object] = {
         "sighting": sighting, "vehicles": vehicles, "pairs": rows, "undo": {"changes": list(changes)}
@@ -284,24 +293,3 @@ def _vehicle_of(store: Store, sighting: int) -> int:
     if found is None:
         raise Refused(f"there is no sighting {sighting}; 'vreid gallery doubtful' and 'vreid gallery show' list them")
     return found
-
-
-def _candidates(doubt: Change) -> list[Candidate]:
-    if doubt.verb != "doubt":
-        return []
-    found = []
-    for row in doubt.detail.get("candidates", ()):
-        view, camera = row["cameras"]
-        rate = row["rate"]
-        pair = judged_pair_of([view, camera, row["score"], 1.0 if rate is None else rate, 1])
-        if type(vehicle := row["vehicle"]) is not int:
-            raise ValueError("a vehicle's id that is none")
-        found.append(Candidate(vehicle, pair.cameras, pair.score, None if rate is None else pair.rate))
-    return found
-
-
-def _pairs_said_by(change: Change) -> list[JudgedPair]:
-    """The pairs that a person has settled by it."""
-    if change.verb not in ANSWERS:
-        return []
-    return [judged_pair_of(row) for row in change.detail.get("pairs", ())]

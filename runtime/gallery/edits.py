@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
+from vreid.runtime.gallery.doubt_rows import ANSWERS
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.prototypes import rebuild, surplus, with_prototype
 from vreid.runtime.gallery.records import Change, Prototype, VehicleRow
@@ -31,7 +32,6 @@ FINAL = (
     "calibrate",
     "forget threshold",
 )  # what else people do to what is kept
-ANSWERS = ("confirm", "reject")  # of a person about a doubtful sighting, with the edits that they took (doubts.py)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from vreid.models.errors import Refused
 from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names
+from vreid.runtime.gallery.doubt_rows import forget_judged
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
@@ -194,8 +195,8 @@ class Gallery:
             store.add_change(self.who, "rename", row.id, {"from": row.name, "to": new, "undo": undo})
 
     def remove(self, vehicle: int) -> None:
-        """Forget `vehicle` for good: prototypes, sightings, their kept pictures, and what the audit kept of it; only that it was
-        removed stays.
+        """Forget `vehicle` for good: prototypes, sightings, their kept pictures, and what the audit and the site's thresholds kept
+        of it; only that it was removed stays.
 
         Its id is never given again. A kept picture that cannot be removed is logged; the vehicle is gone all the same.
         """
@@ -210,6 +211,7 @@ class Gallery:
             for vehicle in vehicles:
                 self._removals.add(store.sightings(vehicle))
                 store.delete_vehicle(vehicle)
+            forget_judged(store, vehicles)
             store.forget_changes(vehicles)
 
     def compact(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery.clean import erase_traces
+from vreid.runtime.gallery.doubt_rows import ANSWERS, forget_judged
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
@@ -171,9 +172,10 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
     """Delete the sightings that ended before `before` (seconds since 1970), and vehicles of which nothing is left.
 
     A vehicle that nobody has named goes with its last sighting; with `vehicles` a named one that has none left goes too
-    if it was written down before `before`. A vehicle that stays loses the picture that a run took when it met it first,
-    when that is older; one that somebody gave stays. Prototypes of vehicles that stay are kept. What undoing older
-    changes needs is deleted, and so are older kept pictures, those of unknown vehicles too.
+    if it was written down before `before`; what people answered about vehicles that go is forgotten. A vehicle that stays
+    loses the picture that a run took when it met it first, when that is older; one that somebody gave stays. Prototypes of
+    vehicles that stay are kept. What undoing older changes needs is deleted, and so are older kept pictures, those of
+    unknown vehicles too.
     Deleted bytes are overwritten, in the file here and in the write-ahead log as soon as no reader needs it; where vehicles are
     deleted, index files go too.
     """
@@ -182,6 +184,8 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
         gone = store.vehicles_without_sightings(before, named=vehicles)
         for vehicle in gone:
             store.delete_vehicle(vehicle)
+        forget_judged(store, gone, purged=True)
+        store.forget_changes(gone, ANSWERS)
         pictures = store.delete_run_pictures(before)
         store.trim_changes(before)
         if sightings or gone or pictures:

@@ -4,7 +4,7 @@ Times are in seconds since 1970, unless a field's comment names the source's own
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -299,3 +299,17 @@ def plain(
     """Cosines (B, N) of unit features (B, D) and (N, D), of which any is enough."""
     cosines = (features @ others.T).astype(np.float64)
     return cosines, np.zeros_like(cosines)
+
+
+def with_merged(vehicles: Iterable[int], merges: Iterable[Change]) -> set[int]:
+    """`vehicles`, and those that were merged into them, and into those; a merge that was undone says nothing."""
+    into: dict[int, list[int]] = {}
+    for merge in merges:
+        if not merge.undone and (both := merge.detail.get("vehicles")):
+            into.setdefault(both[0], []).extend(both[1:])
+    found, waiting = set[int](), [*vehicles]
+    while waiting:
+        if (vehicle := waiting.pop()) not in found:
+            found.add(vehicle)
+            waiting += into.get(vehicle, [])
+    return found

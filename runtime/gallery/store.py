@@ -216,9 +216,9 @@ class Store(Protocol):
     def mark_undone(self, change: int, by: int) -> None:
         """It was taken back by the change `by`, and what that needed is dropped."""
 
-    def forget_changes(self, vehicles: Collection[int]) -> None:
+    def forget_changes(self, vehicles: Collection[int], verbs: Collection[str] | None = None) -> None:
         """No row holds a name, picture or feature of `vehicles`, which are deleted, or of what was merged into them, any longer;
-        that there was a change, and whose, stays."""
+        that there was a change, and whose, stays. `verbs`: only those rows, and only where they are about such a vehicle first."""
 
     def trim_changes(self, before: float) -> None:
         """Older changes can no longer be undone; runs' enrolments of vehicles that are gone are dropped, and what was doubtful of

@@ -11,7 +11,7 @@ from vreid.models.seam import open_seam
 from vreid.runtime.camera_names import stranger_text
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery import open_gallery, read_gallery
 from vreid.runtime.plates import plate_reader
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sinks.table import open_outputs
@@ -46,6 +46,10 @@ def check_site(site: Site, connect: bool = False) -> Findings:
     embedder = found.tried(lambda: open_embedder(site.model, site.threads), "model")
     if embedder is not None:
         _check_gallery(site, embedder, found)
+    elif site.gallery is not None and (site.gallery.exists() or not site.enrol_unknown):
+        path = site.gallery
+        if (opened := found.tried(lambda: read_gallery(path), "[gallery]")) is not None:
+            opened.close()
     names = [address_of(camera.source).camera for camera in site.cameras]
     for camera in sorted({name for name in names if names.count(name) > 1}):
         found.faults.append(f"two cameras are called '{camera}' in Unicode's NFC; give each its own name")
@@ -103,8 +107,9 @@ def _check_topology(site: Site, names: list[str], found: Findings) -> None:
     strangers = {name for pair in layout.pair for name in pair.cameras} - set(names)
     for name in sorted(strangers):
         found.faults.append(stranger_text(name, names, where))
-    if not strangers:
-        known = layout
+    rest = [pair for pair in layout.pair if strangers.isdisjoint(pair.cameras)]
+    if rest or not strangers:
+        known = layout.model_copy(update={"pair": tuple(rest)})
         found.tried(lambda: topology_of(known, names, where))
 
 

@@ -2,8 +2,10 @@
 
 import difflib
 import math
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +30,12 @@ else:
 
 Given = TypeVar("Given")
 _ROUNDS = 4  # in which what is wrong is taken out, to find more
+# What a site cannot do without, and where it is missing is taken to look for more faults.
+_STAND_INS: dict[tuple[int | str, ...], dict[str, Any]] = {
+    ("gallery",): {"enrol_unknown": True},
+    ("outputs",): {"folder": "."},
+    ("outputs", "folder"): {"folder": "."},
+}
 SECRET = ("uri", "to", "uri_file")  # keys whose values no message repeats
 _FILES = ("file", "folder", "pattern", "picture")  # kinds of sources that are paths
 _PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -55,33 +63,65 @@ def site_and_faults(path: Path, environment: Mapping[str, str]) -> tuple[Site | 
         raise Refused(f"the site's file {path} cannot be read ({reason}); check the path") from error
     except tomllib.TOMLDecodeError as error:
         return None, [f"{path} is not TOML ({error}); correct that line"]
+    written = _Written.of(table)  # before what is wrong is taken out
     form, wrong = _form(table)
     if form is None:
         return None, [f"{path}: {sentence}" for sentence in wrong]
     reading = _Reading(path.absolute().parent, environment)
     site = reading.site(form)
-    if not wrong:  # else a camera that is watched may have been taken out
-        names = [nfc(name.strip()) for name in form.camera]
-        reading.faults += faults_of_all(site.watch, names, form.outputs.to, form.plates)
+    reading.faults += faults_of_all(site.watch, written.cameras, written.to, written.plates)
     return site, [f"{path}: {sentence}" for sentence in (*wrong, *reading.faults)]
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What the entries of the watch list are held against, as the file has it: the cameras' names, outputs, and plates."""
+
+    cameras: list[str]
+    to: list[Any]
+    plates: Any
+
+    @staticmethod
+    def of(table: dict[str, Any]) -> "_Written":
+        cameras, outputs = table.get("camera"), table.get("outputs")
+        to = outputs.get("to") if isinstance(outputs, dict) else None
+        names = [nfc(name.strip()) for name in cameras] if isinstance(cameras, dict) else []
+        return _Written(names, to if isinstance(to, list) else [] if to is None else [to], table.get("plates"))
+
+
 def _form(table: dict[str, Any]) -> tuple[SiteFile | None, list[str]]:
-    """The form of the file, of what is right in it, and a sentence for each error of pydantic's."""
-    wrong: list[str] = []
+    """The form of the file, of what is right in it, and a sentence for each error of pydantic's.
+
+    A table as a whole is looked at only when each of its keys is right, so in the next round; what is wrong there only because
+    a key was taken out is left away.
+    """
+    wrong: dict[str, None] = {}  # in order
+    dropped = set[str]()
     for _ in range(_ROUNDS):
         try:
-            return SiteFile.model_validate(table), wrong
+            return SiteFile.model_validate(table), list(wrong)
         except ValidationError as error:
             errors: list[dict[str, Any]] = [dict(each) for each in error.errors()]
-        wrong = wrong or list(dict.fromkeys(sentence_of(each) for each in errors))
+        wrong |= dict.fromkeys(sentence_of(each) for each in errors if not (dropped and _follows(each, dropped)))
         for each in errors:
-            _drop(table, [part for part in each["loc"] if part not in (TEXT, TABLE, "[key]")])
-    return None, wrong
+            place = [part for part in each["loc"] if part not in (TEXT, TABLE, "[key]")]
+            if each["type"] == "missing" and tuple(place) in _STAND_INS:
+                table[str(place[0])] = {**table.get(str(place[0]), {}), **_STAND_INS[tuple(place)]}
+                continue
+            dropped |= _drop(table, place)
+            if each["type"] == "extra_forbidden":  # and what it was meant to be
+                dropped |= {*re.findall(r"'(\w+)'", sentence_of(each))}
+    return None, list(wrong)
 
 
-def _drop(table: Any, place: Sequence[int | str]) -> None:
-    """Take the innermost key of a table out that `place` names and that is there."""
+def _follows(error: Mapping[str, Any], dropped: Set[str]) -> bool:
+    """Whether an error may be there only because keys of these names were taken out."""
+    words = {*re.findall(r"\w+", error["msg"]), *map(str, error["loc"][-1:])}
+    return error["type"] in ("missing", "too_short") or not words.isdisjoint(dropped)
+
+
+def _drop(table: Any, place: Sequence[int | str]) -> set[str]:
+    """Take the innermost key of a table out that `place` names and that is there; returns it."""
     inner: tuple[dict[str, Any], str] | None = None
     for part in place:
         if isinstance(table, dict) and isinstance(part, str) and part in table:
@@ -89,8 +129,10 @@ def _drop(table: Any, place: Sequence[int | str]) -> None:
         elif not (isinstance(table, list) and isinstance(part, int) and part < len(table)):
             break
         table = table[part]
-    if inner is not None:
-        del inner[0][inner[1]]
+    if inner is None:
+        return set()
+    del inner[0][inner[1]]
+    return {inner[1]}
 
 
 class _Reading:
@@ -140,11 +182,12 @@ class _Reading:
         merged = {**form.defaults.model_dump(), **own}
         text = (table.uri or "") if table.uri_file is None else self._from_file(table.uri_file)
         source = self._source(text, f"[camera.{key_text(name)}]")
+        detector = self._detector(merged["detector"])
         if source is None:
             return None
         return CameraSettings(
             source=f"{name}={source}",
-            detector=self._detector(merged["detector"]),
+            detector=detector,
             min_score=merged["min_score"],
             rate=merged["rate"],
             keep=merged["keep"],

@@ -1,5 +1,6 @@
 """`vreid gallery`: the whole path over a tiny real network, and its refusals."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,10 @@ from made_gallery import opened, sighting
 
 from vreid.cli.main import main
 from vreid.runtime.gallery import read_gallery
+from vreid.runtime.gallery.clean import CleanRule, cleaned
+from vreid.runtime.gallery.doubt_rows import Candidate
+from vreid.runtime.gallery.doubts import add_doubt
+from vreid.runtime.gallery.maintenance import retain
 
 COLOURS = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
 
@@ -119,3 +124,43 @@ def test_no_output_replaces_the_gallery(
         assert "is a file" in refused(capsys, "show", "red", "--gallery", db, "--pictures", db)
     assert db.read_bytes() == before
     document(capsys, "list", "--gallery", db, "--html", tmp_path / "page.html")
+
+
+def test_filters_that_nothing_can_pass_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = tmp_path / "g.db"
+    with opened(db) as gallery:
+        taxi = gallery.add_vehicle("taxi")
+        for camera in ("yard", "gate"):
+            gallery.add_sighting(taxi, sighting(camera=camera), 0.5)
+    wrong = ("--camera", "gatee", "--kind", "lorry")
+    for verb in (("list",), ("show", "taxi"), ("clean",), ("export", tmp_path / "out.jsonl")):
+        assert main(["gallery", *map(str, verb), "--gallery", str(db), *wrong]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert "no sighting of a camera 'gatee'; its cameras are gate, yard" in said
+        assert "no vehicle is of the kind 'lorry'; the kinds are car, truck, bus, motorcycle, vehicle" in said
+    for right in (("--camera", "gate"), ("--kind", "bus"), ("--camera", "gate", "--kind", "car")):
+        assert main(["gallery", "list", "--gallery", str(db), *right]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_a_clean_up_without_a_rule_names_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened(tmp_path / "g.db").close()
+    said = refused(capsys, "clean", "--gallery", tmp_path / "g.db")
+    assert "--once, --quality-below, --camera" in said and "--yes" not in said
+
+
+def test_what_was_changed_is_shown_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = tmp_path / "g.db"
+    with opened(db) as gallery:
+        one, other = gallery.add_vehicle("taxi"), gallery.add_vehicle("bus")
+        seen = [gallery.add_sighting(one, sighting(look, seen=1000.0 + look), 0.5) for look in (0, 1)]
+        add_doubt(gallery, seen[1], one, [Candidate(other, ("gate", "yard"), 0.5, None)], near=True)
+        retain(gallery, None)
+        cleaned(gallery, CleanRule(once=True))
+    for verb in (("audit",), ("show", "taxi")):
+        assert main(["gallery", *verb, "--gallery", str(db)]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert not re.search(r"\bNone\b|\bTrue\b|\bFalse\b|[{}\[\]']", text)
+        assert "near yes" in text and "candidates (vehicle 2, cameras (gate, yard), score 0.5, rate none)" in text
+    assert main(["gallery", "audit", "--gallery", str(db)]) == 0
+    assert "seconds none" in " ".join(capsys.readouterr().out.split())

@@ -11,7 +11,8 @@ from vreid import Gallery, Refused
 from vreid.cli.main import main
 from vreid.models.manifest import read_manifest
 from vreid.runtime.gallery import open_gallery
-from vreid.runtime.gallery.doubts import Candidate, add_doubt
+from vreid.runtime.gallery.doubt_rows import Candidate
+from vreid.runtime.gallery.doubts import add_doubt
 from vreid.runtime.records import FinishedTrack
 
 COUNT = 24

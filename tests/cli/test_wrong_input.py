@@ -376,3 +376,12 @@ def test_a_verb_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "vreid: there is no verb 'drive' (vreid --help lists all)\n"
     assert main(["gallery", "burn"]) == 2
     assert capsys.readouterr().err == "vreid: there is no verb 'gallery burn' (vreid gallery --help lists all)\n"
+
+
+@pytest.mark.parametrize("words", [("--out", ""), ("--out=",)])
+def test_an_empty_out_is_not_the_current_folder(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "synth://city?seconds=1&vehicles=2", "--model", "vreid-s", "--enrol-unknown", *words]) == 2
+    assert "--out is empty" in capsys.readouterr().err and list(tmp_path.iterdir()) == []

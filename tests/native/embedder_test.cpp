@@ -3,11 +3,14 @@
 #include "vreid/embedder.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -91,6 +94,39 @@ TEST_P(OnEngine, ThreadsTakeTurns) {
     std::thread second(work, std::uint8_t{200});
     first.join();
     second.join();
+}
+
+/// Whether this thread's stack for signal handlers, if it has one, is memory still.
+bool has_sound_signal_stack() {
+    stack_t stack{};
+    if (sigaltstack(nullptr, &stack) != 0) return false;
+    if (stack.ss_sp == nullptr || (stack.ss_flags & SS_DISABLE) != 0) return true;
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+    const auto begin = reinterpret_cast<std::uintptr_t>(stack.ss_sp) / page * page;
+    unsigned char resident = 0;
+    return mincore(reinterpret_cast<void*>(begin), 1, &resident) == 0;
+}
+
+TEST_P(OnEngine, ClosedInOpeningOrderOrInAnotherThreadItLeavesTheSignalStack) {
+    const auto manifest = vreid::read_manifest(COLOUR);
+    const auto open = [&] { return opened(manifest, COLOUR.parent_path() / manifest.engine, GetParam()); };
+    for (int turn = 0; turn < 2; ++turn) {
+        auto first = open();
+        auto second = open();
+        first.reset();
+        second.reset();
+        EXPECT_TRUE(has_sound_signal_stack()) << "in opening order";
+        auto third = open();
+        std::thread([&third] { third.reset(); }).join();
+        EXPECT_TRUE(has_sound_signal_stack()) << "in another thread";
+        std::thread([&] {
+            third = open();
+            first = open();
+            third.reset();
+            first.reset();
+            EXPECT_TRUE(has_sound_signal_stack()) << "in opening order, of another thread";
+        }).join();
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, OnEngine, testing::ValuesIn(onnx_engines()),

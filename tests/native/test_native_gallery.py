@@ -1,6 +1,7 @@
 """One gallery in two languages: the same calls give the same file, and each reads what the other has written."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -313,6 +314,34 @@ def test_what_was_written_natively_is_undone_and_split_by_python(tmp_path: Path,
     driver.call("remove", vehicle=2)
     driver.call("close")
     assert "car 2" not in str(rows_of(path, "SELECT detail FROM audit")) and check.check_gallery(path) == []
+
+
+def test_a_removal_forgets_what_was_merged_into_it_as_python_does(tmp_path: Path, drive: Drive) -> None:
+    path, other, driver = tmp_path / "g.db", tmp_path / "native.db", drive()
+    with opened(path) as gallery:
+        for number in range(1, 7):
+            gallery.add_prototype(gallery.add_vehicle(name=f"car {number}"), "gate", features(1, number)[0])
+            sent_sighting(gallery, number, number, 0.5, "")
+        merge(gallery, 2, [3])
+        merge(gallery, 1, [2])
+        merge(gallery, 4, [5])
+        undo(gallery)
+        gallery.rename(6, "cab")
+    shutil.copy(path, other)
+    with opened(path) as gallery:
+        gallery.remove(1)
+        gallery.remove(4)
+    driver.call("edit", path=str(other))
+    driver.call("remove", vehicle=1)
+    driver.call("remove", vehicle=4)
+    driver.call("close")
+    audits = [
+        [(*row[:3], json.loads(row[3])) for row in rows_of(one, "SELECT id, verb, vehicle, detail FROM audit")]
+        for one in (path, other)
+    ]
+    assert audits[0] == audits[1]
+    left = {name for name in ("car 1", "car 2", "car 3", "car 4", "car 5", "cab") if name in str(audits[1])}
+    assert left == {"car 5", "cab"} and check.check_gallery(other) == []
 
 
 def test_equal_scores_come_in_the_same_order(tmp_path: Path, drive: Drive) -> None:

@@ -50,5 +50,25 @@ def test_who_removes_a_vehicle_removes_its_kept_pictures(
         driver.call("remove", vehicle=three)
     driver.call("close")
     with opened(path) as gallery:
-        gallery.remove(three)
+        assert gallery.vehicles() == []  # as in Python, it is removed all the same
+        four = gallery.add_vehicle()
+        gallery.add_sighting(four, sighting(3, track=3, seen=seen or 1e-9), 0.5)
+        gallery.remove(four)
     assert "cannot remove the kept picture" in caplog.text
+
+
+def test_kept_pictures_stay_where_the_removal_is_taken_back(tmp_path: Path, drive: Drive) -> None:
+    path = tmp_path / "a.db"
+    driver, kept = drive(), KeptFolder(folder_of_gallery(path))
+    with opened(path) as gallery:
+        gallery.add_sighting(gallery.add_vehicle(), sighting(1, track=1, seen=100.0), 0.5)
+    kept.write(kept_name("gate", 100.0, 1), b"1")
+    driver.call("edit", path=str(path))
+    removal = {"do": "remove", "vehicle": 1}
+    assert driver.call("transaction", steps=[removal], fail=True) == "undone"
+    assert (kept.path / kept_name("gate", 100.0, 1)).is_file()
+    inner = {"do": "transaction", "steps": [removal]}
+    assert driver.call("transaction", steps=[inner], fail=True) == "undone"
+    assert (kept.path / kept_name("gate", 100.0, 1)).is_file()
+    driver.call("transaction", steps=[inner])
+    assert not (kept.path / kept_name("gate", 100.0, 1)).exists()

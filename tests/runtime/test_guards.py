@@ -18,9 +18,11 @@ from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import open_gallery, read_gallery
 from vreid.runtime.guards import (
     LONGEST_S,
+    MOST_CAMERAS,
     NEW_CAMERA_MOST,
     NEW_CAMERA_S,
     TIMES_USUAL,
+    USUAL_ARRIVALS,
     WINDOW_S,
     Arrivals,
     GuardRules,
@@ -28,7 +30,7 @@ from vreid.runtime.guards import (
 )
 from vreid.runtime.identify import Identifier
 from vreid.runtime.pipeline import Parts, Run
-from vreid.runtime.records import Detections, FinishedTrack, Frame, Notice
+from vreid.runtime.records import Detections, FinishedTrack, Frame, Match, Notice
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
 from vreid.runtime.status import Status
@@ -262,3 +264,46 @@ def test_who_has_no_good_crop_is_not_enrolled(tmp_path: Path, film: Any, tiny_mo
     for wrong in ({"least_quality": 1.5}, {"most_new": -1}):
         with pytest.raises(Refused, match="--most-new"):
             run_session(replace(session, out=tmp_path / "no", **wrong), threading.Event())
+    kept = replace(session, out=tmp_path / "kept", gallery=tmp_path / "g.db")
+    run_session(kept, threading.Event())
+    with read_gallery(tmp_path / "g.db") as gallery, gallery.reading() as store:
+        assert list(json.loads(str(store.setting(USUAL_ARRIVALS)))) == ["one"]
+
+
+def test_what_is_usual_is_kept_from_run_to_run(caplog: pytest.LogCaptureFixture) -> None:
+    kept = list[str]()
+    first = Guards(GuardRules(FLOOR, 0.1))
+    first.recall(json.dumps({"old": Arrivals(FLOOR).as_row()}), kept.append)
+    for second in range(int(NEW_CAMERA_S) + 1):  # 30 in a window are usual here
+        first.see("gate", float(second), 3)
+    first.keep()
+    assert list(json.loads(kept[-1])) == ["old", "gate"]
+    second_run, fresh = Guards(GuardRules(FLOOR, 0.1)), Guards(GuardRules(FLOOR, 0.1))
+    second_run.recall(kept[-1], None)
+    second_run.keep()  # nothing, and nowhere
+    assert second_run.see("gate", 0.0, 60) is None
+    notice = second_run.see("gate", 0.1, 1)
+    assert notice is not None and notice.fields["limit"] == 60
+    assert fresh.see("gate", 0.0, 80) is None and fresh.see("gate", 0.1, 1) is not None  # one that knows nothing
+    for spoiled in ("{", "[]", '{"gate": 1}', '{"gate": {"watched": "x", "busiest": {}}}', '{"gate": {"watched": 1}}'):
+        caplog.clear()
+        guards = Guards(GuardRules(FLOOR, 0.1))
+        guards.recall(spoiled, kept.append)
+        assert "learnt anew" in caplog.text and guards.see("gate", 0.0, 80) is None
+
+
+def test_of_many_cameras_the_last_are_kept() -> None:
+    kept = list[str]()
+    guards = Guards(GuardRules(FLOOR, 0.1))
+    guards.recall(json.dumps({f"old {one}": Arrivals(FLOOR).as_row() for one in range(MOST_CAMERAS)}), kept.append)
+    guards.see("gate", 0.0, 0)
+    guards.keep()
+    rows = json.loads(kept[-1])
+    assert len(rows) == MOST_CAMERAS and "gate" in rows and "old 0" not in rows
+
+
+def test_the_answer_of_one_that_is_withheld_says_so() -> None:
+    unknown = Match(None, None, 0.2, False)
+    assert unknown.answer == "new"
+    assert replace(unknown, withheld="alarm").answer == "withheld"
+    assert replace(unknown, withheld="quality", maybe=3).answer == "doubtful"

@@ -16,7 +16,7 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.doubts import is_sound
+from vreid.runtime.gallery.doubt_rows import is_sound
 from vreid.runtime.gallery.edits import can_be_read
 from vreid.runtime.gallery.records import Change, Finding, is_clock, is_moment, is_quality, is_score
 from vreid.runtime.gallery.sqlite.database import Database, as_writer, connect, sentences

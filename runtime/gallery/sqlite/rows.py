@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache, partial
@@ -83,20 +83,6 @@ def change_of(path: Path, row: Sequence[Any]) -> Change:
     if detail is None:
         raise damaged(path, f"change {row[0]} of the audit cannot be read")
     return record_of(path, Change, (*row[:5], detail, row[6]))
-
-
-def with_merged(vehicles: Iterable[int], merges: Iterable[Change]) -> set[int]:
-    """`vehicles`, and those that were merged into them, and into those; a merge that was undone says nothing."""
-    into: dict[int, list[int]] = {}
-    for merge in merges:
-        if not merge.undone and (both := merge.detail.get("vehicles")):
-            into.setdefault(both[0], []).extend(both[1:])
-    found, waiting = set[int](), [*vehicles]
-    while waiting:
-        if (vehicle := waiting.pop()) not in found:
-            found.add(vehicle)
-            waiting += into.get(vehicle, [])
-    return found
 
 
 def _refuse_constant(text: str) -> None:

@@ -28,6 +28,7 @@ from vreid.runtime.gallery.records import (
     Stats,
     Vehicle,
     VehicleRow,
+    with_merged,
 )
 from vreid.runtime.gallery.sqlite import reading
 from vreid.runtime.gallery.sqlite.database import Database, unlock
@@ -41,7 +42,6 @@ from vreid.runtime.gallery.sqlite.rows import (
     typed,
     vehicle_row,
     vehicles_where,
-    with_merged,
 )
 from vreid.runtime.records import Floats
 from vreid.runtime.topology import Span
@@ -156,10 +156,9 @@ class SqliteStore:
 
     def prototypes(self, vehicle: int) -> list[Prototype]:
         query = "SELECT id, view, feature, weight, count FROM prototypes WHERE vehicle = ? ORDER BY id"
+        dim = self.about.dim
         return [
-            record_of(
-                self.path, Prototype, (id_, view, stored_features([blob], self.about.dim, self.path)[0], weight, count)
-            )
+            record_of(self.path, Prototype, (id_, view, stored_features([blob], dim, self.path)[0], weight, count))
             for id_, view, blob, weight, count in self._rows(query, vehicle)
         ]
 
@@ -356,15 +355,15 @@ class SqliteStore:
     def mark_undone(self, change: int, by: int) -> None:
         self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
 
-    def forget_changes(self, vehicles: Collection[int]) -> None:
+    def forget_changes(self, vehicles: Collection[int], verbs: Collection[str] | None = None) -> None:
         gone = with_merged(vehicles, self.changes(verbs=("merge",)))
         gone -= self.names(gone).keys() - {*vehicles}
-        among = "IN (SELECT value FROM json_each(?))"
+        among, bare = "IN (SELECT value FROM json_each(?))", "coalesce(json_extract(detail, '$.vehicles'), '[]')"
+        where = f"OR id IN (SELECT a.id FROM audit a, json_each(a.detail, '$.vehicles') v WHERE v.value {among})"
         self._run(
-            "UPDATE audit SET detail = json_object('vehicles', json(coalesce(json_extract(detail, '$.vehicles'), '[]')),"
-            f" 'forgotten', json('true')) WHERE vehicle {among} OR id IN"
-            f" (SELECT a.id FROM audit a, json_each(a.detail, '$.vehicles') v WHERE v.value {among})",
-            *[json.dumps([*gone])] * 2,
+            f"UPDATE audit SET detail = json_object('vehicles', json({bare}), 'forgotten', json('true'))"
+            f" WHERE vehicle {among} {where if verbs is None else f'AND verb {among}'}",
+            *[json.dumps([*each]) for each in (gone, verbs or gone)],
         )
 
     def trim_changes(self, before: float) -> None:

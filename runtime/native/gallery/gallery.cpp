@@ -58,6 +58,7 @@ void Gallery::transaction(const std::function<void()>& body) {
     const bool outer = inside_->depth == 0;
     const std::string end = outer ? "COMMIT" : "RELEASE " + mark;
     database.run(outer ? "BEGIN IMMEDIATE" : "SAVEPOINT " + mark);
+    const std::size_t deleted = inside_->removals.count();
     const Deeper deeper(inside_->depth);
     try {
         body();
@@ -69,8 +70,10 @@ void Gallery::transaction(const std::function<void()>& body) {
             if (!outer) database.run(end);
         }
         inside_->index.rolled_back();
+        inside_->removals.rolled_back(deleted);
         throw;
     }
+    if (outer) inside_->removals.committed(path());
 }
 
 std::int64_t Gallery::add_vehicle(const std::optional<std::string>& name, const cv::Mat& picture,
@@ -134,7 +137,7 @@ void Gallery::rename(std::int64_t vehicle, const std::string& name) {
 void Gallery::remove(std::int64_t vehicle) {
     transaction([&] {
         static_cast<void>(name_of(vehicle));
-        gallery::remove(*inside_->database, inside_->who, vehicle);
+        gallery::remove(*inside_->database, inside_->removals, inside_->who, vehicle);
     });
 }
 

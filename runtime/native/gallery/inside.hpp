@@ -7,6 +7,7 @@
 
 #include "database.hpp"
 #include "index_sync.hpp"
+#include "kept.hpp"
 #include "lock.hpp"
 #include "vreid/gallery.hpp"
 #include "writing.hpp"
@@ -42,6 +43,7 @@ class __attribute__((visibility("hidden"))) Gallery::Inside {
     std::unique_ptr<gallery::WriterLock> lock;  // given back after the database is closed
     std::unique_ptr<gallery::Database> database;
     gallery::IndexSync index;
+    gallery::KeptRemovals removals;
 };
 
 }  // namespace vreid

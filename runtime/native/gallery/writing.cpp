@@ -10,12 +10,14 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
+#include <map>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
+#include <set>
 #include <utility>
 #include <vector>
 
-#include "kept.hpp"
 #include "names.hpp"
 #include "prototypes.hpp"
 #include "text.hpp"
@@ -115,20 +117,60 @@ std::string json_text(const Detail& detail) {
                        Detail::error_handler_t::replace);  // a name was checked; this must not throw
 }
 
-/// No row holds a name, picture or feature of `vehicle` any longer; that there was a change, and whose,
-/// stays.
+Detail detail_of(const Database& database, const std::string& text) {
+    Detail detail = Detail::parse(text, nullptr, false);
+    if (!detail.is_object()) throw damaged(database.path(), "a change of the audit");
+    return detail;
+}
+
+/// `vehicle`, and those that were merged into it, and into those, and are vehicles no more.
+std::set<std::int64_t> with_merged(const Database& database, std::int64_t vehicle) {
+    std::map<std::int64_t, std::vector<std::int64_t>> into;
+    Statement merges =
+        database.query("SELECT detail FROM audit WHERE verb = 'merge' AND undone = 0 ORDER BY id");
+    while (merges.next()) {
+        const Detail both = detail_of(database, merges.text(0)).value("vehicles", Detail::array());
+        std::vector<std::int64_t> ids;
+        for (const Detail& one : both) {
+            if (!one.is_number_integer()) throw damaged(database.path(), "a change of the audit");
+            ids.push_back(one.get<std::int64_t>());
+        }
+        if (ids.empty()) continue;
+        auto& others = into[ids.front()];
+        others.insert(others.end(), ids.begin() + 1, ids.end());
+    }
+    std::set<std::int64_t> found;
+    std::vector<std::int64_t> waiting{vehicle};
+    while (!waiting.empty()) {
+        const std::int64_t one = waiting.back();
+        waiting.pop_back();
+        if (!found.insert(one).second) continue;
+        const auto& others = into[one];
+        waiting.insert(waiting.end(), others.begin(), others.end());
+    }
+    for (auto one = found.begin(); one != found.end();) {
+        const bool is_there = database.query("SELECT 1 FROM vehicles WHERE id = ?", {*one}).next();
+        one = is_there && *one != vehicle ? found.erase(one) : std::next(one);
+    }
+    return found;
+}
+
+/// No row holds a name, picture or feature of `vehicle`, or of one that was merged into it, any longer; that
+/// there was a change, and whose, stays.
 void forget(const Database& database, std::int64_t vehicle) {
+    const std::string gone = Detail(with_merged(database, vehicle)).dump();
     std::vector<std::pair<std::int64_t, std::string>> changed;
     {
         Statement rows = database.query(
-            "SELECT id, detail FROM audit WHERE vehicle = ?1 OR EXISTS"
-            " (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1) ORDER BY id",
-            {vehicle});
+            "SELECT id, detail FROM audit WHERE vehicle IN (SELECT value FROM json_each(?1)) OR EXISTS"
+            " (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value IN (SELECT value FROM "
+            "json_each(?1)))"
+            " ORDER BY id",
+            {gone});
         while (rows.next()) changed.emplace_back(rows.integer(0), rows.text(1));
     }
     for (const auto& [id, text] : changed) {
-        const Detail detail = Detail::parse(text, nullptr, false);
-        if (!detail.is_object()) throw damaged(database.path(), "a change of the audit");
+        const Detail detail = detail_of(database, text);
         const Detail bare = {{"vehicles", detail.value("vehicles", Detail::array())}, {"forgotten", true}};
         database.run("UPDATE audit SET detail = ? WHERE id = ?", {json_text(bare), id});
     }
@@ -194,11 +236,11 @@ void rename(const Database& database, const std::string& who, std::int64_t vehic
          {{"from", old}, {"to", chosen}, {"undo", {{"name", old}, {"named", named}}}});
 }
 
-void remove(const Database& database, const std::string& who, std::int64_t vehicle) {
+void remove(const Database& database, KeptRemovals& removals, const std::string& who, std::int64_t vehicle) {
     {
         Statement rows =
             database.query("SELECT camera, seen, track FROM sightings WHERE vehicle = ?", {vehicle});
-        while (rows.next()) remove_kept(database.path(), rows.text(0), rows.real(1), rows.integer(2));
+        while (rows.next()) removals.add({rows.text(0), rows.real(1), rows.integer(2)});
     }
     database.run("DELETE FROM prototypes WHERE vehicle = ?", {vehicle});
     database.run("DELETE FROM vehicles WHERE id = ?", {vehicle});

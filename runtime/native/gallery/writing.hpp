@@ -8,6 +8,7 @@
 #include <string>
 
 #include "database.hpp"
+#include "kept.hpp"
 #include "vreid/gallery.hpp"
 
 namespace vreid::gallery {
@@ -26,9 +27,9 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
 void rename(const Database& database, const std::string& who, std::int64_t vehicle, const std::string& old,
             const std::string& name);
 
-/// Forget `vehicle` for good: rows, the files of kept pictures, and what the audit kept of it; only that it
-/// was removed stays. Throws Refused where a file cannot be removed.
-void remove(const Database& database, const std::string& who, std::int64_t vehicle);
+/// Forget `vehicle` for good: rows, and what the audit kept of it and of those merged into it; only that it
+/// was removed stays. Its sightings are added to `removals`.
+void remove(const Database& database, KeptRemovals& removals, const std::string& who, std::int64_t vehicle);
 
 /// What undoing a change needs, written in the transaction of the change: one audit row a change.
 using Detail = nlohmann::ordered_json;

@@ -10,14 +10,18 @@ from made_gallery import DIM, features, sighted, sighting, sql
 
 from vreid.models.errors import GalleryDamaged, Refused
 from vreid.models.manifest import Match
-from vreid.runtime.gallery import Gallery, edit_gallery, edits
-from vreid.runtime.gallery.doubts import Candidate, add_doubt, calibrate, confirm, doubtful, judged, reject
+from vreid.runtime.gallery import Gallery, doubts, edit_gallery, edits
+from vreid.runtime.gallery.clean import CleanRule, cleaned
+from vreid.runtime.gallery.doubt_rows import Candidate
+from vreid.runtime.gallery.doubts import add_doubt, calibrate, confirm, doubtful, judged, reject
 from vreid.runtime.gallery.maintenance import check_gallery, freeze_threshold, purge, repaired
+from vreid.runtime.gallery.records import Filter
 from vreid.runtime.identify import Identifier
 from vreid.runtime.judged_pairs import FEWEST
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import evidence_of
 from vreid.runtime.site_threshold import SiteThreshold
+from vreid.runtime.travel_times import TravelTimes
 
 
 def seen(gallery: Gallery, vehicle: int, look: int, camera: str = "yard") -> int:
@@ -56,6 +60,13 @@ def test_who_says_yes_and_who_says_no(made: Gallery) -> None:
     assert (waiting(made), pairs(made)) == ([4], [(0.03, True)])
     done = confirm(made, 4)  # it is new
     assert (done.vehicle, waiting(made), pairs(made)) == (3, [], [(0.03, True), (0.1, False)])
+    assert done.sightings == 0  # none belongs to another vehicle now
+
+
+def test_an_answer_counts_the_sightings_that_get_another_vehicle(made: Gallery) -> None:
+    another = seen(made, 3, 4)  # of the vehicle that began with 4
+    assert confirm(made, 4, 2).sightings == 2 and made.sightings(2)[-1].id == another
+    assert confirm(made, 2, 2).sightings == 1  # split off the taxi first
 
 
 def test_a_new_vehicle_that_is_another_one_is_merged_into_it(made: Gallery) -> None:
@@ -170,6 +181,101 @@ def test_a_calibration_is_kept_frozen_and_forgotten_with_the_threshold(gallery: 
     assert after.threshold < before.threshold and after.origin == f"manifest ({count} judged)"
     assert len(evidence_of(str(gallery.site_threshold()), DIM).judged) == count
     assert rule.as_json() is None  # as it is kept
+
+
+def test_the_newest_doubtful_sightings_are_those_of_all_and_older_ones_are_not_read(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "_PAGE", 4)
+    many(gallery, 30)
+    taxi = gallery.find("taxi")
+    every = [doubt.sighting for doubt in doubtful(gallery)]
+    for number in every[::7]:
+        confirm(gallery, number)
+    again = [Candidate(taxi, ("gate", "yard"), 0.65, 0.04)]
+    for number in every[2:20:5]:  # a second doubt of the same sighting counts in its stead
+        add_doubt(gallery, number, taxi, again, near=True)
+    whole = doubtful(gallery)
+    assert len(whole) == 30 - 5 and len({doubt.sighting for doubt in whole}) == len(whole)
+    rows = {
+        json.loads(detail)["sighting"]: id_
+        for id_, detail in sql(gallery, "SELECT id, detail FROM audit WHERE verb = 'doubt'")
+    }
+    assert [rows[doubt.sighting] for doubt in whole] == sorted(rows[doubt.sighting] for doubt in whole)
+    for last in range(len(whole) + 2):
+        assert doubtful(gallery, last) == (whole[-last:] if last else [])
+    path = gallery.path
+    gallery.close()
+    sql(path, "UPDATE audit SET detail = '{' WHERE id = (SELECT min(id) FROM audit WHERE verb = 'doubt')")
+    with edit_gallery(path) as opened:
+        assert doubtful(opened, 10) == whole[-10:]
+        with pytest.raises(GalleryDamaged):
+            doubtful(opened)
+
+
+def of_vehicles(gallery: Gallery, count: int) -> None:
+    """So many vehicles, each with two sightings at the yard that are judged to be it, at a rate of its own."""
+    for number in range(1, count + 1):
+        vehicle = gallery.add_vehicle()
+        for look in (0, 1):
+            new = seen(gallery, vehicle, number)
+            add_doubt(
+                gallery, new, vehicle, [Candidate(vehicle, ("gate", "yard"), 0.7, 0.01 * number + 0.001 * look)], True
+            )
+            confirm(gallery, new)
+
+
+def rested_on(gallery: Gallery) -> list[float]:
+    kept = gallery.site_threshold()
+    return [] if kept is None else [pair.rate for pair in evidence_of(kept, DIM).judged]
+
+
+def test_the_judged_pairs_of_a_removed_or_purged_vehicle_leave_the_thresholds(gallery: Gallery) -> None:
+    of_vehicles(gallery, 8)
+    calibrate(gallery)
+    every = [0.01 * number + 0.001 * look for number in range(1, 9) for look in (0, 1)]
+    assert rested_on(gallery) == every
+    gallery.remove(3)
+    assert rested_on(gallery) == every[:4] + every[6:]
+    edits.merge(gallery, 1, [2])
+    gallery.remove(1)  # and what was merged into it
+    assert rested_on(gallery) == every[6:]
+    cleaned(gallery, CleanRule(only=Filter(ids=(4,))))
+    assert rested_on(gallery) == every[8:]
+    gallery.rename(5, "taxi")  # stays when its sightings go
+    purge(gallery, 1007.5)
+    assert [one.id for one in gallery.vehicles()] == [5, 8]
+    assert rested_on(gallery) == every[8:10] + every[14:] and [rate for rate, _ in pairs(gallery)] == rested_on(gallery)
+    for vehicle in (5, 8):
+        gallery.remove(vehicle)
+    assert rested_on(gallery) == []
+
+
+def test_what_only_an_edit_has_settled_leaves_the_thresholds_with_its_vehicle(gallery: Gallery) -> None:
+    many(gallery, FEWEST + 2)
+    taxi = gallery.find("taxi")
+    for doubt in doubtful(gallery)[1:-1]:
+        confirm(gallery, doubt.sighting)
+    other = edits.split(gallery, taxi, [doubtful(gallery)[0].sighting]).vehicle
+    assert calibrate(gallery).pairs == FEWEST + 1
+    gallery.remove(other)
+    assert len(rested_on(gallery)) == len(judged(gallery)) == FEWEST
+    gallery.remove(taxi)
+    assert rested_on(gallery) == []
+
+
+def test_a_run_does_not_bring_back_the_judged_pairs_of_a_vehicle_that_was_removed_meanwhile(gallery: Gallery) -> None:
+    of_vehicles(gallery, 8)
+    calibrate(gallery)
+    point = Match(threshold=0.6, false_match_rate=0.05, gallery=20)
+    rule = SiteThreshold(point, kept=gallery.site_threshold(), dim=DIM)
+    identifier = Identifier(gallery, rule, enrol_unknown=True, run="live")
+    gallery.remove(3)
+    left = rested_on(gallery)
+    rule.learn_times(TravelTimes([]))
+    identifier.keep()
+    assert rested_on(gallery) == left and len(left) == 14
+    assert rule.level("gate", "yard", 1.0).origin == "manifest (14 judged)"
 
 
 def test_a_second_vehicle_that_passes_too_moves_no_threshold(gallery: Gallery) -> None:

@@ -291,6 +291,33 @@ def test_all_faults_come_at_once_and_a_run_names_the_first(written: Path) -> Non
         read_site(written, {"SITE": "x"})
 
 
+def test_faults_that_others_hid_come_with_them(written: Path) -> None:
+    """A table is looked at as a whole only when each of its keys is right; a camera without an address has a detector too."""
+    text = WHOLE
+    for good, bad in (
+        ('uri_file = "yard"', 'uri_file = "yard"\nuri = "x"'),
+        ("rate = 2.5", 'rate = "2.5"'),
+        ("enrol_unknown = true", "enrol_unknown = false"),
+        ('index = "hnsw"', "index = 3"),
+        ('cameras = ["gate"]', 'cameras = ["gatee"]'),
+        ("${{GATE}}".replace("{{", "{").replace("}}", "}"), "${GATE_WORD}"),
+        ("zones.entry", 'detector = "yolox:public:none"\nzones.entry'),
+    ):
+        assert good in text
+        text = text.replace(good, bad, 1)
+    written.write_text(text)
+    faults = site_and_faults(written, SECRETS)[1]
+    for sentence in (
+        "[camera.yard] has both uri and uri_file",
+        "'rate' in [camera.yard] should be a valid number",
+        "'index' in [gallery] should be a valid string",
+        "[gallery] has retain, which needs a file and enrol_unknown = true",
+        "gatee",
+        "GATE_WORD is not set",
+    ):
+        assert any(sentence in fault for fault in faults), (sentence, faults)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

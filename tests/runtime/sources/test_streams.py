@@ -53,7 +53,7 @@ def first(uri: str, count: int = 10) -> list[Frame]:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/mjpeg and, with 5 pictures a second, /mjpeg5 without end; files of `folder`, a playlist among them; /secret needs a password."""
+    """/mjpeg and, with 5 pictures a second, /mjpeg5 without end; files of `folder`; /secret needs a password."""
 
     folder = Path()
 

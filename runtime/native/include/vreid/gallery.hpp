@@ -149,7 +149,8 @@ class VREID_API Gallery {
     /// Give `vehicle` another name, which no other has.
     void rename(std::int64_t vehicle, const std::string& name);
 
-    /// Forget `vehicle`, its prototypes and its sightings, for good; its id is never given again.
+    /// Forget `vehicle`, its prototypes, its sightings and their kept pictures, for good; its id is never
+    /// given again. Where a kept picture cannot be removed, that is refused after all else is done.
     void remove(std::int64_t vehicle);
 
     /// Features (n, dim), of any length but 0 -> for each the best k vehicles (fewer in a small gallery),
