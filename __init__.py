@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         WrongModel,
     )
     from vreid.runtime.api import Gallery, Hit, Model, load
-    from vreid.runtime.gallery.doubts import Candidate, Doubt
+    from vreid.runtime.gallery.doubt_rows import Candidate
+    from vreid.runtime.gallery.doubts import Doubt
     from vreid.runtime.gallery.records import Vehicle
     from vreid.runtime.sightings import Sighting, track
 
@@ -34,7 +35,8 @@ _MODULES = {
         "BadInput", "GalleryDamaged", "GalleryFull", "GalleryLocked", "MissingExtra", "Refused", "VreidError", "WrongModel",
     ),
     "vreid.runtime.api": ("Gallery", "Hit", "Model", "load"),
-    "vreid.runtime.gallery.doubts": ("Candidate", "Doubt"),
+    "vreid.runtime.gallery.doubt_rows": ("Candidate",),
+    "vreid.runtime.gallery.doubts": ("Doubt",),
     "vreid.runtime.gallery.records": ("Vehicle",),
     "vreid.runtime.sightings": ("Sighting", "track"),
 }  # fmt: skip

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from av.format import Flags
-
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.network_address import network_address, shown_address
@@ -19,6 +17,7 @@ SETTLED = 5.0  # seconds by which a picture may come late before the stream's cl
 _AHEAD = 60.0  # seconds of pictures that HLS may send in one burst
 DRIFT = 0.001  # the most by which a camera's clock may be slow, as a share
 _THREADS = 2
+_NO_STAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's avformat.h; PyAV types its own enum of them as no number
 # FFmpeg looks into a stream for 5 s before it gives the first picture, unless it is set to less.
 _QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
 _OPTIONS = {
@@ -107,7 +106,7 @@ class StreamCapture:
         self._pictures = decoder.pictures(patient=False)
         self._clock = ArrivalClock(paced)
         # FFmpeg counts 25 a second where a format has no stamps, as multipart JPEG has none, whatever the camera gives.
-        self._stamped = not decoder.container.format.flags & Flags.no_timestamps.value
+        self._stamped = not decoder.container.format.flags & _NO_STAMPS
 
     def read(self) -> tuple[bool, Any]:
         """The next picture, not yet converted."""
