@@ -31,7 +31,7 @@ Port port_of(const ov::Output<const ov::Node>& found, const std::string& declare
 }
 
 /// The process's one core, never destroyed. A core that goes leaves its thread with a signal stack that is
-/// unmapped where cores go in another order than they came, or in another thread (seen of OpenVINO 2025.4).
+/// unmapped where cores go in another order than they came, or in another thread (seen of OpenVINO 2026.4).
 ov::Core& core() {
     static ov::Core& one = *new ov::Core;
     return one;
