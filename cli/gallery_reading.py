@@ -39,6 +39,8 @@ class Choice:
     """Of this kind: car, truck, bus, motorcycle, vehicle; may be given again."""
     plate: Many = ()
     """With a plate like this, * and ? standing for anything; may be given again."""
+    zone: Many = ()
+    """That crossed this zone of a camera; may be given again."""
     name: Many = ()
     """Called like this, * and ? standing for anything, in any case; may be given again."""
 
@@ -59,8 +61,9 @@ def filter_of(choice: Choice) -> "Filter":
 
     since, until = (None if text is None else moment_of(text) for text in (choice.since, choice.until))
     return Filter(
-        cameras=choice.camera, kinds=choice.kind, names=choice.name, plates=choice.plate, since=since, until=until
-    )
+        cameras=choice.camera, kinds=choice.kind, names=choice.name, plates=choice.plate, zones=choice.zone, since=since,
+        until=until,
+    )  # fmt: skip
 
 
 def note_unseen(gallery: "Gallery", only: "Filter") -> None:

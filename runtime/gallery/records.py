@@ -28,7 +28,7 @@ class Filter:
     """What is let through: of several of one field any, of several fields all; empty is everything.
 
     `names` and `plates` are patterns with * and ?, in any case; nothing else is special. A vehicle passes when one sighting
-    of its passes by camera, time, kind, plate and run at once; a vehicle that is itself of the kind passes by kind without.
+    of its passes by camera, time, kind, plate, run and zone at once; a vehicle that is itself of the kind passes by kind without.
     """
 
     ids: tuple[int, ...] = ()  # of vehicles
@@ -37,6 +37,7 @@ class Filter:
     names: tuple[str, ...] = ()
     plates: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()  # any of which the vehicle crossed
     since: float | None = None  # included
     until: float | None = None  # excluded
 
@@ -255,6 +256,7 @@ class SightingRow:
     plate: str | None
     quality: float
     feature: NDArray[np.float16] | None  # (D,) of the whole track
+    zones: tuple[str, ...] = ()  # those of its camera that it crossed
 
 
 LAST_MOMENT = 1e10  # seconds since 1970; more are milliseconds or nanoseconds

@@ -30,8 +30,9 @@ def sighting_row(seen: FinishedTrack, score: float, run: str) -> SightingRow:
             f" pass these, not {score:g} and {seen.quality:g}"
         )
     camera = names.readable(seen.camera, "a sighting's camera")
+    zones = tuple(names.readable(zone, "a sighting's zone") for zone in seen.zones)
     return SightingRow(
         camera, int(seen.track), seen.first_time, seen.last_time, int(seen.first_frame), int(seen.last_frame),
         float(score), thumbnail_of(seen.picture), run, moment or time.time(), kind_name(seen.kind), seen.plate,
-        float(seen.quality), np.asarray(seen.feature, np.float16),
+        float(seen.quality), np.asarray(seen.feature, np.float16), zones,
     )  # fmt: skip

@@ -35,7 +35,7 @@ from vreid.runtime.gallery.records import (
     is_score,
 )
 
-_SCHEMA = 2  # 1 had no column for which vehicles somebody named
+_SCHEMA = 3  # 1 had no column for which vehicles somebody named, and 2 none for zones
 _LONGEST = 1 << 22  # bytes of a line: a thumbnail of 160 pixels and a feature take a hundredth of it
 _Text = Annotated[str, Field(max_length=4096)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -119,6 +119,7 @@ class SightingLine(_Cells):
     plate: _Text | None
     quality: float = Field(ge=0, le=1)
     feature: Base64Bytes | None
+    zones: tuple[_Text, ...] = ()  # none in schemas 1 and 2
 
     def row(self, dim: int) -> SightingRow:
         """Raises Refused for a feature that is not of `dim` and unit length."""
@@ -269,7 +270,7 @@ def _line(raw: bytes, file: Path, count: int) -> _Line:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Refused(f"line {count + 1} of {file} is damaged ({where}: {first['msg']}); export it again") from error
-    if isinstance(line, Header) and line.schema_ not in (1, _SCHEMA):
+    if isinstance(line, Header) and line.schema_ not in (1, 2, _SCHEMA):
         raise Refused(f"{file} is an export of schema {line.schema_} and this vreid reads {_SCHEMA}; use a newer vreid")
     return line
 

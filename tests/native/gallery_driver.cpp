@@ -42,6 +42,7 @@ vreid::Filter filter_of(const Json& from) {
     only.names = from.value("names", only.names);
     only.plates = from.value("plates", only.plates);
     only.runs = from.value("runs", only.runs);
+    only.zones = from.value("zones", only.zones);
     only.since = maybe<double>(from, "since");
     only.until = maybe<double>(from, "until");
     return only;
@@ -61,6 +62,7 @@ vreid::Sighting sighting_of(const Json& from) {
     seen.picture = picture_of(from);
     seen.seen = from.value("seen", 0.0);
     seen.plate = maybe<std::string>(from, "plate");
+    seen.zones = from.value("zones", seen.zones);
     return seen;
 }
 

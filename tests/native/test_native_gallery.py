@@ -23,6 +23,7 @@ Drive = Callable[[], Any]  # see conftest.py
 DIM = 16
 SPACE = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small"}
 CAMERAS = ("gate", "yard", "ramp")
+ZONES = ([], ["entry"], ["entry", "exit"], ['a "b" \\ c/d', "S\u00fcd \u8eca"], [], ["Su\u0308d"])
 
 
 def opened(path: Path, **changes: Any) -> Gallery:
@@ -40,13 +41,14 @@ def sighting(seed: int) -> dict[str, Any]:
         "camera": str(rng.choice(CAMERAS)), "track": int(rng.integers(1, 99)), "first_frame": 3, "last_frame": 40 + seed,
         "first_time": 0.5 * seed, "last_time": 0.5 * seed + 2.0, "kind": int(rng.choice([-1, 2, 5, 7, 11])),
         "feature": features(1, seed)[0].tolist(), "quality": float(rng.uniform()), "seen": 1e9 + seed,
-        "plate": None if seed % 3 else f"B-{seed % 2} 1",
+        "plate": None if seed % 3 else f"B-{seed % 2} 1", "zones": ZONES[seed % len(ZONES)],
     }  # fmt: skip
 
 
 def sent_sighting(gallery: Gallery, vehicle: int, seed: int, score: float, run: str) -> int:
     fields = sighting(seed)
     fields["feature"] = np.asarray(fields["feature"], np.float32)
+    fields["zones"] = tuple(fields["zones"])
     return gallery.add_sighting(
         vehicle, FinishedTrack(**fields, crops=1, picture=np.zeros((0, 0, 3), np.uint8)), score, run
     )
@@ -113,7 +115,7 @@ def same_tables(one: Path, other: Path) -> None:
         "SELECT id, name, kind, thumbnail NOTNULL FROM vehicles",
         "SELECT id, vehicle, view, weight, count FROM prototypes",
         "SELECT id, vehicle, camera, track, first_time, last_time, first_frame, last_frame, score, thumbnail, run, seen,"
-        " kind, plate, quality, feature FROM sightings",
+        " kind, plate, quality, feature, zones FROM sightings",
         "SELECT id, prototype FROM changes",
         "SELECT name, seq FROM sqlite_sequence ORDER BY name",
         "SELECT key, value FROM meta WHERE key != 'identity'",
@@ -166,6 +168,10 @@ def same_answers(driver: Any, gallery: Gallery, seed: int = 0) -> None:
         {"kinds": ["car"], "since": 1e9 + 50},
         {"plates": ["b1*"]},
         {"names": ["CAR*"]},
+        {"zones": ["entry"]},
+        {"zones": ["exit", 'a "b" \\ c/d'], "cameras": ["gate"]},
+        {"zones": ["Su\u0308d"]},
+        {"zones": ["nowhere"]},
     ):
         lists = {key: tuple(value) if isinstance(value, list) else value for key, value in only.items()}
         assert driver.call("vehicles", only=only) == [

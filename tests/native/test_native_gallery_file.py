@@ -378,8 +378,11 @@ def test_a_gallery_of_schema_1_is_upgraded_alike(tmp_path: Path, drive: Drive) -
             connection.execute(f"DROP TABLE {table}")
         for trigger in ("prototype_new", "prototype_old", "prototype_set"):
             connection.execute(f"DROP TRIGGER {trigger}")
-        connection.execute("DROP INDEX sightings_at")
-        for column in ("seen", "kind", "plate", "quality", "feature"):
+        for (index,) in connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE INDEX%'").fetchall():
+            connection.execute(f"DROP INDEX {index}")
+        connection.execute("CREATE INDEX prototypes_of ON prototypes (vehicle)")
+        connection.execute("CREATE INDEX sightings_of ON sightings (vehicle, camera)")
+        for column in ("seen", "kind", "plate", "quality", "feature", "zones"):
             connection.execute(f"ALTER TABLE sightings DROP COLUMN {column}")
         connection.execute("DROP INDEX vehicles_key")
         for column in ("kind", "key", "named", "pictured"):

@@ -21,7 +21,7 @@ from vreid.runtime.gallery.edits import can_be_read
 from vreid.runtime.gallery.records import Change, Finding, is_clock, is_moment, is_quality, is_score
 from vreid.runtime.gallery.sqlite.database import Database, as_writer, connect, sentences
 from vreid.runtime.gallery.sqlite.recover import recovered
-from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells
+from vreid.runtime.gallery.sqlite.rows import DONE, REPAIRS, detail_of, wrong_cells, zones_of
 from vreid.runtime.gallery.sqlite.schema import APPLICATION, SCHEMA, upgrade
 from vreid.runtime.site_evidence import SITE_THRESHOLD, evidence_of
 
@@ -94,7 +94,7 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Finding]:
 def _meta(connection: sqlite3.Connection) -> Iterator[Finding]:
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     schema = meta.get("schema")
-    if schema in ("1", "2"):
+    if schema in ("1", "2", "3"):
         yield Finding("schema", None, f"the gallery is of schema {schema}, which an older vreid wrote")
     elif schema != str(SCHEMA):
         yield Finding("meta", None, f"the gallery says schema {schema}, and this vreid reads {SCHEMA}")
@@ -158,8 +158,8 @@ def _prototypes(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
 
 def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
     numbers = "first_time, last_time, score, quality"
-    query = f"SELECT id, vehicle, feature, substr(thumbnail, 1, 2), seen, {numbers} FROM sightings"
-    for id_, vehicle, blob, begins, seen, first, last, score, quality in connection.execute(query):
+    query = f"SELECT id, vehicle, feature, substr(thumbnail, 1, 2), seen, zones, {numbers} FROM sightings"
+    for id_, vehicle, blob, begins, seen, zones, first, last, score, quality in connection.execute(query):
         wrong = None if blob is None else _feature(blob, "<f2", dim, _HALF_UNIT)
         if wrong is not None:
             yield Finding("sighting", id_, f"sighting {id_} of vehicle {vehicle} has {wrong}")
@@ -173,14 +173,14 @@ def _sightings(connection: sqlite3.Connection, dim: int) -> Iterator[Finding]:
         if not (is_clock(first) and is_clock(last)):
             text = f"sighting {id_} of vehicle {vehicle} goes from '{first}' to '{last}' on its source's clock, not in seconds"
             yield Finding("clock", id_, text)
+        if zones is not None and zones_of(zones) is None:
+            yield Finding("zones", id_, f"sighting {id_} of vehicle {vehicle} has zones that are no list of names")
         if not is_score(score):
-            yield Finding(
-                "score", id_, f"sighting {id_} of vehicle {vehicle} has a score of {score}, which is not a cosine"
-            )
+            text = f"sighting {id_} of vehicle {vehicle} has a score of {score}, which is not a cosine"
+            yield Finding("score", id_, text)
         if not is_quality(quality):
-            yield Finding(
-                "quality", id_, f"sighting {id_} of vehicle {vehicle} has a quality of {quality}, not from 0 to 1"
-            )
+            text = f"sighting {id_} of vehicle {vehicle} has a quality of {quality}, not from 0 to 1"
+            yield Finding("quality", id_, text)
     for id_, created, pictured in connection.execute("SELECT id, created, pictured FROM vehicles"):
         if not (is_moment(created) and (pictured is None or is_moment(pictured))):
             text = f"vehicle {id_} was written down at '{created}', which is not a time in seconds since 1970"
@@ -364,6 +364,7 @@ _REPAIRS: dict[str, Callable[[sqlite3.Connection, list[int]], None]] = {
         f"UPDATE sightings SET first_time = {_ON_CLOCK.format('first_time', 'last_time')},"
         f" last_time = {_ON_CLOCK.format('last_time', 'first_time')} WHERE id = ?"
     ),
+    "zones": _each("UPDATE sightings SET zones = NULL WHERE id = ?"),
     "score": _each("UPDATE sightings SET score = -9e999 WHERE id = ?"),
     "quality": _each("UPDATE sightings SET quality = 0.0 WHERE id = ?"),
     "at": _each(f"UPDATE audit SET at = {_IN_SECONDS.format('at')} WHERE id = ?"),
@@ -389,6 +390,7 @@ _DONE = {
     "key": "{} vehicles have their name in NFC now, and can be found by it",
     "time": "{} sightings had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",
     "clock": "{} sightings had no times in seconds on their source's clock: begin and end are one, or 0",
+    "zones": "{} sightings stay without their zones, which were no list of names",
     "score": "{} sightings stay without their score, which was not a cosine",
     "quality": "{} sightings have a quality of 0 now, since it was not from 0 to 1",
     "at": "{} changes had no time in seconds: milliseconds and nanoseconds are divided, others get this moment",

@@ -7,7 +7,7 @@ from pathlib import Path
 from vreid.models.errors import GalleryFull, Refused, unusable
 from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery.sqlite.database import Database, lock, unlock
-from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_schema_2
+from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_older
 from vreid.runtime.gallery.sqlite.store import SqliteStore
 from vreid.runtime.gallery.store import refuse_other_model
 
@@ -64,6 +64,6 @@ def _reader(path: Path, old: bool = False) -> SqliteStore:
         opened.callback(database.close)
         about = about_of(database, old)
         if not old:
-            view_schema_2(database)
+            view_older(database)
         opened.pop_all()
     return SqliteStore(database, about, None)

@@ -36,7 +36,7 @@ _SORTS = {
 NEWEST = "SELECT id FROM sightings WHERE vehicle = v.id ORDER BY seen DESC, id DESC LIMIT 1"
 _INFO = (
     "s.id, s.vehicle, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
-    " s.feature NOTNULL, s.thumbnail NOTNULL, NULL"
+    " s.feature NOTNULL, s.thumbnail NOTNULL, s.zones"
 )
 _FEW = 64  # values of a column that are each looked up by its index, and not all rows looked at by time
 
@@ -108,15 +108,15 @@ def _parts(database: Database, only: Filter) -> Iterator[Condition]:
         where, values = vehicles_where(Filter(ids=only.ids, names=only.names))
         vehicles = database.column(f"SELECT v.id FROM vehicles v WHERE {where} LIMIT {_FEW + 1}", *values)
         if len(vehicles) > _FEW:
-            more, ids = sightings_where(only, by_time=True)
+            more, ids = sightings_where(only, indexed=False)
             yield f"s.vehicle IN (SELECT v.id FROM vehicles v WHERE {where}) AND {more}", [*values, *ids]
             return
     cameras = sorted({nfc(camera) for camera in only.cameras})
     column, chosen = ("camera", cameras) if vehicles is None else ("vehicle", vehicles)
     if vehicles is None and (not cameras or only.plates or len(cameras) > _FEW):
-        yield sightings_where(only, by_time=True)
+        yield sightings_where(only, indexed=False)
         return
-    where, values = sightings_where(replace(only, cameras=()) if column == "camera" else only, by_time=True)
+    where, values = sightings_where(replace(only, cameras=()) if column == "camera" else only, indexed=False)
     for value in chosen:
         yield f"s.{column} = ? AND {where}", [value, *values]
 

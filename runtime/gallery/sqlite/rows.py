@@ -1,6 +1,7 @@
 """Rows of the tables: the conditions that choose them, the records and arrays that they become, and cells of the wrong type."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -46,8 +47,9 @@ def vehicle_row(path: Path, cells: Sequence[Any]) -> VehicleRow:
 
 def sighting_row(path: Path, cells: Sequence[Any], dim: int) -> SightingRow:
     """A sighting with its feature (dim,) or none. Raises GalleryDamaged for a cell of another type or length."""
-    feature = None if cells[-1] is None else half_feature(path, cells[-1], dim)
-    return record_of(path, SightingRow, (*cells[:-1], feature))
+    *rest, blob, zones = cells
+    feature = None if blob is None else half_feature(path, blob, dim)
+    return record_of(path, SightingRow, (*rest, feature, zones_in(path, zones)))
 
 
 def half_feature(path: Path, blob: object, dim: int) -> NDArray[np.float16]:
@@ -59,7 +61,29 @@ def half_feature(path: Path, blob: object, dim: int) -> NDArray[np.float16]:
 
 def sighting_info(path: Path, cells: Sequence[Any]) -> SightingInfo:
     """A sighting; SQLite gives 0 or 1 for whether it has a feature and a picture. Raises GalleryDamaged as `record_of` does."""
-    return record_of(path, SightingInfo, (*cells[:-1], ()))
+    return record_of(path, SightingInfo, (*cells[:-1], zones_in(path, cells[-1])))
+
+
+def zones_in(path: Path, cell: object) -> tuple[str, ...]:
+    """The zones that a sighting crossed. Raises GalleryDamaged for a cell that `zones_text` does not write."""
+    zones = () if cell is None else zones_of(cell)
+    if zones is None:
+        raise damaged(path, "a sighting's zones that are no list of names")
+    return zones
+
+
+def zones_of(cell: object) -> tuple[str, ...] | None:
+    """The names that `zones_text` wrote; None for what it does not write."""
+    try:
+        found = json.loads(cell) if isinstance(cell, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return tuple(found) if isinstance(found, list) and found and all(isinstance(one, str) for one in found) else None
+
+
+def zones_text(zones: Sequence[str]) -> str | None:
+    """As a sighting's row keeps them; the C++ writes the same bytes."""
+    return json.dumps([*zones], ensure_ascii=False, separators=(",", ":")) if zones else None
 
 
 def _called(cell: object) -> str:
@@ -118,6 +142,7 @@ CELL_RULES: dict[str, dict[str, tuple[str, str | None]]] = {
         "last_time": ("real", DROP), "first_frame": ("integer", DROP), "last_frame": ("integer", DROP),
         "score": ("real", DROP), "thumbnail": ("blob", NULL), "run": ("text", DROP), "seen": ("real", _NOW),
         "kind": ("text", NULL), "plate": ("text", NULL), "quality": ("real", DROP), "feature": ("blob", NULL),
+        "zones": ("text", NULL),
     },
     "changes": {"prototype": ("integer", DROP), "mark": ("integer", DROP)},
     "audit": {
@@ -184,7 +209,14 @@ def _is_utf8(raw: bytes | None) -> bool:
     return True
 
 
+# the lists of zones that there are, one step of the index for each, and of them those that name one of some
+_WITH_ZONE = """WITH RECURSIVE list (text) AS (SELECT min(zones) FROM sightings UNION ALL
+    SELECT (SELECT min(zones) FROM sightings WHERE zones > text) FROM list WHERE text NOTNULL)
+    SELECT text FROM list WHERE EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(text) THEN text END) WHERE value IN ({}))"""
 _BARE = "replace(replace(upper({}), ' ', ''), '-', '')"  # plates are read with and without spaces and hyphens
+_PLATE, _PATTERN = _BARE.format("s.plate"), _BARE.format("?")
+_LIKE = f"{_PLATE} GLOB {_PATTERN}"
+_BETWEEN = f" AND {_PLATE} >= {_PATTERN} AND {_PLATE} < {_PATTERN} || char(1114111)"  # for the index
 
 Condition = tuple[str, list[Any]]  # SQL and its values
 
@@ -198,8 +230,10 @@ def vehicles_where(only: Filter) -> Condition:
     if only.names:
         parts.append(_any("v.key GLOB ?", only.names))
         values += [_glob(key_of(text)) for text in only.names]
-    where, more = sightings_where(replace(only, kinds=()))
+    where, more = sightings_where(replace(only, kinds=()), indexed=not only.plates)
     seen = "EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id AND {})"
+    if only.plates:  # few have them
+        seen = "v.id IN (SELECT s.vehicle FROM sightings s WHERE {})"
     if only.kinds:
         marks = ", ".join("?" * len(only.kinds))
         own = f"v.kind IN ({marks})" + (f" AND {seen.format(where)}" if more else "")
@@ -211,22 +245,27 @@ def vehicles_where(only: Filter) -> Condition:
     return " AND ".join(parts), values
 
 
-def sightings_where(only: Filter, by_time: bool = False) -> Condition:
+def sightings_where(only: Filter, indexed: bool = True) -> Condition:
     """A condition over a row `s` of sightings; ids and names are of vehicles and not looked at.
 
-    `by_time`: rows are gone through by time, and no index is to be used for what many of them have in common.
+    Without `indexed` rows are found by time or by plate, and no index is used for what many of them have in common.
     """
-    parts, values, plain = ["1"], list[Any](), "+" if by_time else ""
+    parts, values, plain = ["1"], list[Any](), "" if indexed else "+"
     for column, wanted in (("camera", only.cameras), ("kind", only.kinds), ("run", only.runs)):
         if wanted:
             parts.append(f"{plain}s.{column} IN ({', '.join('?' * len(wanted))})")
             values += [nfc(text) for text in wanted] if column == "camera" else wanted
+    if only.zones:
+        parts.append(f"{plain}s.zones IN ({_WITH_ZONE.format(', '.join('?' * len(only.zones)))})")
+        values += [nfc(text) for text in only.zones]
     if only.plates:
-        parts.append(_any(f"{_BARE.format('s.plate')} GLOB {_BARE.format('?')}", only.plates))
-        values += [_glob(text) for text in only.plates]
+        starts = [re.split(r"[*?]", text)[0] for text in only.plates]
+        parts += ["s.plate NOTNULL", "(" + " OR ".join(_LIKE + (_BETWEEN if start else "") for start in starts) + ")"]
+        for text, start in zip(only.plates, starts, strict=True):
+            values += [_glob(text), start, start] if start else [_glob(text)]
     for sign, moment in ((">=", only.since), ("<", only.until)):
         if moment is not None:
-            parts.append(f"s.seen {sign} ?")
+            parts.append(f"{'+' if only.plates else ''}s.seen {sign} ?")
             values.append(moment)
     return " AND ".join(parts), values
 

@@ -16,7 +16,7 @@ from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery.sqlite.database import Database, refuse_stray_log, sentences
 
 _LOG = logging.getLogger("vreid")
-SCHEMA = 3
+SCHEMA = 4
 APPLICATION = 0x76726964  # "vrid" in the database's header: this file is a gallery
 
 CHANGES = """
@@ -33,6 +33,18 @@ CREATE TABLE audit (
     detail TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 """
 KEYS = "CREATE UNIQUE INDEX vehicles_key ON vehicles (key);"
+INDEXES = """
+CREATE INDEX vehicles_list ON vehicles (named, key, kind, created);
+CREATE INDEX sightings_of ON sightings (vehicle, camera, seen);
+CREATE INDEX sightings_last ON sightings (vehicle, seen);
+CREATE INDEX sightings_at ON sightings (seen, id, camera, kind, vehicle);
+CREATE INDEX sightings_from ON sightings (camera, seen, id, kind, vehicle);
+CREATE INDEX sightings_kind ON sightings (kind, vehicle, seen);
+CREATE INDEX sightings_plate ON sightings
+    (replace(replace(upper(plate), ' ', ''), '-', ''), seen, id, vehicle, plate, camera, kind) WHERE plate NOTNULL;
+CREATE INDEX sightings_zones ON sightings (zones, seen, id, vehicle) WHERE zones NOTNULL;
+CREATE INDEX sightings_zones_of ON sightings (vehicle, zones, seen) WHERE zones NOTNULL;
+"""
 TABLES = f"""
 PRAGMA application_id = {APPLICATION};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,14 +60,13 @@ CREATE TABLE sightings (
     id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
     camera TEXT NOT NULL, track INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL,
     first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, score REAL NOT NULL, thumbnail BLOB, run TEXT NOT NULL,
-    seen REAL NOT NULL DEFAULT 0, kind TEXT, plate TEXT, quality REAL NOT NULL DEFAULT 0, feature BLOB);
-CREATE INDEX sightings_of ON sightings (vehicle, camera);
-CREATE INDEX sightings_at ON sightings (seen);
-{CHANGES}"""
+    seen REAL NOT NULL DEFAULT 0, kind TEXT, plate TEXT, quality REAL NOT NULL DEFAULT 0, feature BLOB, zones TEXT);
+{INDEXES}{CHANGES}"""
 # key: names.key_of(name); named: 1 if somebody named or enrolled it; pictured: when a run took the picture; seen: a sighting's
 # end; feature: (D,) float32 of a prototype, float16 of a sighting's whole track; changes: what an index in a file of its own
 # has to catch up with, mark differs in a copy of the gallery that went another way; audit: who changed what by hand, detail (JSON)
-# holds what undoing it needs. Times are in seconds since 1970.
+# holds what undoing it needs; zones: a JSON array of names, NULL for none. Times are in seconds since 1970. The indexes hold what
+# lists are filtered and sorted by, so that rows, which are long, are read for one page only (reading.py).
 
 _FROM_1 = (
     "ALTER TABLE vehicles ADD COLUMN kind TEXT",
@@ -64,12 +75,16 @@ _FROM_1 = (
     "ALTER TABLE sightings ADD COLUMN plate TEXT",
     "ALTER TABLE sightings ADD COLUMN quality REAL NOT NULL DEFAULT 0",
     "ALTER TABLE sightings ADD COLUMN feature BLOB",
-    "CREATE INDEX sightings_at ON sightings (seen)",
 )
 _FROM_2 = (
     "ALTER TABLE vehicles ADD COLUMN key TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE vehicles ADD COLUMN named INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE vehicles ADD COLUMN pictured REAL",
+)
+_FROM_3 = (
+    "ALTER TABLE sightings ADD COLUMN zones TEXT",
+    "DROP INDEX IF EXISTS sightings_of",
+    "DROP INDEX IF EXISTS sightings_at",
 )
 # `created` was the time of the processing; of whom nobody named it is that of the first sighting, if there is one left
 _NAMED = (
@@ -90,12 +105,12 @@ def about_of(database: Database, old: bool = False) -> About:
     (application,) = database.row("PRAGMA application_id")
     if application != APPLICATION:
         raise Refused(f"{path} is not a vreid gallery; name another file")
-    meta = dict(database.rows("SELECT key, value FROM meta"))
+    meta = dict(database.rows("SELECT key, value FROM meta WHERE key IN ('schema', 'fingerprint', 'dim', 'model')"))
     schema = meta.get("schema", "none")
     if schema == "1" and not old:
         fix = f"this vreid reads {SCHEMA}; upgrade it with 'vreid gallery check --gallery {path} --repair'"
         raise Refused(f"the gallery {path} has schema 1 and {fix}")
-    if schema not in ("1", "2", str(SCHEMA)):
+    if schema not in ("1", "2", "3", str(SCHEMA)):
         fix = "use a newer vreid" if schema.isdecimal() else "restore a copy"
         raise Refused(f"the gallery {path} has schema {schema} and this vreid reads {SCHEMA}; {fix}")
     try:
@@ -145,27 +160,31 @@ class Renamed:
 
 
 def upgrade(database: Database) -> list[Renamed] | None:
-    """Upgrade an open gallery if it is of schema 1 or 2; the caller holds the writer's lock. None: it was not.
+    """Upgrade an open gallery if it is of schema 1, 2 or 3; the caller holds the writer's lock. None: it was not.
 
     Sightings of schema 1 had no clock time. They get the last that they can have, when the file last changed: filters may
     take them for younger than they are, but no retention deletes them too early, and none keeps them for ever.
     """
     path = database.path
     schema = database.row("SELECT value FROM meta WHERE key = 'schema'")
-    if schema not in (("1",), ("2",)):
+    if schema not in (("1",), ("2",), ("3",)):
         return None
     log = path.with_name(path.name + "-wal")  # made empty by opening the gallery
     written = [path, log] if log.exists() and log.stat().st_size else [path]
     latest = max(file.stat().st_mtime for file in written)
+    renamed: list[Renamed] = []
     with database.transaction():
         if schema == ("1",):
             for statement in (*_FROM_1, *_statements(CHANGES)):
                 database.run(statement)
             database.run("UPDATE sightings SET seen = ?", latest)
-        for statement in _FROM_2:
+        if schema != ("3",):
+            for statement in _FROM_2:
+                database.run(statement)
+            fill_named(database)
+            renamed = fill_keys(database)
+        for statement in (*_FROM_3, *_statements(INDEXES)):
             database.run(statement)
-        fill_named(database)
-        renamed = fill_keys(database)
         database.run("UPDATE meta SET value = ? WHERE key = 'schema'", str(SCHEMA))
     for one in renamed:
         _LOG.warning("%s: %s", path, one.sentence)
@@ -211,18 +230,21 @@ def fill_keys(database: Database) -> list[Renamed]:
     return renamed
 
 
-def view_schema_2(database: Database) -> None:
-    """Let a reader of a gallery of schema 2 see the columns of schema 3, made as it reads; the file stays as it is."""
-    if database.row("SELECT value FROM meta WHERE key = 'schema'") != ("2",):
+def view_older(database: Database) -> None:
+    """Let a reader of a gallery of schema 2 or 3 see the columns of schema 4, made as it reads; the file stays as it is."""
+    (schema,) = database.row("SELECT value FROM meta WHERE key = 'schema'")
+    if schema not in ("2", "3"):
         return
-    with sentences(database.path):
-        database.connection.create_function("vreid_key", 1, names.key_of, deterministic=True)
     database.run("PRAGMA query_only = OFF")
     database.run("PRAGMA temp_store = MEMORY")
-    database.run(
-        "CREATE TEMP VIEW vehicles AS SELECT id, name, vreid_key(name) AS key, created, kind, thumbnail,"
-        f" name NOT GLOB '{names.GIVEN}' AS named, NULL AS pictured FROM main.vehicles"
-    )
+    database.run("CREATE TEMP VIEW sightings AS SELECT *, NULL AS zones FROM main.sightings")
+    if schema == "2":
+        with sentences(database.path):
+            database.connection.create_function("vreid_key", 1, names.key_of, deterministic=True)
+        database.run(
+            "CREATE TEMP VIEW vehicles AS SELECT id, name, vreid_key(name) AS key, created, kind, thumbnail,"
+            f" name NOT GLOB '{names.GIVEN}' AS named, NULL AS pictured FROM main.vehicles"
+        )
     database.run("PRAGMA query_only = ON")
 
 

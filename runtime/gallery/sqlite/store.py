@@ -42,12 +42,14 @@ from vreid.runtime.gallery.sqlite.rows import (
     typed,
     vehicle_row,
     vehicles_where,
+    zones_text,
 )
 from vreid.runtime.records import Floats
 from vreid.runtime.topology import Span
 
 _VEHICLE = "id, name, named, created, kind, pictured, thumbnail"
-_SIGHTING = ", ".join(field.name for field in fields(SightingRow))
+_FIELDS = tuple(field.name for field in fields(SightingRow))
+_SIGHTING = ", ".join(_FIELDS)
 LAST_ROW = (1 << 63) - 1
 _log = logging.getLogger("vreid.gallery")
 
@@ -186,17 +188,17 @@ class SqliteStore:
     # Sightings
 
     def add_sighting(self, vehicle: int, row: SightingRow) -> int:
-        cells = [getattr(row, field.name) for field in fields(row)]
-        cells[-1] = None if row.feature is None else row.feature.tobytes()
+        cells = [getattr(row, name) for name in _FIELDS]
+        cells[-2:] = [None if row.feature is None else row.feature.tobytes(), zones_text(row.zones)]
         marks = ", ".join("?" * (1 + len(cells)))
         inserted = self._run(f"INSERT INTO sightings (vehicle, {_SIGHTING}) VALUES ({marks})", vehicle, *cells)
         return int(inserted.lastrowid or 0)
 
     def extend_sighting(self, vehicle: int, row: SightingRow) -> bool:
         found = self._run(
-            "UPDATE sightings SET seen = ?, last_time = ?, last_frame = ? WHERE id = (SELECT max(id) FROM sightings"
+            "UPDATE sightings SET seen = ?, last_time = ?, last_frame = ?, zones = ? WHERE id = (SELECT max(id) FROM sightings"
             " WHERE vehicle = ? AND camera = ? AND track = ? AND run = ? AND first_time = ?)",
-            row.seen, row.last_time, row.last_frame, vehicle, row.camera, row.track, row.run, row.first_time,
+            row.seen, row.last_time, row.last_frame, zones_text(row.zones), vehicle, row.camera, row.track, row.run, row.first_time,
         )  # fmt: skip
         return found.rowcount > 0
 

@@ -58,12 +58,25 @@ std::string bare(const std::string& text) {
     return "replace(replace(upper(" + text + "), ' ', ''), '-', '')";
 }
 
+/// The lists of zones that there are, one step of the index for each, and of them those that name one of
+/// `count`.
+std::string with_zone(std::size_t count) {
+    return "WITH RECURSIVE list (text) AS (SELECT min(zones) FROM sightings UNION ALL"
+           " SELECT (SELECT min(zones) FROM sightings WHERE zones > text) FROM list WHERE text NOTNULL)"
+           " SELECT text FROM list WHERE EXISTS"
+           " (SELECT 1 FROM json_each(CASE WHEN json_valid(text) THEN text END) WHERE value IN (" +
+           repeated("?", count, ", ") + "))";
+}
+
 /// A condition over a row `s` of sightings; ids, names and kinds are not looked at.
 Condition sightings_where(const Filter& only) {
     Condition where{"1", {}};
     add_one_of(where, "s.camera", each(only.cameras, nfc));
     add_one_of(where, "s.run", only.runs);
     add_like(where, bare("s.plate") + " GLOB " + bare("?"), each(only.plates, pattern_of));
+    if (!only.zones.empty()) {
+        add(where, "s.zones IN (" + with_zone(only.zones.size()) + ")", each(only.zones, nfc));
+    }
     if (only.since) add(where, "s.seen >= ?", std::vector<Value>{*only.since});
     if (only.until) add(where, "s.seen < ?", std::vector<Value>{*only.until});
     return where;
@@ -97,7 +110,7 @@ Condition vehicles_where(const Filter& only) {
 
 bool is_everything(const Filter& only) {
     return only.ids.empty() && only.cameras.empty() && only.kinds.empty() && only.names.empty() &&
-           only.plates.empty() && only.runs.empty() && !only.since && !only.until;
+           only.plates.empty() && only.runs.empty() && only.zones.empty() && !only.since && !only.until;
 }
 
 /// The vehicles that `only` lets through, by rising id.
@@ -118,7 +131,8 @@ std::vector<Vehicle> listed(const Database& database, bool thumbnails, const Fil
         " last.last_time, last.seen, last.camera, " +
             picture +
             " FROM vehicles v"
-            " LEFT JOIN sightings last ON last.id = (SELECT max(id) FROM sightings WHERE vehicle = v.id)"
+            " LEFT JOIN sightings last ON last.id = (SELECT id FROM sightings WHERE vehicle = v.id"
+            " ORDER BY seen DESC, id DESC LIMIT 1)"
             " WHERE " +
             where.sql + " ORDER BY v.id",
         where.values);

@@ -40,9 +40,21 @@ CREATE TABLE sightings (
     id INTEGER PRIMARY KEY AUTOINCREMENT, vehicle INTEGER NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
     camera TEXT NOT NULL, track INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL,
     first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, score REAL NOT NULL, thumbnail BLOB, run TEXT NOT NULL,
-    seen REAL NOT NULL DEFAULT 0, kind TEXT, plate TEXT, quality REAL NOT NULL DEFAULT 0, feature BLOB);
-CREATE INDEX sightings_of ON sightings (vehicle, camera);
-CREATE INDEX sightings_at ON sightings (seen);
+    seen REAL NOT NULL DEFAULT 0, kind TEXT, plate TEXT, quality REAL NOT NULL DEFAULT 0, feature BLOB, zones TEXT);
+)";
+
+/// What lists are filtered and sorted by.
+const char* const kIndexes = R"(
+CREATE INDEX vehicles_list ON vehicles (named, key, kind, created);
+CREATE INDEX sightings_of ON sightings (vehicle, camera, seen);
+CREATE INDEX sightings_last ON sightings (vehicle, seen);
+CREATE INDEX sightings_at ON sightings (seen, id, camera, kind, vehicle);
+CREATE INDEX sightings_from ON sightings (camera, seen, id, kind, vehicle);
+CREATE INDEX sightings_kind ON sightings (kind, vehicle, seen);
+CREATE INDEX sightings_plate ON sightings
+    (replace(replace(upper(plate), ' ', ''), '-', ''), seen, id, vehicle, plate, camera, kind) WHERE plate NOTNULL;
+CREATE INDEX sightings_zones ON sightings (zones, seen, id, vehicle) WHERE zones NOTNULL;
+CREATE INDEX sightings_zones_of ON sightings (vehicle, zones, seen) WHERE zones NOTNULL;
 )";
 
 /// The log of changes and the audit, which schema 1 does not have.
@@ -104,15 +116,16 @@ About about_of(const Database& database, bool old) {
         throw Refused(database.path().string() + " is not a vreid gallery; name another file");
     }
     std::map<std::string, std::string> meta;
-    Statement rows = database.query("SELECT key, value FROM meta");
+    Statement rows = database.query(
+        "SELECT key, value FROM meta WHERE key IN ('schema', 'fingerprint', 'dim', 'model')");
     while (rows.next()) meta[rows.text(0)] = rows.text(1);
     const std::string schema = meta.count("schema") != 0 ? meta["schema"] : "none";
-    const std::string other = gallery + " has schema " + schema + " and this vreid reads 3; ";
+    const std::string other = gallery + " has schema " + schema + " and this vreid reads 4; ";
     if (schema == "1" && !old) {
         throw Refused(other + "upgrade it with 'vreid gallery check --gallery " + database.path().string() +
                       " --repair'");
     }
-    if (schema != "1" && schema != "2" && schema != "3") {
+    if (schema != "1" && schema != "2" && schema != "3" && schema != "4") {
         const bool number = !schema.empty() && schema.find_first_not_of("0123456789") == std::string::npos;
         throw Refused(other + (number ? "use a newer vreid" : "restore a copy"));
     }
@@ -132,9 +145,9 @@ void create(const std::filesystem::path& path, const About& about) {
         std::filesystem::remove(temporary);
         {
             const Database database = Database::fresh(temporary, path);
-            database.script(std::string(kTables) + kLogTables);
+            database.script(std::string(kTables) + kIndexes + kLogTables);
             for (const auto& [key, value] :
-                 std::map<std::string, std::string>{{"schema", "3"},
+                 std::map<std::string, std::string>{{"schema", "4"},
                                                     {"fingerprint", about.fingerprint},
                                                     {"dim", std::to_string(about.dim)},
                                                     {"model", about.model}}) {
@@ -163,7 +176,12 @@ ALTER TABLE sightings ADD COLUMN kind TEXT;
 ALTER TABLE sightings ADD COLUMN plate TEXT;
 ALTER TABLE sightings ADD COLUMN quality REAL NOT NULL DEFAULT 0;
 ALTER TABLE sightings ADD COLUMN feature BLOB;
-CREATE INDEX sightings_at ON sightings (seen);
+)";
+
+const char* const kZones = R"(
+ALTER TABLE sightings ADD COLUMN zones TEXT;
+DROP INDEX IF EXISTS sightings_of;
+DROP INDEX IF EXISTS sightings_at;
 )";
 
 const char* const kNames = R"(
@@ -248,7 +266,7 @@ void key_function(sqlite3_context* context, int, sqlite3_value** values) {
 
 void upgrade(const Database& database) {
     const std::string schema = schema_of(database);
-    if (schema != "1" && schema != "2") return;
+    if (schema != "1" && schema != "2" && schema != "3") return;
     // Sightings had no clock time. They get the last that they can have: no retention deletes them too early.
     const std::filesystem::path log = with_suffix(database.path(), "-wal");
     std::error_code missing;
@@ -260,9 +278,12 @@ void upgrade(const Database& database) {
             database.script(std::string(kColumns) + kLogTables);
             database.run("UPDATE sightings SET seen = ?", {latest});
         }
-        database.script(kNames);
-        write_keys(database);
-        database.run("UPDATE meta SET value = '3' WHERE key = 'schema'");
+        if (schema != "3") {
+            database.script(kNames);
+            write_keys(database);
+        }
+        database.script(std::string(kZones) + kIndexes);
+        database.run("UPDATE meta SET value = '4' WHERE key = 'schema'");
         database.run("COMMIT");
     } catch (...) {
         if (database.in_transaction()) database.run("ROLLBACK");
@@ -271,15 +292,21 @@ void upgrade(const Database& database) {
 }
 
 void see_as_new(const Database& database) {
-    if (schema_of(database) != "2") return;
-    database.add_function("vreid_key", key_function);
+    const std::string schema = schema_of(database);
+    if (schema != "2" && schema != "3") return;
     database.script(R"(
 PRAGMA query_only = OFF;
 PRAGMA temp_store = MEMORY;
+CREATE TEMP VIEW sightings AS SELECT *, NULL AS zones FROM main.sightings;
+)");
+    if (schema == "2") {
+        database.add_function("vreid_key", key_function);
+        database.script(R"(
 CREATE TEMP VIEW vehicles AS SELECT id, name, vreid_key(name) AS key, created, kind, thumbnail,
  name NOT GLOB 'vehicle-[0-9][0-9][0-9][0-9]*' AS named, NULL AS pictured FROM main.vehicles;
-PRAGMA query_only = ON;
 )");
+    }
+    database.run("PRAGMA query_only = ON");
 }
 
 }  // namespace vreid::gallery

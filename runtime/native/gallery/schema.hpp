@@ -16,12 +16,12 @@ About about_of(const Database& database, bool old = false);
 /// Make an empty gallery at `path`, complete or not at all; the caller holds the lock.
 void create(const std::filesystem::path& path, const About& about);
 
-/// Upgrade an open gallery of schema 1 or 2, in one transaction; the caller holds the lock. Of vehicles whose
+/// Upgrade an open gallery of schema 1, 2 or 3, in one transaction; the caller holds the lock. Of vehicles whose
 /// names are equal but for case the one with the lowest id keeps it, the others get a number, and the audit
 /// says so.
 void upgrade(const Database& database);
 
-/// Let a reader of a gallery of schema 2 see the columns of schema 3; the file stays as it is.
+/// Let a reader of a gallery of schema 2 or 3 see the columns of schema 4; the file stays as it is.
 void see_as_new(const Database& database);
 
 /// The path with more at its end.

@@ -205,6 +205,8 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
             "the crop's quality, 0 to 1");
     }
     const std::string camera = readable(sighting.camera, "a sighting's camera");
+    Detail zones = Detail::array();
+    for (const std::string& zone : sighting.zones) zones.push_back(readable(zone, "a sighting's zone"));
     // Whom nobody named came to be with the first sighting, and so did the picture, whenever it is processed.
     database.run(
         "UPDATE vehicles SET created = min(created, ?1), pictured = min(pictured, ?1) WHERE id = ?2 AND NOT "
@@ -212,12 +214,13 @@ std::int64_t add_sighting(const Database& database, int dim, std::int64_t vehicl
         {moment, vehicle});
     database.run(
         "INSERT INTO sightings (vehicle, camera, track, first_time, last_time, first_frame, last_frame,"
-        " score, thumbnail, run, seen, kind, plate, quality, feature)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " score, thumbnail, run, seen, kind, plate, quality, feature, zones)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         {vehicle, camera, sighting.track, sighting.first_time, sighting.last_time, sighting.first_frame,
          sighting.last_frame, score, picture_of(jpeg), run, moment, kind_name(sighting.kind),
          value_of(sighting.plate), sighting.quality,
-         Bytes{feature.data, feature.total() * feature.elemSize()}});
+         Bytes{feature.data, feature.total() * feature.elemSize()},
+         zones.empty() ? Value(nullptr) : Value(zones.dump(-1, ' ', false, Detail::error_handler_t::replace))});
     return database.last_id();
 }
 

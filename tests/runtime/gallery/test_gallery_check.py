@@ -56,6 +56,8 @@ DAMAGES = {
     "begin ahead": ("UPDATE sightings SET first_time = 9e999 WHERE id = 2", "clock", "from 'inf'", "one, or 0"),
     "end in nanoseconds": ("UPDATE sightings SET last_time = 1.7e18 WHERE id = 2", "clock", "to '1.7e+18'", "one, or 0"),
     "least integer": (f"UPDATE sightings SET last_time = {-(2**63)} WHERE id = 2", "clock", "-9.2", "one, or 0"),
+    "zones": ("UPDATE sightings SET zones = 'entry' WHERE id = 2", "zones", "no list of names", "without their zones"),
+    "zones of numbers": ("UPDATE sightings SET zones = '[1]' WHERE id = 2", "zones", "sighting 2", "without their zones"),
     "score": ("UPDATE sightings SET score = 9e999 WHERE id = 2", "score", "a score of inf", "without their score"),
     "score below": ("UPDATE sightings SET score = -77 WHERE id = 2", "score", "a score of -77", "without their score"),
     "quality": ("UPDATE sightings SET quality = 9e999 WHERE id = 2", "quality", "quality of inf", "a quality of 0"),

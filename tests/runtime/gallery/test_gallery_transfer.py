@@ -22,7 +22,7 @@ def gallery(store: Store) -> Gallery:
     for number, feature in enumerate(features(12)):
         vehicle = made.add_vehicle(f"Größe {number}" if number % 2 else None, noise(0), "car")
         made.add_prototype(vehicle, "gate", feature)
-        seen = sighting(feature=feature, seen=1.0 + number, plate="B 1")
+        seen = sighting(feature=feature, seen=1.0 + number, plate="B 1", zones=("entry", "Süd")[: number % 3])
         made.add_sighting(vehicle, seen, -np.inf if number == 3 else 0.5, "run-1")
         made.add_sighting(vehicle, replace(seen, plate=None, picture=seen.picture[:0]), 0.5)
     made.remove(5)
@@ -43,6 +43,7 @@ def test_a_round_trip_keeps_everything_but_ids(gallery: Gallery, tmp_path: Path,
         again = tmp_path / f"again-{name}"
         transfer.exported(other, again)
         assert again.read_bytes() == file.read_bytes()  # the same content is the same file
+        assert {one.zones for one in other.latest_sightings()} == {(), ("entry",), ("entry", "Süd")}
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.suffix == ".new") == []
 
 
@@ -59,6 +60,20 @@ def test_names_that_are_taken_get_a_number_and_nothing_comes_twice(gallery: Gall
             "Größe 1", "Größe 1-2", "vehicle-0003", "Größe 1-3", "vehicle-0003-2"
         ]  # fmt: skip
         assert other.changes()[1].summary["added"] == 2
+
+
+def test_an_export_of_an_earlier_commit_is_read_without_zones(gallery: Gallery, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    transfer.exported(gallery, file)
+    lines = changed(file.read_bytes().splitlines(keepends=True), 0, schema=2)
+    for place, line in enumerate(lines):
+        cells = json.loads(line)
+        if cells.pop("zones", None) is not None:
+            lines[place] = (json.dumps(cells) + "\n").encode()
+    file.write_bytes(b"".join(summed(lines)))
+    with opened(tmp_path / "other.db") as other:
+        assert transfer.imported(other, file).sightings == 23
+        assert {one.zones for one in other.latest_sightings()} == {()}
 
 
 def test_another_models_export_is_refused(gallery: Gallery, tmp_path: Path) -> None:
@@ -95,7 +110,7 @@ DAMAGES = {
     "a line twice": lambda lines: [*lines[:9], lines[8], *lines[9:]],
     "something behind": lambda lines: [*lines, b"{}\n"],
     "a byte changed": lambda lines: changed(lines, 3, quality=0.75),
-    "a newer schema": lambda lines: summed(changed(lines, 0, schema=3)),
+    "a newer schema": lambda lines: summed(changed(lines, 0, schema=4)),
     "an unknown field": lambda lines: summed(changed(lines, 4, colour="red")),
     "a short feature": lambda lines: summed(changed(lines, 2, feature="AAAA")),
     "a long feature": lambda lines: summed(changed(lines, 2, feature="AACAPwAAgD8AAIA/AACAPwAAgD8AAIA/AACAPwAAgD8=")),

@@ -1,4 +1,4 @@
-"""A gallery of schema 1, made by the statements of the vreid that wrote it, becomes one of schema 3 or stays as it was."""
+"""A gallery of schema 1, made by the statements of the vreid that wrote it, becomes one of schema 4 or stays as it was."""
 
 import os
 import sqlite3
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_gallery import opened, sighted, sighting
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.edits import merge, undo
 from vreid.runtime.gallery.maintenance import repaired
+from vreid.runtime.gallery.records import Filter, Part
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.records import FinishedTrack
 
@@ -88,6 +90,49 @@ def test_the_tables_are_those_of_a_new_gallery(old: Path, tmp_path: Path) -> Non
     assert shapes[0] == shapes[1]
 
 
+SCHEMA_3 = """
+DROP INDEX vehicles_list; DROP INDEX sightings_of; DROP INDEX sightings_last; DROP INDEX sightings_at; DROP INDEX sightings_from;
+DROP INDEX sightings_kind; DROP INDEX sightings_plate; DROP INDEX sightings_zones; DROP INDEX sightings_zones_of;
+ALTER TABLE sightings DROP COLUMN zones;
+CREATE INDEX sightings_of ON sightings (vehicle, camera);
+CREATE INDEX sightings_at ON sightings (seen);
+UPDATE meta SET value = '3' WHERE key = 'schema';
+"""  # what schema 4 has more
+
+
+def test_a_gallery_of_schema_3_is_read_as_it_is_and_upgraded_by_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "three.db"
+    with opened(path) as gallery:
+        for number in range(3):
+            sighted(gallery, gallery.add_vehicle(f"car {number}"), sighting(number, seen=100.0 + number, plate="B 1"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA_3)
+    before = path.read_bytes()
+    with read_gallery(path) as reader:
+        rows = reader.latest_sightings()
+        assert [(one.vehicle, one.zones) for one in rows] == [(3, ()), (2, ()), (1, ())]
+        assert reader.latest_sightings(Filter(cameras=("gate",), names=("car 1",), plates=("b*",))) == [rows[1]]
+        assert reader.latest_sightings(Filter(zones=("entry",))) == []
+        assert [one.id for one in reader.vehicles(part=Part("named-first", 2))] == [3, 2]
+        assert [one.id for one in reader.vehicles(only=Filter(kinds=("car",), since=101.0))] == [2, 3]
+        assert (reader.cameras(), reader.kinds()) == (["gate"], ["car"])
+        assert reader.sightings(2) == [rows[1]] and [*reader.details(2).sightings] == [rows[1]]
+    assert path.read_bytes() == before
+    (finding,) = check.check_gallery(path)
+    assert (finding.kind, finding.text) == ("schema", "the gallery is of schema 3, which an older vreid wrote")
+    with edit_gallery(path) as gallery:
+        assert gallery.latest_sightings() == rows
+        gallery.add_sighting(1, sighting(9, zones=("entry",)), 0.5)
+        assert gallery.latest_sightings(Filter(zones=("entry",)))[0].id == 4
+    assert check.check_gallery(path) == []
+    open_gallery(tmp_path / "new.db", fingerprint="a", dim=DIM, model="small", write=True).close()
+    shapes = []
+    for file in (path, tmp_path / "new.db"):
+        with closing(sqlite3.connect(file)) as connection:
+            shapes.append(sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'")))
+    assert shapes[0] == shapes[1]
+
+
 def test_a_reader_says_how_to_upgrade(old: Path) -> None:
     before = old.read_bytes()
     with pytest.raises(Refused, match=r"schema 1 .*'vreid gallery check --gallery .*old.db --repair'"):
@@ -97,7 +142,7 @@ def test_a_reader_says_how_to_upgrade(old: Path) -> None:
     assert old.read_bytes() == before
     (finding,) = check.check_gallery(old)
     assert finding.kind == "schema"
-    assert repaired(old) == ["the gallery is of schema 3 now; older vreids cannot read it"]
+    assert repaired(old) == ["the gallery is of schema 4 now; older vreids cannot read it"]
     assert check.check_gallery(old) == []
     read_gallery(old).close()
 

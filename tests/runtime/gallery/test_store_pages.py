@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features
+from made_gallery import DIM, features, sighting
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery
@@ -15,6 +15,7 @@ from vreid.runtime.gallery.records import EVERYTHING, Filter, Part, SightingInfo
 from vreid.runtime.gallery.store import Store
 
 CAMERAS, KINDS = ("gate", "ramp", "süd"), ("bus", "car", None)
+ZONES: tuple[tuple[str, ...], ...] = ((), ("entry",), ("entry", "exit"), (), ('a "entry" [ä]', "exit"))
 NAMES = {1: "Taxi", 2: "van", 3: "vehicle-0003", 4: "Taxi 2", 5: "vehicle-0005"}
 
 
@@ -25,6 +26,7 @@ def row(place: int) -> SightingRow:
     return SightingRow(
         str(rng.choice(CAMERAS)), place, 1.0, 2.0, 10, 20, 0.5, None if place % 5 else b"\xff\xd8%d" % place, "run-1",
         1000.0 + 10 * (place * 7 % 20), KINDS[place % 3], plate, 0.5, features(1, place)[0].astype(np.float16),
+        ZONES[place % 5],
     )  # fmt: skip
 
 
@@ -51,6 +53,7 @@ def passes(only: Filter, one: SightingInfo) -> bool:
         not only.cameras or one.camera in only.cameras,
         not only.kinds or one.kind in only.kinds,
         not only.plates or (plate is not None and any(fnmatchcase(plate, like) for like in only.plates)),
+        not only.zones or bool({*only.zones} & {*one.zones}),
         only.since is None or one.at >= only.since,
         only.until is None or one.at < only.until,
     ))  # fmt: skip
@@ -69,6 +72,11 @@ FILTERS = {
     "a vehicle that was never seen": Filter(ids=(5,)),
     "a name": Filter(names=("TAXI*",)),
     "a name and a camera": Filter(names=("taxi",), cameras=("gate", "ramp")),
+    "a zone": Filter(zones=("entry",)),
+    "a zone with signs": Filter(zones=('a "entry" [ä]',)),
+    "zones that are not there, and one": Filter(zones=("moon", "exi", "exit"), cameras=("gate", "ramp")),
+    "a zone that is not there": Filter(zones=("try",)),
+    "a zone, a kind, some time": Filter(zones=("exit",), kinds=("car",), since=1020.0),
     "a plate": Filter(plates=("B3X",)),
     "plates": Filter(plates=("B*", "c"), since=1030.0),
     "plates that end so": Filter(plates=("*3X", "?5?"), cameras=("gate", "süd")),
@@ -152,6 +160,19 @@ def test_one_sighting_with_its_picture_and_feature(store: Store) -> None:
     with pytest.raises(Refused, match="0 or more"):
         gallery.latest_sightings(limit=-1)
     assert gallery.latest_sightings(limit=0) == []
+
+
+def test_a_track_is_written_down_with_its_zones(gallery: Gallery) -> None:
+    vehicle = gallery.add_vehicle()
+    first = gallery.add_sighting(vehicle, sighting(seen=7.0, zones=("entry",)), 0.5, "run-1")
+    gallery.add_sighting(vehicle, sighting(1, seen=8.0, track=4), 0.5, "run-1")
+    assert [one.zones for one in gallery.sightings(vehicle)] == [("entry",), ()]
+    gallery.extend_sighting(vehicle, sighting(seen=9.0, zones=("entry", "exit")), 0.5, "run-1")
+    (newest, _) = gallery.latest_sightings()
+    assert (newest.id, newest.at, newest.zones) == (first, 9.0, ("entry", "exit"))
+    assert [one.id for one in gallery.vehicles(only=Filter(zones=("exit",)))] == [vehicle]
+    with pytest.raises(Refused, match="zone has control characters"):
+        gallery.add_sighting(vehicle, sighting(zones=("a\n",)), 0.5)
 
 
 def test_the_cameras_and_kinds_of_all_sightings(full: Store, store: Store) -> None:

@@ -46,6 +46,7 @@ struct Sighting {
     cv::Mat picture;                   // the best crop, BGR
     double seen = 0;                   // last_time as seconds since 1970
     std::optional<std::string> plate;  // what an outside reader of licence plates read, if there is one
+    std::vector<std::string> zones;    // those of its camera that it crossed
 };
 
 /// One vehicle that a search found; the score is the best cosine over its prototypes.
@@ -97,8 +98,8 @@ struct Stats {
 };
 
 /// What is let through: of several of one field any, of several fields all; empty is everything. `names` and
-/// `plates` are patterns with * and ?, in any case. One sighting must pass by camera, time, kind, plate and
-/// run at once.
+/// `plates` are patterns with * and ?, in any case. One sighting must pass by camera, time, kind, plate,
+/// run and zone at once.
 struct Filter {
     std::vector<std::int64_t> ids;
     std::vector<std::string> cameras;
@@ -106,6 +107,7 @@ struct Filter {
     std::vector<std::string> names;
     std::vector<std::string> plates;
     std::vector<std::string> runs;
+    std::vector<std::string> zones;  // any of which the vehicle crossed
     std::optional<double> since;  // seconds since 1970, included
     std::optional<double> until;  // excluded
 };
