@@ -17,7 +17,10 @@ if TYPE_CHECKING:
         GalleryDamaged,
         GalleryFull,
         GalleryLocked,
+        KeyReused,
         MissingExtra,
+        NameTaken,
+        NotFound,
         Refused,
         VreidError,
         WrongModel,
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "vreid.models.errors": (
-        "BadInput", "GalleryDamaged", "GalleryFull", "GalleryLocked", "MissingExtra", "Refused", "VreidError", "WrongModel",
+        "BadInput", "GalleryDamaged", "GalleryFull", "GalleryLocked", "KeyReused", "MissingExtra", "NameTaken", "NotFound",
+        "Refused", "VreidError", "WrongModel",
     ),
     "vreid.runtime.api": ("Gallery", "Hit", "Model", "load"),
     "vreid.runtime.gallery.doubt_rows": ("Candidate",),
@@ -49,8 +53,11 @@ __all__ = [
     "GalleryFull",
     "GalleryLocked",
     "Hit",
+    "KeyReused",
     "MissingExtra",
     "Model",
+    "NameTaken",
+    "NotFound",
     "Refused",
     "Sighting",
     "Vehicle",

@@ -123,13 +123,15 @@ def reject(args: Reject) -> int:
 
 
 def calibrate(args: Calibrate) -> int:
-    from vreid.runtime.gallery import doubts, edit_gallery
+    from vreid.runtime.gallery import requests
+    from vreid.runtime.gallery.edit_socket import edited
+    from vreid.runtime.site_evidence import BiasGain
     from vreid.runtime.threshold_summary import about_bias
 
-    with edit_gallery(args.gallery) as gallery:
-        done = doubts.calibrate(gallery, args.false_match_rate)
+    done = edited(args.gallery, requests.Calibrate(false_match_rate=args.false_match_rate))
+    gain = done["bias_gain"]
     sentence = (
-        f"this site's thresholds rest on {done.pairs} judged pairs too, {done.same} of them the same vehicle;"
-        f" 'vreid gallery threshold' shows what changes. {about_bias(asdict(done.bias_gain), done.bias_gain.used)}"
+        f"this site's thresholds rest on {done['pairs']} judged pairs too, {done['same']} of them the same vehicle;"
+        f" 'vreid gallery threshold' shows what changes. {about_bias(gain, BiasGain(**gain).used)}"
     )
-    return output.outcome(args.json, sentence, asdict(done))
+    return output.outcome(args.json, sentence, done)

@@ -1,5 +1,6 @@
 """`vreid gallery rename|merge|split|undo|remove|clean|export|import|purge|...`: the verbs that change or copy one."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
 
 if TYPE_CHECKING:
-    from vreid.runtime.gallery.requests import Request
+    from vreid.runtime.gallery.requests import Edit
     from vreid.runtime.gallery.transfer import Moved
 
 
@@ -113,7 +114,7 @@ def remove(args: Remove) -> int:
     return output.outcome(args.json, f"vehicle {done['id']} '{done['name']}' is removed for good", done)
 
 
-def _edited(args: OfGallery, request: "Request") -> dict[str, Any]:
+def _edited(args: OfGallery, request: "Edit") -> dict[str, Any]:
     """By the run that writes to the gallery, where one does."""
     from vreid.runtime.gallery.edit_socket import edited
 
@@ -262,29 +263,34 @@ class Reindex(OfGallery):
 def purge(args: Purge) -> int:
     import time
 
+    from vreid.models.errors import GalleryLocked
     from vreid.runtime.amounts import duration_of
-    from vreid.runtime.gallery import edit_gallery, maintenance
+    from vreid.runtime.gallery import edit_gallery, read_gallery, requests
 
-    span = None if args.older_than is None else duration_of(args.older_than)
-    with edit_gallery(args.gallery) as gallery:
-        kept = gallery.retention() if span is None else span
-        if kept is None:
-            raise Refused("say how old with --older-than 30d, or set a span with 'vreid gallery retain 30d'")
-        done = maintenance.purge(gallery, time.time() - kept, args.vehicles)
+    kept = None if args.older_than is None else duration_of(args.older_than)
+    if kept is None:
+        with read_gallery(args.gallery) as gallery:
+            kept = gallery.retention()
+    if kept is None:
+        raise Refused("say how old with --older-than 30d, or set a span with 'vreid gallery retain 30d'")
+    done = _edited(args, requests.Purge(before=time.time() - kept, vehicles=args.vehicles))
+    with (
+        suppress(GalleryLocked),
+        edit_gallery(args.gallery) as gallery,
+    ):  # a run that writes keeps the room for what comes
         gallery.compact()
-    sentence = f"{done.sightings} sightings and {done.vehicles} vehicles are deleted"
-    if done.kept:
-        sentence += f", and {done.kept} kept pictures"
-    return output.outcome(args.json, sentence, asdict(done))
+    sentence = f"{done['sightings']} sightings and {done['vehicles']} vehicles are deleted"
+    if done["kept"]:
+        sentence += f", and {done['kept']} kept pictures"
+    return output.outcome(args.json, sentence, done)
 
 
 def retain(args: Retain) -> int:
     from vreid.runtime.amounts import duration_of
-    from vreid.runtime.gallery import edit_gallery, maintenance
+    from vreid.runtime.gallery import requests
 
     seconds = None if args.span == "off" else duration_of(args.span)
-    with edit_gallery(args.gallery) as gallery:
-        maintenance.retain(gallery, seconds)
+    _edited(args, requests.Retain(seconds=seconds))
     sentence = "sightings are kept for ever" if seconds is None else f"sightings are kept for {args.span}"
     return output.outcome(args.json, sentence, {"retention": seconds})
 

@@ -37,8 +37,33 @@ class WrongModel(Refused):
     """The gallery was made with another model: features of two models cannot be compared."""
 
 
+class NotFound(Refused):
+    """There is no such vehicle, sighting or change in the gallery."""
+
+
+class NameTaken(Refused):
+    """Another vehicle of the gallery has this name, in whatever case."""
+
+
+class KeyReused(Refused):
+    """Another edit was asked for with the same key; nothing was done."""
+
+
 class MissingExtra(Refused):
     """A package that only this request needs is not installed; the message names it."""
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        BadInput, GalleryDamaged, GalleryFull, GalleryLocked, KeyReused, MissingExtra, NameTaken, NotFound, WrongModel
+    )
+}  # fmt: skip
+
+
+def refused_as(kind: str, sentence: str) -> Refused:
+    """The refusal of the class called `kind`, as another process sent it; Refused itself for a name that is none of them."""
+    return _KINDS.get(kind, Refused)(sentence)
 
 
 def unusable(error: OSError) -> Refused:

@@ -34,6 +34,26 @@ def decoded(content: bytes, path: Path) -> Image:
     return image
 
 
+def small_jpeg(content: bytes, what: str, most_bytes: int, most_pixels: int) -> Image:
+    """The JPEG `content` of somebody else, decoded as `read_picture` does when its head promises no more than `most_pixels`.
+
+    Raises Refused, in a sentence about the picture `what`, for one that is too large, damaged, or no JPEG.
+    """
+    if not content.startswith(b"\xff\xd8"):
+        raise Refused(f"the picture {what} is no JPEG; convert it")
+    if len(content) > most_bytes:
+        raise Refused(
+            f"the picture {what} has {len(content):,} bytes, and {most_bytes:,} are the most; make it smaller"
+        )
+    try:
+        height, width = simplejpeg.decode_jpeg_header(content, strict=False)[:2]
+    except (ValueError, KeyError) as error:
+        raise Refused(f"the picture {what} is damaged ({error}); copy it again") from error
+    if height * width > most_pixels:
+        raise Refused(f"the picture {what} has {width} x {height} pixels; make it smaller")
+    return decoded(content, Path(what))
+
+
 def fault_of(content: bytes, path: Path) -> str:
     """The sentence with which `decoded` would refuse the content, or ""; about half its cost for a sound JPEG."""
     try:

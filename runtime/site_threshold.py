@@ -183,10 +183,11 @@ class SiteThreshold:
 
     def follow(self, kept: str | None) -> None:
         """See Threshold."""
-        judged = [] if kept is None else evidence_of(kept).judged
-        if judged != self._judged.pairs:
-            with self._lock:
-                self._judged = JudgedPairs(judged)
+        known = Evidence() if kept is None else evidence_of(kept)
+        with self._lock:
+            self._gain = known.gain  # whether the bias is taken off is by the next run's start
+            if known.judged != self._judged.pairs:
+                self._judged = JudgedPairs(known.judged)
 
     def as_json(self) -> str | None:
         """What was seen, for the gallery; None when it is what was kept already."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vreid.models.errors import GalleryDamaged, Refused
+from vreid.models.errors import GalleryDamaged, NotFound, Refused
 from vreid.runtime.bias_gain import JudgedSighting, Seen, bias_gain
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.doubt_rows import ANSWERS, Candidate, candidates_of, is_sound, pairs_said_by
@@ -291,5 +291,5 @@ def _write_answer(
 def _vehicle_of(store: Store, sighting: int) -> int:
     found = store.vehicles_of_sightings([sighting]).get(sighting)
     if found is None:
-        raise Refused(f"there is no sighting {sighting}; 'vreid gallery doubtful' and 'vreid gallery show' list them")
+        raise NotFound(f"there is no sighting {sighting}; 'vreid gallery doubtful' and 'vreid gallery show' list them")
     return found

@@ -17,14 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import GalleryLocked, Refused
+from vreid.models.errors import GalleryLocked, Refused, refused_as
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery, login
 from vreid.runtime.gallery.opening import edit_gallery
-from vreid.runtime.gallery.requests import Request, read_request
+from vreid.runtime.gallery.requests import Edit, Once, Request, read_request
 
 _LOG = logging.getLogger("vreid")
-LONGEST = 1 << 20  # bytes of a request
+LONGEST = 1 << 22  # bytes of a request: one with 256 features of 2048 numbers and a picture
 CONNECT_S = 30.0  # in which the writer takes a connection
 PATIENCE_S = 600.0  # in which it answers; one that ends hangs up at once
 REQUEST_S = 5.0  # in which a request has to arrive
@@ -37,19 +37,22 @@ def socket_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-edit")
 
 
-def edited(path: Path, request: Request, who: str | None = None) -> dict[str, Any]:
+def edited(path: Path, request: Edit, who: str | None = None, key: str | None = None) -> dict[str, Any]:
     """Do what is requested to the gallery at `path`, by the process that writes to it if there is one; returns the result.
 
-    `who` stands in the audit; without it the name of this process's user does. Raises Refused as the edit does, and GalleryLocked
-    where a process writes that takes no edits, or does not answer.
+    `who` stands in the audit; without it the name of this process's user does. With a `key` it is done once: the same request
+    with the same key again, within a day, gives the same result and does nothing, also where the answer was lost with a process
+    that was killed. Raises Refused as the edit does, KeyReused for another request with this key, and GalleryLocked where a
+    process writes that takes no edits, or does not answer.
     """
     who = _person(who or login())
+    asked = request if key is None else Once(key=key, edit=request)
     try:
         with edit_gallery(path) as gallery:
             gallery.who = who
-            return request.apply(gallery).result
+            return asked.apply(gallery).result
     except GalleryLocked as locked:
-        return _sent(path, {"who": who, "edit": request.model_dump(mode="json")}, locked)
+        return _sent(path, {"who": who, "edit": asked.model_dump(mode="json")}, locked)
 
 
 def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[st
                 f"the process that writes to {path} did not answer ({error}); see 'vreid gallery audit' for whether it was done"
             ) from error
     if "refused" in answer:
-        raise Refused(answer["refused"])
+        raise refused_as(str(answer.get("kind")), answer["refused"])
     return dict(answer["done"])
 
 
@@ -137,7 +140,7 @@ class EditServer:
             message = json.loads(_line_from(connection, REQUEST_S, LONGEST))
             request, who = read_request(message["edit"]), _person(str(message["who"]))
         except Refused as refused:
-            return {"refused": str(refused)}
+            return _refusal(refused)
         except (ValueError, KeyError, TypeError, RecursionError):
             return {"refused": "this is not an edit of a gallery; use the same vreid on both sides"}
         with self._turn:
@@ -146,12 +149,17 @@ class EditServer:
             try:
                 return {"done": self._answer(request, who)}
             except Refused as refused:
-                return {"refused": str(refused)}
+                return _refusal(refused)
             except Exception as error:  # noqa: BLE001  the next edit is to be answered
                 _LOG.exception("an edit of %s failed", self._path)
                 return {
                     "refused": f"the edit failed ({error!r}); the log of the run that writes to the gallery says where"
                 }
+
+
+def _refusal(refused: Refused) -> dict[str, Any]:
+    """Its sentence and its class, which `edited` raises again."""
+    return {"refused": str(refused), "kind": type(refused).__name__}
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

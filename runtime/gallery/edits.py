@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from vreid.models.errors import GalleryDamaged, Refused
+from vreid.models.errors import GalleryDamaged, NameTaken, NotFound, Refused
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.doubt_rows import ANSWERS
@@ -81,7 +81,7 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
         row, ids = names.existing(store, vehicle), sorted(set(sightings))
         own = {one.id: one for one in store.sightings(vehicle)}
         if unknown := [id_ for id_ in ids if id_ not in own]:
-            raise Refused(f"'{row.name}' has no sighting {unknown[0]}; 'vreid gallery show' lists its sightings")
+            raise NotFound(f"'{row.name}' has no sighting {unknown[0]}; 'vreid gallery show' lists its sightings")
         if not ids:
             raise Refused(f"no sighting of '{row.name}' is chosen; 'vreid gallery show' lists its sightings")
         before = _before(store, [row])
@@ -236,7 +236,7 @@ def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
             if row.verb not in UNDOABLE:
                 raise Refused(f"change {change} ({row.verb}) is final; only {', '.join(UNDOABLE)} are undone")
             return row
-    raise Refused(f"there is no change {change}; 'vreid gallery audit' lists them")
+    raise NotFound(f"there is no change {change}; 'vreid gallery audit' lists them")
 
 
 def _refuse_final(every: Sequence[Change], done: Change) -> None:
@@ -301,7 +301,7 @@ def _undo_rename(store: Store, done: Change, data: Any) -> None:
 
 def _refuse_taken(store: Store, name: str) -> None:
     if store.vehicle_with_key(names.key_of(name)) is not None:
-        raise Refused(f"the name '{name}' was given to another vehicle since; rename that one first")
+        raise NameTaken(f"the name '{name}' was given to another vehicle since; rename that one first")
 
 
 def _restore(store: Store, gallery: Gallery, data: Any, home: int, vehicles: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vreid.models.errors import Refused
+from vreid.models.errors import NotFound, Refused
 from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names
@@ -264,7 +264,7 @@ class Gallery:
             store.set_setting(SITE_THRESHOLD, text)
 
     def name_of(self, vehicle: int) -> str:
-        """The name of a vehicle. Raises Refused for an id that the gallery does not hold."""
+        """The name of a vehicle. Raises NotFound for an id that the gallery does not hold."""
         with self._mutex:
             return names.of(self._store, vehicle)
 
@@ -314,11 +314,11 @@ class Gallery:
             return store.latest_sightings(only, before, limit)
 
     def sighting(self, sighting: int) -> SightingInfo:
-        """One sighting. Raises Refused for an id that the gallery does not hold."""
+        """One sighting. Raises NotFound for an id that the gallery does not hold."""
         with self._mutex:
             found = self._store.sighting(sighting)
         if found is None:
-            raise Refused(f"there is no sighting {sighting}; 'vreid gallery show' lists those of a vehicle")
+            raise NotFound(f"there is no sighting {sighting}; 'vreid gallery show' lists those of a vehicle")
         return found
 
     def sighting_picture(self, sighting: int) -> bytes | None:

@@ -13,6 +13,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.gallery.clean import erase_traces
 from vreid.runtime.gallery.doubt_rows import ANSWERS, forget_judged
 from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.kept_answers import forget_answers
 from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
 from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
@@ -188,6 +189,7 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
         store.forget_changes(gone, ANSWERS)
         pictures = store.delete_run_pictures(before)
         store.trim_changes(before)
+        forget_answers(store)
         if sightings or gone or pictures:
             detail = {"before": before, "sightings": sightings, "removed": len(gone), "pictures": pictures}
             store.add_change(gallery.who, "purge", None, detail)

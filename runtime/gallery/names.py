@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from vreid.models.errors import Refused, shown
+from vreid.models.errors import NameTaken, NotFound, Refused, shown
 from vreid.runtime.camera_names import nfc, valid_text
 from vreid.runtime.gallery.records import VehicleRow
 from vreid.runtime.gallery.store import Store
@@ -47,10 +47,10 @@ def readable(text: str, what: str) -> str:
 
 
 def valid_name(store: Store, name: str, vehicle: int | None = None) -> str:
-    """`name` in NFC, when it is printable and no vehicle but `vehicle` has it. Raises Refused otherwise."""
+    """`name` in NFC, when it is printable and no vehicle but `vehicle` has it. Raises NameTaken, or Refused, otherwise."""
     name = printable(name)
     if store.vehicle_with_key(key_of(name)) not in (None, vehicle):
-        raise Refused(f"the gallery already has a vehicle named '{name}'; choose another name or remove that vehicle")
+        raise NameTaken(f"the gallery already has a vehicle named '{name}'; choose another name or remove that vehicle")
     return name
 
 
@@ -60,7 +60,7 @@ def new(store: Store, vehicle: int, name: str | None) -> str:
 
 
 def of(store: Store, vehicle: int) -> str:
-    """The name of `vehicle`. Raises Refused for an id that the gallery does not hold."""
+    """The name of `vehicle`. Raises NotFound for an id that the gallery does not hold."""
     name = store.name_of(int(vehicle)) if 1 <= vehicle <= LAST_ID else None
     if name is None:
         raise _unknown(vehicle)
@@ -68,7 +68,7 @@ def of(store: Store, vehicle: int) -> str:
 
 
 def existing(store: Store, vehicle: int) -> VehicleRow:
-    """The row of `vehicle`. Raises Refused for an id that the gallery does not hold."""
+    """The row of `vehicle`. Raises NotFound for an id that the gallery does not hold."""
     row = store.vehicle(int(vehicle)) if 1 <= vehicle <= LAST_ID else None
     if row is None:
         raise _unknown(vehicle)
@@ -76,7 +76,9 @@ def existing(store: Store, vehicle: int) -> VehicleRow:
 
 
 def found(store: Store, text: str) -> int:
-    """The id of the vehicle called `text`: a name in any case, an id, or id=ID. Raises Refused when none or two are meant."""
+    """The id of the vehicle called `text`: a name in any case, an id, or id=ID.
+
+    Raises NotFound when none is meant, and Refused for two."""
     bare = text.removeprefix("id=")
     id_ = int(bare) if bare.isascii() and bare.isdigit() and len(bare) <= 10 else 0
     by_name = store.vehicle_with_key(key_of(text)) if valid_text(text) else None
@@ -87,7 +89,7 @@ def found(store: Store, text: str) -> int:
         raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
     vehicle = by_id if by_name is None else by_name
     if vehicle is None:
-        raise Refused(f"there is no vehicle '{shown(text)}' in the gallery; 'vreid gallery list' shows them")
+        raise NotFound(f"there is no vehicle '{shown(text)}' in the gallery; 'vreid gallery list' shows them")
     return vehicle
 
 
@@ -115,4 +117,4 @@ def was_pictured(name: str, created: float, thumbnail: object) -> float | None:
 
 
 def _unknown(vehicle: int) -> Refused:
-    return Refused(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")
+    return NotFound(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")

@@ -1,16 +1,24 @@
 """Edits of a gallery as requests: by the command line where nobody else writes, and else through the process that does."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
-from vreid.runtime.gallery import doubts, edits
+from vreid.models.picture import small_jpeg
+from vreid.runtime.gallery import doubts, edits, maintenance
 from vreid.runtime.gallery.clean import CleanRule, cleaned, erase_traces
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.kept_answers import keep_answer, kept_answer
+from vreid.runtime.gallery.prototypes import unit
+from vreid.runtime.gallery.records import LAST_MOMENT, Filter
+
+MOST_FEATURES = 256  # of a vehicle that is enrolled
+MOST_PICTURE, MOST_PIXELS = 100_000, 1 << 24  # bytes and pixels of its picture
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,101 @@ def _judged(gallery: Gallery, sighting: int, judge: Callable[[], edits.Edited]) 
     return Done(result, tuple({*before.values(), done.vehicle}))
 
 
-Request = Rename | Merge | Split | Undo | Remove | Clean | Confirm | Reject
+class Enrol(_Request):
+    """Add a vehicle that is known by features of its pictures."""
+
+    verb: Literal["enrol"] = "enrol"
+    name: str | None = None
+    kind: Literal["car", "truck", "bus", "motorcycle"] | None = None
+    features: str  # base64 of float32 (N, D), little-endian
+    picture: str | None = None  # base64 of a JPEG
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused for features and a picture that are none, and as `Gallery.enrol` does."""
+        rows, dim = _bytes(self.features, "the features"), gallery.about.dim
+        count, rest = divmod(len(rows), 4 * dim)
+        if rest or not 1 <= count <= MOST_FEATURES:
+            raise Refused(
+                f"the features must be 1 to {MOST_FEATURES} rows of {dim} float32; send those of the gallery's model"
+            )
+        features = unit(np.frombuffer(rows, "<f4").reshape(count, dim).astype(np.float32), dim)
+        picture = None
+        if self.picture is not None:
+            content = _bytes(self.picture, "the picture")
+            picture = small_jpeg(content, "of the new vehicle", MOST_PICTURE, MOST_PIXELS)
+        with gallery.transaction():
+            vehicle, prototypes = gallery.enrol(self.name, features, picture, self.kind)
+            return Done({"id": vehicle, "name": gallery.name_of(vehicle), "prototypes": prototypes})
+
+
+class Retain(_Request):
+    """Keep sightings for so many seconds from now on; None: for ever."""
+
+    verb: Literal["retain"] = "retain"
+    seconds: Annotated[float, Field(allow_inf_nan=False)] | None
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `maintenance.retain` does."""
+        maintenance.retain(gallery, self.seconds)
+        return Done({"retention": self.seconds})
+
+
+class Purge(_Request):
+    """Delete what ended before a moment, in seconds since 1970, for good; see `maintenance.purge`."""
+
+    verb: Literal["purge"] = "purge"
+    before: Annotated[float, Field(ge=0, lt=LAST_MOMENT)]
+    vehicles: bool = False
+
+    def apply(self, gallery: Gallery) -> Done:
+        """The room in the file is not given back to the disk."""
+        done = maintenance.purge(gallery, self.before, self.vehicles)
+        return Done(asdict(done))
+
+
+class Calibrate(_Request):
+    """Let this site's thresholds rest on the judged pairs too, from the next run on."""
+
+    verb: Literal["calibrate"] = "calibrate"
+    false_match_rate: float = 0.05
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as `doubts.calibrate` does."""
+        return Done(asdict(doubts.calibrate(gallery, self.false_match_rate)))
+
+
+def _bytes(text: str, what: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError as error:
+        raise Refused(f"{what} of the new vehicle must be base64 ({error}); encode them so") from error
+
+
+Edit = Rename | Merge | Split | Undo | Remove | Clean | Confirm | Reject | Enrol | Retain | Purge | Calibrate
+
+
+class Once(_Request):
+    """An edit with a key of whoever asks for it: it is done the first time, and answered alike each time within a day."""
+
+    verb: Literal["once"] = "once"
+    key: str
+    edit: Annotated[Edit, Field(discriminator="verb")]
+
+    def apply(self, gallery: Gallery) -> Done:
+        """Raises Refused as the edit does, and KeyReused for a key that another edit was asked for with."""
+        asked = self.edit.model_dump_json()
+        with gallery.transaction() as store:
+            result = kept_answer(store, self.key, asked)
+            if result is not None:
+                return Done(result)
+            done = self.edit.apply(gallery)
+            keep_answer(store, self.key, asked, done.result)
+        if isinstance(self.edit, Remove | Clean | Purge):  # which could not do so before the end of the transaction
+            erase_traces(gallery)
+        return done
+
+
+Request = Edit | Once
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 
 

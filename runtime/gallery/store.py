@@ -187,6 +187,10 @@ class Store(Protocol):
     def setting(self, key: str) -> str | None: ...  # what was kept under `key`; None: nothing
     def set_setting(self, key: str, value: str | None) -> None: ...
 
+    def trim_settings(self, prefix: str, before: str, most: int) -> None:
+        """Of the settings whose keys begin with `prefix` forget those with values that sort before `before`, and of more than
+        `most` those whose values sort first."""
+
     def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
         """Those that were created before `before`; with `named` those that somebody named, too."""
 

@@ -11,6 +11,8 @@ from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_
 from vreid.runtime.gallery.sqlite.store import SqliteStore
 from vreid.runtime.gallery.store import refuse_other_model
 
+_CACHE = "PRAGMA cache_size = -32768"  # KiB at most: the indexes of a million sightings are read at random
+
 
 def open_sqlite(path: Path, write: bool, about: About | None) -> SqliteStore:
     """See `vreid.runtime.gallery.store.open_store`. A refused opening leaves nothing behind."""
@@ -47,6 +49,7 @@ def _opened(path: Path, write: bool, about: About | None) -> SqliteStore:
         upgrade(database)
         found = about_of(database)
         refuse_other_model(found, about, path)
+        database.run(_CACHE)
         database.run("BEGIN IMMEDIATE")  # another program may hold SQLite's own lock
         database.run("ROLLBACK")
         opened.pop_all()
@@ -63,6 +66,7 @@ def _reader(path: Path, old: bool = False) -> SqliteStore:
         database = Database(path, False)
         opened.callback(database.close)
         about = about_of(database, old)
+        database.run(_CACHE)
         if not old:
             view_older(database)
         opened.pop_all()

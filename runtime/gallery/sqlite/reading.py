@@ -14,6 +14,7 @@ from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery.records import EVERYTHING, Filter, Part, SightingInfo, Vehicle
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.gallery.sqlite.rows import (
+    WITH_ZONE,
     Condition,
     half_feature,
     record_of,
@@ -44,9 +45,12 @@ _FEW = 64  # values of a column that are each looked up by its index, and not al
 def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part) -> list[Vehicle]:
     """See `Store.vehicles`."""
     where, values = vehicles_where(only)
-    limit = -1 if part.limit is None else part.limit
-    page = f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY {_SORTS[part.sort]} LIMIT ? OFFSET ?"
-    ids = database.column(page, *values, limit, part.skip)
+    page, sort = "SELECT v.id FROM {} WHERE {} LIMIT ? OFFSET ?", _SORTS[part.sort]
+    if part.limit is None or only.plates or only == Filter(ids=only.ids, names=only.names):
+        page = page.format("vehicles v", f"{where} ORDER BY {sort}")
+    else:  # sorted first, so that vehicles are looked at until the page is full: the limit says that to SQLite
+        page = page.format(f"(SELECT v.id, v.key, v.kind FROM vehicles v ORDER BY {sort} LIMIT -1) v", where)
+    ids = database.column(page, *values, -1 if part.limit is None else part.limit, part.skip)
     picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
     rows = database.rows(
         f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
@@ -60,8 +64,11 @@ def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part)
     found = [*rows]
     cameras: dict[int, list[str]] = {}
     pairs = database.rows(
-        "SELECT DISTINCT vehicle, camera FROM sightings WHERE vehicle IN (SELECT value FROM json_each(?))"
-        " ORDER BY vehicle, camera",
+        """WITH RECURSIVE step (vehicle, camera) AS (
+               SELECT value, (SELECT min(camera) FROM sightings WHERE vehicle = value) FROM json_each(?) UNION ALL
+               SELECT vehicle, (SELECT min(s.camera) FROM sightings s WHERE s.vehicle = step.vehicle AND s.camera > step.camera)
+               FROM step WHERE camera NOTNULL)
+           SELECT vehicle, camera FROM step WHERE camera NOTNULL ORDER BY vehicle, camera""",
         json.dumps(ids),
     )
     for vehicle, camera in (typed(database.path, pair, int, str) for pair in pairs):
@@ -91,10 +98,11 @@ def latest_sightings(
     The newest of each part are found by the index that the filter has for it, and the newest of all are read.
     """
     newest: list[tuple[Any, ...]] = []
+    seen = "+s.seen" if only.plates else "s.seen"  # those of few plates are found by these, and then sorted
     for where, values in _parts(database, only):
         if before is not None:
-            where, values = f"{where} AND (s.seen, s.id) < (?, ?)", [*values, *before]
-        part = f"SELECT s.seen, s.id FROM sightings s WHERE {where} ORDER BY s.seen DESC, s.id DESC LIMIT ?"
+            where, values = f"{where} AND ({seen}, s.id) < (?, ?)", [*values, *before]
+        part = f"SELECT s.seen, s.id FROM sightings s WHERE {where} ORDER BY {seen} DESC, s.id DESC LIMIT ?"
         newest += (typed(database.path, row, float, int) for row in database.rows(part, *values, limit))
     ids = [id_ for _, id_ in sorted(newest, reverse=True)[:limit]]
     query = f"SELECT {_INFO} FROM json_each(?) page JOIN sightings s ON s.id = page.value ORDER BY page.key"
@@ -103,20 +111,24 @@ def latest_sightings(
 
 def _parts(database: Database, only: Filter) -> Iterator[Condition]:
     """Conditions over a row `s` of sightings, no two of which are true of one row, and any of which `only` lets through."""
-    vehicles: list[int] | None = None
+    vehicles: list[Any] | None = None
     if only.ids or only.names:
         where, values = vehicles_where(Filter(ids=only.ids, names=only.names))
         vehicles = database.column(f"SELECT v.id FROM vehicles v WHERE {where} LIMIT {_FEW + 1}", *values)
         if len(vehicles) > _FEW:
-            more, ids = sightings_where(only, indexed=False)
+            more, ids = sightings_where(only)
             yield f"s.vehicle IN (SELECT v.id FROM vehicles v WHERE {where}) AND {more}", [*values, *ids]
             return
-    cameras = sorted({nfc(camera) for camera in only.cameras})
-    column, chosen = ("camera", cameras) if vehicles is None else ("vehicle", vehicles)
-    if vehicles is None and (not cameras or only.plates or len(cameras) > _FEW):
-        yield sightings_where(only, indexed=False)
+    column, chosen, rest = "vehicle", vehicles, only
+    if vehicles is None and only.zones and not only.plates:
+        lists = WITH_ZONE.format(", ".join("?" * len(only.zones)))
+        column, chosen, rest = "zones", database.column(lists, *map(nfc, only.zones)), replace(only, zones=())
+    elif vehicles is None and only.cameras and not only.plates:
+        column, chosen, rest = "camera", sorted({*map(nfc, only.cameras)}), replace(only, cameras=())
+    if chosen is None or len(chosen) > _FEW:
+        yield sightings_where(only)
         return
-    where, values = sightings_where(replace(only, cameras=()) if column == "camera" else only, indexed=False)
+    where, values = sightings_where(rest)
     for value in chosen:
         yield f"s.{column} = ? AND {where}", [value, *values]
 

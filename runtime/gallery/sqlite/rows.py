@@ -210,7 +210,7 @@ def _is_utf8(raw: bytes | None) -> bool:
 
 
 # the lists of zones that there are, one step of the index for each, and of them those that name one of some
-_WITH_ZONE = """WITH RECURSIVE list (text) AS (SELECT min(zones) FROM sightings UNION ALL
+WITH_ZONE = """WITH RECURSIVE list (text) AS (SELECT min(zones) FROM sightings WHERE zones NOTNULL UNION ALL
     SELECT (SELECT min(zones) FROM sightings WHERE zones > text) FROM list WHERE text NOTNULL)
     SELECT text FROM list WHERE EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(text) THEN text END) WHERE value IN ({}))"""
 _BARE = "replace(replace(upper({}), ' ', ''), '-', '')"  # plates are read with and without spaces and hyphens
@@ -230,14 +230,16 @@ def vehicles_where(only: Filter) -> Condition:
     if only.names:
         parts.append(_any("v.key GLOB ?", only.names))
         values += [_glob(key_of(text)) for text in only.names]
-    where, more = sightings_where(replace(only, kinds=()), indexed=not only.plates)
+    lead = "" if only.plates else "zones" if only.zones else "camera" if only.cameras else "kind"
+    where, more = sightings_where(replace(only, kinds=()), lead)
     seen = "EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id AND {})"
     if only.plates:  # few have them
         seen = "v.id IN (SELECT s.vehicle FROM sightings s WHERE {})"
     if only.kinds:
         marks = ", ".join("?" * len(only.kinds))
         own = f"v.kind IN ({marks})" + (f" AND {seen.format(where)}" if more else "")
-        parts.append(f"({own} OR {seen.format(f'{where} AND s.kind IN ({marks})')})")
+        of_kind = f"{where} AND {_by('kind', lead)} IN ({marks})"
+        parts.append(f"({own} OR {seen.format(of_kind)})")
         values += [*only.kinds, *more, *more, *only.kinds]
     elif more:
         parts.append(seen.format(where))
@@ -245,18 +247,19 @@ def vehicles_where(only: Filter) -> Condition:
     return " AND ".join(parts), values
 
 
-def sightings_where(only: Filter, indexed: bool = True) -> Condition:
+def sightings_where(only: Filter, lead: str = "") -> Condition:
     """A condition over a row `s` of sightings; ids and names are of vehicles and not looked at.
 
-    Without `indexed` rows are found by time or by plate, and no index is used for what many of them have in common.
+    Of the columns that many rows have in common an index is used for `lead` only, where the caller's query has one that begins
+    with it, or with the vehicle and it; the others are compared in that index.
     """
-    parts, values, plain = ["1"], list[Any](), "" if indexed else "+"
+    parts, values = ["1"], list[Any]()
     for column, wanted in (("camera", only.cameras), ("kind", only.kinds), ("run", only.runs)):
         if wanted:
-            parts.append(f"{plain}s.{column} IN ({', '.join('?' * len(wanted))})")
+            parts.append(f"{_by(column, lead)} IN ({', '.join('?' * len(wanted))})")
             values += [nfc(text) for text in wanted] if column == "camera" else wanted
     if only.zones:
-        parts.append(f"{plain}s.zones IN ({_WITH_ZONE.format(', '.join('?' * len(only.zones)))})")
+        parts.append(f"{_by('zones', lead)} IN ({WITH_ZONE.format(', '.join('?' * len(only.zones)))})")
         values += [nfc(text) for text in only.zones]
     if only.plates:
         starts = [re.split(r"[*?]", text)[0] for text in only.plates]
@@ -268,6 +271,11 @@ def sightings_where(only: Filter, indexed: bool = True) -> Condition:
             parts.append(f"{'+' if only.plates else ''}s.seen {sign} ?")
             values.append(moment)
     return " AND ".join(parts), values
+
+
+def _by(column: str, lead: str) -> str:
+    """SQLite uses no index for a column with a sign."""
+    return f"s.{column}" if column == lead else f"+s.{column}"
 
 
 def _any(condition: str, values: tuple[str, ...]) -> str:

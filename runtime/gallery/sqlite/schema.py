@@ -35,15 +35,15 @@ CREATE TABLE audit (
 KEYS = "CREATE UNIQUE INDEX vehicles_key ON vehicles (key);"
 INDEXES = """
 CREATE INDEX vehicles_list ON vehicles (named, key, kind, created);
-CREATE INDEX sightings_of ON sightings (vehicle, camera, seen);
+CREATE INDEX sightings_of ON sightings (vehicle, camera, seen, kind);
 CREATE INDEX sightings_last ON sightings (vehicle, seen);
 CREATE INDEX sightings_at ON sightings (seen, id, camera, kind, vehicle);
 CREATE INDEX sightings_from ON sightings (camera, seen, id, kind, vehicle);
 CREATE INDEX sightings_kind ON sightings (kind, vehicle, seen);
 CREATE INDEX sightings_plate ON sightings
     (replace(replace(upper(plate), ' ', ''), '-', ''), seen, id, vehicle, plate, camera, kind) WHERE plate NOTNULL;
-CREATE INDEX sightings_zones ON sightings (zones, seen, id, vehicle) WHERE zones NOTNULL;
-CREATE INDEX sightings_zones_of ON sightings (vehicle, zones, seen) WHERE zones NOTNULL;
+CREATE INDEX sightings_zones ON sightings (zones, seen, id, vehicle, camera, kind) WHERE zones NOTNULL;
+CREATE INDEX sightings_zones_of ON sightings (vehicle, zones, seen, camera, kind) WHERE zones NOTNULL;
 """
 TABLES = f"""
 PRAGMA application_id = {APPLICATION};

@@ -302,6 +302,12 @@ class SqliteStore:
         if value is not None:
             self._run("INSERT INTO meta VALUES (?, ?)", key, value)
 
+    def trim_settings(self, prefix: str, before: str, most: int) -> None:
+        among = "key >= ?1 AND key < ?1 || char(1114111)"
+        self._run(f"DELETE FROM meta WHERE {among} AND value < ?2", prefix, before)
+        newest = f"SELECT key FROM meta WHERE {among} ORDER BY value DESC LIMIT -1 OFFSET ?2"
+        self._run(f"DELETE FROM meta WHERE key IN ({newest})", prefix, most)
+
     def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
         return self._column(
             "SELECT id FROM vehicles WHERE (NOT named OR ?) AND created < ? AND id NOT IN (SELECT vehicle FROM sightings)",

@@ -61,7 +61,7 @@ std::string bare(const std::string& text) {
 /// The lists of zones that there are, one step of the index for each, and of them those that name one of
 /// `count`.
 std::string with_zone(std::size_t count) {
-    return "WITH RECURSIVE list (text) AS (SELECT min(zones) FROM sightings UNION ALL"
+    return "WITH RECURSIVE list (text) AS (SELECT min(zones) FROM sightings WHERE zones NOTNULL UNION ALL"
            " SELECT (SELECT min(zones) FROM sightings WHERE zones > text) FROM list WHERE text NOTNULL)"
            " SELECT text FROM list WHERE EXISTS"
            " (SELECT 1 FROM json_each(CASE WHEN json_valid(text) THEN text END) WHERE value IN (" +

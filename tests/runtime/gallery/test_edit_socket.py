@@ -92,7 +92,7 @@ def test_a_long_folder_is_no_hindrance(tmp_path: Path) -> None:
         b'{"who": "a", "edit": {"verb": "drop"}}\n',
         b"\xff\n",
         b"half",
-        b"x" * (2 << 20) + b"\n",
+        b"x" * (5 << 20) + b"\n",
     ],
 )
 def test_what_is_no_request_changes_nothing_and_the_next_one_is_answered(gallery: Gallery, sent: bytes) -> None:
@@ -139,7 +139,7 @@ def test_an_edit_that_fails_is_answered_and_so_is_the_next_one(gallery: Gallery,
 
 def test_a_document_of_a_request_is_read_and_another_is_refused() -> None:
     assert read_request({"verb": "undo", "change": 3}) == Undo(change=3)
-    for other in ({"verb": "undo", "chang": 3}, {"verb": "purge"}, "undo", None):
+    for other in ({"verb": "undo", "chang": 3}, {"verb": "purge", "before": "soon"}, "undo", None):
         with pytest.raises(Refused, match="not an edit"):
             read_request(other)
 
