@@ -32,6 +32,7 @@ _VERBS: dict[str, tuple[type, Any]] = {
     "retain": (writing.Retain, writing.retain),
     "check": (writing.Check, writing.check),
     "reindex": (writing.Reindex, writing.reindex),
+    "backup": (writing.Backup, writing.backup),
     "export": (writing.Export, writing.export),
     "import": (writing.Import, writing.import_),
 }

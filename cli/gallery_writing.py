@@ -184,6 +184,22 @@ class Import(OfGallery):
     """Although it was imported already."""
 
 
+@dataclass(frozen=True)
+class Backup(OfGallery):
+    """Copy the gallery to a new file while runs write to it: all of it, as it was at one moment."""
+
+    out: tyro.conf.Positional[Path]
+    """The file to make."""
+
+
+def backup(args: Backup) -> int:
+    from vreid.runtime.gallery.maintenance import backed_up
+
+    done = asdict(backed_up(args.gallery, args.out))
+    sentence = f"{done['vehicles']} vehicles with {done['sightings']} sightings are in {args.out}"
+    return output.outcome(args.json, sentence, {**done, "gallery": str(args.gallery), "out": str(args.out)})
+
+
 def export(args: Export) -> int:
     from vreid.runtime.gallery import read_gallery
     from vreid.runtime.gallery.index.table import files_of

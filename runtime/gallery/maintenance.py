@@ -14,10 +14,11 @@ from vreid.runtime.gallery.clean import erase_traces
 from vreid.runtime.gallery.doubt_rows import ANSWERS, forget_judged
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.kept_answers import forget_answers
-from vreid.runtime.gallery.opening import edit_gallery
+from vreid.runtime.gallery.opening import edit_gallery, read_gallery
 from vreid.runtime.gallery.prototypes import LIGHTEST, rebuild, unit, with_feature
-from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, VehicleRow
+from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, Stats, VehicleRow
 from vreid.runtime.gallery.sqlite.check import check_gallery, repaired_rows
+from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.runtime.records import Floats
@@ -29,6 +30,7 @@ _Embed = Callable[[Sequence[Image]], Floats]  # N pictures -> (N, D)
 __all__ = [
     "Purged",
     "Reembedded",
+    "backed_up",
     "check_gallery",
     "forget_threshold",
     "freeze_threshold",
@@ -154,6 +156,19 @@ def _image(jpeg: bytes | None) -> Image | None:
         return None
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(image, np.uint8)
+
+
+def backed_up(path: Path, out: Path) -> Stats:
+    """Copy the gallery at `path`, of one moment, to `out`, which appears when it is complete; whoever writes meanwhile goes on.
+
+    Returns what is in it. Raises Refused where `out` is there already or cannot be written.
+    """
+    if out.exists():
+        raise Refused(f"{out} is there already; name a new file for the backup")
+    with read_gallery(path) as gallery, new_gallery(out) as temporary, gallery.reading() as store:
+        done = store.stats()
+        store.backup(temporary)
+    return done
 
 
 SHORTEST_S = 60.0

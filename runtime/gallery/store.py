@@ -180,6 +180,9 @@ class Store(Protocol):
     def vehicles_with_plates(self, plates: Iterable[str] | None) -> set[int]:
         """The vehicles on which one of these plates (None: any) was ever read."""
 
+    def backup(self, path: Path) -> None:
+        """Write all of it, of one moment, to the new file `path`, whoever writes meanwhile."""
+
     # Retention
 
     def retention(self) -> float | None: ...  # for how many seconds sightings are kept; None: for ever

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,11 @@ class Database:
             raise
         finally:
             self._depth -= 1
+
+    def backup(self, path: Path) -> None:
+        """Copy every page, of one moment and in one step, to the new file `path`; whoever writes meanwhile goes on."""
+        with sentences(path), closing(sqlite3.connect(path)) as copy:
+            self.connection.backup(copy)
 
     def _refuse_replaced(self) -> None:
         """Whatever is written into a file that has no name any more is lost."""

@@ -150,8 +150,7 @@ class SqliteStore:
         return record_of(self.path, Stats, cells)
 
     def size(self) -> tuple[int, int]:
-        query = "SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)"
-        vehicles, prototypes = self._row(query)
+        vehicles, prototypes = self._row("SELECT (SELECT count(*) FROM vehicles), (SELECT count(*) FROM prototypes)")
         return int(vehicles), int(prototypes)
 
     # Prototypes
@@ -279,6 +278,9 @@ class SqliteStore:
             return set(self._column("SELECT DISTINCT vehicle FROM sightings WHERE plate IS NOT NULL"))
         query = "SELECT DISTINCT vehicle FROM sightings WHERE plate = ?"
         return {vehicle for plate in plates for vehicle in self._column(query, plate)}
+
+    def backup(self, path: Path) -> None:
+        self._database.backup(path)
 
     # Retention
 
