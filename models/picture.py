@@ -40,7 +40,7 @@ def small_jpeg(content: bytes, what: str, most_bytes: int, most_pixels: int) -> 
     Raises Refused, in a sentence about the picture `what`, for one that is too large, damaged, or no JPEG.
     """
     if not content.startswith(b"\xff\xd8"):
-        raise Refused(f"the picture {what} is no JPEG; convert it")
+        raise Refused(f"the picture {what} is not a JPEG; convert it")
     if len(content) > most_bytes:
         raise Refused(
             f"the picture {what} has {len(content):,} bytes, and {most_bytes:,} are the most; make it smaller"

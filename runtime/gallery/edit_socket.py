@@ -46,13 +46,13 @@ def edited(path: Path, request: Edit, who: str | None = None, key: str | None = 
     process writes that takes no edits, or does not answer.
     """
     who = _person(who or login())
-    asked = request if key is None else Once(key=key, edit=request)
+    requested = request if key is None else Once(key=key, edit=request)
     try:
         with edit_gallery(path) as gallery:
             gallery.who = who
-            return asked.apply(gallery).result
+            return requested.apply(gallery).result
     except GalleryLocked as locked:
-        return _sent(path, {"who": who, "edit": asked.model_dump(mode="json")}, locked)
+        return _sent(path, {"who": who, "edit": requested.model_dump(mode="json")}, locked)
 
 
 def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[str, Any]:

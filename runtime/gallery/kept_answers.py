@@ -18,8 +18,8 @@ _LONGEST = 200  # characters of a key
 _PREFIX = "answer to "
 
 
-def kept_answer(store: Store, key: str, asked: str) -> dict[str, Any] | None:
-    """The result of the edit `asked` that was asked for with this key; None: there was none within a day.
+def kept_answer(store: Store, key: str, requested: str) -> dict[str, Any] | None:
+    """The result of the edit `requested` that was requested with this key; None: there was none within a day.
 
     Raises KeyReused where another one was, and Refused for a key that is empty, too long or not printable.
     """
@@ -30,16 +30,16 @@ def kept_answer(store: Store, key: str, asked: str) -> dict[str, Any] | None:
     if at < _moment(time.time() - KEPT_S):
         return None
     kept = json.loads(record)
-    if kept["asked"] != _hash(asked):
+    if kept["requested"] != _hash(requested):
         raise KeyReused(
-            f"another edit was asked for with the key '{key}'; nothing was done, take a new key for a new edit"
+            f"another edit was requested with the key '{key}'; nothing was done, take a new key for a new edit"
         )
     return dict(kept["result"])
 
 
-def keep_answer(store: Store, key: str, asked: str, result: dict[str, Any]) -> None:
+def keep_answer(store: Store, key: str, requested: str, result: dict[str, Any]) -> None:
     """Write an answer down; older ones than a day go, and of more than MOST the oldest."""
-    record = json.dumps({"asked": _hash(asked), "result": result})
+    record = json.dumps({"requested": _hash(requested), "result": result})
     store.set_setting(_setting(key), f"{_moment(time.time())} {record}")
     forget_answers(store)
 
@@ -60,5 +60,5 @@ def _moment(seconds: float) -> str:
     return f"{seconds:017.6f}"
 
 
-def _hash(asked: str) -> str:
-    return hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest()
+def _hash(requested: str) -> str:
+    return hashlib.sha256(requested.encode("utf-8", "replace")).hexdigest()

@@ -244,14 +244,14 @@ class Once(_Request):
     edit: Annotated[Edit, Field(discriminator="verb")]
 
     def apply(self, gallery: Gallery) -> Done:
-        """Raises Refused as the edit does, and KeyReused for a key that another edit was asked for with."""
-        asked = self.edit.model_dump_json()
+        """Raises Refused as the edit does, and KeyReused for a key that another edit was requested with."""
+        requested = self.edit.model_dump_json()
         with gallery.transaction() as store:
-            result = kept_answer(store, self.key, asked)
+            result = kept_answer(store, self.key, requested)
             if result is not None:
                 return Done(result)
             done = self.edit.apply(gallery)
-            keep_answer(store, self.key, asked, done.result)
+            keep_answer(store, self.key, requested, done.result)
         if isinstance(self.edit, Remove | Clean | Purge):  # which could not do so before the end of the transaction
             erase_traces(gallery)
         return done

@@ -239,7 +239,7 @@ WRONG = {
     "zeros": ({"features": b64(bytes(32))}, "zero"),
     "not a number": ({"features": b64(np.full(8, np.nan, "<f4").tobytes())}, "NaN|finite|number"),
     "a name": ({"name": "a\nb"}, "a vehicle's name must be"),
-    "no JPEG": ({"picture": b64(b"GIF89a")}, "is no JPEG"),
+    "no JPEG": ({"picture": b64(b"GIF89a")}, "is not a JPEG"),
     "a JPEG that is cut": ({"picture": b64((thumbnail_of(noise(2)) or b"")[:-40])}, "cut short"),
     "a large JPEG": ({"picture": b64(b"\xff\xd8" + bytes(100_000))}, "100,000 are the most"),
     "a JPEG of many pixels": ({"picture": b64(large[:99_000])}, "6000 x 6000 pixels"),
