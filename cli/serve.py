@@ -1,0 +1,139 @@
+"""`vreid serve run|token`: pages and a REST API over a gallery, beside a run or with one; and the tokens that let people in."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from vreid.cli import output
+from vreid.models.errors import Refused
+
+if TYPE_CHECKING:
+    from vreid.runtime.session import Site
+    from vreid.serve.service import Address, Service
+
+Many = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Serve a site with its cameras, or a gallery, which another run may write to meanwhile."""
+
+    site: Annotated[Path | None, tyro.conf.Positional] = None
+    """A site's file: its run begins here too, and ends with the server."""
+    gallery: Path | None = None
+    """In place of a site: the gallery's file."""
+    model: str | None = None
+    """The model of that gallery: manifest .json, or the name of a bundled one."""
+    pictures: Path | None = None
+    """The folder of the run next to it (vreid run --out FOLDER --annotate), for live pictures."""
+    demo: bool = False
+    """Serve the made scene, live; no download, nothing is kept."""
+    host: str = "127.0.0.1"
+    """Address to listen at; beyond this machine it needs a token, and TLS or --behind-proxy."""
+    port: int = 8080
+    """0: any free one."""
+    certificate: Path | None = None
+    """PEM file with the certificate of TLS."""
+    key: Path | None = None
+    """PEM file with its key."""
+    behind_proxy: bool = False
+    """A proxy in front of the server speaks TLS."""
+    served_host: Many = ()
+    """A name in the header Host that is served too, besides IP addresses and localhost; may be repeated."""
+    tokens: Path | None = None
+    """File of the tokens; by default next to the gallery, GALLERY.tokens."""
+    threads: int = 1
+    """CPU threads of the engine that searches by pictures."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """Make a token, which is shown once; list the tokens; revoke one."""
+
+    gallery: Path
+    """The gallery that the server serves."""
+    name: str | None = None
+    """Whose it is; it stands in the audit."""
+    role: Literal["look", "edit", "admin"] = "look"
+    """look: pages and searches; edit: names, merges, answers too; admin: removing, purging, the audit too."""
+    camera: Many = ()
+    """Only pictures and sightings of this camera; may be repeated."""
+    list: bool = False
+    """List the tokens."""
+    revoke: str | None = None
+    """End the token of this name, and its sessions."""
+    tokens: Path | None = None
+    """File of the tokens; by default next to the gallery, GALLERY.tokens."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+ABOUT = "vreid serve SITE is vreid serve run SITE: vreid serve run --help has the flags."
+Args = Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Token, tyro.conf.subcommand("token")]
+
+
+def main(args: Run | Token) -> int:
+    """Serve until Ctrl-C, or see to tokens."""
+    return _token(args) if isinstance(args, Token) else _run(args)
+
+
+def tokens_of(gallery: Path, given: Path | None) -> Path:
+    """Where the tokens of a gallery are kept."""
+    return given or gallery.with_name(f"{gallery.name}.tokens")
+
+
+def _token(args: Token) -> int:
+    from vreid.serve.rights import TokenFile
+
+    file = TokenFile(tokens_of(args.gallery, args.tokens))
+    if sum((args.list, args.revoke is not None, args.name is not None)) != 1:
+        raise Refused("give one of --name, to make a token, --list and --revoke NAME")
+    if args.list:
+        rows = [(one.name, one.role, ", ".join(one.cameras) or "all", _day(one.made)) for one in file.tokens()]
+        if args.json:
+            keys = ("name", "role", "cameras", "made")
+            output.document({"tokens": [dict(zip(keys, row, strict=True)) for row in rows]})
+        else:
+            output.table(f"tokens of {args.gallery}", ("name", "role", "cameras", "made"), rows)
+        return 0
+    if args.revoke is not None:
+        file.revoke(args.revoke)
+        return output.outcome(args.json, f"the token '{args.revoke}' is revoked", {"revoked": args.revoke})
+    assert args.name is not None
+    text = file.add(args.name, args.role, args.camera)
+    if args.json:
+        output.document({"name": args.name, "role": args.role, "token": text})
+    else:
+        output.result(text)
+        output.note("this token is shown once and kept nowhere; send it as 'Authorization: Bearer TOKEN', or sign in with it")
+    return 0
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _run(args: Run) -> int:
+    from vreid.serve.running import serve_beside, serve_demo, serve_site
+    from vreid.serve.service import Address
+
+    if sum((args.site is not None, args.gallery is not None, args.demo)) != 1:
+        raise Refused("give a site's file, or --gallery with --model, or --demo")
+    if (args.gallery is None) != (args.model is None):
+        raise Refused("--gallery and --model belong together; a site's file has both")
+    address = Address(args.host, args.port, args.certificate, args.key, args.behind_proxy, tuple(args.served_host))
+    if args.demo:
+        return serve_demo(address, output.note)
+    if args.site is not None:
+        return serve_site(args.site, address, args.tokens, args.threads, output.note)
+    assert args.gallery is not None and args.model is not None
+    return serve_beside(
+        args.gallery, args.model, args.pictures, address, tokens_of(args.gallery, args.tokens), args.threads, output.note
+    )

@@ -1,0 +1,38 @@
+"""The filters of lists, as pages and API take them in the query."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query
+
+from vreid.runtime.gallery.records import Filter
+
+Texts = Annotated[list[Annotated[str, Query(max_length=200)]], Query(max_length=50)]
+Moment = Annotated[float | None, Query(ge=0, lt=1e10, description="Seconds since 1970.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the part before.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+Sort = Literal["named-first", "id", "name", "created", "last-seen", "sightings"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Of several of one field any, of several fields all; `*` and `?` stand for anything in names and plates."""
+
+    camera: Texts = ()  # type: ignore[assignment]
+    kind: Texts = ()  # type: ignore[assignment]
+    name: Texts = ()  # type: ignore[assignment]
+    plate: Texts = ()  # type: ignore[assignment]
+    zone: Texts = ()  # type: ignore[assignment]
+    since: Moment = None
+    until: Moment = None
+
+    def filter(self, vehicle: int | None = None) -> Filter:
+        """As the gallery takes it."""
+        return Filter(
+            ids=() if vehicle is None else (vehicle,),
+            cameras=tuple(self.camera), kinds=tuple(self.kind), names=tuple(self.name), plates=tuple(self.plate),
+            zones=tuple(self.zone), since=self.since, until=self.until,
+        )  # fmt: skip
+
+
+Choice = Annotated[Wanted, Depends()]

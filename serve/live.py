@@ -1,0 +1,141 @@
+"""The cameras of a run as they are now: frames with boxes and ids, drawn only while somebody looks."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vreid.models.errors import Refused
+from vreid.models.preprocess import Image
+from vreid.runtime.camera_pipeline import OpenTrack
+from vreid.runtime.records import Floats, Frame, TrackEvent
+from vreid.runtime.sinks.annotate import Label, drawn_on, label_of
+
+EVERY_S = 0.2  # between two pictures of a camera
+WIDEST = 960  # pixels of a picture
+MOST_VIEWERS = 32
+_QUALITY = 75
+_LOOKS_S = 5.0  # somebody who took a picture so lately counts as looking
+
+
+class TooManyViewers(Refused):
+    """As many look at live pictures as are let in."""
+
+
+@dataclass
+class _Tile:
+    """One camera: the newest frame with what is drawn in it, and the JPEG of it once somebody has taken that."""
+
+    frame: Image | None = None
+    boxes: list[tuple[Floats, Label]] = field(default_factory=list)
+    number: int = 0
+    jpeg: tuple[int, bytes] | None = None
+    at: float = -1e9  # when the frame came, by time.monotonic
+    looked: float = -1e9
+    drawing: threading.Lock = field(default_factory=threading.Lock)
+
+
+class LiveView:
+    """A follower of a run, whose threads hand frames over and draw nothing; the server's threads draw."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[str, _Tile] = {}
+        self._labels: dict[tuple[str, int], Label] = {}
+        self._viewers = 0
+
+    def event(self, event: TrackEvent) -> None:
+        """What is known of a track from now on."""
+        key = (event.track.camera, event.track.track)
+        if event.state == "left":
+            self._labels.pop(key, None)
+        else:
+            self._labels[key] = label_of(event.match, event.track, event.final)
+
+    def show(self, frame: Frame, tracks: Mapping[int, OpenTrack]) -> None:
+        """A frame and the open tracks of its camera; kept if somebody looks and it is time for one."""
+        now, tile = time.monotonic(), self._tiles.setdefault(frame.camera, _Tile())
+        if now - tile.at < EVERY_S or (tile.frame is not None and now - tile.looked > _LOOKS_S):
+            return
+        seen = {number: track.box for number, track in tracks.items() if track.last[0] == frame.index}
+        labels = {number: self._labels.get((frame.camera, number)) for number in seen}
+        tile.boxes = [(seen[number], label) for number, label in labels.items() if label is not None]
+        tile.frame, tile.at, tile.number = frame.image, now, tile.number + 1
+
+    def cameras(self) -> list[str]:
+        """Those that have shown a frame."""
+        return sorted(self._tiles)
+
+    def picture(self, camera: str) -> bytes | None:
+        """The newest picture of a camera as a JPEG; None before its first. The next ones are kept for some seconds."""
+        tile = self._tiles.get(camera)
+        if tile is None:
+            return None
+        tile.looked = time.monotonic()
+        with tile.drawing:
+            if tile.frame is None:
+                return None
+            if tile.jpeg is None or tile.jpeg[0] != tile.number:
+                number = tile.number
+                tile.jpeg = number, _drawn(tile.frame, tile.boxes)
+            return tile.jpeg[1]
+
+    async def pictures(self, camera: str) -> AsyncIterator[bytes]:
+        """Each new picture of a camera for as long as somebody takes them. Raises TooManyViewers."""
+        if self._viewers >= MOST_VIEWERS:
+            raise TooManyViewers(f"{MOST_VIEWERS} live pictures are looked at already; try again later")
+        self._viewers += 1
+        try:
+            shown: bytes | None = None
+            while True:
+                jpeg = await asyncio.to_thread(self.picture, camera)
+                if jpeg is not None and jpeg is not shown:
+                    yield jpeg
+                    shown = jpeg
+                await asyncio.sleep(EVERY_S)
+        finally:
+            self._viewers -= 1
+
+
+class PictureFolder:
+    """The live pictures that a run in another process writes (`--annotate`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def cameras(self) -> list[str]:
+        """Those that there are pictures of."""
+        return sorted(path.stem for path in self._folder.glob("*.jpg")) if self._folder.is_dir() else []
+
+    def picture(self, camera: str) -> bytes | None:
+        """The newest picture of a camera."""
+        if camera not in self.cameras():
+            return None
+        try:
+            return (self._folder / f"{camera}.jpg").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    async def pictures(self, camera: str) -> AsyncIterator[bytes]:
+        """Each new picture of a camera."""
+        shown = None
+        while True:
+            jpeg = await asyncio.to_thread(self.picture, camera)
+            if jpeg is not None and jpeg != shown:
+                yield jpeg
+                shown = jpeg
+            await asyncio.sleep(1.0)
+
+
+def _drawn(image: Image, boxes: list[tuple[Floats, Label]]) -> bytes:
+    scale = min(1.0, WIDEST / image.shape[1])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else image
+    done, jpeg = cv2.imencode(
+        ".jpg", drawn_on(small, [(box * scale, label) for box, label in boxes]), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    )
+    return jpeg.tobytes() if done else b""

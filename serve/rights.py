@@ -1,0 +1,158 @@
+"""Who may do what: tokens with roles, kept as hashes in a file, and sessions of a browser.
+
+A token is 32 random bytes, so that one SHA-256 of it is enough to keep (no password is stretched here). A session is a cookie
+signed with a secret of the file; it names its token, so that it ends when that is revoked.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vreid.models.errors import Refused
+from vreid.models.files import atomic, regular
+from vreid.runtime.gallery import names
+
+Role = Literal["look", "edit", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+SESSION_S = 7 * 86400.0
+_PREFIX = "vreid_"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who sends a request. `cameras` are those that may be seen, empty: all; `session` is what a CSRF token belongs to."""
+
+    name: str
+    role: Role
+    cameras: tuple[str, ...] = ()
+    session: str = ""
+
+    def may(self, role: Role) -> bool:
+        """Whether this role is included in the person's."""
+        return ROLES.index(role) <= ROLES.index(self.role)
+
+    def sees(self, camera: str) -> bool:
+        """Whether pictures of this camera are shown."""
+        return not self.cameras or camera in self.cameras
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as it is kept: never itself."""
+
+    name: str
+    role: Role
+    hash: str
+    made: float  # seconds since 1970
+    cameras: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """The tokens of a gallery, in a file that only its user may read. It is read again when it has changed."""
+
+    path: Path
+    _read: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def tokens(self) -> list[Token]:
+        """All of them. Raises Refused for a file that is none."""
+        return list(self._content()[1])
+
+    def add(self, name: str, role: Role, cameras: Iterable[str] = ()) -> str:
+        """A new token, which is returned and kept nowhere. Raises Refused for a name that is taken."""
+        secret, tokens = self._content()
+        name = names.readable(name, "a token's name")
+        if name.startswith("run:") or any(token.name == name for token in tokens):
+            raise Refused(f"the name '{name}' is taken; revoke it first, or take another one")
+        text = _PREFIX + secrets.token_urlsafe(32)
+        self._write(secret, [*tokens, Token(name, role, _hash(text), time.time(), tuple(cameras))])
+        return text
+
+    def revoke(self, name: str) -> None:
+        """Let a token and its sessions be of no use any more. Raises Refused where there is none of this name."""
+        secret, tokens = self._content()
+        left = [token for token in tokens if token.name != name]
+        if len(left) == len(tokens):
+            raise Refused(f"there is no token '{name}'; vreid serve token --list shows them")
+        self._write(secret, left)
+
+    def person_of(self, text: str) -> Person | None:
+        """Whose token this is."""
+        wanted = _hash(text)
+        found = [token for token in self.tokens() if hmac.compare_digest(token.hash, wanted)]
+        return Person(found[0].name, found[0].role, found[0].cameras) if found else None
+
+    def session(self, person: Person) -> str:
+        """A cookie for somebody who has shown a token."""
+        body = json.dumps([person.name, time.time() + SESSION_S, secrets.token_hex(8)]).encode()
+        return f"{_text(body)}.{self._sign(b'session', body)}"
+
+    def person_of_session(self, cookie: str) -> Person | None:
+        """Whose session a cookie is; None: nobody's, or it is over, or its token was revoked."""
+        body, _, signature = cookie.partition(".")
+        try:
+            content = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+            if not hmac.compare_digest(signature.encode(), self._sign(b"session", content).encode()):
+                return None
+            name, until, _ = json.loads(content)
+        except ValueError:
+            return None
+        found = [token for token in self.tokens() if token.name == name]
+        if not found or until < time.time() or self._made_later(found[0], until):
+            return None
+        return Person(name, found[0].role, found[0].cameras, session=cookie)
+
+    def csrf(self, person: Person) -> str:
+        """What a form of this person's session has to hold."""
+        return self._sign(b"csrf", person.session.encode())
+
+    def _made_later(self, token: Token, until: float) -> bool:
+        """Whether a token of this name was made anew since the session began."""
+        return token.made > until - SESSION_S
+
+    def _sign(self, purpose: bytes, body: bytes) -> str:
+        return _text(hmac.digest(self._content()[0].encode(), purpose + b"\0" + body, "sha256"))
+
+    def _content(self) -> tuple[str, list[Token]]:
+        """The secret and the tokens; a secret that lasts as long as this process where there is no file."""
+        try:
+            stamp = self.path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return self._read.setdefault("secret", secrets.token_hex(32)), []
+        if self._read.get("stamp") != stamp:
+            self._read["content"], self._read["stamp"] = _parsed(self.path), stamp
+        content: tuple[str, list[Token]] = self._read["content"]
+        return content
+
+    def _write(self, secret: str, tokens: list[Token]) -> None:
+        document = {"secret": secret, "tokens": [asdict(token) for token in tokens]}
+        with atomic(self.path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        self._read.pop("stamp", None)
+
+
+def _parsed(path: Path) -> tuple[str, list[Token]]:
+    try:
+        document = json.loads(regular(path).read_text(encoding="utf-8"))
+        tokens = [Token(**{**row, "cameras": tuple(row["cameras"])}) for row in document["tokens"]]
+        if not all(token.role in ROLES for token in tokens):
+            raise ValueError("a role that there is not")
+        return str(document["secret"]), tokens
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{path} is not a file of tokens ({error}); make it anew with vreid serve token") from error
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
