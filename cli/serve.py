@@ -1,22 +1,14 @@
 """`vreid serve run|token`: pages and a REST API over a gallery, beside a run or with one; and the tokens that let people in."""
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from vreid.cli import output
 from vreid.models.errors import Refused
-
-if TYPE_CHECKING:
-    from vreid.runtime.session import Site
-    from vreid.serve.service import Address, Service
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
@@ -112,7 +104,9 @@ def _token(args: Token) -> int:
         output.document({"name": args.name, "role": args.role, "token": text})
     else:
         output.result(text)
-        output.note("this token is shown once and kept nowhere; send it as 'Authorization: Bearer TOKEN', or sign in with it")
+        output.note(
+            "this token is shown once and kept nowhere; send it as 'Authorization: Bearer TOKEN', or sign in with it"
+        )
     return 0
 
 
@@ -135,5 +129,11 @@ def _run(args: Run) -> int:
         return serve_site(args.site, address, args.tokens, args.threads, output.note)
     assert args.gallery is not None and args.model is not None
     return serve_beside(
-        args.gallery, args.model, args.pictures, address, tokens_of(args.gallery, args.tokens), args.threads, output.note
+        args.gallery,
+        args.model,
+        args.pictures,
+        address,
+        tokens_of(args.gallery, args.tokens),
+        args.threads,
+        output.note,
     )

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vreid.models.errors import Refused
 from vreid.models.files import atomic_folder, growing_folder, refuse_in_the_way
 from vreid.models.seam import open_seam
+from vreid.runtime.camera_pipeline import OpenTrack
 from vreid.runtime.camera_states import CameraStateReporter
 from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery
@@ -22,8 +23,8 @@ from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, link_to
 from vreid.runtime.kept.keeper import Keeper
 from vreid.runtime.mot import MotTable
 from vreid.runtime.open_site import OpenSite, opened_site
-from vreid.runtime.pipeline import Outcome, Parts, Run, Show, show_nothing
-from vreid.runtime.records import Notice
+from vreid.runtime.pipeline import Outcome, Parts, Run, show_nothing
+from vreid.runtime.records import Frame, Notice
 from vreid.runtime.session import CameraSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
 from vreid.runtime.sinks.table import SINKS, OutputSink, Sink, open_outputs, open_sink
@@ -32,6 +33,12 @@ from vreid.runtime.sources.table import addresses_of, open_source
 from vreid.runtime.track_finalizer import IdentifiedTrack
 from vreid.runtime.watch_list import WatchList
 from vreid.runtime.watches import faults_of_all, missing_kinds
+
+
+class Viewer(Follower, Protocol):
+    """Who looks at a run: gets the events of tracks, and each frame with the open tracks of its camera, and changes neither."""
+
+    def show(self, frame: Frame, tracks: Mapping[int, OpenTrack]) -> None: ...
 
 
 def run_session(
@@ -46,8 +53,10 @@ def run_site(
     stop: threading.Event,
     progress: Callable[[int], None] = lambda frames: None,
     along: Callable[[OpenSite, Run], AbstractContextManager[object]] = lambda opened, run: nullcontext(),
+    viewers: Sequence[Viewer] = (),
 ) -> dict[str, Any]:
-    """Run; returns the summary that report.json holds. `along` is what goes on as long as the run, such as a `Reloader`.
+    """Run; returns the summary that report.json holds. `along` is what goes on as long as the run, such as a `Reloader`;
+    `viewers` look at it.
 
     A run over files writes `out` and the gallery at its end, all or nothing. With a live source both grow as it goes, and
     setting `stop` ends it well. Raises Refused before anything is written or sent when a source, model or gallery does not
@@ -69,7 +78,7 @@ def run_site(
         identifier = opened.identifier(gallery)
         sinks = [] if folder is None else _sinks(folder, bool(opened.live))
         parts = opened.parts(identifier, [*sinks, *outputs], stop, progress)
-        run = Run(_with_listeners(parts, opened, folder, gallery, outputs, stack))
+        run = Run(_with_listeners(parts, opened, folder, gallery, outputs, viewers, stack))
         _serve(opened, run, gallery, outputs, stack)
         stack.enter_context(along(opened, run))
         outcome = run.to_the_end(partial(_more_of_summary, site, None if opened.live else truth))
@@ -85,6 +94,7 @@ def _with_listeners(
     folder: Path | None,
     gallery: Gallery,
     outputs: Sequence[OutputSink],
+    viewers: Sequence[Viewer],
     stack: ExitStack,
 ) -> Parts:
     """The parts of the run, and all that gets its events, its frames and its notices."""
@@ -93,13 +103,19 @@ def _with_listeners(
         for output in outputs:
             output.notice(notice)
 
-    followers, show = _followers(opened, folder, outputs, stack)
+    viewers = [*viewers, *_live_pictures(opened, folder)]
+    followers = [*_followers(opened, folder, outputs, stack), *viewers]
     keeper = None if folder is None else _keeper(opened, folder, gallery)
     if keeper is not None:
         stack.enter_context(keeper)
     if opened.site.watch:
         followers.append(_watch_list(opened.site, gallery, notify))
-    return replace(parts, followers=followers, show=show, keeper=keeper, notify=notify)
+
+    def show(frame: Frame, tracks: Mapping[int, OpenTrack]) -> None:
+        for viewer in viewers:
+            viewer.show(frame, tracks)
+
+    return replace(parts, followers=followers, show=show if viewers else show_nothing, keeper=keeper, notify=notify)
 
 
 def _serve(opened: OpenSite, run: Run, gallery: Gallery, outputs: Sequence[OutputSink], stack: ExitStack) -> None:
@@ -141,21 +157,24 @@ def _retain(gallery: Gallery, seconds: float | None) -> None:
 
 def _followers(
     opened: OpenSite, folder: Path | None, outputs: Sequence[OutputSink], stack: ExitStack
-) -> tuple[list[Follower], Show]:
-    """Who gets the events of tracks, outputs that want them first, and what gets each frame."""
-    site = opened.site
+) -> list[Follower]:
+    """What gets the events of tracks: outputs that want them, and a file."""
     followers: list[Follower] = [output for output in outputs if output.follows]
-    if site.events and folder is not None:
+    if opened.site.events and folder is not None:
         events = EventsSink(folder)
         stack.callback(events.close)
         followers.append(events)
-    if not (site.annotate and folder is not None and opened.live):
-        return followers, show_nothing
+    return followers
+
+
+def _live_pictures(opened: OpenSite, folder: Path | None) -> list[Viewer]:
+    """What draws the newest pictures of live cameras, where that is wanted."""
+    if not (opened.site.annotate and folder is not None and opened.live):
+        return []
     from vreid.runtime.sinks.live_picture import LivePictures
 
     (folder / "picture").mkdir(exist_ok=True)
-    pictures = LivePictures(folder / "picture")
-    return [*followers, pictures], pictures.show
+    return [LivePictures(folder / "picture")]
 
 
 def _monitor(site: Site, run: Run, outputs: Sequence[OutputSink]) -> Any:

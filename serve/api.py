@@ -1,17 +1,12 @@
 """The REST API under /api/v1: what the pages can do, for programs."""
 
 import base64
-import json
-import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import anyio
-from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
-from fastapi.responses import FileResponse, StreamingResponse
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import numpy as np
+from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
+from fastapi.responses import FileResponse, StreamingResponse
 
 from vreid.models.errors import BadInput, NotFound
 from vreid.models.picture import thumbnail_of
@@ -75,7 +70,12 @@ def done(service: Service, person: Person, edit: Edit, key: str | None) -> doc.D
 
 @api.get("/vehicles", tags=["vehicles"], summary="Vehicles, a part at a time")
 def vehicles(
-    service: Served, person: Looking, wanted: Choice, sort: Sort = "named-first", cursor: Cursor = None, limit: Limit = 50
+    service: Served,
+    person: Looking,
+    wanted: Choice,
+    sort: Sort = "named-first",
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> doc.Page[doc.Vehicle]:
     return Reading(service.access, person).vehicles(wanted.filter(), sort, cursor, limit)
 
@@ -85,7 +85,13 @@ def vehicle(service: Served, person: Looking, vehicle: VehicleId) -> doc.Vehicle
     return Reading(service.access, person).vehicle(vehicle)
 
 
-@api.get("/vehicles/{vehicle}/picture", tags=["vehicles"], summary="Its newest picture", responses=JPEG, response_class=Response)
+@api.get(
+    "/vehicles/{vehicle}/picture",
+    tags=["vehicles"],
+    summary="Its newest picture",
+    responses=JPEG,
+    response_class=Response,
+)
 def vehicle_picture(service: Served, person: Looking, vehicle: VehicleId) -> Response:
     return _jpeg(Reading(service.access, person).vehicle_picture(vehicle))
 
@@ -157,7 +163,9 @@ def sighting(service: Served, person: Looking, sighting: VehicleId) -> doc.Sight
     return Reading(service.access, person).sighting(sighting)
 
 
-@api.get("/sightings/{sighting}/picture", tags=["sightings"], summary="Its picture", responses=JPEG, response_class=Response)
+@api.get(
+    "/sightings/{sighting}/picture", tags=["sightings"], summary="Its picture", responses=JPEG, response_class=Response
+)
 def sighting_picture(service: Served, person: Looking, sighting: VehicleId) -> Response:
     return _jpeg(Reading(service.access, person).sighting_picture(sighting))
 
@@ -224,7 +232,10 @@ def answer_of(service: Service, found: Found) -> doc.SearchAnswer:
     return doc.SearchAnswer(
         answer=found.answer,
         threshold=doc.Threshold(
-            value=level.threshold, origin=level.origin, false_match_rate=service.searcher.false_match_rate, pairs=level.pairs
+            value=level.threshold,
+            origin=level.origin,
+            false_match_rate=service.searcher.false_match_rate,
+            pairs=level.pairs,
         ),
         vehicles=[doc.FoundVehicle.model_validate(one) for one in found.vehicles],
     )
@@ -247,7 +258,9 @@ def judge(service: Served, person: Editing, sighting: VehicleId, body: doc.Judgi
     return done(service, person, edit, key)
 
 
-@api.post("/calibrate", tags=["doubtful"], summary="Let the thresholds rest on what was judged too, from the next run on")
+@api.post(
+    "/calibrate", tags=["doubtful"], summary="Let the thresholds rest on what was judged too, from the next run on"
+)
 def calibrate(service: Served, person: Administering, key: Key = None) -> doc.Done:
     return done(service, person, Calibrate(), key)
 

@@ -3,14 +3,11 @@ writes to it."""
 
 import hashlib
 import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import Refused
 from vreid.runtime.gallery.edit_socket import edited
 from vreid.runtime.gallery.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.requests import Request

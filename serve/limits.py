@@ -69,7 +69,7 @@ class Guarded:
         await self._app(scope, _bounded(receive), with_headers)
 
 
-class TooLarge(Exception):  # noqa: N818  an answer, and not a fault
+class TooLarge(Exception):
     """A body without a length has become longer than a request may be."""
 
 

@@ -15,7 +15,7 @@ COOKIE = "vreid_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
-class SignIn(Exception):  # noqa: N818  it leads to a page, and is no fault
+class SignIn(Exception):
     """A page that only somebody with a token may see."""
 
 
@@ -55,7 +55,9 @@ def needs(role: Role) -> Callable[[Request], Person]:
         if person is None:
             raise HTTPException(401, "a token is needed; vreid serve token makes one", _CHALLENGE)
         if not person.may(role):
-            raise HTTPException(403, f"this needs the role '{role}', and the token of '{person.name}' has '{person.role}'")
+            raise HTTPException(
+                403, f"this needs the role '{role}', and the token of '{person.name}' has '{person.role}'"
+            )
         if request.method not in SAFE:
             refuse_forged(request, person)
         return person

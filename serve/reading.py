@@ -153,7 +153,6 @@ class Reading:
         ]  # fmt: skip
 
 
-
 def _change(change: Change) -> documents.Change:
     return documents.Change(
         id=change.id, at=change.at, who=change.who, verb=change.verb, vehicle=change.vehicle, detail=change.summary,

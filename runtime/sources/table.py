@@ -119,7 +119,9 @@ def _parts(uri: str) -> tuple[str, str, str]:
             address = network_address(uri)
             return STREAMS[stream], address.uri if address.certain else uri, _host_and_number(address)
         case "synth":
-            return "synth", uri, "cam" + parse_qs(urlsplit(uri).query).get("camera", ["1"])[0]
+            query = parse_qs(urlsplit(uri).query)
+            kind = "synth" if query.get("live", ["0"])[-1] == "0" else "live synth"
+            return kind, uri, "cam" + query.get("camera", ["1"])[0]
         case other:
             raise Refused(f"there is no source of the kind '{other}://'; write one of: {_SPELLINGS}")
 
@@ -164,6 +166,7 @@ SOURCES = {
     "csi": "vreid.runtime.sources.live:open_csi",
     "gst": "vreid.runtime.sources.live:open_gst",
     "synth": "vreid.runtime.sources.synth:open_synth",
+    "live synth": "vreid.runtime.sources.synth:open_synth",
 }
 
 
