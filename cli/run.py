@@ -99,7 +99,7 @@ def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
         return nullcontext() if read is None or not live else Reloader(opened, run, requests, read)
 
     hang_up = None if read is None else requests.add if live else _not_reloaded
-    with _signals(stop, live, hang_up), output.progress() as bar:
+    with signals(stop, live, hang_up), output.progress() as bar:
         task = bar.add_task("frames", total=None)
         summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames), along)
     if json:
@@ -114,7 +114,7 @@ def _not_reloaded() -> None:
 
 
 @contextmanager
-def _signals(stop: threading.Event, live: bool, hang_up: Callable[[], None] | None) -> Iterator[None]:
+def signals(stop: threading.Event, live: bool, hang_up: Callable[[], None] | None) -> Iterator[None]:
     """Ctrl-C and SIGTERM end a live run well, the second time at once; a run over files leaves nothing behind. SIGHUP calls
     `hang_up`, where there is one."""
 

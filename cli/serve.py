@@ -1,5 +1,7 @@
 """`vreid serve run|token`: pages and a REST API over a gallery, beside a run or with one; and the tokens that let people in."""
 
+import os
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vreid.cli import output
-from vreid.models.errors import Refused
+from vreid.models.errors import MOST_COUNT, Refused, refuse_outside, refuse_threads
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
@@ -43,6 +45,8 @@ class Run:
     """File of the tokens; by default next to the gallery, GALLERY.tokens."""
     threads: int = 1
     """CPU threads of the engine that searches by pictures."""
+    requests_a_minute: int = 1200
+    """Of one caller, beyond which it has to wait."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,10 @@ def main(args: Run | Token) -> int:
     return _token(args) if isinstance(args, Token) else _run(args)
 
 
-def tokens_of(gallery: Path, given: Path | None) -> Path:
-    """Where the tokens of a gallery are kept."""
-    return given or gallery.with_name(f"{gallery.name}.tokens")
-
-
 def _token(args: Token) -> int:
-    from vreid.serve.rights import TokenFile
+    from vreid.serve.rights import TokenFile, tokens_of
 
-    file = TokenFile(tokens_of(args.gallery, args.tokens))
+    file = TokenFile(args.tokens or tokens_of(args.gallery))
     if sum((args.list, args.revoke is not None, args.name is not None)) != 1:
         raise Refused("give one of --name, to make a token, --list and --revoke NAME")
     if args.list:
@@ -115,25 +114,27 @@ def _day(seconds: float) -> str:
 
 
 def _run(args: Run) -> int:
-    from vreid.serve.running import serve_beside, serve_demo, serve_site
+    from vreid.cli.run import signals
+    from vreid.runtime.site.read import read_site
+    from vreid.runtime.site.reload import Requests
+    from vreid.serve.running import Serving, serve_beside, serve_demo, serve_site
     from vreid.serve.service import Address
 
     if sum((args.site is not None, args.gallery is not None, args.demo)) != 1:
         raise Refused("give a site's file, or --gallery with --model, or --demo")
     if (args.gallery is None) != (args.model is None):
         raise Refused("--gallery and --model belong together; a site's file has both")
+    refuse_threads(args.threads)
+    refuse_outside("--port", args.port, 0, 65535)
+    refuse_outside("--requests-a-minute", args.requests_a_minute, 1, MOST_COUNT)
     address = Address(args.host, args.port, args.certificate, args.key, args.behind_proxy, tuple(args.served_host))
-    if args.demo:
-        return serve_demo(address, output.note)
-    if args.site is not None:
-        return serve_site(args.site, address, args.tokens, args.threads, output.note)
-    assert args.gallery is not None and args.model is not None
-    return serve_beside(
-        args.gallery,
-        args.model,
-        args.pictures,
-        address,
-        tokens_of(args.gallery, args.tokens),
-        args.threads,
-        output.note,
-    )
+    stop, requests, file = threading.Event(), Requests(), args.site
+    serving = Serving(address, args.tokens, stop, output.note, args.threads, args.requests_a_minute)
+    with signals(stop, True, None if file is None else requests.add):
+        if args.demo:
+            serve_demo(serving)
+        elif file is not None:
+            serve_site(lambda: read_site(file, os.environ), file, serving, requests)
+        elif args.gallery is not None:
+            serve_beside(args.gallery, str(args.model), args.pictures, serving)
+    return 0

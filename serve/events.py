@@ -1,5 +1,5 @@
-"""New sightings and changes as server-sent events (HTML standard, section 9.2), read from the gallery: they come the same way whoever
-writes it, and a client that reconnects goes on where it was."""
+"""New sightings and changes as server-sent events (HTML standard, section 9.2), read from the gallery: they come the same way
+whoever writes it, and a client that reconnects goes on where it was."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -25,6 +25,11 @@ SESSION_S = 7 * 86400.0
 _PREFIX = "vreid_"
 
 
+def tokens_of(gallery: Path) -> Path:
+    """Where the tokens of a gallery are kept: known.db.tokens for known.db."""
+    return gallery.with_name(f"{gallery.name}.tokens")
+
+
 @dataclass(frozen=True)
 class Person:
     """Who sends a request. `cameras` are those that may be seen, empty: all; `session` is what a CSRF token belongs to."""

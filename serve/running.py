@@ -1,14 +1,12 @@
 """A server at work: beside a run, with one in the same process, or over the made scene; until it is told to stop."""
 
-import os
-import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 
@@ -17,13 +15,13 @@ from vreid.runtime.embedder import open_embedder
 from vreid.runtime.pipeline import Run
 from vreid.runtime.run import OpenSite, run_site
 from vreid.runtime.session import CameraSettings, Site
-from vreid.runtime.site.read import read_site
+from vreid.runtime.site.reload import Reloader, Requests
 from vreid.runtime.sources.table import address_of
 from vreid.serve.app import application
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.limits import App
 from vreid.serve.live import LiveView, PictureFolder
-from vreid.serve.rights import TokenFile
+from vreid.serve.rights import TokenFile, tokens_of
 from vreid.serve.searching import open_searcher
 from vreid.serve.service import Address, Service
 
@@ -100,100 +98,97 @@ def _bound(address: Address) -> socket.socket:
     return listening
 
 
-def serve_beside(
-    gallery: Path,
-    model: str,
-    pictures: Path | None,
-    address: Address,
-    tokens: Path,
-    threads: int,
-    say: Callable[[str], None],
-) -> int:
-    """Serve a gallery, which another process may write to, until a signal. Raises Refused before it listens."""
-    file = TokenFile(tokens)
-    refuse_open(address, file)
+@dataclass(frozen=True)
+class Serving:
+    """How a server runs: where it listens, whom it lets in, when it stops, and who gets a sentence of what it does."""
+
+    address: Address
+    tokens: Path | None  # None: next to the gallery
+    stop: threading.Event
+    say: Callable[[str], None]
+    threads: int = 1  # of the engine that searches
+    requests_a_minute: int = 1200
+
+    def token_file(self, gallery: Path) -> TokenFile:
+        """The tokens for a gallery. Raises Refused where they do not suit the address."""
+        file = TokenFile(self.tokens or tokens_of(gallery))
+        refuse_open(self.address, file)
+        return file
+
+
+def serve_beside(gallery: Path, model: str, pictures: Path | None, serving: Serving, site: Site | None = None) -> None:
+    """Serve a gallery, which another process may write to, until it is stopped. Raises Refused before it listens.
+
+    `pictures`: the folder of the run that writes, for its live pictures.
+    """
+    tokens = serving.token_file(gallery)
     with ExitStack() as stack:
         access = GalleryAccess(gallery)
         stack.callback(access.close)
-        searcher = open_searcher(access, open_embedder(model, threads), false_match_rate=Site.false_match_rate)
+        rules = {} if site is None else {"fixed": site.threshold}
+        rate = Site.false_match_rate if site is None else site.false_match_rate
+        searcher = open_searcher(access, open_embedder(model, serving.threads), false_match_rate=rate, **rules)
         live = None if pictures is None else PictureFolder(pictures / "picture")
-        server = stack.enter_context(Server(application(Service(access, searcher, file, address, live)), address))
-        stop = stack.enter_context(stopped_by_signals())
-        say(f"serving {gallery} at {server.url}")
-        stop.wait()
-    return 0
+        service = Service(
+            access, searcher, tokens, serving.address, live, site=site, requests_a_minute=serving.requests_a_minute
+        )
+        server = stack.enter_context(Server(application(service), serving.address))
+        serving.say(f"serving {gallery} at {server.url}")
+        serving.stop.wait()
 
 
-def serve_site(path: Path, address: Address, tokens: Path | None, threads: int, say: Callable[[str], None]) -> int:
-    """Run a site's live cameras and serve its gallery, until a signal; a site over files is run by `vreid run`, and served here.
-
-    Raises Refused before anything is written.
+def serve_site(read: Callable[[], Site], file: Path, serving: Serving, requests: Requests) -> None:
+    """Run the live cameras of a site's file and serve its gallery, until it is stopped; a site over files is run by `vreid run`,
+    and served here. `read` reads the file, again at each of `requests`. Raises Refused before anything is written.
     """
-    site = read_site(path, os.environ)
+    site = read()
     if site.gallery is None:
-        raise Refused(f"a server needs a gallery; write [gallery] file into {path}")
-    file = TokenFile(tokens or site.gallery.with_name(f"{site.gallery.name}.tokens"))
-    refuse_open(address, file)
+        raise Refused(f"a server needs a gallery; write [gallery] file into {file}")
     if any(address_of(camera.source).live for camera in site.cameras):
-        return _serve_run(site, address, file, threads, say)
+        serve_run(site, serving, lambda opened, run: Reloader(opened, run, requests, read))
+        return
     if not site.gallery.exists():
-        raise Refused(f"the cameras of {path} are files, and its gallery is not there yet; first run vreid run {path}")
-    say("the cameras of this site are files, which vreid run goes through; what it found is served")
-    return serve_beside(site.gallery, str(site.model), site.out, address, file.path, threads, say)
+        raise Refused(f"the cameras of {file} are files, and its gallery is not there yet; first run vreid run {file}")
+    serving.say("the cameras of this site are files, which vreid run goes through; what it found is served")
+    serve_beside(site.gallery, str(site.model), site.out, serving, site)
 
 
-def serve_demo(address: Address, say: Callable[[str], None]) -> int:
+def serve_demo(serving: Serving) -> None:
     """The made scene, live, with a gallery that is gone at the end."""
     with tempfile.TemporaryDirectory(prefix="vreid-demo-") as folder:
         place = Path(folder)
         cameras = [CameraSettings(source=f"synth://city?camera={number}&{DEMO}") for number in (1, 2, 3)]
         site = Site(cameras=cameras, gallery=place / "demo.db", enrol_unknown=True, out=place / "run")
-        file = TokenFile(place / "demo.db.tokens")
-        refuse_open(address, file)
-        say("a made scene of three cameras, which passes again every 40 s; nothing of it is kept")
-        return _serve_run(site, address, file, 1, say)
+        serving.say("a made scene of three cameras, which passes again every 40 s; nothing of it is kept")
+        serve_run(site, serving)
 
 
-def _serve_run(site: Site, address: Address, tokens: TokenFile, threads: int, say: Callable[[str], None]) -> int:
-    """The run in this thread, the server in another; when the cameras have ended what they found is served on."""
-    live = LiveView()
+def serve_run(
+    site: Site,
+    serving: Serving,
+    along: Callable[[OpenSite, Run], AbstractContextManager[object]] = lambda opened, run: nullcontext(),
+) -> None:
+    """The run in this thread, the server in others; when the cameras have ended what they found is served on."""
+    assert site.gallery is not None
+    gallery, live, tokens = site.gallery, LiveView(), serving.token_file(site.gallery)
     with ExitStack() as stack:
-        stop = stack.enter_context(stopped_by_signals())
 
-        def begin(opened: OpenSite, run: Run) -> nullcontext[None]:
+        def begin(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
             """The gallery is there: listen."""
-            assert site.gallery is not None
-            access = GalleryAccess(site.gallery, site.index)
+            access = GalleryAccess(gallery, site.index)
             stack.callback(access.close)
-            embedder = open_embedder(site.model, threads)
             searcher = open_searcher(
-                access, embedder, false_match_rate=site.false_match_rate, fixed=site.threshold, topology=opened.topology
+                access, open_embedder(site.model, serving.threads), false_match_rate=site.false_match_rate,
+                fixed=site.threshold, topology=opened.topology,
+            )  # fmt: skip
+            service = Service(
+                access, searcher, tokens, serving.address, live, run.status, site, serving.requests_a_minute
             )
-            service = Service(access, searcher, tokens, address, live, run.status, site)
-            server = stack.enter_context(Server(application(service), address))
-            say(f"serving {site.gallery} at {server.url}")
-            return nullcontext()
+            server = stack.enter_context(Server(application(service), serving.address))
+            serving.say(f"serving {gallery} at {server.url}")
+            return along(opened, run)
 
-        run_site(site, stop, along=begin, viewers=[live])
-        if not stop.is_set():
-            say("the cameras have ended; the server goes on until it is stopped")
-            stop.wait()
-    return 0
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Set by SIGINT and SIGTERM; the second one interrupts."""
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        run_site(site, serving.stop, along=begin, viewers=[live])
+        if not serving.stop.is_set():
+            serving.say("the cameras have ended; the server goes on until it is stopped")
+            serving.stop.wait()

@@ -1,4 +1,4 @@
-"""Find a vehicle by a picture or a feature, with the answer that a run would give: known, doubtful, unknown, and how sure that is."""
+"""Find a vehicle by a picture or a feature, with the answer of a run: known, doubtful, unknown, and how sure that is."""
 
 import threading
 from collections.abc import Sequence
