@@ -1,0 +1,156 @@
+"""A server with a run in it, beside one, and what it refuses to be."""
+
+import json
+import socket
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("uvicorn", reason="needs the extra serve")
+
+from tests.kit.live_run import run_during, until
+from vreid.cli.main import main
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import read_gallery
+from vreid.runtime.gallery.gallery import login
+from vreid.runtime.records import Frame
+from vreid.serve.rights import TokenFile
+from vreid.serve.running import LiveView, Server, refuse_open
+from vreid.serve.service import Address
+
+CITY = "synth://city?camera={}&seed=7&cameras=3&seconds=20&vehicles=12&fps=5&live=1"
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def site_of(folder: Path, source: Callable[[int], str] = CITY.format) -> Path:
+    cameras = "".join(f'[camera.cam{number}]\nuri = "{source(number)}"\n' for number in (1, 2))
+    text = f'[gallery]\nfile = "g.db"\nenrol_unknown = true\n[outputs]\nfolder = "out"\n{cameras}'
+    (folder / "site.toml").write_text(text)
+    return folder / "site.toml"
+
+
+def got(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def sent(url: str, method: str, document: object) -> Any:
+    request = urllib.request.Request(
+        url, json.dumps(document).encode(), {"Content-Type": "application/json"}, method=method
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError):
+        return bool(got(f"{url}/health")["running"])
+    return False
+
+
+def test_a_run_in_the_server_is_seen_and_its_vehicles_are_named(tmp_path: Path) -> None:
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api/v1"
+
+    def steps() -> None:
+        until(lambda: answers(api))
+        until(lambda: len(got(f"{api}/vehicles")["items"]) > 0)
+        vehicle = got(f"{api}/vehicles")["items"][0]["id"]
+        assert sent(f"{api}/vehicles/{vehicle}", "PATCH", {"name": "white van"})["done"]["name"] == "white van"
+        assert got(f"{api}/vehicles")["items"][0]["name"] == "white van"
+        named = [change for change in got(f"{api}/changes")["items"] if change["verb"] == "rename"]
+        assert [(change["who"], change["detail"]["to"]) for change in named] == [(login(), "white van")]
+        with urllib.request.urlopen(f"{api}/cameras/cam1/picture", timeout=30) as answer:
+            first = answer.read()
+        assert first.startswith(b"\xff\xd8")
+        until(lambda: urllib.request.urlopen(f"{api}/cameras/cam1/picture", timeout=30).read() != first)
+        health = got(f"{api}/health")
+        assert {camera["name"] for camera in health["cameras"]} == {"cam1", "cam2"}
+        assert health["stages"]["embed"]["count"] > 0
+
+    run_during(steps, ["serve", str(site_of(tmp_path)), "--port", str(port)])
+    with read_gallery(tmp_path / "g.db") as gallery:
+        assert "white van" in {vehicle.name for vehicle in gallery.vehicles(thumbnails=False)}
+
+
+def test_events_tell_new_sightings_while_a_run_goes_on(tmp_path: Path) -> None:
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api/v1"
+
+    def steps() -> None:
+        until(lambda: answers(api))
+        with urllib.request.urlopen(f"{api}/events", timeout=60) as stream:
+            for line in stream:
+                if line.startswith(b"data: ") and b'"camera"' in line:
+                    assert json.loads(line[6:])["camera"] in ("cam1", "cam2")
+                    return
+
+    run_during(steps, ["serve", str(site_of(tmp_path)), "--port", str(port)])
+
+
+def test_a_site_over_files_is_run_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = site_of(tmp_path, lambda number: CITY.format(number).replace("&live=1", ""))
+    assert main(["serve", str(site), "--port", "0"]) == 2
+    assert f"first run vreid run {site}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        (Address("0.0.0.0"), "nobody is let in without a token"),
+        (Address("127.0.0.1", behind_proxy=True), "nobody is let in without a token"),
+        (Address("127.0.0.1", certificate=Path("a.pem")), "belong together"),
+        (Address("127.0.0.1", certificate=Path("no.pem"), key=Path("no.pem")), "there is no file no.pem"),
+    ],
+)
+def test_a_server_that_would_stand_open_is_refused(address: Address, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=sentence):
+        refuse_open(address, TokenFile(tmp_path / "g.db.tokens"))
+
+
+def test_a_token_alone_is_not_enough_beyond_this_machine(tmp_path: Path) -> None:
+    tokens = TokenFile(tmp_path / "g.db.tokens")
+    tokens.add("anna", "look")
+    with pytest.raises(Refused, match="in the clear"):
+        refuse_open(Address("0.0.0.0"), tokens)
+    refuse_open(Address("0.0.0.0", behind_proxy=True), tokens)
+    refuse_open(Address("127.0.0.1"), tokens)
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        async def nothing(scope: object, receive: object, send: object) -> None:
+            raise AssertionError
+
+        with pytest.raises(Refused, match="give another --host or --port"):
+            Server(nothing, Address("127.0.0.1", taken.getsockname()[1]))
+
+
+def test_frames_are_kept_only_while_somebody_looks() -> None:
+    view, images = LiveView(), [np.full((90, 160, 3), value, np.uint8) for value in (0, 100, 200)]
+    view.show(Frame("gate", 0, 0.0, images[0]), {})
+    assert view.cameras() == ["gate"]
+    tile = view._tiles["gate"]
+    tile.at = -1e9
+    view.show(Frame("gate", 1, 1.0, images[1]), {})
+    assert tile.frame is images[0], "nobody has looked yet"
+    first = view.picture("gate")
+    tile.at = -1e9
+    view.show(Frame("gate", 2, 2.0, images[2]), {})
+    assert tile.frame is images[2]
+    assert first != view.picture("gate")
+    assert view.picture("yard") is None
