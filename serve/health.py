@@ -2,7 +2,6 @@
 
 import math
 
-from vreid.runtime.status import Status
 from vreid.serve import documents as doc
 from vreid.serve.rights import Person
 from vreid.serve.service import Service
@@ -10,9 +9,9 @@ from vreid.serve.service import Service
 
 def health_of(service: Service, person: Person) -> doc.Health:
     """Of the cameras that the person may see; a run in another process is not known here."""
-    if service.status is None:
+    status = service.status()
+    if status is None:
         return doc.Health(running=False)
-    status: Status = service.status()
     cameras = [
         doc.CameraHealth(
             name=name, frames=one.frames, dropped=one.dropped, reconnects=one.reconnects, tracks=one.tracks,

@@ -171,6 +171,7 @@ def serve_run(
     """The run in this thread, the server in others; when the cameras have ended what they found is served on."""
     assert site.gallery is not None
     gallery, live, tokens = site.gallery, LiveView(), serving.token_file(site.gallery)
+    over = threading.Event()
     with ExitStack() as stack:
 
         def begin(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
@@ -182,13 +183,15 @@ def serve_run(
                 fixed=site.threshold, topology=opened.topology,
             )  # fmt: skip
             service = Service(
-                access, searcher, tokens, serving.address, live, run.status, site, serving.requests_a_minute
-            )
+                access, searcher, tokens, serving.address, live, lambda: None if over.is_set() else run.status(), site,
+                serving.requests_a_minute,
+            )  # fmt: skip
             server = stack.enter_context(Server(application(service), serving.address))
             serving.say(f"serving {gallery} at {server.url}")
             return along(opened, run)
 
         run_site(site, serving.stop, along=begin, viewers=[live])
+        over.set()
         if not serving.stop.is_set():
             serving.say("the cameras have ended; the server goes on until it is stopped")
             serving.stop.wait()

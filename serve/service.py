@@ -32,14 +32,14 @@ class Address:
 
 @dataclass(frozen=True)
 class Service:
-    """Everything that requests are answered from. `status` is the run's, where it runs here; `site` as its file says."""
+    """Everything that requests are answered from. `status` is that of the run, None where none runs here; `site` as its file says."""
 
     access: GalleryAccess
     searcher: Searcher
     tokens: TokenFile
     address: Address = field(default_factory=Address)
     live: LiveView | PictureFolder | None = None
-    status: Callable[[], Status] | None = None
+    status: Callable[[], Status | None] = lambda: None
     site: Site | None = None
     requests_a_minute: int = 1200  # of one person or address, beyond which 429 is answered
 

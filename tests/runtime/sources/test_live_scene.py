@@ -34,5 +34,5 @@ def test_a_live_scene_is_a_camera_and_a_still_one_is_a_file() -> None:
 
 
 def test_a_live_scene_that_makes_no_scene_is_refused() -> None:
-    with pytest.raises(Refused, match="live is a whole number"):
+    with pytest.raises(Refused, match="live is a number"):
         open_synth(f"{SCENE}&live=maybe", "gate")
