@@ -32,7 +32,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Service:
-    """Everything that requests are answered from. `status` is that of the run, None where none runs here; `site` as its file says."""
+    """Everything that requests are answered from. `status` is that of the run here, None without one; `site` as its file says."""
 
     access: GalleryAccess
     searcher: Searcher
