@@ -4,9 +4,9 @@
     python bench/serve_load.py big.db --model vreid-s --out serve_load.json
 
 Three parts. Pages: one reader, page after page (sightings of a day with filters; a search by an uploaded picture, its
-embedding included). Readers: 50 at once, each as fast as a person who looks for a second. Turns: a live run of the made
+embedding included). Readers: 50 at once, each as fast as a person who looks for a second. Turns: a live run of the synthetic
 scene in the server's own process, with load and without; the share of frames that its cameras dropped. The loader's own
-share of a processor is printed beside the figures, since it works on the same machine.
+share of a processor is printed with the figures, since it works on the same machine.
 """
 
 import argparse
@@ -46,8 +46,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = {
-            "alone": beside(args, Path(folder), with_run=False),
-            "with a run on the other core": beside(args, Path(folder), with_run=True),
+            "alone": over_gallery(args, Path(folder), with_run=False),
+            "with a run on the other core": over_gallery(args, Path(folder), with_run=True),
             "what a run loses": turns(args, Path(folder)),
         }
     text = json.dumps(found, indent=1)
@@ -56,7 +56,7 @@ def main() -> None:
         args.out.write_text(text + "\n")
 
 
-def beside(args: argparse.Namespace, folder: Path, with_run: bool) -> dict[str, Any]:
+def over_gallery(args: argparse.Namespace, folder: Path, with_run: bool) -> dict[str, Any]:
     """Pages, searches and 50 readers over the large gallery; `with_run`: a run goes on in another process, on core 1."""
     with ExitStack() as stack:
         if with_run:

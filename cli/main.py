@@ -28,7 +28,7 @@ VERBS = {
     "profile": "params, MACs and FLOPs of every layer",
     "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
-    "serve": "pages and a REST API over a gallery, with a run or beside one; tokens",
+    "serve": "pages and a REST API over a gallery, with a run or next to one; tokens",
     "site": "a site's file, of many cameras: check, draw, schema",
     "get": "fetch a public network, such as a detector, whose hash is known",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",

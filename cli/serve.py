@@ -1,4 +1,4 @@
-"""`vreid serve run|token`: pages and a REST API over a gallery, beside a run or with one; and the tokens that let people in."""
+"""`vreid serve run|token`: pages and a REST API over a gallery, next to a run or with one; and the tokens that let people in."""
 
 import os
 import threading
@@ -28,7 +28,7 @@ class Run:
     pictures: Path | None = None
     """The folder of the run next to it (vreid run --out FOLDER --annotate), for live pictures."""
     demo: bool = False
-    """Serve the made scene, live; no download, nothing is kept."""
+    """Serve the synthetic scene, live; no download, nothing is kept."""
     host: str = "127.0.0.1"
     """Address to listen at; beyond this machine it needs a token, and TLS or --behind-proxy."""
     port: int = 8080
@@ -117,7 +117,7 @@ def _run(args: Run) -> int:
     from vreid.cli.run import signals
     from vreid.runtime.site.read import read_site
     from vreid.runtime.site.reload import Requests
-    from vreid.serve.running import Serving, serve_beside, serve_demo, serve_site
+    from vreid.serve.running import Serving, serve_gallery, serve_demo, serve_site
     from vreid.serve.service import Address
 
     if sum((args.site is not None, args.gallery is not None, args.demo)) != 1:
@@ -136,5 +136,5 @@ def _run(args: Run) -> int:
         elif file is not None:
             serve_site(lambda: read_site(file, os.environ), file, serving, requests)
         elif args.gallery is not None:
-            serve_beside(args.gallery, str(args.model), args.pictures, serving)
+            serve_gallery(args.gallery, str(args.model), args.pictures, serving)
     return 0

@@ -1,1 +1,1 @@
-"""`vreid serve`: pages and a REST API over a gallery, beside a run or with one."""
+"""`vreid serve`: pages and a REST API over a gallery, next to a run or with one."""

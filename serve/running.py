@@ -1,4 +1,4 @@
-"""A server at work: beside a run, with one in the same process, or over the made scene; until it is told to stop."""
+"""A server at work: next to a run, with one in the same process, or over the synthetic scene; until it is told to stop."""
 
 import socket
 import tempfile
@@ -116,7 +116,7 @@ class Serving:
         return file
 
 
-def serve_beside(gallery: Path, model: str, pictures: Path | None, serving: Serving, site: Site | None = None) -> None:
+def serve_gallery(gallery: Path, model: str, pictures: Path | None, serving: Serving, site: Site | None = None) -> None:
     """Serve a gallery, which another process may write to, until it is stopped. Raises Refused before it listens.
 
     `pictures`: the folder of the run that writes, for its live pictures.
@@ -150,16 +150,16 @@ def serve_site(read: Callable[[], Site], file: Path, serving: Serving, requests:
     if not site.gallery.exists():
         raise Refused(f"the cameras of {file} are files, and its gallery is not there yet; first run vreid run {file}")
     serving.say("the cameras of this site are files, which vreid run goes through; what it found is served")
-    serve_beside(site.gallery, str(site.model), site.out, serving, site)
+    serve_gallery(site.gallery, str(site.model), site.out, serving, site)
 
 
 def serve_demo(serving: Serving) -> None:
-    """The made scene, live, with a gallery that is gone at the end."""
+    """The synthetic scene, live, with a gallery that is gone at the end."""
     with tempfile.TemporaryDirectory(prefix="vreid-demo-") as folder:
         place = Path(folder)
         cameras = [CameraSettings(source=f"synth://city?camera={number}&{DEMO}") for number in (1, 2, 3)]
         site = Site(cameras=cameras, gallery=place / "demo.db", enrol_unknown=True, out=place / "run")
-        serving.say("a made scene of three cameras, which passes again every 40 s; nothing of it is kept")
+        serving.say("a synthetic scene of three cameras, which passes again every 40 s; nothing of it is kept")
         serve_run(site, serving)
 
 

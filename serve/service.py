@@ -1,4 +1,4 @@
-"""What the server serves: one gallery, its model, and the run beside it or inside it."""
+"""What the server serves: one gallery, its model, and the run next to it or inside it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -14,7 +14,7 @@ LONGER: dict[str, str] = {}  # path -> why it may be longer than that; meant to 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 ROOT_HOLDS = {
     *LAYERS, *("bench", "docs", "examples", "packaging", "tests"),
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "__init__.py", "py.typed"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "NOTICE", "pyproject.toml", "__init__.py", "py.typed"),
     *("Makefile", "CMakeLists.txt", ".ci", ".clang-format", ".dockerignore", ".gitignore"),
 }  # fmt: skip
 PACKAGED = [ROOT / "__init__.py", *sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))]

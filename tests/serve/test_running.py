@@ -1,4 +1,4 @@
-"""A server with a run in it, beside one, and what it refuses to be."""
+"""A server with a run in it, next to one, and what it refuses to be."""
 
 import json
 import socket
@@ -119,7 +119,7 @@ def test_a_server_that_would_stand_open_is_refused(address: Address, sentence: s
         refuse_open(address, TokenFile(tmp_path / "g.db.tokens"))
 
 
-def test_a_token_alone_is_not_enough_beyond_this_machine(tmp_path: Path) -> None:
+def test_a_token_is_not_enough_beyond_this_machine_without_tls(tmp_path: Path) -> None:
     tokens = TokenFile(tmp_path / "g.db.tokens")
     tokens.add("anna", "look")
     with pytest.raises(Refused, match="in the clear"):
