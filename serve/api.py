@@ -250,7 +250,7 @@ def doubtful(service: Served, person: Looking, limit: Limit = 50) -> list[doc.Do
 
 
 @api.post("/doubtful/{sighting}", tags=["doubtful"], summary="Say whose a sighting is")
-def judge(service: Served, person: Editing, sighting: VehicleId, body: doc.Judging, key: Key = None) -> doc.Done:
+def judge(service: Served, person: Editing, sighting: VehicleId, body: doc.Judgement, key: Key = None) -> doc.Done:
     if not body.same and body.vehicle is not None:
         raise BadInput("'vehicle' says whose it is; leave it out where 'same' is false")
     vehicle = None if body.vehicle is None else f"id={body.vehicle}"

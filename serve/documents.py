@@ -211,7 +211,7 @@ class Undoing(Body):
     change: Number | None = None
 
 
-class Judging(Body):
+class Judgement(Body):
     """What a person says of a doubtful sighting: it is `vehicle` (by default the one that it was given to), or with `same` false
     it is another one."""
 

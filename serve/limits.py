@@ -74,7 +74,7 @@ class TooLarge(Exception):
 
 
 class Callers:
-    """How much each caller may still send: a bucket that fills evenly, so that a page with many pictures is no flood."""
+    """How much each caller may still send: a bucket that fills evenly, so that a page with many pictures passes."""
 
     def __init__(self, a_minute: int) -> None:
         self._rate, self._room = a_minute / 60, float(a_minute)

@@ -1,4 +1,4 @@
-"""A server at work: next to a run, with one in the same process, or over the synthetic scene; until it is told to stop."""
+"""A server at work: next to a run, with one in the same process, or over the synthetic scene; until it is stopped."""
 
 import socket
 import tempfile
