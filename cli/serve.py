@@ -117,7 +117,7 @@ def _run(args: Run) -> int:
     from vreid.cli.run import signals
     from vreid.runtime.site.read import read_site
     from vreid.runtime.site.reload import Requests
-    from vreid.serve.running import Serving, serve_gallery, serve_demo, serve_site
+    from vreid.serve.running import Serving, serve_demo, serve_gallery, serve_site
     from vreid.serve.service import Address
 
     if sum((args.site is not None, args.gallery is not None, args.demo)) != 1:

@@ -12,8 +12,9 @@ import uvicorn
 
 from vreid.models.errors import Refused
 from vreid.runtime.embedder import open_embedder
+from vreid.runtime.open_site import OpenSite
 from vreid.runtime.pipeline import Run
-from vreid.runtime.run import OpenSite, run_site
+from vreid.runtime.run import run_site
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.site.reload import Reloader, Requests
 from vreid.runtime.sources.table import address_of
