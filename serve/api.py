@@ -14,6 +14,7 @@ from vreid.runtime.gallery.records import EVERYTHING, Filter
 from vreid.runtime.gallery.requests import (
     Calibrate,
     Confirm,
+    Edit,
     Enrol,
     Merge,
     Purge,
@@ -23,7 +24,6 @@ from vreid.runtime.gallery.requests import (
     Split,
     Undo,
 )
-from vreid.runtime.gallery.requests import Request as Edit
 from vreid.serve import documents as doc
 from vreid.serve.choice import Choice, Cursor, Limit, Sort
 from vreid.serve.events import events_of

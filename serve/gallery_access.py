@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vreid.runtime.gallery.edit_socket import edited
-from vreid.runtime.gallery.gallery import Gallery, read_gallery
-from vreid.runtime.gallery.requests import Request
+from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.opening import read_gallery
+from vreid.runtime.gallery.requests import Edit
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 
 READERS = 4  # connections for pages and the API
@@ -44,10 +45,10 @@ class GalleryAccess:
         finally:
             self._idle.put(reader)
 
-    def edit(self, request: Request, who: str, key: str | None = None) -> dict[str, Any]:
+    def edit(self, edit: Edit, who: str, key: str | None = None) -> dict[str, Any]:
         """Have it done by the process that writes, or by this one where none does; on the disk when it returns. With a `key` it
         is done once, however often it is requested. Raises Refused as the edit does, GalleryLocked, KeyReused."""
-        return edited(self.path, request, who, key)
+        return edited(self.path, edit, who, key)
 
 
 def etag_of(content: bytes) -> str:
