@@ -167,9 +167,9 @@ def test_a_damaged_or_newer_gallery_is_refused(tmp_path: Path) -> None:
     with opened(path) as gallery, pytest.raises(Refused, match="damaged"):
         gallery.search(features(1), 1)
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = '4' WHERE key = 'schema'")
+        connection.execute("UPDATE meta SET value = '5' WHERE key = 'schema'")
     connection.close()
-    with pytest.raises(Refused, match=r"schema 4 .* newer vreid"):
+    with pytest.raises(Refused, match=r"schema 5 .* newer vreid"):
         opened(path)
     path.write_bytes(whole[:5000])
     with pytest.raises(Refused, match="damaged"), read_gallery(path) as gallery:

@@ -270,7 +270,10 @@ def test_names_that_give_way_are_the_same_every_time(tmp_path: Path) -> None:
     opened(path).close()
     written = ["Taxi", "TAXI", "taxi-2", "u\u0308", "ü", "taxi"]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DROP INDEX vehicles_key")
+        indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('vehicles', 'sightings') AND sql NOTNULL"
+        for (index,) in connection.execute(indexes).fetchall():
+            connection.execute(f"DROP INDEX {index}")
+        connection.execute("ALTER TABLE sightings DROP COLUMN zones")
         for column in ("key", "named", "pictured"):
             connection.execute(f"ALTER TABLE vehicles DROP COLUMN {column}")
         connection.executemany("INSERT INTO vehicles (name, created) VALUES (?, 5)", [(name,) for name in written])
