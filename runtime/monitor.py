@@ -1,9 +1,6 @@
 """A window into a run, over HTTP: /metrics for Prometheus, /healthz, /livez and /readyz for whoever restarts it."""
 
 import contextlib
-import ipaddress
-import math
-import re
 import socket
 import sys
 import threading
@@ -19,13 +16,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 
 from vreid.models.errors import Refused
+from vreid.runtime.network_address import answers_to, plain_host
 from vreid.runtime.sinks.jsonl import json_text
 from vreid.runtime.site_evidence import Pair
-from vreid.runtime.status import StageStatus, Status
+from vreid.runtime.status import STALLED_S, StageStatus, Status, why_blind, why_stalled
 from vreid.runtime.threshold import Level
 
-STALLED_S = 30.0
-_HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.%\w]+)\]|(?P<name>[\w.-]+))(?P<port>:[0-9]*)?")
 _CLIENT_S = 5.0  # a reader that says nothing for so long is left
 
 
@@ -41,7 +37,7 @@ class Monitor:
         no web page can read it through a browser by a name of its own (DNS rebinding); others get 421.
         """
         host, port = host_and_port(address)
-        names = frozenset(_plain_host(name) for name in (*hosts, host))
+        names = frozenset(plain_host(name) for name in (*hosts, host))
         if "" in names:
             raise Refused(
                 "a --metrics-host is empty or has a port; write the name only, such as --metrics-host gate.local"
@@ -63,48 +59,6 @@ class Monitor:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-def why_blind(status: Status) -> str | None:
-    """Which cameras give pictures that show nothing, in a sentence; None: none does, as far as they are up."""
-    blind = [f"{name} gives {one.fault} pictures" for name, one in status.cameras.items() if one.alive and one.fault]
-    return "; ".join(sorted(blind)) or None
-
-
-def why_stalled(status: Status, stalled_s: float = STALLED_S) -> str | None:
-    """What is wrong with a run that does not move, in a sentence; None: it moves, or only waits for cameras it seeks."""
-    if status.idle_s < stalled_s:
-        return None
-    if status.cameras and not any(camera.alive for camera in status.cameras.values()):
-        return None
-    alive = ", ".join(sorted(name for name, camera in status.cameras.items() if camera.alive)) or "no camera"
-    idle = f"for {status.idle_s:.0f} s" if math.isfinite(status.idle_s) else "yet"
-    return f"nothing went through the pipeline {idle}, though these are up: {alive}"
-
-
-def answers_to(hosts: Sequence[str], names: Collection[str]) -> bool:
-    """Whether a request with these values of the header Host (name, IP or [IPv6], with or without :port) is for this server."""
-    return (
-        len(hosts) == 1
-        and (host := _plain_host(hosts[0], port=True)) != ""
-        and (host == "localhost" or host in names or _is_ip(host))
-    )
-
-
-def _plain_host(text: str, port: bool = False) -> str:
-    """A host in lower case, without brackets, a dot at its end and, where it may have one, its port; "" for no host."""
-    match = _HOST.fullmatch(text.strip().lower())
-    if match is None or (match["port"] is not None and not port):
-        return text.strip().lower() if not port and _is_ip(text.strip()) else ""
-    return (match["six"] or match["name"] or "").removesuffix(".")
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _handler(

@@ -7,7 +7,7 @@ RFC 3986, section 3.2: the authority ends at the first "/", "?" or "#", and the 
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -36,6 +36,7 @@ SCHEMES = (
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]*)(?::([0-9]{0,5}))?")
+_SERVED = re.compile(r"(?:\[(?P<six>[0-9a-f:.%\w]+)\]|(?P<name>[\w.-]+))(?P<port>:[0-9]*)?")
 _LISTENING = ("udp", "rtp", "srtp", "tcp", "srt")  # may be without a host: udp://:1234
 _WRITTEN = "%:!$&'()*+,;=~"  # of a user's part, besides letters, digits, "_", "." and "-"
 
@@ -243,3 +244,28 @@ def _element(part: str) -> str:
     """A part of a pipeline -> the name of its element; what follows may hold an address or a password."""
     name = re.match(r"\s*([A-Za-z][A-Za-z0-9_-]*)(?![A-Za-z0-9_-]*[=/.:])", part)
     return name[1] if name else _HIDDEN
+
+
+def answers_to(hosts: Sequence[str], names: Collection[str]) -> bool:
+    """Whether a request with these values of the header Host (name, IP or [IPv6], with or without :port) is for this server."""
+    return (
+        len(hosts) == 1
+        and (host := plain_host(hosts[0], port=True)) != ""
+        and (host == "localhost" or host in names or _is_ip(host))
+    )
+
+
+def plain_host(text: str, port: bool = False) -> str:
+    """A host in lower case, without brackets, a dot at its end and, where it may have one, its port; "" for no host."""
+    match = _SERVED.fullmatch(text.strip().lower())
+    if match is None or (match["port"] is not None and not port):
+        return text.strip().lower() if not port and _is_ip(text.strip()) else ""
+    return (match["six"] or match["name"] or "").removesuffix(".")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """The state of a run at one moment, how long its stages take, and the summary in report.json."""
 
+import math
 import random
 import resource
 import time
@@ -19,6 +20,9 @@ from vreid.runtime.threshold import Level
 if TYPE_CHECKING:
     from vreid.runtime.pipeline import Parts
     from vreid.runtime.track_finalizer import Tally
+
+
+STALLED_S = 30.0  # after which a run in which nothing moves counts as stalled
 
 
 @dataclass(frozen=True)
@@ -222,3 +226,20 @@ def _outside(sources: Sequence[Source], status: Status) -> float:
     inside = sum(status.stages[name].seconds for name in ("detect", "embed") if name in status.stages)
     waited = status.stages["wait"].seconds if live and "wait" in status.stages else 0.0
     return max(0.0, 1 - inside / max(status.seconds - waited, 1e-9))
+
+
+def why_blind(status: Status) -> str | None:
+    """Which cameras give pictures that show nothing, in a sentence; None: none does, as far as they are up."""
+    blind = [f"{name} gives {one.fault} pictures" for name, one in status.cameras.items() if one.alive and one.fault]
+    return "; ".join(sorted(blind)) or None
+
+
+def why_stalled(status: Status, stalled_s: float = STALLED_S) -> str | None:
+    """What is wrong with a run that does not move, in a sentence; None: it moves, or only waits for cameras it seeks."""
+    if status.idle_s < stalled_s:
+        return None
+    if status.cameras and not any(camera.alive for camera in status.cameras.values()):
+        return None
+    alive = ", ".join(sorted(name for name, camera in status.cameras.items() if camera.alive)) or "no camera"
+    idle = f"for {status.idle_s:.0f} s" if math.isfinite(status.idle_s) else "yet"
+    return f"nothing went through the pipeline {idle}, though these are up: {alive}"

@@ -16,8 +16,15 @@ parser = pytest.importorskip(
 )
 
 from vreid.models.errors import Refused  # noqa: E402
-from vreid.runtime.monitor import Monitor, why_stalled  # noqa: E402
-from vreid.runtime.status import CameraStatus, OutputStatus, QueueStatus, StageStatus, Status  # noqa: E402
+from vreid.runtime.monitor import Monitor  # noqa: E402
+from vreid.runtime.status import (  # noqa: E402
+    CameraStatus,
+    OutputStatus,
+    QueueStatus,
+    StageStatus,
+    Status,
+    why_stalled,
+)
 from vreid.runtime.threshold import Level  # noqa: E402
 
 AWKWARD = 'a"b\\c\nd'
