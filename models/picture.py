@@ -153,7 +153,7 @@ def _sentence(damage: Damaged, path: Path) -> str:
 # often decodes without a warning, as zero bits are a valid code; in a sequential scan so many of them in a row are not natural.
 
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)  # not a stuffed FF; fill bytes belong to the marker
+_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # not a stuffed FF; fill bytes before it are passed over
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _HARMLESS = ("Warning: unknown JFIF", "Unknown Adobe color transform", "Invalid SOS parameters")
 _DAMAGE = {
