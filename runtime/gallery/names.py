@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from vreid.models.errors import NameTaken, NotFound, Refused, shown
+from vreid.models.errors import BadInput, NameTaken, NotFound, Refused, shown
 from vreid.runtime.camera_names import nfc, valid_text
 from vreid.runtime.gallery.records import VehicleRow
 from vreid.runtime.gallery.store import Store
@@ -29,11 +29,11 @@ def key_of(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """`name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Raises Refused otherwise."""
+    """`name` in NFC, when it has 1 to 200 characters, one to be seen and no control character. Raises BadInput otherwise."""
     normal = nfc(name)
     seen = any(unicodedata.category(sign) not in ("Zs", "Cf") for sign in normal)
     if not seen or not valid_text(normal) or len(normal) > _LONGEST:
-        raise Refused(
+        raise BadInput(
             "a vehicle's name must be 1 to 200 printable characters in valid UTF-8, without control characters; choose another"
         )
     return normal
