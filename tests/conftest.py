@@ -18,7 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-EXTRAS = ("matplotlib", "motrics", "onnx", "onnxscript", "onnxsim", "torch", "torch_pruning")
+EXTRAS = (
+    "fastapi", "httpx", "matplotlib", "motrics", "onnx", "onnxscript", "onnxsim", "playwright", "schemathesis", "torch",
+    "torch_pruning", "uvicorn",
+)  # fmt: skip
 ABSENT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
