@@ -2,15 +2,20 @@
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from vreid.cli import output
 from vreid.models.errors import MOST_COUNT, Refused, refuse_outside, refuse_threads
+
+if TYPE_CHECKING:
+    from vreid.runtime.detectors.table import Detector
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
@@ -47,6 +52,10 @@ class Run:
     """CPU threads of the engine that searches by pictures."""
     requests_a_minute: int = 1200
     """Of one caller, beyond which it has to wait."""
+    blur: str | None = None
+    """module:function that makes plates and faces unreadable in every picture that is shown or exported."""
+    detector: str | None = None
+    """Detector that counts vehicles in pictures to enrol by: model:FILE; by default one that vreid get has fetched."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,7 @@ def _run(args: Run) -> int:
     from vreid.cli.run import signals
     from vreid.runtime.site.read import read_site
     from vreid.runtime.site.reload import Requests
+    from vreid.serve.blurring import blur_function
     from vreid.serve.running import Serving, serve_demo, serve_gallery, serve_site
     from vreid.serve.service import Address
 
@@ -129,7 +139,10 @@ def _run(args: Run) -> int:
     refuse_outside("--requests-a-minute", args.requests_a_minute, 1, MOST_COUNT)
     address = Address(args.host, args.port, args.certificate, args.key, args.behind_proxy, tuple(args.served_host))
     stop, requests, file = threading.Event(), Requests(), args.site
-    serving = Serving(address, args.tokens, stop, output.note, args.threads, args.requests_a_minute)
+    serving = Serving(
+        address, args.tokens, stop, output.note, args.threads, args.requests_a_minute,
+        None if args.blur is None else blur_function(args.blur), _detector(args),
+    )  # fmt: skip
     with signals(stop, True, None if file is None else requests.add):
         if args.demo:
             serve_demo(serving)
@@ -138,3 +151,19 @@ def _run(args: Run) -> int:
         elif args.gallery is not None:
             serve_gallery(args.gallery, str(args.model), args.pictures, serving)
     return 0
+
+
+def _detector(args: Run) -> "Callable[[], tuple[str, Detector] | None]":
+    """What gives the detector that counts vehicles in pictures: the named one, or one that was fetched, opened when it is needed.
+
+    Raises Refused for a named one that is not there.
+    """
+    from vreid.runtime.detectors.table import open_detector
+    from vreid.runtime.enrolment_check import detector_at_hand
+    from vreid.runtime.public_models import models_folder, with_public_model
+
+    folder, threads = models_folder(os.environ), args.threads
+    if args.detector is None:
+        return cache(lambda: detector_at_hand(folder, threads))
+    named = args.detector, open_detector(with_public_model(args.detector, folder), threads=threads)
+    return lambda: named

@@ -2,12 +2,14 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from vreid.models.errors import (
     BadInput,
@@ -21,14 +23,23 @@ from vreid.models.errors import (
     WrongModel,
     shown,
 )
-from vreid.serve.api import api
-from vreid.serve.limits import App, Guarded, TooLarge
+from vreid.serve.api import reading
+from vreid.serve.api_edits import edits
+from vreid.serve.api_search import searches
+from vreid.serve.events import Followers, TooManyFollowers
+from vreid.serve.health import probes
+from vreid.serve.limits import App, Guarded
 from vreid.serve.live import TooManyViewers
+from vreid.serve.openapi import openapi_of
 from vreid.serve.pages import pages, problem_page
 from vreid.serve.persons import SignIn
+from vreid.serve.routes import PROBLEM
 from vreid.serve.service import Service
+from vreid.serve.uploads import NotAPicture, PictureTooLarge
 
-STATUSES: dict[type[Refused], int] = {
+STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state that does not allow it
+    NotAPicture: 415,
+    PictureTooLarge: 413,
     NotFound: 404,
     NameTaken: 409,
     WrongModel: 409,
@@ -36,11 +47,15 @@ STATUSES: dict[type[Refused], int] = {
     BadInput: 422,
     GalleryLocked: 503,
     TooManyViewers: 503,
+    TooManyFollowers: 503,
     GalleryFull: 507,
     GalleryDamaged: 500,
+    Refused: 409,
 }
+ROUTERS = (reading, searches, edits, probes, pages)
 TITLES = {
-    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    408: "Request Timeout", 409: "Conflict", 416: "Range Not Satisfiable",
     413: "Content Too Large", 415: "Unsupported Media Type", 422: "Unprocessable Content", 500: "Internal Server Error",
     503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
@@ -50,17 +65,18 @@ def application(service: Service) -> App:
     """The ASGI application of a service."""
     app = FastAPI(
         title="vreid", version=version("vreid"), openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
-        description="Vehicles that were seen again: the gallery, its sightings, search, edits and the run.",
+        description="Vehicles that were seen again: the gallery, its sightings, search, edits and the run. Times are in "
+        "seconds since 1970. Every GET is answered to HEAD too, without its body.",
     )  # fmt: skip
-    app.state.service = service
-    app.include_router(api)
-    app.include_router(pages)
+    app.state.service, app.state.followers = service, Followers()
+    for router in ROUTERS:
+        app.include_router(router)
+    app.openapi = openapi_of(app, service)  # type: ignore[method-assign]
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SignIn, _sign_in)
-    app.add_exception_handler(TooLarge, _too_large)
     app.add_exception_handler(Exception, _failed)
     names = frozenset(name.lower() for name in (*service.address.hosts, service.address.host))
     return Guarded(app, names, service.address.secure, service.requests_a_minute)
@@ -71,34 +87,43 @@ def _answer(request: Request, status: int, detail: str, headers: dict[str, str] 
     title = TITLES.get(status, "Error")
     if request.url.path.startswith("/api/"):
         document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        return JSONResponse(document, status, headers, media_type="application/problem+json")
+        return JSONResponse(document, status, headers, media_type=PROBLEM)
     return problem_page(request, status, title, detail, headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 422)
+    status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
     headers = {"Retry-After": "2"} if status == 503 else None
     return _answer(request, status, str(error), headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    first = cast(RequestValidationError, error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return _answer(request, 400, f"the body is not JSON: {first['ctx']['error']} at byte {first['loc'][-1]}")
     return _answer(request, 422, f"{shown(where)}: {first['msg']}")
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _answer(request, error.status_code, str(error.detail), dict(error.headers or {}))
+    failed = cast(HTTPException, error)
+    headers = dict(failed.headers or {})
+    if failed.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return _answer(request, failed.status_code, str(failed.detail), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path of a request takes, over all routes (RFC 9110, section 15.5.6)."""
+    found = set[str]()
+    for route in (route for router in ROUTERS for route in router.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
     return RedirectResponse("/sign-in", 303)
-
-
-async def _too_large(request: Request, error: Exception) -> Response:
-    return _answer(request, 413, "the request is too large")
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -7,9 +7,20 @@ from fastapi import Depends, Query
 
 from vreid.runtime.gallery.records import Filter
 
-Texts = Annotated[list[Annotated[str, Query(max_length=200)]], Query(max_length=50)]
-Moment = Annotated[float | None, Query(ge=0, lt=1e10, description="Seconds since 1970.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the part before.")]
+Texts = Annotated[list[Annotated[str, Query(min_length=1, max_length=200)]], Query(max_length=50)]
+Moment = Annotated[
+    float | None, Query(ge=0, lt=1e10, allow_inf_nan=False, description="Seconds since 1970.", examples=[1764500000])
+]
+CURSOR = Annotated[
+    str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the part before.", examples=["50"])
+]
+PAIR = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9]{1,10}(\.[0-9]{1,20})?~[0-9]{1,15}$", description="`next` of the part before.",
+        examples=["1764500035.2~41"],
+    ),
+]  # fmt: skip
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Sort = Literal["named-first", "id", "name", "created", "last-seen", "sightings"]
 

@@ -1,27 +1,29 @@
 """The gallery as the server reads it: several readers, so that one slow page does not hold up the others, and edits by whoever
 writes to it."""
 
-import hashlib
 import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vreid.models.errors import GalleryLocked
+from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.edit_socket import edited
-from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.opening import read_gallery
 from vreid.runtime.gallery.requests import Edit
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
+from vreid.serve.blurring import Blur, BlurredPictures
 
 READERS = 4  # connections for pages and the API
+_PATIENCE_S = 20.0  # for which an edit waits for those before it
 
 
 class GalleryAccess:
     """Reads `path` from any thread. `searching` has the index and is used for searches alone, so that there is one of it."""
 
-    def __init__(self, path: Path, index: str = "flat") -> None:
-        """Raises Refused for a gallery that cannot be read."""
+    def __init__(self, path: Path, index: str = "flat", blur: Blur | None = None) -> None:
+        """`blur`: what pictures go through before they are shown. Raises Refused for a gallery that cannot be read."""
         self.path = path
         self._idle: queue.SimpleQueue[Gallery] = queue.SimpleQueue()
         self._every = [read_gallery(path) for _ in range(READERS)]
@@ -30,6 +32,8 @@ class GalleryAccess:
         self.searching = read_gallery(path, index)
         self.about = self.searching.about
         self.kept = KeptFolder(folder_of_gallery(path))
+        self.pictures = BlurredPictures(blur)
+        self._turn = threading.Lock()
 
     def close(self) -> None:
         """Close every connection; a second call does nothing."""
@@ -45,12 +49,12 @@ class GalleryAccess:
         finally:
             self._idle.put(reader)
 
-    def edit(self, edit: Edit, who: str, key: str | None = None) -> dict[str, Any]:
+    def edit(self, request: Edit, who: str, key: str | None = None) -> dict[str, Any]:
         """Have it done by the process that writes, or by this one where none does; on the disk when it returns. With a `key` it
         is done once, however often it is requested. Raises Refused as the edit does, GalleryLocked, KeyReused."""
-        return edited(self.path, edit, who, key)
-
-
-def etag_of(content: bytes) -> str:
-    """What differs wherever the content does, as the header ETag has it."""
-    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        if not self._turn.acquire(timeout=_PATIENCE_S):
+            raise GalleryLocked("other edits take long; nothing was done, try again")
+        try:
+            return edited(self.path, request, who, key)
+        finally:
+            self._turn.release()

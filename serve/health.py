@@ -1,8 +1,14 @@
-"""The run as it is now, for pages and API."""
+"""The run as it is now, for pages and API; and what a supervisor asks without a token: whether the server lives, and is ready."""
 
 import math
 
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from vreid.models.errors import VreidError
+from vreid.runtime.status import why_stalled
 from vreid.serve import documents as doc
+from vreid.serve.persons import Served
 from vreid.serve.rights import Person
 from vreid.serve.service import Service
 
@@ -25,9 +31,32 @@ def health_of(service: Service, person: Person) -> doc.Health:
         name: {"count": float(one.count), "p50_ms": 1000 * one.p50, "p90_ms": 1000 * one.p90, "p99_ms": 1000 * one.p99}
         for name, one in status.stages.items()
     }
-    frames = sum(one.frames for one in status.cameras.values())
+    frames = sum(one.frames for one in cameras)
     return doc.Health(
         running=True, seconds=status.seconds, frames_per_second=frames / max(status.seconds, 1e-9),
         sightings=status.sightings, unknown=status.unknown, doubtful=status.doubtful, cameras=cameras, stages=stages,
         vehicles=status.vehicles,
     )  # fmt: skip
+
+
+probes = APIRouter(include_in_schema=False)
+_UNCACHED = {"Cache-Control": "no-store"}
+
+
+@probes.get("/livez")
+async def livez() -> JSONResponse:
+    """Whether the process answers; nothing of the gallery."""
+    return JSONResponse({"alive": True}, headers=_UNCACHED)
+
+
+@probes.get("/readyz")
+def readyz(service: Served) -> JSONResponse:
+    """Whether requests can be answered: the gallery can be read, and a run in this process moves. Nothing of what is in it."""
+    try:
+        with service.access.reading() as gallery:
+            gallery.size()
+        status = service.status()
+        ready = status is None or why_stalled(status) is None
+    except VreidError:
+        ready = False
+    return JSONResponse({"ready": ready}, 200 if ready else 503, _UNCACHED)

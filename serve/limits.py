@@ -1,6 +1,9 @@
-"""What every request passes before anything else looks at it: the header Host, its size, how many there were; and the headers that
-every answer gets. Plain ASGI, so that streams stay streams."""
+"""What every request passes before anything else looks at it: the header Host, its size and pace, how many there were; and the
+headers that every answer gets. Plain ASGI, so that streams stay streams."""
 
+import asyncio
+import contextlib
+import ipaddress
 import json
 import threading
 import time
@@ -8,7 +11,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from vreid.runtime.monitor import answers_to
+from starlette.exceptions import HTTPException
+
+from vreid.runtime.network_address import answers_to
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,7 +22,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BODY = 16 * 10**6  # bytes; pictures have a bound of their own
+BODY_S = 20.0  # in which a body may begin; and then it has to come at
+SLOWEST = 20_000  # bytes a second, all in all
+_DRAINED_S = 2.0
 _MOST_CALLERS = 10_000
+_PROBES = ("/livez", "/readyz")
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
     " form-action 'self'; frame-ancestors 'none'",
@@ -58,19 +67,35 @@ class Guarded:
         if not answers_to(hosts, self._hosts):
             detail = "this name is not served here; vreid serve --served-host NAME lets it pass"
             return await _problem(with_headers, 421, "Misdirected Request", detail)
-        caller = (scope.get("client") or ("?",))[0]
-        wait = self._callers.wait(caller, time.monotonic())
-        if wait is not None and not scope["path"].startswith(("/static/", "/livez", "/readyz")):
+        wait = None
+        if scope["path"] not in _PROBES and not scope["path"].startswith("/static/"):
+            wait = self._callers.wait(_caller(scope), time.monotonic())
+        if wait is not None:
             detail = f"too many requests; try again in {wait} s"
             return await _problem(with_headers, 429, "Too Many Requests", detail, [(b"retry-after", b"%d" % wait)])
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or int(length) > MOST_BODY:
-            return await _problem(with_headers, 413, "Content Too Large", f"a request may have {MOST_BODY} bytes")
-        await self._app(scope, _bounded(receive), with_headers)
+            detail = f"a request may have {MOST_BODY} bytes"
+            await _drained(receive)
+            return await _problem(with_headers, 413, "Content Too Large", detail, [(b"connection", b"close")])
+        if scope["method"] == "HEAD":
+            await _without_body(self._app, scope, receive, with_headers)
+        else:
+            await self._app(scope, _bounded(receive), with_headers)
 
 
-class TooLarge(Exception):
+class TooLarge(HTTPException):
     """A body without a length has become longer than a request may be."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"a request may have {MOST_BODY} bytes", {"Connection": "close"})
+
+
+class TooSlow(HTTPException):
+    """A body does not come, or too slowly."""
+
+    def __init__(self) -> None:
+        super().__init__(408, f"the body of a request has to come within {BODY_S:.0f} s", {"Connection": "close"})
 
 
 class Callers:
@@ -93,25 +118,75 @@ class Callers:
         return None if passes else max(1, round((1 - left) / self._rate))
 
 
+def _caller(scope: Scope) -> str:
+    """The address of who sends it; of IPv6 the network, in which one household has all addresses."""
+    text = (scope.get("client") or ("?",))[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return str(text)
+    return str(ipaddress.ip_network((text, 64), strict=False)) if address.version == 6 else str(text)
+
+
 def _bounded(receive: Receive) -> Receive:
-    got = 0
+    """A body that is not longer than it may be, and that comes in time: whoever stalls is not waited for."""
+    got, began, over = 0, time.monotonic(), False
 
     async def counted() -> Message:
-        nonlocal got
-        message = await receive()
+        nonlocal got, over
+        if over:
+            return await receive()  # that the caller has left
+        try:
+            message = await asyncio.wait_for(receive(), BODY_S + got / SLOWEST - (time.monotonic() - began))
+        except asyncio.TimeoutError:
+            raise TooSlow from None
         if message["type"] == "http.request":
             got += len(message.get("body", b""))
+            over = not message.get("more_body", False)
             if got > MOST_BODY:
+                await _drained(receive)
                 raise TooLarge
         return message
 
     return counted
 
 
+async def _drained(receive: Receive) -> None:
+    """Pass over some more of a body that is refused: a caller whose connection breaks while it sends sees no answer."""
+    got, until = 0, time.monotonic() + _DRAINED_S
+    with contextlib.suppress(asyncio.TimeoutError):
+        while got < 4 * MOST_BODY:
+            message = await asyncio.wait_for(receive(), until - time.monotonic())
+            got += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+
+
+async def _without_body(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """HEAD is GET without the body (RFC 9110, section 9.3.2); what would go on is ended when its headers are known."""
+    begun = asyncio.Event()
+
+    async def headers_only(message: Message) -> None:
+        if message["type"] == "http.response.start" and not begun.is_set():
+            begun.set()
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+
+    answering = asyncio.ensure_future(app({**scope, "method": "GET"}, receive, headers_only))
+    waiting = asyncio.ensure_future(begun.wait())
+    await asyncio.wait({answering, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not begun.is_set():
+        return await answering
+    answering.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await answering
+
+
 async def _problem(
     send: Send, status: int, title: str, detail: str, more: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    headers = [(b"content-type", b"application/problem+json"), *(more or [])]
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)), *(more or [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(document).encode()})
+    await send({"type": "http.response.body", "body": body})

@@ -15,6 +15,7 @@ from vreid.models.preprocess import Image
 from vreid.runtime.camera_pipeline import OpenTrack
 from vreid.runtime.records import Floats, Frame, TrackEvent
 from vreid.runtime.sinks.annotate import Label, drawn_on, label_of
+from vreid.serve.blurring import Blur, BlurredPictures
 
 EVERY_S = 0.2  # between two pictures of a camera
 WIDEST = 960  # pixels of a picture
@@ -43,7 +44,9 @@ class _Tile:
 class LiveView:
     """A follower of a run, whose threads hand frames over and draw nothing; the server's threads draw."""
 
-    def __init__(self) -> None:
+    def __init__(self, blur: Blur | None = None) -> None:
+        """`blur`: what frames go through before boxes are drawn in them."""
+        self._blur = blur
         self._tiles: dict[str, _Tile] = {}
         self._labels: dict[tuple[str, int], Label] = {}
         self._viewers = 0
@@ -81,7 +84,8 @@ class LiveView:
                 return None
             if tile.jpeg is None or tile.jpeg[0] != tile.number:
                 number = tile.number
-                tile.jpeg = number, _drawn(tile.frame, tile.boxes)
+                frame = tile.frame if self._blur is None else self._blur(tile.frame)
+                tile.jpeg = number, _drawn(frame, tile.boxes)
             return tile.jpeg[1]
 
     async def pictures(self, camera: str) -> AsyncIterator[bytes]:
@@ -104,8 +108,9 @@ class LiveView:
 class PictureFolder:
     """The live pictures that a run in another process writes (`--annotate`)."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, shown: BlurredPictures | None = None) -> None:
+        """`shown`: what pictures go through before they are shown."""
+        self._folder, self._shown = folder, shown or BlurredPictures()
 
     def cameras(self) -> list[str]:
         """Those that there are pictures of."""
@@ -116,7 +121,7 @@ class PictureFolder:
         if camera not in self.cameras():
             return None
         try:
-            return (self._folder / f"{camera}.jpg").read_bytes()
+            return self._shown.shown((self._folder / f"{camera}.jpg").read_bytes())
         except FileNotFoundError:
             return None
 

@@ -44,6 +44,14 @@ def person_of(request: Request) -> Person | None:
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
+def somebody(request: Request) -> Person:
+    """Who sends it. Raises HTTPException 401 where nobody is known."""
+    person = person_of(request)
+    if person is None:
+        raise HTTPException(401, "a token is needed; vreid serve token makes one", _CHALLENGE)
+    return person
+
+
 def needs(role: Role) -> Callable[[Request], Person]:
     """A dependency: who sends it, if they have at least this role; their right to write is checked against forgery too.
 
@@ -51,9 +59,7 @@ def needs(role: Role) -> Callable[[Request], Person]:
     """
 
     def checked(request: Request) -> Person:
-        person = person_of(request)
-        if person is None:
-            raise HTTPException(401, "a token is needed; vreid serve token makes one", _CHALLENGE)
+        person = somebody(request)
         if not person.may(role):
             raise HTTPException(
                 403, f"this needs the role '{role}', and the token of '{person.name}' has '{person.role}'"
@@ -74,7 +80,7 @@ def refuse_forged(request: Request, person: Person) -> None:
     if "authorization" in request.headers:
         return
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    if origin is not None and _site_of(origin) != request.headers.get("host", "").lower():
         raise HTTPException(403, "this request comes from a page of another site")
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403, "this request comes from a page of another site")
@@ -85,6 +91,14 @@ def refuse_forged(request: Request, person: Person) -> None:
         return  # a form: `form_of` checks its field
     if not hmac.compare_digest(given.encode(), service_of(request).tokens.csrf(person).encode()):
         raise HTTPException(403, "the CSRF token is missing or of another session; load the page again")
+
+
+def _site_of(origin: str) -> str:
+    """Host and port of an origin, "" where it has none ("null") or cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 Looking = Annotated[Person, Depends(needs("look"))]

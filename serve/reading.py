@@ -1,16 +1,16 @@
 """What pages and API show of the gallery, as documents; a person gets only what the cameras that they may see have seen."""
 
 import base64
-import binascii
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from vreid.models.errors import BadInput, NotFound
+from vreid.models.errors import NotFound
 from vreid.runtime.gallery import doubts
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.names import given
-from vreid.runtime.gallery.records import Change, Filter, Part, SightingInfo
+from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, SightingInfo
 from vreid.runtime.gallery.records import Vehicle as VehicleRecord
 from vreid.serve import documents
 from vreid.serve.gallery_access import GalleryAccess
@@ -37,19 +37,28 @@ class Reading:
 
     def vehicles(self, only: Filter, sort: str, cursor: str | None, limit: int) -> documents.Page[documents.Vehicle]:
         """A part of the vehicles."""
-        skip = int(_position(cursor, 1)[0]) if cursor else 0
+        skip = int(cursor) if cursor else 0
         with self.access.reading() as gallery:
             found = gallery.vehicles(thumbnails=False, only=self.allowed(only), part=Part(sort, limit + 1, skip))
-        following = cursor_of(skip + limit) if len(found) > limit else None
-        return documents.Page(items=[self.vehicle_of(one) for one in found[:limit]], next=following)
+            following = str(skip + limit) if len(found) > limit else None
+            return documents.Page(items=[self.vehicle_of(one, gallery) for one in found[:limit]], next=following)
 
-    def vehicle_of(self, one: VehicleRecord) -> documents.Vehicle:
+    def vehicle_of(self, one: VehicleRecord, gallery: Gallery) -> documents.Vehicle:
         """A vehicle as a document."""
-        cameras = [camera for camera in one.cameras if self.person.sees(camera)]
-        last = one.last_camera if one.last_camera is None or self.person.sees(one.last_camera) else None
-        return documents.Vehicle(
+        made = documents.Vehicle(
             id=one.id, name=one.name, named=one.name != given(one.id), kind=one.kind, created=one.created,
-            prototypes=one.prototypes, sightings=one.sightings, cameras=cameras, last_at=one.last_at, last_camera=last,
+            prototypes=one.prototypes, sightings=one.sightings, cameras=list(one.cameras), last_at=one.last_at,
+            last_camera=one.last_camera,
+        )  # fmt: skip
+        if not self.person.cameras:
+            return made
+        seen = gallery.sightings(one.id, self.allowed(EVERYTHING))  # by time
+        last = seen[-1] if seen else None
+        return made.model_copy(
+            update={
+                "sightings": len(seen), "cameras": sorted({each.camera for each in seen}),
+                "created": seen[0].at if seen else one.created, "last_at": last and last.at, "last_camera": last and last.camera,
+            }
         )  # fmt: skip
 
     def vehicle(self, vehicle: int) -> documents.VehicleDetails:
@@ -60,30 +69,29 @@ class Reading:
                 raise NotFound(f"there is no vehicle {vehicle}; the list of vehicles has all")
             seen = gallery.latest_sightings(self.allowed(Filter(ids=(vehicle,))), limit=NEWEST)
             changes = [] if self.person.cameras else store.changes(100, vehicle)
+            shown = self.vehicle_of(found[0], gallery)
         return documents.VehicleDetails(
-            vehicle=self.vehicle_of(found[0]),
-            sightings=self._sightings(seen, {vehicle: found[0].name}),
-            changes=[_change(change) for change in reversed(changes)],
+            vehicle=shown,
+            sightings=self.sightings_of(seen, {vehicle: found[0].name}),
+            changes=[self.change_of(change) for change in reversed(changes)],
         )
 
     def sightings(self, only: Filter, cursor: str | None, limit: int) -> documents.Page[documents.Sighting]:
         """A part of the sightings, the newest first."""
-        before = None
-        if cursor:
-            at, number = _position(cursor, 2)
-            before = (at, int(number))
+        at, _, number = (cursor or "").partition("~")
+        before = (float(at), int(number)) if cursor else None
         with self.access.reading() as gallery, gallery.reading() as store:
             found = gallery.latest_sightings(self.allowed(only), before, limit + 1)
             names = store.names({one.vehicle for one in found})
         last = found[limit - 1] if len(found) > limit else None
-        following = None if last is None else cursor_of(last.at, last.id)
-        return documents.Page(items=self._sightings(found[:limit], names), next=following)
+        following = None if last is None else f"{_decimal(last.at)}~{last.id}"
+        return documents.Page(items=self.sightings_of(found[:limit], names), next=following)
 
     def sighting(self, sighting: int) -> documents.Sighting:
         """One sighting. Raises NotFound, also for one of a camera that the person may not see."""
         with self.access.reading() as gallery:
             found = self._seen(gallery, sighting)
-            return self._sightings([found], {found.vehicle: gallery.name_of(found.vehicle)})[0]
+            return self.sightings_of([found], {found.vehicle: gallery.name_of(found.vehicle)})[0]
 
     def sighting_picture(self, sighting: int) -> bytes:
         """Its JPEG. Raises NotFound."""
@@ -92,7 +100,7 @@ class Reading:
             found = gallery.sighting_picture(sighting)
         if found is None:
             raise NotFound(f"sighting {sighting} has no picture")
-        return found
+        return self.access.pictures.shown(found)
 
     def vehicle_picture(self, vehicle: int) -> bytes:
         """The JPEG of its newest sighting, or of its enrolment. Raises NotFound."""
@@ -104,35 +112,77 @@ class Reading:
                 found = gallery.vehicle_picture(vehicle)
         if found is None:
             raise NotFound(f"vehicle {vehicle} has no picture that this token may see")
-        return found
+        return self.access.pictures.shown(found)
+
+    def kept(self, sighting: int) -> Path:
+        """The larger picture or the clip that was kept of a sighting. Raises NotFound, also for a clip that is to be blurred."""
+        seen = self.sighting(sighting)
+        path = self.access.kept.find(seen.camera, seen.at, seen.track)
+        if path is None or (path.suffix == ".mp4" and self.access.pictures.blur is not None):
+            reason = "" if path is None else "; clips are not shown where pictures are blurred"
+            raise NotFound(f"nothing larger was kept of sighting {sighting}{reason}")
+        return path
+
+    def exported(self, seen: documents.Sighting, pictures: bool) -> documents.Sighting:
+        """A line of an export, with its picture in base64 where that is requested."""
+        if not pictures:
+            return seen
+        with self.access.reading() as gallery:
+            found = gallery.sighting_picture(seen.id) if seen.picture else None
+        jpeg = None if found is None else base64.b64encode(self.access.pictures.shown(found)).decode()
+        return documents.Exported(**seen.model_dump(), jpeg=jpeg)
+
+    def refuse_hidden(self, vehicles: Sequence[int], sightings: Sequence[int] = ()) -> None:
+        """Raises NotFound for a vehicle or a sighting that no camera of the person has seen, which they may not change."""
+        if not self.person.cameras:
+            return
+        with self.access.reading() as gallery:
+            for vehicle in vehicles:
+                if not gallery.latest_sightings(self.allowed(Filter(ids=(vehicle,))), limit=1):
+                    raise NotFound(f"there is no vehicle {vehicle} that this token may see")
+            for sighting in sightings:
+                self._seen(gallery, sighting)
+
+    def refuse_undo(self, change: int | None) -> None:
+        """Raises NotFound, for a person who may see some cameras only, for a change that is not their own."""
+        if not self.person.cameras:
+            return
+        with self.access.reading() as gallery:
+            found = [] if change is None else gallery.changes(1, before=change + 1)
+        if not any(one.id == change and one.who == self.person.name for one in found):
+            raise NotFound("this token takes back its own changes; name one of them in 'change'")
 
     def doubts(self, last: int) -> list[documents.Doubt]:
         """The newest doubtful sightings that nobody has judged, the newest first."""
         with self.access.reading() as gallery, gallery.reading() as store:
-            rows = doubts.doubtful(gallery, last)[::-1]
+            rows = doubts.doubtful(gallery, None if self.person.cameras else last)[::-1]
             seen = {row.sighting: gallery.sighting(row.sighting) for row in rows}
+            rows = [row for row in rows if self.person.sees(seen[row.sighting].camera)][:last]
+            shown = {one.vehicle for row in rows for one in row.candidates}
+            if self.person.cameras:
+                shown &= {*store.vehicle_ids(self.allowed(Filter(ids=tuple(shown))))} if shown else set()
             vehicles = {one.vehicle for row in rows for one in row.candidates} | {one.vehicle for one in seen.values()}
             names = store.names(vehicles)
         return [
             documents.Doubt(
-                sighting=self._sightings([seen[row.sighting]], names)[0],
+                sighting=self.sightings_of([seen[row.sighting]], names)[0],
                 at=row.at,
                 candidates=[
                     documents.Candidate(vehicle=one.vehicle, name=names[one.vehicle], score=one.score, rate=one.rate)
                     for one in row.candidates
+                    if one.vehicle in shown
                 ],
             )
             for row in rows
-            if self.person.sees(seen[row.sighting].camera)
         ]
 
     def changes(self, vehicle: int | None, cursor: str | None, limit: int) -> documents.Page[documents.Change]:
         """A part of the audit, the newest first."""
-        before = int(_position(cursor, 1)[0]) if cursor else None
+        before = int(cursor) if cursor else None
         with self.access.reading() as gallery:
             found = gallery.changes(limit + 1, vehicle, before=before)[::-1]
-        following = cursor_of(found[limit - 1].id) if len(found) > limit else None
-        return documents.Page(items=[_change(change) for change in found[:limit]], next=following)
+        following = str(found[limit - 1].id) if len(found) > limit else None
+        return documents.Page(items=[self.change_of(change) for change in found[:limit]], next=following)
 
     def _seen(self, gallery: Gallery, sighting: int) -> SightingInfo:
         found = gallery.sighting(sighting)
@@ -140,7 +190,8 @@ class Reading:
             raise NotFound(f"there is no sighting {sighting}")
         return found
 
-    def _sightings(self, rows: Iterable[SightingInfo], names: dict[int, str]) -> list[documents.Sighting]:
+    def sightings_of(self, rows: Iterable[SightingInfo], names: dict[int, str]) -> list[documents.Sighting]:
+        """As documents, with the names of their vehicles."""
         return [
             documents.Sighting(
                 id=one.id, vehicle=one.vehicle, name=names.get(one.vehicle, ""), camera=one.camera, track=one.track,
@@ -152,26 +203,16 @@ class Reading:
             for one in rows
         ]  # fmt: skip
 
-
-def _change(change: Change) -> documents.Change:
-    return documents.Change(
-        id=change.id, at=change.at, who=change.who, verb=change.verb, vehicle=change.vehicle, detail=change.summary,
-        undone=change.undone,
-    )  # fmt: skip
-
-
-def cursor_of(*position: float) -> str:
-    """A position in a list, as a client hands it back."""
-    return base64.urlsafe_b64encode(",".join(map(repr, position)).encode()).decode().rstrip("=")
+    @staticmethod
+    def change_of(change: Change) -> documents.Change:
+        """As a document."""
+        return documents.Change(
+            id=change.id, at=change.at, who=change.who, verb=change.verb, vehicle=change.vehicle, detail=change.summary,
+            undone=change.undone,
+        )  # fmt: skip
 
 
-def _position(cursor: str, numbers: int) -> Sequence[float]:
-    """Raises BadInput for what `cursor_of` did not make."""
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        found = [float(part) for part in text.split(",")]
-        if len(found) != numbers or not all(math.isfinite(each) and 0 <= each < 2**62 for each in found):
-            raise ValueError
-    except (ValueError, binascii.Error) as error:
-        raise BadInput("this cursor is none; take `next` of the part before") from error
-    return found
+def _decimal(number: float) -> str:
+    """A number from 0 as `float` reads it again, without an exponent."""
+    text = repr(number)
+    return text if "e" not in text else f"{number:.20f}"

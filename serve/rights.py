@@ -5,18 +5,22 @@ signed with a secret of the file; it names its token, so that it ends when that 
 """
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
+import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown, unusable
 from vreid.models.files import atomic, regular
+from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery import names
 
 Role = Literal["look", "edit", "admin"]
@@ -71,22 +75,30 @@ class TokenFile:
         return list(self._content()[1])
 
     def add(self, name: str, role: Role, cameras: Iterable[str] = ()) -> str:
-        """A new token, which is returned and kept nowhere. Raises Refused for a name that is taken."""
-        secret, tokens = self._content()
-        name = names.readable(name, "a token's name")
-        if name.startswith("run:") or any(token.name == name for token in tokens):
-            raise Refused(f"the name '{name}' is taken; revoke it first, or take another one")
+        """A new token, which is returned and kept nowhere.
+
+        Raises Refused for a name that is taken or cannot be read, and for an admin of some cameras only: the audit, purging and
+        calibrating are of all.
+        """
+        name, cameras = names.printable(name), tuple(nfc(camera) for camera in cameras)
+        if role == "admin" and cameras:
+            raise Refused("an admin sees all cameras; leave --camera out, or make a token with the role edit")
         text = _PREFIX + secrets.token_urlsafe(32)
-        self._write(secret, [*tokens, Token(name, role, _hash(text), time.time(), tuple(cameras))])
+        with self._locked():
+            secret, tokens = self._content()
+            if name.startswith("run:") or any(token.name == name for token in tokens):
+                raise Refused(f"the name '{name}' is taken; revoke it first, or take another one")
+            self._write(secret, [*tokens, Token(name, role, _hash(text), time.time(), cameras)])
         return text
 
     def revoke(self, name: str) -> None:
         """Let a token and its sessions be of no use any more. Raises Refused where there is none of this name."""
-        secret, tokens = self._content()
-        left = [token for token in tokens if token.name != name]
-        if len(left) == len(tokens):
-            raise Refused(f"there is no token '{name}'; vreid serve token --list shows them")
-        self._write(secret, left)
+        with self._locked():
+            secret, tokens = self._content()
+            left = [token for token in tokens if token.name != name]
+            if len(left) == len(tokens):
+                raise Refused(f"there is no token '{shown(name)}'; vreid serve token --list shows them")
+            self._write(secret, left)
 
     def person_of(self, text: str) -> Person | None:
         """Whose token this is."""
@@ -128,20 +140,41 @@ class TokenFile:
     def _content(self) -> tuple[str, list[Token]]:
         """The secret and the tokens; a secret that lasts as long as this process where there is no file."""
         try:
-            stamp = self.path.stat().st_mtime_ns
+            state = self.path.stat()
         except FileNotFoundError:
             return self._read.setdefault("secret", secrets.token_hex(32)), []
-        if self._read.get("stamp") != stamp:
-            self._read["content"], self._read["stamp"] = _parsed(self.path), stamp
-        content: tuple[str, list[Token]] = self._read["content"]
+        stamp = (
+            state.st_mtime_ns,
+            state.st_ino,
+            state.st_size,
+        )  # a new file each time: clocks of file systems are coarse
+        known = self._read.get("content")
+        if known is None or known[0] != stamp:
+            known = self._read["content"] = stamp, _parsed(self.path)
+        content: tuple[str, list[Token]] = known[1]
         return content
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """No other process changes the file inside. Raises Refused where its folder cannot be written."""
+        try:
+            handle = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise unusable(error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        except OSError as error:
+            raise unusable(error) from error
+        finally:
+            os.close(handle)
 
     def _write(self, secret: str, tokens: list[Token]) -> None:
         document = {"secret": secret, "tokens": [asdict(token) for token in tokens]}
         with atomic(self.path) as temporary:
             temporary.touch(mode=0o600)
             temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        self._read.pop("stamp", None)
+        self._read.pop("content", None)
 
 
 def _parsed(path: Path) -> tuple[str, list[Token]]:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vreid.models.errors import Refused
+from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.open_site import OpenSite
 from vreid.runtime.pipeline import Run
@@ -19,15 +22,16 @@ from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.site.reload import Reloader, Requests
 from vreid.runtime.sources.table import address_of
 from vreid.serve.app import application
+from vreid.serve.blurring import Blur
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.limits import App
 from vreid.serve.live import LiveView, PictureFolder
 from vreid.serve.rights import TokenFile, tokens_of
-from vreid.serve.searching import open_searcher
+from vreid.serve.searching import Searcher, open_searcher
 from vreid.serve.service import Address, Service
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEMO = "seed=7&cameras=3&seconds=40&vehicles=12&fps=5&live=1"
+REQUEST_S = 20.0  # in which the headers of a request have to come
 _STOPPING_S = 5  # in which answers under way may end
 
 
@@ -38,7 +42,7 @@ def refuse_open(address: Address, tokens: TokenFile) -> None:
     for file in (address.certificate, address.key):
         if file is not None and not file.is_file():
             raise Refused(f"there is no file {file}; give the PEM files of the certificate and its key")
-    if address.host in LOOPBACK and not address.behind_proxy:
+    if address.local:
         return
     if not tokens.tokens():
         raise Refused(
@@ -52,13 +56,35 @@ def refuse_open(address: Address, tokens: TokenFile) -> None:
         )
 
 
+class PromptProtocol(H11Protocol):
+    """A connection on which no request comes is closed: uvicorn would wait for ever for the end of its headers, and 500 such
+    connections let nobody else in."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to look."""
+        super().connection_made(transport)
+        self._idle_since: object = None
+        self._look(first=True)
+
+    def _look(self, first: bool = False) -> None:
+        """Close it if nothing has begun since the last look; an answer under way may take as long as it takes."""
+        if self.transport.is_closing():
+            return
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and not first and self.cycle is self._idle_since:
+            self.transport.close()
+            return
+        self._idle_since = self.cycle if idle else self
+        self.loop.call_later(REQUEST_S, self._look)
+
+
 class Server:
     """uvicorn in a thread of its own, as a context. Raises Refused for a port that is taken."""
 
     def __init__(self, app: App, address: Address) -> None:
         self._address = address
         settings = uvicorn.Config(
-            app, address.host, address.port, log_level="warning", access_log=False, server_header=False,
+            app, address.host, address.port, http=PromptProtocol, log_level="warning", access_log=False, server_header=False,
             proxy_headers=address.behind_proxy, timeout_graceful_shutdown=_STOPPING_S, timeout_keep_alive=30,
             ssl_certfile=address.certificate, ssl_keyfile=address.key, limit_concurrency=500, h11_max_incomplete_event_size=1 << 16,
         )  # fmt: skip
@@ -109,6 +135,22 @@ class Serving:
     say: Callable[[str], None]
     threads: int = 1  # of the engine that searches
     requests_a_minute: int = 1200
+    blur: Blur | None = None  # what pictures go through before they are shown
+    detector: Callable[[], tuple[str, Detector] | None] = lambda: None  # of pictures by which a vehicle is enrolled
+
+    def service(
+        self,
+        access: GalleryAccess,
+        searcher: Searcher,
+        tokens: TokenFile,
+        live: LiveView | PictureFolder | None,
+        **more: Any,
+    ) -> Service:
+        """What is served, as all this says."""
+        return Service(
+            access, searcher, tokens, self.address, live, requests_a_minute=self.requests_a_minute, detector=self.detector,
+            **more,
+        )  # fmt: skip
 
     def token_file(self, gallery: Path) -> TokenFile:
         """The tokens for a gallery. Raises Refused where they do not suit the address."""
@@ -124,15 +166,13 @@ def serve_gallery(gallery: Path, model: str, pictures: Path | None, serving: Ser
     """
     tokens = serving.token_file(gallery)
     with ExitStack() as stack:
-        access = GalleryAccess(gallery)
+        access = GalleryAccess(gallery, blur=serving.blur)
         stack.callback(access.close)
         rules = {} if site is None else {"fixed": site.threshold}
         rate = Site.false_match_rate if site is None else site.false_match_rate
         searcher = open_searcher(access, open_embedder(model, serving.threads), false_match_rate=rate, **rules)
-        live = None if pictures is None else PictureFolder(pictures / "picture")
-        service = Service(
-            access, searcher, tokens, serving.address, live, site=site, requests_a_minute=serving.requests_a_minute
-        )
+        live = None if pictures is None else PictureFolder(pictures / "picture", access.pictures)
+        service = serving.service(access, searcher, tokens, live, site=site)
         server = stack.enter_context(Server(application(service), serving.address))
         serving.say(f"serving {gallery} at {server.url}")
         serving.stop.wait()
@@ -171,22 +211,20 @@ def serve_run(
 ) -> None:
     """The run in this thread, the server in others; when the cameras have ended what they found is served on."""
     assert site.gallery is not None
-    gallery, live, tokens = site.gallery, LiveView(), serving.token_file(site.gallery)
+    gallery, live, tokens = site.gallery, LiveView(serving.blur), serving.token_file(site.gallery)
     over = threading.Event()
     with ExitStack() as stack:
 
         def begin(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
             """The gallery is there: listen."""
-            access = GalleryAccess(gallery, site.index)
+            access = GalleryAccess(gallery, site.index, serving.blur)
             stack.callback(access.close)
             searcher = open_searcher(
                 access, open_embedder(site.model, serving.threads), false_match_rate=site.false_match_rate,
                 fixed=site.threshold, topology=opened.topology,
             )  # fmt: skip
-            service = Service(
-                access, searcher, tokens, serving.address, live, lambda: None if over.is_set() else run.status(), site,
-                serving.requests_a_minute,
-            )  # fmt: skip
+            status = lambda: None if over.is_set() else run.status()  # noqa: E731
+            service = serving.service(access, searcher, tokens, live, status=status, site=site)
             server = stack.enter_context(Server(application(service), serving.address))
             serving.say(f"serving {gallery} at {server.url}")
             return along(opened, run)

@@ -19,6 +19,7 @@ from vreid.runtime.topology import Topology
 from vreid.serve.gallery_access import GalleryAccess
 
 Answer = Literal["known", "doubtful", "unknown"]
+_DECODED = 2  # pictures at a time that were uploaded: one of them takes 120 MB
 NO_CAMERA = ""  # of an uploaded picture: thresholds of pairs of cameras do not hold for it
 
 
@@ -60,6 +61,8 @@ class Searcher:
         self._access, self.embedder = access, embedder
         self.false_match_rate, self._fixed, self._topology = false_match_rate, fixed, topology or Topology()
         self._engine = threading.Lock()
+        self.decoding = threading.BoundedSemaphore(_DECODED)  # uploads, which may be large
+        self.detecting = threading.Lock()
         self._rule: tuple[str | None, Threshold] | None = None
 
     def feature_of(self, picture: Image) -> Floats:

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vreid.runtime.detectors.table import Detector
 from vreid.runtime.session import Site
 from vreid.runtime.status import Status
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.live import LiveView, PictureFolder
 from vreid.serve.rights import TokenFile
 from vreid.serve.searching import Searcher
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Address:
     hosts: tuple[str, ...] = ()
 
     @property
+    def local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in LOOPBACK and not self.behind_proxy
+
+    @property
     def secure(self) -> bool:
         """Whether browsers reach it by https."""
         return self.certificate is not None or self.behind_proxy
@@ -32,7 +40,8 @@ class Address:
 
 @dataclass(frozen=True)
 class Service:
-    """Everything that requests are answered from. `status` is that of the run here, None without one; `site` as its file says."""
+    """Everything that requests are answered from. `status` is that of the run, None where none runs here; `site` as its file
+    says; `detector` gives the one that counts the vehicles in pictures by which one is enrolled, and its name."""
 
     access: GalleryAccess
     searcher: Searcher
@@ -41,9 +50,11 @@ class Service:
     live: LiveView | PictureFolder | None = None
     status: Callable[[], Status | None] = lambda: None
     site: Site | None = None
-    requests_a_minute: int = 1200  # of one person or address, beyond which 429 is answered
+    requests_a_minute: int = 1200  # of one address, beyond which 429 is answered
+    detector: Callable[[], tuple[str, Detector] | None] = lambda: None
 
     @property
     def open(self) -> bool:
-        """Whether anybody on this machine may do everything: there is no token. See `refuse_open`."""
-        return not self.tokens.tokens()
+        """Whether anybody on this machine may do everything: there is no token, and nobody else reaches it. Where others do it
+        stays closed, also when the last token is revoked."""
+        return self.address.local and not self.tokens.tokens()

@@ -1,6 +1,9 @@
-"""Pictures that somebody sends: bounded in bytes and in pixels before they are decoded, decoded once, by the project's reader."""
+"""Pictures that somebody sends: bounded in bytes and in pixels before they are decoded, decoded once, by the project's reader.
+Nothing of them is kept."""
 
+import re
 import struct
+import zlib
 from pathlib import Path
 
 from vreid.models.errors import BadInput, Refused
@@ -9,19 +12,36 @@ from vreid.models.preprocess import Image
 
 MOST_BYTES = 12 * 10**6
 MOST_PIXELS = 40 * 10**6
-_SHOWN = Path("the upload")  # in messages: a name that somebody sends is not repeated
+MOST_SCANS = 64  # of a JPEG: each one goes over all pixels, and encoders write 10 or so
+_SLACK = 1 << 16  # bytes of a PNG's pixels beyond what its header promises
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type (PNG specification, 11.2.1)
+_MOST_SEGMENTS = 4096  # of a JPEG; a colour profile and a thumbnail take some hundreds at most
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])", re.DOTALL)  # of a segment, or the end; restarts are none
+_SHOWN = Path("of the upload")  # in messages: a name that somebody sends is not repeated
+
+
+class NotAPicture(BadInput):
+    """The upload is neither a JPEG, nor a PNG, nor a WebP."""
+
+
+class PictureTooLarge(BadInput):
+    """The upload has too many bytes or pixels, or takes too long to decode."""
 
 
 def read_upload(content: bytes) -> Image:
-    """(H, W, 3) uint8 BGR of a JPEG, a PNG or a WebP. Raises BadInput for what is none, is too large, or is damaged."""
+    """(H, W, 3) uint8 BGR of a JPEG, a PNG or a WebP. Raises NotAPicture, PictureTooLarge, and BadInput for a damaged one."""
+    if not content:
+        raise BadInput("the picture is empty; send a JPEG, a PNG or a WebP")
     if len(content) > MOST_BYTES:
-        raise BadInput(f"a picture may have {MOST_BYTES // 10**6} MB; send a smaller one")
+        raise PictureTooLarge(f"a picture may have {MOST_BYTES // 10**6} MB; send a smaller one")
     size = _size_of(content)
     if size is None:
-        raise BadInput("this is not a picture; send a JPEG, a PNG or a WebP")
+        raise NotAPicture("this is not a picture; send a JPEG, a PNG or a WebP")
     width, height = size
-    if not (0 < width <= 1 << 15 and 0 < height <= 1 << 15 and width * height <= MOST_PIXELS):
-        raise BadInput(f"a picture may have {MOST_PIXELS // 10**6} million pixels, not {width} x {height}")
+    if width * height > MOST_PIXELS or max(width, height) > 1 << 15:
+        raise PictureTooLarge(
+            f"a picture may have {MOST_PIXELS // 10**6} million pixels, not {width} x {height}; send a smaller one"
+        )
     try:
         return decoded(content, _SHOWN)
     except Refused as refused:
@@ -31,39 +51,91 @@ def read_upload(content: bytes) -> Image:
 def _size_of(content: bytes) -> tuple[int, int] | None:
     """Width and height as the file's header has them, without decoding; None for another kind of file."""
     try:
-        if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
-            width, height = struct.unpack(">II", content[16:24])
-            return width, height
-        if content.startswith(b"\xff\xd8"):
+        if content.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png_size(content)
+        if content.startswith(b"\xff\xd8\xff"):
             return _jpeg_size(content)
         if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
             return _webp_size(content)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, KeyError):
         pass
     return None
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """The largest frame of its segments (ITU T.81, B.2.2), so that a second header cannot hide a larger one."""
-    sizes, at = [], 2
-    while at + 4 <= len(content) and content[at] == 0xFF:
-        code = content[at + 1]
-        if code == 0xFF:
-            at += 1
-            continue
-        if code == 0xDA or code == 0xD9:
+def _png_size(content: bytes) -> tuple[int, int] | None:
+    """Raises PictureTooLarge where its pixels are more than its header says, and may be endless (a decompression bomb)."""
+    if content[12:16] != b"IHDR":
+        return None
+    width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
+    if width * height > MOST_PIXELS:
+        return width, height
+    promised = height * (1 + (width * depth * _CHANNELS[colour] + 7) // 8)
+    most, at, packed = 2 * promised + _SLACK, 8, zlib.decompressobj()  # interlaced rows are more, and shorter
+    while at + 12 <= len(content):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind == b"IDAT":
+            most -= _unpacked(packed, content[at + 8 : at + 8 + length], most)
+        at += 12 + length
+        if kind == b"IEND":
+            _refuse_more(content[at:])
             break
-        length = int.from_bytes(content[at + 2 : at + 4], "big")
+    return width, height
+
+
+def _refuse_more(behind: bytes) -> None:
+    """Raises NotAPicture for what another program may take for a file of another kind. Cameras leave zeros, or a second JPEG."""
+    if behind.strip(b"\0") and not behind.startswith(b"\xff\xd8\xff"):
+        raise NotAPicture("behind the end of this picture there is something else; save the picture anew")
+
+
+def _unpacked(packed: "zlib._Decompress", body: bytes, most: int) -> int:
+    """How many bytes come out of it. Raises PictureTooLarge beyond `most`; damage is found when it is decoded."""
+    count = 0
+    while body and not packed.eof:
+        try:
+            count += len(packed.decompress(body, 1 << 20))
+        except zlib.error:
+            return count
+        if count > most:
+            raise PictureTooLarge("the picture holds more pixels than it says; send another one")
+        body = packed.unconsumed_tail
+    return count
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """The largest of its frames (ITU T.81, B.2.2), so that a second header cannot hide a larger one.
+
+    Raises PictureTooLarge for what would keep a decoder busy for long: too many segments, scans or restarts.
+    """
+    sizes, scans, at = [], 0, 2
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(content, at)
+        if found is None:
+            break
+        if found[1] == b"\xd9":
+            _refuse_more(content[found.end() :])
+            break
+        code, after = found[1][0], found.end()
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", content[at + 5 : at + 9])
+            height, width = struct.unpack(">HH", content[after + 3 : after + 7])
             sizes.append((width, height))
-        at += 2 + max(length, 2)
+        scans += code == 0xDA
+        at = after + max(2, int.from_bytes(content[after : after + 2], "big"))
+    else:
+        raise PictureTooLarge(f"the JPEG has more than {_MOST_SEGMENTS} segments; write it anew")
+    if scans > MOST_SCANS:
+        raise PictureTooLarge(f"the JPEG has more than {MOST_SCANS} scans; send it as a baseline JPEG")
+    if sum(content.count(bytes((0xFF, code))) for code in range(0xD0, 0xD8)) > MOST_PIXELS // 64:
+        raise PictureTooLarge("the JPEG has more restarts than blocks; write it anew")
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
 def _webp_size(content: bytes) -> tuple[int, int] | None:
     kind, body = content[12:16], content[20:]
+    _refuse_more(content[8 + int.from_bytes(content[4:8], "little") :])
     if kind == b"VP8X":
+        if body[0] & 2:
+            raise NotAPicture("this WebP is an animation; send one picture of it")
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
     if kind == b"VP8L":
         bits = int.from_bytes(body[1:5], "little")

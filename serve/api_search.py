@@ -1,0 +1,106 @@
+"""The part of the API that finds vehicles: by an uploaded picture, which is not kept, by a feature, by a sighting."""
+
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
+
+from vreid.models.errors import BadInput, shown
+from vreid.runtime.gallery.records import EVERYTHING, Filter
+from vreid.serve import documents as doc
+from vreid.serve.api import SightingId
+from vreid.serve.persons import Looking, Served
+from vreid.serve.reading import Reading
+from vreid.serve.rights import Person
+from vreid.serve.routes import READ, WRITE, ApiRoute, answers
+from vreid.serve.searching import Found
+from vreid.serve.service import Service
+from vreid.serve.uploads import MOST_BYTES, read_upload
+
+searches = APIRouter(prefix="/api/v1", route_class=ApiRoute, tags=["search"])
+Number = Annotated[int, Query(ge=1, le=100, description="How many vehicles at most.")]
+
+
+async def no_empty_field(request: Request) -> None:
+    """Raises BadInput for a field of a form that is sent and empty, which a framework takes for one that is not sent."""
+    empty = [name for name, value in (await request.form()).multi_items() if value == ""]
+    if empty:
+        raise BadInput(f"the field '{shown(empty[0])}' is empty; leave it out, or fill it in")
+
+
+@searches.get("/sightings/{sighting}/similar", summary="Vehicles like the one of a sighting", responses=answers(READ))
+def similar(service: Served, person: Looking, sighting: SightingId, k: Number = 10) -> doc.SearchAnswer:
+    return answer_of(service, person, similar_to(service, person, sighting, k))
+
+
+@searches.post(
+    "/search",
+    summary="Find a vehicle by a picture of it, which is not kept",
+    responses=answers(WRITE),
+    dependencies=[Depends(no_empty_field)],
+)
+def search(
+    service: Served,
+    person: Looking,
+    picture: Annotated[UploadFile, File(description="A crop of the vehicle: JPEG, PNG, WebP.")],
+    k: Annotated[int, Form(ge=1, le=100)] = 10,
+    kind: Annotated[doc.Kind | None, Form()] = None,
+    camera: Annotated[str, Form(max_length=200, description="That took it, if it is one of the site's.")] = "",
+) -> doc.SearchAnswer:
+    feature = feature_of(service, picture)
+    only = Reading(service.access, person).allowed(EVERYTHING if kind is None else Filter(kinds=(kind,)))
+    return answer_of(service, person, service.searcher.search(feature, camera, k, only))
+
+
+@searches.post(
+    "/search/feature", summary="Find a vehicle by a feature of the gallery's model", responses=answers(WRITE)
+)
+def search_feature(service: Served, person: Looking, body: doc.FeatureSearch) -> doc.SearchAnswer:
+    if len(body.feature) != service.access.about.dim:
+        raise BadInput(f"a feature of this gallery has {service.access.about.dim} numbers, not {len(body.feature)}")
+    only = Reading(service.access, person).allowed(EVERYTHING if body.kind is None else Filter(kinds=(body.kind,)))
+    feature = np.asarray(body.feature, np.float32)
+    return answer_of(service, person, service.searcher.search(feature, body.camera, body.k, only))
+
+
+def feature_of(service: Service, upload: UploadFile) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """(D,) of an uploaded crop. Raises BadInput as `read_upload` does."""
+    content = content_of(upload)
+    with service.searcher.decoding:
+        return service.searcher.feature_of(read_upload(content))
+
+
+def content_of(upload: UploadFile) -> bytes:
+    """The bytes of an upload, one more than is let in at most."""
+    return upload.file.read(MOST_BYTES + 1)
+
+
+def similar_to(service: Service, person: Person, sighting: int, k: int) -> Found:
+    """Vehicles like the one of a sighting; it is compared as its camera would. Raises NotFound."""
+    reading = Reading(service.access, person)
+    seen = reading.sighting(sighting)
+    with service.access.reading() as gallery:
+        feature, picture = gallery.sighting_feature(sighting), None
+        if feature is None:
+            picture = gallery.sighting_picture(sighting)
+    if feature is None:
+        if picture is None:
+            raise BadInput(f"sighting {sighting} has neither a feature nor a picture; take another one")
+        feature = service.searcher.feature_of(read_upload(picture))
+    return service.searcher.search(feature, seen.camera, k, reading.allowed(EVERYTHING))
+
+
+def answer_of(service: Service, person: Person, found: Found) -> doc.SearchAnswer:
+    """What a search has come to, as a document; views of cameras that the person may not see have no name."""
+    level = found.level
+    vehicles = [doc.FoundVehicle.model_validate(one) for one in found.vehicles]
+    return doc.SearchAnswer(
+        answer=found.answer,
+        threshold=doc.Threshold(
+            value=level.threshold,
+            origin=level.origin,
+            false_match_rate=service.searcher.false_match_rate,
+            pairs=level.pairs,
+        ),
+        vehicles=[one if person.sees(one.view) else one.model_copy(update={"view": ""}) for one in vehicles],
+    )

@@ -1,0 +1,107 @@
+"""What every route of the API does: who sends a request, and what it is, is known before its body is read; an answer to GET has an
+ETag, and one that the caller has already is not sent again."""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import HTTPException, Request, Response, params
+from fastapi.routing import APIRoute
+
+from vreid.serve import documents as doc
+from vreid.serve.persons import somebody
+
+PROBLEM = "application/problem+json"
+READ = (304, 401, 403, 404, 421, 422, 429, 500, 503)
+WRITE = (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 429, 500, 503, 507)
+_TEXTS = {
+    304: "It is as the caller has it (If-None-Match).",
+    400: "The body cannot be read.",
+    401: "No token, or one that is not known here.",
+    403: "The token may not do this, or a page of another site has sent it.",
+    404: "It is not there, or not for this token.",
+    408: "The body did not come in time.",
+    409: "It contradicts what is there, such as a name that is taken.",
+    413: "The body, or the picture in it, is too large.",
+    415: "The body, or a picture in it, is of another kind.",
+    421: "This name is not served here.",
+    422: "The request is not valid, or its Idempotency-Key stands for another one.",
+    429: "Too many requests; see Retry-After.",
+    500: "The server failed; its log says where.",
+    503: "It cannot be done now; see Retry-After.",
+    507: "The disk of the gallery is full.",
+}
+JPEG: dict[str, Any] = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def answers(statuses: tuple[int, ...], **good: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: problem documents of these statuses, and what `good` says of others, as _200={...}."""
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"description": _TEXTS[status]}
+        if status == 304
+        else {"description": _TEXTS[status], "content": {PROBLEM: {"schema": _REFERENCE}}}
+        for status in statuses
+    }
+    return problems | {int(status.removeprefix("_")): about for status, about in good.items()}
+
+
+_REFERENCE = {"$ref": f"#/components/schemas/{doc.Problem.__name__}"}
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class ApiRoute(APIRoute):
+    """A route of the API."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler of FastAPI with this around it."""
+        handle, kinds = super().get_route_handler(), self._kinds()
+
+        async def answered(request: Request) -> Response:
+            somebody(request)
+            _refuse_other_kinds(request, kinds)
+            return with_etag(request, await handle(request))
+
+        return answered
+
+    def _kinds(self) -> tuple[str, ...]:
+        """The content types that a body may have; none where there is none."""
+        if self.body_field is None:
+            return ()
+        info = self.body_field.field_info
+        if isinstance(info, params.File):
+            return ("multipart/form-data",)
+        if isinstance(info, params.Form):
+            return ("multipart/form-data", "application/x-www-form-urlencoded")
+        return ("application/json",)
+
+
+def _refuse_other_kinds(request: Request, kinds: tuple[str, ...]) -> None:
+    """Raises HTTPException 415 for a body of another kind."""
+    if not kinds or request.headers.get("content-length") == "0":
+        return
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in kinds and ("content-length" in request.headers or "transfer-encoding" in request.headers):
+        accept = "Accept-Post" if request.method == "POST" else "Accept-Patch"
+        raise HTTPException(415, f"send this as {' or '.join(kinds)}", {accept: ", ".join(kinds)})
+
+
+def with_etag(request: Request, response: Response) -> Response:
+    """An answer to GET that is complete gets an ETag (RFC 9110, section 8.8.3); 304 without a body where the caller has it."""
+    body = getattr(response, "body", None)
+    if request.method != "GET" or response.status_code != 200 or not isinstance(body, bytes):
+        return response
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    response.headers["ETag"] = tag
+    response.headers.setdefault("Cache-Control", "private, no-cache")
+    response.headers["Vary"] = "Authorization, Cookie"
+    if not _has(request.headers.get("if-none-match"), tag):
+        return response
+    kept = {name: response.headers[name] for name in ("ETag", "Cache-Control", "Vary")}
+    return Response(status_code=304, headers=kept)
+
+
+def _has(header: str | None, tag: str) -> bool:
+    """Whether If-None-Match names the tag; compared weakly, as section 13.1.2 says."""
+    if header is None:
+        return False
+    return header.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in header.split(",")]
