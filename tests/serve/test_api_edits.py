@@ -1,0 +1,166 @@
+"""Writes that are repeated under their key, the events that they bring about, and the limits of who follows those."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from made_site import API, MadeSite, Served, served_here
+
+from vreid.runtime.gallery import edit_gallery, read_gallery
+from vreid.serve import events
+from vreid.serve.events import MOST_FOLLOWERS
+
+
+def audit(site: MadeSite) -> list[tuple[str, int | None]]:
+    with read_gallery(site.gallery) as gallery:
+        return [(change.verb, change.vehicle) for change in gallery.changes()]
+
+
+def requests_of(served: Served) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """A request of each kind of edit, that can be done."""
+    with read_gallery(served.site.gallery) as gallery:
+        sighting = gallery.latest_sightings(limit=1)[0]
+    crop = served.site.crops()[0].read_bytes()
+    enrol = {"files": {"pictures": ("a.jpg", crop)}, "data": {"name": "new", "anyway": "true"}}
+    return {
+        "rename": ("PATCH", "/vehicles/5", {"json": {"name": "five"}}),
+        "enrol": ("POST", "/vehicles", enrol),
+        "split": ("POST", f"/vehicles/{sighting.vehicle}/split", {"json": {"sightings": [sighting.id]}}),
+        "merge": ("POST", "/merge", {"json": {"vehicles": [5, 6]}}),
+        "undo": ("POST", "/undo", {"json": {}}),
+        "remove": ("DELETE", "/vehicles/8", {}),
+        "purge": ("POST", "/purge", {"json": {"before": 1.0}}),
+    }
+
+
+@pytest.mark.parametrize("kind", ["rename", "enrol", "split", "merge", "undo", "remove", "purge"])
+def test_an_edit_that_is_sent_again_is_done_once(served: Served, kind: str) -> None:
+    verb, path, body = requests_of(served)[kind]
+    with served.client("admin") as client:
+        if kind == "undo":
+            client.patch(f"{API}/vehicles/5", json={"name": "five"}).raise_for_status()
+        key = {"Idempotency-Key": "one-and-only"}
+        first = client.request(verb, API + path, headers=key, **body)
+        assert first.is_success, first.text
+        done = audit(served.site)
+        with read_gallery(served.site.gallery) as gallery:
+            vehicles = gallery.vehicles()
+        again = client.request(verb, API + path, headers=key, **body)
+        assert (again.status_code, again.json()["done"]) == (first.status_code, first.json()["done"])
+        assert audit(served.site) == done
+        with read_gallery(served.site.gallery) as gallery:
+            assert gallery.vehicles() == vehicles
+        other = client.patch(f"{API}/vehicles/7", json={"name": "another request"}, headers=key)
+        assert other.status_code == 422 and other.headers["content-type"] == "application/problem+json"
+        assert audit(served.site) == done
+
+
+def test_keys_are_of_one_token_and_outlive_the_server(made_site: MadeSite) -> None:
+    key, body = {"Idempotency-Key": "1"}, {"name": "five"}
+    with served_here(made_site) as server, server.client("edit") as one, server.client("admin") as other:
+        assert one.patch(f"{API}/vehicles/5", json=body, headers=key).status_code == 200
+        assert other.patch(f"{API}/vehicles/6", json={"name": "six"}, headers=key).status_code == 200
+    done = audit(made_site)
+    with served_here(made_site) as server, server.client("edit") as one:
+        assert one.patch(f"{API}/vehicles/5", json=body, headers=key).json()["done"]["name"] == "five"
+        assert one.patch(f"{API}/vehicles/5", json={"name": "5"}, headers=key).status_code == 422
+    assert audit(made_site) == done
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 201, "é"])
+def test_a_key_that_is_none_is_refused(looked_at: Served, key: str) -> None:
+    before = audit(looked_at.site)
+    with looked_at.client("edit") as client:
+        headers = [("Idempotency-Key", key.encode())]
+        assert client.patch(f"{API}/vehicles/5", json={"name": "five"}, headers=headers).status_code == 422
+        twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+        assert client.patch(f"{API}/vehicles/5", json={"name": "five"}, headers=twice).status_code == 422
+    assert audit(looked_at.site) == before
+
+
+def test_what_contradicts_what_is_there_is_a_conflict(served: Served) -> None:
+    with served.client("admin") as client:
+        for verb, path, body, status in (
+            ("PATCH", "/vehicles/5", {"name": "WHITE VAN"}, 409), ("PATCH", "/vehicles/999", {"name": "x"}, 404),
+            ("POST", "/merge", {"vehicles": [5, 999]}, 404), ("POST", "/merge", {"vehicles": [5, 5]}, 422),
+            ("POST", "/vehicles/5/split", {"sightings": [99999]}, 404), ("POST", "/calibrate", None, 409),
+            ("POST", "/doubtful/99999", {"same": True}, 404), ("POST", "/undo", {"change": 99999}, 404),
+            ("POST", "/undo", {"change": 1}, 409), ("DELETE", "/vehicles/999", None, 404),
+        ):  # fmt: skip
+            answer = client.request(verb, API + path, json=body)
+            assert answer.status_code == status, (path, answer.text)
+
+
+def test_while_another_program_holds_the_gallery_a_write_is_refused_and_reading_goes_on(served: Served) -> None:
+    with edit_gallery(served.site.gallery), served.client("edit") as client:
+        answer = client.patch(f"{API}/vehicles/5", json={"name": "five"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert client.get(f"{API}/vehicles/5").json()["vehicle"]["name"] != "five"
+
+
+def following(client: httpx.Client, last: str | None = None) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(event, id, document) as they come, after the first sign of the stream."""
+    headers = {} if last is None else {"Last-Event-ID": last}
+    with client.stream("GET", f"{API}/events", headers=headers, timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                fields[name] = value
+                continue
+            yield fields.get("event", ""), fields.get("id", ""), json.loads(fields.get("data", "null"))
+            fields = {}
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "EVERY_S", 0.02)
+
+
+def test_events_come_as_the_gallery_changes_and_go_on_where_a_client_was(served: Served, soon: None) -> None:
+    with served.client("admin") as client, served.client("edit") as editor:
+        stream = following(client)
+        _, begun, _ = next(stream)
+        editor.patch(f"{API}/vehicles/5", json={"name": "five"}).raise_for_status()
+        kind, first, change = next(stream)
+        assert (kind, change["verb"], change["who"], change["detail"]["to"]) == ("change", "rename", "edit", "five")
+        editor.patch(f"{API}/vehicles/6", json={"name": "six"}).raise_for_status()
+        assert next(stream)[2]["detail"]["to"] == "six"
+        stream.close()
+        for last, names in ((begun, ["five", "six"]), (first, ["six"])):
+            again = following(client, last)
+            next(again)
+            assert [next(again)[2]["detail"]["to"] for _ in names] == names
+            again.close()
+
+
+def test_a_stream_ends_with_its_token_and_those_of_one_camera_see_no_audit(served: Served, soon: None) -> None:
+    with served.client("gate") as client, served.client("edit") as editor:
+        stream = following(client, "0-0")
+        next(stream)
+        seen = [next(stream) for _ in range(5)]
+        assert {kind for kind, _, _ in seen} == {"sighting"} and {one["camera"] for _, _, one in seen} == {"gate"}
+        editor.patch(f"{API}/vehicles/5", json={"name": "five"}).raise_for_status()
+        served.site.tokens.revoke("gate")
+        assert {kind for kind, _, _ in stream} <= {"sighting"}  # and it ends
+
+
+def test_only_so_many_follow_at_once(looked_at: Served) -> None:
+    with looked_at.client("look", limits=httpx.Limits(max_connections=None)) as client:
+        streams = [following(client) for _ in range(MOST_FOLLOWERS)]
+        for stream in streams:
+            next(stream)
+        assert client.get(f"{API}/events").status_code == 503
+        for stream in streams:
+            stream.close()
+        left = threading.Event()
+        for _ in range(600):
+            with client.stream("GET", f"{API}/events") as answer:
+                if answer.status_code == 200:
+                    return
+            left.wait(0.1)
+        pytest.fail("nobody is let in when others have left")
