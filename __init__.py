@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vreid.runtime.gallery.doubts import Doubt
     from vreid.runtime.gallery.records import Vehicle
     from vreid.runtime.sightings import Sighting, track
+    from vreid.serve.client import Client
 
     __version__: str
 
@@ -43,10 +44,12 @@ _MODULES = {
     "vreid.runtime.gallery.doubts": ("Doubt",),
     "vreid.runtime.gallery.records": ("Vehicle",),
     "vreid.runtime.sightings": ("Sighting", "track"),
+    "vreid.serve.client": ("Client",),
 }  # fmt: skip
 __all__ = [
     "BadInput",
     "Candidate",
+    "Client",
     "Doubt",
     "Gallery",
     "GalleryDamaged",

@@ -26,6 +26,7 @@ PAGES = {
     "runtime/gallery/doubts.py": ("Doubt",),
     "runtime/gallery/doubt_rows.py": ("Candidate",),
     "runtime/sightings.py": ("track", "Sighting"),
+    "serve/client.py": ("Client",),
     "models/errors.py": (),  # all
 }
 

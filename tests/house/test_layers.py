@@ -98,12 +98,14 @@ def test_a_file_imports_only_what_its_layer_may(path: Path) -> None:
     assert broken_arrows(name.parts[0], path.read_text(encoding="utf-8"), besides) == []
 
 
-def test_the_root_imports_only_the_runtime_and_the_models() -> None:
+def test_the_root_imports_only_the_runtime_the_models_and_the_client() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     named = {*imported(tree), *(text for text in texts if re.fullmatch(r"vreid(\.\w+)+", text))}
     layers = {name.split(".")[1] for name in named if name.startswith("vreid.")}
-    assert layers == {"models", "runtime"}
+    assert layers == {"models", "runtime", "serve"}
+    served = {name for name in named if name.startswith("vreid.serve")}
+    assert served == {"vreid.serve.client", "vreid.serve.client.Client"}  # which needs no extra
 
 
 def reduced(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
