@@ -66,7 +66,7 @@ def test_an_error_of_the_server_has_the_class_of_its_status(client: vreid.Client
         client.search(b"<svg/>")
     with pytest.raises(BadInput, match=r"\(422\)"):
         client.merge(1)
-    with pytest.raises(Refused, match=r"white van.*\(409\)"):
+    with pytest.raises(Refused, match=r"White Van.*\(409\)"):
         client.rename(5, "White Van")
     with pytest.raises(Refused, match=r"'admin'.*'look'.*\(403\)"):
         vreid.Client(served.url, served.site.given["look"]).remove(1)
