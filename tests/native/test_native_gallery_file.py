@@ -86,7 +86,7 @@ PLACES: dict[str, Callable[[Path], Any]] = {
     "another's database": lambda path: statement(path, "CREATE TABLE meta (key TEXT, value TEXT)"),
     "sound": filled,
     "schema 1": meta("UPDATE meta SET value = '1' WHERE key = 'schema'"),
-    "schema 4": meta("UPDATE meta SET value = '4' WHERE key = 'schema'"),
+    "schema 5": meta("UPDATE meta SET value = '5' WHERE key = 'schema'"),
     "no schema": meta("DELETE FROM meta WHERE key = 'schema'"),
     "no fingerprint": meta("DELETE FROM meta WHERE key = 'fingerprint'"),
     "no meta": meta("DROP TABLE meta"),

@@ -1,6 +1,7 @@
 """The threshold that a site learns from certain strangers."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.models.manifest import Match
+from vreid.runtime.judged_pairs import JudgedPair
 from vreid.runtime.records import FinishedTrack, Floats, Trace
-from vreid.runtime.site_evidence import Evidence, evidence_of
+from vreid.runtime.site_evidence import BiasGain, Evidence, evidence_of
 from vreid.runtime.site_threshold import SiteThreshold, never_overlap
 from vreid.runtime.threshold import FixedThreshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
@@ -165,6 +167,20 @@ def test_what_was_learnt_is_kept_and_read_again() -> None:
     assert again.summary(5) == first.summary(5)
     busy(again, 0.7, 60, 1, "a")
     assert json.loads(str(again.as_json()))["pairs"][0]["pairs"] == 60
+
+
+def test_a_calibration_during_a_run_is_not_lost_by_what_the_run_keeps() -> None:
+    run = SiteThreshold(MANIFEST)
+    busy(run, 0.7, 60)
+    kept = run.as_json()
+    assert kept is not None
+    pairs, gain = [JudgedPair(("a", "b"), 0.7, 0.02, True)], BiasGain(0.05, 40, 30, 35, 10, 1, 1)
+    calibrated = replace(evidence_of(kept), judged=pairs, gain=gain).as_text()  # by another program
+    busy(run, 0.7, 60, 1)
+    run.follow(calibrated)
+    later = run.as_json()
+    assert later is not None and later != kept
+    assert (evidence_of(later).judged, evidence_of(later).gain) == (pairs, gain)
 
 
 def test_a_frozen_threshold_learns_nothing() -> None:

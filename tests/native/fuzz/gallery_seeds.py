@@ -11,6 +11,12 @@ from vreid.runtime.gallery import open_gallery
 from vreid.runtime.gallery.edits import merge
 from vreid.runtime.records import FinishedTrack
 
+# what schema 4 has more than 3
+WITHOUT_4 = [
+    *(f"DROP INDEX sightings_{name}" for name in ("of", "last", "at", "from", "kind", "plate", "zones", "zones_of")),
+    "DROP INDEX vehicles_list",
+    "ALTER TABLE sightings DROP COLUMN zones",
+]
 SHAPES = {
     "full": [],
     "upgradable": [
@@ -18,9 +24,10 @@ SHAPES = {
         "DELETE FROM meta WHERE key = 'identity'",
         *(f"DROP TABLE {name}" for name in ("changes", "audit")),
         *(f"DROP TRIGGER {name}" for name in ("prototype_new", "prototype_old", "prototype_set")),
-        "DROP INDEX sightings_at",
+        *WITHOUT_4,
+        "DROP INDEX vehicles_key",
         *(f"ALTER TABLE sightings DROP COLUMN {name}" for name in ("seen", "kind", "plate", "quality", "feature")),
-        "ALTER TABLE vehicles DROP COLUMN kind",
+        *(f"ALTER TABLE vehicles DROP COLUMN {name}" for name in ("kind", "key", "named", "pictured")),
     ],
     "emptied": [f"DELETE FROM {name}" for name in ("vehicles", "prototypes", "sightings", "changes", "audit")],
 }
