@@ -1,13 +1,13 @@
 """The timeline as inline SVG: one lane a camera, one bar a sighting, a thread from camera to camera."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from vreid.report.formats import clock, colour_of, hex_of, ink_on, interval
+from vreid.report.formats import clock, colour_of, hex_of, ink_on
 from vreid.report.page import render
 
 _LABEL, _ROW, _BAR, _AXIS = 22, 17, 15, 20  # heights in pixels
@@ -35,6 +35,7 @@ class _Placed:
     left: float
     width: float
     top: int
+    moment: Callable[[float], str]
 
     @property
     def number(self) -> str:
@@ -43,7 +44,7 @@ class _Placed:
     @property
     def title(self) -> str:
         name = "unknown" if self.bar.vehicle is None else f"#{self.bar.vehicle}"
-        return f"{name} · {self.bar.camera} · {interval(self.bar.first_time, self.bar.last_time)}"
+        return f"{name} · {self.bar.camera} · {self.moment(self.bar.first_time)}–{self.moment(self.bar.last_time)}"  # noqa: RUF001
 
     @property
     def label(self) -> str:
@@ -62,10 +63,12 @@ class _Tick(NamedTuple):
     text: str
 
 
-def timeline(bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int]) -> Markup:
+def timeline(
+    bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int], moment: Callable[[float], str] = clock
+) -> Markup:
     """The bars of `cameras`, lanes in their order; bars of the vehicles in `linked` lead to their card (#v7); empty without bars.
 
-    Lengths are percentages of the page's width, so that it fits a telephone and the letters stay readable.
+    `moment` writes a time. Lengths are percentages of the page's width, so that it fits a telephone and the letters stay readable.
     """
     bars = sorted(bars, key=lambda bar: bar.first_time)
     if not bars:
@@ -75,7 +78,7 @@ def timeline(bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int])
     height, lanes = 4, []
     placed: list[_Placed] = []
     for camera in cameras:
-        lane = _packed([bar for bar in bars if bar.camera == camera], start, span, height + _LABEL)
+        lane = _packed([bar for bar in bars if bar.camera == camera], start, span, height + _LABEL, moment)
         lanes.append((camera, height))
         rows = max((item.top for item in lane), default=height + _LABEL) + _ROW
         placed, height = placed + lane, rows + 6
@@ -84,7 +87,7 @@ def timeline(bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int])
         height=height,
         axis=_AXIS,
         bar=_BAR,
-        ticks=_ticks(start, span),
+        ticks=_ticks(start, span, moment),
         lanes=lanes,
         threads=_threads(placed),
         placed=placed,
@@ -92,7 +95,7 @@ def timeline(bars: Iterable[Bar], cameras: Sequence[str], linked: Iterable[int])
     )
 
 
-def _packed(bars: Sequence[Bar], start: float, span: float, top: int) -> list[_Placed]:
+def _packed(bars: Sequence[Bar], start: float, span: float, top: int, moment: Callable[[float], str]) -> list[_Placed]:
     """Bars by their start -> each in the first row that is free by then."""
     free: list[float] = []
     lane = []
@@ -102,7 +105,7 @@ def _packed(bars: Sequence[Bar], start: float, span: float, top: int) -> list[_P
             row = free.index(min(free))
         free[row : row + 1] = [bar.last_time + span * 0.003]
         left = 100 * (bar.first_time - start) / span
-        lane.append(_Placed(bar, left, 100 * (bar.last_time - bar.first_time) / span, top + row * _ROW))
+        lane.append(_Placed(bar, left, 100 * (bar.last_time - bar.first_time) / span, top + row * _ROW, moment))
     return lane
 
 
@@ -115,7 +118,7 @@ def _threads(placed: Sequence[_Placed]) -> Iterator[tuple[_Placed, _Placed]]:
     return ((a, b) for route in routes.values() for a, b in pairwise(route) if a.bar.camera != b.bar.camera)
 
 
-def _ticks(start: float, span: float) -> list[_Tick]:
+def _ticks(start: float, span: float, moment: Callable[[float], str]) -> list[_Tick]:
     """At most six round times."""
     days = max(1, -(-span // (6 * _DAY))) * _DAY
     step = next((step for step in _STEPS if span / step <= 6), days)
@@ -124,5 +127,6 @@ def _ticks(start: float, span: float) -> list[_Tick]:
     places = [100 * (time - start) / span for time in times]
     anchors = ["start" if x < 4 else "end" if x > 96 else "middle" for x in places]
     return [
-        _Tick(x, anchor, clock(time).removesuffix(".0")) for x, anchor, time in zip(places, anchors, times, strict=True)
+        _Tick(x, anchor, moment(time).removesuffix(".0"))
+        for x, anchor, time in zip(places, anchors, times, strict=True)
     ]
