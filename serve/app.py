@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -31,8 +32,9 @@ from vreid.serve.health import probes
 from vreid.serve.limits import App, Guarded
 from vreid.serve.live import TooManyViewers
 from vreid.serve.openapi import openapi_of
-from vreid.serve.pages import pages, problem_page
+from vreid.serve.pages import pages
 from vreid.serve.persons import SignIn
+from vreid.serve.rendering import problem_page
 from vreid.serve.routes import PROBLEM
 from vreid.serve.service import Service
 from vreid.serve.uploads import NotAPicture, PictureTooLarge
@@ -123,7 +125,10 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
-    return RedirectResponse("/sign-in", 303)
+    to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(
+        "/sign-in" if to == "/" or request.method != "GET" else f"/sign-in?{urlencode({'to': to})}", 303
+    )
 
 
 async def _failed(request: Request, error: Exception) -> Response:

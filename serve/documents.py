@@ -1,6 +1,6 @@
 """What the API takes and gives, as its OpenAPI document describes it. Times are in seconds since 1970."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -25,6 +25,7 @@ Camera = Annotated[str, Field(max_length=200, examples=["gate"])]
 Moment = Annotated[float, Field(description="Seconds since 1970.", examples=[1764500035.2])]
 Score = Annotated[float, Field(description="Cosine, -1 to 1.", examples=[0.83])]
 Kind = Literal["car", "truck", "bus", "motorcycle"]
+KINDS: tuple[str, ...] = get_args(Kind)
 ANSWERS = Literal["known", "doubtful", "unknown"]
 
 

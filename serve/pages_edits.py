@@ -1,0 +1,163 @@
+"""Naming, merging with proof side by side, splitting, forgetting, and taking back."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from vreid.models.errors import BadInput, NotFound
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.requests import Merge, Remove, Rename, Split, Undo
+from vreid.serve import documents as doc
+from vreid.serve.api_edits import done
+from vreid.serve.comparing import between
+from vreid.serve.documents import Number
+from vreid.serve.forms import Admin, Editor, Viewer, may
+from vreid.serve.page_reading import Album, albums, change_of, newest_change, views
+from vreid.serve.pages_sightings import pattern_of
+from vreid.serve.persons import Served
+from vreid.serve.reading import Reading
+from vreid.serve.rendering import after, own_path, page
+
+routes = APIRouter()
+PICTURES = 6  # of one camera in a proof
+OFFERED = 24  # vehicles to merge with
+MOST_SPLIT = 500  # sightings in one form
+NewName = Annotated[str, Form(max_length=200)]
+
+
+def change_in(result: dict[str, Any]) -> int | None:
+    """The audit's row of an edit, where its result names it."""
+    found = result.get("change")
+    return found if isinstance(found, int) else None
+
+
+@routes.get("/vehicles/{vehicle}/name")
+def name_page(request: Request, service: Served, person: Viewer, vehicle: Number) -> HTMLResponse:
+    """Where a vehicle gets a name."""
+    may(person, "edit")
+    reading = Reading(service.access, person)
+    found = reading.vehicle(vehicle)
+    return page(
+        request,
+        "name.html.j2",
+        vehicle=found.vehicle,
+        albums=albums(found.sightings, views(reading, vehicle), PICTURES),
+    )
+
+
+@routes.post("/vehicles/{vehicle}/name")
+def rename(service: Served, person: Editor, vehicle: Number, name: NewName = "") -> Response:
+    """Give it a name."""
+    reading = Reading(service.access, person)
+    reading.refuse_hidden([vehicle])
+    done(service, person, Rename(vehicle=f"id={vehicle}", name=name.strip()), None)
+    return after(f"/vehicles/{vehicle}", newest_change(reading, vehicle, "rename"))
+
+
+@routes.post("/vehicles/{vehicle}/remove")
+def remove(service: Served, person: Admin, vehicle: Number, sure: Annotated[str, Form(max_length=10)] = "") -> Response:
+    """Forget it for good."""
+    if sure != "yes":
+        raise BadInput("nothing was removed; say that you want it by the box next to the button")
+    done(service, person, Remove(vehicle=f"id={vehicle}"), None)
+    return after("/vehicles", newest_change(Reading(service.access, person), None, "remove"))
+
+
+@routes.get("/merge")
+def merge_page(
+    request: Request,
+    service: Served,
+    person: Viewer,
+    vehicle: Annotated[list[Number], Query(min_length=1, max_length=2)],
+    name: Annotated[str, Query(max_length=200)] = "",
+) -> HTMLResponse:
+    """With one vehicle: which other one; with two: the proof, and the question. The first one stays."""
+    may(person, "edit")
+    reading = Reading(service.access, person)
+    first = reading.vehicle(vehicle[0])
+    if len(vehicle) == 1:
+        found = reading.vehicles(Filter(names=pattern_of(name)), "named-first", None, OFFERED + 1).items
+        others = [one for one in found if one.id != vehicle[0]][:OFFERED]
+        latest = first.sightings[0] if first.sightings else None
+        return page(request, "merge_with.html.j2", first=first.vehicle, others=others, name=name, latest=latest)
+    if vehicle[0] == vehicle[1]:
+        raise BadInput("these are one vehicle already; choose two")
+    second = reading.vehicle(vehicle[1])
+    both = [_pictures(reading, first), _pictures(reading, second)]
+    cameras = sorted({camera for own in both for camera in own})
+    return page(
+        request, "merge.html.j2", first=first.vehicle, second=second.vehicle, cameras=cameras, albums=both,
+        score=between(service, person, vehicle[0], vehicle[1]),
+    )  # fmt: skip
+
+
+def _pictures(reading: Reading, details: doc.VehicleDetails) -> dict[str, Album]:
+    found = albums(details.sightings, views(reading, details.vehicle.id), PICTURES)
+    return {album.camera: album for album in found}
+
+
+@routes.post("/merge")
+def merge(
+    service: Served, person: Editor, vehicle: Annotated[list[Number], Form(min_length=2, max_length=2)]
+) -> Response:
+    """Make one of two; the first stays."""
+    Reading(service.access, person).refuse_hidden(vehicle)
+    result = done(service, person, Merge(vehicles=tuple(f"id={one}" for one in vehicle)), None).done
+    return after(f"/vehicles/{vehicle[0]}", change_in(result))
+
+
+@routes.get("/vehicles/{vehicle}/split")
+def split_page(
+    request: Request,
+    service: Served,
+    person: Viewer,
+    vehicle: Number,
+    sighting: Annotated[list[Number], Query(max_length=MOST_SPLIT)] = [],  # noqa: B006  FastAPI copies it
+) -> HTMLResponse:
+    """Where the sightings are chosen that are of another car."""
+    may(person, "edit")
+    reading = Reading(service.access, person)
+    found = reading.vehicle(vehicle)
+    cameras = sorted({one.camera for one in found.sightings})
+    by_camera = {camera: [one for one in found.sightings if one.camera == camera] for camera in cameras}
+    return page(request, "split.html.j2", vehicle=found.vehicle, by_camera=by_camera, chosen=sighting)
+
+
+@routes.post("/vehicles/{vehicle}/split")
+def split(
+    service: Served,
+    person: Editor,
+    vehicle: Number,
+    sighting: Annotated[list[Number], Form(max_length=MOST_SPLIT)] = [],  # noqa: B006  FastAPI copies it
+    name: NewName = "",
+) -> Response:
+    """Make a new vehicle of some of its sightings."""
+    if not sighting:
+        raise BadInput("no sighting is chosen; go back and mark those of the other car")
+    Reading(service.access, person).refuse_hidden([vehicle], sighting)
+    edit = Split(vehicle=f"id={vehicle}", sightings=tuple(sighting), name=name.strip() or None)
+    result = done(service, person, edit, None).done
+    return after(f"/vehicles/{vehicle}", change_in(result))
+
+
+@routes.post("/undo")
+def undo(
+    service: Served,
+    person: Editor,
+    change: Annotated[Number, Form()],
+    to: Annotated[str, Form(max_length=2000)] = "/vehicles",
+) -> Response:
+    """Take a change back, and come back to a page that is there afterwards."""
+    reading = Reading(service.access, person)
+    reading.refuse_undo(change)
+    result = done(service, person, Undo(change=change), None).done
+    to = own_path(to, "/vehicles")
+    place = to.partition("?")[0].split("/")
+    if place[1] == "vehicles" and len(place) > 2 and place[2].isdigit():
+        try:
+            reading.vehicle(int(place[2]))
+        except NotFound:  # it was made by what was taken back
+            to = f"/vehicles/{result['vehicles'][0]}"
+    taken = change_of(reading, change)
+    return after(to, None if taken is None else taken.undone or None)

@@ -1,0 +1,106 @@
+"""Find a vehicle by a picture that somebody uploads, or by a sighting; enrol one by pictures."""
+
+import base64
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse
+
+from vreid.models.errors import BadInput
+from vreid.models.picture import thumbnail_of
+from vreid.runtime.gallery.records import EVERYTHING, Filter
+from vreid.serve import documents as doc
+from vreid.serve.api_edits import enrol as enrolled
+from vreid.serve.api_search import answer_of, content_of, similar_to
+from vreid.serve.documents import KINDS, Number
+from vreid.serve.forms import Editor, Viewer, may, sender
+from vreid.serve.page_reading import cameras_of, newest_change
+from vreid.serve.persons import Served
+from vreid.serve.reading import Reading
+from vreid.serve.rendering import after, page
+from vreid.serve.rights import Person
+from vreid.serve.service import Service
+from vreid.serve.uploads import read_upload
+
+routes = APIRouter()
+SHOWN = 12  # vehicles that a search lists
+MOST_PICTURES = 16  # of one enrolment
+Looker = Annotated[Person, Depends(sender("look"))]
+Text = Annotated[str, Form(max_length=200)]
+
+
+@routes.get("/find")
+def find_page(
+    request: Request,
+    service: Served,
+    person: Viewer,
+    sighting: Annotated[Number | None, Query()] = None,
+) -> HTMLResponse:
+    """Where a picture is given; with a sighting, who is like it."""
+    if sighting is None:
+        return _page(request, service, person)
+    query = Reading(service.access, person).sighting(sighting)
+    answer = answer_of(service, person, similar_to(service, person, sighting, SHOWN))
+    return _page(request, service, person, answer, query)
+
+
+@routes.post("/find")
+def find_by_picture(
+    request: Request,
+    service: Served,
+    person: Looker,
+    picture: Annotated[UploadFile, File()],
+    kind: Text = "",
+    camera: Text = "",
+) -> HTMLResponse:
+    """Who is like an uploaded crop, which is not kept."""
+    content = content_of(picture)
+    if not content:
+        raise BadInput("no picture is chosen; choose a file first")
+    only = EVERYTHING if kind not in KINDS else Filter(kinds=(kind,))
+    allowed = Reading(service.access, person).allowed(only)
+    with service.searcher.decoding:
+        image = read_upload(content)
+        feature, small = service.searcher.feature_of(image), thumbnail_of(image)
+    found = service.searcher.search(feature, camera, SHOWN, allowed)
+    shown = "" if small is None else f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
+    return _page(request, service, person, answer_of(service, person, found), picture=shown, kind=kind, camera=camera)
+
+
+def _page(
+    request: Request,
+    service: Service,
+    person: Person,
+    answer: doc.SearchAnswer | None = None,
+    query: doc.Sighting | None = None,
+    picture: str = "",
+    kind: str = "",
+    camera: str = "",
+) -> HTMLResponse:
+    cameras = cameras_of(Reading(service.access, person))
+    return page(
+        request, "find.html.j2", answer=answer, query=query, cameras=cameras, kinds=KINDS, picture=picture, kind=kind,
+        camera=camera,
+    )  # fmt: skip
+
+
+@routes.get("/enrol")
+def enrol_page(request: Request, person: Viewer) -> HTMLResponse:
+    """Where pictures of a vehicle are given that no camera has seen yet."""
+    may(person, "edit")
+    return page(request, "enrol.html.j2", kinds=KINDS, most=MOST_PICTURES)
+
+
+@routes.post("/enrol")
+def enrol(
+    service: Served,
+    person: Editor,
+    pictures: Annotated[list[UploadFile], File(max_length=MOST_PICTURES)],
+    name: Text = "",
+    kind: Text = "",
+    anyway: bool = Form(False),
+) -> Response:
+    """A new vehicle that is known by pictures of it."""
+    chosen = cast(doc.Kind, kind) if kind in KINDS else None
+    vehicle = enrolled(service, person, pictures, name.strip() or None, chosen, anyway).done["id"]
+    return after(f"/vehicles/{vehicle}", newest_change(Reading(service.access, person), vehicle, "enrol"))

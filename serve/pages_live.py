@@ -1,0 +1,89 @@
+"""Live pictures: tiles of all cameras, one camera, the streams; and how the cameras are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from vreid.models.errors import NotFound
+from vreid.runtime.gallery.records import Filter
+from vreid.serve import documents as doc
+from vreid.serve.forms import Viewer
+from vreid.serve.health import health_of
+from vreid.serve.page_reading import cameras_of, newest
+from vreid.serve.persons import Served
+from vreid.serve.reading import Reading
+from vreid.serve.rendering import page
+from vreid.serve.rights import Person
+from vreid.serve.service import Service
+
+routes = APIRouter()
+_BOUNDARY = "vreid-picture"
+_HEAD = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
+_NEWEST = 12  # sightings under a live picture
+
+
+def _alive(service: Service, person: Person) -> dict[str, doc.CameraHealth]:
+    """The run's cameras as they are now, by name; empty where no run is in this process."""
+    return {camera.name: camera for camera in health_of(service, person).cameras}
+
+
+def _live(service: Service, person: Person) -> list[str]:
+    """The cameras with live pictures that the person may see."""
+    found = service.live.cameras() if service.live is not None else []
+    return [camera for camera in found if person.sees(camera)]
+
+
+@routes.get("/")
+def live_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
+    """A tile of each camera, with what is wrong with it."""
+    live, health = _live(service, person), _alive(service, person)
+    reading = Reading(service.access, person)
+    names = sorted({*live, *health, *cameras_of(reading)})
+    newest_ = newest(reading, Filter(), _NEWEST) if names else []
+    return page(request, "live.html.j2", cameras=names, live=live, health=health, newest=newest_)
+
+
+@routes.get("/live/{camera}")
+def camera_page(request: Request, service: Served, person: Viewer, camera: str) -> HTMLResponse:
+    """One camera in a large picture, and its newest sightings."""
+    live, health = _live(service, person), _alive(service, person)
+    reading = Reading(service.access, person)
+    if camera not in {*live, *health, *cameras_of(reading)}:
+        raise NotFound("there is no such camera among those that you may see")
+    seen = newest(reading, Filter(cameras=(camera,)), _NEWEST)
+    return page(request, "camera.html.j2", camera=camera, live=camera in live, health=health.get(camera), newest=seen)
+
+
+@routes.get("/live/{camera}/stream")
+async def stream(service: Served, person: Viewer, camera: str) -> StreamingResponse:
+    """Pictures one after another (multipart/x-mixed-replace), until whoever looks lets go."""
+    live = service.live if person.sees(camera) else None
+    if live is None or await asyncio.to_thread(live.picture, camera) is None:
+        raise NotFound("there is no live picture of such a camera here")
+    pictures = live.pictures(camera)
+    first = await anext(pictures)  # too many viewers are refused before the answer begins
+    media = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+    return StreamingResponse(_parts(first, pictures), media_type=media, headers={"Cache-Control": "no-store"})
+
+
+async def _parts(first: bytes, pictures: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The head of the next part stands right behind each picture: a browser shows it when that has come."""
+    yield _HEAD + first + b"\r\n" + _HEAD
+    async with aclosing(pictures) as following:  # type: ignore[type-var]
+        async for picture in following:
+            yield picture + b"\r\n" + _HEAD
+
+
+@routes.get("/health")
+def health_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
+    """Frames, drops, reconnects and latency of the run; without one here, when each camera was last seen to work."""
+    health, reading = health_of(service, person), Reading(service.access, person)
+    cameras = [camera.name for camera in health.cameras]
+    last = {
+        camera: newest(reading, Filter(cameras=(camera,)), 1) for camera in sorted({*cameras, *cameras_of(reading)})
+    }
+    last_at = {camera: seen[0].at if seen else None for camera, seen in last.items()}
+    return page(request, "health.html.j2", health=health, last_at=last_at)

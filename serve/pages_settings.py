@@ -1,0 +1,231 @@
+"""What holds for the site, read-only; the model, the thresholds, purges, the audit, the watch list and its alerts."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from vreid.models.errors import BadInput
+from vreid.report.formats import MISSING, number
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.requests import Calibrate, Purge
+from vreid.runtime.judged_pairs import FEWEST
+from vreid.runtime.network_address import shown_address
+from vreid.runtime.session import Site
+from vreid.runtime.threshold_summary import MOST_DRAWINGS, SitePage, site_page
+from vreid.runtime.watches import Watch
+from vreid.serve import days
+from vreid.serve import documents as doc
+from vreid.serve.api_edits import done
+from vreid.serve.comparing import latency_of
+from vreid.serve.documents import Number
+from vreid.serve.forms import Admin, Viewer, may
+from vreid.serve.page_reading import audit, cameras_of, judged, newest, newest_change
+from vreid.serve.persons import Served
+from vreid.serve.reading import Reading
+from vreid.serve.rendering import after, page
+from vreid.serve.rights import Person
+from vreid.serve.service import Service
+
+routes = APIRouter()
+ALERTS = 12  # of one entry of the watch list
+PART = 50  # rows of the audit
+Facts = list[tuple[str, str]]
+
+
+@routes.get("/settings")
+def settings_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
+    """Nothing can be changed here but what a button says."""
+    reading = Reading(service.access, person)
+    with service.access.reading() as gallery:
+        stats = gallery.stats()
+    keeps = MISSING if stats.retention is None else f"{stats.retention / 86400:g} days"
+    gallery_facts: Facts = [
+        ("file", service.access.path.name),
+        ("vehicles", number(stats.vehicles)),
+        ("features", number(stats.prototypes)),
+        ("sightings", number(stats.sightings)),
+        ("oldest sighting", days.moment(stats.oldest)),
+        ("newest sighting", days.moment(stats.newest)),
+        ("sightings are kept for", "ever" if stats.retention is None else keeps),
+        ("size", f"{number(stats.bytes / 1e6, 1)} MB"),
+        ("changes in the audit", number(stats.changes)),
+    ]
+    return page(
+        request, "settings.html.j2", site=_site_facts(service.site), cameras=_cameras(service.site, person),
+        gallery=gallery_facts, model=_model_facts(service), thresholds=_thresholds(service, reading),
+        judged=judged(reading), fewest=FEWEST, today=date.today().isoformat(),
+    )  # fmt: skip
+
+
+def _site_facts(site: Site | None) -> Facts:
+    """What the site's file says, without secrets."""
+    if site is None:
+        return []
+    said = "learnt at this site" if site.threshold is None else f"{site.threshold:g}, fixed"
+    layout = site.topology
+    return [
+        ("model", Path(site.model).name),
+        ("unknown vehicles get an id", "yes" if site.enrol_unknown else "no"),
+        ("threshold", said),
+        ("false matches, at most", f"{100 * site.false_match_rate:g} %"),
+        ("least quality of a new vehicle", f"{site.least_quality:g}"),
+        ("new vehicles in 10 s beyond which an alarm begins", number(site.most_new) if site.most_new else "no alarms"),
+        ("parked after", f"{site.stationary_after:g} s"),
+        ("pictures are kept for", site.keep_for or "as long as sightings"),
+        ("pictures may have", site.keep_most),
+        ("index", site.index),
+        (
+            "topology",
+            "none"
+            if layout is None
+            else layout.name
+            if isinstance(layout, Path)
+            else f"{len(layout.pair)} pairs of cameras",
+        ),
+        ("entries of the watch list", number(len(site.watch))),
+        ("plates are read by", site.plates or "nothing"),
+        ("outputs", ", ".join(shown_address(address) for address in site.to) or "none"),
+        ("metrics at", site.metrics or "none"),
+    ]
+
+
+def _cameras(site: Site | None, person: Person) -> list[tuple[str, ...]]:
+    """Of each camera of the site that the person may see: its name, source, detector, rate, what is kept, zones and masks."""
+    rows: list[tuple[str, ...]] = []
+    for camera in site.cameras if site is not None else ():
+        name, source = _named(camera.source)
+        if person.sees(name):
+            zones = ", ".join(camera.regions.zones) or MISSING
+            rate = MISSING if camera.rate is None else f"{camera.rate:g}"
+            masks = number(len(camera.regions.masks))
+            rows.append((name, source, _detector(camera.detector), rate, camera.keep, zones, masks))
+    return rows
+
+
+def _named(source: str) -> tuple[str, str]:
+    """The camera's name, and its address without secrets."""
+    from vreid.runtime.sources.table import address_of
+
+    address = address_of(source)
+    return address.camera, shown_address(
+        source.partition("=")[2] if source.startswith(f"{address.camera}=") else source
+    )
+
+
+def _detector(text: str) -> str:
+    kind, colon, path = text.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else kind
+
+
+def _model_facts(service: Service) -> Facts:
+    manifest = service.searcher.embedder.manifest
+    p50, p90 = latency_of(service.searcher)
+    size, accuracy, match = manifest.input, manifest.accuracy, manifest.match
+    facts: Facts = [
+        ("name", manifest.name),
+        ("engine", f"{manifest.backend}, {manifest.precision}"),
+        ("picture", f"{size.width} × {size.height} pixels"),  # noqa: RUF001
+        ("feature", f"{number(manifest.output.dim)} numbers, compared by cosine"),
+        ("parameters", number(manifest.cost.params)),
+        ("MACs of a picture", number(manifest.cost.macs)),
+        ("FLOPs of a picture (2 for each MAC)", number(manifest.cost.flops)),
+        ("latency of a picture here, measured now", f"p50 {number(p50, 1)} ms, p90 {number(p90, 1)} ms"),
+    ]
+    if accuracy is not None:
+        facts.append(("mAP and rank 1", f"{accuracy.map:.1f} % and {accuracy.rank1:.1f} % on {accuracy.dataset}"))
+    if match is not None:
+        facts.append(("threshold of the manifest", f"{match.threshold:.3f}"))
+    return [*facts, ("fingerprint", manifest.fingerprint)]
+
+
+def _thresholds(service: Service, reading: Reading) -> SitePage:
+    summary: dict[str, Any] = service.searcher.rule().summary(float(service.access.searching.size()[0]))
+    if reading.person.cameras:
+        pairs = summary.get("cameras", ())
+        summary["cameras"] = [pair for pair in pairs if all(reading.person.sees(one) for one in pair["cameras"])]
+        summary.pop("camera_bias", None)
+        summary.pop("travel_times", None)
+        summary.pop("judged", None)
+    return site_page(summary, len(cameras_of(reading)), MOST_DRAWINGS)
+
+
+@routes.post("/calibrate")
+def calibrate(service: Served, person: Admin) -> Response:
+    """Let what was judged count from the next run on."""
+    done(service, person, Calibrate(), None)
+    return after("/settings", newest_change(Reading(service.access, person), None, "calibrate"))
+
+
+@routes.post("/purge")
+def purge(
+    service: Served,
+    person: Admin,
+    before: Annotated[str, Form(max_length=10)],
+    sure: Annotated[str, Form(max_length=10)] = "",
+) -> Response:
+    """Forget sightings that ended before a day."""
+    if sure != "yes":
+        raise BadInput("nothing was purged; say that you want it by the box next to the button")
+    begin, _ = days.bounds(days.read_day(before))
+    done(service, person, Purge(before=begin), None)
+    return after("/settings", newest_change(Reading(service.access, person), None, "purge"))
+
+
+@routes.get("/audit")
+def audit_page(
+    request: Request,
+    service: Served,
+    person: Viewer,
+    vehicle: Annotated[Number | None, Query()] = None,
+    cursor: Annotated[Number | None, Query()] = None,
+    runs: bool = False,
+) -> HTMLResponse:
+    """Who changed what, the newest first; what runs wrote on request."""
+    may(person, "admin")
+    found = audit(Reading(service.access, person), vehicle, cursor, PART, runs)
+    kept = ("" if vehicle is None else f"&vehicle={vehicle}") + ("&runs=1" if runs else "")
+    return page(
+        request, "audit.html.j2", changes=found.items, vehicle=vehicle, runs=runs,
+        before="" if cursor is None else "/audit" + kept.replace("&", "?", 1),
+        after="" if found.next is None else f"/audit?cursor={found.next}{kept}",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the watch list, what it looks for, and the newest sightings that fit."""
+
+    name: str
+    looks_for: Facts
+    alerts: list[doc.Sighting]
+
+
+@routes.get("/watch")
+def watch_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
+    """Each entry of the watch list with its alerts."""
+    reading = Reading(service.access, person)
+    watches = service.site.watch if service.site is not None else ()
+    entries = [_entry(reading, watch) for watch in watches]
+    return page(request, "watch.html.j2", entries=entries)
+
+
+def _entry(reading: Reading, watch: Watch) -> Entry:
+    """Its alerts are the sightings of the gallery that fit; who may see none of its cameras sees none."""
+    number_ = (watch.vehicle or "").removeprefix("id=")
+    by_id = watch.vehicle is not None and watch.vehicle.startswith("id=") and number_.isdigit()
+    only = Filter(
+        ids=(int(number_),) if by_id else (), names=(watch.vehicle,) if watch.vehicle and not by_id else (),
+        kinds=(watch.kind,) if watch.kind else (), plates=(watch.plate,) if watch.plate else (), cameras=watch.cameras,
+    )  # fmt: skip
+    allowed = not watch.cameras or any(reading.person.sees(camera) for camera in watch.cameras)
+    cameras = ", ".join(watch.cameras) or "all"
+    facts = [("vehicle", watch.vehicle), ("type", watch.kind), ("plate", watch.plate), ("cameras", cameras)]
+    return Entry(
+        watch.name or watch.text,
+        [(name, value) for name, value in facts if value],
+        newest(reading, only, ALERTS) if allowed else [],
+    )

@@ -1,0 +1,92 @@
+"""Sightings of a day, filtered."""
+
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from vreid.runtime.gallery.records import Filter
+from vreid.serve import days
+from vreid.serve.documents import KINDS
+from vreid.serve.forms import Viewer
+from vreid.serve.page_reading import cameras_of, newest
+from vreid.serve.persons import Served
+from vreid.serve.reading import Reading
+from vreid.serve.rendering import page
+from vreid.serve.service import Service
+
+routes = APIRouter()
+PART = 60  # sightings of one part
+Word = Annotated[str, Query(max_length=200)]
+
+
+def pattern_of(text: str) -> tuple[str, ...]:
+    """What somebody types -> the patterns of a filter: a part of the name is enough."""
+    text = text.strip()
+    return () if not text else (text,) if "*" in text or "?" in text else (f"*{text}*",)
+
+
+def zones_of(service: Service) -> list[str]:
+    """The zones of the site's file."""
+    cameras = () if service.site is None else service.site.cameras
+    return sorted({zone for camera in cameras for zone in camera.regions.zones})
+
+
+@routes.get("/sightings")
+def sightings_page(
+    request: Request,
+    service: Served,
+    person: Viewer,
+    day: Word = "",
+    camera: Word = "",
+    kind: Word = "",
+    name: Word = "",
+    zone: Word = "",
+    plate: Word = "",
+    since: Annotated[str, Query(alias="from", max_length=8)] = "",
+    until: Annotated[str, Query(alias="to", max_length=8)] = "",
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> HTMLResponse:
+    """The newest first; without a day that of the newest sighting that fits."""
+    reading = Reading(service.access, person)
+    only = Filter(
+        cameras=(camera,) if camera else (), kinds=(kind,) if kind else (), names=pattern_of(name),
+        zones=(zone,) if zone else (), plates=pattern_of(plate),
+    )  # fmt: skip
+    shown = days.read_day(day) if day else _newest_day(reading, only)
+    begin, end = days.bounds(shown, since, until)
+    part = reading.sightings(_during(only, begin, end), cursor, PART)
+    fields = {
+        "camera": camera, "kind": kind, "name": name, "zone": zone, "plate": plate, "from": since, "to": until,
+    }  # fmt: skip
+    kept = {key: value for key, value in fields.items() if value}
+
+    def link(**more: str) -> str:
+        return "/sightings?" + urlencode({**kept, **more})
+
+    hours = [
+        (hour, list(group)) for hour, group in groupby(part.items, lambda one: days.local(one.at).strftime("%H:00 %Z"))
+    ]
+    return page(
+        request, "sightings.html.j2", hours=hours, day=shown, chosen={**fields, "day": shown.isoformat()},
+        cameras=cameras_of(reading), kinds=KINDS, zones=zones_of(service), first=cursor is None,
+        before=link(day=(shown - timedelta(1)).isoformat()), today=date.today(),
+        after=link(day=(shown + timedelta(1)).isoformat()) if shown < date.today() else "",
+        begin=link(day=shown.isoformat()), more=link(day=shown.isoformat(), cursor=part.next) if part.next else "",
+        filtered=bool(kept),
+    )  # fmt: skip
+
+
+def _newest_day(reading: Reading, only: Filter) -> date:
+    found = newest(reading, only, 1)
+    return days.day_of(found[0].at) if found else date.today()
+
+
+def _during(only: Filter, begin: float, end: float) -> Filter:
+    return Filter(
+        cameras=only.cameras, kinds=only.kinds, names=only.names, plates=only.plates, zones=only.zones,
+        since=begin, until=end,
+    )  # fmt: skip
