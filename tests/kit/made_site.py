@@ -178,7 +178,7 @@ class Served:
 
 
 @contextmanager
-def served_here(site: MadeSite, blur: Blur | None = None, **changes: object) -> Iterator[Served]:
+def served_here(site: MadeSite, /, blur: Blur | None = None, **changes: object) -> Iterator[Served]:
     """A real server on a free port in this process, with its pictures blurred; `changes` are of the Service."""
     access = GalleryAccess(site.gallery, blur=blur)
     try:

@@ -1,0 +1,142 @@
+"""What pages are made of: days and times, sentences of the audit, the map, and how alike two vehicles are."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
+from made_site import Served
+
+from vreid.models.errors import BadInput
+from vreid.runtime.topology import CameraPair, Layout
+from vreid.serve import days
+from vreid.serve import documents as doc
+from vreid.serve.comparing import between
+from vreid.serve.rendering import own_path
+from vreid.serve.rights import Person
+from vreid.serve.route_map import HEIGHT, WIDTH, route_map, ways_taken
+from vreid.serve.sentences import sentence, undoable
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's zone, with its summer time."""
+    before = os.environ.get("TZ")
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    assert os.environ.get("TZ") == before
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+def test_a_day_is_as_long_as_the_zone_has_it() -> None:
+    hours = {}
+    for day in (date(2026, 3, 29), date(2026, 10, 25), date(2026, 7, 1)):
+        begin, end = days.bounds(day)
+        hours[day.isoformat()] = (end - begin) / 3600
+    assert hours == {"2026-03-29": 23, "2026-10-25": 25, "2026-07-01": 24}
+    begin, end = days.bounds(date(2026, 7, 1), "08:30", "09:00")
+    assert end - begin == 31 * 60
+    assert days.time_of_day(begin) == "08:30:00 CEST"
+    assert days.moment(begin) == "2026-07-01 08:30:00 CEST"
+    assert days.iso(begin) == "2026-07-01T08:30:00+02:00"
+    assert days.wall_clock(days.local_seconds(begin), 7200) == "08:30"
+    assert days.day_of(begin) == date(2026, 7, 1)
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-13-01", "0001-01-01", "9999-01-01", "2026-02-30"])
+def test_what_is_no_day_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="write it as"):
+        days.read_day(text)
+
+
+@pytest.mark.parametrize(("since", "until"), [("25:00", ""), ("", "8"), ("10:00", "09:00"), ("x", "y")])
+def test_what_is_no_time_of_day_is_refused(since: str, until: str) -> None:
+    with pytest.raises(BadInput):
+        days.bounds(date(2026, 7, 1), since, until)
+
+
+@pytest.mark.parametrize(
+    ("verb", "detail", "said"),
+    [
+        ("enrol", {"name": "taxi"}, "Enrolled #7 (taxi)"),
+        ("rename", {"from": "a", "to": "b"}, "Named #7 'b', before 'a'"),
+        ("merge", {"vehicles": [7, 9], "names": ["taxi", "van"]}, "Merged #9 (van) into #7 (taxi)"),
+        ("split", {"vehicles": [7, 9], "sightings": [1, 2]}, "Split 2 sightings off #7 as #9"),
+        ("confirm", {"sighting": 4, "vehicles": [7]}, "Said that sighting 4 is of #7"),
+        ("reject", {"sighting": 4, "vehicles": [7, 9]}, "Said that sighting 4 is not of #7, which is #9 now"),
+        ("undo", {"of": 3, "verb": "merge", "vehicles": [7, 9]}, "Took back the merge of #7, #9 (change 3)"),
+        ("purge", {"sightings": 1}, "Purged 1 sighting"),
+        ("calibrate", {"pairs": 12, "same": 3}, "Let 12 judged pairs count for the thresholds"),
+        ("remove", {}, "Removed #7 for good"),
+        ("something new", {}, "Something new #7"),
+    ],
+)
+def test_a_change_is_a_sentence(verb: str, detail: dict[str, object], said: str) -> None:
+    change = doc.Change(id=1, at=0.0, who="anna", verb=verb, vehicle=7, detail=detail, undone=0)
+    assert sentence(change) == said
+    assert undoable(change) == (verb in ("rename", "merge", "split", "confirm", "reject"))
+    assert not undoable(change.model_copy(update={"undone": 5}))
+
+
+@pytest.mark.parametrize("text", ["https://x.example", "//x.example", "/\\x.example", "x", "", "/a\r\nb", "/ä"])
+def test_nobody_is_led_to_another_site(text: str) -> None:
+    assert own_path(text, "/here") == "/here"
+    assert own_path("/vehicles?name=a") == "/vehicles?name=a"
+
+
+def seen(number: int, camera: str, at: float) -> doc.Sighting:
+    return doc.Sighting(
+        id=number, vehicle=1, name="taxi", camera=camera, track=number, run="", at=at, seconds=1.0, kind="car", plate=None,
+        zones=[], quality=1.0, score=0.9, picture=True,
+    )  # fmt: skip
+
+
+def test_a_map_has_every_camera_apart_and_the_ways_in_their_order() -> None:
+    sightings = [seen(3, "c", 30), seen(1, "a", 10), seen(2, "b", 20), seen(4, "c", 40), seen(5, "a", 50)]
+    assert ways_taken(sightings) == {("a", "b"): 1, ("b", "c"): 1, ("c", "a"): 1}
+    layout = Layout(
+        pair=(CameraPair(cameras=("a", "b"), least_s=4, most_s=60), CameraPair(cameras=("b", "d"), overlap=True))
+    )
+    drawn = route_map(["a", "b", "c"], layout, sightings)
+    assert [(node.camera, node.times) for node in drawn.nodes] == [("a", 2), ("b", 1), ("c", 2), ("d", 0)]
+    assert drawn.by_topology and [line.text for line in drawn.ground] == ["4–60 s", "overlap"]  # noqa: RUF001
+    assert len(drawn.taken) == 3
+    places = np.array([(node.x, node.y) for node in drawn.nodes])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(4, 1)]
+    assert apart.min() > 60, "circles and names do not lie over each other"
+    assert (places >= 0).all() and (places <= [WIDTH, HEIGHT]).all()
+    ends = {frozenset((0, 1)), frozenset((1, 3))}
+    lengths = {frozenset((i, j)): float(np.linalg.norm(places[i] - places[j])) for i in range(4) for j in range(i)}
+    longest = max(lengths[pair] for pair in ends)
+    assert lengths[frozenset((0, 3))] > longest, "who is two ways away lies further off"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_a_map_of_any_number_of_cameras_lies_in_its_drawing(count: int) -> None:
+    names = [f"camera {number}" for number in range(count)]
+    drawn = route_map(names, Layout(), [seen(number, name, number) for number, name in enumerate(names)])
+    assert len(drawn.nodes) == count and not drawn.by_topology
+    assert all(0 <= node.x <= WIDTH and 0 <= node.y <= HEIGHT for node in drawn.nodes)
+    assert len({(node.x, node.y) for node in drawn.nodes}) == count
+
+
+def test_two_vehicles_are_as_alike_as_their_best_features(looked_at: Served) -> None:
+    service = looked_at.service
+    assert service is not None
+    gallery = service.access.searching
+    one, other = (np.stack([each.feature for each in gallery.prototypes(vehicle)]) for vehicle in (4, 5))
+    found = between(service, Person("anna", "edit"), 4, 5)
+    assert found is not None
+    assert found.score == pytest.approx(float((one @ other.T).max()), abs=1e-6)
+    assert found.threshold == pytest.approx(service.searcher.rule().level(*found.views, 12.0).threshold, abs=1e-6)
+    assert found.answer == ("known" if found.score >= found.threshold else found.answer)
+    hidden = between(service, Person("anna", "edit", ("gate",)), 4, 5)
+    assert hidden is not None and set(hidden.views) <= {"", "gate"}
+    assert between(service, Person("anna", "edit"), 4, 999) is None
