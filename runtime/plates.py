@@ -24,7 +24,7 @@ def plate_reader(name: str) -> PlateReader:
     module, _, function = name.partition(":")
     try:
         read = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise Refused(f"there is no plate reader '{name}' ({error}); write --plates module:function") from error
     if not callable(read):
         raise Refused(f"the plate reader '{name}' is not a function; write --plates module:function")

@@ -132,4 +132,4 @@ async def _sign_in(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return _answer(request, 500, "the server failed at this request; its log says where")
+    return _answer(request, 500, "the server failed at this request; its log says where", {"Connection": "close"})

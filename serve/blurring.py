@@ -31,7 +31,7 @@ def blur_function(name: str) -> Blur:
     module, _, function = name.partition(":")
     try:
         blur = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise Refused(f"there is no function '{name}' to blur by ({error}); write --blur module:function") from error
     if not callable(blur):
         raise Refused(f"'{name}' is not a function; write --blur module:function")
