@@ -39,18 +39,18 @@ _INFO = (
     "s.id, s.vehicle, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
     " s.feature NOTNULL, s.thumbnail NOTNULL, s.zones"
 )
+_NEWEST = (1000, 5000)  # sightings, among which the vehicles that were seen last are looked for first
 _FEW = 64  # values of a column that are each looked up by its index, and not all rows looked at by time
 
 
 def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part) -> list[Vehicle]:
     """See `Store.vehicles`."""
-    where, values = vehicles_where(only)
-    page, sort = "SELECT v.id FROM {} WHERE {} LIMIT ? OFFSET ?", _SORTS[part.sort]
-    if part.limit is None or only.plates or only == Filter(ids=only.ids, names=only.names):
-        page = page.format("vehicles v", f"{where} ORDER BY {sort}")
-    else:  # sorted first, so that vehicles are looked at until the page is full: the limit says that to SQLite
-        page = page.format(f"(SELECT v.id, v.key, v.kind FROM vehicles v ORDER BY {sort} LIMIT -1) v", where)
-    ids = database.column(page, *values, -1 if part.limit is None else part.limit, part.skip)
+    few = only.ids or only.names or only.plates
+    ids = None if few or part.sort != "last-seen" or part.limit is None else _newest_first(database, only, part)
+    if ids is None:
+        where, values = vehicles_where(only)
+        page = f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY {_SORTS[part.sort]} LIMIT ? OFFSET ?"
+        ids = database.column(page, *values, -1 if part.limit is None else part.limit, part.skip)
     picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
     rows = database.rows(
         f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
@@ -75,6 +75,28 @@ def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part)
         cameras.setdefault(vehicle, []).append(camera)
     with_cameras = ((*row[:6], tuple(cameras.get(row[0], ())), *row[6:]) for row in found)
     return [record_of(database.path, Vehicle, cells) for cells in with_cameras]
+
+
+def _newest_first(database: Database, only: Filter, part: Part) -> list[int] | None:
+    """The ids of a page of those that were seen last, found among the newest sightings; None where too few pass in these."""
+    end = part.skip + (part.limit or 0)
+    for most in _NEWEST:
+        last: dict[int, float] = {}
+        seen = -1.0
+        for row in database.rows("SELECT vehicle, seen FROM sightings ORDER BY seen DESC LIMIT ?", most):
+            vehicle, seen = typed(database.path, row, int, float)
+            last.setdefault(vehicle, seen)
+        newest = [
+            vehicle for vehicle, at in last.items() if at > seen
+        ]  # more may have been seen when the last of these was
+        where, values = vehicles_where(only)
+        among = f"SELECT v.id FROM vehicles v WHERE v.id IN (SELECT value FROM json_each(?)) AND {where}"
+        found = database.column(among, json.dumps(newest), *values)
+        if len(found) >= end:
+            return sorted(found, key=lambda vehicle: (-last[vehicle], -vehicle))[part.skip : end]
+        if not found:
+            break
+    return None
 
 
 def sightings_of(database: Database, vehicle: int, only: Filter = EVERYTHING) -> list[SightingInfo]:

@@ -50,7 +50,6 @@ from vreid.runtime.topology import Span
 _VEHICLE = "id, name, named, created, kind, pictured, thumbnail"
 _FIELDS = tuple(field.name for field in fields(SightingRow))
 _SIGHTING = ", ".join(_FIELDS)
-LAST_ROW = (1 << 63) - 1
 _log = logging.getLogger("vreid.gallery")
 
 
@@ -132,7 +131,8 @@ class SqliteStore:
         return self._column(f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY v.id", *values)
 
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
-        return reading.vehicle_page(self._database, only, thumbnails, part)
+        with self.reading():
+            return reading.vehicle_page(self._database, only, thumbnails, part)
 
     def count(self, only: Filter) -> int:
         where, values = vehicles_where(only)
@@ -358,7 +358,7 @@ class SqliteStore:
             vehicle,
             -1 if last is None else last,
             None if verbs is None else json.dumps([*verbs]),
-            LAST_ROW if before is None else before,
+            (1 << 63) - 1 if before is None else before,
         )
         return [change_of(self.path, row) for row in reversed([*rows])]
 

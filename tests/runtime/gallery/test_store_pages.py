@@ -138,6 +138,19 @@ def test_pages_of_vehicles_by_when_they_were_seen(full: Store, sort: str) -> Non
     assert next(one.id for one in full.vehicles(part=Part(sort)) if one.id in (3, 5)) == 5
 
 
+@pytest.mark.parametrize("newest", [(1,), (3, 9), (12,), (1000,)])
+@pytest.mark.parametrize("only", FILTERS.values(), ids=FILTERS)
+def test_pages_by_last_seen_are_the_same_wherever_they_are_found(
+    full: Store, monkeypatch: pytest.MonkeyPatch, newest: tuple[int, ...], only: Filter
+) -> None:
+    """Among few of the newest sightings, some of which are of one time, or among all vehicles."""
+    expected = [one.id for one in full.vehicles(only, part=Part("last-seen"))]
+    monkeypatch.setattr("vreid.runtime.gallery.sqlite.reading._NEWEST", newest)
+    for limit in (1, 2, 5):
+        pages = [full.vehicles(only, part=Part("last-seen", limit, skip)) for skip in range(0, 6, limit)]
+        assert [one.id for page in pages for one in page] == expected
+
+
 def test_one_sighting_with_its_picture_and_feature(store: Store) -> None:
     gallery = Gallery(store, "flat", Rule())
     with gallery.transaction():
