@@ -21,9 +21,12 @@ searches = APIRouter(prefix="/api/v1", route_class=ApiRoute, tags=["search"])
 Number = Annotated[int, Query(ge=1, le=100, description="How many vehicles at most.")]
 
 
+_FILLED = ("name", "kind", "k", "anyway")  # fields of forms that no empty text is a value of
+
+
 async def no_empty_field(request: Request) -> None:
     """Raises BadInput for a field of a form that is sent and empty, which a framework takes for one that is not sent."""
-    empty = [name for name, value in (await request.form()).multi_items() if value == ""]
+    empty = [name for name, value in (await request.form()).multi_items() if value == "" and name in _FILLED]
     if empty:
         raise BadInput(f"the field '{shown(empty[0])}' is empty; leave it out, or fill it in")
 
