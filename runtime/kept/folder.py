@@ -94,17 +94,19 @@ class KeptFolder:
 
     def find(self, camera: str, seen: float, track: int) -> Path | None:
         """The file that was kept of a sighting, if there is one."""
-        return next((path for path in self._paths(camera, seen, track) if path.is_file()), None)
+        return next((Path(path) for path in self._names(camera, seen, track) if os.path.isfile(path)), None)  # noqa: PTH113
 
-    def _paths(self, camera: str, seen: float, track: int) -> list[Path]:
+    def _names(self, camera: str, seen: float, track: int) -> list[str]:
+        """The paths that it may have, as text: a page looks for a hundred of them."""
         if "/" in camera or not camera.strip("."):  # of a program's own sightings; a run's camera is called otherwise
             return []
-        return [self.path / kept_name(camera, seen, track, ending) for ending in (PICTURE, CLIP)]
+        stem = f"{self.path}/{kept_name(camera, seen, track, '')}"
+        return [stem + PICTURE, stem + CLIP]
 
     def remove(self, camera: str, seen: float, track: int) -> int:
         """Remove what was kept of a sighting, what a killed process left unfinished and what is still to be written too; how
         many files there were. Raises Refused where one cannot be removed."""
-        paths = self._paths(camera, seen, track)
+        paths = [Path(name) for name in self._names(camera, seen, track)]
         _EXPECTED.difference_update(paths)  # first: who writes one now asks after that
         try:
             return sum(_removed(each) for path in paths for each in (path, *_unfinished(path)))
