@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 Way = tuple[str, str]  # from the camera of a view to that of a sighting
 Values = NDArray[np.float64]
 
-REFERENCE = 0.05  # rate at which the log of the regression is 0: what runs request unless told otherwise
+REFERENCE = 0.05  # rate at which the log of the regression is 0: what runs request by default
 SLOPE = 0.5  # log odds for each unit of log rate, of the prior
 SPREADS = (0.5, 0.25, 0.7)  # standard deviations of the prior: the offset, the slope, the offset of a pair of cameras
 LEAST_SLOPE = 0.1  # log odds for each unit of log rate, at least: a higher score never speaks against "same"

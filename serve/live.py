@@ -13,8 +13,9 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.camera_pipeline import OpenTrack
-from vreid.runtime.records import Floats, Frame, TrackEvent
-from vreid.runtime.sinks.annotate import Label, drawn_on, label_of
+from vreid.runtime.records import Floats, Frame
+from vreid.runtime.sinks.annotate import Label, drawn_on
+from vreid.runtime.sinks.live_picture import TrackLabels
 from vreid.serve.blurring import Blur, BlurredPictures
 
 EVERY_S = 0.2  # between two pictures of a camera
@@ -41,32 +42,22 @@ class _Tile:
     drawing: threading.Lock = field(default_factory=threading.Lock)
 
 
-class LiveView:
+class LiveView(TrackLabels):
     """A follower of a run, whose threads hand frames over and draw nothing; the server's threads draw."""
 
     def __init__(self, blur: Blur | None = None) -> None:
         """`blur`: what frames go through before boxes are drawn in them."""
+        super().__init__()
         self._blur = blur
         self._tiles: dict[str, _Tile] = {}
-        self._labels: dict[tuple[str, int], Label] = {}
         self._viewers = 0
-
-    def event(self, event: TrackEvent) -> None:
-        """What is known of a track from now on."""
-        key = (event.track.camera, event.track.track)
-        if event.state == "left":
-            self._labels.pop(key, None)
-        else:
-            self._labels[key] = label_of(event.match, event.track, event.final)
 
     def show(self, frame: Frame, tracks: Mapping[int, OpenTrack]) -> None:
         """A frame and the open tracks of its camera; kept if somebody looks and it is time for one."""
         now, tile = time.monotonic(), self._tiles.setdefault(frame.camera, _Tile())
         if now - tile.at < EVERY_S or (tile.frame is not None and now - tile.looked > _LOOKS_S):
             return
-        seen = {number: track.box for number, track in tracks.items() if track.last[0] == frame.index}
-        labels = {number: self._labels.get((frame.camera, number)) for number in seen}
-        tile.boxes = [(seen[number], label) for number, label in labels.items() if label is not None]
+        tile.boxes = self.boxes(frame, tracks)
         tile.frame, tile.at, tile.number = frame.image, now, tile.number + 1
 
     def cameras(self) -> list[str]:

@@ -18,7 +18,7 @@ PATIENCE = (0.0, *[0.25] * 1200)  # a server needs some seconds to begin
 
 
 class Editor(threading.Thread):
-    """A client that enrols, renames, merges and undoes in turn, until it is told to stop; `done` is what was acknowledged."""
+    """A client that enrols, renames, merges and undoes in turn, until it is stopped; `done` is what was acknowledged."""
 
     def __init__(self, url: str, token: str, number: int, crop: Path) -> None:
         super().__init__(daemon=True)
