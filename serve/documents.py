@@ -164,6 +164,9 @@ class Candidate(Document):
 
     vehicle: int = Field(examples=[7])
     name: str = Field(examples=["white van"])
+    camera: str = Field(
+        description="Of the vehicle's view that was compared; empty where the token may not see it.", examples=["gate"]
+    )
     score: Score
     rate: float | None = Field(description="Share of new vehicles that score as high.", examples=[0.04])
 

@@ -1,13 +1,14 @@
 """What only the pages read of a gallery, within the cameras that a person may see."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vreid.runtime.gallery import doubts
+from vreid.runtime.gallery.doubt_rows import ANSWERS
 from vreid.runtime.gallery.records import Filter, PrototypeInfo
 from vreid.serve import documents as doc
 from vreid.serve.reading import Reading
 
+MOST_WAITING = 200  # doubtful sightings that are read for one page
 _TURN, _MOST_TURNS = 500, 40  # rows of the audit that are read at once, and how often for one page
 
 
@@ -75,45 +76,27 @@ def albums(sightings: Sequence[doc.Sighting], prototypes: Sequence[PrototypeInfo
 
 @dataclass(frozen=True)
 class Queue:
-    """The doubtful sighting that is shown, the newest first, and how many wait with it."""
+    """The doubtful sighting that is shown, the newest first, and how many wait with it, at most MOST_WAITING."""
 
     doubt: doc.Doubt | None
     waiting: int
     following: int | None = None  # the sighting behind it
-    views: tuple[str, ...] = ()  # the camera of each candidate's feature
 
 
 def queue(reading: Reading, wanted: int | None) -> Queue:
     """The sighting `wanted` if it waits, else the first one."""
+    found = reading.doubts(MOST_WAITING)
+    if not found:
+        return Queue(None, 0)
+    place = next((place for place, one in enumerate(found) if one.sighting.id == wanted), 0)
+    following = found[(place + 1) % len(found)].sighting.id if len(found) > 1 else None
+    return Queue(found[place], len(found), following)
+
+
+def answered(reading: Reading) -> int:
+    """How many doubtful sightings people have said something of."""
     with reading.access.reading() as gallery, gallery.reading() as store:
-        rows = doubts.doubtful(gallery)[::-1]
-        if reading.person.cameras:
-            rows = [row for row in rows if reading.person.sees(row.candidates[0].cameras[1])]
-            every = {one.vehicle for row in rows for one in row.candidates}
-            shown = {*store.vehicle_ids(reading.allowed(Filter(ids=tuple(every))))} if every else set()
-            rows = [
-                replace(row, candidates=tuple(one for one in row.candidates if one.vehicle in shown)) for row in rows
-            ]
-            rows = [row for row in rows if row.candidates]
-        if not rows:
-            return Queue(None, 0)
-        place = next((place for place, row in enumerate(rows) if row.sighting == wanted), 0)
-        row = rows[place]
-        names = store.names({one.vehicle for one in row.candidates})
-    candidates = [
-        doc.Candidate(vehicle=one.vehicle, name=names[one.vehicle], score=one.score, rate=one.rate)
-        for one in row.candidates
-    ]
-    doubt = doc.Doubt(sighting=reading.sighting(row.sighting), at=row.at, candidates=candidates)
-    following = rows[(place + 1) % len(rows)].sighting if len(rows) > 1 else None
-    views = tuple(one.cameras[0] if reading.person.sees(one.cameras[0]) else "" for one in row.candidates)
-    return Queue(doubt, len(rows), following, views)
-
-
-def judged(reading: Reading) -> int:
-    """How many pairs people have judged so far."""
-    with reading.access.reading() as gallery:
-        return len(doubts.judged(gallery))
+        return sum(not change.undone for change in store.changes(verbs=ANSWERS))
 
 
 def newest(reading: Reading, only: Filter, limit: int) -> list[doc.Sighting]:

@@ -12,7 +12,7 @@ from vreid.serve import documents as doc
 from vreid.serve.api_edits import done
 from vreid.serve.documents import Number
 from vreid.serve.forms import Editor, Viewer
-from vreid.serve.page_reading import Album, albums, judged, queue
+from vreid.serve.page_reading import MOST_WAITING, Album, albums, answered, queue
 from vreid.serve.pages_edits import change_in
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
@@ -33,18 +33,18 @@ def doubtful_page(
     """One doubtful sighting next to one vehicle that it may be."""
     reading = Reading(service.access, person)
     found = queue(reading, sighting)
-    said = judged(reading)
+    said = answered(reading)
     if found.doubt is None:
-        return page(request, "doubtful.html.j2", doubt=None, judged=said, fewest=FEWEST)
+        return page(request, "doubtful.html.j2", doubt=None, answered=said, fewest=FEWEST)
     doubt = found.doubt
     rank = min(candidate, len(doubt.candidates))
-    shown, view = doubt.candidates[rank - 1], found.views[rank - 1]
+    shown = doubt.candidates[rank - 1]
     compared = float(service.access.searching.size()[0])
-    threshold = service.searcher.rule().level(doubt.sighting.camera, view, compared)
+    threshold = service.searcher.rule().level(doubt.sighting.camera, shown.camera, compared)
     return page(
-        request, "doubtful.html.j2", doubt=doubt, waiting=found.waiting, following=found.following, rank=rank, view=view,
-        candidate=shown, albums=_of_candidate(reading, shown.vehicle, doubt.sighting.id), judged=said, fewest=FEWEST,
-        threshold=threshold, own=doubt.sighting.vehicle,
+        request, "doubtful.html.j2", doubt=doubt, waiting=found.waiting, following=found.following, rank=rank,
+        most=MOST_WAITING, candidate=shown, albums=_of_candidate(reading, shown.vehicle, doubt.sighting.id),
+        answered=said, fewest=FEWEST, threshold=threshold, own=doubt.sighting.vehicle,
         others=[one.vehicle for one in doubt.candidates],
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from vreid.serve.api_edits import done
 from vreid.serve.comparing import latency_of
 from vreid.serve.documents import Number
 from vreid.serve.forms import Admin, Viewer, may
-from vreid.serve.page_reading import audit, cameras_of, judged, newest, newest_change
+from vreid.serve.page_reading import answered, audit, cameras_of, newest, newest_change
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -57,7 +57,7 @@ def settings_page(request: Request, service: Served, person: Viewer) -> HTMLResp
     return page(
         request, "settings.html.j2", site=_site_facts(service.site), cameras=_cameras(service.site, person),
         gallery=gallery_facts, model=_model_facts(service), thresholds=_thresholds(service, reading),
-        judged=judged(reading), fewest=FEWEST, today=date.today().isoformat(),
+        answered=answered(reading), fewest=FEWEST, today=date.today().isoformat(),
     )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vreid.models.errors import NotFound
-from vreid.runtime.gallery import doubts
+from vreid.runtime.gallery.doubts import Doubt, doubtful
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.names import given
 from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, SightingInfo
@@ -155,26 +156,34 @@ class Reading:
     def doubts(self, last: int) -> list[documents.Doubt]:
         """The newest doubtful sightings that nobody has judged, the newest first."""
         with self.access.reading() as gallery, gallery.reading() as store:
-            rows = doubts.doubtful(gallery, None if self.person.cameras else last)[::-1]
-            seen = {row.sighting: gallery.sighting(row.sighting) for row in rows}
-            rows = [row for row in rows if self.person.sees(seen[row.sighting].camera)][:last]
-            shown = {one.vehicle for row in rows for one in row.candidates}
+            rows = doubtful(gallery, None if self.person.cameras else last)[::-1]
             if self.person.cameras:
-                shown &= {*store.vehicle_ids(self.allowed(Filter(ids=tuple(shown))))} if shown else set()
-            vehicles = {one.vehicle for row in rows for one in row.candidates} | {one.vehicle for one in seen.values()}
+                every = {one.vehicle for row in rows for one in row.candidates}
+                seen = {*store.vehicle_ids(self.allowed(Filter(ids=tuple(every))))} if every else set()
+                rows = [row for row in map(partial(self._visible, seen), rows) if row is not None][:last]
+            sightings = [gallery.sighting(row.sighting) for row in rows]
+            vehicles = {one.vehicle for row in rows for one in row.candidates} | {one.vehicle for one in sightings}
             names = store.names(vehicles)
         return [
             documents.Doubt(
-                sighting=self.sightings_of([seen[row.sighting]], names)[0],
+                sighting=shown,
                 at=row.at,
                 candidates=[
-                    documents.Candidate(vehicle=one.vehicle, name=names[one.vehicle], score=one.score, rate=one.rate)
+                    documents.Candidate(
+                        vehicle=one.vehicle, name=names[one.vehicle], score=one.score, rate=one.rate,
+                        camera=one.cameras[0] if self.person.sees(one.cameras[0]) else "",
+                    )
                     for one in row.candidates
-                    if one.vehicle in shown
                 ],
             )
-            for row in rows
-        ]
+            for row, shown in zip(rows, self.sightings_of(sightings, names), strict=True)
+        ]  # fmt: skip
+
+    def _visible(self, seen: Set[int], row: Doubt) -> Doubt | None:
+        """A doubt of a camera that the person may see, with those candidates that such cameras have `seen`; None: nothing of it."""
+        candidates = tuple(one for one in row.candidates if one.vehicle in seen)
+        sees = bool(candidates) and self.person.sees(candidates[0].cameras[1])
+        return replace(row, candidates=candidates) if sees else None
 
     def changes(self, vehicle: int | None, cursor: str | None, limit: int) -> documents.Page[documents.Change]:
         """A part of the audit, the newest first."""

@@ -237,7 +237,7 @@ def test_doubtful_sightings_are_judged_one_after_another(browser: playwright.Bro
         page.keyboard.press("w")
         page.locator(".notice", has_text="is not of").wait_for()
         assert page.locator("h1 small").inner_text() == "1 waits"
-        assert "People have judged 2 pairs" in page.locator("main").inner_text()
+        assert "People have answered for 2 doubtful sightings" in page.locator("main").inner_text()
         page.keyboard.press("u")
         page.locator(".notice", has_text="Took back the reject").wait_for()
         assert page.locator("h1 small").inner_text() == "2 wait"
