@@ -147,6 +147,10 @@ class Store(Protocol):
         """At most `limit` of those that `only` lets through, the newest first by (at, id), all strictly before that position.
         Ids and names of `only` are of their vehicles."""
 
+    def sightings_after(
+        self, sighting: int, limit: int
+    ) -> list[SightingInfo]: ...  # those with higher ids, the lowest first
+    def last_sighting_id(self) -> int: ...  # the last id that was given; 0: none
     def sighting(self, sighting: int) -> SightingInfo | None: ...
     def sighting_picture(
         self, sighting: int
@@ -219,6 +223,8 @@ class Store(Protocol):
     ) -> list[Change]:
         """The newest `last` (None: all), the oldest first; of one vehicle, those that it was any part of; of `verbs` only;
         only those before the one of the id `before`."""
+
+    def changes_after(self, change: int, limit: int) -> list[Change]: ...  # those with higher ids, the lowest first
 
     def mark_undone(self, change: int, by: int) -> None:
         """It was taken back by the change `by`, and what that needed is dropped."""

@@ -34,7 +34,6 @@ from vreid.runtime.gallery.sqlite import reading
 from vreid.runtime.gallery.sqlite.database import Database, unlock
 from vreid.runtime.gallery.sqlite.rows import (
     PrototypeFeatures,
-    change_of,
     record_of,
     sighting_row,
     sightings_where,
@@ -224,6 +223,12 @@ class SqliteStore:
     ) -> list[SightingInfo]:
         return reading.latest_sightings(self._database, only, before, limit)
 
+    def sightings_after(self, sighting: int, limit: int) -> list[SightingInfo]:
+        return reading.sightings_after(self._database, sighting, limit)
+
+    def last_sighting_id(self) -> int:
+        return self._database.last_id("sightings")
+
     def sighting(self, sighting: int) -> SightingInfo | None:
         return reading.sighting_of(self._database, sighting)
 
@@ -349,18 +354,10 @@ class SqliteStore:
         verbs: Collection[str] | None = None,
         before: int | None = None,
     ) -> list[Change]:
-        touches = "?1 IS NULL"
-        if vehicle is not None:
-            touches = "vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1)"
-        rows = self._rows(
-            f"SELECT id, at, who, verb, vehicle, detail, undone FROM audit WHERE ({touches})"
-            " AND (?3 IS NULL OR verb IN (SELECT value FROM json_each(?3))) AND id < ?4 ORDER BY id DESC LIMIT ?2",
-            vehicle,
-            -1 if last is None else last,
-            None if verbs is None else json.dumps([*verbs]),
-            (1 << 63) - 1 if before is None else before,
-        )
-        return [change_of(self.path, row) for row in reversed([*rows])]
+        return reading.changes(self._database, last, vehicle, verbs, before)
+
+    def changes_after(self, change: int, limit: int) -> list[Change]:
+        return reading.changes_after(self._database, change, limit)
 
     def mark_undone(self, change: int, by: int) -> None:
         self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)

@@ -188,6 +188,20 @@ def test_a_track_is_written_down_with_its_zones(gallery: Gallery) -> None:
         gallery.add_sighting(vehicle, sighting(zones=("a\n",)), 0.5)
 
 
+def test_sightings_and_changes_in_the_order_in_which_they_were_written(full: Store, gallery: Gallery) -> None:
+    every = sorted((one for vehicle in NAMES for one in full.sightings(vehicle)), key=lambda one: one.id)
+    assert full.sightings_after(0, 50) == every
+    assert full.sightings_after(every[9].id, 3) == every[10:13]
+    assert full.last_sighting_id() == every[-1].id and full.sightings_after(every[-1].id, 3) == []
+    with full.transaction():
+        full.delete_vehicle(every[-1].vehicle)
+    assert full.last_sighting_id() == every[-1].id
+    for name in ("van a", "van b", "van c"):
+        gallery.rename(1, name)
+    changes = gallery.changes()
+    assert full.changes_after(0, 2) == changes[:2] and full.changes_after(changes[1].id, 50) == changes[2:]
+
+
 def test_the_cameras_and_kinds_of_all_sightings(full: Store, store: Store) -> None:
     assert full.cameras() == sorted(CAMERAS) and full.kinds() == ["bus", "car"]
     with store.transaction():
