@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from vreid.models.errors import NotFound
 from vreid.serve import documents as doc
 from vreid.serve.choice import CURSOR, PAIR, Choice, Limit, Sort
-from vreid.serve.events import Followers, events_of
+from vreid.serve.events import events_of
 from vreid.serve.health import health_of
 from vreid.serve.persons import Administering, Looking, Served
 from vreid.serve.reading import Reading
 from vreid.serve.routes import JPEG, READ, ApiRoute, answers
+from vreid.serve.streams import begun
 
 IfNoneMatch = Header(
     alias="If-None-Match", max_length=1000, description="ETags that the caller has; 304 where one holds."
@@ -192,22 +193,20 @@ def changes(
         READ[1:],
         _200={
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            "description": "event: sighting | change; data: the document as JSON.",
+            "description": "event: sighting | change | missed; data: the document as JSON.",
         },
     ),
 )  # fmt: skip
 async def events(
-    request: Request,
     service: Served,
     person: Looking,
     last: Annotated[
         str | None, Header(alias="Last-Event-ID", max_length=40, pattern=r"^[0-9]{1,18}-[0-9]{1,18}$")
     ] = None,
 ) -> StreamingResponse:
-    followers: Followers = request.app.state.followers
-    followers.enter()  # refused before the answer begins
+    texts = await begun(events_of(service, person, last))
     return StreamingResponse(
-        events_of(service, person, last, followers), media_type="text/event-stream",
+        texts, media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )  # fmt: skip
 

@@ -27,16 +27,15 @@ from vreid.models.errors import (
 from vreid.serve.api import reading
 from vreid.serve.api_edits import edits
 from vreid.serve.api_search import searches
-from vreid.serve.events import Followers, TooManyFollowers
 from vreid.serve.health import probes
 from vreid.serve.limits import App, Guarded
-from vreid.serve.live import TooManyViewers
 from vreid.serve.openapi import openapi_of
 from vreid.serve.pages import pages
 from vreid.serve.persons import SignIn
 from vreid.serve.rendering import problem_page
 from vreid.serve.routes import PROBLEM
 from vreid.serve.service import Service
+from vreid.serve.streams import TooManyStreams
 from vreid.serve.uploads import NotAPicture, PictureTooLarge
 
 STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state that does not allow it
@@ -48,8 +47,7 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
     KeyReused: 422,
     BadInput: 422,
     GalleryLocked: 503,
-    TooManyViewers: 503,
-    TooManyFollowers: 503,
+    TooManyStreams: 503,
     GalleryFull: 507,
     GalleryDamaged: 500,
     Refused: 409,
@@ -70,7 +68,7 @@ def application(service: Service) -> App:
         description="Vehicles that were seen again: the gallery, its sightings, search, edits and the run. Times are in "
         "seconds since 1970. Every GET is answered to HEAD too, without its body.",
     )  # fmt: skip
-    app.state.service, app.state.followers = service, Followers()
+    app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
     app.openapi = openapi_of(app, service)  # type: ignore[method-assign]

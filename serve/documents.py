@@ -114,6 +114,14 @@ class Change(Document):
     undone: int = Field(description="The change that took it back, 0: none.", examples=[0])
 
 
+class Missed(Document):
+    """Of a stream of events: sightings or changes that are left out, since too many were waiting."""
+
+    of: Literal["sightings", "changes"]
+    after: int = Field(description="Their ids are higher than this,", examples=[12])
+    until: int = Field(description="and not higher than this.", examples=[9012])
+
+
 class VehicleDetails(Document):
     """A vehicle with its newest sightings, and what was done to it."""
 

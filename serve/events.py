@@ -1,90 +1,81 @@
-"""New sightings and changes as server-sent events (HTML standard, section 9.2), read from the gallery: they come the same way
-whoever writes it, and a client that reconnects goes on where it was."""
+"""New sightings and changes as server-sent events (HTML standard, section 9.2), read from the gallery by their ids: they come the
+same way whoever writes it, each once, and a client that reconnects goes on where it was."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
-from vreid.models.errors import Refused
-from vreid.runtime.gallery.records import EVERYTHING
+from vreid.serve import documents as doc
 from vreid.serve.reading import Reading
 from vreid.serve.rights import Person
 from vreid.serve.service import Service
 
 EVERY_S = 1.0
 SIGN_OF_LIFE_S = 15.0
-MOST_FOLLOWERS = 64
-_MOST = 200  # of a kind in one turn; who falls further behind gets the newest
+PART = 200  # ids of a kind that are read at a time
+MOST_BEHIND = 10_000  # ids of a kind that may wait for a client; beyond them an event says which ids are left out
 
 
-class TooManyFollowers(Refused):
-    """As many follow the events as are let in."""
+async def events_of(service: Service, person: Person, last: str | None) -> AsyncGenerator[str, None]:
+    """Each event's id is SIGHTING-CHANGE, the highest of both that were read; `last` is that of the last one that was received.
 
-
-class Followers:
-    """How many follow the events now."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def enter(self) -> None:
-        """One more. Raises TooManyFollowers."""
-        if self.count >= MOST_FOLLOWERS:
-            raise TooManyFollowers(f"{MOST_FOLLOWERS} programs follow the events already; try again later")
-        self.count += 1
-
-    def leave(self) -> None:
-        """One less."""
-        self.count -= 1
-
-
-async def events_of(service: Service, person: Person, last: str | None, followers: Followers) -> AsyncIterator[str]:
-    """Each event's id is SIGHTING-CHANGE, the newest of both that were sent; `last` is that of the last one that was received.
-
-    The stream ends when the person's token does.
+    The stream ends when the person's token does. Raises TooManyStreams.
     """
     reading = Reading(service.access, person)
-    try:
-        sighting, change = map(int, last.split("-")) if last else await asyncio.to_thread(_newest, reading)
-        yield f"retry: 3000\nid: {sighting}-{change}\n\n"
+    with service.followers.place():
+        highest = await asyncio.to_thread(_highest, reading)
+        place = (int(last.split("-")[0]), int(last.split("-")[1])) if last else highest
+        yield f"retry: 3000\nid: {place[0]}-{place[1]}\n\n"
+        missed, place = _missed(person, place, highest)
+        if missed:
+            yield missed
         quiet = 0.0
-        while _is_let_in(service, person):
-            text, sighting, change = await asyncio.to_thread(_since, reading, sighting, change)
+        while service.lets_in(person):
+            text, place, more = await asyncio.to_thread(_part, reading, *place)
             quiet = 0.0 if text else quiet + EVERY_S
             if quiet >= SIGN_OF_LIFE_S:
-                text, quiet = ": here\n\n", 0.0
+                text, quiet = f": here\nid: {place[0]}-{place[1]}\n\n", 0.0
             if text:
                 yield text
-            await asyncio.sleep(EVERY_S)
-    finally:
-        followers.leave()
+            await asyncio.sleep(0 if more else EVERY_S)
 
 
-def _is_let_in(service: Service, person: Person) -> bool:
-    """Whether the token is still as it was when the stream began."""
-    if person.session == "local":
-        return service.open
-    found = [token for token in service.tokens.tokens() if token.name == person.name]
-    return bool(found) and (found[0].role, found[0].cameras) == (person.role, person.cameras)
-
-
-def _newest(reading: Reading) -> tuple[int, int]:
-    with reading.access.reading() as gallery:
-        seen, changed = gallery.latest_sightings(limit=1), gallery.changes(1)
-    return (seen[0].id if seen else 0), (changed[-1].id if changed else 0)
-
-
-def _since(reading: Reading, sighting: int, change: int) -> tuple[str, int, int]:
-    """The events after these, the oldest first, and the newest ids."""
+def _highest(reading: Reading) -> tuple[int, int]:
+    """The last ids of sightings and changes."""
     with reading.access.reading() as gallery, gallery.reading() as store:
-        seen = gallery.latest_sightings(reading.allowed(EVERYTHING), limit=_MOST)
-        seen = sorted((one for one in seen if one.id > sighting), key=lambda one: one.id)
-        rows = [] if reading.person.cameras else [row for row in gallery.changes(_MOST) if row.id > change]
+        changes = store.changes(1)
+        return store.last_sighting_id(), changes[-1].id if changes else 0
+
+
+def _missed(person: Person, place: tuple[int, int], highest: tuple[int, int]) -> tuple[str, tuple[int, int]]:
+    """An event for each kind of which too many are waiting, and where the others begin."""
+    text, (sighting, change) = "", place
+    if sighting < (begin := highest[0] - MOST_BEHIND):
+        missed, sighting = doc.Missed(of="sightings", after=sighting, until=begin), begin
+        text += _event("missed", (sighting, change), missed)
+    if change < (begin := highest[1] - MOST_BEHIND) and not person.cameras:
+        missed, change = doc.Missed(of="changes", after=change, until=begin), begin
+        text += _event("missed", (sighting, change), missed)
+    return text, (sighting, change)
+
+
+def _part(reading: Reading, sighting: int, change: int) -> tuple[str, tuple[int, int], bool]:
+    """The next events, the oldest first; the highest ids that were read, also of what the person may not see; whether to read on
+    at once."""
+    limited = bool(reading.person.cameras)
+    with reading.access.reading() as gallery, gallery.reading() as store:
+        every = store.sightings_after(sighting, PART)
+        rows = [] if limited else store.changes_after(change, PART)
+        seen = [one for one in every if reading.person.sees(one.camera)]
         names = store.names({one.vehicle for one in seen})
     text = ""
     for one in reading.sightings_of(seen, names):
-        sighting = one.id
-        text += f"event: sighting\nid: {sighting}-{change}\ndata: {one.model_dump_json()}\n\n"
+        text += _event("sighting", (one.id, change), one)
+    sighting = every[-1].id if every else sighting
     for row in map(reading.change_of, rows):
         change = row.id
-        text += f"event: change\nid: {sighting}-{change}\ndata: {row.model_dump_json()}\n\n"
-    return text, sighting, change
+        text += _event("change", (sighting, change), row)
+    return text, (sighting, change), PART in (len(every), len(rows))
+
+
+def _event(kind: str, place: tuple[int, int], data: doc.Document) -> str:
+    return f"event: {kind}\nid: {place[0]}-{place[1]}\ndata: {data.model_dump_json()}\n\n"

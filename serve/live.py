@@ -1,16 +1,14 @@
 """The cameras of a run as they are now: frames with boxes and ids, drawn only while somebody looks."""
 
-import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from vreid.models.errors import Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.camera_pipeline import OpenTrack
 from vreid.runtime.records import Floats, Frame
@@ -20,13 +18,8 @@ from vreid.serve.blurring import Blur, BlurredPictures
 
 EVERY_S = 0.2  # between two pictures of a camera
 WIDEST = 960  # pixels of a picture
-MOST_VIEWERS = 32
 _QUALITY = 75
 _LOOKS_S = 5.0  # somebody who took a picture so lately counts as looking
-
-
-class TooManyViewers(Refused):
-    """As many look at live pictures as are let in."""
 
 
 @dataclass
@@ -45,12 +38,13 @@ class _Tile:
 class LiveView(TrackLabels):
     """A follower of a run, whose threads hand frames over and draw nothing; the server's threads draw."""
 
+    every_s = EVERY_S  # in which a stream looks for a new picture
+
     def __init__(self, blur: Blur | None = None) -> None:
         """`blur`: what frames go through before boxes are drawn in them."""
         super().__init__()
         self._blur = blur
         self._tiles: dict[str, _Tile] = {}
-        self._viewers = 0
 
     def show(self, frame: Frame, tracks: Mapping[int, OpenTrack]) -> None:
         """A frame and the open tracks of its camera; kept if somebody looks and it is time for one."""
@@ -79,25 +73,11 @@ class LiveView(TrackLabels):
                 tile.jpeg = number, _drawn(frame, tile.boxes)
             return tile.jpeg[1]
 
-    async def pictures(self, camera: str) -> AsyncIterator[bytes]:
-        """Each new picture of a camera for as long as somebody takes them. Raises TooManyViewers."""
-        if self._viewers >= MOST_VIEWERS:
-            raise TooManyViewers(f"{MOST_VIEWERS} live pictures are looked at already; try again later")
-        self._viewers += 1
-        try:
-            shown: bytes | None = None
-            while True:
-                jpeg = await asyncio.to_thread(self.picture, camera)
-                if jpeg is not None and jpeg is not shown:
-                    yield jpeg
-                    shown = jpeg
-                await asyncio.sleep(EVERY_S)
-        finally:
-            self._viewers -= 1
-
 
 class PictureFolder:
     """The live pictures that a run in another process writes (`--annotate`)."""
+
+    every_s = 1.0
 
     def __init__(self, folder: Path, shown: BlurredPictures | None = None) -> None:
         """`shown`: what pictures go through before they are shown."""
@@ -115,16 +95,6 @@ class PictureFolder:
             return self._shown.shown((self._folder / f"{camera}.jpg").read_bytes())
         except FileNotFoundError:
             return None
-
-    async def pictures(self, camera: str) -> AsyncIterator[bytes]:
-        """Each new picture of a camera."""
-        shown = None
-        while True:
-            jpeg = await asyncio.to_thread(self.picture, camera)
-            if jpeg is not None and jpeg != shown:
-                yield jpeg
-                shown = jpeg
-            await asyncio.sleep(1.0)
 
 
 def _drawn(image: Image, boxes: list[tuple[Floats, Label]]) -> bytes:

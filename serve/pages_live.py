@@ -1,8 +1,7 @@
 """Live pictures: tiles of all cameras, one camera, the streams; and how the cameras are."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
@@ -18,6 +17,7 @@ from vreid.serve.reading import Reading
 from vreid.serve.rendering import page
 from vreid.serve.rights import Person
 from vreid.serve.service import Service
+from vreid.serve.streams import begun
 
 routes = APIRouter()
 _BOUNDARY = "vreid-picture"
@@ -59,22 +59,24 @@ def camera_page(request: Request, service: Served, person: Viewer, camera: str) 
 
 @routes.get("/live/{camera}/stream")
 async def stream(service: Served, person: Viewer, camera: str) -> StreamingResponse:
-    """Pictures one after another (multipart/x-mixed-replace), until whoever looks lets go."""
-    live = service.live if person.sees(camera) else None
-    if live is None or await asyncio.to_thread(live.picture, camera) is None:
+    """Pictures one after another (multipart/x-mixed-replace), until whoever looks lets go or may look no more."""
+    if service.live is None or not person.sees(camera) or await asyncio.to_thread(service.live.picture, camera) is None:
         raise NotFound("there is no live picture of such a camera here")
-    pictures = live.pictures(camera)
-    first = await anext(pictures)  # too many viewers are refused before the answer begins
+    parts = await begun(_parts(service, person, camera))
     media = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
-    return StreamingResponse(_parts(first, pictures), media_type=media, headers={"Cache-Control": "no-store"})
+    return StreamingResponse(parts, media_type=media, headers={"Cache-Control": "no-store"})
 
 
-async def _parts(first: bytes, pictures: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _parts(service: Service, person: Person, camera: str) -> AsyncGenerator[bytes, None]:
     """The head of the next part stands right behind each picture: a browser shows it when that has come."""
-    yield _HEAD + first + b"\r\n" + _HEAD
-    async with aclosing(pictures) as following:  # type: ignore[type-var]
-        async for picture in following:
-            yield picture + b"\r\n" + _HEAD
+    live, head, shown = service.live, _HEAD, None
+    with service.viewers.place():
+        while live is not None and service.lets_in(person):
+            jpeg = await asyncio.to_thread(live.picture, camera)
+            if jpeg is not None and jpeg != shown:
+                yield head + jpeg + b"\r\n" + _HEAD
+                head, shown = b"", jpeg
+            await asyncio.sleep(live.every_s)
 
 
 @routes.get("/health")

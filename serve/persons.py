@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, HTTPException, Request
 
 from vreid.runtime.gallery.gallery import login
-from vreid.serve.rights import Person, Role
+from vreid.serve.rights import LOCAL, Person, Role
 from vreid.serve.service import Service
 
 COOKIE = "vreid_session"
@@ -38,7 +38,7 @@ def person_of(request: Request) -> Person | None:
         return person
     if (cookie := request.cookies.get(COOKIE)) and (person := service.tokens.person_of_session(cookie)):
         return person
-    return Person(login(), "admin", session="local") if service.open else None
+    return Person(login(), "admin", session=LOCAL) if service.open else None
 
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -84,7 +84,7 @@ def refuse_forged(request: Request, person: Person) -> None:
         raise HTTPException(403, "this request comes from a page of another site")
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403, "this request comes from a page of another site")
-    if not person.session or person.session == "local":
+    if not person.session or person.session == LOCAL:
         return
     given = request.headers.get("x-csrf-token", "")
     if not given and not request.url.path.startswith("/api/"):

@@ -25,6 +25,7 @@ from vreid.runtime.gallery import names
 
 Role = Literal["look", "edit", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+LOCAL = "local"  # the session of whoever uses this machine while there is no token
 SESSION_S = 7 * 86400.0
 _PREFIX = "vreid_"
 
@@ -36,12 +37,14 @@ def tokens_of(gallery: Path) -> Path:
 
 @dataclass(frozen=True)
 class Person:
-    """Who sends a request. `cameras` are those that may be seen, empty: all; `session` is what a CSRF token belongs to."""
+    """Who sends a request. `cameras` are those that may be seen, empty: all; `session` is what a CSRF token belongs to; `made` is
+    when the token was, in seconds since 1970."""
 
     name: str
     role: Role
     cameras: tuple[str, ...] = ()
     session: str = ""
+    made: float = 0.0
 
     def may(self, role: Role) -> bool:
         """Whether this role is included in the person's."""
@@ -61,6 +64,10 @@ class Token:
     hash: str
     made: float  # seconds since 1970
     cameras: tuple[str, ...] = ()
+
+    def person(self, session: str = "") -> Person:
+        """Who has it."""
+        return Person(self.name, self.role, self.cameras, session, self.made)
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class TokenFile:
         """Whose token this is."""
         wanted = _hash(text)
         found = [token for token in self.tokens() if hmac.compare_digest(token.hash, wanted)]
-        return Person(found[0].name, found[0].role, found[0].cameras) if found else None
+        return found[0].person() if found else None
 
     def session(self, person: Person) -> str:
         """A cookie for somebody who has shown a token."""
@@ -124,7 +131,13 @@ class TokenFile:
         found = [token for token in self.tokens() if token.name == name]
         if not found or until < time.time() or self._made_later(found[0], until):
             return None
-        return Person(name, found[0].role, found[0].cameras, session=cookie)
+        return found[0].person(cookie)
+
+    def still_holds(self, person: Person) -> bool:
+        """Whether this person's token, and their session, are what they were when the person was found by them."""
+        if person.session:
+            return self.person_of_session(person.session) == person
+        return any(token.person() == person for token in self.tokens())
 
     def csrf(self, person: Person) -> str:
         """What a form of this person's session has to hold."""

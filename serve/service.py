@@ -9,8 +9,9 @@ from vreid.runtime.session import Site
 from vreid.runtime.status import Status
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.live import LiveView, PictureFolder
-from vreid.serve.rights import TokenFile
+from vreid.serve.rights import LOCAL, Person, TokenFile
 from vreid.serve.searching import Searcher
+from vreid.serve.streams import MOST_FOLLOWERS, MOST_VIEWERS, Bound
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -52,9 +53,15 @@ class Service:
     site: Site | None = None
     requests_a_minute: int = 1200  # of one address, beyond which 429 is answered
     detector: Callable[[], tuple[str, Detector] | None] = lambda: None
+    followers: Bound = field(default_factory=lambda: Bound(MOST_FOLLOWERS, "programs follow the events"))
+    viewers: Bound = field(default_factory=lambda: Bound(MOST_VIEWERS, "live pictures are looked at"))
 
     @property
     def open(self) -> bool:
         """Whether anybody on this machine may do everything: there is no token, and nobody else reaches it. Where others do it
         stays closed, also when the last token is revoked."""
         return self.address.local and not self.tokens.tokens()
+
+    def lets_in(self, person: Person) -> bool:
+        """Whether somebody who was let in still is, which answers that go on ask again and again."""
+        return self.open if person.session == LOCAL else self.tokens.still_holds(person)

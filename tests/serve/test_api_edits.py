@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from made_site import API, MadeSite, Served, served_here
 
 from vreid.runtime.gallery import edit_gallery, read_gallery
+from vreid.runtime.records import FinishedTrack
 from vreid.serve import events
-from vreid.serve.events import MOST_FOLLOWERS
+from vreid.serve.live import PictureFolder
+from vreid.serve.streams import MOST_FOLLOWERS, Bound
 
 
 def audit(site: MadeSite) -> list[tuple[str, int | None]]:
@@ -138,6 +141,61 @@ def test_events_come_as_the_gallery_changes_and_go_on_where_a_client_was(served:
             again.close()
 
 
+def test_a_sighting_of_an_earlier_time_that_is_written_later_is_an_event(served: Served, soon: None) -> None:
+    with served.client("look") as client:
+        stream = following(client)
+        next(stream)
+        with edit_gallery(served.site.gallery) as gallery:
+            like = gallery.sightings(1)[0]
+            feature, crop = np.eye(1, gallery.about.dim, dtype=np.float32)[0], np.zeros((8, 8, 3), np.uint8)
+            late = FinishedTrack(like.camera, 77, 1, 2, 0.0, 1.0, 2, feature, 3, 0.8, crop, like.at - 86400.0)
+            written = gallery.add_sighting(1, late, 0.9, "slow")
+        kind, _, document = next(stream)
+        assert (kind, document["id"], document["run"]) == ("sighting", written, "slow")
+        stream.close()
+
+
+def test_a_client_that_was_away_gets_all_that_was_written_meanwhile_once(
+    served: Served, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PART", 7)
+    with read_gallery(served.site.gallery) as gallery:
+        sightings = sorted(one.id for one in gallery.latest_sightings(limit=1000))
+        changes = [one.id for one in gallery.changes()]
+    with served.client("look") as client:
+        stream = following(client, "0-0")
+        next(stream)
+        found = [next(stream) for _ in (*sightings, *changes)]
+        assert [one["id"] for kind, _, one in found if kind == "sighting"] == sightings
+        assert [one["id"] for kind, _, one in found if kind == "change"] == changes
+        again = following(client, found[9][1])  # where the connection broke
+        next(again)
+        rest = [next(again)[::2] for _ in found[10:]]
+        assert sorted(rest, key=str) == sorted((one[::2] for one in found[10:]), key=str)
+        for one in (stream, again):
+            one.close()
+
+
+def test_a_client_that_is_too_far_behind_learns_which_ids_it_misses(
+    served: Served, soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_BEHIND", 5)
+    with read_gallery(served.site.gallery) as gallery:
+        last, change = max(one.id for one in gallery.latest_sightings(limit=1000)), gallery.changes(1)[0].id
+    with served.client("look") as client, served.client("gate") as gate:
+        stream, limited = following(client, "2-0"), following(gate, "2-0")
+        missed = [next(stream)[::2] for _ in range(3)][1:]
+        assert missed == [
+            ("missed", {"of": "sightings", "after": 2, "until": last - 5}),
+            ("missed", {"of": "changes", "after": 0, "until": change - 5}),
+        ]
+        assert [next(stream)[2]["id"] for _ in range(5)] == [*range(last - 4, last + 1)]
+        next(limited)
+        assert [next(limited)[0] for _ in range(2)] == ["missed", "sighting"]
+        for one in (stream, limited):
+            one.close()
+
+
 def test_a_stream_ends_with_its_token_and_those_of_one_camera_see_no_audit(served: Served, soon: None) -> None:
     with served.client("gate") as client, served.client("edit") as editor:
         stream = following(client, "0-0")
@@ -164,3 +222,29 @@ def test_only_so_many_follow_at_once(looked_at: Served) -> None:
                     return
             left.wait(0.1)
         pytest.fail("nobody is let in when others have left")
+
+
+def test_live_pictures_end_with_the_token_and_so_many_are_looked_at_at_once(
+    made_site: MadeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PictureFolder, "every_s", 0.02)
+    with served_here(made_site, viewers=Bound(1, "live pictures are looked at")) as server:
+        with server.client("gate") as client, client.stream("GET", "/live/gate/stream") as answer:
+            parts = answer.iter_raw()
+            assert b"Content-Type: image/jpeg" in next(parts)
+            with server.client("look") as other:
+                assert other.get("/live/gate/stream").status_code == 503
+            made_site.tokens.revoke("gate")
+            made_site.tokens.add("gate", "edit", ["gate"])  # made anew, it is another one
+            for _ in parts:  # and it ends
+                pass
+        assert server.service is not None and server.service.viewers.count == 0
+
+
+def test_a_token_that_was_made_anew_does_not_go_on_with_the_events_of_the_old_one(served: Served, soon: None) -> None:
+    with served.client("gate") as client:
+        stream = following(client)
+        next(stream)
+        served.site.tokens.revoke("gate")
+        served.site.tokens.add("gate", "edit", ["gate"])
+        assert not [*stream]

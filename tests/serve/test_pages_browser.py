@@ -135,12 +135,12 @@ def test_a_hidden_tile_ends_its_stream_at_the_server(browser: playwright.Browser
             live.show(Frame(camera, 0, 0.0, np.full((90, 160, 3), 90, np.uint8)), {})
         page = tab.go("/")
         tab.until("[...document.querySelectorAll('img[data-stream]')].every(one => one.naturalWidth === 160)")
-        assert live._viewers == len(CAMERAS)
+        assert server.service is not None and server.service.viewers.count == len(CAMERAS)
         page.evaluate("document.querySelector('.tiles').hidden = true")
         deadline = time.monotonic() + PATIENCE_MS / 1000
-        while live._viewers and time.monotonic() < deadline:
+        while server.service.viewers.count and time.monotonic() < deadline:
             page.wait_for_timeout(50)
-        assert live._viewers == 0
+        assert server.service.viewers.count == 0
         assert not tab.faults
 
 
