@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from vreid.models.errors import NotFound
 from vreid.serve import documents as doc
+from vreid.serve.cameras import cameras_of
 from vreid.serve.choice import CURSOR, PAIR, Choice, Limit, Sort
 from vreid.serve.events import events_of
 from vreid.serve.health import health_of
@@ -100,14 +101,10 @@ def sighting_picture(service: Served, person: Looking, sighting: SightingId, kno
     ),
 )  # fmt: skip
 def sighting_kept(service: Served, person: Looking, sighting: SightingId, known: Known = None) -> Response:
-    path = Reading(service.access, person).kept(sighting)
-    if path.suffix == ".mp4":
-        return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private, max-age=300"})
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:  # a purge took it meanwhile
-        raise NotFound(f"nothing larger was kept of sighting {sighting}") from None
-    return jpeg(service.access.pictures.shown(content), "private, max-age=300")
+    found, cache = Reading(service.access, person).kept(sighting), "private, max-age=300"
+    if isinstance(found, bytes):
+        return jpeg(found, cache)
+    return FileResponse(found, media_type="video/mp4", headers={"Cache-Control": cache})
 
 
 @reading.get(
@@ -156,12 +153,14 @@ def health(service: Served, person: Looking, known: Known = None) -> doc.Health:
     return health_of(service, person)
 
 
-@reading.get("/cameras", tags=["run"], summary="The cameras of the run and of the gallery", responses=answers(READ))
+@reading.get(
+    "/cameras",
+    tags=["run"],
+    summary="Cameras of the run, of live pictures, of the gallery",
+    responses=answers(READ),
+)
 def cameras(service: Served, person: Looking, known: Known = None) -> list[str]:
-    with service.access.reading() as gallery:
-        seen = gallery.cameras()
-    running = [camera.name for camera in health_of(service, person).cameras]
-    return sorted({camera for camera in (*seen, *running) if person.sees(camera)})
+    return cameras_of(service, person)
 
 
 @reading.get(

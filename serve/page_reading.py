@@ -84,8 +84,8 @@ class Queue:
 
 
 def queue(reading: Reading, wanted: int | None) -> Queue:
-    """The sighting `wanted` if it waits, else the first one."""
-    found = reading.doubts(MOST_WAITING)
+    """The sighting `wanted` if it waits, else the first one; with the views of all candidates, as `Reading.waiting` has them."""
+    found = reading.waiting(MOST_WAITING)
     if not found:
         return Queue(None, 0)
     place = next((place for place, one in enumerate(found) if one.sighting.id == wanted), 0)
@@ -102,9 +102,3 @@ def answered(reading: Reading) -> int:
 def newest(reading: Reading, only: Filter, limit: int) -> list[doc.Sighting]:
     """The newest sightings."""
     return reading.sightings(only, None, limit).items
-
-
-def cameras_of(reading: Reading) -> list[str]:
-    """Cameras with sightings that the person may see."""
-    with reading.access.reading() as gallery:
-        return [camera for camera in gallery.cameras() if reading.person.sees(camera)]

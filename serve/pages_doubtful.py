@@ -36,11 +36,10 @@ def doubtful_page(
     said = answered(reading)
     if found.doubt is None:
         return page(request, "doubtful.html.j2", doubt=None, answered=said, fewest=FEWEST)
-    doubt = found.doubt
-    rank = min(candidate, len(doubt.candidates))
-    shown = doubt.candidates[rank - 1]
+    doubt, rank = reading.shown(found.doubt), min(candidate, len(found.doubt.candidates))
+    shown, view = doubt.candidates[rank - 1], found.doubt.candidates[rank - 1].camera
     compared = float(service.access.searching.size()[0])
-    threshold = service.searcher.rule().level(doubt.sighting.camera, shown.camera, compared)
+    threshold = service.searcher.rule().level(doubt.sighting.camera, view, compared)
     return page(
         request, "doubtful.html.j2", doubt=doubt, waiting=found.waiting, following=found.following, rank=rank,
         most=MOST_WAITING, candidate=shown, albums=_of_candidate(reading, shown.vehicle, doubt.sighting.id),

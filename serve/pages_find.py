@@ -12,9 +12,10 @@ from vreid.runtime.gallery.records import EVERYTHING, Filter
 from vreid.serve import documents as doc
 from vreid.serve.api_edits import enrol as enrolled
 from vreid.serve.api_search import answer_of, content_of, similar_to
+from vreid.serve.cameras import cameras_of
 from vreid.serve.documents import KINDS, Number
 from vreid.serve.forms import Editor, Viewer, may, sender
-from vreid.serve.page_reading import cameras_of, newest_change
+from vreid.serve.page_reading import newest_change
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -77,10 +78,9 @@ def _page(
     kind: str = "",
     camera: str = "",
 ) -> HTMLResponse:
-    cameras = cameras_of(Reading(service.access, person))
     return page(
-        request, "find.html.j2", answer=answer, query=query, cameras=cameras, kinds=KINDS, picture=picture, kind=kind,
-        camera=camera,
+        request, "find.html.j2", answer=answer, query=query, cameras=cameras_of(service, person), kinds=KINDS, picture=picture,
+        kind=kind, camera=camera,
     )  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from vreid.models.errors import NotFound
 from vreid.runtime.gallery.records import Filter
 from vreid.serve import documents as doc
+from vreid.serve.cameras import cameras_of
 from vreid.serve.forms import Viewer
 from vreid.serve.health import health_of
-from vreid.serve.page_reading import cameras_of, newest
+from vreid.serve.page_reading import newest
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import page
@@ -41,7 +42,7 @@ def live_page(request: Request, service: Served, person: Viewer) -> HTMLResponse
     """A tile of each camera, with what is wrong with it."""
     live, health = _live(service, person), _alive(service, person)
     reading = Reading(service.access, person)
-    names = sorted({*live, *health, *cameras_of(reading)})
+    names = cameras_of(service, person)
     newest_ = newest(reading, Filter(), _NEWEST) if names else []
     return page(request, "live.html.j2", cameras=names, live=live, health=health, newest=newest_)
 
@@ -51,7 +52,7 @@ def camera_page(request: Request, service: Served, person: Viewer, camera: str) 
     """One camera in a large picture, and its newest sightings."""
     live, health = _live(service, person), _alive(service, person)
     reading = Reading(service.access, person)
-    if camera not in {*live, *health, *cameras_of(reading)}:
+    if camera not in cameras_of(service, person):
         raise NotFound("there is no such camera among those that you may see")
     seen = newest(reading, Filter(cameras=(camera,)), _NEWEST)
     return page(request, "camera.html.j2", camera=camera, live=camera in live, health=health.get(camera), newest=seen)
@@ -83,9 +84,6 @@ async def _parts(service: Service, person: Person, camera: str) -> AsyncGenerato
 def health_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
     """Frames, drops, reconnects and latency of the run; without one here, when each camera was last seen to work."""
     health, reading = health_of(service, person), Reading(service.access, person)
-    cameras = [camera.name for camera in health.cameras]
-    last = {
-        camera: newest(reading, Filter(cameras=(camera,)), 1) for camera in sorted({*cameras, *cameras_of(reading)})
-    }
+    last = {camera: newest(reading, Filter(cameras=(camera,)), 1) for camera in cameras_of(service, person)}
     last_at = {camera: seen[0].at if seen else None for camera, seen in last.items()}
     return page(request, "health.html.j2", health=health, last_at=last_at)

@@ -20,10 +20,11 @@ from vreid.runtime.watches import Watch
 from vreid.serve import days
 from vreid.serve import documents as doc
 from vreid.serve.api_edits import done
+from vreid.serve.cameras import SiteCamera, cameras_of, seen_cameras
 from vreid.serve.comparing import latency_of
 from vreid.serve.documents import Number
 from vreid.serve.forms import Admin, Viewer, may
-from vreid.serve.page_reading import answered, audit, cameras_of, newest, newest_change
+from vreid.serve.page_reading import answered, audit, newest, newest_change
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -33,6 +34,7 @@ from vreid.serve.service import Service
 routes = APIRouter()
 ALERTS = 12  # of one entry of the watch list
 PART = 50  # rows of the audit
+OF_NO_CAMERA = ("calibrated", "false_match_rate", "compared", "others")  # of what a threshold says of itself
 Facts = list[tuple[str, str]]
 
 
@@ -56,7 +58,7 @@ def settings_page(request: Request, service: Served, person: Viewer) -> HTMLResp
     ]
     return page(
         request, "settings.html.j2", site=_site_facts(service.site), cameras=_cameras(service.site, person),
-        gallery=gallery_facts, model=_model_facts(service), thresholds=_thresholds(service, reading),
+        gallery=gallery_facts, model=_model_facts(service), thresholds=_thresholds(service, person),
         answered=answered(reading), fewest=FEWEST, today=date.today().isoformat(),
     )  # fmt: skip
 
@@ -96,24 +98,17 @@ def _site_facts(site: Site | None) -> Facts:
 def _cameras(site: Site | None, person: Person) -> list[tuple[str, ...]]:
     """Of each camera of the site that the person may see: its name, source, detector, rate, what is kept, zones and masks."""
     rows: list[tuple[str, ...]] = []
-    for camera in site.cameras if site is not None else ():
-        name, source = _named(camera.source)
-        if person.sees(name):
-            zones = ", ".join(camera.regions.zones) or MISSING
-            rate = MISSING if camera.rate is None else f"{camera.rate:g}"
-            masks = number(len(camera.regions.masks))
-            rows.append((name, source, _detector(camera.detector), rate, camera.keep, zones, masks))
+    for camera in seen_cameras(site, person):
+        own = camera.settings
+        zones, masks = ", ".join(own.regions.zones) or MISSING, number(len(own.regions.masks))
+        rate = MISSING if own.rate is None else f"{own.rate:g}"
+        rows.append((camera.name, _source(camera), _detector(own.detector), rate, own.keep, zones, masks))
     return rows
 
 
-def _named(source: str) -> tuple[str, str]:
-    """The camera's name, and its address without secrets."""
-    from vreid.runtime.sources.table import address_of
-
-    address = address_of(source)
-    return address.camera, shown_address(
-        source.partition("=")[2] if source.startswith(f"{address.camera}=") else source
-    )
+def _source(camera: SiteCamera) -> str:
+    """Its address without secrets."""
+    return shown_address(camera.settings.source.removeprefix(f"{camera.name}="))
 
 
 def _detector(text: str) -> str:
@@ -142,15 +137,13 @@ def _model_facts(service: Service) -> Facts:
     return [*facts, ("fingerprint", manifest.fingerprint)]
 
 
-def _thresholds(service: Service, reading: Reading) -> SitePage:
+def _thresholds(service: Service, person: Person) -> SitePage:
+    """What was learnt here; of all of it who sees some cameras gets what is of no camera, and pairs of these."""
     summary: dict[str, Any] = service.searcher.rule().summary(float(service.access.searching.size()[0]))
-    if reading.person.cameras:
-        pairs = summary.get("cameras", ())
-        summary["cameras"] = [pair for pair in pairs if all(reading.person.sees(one) for one in pair["cameras"])]
-        summary.pop("camera_bias", None)
-        summary.pop("travel_times", None)
-        summary.pop("judged", None)
-    return site_page(summary, len(cameras_of(reading)), MOST_DRAWINGS)
+    if person.cameras:
+        pairs = [pair for pair in summary.get("cameras", ()) if all(map(person.sees, pair["cameras"]))]
+        summary = {key: summary[key] for key in OF_NO_CAMERA if key in summary} | {"cameras": pairs}
+    return site_page(summary, len(cameras_of(service, person)), MOST_DRAWINGS)
 
 
 @routes.post("/calibrate")
@@ -209,23 +202,22 @@ def watch_page(request: Request, service: Served, person: Viewer) -> HTMLRespons
     """Each entry of the watch list with its alerts."""
     reading = Reading(service.access, person)
     watches = service.site.watch if service.site is not None else ()
-    entries = [_entry(reading, watch) for watch in watches]
+    entries = [_entry(reading, watch) for watch in watches if not watch.cameras or any(map(person.sees, watch.cameras))]
     return page(request, "watch.html.j2", entries=entries)
 
 
 def _entry(reading: Reading, watch: Watch) -> Entry:
-    """Its alerts are the sightings of the gallery that fit; who may see none of its cameras sees none."""
+    """Its alerts are the sightings of the gallery that fit."""
     number_ = (watch.vehicle or "").removeprefix("id=")
     by_id = watch.vehicle is not None and watch.vehicle.startswith("id=") and number_.isdigit()
     only = Filter(
         ids=(int(number_),) if by_id else (), names=(watch.vehicle,) if watch.vehicle and not by_id else (),
         kinds=(watch.kind,) if watch.kind else (), plates=(watch.plate,) if watch.plate else (), cameras=watch.cameras,
     )  # fmt: skip
-    allowed = not watch.cameras or any(reading.person.sees(camera) for camera in watch.cameras)
-    cameras = ", ".join(watch.cameras) or "all"
+    cameras = ", ".join(filter(reading.person.sees, watch.cameras)) or "all"
     facts = [("vehicle", watch.vehicle), ("type", watch.kind), ("plate", watch.plate), ("cameras", cameras)]
     return Entry(
         watch.name or watch.text,
         [(name, value) for name, value in facts if value],
-        newest(reading, only, ALERTS) if allowed else [],
+        newest(reading, only, ALERTS),
     )

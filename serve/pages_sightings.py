@@ -10,13 +10,13 @@ from fastapi.responses import HTMLResponse
 
 from vreid.runtime.gallery.records import Filter
 from vreid.serve import days
+from vreid.serve.cameras import cameras_of, zones_of
 from vreid.serve.documents import KINDS
 from vreid.serve.forms import Viewer
-from vreid.serve.page_reading import cameras_of, newest
+from vreid.serve.page_reading import newest
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import page
-from vreid.serve.service import Service
 
 routes = APIRouter()
 PART = 60  # sightings of one part
@@ -27,12 +27,6 @@ def pattern_of(text: str) -> tuple[str, ...]:
     """What somebody types -> the patterns of a filter: a part of the name is enough."""
     text = text.strip()
     return () if not text else (text,) if "*" in text or "?" in text else (f"*{text}*",)
-
-
-def zones_of(service: Service) -> list[str]:
-    """The zones of the site's file."""
-    cameras = () if service.site is None else service.site.cameras
-    return sorted({zone for camera in cameras for zone in camera.regions.zones})
 
 
 @routes.get("/sightings")
@@ -72,7 +66,7 @@ def sightings_page(
     ]
     return page(
         request, "sightings.html.j2", hours=hours, day=shown, chosen={**fields, "day": shown.isoformat()},
-        cameras=cameras_of(reading), kinds=KINDS, zones=zones_of(service), first=cursor is None,
+        cameras=cameras_of(service, person), kinds=KINDS, zones=zones_of(service.site, person), first=cursor is None,
         before=link(day=(shown - timedelta(1)).isoformat()), today=date.today(),
         after=link(day=(shown + timedelta(1)).isoformat()) if shown < date.today() else "",
         begin=link(day=shown.isoformat()), more=link(day=shown.isoformat(), cursor=part.next) if part.next else "",

@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.names import given
 from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, SightingInfo
 from vreid.runtime.gallery.records import Vehicle as VehicleRecord
+from vreid.runtime.kept.folder import CLIP
 from vreid.serve import documents
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.rights import Person
@@ -55,9 +57,10 @@ class Reading:
             return made
         seen = gallery.sightings(one.id, self.allowed(EVERYTHING))  # by time
         last = seen[-1] if seen else None
+        prototypes = sum(self.person.sees(each.view) for each in gallery.prototypes(one.id))
         return made.model_copy(
             update={
-                "sightings": len(seen), "cameras": sorted({each.camera for each in seen}),
+                "prototypes": prototypes, "sightings": len(seen), "cameras": sorted({each.camera for each in seen}),
                 "created": seen[0].at if seen else one.created, "last_at": last and last.at, "last_camera": last and last.camera,
             }
         )  # fmt: skip
@@ -115,14 +118,19 @@ class Reading:
             raise NotFound(f"vehicle {vehicle} has no picture that this token may see")
         return self.access.pictures.shown(found)
 
-    def kept(self, sighting: int) -> Path:
-        """The larger picture or the clip that was kept of a sighting. Raises NotFound, also for a clip that is to be blurred."""
-        seen = self.sighting(sighting)
-        path = self.access.kept.find(seen.camera, seen.at, seen.track)
-        if path is None or (path.suffix == ".mp4" and self.access.pictures.blur is not None):
-            reason = "" if path is None else "; clips are not shown where pictures are blurred"
-            raise NotFound(f"nothing larger was kept of sighting {sighting}{reason}")
-        return path
+    def kept(self, sighting: int) -> bytes | Path:
+        """What was kept of a sighting: the JPEG of a larger picture, or a clip's file. Raises NotFound, also for a clip that is to
+        be blurred."""
+        seen, reason = self.sighting(sighting), ""
+        path, pictures = self.access.kept.find(seen.camera, seen.at, seen.track), self.access.pictures
+        if path is not None and path.suffix == CLIP:
+            if pictures.blur is None:
+                return path
+            reason = "; clips are not shown where pictures are blurred"
+        elif path is not None:
+            with suppress(FileNotFoundError):  # a purge took it meanwhile
+                return pictures.shown(path.read_bytes())
+        raise NotFound(f"nothing larger was kept of sighting {sighting}{reason}")
 
     def exported(self, seen: documents.Sighting, pictures: bool) -> documents.Sighting:
         """A line of an export, with its picture in base64 where that is requested."""
@@ -154,7 +162,17 @@ class Reading:
             raise NotFound("this token takes back its own changes; name one of them in 'change'")
 
     def doubts(self, last: int) -> list[documents.Doubt]:
-        """The newest doubtful sightings that nobody has judged, the newest first."""
+        """The newest doubtful sightings that nobody has judged, the newest first, as they are shown."""
+        return [self.shown(doubt) for doubt in self.waiting(last)]
+
+    def shown(self, doubt: documents.Doubt) -> documents.Doubt:
+        """One of `waiting` without the names of cameras that the person may not see."""
+        cameras = [one.camera if self.person.sees(one.camera) else "" for one in doubt.candidates]
+        pairs = zip(doubt.candidates, cameras, strict=True)
+        return doubt.model_copy(update={"candidates": [one.model_copy(update={"camera": name}) for one, name in pairs]})
+
+    def waiting(self, last: int) -> list[documents.Doubt]:
+        """The same with the view of each candidate, whoever may see it: thresholds are found by these."""
         with self.access.reading() as gallery, gallery.reading() as store:
             rows = doubtful(gallery, None if self.person.cameras else last)[::-1]
             if self.person.cameras:
@@ -171,7 +189,7 @@ class Reading:
                 candidates=[
                     documents.Candidate(
                         vehicle=one.vehicle, name=names[one.vehicle], score=one.score, rate=one.rate,
-                        camera=one.cameras[0] if self.person.sees(one.cameras[0]) else "",
+                        camera=one.cameras[0],
                     )
                     for one in row.candidates
                 ],
