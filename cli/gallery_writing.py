@@ -104,7 +104,7 @@ def undo(args: Undo) -> int:
 
     done = _edited(args, requests.Undo(change=args.change))
     vehicles = ", ".join(map(str, done["vehicles"]))
-    return output.outcome(args.json, f"the {done['verb']} of {vehicles} (change {done['change']}) is undone", done)
+    return output.outcome(args.json, f"the {done['verb']} of {vehicles} (change {done['undone']}) is undone", done)
 
 
 def remove(args: Remove) -> int:

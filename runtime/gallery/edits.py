@@ -106,7 +106,8 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
 
 
 def undo(gallery: Gallery, change: int | None = None) -> Change:
-    """Take back the change of that id, or the last one, unless what a person did after it is final. Returns what was taken back.
+    """Take back the change of that id, or the last one, unless what a person did after it is final. Returns what was taken back,
+    with the change that took it back in `undone`.
 
     Names, ids, prototypes and the vehicles of sightings are what they were. Later sightings stay with the vehicle that
     stays, and so do the prototypes that they added; what they averaged into older prototypes is lost. Raises Refused,
@@ -132,10 +133,11 @@ def undo(gallery: Gallery, change: int | None = None) -> Change:
             if done.verb == "split":
                 store.delete_vehicle(vehicles[1])
         detail = {"of": done.id, "verb": done.verb, "vehicles": done.detail.get("vehicles", [done.vehicle])}
-        store.mark_undone(done.id, store.add_change(gallery.who, "undo", done.vehicle, detail))
+        row = store.add_change(gallery.who, "undo", done.vehicle, detail)
+        store.mark_undone(done.id, row)
         for part in reversed(done.undo_data["changes"] if done.verb in ANSWERS else ()):
             undo(gallery, part)
-    return done
+    return replace(done, undone=row)
 
 
 def _pool(store: Store, gallery: Gallery, kept: int, others: Sequence[int]) -> None:

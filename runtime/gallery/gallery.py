@@ -183,27 +183,27 @@ class Gallery:
             if not store.extend_sighting(int(vehicle), row):
                 store.add_sighting(int(vehicle), row)
 
-    def rename(self, vehicle: int, name: str) -> None:
-        """Give `vehicle` another name. Raises Refused when another vehicle has it."""
+    def rename(self, vehicle: int, name: str) -> int | None:
+        """Give `vehicle` another name; returns the audit's row, None where it has it. Raises Refused for one that is taken."""
         with self.transaction() as store:
             row = names.existing(store, vehicle)
             new = names.valid_name(store, name, row.id)
             if new == row.name and row.named:
-                return
+                return None
             store.update_vehicle(replace(row, name=new, named=True))
             undo = {"name": row.name, "named": int(row.named)}
-            store.add_change(self.who, "rename", row.id, {"from": row.name, "to": new, "undo": undo})
+            return store.add_change(self.who, "rename", row.id, {"from": row.name, "to": new, "undo": undo})
 
-    def remove(self, vehicle: int) -> None:
+    def remove(self, vehicle: int) -> int:
         """Forget `vehicle` for good: prototypes, sightings, their kept pictures, and what the audit and the site's thresholds kept
-        of it; only that it was removed stays.
+        of it; only that it was removed stays, the row of the audit that is returned.
 
         Its id is never given again. A kept picture that cannot be removed is logged; the vehicle is gone all the same.
         """
         with self.transaction() as store:
             names.of(store, vehicle)
             self.forget([int(vehicle)])
-            store.add_change(self.who, "remove", int(vehicle), {})
+            return store.add_change(self.who, "remove", int(vehicle), {})
 
     def forget(self, vehicles: Sequence[int]) -> None:
         """Delete all that `remove` deletes, and write nothing in the audit; kept pictures go when it is committed."""

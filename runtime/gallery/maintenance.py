@@ -176,12 +176,14 @@ SHORTEST_S = 60.0
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge deleted; `pictures` are enrolment pictures of vehicles that stay, `kept` files of kept pictures."""
+    """What a purge deleted; `pictures` are enrolment pictures of vehicles that stay, `kept` files of kept pictures; `change` is the
+    audit's row, None where nothing of the gallery was deleted."""
 
     sightings: int
     vehicles: int
     pictures: int
     kept: int = 0
+    change: int | None = None
 
 
 def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
@@ -205,26 +207,27 @@ def purge(gallery: Gallery, before: float, vehicles: bool = False) -> Purged:
         pictures = store.delete_run_pictures(before)
         store.trim_changes(before)
         forget_answers(store)
+        change = None
         if sightings or gone or pictures:
             detail = {"before": before, "sightings": sightings, "removed": len(gone), "pictures": pictures}
-            store.add_change(gallery.who, "purge", None, detail)
+            change = store.add_change(gallery.who, "purge", None, detail)
     kept = KeptFolder(folder_of_gallery(gallery.path)).remove_before(before)  # what is not committed keeps its files
     if gone:
         erase_traces(gallery)
     else:
         gallery.wipe()
-    return Purged(sightings, len(gone), pictures, kept)
+    return Purged(sightings, len(gone), pictures, kept, change)
 
 
-def retain(gallery: Gallery, seconds: float | None) -> None:
-    """Keep sightings for that long from now on; None: for ever. Nothing is deleted before the next purge."""
+def retain(gallery: Gallery, seconds: float | None) -> int:
+    """Keep sightings for that long from now on; None: for ever. Nothing is deleted before the next purge. The audit's row."""
     if seconds is not None and not seconds >= SHORTEST_S:
         raise Refused(
             f"sightings cannot be kept for {seconds:g} s only; keep them for at least {SHORTEST_S:g} s, or 'off'"
         )
     with gallery.transaction() as store:
         store.set_retention(seconds)
-        store.add_change(gallery.who, "retain", None, {"seconds": seconds})
+        return store.add_change(gallery.who, "retain", None, {"seconds": seconds})
 
 
 def freeze_threshold(gallery: Gallery, frozen: bool) -> bool:

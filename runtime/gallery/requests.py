@@ -1,4 +1,7 @@
-"""Edits of a gallery as requests: by the command line where nobody else writes, and else through the process that does."""
+"""Edits of a gallery as requests: by the command line where nobody else writes, and else through the process that does.
+
+Each result has `change`, the audit's row of the edit; None where there was nothing to change.
+"""
 
 from base64 import b64decode
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.kept_answers import keep_answer, kept_answer
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import LAST_MOMENT, Filter
+from vreid.runtime.gallery.store import Store
 
 MOST_FEATURES = 256  # of a vehicle that is enrolled
 MOST_PICTURE, MOST_PIXELS = 100_000, 1 << 24  # bytes and pixels of its picture
@@ -45,8 +49,8 @@ class Rename(_Request):
     def apply(self, gallery: Gallery) -> Done:
         """Raises Refused for a vehicle that is not there and a name that is taken."""
         vehicle = gallery.find(self.vehicle)
-        gallery.rename(vehicle, self.name)
-        return Done({"id": vehicle, "name": self.name})
+        change = gallery.rename(vehicle, self.name)
+        return Done({"change": change, "id": vehicle, "name": self.name})
 
 
 class Merge(_Request):
@@ -101,7 +105,8 @@ class Undo(_Request):
         taken = (done.undo_data or {}).get("changes", ())  # by a confirmation or a rejection
         changes = [done, *(change for change in (gallery.changes() if taken else ()) if change.id in taken)]
         touched = {vehicle for change in changes for vehicle in change.detail.get("vehicles", ())}
-        return Done({"change": done.id, "verb": done.verb, "vehicles": vehicles}, tuple(touched))
+        result = {"change": done.undone, "undone": done.id, "verb": done.verb, "vehicles": vehicles}
+        return Done(result, tuple(touched))
 
 
 class Remove(_Request):
@@ -114,9 +119,9 @@ class Remove(_Request):
         """Raises Refused as `Gallery.remove` does."""
         vehicle = gallery.find(self.vehicle)
         name = gallery.name_of(vehicle)
-        gallery.remove(vehicle)
+        change = gallery.remove(vehicle)
         erase_traces(gallery)
-        return Done({"id": vehicle, "name": name}, (vehicle,))
+        return Done({"change": change, "id": vehicle, "name": name}, (vehicle,))
 
 
 class Clean(_Request):
@@ -127,8 +132,12 @@ class Clean(_Request):
 
     def apply(self, gallery: Gallery) -> Done:
         """Raises Refused as `cleaned` does."""
-        gone = cleaned(gallery, self.rule)
-        return Done({"removed": True, "vehicles": [asdict(one) for one in gone]}, tuple(one.id for one in gone))
+        with gallery.transaction() as store:
+            gone = cleaned(gallery, self.rule)
+            change = _row(store) if gone else None
+        erase_traces(gallery)  # which could not be done before the end of the transaction
+        result = {"change": change, "removed": True, "vehicles": [asdict(one) for one in gone]}
+        return Done(result, tuple(one.id for one in gone))
 
 
 class Confirm(_Request):
@@ -185,9 +194,10 @@ class Enrol(_Request):
         if self.picture is not None:
             content = _bytes(self.picture, "the picture")
             picture = small_jpeg(content, "of the new vehicle", MOST_PICTURE, MOST_PIXELS)
-        with gallery.transaction():
+        with gallery.transaction() as store:
             vehicle, prototypes = gallery.enrol(self.name, features, picture, self.kind)
-            return Done({"id": vehicle, "name": gallery.name_of(vehicle), "prototypes": prototypes})
+            name = gallery.name_of(vehicle)
+            return Done({"change": _row(store), "id": vehicle, "name": name, "prototypes": prototypes})
 
 
 class Retain(_Request):
@@ -198,8 +208,8 @@ class Retain(_Request):
 
     def apply(self, gallery: Gallery) -> Done:
         """Raises Refused as `maintenance.retain` does."""
-        maintenance.retain(gallery, self.seconds)
-        return Done({"retention": self.seconds})
+        change = maintenance.retain(gallery, self.seconds)
+        return Done({"change": change, "retention": self.seconds})
 
 
 class Purge(_Request):
@@ -223,7 +233,14 @@ class Calibrate(_Request):
 
     def apply(self, gallery: Gallery) -> Done:
         """Raises Refused as `doubts.calibrate` does."""
-        return Done(asdict(doubts.calibrate(gallery, self.false_match_rate)))
+        with gallery.transaction() as store:
+            done = doubts.calibrate(gallery, self.false_match_rate)
+            return Done({"change": _row(store), **asdict(done)})
+
+
+def _row(store: Store) -> int:
+    """The audit's row that was written last in this transaction."""
+    return store.changes(1)[0].id
 
 
 def _bytes(text: str, what: str) -> bytes:

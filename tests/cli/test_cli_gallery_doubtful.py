@@ -75,7 +75,7 @@ def test_answers_move_the_thresholds(
     done = document(capsys, "calibrate", *where, "--false-match-rate", 0.02)
     nothing = dict.fromkeys(("confirmed", "rejected"), 0)  # no strangers were seen: nothing to compare with
     gain = {"rate": 0.02, **nothing, **{f"{key}_{way}": 0 for key in nothing for way in ("raw", "without")}}
-    assert done == {"pairs": COUNT, "same": COUNT, "bias_gain": gain}
+    assert done == {"change": 78, "pairs": COUNT, "same": COUNT, "bias_gain": gain}
     known = document(capsys, "threshold", *where, "--model", tiny_model)
     assert (known["bias_taken_off"], known["bias_gain"]) == (True, gain)
     assert main(["gallery", "calibrate", *map(str, where)]) == 0

@@ -128,7 +128,7 @@ def test_retention_is_set_shown_and_carried_out(db: Path, capsys: pytest.Capture
     stats = document(capsys, "stats", *where)
     assert (stats["retention"], stats["sightings"], stats["indexes"]) == (43200.0, 4, {})
     assert stats["oldest"] < stats["newest"]
-    assert document(capsys, "purge", *where) == {"sightings": 2, "vehicles": 0, "pictures": 0, "kept": 0}
+    assert document(capsys, "purge", *where) == {"sightings": 2, "vehicles": 0, "pictures": 0, "kept": 0, "change": 5}
     assert document(capsys, "stats", *where)["sightings"] == 2
     assert document(capsys, "purge", "--older-than", "1s", *where)["sightings"] == 2
     assert names(capsys, db) == ["blue", "green", "red"]

@@ -19,10 +19,13 @@ from made_gallery import features, noise, opened, sighted, sighting
 from vreid.models.errors import GalleryLocked, KeyReused, NameTaken, NotFound, Refused
 from vreid.models.picture import thumbnail_of
 from vreid.runtime.gallery import Gallery, edit_gallery, kept_answers, read_gallery
+from vreid.runtime.gallery.clean import CleanRule
 from vreid.runtime.gallery.edit_socket import EditServer, edited
 from vreid.runtime.gallery.kept_answers import KEPT_S, forget_answers, keep_answer, kept_answer
+from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.requests import (
     Calibrate,
+    Clean,
     Confirm,
     Enrol,
     Merge,
@@ -89,14 +92,14 @@ def test_the_same_key_gives_the_same_answer_and_no_second_edit(known: Path, thro
             gallery.close()
         first = edited(known, new_vehicle(kind="bus"), "ann", "key 1")
         assert edited(known, new_vehicle(kind="bus"), "bob", "key 1") == first
-        assert first == {"id": 3, "name": "vehicle-0003", "prototypes": 2}
+        assert first == {"change": 3, "id": 3, "name": "vehicle-0003", "prototypes": 2}
         with pytest.raises(KeyReused, match="'key 1'"):
             edited(known, new_vehicle(kind="car"), "ann", "key 1")
         with pytest.raises(KeyReused):
             edited(known, Remove(vehicle="taxi"), "ann", "key 1")
         assert edited(known, new_vehicle(kind="bus"), "ann", "key 2")["id"] == 4
         gone = edited(known, Remove(vehicle="taxi"), "ann", "key 3")
-        assert edited(known, Remove(vehicle="taxi"), "ann", "key 3") == gone == {"id": 1, "name": "taxi"}
+        assert edited(known, Remove(vehicle="taxi"), "ann", "key 3") == gone == {"change": 5, "id": 1, "name": "taxi"}
         with pytest.raises(NotFound):  # a refusal is no answer that is kept
             edited(known, Rename(vehicle="cab", name="x"), "ann", "key 4")
         edited(known, Rename(vehicle="van", name="cab"), "ann", "key 5")
@@ -109,6 +112,37 @@ def test_the_same_key_gives_the_same_answer_and_no_second_edit(known: Path, thro
     with read_gallery(known) as gallery:
         assert [one.name for one in gallery.vehicles()] == ["x", "vehicle-0003", "vehicle-0004"]
         assert [change.verb for change in gallery.changes()] == ["enrol"] * 4 + ["remove", "rename", "rename"]
+
+
+def test_a_result_names_the_row_of_the_audit_or_none_where_nothing_was_changed(known: Path) -> None:
+    with edit_gallery(known) as gallery:
+        sighted(gallery, 1, sighting(5, seen=200.0))
+
+        def done(request: Request) -> tuple[int | None, list[str]]:
+            """The row that the result names, and the verbs of that row and of those behind it."""
+            before = len(gallery.changes())
+            change = request.apply(gallery).result["change"]
+            new = gallery.changes()[before:]
+            assert [row.id for row in new if row.id == change] == ([] if change is None else [change])
+            return change, [row.verb for row in new]
+
+        assert done(new_vehicle())[1] == ["enrol"]
+        sighted(gallery, 3, sighting(6, seen=300.0))
+        renamed, verbs = done(Rename(vehicle="taxi", name="cab"))
+        assert verbs == ["rename"]
+        assert done(Rename(vehicle="cab", name="cab")) == (None, [])
+        rejected, verbs = done(Reject(sighting=3))
+        assert verbs == ["split", "reject"]
+        taken, verbs = done(Undo(change=rejected))
+        assert verbs == ["undo", "undo"]
+        assert {row.id: row.undone for row in gallery.changes()}[rejected] == taken
+        assert done(Undo(change=renamed))[1] == ["undo"]
+        assert done(Retain(seconds=1e6))[1] == ["retain"]
+        assert done(Purge(before=1.0)) == (None, [])
+        assert done(Purge(before=150.0))[1] == ["purge"]
+        assert done(Clean(rule=CleanRule(once=True, only=Filter(cameras=("nowhere",))))) == (None, [])
+        assert done(Clean(rule=CleanRule(only=Filter(ids=(3,)))))[1] == ["clean"]
+        assert done(Remove(vehicle="van"))[1] == ["remove"]
 
 
 def test_answers_stay_for_a_day_and_so_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,10 +290,10 @@ def test_what_cannot_be_enrolled_is_refused_with_nothing_written(known: Path, fi
 
 def test_retention_purge_and_calibration_by_the_writer(known: Path) -> None:
     with edit_gallery(known) as gallery, answered_by(gallery):
-        assert edited(known, Retain(seconds=3600.0)) == {"retention": 3600.0} and gallery.retention() == 3600.0
+        assert edited(known, Retain(seconds=3600.0))["retention"] == 3600.0 and gallery.retention() == 3600.0
         with pytest.raises(Refused, match="at least 60 s"):
             edited(known, Retain(seconds=5.0))
-        assert edited(known, Retain(seconds=None)) == {"retention": None} and gallery.retention() is None
+        assert edited(known, Retain(seconds=None))["retention"] is None and gallery.retention() is None
         with pytest.raises(Refused, match="too few"):
             edited(known, Calibrate())
         assert edited(known, Purge(before=50.0))["sightings"] == 0

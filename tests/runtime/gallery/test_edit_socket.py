@@ -39,7 +39,7 @@ def answered_by(gallery: Gallery) -> EditServer:
 
 def test_the_writer_does_what_another_asks_and_the_audit_names_who(gallery: Gallery) -> None:
     with answered_by(gallery):
-        assert edited(gallery.path, Rename(vehicle="taxi", name="cab"), "ann") == {"id": 1, "name": "cab"}
+        assert edited(gallery.path, Rename(vehicle="taxi", name="cab"), "ann") == {"change": 3, "id": 1, "name": "cab"}
         done = edited(gallery.path, Merge(vehicles=("cab", "van")), "bob")
         assert gallery.name_of(1) == "cab" and done["merged"] == [2]
         edited(gallery.path, Undo(), "ann")

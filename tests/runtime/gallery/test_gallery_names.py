@@ -155,7 +155,7 @@ def test_a_picture_that_somebody_gave_is_kept_with_its_vehicle(tmp_path: Path) -
     with opened(tmp_path / "g.db") as gallery:
         gallery.add_sighting(gallery.add_vehicle("taxi", sighting(seen=OLD).picture), sighting(seen=OLD), 0.5)
         sql(gallery, "UPDATE vehicles SET created = ?", OLD)
-        assert maintenance.purge(gallery, NEW) == maintenance.Purged(1, 0, 0)
+        assert maintenance.purge(gallery, NEW) == maintenance.Purged(1, 0, 0, change=2)
         assert sql(gallery, "SELECT thumbnail NOTNULL FROM vehicles")[0] == (1,)
 
 

@@ -33,12 +33,12 @@ def filled(path: Path) -> Gallery:
 def test_a_purge_deletes_old_sightings_and_who_is_nobody(tmp_path: Path) -> None:
     with filled(tmp_path / "g.db") as gallery:
         assert maintenance.purge(gallery, 500.0) == maintenance.Purged(0, 0, 0)
-        assert maintenance.purge(gallery, OLD + 1) == maintenance.Purged(3, 1, 1)
+        assert maintenance.purge(gallery, OLD + 1) == maintenance.Purged(3, 1, 1, change=5)
         assert {v.name: v.sightings for v in gallery.vehicles()} == {"taxi": 0, "vehicle-0003": 1, "van": 0}
         pictures = sql(gallery, "SELECT name FROM vehicles WHERE thumbnail NOTNULL")
         assert pictures == [("taxi",), ("van",)]  # of whom nobody enrolled, not even the first picture stays
         assert 2 not in {hit.vehicle for hit in gallery.search(features(1, 1002), 9)[0]}
-        assert maintenance.purge(gallery, OLD + 1, vehicles=True) == maintenance.Purged(0, 2, 0)
+        assert maintenance.purge(gallery, OLD + 1, vehicles=True) == maintenance.Purged(0, 2, 0, change=6)
         assert [vehicle.id for vehicle in gallery.vehicles()] == [3]
         purges = [change.summary for change in gallery.changes() if change.verb == "purge"]
         assert purges[0] == {"before": OLD + 1, "sightings": 3, "removed": 1, "pictures": 1}
