@@ -27,12 +27,10 @@ from vreid.runtime.gallery.requests import (
 from vreid.serve import documents as doc
 from vreid.serve.api import SightingId, VehicleId
 from vreid.serve.api_search import content_of, no_empty_field
+from vreid.serve.editing import edited
 from vreid.serve.enrolling import Picture, checked, look_alikes_of
 from vreid.serve.persons import Administering, Editing, Served
-from vreid.serve.reading import Reading
-from vreid.serve.rights import Person
 from vreid.serve.routes import WRITE, ApiRoute, answers
-from vreid.serve.service import Service
 from vreid.serve.uploads import read_upload
 
 KEY = "Idempotency-Key"
@@ -57,12 +55,6 @@ Key = Annotated[
 Pictures = Annotated[
     list[UploadFile], File(min_length=1, max_length=16, description="Crops of one vehicle: JPEG, PNG, WebP.")
 ]
-
-
-def done(service: Service, person: Person, edit: Edit, key: str | None) -> doc.Done:
-    """Have an edit done in the person's name; it is on the disk when this returns. Keys of two persons are two keys."""
-    own = None if key is None else f"{person.name} {key}"  # a key has no blank
-    return doc.Done(done=service.access.edit(edit, person.name, own))
 
 
 @edits.post(
@@ -100,41 +92,37 @@ def enrol(
         features=base64.b64encode(features.astype("<f4").tobytes()).decode(),
         picture=None if first is None else base64.b64encode(first).decode(),
     )
-    answer = done(service, person, edit, key)
-    alike = [] if person.cameras else look_alikes_of(service, features, answer.done)
-    return doc.Enrolled(done=answer.done, faults=faults, counted_by=found[0].counted_by, alike=alike)
+    done = edited(service, person, edit, key)
+    alike = [] if person.cameras else look_alikes_of(service, features, done)
+    return doc.Enrolled(done=done, faults=faults, counted_by=found[0].counted_by, alike=alike)
 
 
 @edits.patch("/vehicles/{vehicle}", summary="Name a vehicle")
 def rename(service: Served, person: Editing, vehicle: VehicleId, body: doc.Renaming, key: Key = None) -> doc.Done:
-    Reading(service.access, person).refuse_hidden([vehicle])
-    return done(service, person, Rename(vehicle=f"id={vehicle}", name=body.name), key)
+    return doc.Done(done=edited(service, person, Rename(vehicle=f"id={vehicle}", name=body.name), key))
 
 
 @edits.delete("/vehicles/{vehicle}", summary="Forget a vehicle for good")
 def remove(service: Served, person: Administering, vehicle: VehicleId, key: Key = None) -> doc.Done:
-    return done(service, person, Remove(vehicle=f"id={vehicle}"), key)
+    return doc.Done(done=edited(service, person, Remove(vehicle=f"id={vehicle}"), key))
 
 
 @edits.post("/merge", summary="Make one vehicle of several; the first stays")
 def merge(service: Served, person: Editing, body: doc.Merging, key: Key = None) -> doc.Done:
     if len({*body.vehicles}) < len(body.vehicles):
         raise BadInput("a vehicle is named twice; name each once, the one that stays first")
-    Reading(service.access, person).refuse_hidden(body.vehicles)
-    return done(service, person, Merge(vehicles=tuple(f"id={one}" for one in body.vehicles)), key)
+    return doc.Done(done=edited(service, person, Merge(vehicles=tuple(f"id={one}" for one in body.vehicles)), key))
 
 
 @edits.post("/vehicles/{vehicle}/split", summary="Make a new vehicle of some sightings of one")
 def split(service: Served, person: Editing, vehicle: VehicleId, body: doc.Splitting, key: Key = None) -> doc.Done:
-    Reading(service.access, person).refuse_hidden([vehicle], body.sightings)
     edit = Split(vehicle=f"id={vehicle}", sightings=tuple(body.sightings), name=body.name)
-    return done(service, person, edit, key)
+    return doc.Done(done=edited(service, person, edit, key))
 
 
 @edits.post("/undo", summary="Take a change back")
 def undo(service: Served, person: Editing, body: doc.Undoing, key: Key = None) -> doc.Done:
-    Reading(service.access, person).refuse_undo(body.change)
-    return done(service, person, Undo(change=body.change), key)
+    return doc.Done(done=edited(service, person, Undo(change=body.change), key))
 
 
 @edits.post("/doubtful/{sighting}", tags=["doubtful"], summary="Say whose a sighting is")
@@ -142,17 +130,16 @@ def judge(
     service: Served, person: Editing, sighting: SightingId, body: doc.Same | doc.Another, key: Key = None
 ) -> doc.Done:
     vehicle = body.vehicle if isinstance(body, doc.Same) else None
-    Reading(service.access, person).refuse_hidden([] if vehicle is None else [vehicle], [sighting])
     whose = None if vehicle is None else f"id={vehicle}"
     edit: Edit = Confirm(sighting=sighting, vehicle=whose) if body.same else Reject(sighting=sighting)
-    return done(service, person, edit, key)
+    return doc.Done(done=edited(service, person, edit, key))
 
 
 @edits.post("/calibrate", tags=["doubtful"], summary="Let thresholds rest on what was judged too, from the next run on")
 def calibrate(service: Served, person: Administering, key: Key = None) -> doc.Done:
-    return done(service, person, Calibrate(), key)
+    return doc.Done(done=edited(service, person, Calibrate(), key))
 
 
 @edits.post("/purge", tags=["audit"], summary="Forget sightings that ended before a moment, for good")
 def purge(service: Served, person: Administering, body: doc.Purging, key: Key = None) -> doc.Done:
-    return done(service, person, Purge(before=body.before), key)
+    return doc.Done(done=edited(service, person, Purge(before=body.before), key))

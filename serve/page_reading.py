@@ -23,23 +23,6 @@ class Album:
     weight: float = 0.0  # sum of the qualities of the crops that the prototypes are made of
 
 
-def change_of(reading: Reading, change: int) -> doc.Change | None:
-    """One row of the audit, of what the person has done alone where they may not see all cameras."""
-    with reading.access.reading() as gallery:
-        found = gallery.changes(1, before=change + 1)
-    if not found or found[0].id != change or (reading.person.cameras and found[0].who != reading.person.name):
-        return None
-    return reading.change_of(found[0])
-
-
-def newest_change(reading: Reading, vehicle: int | None, verb: str) -> int | None:
-    """The id of the newest change of a vehicle (None: of any) by this person."""
-    with reading.access.reading() as gallery:
-        found = gallery.changes(5, vehicle)
-    own = [change.id for change in found if change.who == reading.person.name and change.verb == verb]
-    return own[-1] if own else None
-
-
 def audit(reading: Reading, vehicle: int | None, before: int | None, limit: int, runs: bool) -> doc.Page[doc.Change]:
     """A part of the audit, the newest first, from before the change of that id on; what runs wrote is passed over without `runs`.
     `next` of the part is where the following one begins."""

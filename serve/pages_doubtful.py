@@ -9,11 +9,10 @@ from vreid.models.errors import BadInput, NotFound
 from vreid.runtime.gallery.requests import Confirm, Edit, Reject
 from vreid.runtime.judged_pairs import FEWEST
 from vreid.serve import documents as doc
-from vreid.serve.api_edits import done
 from vreid.serve.documents import Number
+from vreid.serve.editing import edited
 from vreid.serve.forms import Editor, Viewer
 from vreid.serve.page_reading import MOST_WAITING, Album, albums, answered, queue
-from vreid.serve.pages_edits import change_in
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -69,10 +68,9 @@ def judge(
     """Yes: it is of `vehicle`; new: it is of none of the candidates. Then the next one."""
     reading = Reading(service.access, person)
     seen = reading.sighting(sighting)
-    reading.refuse_hidden([] if vehicle is None else [vehicle])
-    result = done(service, person, _edit(reading, seen, answer, vehicle), None).done
+    done = edited(service, person, _edit(reading, seen, answer, vehicle))
     to = "/doubtful" if following is None else f"/doubtful?sighting={following}"
-    return after(to, change_in(result))
+    return after(to, done["change"])
 
 
 def _edit(reading: Reading, seen: doc.Sighting, answer: str, vehicle: int | None) -> Edit:

@@ -1,6 +1,6 @@
 """Naming, merging with proof side by side, splitting, forgetting, and taking back."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse
@@ -9,11 +9,11 @@ from vreid.models.errors import BadInput, NotFound
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.requests import Merge, Remove, Rename, Split, Undo
 from vreid.serve import documents as doc
-from vreid.serve.api_edits import done
 from vreid.serve.comparing import between
 from vreid.serve.documents import Number
+from vreid.serve.editing import edited
 from vreid.serve.forms import Admin, Editor, Viewer, may
-from vreid.serve.page_reading import Album, albums, change_of, newest_change, views
+from vreid.serve.page_reading import Album, albums, views
 from vreid.serve.pages_sightings import pattern_of
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
@@ -24,12 +24,6 @@ PICTURES = 6  # of one camera in a proof
 OFFERED = 24  # vehicles to merge with
 MOST_SPLIT = 500  # sightings in one form
 NewName = Annotated[str, Form(max_length=200)]
-
-
-def change_in(result: dict[str, Any]) -> int | None:
-    """The audit's row of an edit, where its result names it."""
-    found = result.get("change")
-    return found if isinstance(found, int) else None
 
 
 @routes.get("/vehicles/{vehicle}/name")
@@ -49,10 +43,8 @@ def name_page(request: Request, service: Served, person: Viewer, vehicle: Number
 @routes.post("/vehicles/{vehicle}/name")
 def rename(service: Served, person: Editor, vehicle: Number, name: NewName = "") -> Response:
     """Give it a name."""
-    reading = Reading(service.access, person)
-    reading.refuse_hidden([vehicle])
-    done(service, person, Rename(vehicle=f"id={vehicle}", name=name.strip()), None)
-    return after(f"/vehicles/{vehicle}", newest_change(reading, vehicle, "rename"))
+    done = edited(service, person, Rename(vehicle=f"id={vehicle}", name=name.strip()))
+    return after(f"/vehicles/{vehicle}", done["change"])
 
 
 @routes.post("/vehicles/{vehicle}/remove")
@@ -60,8 +52,8 @@ def remove(service: Served, person: Admin, vehicle: Number, sure: Annotated[str,
     """Forget it for good."""
     if sure != "yes":
         raise BadInput("nothing was removed; say that you want it by the box next to the button")
-    done(service, person, Remove(vehicle=f"id={vehicle}"), None)
-    return after("/vehicles", newest_change(Reading(service.access, person), None, "remove"))
+    done = edited(service, person, Remove(vehicle=f"id={vehicle}"))
+    return after("/vehicles", done["change"])
 
 
 @routes.get("/merge")
@@ -102,9 +94,8 @@ def merge(
     service: Served, person: Editor, vehicle: Annotated[list[Number], Form(min_length=2, max_length=2)]
 ) -> Response:
     """Make one of two; the first stays."""
-    Reading(service.access, person).refuse_hidden(vehicle)
-    result = done(service, person, Merge(vehicles=tuple(f"id={one}" for one in vehicle)), None).done
-    return after(f"/vehicles/{vehicle[0]}", change_in(result))
+    done = edited(service, person, Merge(vehicles=tuple(f"id={one}" for one in vehicle)))
+    return after(f"/vehicles/{vehicle[0]}", done["change"])
 
 
 @routes.get("/vehicles/{vehicle}/split")
@@ -135,10 +126,8 @@ def split(
     """Make a new vehicle of some of its sightings."""
     if not sighting:
         raise BadInput("no sighting is chosen; go back and mark those of the other car")
-    Reading(service.access, person).refuse_hidden([vehicle], sighting)
     edit = Split(vehicle=f"id={vehicle}", sightings=tuple(sighting), name=name.strip() or None)
-    result = done(service, person, edit, None).done
-    return after(f"/vehicles/{vehicle}", change_in(result))
+    return after(f"/vehicles/{vehicle}", edited(service, person, edit)["change"])
 
 
 @routes.post("/undo")
@@ -149,15 +138,12 @@ def undo(
     to: Annotated[str, Form(max_length=2000)] = "/vehicles",
 ) -> Response:
     """Take a change back, and come back to a page that is there afterwards."""
-    reading = Reading(service.access, person)
-    reading.refuse_undo(change)
-    result = done(service, person, Undo(change=change), None).done
+    done = edited(service, person, Undo(change=change))
     to = own_path(to, "/vehicles")
     place = to.partition("?")[0].split("/")
     if place[1] == "vehicles" and len(place) > 2 and place[2].isdigit():
         try:
-            reading.vehicle(int(place[2]))
+            Reading(service.access, person).vehicle(int(place[2]))
         except NotFound:  # it was made by what was taken back
-            to = f"/vehicles/{result['vehicles'][0]}"
-    taken = change_of(reading, change)
-    return after(to, None if taken is None else taken.undone or None)
+            to = f"/vehicles/{done['vehicles'][0]}"
+    return after(to, done["change"])

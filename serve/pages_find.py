@@ -15,7 +15,6 @@ from vreid.serve.api_search import answer_of, content_of, similar_to
 from vreid.serve.cameras import cameras_of
 from vreid.serve.documents import KINDS, Number
 from vreid.serve.forms import Editor, Viewer, may, sender
-from vreid.serve.page_reading import newest_change
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -102,5 +101,6 @@ def enrol(
 ) -> Response:
     """A new vehicle that is known by pictures of it."""
     chosen = cast(doc.Kind, kind) if kind in KINDS else None
-    vehicle = enrolled(service, person, pictures, name.strip() or None, chosen, anyway).done["id"]
-    return after(f"/vehicles/{vehicle}", newest_change(Reading(service.access, person), vehicle, "enrol"))
+    done = enrolled(service, person, pictures, name.strip() or None, chosen, anyway).done
+    to = "/vehicles" if person.cameras else f"/vehicles/{done['id']}"  # none of their cameras has seen it yet
+    return after(to, done["change"])

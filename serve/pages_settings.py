@@ -19,12 +19,12 @@ from vreid.runtime.threshold_summary import MOST_DRAWINGS, SitePage, site_page
 from vreid.runtime.watches import Watch
 from vreid.serve import days
 from vreid.serve import documents as doc
-from vreid.serve.api_edits import done
 from vreid.serve.cameras import SiteCamera, cameras_of, seen_cameras
 from vreid.serve.comparing import latency_of
 from vreid.serve.documents import Number
+from vreid.serve.editing import edited
 from vreid.serve.forms import Admin, Viewer, may
-from vreid.serve.page_reading import answered, audit, newest, newest_change
+from vreid.serve.page_reading import answered, audit, newest
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -149,8 +149,7 @@ def _thresholds(service: Service, person: Person) -> SitePage:
 @routes.post("/calibrate")
 def calibrate(service: Served, person: Admin) -> Response:
     """Let what was judged count from the next run on."""
-    done(service, person, Calibrate(), None)
-    return after("/settings", newest_change(Reading(service.access, person), None, "calibrate"))
+    return after("/settings", edited(service, person, Calibrate())["change"])
 
 
 @routes.post("/purge")
@@ -164,8 +163,7 @@ def purge(
     if sure != "yes":
         raise BadInput("nothing was purged; say that you want it by the box next to the button")
     begin, _ = days.bounds(days.read_day(before))
-    done(service, person, Purge(before=begin), None)
-    return after("/settings", newest_change(Reading(service.access, person), None, "purge"))
+    return after("/settings", edited(service, person, Purge(before=begin))["change"])
 
 
 @routes.get("/audit")

@@ -152,15 +152,6 @@ class Reading:
             for sighting in sightings:
                 self._seen(gallery, sighting)
 
-    def refuse_undo(self, change: int | None) -> None:
-        """Raises NotFound, for a person who may see some cameras only, for a change that is not their own."""
-        if not self.person.cameras:
-            return
-        with self.access.reading() as gallery:
-            found = [] if change is None else gallery.changes(1, before=change + 1)
-        if not any(one.id == change and one.who == self.person.name for one in found):
-            raise NotFound("this token takes back its own changes; name one of them in 'change'")
-
     def doubts(self, last: int) -> list[documents.Doubt]:
         """The newest doubtful sightings that nobody has judged, the newest first, as they are shown."""
         return [self.shown(doubt) for doubt in self.waiting(last)]
@@ -210,6 +201,14 @@ class Reading:
             found = gallery.changes(limit + 1, vehicle, before=before)[::-1]
         following = str(found[limit - 1].id) if len(found) > limit else None
         return documents.Page(items=[self.change_of(change) for change in found[:limit]], next=following)
+
+    def change(self, change: int) -> documents.Change | None:
+        """One row of the audit; of what the person has done alone where they may not see all cameras."""
+        with self.access.reading() as gallery:
+            found = gallery.changes(1, before=change + 1)
+        if not found or found[0].id != change or (self.person.cameras and found[0].who != self.person.name):
+            return None
+        return self.change_of(found[0])
 
     def _seen(self, gallery: Gallery, sighting: int) -> SightingInfo:
         found = gallery.sighting(sighting)

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from vreid import report
 from vreid.report import formats
 from vreid.serve import days
-from vreid.serve.page_reading import change_of
 from vreid.serve.persons import person_of, service_of
 from vreid.serve.reading import Reading
 from vreid.serve.rights import Person
@@ -104,12 +103,13 @@ def _notice(request: Request, person: Person) -> Notice | None:
     text = request.query_params.get("done", "")
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         return None
-    change = change_of(Reading(service_of(request).access, person), int(text))
+    change = Reading(service_of(request).access, person).change(int(text))
     if change is None or change.who != person.name:
         return None
     named = change.detail.get("vehicles") or [change.vehicle]
     other = named[-1] if change.verb in ("split", "reject") and len(named) > 1 else named[0]
-    link = "" if other is None or change.verb == "remove" else f"/vehicles/{other}"
+    hidden = change.verb == "remove" or (change.verb == "enrol" and person.cameras)  # no camera of theirs has seen it
+    link = "" if other is None or hidden else f"/vehicles/{other}"
     here = request.url.path == link
     return Notice(
         sentence(change),

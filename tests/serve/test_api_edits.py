@@ -73,6 +73,18 @@ def test_keys_are_of_one_token_and_outlive_the_server(made_site: MadeSite) -> No
     assert audit(made_site) == done
 
 
+def test_who_sees_one_camera_gets_the_first_answer_again_although_the_edit_hid_what_it_changed(served: Served) -> None:
+    with read_gallery(served.site.gallery) as gallery:
+        every = gallery.latest_sightings(limit=1000)
+    one, other = sorted({seen.vehicle for seen in every if seen.camera == "gate"})[:2]
+    with served.client("gate") as client:
+        merge = {"json": {"vehicles": [one, other]}, "headers": {"Idempotency-Key": "once"}}
+        first, again = (client.post(f"{API}/merge", **merge) for _ in range(2))
+        assert first.status_code == 200 and first.json()["done"]["merged"] == [other]
+        assert (again.status_code, again.json()) == (200, first.json())
+        assert client.post(f"{API}/merge", json=merge["json"]).status_code == 404
+
+
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201, "é"])
 def test_a_key_that_is_none_is_refused(looked_at: Served, key: str) -> None:
     before = audit(looked_at.site)

@@ -153,6 +153,27 @@ def test_a_message_is_of_what_this_person_did_and_nothing_else(served: Served) -
             assert 'class="notice"' not in client.get(made_up).text
 
 
+def test_what_changes_nothing_and_what_was_not_done_now_has_no_message(served: Served) -> None:
+    with signed_in(served, "edit") as client:
+        csrf = csrf_of(client)
+        first, again = (client.post("/vehicles/1/name", data={"csrf": csrf, "name": "mine"}) for _ in range(2))
+        assert "done=" in first.headers["location"] and again.headers["location"] == "/vehicles/1"
+        undo = {"csrf": csrf, "change": first.headers["location"].partition("done=")[2], "to": "/vehicles/1"}
+        taken = client.get(client.post("/undo", data=undo).headers["location"]).text
+        assert "Took back the rename" in taken
+
+
+def test_who_sees_one_camera_enrols_and_is_not_led_to_a_page_that_is_hidden(served: Served) -> None:
+    with signed_in(served, "gate") as client:
+        pictures = [("pictures", ("a.jpg", served.site.crops()[0].read_bytes(), "image/jpeg"))]
+        data = {"csrf": csrf_of(client), "name": "guest", "anyway": "true"}
+        answer = client.post("/enrol", data=data, files=pictures)
+        text = client.get(answer.headers["location"]).text
+        assert "guest" in text.partition('class="notice"')[2]
+        for place in re.findall(r'href="(/vehicles/\d+)"', text):
+            assert client.get(place).status_code == 200, place
+
+
 def test_an_undo_leads_to_no_other_site(served: Served) -> None:
     with signed_in(served, "edit") as client:
         csrf = csrf_of(client)
