@@ -5,8 +5,9 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 
-from vreid.models.errors import BadInput, shown
+from vreid.models.errors import BadInput, NotFound, shown
 from vreid.runtime.gallery.records import EVERYTHING, Filter
+from vreid.runtime.records import Floats
 from vreid.serve import documents as doc
 from vreid.serve.api import SightingId
 from vreid.serve.persons import Looking, Served
@@ -33,7 +34,7 @@ async def no_empty_field(request: Request) -> None:
 
 @searches.get("/sightings/{sighting}/similar", summary="Vehicles like the one of a sighting", responses=answers(READ))
 def similar(service: Served, person: Looking, sighting: SightingId, k: Number = 10) -> doc.SearchAnswer:
-    return answer_of(service, person, similar_to(service, person, sighting, k))
+    return answer_of(service, similar_to(service, person, sighting, k))
 
 
 @searches.post(
@@ -51,8 +52,7 @@ def search(
     camera: Annotated[str, Form(max_length=200, description="That took it, if it is one of the site's.")] = "",
 ) -> doc.SearchAnswer:
     feature = feature_of(service, picture)
-    only = Reading(service.access, person).allowed(EVERYTHING if kind is None else Filter(kinds=(kind,)))
-    return answer_of(service, person, service.searcher.search(feature, camera, k, only))
+    return answer_of(service, found_by(service, person, feature, camera, k, kind))
 
 
 @searches.post(
@@ -61,9 +61,8 @@ def search(
 def search_feature(service: Served, person: Looking, body: doc.FeatureSearch) -> doc.SearchAnswer:
     if len(body.feature) != service.access.about.dim:
         raise BadInput(f"a feature of this gallery has {service.access.about.dim} numbers, not {len(body.feature)}")
-    only = Reading(service.access, person).allowed(EVERYTHING if body.kind is None else Filter(kinds=(body.kind,)))
     feature = np.asarray(body.feature, np.float32)
-    return answer_of(service, person, service.searcher.search(feature, body.camera, body.k, only))
+    return answer_of(service, found_by(service, person, feature, body.camera, body.k, body.kind))
 
 
 def feature_of(service: Service, upload: UploadFile) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -90,13 +89,23 @@ def similar_to(service: Service, person: Person, sighting: int, k: int) -> Found
         if picture is None:
             raise BadInput(f"sighting {sighting} has neither a feature nor a picture; take another one")
         feature = service.searcher.feature_of(read_upload(picture))
-    return service.searcher.search(feature, seen.camera, k, reading.allowed(EVERYTHING))
+    return found_by(service, person, feature, seen.camera, k)
 
 
-def answer_of(service: Service, person: Person, found: Found) -> doc.SearchAnswer:
-    """What a search has come to, as a document; views of cameras that the person may not see have no name."""
+def found_by(service: Service, person: Person, feature: Floats, camera: str, k: int, kind: str | None = None) -> Found:
+    """What the person finds by a feature (D,): vehicles that a camera which they may see has seen, by features of such cameras.
+
+    Raises NotFound for another camera.
+    """
+    if camera and not person.sees(camera):
+        raise NotFound("there is no such camera among those that this token may see")
+    only = Reading(service.access, person).allowed(EVERYTHING if kind is None else Filter(kinds=(kind,)))
+    return service.searcher.search(feature, camera, k, only, person.cameras)
+
+
+def answer_of(service: Service, found: Found) -> doc.SearchAnswer:
+    """What a search has come to, as a document."""
     level = found.level
-    vehicles = [doc.FoundVehicle.model_validate(one) for one in found.vehicles]
     return doc.SearchAnswer(
         answer=found.answer,
         threshold=doc.Threshold(
@@ -105,5 +114,5 @@ def answer_of(service: Service, person: Person, found: Found) -> doc.SearchAnswe
             false_match_rate=service.searcher.false_match_rate,
             pairs=level.pairs,
         ),
-        vehicles=[one if person.sees(one.view) else one.model_copy(update={"view": ""}) for one in vehicles],
+        vehicles=[doc.FoundVehicle.model_validate(one) for one in found.vehicles],
     )

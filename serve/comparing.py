@@ -1,6 +1,7 @@
 """How alike two vehicles of the gallery are, and how long the model takes for one picture."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from vreid.runtime.records import Floats, Ints
 from vreid.runtime.scoring import DOUBTFUL
 from vreid.runtime.threshold import Compared
 from vreid.serve.rights import Person
-from vreid.serve.searching import Answer, Searcher
+from vreid.serve.searching import Answer, Searcher, within
 from vreid.serve.service import Service
 
 _WARMING, _TIMED = 2, 12  # pictures
@@ -30,22 +31,22 @@ class Likeness:
 
 
 def between(service: Service, person: Person, one: int, other: int) -> Likeness | None:
-    """The features of `one` against those of `other`, by the rule of a search; None where one of them has no feature. A view of a
-    camera that the person may not see has no name."""
+    """The features of `one` against those of `other` that the person may see, by the rule of a search; None where one of them has
+    no such feature."""
     gallery, rule = service.access.searching, service.searcher.rule()
-    own = gallery.prototypes(one)
-    if not own or not gallery.prototypes(other):
+    own, others = ([each for each in gallery.prototypes(vehicle) if person.sees(each.view)] for vehicle in (one, other))
+    if not own or not others:
         return None
     rows = np.stack([prototype.feature for prototype in own])  # (P, D)
     cameras = [prototype.view for prototype in own]
     compared = float(gallery.size()[0])
 
     def margins(times: float) -> tuple[Floats, Floats, list[str]]:
-        def by_rule(features: Floats, others: Floats, views: list[str], owners: Ints) -> Compared:
+        def by_rule(features: Floats, others: Floats, views: Sequence[str], owners: Ints) -> Compared:
             weights = np.full((len(features), len(others)), times)
             return rule.compare(features, cameras, others, views, compared, weights)
 
-        found = gallery.scores(rows, [other], by_rule)  # type: ignore[arg-type]
+        found = gallery.scores(rows, [other], within(person.cameras, by_rule))
         return found.cosines[:, 0], np.asarray(found.margins[:, 0]), [str(view) for view in found.views[:, 0]]
 
     cosines, over, views = margins(1.0)
@@ -56,8 +57,8 @@ def between(service: Service, person: Person, one: int, other: int) -> Likeness 
     elif float(np.max(margins(DOUBTFUL)[1])) >= 0:
         answer = "doubtful"
     level = rule.level(cameras[best], views[best], compared)
-    score, seen = float(cosines[best]), [view if person.sees(view) else "" for view in (cameras[best], views[best])]
-    return Likeness(score, score - float(over[best]), (seen[0], seen[1]), level.origin, level.pairs, answer)
+    score = float(cosines[best])
+    return Likeness(score, score - float(over[best]), (cameras[best], views[best]), level.origin, level.pairs, answer)
 
 
 def latency_of(searcher: Searcher) -> tuple[float, float]:

@@ -150,7 +150,7 @@ class FoundVehicle(Document):
     score: Score
     threshold: float = Field(description="The least cosine that is enough against this view.", examples=[0.71])
     view: str = Field(
-        description="The camera of the view that it is most like; empty where the token may not see it.",
+        description="The camera of the view that it is most like, of those that the token may see.",
         examples=["gate"],
     )
     rate: float | None = Field(

@@ -8,10 +8,9 @@ from fastapi.responses import HTMLResponse
 
 from vreid.models.errors import BadInput
 from vreid.models.picture import thumbnail_of
-from vreid.runtime.gallery.records import EVERYTHING, Filter
 from vreid.serve import documents as doc
 from vreid.serve.api_edits import enrol as enrolled
-from vreid.serve.api_search import answer_of, content_of, similar_to
+from vreid.serve.api_search import answer_of, content_of, found_by, similar_to
 from vreid.serve.cameras import cameras_of
 from vreid.serve.documents import KINDS, Number
 from vreid.serve.forms import Editor, Viewer, may, sender
@@ -40,7 +39,7 @@ def find_page(
     if sighting is None:
         return _page(request, service, person)
     query = Reading(service.access, person).sighting(sighting)
-    answer = answer_of(service, person, similar_to(service, person, sighting, SHOWN))
+    answer = answer_of(service, similar_to(service, person, sighting, SHOWN))
     return _page(request, service, person, answer, query)
 
 
@@ -57,14 +56,12 @@ def find_by_picture(
     content = content_of(picture)
     if not content:
         raise BadInput("no picture is chosen; choose a file first")
-    only = EVERYTHING if kind not in KINDS else Filter(kinds=(kind,))
-    allowed = Reading(service.access, person).allowed(only)
     with service.searcher.decoding:
         image = read_upload(content)
         feature, small = service.searcher.feature_of(image), thumbnail_of(image)
-    found = service.searcher.search(feature, camera, SHOWN, allowed)
+    found = found_by(service, person, feature, camera, SHOWN, kind if kind in KINDS else None)
     shown = "" if small is None else f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
-    return _page(request, service, person, answer_of(service, person, found), picture=shown, kind=kind, camera=camera)
+    return _page(request, service, person, answer_of(service, found), picture=shown, kind=kind, camera=camera)
 
 
 def _page(

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vreid.models.errors import BadInput, Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.gallery.records import EVERYTHING, Filter
+from vreid.runtime.gallery.records import EVERYTHING, Compare, Filter, plain
 from vreid.runtime.records import Floats, Ints
 from vreid.runtime.scoring import DOUBTFUL
 from vreid.runtime.site_threshold import SiteThreshold
@@ -20,6 +21,7 @@ from vreid.serve.gallery_access import GalleryAccess
 
 Answer = Literal["known", "doubtful", "unknown"]
 _DECODED = 2  # pictures at a time that were uploaded: one of them takes 120 MB
+_WIDER = 4  # how many times as many vehicles are read when those were too few
 NO_CAMERA = ""  # of an uploaded picture: thresholds of pairs of cameras do not hold for it
 
 
@@ -81,32 +83,41 @@ class Searcher:
             self._rule = text, SiteThreshold(match, self.false_match_rate, self._topology, text, dim)
         return self._rule[1]
 
-    def search(self, feature: Floats, camera: str = NO_CAMERA, k: int = 10, only: Filter = EVERYTHING) -> Found:
-        """The `k` vehicles most like a feature (D,) that a camera gave. Raises BadInput for a feature that is none."""
+    def search(
+        self,
+        feature: Floats,
+        camera: str = NO_CAMERA,
+        k: int = 10,
+        only: Filter = EVERYTHING,
+        views: tuple[str, ...] = (),
+    ) -> Found:
+        """The `k` vehicles most like a feature (D,) that a camera gave, by their features of `views` (empty: all).
+
+        Raises BadInput for a feature that is none.
+        """
         if not np.isfinite(feature).all() or not float(np.linalg.norm(feature)) > 0:
             raise BadInput("a feature has NaN, is infinite, or is all zeros; send what the model gave")
         gallery, rule = self._access.searching, self.rule()
         row = (feature / np.linalg.norm(feature)).astype(np.float32)[None]
-        hits = gallery.search(row, max(k, 2), only=only)[0]
+        names = self._nearest(row, max(k, 2), only, views)
         compared = float(gallery.size()[0])
-        if not hits:
+        if not names:
             return Found("unknown", rule.level(camera, camera, compared), [])
-        names = {hit.vehicle: hit.name for hit in hits}
         vehicles = list(names)
 
         def compare(times: float) -> Any:
-            def by_rule(rows: Floats, others: Floats, views: Sequence[str], owners: Ints) -> Compared:
+            def by_rule(rows: Floats, others: Floats, of: Sequence[str], owners: Ints) -> Compared:
                 weights = np.full((len(rows), len(others)), times)
-                return rule.compare(rows, [camera], others, views, compared, weights)
+                return rule.compare(rows, [camera], others, of, compared, weights)
 
-            return gallery.scores(row, vehicles, by_rule)
+            return gallery.scores(row, vehicles, within(views, by_rule))
 
         exact, wide = compare(1.0), compare(DOUBTFUL)
-        margins, cosines, views = exact.margins[0], exact.cosines[0], exact.views[0]
+        margins, cosines, best_views = exact.margins[0], exact.cosines[0], exact.views[0]
         passed = int((margins >= 0).sum())
         found = []
         for place in np.argsort(-margins, kind="stable")[:k].tolist():
-            score, view = float(cosines[place]), str(views[place])
+            score, view = float(cosines[place]), str(best_views[place])
             answer: Answer = "unknown"
             if margins[place] >= 0:
                 answer = "known" if passed == 1 else "doubtful"
@@ -119,6 +130,35 @@ class Searcher:
             )
         level = rule.level(camera, found[0].view, compared)._replace(threshold=found[0].threshold)
         return Found(found[0].answer, level, found)
+
+    def _nearest(self, row: Floats, k: int, only: Filter, views: tuple[str, ...]) -> dict[int, str]:
+        """The names of the `k` vehicles with the best cosines to (1, D), by their features of `views`.
+
+        The index has all features, so what it finds is an upper bound, and more is read until nobody further down can be better.
+        """
+        gallery, reach = self._access.searching, k
+        while True:
+            hits = gallery.search(row, reach, only=only)[0]
+            if not views or not hits:
+                return {hit.vehicle: hit.name for hit in hits}
+            found = gallery.scores(row, [hit.vehicle for hit in hits], within(views, plain))
+            cosines, has_one = found.cosines[0], np.isfinite(found.margins[0])
+            best = [place for place in np.argsort(-cosines, kind="stable")[:k].tolist() if has_one[place]]
+            if len(hits) < reach or (len(best) == k and cosines[best[-1]] >= hits[-1].score):
+                return {hits[place].vehicle: hits[place].name for place in best}
+            reach *= _WIDER
+
+
+def within(views: tuple[str, ...], compare: Compare) -> Compare:
+    """`compare`, in which features of other views than these pass nothing; empty: `compare` itself."""
+
+    def of_views(
+        rows: Floats, others: Floats, names: Sequence[str], owners: Ints
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        cosines, least = compare(rows, others, names, owners)
+        return cosines, np.where([name in views for name in names], least, np.inf)
+
+    return of_views if views else compare
 
 
 def open_searcher(access: GalleryAccess, embedder: Embedder, **rules: Any) -> Searcher:

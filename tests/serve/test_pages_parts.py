@@ -138,5 +138,9 @@ def test_two_vehicles_are_as_alike_as_their_best_features(looked_at: Served) -> 
     assert found.threshold == pytest.approx(service.searcher.rule().level(*found.views, 12.0).threshold, abs=1e-6)
     assert found.answer == ("known" if found.score >= found.threshold else found.answer)
     hidden = between(service, Person("anna", "edit", ("gate",)), 4, 5)
-    assert hidden is not None and set(hidden.views) <= {"", "gate"}
+    at_gate = [
+        np.stack([each.feature for each in gallery.prototypes(vehicle) if each.view == "gate"]) for vehicle in (4, 5)
+    ]
+    assert hidden is not None and hidden.views == ("gate", "gate")
+    assert hidden.score == pytest.approx(float((at_gate[0] @ at_gate[1].T).max()), abs=1e-6)
     assert between(service, Person("anna", "edit"), 4, 999) is None

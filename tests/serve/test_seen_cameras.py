@@ -1,5 +1,6 @@
 """What a token of one camera gets where a site has three: its zones, its watch list, its thresholds, its views of a vehicle."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,14 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
 import httpx
 import numpy as np
-from made_site import API, CAMERAS, ZONES, MadeSite, Served, served_here
+from made_site import API, CAMERAS, MODEL, ZONES, MadeSite, Served, served_here
 
 from vreid.models.picture import decoded
+from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import edit_gallery
 from vreid.runtime.gallery.doubt_rows import Candidate
 from vreid.runtime.gallery.doubts import add_doubt
+from vreid.runtime.gallery.records import Filter
 from vreid.runtime.kept.folder import folder_of_gallery, kept_name
 from vreid.runtime.records import Frame
 from vreid.runtime.session import CameraSettings, Regions, Site
@@ -20,8 +23,10 @@ from vreid.runtime.site_evidence import Evidence
 from vreid.runtime.stranger_scores import StrangerScores
 from vreid.runtime.watches import Watch
 from vreid.serve.cameras import seen_cameras
+from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.live import LiveView
 from vreid.serve.rights import Person
+from vreid.serve.searching import open_searcher
 
 SQUARE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
 HIDDEN = ("bridge", "north yard", "bays", "exit")
@@ -131,3 +136,48 @@ def test_a_clip_is_sent_in_parts_and_not_at_all_where_it_would_have_to_be_blurre
     with served_here(open_site, blur=np.zeros_like) as server, server.client() as client:
         answer = client.get(path)
         assert answer.status_code == 404 and "not shown where pictures are blurred" in answer.json()["detail"]
+
+
+def test_a_search_compares_features_of_the_cameras_that_may_be_seen(looked_at: Served) -> None:
+    assert looked_at.service is not None
+    gallery = looked_at.service.access.searching
+    every = [
+        (vehicle.id, each) for vehicle in gallery.vehicles(thumbnails=False) for each in gallery.prototypes(vehicle.id)
+    ]
+    gate = [(vehicle, each.feature) for vehicle, each in every if each.view == "gate"]
+    seen = {one.vehicle for one in gallery.latest_sightings(Filter(cameras=("gate",)), limit=1000)}
+    with looked_at.client("gate") as client, looked_at.client("look") as look:
+        for vehicle, hidden in [(vehicle, each.feature) for vehicle, each in every if each.view != "gate"]:
+            best: dict[int, float] = {}
+            for one, feature in gate:
+                best[one] = max(best.get(one, -1.0), float(hidden @ feature))
+            for k in (1, 3, 100):
+                body = {"feature": hidden.tolist(), "k": k}
+                found = client.post(f"{API}/search/feature", json=body).raise_for_status().json()
+                assert {one["view"] for one in found["vehicles"]} == {"gate"}
+                scores = {one["vehicle"]: one["score"] for one in found["vehicles"]}
+                assert len(scores) == min(k, len(best)) and scores.keys() <= seen
+                assert scores == pytest.approx({one: best[one] for one in scores}, abs=1e-5)
+            assert max(scores, key=lambda one: scores[one]) == max(best, key=lambda one: best[one])
+            everything = look.post(f"{API}/search/feature", json=body).json()["vehicles"]
+            assert everything[0]["vehicle"] == vehicle and everything[0]["score"] == pytest.approx(1, abs=1e-3)
+        other = {"feature": gate[0][1].tolist(), "camera": "bridge"}
+        assert client.post(f"{API}/search/feature", json=other).status_code == 404
+        assert look.post(f"{API}/search/feature", json=other).status_code == 200
+
+
+def test_a_search_reads_on_where_hidden_views_of_others_are_nearer(open_site: MadeSite) -> None:
+    access = GalleryAccess(open_site.gallery)
+    with closing(access):
+        dim = access.about.dim
+        axis = np.eye(dim, dtype=np.float32)
+        with edit_gallery(open_site.gallery) as gallery:
+            near = [gallery.add_vehicle() for _ in range(40)]
+            for place, vehicle in enumerate(near):
+                gallery.add_prototype(vehicle, "bridge", axis[0] + 0.01 * axis[1 + place])
+                gallery.add_prototype(vehicle, "gate", axis[60 + place] + 0.1 * axis[0])
+            far = gallery.add_vehicle("far")
+            gallery.add_prototype(far, "gate", 0.5 * axis[0] + axis[59])
+        searcher = open_searcher(access, open_embedder(MODEL, 1), false_match_rate=0.05)
+        (best,) = searcher.search(axis[0], k=1, views=("gate",)).vehicles
+        assert (best.name, best.view) == ("far", "gate") and best.score == pytest.approx(0.447, abs=1e-3)
