@@ -1,12 +1,11 @@
 """Who looks at a page or sends one of its forms: the dependencies of the pages' routes."""
 
-import hmac
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Form, HTTPException, Request
+from fastapi import Depends, Form, Request
 
-from vreid.serve.persons import SignIn, person_of, refuse_forged, service_of
+from vreid.serve.persons import SignIn, may, person_of, refuse_other_sites, refuse_wrong_csrf
 from vreid.serve.rights import Person, Role
 
 
@@ -27,21 +26,13 @@ def sender(role: Role) -> Callable[..., Person]:
 
     def checked(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") -> Person:
         person = viewer(request)
-        refuse_forged(request, person)
-        if "authorization" not in request.headers:
-            given, wanted = request.headers.get("x-csrf-token") or csrf, service_of(request).tokens.csrf(person)
-            if not hmac.compare_digest(given.encode(), wanted.encode()):
-                raise HTTPException(403, "this form is of another session; load the page again and send it once more")
+        if person.session:
+            refuse_other_sites(request)
+            refuse_wrong_csrf(request, person, csrf)
         may(person, role)
         return person
 
     return checked
-
-
-def may(person: Person, role: Role) -> None:
-    """Raises HTTPException 403 for a lower role."""
-    if not person.may(role):
-        raise HTTPException(403, f"this needs the role '{role}', and the token of '{person.name}' has '{person.role}'")
 
 
 Viewer = Annotated[Person, Depends(viewer)]

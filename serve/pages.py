@@ -14,9 +14,9 @@ from vreid.serve import (
     pages_sightings,
     pages_vehicles,
 )
-from vreid.serve.persons import COOKIE, refuse_forged, service_of
+from vreid.serve.persons import COOKIE, refuse_other_sites, service_of
 from vreid.serve.rendering import own_path, page, style_sheet
-from vreid.serve.rights import SESSION_S, Person
+from vreid.serve.rights import SESSION_S
 
 pages = APIRouter(include_in_schema=False)
 for part in (
@@ -51,7 +51,7 @@ def sign_in(
 ) -> Response:
     """A session for a token."""
     service = service_of(request)
-    refuse_forged(request, Person("", "look"))
+    refuse_other_sites(request)
     person = service.tokens.person_of(token.strip())
     if person is None:
         return page(request, "sign_in.html.j2", 401, wrong=True, to=own_path(to))
@@ -66,7 +66,7 @@ def sign_in(
 @pages.post("/sign-out")
 def sign_out(request: Request) -> Response:
     """The end of a session, in this browser."""
-    refuse_forged(request, Person("", "look"))
+    refuse_other_sites(request)
     answer = RedirectResponse("/sign-in", 303)
     answer.delete_cookie(COOKIE)
     return answer

@@ -12,10 +12,10 @@ from vreid.serve import documents as doc
 from vreid.serve.comparing import between
 from vreid.serve.documents import Number
 from vreid.serve.editing import edited
-from vreid.serve.forms import Admin, Editor, Viewer, may
+from vreid.serve.forms import Admin, Editor, Viewer
 from vreid.serve.page_reading import Album, albums, views
 from vreid.serve.pages_sightings import pattern_of
-from vreid.serve.persons import Served
+from vreid.serve.persons import Served, may
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, own_path, page
 

@@ -13,8 +13,8 @@ from vreid.serve.api_edits import enrol as enrolled
 from vreid.serve.api_search import answer_of, content_of, found_by, similar_to
 from vreid.serve.cameras import cameras_of
 from vreid.serve.documents import KINDS, Number
-from vreid.serve.forms import Editor, Viewer, may, sender
-from vreid.serve.persons import Served
+from vreid.serve.forms import Editor, Viewer, sender
+from vreid.serve.persons import Served, may
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
 from vreid.serve.rights import Person

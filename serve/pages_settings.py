@@ -23,9 +23,9 @@ from vreid.serve.cameras import SiteCamera, cameras_of, seen_cameras
 from vreid.serve.comparing import latency_of
 from vreid.serve.documents import Number
 from vreid.serve.editing import edited
-from vreid.serve.forms import Admin, Viewer, may
+from vreid.serve.forms import Admin, Viewer
 from vreid.serve.page_reading import answered, audit, newest
-from vreid.serve.persons import Served
+from vreid.serve.persons import Served, may
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
 from vreid.serve.rights import Person

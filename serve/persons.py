@@ -53,43 +53,41 @@ def somebody(request: Request) -> Person:
 
 
 def needs(role: Role) -> Callable[[Request], Person]:
-    """A dependency: who sends it, if they have at least this role; their right to write is checked against forgery too.
+    """A dependency: who sends it, if they have at least this role. What a session writes needs its CSRF token.
 
     Raises HTTPException 401 where nobody is known, 403 for a lower role or a request that another site has brought about.
     """
 
     def checked(request: Request) -> Person:
         person = somebody(request)
-        if not person.may(role):
-            raise HTTPException(
-                403, f"this needs the role '{role}', and the token of '{person.name}' has '{person.role}'"
-            )
-        if request.method not in SAFE:
-            refuse_forged(request, person)
+        may(person, role)
+        if person.session and request.method not in SAFE:
+            refuse_other_sites(request)
+            if person.session != LOCAL:  # programs on this machine send nothing
+                refuse_wrong_csrf(request, person)
         return person
 
     return checked
 
 
-def refuse_forged(request: Request, person: Person) -> None:
-    """Raises HTTPException 403 for a request that writes and that a page of another site may have sent (CSRF).
+def may(person: Person, role: Role) -> None:
+    """Raises HTTPException 403 for a lower role."""
+    if not person.may(role):
+        raise HTTPException(403, f"this needs the role '{role}', and the token of '{person.name}' has '{person.role}'")
 
-    One with a token cannot be; one by a session has to bring that session's CSRF token, in the header X-CSRF-Token or as the
-    field `csrf` of a form, which a page checks; all others must not come from another origin.
-    """
-    if "authorization" in request.headers:
-        return
+
+def refuse_other_sites(request: Request) -> None:
+    """Raises HTTPException 403 for what a page of another site has sent, as far as the browser says so."""
     origin = request.headers.get("origin")
-    if origin is not None and _site_of(origin) != request.headers.get("host", "").lower():
+    foreign = origin is not None and _site_of(origin) != request.headers.get("host", "").lower()
+    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403, "this request comes from a page of another site")
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(403, "this request comes from a page of another site")
-    if not person.session or person.session == LOCAL:
-        return
-    given = request.headers.get("x-csrf-token", "")
-    if not given and not request.url.path.startswith("/api/"):
-        return  # a form: `form_of` checks its field
-    if not hmac.compare_digest(given.encode(), service_of(request).tokens.csrf(person).encode()):
+
+
+def refuse_wrong_csrf(request: Request, person: Person, field: str = "") -> None:
+    """Raises HTTPException 403 unless the header X-CSRF-Token, or the `field` of a form, is that of the person's session."""
+    given, wanted = request.headers.get("x-csrf-token") or field, service_of(request).tokens.csrf(person)
+    if not hmac.compare_digest(given.encode(), wanted.encode()):
         raise HTTPException(403, "the CSRF token is missing or of another session; load the page again")
 
 
