@@ -4,7 +4,6 @@ import contextlib
 import socket
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -136,7 +135,6 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-_WINDOW_S = 60.0  # of the rate of frames
 _COUNTER, _GAUGE = CounterMetricFamily, GaugeMetricFamily
 _Families = tuple[tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, str], ...]
 # kind, name, help, and the field of the status
@@ -156,6 +154,7 @@ _OF_RUN: _Families = (
 )
 _OF_CAMERA: _Families = (
     (_COUNTER, "vreid_camera_frames", "Frames that went through.", "frames"),
+    (_GAUGE, "vreid_camera_frames_per_second", "Frames that went through a second, over the last minute.", "rate"),
     (_COUNTER, "vreid_camera_frames_dropped", "Frames that newer ones replaced.", "dropped"),
     (_COUNTER, "vreid_camera_reconnects", "Attempts to find the camera again.", "reconnects"),
     (_COUNTER, "vreid_camera_tracks", "Tracks that ended and were reported.", "tracks"),
@@ -209,7 +208,6 @@ class Metrics:
 class _Collector:
     def __init__(self, look: Callable[[], Status]) -> None:
         self._look = look
-        self._rates = _Rates()
 
     def describe(self) -> list[Metric]:
         """Nothing, so that a status is only made when somebody scrapes."""
@@ -219,11 +217,6 @@ class _Collector:
         status = self._look()
         yield from (family(name, text, float(getattr(status, field))) for family, name, text, field in _OF_RUN)
         yield from _labelled("camera", status.cameras, _OF_CAMERA)
-        text = "Frames that went through a second, over the last minute."
-        rates = GaugeMetricFamily("vreid_camera_frames_per_second", text, labels=["camera"])
-        for camera, rate in self._rates.of(status).items():
-            rates.add_metric([camera], rate)
-        yield rates
         yield from _labelled("queue", status.queues, _OF_QUEUE)
         yield _of_stages(status.stages)
         yield from _of_thresholds(status.thresholds)
@@ -233,26 +226,6 @@ class _Collector:
             yield GaugeMetricFamily(
                 "process_threads", "Threads of this process, native ones too.", float(threads.split()[0])
             )
-
-
-class _Rates:
-    """Frames a second of each camera over the last minute, or since the last scrape if that is longer ago."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._past: deque[tuple[float, dict[str, int]]] = deque([(0.0, {})])  # seconds of the run, frames
-
-    def of(self, status: Status) -> dict[str, float]:
-        """Camera -> frames a second."""
-        now = {name: camera.frames for name, camera in status.cameras.items()}
-        with self._lock:
-            while len(self._past) > 1 and status.seconds - self._past[1][0] >= _WINDOW_S:
-                self._past.popleft()
-            since, before = self._past[0]
-            if status.seconds - self._past[-1][0] >= 1.0:  # many scrapers are no reason to remember more
-                self._past.append((status.seconds, now))
-        passed = max(status.seconds - since, 1e-9)
-        return {name: max(0, frames - before.get(name, 0)) / passed for name, frames in now.items()}
 
 
 def _of_thresholds(levels: Mapping[Pair, Level]) -> Iterator[Metric]:

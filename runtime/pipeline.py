@@ -29,7 +29,7 @@ from vreid.runtime.records import Detections, FinishedTrack, Frame, Notice, Trac
 from vreid.runtime.sinks.table import Sink
 from vreid.runtime.sources.table import Camera, Source
 from vreid.runtime.standing import StandingRules
-from vreid.runtime.status import CameraStatus, Stages, Status, summary_of
+from vreid.runtime.status import CameraStatus, FrameRates, Stages, Status, summary_of
 from vreid.runtime.track_finalizer import IdentifiedTrack, LiveTrackFinalizer, TrackFinalizer
 from vreid.runtime.tracker import Tracker
 from vreid.runtime.watched_cameras import CameraParts, SourceCounts, Watched
@@ -88,7 +88,7 @@ class Run:
         self.watched = Watched({camera.source.camera: camera for camera in parts.cameras})
         self.latest = dict(self.watched.cameras)  # with the cameras that were taken out
         self.live = any(camera.source.live for camera in parts.cameras)
-        self.stages = Stages()
+        self.stages, self.rates = Stages(), FrameRates()
         self.began, self.started = time.monotonic(), time.time() if parts.began is None else parts.began
         self.cameras = {name: self._camera(camera) for name, camera in self.latest.items()}
         self.times = {name: FrameTimes() for name, camera in self.latest.items() if not camera.source.live}
@@ -185,6 +185,7 @@ class Run:
                 self._step(together)
                 self.frames += len(together)
                 self.stepped = time.monotonic()
+                self.rates.count(self.stepped - self.began, {name: view.frames for name, view in self.cameras.items()})
                 self.parts.progress(self.frames)
                 self._warn()
                 if self.parts.stop.is_set():
@@ -329,6 +330,7 @@ class Run:
             blind_s=counts.blind_s,
             alarm=alarm,
             alarms=alarms,
+            rate=self.rates.of(name, time.monotonic() - self.began, view.frames),
         )
 
     def summary(self) -> dict[str, Any]:

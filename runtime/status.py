@@ -3,7 +3,9 @@
 import math
 import random
 import resource
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,7 @@ class CameraStatus:
     blind_s: float = 0.0  # seconds in which something was, in all
     alarm: bool = False  # there are too many new vehicles (runtime/guards.py)
     alarms: int = 0  # that have begun
+    rate: float = 0.0  # frames a second over the last minute
 
     @property
     def healthy(self) -> bool:
@@ -104,6 +107,32 @@ class Status:
     prototypes: int = 0
     thresholds: Mapping[Pair, Level] = field(default_factory=dict)
     outputs: Mapping[str, OutputStatus] = field(default_factory=dict)
+
+
+RATE_S = 60.0  # over which frames a second are counted
+
+
+class FrameRates:
+    """Frames a second of each camera over the last minute, from counts that the run hands in as it goes on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._past: deque[tuple[float, dict[str, int]]] = deque([(0.0, {})])  # seconds of the run, frames
+
+    def count(self, seconds: float, frames: Mapping[str, int]) -> None:
+        """So many frames of each camera have gone through after so many seconds of the run; kept once a second."""
+        if seconds - self._past[-1][0] >= 1.0:
+            with self._lock:
+                self._past.append((seconds, dict(frames)))
+                while self._past[1][0] <= seconds - RATE_S:
+                    self._past.popleft()
+
+    def of(self, camera: str, seconds: float, frames: int) -> float:
+        """Of a camera that has given so many frames by now; from any thread."""
+        with self._lock:
+            past = [*self._past]
+        since, before = next((one for one in reversed(past) if one[0] <= seconds - RATE_S), past[0])
+        return max(0, frames - before.get(camera, 0)) / max(seconds - since, 1e-9)
 
 
 _STAGES = ("wait", "detect", "track", "preprocess", "embed", "provisional", "search", "tell")

@@ -192,6 +192,7 @@ class CameraHealth(Document):
 
     name: str = Field(examples=["gate"])
     frames: int = Field(examples=[9000])
+    frames_per_second: float = Field(description="Over the last minute.", examples=[15.0])
     dropped: int = Field(description="Frames that newer ones replaced.", examples=[0])
     reconnects: int = Field(examples=[0])
     tracks: int = Field(description="That ended and were reported.", examples=[120])
@@ -209,7 +210,7 @@ class Health(Document):
     running: bool = Field(description="Whether a run goes on in this process.", examples=[True])
     seconds: float = Field(default=0.0, description="Since the run began.", examples=[600.0])
     frames_per_second: float = Field(
-        default=0.0, description="Of the cameras shown, since the run began.", examples=[30.0]
+        default=0.0, description="Of the cameras shown, over the last minute.", examples=[30.0]
     )
     sightings: int = Field(default=0, examples=[120])
     unknown: int = Field(default=0, examples=[14])

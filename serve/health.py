@@ -20,8 +20,9 @@ def health_of(service: Service, person: Person) -> doc.Health:
         return doc.Health(running=False)
     cameras = [
         doc.CameraHealth(
-            name=name, frames=one.frames, dropped=one.dropped, reconnects=one.reconnects, tracks=one.tracks,
-            open_tracks=one.open_tracks, age_s=one.age_s if math.isfinite(one.age_s) else None, live=one.live,
+            name=name, frames=one.frames, frames_per_second=one.rate, dropped=one.dropped,
+            reconnects=one.reconnects, tracks=one.tracks, open_tracks=one.open_tracks,
+            age_s=one.age_s if math.isfinite(one.age_s) else None, live=one.live,
             alive=one.alive, fault=one.fault, alarm=one.alarm,
         )
         for name, one in status.cameras.items()
@@ -31,9 +32,8 @@ def health_of(service: Service, person: Person) -> doc.Health:
         name: {"count": float(one.count), "p50_ms": 1000 * one.p50, "p90_ms": 1000 * one.p90, "p99_ms": 1000 * one.p99}
         for name, one in status.stages.items()
     }
-    frames = sum(one.frames for one in cameras)
     return doc.Health(
-        running=True, seconds=status.seconds, frames_per_second=frames / max(status.seconds, 1e-9),
+        running=True, seconds=status.seconds, frames_per_second=sum(one.frames_per_second for one in cameras),
         sightings=status.sightings, unknown=status.unknown, doubtful=status.doubtful, cameras=cameras, stages=stages,
         vehicles=status.vehicles,
     )  # fmt: skip

@@ -28,7 +28,7 @@ from vreid.runtime.status import (  # noqa: E402
 from vreid.runtime.threshold import Level  # noqa: E402
 
 AWKWARD = 'a"b\\c\nd'
-GATE = CameraStatus(200, 7, 2, 5, 3, 0.25, True, True, alarm=True, alarms=2)
+GATE = CameraStatus(200, 7, 2, 5, 3, 0.25, True, True, alarm=True, alarms=2, rate=10.0)
 STATUS = Status(
     started=1.7e9, seconds=20.0, ready=True, idle_s=0.5,
     cameras={"gate": GATE, AWKWARD: CameraStatus(0, 0, 9, 0, 0, math.inf, True, False)},
@@ -173,14 +173,6 @@ def test_every_name_follows_the_rules_of_prometheus(served):
         assert not any(label in ("le", "job", "instance") for sample in family.samples for label in sample.labels)
     text = ask(served[1] + "/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert text[1].endswith("# EOF\n") and text[2].startswith("application/openmetrics-text")
-
-
-def test_the_rate_is_that_of_the_last_minute(served):
-    run, base = served
-    for seconds, frames in ((20.0, 200), (50.0, 200), (80.0, 800), (110.0, 800)):
-        run.status = replace(STATUS, seconds=seconds, cameras={"gate": replace(GATE, frames=frames)})
-        _, values = scrape(base)
-    assert values["vreid_camera_frames_per_second", (("camera", "gate"),)] == pytest.approx(600 / 60)
 
 
 def test_a_stalled_pipeline_is_unhealthy_and_cameras_that_are_sought_are_not(served):

@@ -1,11 +1,12 @@
-"""Timing: percentiles of all while few, of a fair sample when many; what raised is not counted."""
+"""Timing: percentiles of all while few, of a fair sample when many; what raised is not counted. Frames a second: of the last
+minute."""
 
 import time
 
 import numpy as np
 import pytest
 
-from vreid.runtime.status import Stages
+from vreid.runtime.status import FrameRates, Stages
 
 
 def test_few_times_are_all_kept() -> None:
@@ -37,3 +38,20 @@ def test_a_body_is_timed_and_one_that_raises_is_not() -> None:
         raise KeyError("body")
     found = stages.summary()["search"]
     assert found["count"] == 1 and 19 < found["p50_ms"] <= around + 0.001  # rounded to microseconds
+
+
+def test_the_rate_is_that_of_the_last_minute() -> None:
+    rates = FrameRates()
+    assert rates.of("gate", 0.5, 5) == pytest.approx(10)  # of a run that has just begun
+    frames = 0
+    for second in range(1, 7201):  # 10 frames a second, and 2 from the second hour on
+        frames += 10 if second <= 3600 else 2
+        rates.count(second, {"gate": frames})
+        rates.count(second + 0.5, {"gate": frames, "yard": 1})
+        if second == 3600:
+            assert rates.of("gate", second, frames) == pytest.approx(10)
+    assert rates.of("gate", 7200.0, frames) == pytest.approx(2)
+    assert rates.of("gate", 7230.0, frames) == pytest.approx(1)  # nothing has come for half a minute,
+    assert rates.of("gate", 7300.0, frames) == 0  # and for longer
+    assert rates.of("gate", 7200.0, 60) == 0  # it has begun anew
+    assert rates.of("new", 7200.0, 120) == pytest.approx(2)

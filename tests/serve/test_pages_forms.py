@@ -234,8 +234,8 @@ def test_health_says_in_words_how_the_cameras_of_a_run_are(open_site: MadeSite) 
     status = Status(
         started=1.7e9, seconds=100.0, ready=True, doubtful=3, vehicles=12,
         cameras={
-            "gate": CameraStatus(500, 11, 2, age_s=0.3, alive=True, **common),
-            "bridge": CameraStatus(400, 0, 0, age_s=9.5, alive=False, **common),
+            "gate": CameraStatus(500, 11, 2, age_s=0.3, alive=True, rate=12.5, **common),
+            "bridge": CameraStatus(400, 0, 0, age_s=9.5, alive=False, rate=2.0, **common),
             "north yard": CameraStatus(0, 0, 0, age_s=math.inf, alive=True, fault="black", alarm=True, **common),
         },
         stages={"embed": StageStatus(40, 1.0, 0.0123, 0.02, 0.03)},
@@ -245,10 +245,11 @@ def test_health_says_in_words_how_the_cameras_of_a_run_are(open_site: MadeSite) 
         rows = {row[0]: row[1] for row in re.findall(r'<a href="/live/[^"]+">([^<]+)</a></th>(.*?)</tr>', text, re.S)}
         assert set(rows) == {"gate", "bridge", "north yard"}
         cells = re.findall(r"<td>([^<]*)</td>", rows["gate"])
-        assert cells == ["0.3 s ago", "5.0", "500", "11", "2", "1", "7"]
+        assert cells == ["0.3 s ago", "12.5", "500", "11", "2", "1", "7"]
         assert "running" in rows["gate"] and "away" in rows["bridge"]
         assert "too many new vehicles" in rows["north yard"] and "picture black" in rows["north yard"]
         assert "none yet" in rows["north yard"]
+        assert client.get("/api/v1/health").json()["frames_per_second"] == 14.5
         assert "<td>12.30</td>" in text, "the latency of a stage"
         assert "too many new vehicles" in client.get("/").text, "an alarm stands on the tile too"
 

@@ -78,6 +78,7 @@ def test_a_run_in_the_server_is_seen_and_its_vehicles_are_named(tmp_path: Path) 
         health = got(f"{api}/health")
         assert {camera["name"] for camera in health["cameras"]} == {"cam1", "cam2"}
         assert health["stages"]["embed"]["count"] > 0
+        assert health["frames_per_second"] > 0
 
     run_during(steps, ["serve", str(site_of(tmp_path)), "--port", str(port)])
     with read_gallery(tmp_path / "g.db") as gallery:
