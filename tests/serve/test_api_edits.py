@@ -1,8 +1,11 @@
 """Writes that are repeated under their key, the events that they bring about, and the limits of who follows those."""
 
 import json
+import queue
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -11,8 +14,11 @@ import pytest
 from made_site import API, MadeSite, Served, served_here
 
 from vreid.runtime.gallery import edit_gallery, read_gallery
+from vreid.runtime.gallery.edit_socket import EditServer
+from vreid.runtime.gallery.requests import Request
 from vreid.runtime.records import FinishedTrack
 from vreid.serve import events
+from vreid.serve.gallery_access import MOST_EDITS
 from vreid.serve.live import PictureFolder
 from vreid.serve.streams import MOST_FOLLOWERS, Bound
 
@@ -114,6 +120,34 @@ def test_while_another_program_holds_the_gallery_a_write_is_refused_and_reading_
         answer = client.patch(f"{API}/vehicles/5", json={"name": "five"})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert client.get(f"{API}/vehicles/5").json()["vehicle"]["name"] != "five"
+
+
+def test_while_the_run_that_writes_is_slow_only_so_many_edits_wait_and_reading_goes_on(served: Served) -> None:
+    goes_on, refused = threading.Event(), threading.Semaphore(0)
+    codes = queue.SimpleQueue[int]()
+
+    def slow(request: Request, who: str) -> dict[str, Any]:
+        assert goes_on.wait(120)
+        with gallery.acting_as(who):
+            return request.apply(gallery).result
+
+    def edit(number: int) -> None:
+        answer = client.patch(f"{API}/vehicles/{number % 8 + 1}", json={"name": f"name {number}"}, timeout=120)
+        codes.put(answer.status_code)
+        if answer.status_code == 503:
+            assert answer.headers["retry-after"] == "2"
+            refused.release()
+
+    writer, client = edit_gallery(served.site.gallery), served.client("edit")
+    with writer as gallery, EditServer(gallery, slow), client, ThreadPoolExecutor(60) as threads:
+        for number in range(60):
+            threads.submit(edit, number)
+        for _ in range(60 - MOST_EDITS):
+            assert refused.acquire(timeout=120)
+        with served.client("look") as reader:
+            assert reader.get(f"{API}/vehicles/5").status_code == 200
+        goes_on.set()
+    assert Counter(codes.get() for _ in range(60)) == {200: MOST_EDITS, 503: 60 - MOST_EDITS}
 
 
 def following(client: httpx.Client, last: str | None = None) -> Iterator[tuple[str, str, dict[str, Any]]]:
