@@ -1,4 +1,4 @@
-"""The filters of lists, as pages and API take them in the query."""
+"""The filters of lists, as the API takes them in the query."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -136,7 +136,7 @@ def test_two_vehicles_are_as_alike_as_their_best_features(looked_at: Served) -> 
     assert found is not None
     assert found.score == pytest.approx(float((one @ other.T).max()), abs=1e-6)
     assert found.threshold == pytest.approx(service.searcher.rule().level(*found.views, 12.0).threshold, abs=1e-6)
-    assert found.answer == ("known" if found.score >= found.threshold else found.answer)
+    assert (found.answer == "known") == (found.score >= found.threshold)
     hidden = between(service, Person("anna", "edit", ("gate",)), 4, 5)
     at_gate = [
         np.stack([each.feature for each in gallery.prototypes(vehicle) if each.view == "gate"]) for vehicle in (4, 5)
