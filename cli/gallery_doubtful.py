@@ -20,7 +20,7 @@ class Doubtful(OfGallery):
     """The sightings that were doubtful, or known only just, and that nobody has confirmed or rejected yet."""
 
     last: int = 50
-    """How many, the newest; 0: all."""
+    """How many: the newest of those that count for the thresholds, then the newest others; 0: all."""
     pictures: Path | None = None
     """Save their pictures, and those of the vehicles that they might be, in this folder."""
 
@@ -70,7 +70,7 @@ def doubtful(args: Doubtful) -> int:
         output.document({"gallery": str(args.gallery), "doubtful": rows})
         return 0
     table = [_row(doubt, called) for doubt in found]
-    columns = ("sighting", "camera", "at", "is", "score", "may be", "score")
+    columns = ("sighting", "camera", "at", "is", "score", "may be", "score", "counts")
     output.table(f"{len(found)} sightings of {args.gallery} to confirm or reject", columns, table)
     if args.pictures is not None:
         output.result(f"their pictures are in {args.pictures}")
@@ -84,7 +84,7 @@ def _row(doubt: "Doubt", called: dict[int, str]) -> tuple[Any, ...]:
     return (
         doubt.sighting, camera, moment_text(doubt.at), called.get(doubt.vehicle, doubt.vehicle),
         f"{own[0].score:.3f}" if own else "new", ", ".join(str(called.get(one.vehicle, one.vehicle)) for one in others) or "-",
-        ", ".join(f"{one.score:.3f}" for one in others) or "-",
+        ", ".join(f"{one.score:.3f}" for one in others) or "-", "yes" if doubt.counts else "no",
     )  # fmt: skip
 
 

@@ -198,7 +198,8 @@ class Gallery:
         Remove(vehicle=name).apply(self.stored)
 
     def doubtful(self) -> list[Doubt]:
-        """The sightings that were doubtful, or known only just, and that nobody has judged yet, the oldest first."""
+        """The sightings that were doubtful, or known only just, and that nobody has judged yet, the oldest first; answers to
+        those with `counts` count for the thresholds."""
         return doubts.doubtful(self.stored)
 
     @checked

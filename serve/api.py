@@ -138,7 +138,7 @@ def export(
 @reading.get(
     "/doubtful",
     tags=["doubtful"],
-    summary="Doubtful sightings that nobody has judged, the newest first",
+    summary="Doubtful sightings that nobody has judged: those that count for the thresholds first, the newest first",
     responses=answers(READ),
 )
 def doubtful(service: Served, person: Looking, limit: Limit = 50, known: Known = None) -> list[doc.Doubt]:

@@ -185,6 +185,11 @@ class Doubt(Document):
     sighting: Sighting
     at: Moment
     candidates: list[Candidate]
+    why: Literal["near", "second", "bias"] = Field(
+        description="near: the best score is near the threshold; second: it is not, and a second vehicle passes too; bias: the "
+        "answer is another one without what is taken off the features for the cameras' bias.", examples=["near"],
+    )  # fmt: skip
+    counts: bool = Field(description="Whether an answer counts for the thresholds.", examples=[True])
 
 
 class CameraHealth(Document):

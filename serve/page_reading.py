@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vreid.runtime.gallery.doubt_rows import ANSWERS
+from vreid.runtime.gallery.doubt_rows import ANSWERS, is_sound, pairs_said_by
 from vreid.runtime.gallery.records import Filter, PrototypeInfo
 from vreid.serve import documents as doc
 from vreid.serve.reading import Reading
@@ -59,7 +59,8 @@ def albums(sightings: Sequence[doc.Sighting], prototypes: Sequence[PrototypeInfo
 
 @dataclass(frozen=True)
 class Queue:
-    """The doubtful sighting that is shown, the newest first, and how many wait with it, at most MOST_WAITING."""
+    """The doubtful sighting that is shown, and how many wait with it, at most MOST_WAITING; those that count for the thresholds
+    come first, the newest first."""
 
     doubt: doc.Doubt | None
     waiting: int
@@ -76,10 +77,19 @@ def queue(reading: Reading, wanted: int | None) -> Queue:
     return Queue(found[place], len(found), following)
 
 
-def answered(reading: Reading) -> int:
-    """How many doubtful sightings people have said something of."""
+@dataclass(frozen=True)
+class Answered:
+    """How many doubtful sightings people have answered for, and how many judged pairs of these count for the thresholds."""
+
+    sightings: int
+    pairs: int
+
+
+def answered(reading: Reading) -> Answered:
+    """What people have said of doubtful sightings; without what merges and splits say."""
     with reading.access.reading() as gallery, gallery.reading() as store:
-        return sum(not change.undone for change in store.changes(verbs=ANSWERS))
+        said = [change for change in store.changes(verbs=ANSWERS) if not change.undone]
+    return Answered(len(said), sum(len(pairs_said_by(change)) for change in said if is_sound(change)))
 
 
 def newest(reading: Reading, only: Filter, limit: int) -> list[doc.Sighting]:

@@ -153,7 +153,8 @@ class Reading:
                 self._seen(gallery, sighting)
 
     def doubts(self, last: int) -> list[documents.Doubt]:
-        """The newest doubtful sightings that nobody has judged, the newest first, as they are shown."""
+        """Doubtful sightings that nobody has judged, as they are shown: those that count for the thresholds first, the newest
+        first."""
         return [self.shown(doubt) for doubt in self.waiting(last)]
 
     def shown(self, doubt: documents.Doubt) -> documents.Doubt:
@@ -166,6 +167,7 @@ class Reading:
         """The same with the view of each candidate, whoever may see it: thresholds are found by these."""
         with self.access.reading() as gallery, gallery.reading() as store:
             rows = doubtful(gallery, None if self.person.cameras else last)[::-1]
+            rows.sort(key=lambda row: not row.counts)
             if self.person.cameras:
                 every = {one.vehicle for row in rows for one in row.candidates}
                 seen = {*store.vehicle_ids(self.allowed(Filter(ids=tuple(every))))} if every else set()
@@ -184,6 +186,8 @@ class Reading:
                     )
                     for one in row.candidates
                 ],
+                why=row.why,
+                counts=row.counts,
             )
             for row, shown in zip(rows, self.sightings_of(sightings, names), strict=True)
         ]  # fmt: skip

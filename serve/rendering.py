@@ -16,7 +16,7 @@ from vreid.serve import days
 from vreid.serve.persons import person_of, service_of
 from vreid.serve.reading import Reading
 from vreid.serve.rights import Person
-from vreid.serve.sentences import sentence, undoable
+from vreid.serve.sentences import comes_from, sentence, undoable, why_doubtful
 
 HERE = Path(__file__).parent
 PLACES = (
@@ -133,7 +133,11 @@ def _environment() -> Environment:
         days.moment,
         days.time_of_day,
         days.iso,
+        sentence,
+        undoable,
+        why_doubtful,
+        comes_from,
     )
     environment.filters.update({function.__name__: function for function in functions})
-    environment.filters.update({"sentence": sentence, "undoable": undoable, "day": days.day_text})
+    environment.filters.update({"day": days.day_text})
     return environment

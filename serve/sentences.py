@@ -6,7 +6,7 @@ from typing import Any
 from vreid.report.formats import number
 from vreid.runtime.gallery.edits import UNDOABLE
 from vreid.serve.days import moment
-from vreid.serve.documents import Change
+from vreid.serve.documents import Change, Doubt
 
 _FIXED = {
     "remove": "removed {vehicle} for good",
@@ -68,10 +68,35 @@ def _of_a_doubt(verb: str, sighting: str, called: Sequence[str]) -> str:
     if verb == "confirm":
         return f"said that {sighting} is of {called[-1]}"
     if verb == "reject":
-        own = f", which is {called[-1]} now" if len(called) > 1 else ""
+        own = f"; the sighting is {called[-1]} now" if len(called) > 1 else ""
         return f"said that {sighting} is not of {called[0]}{own}"
     others = f", or {' or '.join(called[1:])}" if len(called) > 1 else ""
     return f"was in doubt about {sighting}: {called[0]}{others}"
+
+
+def why_doubtful(doubt: Doubt, vehicle: int) -> str:
+    """Why a sighting is doubtful, next to the candidate `vehicle`, and whether an answer counts for the thresholds."""
+    others = [
+        f"{one.name} passes too, with a score of {number(one.score, 3)}"
+        for one in doubt.candidates
+        if one.vehicle != vehicle
+    ]
+    reasons = {
+        "near": ["its best score is near the threshold", *others],
+        "second": others or ["a second vehicle passes too"],
+        "bias": ["the answer is another one without what is taken off the features for the cameras' bias"],
+    }
+    counts = "counts" if doubt.counts else "puts the gallery right, but does not count"
+    return f"Doubtful since {' and '.join(reasons[doubt.why])}; an answer {counts} for the thresholds."
+
+
+def comes_from(origin: str, pairs: int) -> str:
+    """Where a threshold comes from, and how many pairs of strangers it rests on."""
+    if pairs:
+        return f"comes from: {origin}, resting on {_count(pairs, 'pair')} of strangers"
+    if origin == "fixed":
+        return "was fixed by the operator"
+    return f"comes from: {origin}, since no strangers were seen here yet"
 
 
 def _called(vehicle: object, name: str = "") -> str:

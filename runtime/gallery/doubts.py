@@ -8,7 +8,7 @@ that the two are the same, a split that the sighting is of another vehicle, and 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -27,17 +27,26 @@ from vreid.runtime.score_space import sound_rate
 from vreid.runtime.site_evidence import SITE_THRESHOLD, BiasGain, Evidence, evidence_of
 
 _PAGE = 256  # doubts that are read at once
+_SEARCHED = 16  # pages in which those are looked for that count for the thresholds
+
+Why = Literal["near", "second", "bias"]
 
 
 @dataclass(frozen=True)
 class Doubt:
     """A sighting that was doubtful, or known only just, and that nobody has judged: the vehicle that it belongs to now, when it
-    was decided (seconds since 1970), and the candidates, the best first; others than its vehicle are who else it may be."""
+    was decided (seconds since 1970), and the candidates, the best first; others than its vehicle are who else it may be.
+
+    `why`: the best score is "near" the threshold; or it is not, and a "second" vehicle passes too; or the answer is another one
+    without what is taken off the features for the cameras' "bias". `counts`: whether an answer counts for the thresholds.
+    """
 
     sighting: int
     vehicle: int
     at: float
     candidates: tuple[Candidate, ...]
+    why: Why
+    counts: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ def add_doubt(gallery: Gallery, sighting: int, vehicle: int, candidates: Sequenc
 
 
 def doubtful(gallery: Gallery, last: int | None = None) -> list[Doubt]:
-    """The newest `last` (None: all) doubtful sightings that nobody has judged yet, the oldest first.
+    """At most `last` (None: all) doubtful sightings that nobody has judged yet, the oldest first: the newest of those whose answers
+    count for the thresholds, then the newest others.
 
     Raises Refused for a `last` below 0, and GalleryDamaged, as all here do, for a doubt or an answer that cannot be read.
     """
@@ -68,23 +78,30 @@ def doubtful(gallery: Gallery, last: int | None = None) -> list[Doubt]:
         raise Refused(f"the number of sightings must be 0 or more, not {last}")
     with gallery.reading() as store:
         state, found = _State(store), list[Doubt]()
-        for page in state.pages():
-            if last is not None and len(found) >= last:
+        for number, page in enumerate(state.pages()):
+            counting = sum(doubt.counts for doubt in found)
+            if last is not None and (counting >= last or (number >= _SEARCHED and len(found) >= last)):
                 break
             found += _waiting(store, state, page)
-    return (found if last is None else found[:last])[::-1]
+    places = sorted(range(len(found)), key=lambda place: not found[place].counts)[:last]
+    return [found[place] for place in sorted(places, reverse=True)]
 
 
 def _waiting(store: Store, state: "_State", page: Sequence[Change]) -> list[Doubt]:
     """Those of a page, the newest first, that nobody has judged."""
     found = [
-        Doubt(sighting, state.vehicle[sighting], doubt.at, tuple(state.candidates(doubt)))
+        Doubt(sighting, own, doubt.at, tuple(state.candidates(doubt)), _why(doubt), bool(state.pairs(doubt, own)))
         for doubt in page for sighting in [doubt.detail["sighting"]]
         if sighting in state.vehicle and sighting not in state.said and not state.settled(doubt)
+        for own in [state.vehicle[sighting]]
     ]  # fmt: skip
     there = store.names({one.vehicle for doubt in found for one in doubt.candidates})
     found = [replace(each, candidates=tuple(one for one in each.candidates if one.vehicle in there)) for each in found]
     return [each for each in found if each.candidates]
+
+
+def _why(doubt: Change) -> Why:
+    return "near" if doubt.detail.get("near") else "second" if len(candidates_of(doubt)) > 1 else "bias"
 
 
 def confirm(gallery: Gallery, sighting: int, vehicle: int | None = None) -> Edited:

@@ -155,7 +155,10 @@ def test_a_search_by_a_picture_finds_the_vehicle(browser: playwright.Browser, ow
         assert "The gallery knows this vehicle" in result.inner_text()
         first = result.locator("ol > li").first.inner_text()
         assert "taxi <12>" in first and "known" in first and "threshold" in first
-        assert "resting on" in result.inner_text() and "false matches" in result.inner_text()
+        assert (
+            "comes from: manifest, since no strangers were seen here yet" in result.inner_text()
+            and "false matches" in result.inner_text()
+        )
         assert not tab.faults
 
 
@@ -228,6 +231,8 @@ def test_doubtful_sightings_are_judged_one_after_another(browser: playwright.Bro
         page = tab.go("/doubtful")
         waiting = int(page.locator("h1 small").inner_text().split()[0])
         assert waiting == 3
+        assert "near the threshold and" in (shown := page.locator("main").inner_text())
+        assert "passes too, with a score of 0.690; an answer counts for the thresholds." in shown
         page.keyboard.press("n")
         page.wait_for_url("**candidate=2")
         assert "Candidate 2 of 2" in page.locator("main").inner_text()
@@ -237,7 +242,10 @@ def test_doubtful_sightings_are_judged_one_after_another(browser: playwright.Bro
         page.keyboard.press("w")
         page.locator(".notice", has_text="is not of").wait_for()
         assert page.locator("h1 small").inner_text() == "1 waits"
-        assert "People have answered for 2 doubtful sightings" in page.locator("main").inner_text()
+        assert (
+            "answered for 2 doubtful sightings so far: 2 pairs were near the threshold"
+            in page.locator("main").inner_text()
+        )
         page.keyboard.press("u")
         page.locator(".notice", has_text="Took back the reject").wait_for()
         assert page.locator("h1 small").inner_text() == "2 wait"

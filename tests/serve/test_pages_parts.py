@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from vreid.serve.comparing import between
 from vreid.serve.rendering import own_path
 from vreid.serve.rights import Person
 from vreid.serve.route_map import HEIGHT, WIDTH, route_map, ways_taken
-from vreid.serve.sentences import sentence, undoable
+from vreid.serve.sentences import comes_from, sentence, undoable, why_doubtful
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_what_is_no_time_of_day_is_refused(since: str, until: str) -> None:
         ("merge", {"vehicles": [7, 9], "names": ["taxi", "van"]}, "Merged #9 (van) into #7 (taxi)"),
         ("split", {"vehicles": [7, 9], "sightings": [1, 2]}, "Split 2 sightings off #7 as #9"),
         ("confirm", {"sighting": 4, "vehicles": [7]}, "Said that sighting 4 is of #7"),
-        ("reject", {"sighting": 4, "vehicles": [7, 9]}, "Said that sighting 4 is not of #7, which is #9 now"),
+        ("reject", {"sighting": 4, "vehicles": [7, 9]}, "Said that sighting 4 is not of #7; the sighting is #9 now"),
         ("undo", {"of": 3, "verb": "merge", "vehicles": [7, 9]}, "Took back the merge of #7, #9 (change 3)"),
         ("purge", {"sightings": 1}, "Purged 1 sighting"),
         ("calibrate", {"pairs": 12, "same": 3}, "Let 12 judged pairs count for the thresholds"),
@@ -83,6 +84,41 @@ def test_a_change_is_a_sentence(verb: str, detail: dict[str, object], said: str)
     assert sentence(change) == said
     assert undoable(change) == (verb in ("rename", "merge", "split", "confirm", "reject"))
     assert not undoable(change.model_copy(update={"undone": 5}))
+
+
+@pytest.mark.parametrize(
+    ("why", "counts", "count", "said"),
+    [
+        ("near", True, 1, "its best score is near the threshold; an answer counts for the thresholds."),
+        ("near", True, 2, "its best score is near the threshold and van passes too, with a score of 0.690; an answer counts for"),
+        ("near", False, 1, "its best score is near the threshold; an answer puts the gallery right, but does not count for"),
+        ("second", False, 2, "van passes too, with a score of 0.690; an answer puts the gallery right, but does not count for"),
+        ("second", False, 1, "a second vehicle passes too; an answer puts the gallery right, but does not count for"),
+        ("bias", False, 1, "the answer is another one without what is taken off the features for the cameras' bias; an answer"),
+    ],
+)  # fmt: skip
+def test_a_doubt_is_explained_in_a_sentence(
+    why: Literal["near", "second", "bias"], counts: bool, count: int, said: str
+) -> None:
+    both = [
+        doc.Candidate(vehicle=7, name="taxi", camera="gate", score=0.71, rate=0.04),
+        doc.Candidate(vehicle=9, name="van", camera="gate", score=0.69, rate=0.06),
+    ]
+    doubt = doc.Doubt(sighting=seen(3, "gate", 30), at=30.0, candidates=both[:count], why=why, counts=counts)
+    assert why_doubtful(doubt, 7).startswith(f"Doubtful since {said}")
+
+
+@pytest.mark.parametrize(
+    ("origin", "pairs", "said"),
+    [
+        ("site (1200 pairs)", 1200, "comes from: site (1200 pairs), resting on 1,200 pairs of strangers"),
+        ("manifest and site (1 pair)", 1, "comes from: manifest and site (1 pair), resting on 1 pair of strangers"),
+        ("manifest", 0, "comes from: manifest, since no strangers were seen here yet"),
+        ("fixed", 0, "was fixed by the operator"),
+    ],
+)
+def test_a_threshold_says_where_it_comes_from(origin: str, pairs: int, said: str) -> None:
+    assert comes_from(origin, pairs) == said
 
 
 @pytest.mark.parametrize("text", ["https://x.example", "//x.example", "/\\x.example", "x", "", "/a\r\nb", "/ä"])

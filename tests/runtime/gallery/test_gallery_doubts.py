@@ -283,8 +283,30 @@ def test_a_second_vehicle_that_passes_too_moves_no_threshold(gallery: Gallery) -
     gate, yard = seen(gallery, taxi, 0, "gate"), seen(gallery, taxi, 1)
     add_doubt(gallery, yard, taxi, [Candidate(taxi, ("gate", "yard"), 0.9, 0.001)], near=False)
     add_doubt(gallery, gate, taxi, [Candidate(taxi, ("gate", "gate"), 0.9, None)], near=True)  # a fixed threshold
+    assert [(one.why, one.counts) for one in doubtful(gallery)] == [("bias", False), ("near", False)]
     confirm(gallery, yard), confirm(gallery, gate)
     assert waiting(gallery) == [] and pairs(gallery) == []
+
+
+def test_those_that_count_for_the_thresholds_come_before_newer_ones_that_do_not(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "_PAGE", 2), monkeypatch.setattr(doubts, "_SEARCHED", 4)
+    many(gallery, 3)
+    counting, (taxi, bus) = waiting(gallery), (gallery.find("taxi"), gallery.add_vehicle("bus"))
+    assert taxi is not None
+    both = [Candidate(one, ("gate", "yard"), 0.9, 0.001) for one in (taxi, bus)]
+    newer = [seen(gallery, taxi, number) for number in range(4)]
+    for number in newer:
+        add_doubt(gallery, number, taxi, both, near=False)
+    assert [one.sighting for one in doubtful(gallery, 2)] == counting[1:]
+    assert [one.sighting for one in doubtful(gallery, 4)] == [*counting, newer[-1]]
+    assert waiting(gallery) == [*counting, *newer]
+    assert [(one.why, one.counts) for one in doubtful(gallery)] == 3 * [("near", True)] + 4 * [("second", False)]
+    more = [seen(gallery, taxi, number) for number in range(4, 9)]
+    for number in more:
+        add_doubt(gallery, number, taxi, both, near=False)
+    assert [one.sighting for one in doubtful(gallery, 2)] == more[-2:]  # the others lie too far back
 
 
 @pytest.mark.parametrize(
