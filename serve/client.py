@@ -43,10 +43,14 @@ class Client:
 
         Raises Refused for a URL that is none.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-            raise Refused(f"'{url}' is not the address of a server; write http://HOST:PORT")
-        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        wrong = Refused(f"'{url}' is not the address of a server; write http://HOST:PORT")
+        try:
+            parts = urlsplit(url)
+            self._secure, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
+        except ValueError:
+            raise wrong from None
+        if parts.scheme not in ("http", "https") or not self._host or parts.path not in ("", "/"):
+            raise wrong
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._timeout, self._tls, self._patience = timeout, tls, patience
 

@@ -72,8 +72,9 @@ def test_an_error_of_the_server_has_the_class_of_its_status(client: vreid.Client
         vreid.Client(served.url, served.site.given["look"]).remove(1)
     with pytest.raises(Refused, match=r"\(401\)"):
         vreid.Client(served.url).get("/health")
-    with pytest.raises(Refused, match="http://HOST:PORT"):
-        vreid.Client("127.0.0.1:8080")
+    for url in ("127.0.0.1:8080", "http://127.0.0.1:99999", "http://[", "http://a.example/api"):
+        with pytest.raises(Refused, match="http://HOST:PORT"):
+            vreid.Client(url)
 
 
 @pytest.fixture
