@@ -231,7 +231,10 @@ class Health(Document):
 class Done(Document):
     """An edit that is on the disk."""
 
-    done: dict[str, Any] = Field(examples=[{"id": 7, "name": "white van"}])
+    done: dict[str, Any] = Field(
+        description="`change` is the row of the audit, null where there was nothing to change.",
+        examples=[{"change": 12, "id": 7, "name": "white van"}],
+    )
 
 
 class LookAlike(Document):
