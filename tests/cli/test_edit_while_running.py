@@ -48,7 +48,7 @@ def test_a_vehicle_is_named_merged_and_removed_while_cameras_run(
         assert red != blue
         where = ("--gallery", str(known))
         code, done, _ = gallery_verb("rename", f"id={red}", "taxi", *where)
-        assert (code, done) == (0, {"id": red, "name": "taxi"})
+        assert (code, done["id"], done["name"]) == (0, red, "taxi")
         seen = len(rows())
         until(lambda: any(row["name"] == "taxi" for row in rows()[seen:]))  # the run knows the new name
         with pytest.raises(Refused, match="TAXI"):
