@@ -216,6 +216,7 @@ def refuse_stray_log(path: Path) -> None:
 
 def lock(path: Path) -> int:
     """Take the one writer's lock, PATH.lock, for as long as the returned handle is open; waits half a second at most.
+    Raises GalleryLocked, Refused, and OSError where the disk is full.
 
     The kernel lets go of it when the process dies, however it dies.
     """
@@ -241,8 +242,13 @@ def lock(path: Path) -> int:
             continue
         # The last writer removes the file as it goes; a lock on a removed file would guard nothing.
         if _is_at(handle, file):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            try:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+            except OSError:  # a full disk; the lock would last as long as the open handle
+                file.unlink(missing_ok=True)
+                os.close(handle)
+                raise
             return handle
         os.close(handle)
 

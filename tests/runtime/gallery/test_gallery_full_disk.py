@@ -12,7 +12,7 @@ import pytest
 from harmed_gallery import mounted, rows_of, said, seen
 from made_gallery import features, opened
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryFull, Refused
 from vreid.runtime.gallery import edit_gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.sqlite.check import check_gallery
@@ -67,6 +67,22 @@ def test_a_writer_whose_disk_is_full_goes_on_when_there_is_room(disk: Path) -> N
         seen(gallery, 3, 2)
         assert len(gallery.search(features(1), 9)[0]) == 8
     assert check_gallery(path) == []
+
+
+def test_a_lock_that_has_no_room_is_not_held(disk: Path) -> None:
+    """This process goes on, as a server does, and so would the lock."""
+    path = disk / "g.db"
+    with opened(path) as gallery:
+        seen(gallery, 5)
+    with read_gallery(path) as reader:
+        filler = filled(disk, 0)
+        with pytest.raises(GalleryFull, match="is full; make room"):
+            edit_gallery(path)
+        assert not (disk / "g.db.lock").exists()
+        filler.unlink()
+        with edit_gallery(path) as gallery:
+            gallery.add_vehicle("taxi")
+        assert reader.stats().vehicles == 6
 
 
 def test_a_purge_without_room_to_compact_has_purged_all_the_same(
