@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from vreid.runtime.gallery.names import key_of
 from vreid.runtime.plates import plate_fits
-from vreid.runtime.records import Notice, TrackEvent, kind_name
+from vreid.runtime.records import Match, Notice, TrackEvent, kind_name
 from vreid.runtime.sinks.jsonl import event_fields
 from vreid.runtime.watches import Watch
 
@@ -29,10 +29,17 @@ class WatchList:
         if event.state == "appeared":
             return
         for number, watch in enumerate(self._watches):
-            if fits(watch, event, self._name_of) and not self._already_alerted(number, event):
+            track = event.track
+            fitting = fits(watch, track.camera, kind_name(track.kind), track.plate, self._called(event.match))
+            if fitting and not self._already_alerted(number, event):
                 fields = {key: value for key, value in event_fields(event).items() if key not in ("camera", "seen")}
                 fields |= {"watch": watch.name or watch.text, "plate": event.track.plate}
                 self._notify(Notice("alerts", event.track.camera, event.track.seen, fields))
+
+    def _called(self, match: Match) -> list[tuple[int, str | None]]:
+        """The vehicle, and the one that it may be, if it is doubtful, with their names."""
+        called = [(match.vehicle, match.name)] if match.vehicle is not None else []
+        return called + ([(match.maybe, self._name_of(match.maybe))] if match.maybe is not None else [])
 
     def _already_alerted(self, number: int, event: TrackEvent) -> bool:
         """Whether there was an alert of this track, or lately of this vehicle there; it counts as one from now on."""
@@ -49,21 +56,21 @@ class WatchList:
         return alerted
 
 
-def fits(watch: Watch, event: TrackEvent, name_of: Callable[[int], str | None]) -> bool:
-    """Whether all that the watch says holds for the track now. A vehicle is also one that it may be, if it is doubtful."""
-    track, match = event.track, event.match
-    if watch.cameras and track.camera not in watch.cameras:
+def fits(
+    watch: Watch, camera: str, kind: str | None, plate: str | None, vehicles: Sequence[tuple[int, str | None]]
+) -> bool:
+    """Whether all that the watch says holds for what a camera has seen; `vehicles` are the ids and names of those that it is, or
+    may be."""
+    if watch.cameras and camera not in watch.cameras:
         return False
-    if watch.kind is not None and kind_name(track.kind) != watch.kind:
+    if watch.kind is not None and kind != watch.kind:
         return False
-    if watch.plate is not None and not plate_fits(track.plate, watch.plate):
+    if watch.plate is not None and not plate_fits(plate, watch.plate):
         return False
     if watch.vehicle is None:
         return True
-    called = [(match.vehicle, match.name)] if match.vehicle is not None else []
-    called += [(match.maybe, name_of(match.maybe))] if match.maybe is not None else []
     wanted = key_of(watch.vehicle).replace("[", "[[]")
     return any(
         watch.vehicle == f"id={vehicle}" or (name is not None and fnmatchcase(key_of(name), wanted))
-        for vehicle, name in called
+        for vehicle, name in vehicles
     )

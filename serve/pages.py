@@ -13,6 +13,7 @@ from vreid.serve import (
     pages_settings,
     pages_sightings,
     pages_vehicles,
+    pages_watch,
 )
 from vreid.serve.persons import COOKIE, refuse_other_sites, service_of
 from vreid.serve.rendering import own_path, page, style_sheet
@@ -26,6 +27,7 @@ for part in (
     pages_find,
     pages_edits,
     pages_doubtful,
+    pages_watch,
     pages_settings,
 ):
     pages.include_router(part.routes)

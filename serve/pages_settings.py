@@ -1,6 +1,5 @@
-"""What holds for the site, read-only; the model, the thresholds, purges, the audit, the watch list and its alerts."""
+"""What holds for the site, read-only; the model, the thresholds, purges, the audit."""
 
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,21 +9,18 @@ from fastapi.responses import HTMLResponse
 
 from vreid.models.errors import BadInput
 from vreid.report.formats import MISSING, number
-from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.requests import Calibrate, Purge
 from vreid.runtime.judged_pairs import FEWEST
 from vreid.runtime.network_address import shown_address
 from vreid.runtime.session import Site
 from vreid.runtime.threshold_summary import MOST_DRAWINGS, SitePage, site_page
-from vreid.runtime.watches import Watch
 from vreid.serve import days
-from vreid.serve import documents as doc
 from vreid.serve.cameras import SiteCamera, cameras_of, seen_cameras
 from vreid.serve.comparing import latency_of
 from vreid.serve.documents import Number
 from vreid.serve.editing import edited
 from vreid.serve.forms import Admin, Viewer
-from vreid.serve.page_reading import answered, audit, newest
+from vreid.serve.page_reading import answered, audit
 from vreid.serve.persons import Served, may
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
@@ -32,7 +28,6 @@ from vreid.serve.rights import Person
 from vreid.serve.service import Service
 
 routes = APIRouter()
-ALERTS = 12  # of one entry of the watch list
 PART = 50  # rows of the audit
 OF_NO_CAMERA = ("calibrated", "false_match_rate", "compared", "others")  # of what a threshold says of itself
 Facts = list[tuple[str, str]]
@@ -184,38 +179,3 @@ def audit_page(
         before="" if cursor is None else "/audit" + kept.replace("&", "?", 1),
         after="" if found.next is None else f"/audit?cursor={found.next}{kept}",
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry of the watch list, what it looks for, and the newest sightings that fit."""
-
-    name: str
-    looks_for: Facts
-    alerts: list[doc.Sighting]
-
-
-@routes.get("/watch")
-def watch_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
-    """Each entry of the watch list with its alerts."""
-    reading = Reading(service.access, person)
-    watches = service.site.watch if service.site is not None else ()
-    entries = [_entry(reading, watch) for watch in watches if not watch.cameras or any(map(person.sees, watch.cameras))]
-    return page(request, "watch.html.j2", entries=entries)
-
-
-def _entry(reading: Reading, watch: Watch) -> Entry:
-    """Its alerts are the sightings of the gallery that fit."""
-    number_ = (watch.vehicle or "").removeprefix("id=")
-    by_id = watch.vehicle is not None and watch.vehicle.startswith("id=") and number_.isdigit()
-    only = Filter(
-        ids=(int(number_),) if by_id else (), names=(watch.vehicle,) if watch.vehicle and not by_id else (),
-        kinds=(watch.kind,) if watch.kind else (), plates=(watch.plate,) if watch.plate else (), cameras=watch.cameras,
-    )  # fmt: skip
-    cameras = ", ".join(filter(reading.person.sees, watch.cameras)) or "all"
-    facts = [("vehicle", watch.vehicle), ("type", watch.kind), ("plate", watch.plate), ("cameras", cameras)]
-    return Entry(
-        watch.name or watch.text,
-        [(name, value) for name, value in facts if value],
-        newest(reading, only, ALERTS),
-    )
