@@ -130,9 +130,10 @@ def list_(args: List) -> int:
     from vreid.runtime.gallery import read_gallery
 
     only, part = filter_of(args.only), _part(args)
+    skip = (args.page - 1) * (args.limit or 0)
     with read_gallery(args.gallery) as gallery:
         note_unseen(gallery, only)
-        about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only, part=part)
+        about, vehicles = gallery.about, gallery.vehicles(thumbnails=False, only=only, part=part)[skip:]
         total = len(vehicles)
         if args.limit is not None:
             with gallery.reading() as store:
@@ -154,16 +155,14 @@ def list_(args: List) -> int:
         ]  # fmt: skip
         shown = f"{total} vehicles"
         if len(vehicles) < total:
-            first = part.skip + 1
-            shown += (
-                f", {first} to {part.skip + len(vehicles)} of them" if vehicles else f", none of them from {first} on"
-            )
+            first = skip + 1
+            shown += f", {first} to {skip + len(vehicles)} of them" if vehicles else f", none of them from {first} on"
         output.table(f"{args.gallery}: {shown}, model {about.model}", columns, table)
     return 0
 
 
 def _part(args: List) -> "Part":
-    """Raises Refused for flags that contradict each other."""
+    """All up to the end of the page. Raises Refused for flags that contradict each other."""
     from vreid.runtime.gallery.records import Part
 
     if args.limit is None:
@@ -174,7 +173,7 @@ def _part(args: List) -> "Part":
         if value < 1:
             raise Refused(f"{flag} counts from 1, not {value}; leave it out for everything")
     refuse_beyond(limit=args.limit, page=args.page)
-    return Part(args.sort, args.limit, (args.page - 1) * args.limit)
+    return Part(args.sort, args.page * args.limit)
 
 
 def show(args: Show) -> int:

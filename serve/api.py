@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from vreid.models.errors import NotFound
 from vreid.serve import documents as doc
 from vreid.serve.cameras import cameras_of
-from vreid.serve.choice import CURSOR, PAIR, Choice, Limit, Sort
+from vreid.serve.choice import CURSOR, PAIR, VEHICLES_CURSOR, Choice, Limit, Sort
 from vreid.serve.events import events_of
 from vreid.serve.health import health_of
 from vreid.serve.persons import Administering, Looking, Served
@@ -34,7 +34,7 @@ def vehicles(
     person: Looking,
     wanted: Choice,
     sort: Sort = "named-first",
-    cursor: CURSOR = None,
+    cursor: VEHICLES_CURSOR = None,
     limit: Limit = 50,
     known: Known = None,
 ) -> doc.Page[doc.Vehicle]:

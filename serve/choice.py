@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query
 
 from vreid.runtime.gallery.records import Filter
+from vreid.serve.cursor import PATTERN, cursor_of
 
 Texts = Annotated[list[Annotated[str, Query(min_length=1, max_length=200)]], Query(max_length=50)]
 Moment = Annotated[
@@ -14,6 +15,13 @@ Moment = Annotated[
 CURSOR = Annotated[
     str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the part before.", examples=["50"])
 ]
+VEHICLES_CURSOR = Annotated[
+    str | None,
+    Query(
+        pattern=PATTERN, description="`next` of the part before, in the same sort.",
+        examples=[cursor_of("named-first", (1, 1764500035.2, 41))],
+    ),
+]  # fmt: skip
 PAIR = Annotated[
     str | None,
     Query(

@@ -12,6 +12,7 @@ from vreid.runtime.gallery.records import Filter
 from vreid.runtime.topology import Layout
 from vreid.serve import days
 from vreid.serve import documents as doc
+from vreid.serve.choice import VEHICLES_CURSOR
 from vreid.serve.documents import Number
 from vreid.serve.forms import Viewer
 from vreid.serve.page_reading import albums, views
@@ -44,19 +45,19 @@ def vehicles_page(
     person: Viewer,
     name: Annotated[str, Query(max_length=200)] = "",
     sort: Annotated[str, Query(max_length=20)] = "named-first",
-    part: Annotated[int, Query(ge=1, le=10_000, alias="page")] = 1,
+    cursor: VEHICLES_CURSOR = None,
 ) -> HTMLResponse:
     """Vehicles, a page of them at a time; `name` is a part of a name, or #7."""
     reading, sort = Reading(service.access, person), sort if sort in SORTS else "named-first"
     number = name.strip().removeprefix("#")
     by_number = name.strip().startswith("#") and number.isascii() and number.isdigit() and len(number) < 10
     only = Filter(ids=(int(number),)) if by_number else Filter(names=pattern_of(name))
-    found = reading.vehicles(only, sort, str((part - 1) * PART), PART)
+    found = reading.vehicles(only, sort, cursor, PART)
     kept = {"name": name, "sort": sort}
     return page(
-        request, "vehicles.html.j2", vehicles=found.items, name=name, sort=sort, sorts=SORTS, number=part,
-        before="" if part == 1 else "/vehicles?" + urlencode({**kept, "page": part - 1}),
-        after="" if found.next is None else "/vehicles?" + urlencode({**kept, "page": part + 1}),
+        request, "vehicles.html.j2", vehicles=found.items, name=name, sort=sort, sorts=SORTS,
+        before="" if cursor is None else "/vehicles?" + urlencode(kept),
+        after="" if found.next is None else "/vehicles?" + urlencode({**kept, "cursor": found.next}),
     )  # fmt: skip
 
 

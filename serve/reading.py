@@ -16,6 +16,7 @@ from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, Sigh
 from vreid.runtime.gallery.records import Vehicle as VehicleRecord
 from vreid.runtime.kept.folder import CLIP
 from vreid.serve import documents
+from vreid.serve.cursor import cursor_of, place_of
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.rights import Person
 
@@ -40,10 +41,11 @@ class Reading:
 
     def vehicles(self, only: Filter, sort: str, cursor: str | None, limit: int) -> documents.Page[documents.Vehicle]:
         """A part of the vehicles."""
-        skip = int(cursor) if cursor else 0
-        with self.access.reading() as gallery:
-            found = gallery.vehicles(thumbnails=False, only=self.allowed(only), part=Part(sort, limit + 1, skip))
-            following = str(skip + limit) if len(found) > limit else None
+        part = Part(sort, limit + 1, None if cursor is None else place_of(sort, cursor))
+        with self.access.reading() as gallery, gallery.reading() as store:
+            found = store.vehicles(self.allowed(only), thumbnails=False, part=part)
+            more = len(found) > limit
+            following = cursor_of(sort, store.place(found[limit - 1].id, sort)) if more else None
             return documents.Page(items=[self.vehicle_of(one, gallery) for one in found[:limit]], next=following)
 
     def vehicle_of(self, one: VehicleRecord, gallery: Gallery) -> documents.Vehicle:

@@ -46,9 +46,12 @@ EVERYTHING = Filter()
 SORTS = ("id", "name", "created", "last-seen", "sightings", "named-first")
 
 
+Place = tuple[float | str, ...]  # what a list is sorted by, of one vehicle; the id comes last, unless names alone sort
+
+
 @dataclass(frozen=True)
 class Part:
-    """How a list of vehicles is sorted, and which part of it: `limit` of them (None: all) after the first `skip`.
+    """How a list of vehicles is sorted, and which part of it: `limit` of them (None: all) behind the place `after`.
 
     By name and id they rise, by the others the newest, or the one most often seen, comes first; "named-first" are those that
     somebody named or enrolled, and then the others, each by when they were seen last.
@@ -56,7 +59,9 @@ class Part:
 
     sort: str = "id"  # of SORTS
     limit: int | None = None
-    skip: int = 0
+    after: Place | None = (
+        None  # `Store.place` of the last one of the part before, as it was then; None: from the first on
+    )
 
 
 WHOLE = Part()

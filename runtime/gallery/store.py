@@ -22,6 +22,7 @@ from vreid.runtime.gallery.records import (
     FeatureRows,
     Filter,
     Part,
+    Place,
     Prototype,
     SightingInfo,
     SightingPicture,
@@ -111,6 +112,9 @@ class Store(Protocol):
 
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
         """A part of those that `only` lets through; without `thumbnails` no picture is read."""
+
+    def place(self, vehicle: int, sort: str) -> Place:
+        """Where a vehicle that is there stands in a list that is sorted so. Raises NotFound."""
 
     def count(self, only: Filter) -> int: ...  # of the vehicles that it lets through
 

@@ -2,15 +2,20 @@
 
 import base64
 import json
+from dataclasses import asdict
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from made_gallery import sighting
 from made_site import API, CAMERAS, DAYS, MadeSite, Served, served_here
 
 from vreid.models.picture import decoded
-from vreid.runtime.gallery import read_gallery
+from vreid.runtime.gallery import open_gallery, read_gallery
+from vreid.runtime.gallery.records import SORTS
 from vreid.serve.app import TITLES
+from vreid.serve.cursor import cursor_of
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,45 @@ def test_pages_of_vehicles_are_together_all_vehicles_once(client: httpx.Client, 
     assert sorted(one["id"] for one in every(client, "/vehicles", limit=limit)) == ids
     named = [one["named"] for one in every(client, "/vehicles", limit=limit)]
     assert named == sorted(named, reverse=True)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_of_every_sort_are_the_list_as_a_whole(client: httpx.Client, sort: str) -> None:
+    assert every(client, "/vehicles", limit=2, sort=sort) == every(client, "/vehicles", limit=500, sort=sort)
+
+
+def test_no_vehicle_is_left_out_or_repeated_by_sightings_between_pages(served: Served) -> None:
+    with read_gallery(served.site.gallery) as known:
+        about = known.about
+    feature = np.eye(1, about.dim, dtype=np.float32)[0]
+    with served.client("look") as client, open_gallery(served.site.gallery, **asdict(about), write=True) as gallery:
+        order = [one["id"] for one in every(client, "/vehicles", sort="last-seen")]
+        found, query, number = list[int](), {"sort": "last-seen", "limit": "2"}, 0
+        while number == 0 or "cursor" in query:
+            page = client.get(f"{API}/vehicles", params=query).json()
+            found += [one["id"] for one in page["items"]]
+            for vehicle in (order[0], order[-1]):  # both come to the front, one of them before it was its turn
+                number += 1
+                gallery.add_sighting(vehicle, sighting(track=number, seen=DAYS[2] + 1e6 + number, feature=feature), 0.9)
+            query = {name: value for name, value in (query | {"cursor": page["next"]}).items() if value is not None}
+        assert found == order[:-1]
+
+
+FORGED = [
+    "7",
+    "AAAA",
+    "_",
+    cursor_of("id", (7,)),
+    cursor_of("created", (5.0, 7)),
+    cursor_of("named-first", (1, 5.0, 7)) + "AA",
+]
+
+
+@pytest.mark.parametrize("cursor", [*FORGED, base64.urlsafe_b64encode(b'named-first ["1",5,7]').decode()])
+def test_a_forged_cursor_is_a_problem(client: httpx.Client, cursor: str) -> None:
+    answer = client.get(f"{API}/vehicles", params={"cursor": cursor})
+    assert answer.status_code == 422 and "`next` of the part before" in answer.json()["detail"]
+    assert client.get("/vehicles", params={"cursor": cursor}).status_code == 422
 
 
 @pytest.mark.parametrize("limit", [13, 500])

@@ -4,14 +4,16 @@ The first query of a page finds ids by what the indexes hold, and the second rea
 """
 
 import json
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from vreid.models.errors import NotFound
 from vreid.runtime.camera_names import nfc
-from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, SightingInfo, Vehicle
+from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, Place, SightingInfo, Vehicle
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.gallery.sqlite.rows import (
     WITH_ZONE,
@@ -26,15 +28,16 @@ from vreid.runtime.gallery.sqlite.rows import (
 )
 from vreid.runtime.records import Floats
 
-_SEEN = "(SELECT max(s.seen) FROM sightings s WHERE s.vehicle = v.id)"
-_SORTS = {
-    "id": "v.id",
-    "name": "v.key",
-    "created": "v.created DESC, v.id DESC",
-    "last-seen": f"{_SEEN} DESC NULLS LAST, v.id DESC",
-    "named-first": f"v.named DESC, {_SEEN} DESC NULLS LAST, v.id DESC",
-    "sightings": "(SELECT count(*) FROM sightings WHERE vehicle = v.id) DESC, v.id",
+_SEEN = "ifnull((SELECT max(s.seen) FROM sightings s WHERE s.vehicle = v.id), -1e300)"  # who was never seen comes last
+_SORTS = {  # by what, and whether that falls
+    "id": (("v.id",), False),
+    "name": (("v.key",), False),
+    "created": (("v.created", "v.id"), True),
+    "last-seen": ((_SEEN, "v.id"), True),
+    "named-first": (("v.named", _SEEN, "v.id"), True),
+    "sightings": (("-(SELECT count(*) FROM sightings WHERE vehicle = v.id)", "v.id"), False),
 }
+_KINDS = {"v.key": str, "v.created": float, _SEEN: float}  # the others are whole numbers
 NEWEST = "SELECT id FROM sightings WHERE vehicle = v.id ORDER BY seen DESC, id DESC LIMIT 1"
 _INFO = (
     "s.id, s.vehicle, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
@@ -51,8 +54,13 @@ def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part)
     ids = None if few or part.sort != "last-seen" or part.limit is None else _newest_first(database, only, part)
     if ids is None:
         where, values = vehicles_where(only)
-        page = f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY {_SORTS[part.sort]} LIMIT ? OFFSET ?"
-        ids = database.column(page, *values, -1 if part.limit is None else part.limit, part.skip)
+        by, falls = _SORTS[part.sort]
+        if part.after is not None:
+            where = f"{where} AND ({', '.join(by)}) {'<' if falls else '>'} ({', '.join('?' * len(by))})"
+            values = [*values, *part.after]
+        order = ", ".join(f"{one} {'DESC' if falls else 'ASC'}" for one in by)
+        page = f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY {order} LIMIT ?"
+        ids = database.column(page, *values, -1 if part.limit is None else part.limit)
     picture = "coalesce(last.thumbnail, v.thumbnail)" if thumbnails else "NULL"
     rows = database.rows(
         f"""SELECT v.id, v.name, v.created, coalesce(v.kind, last.kind),
@@ -79,23 +87,34 @@ def vehicle_page(database: Database, only: Filter, thumbnails: bool, part: Part)
     return [record_of(database.path, Vehicle, cells) for cells in with_cameras]
 
 
+def place_of(database: Database, vehicle: int, sort: str) -> Place:
+    """See `Store.place`."""
+    row = database.row(f"SELECT {', '.join(_SORTS[sort][0])} FROM vehicles v WHERE v.id = ?", vehicle)
+    if row is None:
+        raise NotFound(f"there is no vehicle {vehicle}; the list of vehicles has all")
+    return tuple(typed(database.path, row, *(_KINDS.get(one, int) for one in _SORTS[sort][0])))
+
+
 def _newest_first(database: Database, only: Filter, part: Part) -> list[int] | None:
-    """The ids of a page of those that were seen last, found among the newest sightings; None where too few pass in these."""
-    end = part.skip + (part.limit or 0)
+    """The ids of a page of those that were seen last, found among the newest sightings that are not newer than the place that it
+    begins behind; None where too few pass in these."""
+    limit = part.limit or 0
+    begin = (math.inf, 0) if part.after is None else (float(part.after[0]), int(part.after[1]))
     for most in _NEWEST:
-        last: dict[int, float] = {}
-        seen = -1.0
-        for row in database.rows("SELECT vehicle, seen FROM sightings ORDER BY seen DESC LIMIT ?", most):
+        rows = database.rows(
+            "SELECT vehicle, seen FROM sightings WHERE seen <= ? ORDER BY seen DESC LIMIT ?", begin[0], most
+        )
+        last, seen = dict[int, float](), -1.0
+        for row in rows:
             vehicle, seen = typed(database.path, row, int, float)
             last.setdefault(vehicle, seen)
-        newest = [
-            vehicle for vehicle, at in last.items() if at > seen
-        ]  # more may have been seen when the last of these was
         where, values = vehicles_where(only)
-        among = f"SELECT v.id FROM vehicles v WHERE v.id IN (SELECT value FROM json_each(?)) AND {where}"
-        found = database.column(among, json.dumps(newest), *values)
-        if len(found) >= end:
-            return sorted(found, key=lambda vehicle: (-last[vehicle], -vehicle))[part.skip : end]
+        among = f"SELECT v.id, {_SEEN} FROM vehicles v WHERE v.id IN (SELECT value FROM json_each(?)) AND {where}"
+        passing = [typed(database.path, row, int, float) for row in database.rows(among, json.dumps([*last]), *values)]
+        # more may have been seen when the last of these was; and who was seen again has left this part of the list
+        found = [(at, id_) for id_, at in passing if seen < at == last[id_] and (at, id_) < begin]
+        if len(found) >= limit:
+            return [id_ for _, id_ in sorted(found, reverse=True)[:limit]]
         if not found:
             break
     return None

@@ -21,6 +21,7 @@ from vreid.runtime.gallery.records import (
     Change,
     Filter,
     Part,
+    Place,
     Prototype,
     SightingInfo,
     SightingPicture,
@@ -132,6 +133,9 @@ class SqliteStore:
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
         with self.reading():
             return reading.vehicle_page(self._database, only, thumbnails, part)
+
+    def place(self, vehicle: int, sort: str) -> Place:
+        return reading.place_of(self._database, vehicle, sort)
 
     def count(self, only: Filter) -> int:
         where, values = vehicles_where(only)

@@ -10,7 +10,7 @@ from made_gallery import DIM, features
 
 from vreid.cli.gallery_reading import album
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.gallery.records import EVERYTHING, Filter, Part
+from vreid.runtime.gallery.records import EVERYTHING, SORTS, Filter, Part
 from vreid.runtime.records import FinishedTrack
 
 KINDS = {2: "car", 5: "bus", 7: "truck"}
@@ -147,8 +147,10 @@ def test_lists_are_sorted_and_come_in_parts(tmp_path: Path) -> None:
                 )
                 gallery.add_sighting(vehicle, track, 0.9)
 
-        def names(sort: str, limit: int | None = None, skip: int = 0, only: Filter = EVERYTHING) -> list[str]:
-            found = gallery.vehicles(thumbnails=False, only=only, part=Part(sort, limit, skip))
+        def names(sort: str, limit: int | None = None, after: str = "", only: Filter = EVERYTHING) -> list[str]:
+            with gallery.reading() as store:
+                place = store.place(gallery.find(after), sort) if after else None
+            found = gallery.vehicles(thumbnails=False, only=only, part=Part(sort, limit, place))
             assert all(vehicle.cameras == gallery.details(vehicle.id).vehicle.cameras for vehicle in found)
             return [vehicle.name for vehicle in found]
 
@@ -157,9 +159,11 @@ def test_lists_are_sorted_and_come_in_parts(tmp_path: Path) -> None:
         assert names("last-seen") == ["delta", "alpha", "charlie", "Bravo"]
         assert names("sightings") == ["charlie", "delta", "alpha", "Bravo"]
         assert names("created") == ["charlie", "alpha", "Bravo", "delta"]
-        assert names("name", 2) + names("name", 2, 2) == names("name")
-        assert names("name", 2, 4) == names("name", 0) == []
-        assert names("name", 1, 1, Filter(cameras=("cam0", "cam2"))) == ["delta"]
+        for sort in SORTS:
+            every = names(sort)
+            assert names(sort, 2) + names(sort, 2, every[1]) == every and names(sort, None, every[0]) == every[1:]
+            assert names(sort, 2, every[-1]) == names(sort, 0) == []
+        assert names("name", 1, "Bravo", Filter(cameras=("cam0", "cam2"))) == ["delta"]
         with gallery.reading() as store:
             assert store.count(EVERYTHING) == 4
             assert store.count(Filter(cameras=("cam0", "cam2"))) == 2

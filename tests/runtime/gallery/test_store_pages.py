@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_gallery import DIM, features, sighting
 
-from vreid.models.errors import Refused
+from vreid.models.errors import NotFound, Refused
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.prototypes import Rule
 from vreid.runtime.gallery.records import EVERYTHING, Filter, Part, SightingInfo, SightingRow, VehicleRow
@@ -125,13 +125,21 @@ SORTED: dict[str, Callable[[int, float], tuple[float, ...]]] = {
 }
 
 
+def pages_of(store: Store, only: Filter, sort: str, limit: int) -> list[list[int]]:
+    """All pages; the last one is empty."""
+    pages, place = list[list[int]](), None
+    while not pages or pages[-1]:
+        pages.append([one.id for one in store.vehicles(only, part=Part(sort, limit, place))])
+        place = store.place(pages[-1][-1], sort) if pages[-1] else None
+    return pages
+
+
 @pytest.mark.parametrize("sort", SORTED)
 def test_pages_of_vehicles_by_when_they_were_seen(full: Store, sort: str) -> None:
     last = {vehicle: max((one.at for one in full.sightings(vehicle)), default=0.0) for vehicle in NAMES}
     expected = sorted(NAMES, key=lambda vehicle: SORTED[sort](vehicle, last[vehicle]))
     assert [one.id for one in full.vehicles(part=Part(sort))] == expected
-    pages = [full.vehicles(part=Part(sort, 2, skip)) for skip in (0, 2, 4, 6)]
-    assert [[one.id for one in page] for page in pages] == [expected[:2], expected[2:4], expected[4:], []]
+    assert pages_of(full, EVERYTHING, sort, 2) == [expected[:2], expected[2:4], expected[4:], []]
     with full.transaction():  # the newest sighting goes to another one
         newest = full.latest_sightings(limit=1)[0]
         full.move_sightings(newest.vehicle, 5, [newest.id])
@@ -147,8 +155,28 @@ def test_pages_by_last_seen_are_the_same_wherever_they_are_found(
     expected = [one.id for one in full.vehicles(only, part=Part("last-seen"))]
     monkeypatch.setattr("vreid.runtime.gallery.sqlite.reading._NEWEST", newest)
     for limit in (1, 2, 5):
-        pages = [full.vehicles(only, part=Part("last-seen", limit, skip)) for skip in range(0, 6, limit)]
-        assert [one.id for page in pages for one in page] == expected
+        assert [id_ for page in pages_of(full, only, "last-seen", limit) for id_ in page] == expected
+
+
+@pytest.mark.parametrize("newest", [(1,), (3, 9), (1000,)])
+@pytest.mark.parametrize("sort", SORTED)
+def test_who_is_seen_again_between_pages_moves_no_one_else(
+    full: Store, monkeypatch: pytest.MonkeyPatch, newest: tuple[int, ...], sort: str
+) -> None:
+    monkeypatch.setattr("vreid.runtime.gallery.sqlite.reading._NEWEST", newest)
+    order = [one.id for one in full.vehicles(part=Part(sort))]
+    moving = (order[0], order[2])  # one that was listed, and one that was not yet
+    place = full.place(order[1], sort)
+    with full.transaction():
+        for number, vehicle in enumerate(moving):
+            full.add_sighting(vehicle, replace(row(vehicle), seen=5000.0 + number))
+    assert full.place(order[0], sort) != place
+    assert [one.id for one in full.vehicles(part=Part(sort, 10, place))] == order[3:]
+    with full.transaction():
+        full.delete_vehicle(order[1])  # the one at whose place the part ends
+    assert [one.id for one in full.vehicles(part=Part(sort, 1, place))] == [order[3]]
+    with pytest.raises(NotFound, match=f"no vehicle {order[1]}"):
+        full.place(order[1], sort)
 
 
 def test_one_sighting_with_its_picture_and_feature(store: Store) -> None:
