@@ -36,6 +36,7 @@ from vreid.serve.rendering import problem_page
 from vreid.serve.routes import PROBLEM
 from vreid.serve.service import Service
 from vreid.serve.streams import TooManyStreams
+from vreid.serve.turns import Busy
 from vreid.serve.uploads import NotAPicture, PictureTooLarge
 
 STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state that does not allow it
@@ -48,6 +49,7 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
     BadInput: 422,
     GalleryLocked: 503,
     TooManyStreams: 503,
+    Busy: 503,
     GalleryFull: 507,
     GalleryDamaged: 500,
     Refused: 409,

@@ -2,22 +2,19 @@
 writes to it."""
 
 import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import GalleryLocked
 from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.edit_socket import edited
 from vreid.runtime.gallery.requests import Edit
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.serve.blurring import Blur, BlurredPictures
+from vreid.serve.turns import Turns
 
 READERS = 4  # connections for pages and the API
-MOST_EDITS = 16  # at a time: each one that waits holds one of the 40 threads that answer requests
-_PATIENCE_S = 20.0  # for which an edit waits for those before it
 
 
 class GalleryAccess:
@@ -34,7 +31,7 @@ class GalleryAccess:
         self.about = self.searching.about
         self.kept = KeptFolder(folder_of_gallery(path))
         self.pictures = BlurredPictures(blur)
-        self._places, self._turn = threading.BoundedSemaphore(MOST_EDITS), threading.Lock()
+        self._turns = Turns("edits")
 
     def close(self) -> None:
         """Close every connection; a second call does nothing."""
@@ -52,15 +49,6 @@ class GalleryAccess:
 
     def edit(self, request: Edit, who: str, key: str | None = None) -> dict[str, Any]:
         """Have it done by the process that writes, or by this one where none does; on the disk when it returns. With a `key` it
-        is done once, however often it is requested. Raises Refused as the edit does, GalleryLocked, KeyReused."""
-        if not self._places.acquire(blocking=False):
-            raise GalleryLocked(f"{MOST_EDITS} edits wait already; nothing was done, try again")
-        try:
-            if not self._turn.acquire(timeout=_PATIENCE_S):
-                raise GalleryLocked("other edits take long; nothing was done, try again")
-            try:
-                return edited(self.path, request, who, key)
-            finally:
-                self._turn.release()
-        finally:
-            self._places.release()
+        is done once, however often it is requested. Raises Refused as the edit does, Busy, GalleryLocked, KeyReused."""
+        with self._turns:
+            return edited(self.path, request, who, key)

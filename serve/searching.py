@@ -18,6 +18,7 @@ from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.threshold import Compared, FixedThreshold, Level, Threshold
 from vreid.runtime.topology import Topology
 from vreid.serve.gallery_access import GalleryAccess
+from vreid.serve.turns import Turns
 
 Answer = Literal["known", "doubtful", "unknown"]
 _DECODED = 2  # pictures at a time that were uploaded: one of them takes 120 MB
@@ -63,7 +64,7 @@ class Searcher:
         self._access, self.embedder = access, embedder
         self.false_match_rate, self._fixed, self._topology = false_match_rate, fixed, topology or Topology()
         self._engine = threading.Lock()
-        self.decoding = threading.BoundedSemaphore(_DECODED)  # uploads, which may be large
+        self.decoding = Turns("pictures", _DECODED)  # that were uploaded, and may be large
         self.detecting = threading.Lock()
         self._rule: tuple[str | None, Threshold] | None = None
 

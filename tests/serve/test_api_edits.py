@@ -18,9 +18,9 @@ from vreid.runtime.gallery.edit_socket import EditServer
 from vreid.runtime.gallery.requests import Request
 from vreid.runtime.records import FinishedTrack
 from vreid.serve import events
-from vreid.serve.gallery_access import MOST_EDITS
 from vreid.serve.live import PictureFolder
 from vreid.serve.streams import MOST_FOLLOWERS, Bound
+from vreid.serve.turns import MOST
 
 
 def audit(site: MadeSite) -> list[tuple[str, int | None]]:
@@ -142,12 +142,12 @@ def test_while_the_run_that_writes_is_slow_only_so_many_edits_wait_and_reading_g
     with writer as gallery, EditServer(gallery, slow), client, ThreadPoolExecutor(60) as threads:
         for number in range(60):
             threads.submit(edit, number)
-        for _ in range(60 - MOST_EDITS):
+        for _ in range(60 - MOST):
             assert refused.acquire(timeout=120)
         with served.client("look") as reader:
             assert reader.get(f"{API}/vehicles/5").status_code == 200
         goes_on.set()
-    assert Counter(codes.get() for _ in range(60)) == {200: MOST_EDITS, 503: 60 - MOST_EDITS}
+    assert Counter(codes.get() for _ in range(60)) == {200: MOST, 503: 60 - MOST}
 
 
 def following(client: httpx.Client, last: str | None = None) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -1,11 +1,14 @@
 """Uploads that are hostile, damaged, too large or too slow: refused with the right status, and nothing of them is kept."""
 
+import queue
 import socket
 import struct
 import tempfile
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,7 @@ from made_site import API, MadeSite, Served, content_of, served_here
 
 from vreid.runtime.gallery import read_gallery
 from vreid.serve import limits, running
+from vreid.serve.turns import MOST
 from vreid.serve.uploads import MOST_BYTES, MOST_PIXELS, MOST_SCANS
 
 PICTURE = np.random.default_rng(3).integers(0, 255, (96, 128, 3)).astype(np.uint8)
@@ -269,3 +273,24 @@ def test_edits_of_many_at_once_are_all_done(served: Served) -> None:
     assert answers == [200] * len(ids)
     with read_gallery(served.site.gallery) as gallery:
         assert {one.name for one in gallery.vehicles(thumbnails=False)} == {f"number {vehicle}" for vehicle in ids}
+
+
+def test_while_decoding_takes_long_only_so_many_pictures_wait_and_reading_goes_on(served: Served) -> None:
+    assert served.service is not None
+    decoding, refused = served.service.searcher.decoding, threading.Semaphore(0)
+    codes = queue.SimpleQueue[int]()
+
+    def search(client: httpx.Client) -> None:
+        answer = client.post(f"{API}/search", files={"picture": ("a.jpg", JPG, "image/jpeg")}, timeout=120)
+        codes.put(answer.status_code)
+        if answer.status_code == 503:
+            assert answer.headers["retry-after"] == "2"
+            refused.release()
+
+    with served.client("look") as client, ThreadPoolExecutor(60) as threads, decoding, decoding:  # two large pictures
+        for _ in range(60):
+            threads.submit(search, client)
+        for _ in range(60 - (MOST - 2)):
+            assert refused.acquire(timeout=120)
+        assert client.get(f"{API}/vehicles/5").status_code == 200
+    assert Counter(codes.get() for _ in range(60)) == {200: MOST - 2, 503: 60 - (MOST - 2)}
