@@ -46,6 +46,15 @@ def regular(path: Path) -> Path:
     return path
 
 
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`: device and number; None: there is none, or nobody may look."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def refuse_same(out: Path, *inputs: Path) -> None:
     """Raises Refused where writing `out` would replace one of `inputs`, also by another name of the same file."""
     for path in inputs:

@@ -27,6 +27,7 @@ from vreid.models.errors import (
 from vreid.serve.api import reading
 from vreid.serve.api_edits import edits
 from vreid.serve.api_search import searches
+from vreid.serve.gallery_access import GalleryReplaced
 from vreid.serve.health import probes
 from vreid.serve.limits import App, Guarded
 from vreid.serve.openapi import openapi_of
@@ -48,6 +49,7 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
     KeyReused: 422,
     BadInput: 422,
     GalleryLocked: 503,
+    GalleryReplaced: 503,
     TooManyStreams: 503,
     Busy: 503,
     GalleryFull: 507,

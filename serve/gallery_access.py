@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vreid.models.errors import Refused
+from vreid.models.files import identity_of
 from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.edit_socket import edited
 from vreid.runtime.gallery.requests import Edit
@@ -17,30 +19,42 @@ from vreid.serve.turns import Turns
 READERS = 4  # connections for pages and the API
 
 
+class GalleryReplaced(Refused):
+    """The gallery's file is not the one any more that the server has open."""
+
+
 class GalleryAccess:
-    """Reads `path` from any thread. `searching` has the index and is used for searches alone, so that there is one of it."""
+    """Reads `path` from any thread. Where its file is replaced meanwhile GalleryReplaced is raised: what would be read is the old
+    file, and what would be written the new one."""
 
     def __init__(self, path: Path, index: str = "flat", blur: Blur | None = None) -> None:
         """`blur`: what pictures go through before they are shown. Raises Refused for a gallery that cannot be read."""
-        self.path = path
+        self.path, self._identity, self._replaced = path, identity_of(path), False
         self._idle: queue.SimpleQueue[Gallery] = queue.SimpleQueue()
         self._every = [read_gallery(path) for _ in range(READERS)]
         for each in self._every:
             self._idle.put(each)
-        self.searching = read_gallery(path, index)
-        self.about = self.searching.about
+        self._searching = read_gallery(path, index)
+        self.about = self._searching.about
         self.kept = KeptFolder(folder_of_gallery(path))
         self.pictures = BlurredPictures(blur)
         self._turns = Turns("edits")
 
     def close(self) -> None:
         """Close every connection; a second call does nothing."""
-        for each in (*self._every, self.searching):
+        for each in (*self._every, self._searching):
             each.close()
+
+    @property
+    def searching(self) -> Gallery:
+        """The reader that has the index, used for searches alone, so that there is one of it."""
+        self._refuse_replaced()
+        return self._searching
 
     @contextmanager
     def reading(self) -> Iterator[Gallery]:
         """A reader that nobody else uses inside."""
+        self._refuse_replaced()
         reader = self._idle.get()
         try:
             yield reader
@@ -51,4 +65,13 @@ class GalleryAccess:
         """Have it done by the process that writes, or by this one where none does; on the disk when it returns. With a `key` it
         is done once, however often it is requested. Raises Refused as the edit does, Busy, GalleryLocked, KeyReused."""
         with self._turns:
+            self._refuse_replaced()
             return edited(self.path, request, who, key)
+
+    def _refuse_replaced(self) -> None:
+        """For good: the log of a file that is put back may have been removed with the other one's."""
+        self._replaced = self._replaced or identity_of(self.path) != self._identity
+        if self._replaced:
+            raise GalleryReplaced(
+                f"the gallery {self.path} was removed, moved or replaced while it was served; start the server anew"
+            )

@@ -1,7 +1,7 @@
 """Answers that go on until whoever takes them lets go: how many there are at a time, and what is refused before one begins."""
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import TypeVar
 
 from vreid.models.errors import Refused
@@ -40,7 +40,9 @@ async def begun(parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]
 
 
 async def _following(first: Part, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
-    async with aclosing(parts):
-        yield first
-        async for part in parts:
-            yield part
+    """What is refused later ends the answer: its status has been sent, and whoever asks again gets the error."""
+    with suppress(Refused):
+        async with aclosing(parts):
+            yield first
+            async for part in parts:
+                yield part

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import BadInput, GalleryDamaged, GalleryFull, GalleryLocked, Refused
-from vreid.models.files import sync_folder, try_lock
+from vreid.models.files import identity_of, sync_folder, try_lock
 
 BUSY_S = 1.0
 
@@ -75,7 +75,7 @@ class Database:
         """`called`: what messages call it, when that is not its file."""
         self.path, self._file = called or path, path
         self._connection: sqlite3.Connection | None = connect(path, write)
-        self._depth, self._process, self._identity = 0, os.getpid(), _identity(path)
+        self._depth, self._process, self._identity = 0, os.getpid(), identity_of(path)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -167,7 +167,7 @@ class Database:
 
     def _refuse_replaced(self) -> None:
         """Whatever is written into a file that has no name any more is lost."""
-        if _identity(self._file) != self._identity:
+        if identity_of(self._file) != self._identity:
             raise Refused(
                 f"the gallery {self.path} was removed, moved or replaced while it was open; put it back, or open it again"
             )
@@ -293,15 +293,6 @@ def new_gallery(path: Path) -> Iterator[Path]:
 def _clean(values: tuple[Any, ...]) -> list[Any]:
     """A camera named after a file may hold bytes that are not UTF-8."""
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at `path`: device and number; None: there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _is_at(handle: int, path: Path) -> bool:
