@@ -122,7 +122,7 @@ def split(service: Served, person: Editing, vehicle: VehicleId, body: doc.Splitt
 
 @edits.post("/undo", summary="Take a change back")
 def undo(service: Served, person: Editing, body: doc.Undoing, key: Key = None) -> doc.Done:
-    return doc.Done(done=edited(service, person, Undo(change=body.change), key))
+    return doc.Done(done=edited(service, person, Undo(change=body.change, own=body.change is None), key))
 
 
 @edits.post("/doubtful/{sighting}", tags=["doubtful"], summary="Say whose a sighting is")

@@ -101,7 +101,7 @@ class Client:
         )
 
     def undo(self, change: int | None = None) -> Document:
-        """Take a change back; the last one without its id."""
+        """Take a change back; without its id the last one of this token."""
         return self._document("POST", "/undo", {"change": change})
 
     def remove(self, vehicle: int) -> Document:

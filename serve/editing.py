@@ -46,8 +46,8 @@ def _refuse_hidden(reading: Reading, edit: Edit) -> None:
         case Reject():
             reading.refuse_hidden([], [edit.sighting])
         case Undo():
-            if edit.change is None or reading.change(edit.change) is None:
-                raise NotFound("this token takes back its own changes; name one of them in 'change'")
+            if edit.change is not None and reading.change(edit.change) is None:
+                raise NotFound("this token takes back its own changes; there is no such change of its own")
         case _:
             raise Refused("this changes what all cameras have seen; use a token without --camera")
 

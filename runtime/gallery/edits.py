@@ -105,9 +105,9 @@ def split(gallery: Gallery, vehicle: int, sightings: Sequence[int], name: str | 
     return Edited(change, new, len(ids))
 
 
-def undo(gallery: Gallery, change: int | None = None) -> Change:
-    """Take back the change of that id, or the last one, unless what a person did after it is final. Returns what was taken back,
-    with the change that took it back in `undone`.
+def undo(gallery: Gallery, change: int | None = None, own: bool = False) -> Change:
+    """Take back the change of that id, or the last one, with `own` the last one of `gallery.who`, unless what a person did after
+    it is final. Returns what was taken back, with the change that took it back in `undone`.
 
     Names, ids, prototypes and the vehicles of sightings are what they were. Later sightings stay with the vehicle that
     stays, and so do the prototypes that they added; what they averaged into older prototypes is lost. Raises Refused,
@@ -116,7 +116,7 @@ def undo(gallery: Gallery, change: int | None = None) -> Change:
     """
     with gallery.transaction() as store:
         every = store.changes()
-        done = _change_to_undo(every, change)
+        done = _change_to_undo([row for row in every if row.who == gallery.who] if own else every, change)
         if done.undone:
             raise Refused(f"change {done.id} is undone already, by change {done.undone}; do it again by hand")
         if done.undo_data is None:
@@ -230,7 +230,7 @@ def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
     if change is None:
         open_ = [row for row in every if row.verb in UNDOABLE and not row.undone and row.undo_data is not None]
         if not open_:
-            raise Refused("there is nothing to undo; 'vreid gallery audit' lists what was changed")
+            raise NotFound("there is nothing to undo; the audit lists what was changed, and by whom")
         _refuse_final(every, open_[-1])
         return open_[-1]
     for row in every:
@@ -238,7 +238,7 @@ def _change_to_undo(every: Sequence[Change], change: int | None) -> Change:
             if row.verb not in UNDOABLE:
                 raise Refused(f"change {change} ({row.verb}) is final; only {', '.join(UNDOABLE)} are undone")
             return row
-    raise NotFound(f"there is no change {change}; 'vreid gallery audit' lists them")
+    raise NotFound(f"there is no change {change}; the audit lists them")
 
 
 def _refuse_final(every: Sequence[Change], done: Change) -> None:
@@ -246,7 +246,7 @@ def _refuse_final(every: Sequence[Change], done: Change) -> None:
     final = [row for row in every if row.id > done.id and row.verb in FINAL and not row.who.startswith("run:")]
     if final:
         last = f"the last change, {final[-1].id} ({final[-1].verb}), is final"
-        raise Refused(f"{last}; 'vreid gallery undo {done.id}' takes the {done.verb} before it back")
+        raise Refused(f"{last}; undo change {done.id} by its id to take the {done.verb} before it back")
 
 
 def _refuse_later(every: Sequence[Change], done: Change) -> None:

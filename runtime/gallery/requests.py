@@ -93,14 +93,15 @@ class Split(_Request):
 
 
 class Undo(_Request):
-    """Take a change back; the last one without its id."""
+    """Take a change back; without its id the last one, with `own` the last one of who requests this."""
 
     verb: Literal["undo"] = "undo"
     change: int | None = None
+    own: bool = False
 
     def apply(self, gallery: Gallery) -> Done:
         """Raises Refused as `edits.undo` does."""
-        done = edits.undo(gallery, self.change)
+        done = edits.undo(gallery, self.change, self.own)
         vehicles = done.detail.get("vehicles", [done.vehicle])
         taken = (done.undo_data or {}).get("changes", ())  # by a confirmation or a rejection
         changes = [done, *(change for change in (gallery.changes() if taken else ()) if change.id in taken)]

@@ -223,6 +223,11 @@ def test_a_token_of_one_camera_changes_only_what_it_has_seen(gate: httpx.Client,
     with read_gallery(served.site.gallery) as gallery:
         own = gallery.changes(1)[0]
     assert own.who == "gate" and gate.post(f"{API}/undo", json={"change": own.id}).status_code == 200
+    assert gate.patch(f"{API}/vehicles/{min(mine)}", json={"name": "of the gate"}).status_code == 200
+    with served.client("edit") as client:
+        assert client.patch(f"{API}/vehicles/{unseen}", json={"name": "of the office too"}).status_code == 200
+    taken = gate.post(f"{API}/undo", json={})  # the last one of its own
+    assert taken.json()["done"]["undone"] == own.id + 2 and gate.post(f"{API}/undo", json={}).status_code == 404
 
 
 def test_every_edit_is_in_the_audit_with_who_did_it(served: Served) -> None:
