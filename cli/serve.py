@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from vreid.cli import output
-from vreid.models.errors import MOST_COUNT, Refused, refuse_outside, refuse_threads
+from vreid.models.errors import MOST_COUNT, Refused, refuse_outside, refuse_threads, shown
 
 if TYPE_CHECKING:
     from vreid.runtime.detectors.table import Detector
@@ -107,6 +107,7 @@ def _token(args: Token) -> int:
         file.revoke(args.revoke)
         return output.outcome(args.json, f"the token '{args.revoke}' is revoked", {"revoked": args.revoke})
     assert args.name is not None
+    _note_unseen(args)
     text = file.add(args.name, args.role, args.camera)
     if args.json:
         output.document({"name": args.name, "role": args.role, "token": text})
@@ -116,6 +117,24 @@ def _token(args: Token) -> int:
             "this token is shown once and kept nowhere; send it as 'Authorization: Bearer TOKEN', or sign in with it"
         )
     return 0
+
+
+def _note_unseen(args: Token) -> None:
+    """Say which cameras of the token have no sighting yet. Raises Refused for a gallery that is not there, unless the file of
+    the tokens is named: they may come before the gallery."""
+    from vreid.runtime.gallery import read_gallery
+
+    if not args.gallery.exists():
+        if args.tokens is None:
+            raise Refused(
+                f"there is no gallery {args.gallery}; before the first run name the file too: --tokens {args.gallery}.tokens"
+            )
+        return
+    with read_gallery(args.gallery) as gallery:
+        known = gallery.cameras()
+    for camera in args.camera:
+        if known and camera not in known:
+            output.note(f"no sighting is of the camera '{shown(camera)}' yet; there are some of {', '.join(known)}")
 
 
 def _day(seconds: float) -> str:
@@ -131,7 +150,7 @@ def _run(args: Run) -> int:
     from vreid.serve.service import Address
 
     if sum((args.site is not None, args.gallery is not None, args.demo)) != 1:
-        raise Refused("give a site's file, or --gallery with --model, or --demo")
+        raise Refused("give one of the three: a site's file, --gallery with --model, or --demo")
     if (args.gallery is None) != (args.model is None):
         raise Refused("--gallery and --model belong together; a site's file has both")
     refuse_threads(args.threads)
@@ -147,7 +166,7 @@ def _run(args: Run) -> int:
         if args.demo:
             serve_demo(serving)
         elif file is not None:
-            serve_site(lambda: read_site(file, os.environ), file, serving, requests)
+            serve_site(lambda: read_site(file, os.environ, served=True), file, serving, requests)
         elif args.gallery is not None:
             serve_gallery(args.gallery, str(args.model), args.pictures, serving)
     return 0

@@ -65,7 +65,7 @@ def run_site(
     truth = truth_of_run([camera.source for camera in site.cameras], site.truth)
     with ExitStack() as stack:
         opened = stack.enter_context(opened_site(site))
-        _refuse_useless_watch(opened)
+        _refuse_useless_watch(opened, shown_here=bool(viewers))
         outputs = open_outputs(site.to, "run" if site.out is None else site.out.name)
         for output in outputs:
             stack.callback(output.close, {})  # also of a run that fails
@@ -187,11 +187,11 @@ def _monitor(site: Site, run: Run, outputs: Sequence[OutputSink]) -> Any:
     )
 
 
-def _refuse_useless_watch(opened: OpenSite) -> None:
+def _refuse_useless_watch(opened: OpenSite, shown_here: bool) -> None:
     """Raises Refused where there is a watch list, and nobody gets its alerts, or they can never come."""
     site, kinds = opened.site, {each.source.camera: each.detector.kinds for each in opened.cameras}
     for fault in (
-        *faults_of_all(site.watch, list(kinds), site.to, site.plates, flags=True),
+        *faults_of_all(site.watch, list(kinds), site.to, site.plates, flags=True, shown_here=shown_here),
         *missing_kinds(site.watch, kinds),
     ):
         raise Refused(fault)

@@ -56,18 +56,26 @@ def fault_of(watch: Watch) -> str | None:
 
 
 def faults_of_all(
-    watches: Sequence[Watch], cameras: Sequence[str], to: Sequence[object], plates: str | None, flags: bool = False
+    watches: Sequence[Watch],
+    cameras: Sequence[str],
+    to: Sequence[object],
+    plates: str | None,
+    flags: bool = False,
+    shown_here: bool = False,
 ) -> list[str]:
-    """A sentence for each reason why alerts can never come, in the words of the site's file or of the flags."""
+    """A sentence for each reason why alerts can never come, in the words of the site's file or of the flags; with `shown_here` they
+    need no output: the pages of a server show whom the entries fit."""
     faults = [
         stranger_text(name, cameras, _called(watch))
         for watch in watches
         for name in watch.cameras
         if name not in cameras
     ]
-    if watches and not to:
+    if watches and not to and not shown_here:
         how = "--to, such as mqtt://broker/site" if flags else 'to = ["mqtt://broker/site"] in [outputs]'
-        faults.append(f"a watch list gives its alerts to outputs; name one with {how}")
+        faults.append(
+            f"a watch list gives its alerts to outputs; name one with {how}, or run the site by vreid serve, which shows them"
+        )
     if plates is None and any(watch.plate is not None for watch in watches):
         how = "--plates module:function" if flags else 'plates = "module:function"'
         faults.append(f"a watch list with plates needs a reader of plates; give {how}")

@@ -171,6 +171,10 @@ def serve_gallery(gallery: Path, model: str, pictures: Path | None, serving: Ser
         rules = {} if site is None else {"fixed": site.threshold}
         rate = Site.false_match_rate if site is None else site.false_match_rate
         searcher = open_searcher(access, open_embedder(model, serving.threads), false_match_rate=rate, **rules)
+        if pictures is not None and not pictures.is_dir():
+            serving.say(
+                f"there is no folder {pictures} yet; live pictures come when vreid run --out {pictures} --annotate writes them"
+            )
         live = None if pictures is None else PictureFolder(pictures / "picture", access.pictures)
         service = serving.service(access, searcher, tokens, live, site=site)
         server = stack.enter_context(Server(application(service), serving.address))

@@ -41,16 +41,17 @@ _FILES = ("file", "folder", "pattern", "picture")  # kinds of sources that are p
 _PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
-def read_site(path: Path, environment: Mapping[str, str]) -> Site:
-    """The site of the file at `path`, its secrets filled in. Raises Refused with the first of its faults."""
-    site, faults = site_and_faults(path, environment)
+def read_site(path: Path, environment: Mapping[str, str], served: bool = False) -> Site:
+    """The site of the file at `path`, its secrets filled in; with `served` for a server, whose pages show what the watch list
+    finds. Raises Refused with the first of its faults."""
+    site, faults = site_and_faults(path, environment, served)
     if faults or site is None:
         more = f" (and {len(faults) - 1} more: vreid site check {path})" if len(faults) > 1 else ""
         raise Refused(faults[0] + more)
     return site
 
 
-def site_and_faults(path: Path, environment: Mapping[str, str]) -> tuple[Site | None, list[str]]:
+def site_and_faults(path: Path, environment: Mapping[str, str], served: bool = False) -> tuple[Site | None, list[str]]:
     """The site of the file at `path` and a sentence for each fault of the file itself.
 
     Relative paths in it are from its own folder. Where there are faults it is the site without what is wrong, to look for more
@@ -69,7 +70,7 @@ def site_and_faults(path: Path, environment: Mapping[str, str]) -> tuple[Site | 
         return None, [f"{path}: {sentence}" for sentence in wrong]
     reading = _Reading(path.absolute().parent, environment)
     site = reading.site(form)
-    reading.faults += faults_of_all(site.watch, written.cameras, written.to, written.plates)
+    reading.faults += faults_of_all(site.watch, written.cameras, written.to, written.plates, shown_here=served)
     return site, [f"{path}: {sentence}" for sentence in (*wrong, *reading.faults)]
 
 

@@ -2,11 +2,12 @@
 
 import json
 import socket
+import threading
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.gallery import login
 from vreid.runtime.records import Frame
 from vreid.serve.rights import TokenFile
-from vreid.serve.running import LiveView, Server, refuse_open
+from vreid.serve.running import LiveView, Server, Serving, refuse_open, serve_gallery
 from vreid.serve.service import Address
+
+if TYPE_CHECKING:
+    from made_site import MadeSite
 
 CITY = "synth://city?camera={}&seed=7&cameras=3&seconds=20&vehicles=12&fps=5&live=1"
 
@@ -35,7 +39,7 @@ def free_port() -> int:
 
 def site_of(folder: Path, source: Callable[[int], str] = CITY.format) -> Path:
     cameras = "".join(f'[camera.cam{number}]\nuri = "{source(number)}"\n' for number in (1, 2))
-    text = f'[gallery]\nfile = "g.db"\nenrol_unknown = true\n[outputs]\nfolder = "out"\n{cameras}'
+    text = f'[gallery]\nfile = "g.db"\nenrol_unknown = true\n[outputs]\nfolder = "out"\n{cameras}[[watch]]\nvehicle = "white van"\n'
     (folder / "site.toml").write_text(text)
     return folder / "site.toml"
 
@@ -104,6 +108,15 @@ def test_a_site_over_files_is_run_first(tmp_path: Path, capsys: pytest.CaptureFi
     site = site_of(tmp_path, lambda number: CITY.format(number).replace("&live=1", ""))
     assert main(["serve", str(site), "--port", "0"]) == 2
     assert f"first run vreid run {site}" in capsys.readouterr().err
+
+
+def test_a_folder_of_pictures_that_is_not_there_yet_is_named(open_site: "MadeSite") -> None:
+    said, stop = list[str](), threading.Event()
+    stop.set()
+    missing = open_site.folder / "missing"
+    for folder in (missing, open_site.folder / "run"):
+        serve_gallery(open_site.gallery, "vreid-s", folder, Serving(Address(port=0), None, stop, said.append))
+    assert [f"there is no folder {missing} yet" in text for text in said] == [True, False, False]
 
 
 @pytest.mark.parametrize(

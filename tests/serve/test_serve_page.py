@@ -73,6 +73,15 @@ def test_tokens_are_made_listed_and_revoked_by_the_command_line(
             assert main([*words, "--revoke", "office"]) == 0
             assert office.get("/api/v1/vehicles").status_code == 401
     capsys.readouterr()
+    assert main([*words, "--name", "yard", "--camera", "gate", "--camera", "yard"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no sighting is of the camera 'yard' yet" in said and "'gate'" not in said
+    none = str(open_site.folder / "none.db")
+    assert main(["serve", "token", "--gallery", none, "--name", "early"]) == 2
+    assert f"there is no gallery {none}; before the first run" in " ".join(capsys.readouterr().err.split())
+    early = [f"{none}.tokens", "--name", "early", "--camera", "gate"]
+    assert main(["serve", "token", "--gallery", none, "--tokens", *early]) == 0
+    capsys.readouterr()
     for more, word in (
         (["--name", "gate"], "taken"), (["--revoke", "nobody"], "--list"), ([], "--name"), (["--name", "a\nb"], "printable"),
         (["--name", "run:1"], "taken"), (["--name", "x", "--role", "admin", "--camera", "gate"], "an admin sees all cameras"),
