@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
@@ -65,6 +65,17 @@ TITLES = {
 }  # fmt: skip
 
 
+HEADINGS = {  # of pages, for people
+    401: "Sign in first", 403: "This is not for you to do", 404: "There is no such page", 429: "Too many requests",
+    500: "The server failed", 503: "Not at the moment", 507: "The disk is full",
+}  # fmt: skip
+_MOMENT = "seconds since 1970, such as 1764500000"
+_HINTS = {  # what a value has to be, by its name
+    "since": _MOMENT, "until": _MOMENT, "before": _MOMENT, "cursor": "`next` of the part before", "vehicle": "the id of a vehicle",
+    "sighting": "the id of a sighting", "change": "the id of a change",
+}  # fmt: skip
+
+
 def application(service: Service) -> App:
     """The ASGI application of a service."""
     app = FastAPI(
@@ -92,7 +103,7 @@ def _answer(request: Request, status: int, detail: str, headers: dict[str, str] 
     if request.url.path.startswith("/api/"):
         document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(document, status, headers, media_type=PROBLEM)
-    return problem_page(request, status, title, detail, headers)
+    return problem_page(request, status, HEADINGS.get(status, "That did not work"), detail, headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -103,18 +114,34 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     first = cast(RequestValidationError, error).errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
         return _answer(request, 400, f"the body is not JSON: {first['ctx']['error']} at byte {first['loc'][-1]}")
-    return _answer(request, 422, f"{shown(where)}: {first['msg']}")
+    return _answer(request, 422, _what_is_wrong(first))
+
+
+def _what_is_wrong(error: dict[str, Any]) -> str:
+    """A sentence of what pydantic has found first."""
+    part, *inside = error["loc"]
+    name = shown(".".join(map(str, inside)))
+    where = f"'{name}' in the {part}" if name else f"the {part}"
+    if error["type"] == "missing":
+        return f"{where} is missing; send it"
+    text = str(error["msg"])
+    hint = _HINTS.get(str(inside[-1]), "") if inside else ""
+    return f"{where} is not valid: {text[:1].lower()}{text[1:]}" + (f"; give {hint}" if hint else "")
 
 
 async def _http(request: Request, error: Exception) -> Response:
     failed = cast(HTTPException, error)
     headers = dict(failed.headers or {})
+    detail = str(failed.detail)
     if failed.status_code == 405:
         headers["Allow"] = ", ".join(_methods(request))
-    return _answer(request, failed.status_code, str(failed.detail), headers)
+        detail = f"this path takes {headers['Allow']}, not {shown(request.method)}; use one of these"
+    elif failed.status_code == 404:  # of the router: what a route does not find is NotFound
+        api = request.url.path.startswith("/api/")
+        detail = f"there is nothing at this address; {'/api/v1/openapi.json lists all paths' if api else 'take a link above'}"
+    return _answer(request, failed.status_code, detail, headers)
 
 
 def _methods(request: Request) -> list[str]:

@@ -217,15 +217,21 @@ class Health(Document):
     frames_per_second: float = Field(
         default=0.0, description="Of the cameras shown, over the last minute.", examples=[30.0]
     )
-    sightings: int = Field(default=0, examples=[120])
-    unknown: int = Field(default=0, examples=[14])
-    doubtful: int = Field(default=0, examples=[3])
+    sightings: int | None = Field(
+        default=None, description="Of this run, as the next two; null where none runs here.", examples=[120]
+    )
+    unknown: int | None = Field(default=None, examples=[14])
+    doubtful: int | None = Field(default=None, examples=[3])
     cameras: list[CameraHealth] = []
     stages: dict[str, dict[str, float]] = Field(
         default={}, description="Of each stage: count, p50_ms, p90_ms, p99_ms.",
         examples=[{"embed": {"count": 120.0, "p50_ms": 4.1, "p90_ms": 6.0, "p99_ms": 9.3}}],
     )  # fmt: skip
-    vehicles: int = Field(default=0, examples=[37])
+    vehicles: int | None = Field(
+        default=None,
+        description="In the gallery; null where none runs here, for a token of some cameras.",
+        examples=[37],
+    )
 
 
 class Done(Document):
@@ -290,7 +296,7 @@ class Splitting(Body):
 
 
 class Undoing(Body):
-    """A change to take back; the last one without."""
+    """A change to take back; without it the last one of who sends this."""
 
     change: Id | None = Field(default=None, examples=[12])
 

@@ -17,7 +17,8 @@ def health_of(service: Service, person: Person) -> doc.Health:
     """Of the cameras that the person may see; a run in another process is not known here."""
     status = service.status()
     if status is None:
-        return doc.Health(running=False)
+        with service.access.reading() as gallery:
+            return doc.Health(running=False, vehicles=None if person.cameras else gallery.size()[0])
     cameras = [
         doc.CameraHealth(
             name=name, frames=one.frames, frames_per_second=one.rate, dropped=one.dropped,

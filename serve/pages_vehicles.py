@@ -3,8 +3,8 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
 
 from vreid.report.timeline import Bar, timeline
@@ -18,7 +18,7 @@ from vreid.serve.forms import Viewer
 from vreid.serve.page_reading import albums, views
 from vreid.serve.pages_sightings import pattern_of
 from vreid.serve.persons import Served
-from vreid.serve.reading import NEWEST, Reading
+from vreid.serve.reading import NEWEST, MergedAway, Reading
 from vreid.serve.rendering import page
 from vreid.serve.rights import Person
 from vreid.serve.route_map import RouteMap, layout_of, route_map
@@ -62,10 +62,13 @@ def vehicles_page(
 
 
 @routes.get("/vehicles/{vehicle}")
-def vehicle_page(request: Request, service: Served, person: Viewer, vehicle: Number) -> HTMLResponse:
-    """All that is known of one vehicle."""
+def vehicle_page(request: Request, service: Served, person: Viewer, vehicle: Number) -> Response:
+    """All that is known of one vehicle; one that was merged into another leads there."""
     reading = Reading(service.access, person)
-    found = reading.vehicle(vehicle)
+    try:
+        found = reading.vehicle(vehicle)
+    except MergedAway as merged:
+        return RedirectResponse(f"/vehicles/{merged.kept}", 303)
     seen = found.sightings
     prototypes = views(reading, vehicle)
     return page(

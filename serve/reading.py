@@ -14,6 +14,7 @@ from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.names import given
 from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, SightingInfo
 from vreid.runtime.gallery.records import Vehicle as VehicleRecord
+from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import CLIP
 from vreid.serve import documents
 from vreid.serve.cursor import cursor_of, place_of
@@ -21,6 +22,14 @@ from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.rights import Person
 
 NEWEST = 200  # sightings of a vehicle in one document; /sightings?vehicle=ID has all
+
+
+class MergedAway(NotFound):
+    """A vehicle was merged into another one, which is there; `kept` is the id of that one."""
+
+    def __init__(self, vehicle: int, kept: int) -> None:
+        super().__init__(f"vehicle {vehicle} is a part of vehicle {kept} now; use that one")
+        self.kept = kept
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ class Reading:
         with self.access.reading() as gallery, gallery.reading() as store:
             found = store.vehicles(self.allowed(Filter(ids=(vehicle,))), thumbnails=False)
             if not found:
+                if not self.person.cameras and (kept := _merged_into(store, vehicle)) is not None:
+                    raise MergedAway(vehicle, kept)
                 raise NotFound(f"there is no vehicle {vehicle}; the list of vehicles has all")
             seen = gallery.latest_sightings(self.allowed(Filter(ids=(vehicle,))), limit=NEWEST)
             changes = [] if self.person.cameras else store.changes(100, vehicle)
@@ -242,6 +253,18 @@ class Reading:
             id=change.id, at=change.at, who=change.who, verb=change.verb, vehicle=change.vehicle, detail=change.summary,
             undone=change.undone,
         )  # fmt: skip
+
+
+def _merged_into(store: Store, vehicle: int) -> int | None:
+    """The vehicle that is there, and that this one is a part of by merges which nobody has taken back; None: by none."""
+    while store.name_of(vehicle) is None:
+        merges = [
+            change.detail["vehicles"] for change in store.changes(vehicle=vehicle, verbs=["merge"]) if not change.undone
+        ]
+        if not merges or merges[-1][0] == vehicle:
+            return None
+        vehicle = merges[-1][0]
+    return vehicle
 
 
 def _decimal(number: float) -> str:

@@ -2,12 +2,15 @@
 ETag, and one that the caller has already is not sent again."""
 
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from fastapi import HTTPException, Request, Response, params
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from vreid.models.errors import BadInput, shown
 from vreid.serve import documents as doc
 from vreid.serve.persons import somebody
 
@@ -54,10 +57,11 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """The handler of FastAPI with this around it."""
-        handle, kinds = super().get_route_handler(), self._kinds()
+        handle, kinds, known = super().get_route_handler(), self._kinds(), _query_of(self.dependant)
 
         async def answered(request: Request) -> Response:
             somebody(request)
+            _refuse_unknown(request, known)
             _refuse_other_kinds(request, kinds)
             return with_etag(request, await handle(request))
 
@@ -73,6 +77,20 @@ class ApiRoute(APIRoute):
         if isinstance(info, params.Form):
             return ("multipart/form-data", "application/x-www-form-urlencoded")
         return ("application/json",)
+
+
+def _query_of(dependant: Dependant) -> list[str]:
+    """The names of the parameters that a route, or what it depends on, takes in the query."""
+    return sorted({field.alias for field in dependant.query_params}.union(*map(_query_of, dependant.dependencies)))
+
+
+def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    """Raises BadInput for a parameter in the query that the route does not have: a misspelt filter would let everything through."""
+    for name in request.query_params:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            meant = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
+            raise BadInput(f"there is no '{shown(name)}' in the query of this path; {meant}")
 
 
 def _refuse_other_kinds(request: Request, kinds: tuple[str, ...]) -> None:

@@ -308,5 +308,5 @@ def _write_answer(
 def _vehicle_of(store: Store, sighting: int) -> int:
     found = store.vehicles_of_sightings([sighting]).get(sighting)
     if found is None:
-        raise NotFound(f"there is no sighting {sighting}; 'vreid gallery doubtful' and 'vreid gallery show' list them")
+        raise NotFound(f"there is no sighting {sighting}; the lists of doubtful sightings and of a vehicle's have all")
     return found

@@ -318,7 +318,7 @@ class Gallery:
         with self._mutex:
             found = self._store.sighting(sighting)
         if found is None:
-            raise NotFound(f"there is no sighting {sighting}; 'vreid gallery show' lists those of a vehicle")
+            raise NotFound(f"there is no sighting {sighting}; the list of a vehicle's sightings has its")
         return found
 
     def sighting_picture(self, sighting: int) -> bytes | None:

@@ -89,7 +89,7 @@ def found(store: Store, text: str) -> int:
         raise Refused(f"'{text}' is one vehicle's name and another's id; write id={by_name} or id={text}")
     vehicle = by_id if by_name is None else by_name
     if vehicle is None:
-        raise NotFound(f"there is no vehicle '{shown(text)}' in the gallery; 'vreid gallery list' shows them")
+        raise NotFound(f"there is no vehicle '{shown(text)}' in the gallery; the list of vehicles has all")
     return vehicle
 
 
@@ -117,4 +117,4 @@ def was_pictured(name: str, created: float, thumbnail: object) -> float | None:
 
 
 def _unknown(vehicle: int) -> Refused:
-    return NotFound(f"there is no vehicle {vehicle} in the gallery; 'vreid gallery list' shows them")
+    return NotFound(f"there is no vehicle {vehicle} in the gallery; the list of vehicles has all")

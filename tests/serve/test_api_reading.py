@@ -154,6 +154,46 @@ def test_an_error_is_a_problem_document(client: httpx.Client, path: str, status:
     assert problem["detail"] and set(problem) == {"type", "title", "status", "detail"}
 
 
+@pytest.mark.parametrize(
+    "path, said",
+    [
+        ("/export?camra=gate", "there is no 'camra' in the query of this path; did you mean 'camera'?"),
+        ("/cameras?foo=1", "there is no 'foo' in the query of this path; there are: none"),
+        ("/doubtful?cursor=5", "there is no 'cursor' in the query of this path; there are: limit"),
+        ("/sightings?since=today", "'since' in the query is not valid: input should be a valid number, unable to parse string as a "
+         "number; give seconds since 1970, such as 1764500000"),
+        ("/vehicles/car", "'vehicle' in the path is not valid: input should be a valid integer, unable to parse string as an "
+         "integer; give the id of a vehicle"),
+        ("/nothing", "there is nothing at this address; /api/v1/openapi.json lists all paths"),
+        ("/merge", "this path takes POST, not GET; use one of these"),
+    ],
+)  # fmt: skip
+def test_an_error_says_what_to_do(client: httpx.Client, path: str, said: str) -> None:
+    assert client.get(API + path).json()["detail"] == said
+
+
+def test_a_body_that_lacks_something_says_what(client: httpx.Client) -> None:
+    answer = client.patch(f"{API}/vehicles/1", json={})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "'name' in the body is missing; send it")
+
+
+def test_a_vehicle_that_was_merged_says_where_it_is(served: Served) -> None:
+    with served.client("admin") as client:
+        for kept, other in ((7, 8), (6, 7)):
+            client.post(f"{API}/merge", json={"vehicles": [kept, other]}).raise_for_status()
+        answer = client.get(f"{API}/vehicles/8")
+        assert (answer.status_code, answer.json()["detail"]) == (
+            404,
+            "vehicle 8 is a part of vehicle 6 now; use that one",
+        )
+        client.post(f"{API}/undo", json={}).raise_for_status()
+        assert "vehicle 7 now" in client.get(f"{API}/vehicles/8").json()["detail"]
+        client.delete(f"{API}/vehicles/7").raise_for_status()
+        assert "there is no vehicle 8" in client.get(f"{API}/vehicles/8").json()["detail"]
+    with served.client("gate") as client:
+        assert "there is no vehicle 8" in client.get(f"{API}/vehicles/8").json()["detail"]
+
+
 def test_an_export_has_every_sighting_as_the_list_has_it(client: httpx.Client) -> None:
     lines = [json.loads(line) for line in client.get(f"{API}/export").text.splitlines()]
     assert lines == every(client, "/sightings")
@@ -181,7 +221,9 @@ def test_with_a_blurring_function_no_other_picture_leaves_the_server(made_site: 
 
 def test_cameras_and_health_without_a_run(client: httpx.Client) -> None:
     assert client.get(f"{API}/cameras").json() == sorted(CAMERAS)
-    assert client.get(f"{API}/health").json()["running"] is False
+    health = client.get(f"{API}/health").json()
+    assert (health["running"], health["sightings"]) == (False, None)
+    assert health["vehicles"] == len(every(client, "/vehicles"))
 
 
 def test_a_supervisor_needs_no_token_and_learns_nothing(looked_at: Served) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
 import httpx
-from made_site import MadeSite, Served, served_here
+from made_site import API, MadeSite, Served, served_here
 
 from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.status import CameraStatus, StageStatus, Status
@@ -172,6 +172,17 @@ def test_who_sees_one_camera_enrols_and_is_not_led_to_a_page_that_is_hidden(serv
         assert "guest" in text.partition('class="notice"')[2]
         for place in re.findall(r'href="(/vehicles/\d+)"', text):
             assert client.get(place).status_code == 200, place
+
+
+def test_the_address_of_a_merged_vehicle_leads_to_the_one_that_stays(served: Served) -> None:
+    with served.client("edit") as client:
+        client.post(f"{API}/merge", json={"vehicles": [7, 8]}).raise_for_status()
+        answer = client.get("/vehicles/8", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/vehicles/7")
+        for path, heading in (("/vehicles/999", "There is no such page"), ("/nothing", "There is no such page")):
+            answer = client.get(path)
+            assert answer.status_code == 404 and f"<h1>{heading}</h1>" in answer.text
+        assert "<h1>That did not work</h1>" in client.get("/vehicles?cursor=7").text
 
 
 def test_an_undo_leads_to_no_other_site(served: Served) -> None:
