@@ -43,29 +43,43 @@ class Notice:
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page of templates/ as the person of this request sees it."""
-    service, person = service_of(request), person_of(request)
-    path = request.url.path
-    common = {
-        "person": person,
-        "csrf": "" if person is None else service.tokens.csrf(person),
-        "path": path,
-        "place": _place(path),
-        "places": PLACES,
-        "look": _stamp(),
-        "notice": None if person is None else _notice(request, person),
-    }
-    return HTMLResponse(_environment().get_template(template).render({**common, **values}), status)
+    return _rendered(request, template, status, _of_person(request), values)
 
 
 def problem_page(
     request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """An error for people; where they came from is offered."""
+    """An error for people; where they came from is offered. It is shown as to nobody where the person cannot be found."""
     back = request.headers.get("referer", "") if request.method == "POST" else ""
     own = back.startswith((f"http://{request.url.netloc}/", f"https://{request.url.netloc}/"))
-    answer = page(request, "problem.html.j2", status, title=title, detail=detail, back=back if own else "")
+    try:
+        of_person = _of_person(request)
+    except Exception:  # noqa: BLE001  what failed for the request may fail here again
+        of_person = _NOBODY
+    values = {"title": title, "detail": detail, "back": back if own else ""}
+    answer = _rendered(request, "problem.html.j2", status, of_person, values)
     answer.headers.update(headers or {})
     return answer
+
+
+_NOBODY: dict[str, Any] = {"person": None, "csrf": "", "notice": None}
+
+
+def _of_person(request: Request) -> dict[str, Any]:
+    """What a page shows of the person of a request. Raises HTTPException 401 for a token that is none, and Refused."""
+    person = person_of(request)
+    if person is None:
+        return _NOBODY
+    csrf = service_of(request).tokens.csrf(person)
+    return {"person": person, "csrf": csrf, "notice": _notice(request, person)}
+
+
+def _rendered(
+    request: Request, template: str, status: int, of_person: dict[str, Any], values: dict[str, Any]
+) -> HTMLResponse:
+    path = request.url.path
+    common = {**of_person, "path": path, "place": _place(path), "places": PLACES, "look": _stamp()}
+    return HTMLResponse(_environment().get_template(template).render({**common, **values}), status)
 
 
 def after(to: str, change: int | None) -> RedirectResponse:

@@ -283,3 +283,16 @@ def test_the_audit_shows_what_people_did_and_runs_on_request(open_site: MadeSite
         assert shown(following) == ["anna"] * 10
         assert 'rel="next"' not in found[-1]
         assert set(shown("/audit?runs=1")) == {"anna", "a"}
+
+
+def test_a_page_for_a_wrong_token_or_a_damaged_file_of_tokens_is_a_page_with_its_headers(served: Served) -> None:
+    with served.client() as client:
+        for given in ("Bearer x", "Basic YTpi"):
+            for place in ("/vehicles", "/sign-in"):
+                answer = client.get(place, headers={"Authorization": given})
+                assert answer.status_code == 401, (given, place)
+                assert "not known here" in answer.text and answer.headers["x-frame-options"] == "DENY"
+        served.site.tokens.path.write_text("{")
+        answer = client.get("/vehicles", headers={"Authorization": "Bearer x"})
+        assert answer.status_code in (409, 503)
+        assert 'role="alert"' in answer.text and answer.headers["x-frame-options"] == "DENY"
