@@ -34,6 +34,7 @@ from vreid.serve.openapi import openapi_of
 from vreid.serve.pages import pages
 from vreid.serve.persons import SignIn
 from vreid.serve.rendering import problem_page
+from vreid.serve.rights import TokensUnusable
 from vreid.serve.routes import PROBLEM
 from vreid.serve.service import Service
 from vreid.serve.streams import TooManyStreams
@@ -50,6 +51,7 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
     BadInput: 422,
     GalleryLocked: 503,
     GalleryReplaced: 503,
+    TokensUnusable: 503,
     TooManyStreams: 503,
     Busy: 503,
     GalleryFull: 507,

@@ -52,10 +52,11 @@ async def livez() -> JSONResponse:
 
 @probes.get("/readyz")
 def readyz(service: Served) -> JSONResponse:
-    """Whether requests can be answered: the gallery can be read, and a run in this process moves. Nothing of what is in it."""
+    """Whether requests can be answered: gallery and tokens can be read, and a run in this process moves."""
     try:
         with service.access.reading() as gallery:
             gallery.size()
+        service.tokens.tokens()
         status = service.status()
         ready = status is None or why_stalled(status) is None
     except VreidError:

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vreid.models.errors import Refused, shown, unusable
 from vreid.models.files import atomic, regular
@@ -55,14 +57,18 @@ class Person:
         return not self.cameras or camera in self.cameras
 
 
+class TokensUnusable(Refused):
+    """The file of tokens is damaged, or may not be read: nobody can be let in."""
+
+
 @dataclass(frozen=True)
 class Token:
     """A token as it is kept: never itself."""
 
     name: str
     role: Role
-    hash: str
-    made: float  # seconds since 1970
+    hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    made: Annotated[float, Field(allow_inf_nan=False)]  # seconds since 1970
     cameras: tuple[str, ...] = ()
 
     def person(self, session: str = "") -> Person:
@@ -78,8 +84,13 @@ class TokenFile:
     _read: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def tokens(self) -> list[Token]:
-        """All of them. Raises Refused for a file that is none."""
+        """All of them. Raises TokensUnusable."""
         return list(self._content()[1])
+
+    def ever(self) -> bool:
+        """Whether there are tokens, or were since this object was made. Raises TokensUnusable."""
+        self._content()
+        return "had" in self._read
 
     def add(self, name: str, role: Role, cameras: Iterable[str] = ()) -> str:
         """A new token, which is returned and kept nowhere.
@@ -156,6 +167,8 @@ class TokenFile:
             state = self.path.stat()
         except FileNotFoundError:
             return self._read.setdefault("secret", secrets.token_hex(32)), []
+        except OSError as error:
+            raise _unusable(self.path, error.strerror) from error
         stamp = (
             state.st_mtime_ns,
             state.st_ino,
@@ -165,6 +178,8 @@ class TokenFile:
         if known is None or known[0] != stamp:
             known = self._read["content"] = stamp, _parsed(self.path)
         content: tuple[str, list[Token]] = known[1]
+        if content[1]:
+            self._read["had"] = True
         return content
 
     @contextmanager
@@ -190,15 +205,29 @@ class TokenFile:
         self._read.pop("content", None)
 
 
+class _Tokens(BaseModel):
+    """The file's document."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    secret: str = Field(min_length=1)
+    tokens: list[Token]
+
+
 def _parsed(path: Path) -> tuple[str, list[Token]]:
     try:
-        document = json.loads(regular(path).read_text(encoding="utf-8"))
-        tokens = [Token(**{**row, "cameras": tuple(row["cameras"])}) for row in document["tokens"]]
-        if not all(token.role in ROLES for token in tokens):
-            raise ValueError("a role that there is not")
-        return str(document["secret"]), tokens
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{path} is not a file of tokens ({error}); make it anew with vreid serve token") from error
+        found = _Tokens.model_validate_json(regular(path).read_bytes())
+    except ValidationError as error:
+        raise _unusable(path, error.errors()[0]["msg"]) from error
+    except OSError as error:
+        raise _unusable(path, error.strerror) from error
+    return found.secret, found.tokens
+
+
+def _unusable(path: Path, reason: str | None) -> TokensUnusable:
+    """Without the folder: anybody may get this sentence from a server."""
+    fix = "restore a copy, or remove it and make the tokens anew with vreid serve token"
+    return TokensUnusable(f"the file of tokens {path.name} cannot be used ({reason}); {fix}")
 
 
 def _hash(text: str) -> str:

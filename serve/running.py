@@ -36,7 +36,9 @@ _STOPPING_S = 5  # in which answers under way may end
 
 
 def refuse_open(address: Address, tokens: TokenFile) -> None:
-    """Raises Refused for an address beyond this machine without a token, or over which tokens would go in the clear."""
+    """Raises Refused for an address beyond this machine without a token, or over which tokens would go in the clear, and
+    TokensUnusable."""
+    guarded = tokens.ever()
     if (address.certificate is None) != (address.key is None):
         raise Refused("--certificate and --key belong together; give both files")
     for file in (address.certificate, address.key):
@@ -44,7 +46,7 @@ def refuse_open(address: Address, tokens: TokenFile) -> None:
             raise Refused(f"there is no file {file}; give the PEM files of the certificate and its key")
     if address.local:
         return
-    if not tokens.tokens():
+    if not guarded:
         raise Refused(
             f"beyond this machine nobody is let in without a token, and there is none in {tokens.path}; "
             "make one with vreid serve token"

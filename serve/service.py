@@ -58,9 +58,9 @@ class Service:
 
     @property
     def open(self) -> bool:
-        """Whether anybody on this machine may do everything: there is no token, and nobody else reaches it. Where others do it
-        stays closed, also when the last token is revoked."""
-        return self.address.local and not self.tokens.tokens()
+        """Whether anybody on this machine may do everything: nobody else reaches it, and there has been no token since it began to
+        serve. It stays closed when the last one is revoked, or their file is lost. Raises TokensUnusable."""
+        return self.address.local and not self.tokens.ever()
 
     def lets_in(self, person: Person) -> bool:
         """Whether somebody who was let in still is, which answers that go on ask again and again."""
