@@ -37,8 +37,7 @@ def doubtful_page(
         return page(request, "doubtful.html.j2", doubt=None, answered=said, fewest=FEWEST)
     doubt, rank = reading.shown(found.doubt), min(candidate, len(found.doubt.candidates))
     shown, view = doubt.candidates[rank - 1], found.doubt.candidates[rank - 1].camera
-    compared = float(service.access.searching.size()[0])
-    threshold = service.searcher.rule().level(doubt.sighting.camera, view, compared)
+    threshold = service.searcher.level(doubt.sighting.camera, view)
     return page(
         request, "doubtful.html.j2", doubt=doubt, waiting=found.waiting, following=found.following, rank=rank,
         most=MOST_WAITING, candidate=shown, albums=_of_candidate(reading, shown.vehicle, doubt.sighting.id),

@@ -9,7 +9,6 @@ from vreid.models.errors import BadInput, NotFound
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.requests import Merge, Remove, Rename, Split, Undo
 from vreid.serve import documents as doc
-from vreid.serve.comparing import between
 from vreid.serve.documents import Number
 from vreid.serve.editing import edited
 from vreid.serve.forms import Admin, Editor, Viewer
@@ -80,7 +79,7 @@ def merge_page(
     cameras = sorted({camera for own in both for camera in own})
     return page(
         request, "merge.html.j2", first=first.vehicle, second=second.vehicle, cameras=cameras, albums=both,
-        score=between(service, person, vehicle[0], vehicle[1]),
+        score=service.searcher.between(vehicle[0], vehicle[1], person.cameras),
     )  # fmt: skip
 
 

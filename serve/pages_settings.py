@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse
@@ -16,7 +16,6 @@ from vreid.runtime.session import Site
 from vreid.runtime.threshold_summary import MOST_DRAWINGS, SitePage, site_page
 from vreid.serve import days
 from vreid.serve.cameras import SiteCamera, cameras_of, seen_cameras
-from vreid.serve.comparing import latency_of
 from vreid.serve.documents import Number
 from vreid.serve.editing import edited
 from vreid.serve.forms import Admin, Viewer
@@ -113,7 +112,7 @@ def _detector(text: str) -> str:
 
 def _model_facts(service: Service) -> Facts:
     manifest = service.searcher.embedder.manifest
-    p50, p90 = latency_of(service.searcher)
+    p50, p90 = service.searcher.latency()
     size, accuracy, match = manifest.input, manifest.accuracy, manifest.match
     facts: Facts = [
         ("name", manifest.name),
@@ -134,7 +133,7 @@ def _model_facts(service: Service) -> Facts:
 
 def _thresholds(service: Service, person: Person) -> SitePage:
     """What was learnt here; of all of it who sees some cameras gets what is of no camera, and pairs of these."""
-    summary: dict[str, Any] = service.searcher.rule().summary(float(service.access.searching.size()[0]))
+    summary = service.searcher.summary()
     if person.cameras:
         pairs = [pair for pair in summary.get("cameras", ()) if all(map(person.sees, pair["cameras"]))]
         summary = {key: summary[key] for key in OF_NO_CAMERA if key in summary} | {"cameras": pairs}

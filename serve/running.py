@@ -227,7 +227,7 @@ def serve_run(
             stack.callback(access.close)
             searcher = open_searcher(
                 access, open_embedder(site.model, serving.threads), false_match_rate=site.false_match_rate,
-                fixed=site.threshold, topology=opened.topology,
+                fixed=site.threshold,
             )  # fmt: skip
             status = lambda: None if over.is_set() else run.status()  # noqa: E731
             service = serving.service(access, searcher, tokens, live, status=status, site=site)

@@ -1,7 +1,9 @@
-"""Find a vehicle by a picture or a feature, with the answer of a run: known, doubtful, unknown, and how sure that is."""
+"""Find a vehicle by a picture or a feature, or compare two, with the answer of a run: known, doubtful, unknown, and how sure that
+is."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,18 +13,18 @@ from numpy.typing import NDArray
 from vreid.models.errors import BadInput, Refused
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.gallery.records import EVERYTHING, Compare, Filter, plain
+from vreid.runtime.gallery.records import EVERYTHING, Compare, Filter, VehicleScores, plain
 from vreid.runtime.records import Floats, Ints
 from vreid.runtime.scoring import DOUBTFUL
 from vreid.runtime.site_threshold import SiteThreshold
-from vreid.runtime.threshold import Compared, FixedThreshold, Level, Threshold
-from vreid.runtime.topology import Topology
+from vreid.runtime.threshold import FixedThreshold, Level, Threshold
 from vreid.serve.gallery_access import GalleryAccess
 from vreid.serve.turns import Turns
 
 Answer = Literal["known", "doubtful", "unknown"]
 _DECODED = 2  # pictures at a time that were uploaded: one of them takes 120 MB
 _WIDER = 4  # how many times as many vehicles are read when those were too few
+_WARMING, _TIMED = 2, 12  # pictures by which the latency is measured
 NO_CAMERA = ""  # of an uploaded picture: thresholds of pairs of cameras do not hold for it
 
 
@@ -49,24 +51,33 @@ class Found:
     vehicles: list[FoundVehicle]
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """The best score between two vehicles: `views` are the cameras of the two features, `threshold` is the least between those,
+    which comes from `origin` and rests on so many pairs of strangers."""
+
+    score: float
+    threshold: float
+    views: tuple[str, str]
+    origin: str
+    pairs: int
+    answer: Answer
+
+
 class Searcher:
     """Searches of one gallery, from any thread."""
 
     def __init__(
-        self,
-        access: GalleryAccess,
-        embedder: Embedder,
-        false_match_rate: float,
-        fixed: float | None = None,
-        topology: Topology | None = None,
+        self, access: GalleryAccess, embedder: Embedder, false_match_rate: float, fixed: float | None = None
     ) -> None:
         """`fixed`: one threshold for all; None: that of the site. Raises WrongModel for a model that is not the gallery's."""
         self._access, self.embedder = access, embedder
-        self.false_match_rate, self._fixed, self._topology = false_match_rate, fixed, topology or Topology()
+        self.false_match_rate, self._fixed = false_match_rate, fixed
         self._engine = threading.Lock()
         self.decoding = Turns("pictures", _DECODED)  # that were uploaded, and may be large
         self.detecting = threading.Lock()
         self._rule: tuple[str | None, Threshold] | None = None
+        self._latency: tuple[int, tuple[float, float]] | None = None
 
     def feature_of(self, picture: Image) -> Floats:
         """(D,) of a crop (H, W, 3)."""
@@ -74,14 +85,42 @@ class Searcher:
             feature: Floats = self.embedder.embed([picture])[0]
         return feature
 
-    def rule(self) -> Threshold:
+    def latency(self) -> tuple[float, float]:
+        """p50 and p90 in milliseconds of one picture through the embedder, its resize included, as it is on this machine now;
+        measured once a minute at most."""
+        minute = int(time.monotonic() / 60)
+        if self._latency is None or self._latency[0] != minute:
+            size = self.embedder.manifest.input
+            picture = np.zeros((size.height, size.width, 3), np.uint8)
+            times = []
+            for _ in range(_WARMING + _TIMED):
+                began = time.perf_counter()
+                self.feature_of(picture)
+                times.append(1000 * (time.perf_counter() - began))
+            p50, p90 = np.percentile(times[_WARMING:], (50, 90)).tolist()
+            self._latency = minute, (p50, p90)
+        return self._latency[1]
+
+    def level(self, camera: str, view: str) -> Level:
+        """What counts now between a camera and a view of a vehicle."""
+        return self._rule_now().level(camera, view, self._compared())
+
+    def summary(self) -> dict[str, Any]:
+        """What the threshold says of itself, for a report."""
+        return self._rule_now().summary(self._compared())
+
+    def _compared(self) -> float:
+        """With how many vehicles a picture is compared."""
+        return float(self._access.searching.size()[0])
+
+    def _rule_now(self) -> Threshold:
         """The threshold as the gallery has it now."""
         if self._fixed is not None:
             return FixedThreshold(self._fixed)
         text = self._access.searching.site_threshold()
         if self._rule is None or self._rule[0] != text:
             match, dim = self.embedder.match, self._access.about.dim
-            self._rule = text, SiteThreshold(match, self.false_match_rate, self._topology, text, dim)
+            self._rule = text, SiteThreshold(match, self.false_match_rate, kept=text, dim=dim)
         return self._rule[1]
 
     def search(
@@ -98,22 +137,13 @@ class Searcher:
         """
         if not np.isfinite(feature).all() or not float(np.linalg.norm(feature)) > 0:
             raise BadInput("a feature has NaN, is infinite, or is all zeros; send what the model gave")
-        gallery, rule = self._access.searching, self.rule()
+        rule, compared = self._rule_now(), self._compared()
         row = (feature / np.linalg.norm(feature)).astype(np.float32)[None]
         names = self._nearest(row, max(k, 2), only, views)
-        compared = float(gallery.size()[0])
         if not names:
             return Found("unknown", rule.level(camera, camera, compared), [])
         vehicles = list(names)
-
-        def compare(times: float) -> Any:
-            def by_rule(rows: Floats, others: Floats, of: Sequence[str], owners: Ints) -> Compared:
-                weights = np.full((len(rows), len(others)), times)
-                return rule.compare(rows, [camera], others, of, compared, weights)
-
-            return gallery.scores(row, vehicles, within(views, by_rule))
-
-        exact, wide = compare(1.0), compare(DOUBTFUL)
+        exact, near = self._scores(_by(rule, [camera], compared), row, vehicles, views)
         margins, cosines, best_views = exact.margins[0], exact.cosines[0], exact.views[0]
         passed = int((margins >= 0).sum())
         found = []
@@ -122,7 +152,7 @@ class Searcher:
             answer: Answer = "unknown"
             if margins[place] >= 0:
                 answer = "known" if passed == 1 else "doubtful"
-            elif wide.margins[0][place] >= 0:
+            elif near[0, place]:
                 answer = "doubtful"
             rate = rule.rate_of(camera, view, score, compared)
             vehicle = vehicles[place]
@@ -131,6 +161,32 @@ class Searcher:
             )
         level = rule.level(camera, found[0].view, compared)._replace(threshold=found[0].threshold)
         return Found(found[0].answer, level, found)
+
+    def between(self, one: int, other: int, views: tuple[str, ...] = ()) -> Likeness | None:
+        """How alike two vehicles are: the features of `one` against those of `other`, both of `views` (empty: all), by the rule of
+        a search; None where one of them has no such feature."""
+        gallery, rule, compared = self._access.searching, self._rule_now(), self._compared()
+        own, others = (
+            [each for each in gallery.prototypes(vehicle) if not views or each.view in views]
+            for vehicle in (one, other)
+        )
+        if not own or not others:
+            return None
+        rows, cameras = np.stack([each.feature for each in own]), [each.view for each in own]
+        exact, near = self._scores(_by(rule, cameras, compared), rows, [other], views)
+        best = int(np.argmax(exact.margins[:, 0]))
+        score, over, view = float(exact.cosines[best, 0]), float(exact.margins[best, 0]), str(exact.views[best, 0])
+        answer: Answer = "known" if over >= 0 else "doubtful" if near.any() else "unknown"
+        level = rule.level(cameras[best], view, compared)
+        return Likeness(score, score - over, (cameras[best], view), level.origin, level.pairs, answer)
+
+    def _scores(
+        self, by: Callable[[float], Compare], rows: Floats, vehicles: Sequence[int], views: tuple[str, ...]
+    ) -> tuple[VehicleScores, NDArray[np.bool_]]:
+        """Features (B, D) against each of V vehicles, by their features of `views`; and which (B, V) pass, or nearly do."""
+        gallery = self._access.searching
+        exact, wide = (gallery.scores(rows, vehicles, within(views, by(times))) for times in (1.0, DOUBTFUL))
+        return exact, wide.margins >= 0
 
     def _nearest(self, row: Floats, k: int, only: Filter, views: tuple[str, ...]) -> dict[int, str]:
         """The names of the `k` vehicles with the best cosines to (1, D), by their features of `views`.
@@ -148,6 +204,17 @@ class Searcher:
             if len(hits) < reach or (len(best) == k and cosines[best[-1]] >= hits[-1].score):
                 return {hits[place].vehicle: hits[place].name for place in best}
             reach *= _WIDER
+
+
+def _by(rule: Threshold, cameras: Sequence[str], compared: float) -> Callable[[float], Compare]:
+    """Weight -> the rule with that weight for tracks of these cameras, each compared with that many vehicles."""
+
+    def of_weight(times: float) -> Compare:
+        return lambda rows, others, views, owners: rule.compare(
+            rows, cameras, others, views, compared, np.full((len(rows), len(others)), times)
+        )
+
+    return of_weight
 
 
 def within(views: tuple[str, ...], compare: Compare) -> Compare:

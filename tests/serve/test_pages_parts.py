@@ -13,12 +13,11 @@ pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vre
 from made_site import Served
 
 from vreid.models.errors import BadInput
+from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.topology import CameraPair, Layout
 from vreid.serve import days
 from vreid.serve import documents as doc
-from vreid.serve.comparing import between
 from vreid.serve.rendering import own_path
-from vreid.serve.rights import Person
 from vreid.serve.route_map import HEIGHT, WIDTH, route_map, ways_taken
 from vreid.serve.sentences import comes_from, sentence, undoable, why_doubtful
 
@@ -168,15 +167,19 @@ def test_two_vehicles_are_as_alike_as_their_best_features(looked_at: Served) -> 
     assert service is not None
     gallery = service.access.searching
     one, other = (np.stack([each.feature for each in gallery.prototypes(vehicle)]) for vehicle in (4, 5))
-    found = between(service, Person("anna", "edit"), 4, 5)
+    found = service.searcher.between(4, 5)
     assert found is not None
     assert found.score == pytest.approx(float((one @ other.T).max()), abs=1e-6)
-    assert found.threshold == pytest.approx(service.searcher.rule().level(*found.views, 12.0).threshold, abs=1e-6)
+    match = service.searcher.embedder.manifest.match
+    assert match is not None
+    wanted = SiteThreshold(match, 0.05).level(*found.views, 12.0).threshold
+    assert found.threshold == pytest.approx(wanted, abs=1e-6)
+    assert service.searcher.level(*found.views).threshold == pytest.approx(wanted, abs=1e-6)
     assert (found.answer == "known") == (found.score >= found.threshold)
-    hidden = between(service, Person("anna", "edit", ("gate",)), 4, 5)
+    hidden = service.searcher.between(4, 5, ("gate",))
     at_gate = [
         np.stack([each.feature for each in gallery.prototypes(vehicle) if each.view == "gate"]) for vehicle in (4, 5)
     ]
     assert hidden is not None and hidden.views == ("gate", "gate")
     assert hidden.score == pytest.approx(float((at_gate[0] @ at_gate[1].T).max()), abs=1e-6)
-    assert between(service, Person("anna", "edit"), 4, 999) is None
+    assert service.searcher.between(4, 999) is None
