@@ -19,6 +19,7 @@ Picture = bytes | str | Path  # the content of a file, or where it lies
 _ERRORS: Mapping[int, type[VreidError]] = {
     404: NotFound, 413: BadInput, 415: BadInput, 422: BadInput, 503: GalleryLocked, 507: GalleryFull,
 }  # fmt: skip
+_PART, _ALL = 500, 2**63  # documents of one request, and in all
 _PATIENCE_S = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -54,17 +55,17 @@ class Client:
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._timeout, self._tls, self._patience = timeout, tls, patience
 
-    def vehicles(self, sort: str = "named-first", **only: Any) -> Iterator[Document]:
-        """All vehicles that `only` lets through."""
-        return self._pages("/vehicles", {"sort": sort, **only})
+    def vehicles(self, sort: str = "named-first", limit: int | None = None, **only: Any) -> Iterator[Document]:
+        """The vehicles that `only` lets through, at most `limit` of them."""
+        return self._pages("/vehicles", limit, {"sort": sort, **only})
 
     def vehicle(self, vehicle: int) -> Document:
         """A vehicle with its newest sightings and its changes."""
         return self._document("GET", f"/vehicles/{vehicle}")
 
-    def sightings(self, **only: Any) -> Iterator[Document]:
-        """All sightings that `only` lets through, the newest first; `vehicle` too is a filter."""
-        return self._pages("/sightings", only)
+    def sightings(self, limit: int | None = None, **only: Any) -> Iterator[Document]:
+        """The sightings that `only` lets through, the newest first, at most `limit` of them; `vehicle` too is a filter."""
+        return self._pages("/sightings", limit, only)
 
     def picture(self, sighting: int) -> bytes:
         """The JPEG of a sighting."""
@@ -117,13 +118,14 @@ class Client:
         with self._connection() as connection:
             yield from map(json.loads, self._answered(connection, "GET", f"/export?{_query(only)}", None, {}))
 
-    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Document]:
-        cursor: str | None = None
-        while True:
-            page = self.get(path, limit=500, **query, **({"cursor": cursor} if cursor else {}))
+    def _pages(self, path: str, limit: int | None, query: Mapping[str, Any]) -> Iterator[Document]:
+        left, cursor = _ALL if limit is None else limit, dict[str, str]()
+        while left > 0:
+            page = self.get(path, limit=min(left, _PART), **query, **cursor)
             yield from page["items"]
-            if (cursor := page["next"]) is None:
+            if page["next"] is None:
                 return
+            left, cursor = left - len(page["items"]), {"cursor": page["next"]}
 
     def _document(
         self,
@@ -173,7 +175,13 @@ class Client:
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
         """The answer, whose body is still to be read. Raises what its status stands for."""
-        connection.request(verb, f"/api/v1{path}", content, {**self._headers, **headers})
+        try:
+            connection.request(verb, f"/api/v1{path}", content, {**self._headers, **headers})
+        except ssl.SSLCertVerificationError as error:
+            raise VreidError(
+                f"{self._host} has a certificate that is not trusted here ({error.verify_message}); "
+                "give tls=ssl.create_default_context(cafile=FILE) with the certificate, or that of its authority"
+            ) from error
         answer = connection.getresponse()
         if answer.length is None and not answer.chunked:  # it broke off within its headers
             raise http.client.IncompleteRead(b"")
@@ -198,13 +206,21 @@ def _multipart(pictures: Mapping[str, Sequence[Picture]], values: Mapping[str, A
     edge = secrets.token_hex(16)
     file = '"; filename="picture"\r\nContent-Type: application/octet-stream'
     parts = [
-        (f"{name}{file}", one if isinstance(one, bytes) else Path(one).read_bytes())
+        (f"{name}{file}", one if isinstance(one, bytes) else _content(Path(one)))
         for name, several in pictures.items() for one in several
     ]  # fmt: skip
     parts += [(f'{name}"', _text(value).encode()) for name, value in values.items()]
     head = f'--{edge}\r\nContent-Disposition: form-data; name="'
     lines = [f"{head}{about}\r\n\r\n".encode() + body + b"\r\n" for about, body in parts]
     return b"".join([*lines, f"--{edge}--\r\n".encode()]), f"multipart/form-data; boundary={edge}"
+
+
+def _content(picture: Path) -> bytes:
+    """Raises BadInput for a file that cannot be read."""
+    try:
+        return picture.read_bytes()
+    except OSError as error:
+        raise BadInput(f"the picture {picture} cannot be read ({error.strerror}); name another file") from error
 
 
 def _text(value: object) -> str:

@@ -1,15 +1,18 @@
 """`vreid.Client` against a real server: what it reads and writes, its errors, and what it does when a connection breaks."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from made_site import CAMERAS, DAYS, Served
+from made_site import CAMERAS, DAYS, MadeSite, Served, served_here
 
 import vreid
 from vreid.models.errors import BadInput, NotFound, Refused, VreidError
 from vreid.runtime.gallery import read_gallery
+from vreid.serve.service import Address
 
 
 @pytest.fixture
@@ -31,6 +34,31 @@ def test_it_reads_what_the_server_has(client: vreid.Client, served: Served) -> N
     assert [one["jpeg"] is None for one in client.export(camera="gate", pictures=True)] == [False] * len(
         list(client.sightings(camera="gate"))
     )
+
+
+def test_a_list_may_end_early(client: vreid.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreid.serve.client._PART", 3)
+    for every in (client.vehicles, client.sightings):
+        ids = [one["id"] for one in every()]
+        assert len({*ids}) == len(ids) > 7
+        for limit in (0, 2, 3, 7):
+            assert [one["id"] for one in every(limit=limit)] == ids[:limit]
+
+
+def test_a_certificate_that_is_not_trusted_is_named(made_site: MadeSite, certificate: tuple[Path, Path]) -> None:
+    with served_here(made_site, address=Address(port=0, certificate=certificate[0], key=certificate[1])) as server:
+        token = made_site.given["look"]
+        trusting = ssl.create_default_context(cafile=certificate[0])
+        assert vreid.Client(server.url, token, tls=trusting).get("/cameras") == sorted(CAMERAS)
+        stranger = vreid.Client(server.url, token)
+        for read in (lambda: stranger.get("/cameras"), lambda: next(stranger.export())):
+            with pytest.raises(VreidError, match=r"127.0.0.1 has a certificate that is not trusted here .*give tls="):
+                read()
+
+
+def test_a_picture_that_is_not_there_is_named(client: vreid.Client) -> None:
+    with pytest.raises(BadInput, match=r"the picture no\.jpg cannot be read \(No such file"):
+        client.search("no.jpg")
 
 
 def test_it_finds_a_vehicle_by_a_picture_and_by_a_sighting(client: vreid.Client, served: Served) -> None:
