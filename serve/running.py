@@ -81,9 +81,11 @@ class PromptProtocol(H11Protocol):
 
 
 class Server:
-    """uvicorn in a thread of its own, as a context. Raises Refused for a port that is taken."""
+    """uvicorn in a thread of its own, as a context."""
 
-    def __init__(self, app: App, address: Address) -> None:
+    def __init__(self, app: App, address: Address, listening: socket.socket | None = None) -> None:
+        """`listening`: the socket of `listening_at`, which is closed at the end; None: it is made here. Raises Refused for a port
+        that is taken."""
         self._address = address
         settings = uvicorn.Config(
             app, address.host, address.port, http=PromptProtocol, log_level="warning", access_log=False, server_header=False,
@@ -91,7 +93,7 @@ class Server:
             ssl_certfile=address.certificate, ssl_keyfile=address.key, limit_concurrency=500, h11_max_incomplete_event_size=1 << 16,
         )  # fmt: skip
         self._server = uvicorn.Server(settings)
-        self._socket = _bound(address)
+        self._socket = listening or listening_at(address)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="server", daemon=True)
 
     @property
@@ -111,7 +113,8 @@ class Server:
         self._socket.close()
 
 
-def _bound(address: Address) -> socket.socket:
+def listening_at(address: Address) -> socket.socket:
+    """A socket on which callers wait from now on. Raises Refused for a port that is taken."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family)
     try:
@@ -220,9 +223,10 @@ def serve_run(
     gallery, live, tokens = site.gallery, LiveView(serving.blur), serving.token_file(site.gallery)
     over = threading.Event()
     with ExitStack() as stack:
+        listening = stack.enter_context(listening_at(serving.address))
 
         def begin(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
-            """The gallery is there: listen."""
+            """The gallery is there: answer."""
             access = GalleryAccess(gallery, site.index, serving.blur)
             stack.callback(access.close)
             searcher = open_searcher(
@@ -231,7 +235,7 @@ def serve_run(
             )  # fmt: skip
             status = lambda: None if over.is_set() else run.status()  # noqa: E731
             service = serving.service(access, searcher, tokens, live, status=status, site=site)
-            server = stack.enter_context(Server(application(service), serving.address))
+            server = stack.enter_context(Server(application(service), serving.address, listening))
             serving.say(f"serving {gallery} at {server.url}")
             return along(opened, run)
 

@@ -154,6 +154,15 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
             Server(nothing, Address("127.0.0.1", taken.getsockname()[1]))
 
 
+def test_a_run_whose_port_is_taken_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["serve", str(site_of(tmp_path)), "--port", str(taken.getsockname()[1])]) == 2
+    assert "give another --host or --port" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["site.toml"]
+
+
 def test_frames_are_kept_only_while_somebody_looks() -> None:
     view, images = LiveView(), [np.full((90, 160, 3), value, np.uint8) for value in (0, 100, 200)]
     view.show(Frame("gate", 0, 0.0, images[0]), {})
