@@ -116,7 +116,7 @@ def _not_reloaded() -> None:
 @contextmanager
 def signals(stop: threading.Event, live: bool, hang_up: Callable[[], None] | None) -> Iterator[None]:
     """Ctrl-C and SIGTERM end a live run well, the second time at once; a run over files leaves nothing behind. SIGHUP calls
-    `hang_up`, where there is one."""
+    `hang_up`; without one it ends the run as they do, unless it is ignored (nohup)."""
 
     def end(number: int, frame: FrameType | None) -> None:
         if stop.is_set() or not live:
@@ -127,9 +127,12 @@ def signals(stop: threading.Event, live: bool, hang_up: Callable[[], None] | Non
         if hang_up is not None:
             hang_up()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signal.SIGINT: end, signal.SIGTERM: end}
     if hang_up is not None:
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, read_again)
+        handlers[signal.SIGHUP] = read_again
+    elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handlers[signal.SIGHUP] = end
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

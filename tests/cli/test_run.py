@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vreid.cli.main import main
-from vreid.cli.run import MOTION
+from vreid.cli.run import MOTION, signals
 from vreid.runtime.sources.table import open_source
 
 RED, GREEN = (0, 0, 255), (0, 255, 0)
@@ -102,6 +102,18 @@ def test_a_signal_ends_a_live_run_well(
     document = json.loads(said.out)
     assert said.err == f"{MOTION}\n" and document["sightings"] == lines.read_text().count("\n") >= 2
     assert document["cameras"]["gate"]["frame_rate"] == 30.0
+
+
+@pytest.mark.parametrize(("before", "ends"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_ends_a_run_but_for_nohup(before: signal.Handlers, ends: bool) -> None:
+    own, stop = signal.signal(signal.SIGHUP, before), threading.Event()
+    try:
+        with signals(stop, True, None):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.wait(1 if ends else 0) == ends
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, own)
 
 
 def test_a_second_signal_ends_it_at_once(

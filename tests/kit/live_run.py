@@ -17,8 +17,8 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def run_during(steps: Callable[[], None], words: Sequence[str]) -> None:
-    """`vreid WORDS`, ended by SIGTERM when `steps` have; raises what they raise, and it has to end well."""
+def run_during(steps: Callable[[], None], words: Sequence[str], number: int = signal.SIGTERM) -> None:
+    """`vreid WORDS`, ended by the signal `number` when `steps` have; raises what they raise, and it has to end well."""
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -27,7 +27,7 @@ def run_during(steps: Callable[[], None], words: Sequence[str]) -> None:
         except BaseException as failure:  # noqa: BLE001  raised below
             failed.append(failure)
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -1,7 +1,9 @@
 """A server with a run in it, next to one, and what it refuses to be."""
 
 import json
+import signal
 import socket
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -87,6 +89,18 @@ def test_a_run_in_the_server_is_seen_and_its_vehicles_are_named(tmp_path: Path) 
     run_during(steps, ["serve", str(site_of(tmp_path)), "--port", str(port)])
     with read_gallery(tmp_path / "g.db") as gallery:
         assert "white van" in {vehicle.name for vehicle in gallery.vehicles(thumbnails=False)}
+
+
+def test_a_demo_whose_terminal_is_closed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    port = free_port()
+
+    def steps() -> None:
+        until(lambda: answers(f"http://127.0.0.1:{port}/api/v1"))
+        assert [path.name.startswith("vreid-demo-") for path in tmp_path.iterdir()] == [True]
+
+    run_during(steps, ["serve", "--demo", "--port", str(port)], signal.SIGHUP)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_events_tell_new_sightings_while_a_run_goes_on(tmp_path: Path) -> None:
