@@ -16,7 +16,7 @@ from vreid.serve import days
 from vreid.serve.persons import person_of, service_of
 from vreid.serve.reading import Reading
 from vreid.serve.rights import Person
-from vreid.serve.sentences import comes_from, sentence, undoable, why_doubtful
+from vreid.serve.sentences import comes_from, counted, sentence, undoable, why_doubtful
 
 HERE = Path(__file__).parent
 PLACES = (
@@ -151,6 +151,7 @@ def _environment() -> Environment:
         undoable,
         why_doubtful,
         comes_from,
+        counted,
     )
     environment.filters.update({function.__name__: function for function in functions})
     environment.filters.update({"day": days.day_text})

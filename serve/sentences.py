@@ -44,7 +44,7 @@ def _sentence(verb: str, vehicle: int | None, detail: dict[str, Any]) -> str:
     if verb == "merge":
         return f"merged {', '.join(called[1:])} into {called[0]}"
     if verb == "split":
-        count = _count(len(detail.get("sightings", ())), "sighting")
+        count = counted(len(detail.get("sightings", ())), "sighting")
         return f"split {count} off {called[0]} as {called[-1]}"
     if verb == "undo":
         return f"took back the {detail.get('verb')} of {', '.join(called)} (change {detail.get('of')})"
@@ -52,12 +52,12 @@ def _sentence(verb: str, vehicle: int | None, detail: dict[str, Any]) -> str:
         return _of_a_doubt(verb, f"sighting {detail.get('sighting')}", called)
     if verb == "purge":
         gone = detail.get("sightings")
-        what = _count(gone, "sighting") if isinstance(gone, int) else "sightings"
+        what = counted(gone, "sighting") if isinstance(gone, int) else "sightings"
         return f"purged {what} before {moment(detail['before'])}" if "before" in detail else f"purged {what}"
     if verb == "calibrate":
-        return f"let {_count(detail.get('pairs', 0), 'judged pair')} count for the thresholds"
+        return f"let {counted(detail.get('pairs', 0), 'judged pair')} count for the thresholds"
     if verb == "clean":
-        return f"removed {_count(detail.get('removed', 0), 'vehicle')} that nobody named, by a rule"
+        return f"removed {counted(detail.get('removed', 0), 'vehicle')} that nobody named, by a rule"
     if verb == "retain":
         seconds = detail.get("seconds")
         return "keeps sightings for ever" if seconds is None else f"keeps sightings for {seconds / 86400:g} days"
@@ -93,7 +93,7 @@ def why_doubtful(doubt: Doubt, vehicle: int) -> str:
 def comes_from(origin: str, pairs: int) -> str:
     """Where a threshold comes from, and how many pairs of strangers it rests on."""
     if pairs:
-        return f"comes from: {origin}, resting on {_count(pairs, 'pair')} of strangers"
+        return f"comes from: {origin}, resting on {counted(pairs, 'pair')} of strangers"
     if origin == "fixed":
         return "was fixed by the operator"
     return f"comes from: {origin}, since no strangers were seen here yet"
@@ -103,5 +103,6 @@ def _called(vehicle: object, name: str = "") -> str:
     return "the gallery" if vehicle is None else f"#{vehicle} ({name})" if name else f"#{vehicle}"
 
 
-def _count(count: int, thing: str) -> str:
+def counted(count: int, thing: str) -> str:
+    """1 sighting, 1,200 sightings."""
     return f"{number(count)} {thing}{'' if count == 1 else 's'}"

@@ -39,8 +39,9 @@
   }
 
   function press(event) {
-    const typing = event.target.closest("input:not([type=checkbox]):not([type=radio]), select, textarea, dialog");
-    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || typing || !keysOn()) return;
+    const typing = event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea") && event.key !== "Escape";
+    const taken = typing || event.isComposing || event.target.closest("select, dialog");
+    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || taken || !keysOn()) return;
     const wanted = [...document.querySelectorAll("[aria-keyshortcuts]")].find(
       (element) => element.getAttribute("aria-keyshortcuts") === event.key && shown(element));
     if (!wanted) return;
@@ -96,6 +97,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     showKeys();
     document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+    document.querySelector("input[autofocus]")?.select();
     watchTiles();
     const help = document.getElementById("help");
     if (help) { help.hidden = false; help.addEventListener("click", openHelp); }

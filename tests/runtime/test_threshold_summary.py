@@ -60,8 +60,11 @@ def test_notes_say_what_is_missing() -> None:
     assert len(notes(FIXED)) == 1
     assert "No certain strangers were seen yet: the threshold is 0.740, from the manifest" in notes(calibration())[1]
     said = " ".join(notes(calibration(GATE, BOTH), cameras=2))
-    assert "Few strangers were seen by gate and yard: the manifest" in said and "cameras.toml" not in said
-    assert "cameras.toml" in notes(calibration(GATE), cameras=2)[-1] and len(notes(calibration(GATE))) == 2
+    assert "Few strangers were seen by gate and yard: the manifest" in said and "--topology" not in said
+    assert (
+        "[topology] of the site's file, or --topology" in notes(calibration(GATE), cameras=2)[-1]
+        and len(notes(calibration(GATE))) == 2
+    )
     assert "Frozen" in notes(calibration(GATE, calibrated="frozen"))[1]
     many = [pair(f"c{place}", "gate", 0.7, 3, "manifest and site") for place in range(9)]
     assert "c5 and gate and 3 more pairs: the manifest" in notes(calibration(*many))[1]

@@ -188,6 +188,25 @@ def test_a_vehicle_is_named_by_keys_and_that_is_taken_back(browser: playwright.B
         assert not tab.faults
 
 
+def test_a_name_that_is_typed_replaces_the_old_one_and_escape_leaves_it(
+    browser: playwright.Browser, own: Served
+) -> None:
+    with watched(browser, own.url) as tab:
+        page = tab.go("/vehicles/3")
+        page.keyboard.press("r")
+        page.wait_for_url("**/vehicles/3/name")
+        page.keyboard.type("van r")
+        page.keyboard.press("Escape")
+        page.wait_for_url("**/vehicles/3")
+        assert "taxi <12>" in page.locator("h1").inner_text()
+        page.keyboard.press("r")
+        page.wait_for_url("**/vehicles/3/name")
+        page.keyboard.type("van r")
+        page.keyboard.press("Enter")
+        page.locator(".notice", has_text="Named #3 'van r', before 'taxi <12>'").wait_for()
+        assert not tab.faults
+
+
 def test_two_vehicles_are_merged_with_proof_and_that_is_taken_back(browser: playwright.Browser, own: Served) -> None:
     with watched(browser, own.url) as tab:
         page = tab.go("/merge?vehicle=4&vehicle=5")
@@ -262,6 +281,21 @@ def test_a_filter_is_applied_at_once_and_kept_in_the_address(browser: playwright
         assert set(page.locator("#results .item p:nth-of-type(2) > a:first-of-type").all_inner_texts()) == {"gate"}
         page.reload()
         assert page.get_by_label("Camera").input_value() == "gate"
+        assert not tab.faults
+
+
+def test_sightings_follow_the_name_that_is_typed(browser: playwright.Browser, open_server: Served) -> None:
+    sent: list[str] = []
+    with watched(browser, open_server.url) as tab:
+        page = tab.go("/sightings")
+        page.on("request", lambda request: sent.append(request.url) if "/sightings?" in request.url else None)
+        page.keyboard.press("/")
+        page.keyboard.type("white")
+        page.wait_for_url("**name=white**")
+        page.wait_for_function("document.querySelectorAll('#results .item').length === 2")
+        page.keyboard.press("Enter")
+        page.wait_for_load_state("networkidle")
+        assert [url.count("name=white&") for url in sent] == [1, 1]
         assert not tab.faults
 
 
