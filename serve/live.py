@@ -19,6 +19,7 @@ from vreid.serve.blurring import Blur, BlurredPictures
 EVERY_S = 0.2  # between two pictures of a camera
 WIDEST = 960  # pixels of a picture
 _QUALITY = 75
+GONE_S = 60.0  # a picture of another process that is older is not shown: its run has ended
 _LOOKS_S = 5.0  # somebody who took a picture so lately counts as looking
 
 
@@ -31,6 +32,7 @@ class _Tile:
     number: int = 0
     jpeg: tuple[int, bytes] | None = None
     at: float = -1e9  # when the frame came, by time.monotonic
+    newest: float = -1e9  # when the last one came, kept or not
     looked: float = -1e9
     drawing: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,6 +51,7 @@ class LiveView(TrackLabels):
     def show(self, frame: Frame, tracks: Mapping[int, OpenTrack]) -> None:
         """A frame and the open tracks of its camera; kept if somebody looks and it is time for one."""
         now, tile = time.monotonic(), self._tiles.setdefault(frame.camera, _Tile())
+        tile.newest = now
         if now - tile.at < EVERY_S or (tile.frame is not None and now - tile.looked > _LOOKS_S):
             return
         tile.boxes = self.boxes(frame, tracks)
@@ -57,6 +60,11 @@ class LiveView(TrackLabels):
     def cameras(self) -> list[str]:
         """Those that have shown a frame."""
         return sorted(self._tiles)
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since the last frame of each camera that has a picture."""
+        now = time.monotonic()
+        return {camera: now - tile.newest for camera, tile in sorted(self._tiles.items())}
 
     def picture(self, camera: str) -> bytes | None:
         """The newest picture of a camera as a JPEG; None before its first. The next ones are kept for some seconds."""
@@ -87,14 +95,24 @@ class PictureFolder:
         """Those that there are pictures of."""
         return sorted(path.stem for path in self._folder.glob("*.jpg")) if self._folder.is_dir() else []
 
+    def ages(self) -> dict[str, float]:
+        """Seconds since the picture of each camera was written; without those that are older than GONE_S."""
+        return {camera: age for camera in self.cameras() if (age := self._age(camera)) <= GONE_S}
+
     def picture(self, camera: str) -> bytes | None:
-        """The newest picture of a camera."""
-        if camera not in self.cameras():
+        """The newest picture of a camera; None where it is older than GONE_S."""
+        if camera not in self.ages():
             return None
         try:
             return self._shown.shown((self._folder / f"{camera}.jpg").read_bytes())
         except FileNotFoundError:
             return None
+
+    def _age(self, camera: str) -> float:
+        try:
+            return max(0.0, time.time() - (self._folder / f"{camera}.jpg").stat().st_mtime)
+        except FileNotFoundError:
+            return float("inf")
 
 
 def _drawn(image: Image, boxes: list[tuple[Floats, Label]]) -> bytes:

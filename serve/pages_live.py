@@ -31,10 +31,10 @@ def _alive(service: Service, person: Person) -> dict[str, doc.CameraHealth]:
     return {camera.name: camera for camera in health_of(service, person).cameras}
 
 
-def _live(service: Service, person: Person) -> list[str]:
-    """The cameras with live pictures that the person may see."""
-    found = service.live.cameras() if service.live is not None else []
-    return [camera for camera in found if person.sees(camera)]
+def _live(service: Service, person: Person) -> dict[str, float]:
+    """The cameras with live pictures that the person may see, and how old these are (seconds)."""
+    found = service.live.ages() if service.live is not None else {}
+    return {camera: age for camera, age in found.items() if person.sees(camera)}
 
 
 @routes.get("/")
@@ -55,7 +55,7 @@ def camera_page(request: Request, service: Served, person: Viewer, camera: str) 
     if camera not in cameras_of(service, person):
         raise NotFound("there is no such camera among those that you may see")
     seen = newest(reading, Filter(cameras=(camera,)), _NEWEST)
-    return page(request, "camera.html.j2", camera=camera, live=camera in live, health=health.get(camera), newest=seen)
+    return page(request, "camera.html.j2", camera=camera, age=live.get(camera), health=health.get(camera), newest=seen)
 
 
 @routes.get("/live/{camera}/stream")

@@ -1,6 +1,7 @@
 """A made site of three cameras with a filled gallery, and servers over it: in this process, and in one of their own."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -123,6 +124,7 @@ def fill_folder(folder: Path) -> None:
     lines = ["[gallery]", 'file = "gallery.db"', "enrol_unknown = true", "[outputs]", 'folder = "run"']
     for number, camera in enumerate(CAMERAS, 1):
         cv2.imwrite(str(pictures / f"{camera}.jpg"), scene.frame(number, 60))
+        os.utime(pictures / f"{camera}.jpg", (time.time() + 86400,) * 2)  # new throughout a session of tests
         lines += [f'[camera."{camera}"]', f'uri = "synth://city?camera={number}&seed=7&fps=5&seconds=40"']
     (folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

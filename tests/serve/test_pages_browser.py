@@ -1,5 +1,6 @@
 """The pages in a browser: nothing foreign, no error, no serious finding of axe, no page wider than a telephone, and the keys."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,13 +10,13 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
 import numpy as np
 from browser import PATIENCE_MS, chromium, playwright, watched
-from made_site import CAMERAS, MadeSite, Served, served_here
+from made_site import API, CAMERAS, MadeSite, Served, served_here
 
 from vreid.runtime.records import Frame
 from vreid.runtime.session import CameraSettings, Regions, Site
 from vreid.runtime.topology import CameraPair, Layout
 from vreid.runtime.watches import Watch
-from vreid.serve.live import LiveView
+from vreid.serve.live import GONE_S, LiveView
 
 PAGES = {
     "live": "/",
@@ -125,6 +126,31 @@ def test_tiles_show_pictures_and_let_go_when_nobody_sees_them(browser: playwrigh
         page.evaluate("document.querySelector('main').style.paddingTop = '3000px'")
         tab.until("[...document.querySelectorAll('img[data-stream]')].every(one => one.dataset.mode === 'off')")
         assert all(str(tile.get_attribute("src")).startswith("data:") for tile in tiles.all())
+        assert not tab.faults
+
+
+def test_a_picture_that_a_run_left_behind_has_its_age_and_goes_while_one_looks(
+    browser: playwright.Browser, own: Served
+) -> None:
+    def age(camera: str, seconds: float) -> None:
+        path = own.site.folder / "run" / "picture" / f"{camera}.jpg"
+        os.utime(path, (time.time() - seconds,) * 2)
+
+    age("gate", 20), age("bridge", GONE_S + 1)
+    with watched(browser, own.url) as tab:
+        page = tab.go("/")
+        states = [tile.inner_text() for tile in page.locator(".tile footer").all()]  # by name
+        assert "no live picture" in states[0] and "last picture 2" in states[1] and "picture" not in states[2]
+        assert page.locator(".tile img[data-stream]").count() == 2
+        age("gate", GONE_S + 1)
+        page.locator(".tile", has_text="gate").get_by_text("no live picture").wait_for()
+        assert [tile.is_visible() for tile in page.locator(".tile img[data-stream]").all()] == [False, True]
+        assert own.client().get(f"{API}/cameras/gate/picture").status_code == 404
+        page = tab.go("/live/north yard")
+        assert page.locator(".tile img").is_visible()
+        age("north yard", GONE_S + 1)
+        page.locator("h1").get_by_text("no live picture").wait_for()
+        assert not page.locator(".tile img").is_visible()
         assert not tab.faults
 
 
