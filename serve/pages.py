@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from vreid.serve import (
+    pages_api,
     pages_doubtful,
     pages_edits,
     pages_find,
@@ -29,6 +30,7 @@ for part in (
     pages_doubtful,
     pages_watch,
     pages_settings,
+    pages_api,
 ):
     pages.include_router(part.routes)
 

@@ -91,7 +91,9 @@ def after(to: str, change: int | None) -> RedirectResponse:
 def _place(path: str) -> str:
     """Which entry of the navigation a page belongs to."""
     first = path.split("/")[1]
-    return "/" + {"live": "", "audit": "settings", "merge": "vehicles", "enrol": "vehicles"}.get(first, first)
+    return "/" + {"live": "", "audit": "settings", "docs": "settings", "merge": "vehicles", "enrol": "vehicles"}.get(
+        first, first
+    )
 
 
 def own_path(text: str, otherwise: str = "/") -> str:

@@ -35,6 +35,7 @@ PAGES = {
     "settings": "/settings",
     "audit": "/audit",
     "enrol": "/enrol",
+    "api": "/docs",
     "missing": "/vehicles/999",
 }
 PHONE = {"width": 390, "height": 844}

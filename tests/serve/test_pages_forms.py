@@ -1,5 +1,6 @@
 """Who may see and send what by the pages: sessions, forged forms, roles, cameras; and that messages cannot be made up."""
 
+import html
 import math
 import re
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ PLACES = (
     "/health",
     "/settings",
     "/audit",
+    "/docs",
 )
 FIELD = re.compile(r'name="csrf" value="([^"]+)"')
 
@@ -238,6 +240,21 @@ def test_every_page_is_whole_for_every_role(looked_at: Served, who: str) -> None
             assert ' style="' not in answer.text and "<script>" not in answer.text, (
                 "the policy bars what stands in the page"
             )
+
+
+def test_the_page_of_the_api_has_every_operation_of_its_document(looked_at: Served) -> None:
+    with looked_at.client("look") as client:
+        document = client.get("/api/v1/openapi.json").json()
+        answer = client.get("/api/v1", follow_redirects=True)
+        assert answer.url.path == "/docs" and answer.text.count('<th scope="row">') == sum(
+            map(len, document["paths"].values())
+        )
+        text = html.unescape(answer.text)
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                assert f'<th scope="row">{method.upper()} {path}</th><td>{operation["summary"]}</td>' in text
+        row = re.findall(r"POST /api/v1/doubtful/\{sighting\}</th><td>[^<]*</td><td></td><td>([^<]*)</td>", answer.text)
+        assert row == ["same, vehicle"]
 
 
 def test_health_says_in_words_how_the_cameras_of_a_run_are(open_site: MadeSite) -> None:
