@@ -11,6 +11,8 @@ import pytest
 from made_site import MadeSite, Served, served_here
 
 from vreid.cli.main import main
+from vreid.runtime.site.read import read_site
+from vreid.runtime.sources.table import address_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 
@@ -52,6 +54,14 @@ def test_the_python_example_runs(served: Served, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1].split()[0] in ("known", "doubtful") and ran.stdout.endswith("manifest\n")
+
+
+def test_the_site_of_the_page_has_live_cameras_of_the_scene(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(block("toml"))
+    site = read_site(tmp_path / "site.toml", {})
+    cameras = [address_of(camera.source) for camera in site.cameras]
+    assert [(camera.camera, camera.live) for camera in cameras] == [("gate", True), ("bridge", True)]
+    assert (site.gallery, site.enrol_unknown) == (tmp_path / "known.db", True)
 
 
 def test_tokens_are_made_listed_and_revoked_by_the_command_line(
