@@ -96,7 +96,7 @@ def comes_from(origin: str, pairs: int) -> str:
         return f"comes from: {origin}, resting on {counted(pairs, 'pair')} of strangers"
     if origin == "fixed":
         return "was fixed by the operator"
-    return f"comes from: {origin}, since no strangers were seen here yet"
+    return f"comes from: {origin}, not from strangers that were seen here"
 
 
 def _called(vehicle: object, name: str = "") -> str:

@@ -183,7 +183,7 @@ def test_a_search_by_a_picture_finds_the_vehicle(browser: playwright.Browser, ow
         first = result.locator("ol > li").first.inner_text()
         assert "taxi <12>" in first and "known" in first and "threshold" in first
         assert (
-            "comes from: manifest, since no strangers were seen here yet" in result.inner_text()
+            "comes from: manifest, not from strangers that were seen here" in result.inner_text()
             and "false matches" in result.inner_text()
         )
         assert not tab.faults

@@ -112,7 +112,7 @@ def test_a_doubt_is_explained_in_a_sentence(
     [
         ("site (1200 pairs)", 1200, "comes from: site (1200 pairs), resting on 1,200 pairs of strangers"),
         ("manifest and site (1 pair)", 1, "comes from: manifest and site (1 pair), resting on 1 pair of strangers"),
-        ("manifest", 0, "comes from: manifest, since no strangers were seen here yet"),
+        ("manifest", 0, "comes from: manifest, not from strangers that were seen here"),
         ("fixed", 0, "was fixed by the operator"),
     ],
 )
