@@ -245,7 +245,8 @@ def test_two_vehicles_are_merged_with_proof_and_that_is_taken_back(browser: play
         page.keyboard.press("m")
         page.wait_for_url("**/vehicles/5?done=*")
         assert "Merged #4" in page.locator(".notice").inner_text()
-        assert own.client().get("/vehicles/4").status_code == 404
+        gone = own.client().get("/vehicles/4")
+        assert (gone.status_code, gone.headers["location"]) == (303, "/vehicles/5")
         page.keyboard.press("u")
         page.locator(".notice", has_text="Took back the merge").wait_for()
         assert own.client().get("/vehicles/4").status_code == 200
