@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BODY = 16 * 10**6  # bytes; pictures have a bound of their own
+MOST_FORM = 10**5  # bytes of a form without files, which is parsed before anybody is known; 500 sightings take 10,000
+_FORM = b"application/x-www-form-urlencoded"
 BODY_S = 20.0  # in which a body may begin; and then it has to come at
 SLOWEST = 20_000  # bytes a second, all in all
 _DRAINED_S = 2.0
@@ -74,21 +76,22 @@ class Guarded:
             detail = f"too many requests; try again in {wait} s"
             return await _problem(with_headers, 429, "Too Many Requests", detail, [(b"retry-after", b"%d" % wait)])
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not length.isdigit() or int(length) > MOST_BODY:
-            detail = f"a request may have {MOST_BODY} bytes"
+        most = _most_of(scope)
+        if not length.isdigit() or int(length) > most:
+            detail = f"a request may have {most} bytes"
             await _drained(receive)
             return await _problem(with_headers, 413, "Content Too Large", detail, [(b"connection", b"close")])
         if scope["method"] == "HEAD":
             await _without_body(self._app, scope, receive, with_headers)
         else:
-            await self._app(scope, _bounded(receive), with_headers)
+            await self._app(scope, _bounded(receive, most), with_headers)
 
 
 class TooLarge(HTTPException):
     """A body without a length has become longer than a request may be."""
 
-    def __init__(self) -> None:
-        super().__init__(413, f"a request may have {MOST_BODY} bytes", {"Connection": "close"})
+    def __init__(self, most: int) -> None:
+        super().__init__(413, f"a request may have {most} bytes", {"Connection": "close"})
 
 
 class TooSlow(HTTPException):
@@ -128,8 +131,14 @@ def _caller(scope: Scope) -> str:
     return str(ipaddress.ip_network((text, 64), strict=False)) if address.version == 6 else str(text)
 
 
-def _bounded(receive: Receive) -> Receive:
-    """A body that is not longer than it may be, and that comes in time: whoever stalls is not waited for."""
+def _most_of(scope: Scope) -> int:
+    """Bytes that its body may have."""
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    return MOST_FORM if any(kind.partition(b";")[0].strip().lower() == _FORM for kind in kinds) else MOST_BODY
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """A body of `most` bytes at most, and that comes in time: whoever stalls is not waited for."""
     got, began, over = 0, time.monotonic(), False
 
     async def counted() -> Message:
@@ -143,9 +152,9 @@ def _bounded(receive: Receive) -> Receive:
         if message["type"] == "http.request":
             got += len(message.get("body", b""))
             over = not message.get("more_body", False)
-            if got > MOST_BODY:
+            if got > most:
                 await _drained(receive)
-                raise TooLarge
+                raise TooLarge(most)
         return message
 
     return counted

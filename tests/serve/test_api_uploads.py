@@ -193,6 +193,17 @@ def test_a_body_without_a_length_ends_at_the_limit(site: Served) -> None:
     assert content_of(site.site) == before
 
 
+def test_a_form_without_files_may_have_far_fewer_bytes(site: Served) -> None:
+    """Forms are parsed before anybody is known, and one of ampersands alone takes seconds for each 10 MB."""
+    kind = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    with site.client() as client:
+        for content in (b"&" * (limits.MOST_FORM + 1), blocks(1, 2 * limits.MOST_FORM)):
+            answer = client.post("/sign-in", content=content, headers=kind)
+            assert answer.status_code == 413 and str(limits.MOST_FORM) in answer.text
+        fields = {"token": "x" * 200, "to": "/" + "x" * 1999}
+        assert client.post("/sign-in", data=fields).status_code == 401
+
+
 def stalled(served: Served, path: str, token: str) -> socket.socket:
     """A request that has begun, and whose body does not come."""
     url = httpx.URL(served.url)
