@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from vreid.models.errors import BadInput, NotFound
+from vreid.runtime.gallery.names import id_of
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.requests import Merge, Remove, Rename, Split, Undo
 from vreid.serve import documents as doc
@@ -140,9 +141,9 @@ def undo(
     done = edited(service, person, Undo(change=change))
     to = own_path(to, "/vehicles")
     place = to.partition("?")[0].split("/")
-    if place[1] == "vehicles" and len(place) > 2 and place[2].isdigit():
+    if place[1] == "vehicles" and len(place) > 2 and (vehicle := id_of(place[2])):
         try:
-            Reading(service.access, person).vehicle(int(place[2]))
+            Reading(service.access, person).vehicle(vehicle)
         except NotFound:  # it was made by what was taken back
             to = f"/vehicles/{done['vehicles'][0]}"
     return after(to, done["change"])

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from vreid.runtime.gallery.records import Filter
 from vreid.serve import days
 from vreid.serve.cameras import cameras_of, zones_of
+from vreid.serve.choice import PAIR
 from vreid.serve.documents import KINDS
 from vreid.serve.forms import Viewer
 from vreid.serve.page_reading import newest
@@ -42,7 +43,7 @@ def sightings_page(
     plate: Word = "",
     since: Annotated[str, Query(alias="from", max_length=8)] = "",
     until: Annotated[str, Query(alias="to", max_length=8)] = "",
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: PAIR = None,
 ) -> HTMLResponse:
     """The newest first; without a day that of the newest sighting that fits."""
     reading = Reading(service.access, person)

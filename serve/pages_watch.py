@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from vreid.runtime.gallery.names import id_of
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.watch_list import fits
 from vreid.runtime.watches import Watch
@@ -50,10 +51,10 @@ def watch_page(request: Request, service: Served, person: Viewer) -> HTMLRespons
 
 def _entry(reading: Reading, watch: Watch, doubts: Sequence[doc.Doubt]) -> Entry:
     """Its alerts are the sightings of the gallery that fit."""
-    number = (watch.vehicle or "").removeprefix("id=")
-    by_id = watch.vehicle is not None and watch.vehicle.startswith("id=") and number.isdigit()
+    wanted = watch.vehicle or ""
+    vehicle = id_of(wanted.removeprefix("id=")) if wanted.startswith("id=") else None
     only = Filter(
-        ids=(int(number),) if by_id else (), names=(watch.vehicle,) if watch.vehicle and not by_id else (),
+        ids=() if vehicle is None else (vehicle,), names=(wanted,) if wanted and vehicle is None else (),
         kinds=(watch.kind,) if watch.kind else (), plates=(watch.plate,) if watch.plate else (), cameras=watch.cameras,
     )  # fmt: skip
     cameras = ", ".join(filter(reading.person.sees, watch.cameras)) or "all"

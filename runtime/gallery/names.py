@@ -75,14 +75,20 @@ def existing(store: Store, vehicle: int) -> VehicleRow:
     return row
 
 
+def id_of(text: str) -> int | None:
+    """The id that a text of digits is; None for any other one, and for a number that no vehicle and no sighting can have."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
+    return number if 1 <= number <= LAST_ID else None
+
+
 def found(store: Store, text: str) -> int:
     """The id of the vehicle called `text`: a name in any case, an id, or id=ID.
 
     Raises NotFound when none is meant, and Refused for two."""
     bare = text.removeprefix("id=")
-    id_ = int(bare) if bare.isascii() and bare.isdigit() and len(bare) <= 10 else 0
+    id_ = id_of(bare)
     by_name = store.vehicle_with_key(key_of(text)) if valid_text(text) else None
-    by_id = id_ if 1 <= id_ <= LAST_ID and store.name_of(id_) is not None else None
+    by_id = id_ if id_ is not None and store.name_of(id_) is not None else None
     if by_id is not None and bare != text:  # by id, whoever is called so
         return by_id
     if by_id is not None and by_name is not None and by_id != by_name:

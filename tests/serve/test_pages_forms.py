@@ -196,6 +196,14 @@ def test_an_undo_leads_to_no_other_site(served: Served) -> None:
         assert client.post("/undo", data=data).headers["location"].startswith("/vehicles?done=")
 
 
+def test_an_undo_may_lead_to_what_can_be_no_vehicle(served: Served) -> None:
+    with signed_in(served, "edit") as client:
+        csrf = csrf_of(client)
+        renamed = client.post("/vehicles/1/name", data={"csrf": csrf, "name": "mine"}).headers["location"]
+        data = {"csrf": csrf, "change": renamed.partition("done=")[2], "to": f"/vehicles/{10**22}"}
+        assert client.post("/undo", data=data).status_code == 303
+
+
 def test_the_stream_of_a_camera_is_pictures_one_after_another(looked_at: Served) -> None:
     with looked_at.client("look") as client, client.stream("GET", "/live/north%20yard/stream") as answer:
         boundary = answer.headers["content-type"].partition("boundary=")[2].encode()
@@ -225,7 +233,8 @@ def test_a_day_and_its_filters_choose_the_sightings(looked_at: Served) -> None:
         assert len(shown("plate=DEMO")) == len(shown("name=white")) == 2
         assert 0 < len(shown("zone=bays")) < 34
         assert shown("from=00:00&to=00:01") == []
-        assert client.get("/sightings?day=soon").status_code == 422
+        for wrong in ("day=soon", "cursor=x~y", f"cursor=1~{10**22}", f"cursor={10**22}~1", "cursor=1"):
+            assert client.get(f"/sightings?{wrong}").status_code == 422, wrong
         assert client.get("/sightings?from=9&to=8").status_code == 422
 
 

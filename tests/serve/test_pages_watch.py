@@ -46,6 +46,7 @@ def test_a_doubtful_sighting_that_may_be_of_a_watched_vehicle_is_shown(made_site
         Watch("elsewhere", vehicle=f"id={other['vehicle']}", cameras=(elsewhere,)),
         Watch("as it is", vehicle=f"id={own['vehicle']}"),
         Watch("all of a type", kind=seen["kind"]),
+        Watch("of no vehicle", vehicle=f"id={10**20}"),
     ]
     site = Site(cameras=[CameraSettings(source=f"{camera}=synth://city?camera=1") for camera in CAMERAS], watch=watches)
     with served_here(made_site, site=site) as server, server.client("look") as client, server.client("gate") as gate:
@@ -53,6 +54,7 @@ def test_a_doubtful_sighting_that_may_be_of_a_watched_vehicle_is_shown(made_site
         assert (seen["id"], 2) in expected and found["by id"][1] == found["by name"][1] == expected
         for name in ("of another type", "elsewhere", "as it is", "all of a type"):
             assert seen["id"] not in {one for one, _ in found[name][1]}, name
+        assert found["of no vehicle"] == ([], [])
         assert seen["id"] in found["as it is"][0] and found["all of a type"][1] == []
         page = client.get(f"/doubtful?sighting={seen['id']}&candidate=2").text
         assert f'<a href="/vehicles/{other["vehicle"]}">' in page
