@@ -17,6 +17,7 @@ from vreid.serve.blurring import Blur, BlurredPictures
 from vreid.serve.turns import Turns
 
 READERS = 4  # connections for pages and the API
+EDIT_S = 60.0  # in which the process that writes answers: whoever waits for it holds a thread of the server
 
 
 class GalleryReplaced(Refused):
@@ -66,7 +67,7 @@ class GalleryAccess:
         is done once, however often it is requested. Raises Refused as the edit does, Busy, GalleryLocked, KeyReused."""
         with self._turns:
             self._refuse_replaced()
-            return edited(self.path, request, who, key)
+            return edited(self.path, request, who, key, EDIT_S)
 
     def _refuse_replaced(self) -> None:
         """For good: the log of a file that is put back may have been removed with the other one's."""

@@ -1,6 +1,7 @@
 """Pictures that somebody sends: bounded in bytes and in pixels before they are decoded, decoded once, by the project's reader.
 Nothing of them is kept."""
 
+import math
 import re
 import struct
 import zlib
@@ -13,6 +14,7 @@ from vreid.models.preprocess import Image
 MOST_BYTES = 12 * 10**6
 MOST_PIXELS = 40 * 10**6
 MOST_SCANS = 64  # of a JPEG: each one goes over all pixels, and encoders write 10 or so
+MOST_SCANNED = 12 * MOST_PIXELS  # pixels over all scans of a JPEG, which take 2 s
 _SLACK = 1 << 16  # bytes of a PNG's pixels beyond what its header promises
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type (PNG specification, 11.2.1)
 _MOST_SEGMENTS = 4096  # of a JPEG; a colour profile and a thumbnail take some hundreds at most
@@ -123,11 +125,12 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
         at = after + max(2, int.from_bytes(content[after : after + 2], "big"))
     else:
         raise PictureTooLarge(f"the JPEG has more than {_MOST_SEGMENTS} segments; write it anew")
-    if scans > MOST_SCANS:
-        raise PictureTooLarge(f"the JPEG has more than {MOST_SCANS} scans; send it as a baseline JPEG")
+    largest = max(sizes, key=math.prod, default=None)
+    if scans > MOST_SCANS or (largest is not None and scans * math.prod(largest) > MOST_SCANNED):
+        raise PictureTooLarge(f"the JPEG has {scans} scans, too many for its size; send it as a baseline JPEG")
     if sum(content.count(bytes((0xFF, code))) for code in range(0xD0, 0xD8)) > MOST_PIXELS // 64:
         raise PictureTooLarge("the JPEG has more restarts than blocks; write it anew")
-    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+    return largest
 
 
 def _webp_size(content: bytes) -> tuple[int, int] | None:

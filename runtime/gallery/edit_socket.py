@@ -37,13 +37,15 @@ def socket_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-edit")
 
 
-def edited(path: Path, request: Edit, who: str | None = None, key: str | None = None) -> dict[str, Any]:
+def edited(
+    path: Path, request: Edit, who: str | None = None, key: str | None = None, patience_s: float = PATIENCE_S
+) -> dict[str, Any]:
     """Do what is requested to the gallery at `path`, by the process that writes to it if there is one; returns the result.
 
     `who` stands in the audit; without it the name of this process's user does. With a `key` it is done once: the same request
     with the same key again, within a day, gives the same result and does nothing, also where the answer was lost with a process
     that was killed. Raises Refused as the edit does, KeyReused for another request with this key, and GalleryLocked where a
-    process writes that takes no edits, or does not answer.
+    process writes that takes no edits, or does not answer within `patience_s`.
     """
     who = _person(who or login())
     requested = request if key is None else Once(key=key, edit=request)
@@ -52,13 +54,13 @@ def edited(path: Path, request: Edit, who: str | None = None, key: str | None = 
             gallery.who = who
             return requested.apply(gallery).result
     except GalleryLocked as locked:
-        return _sent(path, {"who": who, "edit": requested.model_dump(mode="json")}, locked)
+        return _sent(path, {"who": who, "edit": requested.model_dump(mode="json")}, locked, patience_s)
 
 
-def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[str, Any]:
+def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked, patience_s: float) -> dict[str, Any]:
     """The answer of the writer. Raises `locked` where none listens."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(CONNECT_S)
+        connection.settimeout(min(CONNECT_S, patience_s))
         try:
             _connect(connection, socket_of(path))
         except (FileNotFoundError, ConnectionRefusedError):
@@ -68,9 +70,9 @@ def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked) -> dict[st
                 f"the process that writes to {path} takes no more requests now ({error}); nothing was done, try again"
             ) from error
         try:
-            connection.settimeout(PATIENCE_S)
+            connection.settimeout(patience_s)
             connection.sendall(json.dumps(message).encode() + b"\n")
-            answer = json.loads(_line_from(connection, PATIENCE_S))
+            answer = json.loads(_line_from(connection, patience_s))
         except (OSError, ValueError) as error:
             raise GalleryLocked(
                 f"the process that writes to {path} did not answer ({error}); see 'vreid gallery audit' for whether it was done"

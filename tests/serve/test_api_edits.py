@@ -17,7 +17,7 @@ from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.gallery.edit_socket import EditServer
 from vreid.runtime.gallery.requests import Request
 from vreid.runtime.records import FinishedTrack
-from vreid.serve import events
+from vreid.serve import events, gallery_access
 from vreid.serve.live import PictureFolder
 from vreid.serve.streams import MOST_FOLLOWERS, Bound
 from vreid.serve.turns import MOST
@@ -148,6 +148,23 @@ def test_while_the_run_that_writes_is_slow_only_so_many_edits_wait_and_reading_g
             assert reader.get(f"{API}/vehicles/5").status_code == 200
         goes_on.set()
     assert Counter(codes.get() for _ in range(60)) == {200: MOST, 503: 60 - MOST}
+
+
+def test_a_run_that_hangs_is_not_waited_for_as_long_as_by_the_command_line(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery_access, "EDIT_S", 0.5)
+    over = threading.Event()
+
+    def hangs(request: Request, who: str) -> dict[str, Any]:
+        assert over.wait(120)
+        return {}
+
+    writer, client = edit_gallery(served.site.gallery), served.client("edit")
+    with writer as gallery, EditServer(gallery, hangs), client:
+        answer = client.patch(f"{API}/vehicles/5", json={"name": "five"})
+        over.set()
+    assert answer.status_code == 503 and "did not answer" in answer.json()["detail"]
 
 
 def following(client: httpx.Client, last: str | None = None) -> Iterator[tuple[str, str, dict[str, Any]]]:

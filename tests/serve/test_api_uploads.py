@@ -39,10 +39,10 @@ def png(width: int, height: int, pixels: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def sized_jpeg(width: int, height: int) -> bytes:
-    """JPG whose header says other sides."""
-    at = JPG.index(b"\xff\xc0") + 5
-    return JPG[:at] + struct.pack(">HH", height, width) + JPG[at + 4 :]
+def sized_jpeg(width: int, height: int, jpeg: bytes = JPG, frame: bytes = b"\xff\xc0") -> bytes:
+    """A JPEG whose header says other sides."""
+    at = jpeg.index(frame) + 5
+    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
 
 
 def webp_canvas(width: int, height: int, flags: int = 0) -> bytes:
@@ -52,11 +52,11 @@ def webp_canvas(width: int, height: int, flags: int = 0) -> bytes:
     return b"RIFF" + struct.pack("<I", len(parts)) + parts
 
 
-def many_scans() -> bytes:
+def many_scans(more: int = MOST_SCANS + 1) -> bytes:
     """A progressive JPEG whose last scan is repeated: each goes over all pixels."""
     whole = cv2.imencode(".jpg", PICTURE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     last = whole.rindex(b"\xff\xda")
-    return whole[:last] + whole[last:-2] * (MOST_SCANS + 1) + b"\xff\xd9"
+    return whole[:last] + whole[last:-2] * more + b"\xff\xd9"
 
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], int]] = {
@@ -65,7 +65,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], int]] = {
     "a PNG that is one row of 100 million pixels": (lambda: png(10**8, 1, bytes(10**6)), 413),
     "a JPEG that says 65,000 x 65,000": (lambda: sized_jpeg(65_000, 65_000), 413),
     "a WebP that says 16,000 x 16,000": (lambda: webp_canvas(16_000, 16_000), 413),
-    "a JPEG of a thousand scans": (many_scans, 413),
+    "a JPEG of too many scans": (many_scans, 413),
+    "a JPEG of 6,000 x 6,000 and 30 scans": (lambda: sized_jpeg(6000, 6000, many_scans(20), b"\xff\xc2"), 413),
     "a JPEG of restarts": (lambda: JPG[:-2] + b"\xff\xd0" * 10**6 + b"\xff\xd9", 413),
     "a JPEG of empty segments": (lambda: b"\xff\xd8" + b"\xff\xe1\x00\x02" * 10**6, 413),
     "more bytes than a picture may have": (lambda: JPG + bytes(MOST_BYTES), 413),
