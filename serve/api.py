@@ -1,6 +1,7 @@
 """The REST API under /api/v1: what is read. What pages can do, programs can; api_search.py finds, api_edits.py writes."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -121,7 +122,6 @@ def export(
     pictures: Annotated[bool, Query(description="With `jpeg` in each line: the picture in base64, blurred.")] = False,
 ) -> StreamingResponse:
     mine, only = Reading(service.access, person), wanted.filter(vehicle)
-    mine.allowed(only)  # refused before the answer begins
 
     def lines() -> Iterator[str]:
         cursor = None
@@ -131,8 +131,10 @@ def export(
             if (cursor := part.next) is None:
                 return
 
+    parts = lines()
+    parts = chain([next(parts)], parts)  # what is refused is refused before the answer begins
     headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="sightings.jsonl"'}
-    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
+    return StreamingResponse(parts, media_type="application/x-ndjson", headers=headers)
 
 
 @reading.get(

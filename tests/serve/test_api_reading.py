@@ -203,6 +203,14 @@ def test_an_export_has_every_sighting_as_the_list_has_it(client: httpx.Client) -
     assert base64.b64decode(first["jpeg"]) == client.get(f"{API}/sightings/{first['id']}/picture").content
 
 
+def test_an_export_of_a_damaged_gallery_is_refused_before_it_begins(served: Served) -> None:
+    whole = served.site.gallery.read_bytes()
+    served.site.gallery.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with served.client("look") as client:
+        answer = client.get(f"{API}/export")
+    assert answer.status_code == 500 and answer.headers["content-type"] == "application/problem+json"
+
+
 def darkened(picture: Any) -> Any:
     """What stands for blurring here: nothing of the picture is left."""
     return picture * 0
