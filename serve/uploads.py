@@ -65,7 +65,8 @@ def _size_of(content: bytes) -> tuple[int, int] | None:
 
 
 def _png_size(content: bytes) -> tuple[int, int] | None:
-    """Raises PictureTooLarge where its pixels are more than its header says, and may be endless (a decompression bomb)."""
+    """Raises NotAPicture for an animation, and PictureTooLarge where its pixels are more than its header says, and may be endless
+    (a decompression bomb)."""
     if content[12:16] != b"IHDR":
         return None
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
@@ -75,6 +76,8 @@ def _png_size(content: bytes) -> tuple[int, int] | None:
     most, at, packed = 2 * promised + _SLACK, 8, zlib.decompressobj()  # interlaced rows are more, and shorter
     while at + 12 <= len(content):
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind == b"acTL":
+            raise NotAPicture("this PNG is an animation; send one picture of it")
         if kind == b"IDAT":
             most -= _unpacked(packed, content[at + 8 : at + 8 + length], most)
         at += 12 + length

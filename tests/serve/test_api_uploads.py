@@ -80,6 +80,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], int]] = {
     "a GIF": (lambda: b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", 415),
     "an SVG": (lambda: b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>', 415),
     "an animated WebP": (lambda: webp_canvas(128, 96, flags=2), 415),
+    "an animated PNG": (lambda: PNG[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + PNG[33:], 415),
     "a page": (lambda: HTML, 415),
     "nothing": (lambda: b"", 422),
     "half of a JPEG": (lambda: JPG[: len(JPG) // 2], 422),
