@@ -6,16 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 
 from vreid.serve.documents import Problem
-from vreid.serve.persons import COOKIE
+from vreid.serve.persons import cookie_of
 from vreid.serve.service import Service
 
-SCHEMES = {
-    "token": {"type": "http", "scheme": "bearer", "description": "A token of `vreid serve token`."},
-    "session": {
-        "type": "apiKey", "in": "cookie", "name": COOKIE,
-        "description": "The session of a browser; what writes also needs its CSRF token in the header X-CSRF-Token.",
-    },
-}  # fmt: skip
 _VERBS = ("get", "post", "patch", "delete")
 
 
@@ -38,8 +31,8 @@ def _completed(document: dict[str, Any], service: Service) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own; errors here are problem documents
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema()
-    parts["securitySchemes"] = SCHEMES
-    document["security"] = [{name: []} for name in SCHEMES]
+    parts["securitySchemes"] = _schemes(cookie_of(service))
+    document["security"] = [{name: []} for name in parts["securitySchemes"]]
     feature = schemas["FeatureSearch"]["properties"]["feature"]
     feature["minItems"] = feature["maxItems"] = service.access.about.dim
     feature["examples"] = [[1.0, *[0.0] * (service.access.about.dim - 1)]]
@@ -54,6 +47,16 @@ def _completed(document: dict[str, Any], service: Service) -> dict[str, Any]:
         "remove": {"operationId": _id_of(document, "/api/v1/vehicles/{vehicle}", "delete"), "parameters": {"vehicle": _NEW}},
     }  # fmt: skip
     return document
+
+
+def _schemes(cookie: str) -> dict[str, Any]:
+    return {
+        "token": {"type": "http", "scheme": "bearer", "description": "A token of `vreid serve token`."},
+        "session": {
+            "type": "apiKey", "in": "cookie", "name": cookie,
+            "description": "The session of a browser; what writes also needs its CSRF token in the header X-CSRF-Token.",
+        },
+    }  # fmt: skip
 
 
 _NEW = "$response.body#/done/id"

@@ -16,7 +16,7 @@ from vreid.serve import (
     pages_vehicles,
     pages_watch,
 )
-from vreid.serve.persons import COOKIE, refuse_other_sites, service_of
+from vreid.serve.persons import cookie_of, refuse_other_sites, service_of
 from vreid.serve.rendering import own_path, page, style_sheet
 from vreid.serve.rights import SESSION_S
 
@@ -61,7 +61,7 @@ def sign_in(
         return page(request, "sign_in.html.j2", 401, wrong=True, to=own_path(to))
     answer = RedirectResponse(own_path(to), 303)
     answer.set_cookie(
-        COOKIE, service.tokens.session(person), max_age=int(SESSION_S), httponly=True, samesite="strict",
+        cookie_of(service), service.tokens.session(person), max_age=int(SESSION_S), httponly=True, samesite="strict",
         secure=service.address.secure,
     )  # fmt: skip
     return answer
@@ -72,5 +72,5 @@ def sign_out(request: Request) -> Response:
     """The end of a session, in this browser."""
     refuse_other_sites(request)
     answer = RedirectResponse("/sign-in", 303)
-    answer.delete_cookie(COOKIE)
+    answer.delete_cookie(cookie_of(service_of(request)))
     return answer

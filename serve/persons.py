@@ -1,6 +1,8 @@
 """Who sends a request, and whether they may: the dependencies of the routes."""
 
+import hashlib
 import hmac
+import os
 from collections.abc import Callable
 from typing import Annotated, cast
 from urllib.parse import urlsplit
@@ -11,7 +13,6 @@ from vreid.runtime.gallery.gallery import login
 from vreid.serve.rights import LOCAL, Person, Role
 from vreid.serve.service import Service
 
-COOKIE = "vreid_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -22,6 +23,13 @@ class SignIn(Exception):
 def service_of(request: Request) -> Service:
     """What the application was made of."""
     return cast(Service, request.app.state.service)
+
+
+def cookie_of(service: Service) -> str:
+    """The name of the cookie of a session. Browsers send a cookie to every port of a host: servers with two files of tokens need
+    two names."""
+    file = os.fsencode(service.tokens.path.resolve())
+    return f"vreid_session_{hashlib.sha256(file).hexdigest()[:8]}"
 
 
 def person_of(request: Request) -> Person | None:
@@ -36,7 +44,7 @@ def person_of(request: Request) -> Person | None:
         if person is None:
             raise HTTPException(401, "this token is not known here; vreid serve token makes one", _CHALLENGE)
         return person
-    if (cookie := request.cookies.get(COOKIE)) and (person := service.tokens.person_of_session(cookie)):
+    if (cookie := request.cookies.get(cookie_of(service))) and (person := service.tokens.person_of_session(cookie)):
         return person
     return Person(login(), "admin", session=LOCAL) if service.open else None
 

@@ -12,7 +12,7 @@ import pytest
 from made_site import API, MadeSite, Served, content_of, served_here
 
 from vreid.runtime.gallery import read_gallery
-from vreid.serve.persons import COOKIE
+from vreid.serve.persons import cookie_of
 from vreid.serve.rights import ROLES, SESSION_S, TokenFile
 from vreid.serve.service import Address
 
@@ -85,18 +85,28 @@ def test_a_revoked_token_and_its_session_are_of_no_use(served: Served) -> None:
         assert browser.get(f"{API}/vehicles").status_code == 401
 
 
-def signed_in(client: httpx.Client, token: str) -> None:
+def signed_in(client: httpx.Client, token: str, url: str = "") -> None:
     """A session cookie for a token."""
-    answer = client.post("/sign-in", data={"token": token})
+    answer = client.post(f"{url}/sign-in", data={"token": token})
     assert answer.status_code == 303
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
 
 
+def test_a_browser_has_a_session_at_each_of_two_servers_of_a_host(
+    served: Served, filled: MadeSite, tmp_path: Path
+) -> None:
+    with served_here(filled.copy_to(tmp_path / "other").with_tokens()) as other, served.client() as browser:
+        for server in (served, other):
+            signed_in(browser, server.site.given["look"], server.url)
+        for server in (served, other):
+            assert browser.get(f"{server.url}{API}/vehicles").status_code == 200
+
+
 def csrf_of(served: Served, client: httpx.Client) -> str:
     """What a page of this session holds."""
     assert served.service is not None
-    person = served.service.tokens.person_of_session(client.cookies[COOKIE])
+    person = served.service.tokens.person_of_session(client.cookies[cookie_of(served.service)])
     assert person is not None
     return served.service.tokens.csrf(person)
 
