@@ -61,7 +61,7 @@ def read_day(text: str) -> date:
     """2026-11-30. Raises BadInput."""
     try:
         found = date.fromisoformat(text)
-        if not 1970 <= found.year < 2200:
+        if not 1969 <= found.year < 2200:  # west of Greenwich a clock that begins in 1970 is a day behind
             raise ValueError
     except ValueError as error:
         raise BadInput("this is not a day; write it as 2026-11-30") from error

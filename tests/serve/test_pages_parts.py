@@ -50,7 +50,11 @@ def test_a_day_is_as_long_as_the_zone_has_it() -> None:
     assert days.day_of(begin) == date(2026, 7, 1)
 
 
-@pytest.mark.parametrize("text", ["soon", "2026-13-01", "0001-01-01", "9999-01-01", "2026-02-30"])
+def test_the_day_on_which_clocks_begin_west_of_greenwich_is_one() -> None:
+    assert days.read_day("1969-12-31") == date(1969, 12, 31)
+
+
+@pytest.mark.parametrize("text", ["soon", "1968-12-31", "2026-13-01", "0001-01-01", "9999-01-01", "2026-02-30"])
 def test_what_is_no_day_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="write it as"):
         days.read_day(text)
