@@ -1,5 +1,7 @@
 """A server at work: next to a run, with one in the same process, or over the synthetic scene; until it is stopped."""
 
+import asyncio
+import logging
 import socket
 import tempfile
 import threading
@@ -92,6 +94,7 @@ class Server:
             proxy_headers=address.behind_proxy, timeout_graceful_shutdown=_STOPPING_S, timeout_keep_alive=30,
             ssl_certfile=address.certificate, ssl_keyfile=address.key, limit_concurrency=500, h11_max_incomplete_event_size=1 << 16,
         )  # fmt: skip
+        logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
         self._server = uvicorn.Server(settings)
         self._socket = listening or listening_at(address)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="server", daemon=True)
@@ -111,6 +114,11 @@ class Server:
         self._server.should_exit = True
         self._thread.join(_STOPPING_S + 5)
         self._socket.close()
+
+
+def _not_cancelled(record: logging.LogRecord) -> bool:
+    """Without the tracebacks of answers under way that are cancelled at the end."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def listening_at(address: Address) -> socket.socket:
@@ -154,7 +162,7 @@ class Serving:
         """What is served, as all this says."""
         return Service(
             access, searcher, tokens, self.address, live, requests_a_minute=self.requests_a_minute, detector=self.detector,
-            **more,
+            stop=self.stop, **more,
         )  # fmt: skip
 
     def token_file(self, gallery: Path) -> TokenFile:

@@ -1,5 +1,6 @@
 """What the server serves: one gallery, its model, and the run next to it or inside it."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class Service:
     site: Site | None = None
     requests_a_minute: int = 1200  # of one address, beyond which 429 is answered
     detector: Callable[[], tuple[str, Detector] | None] = lambda: None
+    stop: threading.Event = field(default_factory=threading.Event)  # set where the server is to end
     followers: Bound = field(default_factory=lambda: Bound(MOST_FOLLOWERS, "programs follow the events"))
     viewers: Bound = field(default_factory=lambda: Bound(MOST_VIEWERS, "live pictures are looked at"))
 
@@ -63,5 +65,7 @@ class Service:
         return self.address.local and not self.tokens.ever()
 
     def lets_in(self, person: Person) -> bool:
-        """Whether somebody who was let in still is, which answers that go on ask again and again."""
+        """Whether somebody who was let in still is, as answers that go on look again and again; nobody is at the end."""
+        if self.stop.is_set():
+            return False
         return self.open if person.session == LOCAL else self.tokens.still_holds(person)
