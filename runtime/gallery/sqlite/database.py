@@ -15,6 +15,7 @@ from vreid.models.errors import BadInput, GalleryDamaged, GalleryFull, GalleryLo
 from vreid.models.files import identity_of, sync_folder, try_lock
 
 BUSY_S = 1.0
+_SHARED_MEMORY = 32768  # bytes that a file in WAL mode needs next to it to be opened
 
 
 # what using a locked, full or damaged file may raise
@@ -44,7 +45,7 @@ def refusal(path: Path, error: Exception) -> Refused:
             return GalleryLocked(f"the gallery {path} is locked by another program; {fix}")
         if "UTF-8" in text:  # it goes on with the text itself
             return damaged(path, text.partition(" with text")[0])
-        if "full" in text:
+        if "full" in text or ("disk I/O error" in text and not _has_room(path)):
             return GalleryFull(f"the disk of the gallery {path} is full; make room and try again")
         return Refused(f"the gallery {path} cannot be used ({text}); check its permissions or restore a copy")
     if isinstance(error, sqlite3.IntegrityError):
@@ -293,6 +294,14 @@ def new_gallery(path: Path) -> Iterator[Path]:
 def _clean(values: tuple[Any, ...]) -> list[Any]:
     """A camera named after a file may hold bytes that are not UTF-8."""
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
+
+
+def _has_room(path: Path) -> bool:
+    """Whether a file in WAL mode can be opened at `path`, as far as its disk goes."""
+    try:
+        return shutil.disk_usage(path.parent).free >= _SHARED_MEMORY
+    except OSError:
+        return True
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -69,6 +69,21 @@ def test_a_writer_whose_disk_is_full_goes_on_when_there_is_room(disk: Path) -> N
     assert check_gallery(path) == []
 
 
+@pytest.mark.parametrize("room", [0, 16_000])
+def test_a_gallery_without_room_to_open_it_says_so(disk: Path, room: int) -> None:
+    path = disk / "g.db"
+    with opened(path) as gallery:
+        seen(gallery, 5)
+    filler = filled(disk, room)
+    for opening in (read_gallery, edit_gallery):
+        with pytest.raises(GalleryFull, match="is full; make room"):
+            opening(path)
+    filler.unlink()
+    with read_gallery(path) as reader:
+        assert reader.stats().vehicles == 5
+    assert [one.name for one in disk.iterdir()] == ["g.db"]
+
+
 def test_a_lock_that_has_no_room_is_not_held(disk: Path) -> None:
     """This process goes on, as a server does, and so would the lock."""
     path = disk / "g.db"
