@@ -135,11 +135,12 @@ def test_the_unit_is_restarted_for_ever_and_stopped_gently() -> None:
     assert "WatchdogSec" not in service and service.get("Type", "simple") == "simple"  # vreid notifies nobody
 
 
-def test_the_unit_is_what_systemd_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", sorted(PACKAGING.glob("*.service")), ids=lambda file: file.name)
+def test_a_unit_is_what_systemd_reads(file: Path, tmp_path: Path) -> None:
     if (analyze := shutil.which("systemd-analyze")) is None:
         pytest.skip("systemd-analyze is not installed")
-    here = tmp_path / UNIT.name  # the program, which has to be there, is another
-    here.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/vreid/bin/vreid", sys.executable))
+    here = tmp_path / file.name  # the program, which has to be there, is another
+    here.write_text(file.read_text(encoding="utf-8").replace("/opt/vreid/bin/vreid", sys.executable))
     done = subprocess.run([analyze, "verify", "--man=no", here], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

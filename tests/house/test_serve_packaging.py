@@ -2,12 +2,8 @@
 
 import configparser
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from vreid.cli.main import parsed
 from vreid.cli.serve import Args
@@ -45,15 +41,6 @@ def test_the_unit_is_that_of_the_run_but_for_what_it_starts() -> None:
     assert (program, verb) == ("/opt/vreid/bin/vreid", "serve")
     args = parsed(Args, "vreid serve", ["run", *words])  # type: ignore[arg-type]
     assert (str(args.site), args.host, args.port) == ("/etc/vreid/site.toml", "127.0.0.1", 8080)  # type: ignore[union-attr]
-
-
-def test_the_unit_is_what_systemd_takes(tmp_path: Path) -> None:
-    if (analyze := shutil.which("systemd-analyze")) is None:
-        pytest.skip("systemd-analyze is not installed")
-    here = tmp_path / UNIT.name  # the program, which has to be there, is another
-    here.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/vreid/bin/vreid", sys.executable))
-    done = subprocess.run([analyze, "verify", "--man=no", here], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_container_starts_what_the_unit_starts() -> None:
