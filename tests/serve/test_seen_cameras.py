@@ -11,16 +11,20 @@ import numpy as np
 from made_site import API, CAMERAS, MODEL, ZONES, MadeSite, Served, served_here
 
 from vreid.models.picture import decoded
+from vreid.runtime.camera_bias import FEWEST_KEPT, CameraBias
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery import edit_gallery
 from vreid.runtime.gallery.doubt_rows import Candidate
 from vreid.runtime.gallery.doubts import add_doubt
 from vreid.runtime.gallery.records import Filter
+from vreid.runtime.judged_pairs import JudgedPair
 from vreid.runtime.kept.folder import folder_of_gallery, kept_name
 from vreid.runtime.records import Frame
 from vreid.runtime.session import CameraSettings, Regions, Site
 from vreid.runtime.site_evidence import Evidence
 from vreid.runtime.stranger_scores import StrangerScores
+from vreid.runtime.topology import Span
+from vreid.runtime.travel_times import TravelTimes
 from vreid.runtime.watches import Watch
 from vreid.serve.cameras import seen_cameras
 from vreid.serve.gallery_access import GalleryAccess
@@ -49,12 +53,17 @@ SITE = Site(
 
 
 def learn(site: MadeSite, pair: tuple[str, str], pairs: int) -> None:
-    """Let the site have seen so many strangers between two cameras."""
-    scores = StrangerScores()
+    """Let the site have seen so many strangers between two cameras, with their bias, their travel times, and judged pairs."""
+    scores, bias, times = StrangerScores(), CameraBias(), TravelTimes()
     for place in range(pairs):
         scores.add(0.5 + place % 10 / 20, 2)
+        times.add(Span(pair[0], 0, 0.0, 2.0), Span(pair[1], place, 10.0, 12.0), True)
+    judged = [JudgedPair(pair, 0.5, 0.05, True)] * 40
     with edit_gallery(site.gallery) as gallery:
-        gallery.keep_site_threshold(Evidence(strangers={pair: scores}).as_text())
+        for camera, feature in zip(pair, np.eye(2, gallery.about.dim, dtype=np.float32), strict=True):
+            for _ in range(FEWEST_KEPT):
+                bias.add(camera, feature)
+        gallery.keep_site_threshold(Evidence({pair: scores}, bias, times=times, judged=judged).as_text())
 
 
 def test_pages_of_a_site_name_no_hidden_camera_and_nothing_of_one(made_site: MadeSite) -> None:
@@ -67,7 +76,9 @@ def test_pages_of_a_site_name_no_hidden_camera_and_nothing_of_one(made_site: Mad
         assert "cars here" in watched and "taxis" in watched and "cars there" not in watched
         assert "cars there" in everything and "cameras: gate, bridge" in everything and "cameras: gate<" in watched
         assert "entry" in gate.get("/sightings").text and "bays" in look.get("/sightings").text
-        assert "bridge and gate" in look.get("/settings").text
+        limited, everything = (client.get("/settings").text for client in (gate, look))
+        for learnt in ("bridge and gate", "is taken off them", "From bridge to gate", "have judged 40 pairs"):
+            assert learnt in everything and learnt not in limited
 
 
 def test_a_second_network_camera_of_a_host_has_the_name_that_its_run_gives_it() -> None:
