@@ -115,7 +115,8 @@ class Change(Document):
 
 
 class Missed(Document):
-    """Of a stream of events: sightings or changes that are left out, since too many were waiting."""
+    """Of a stream of events: sightings or changes that are left out. Too many were waiting, or a backup was put back since, whose
+    ids end before those that the client has."""
 
     of: Literal["sightings", "changes"]
     after: int = Field(description="Their ids are higher than this,", examples=[12])

@@ -47,15 +47,22 @@ def _highest(reading: Reading) -> tuple[int, int]:
 
 
 def _missed(person: Person, place: tuple[int, int], highest: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-    """An event for each kind of which too many are waiting, and where the others begin."""
+    """An event for each kind of which ids are left out, and where the others begin."""
     text, (sighting, change) = "", place
-    if sighting < (begin := highest[0] - MOST_BEHIND):
-        missed, sighting = doc.Missed(of="sightings", after=sighting, until=begin), begin
-        text += _event("missed", (sighting, change), missed)
-    if change < (begin := highest[1] - MOST_BEHIND) and not person.cameras:
-        missed, change = doc.Missed(of="changes", after=change, until=begin), begin
-        text += _event("missed", (sighting, change), missed)
+    if gap := _gap(sighting, highest[0]):
+        sighting = gap[1]
+        text += _event("missed", (sighting, change), doc.Missed(of="sightings", after=gap[0], until=gap[1]))
+    if not person.cameras and (gap := _gap(change, highest[1])):
+        change = gap[1]
+        text += _event("missed", (sighting, change), doc.Missed(of="changes", after=gap[0], until=gap[1]))
     return text, (sighting, change)
+
+
+def _gap(place: int, highest: int) -> tuple[int, int] | None:
+    """Between which ids they are left out: too many are waiting, or, where a backup was put back since, all of them."""
+    if place > highest:
+        return 0, highest
+    return (place, highest - MOST_BEHIND) if place < highest - MOST_BEHIND else None
 
 
 def _part(reading: Reading, sighting: int, change: int) -> tuple[str, tuple[int, int], bool]:

@@ -259,6 +259,23 @@ def test_a_client_that_is_too_far_behind_learns_which_ids_it_misses(
             one.close()
 
 
+def test_a_client_that_is_ahead_of_a_backup_begins_anew(served: Served, soon: None) -> None:
+    with read_gallery(served.site.gallery) as gallery:
+        last, change = max(one.id for one in gallery.latest_sightings(limit=1000)), gallery.changes(1)[0].id
+    with served.client("edit") as client, served.client("gate") as gate:
+        stream, limited = following(client, f"{last + 5}-{change + 7}"), following(gate, f"{last + 5}-{change + 7}")
+        assert [next(stream)[::2] for _ in range(3)][1:] == [
+            ("missed", {"of": "sightings", "after": 0, "until": last}),
+            ("missed", {"of": "changes", "after": 0, "until": change}),
+        ]
+        client.patch(f"{API}/vehicles/5", json={"name": "five"}).raise_for_status()
+        kind, place, row = next(stream)
+        assert (kind, place, row["detail"]["to"]) == ("change", f"{last}-{row['id']}", "five")
+        assert [next(limited)[2] for _ in range(2)][1] == {"of": "sightings", "after": 0, "until": last}
+        for one in (stream, limited):
+            one.close()
+
+
 def test_a_stream_ends_with_its_token_and_those_of_one_camera_see_no_audit(served: Served, soon: None) -> None:
     with served.client("gate") as client, served.client("edit") as editor:
         stream = following(client, "0-0")
