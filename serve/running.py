@@ -34,6 +34,7 @@ from vreid.serve.service import Address, Service
 
 DEMO = "seed=7&cameras=3&seconds=40&vehicles=12&fps=5&live=1"
 REQUEST_S = 20.0  # in which the headers of a request have to come
+READ_S = 20.0  # in which some of an answer has to be read
 _STOPPING_S = 5  # in which answers under way may end
 
 
@@ -61,14 +62,34 @@ def refuse_open(address: Address, tokens: TokenFile) -> None:
 
 
 class PromptProtocol(H11Protocol):
-    """A connection on which no request comes is closed: uvicorn would wait for ever for the end of its headers, and 500 such
-    connections let nobody else in."""
+    """A connection on which no request comes, or whose answer is not read, is closed: uvicorn would wait for ever for the end of
+    its headers, and 500 such connections let nobody else in; and an answer that goes on keeps its place among so many."""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to look."""
         super().connection_made(transport)
         self._idle_since: object = None
+        self._giving_up: asyncio.TimerHandle | None = None
         self._look(first=True)
+
+    def pause_writing(self) -> None:
+        """More waits to be read than the system and this server keep."""
+        super().pause_writing()
+        self._giving_up = self.loop.call_later(READ_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Some of it was read."""
+        super().resume_writing()
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of it."""
+        super().connection_lost(exc)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
 
     def _look(self, first: bool = False) -> None:
         """Close it if nothing has begun since the last look; an answer under way may take as long as it takes."""

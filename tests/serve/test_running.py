@@ -1,12 +1,14 @@
 """A server with a run in it, next to one, and what it refuses to be."""
 
+import asyncio
 import json
 import signal
 import socket
 import tempfile
 import threading
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +19,20 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
+from fastapi.responses import StreamingResponse
+
 from tests.kit.live_run import run_during, until
 from vreid.cli.main import main
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.gallery import login
 from vreid.runtime.records import Frame
+from vreid.serve import running
+from vreid.serve.limits import Receive, Scope, Send
 from vreid.serve.rights import TokenFile
 from vreid.serve.running import LiveView, Server, Serving, refuse_open, serve_gallery
 from vreid.serve.service import Address
+from vreid.serve.streams import Bound, begun
 
 if TYPE_CHECKING:
     from made_site import MadeSite
@@ -191,3 +198,35 @@ def test_frames_are_kept_only_while_somebody_looks() -> None:
     assert tile.frame is images[2]
     assert first != view.picture("gate")
     assert view.picture("yard") is None
+
+
+def test_whoever_does_not_read_an_answer_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "READ_S", 1.0)
+    bound = Bound(1, "answers go on")
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        with bound.place():
+            while True:
+                yield bytes(1 << 20)
+                await asyncio.sleep(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await StreamingResponse(await begun(endless()))(scope, receive, send)
+
+    def requesting(server: Server) -> socket.socket:
+        url = urllib.parse.urlsplit(server.url)
+        client = socket.create_connection((url.hostname or "", url.port or 80), timeout=60)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return client
+
+    with Server(app, Address(port=0)) as server:
+        with requesting(server):
+            until(lambda: bound.count == 1)
+            until(lambda: bound.count == 0)
+        with requesting(server) as reads:
+            got = 0
+            while got < 50 << 20:
+                part = reads.recv(1 << 20)
+                assert part, "whoever reads is not sent away"
+                got += len(part)
