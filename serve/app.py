@@ -61,7 +61,7 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
 ROUTERS = (reading, searches, edits, probes, pages)
 TITLES = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    408: "Request Timeout", 409: "Conflict", 416: "Range Not Satisfiable",
+    408: "Request Timeout", 409: "Conflict", 412: "Precondition Failed", 416: "Range Not Satisfiable",
     413: "Content Too Large", 415: "Unsupported Media Type", 422: "Unprocessable Content", 500: "Internal Server Error",
     503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip

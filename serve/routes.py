@@ -2,6 +2,8 @@
 ETag, and one that the caller has already is not sent again."""
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -12,11 +14,11 @@ from fastapi.routing import APIRoute
 
 from vreid.models.errors import BadInput, shown
 from vreid.serve import documents as doc
-from vreid.serve.persons import somebody
+from vreid.serve.persons import SAFE, somebody
 
 PROBLEM = "application/problem+json"
 READ = (304, 401, 403, 404, 421, 422, 429, 500, 503)
-WRITE = (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 429, 500, 503, 507)
+WRITE = (400, 401, 403, 404, 408, 409, 412, 413, 415, 421, 422, 429, 500, 503, 507)
 _TEXTS = {
     304: "It is as the caller has it (If-None-Match).",
     400: "The body cannot be read.",
@@ -25,6 +27,7 @@ _TEXTS = {
     404: "It is not there, or not for this token.",
     408: "The body did not come in time.",
     409: "It contradicts what is there, such as a name that is taken.",
+    412: "If-Match is not supported here.",
     413: "The body, or the picture in it, is too large.",
     415: "The body, or a picture in it, is of another kind.",
     421: "This name is not served here.",
@@ -62,8 +65,10 @@ class ApiRoute(APIRoute):
         async def answered(request: Request) -> Response:
             somebody(request)
             _refuse_unknown(request, known)
+            if request.method not in SAFE and "if-match" in request.headers:
+                raise HTTPException(412, "no condition is checked before a write; send it without If-Match")
             _refuse_other_kinds(request, kinds)
-            return with_etag(request, await handle(request))
+            return with_etag(request, await handle(_StrictRequest(request.scope, request.receive)))
 
         return answered
 
@@ -93,10 +98,28 @@ def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
             raise BadInput(f"there is no '{shown(name)}' in the query of this path; {meant}")
 
 
+class _StrictRequest(Request):
+    """A request in whose JSON a key stands once (RFC 8259, section 4): of two, readers take either."""
+
+    async def json(self) -> Any:
+        """The body. Raises JSONDecodeError, and HTTPException 422 for a key that stands twice."""
+        return json.loads(await self.body(), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise HTTPException(422, f"'{shown(twice)}' stands twice in an object of the body; send it once")
+    return found
+
+
 def _refuse_other_kinds(request: Request, kinds: tuple[str, ...]) -> None:
-    """Raises HTTPException 415 for a body of another kind."""
+    """Raises HTTPException 415 for a body of another kind, or one that is compressed."""
     if not kinds or request.headers.get("content-length") == "0":
         return
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HTTPException(415, "send the body without Content-Encoding", {"Accept-Encoding": "identity"})
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds and ("content-length" in request.headers or "transfer-encoding" in request.headers):
         accept = "Accept-Post" if request.method == "POST" else "Accept-Patch"

@@ -157,6 +157,7 @@ def test_of_an_enrolled_picture_only_a_small_one_made_anew_is_kept(served: Serve
         ("POST", "/merge", "application/json", b'{"vehicles": ["1", "2"]}', 422),
         ("POST", "/merge", "application/json", b'{"vehicles": [1, 2], "more": 1}', 422),
         ("POST", "/merge", "application/json", b"", 422),
+        ("PATCH", "/vehicles/1", "application/json", b'{"name": "a", "name": "b"}', 422),
         ("PATCH", "/vehicles/1", "application/json", b'{"name": "a\\u0000b"}', 422),
         ("PATCH", "/vehicles/1", "application/json", b'{"name": "\\ud800"}', 422),
         ("POST", "/search", "application/json", b"{}", 415),
@@ -172,6 +173,17 @@ def test_a_body_of_another_kind_or_form_is_refused(
     before = content_of(site.site)
     with site.client("edit") as client:
         answer = client.request(verb, API + path, content=body, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert content_of(site.site) == before
+
+
+@pytest.mark.parametrize(
+    "header, status", [("Content-Encoding: gzip", 415), ('If-Match: "x"', 412), ("If-Match: *", 412)]
+)
+def test_a_header_that_is_not_supported_is_not_ignored(site: Served, header: str, status: int) -> None:
+    before, (name, _, value) = content_of(site.site), header.partition(": ")
+    with site.client("edit") as client:
+        answer = client.patch(f"{API}/vehicles/1", json={"name": "a"}, headers={name: value})
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
     assert content_of(site.site) == before
 
