@@ -26,12 +26,12 @@ from vreid.runtime.gallery.requests import (
 )
 from vreid.serve import documents as doc
 from vreid.serve.api import SightingId, VehicleId
-from vreid.serve.api_search import content_of, no_empty_field
+from vreid.serve.api_search import no_empty_field
 from vreid.serve.editing import edited
 from vreid.serve.enrolling import Picture, checked, look_alikes_of
 from vreid.serve.persons import Administering, Editing, Served
 from vreid.serve.routes import WRITE, ApiRoute, answers
-from vreid.serve.uploads import read_upload
+from vreid.serve.uploads import MOST_PICTURES, uploaded
 
 KEY = "Idempotency-Key"
 
@@ -53,7 +53,7 @@ Key = Annotated[
     ),
 ]  # fmt: skip
 Pictures = Annotated[
-    list[UploadFile], File(min_length=1, max_length=16, description="Crops of one vehicle: JPEG, PNG, WebP.")
+    list[UploadFile], File(min_length=1, max_length=MOST_PICTURES, description="Crops of one vehicle: JPEG, PNG, WebP.")
 ]
 
 
@@ -76,9 +76,7 @@ def enrol(
     found: list[Picture] = []
     first = None
     for number, upload in enumerate(pictures, 1):
-        content = content_of(upload)
-        with service.searcher.decoding:  # one after the other: decoded ones are large
-            image = read_upload(content)
+        with uploaded(service, upload) as image:  # one after the other: decoded ones are large
             first = thumbnail_of(image) if number == 1 else first
             found.append(checked(service, number, image))
     faults = [one.fault for one in found if one.fault]

@@ -16,7 +16,7 @@ from vreid.serve.rights import Person
 from vreid.serve.routes import READ, WRITE, ApiRoute, answers
 from vreid.serve.searching import Found
 from vreid.serve.service import Service
-from vreid.serve.uploads import MOST_BYTES, read_upload
+from vreid.serve.uploads import read_upload, uploaded
 
 searches = APIRouter(prefix="/api/v1", route_class=ApiRoute, tags=["search"])
 Number = Annotated[int, Query(ge=1, le=100, description="How many vehicles at most.")]
@@ -51,7 +51,8 @@ def search(
     kind: Annotated[doc.Kind | None, Form()] = None,
     camera: Annotated[str, Form(max_length=200, description="That took it, if it is one of the site's.")] = "",
 ) -> doc.SearchAnswer:
-    feature = feature_of(service, picture)
+    with uploaded(service, picture) as image:
+        feature = service.searcher.feature_of(image)
     return answer_of(service, found_by(service, person, feature, camera, k, kind))
 
 
@@ -63,18 +64,6 @@ def search_feature(service: Served, person: Looking, body: doc.FeatureSearch) ->
         raise BadInput(f"a feature of this gallery has {service.access.about.dim} numbers, not {len(body.feature)}")
     feature = np.asarray(body.feature, np.float32)
     return answer_of(service, found_by(service, person, feature, body.camera, body.k, body.kind))
-
-
-def feature_of(service: Service, upload: UploadFile) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """(D,) of an uploaded crop. Raises BadInput as `read_upload` does."""
-    content = content_of(upload)
-    with service.searcher.decoding:
-        return service.searcher.feature_of(read_upload(content))
-
-
-def content_of(upload: UploadFile) -> bytes:
-    """The bytes of an upload, one more than is let in at most."""
-    return upload.file.read(MOST_BYTES + 1)
 
 
 def similar_to(service: Service, person: Person, sighting: int, k: int) -> Found:

@@ -22,7 +22,7 @@ class Picture:
 
 
 def checked(service: Service, number: int, image: Image) -> Picture:
-    """The picture (H, W, 3) of that number, from 1. To be called with `service.searcher.decoding` held."""
+    """The picture (H, W, 3) of that number, from 1. To be called inside `uploaded`."""
     with service.searcher.detecting:
         name, detector = service.detector() or (None, None)
         check = PictureCheck(detector, name)

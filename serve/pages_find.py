@@ -1,6 +1,5 @@
 """Find a vehicle by a picture that somebody uploads, or by a sighting; enrol one by pictures."""
 
-import base64
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
@@ -8,9 +7,10 @@ from fastapi.responses import HTMLResponse
 
 from vreid.models.errors import BadInput
 from vreid.models.picture import thumbnail_of
+from vreid.report.formats import jpeg_uri
 from vreid.serve import documents as doc
 from vreid.serve.api_edits import enrol as enrolled
-from vreid.serve.api_search import answer_of, content_of, found_by, similar_to
+from vreid.serve.api_search import answer_of, found_by, similar_to
 from vreid.serve.cameras import cameras_of
 from vreid.serve.documents import KINDS, Number
 from vreid.serve.forms import Editor, Viewer, sender
@@ -19,11 +19,10 @@ from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, page
 from vreid.serve.rights import Person
 from vreid.serve.service import Service
-from vreid.serve.uploads import read_upload
+from vreid.serve.uploads import MOST_PICTURES, uploaded
 
 routes = APIRouter()
 SHOWN = 12  # vehicles that a search lists
-MOST_PICTURES = 16  # of one enrolment
 Looker = Annotated[Person, Depends(sender("look"))]
 Text = Annotated[str, Form(max_length=200)]
 
@@ -53,14 +52,12 @@ def find_by_picture(
     camera: Text = "",
 ) -> HTMLResponse:
     """Who is like an uploaded crop, which is not kept."""
-    content = content_of(picture)
-    if not content:
+    if not picture.size:
         raise BadInput("no picture is chosen; choose a file first")
-    with service.searcher.decoding:
-        image = read_upload(content)
+    with uploaded(service, picture) as image:
         feature, small = service.searcher.feature_of(image), thumbnail_of(image)
     found = found_by(service, person, feature, camera, SHOWN, kind if kind in KINDS else None)
-    shown = "" if small is None else f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
+    shown = "" if small is None else jpeg_uri(small)
     return _page(request, service, person, answer_of(service, found), picture=shown, kind=kind, camera=camera)
 
 

@@ -5,12 +5,18 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from fastapi import UploadFile
 
 from vreid.models.errors import BadInput, Refused
 from vreid.models.picture import decoded
 from vreid.models.preprocess import Image
+from vreid.serve.service import Service
 
+MOST_PICTURES = 16  # of one enrolment
 MOST_BYTES = 12 * 10**6
 MOST_PIXELS = 40 * 10**6
 MOST_SCANS = 64  # of a JPEG: each one goes over all pixels, and encoders write 10 or so
@@ -28,6 +34,17 @@ class NotAPicture(BadInput):
 
 class PictureTooLarge(BadInput):
     """The upload has too many bytes or pixels, or takes too long to decode."""
+
+
+@contextmanager
+def uploaded(service: Service, file: UploadFile) -> Iterator[Image]:
+    """(H, W, 3) uint8 BGR of a file of a request; inside, few of them are there at a time, since decoded ones are large.
+
+    Raises what `read_upload` does, and Busy.
+    """
+    content = file.file.read(MOST_BYTES + 1)
+    with service.searcher.decoding:
+        yield read_upload(content)
 
 
 def read_upload(content: bytes) -> Image:
