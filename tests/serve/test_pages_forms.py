@@ -300,7 +300,7 @@ def test_the_audit_shows_what_people_did_and_runs_on_request(open_site: MadeSite
 
     def shown(path: str) -> list[str]:
         found.append(client.get(path).text)
-        return re.findall(r"<td class=\"text\">Named #\d &#39;by (\w+) \w* ?\d+&#39;", found[-1])
+        return re.findall(r"<td class=\"text\"><bdi>Named #\d &#39;by (\w+) \w* ?\d+&#39;", found[-1])
 
     found: list[str] = []
     with served_here(open_site) as server, server.client() as client:

@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import date
+from html.parser import HTMLParser
 from typing import Literal
 
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
-from made_site import Served
+from made_site import API, Served
 
 from vreid.models.errors import BadInput
 from vreid.runtime.site_threshold import SiteThreshold
@@ -187,3 +188,41 @@ def test_two_vehicles_are_as_alike_as_their_best_features(looked_at: Served) -> 
     assert hidden is not None and hidden.views == ("gate", "gate")
     assert hidden.score == pytest.approx(float((at_gate[0] @ at_gate[1].T).max()), abs=1e-6)
     assert service.searcher.between(4, 999) is None
+
+
+class Surroundings(HTMLParser):
+    """Which elements a text stands in."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__()
+        self.wanted, self.found = wanted, set[str]()
+        self.within: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.within.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.within and self.within.pop() != tag:  # elements without an end
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self.wanted in data:
+            self.found.add(self.within[-1])
+
+
+def test_a_name_that_turns_the_direction_turns_nothing_else(served: Served) -> None:
+    name = "\u202etaxi\u2066"  # to be read from the right, and one more isolate that has no end
+    with served.client("admin") as client:
+        doubt = client.get(f"{API}/doubtful").json()[0]
+        seen, (own, other) = doubt["sighting"], doubt["candidates"]
+        done = client.patch(f"{API}/vehicles/{other['vehicle']}", json={"name": name}).json()["done"]
+        first, second = own["vehicle"], other["vehicle"]
+        for place in (
+            "/sightings", "/vehicles", f"/vehicles/{second}?done={done['change']}", f"/vehicles/{second}/name",
+            f"/vehicles/{second}/split", f"/merge?vehicle={second}", f"/merge?vehicle={first}",
+            f"/merge?vehicle={first}&vehicle={second}", f"/find?sighting={seen['id']}",
+            f"/doubtful?sighting={seen['id']}&candidate=2", "/audit",
+        ):  # fmt: skip
+            page = Surroundings(name)
+            page.feed(client.get(place).text)
+            assert "bdi" in page.found and page.found <= {"bdi", "title"}, place
