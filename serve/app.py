@@ -24,6 +24,7 @@ from vreid.models.errors import (
     WrongModel,
     shown,
 )
+from vreid.serve import problems
 from vreid.serve.api import reading
 from vreid.serve.api_edits import edits
 from vreid.serve.api_search import searches
@@ -35,7 +36,6 @@ from vreid.serve.pages import pages
 from vreid.serve.persons import SignIn
 from vreid.serve.rendering import problem_page
 from vreid.serve.rights import TokensUnusable
-from vreid.serve.routes import PROBLEM
 from vreid.serve.service import Service
 from vreid.serve.streams import TooManyStreams
 from vreid.serve.turns import Busy
@@ -59,18 +59,6 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
     Refused: 409,
 }
 ROUTERS = (reading, searches, edits, probes, pages)
-TITLES = {
-    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    408: "Request Timeout", 409: "Conflict", 412: "Precondition Failed", 416: "Range Not Satisfiable",
-    413: "Content Too Large", 415: "Unsupported Media Type", 422: "Unprocessable Content", 500: "Internal Server Error",
-    503: "Service Unavailable", 507: "Insufficient Storage",
-}  # fmt: skip
-
-
-HEADINGS = {  # of pages, for people
-    401: "Sign in first", 403: "This is not for you to do", 404: "There is no such page", 429: "Too many requests",
-    500: "The server failed", 503: "Not at the moment", 507: "The disk is full",
-}  # fmt: skip
 _MOMENT = "seconds since 1970, such as 1764500000"
 _HINTS = {  # what a value has to be, by its name
     "since": _MOMENT, "until": _MOMENT, "before": _MOMENT, "cursor": "`next` of the part before", "vehicle": "the id of a vehicle",
@@ -101,11 +89,9 @@ def application(service: Service) -> App:
 
 def _answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """A problem, as a document for programs and as a page for people."""
-    title = TITLES.get(status, "Error")
     if request.url.path.startswith("/api/"):
-        document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        return JSONResponse(document, status, headers, media_type=PROBLEM)
-    return problem_page(request, status, HEADINGS.get(status, "That did not work"), detail, headers)
+        return JSONResponse(problems.document(status, detail), status, headers, media_type=problems.MEDIA_TYPE)
+    return problem_page(request, status, problems.meaning_of(status).heading, detail, headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

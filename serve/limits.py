@@ -14,6 +14,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from vreid.runtime.network_address import answers_to
+from vreid.serve.problems import MEDIA_TYPE, document
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -68,19 +69,19 @@ class Guarded:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if not answers_to(hosts, self._hosts):
             detail = "this name is not served here; vreid serve --served-host NAME lets it pass"
-            return await _problem(with_headers, 421, "Misdirected Request", detail)
+            return await _problem(with_headers, 421, detail)
         wait = None
         if scope["path"] not in _PROBES and not scope["path"].startswith("/static/"):
             wait = self._callers.wait(_caller(scope), time.monotonic())
         if wait is not None:
             detail = f"too many requests; try again in {wait} s"
-            return await _problem(with_headers, 429, "Too Many Requests", detail, [(b"retry-after", b"%d" % wait)])
+            return await _problem(with_headers, 429, detail, [(b"retry-after", b"%d" % wait)])
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         most = _most_of(scope)
         if not length.isdigit() or int(length) > most:
             detail = f"a request may have {most} bytes"
             await _drained(receive)
-            return await _problem(with_headers, 413, "Content Too Large", detail, [(b"connection", b"close")])
+            return await _problem(with_headers, 413, detail, [(b"connection", b"close")])
         if scope["method"] == "HEAD":
             await _without_body(self._app, scope, receive, with_headers)
         else:
@@ -192,10 +193,8 @@ async def _without_body(app: App, scope: Scope, receive: Receive, send: Send) ->
         await answering
 
 
-async def _problem(
-    send: Send, status: int, title: str, detail: str, more: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)), *(more or [])]
+async def _problem(send: Send, status: int, detail: str, more: list[tuple[bytes, bytes]] | None = None) -> None:
+    body = json.dumps(document(status, detail)).encode()
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), *(more or [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -15,40 +15,22 @@ from fastapi.routing import APIRoute
 from vreid.models.errors import BadInput, shown
 from vreid.serve import documents as doc
 from vreid.serve.persons import SAFE, somebody
+from vreid.serve.problems import MEDIA_TYPE, PROBLEMS
 
-PROBLEM = "application/problem+json"
 READ = (304, 401, 403, 404, 421, 422, 429, 500, 503)
 WRITE = (400, 401, 403, 404, 408, 409, 412, 413, 415, 421, 422, 429, 500, 503, 507)
-_TEXTS = {
-    304: "It is as the caller has it (If-None-Match).",
-    400: "The body cannot be read.",
-    401: "No token, or one that is not known here.",
-    403: "The token may not do this, or a page of another site has sent it.",
-    404: "It is not there, or not for this token.",
-    408: "The body did not come in time.",
-    409: "It contradicts what is there, such as a name that is taken.",
-    412: "If-Match is not supported here.",
-    413: "The body, or the picture in it, is too large.",
-    415: "The body, or a picture in it, is of another kind.",
-    421: "This name is not served here.",
-    422: "The request is not valid, or its Idempotency-Key stands for another one.",
-    429: "Too many requests; see Retry-After.",
-    500: "The server failed; its log says where.",
-    503: "It cannot be done now; see Retry-After.",
-    507: "The disk of the gallery is full.",
-}
 JPEG: dict[str, Any] = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 
 
 def answers(statuses: tuple[int, ...], **good: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: problem documents of these statuses, and what `good` says of others, as _200={...}."""
-    problems: dict[int | str, dict[str, Any]] = {
-        status: {"description": _TEXTS[status]}
+    every: dict[int | str, dict[str, Any]] = {
+        status: {"description": "It is as the caller has it (If-None-Match)."}
         if status == 304
-        else {"description": _TEXTS[status], "content": {PROBLEM: {"schema": _REFERENCE}}}
+        else {"description": PROBLEMS[status].text, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
         for status in statuses
     }
-    return problems | {int(status.removeprefix("_")): about for status, about in good.items()}
+    return every | {int(status.removeprefix("_")): about for status, about in good.items()}
 
 
 _REFERENCE = {"$ref": f"#/components/schemas/{doc.Problem.__name__}"}

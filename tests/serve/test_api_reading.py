@@ -14,8 +14,8 @@ from made_site import API, CAMERAS, DAYS, MadeSite, Served, served_here
 from vreid.models.picture import decoded
 from vreid.runtime.gallery import open_gallery, read_gallery
 from vreid.runtime.gallery.records import SORTS
-from vreid.serve.app import TITLES
 from vreid.serve.cursor import cursor_of
+from vreid.serve.problems import PROBLEMS
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_an_error_is_a_problem_document(client: httpx.Client, path: str, status:
     answer = client.get(API + path)
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert (answer.status_code, problem["status"], problem["title"]) == (status, status, TITLES[status])
+    assert (answer.status_code, problem["status"], problem["title"]) == (status, status, PROBLEMS[status].title)
     assert problem["detail"] and set(problem) == {"type", "title", "status", "detail"}
 
 
