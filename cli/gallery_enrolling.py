@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from vreid.cli import output
+from vreid.cli.gallery_place import GalleryFlag
 from vreid.cli.gallery_reading import Choice, OfGallery, filter_of, note_unseen
 from vreid.models.errors import Refused, refuse_beyond
+from vreid.runtime.gallery_place import GalleryPlace, may_be_there
 
 if TYPE_CHECKING:
     from vreid.models.manifest import Manifest
@@ -27,8 +29,8 @@ class Enrol(OfGallery):
 
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures, or folders that hold one folder per vehicle, named by it."""
-    gallery: Path
-    """The gallery's file; made when there is none."""
+    gallery: GalleryFlag
+    """The gallery's file, or postgresql://user@host/database?gallery=NAME; made when there is none."""
     model: str
     """Manifest .json, or the name of a bundled model."""
     name: str | None = None
@@ -67,7 +69,7 @@ def enrol(args: Enrol) -> int:
     if any(path.is_dir() for path in args.images) and (count := sum(one.loose for one in who)) > 1:
         output.note(f"{count} loose pictures are enrolled as {count} vehicles, one each; --name makes them one vehicle")
     embedder = open_embedder(args.model, args.threads)
-    if args.gallery.exists():  # before the long work
+    if may_be_there(args.gallery):  # before the long work
         _fitting(args.gallery, embedder.manifest, write=True).close()
     check = _check(args)
     with output.progress() as bar:
@@ -181,12 +183,12 @@ def _known(score: float, threshold: float | None) -> str:
     return "-" if threshold is None else "yes" if score >= threshold else "no"
 
 
-def _fitting(path: Path, manifest: "Manifest", write: bool, index: str = "flat") -> "Gallery":
+def _fitting(place: GalleryPlace, manifest: "Manifest", write: bool, index: str = "flat") -> "Gallery":
     """The gallery of the manifest's own embedding space."""
     from vreid.runtime.gallery import open_gallery
 
     fingerprint, dim = manifest.fingerprint, manifest.output.dim
-    return open_gallery(path, fingerprint=fingerprint, dim=dim, model=manifest.name, write=write, index=index)
+    return open_gallery(place, fingerprint=fingerprint, dim=dim, model=manifest.name, write=write, index=index)
 
 
 BATCH = 32

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from vreid.cli import output
+from vreid.cli.gallery_place import GalleryFlag
 from vreid.models.errors import Refused, refuse_beyond
 from vreid.models.files import refuse_same
+from vreid.runtime.gallery_place import path_of
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery import Gallery
@@ -49,8 +51,8 @@ class Choice:
 class OfGallery:
     """Flags of every verb."""
 
-    gallery: Path
-    """The gallery's file."""
+    gallery: GalleryFlag
+    """The gallery's file, or postgresql://user@host/database?gallery=NAME."""
     json: bool = False
     """Print one JSON document."""
 
@@ -192,7 +194,7 @@ def show(args: Show) -> int:
     if args.json:
         document = asdict(found)
         document["vehicle"].pop("thumbnail")
-        kept = KeptFolder(folder_of_gallery(args.gallery))
+        kept = KeptFolder(folder_of_gallery(path_of(args.gallery)))
         for row, seen in zip(document["sightings"], found.sightings, strict=True):
             path = kept.find(seen.camera, seen.at, seen.track)
             row["kept"] = None if path is None else str(path)
@@ -212,7 +214,7 @@ def stats(args: Stats) -> int:
 
     with read_gallery(args.gallery) as gallery:
         found = asdict(gallery.stats())
-    files = {file.name: file.stat().st_size for file in index_files(args.gallery)}
+    files = {file.name: file.stat().st_size for file in index_files(path_of(args.gallery))}
     if args.json:
         output.document({"gallery": str(args.gallery), **found, "indexes": files})
         return 0

@@ -8,6 +8,7 @@ from vreid.cli import output
 from vreid.cli.gallery_reading import OfGallery
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
+from vreid.runtime.gallery_place import path_of
 
 if TYPE_CHECKING:
     from vreid.models.manifest import Match
@@ -65,7 +66,7 @@ def _shown(args: Threshold) -> int:
     from vreid.runtime.threshold_summary import HEAD, notes, rows
 
     if args.html is not None:
-        refuse_same(args.html, *files_of(args.gallery))
+        refuse_same(args.html, *files_of(path_of(args.gallery)))
     with read_gallery(args.gallery) as gallery:
         about, vehicles, match = gallery.about, gallery.size()[0], _match(args, gallery)
         rule = SiteThreshold(match, args.false_match_rate, kept=gallery.site_threshold(), dim=about.dim)
@@ -92,7 +93,7 @@ def _page(args: Threshold, model: str, vehicles: int, found: dict[str, Any], cam
     from vreid.runtime.threshold_summary import site_page
 
     if args.html is not None:
-        about = {"name": args.gallery.name, "model": model, "vehicles": vehicles}
+        about = {"name": path_of(args.gallery).name, "model": model, "vehicles": vehicles}
         write_page(args.html, pieces("threshold.html.j2", **about, site=site_page(found, cameras)))
 
 
@@ -113,5 +114,5 @@ def _match(args: Threshold, gallery: "Gallery") -> "Match":
         raise Refused(
             f"the gallery's model '{about.model}' is not a bundled one; give its manifest with --model MODEL.json"
         ) from refused
-    refuse_other_model(about, About(manifest.fingerprint, manifest.output.dim, manifest.name), gallery.path)
+    refuse_other_model(about, About(manifest.fingerprint, manifest.output.dim, manifest.name), gallery.name)
     return match_of(manifest)

@@ -2,15 +2,18 @@
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from vreid.cli import output
+from vreid.cli.gallery_place import GalleryFlag
 from vreid.cli.gallery_reading import Choice, Many, OfGallery, filter_of, moment_text, note_unseen
 from vreid.models.errors import Refused
 from vreid.models.files import refuse_same
+from vreid.runtime.gallery_place import file_of, path_of
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery.requests import Edit
@@ -178,8 +181,8 @@ class Import(OfGallery):
 
     file: tyro.conf.Positional[Path]
     """What 'vreid gallery export' wrote."""
-    gallery: Path
-    """The gallery's file; made when there is none."""
+    gallery: GalleryFlag
+    """The gallery's file, or postgresql://user@host/database?gallery=NAME; made when there is none."""
     again: bool = False
     """Although it was imported already."""
 
@@ -206,7 +209,7 @@ def export(args: Export) -> int:
     from vreid.runtime.gallery.transfer import exported
 
     only = filter_of(args.only)
-    refuse_same(args.file, *files_of(args.gallery))
+    refuse_same(args.file, *files_of(path_of(args.gallery)))
     with read_gallery(args.gallery) as gallery:
         note_unseen(gallery, only)
         done = exported(gallery, args.file, only)
@@ -214,17 +217,13 @@ def export(args: Export) -> int:
 
 
 def import_(args: Import) -> int:
-    from vreid.runtime.gallery import edit_gallery, open_gallery
-    from vreid.runtime.gallery.sqlite.database import new_gallery
+    from vreid.runtime.gallery import open_gallery
+    from vreid.runtime.gallery.opening import begun_gallery
     from vreid.runtime.gallery.transfer import about_export, imported
 
-    if args.gallery.exists():
-        with edit_gallery(args.gallery) as gallery:
-            done = imported(gallery, args.file, args.again)
-    else:
-        about = asdict(about_export(args.file))
-        with new_gallery(args.gallery) as temporary, open_gallery(temporary, write=True, **about) as gallery:
-            done = imported(gallery, args.file, args.again)
+    opening = partial(open_gallery, **asdict(about_export(args.file)))
+    with begun_gallery(args.gallery, opening) as gallery:
+        done = imported(gallery, args.file, args.again)
     return _moved(args.json, done, f"are added to {args.gallery}", args.file)
 
 
@@ -314,10 +313,11 @@ def retain(args: Retain) -> int:
 def check(args: Check) -> int:
     from vreid.runtime.gallery.maintenance import check_gallery, repaired
 
-    found = before = check_gallery(args.gallery)
-    done = repaired(args.gallery) if args.repair and found else []
+    file = file_of(args.gallery, "'vreid gallery check'")
+    found = before = check_gallery(file)
+    done = repaired(file) if args.repair and found else []
     if args.repair and found:
-        found = check_gallery(args.gallery)
+        found = check_gallery(file)
     if args.json:
         left = [asdict(finding) for finding in found]
         output.document(

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from vreid.cli import output
+from vreid.cli.gallery_place import GalleryFlag
 from vreid.models.errors import Refused
 from vreid.runtime.session import RunSettings, Session, Site, site_of
 
@@ -30,6 +31,7 @@ class Args(Session):
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional] = field(repr=False)
     model: str = str(RunSettings.model)
+    gallery: GalleryFlag | None = None
     to: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=(), repr=False)
     watch: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     metrics_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from vreid.cli import output
+from vreid.cli.gallery_place import GalleryFlag
 from vreid.models.errors import MOST_COUNT, Refused, refuse_outside, refuse_threads, shown
+from vreid.runtime.gallery_place import made_path_of, may_be_there
 
 if TYPE_CHECKING:
     from vreid.runtime.detectors.table import Detector
@@ -26,8 +28,8 @@ class Run:
 
     site: Annotated[Path | None, tyro.conf.Positional] = None
     """A site's file: its run begins here too, and ends with the server."""
-    gallery: Path | None = None
-    """In place of a site: the gallery's file."""
+    gallery: GalleryFlag | None = None
+    """In place of a site: the gallery's file, or postgresql://user@host/database?gallery=NAME."""
     model: str | None = None
     """The model of that gallery: manifest .json, or the name of a bundled one."""
     pictures: Path | None = None
@@ -62,7 +64,7 @@ class Run:
 class Token:
     """Make a token, which is shown once; list the tokens; revoke one."""
 
-    gallery: Path
+    gallery: GalleryFlag
     """The gallery that the server serves."""
     name: str | None = None
     """Whose it is; it stands in the audit."""
@@ -92,7 +94,7 @@ def main(args: Run | Token) -> int:
 def _token(args: Token) -> int:
     from vreid.serve.rights import TokenFile, tokens_of
 
-    file = TokenFile(args.tokens or tokens_of(args.gallery))
+    file = TokenFile(args.tokens or tokens_of(made_path_of(args.gallery)))
     if sum((args.list, args.revoke is not None, args.name is not None)) != 1:
         raise Refused("give one of --name, to make a token, --list and --revoke NAME")
     if args.list:
@@ -124,7 +126,7 @@ def _note_unseen(args: Token) -> None:
     the tokens is named: they may come before the gallery."""
     from vreid.runtime.gallery import read_gallery
 
-    if not args.gallery.exists():
+    if not may_be_there(args.gallery):
         if args.tokens is None:
             raise Refused(
                 f"there is no gallery {args.gallery}; before the first run name the file too: --tokens {args.gallery}.tokens"

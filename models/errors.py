@@ -38,7 +38,7 @@ class WrongModel(Refused):
 
 
 class NotFound(Refused):
-    """There is no such vehicle, sighting or change in the gallery."""
+    """There is no such vehicle, sighting or change in the gallery, or no such gallery in the database."""
 
 
 class NameTaken(Refused):

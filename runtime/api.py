@@ -114,13 +114,13 @@ class Hit:
 
 
 class Gallery:
-    """The known vehicles, in one file that is bound to one model.
+    """The known vehicles, in one file or database that is bound to one model.
 
     Args:
-        path: the gallery's file.
+        path: the gallery's file; or the text postgresql://user@host/database?gallery=NAME, which needs the extra `postgres`.
         model: the model that the features come from, or what `load` takes; a gallery of another model is refused.
-        mode: "a" reads and writes and makes the file if it is missing; "r" reads. There may be one writer and any number
-            of readers at a time.
+        mode: "a" reads and writes and makes the gallery if it is missing; "r" reads. A file may have one writer and any number
+            of readers at a time, a database any number of both.
         index: how it is searched: "flat" (exact), "hnsw", "ivf", "ivfpq" or "gpu".
         threshold: the least cosine of a known vehicle; None takes the model's calibrated one, and in `track` this site's.
 
@@ -146,7 +146,7 @@ class Gallery:
         self.threshold = checked_threshold(opened, threshold)
         self.fixed_threshold = None if threshold is None else self.threshold
         self.stored = open_gallery(
-            Path(path), fingerprint=opened.manifest.fingerprint, dim=opened.dim, model=opened.name, write=mode == "a",
+            path, fingerprint=opened.manifest.fingerprint, dim=opened.dim, model=opened.name, write=mode == "a",
             index=index,
         )  # fmt: skip
 

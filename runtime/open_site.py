@@ -16,8 +16,9 @@ from vreid.runtime.camera_pipeline import EMBEDDING
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery
+from vreid.runtime.gallery.opening import begun_gallery
 from vreid.runtime.gallery.records import is_moment
-from vreid.runtime.gallery.sqlite.database import new_gallery
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.guards import USUAL_ARRIVALS, GuardRules, Guards
 from vreid.runtime.identify import Identifier
 from vreid.runtime.kept.keeper import KeepLimits
@@ -107,24 +108,23 @@ def _keep_usual(gallery: Gallery, text: str) -> None:
 
 
 @contextmanager
-def _gallery_of_run(opening: Callable[..., Gallery], path: Path | None, enrol: bool, live: bool) -> Iterator[Gallery]:
+def _gallery_of_run(
+    opening: Callable[..., Gallery], place: GalleryPlace | None, enrol: bool, live: bool
+) -> Iterator[Gallery]:
     """The run's gallery. A finite run's writing is one transaction, and a new gallery of it appears when it is done.
 
-    Without a `path` it lasts for the run. Raises Refused where there is neither a gallery to search nor one to begin.
+    Without a `place` it lasts for the run. Raises Refused where there is neither a gallery to search nor one to begin.
     """
-    if path is None and not enrol:
+    if place is None and not enrol:
         raise Refused("a run needs a --gallery to search, or --enrol-unknown to begin an empty one")
-    if path is None:
+    if place is None:
         with tempfile.TemporaryDirectory() as folder, opening(Path(folder) / "run.db", write=True) as gallery:
             yield gallery
     elif live or not enrol:
-        with opening(path, write=enrol) as gallery:
-            yield gallery
-    elif path.exists():
-        with opening(path, write=True) as gallery, gallery.transaction():
+        with opening(place, write=enrol) as gallery:
             yield gallery
     else:
-        with new_gallery(path) as temporary, opening(temporary, write=True) as gallery, gallery.transaction():
+        with begun_gallery(place, opening) as gallery, gallery.transaction():
             yield gallery
 
 

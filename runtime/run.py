@@ -18,6 +18,7 @@ from vreid.runtime.evaluate.truth import identity_of, truth_of_run
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.edit_socket import EditServer
 from vreid.runtime.gallery.maintenance import retain
+from vreid.runtime.gallery_place import path_of
 from vreid.runtime.in_view import Follower
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, link_to
 from vreid.runtime.kept.keeper import Keeper
@@ -124,7 +125,7 @@ def _serve(opened: OpenSite, run: Run, gallery: Gallery, outputs: Sequence[Outpu
         stack.callback(_monitor(opened.site, run, outputs).close)
     for output in outputs:  # all else is open: only now is anybody outside connected to
         output.start()
-    if opened.live and gallery.writable and opened.site.gallery is not None:
+    if opened.live and gallery.writable and isinstance(opened.site.gallery, Path):  # a database has other writers
         edit = run.parts.identifier.edit
         stack.enter_context(EditServer(gallery, lambda request, who: run.finalizer.call(lambda: edit(request, who))))
     if opened.live and outputs:
@@ -211,7 +212,7 @@ def _keeper(opened: OpenSite, folder: Path, gallery: Gallery) -> Keeper | None:
     site = opened.site
     if site.out is None or not (opened.live or any(camera.keep != "none" for camera in site.cameras)):
         return None
-    place = site.out / "kept" if site.gallery is None else folder_of_gallery(site.gallery)
+    place = site.out / "kept" if site.gallery is None else folder_of_gallery(path_of(site.gallery))
     about = {"folder": str(place), "url": link_to(place, site.out)}
     spans = [span for span in (opened.keep.seconds, gallery.retention()) if span is not None]
     limits = replace(opened.keep, seconds=min(spans, default=None))

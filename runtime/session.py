@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vreid.runtime.gallery_place import GalleryPlace
+
 if TYPE_CHECKING:
     from vreid.runtime.topology import Layout
     from vreid.runtime.watches import Watch
@@ -22,8 +24,8 @@ class RunSettings:
     """Folder for sightings.jsonl, mot/<camera>.txt, report.html and report.json."""
     model: str | Path = "vreid-s"
     """Manifest .json, or the name of a bundled model."""
-    gallery: Path | None = None
-    """Gallery file; with --enrol-unknown it is made when missing, and may be left out for one run only."""
+    gallery: GalleryPlace | None = None
+    """Gallery file or postgresql:// address; with --enrol-unknown it is made when missing, and may be left out for one run only."""
     enrol_unknown: bool = False
     """Give every unknown vehicle a new id in the gallery."""
     threshold: float | None = None

@@ -4,7 +4,6 @@ writes to it."""
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
@@ -12,6 +11,7 @@ from vreid.models.files import identity_of
 from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.edit_socket import edited
 from vreid.runtime.gallery.requests import Edit
+from vreid.runtime.gallery_place import GalleryPlace, path_of
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.serve.blurring import Blur, BlurredPictures
 from vreid.serve.turns import Turns
@@ -25,19 +25,19 @@ class GalleryReplaced(Refused):
 
 
 class GalleryAccess:
-    """Reads `path` from any thread. Where its file is replaced meanwhile GalleryReplaced is raised: what would be read is the old
+    """Reads `place` from any thread. Where its file is replaced meanwhile GalleryReplaced is raised: what would be read is the old
     file, and what would be written the new one."""
 
-    def __init__(self, path: Path, index: str = "flat", blur: Blur | None = None) -> None:
+    def __init__(self, place: GalleryPlace, index: str = "flat", blur: Blur | None = None) -> None:
         """`blur`: what pictures go through before they are shown. Raises Refused for a gallery that cannot be read."""
-        self.path, self._identity, self._replaced = path, identity_of(path), False
+        self.place, self._identity, self._replaced = place, identity_of(path_of(place)), False
         self._idle: queue.SimpleQueue[Gallery] = queue.SimpleQueue()
-        self._every = [read_gallery(path) for _ in range(READERS)]
+        self._every = [read_gallery(place) for _ in range(READERS)]
         for each in self._every:
             self._idle.put(each)
-        self._searching = read_gallery(path, index)
+        self._searching = read_gallery(place, index)
         self.about = self._searching.about
-        self.kept = KeptFolder(folder_of_gallery(path))
+        self.kept = KeptFolder(folder_of_gallery(path_of(place)))
         self.pictures = BlurredPictures(blur)
         self._turns = Turns("edits")
 
@@ -67,12 +67,12 @@ class GalleryAccess:
         is done once, however often it is requested. Raises Refused as the edit does, Busy, GalleryLocked, KeyReused."""
         with self._turns:
             self._refuse_replaced()
-            return edited(self.path, request, who, key, EDIT_S)
+            return edited(self.place, request, who, key, EDIT_S)
 
     def _refuse_replaced(self) -> None:
         """For good: the log of a file that is put back may have been removed with the other one's."""
-        self._replaced = self._replaced or identity_of(self.path) != self._identity
+        self._replaced = self._replaced or identity_of(path_of(self.place)) != self._identity
         if self._replaced:
             raise GalleryReplaced(
-                f"the gallery {self.path} was removed, moved or replaced while it was served; start the server anew"
+                f"the gallery {self.place} was removed, moved or replaced while it was served; start the server anew"
             )

@@ -38,9 +38,10 @@ def settings_page(request: Request, service: Served, person: Viewer) -> HTMLResp
     reading = Reading(service.access, person)
     with service.access.reading() as gallery:
         stats = gallery.stats()
+    place = service.access.place
     keeps = MISSING if stats.retention is None else f"{stats.retention / 86400:g} days"
     gallery_facts: Facts = [
-        ("file", service.access.path.name),
+        ("file" if isinstance(place, Path) else "database", place.name),
         ("vehicles", number(stats.vehicles)),
         ("features", number(stats.prototypes)),
         ("sightings", number(stats.sightings)),

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vreid.models.errors import Refused
 from vreid.runtime.detectors.table import Detector
 from vreid.runtime.embedder import open_embedder
+from vreid.runtime.gallery_place import GalleryPlace, made_path_of, may_be_there
 from vreid.runtime.open_site import OpenSite
 from vreid.runtime.pipeline import Run
 from vreid.runtime.run import run_site
@@ -186,14 +187,16 @@ class Serving:
             stop=self.stop, **more,
         )  # fmt: skip
 
-    def token_file(self, gallery: Path) -> TokenFile:
+    def token_file(self, gallery: GalleryPlace) -> TokenFile:
         """The tokens for a gallery. Raises Refused where they do not suit the address."""
-        file = TokenFile(self.tokens or tokens_of(gallery))
+        file = TokenFile(self.tokens or tokens_of(made_path_of(gallery)))
         refuse_open(self.address, file)
         return file
 
 
-def serve_gallery(gallery: Path, model: str, pictures: Path | None, serving: Serving, site: Site | None = None) -> None:
+def serve_gallery(
+    gallery: GalleryPlace, model: str, pictures: Path | None, serving: Serving, site: Site | None = None
+) -> None:
     """Serve a gallery, which another process may write to, until it is stopped. Raises Refused before it listens.
 
     `pictures`: the folder of the run that writes, for its live pictures.
@@ -226,7 +229,7 @@ def serve_site(read: Callable[[], Site], file: Path, serving: Serving, requests:
     if any(address_of(camera.source).live for camera in site.cameras):
         serve_run(site, serving, lambda opened, run: Reloader(opened, run, requests, read))
         return
-    if not site.gallery.exists():
+    if not may_be_there(site.gallery):
         raise Refused(f"the cameras of {file} are files, and its gallery is not there yet; first run vreid run {file}")
     serving.say("the cameras of this site are files, which vreid run goes through; what it found is served")
     serve_gallery(site.gallery, str(site.model), site.out, serving, site)

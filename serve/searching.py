@@ -234,6 +234,6 @@ def open_searcher(access: GalleryAccess, embedder: Embedder, **rules: Any) -> Se
     about, manifest = access.about, embedder.manifest
     if (about.fingerprint, about.dim) != (manifest.fingerprint, manifest.output.dim):
         raise Refused(
-            f"the gallery {access.path} holds features of the model '{about.model}', not of '{manifest.name}'; give its own"
+            f"the gallery {access.place} holds features of the model '{about.model}', not of '{manifest.name}'; give its own"
         )
     return Searcher(access, embedder, **rules)

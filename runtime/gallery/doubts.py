@@ -259,7 +259,7 @@ class _State:
         for change in standing:
             if not is_sound(change):
                 fix = "drop it with 'vreid gallery check --repair'"
-                raise GalleryDamaged(f"change {change.id} ({change.verb}) of {self._store.path} cannot be read; {fix}")
+                raise GalleryDamaged(f"change {change.id} ({change.verb}) of {self._store.name} cannot be read; {fix}")
         return standing
 
     def candidates(self, doubt: Change) -> list[Candidate]:

@@ -22,6 +22,7 @@ from vreid.runtime.gallery import names
 from vreid.runtime.gallery.gallery import Gallery, login
 from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.requests import Edit, Once, Request, read_request
+from vreid.runtime.gallery_place import GalleryPlace, path_of
 
 _LOG = logging.getLogger("vreid")
 LONGEST = 1 << 22  # bytes of a request: one with 256 features of 2048 numbers and a picture
@@ -38,9 +39,9 @@ def socket_of(path: Path) -> Path:
 
 
 def edited(
-    path: Path, request: Edit, who: str | None = None, key: str | None = None, patience_s: float = PATIENCE_S
+    place: GalleryPlace, request: Edit, who: str | None = None, key: str | None = None, patience_s: float = PATIENCE_S
 ) -> dict[str, Any]:
-    """Do what is requested to the gallery at `path`, by the process that writes to it if there is one; returns the result.
+    """Do what is requested to the gallery at `place`, by the process that writes to it if there is one; returns the result.
 
     `who` stands in the audit; without it the name of this process's user does. With a `key` it is done once: the same request
     with the same key again, within a day, gives the same result and does nothing, also where the answer was lost with a process
@@ -50,24 +51,24 @@ def edited(
     who = _person(who or login())
     requested = request if key is None else Once(key=key, edit=request)
     try:
-        with edit_gallery(path) as gallery:
+        with edit_gallery(place) as gallery:
             gallery.who = who
             return requested.apply(gallery).result
     except GalleryLocked as locked:
-        return _sent(path, {"who": who, "edit": requested.model_dump(mode="json")}, locked, patience_s)
+        return _sent(place, {"who": who, "edit": requested.model_dump(mode="json")}, locked, patience_s)
 
 
-def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked, patience_s: float) -> dict[str, Any]:
+def _sent(place: GalleryPlace, message: dict[str, Any], locked: GalleryLocked, patience_s: float) -> dict[str, Any]:
     """The answer of the writer. Raises `locked` where none listens."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(min(CONNECT_S, patience_s))
         try:
-            _connect(connection, socket_of(path))
+            _connect(connection, socket_of(path_of(place)))
         except (FileNotFoundError, ConnectionRefusedError):
             raise locked from None
         except OSError as error:
             raise GalleryLocked(
-                f"the process that writes to {path} takes no more requests now ({error}); nothing was done, try again"
+                f"the process that writes to {place} takes no more requests now ({error}); nothing was done, try again"
             ) from error
         try:
             connection.settimeout(patience_s)
@@ -75,7 +76,7 @@ def _sent(path: Path, message: dict[str, Any], locked: GalleryLocked, patience_s
             answer = json.loads(_line_from(connection, patience_s))
         except (OSError, ValueError) as error:
             raise GalleryLocked(
-                f"the process that writes to {path} did not answer ({error}); see 'vreid gallery audit' for whether it was done"
+                f"the process that writes to {place} did not answer ({error}); see 'vreid gallery audit' for whether it was done"
             ) from error
     if "refused" in answer:
         raise refused_as(str(answer.get("kind")), answer["refused"])

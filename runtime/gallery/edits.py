@@ -123,7 +123,7 @@ def undo(gallery: Gallery, change: int | None = None, own: bool = False) -> Chan
             raise Refused(f"change {done.id} can no longer be undone: what it needs was deleted; do it by hand")
         if not can_be_read(done, gallery.about.dim):
             fix = "drop it with 'vreid gallery check --repair'"
-            raise GalleryDamaged(f"the undo data of change {done.id} of {gallery.path} is damaged; {fix}")
+            raise GalleryDamaged(f"the undo data of change {done.id} of {gallery.name} is damaged; {fix}")
         _refuse_later(every, done)
         if done.verb == "rename":
             _undo_rename(store, done, done.undo_data)

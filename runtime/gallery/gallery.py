@@ -52,7 +52,7 @@ class Gallery:
 
     def __init__(self, store: Store, index: str, rule: Rule) -> None:
         self._store = store
-        self.path, self.about, self.writable = store.path, store.about, store.writable
+        self.name, self.path, self.about, self.writable = store.name, store.path, store.about, store.writable
         self.rule = rule
         self.who = login()  # is written with each change; a run calls itself run:NAME
         self.index = IndexSync(store.features, index)
@@ -78,7 +78,7 @@ class Gallery:
         No other thread uses the store inside. Raises Refused for a gallery that was opened for reading.
         """
         if not self.writable:
-            raise Refused(f"the gallery {self.path} was opened for reading; open it for writing")
+            raise Refused(f"the gallery {self.name} was opened for reading; open it for writing")
         with self._mutex:
             waiting = len(self._removals)
             try:

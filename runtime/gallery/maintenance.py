@@ -20,6 +20,7 @@ from vreid.runtime.gallery.records import ENROLLED, Prototype, SightingRow, Stat
 from vreid.runtime.gallery.sqlite.check import check_gallery, repaired_rows
 from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.gallery.store import Store
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.runtime.records import Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD, Evidence, evidence_of
@@ -158,14 +159,14 @@ def _image(jpeg: bytes | None) -> Image | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-def backed_up(path: Path, out: Path) -> Stats:
-    """Copy the gallery at `path`, of one moment, to `out`, which appears when it is complete; whoever writes meanwhile goes on.
+def backed_up(place: GalleryPlace, out: Path) -> Stats:
+    """Copy the gallery at `place`, of one moment, to `out`, which appears when it is complete; whoever writes meanwhile goes on.
 
     Returns what is in it. Raises Refused where `out` is there already or cannot be written.
     """
     if out.exists():
         raise Refused(f"{out} is there already; name a new file for the backup")
-    with read_gallery(path) as gallery, new_gallery(out) as temporary, gallery.reading() as store:
+    with read_gallery(place) as gallery, new_gallery(out) as temporary, gallery.reading() as store:
         done = store.stats()
         store.backup(temporary)
     return done

@@ -1,17 +1,25 @@
 """Opening a gallery: for one embedding space, for reading whatever its model, or for writing whatever its model."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.index.table import open_index
 from vreid.runtime.gallery.prototypes import Rule
 from vreid.runtime.gallery.records import About
+from vreid.runtime.gallery.sqlite.database import new_gallery
 from vreid.runtime.gallery.store import open_store
+from vreid.runtime.gallery_place import DatabaseAddress, GalleryPlace, place_of
+
+Given: TypeAlias = str | PathLike[str] | DatabaseAddress  # see `place_of`
 
 
 def open_gallery(
-    path: str | Path,
+    place: Given,
     *,
     fingerprint: str,
     dim: int,
@@ -21,23 +29,23 @@ def open_gallery(
     max_prototypes: int = 8,
     merge_above: float = 0.9,
 ) -> Gallery:
-    """The gallery at `path` for features of one embedding space; made when `write` is set and there is none.
+    """The gallery at `place` for features of one embedding space; made when `write` is set and there is none.
 
     `index`: a member of index/table.py with its options, as "hnsw" or "ivf?nprobe=32".
-    One writer at a time, any number of readers at the same time. A refused opening leaves nothing behind.
+    A file has one writer and any number of readers at a time, a database any of both. A refused opening leaves nothing behind.
     Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one.
     """
     if index != "flat":
         open_index(index, dim)  # refuses what it does not know or this machine does not have
     if max_prototypes < 1:
         raise Refused(f"max_prototypes must be at least 1, not {max_prototypes}")
-    store = open_store(Path(path), write, About(fingerprint, dim, model))
+    store = open_store(place_of(place), write, About(fingerprint, dim, model))
     return Gallery(store, index, Rule(max_prototypes, merge_above))
 
 
-def read_gallery(path: str | Path, index: str = "flat") -> Gallery:
-    """The gallery at `path` for reading, whatever its model. Raises Refused as `open_gallery` does."""
-    store = open_store(Path(path), write=False)
+def read_gallery(place: Given, index: str = "flat") -> Gallery:
+    """The gallery at `place` for reading, whatever its model. Raises Refused as `open_gallery` does."""
+    store = open_store(place_of(place), write=False)
     try:
         if index != "flat":
             open_index(index, store.about.dim)
@@ -47,6 +55,17 @@ def read_gallery(path: str | Path, index: str = "flat") -> Gallery:
     return Gallery(store, index, Rule())
 
 
-def edit_gallery(path: str | Path) -> Gallery:
-    """The gallery at `path` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
-    return Gallery(open_store(Path(path), write=True), "flat", Rule())
+def edit_gallery(place: Given) -> Gallery:
+    """The gallery at `place` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
+    return Gallery(open_store(place_of(place), write=True), "flat", Rule())
+
+
+@contextmanager
+def begun_gallery(place: GalleryPlace, opening: Callable[..., Gallery]) -> Iterator[Gallery]:
+    """The gallery that `opening` gives for `place` and write=True. A file that is missing appears when the body succeeds."""
+    if isinstance(place, Path) and not place.exists():
+        with new_gallery(place) as temporary, opening(temporary, write=True) as gallery:
+            yield gallery
+    else:
+        with opening(place, write=True) as gallery:
+            yield gallery

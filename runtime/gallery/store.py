@@ -1,7 +1,7 @@
 """What a gallery needs of the database that it is kept in.
 
 Everything outside of a store's own folder is written against this protocol. A further database is a folder like sqlite/ with
-one function like `open_store` there, and a line in STORES.
+one function like `open_store` there, and a line in STORES; its addresses are read by runtime/gallery_place.py.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ from vreid.runtime.gallery.records import (
     Vehicle,
     VehicleRow,
 )
+from vreid.runtime.gallery_place import DatabaseAddress, GalleryPlace
 from vreid.runtime.records import Floats, Ints
 from vreid.runtime.topology import Span
 
@@ -43,7 +44,8 @@ class FeatureSource(Protocol):
     One thread at a time. Every method may raise what those of `Store` may.
     """
 
-    path: Path
+    name: str  # what messages call its gallery, without a password
+    path: Path  # what the names of files begin with that belong to the gallery and lie on this machine
     dim: int
 
     def reader(self) -> "FeatureSource": ...  # another source of the same gallery, for another thread, which closes it
@@ -79,7 +81,8 @@ class Store(Protocol):
     Every method may raise GalleryLocked, GalleryDamaged or GalleryFull.
     """
 
-    path: Path  # what messages call it; files that belong to it lie there
+    name: str  # what messages call it, without a password
+    path: Path  # what the names of files begin with that belong to it and lie on this machine; of a file itself
     about: About
     writable: bool
 
@@ -242,21 +245,21 @@ class Store(Protocol):
         sightings that are."""
 
 
-def open_store(path: Path, write: bool, about: About | None = None) -> Store:
-    """The store at `path`, for reading or as its one writer.
+def open_store(place: GalleryPlace, write: bool, about: About | None = None) -> Store:
+    """The store at `place`, for reading or writing; a file has one writer at a time.
 
     `about`: only one of this model, and with `write` it is made if there is none; None: whatever its model.
     Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one or another file.
     """
-    opening = open_seam("kind of gallery", STORES, "sqlite")  # another kind is to be known by its address
-    store: Store = opening(path, write, about)
+    kind = place.kind if isinstance(place, DatabaseAddress) else "sqlite"
+    store: Store = open_seam("kind of gallery", STORES, kind, "postgres")(place, write, about)
     return store
 
 
-def refuse_other_model(found: About, wanted: About, path: Path) -> None:
+def refuse_other_model(found: About, wanted: About, name: str) -> None:
     """Raises WrongModel for a gallery of another embedding space."""
     if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
         stored = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
         given = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
         fix = "use that model or enrol again into a new gallery"
-        raise WrongModel(f"the gallery {path} holds features of the model {stored}, not of {given}; {fix}")
+        raise WrongModel(f"the gallery {name} holds features of the model {stored}, not of {given}; {fix}")

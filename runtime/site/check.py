@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
-from vreid.models.errors import Refused
+from vreid.models.errors import NotFound, Refused
 from vreid.models.seam import open_seam
 from vreid.runtime.camera_names import stranger_text
 from vreid.runtime.detectors.table import Detector, open_detector
 from vreid.runtime.embedder import Embedder, open_embedder
-from vreid.runtime.gallery import open_gallery, read_gallery
+from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
+from vreid.runtime.gallery_place import may_be_there, path_of
 from vreid.runtime.plates import plate_reader
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.sinks.table import open_outputs
@@ -46,10 +48,8 @@ def check_site(site: Site, connect: bool = False) -> Findings:
     embedder = found.tried(lambda: open_embedder(site.model, site.threads), "model")
     if embedder is not None:
         _check_gallery(site, embedder, found)
-    elif site.gallery is not None and (site.gallery.exists() or not site.enrol_unknown):
-        path = site.gallery
-        if (opened := found.tried(lambda: read_gallery(path), "[gallery]")) is not None:
-            opened.close()
+    elif site.gallery is not None and (may_be_there(site.gallery) or not site.enrol_unknown):
+        _try_gallery(site, found, partial(read_gallery, site.gallery))
     names = [address_of(camera.source).camera for camera in site.cameras]
     for camera in sorted({name for name in names if names.count(name) > 1}):
         found.faults.append(f"two cameras are called '{camera}' in Unicode's NFC; give each its own name")
@@ -71,13 +71,24 @@ def _check_gallery(site: Site, embedder: Embedder, found: Findings) -> None:
         found.faults.append(f"[thresholds]: new_below {site.new_below:g} is over the threshold {prior:g}; lower it")
     if path is None:
         return
-    if path.exists() or not site.enrol_unknown:
-        about = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
-        opened = found.tried(lambda: open_gallery(path, write=False, index=site.index, **about), "[gallery]")  # type: ignore[arg-type]
-        if opened is not None:
-            opened.close()
-    elif not path.parent.is_dir():
-        found.faults.append(f"[gallery]: there is no folder {path.parent} for {path.name}; make it")
+    if may_be_there(path) or not site.enrol_unknown:
+        opening = partial(
+            open_gallery, path, fingerprint=manifest.fingerprint, dim=manifest.output.dim, model=manifest.name,
+            write=False, index=site.index,
+        )  # fmt: skip
+        _try_gallery(site, found, opening)
+    elif not (folder := path_of(path).parent).is_dir():
+        found.faults.append(f"[gallery]: there is no folder {folder} for {path_of(path).name}; make it")
+
+
+def _try_gallery(site: Site, found: Findings, opening: Callable[[], Gallery]) -> None:
+    """It opens; one in a database may be missing where the run would begin it."""
+
+    def opens() -> None:
+        with suppress(*([NotFound] if site.enrol_unknown else [])):
+            opening().close()
+
+    found.tried(opens, "[gallery]")
 
 
 def _check_detectors(site: Site, found: Findings) -> None:

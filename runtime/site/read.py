@@ -15,6 +15,7 @@ from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
 from vreid.runtime.amounts import duration_of
 from vreid.runtime.camera_names import nfc
+from vreid.runtime.gallery_place import GalleryPlace, place_of
 from vreid.runtime.network_address import substituted
 from vreid.runtime.public_models import is_public, models_folder, with_public_model
 from vreid.runtime.session import CameraSettings, Regions, Site
@@ -155,7 +156,7 @@ class _Reading:
             embed=form.embed,
             plates=form.plates,
             strict=form.strict,
-            gallery=None if gallery.file is None else self._path(gallery.file),
+            gallery=None if gallery.file is None else self._gallery(gallery.file),
             enrol_unknown=gallery.enrol_unknown,
             index=gallery.index,
             watch=tuple(each.watch for each in form.watch),
@@ -210,6 +211,14 @@ class _Reading:
     def _secret(self, text: str, where: str) -> str | None:
         """`text` with its secrets; None where one is not there."""
         return self._tried(lambda: substituted(text, self.environment), where)
+
+    def _gallery(self, text: str) -> GalleryPlace | None:
+        """Its file, from the site's folder on, or its address with its secrets; None: at fault."""
+        where = "'file' in [gallery]"
+        if "://" not in text:
+            return self._path(text)
+        address = self._secret(text, where)
+        return None if address is None else self._tried(lambda: place_of(address), where)
 
     def _output(self, address: str | Secret) -> str | None:
         text = self._from_file(address.uri_file) if isinstance(address, Secret) else address

@@ -192,7 +192,7 @@ class BackgroundRebuild:
                     vehicle_index.save_index(reader, self._kind, index, seen)
                     self.made = index, seen
         except (Refused, *vehicle_index.FILE_FAULTS) as error:
-            _log.warning("the index of %s is not rebuilt, and the worn one stays in use: %s", self._source.path, error)
+            _log.warning("the index of %s is not rebuilt, and the worn one stays in use: %s", self._source.name, error)
 
 
 def filled(

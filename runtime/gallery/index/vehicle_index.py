@@ -150,7 +150,7 @@ def save_index(source: FeatureSource, kind: str, index: VehicleIndex, change: in
         temporary.replace(file)
         sync_folder(file.parent)
     except FILE_FAULTS as error:
-        _log.warning("the index of %s could not be kept in %s (%s)", source.path, file.name, _line(error))
+        _log.warning("the index of %s could not be kept in %s (%s)", source.name, file.name, _line(error))
         return False
     finally:
         temporary.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def _opened(path: Path, write: bool, about: About | None) -> SqliteStore:
             reader = _reader(path, old=write)
             opened.callback(reader.close)
             about = about or reader.about
-            refuse_other_model(reader.about, about, path)
+            refuse_other_model(reader.about, about, str(path))
             if not write:
                 opened.pop_all()
                 return reader
@@ -48,7 +48,7 @@ def _opened(path: Path, write: bool, about: About | None) -> SqliteStore:
         opened.callback(database.close)
         upgrade(database)
         found = about_of(database)
-        refuse_other_model(found, about, path)
+        refuse_other_model(found, about, str(path))
         database.run(_CACHE)
         database.run("BEGIN IMMEDIATE")  # another program may hold SQLite's own lock
         database.run("ROLLBACK")

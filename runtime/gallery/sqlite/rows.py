@@ -296,7 +296,7 @@ class PrototypeFeatures:
     """What one connection sees."""
 
     def __init__(self, database: Database, dim: int) -> None:
-        self.path, self.dim = database.path, dim
+        self.name, self.path, self.dim = str(database.path), database.path, dim
         self._database = database
 
     def reader(self) -> "PrototypeFeatures":

@@ -58,11 +58,10 @@ class SqliteStore:
 
     def __init__(self, database: Database, about: About, handle: int | None) -> None:
         """`handle`: of the writer's lock; None: for reading."""
-        self.path, self.about, self.writable = database.path, about, handle is not None
+        self.name, self.path, self.about, self.writable = str(database.path), database.path, about, handle is not None
         self.features = PrototypeFeatures(database, about.dim)
         self._database = database
-        self._run, self._rows = database.run, database.rows
-        self._row, self._column = database.row, database.column
+        self._run, self._rows, self._row, self._column = database.run, database.rows, database.row, database.column
         self._finish = weakref.finalize(self, _let_go, database, self.path, handle)  # also of one that nobody closed
 
     def close(self) -> None:
