@@ -47,6 +47,8 @@ DISTRIBUTIONS = {
     "fastapi": ("fastapi",),
     "uvicorn": ("uvicorn",),
     "python_multipart": ("python-multipart",),
+    "psycopg": ("psycopg",),
+    "alembic": ("alembic",),
     "prometheus_client": ("prometheus_client", "prometheus-client"),
     "motrics": ("motrics",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),

@@ -5,12 +5,13 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from real_postgres import Server, postgres_server
 
 from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
 from vreid.runtime.sources.table import SOURCES
@@ -21,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 EXTRAS = (
-    "fastapi", "httpx", "matplotlib", "motrics", "onnx", "onnxscript", "onnxsim", "playwright", "schemathesis", "torch",
-    "torch_pruning", "uvicorn",
+    "alembic", "fastapi", "httpx", "matplotlib", "motrics", "onnx", "onnxscript", "onnxsim", "playwright", "psycopg",
+    "schemathesis", "torch", "torch_pruning", "uvicorn",
 )  # fmt: skip
 ABSENT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
@@ -166,3 +167,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     about = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command.split(), *about], check=True, capture_output=True)
     return cert, key
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server that tests share; each has galleries of its own in it."""
+    with postgres_server() as server:
+        server.start("fsync=off", "max_connections=200")
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("XDG_STATE_HOME", str(server.folder / "state"))
+            yield server

@@ -35,7 +35,10 @@ from vreid.runtime.gallery_place import DatabaseAddress, GalleryPlace
 from vreid.runtime.records import Floats, Ints
 from vreid.runtime.topology import Span
 
-STORES = {"sqlite": "vreid.runtime.gallery.sqlite.opening:open_sqlite"}
+STORES = {
+    "postgresql": "vreid.runtime.gallery.postgres.opening:open_postgres",
+    "sqlite": "vreid.runtime.gallery.sqlite.opening:open_sqlite",
+}
 
 
 class FeatureSource(Protocol):

@@ -24,6 +24,8 @@ OF_EXTRAS = (
     *(
         "motrics",
         "paho",
+        "psycopg",
+        "alembic",
         "prometheus_client",
         "openvino",
         "tensorrt",

@@ -1,22 +1,28 @@
 """A small gallery of a made model, and features of its length, for the tests of galleries."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from real_postgres import database_connection
 
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery_place import DatabaseAddress, GalleryPlace
 from vreid.runtime.records import FinishedTrack, Floats
 
 DIM = 8
+NewPlace = Callable[[str], GalleryPlace]
+IN_A_FILE = pytest.mark.parametrize("new_place", ["sqlite"], indirect=True)  # what only a file can be
 
 
-def opened(path: Path, write: bool = True, **changes: object) -> Gallery:
+def opened(path: GalleryPlace, write: bool = True, **changes: object) -> Gallery:
     """The gallery at `path`, of the made model unless `changes` say otherwise."""
     fields: dict[str, object] = {"fingerprint": "aaaaaaaa", "dim": DIM, "model": "small", "write": write, **changes}
     return open_gallery(path, **fields)  # type: ignore[arg-type]
@@ -70,18 +76,39 @@ def compared(gallery: Gallery, k: int = 5) -> list[list[tuple[int, float]]]:
     return [[(vehicle, round(score, 4)) for vehicle, score in found] for found in falling]
 
 
-def anew(path: Path) -> list[list[tuple[int, float]]]:
+def anew(path: GalleryPlace) -> list[list[tuple[int, float]]]:
     """What an index that was never anything else answers."""
     with opened(path, write=False, index="numpy") as fresh:
         return answers(fresh)
 
 
-def sql(gallery: Gallery | Path, statement: str, *values: Any, foreign_keys: bool = True) -> list[Any]:
-    """The rows of one statement on a connection of the test's own, next to the gallery's."""
+def sql(gallery: Gallery | GalleryPlace, statement: str, *values: Any, foreign_keys: bool = True) -> list[Any]:
+    """The rows of one statement on a connection of the test's own, next to the gallery's; values stand for ?."""
+    if isinstance(gallery, DatabaseAddress):
+        with database_connection(gallery) as connection:
+            cursor = connection.execute(statement.replace("?", "%s").encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
     path = gallery if isinstance(gallery, Path) else gallery.path
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
         return connection.execute(statement, values).fetchall()
+
+
+def sql_often(place: GalleryPlace, statement: str, times: int) -> None:
+    """One statement so many times, on a connection of the test's own."""
+    if isinstance(place, DatabaseAddress):
+        with database_connection(place) as connection, connection.pipeline():
+            for _ in range(times):
+                connection.execute(statement)
+        return
+    with closing(sqlite3.connect(place)) as connection, connection:
+        for _ in range(times):
+            connection.execute(statement)
+
+
+def written(place: GalleryPlace) -> str:
+    """The place as another program is given it, with the password."""
+    return f"{place.uri}&gallery={place.gallery}" if isinstance(place, DatabaseAddress) else str(place)
 
 
 def chosen(gallery: Gallery, only: Filter) -> list[int]:

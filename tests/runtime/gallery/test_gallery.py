@@ -1,24 +1,23 @@
 """Vehicles in a gallery: their prototypes, names, ids, sightings, and all-or-nothing changes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from made_gallery import DIM, features, opened, sighting, sql
+from made_gallery import DIM, features, opened, sighting
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.prototypes import surplus
 from vreid.runtime.gallery.records import Prototype
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.records import Floats
 
 # Prototypes
 
 
-def test_near_features_of_one_view_become_their_weighted_mean(tmp_path: Path) -> None:
+def test_near_features_of_one_view_become_their_weighted_mean(place: GalleryPlace) -> None:
     base, aside = np.eye(DIM, dtype=np.float32)[:2]
     near = base + np.float32(0.2) * aside
-    with opened(tmp_path / "g.db") as gallery:
+    with opened(place) as gallery:
         vehicle = gallery.add_vehicle()
         first = gallery.add_prototype(vehicle, "front", base, 1.0)
         assert gallery.add_prototype(vehicle, "front", near, 3.0) == first
@@ -29,9 +28,9 @@ def test_near_features_of_one_view_become_their_weighted_mean(tmp_path: Path) ->
         assert gallery.stats().prototypes == 2
 
 
-def test_beyond_the_cap_the_lightest_goes(tmp_path: Path) -> None:
+def test_beyond_the_cap_the_lightest_goes(place: GalleryPlace) -> None:
     rows = np.eye(DIM, dtype=np.float32)
-    with opened(tmp_path / "g.db", max_prototypes=2) as gallery:
+    with opened(place, max_prototypes=2) as gallery:
         vehicle = gallery.add_vehicle()
         gallery.add_prototype(vehicle, "a", rows[0], 0.5)
         gallery.add_prototype(vehicle, "b", rows[1], 0.2)
@@ -44,8 +43,8 @@ def test_beyond_the_cap_the_lightest_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.zeros(DIM), np.full(DIM, np.nan), np.ones(DIM + 1)])
-def test_a_feature_that_is_none_is_refused(tmp_path: Path, bad: Floats) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_a_feature_that_is_none_is_refused(place: GalleryPlace, bad: Floats) -> None:
+    with opened(place) as gallery:
         vehicle = gallery.add_vehicle()
         with pytest.raises(Refused):
             gallery.add_prototype(vehicle, "front", bad)
@@ -57,8 +56,8 @@ def test_a_feature_that_is_none_is_refused(tmp_path: Path, bad: Floats) -> None:
 # Names, ids, sightings
 
 
-def test_vehicles_are_listed_with_where_they_were_seen(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_vehicles_are_listed_with_where_they_were_seen(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         one, two = gallery.add_vehicle("taxi", np.zeros((9, 9, 3), np.uint8)), gallery.add_vehicle()
         gallery.add_prototype(one, "gate", features(1)[0])
         gallery.add_sighting(one, sighting(camera="yard", last_time=9.0), 0.7, "run-1")
@@ -74,8 +73,8 @@ def test_vehicles_are_listed_with_where_they_were_seen(tmp_path: Path) -> None:
         assert (stats.vehicles, stats.prototypes, stats.sightings, stats.cameras) == (2, 1, 2, 2)
 
 
-def test_names_are_unique_and_ids_are_never_given_twice(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_names_are_unique_and_ids_are_never_given_twice(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         one = gallery.add_vehicle("vehicle-0002")
         two = gallery.add_vehicle()
         assert gallery.name_of(two) == "vehicle-0002-2"
@@ -94,18 +93,18 @@ def test_names_are_unique_and_ids_are_never_given_twice(tmp_path: Path) -> None:
         assert [vehicle.name for vehicle in gallery.vehicles()] == ["vehicle-0002", "bus"]
 
 
-def test_no_id_goes_beyond_31_bits(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_no_id_goes_beyond_31_bits(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         gallery.add_vehicle()
-    sql(tmp_path / "g.db", "UPDATE sqlite_sequence SET seq = ? WHERE name = 'vehicles'", 2**31 - 2)
-    with opened(tmp_path / "g.db") as gallery:
+        with gallery.transaction() as store:
+            store.reserve_vehicle_ids(2**31 - 2)
         assert gallery.name_of(gallery.add_vehicle()) == "vehicle-2147483647"
         with pytest.raises(Refused, match="its last id"):
             gallery.add_vehicle()
 
 
-def test_a_vehicle_is_found_by_name_or_id_but_never_guessed(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_a_vehicle_is_found_by_name_or_id_but_never_guessed(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         one, two = gallery.add_vehicle("2"), gallery.add_vehicle("bus")
         assert gallery.find("bus") == two
         assert gallery.find("1") == one
@@ -120,8 +119,8 @@ def test_a_vehicle_is_found_by_name_or_id_but_never_guessed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("vehicle", [0, -1, 7, 2**31, 2**63, 2**70])
-def test_an_unknown_vehicle_is_refused(tmp_path: Path, vehicle: int) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_an_unknown_vehicle_is_refused(place: GalleryPlace, vehicle: int) -> None:
+    with opened(place) as gallery:
         for request in (
             lambda: gallery.rename(vehicle, "x"),
             lambda: gallery.remove(vehicle),
@@ -132,8 +131,8 @@ def test_an_unknown_vehicle_is_refused(tmp_path: Path, vehicle: int) -> None:
                 request()
 
 
-def test_removing_forgets_prototypes_and_sightings(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_removing_forgets_prototypes_and_sightings(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         vehicle = gallery.add_vehicle()
         gallery.add_prototype(vehicle, "front", features(1)[0])
         gallery.add_sighting(vehicle, sighting(), 0.5)
@@ -144,9 +143,8 @@ def test_removing_forgets_prototypes_and_sightings(tmp_path: Path) -> None:
         assert (stats.vehicles, stats.prototypes, stats.sightings) == (0, 0, 0)
 
 
-def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "g.db"
-    with opened(path) as gallery:
+def test_a_transaction_is_all_or_nothing(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         kept = gallery.add_vehicle("kept")
         gallery.add_prototype(kept, "front", features(1)[0])
         before = gallery.search(features(3, 2), 5)
@@ -161,7 +159,7 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
             gallery.add_vehicle("second")
             with pytest.raises(Refused):
                 gallery.add_vehicle("second")
-    with read_gallery(path) as again:
+    with read_gallery(place) as again:
         assert [vehicle.name for vehicle in again.vehicles()] == ["kept", "second"]
         with pytest.raises(Refused, match="for reading"):
             again.remove(kept)

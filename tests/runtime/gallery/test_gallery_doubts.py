@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import DIM, features, sighted, sighting, sql
+from made_gallery import DIM, IN_A_FILE, features, sighted, sighting, sql
 
 from vreid.models.errors import GalleryDamaged, Refused
 from vreid.models.manifest import Match
@@ -16,6 +15,7 @@ from vreid.runtime.gallery.doubt_rows import Candidate
 from vreid.runtime.gallery.doubts import add_doubt, calibrate, confirm, doubtful, judged, reject
 from vreid.runtime.gallery.maintenance import check_gallery, freeze_threshold, purge, repaired
 from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.identify import Identifier
 from vreid.runtime.judged_pairs import FEWEST
 from vreid.runtime.records import FinishedTrack, Floats
@@ -69,13 +69,19 @@ def test_an_answer_counts_the_sightings_that_get_another_vehicle(made: Gallery) 
     assert confirm(made, 2, 2).sightings == 1  # split off the taxi first
 
 
-def test_a_new_vehicle_that_is_another_one_is_merged_into_it(made: Gallery) -> None:
-    before = sql(made, "SELECT id, name FROM vehicles"), sql(made, "SELECT id, vehicle FROM sightings")
+def test_a_new_vehicle_that_is_another_one_is_merged_into_it(made: Gallery, place: GalleryPlace) -> None:
+    def rows() -> tuple[list[object], ...]:
+        """In order of their ids: a changed row may lie elsewhere."""
+        return sql(place, "SELECT id, name FROM vehicles ORDER BY id"), sql(
+            place, "SELECT id, vehicle FROM sightings ORDER BY id"
+        )
+
+    before = rows()
     done = confirm(made, 4, made.find("bus"))
     assert done.vehicle == 2 and [one.id for one in made.sightings(2)] == [3, 4] and len(made.vehicles()) == 2
     assert (waiting(made), pairs(made)) == ([2], [(0.1, True)])
     assert edits.undo(made).verb == "confirm"  # with its merge
-    assert (sql(made, "SELECT id, name FROM vehicles"), sql(made, "SELECT id, vehicle FROM sightings")) == before
+    assert rows() == before
     assert (waiting(made), pairs(made)) == ([2, 4], [])
 
 
@@ -184,7 +190,7 @@ def test_a_calibration_is_kept_frozen_and_forgotten_with_the_threshold(gallery: 
 
 
 def test_the_newest_doubtful_sightings_are_those_of_all_and_older_ones_are_not_read(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, place: GalleryPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doubts, "_PAGE", 4)
     many(gallery, 30)
@@ -199,15 +205,17 @@ def test_the_newest_doubtful_sightings_are_those_of_all_and_older_ones_are_not_r
     assert len(whole) == 30 - 5 and len({doubt.sighting for doubt in whole}) == len(whole)
     rows = {
         json.loads(detail)["sighting"]: id_
-        for id_, detail in sql(gallery, "SELECT id, detail FROM audit WHERE verb = 'doubt'")
+        for id_, detail in sql(place, "SELECT id, CAST(detail AS TEXT) FROM audit WHERE verb = 'doubt'")
     }
     assert [rows[doubt.sighting] for doubt in whole] == sorted(rows[doubt.sighting] for doubt in whole)
     for last in range(len(whole) + 2):
         assert doubtful(gallery, last) == (whole[-last:] if last else [])
-    path = gallery.path
     gallery.close()
-    sql(path, "UPDATE audit SET detail = '{' WHERE id = (SELECT min(id) FROM audit WHERE verb = 'doubt')")
-    with edit_gallery(path) as opened:
+    sql(
+        place,
+        "UPDATE audit SET detail = '{\"sighting\": [1]}' WHERE id = (SELECT min(id) FROM audit WHERE verb = 'doubt')",
+    )
+    with edit_gallery(place) as opened:
         assert doubtful(opened, 10) == whole[-10:]
         with pytest.raises(GalleryDamaged):
             doubtful(opened)
@@ -309,6 +317,7 @@ def test_those_that_count_for_the_thresholds_come_before_newer_ones_that_do_not(
     assert [one.sighting for one in doubtful(gallery, 2)] == more[-2:]  # the others lie too far back
 
 
+@IN_A_FILE
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -342,13 +351,14 @@ def test_a_damaged_doubt_is_found_and_forgotten(made: Gallery, spoil: Callable[[
 
 
 @pytest.mark.parametrize("detail", [{"lost": True}, {"vehicles": []}, {"vehicles": [2, 2]}, {"vehicles": [2]}])
-def test_a_merge_that_was_lost_or_leads_nowhere_is_passed_over(made: Gallery, detail: dict[str, object]) -> None:
+def test_a_merge_that_was_lost_or_leads_nowhere_is_passed_over(
+    made: Gallery, place: GalleryPlace, detail: dict[str, object]
+) -> None:
     other = made.add_vehicle()
     merged = edits.merge(made, 2, [other])
-    path = made.path
     made.close()
-    sql(path, "UPDATE audit SET detail = ? WHERE id = ?", json.dumps(detail), merged.change)
-    with edit_gallery(path) as gallery:
+    sql(place, "UPDATE audit SET detail = ? WHERE id = ?", json.dumps(detail), merged.change)
+    with edit_gallery(place) as gallery:
         assert waiting(gallery) == [2, 4] and len(judged(gallery)) == 0
         confirm(gallery, 2), confirm(gallery, 4)
         assert pairs(gallery) == [(0.03, True), (0.1, False)]
@@ -358,7 +368,7 @@ def toward(cosine: float) -> Floats:
     return np.asarray(cosine * np.eye(DIM)[0] + np.sqrt(1 - cosine**2) * np.eye(DIM)[1], np.float32)
 
 
-def test_a_run_writes_down_whom_it_only_just_knew_and_just_missed(gallery: Gallery) -> None:
+def test_a_run_writes_down_whom_it_only_just_knew_and_just_missed(gallery: Gallery, place: GalleryPlace) -> None:
     """The manifest's point is 0.6; near is a quarter of the requested rate to four times it."""
     taxi = gallery.add_vehicle("taxi")
     gallery.add_prototype(taxi, "gate", np.eye(DIM, dtype=np.float32)[0])
@@ -373,7 +383,7 @@ def test_a_run_writes_down_whom_it_only_just_knew_and_just_missed(gallery: Galle
             FinishedTrack("gate", number, 0, 1, 10.0 * number, 10.0 * number + 1, 2, feature, 1, 0.5, picture)
         )
     sure, just, missed, new = (
-        gallery_rows for gallery_rows in sql(gallery, "SELECT id, vehicle FROM sightings ORDER BY id")
+        gallery_rows for gallery_rows in sql(place, "SELECT id, vehicle FROM sightings ORDER BY id")
     )
     assert [row[1] for row in (sure, just)] == [taxi, taxi] and len({taxi, missed[1], new[1]}) == 3
     found = doubtful(gallery)
@@ -384,10 +394,10 @@ def test_a_run_writes_down_whom_it_only_just_knew_and_just_missed(gallery: Galle
     assert {change.who for change in gallery.changes() if change.verb == "doubt"} == {gallery.who}
 
 
-def test_a_reader_sees_what_waits(made: Gallery, tmp_path: Path) -> None:
+def test_a_reader_sees_what_waits(made: Gallery, place: GalleryPlace) -> None:
     from vreid.runtime.gallery import read_gallery
 
-    with read_gallery(made.path) as reader:
+    with read_gallery(place) as reader:
         assert waiting(reader) == [2, 4]
         with pytest.raises(Refused, match="opened for reading"):
             confirm(reader, 2)

@@ -11,19 +11,24 @@ from made_gallery import DIM, features
 from vreid.cli.gallery_reading import album
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import EVERYTHING, SORTS, Filter, Part
+from vreid.runtime.gallery.store import STORES
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.records import FinishedTrack
 
 KINDS = {2: "car", 5: "bus", 7: "truck"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=sorted(STORES))
 def world(
+    request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Gallery, dict[int, tuple[str, str | None, list[FinishedTrack]]]]:
     """Thirty vehicles with up to four sightings, drawn at random, and the same as plain Python."""
     rng, plain = np.random.default_rng(4), {}
-    path = tmp_path_factory.mktemp("world") / "g.db"
-    gallery = open_gallery(path, fingerprint="aaaaaaaa", dim=DIM, model="small", write=True)
+    place: GalleryPlace = tmp_path_factory.mktemp("world") / "g.db"
+    if request.param == "postgresql":
+        place = request.getfixturevalue("postgres").new_place("world")
+    gallery = open_gallery(place, fingerprint="aaaaaaaa", dim=DIM, model="small", write=True)
     plain_picture = np.full((20, 30, 3), 80, np.uint8)
     with gallery.transaction():
         for number, feature in enumerate(features(30)):
@@ -134,8 +139,8 @@ def test_the_album_shows_who_was_chosen_and_trusts_no_name(tmp_path: Path) -> No
         assert "".join(album(gallery, vehicles[1:], EVERYTHING, 1)).count("<article") == 1
 
 
-def test_lists_are_sorted_and_come_in_parts(tmp_path: Path) -> None:
-    with open_gallery(tmp_path / "g.db", fingerprint="a", dim=DIM, model="m", write=True) as gallery:
+def test_lists_are_sorted_and_come_in_parts(place: GalleryPlace) -> None:
+    with open_gallery(place, fingerprint="a", dim=DIM, model="m", write=True) as gallery:
         for number, (name, times) in enumerate(
             {"delta": (10, 50), "Bravo": (), "alpha": (40,), "charlie": (20, 30, 35)}.items()
         ):

@@ -1,19 +1,17 @@
 """The index follows the gallery's file, whoever writes it and however it is undone."""
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import made_gallery
 import numpy as np
 import pytest
-from made_gallery import anew, answers, compared, enrolled, features, sql
+from made_gallery import anew, answers, compared, enrolled, features, sql, sql_often, written
 
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.index import sync
+from vreid.runtime.gallery_place import GalleryPlace
 
 opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
 
@@ -36,9 +34,9 @@ def change(gallery: Gallery, random: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_after_any_rollbacks_the_index_is_what_the_file_says(tmp_path: Path, seed: int) -> None:
-    random, path = np.random.default_rng(seed), tmp_path / "g.db"
-    with opened(path) as gallery:
+def test_after_any_rollbacks_the_index_is_what_the_file_says(place: GalleryPlace, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    with opened(place) as gallery:
 
         def wild(depth: int) -> None:
             for _ in range(int(random.integers(1, 5))):
@@ -61,12 +59,11 @@ def test_after_any_rollbacks_the_index_is_what_the_file_says(tmp_path: Path, see
             if step % 10 == 5:
                 gallery.index.current = None  # filled inside a transaction, maybe
             wild(0)
-        assert answers(gallery) == compared(gallery) == anew(path)
+        assert answers(gallery) == compared(gallery) == anew(place)
 
 
-def test_changes_come_again_with_the_same_ids_after_a_rollback(tmp_path: Path) -> None:
-    path = tmp_path / "g.db"
-    with opened(path) as gallery:
+def test_changes_come_again_with_the_same_ids_after_a_rollback(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         (vehicle,) = enrolled(gallery, 1, 0)
         answers(gallery)
         with pytest.raises(KeyError), gallery.transaction():
@@ -75,7 +72,7 @@ def test_changes_come_again_with_the_same_ids_after_a_rollback(tmp_path: Path) -
             raise KeyError
         (other,) = enrolled(gallery, 1, 2)  # the same change's id, the same prototype's id, another vehicle
         assert [one for one, _ in answers(gallery)[0]] in ([vehicle, other], [other, vehicle])
-        assert answers(gallery) == anew(path)
+        assert answers(gallery) == anew(place)
 
 
 OTHER = """
@@ -88,16 +85,17 @@ for line in sys.stdin:
 """
 
 
-def test_a_reader_follows_another_process_without_filling_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "g.db"
-    with opened(path) as gallery:
+def test_a_reader_follows_another_process_without_filling_anew(
+    place: GalleryPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(place) as gallery:
         enrolled(gallery, 20, 0)
     other = subprocess.Popen(
-        [sys.executable, "-c", OTHER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", OTHER, written(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdin is not None
     assert other.stdout is not None
-    with opened(path, write=False) as reader:
+    with opened(place, write=False) as reader:
         answers(reader)
         monkeypatch.setattr(sync, "filled", lambda *_: pytest.fail("filled anew"))
         for line in (
@@ -114,23 +112,20 @@ def test_a_reader_follows_another_process_without_filling_anew(tmp_path: Path, m
     assert other.returncode == 0
 
 
-def test_the_log_is_bounded_and_an_index_that_is_older_is_filled_anew(tmp_path: Path) -> None:
-    path = tmp_path / "g.db"
-    with opened(path) as gallery, opened(path, write=False) as reader:
+def test_the_log_is_bounded_and_an_index_that_is_older_is_filled_anew(place: GalleryPlace) -> None:
+    with opened(place) as gallery, opened(place, write=False) as reader:
         vehicles = enrolled(gallery, 10, 0)
         answers(reader)
-        with closing(sqlite3.connect(path)) as connection, connection:
-            for _ in range(11_000):
-                connection.execute("UPDATE prototypes SET weight = weight + 1")
+        sql_often(place, "UPDATE prototypes SET weight = weight + 1", 11_000)
         gallery.remove(vehicles[0])
-        (count, first) = sql(gallery, "SELECT count(*), min(id) FROM changes")[0]
+        (count, first) = sql(place, "SELECT count(*), min(id) FROM changes")[0]
         assert 100_000 <= count < 105_000
         assert first > 5000
-        assert answers(reader) == answers(gallery) == anew(path)
+        assert answers(reader) == answers(gallery) == anew(place)
 
 
-def test_a_search_is_held_to_the_vehicles_that_are_meant(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_a_search_is_held_to_the_vehicles_that_are_meant(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         vehicles = enrolled(gallery, 30, 0)
         for hits in gallery.search(features(5, 7), 99, vehicles[::3]):
             assert sorted(hit.vehicle for hit in hits) == vehicles[::3]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_gallery import chosen, features, opened, sighting, sql
+from made_gallery import NewPlace, chosen, features, opened, sighting, sql
 
 from vreid.cli.gallery_reading import moment_text
 from vreid.cli.main import main
@@ -23,6 +23,7 @@ from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.sqlite import check
 from vreid.runtime.gallery.sqlite.recover import recovered
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.identify import Identifier
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "names" / "names.json").read_text("utf-8"))
@@ -36,12 +37,14 @@ def text_of(row: dict[str, str]) -> str:
 
 
 def flags(gallery: Gallery) -> dict[str, int]:
-    return dict(sql(gallery, "SELECT name, named FROM vehicles ORDER BY id"))
+    with gallery.reading() as store:
+        return {row.name: int(row.named) for row in store.vehicle_rows()}
 
 
 def keys_hold(gallery: Gallery) -> None:
-    for name, key in sql(gallery, "SELECT name, key FROM vehicles"):
-        assert key == names.key_of(name)
+    with gallery.reading() as store:
+        for row in store.vehicle_rows():
+            assert store.vehicle_with_key(names.key_of(row.name)) == row.id
 
 
 # --- names ---
@@ -78,8 +81,8 @@ def test_a_vehicle_is_found_in_any_form_and_case_and_no_second_one_is_called_so(
     assert check.check_gallery(tmp_path / "g.db") == []
 
 
-def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         every = ["van [blue]", "ÄRZTE blau", "b", "50 % _", "a]b", "a[b", "Straße 1", "^x", "a\\b"]
         for name in every:
             gallery.add_vehicle(name)
@@ -121,8 +124,8 @@ def test_a_name_filter_knows_the_star_and_the_question_mark_and_nothing_else(tmp
 # --- who is purged ---
 
 
-def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         renamed = gallery.add_vehicle(None, sighting(seen=OLD).picture)
         gallery.add_sighting(renamed, sighting(seen=OLD), 0.5)
         gallery.rename(renamed, "vehicle-0001 Mrs Smith")
@@ -131,19 +134,19 @@ def test_whom_somebody_named_is_never_purged_and_whom_nobody_named_always(tmp_pa
         gallery.add_vehicle("vehicle-0007-red")
         nobody = gallery.add_vehicle()
         gallery.add_sighting(nobody, sighting(seen=OLD), 0.5)
-        sql(gallery, "UPDATE vehicles SET created = ?", OLD)
+        sql(place, "UPDATE vehicles SET created = ?", OLD)
         done = maintenance.purge(gallery, NEW)
         assert (done.vehicles, done.pictures) == (1, 1)  # the picture that the run took of her is as old
         assert flags(gallery) == {"vehicle-0001 Mrs Smith": 1, "vehicle-0002": 1, "vehicle-0007-red": 1}
         assert maintenance.purge(gallery, NEW, vehicles=True).vehicles == 3
 
 
-def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         finder = Identifier(gallery, 0.95, True, run="film")
         finder.assign([sighting(row, seen=OLD + row, track=row + 1) for row in range(3)])
         assert len(gallery.vehicles()) == 3
-        created = [row[0] for row in sql(gallery, "SELECT created FROM vehicles ORDER BY id")]
+        created = [row[0] for row in sql(place, "SELECT created FROM vehicles ORDER BY id")]
         assert created == [OLD, OLD + 1, OLD + 2]
         assert maintenance.purge(gallery, OLD) == maintenance.Purged(0, 0, 0)
         done = maintenance.purge(gallery, OLD + 10)
@@ -151,16 +154,16 @@ def test_an_old_film_leaves_nothing_behind_whenever_it_was_processed(tmp_path: P
         assert gallery.vehicles() == []
 
 
-def test_a_picture_that_somebody_gave_is_kept_with_its_vehicle(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_a_picture_that_somebody_gave_is_kept_with_its_vehicle(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         gallery.add_sighting(gallery.add_vehicle("taxi", sighting(seen=OLD).picture), sighting(seen=OLD), 0.5)
-        sql(gallery, "UPDATE vehicles SET created = ?", OLD)
+        sql(place, "UPDATE vehicles SET created = ?", OLD)
         assert maintenance.purge(gallery, NEW) == maintenance.Purged(1, 0, 0, change=2)
-        assert sql(gallery, "SELECT thumbnail NOTNULL FROM vehicles")[0] == (1,)
+        assert sql(place, "SELECT thumbnail IS NOT NULL FROM vehicles")[0][0]
 
 
-def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_merging_splitting_undoing_and_moving_keep_who_was_named(new_place: NewPlace, tmp_path: Path) -> None:
+    with opened(new_place("g")) as gallery:
         nobody, taxi, other = gallery.add_vehicle(), gallery.add_vehicle("taxi"), gallery.add_vehicle()
         for vehicle in (nobody, taxi, other):
             gallery.add_prototype(vehicle, "gate", features(vehicle, 7)[vehicle - 1])
@@ -173,7 +176,7 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
         edits.merge(gallery, nobody, [other])
         assert flags(gallery)["vehicle-0001"] == 0
         undo(gallery)
-        own = [row[0] for row in sql(gallery, "SELECT id FROM sightings WHERE vehicle = ?", taxi)]
+        own = [one.id for one in gallery.sightings(taxi)]
         plain = edits.split(gallery, taxi, own[:1]).vehicle
         assert flags(gallery)[gallery.name_of(plain)] == 0
         undo(gallery)
@@ -186,7 +189,7 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
         assert flags(gallery)["vehicle-0001"] == 0
         keys_hold(gallery)
         transfer.exported(gallery, tmp_path / "all.jsonl")
-        with opened(tmp_path / "other.db") as other:
+        with opened(new_place("other")) as other:
             other.add_vehicle("TAXI")
             moved = transfer.imported(other, tmp_path / "all.jsonl")
             assert moved.renamed == (("taxi", "taxi-2"),)
@@ -194,8 +197,8 @@ def test_merging_splitting_undoing_and_moving_keep_who_was_named(tmp_path: Path)
             keys_hold(other)
 
 
-def test_an_export_of_an_older_vreid_is_read(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_an_export_of_an_older_vreid_is_read(new_place: NewPlace, tmp_path: Path) -> None:
+    with opened(new_place("g")) as gallery:
         for name in ("taxi", None):
             gallery.add_sighting(gallery.add_vehicle(name, sighting(seen=OLD).picture), sighting(seen=OLD), 0.5)
         transfer.exported(gallery, tmp_path / "new.jsonl")
@@ -207,7 +210,7 @@ def test_an_export_of_an_older_vreid_is_read(tmp_path: Path) -> None:
     body = [(json.dumps(line, separators=(",", ":")) + "\n").encode() for line in lines[:-1]]
     lines[-1]["sha256"] = hashlib.sha256(b"".join(body)).hexdigest()
     (tmp_path / "old.jsonl").write_bytes(b"".join(body) + json.dumps(lines[-1]).encode() + b"\n")
-    with opened(tmp_path / "other.db") as gallery:
+    with opened(new_place("other")) as gallery:
         transfer.imported(gallery, tmp_path / "old.jsonl")
         assert flags(gallery) == {"taxi": 1, "vehicle-0002": 0}
         assert maintenance.purge(gallery, NEW).vehicles == 1
@@ -313,8 +316,8 @@ def test_a_name_that_another_program_wrote_is_found_and_mended(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("seen", [1795330800000, 1795330800000000000, float("nan"), float("inf"), -5.0, 1e10])
-def test_a_time_that_is_not_in_seconds_is_refused(tmp_path: Path, seen: float) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_a_time_that_is_not_in_seconds_is_refused(place: GalleryPlace, seen: float) -> None:
+    with opened(place) as gallery:
         vehicle = gallery.add_vehicle("taxi")
         with pytest.raises(Refused, match="seconds since 1970"):
             gallery.add_sighting(vehicle, sighting(seen=seen), 0.5)

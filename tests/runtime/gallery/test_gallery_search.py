@@ -9,6 +9,7 @@ from made_gallery import DIM, features, opened
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.index.table import INDEXES, open_index
 from vreid.runtime.gallery.index.with_faiss import faiss
+from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.records import Floats
 
 NO_GPU = not getattr(faiss, "get_num_gpus", lambda: 0)()
@@ -56,8 +57,8 @@ def test_an_index_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", EVERY)
-def test_search_ranks_vehicles_by_their_best_prototype(tmp_path: Path, index: str) -> None:
-    with opened(tmp_path / "g.db", index=index) as gallery:
+def test_search_ranks_vehicles_by_their_best_prototype(place: GalleryPlace, index: str) -> None:
+    with opened(place, index=index) as gallery:
         held: dict[int, list[Floats]] = {}
         for number, row in enumerate(features(120)):
             vehicle = gallery.add_vehicle() if number < 20 else 1 + number % 20
@@ -74,17 +75,17 @@ def test_search_ranks_vehicles_by_their_best_prototype(tmp_path: Path, index: st
         np.testing.assert_allclose(gallery.scores(features(4, 6), vehicles).cosines, slow_scores, atol=1e-6)
 
 
-def test_an_empty_gallery_finds_nothing(tmp_path: Path) -> None:
-    with opened(tmp_path / "g.db") as gallery:
+def test_an_empty_gallery_finds_nothing(place: GalleryPlace) -> None:
+    with opened(place) as gallery:
         gallery.add_vehicle("without prototypes")
         assert gallery.search(features(2), 3) == [[], []]
         assert gallery.search(np.zeros((0, DIM), np.float32), 3) == []
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_sequence_the_index_is_what_a_new_one_would_be(tmp_path: Path, seed: int) -> None:
-    rng, path = np.random.default_rng(seed), tmp_path / "g.db"
-    with opened(path, max_prototypes=3, merge_above=0.6) as gallery:
+def test_after_any_sequence_the_index_is_what_a_new_one_would_be(place: GalleryPlace, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with opened(place, max_prototypes=3, merge_above=0.6) as gallery:
         gallery.search(features(1), 1)  # so that the index is there and has to follow
         alive: list[int] = []
         for step in range(80):
@@ -107,7 +108,7 @@ def test_after_any_sequence_the_index_is_what_a_new_one_would_be(tmp_path: Path,
     assert sorted(counts) == sorted(alive)
     assert max(counts.values()) <= 3
     for index in sorted({*INDEXES} - {"gpu"}):
-        with opened(path, write=False, index=index) as again:
+        with opened(place, write=False, index=index) as again:
             for first, second in zip(followed, again.search(queries, 5), strict=True):
                 assert [hit.vehicle for hit in first] == [hit.vehicle for hit in second]
                 np.testing.assert_allclose([hit.score for hit in first], [hit.score for hit in second], atol=1e-5)

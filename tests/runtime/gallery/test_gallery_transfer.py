@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_gallery import features, noise, opened, sighting
+from made_gallery import NewPlace, features, noise, opened, sighting
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, transfer
@@ -32,10 +32,12 @@ def gallery(store: Store) -> Gallery:
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
-def test_a_round_trip_keeps_everything_but_ids(gallery: Gallery, tmp_path: Path, name: str) -> None:
+def test_a_round_trip_keeps_everything_but_ids(
+    gallery: Gallery, new_place: NewPlace, tmp_path: Path, name: str
+) -> None:
     file = tmp_path / name
     assert transfer.exported(gallery, file) == transfer.Moved(11, 11, 23)
-    with opened(tmp_path / "other.db") as other:
+    with opened(new_place("other")) as other:
         assert transfer.imported(other, file) == transfer.Moved(11, 11, 23)
         queries = features(20, 7)
         for first, second in zip(gallery.search(queries, 5), other.search(queries, 5), strict=True):
@@ -47,10 +49,12 @@ def test_a_round_trip_keeps_everything_but_ids(gallery: Gallery, tmp_path: Path,
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.suffix == ".new") == []
 
 
-def test_names_that_are_taken_get_a_number_and_nothing_comes_twice(gallery: Gallery, tmp_path: Path) -> None:
+def test_names_that_are_taken_get_a_number_and_nothing_comes_twice(
+    gallery: Gallery, new_place: NewPlace, tmp_path: Path
+) -> None:
     file = tmp_path / "some.jsonl"
     transfer.exported(gallery, file, Filter(names=("größe 1", "vehicle-0003")))
-    with opened(tmp_path / "other.db") as other:
+    with opened(new_place("other")) as other:
         other.add_vehicle("Größe 1")
         assert transfer.imported(other, file).renamed == (("Größe 1", "Größe 1-2"),)
         with pytest.raises(Refused, match="imported already, by change 2"):
@@ -62,7 +66,9 @@ def test_names_that_are_taken_get_a_number_and_nothing_comes_twice(gallery: Gall
         assert other.changes()[1].summary["added"] == 2
 
 
-def test_an_export_of_an_earlier_commit_is_read_without_zones(gallery: Gallery, tmp_path: Path) -> None:
+def test_an_export_of_an_earlier_commit_is_read_without_zones(
+    gallery: Gallery, new_place: NewPlace, tmp_path: Path
+) -> None:
     file = tmp_path / "all.jsonl"
     transfer.exported(gallery, file)
     lines = changed(file.read_bytes().splitlines(keepends=True), 0, schema=2)
@@ -71,7 +77,7 @@ def test_an_export_of_an_earlier_commit_is_read_without_zones(gallery: Gallery, 
         if cells.pop("zones", None) is not None:
             lines[place] = (json.dumps(cells) + "\n").encode()
     file.write_bytes(b"".join(summed(lines)))
-    with opened(tmp_path / "other.db") as other:
+    with opened(new_place("other")) as other:
         assert transfer.imported(other, file).sightings == 23
         assert {one.zones for one in other.latest_sightings()} == {()}
 
@@ -133,26 +139,26 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_damaged_export_is_refused_with_nothing_written(
-    gallery: Gallery, tmp_path: Path, damage: str, packed: bool
+    gallery: Gallery, new_place: NewPlace, tmp_path: Path, damage: str, packed: bool
 ) -> None:
     file = tmp_path / "all.jsonl"
     transfer.exported(gallery, file)
     content = b"".join(DAMAGES[damage](file.read_bytes().splitlines(keepends=True)))
     file.write_bytes(gzip.compress(content) if packed else content)
-    with opened(tmp_path / "other.db") as other:
+    with opened(new_place("other")) as other:
         with pytest.raises(Refused):
             transfer.imported(other, file)
         assert other.vehicles() == []
         assert other.changes() == []
 
 
-def test_a_gzip_that_is_cut_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+def test_a_gzip_that_is_cut_is_refused(gallery: Gallery, new_place: NewPlace, tmp_path: Path) -> None:
     file = tmp_path / "all.jsonl.gz"
     transfer.exported(gallery, file)
     whole = file.read_bytes()
     for length in (len(whole) - 4, len(whole) // 2, 12, 2):
         file.write_bytes(whole[:length])
-        with opened(tmp_path / "other.db") as other, pytest.raises(Refused):
+        with opened(new_place("other")) as other, pytest.raises(Refused):
             transfer.imported(other, file)
     with pytest.raises(Refused, match="there is no export"):
         transfer.about_export(tmp_path / "nowhere")

@@ -153,7 +153,7 @@ def test_pages_by_last_seen_are_the_same_wherever_they_are_found(
 ) -> None:
     """Among few of the newest sightings, some of which are of one time, or among all vehicles."""
     expected = [one.id for one in full.vehicles(only, part=Part("last-seen"))]
-    monkeypatch.setattr("vreid.runtime.gallery.sqlite.reading._NEWEST", newest)
+    monkeypatch.setattr(f"{type(full).__module__.removesuffix('.store')}.reading._NEWEST", newest)
     for limit in (1, 2, 5):
         assert [id_ for page in pages_of(full, only, "last-seen", limit) for id_ in page] == expected
 
@@ -163,7 +163,7 @@ def test_pages_by_last_seen_are_the_same_wherever_they_are_found(
 def test_who_is_seen_again_between_pages_moves_no_one_else(
     full: Store, monkeypatch: pytest.MonkeyPatch, newest: tuple[int, ...], sort: str
 ) -> None:
-    monkeypatch.setattr("vreid.runtime.gallery.sqlite.reading._NEWEST", newest)
+    monkeypatch.setattr(f"{type(full).__module__.removesuffix('.store')}.reading._NEWEST", newest)
     order = [one.id for one in full.vehicles(part=Part(sort))]
     moving = (order[0], order[2])  # one that was listed, and one that was not yet
     place = full.place(order[1], sort)

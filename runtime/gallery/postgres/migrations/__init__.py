@@ -1,0 +1,1 @@
+"""The tables of a gallery, version by version, for alembic."""
