@@ -139,7 +139,7 @@ def _notice(request: Request, person: Person) -> Notice | None:
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_balanced,
     )  # fmt: skip
     functions = (
         formats.number,
@@ -158,3 +158,20 @@ def _environment() -> Environment:
     environment.filters.update({function.__name__: function for function in functions})
     environment.filters.update({"day": days.day_text})
     return environment
+
+
+def _balanced(value: Any) -> Any:
+    """A text without the ends of isolates that it has not begun itself: they would end that of the <bdi> which it stands in
+    (Unicode Standard Annex 9, BD9)."""
+    if not isinstance(value, str) or _END not in value:
+        return value
+    kept, begun = [], 0
+    for letter in value:
+        begun += (letter in _BEGINNINGS) - (letter == _END)
+        if begun >= 0:
+            kept.append(letter)
+        begun = max(begun, 0)
+    return type(value)("".join(kept))
+
+
+_BEGINNINGS, _END = "\u2066\u2067\u2068", "\u2069"  # of isolates

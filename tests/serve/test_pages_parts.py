@@ -211,11 +211,11 @@ class Surroundings(HTMLParser):
 
 
 def test_a_name_that_turns_the_direction_turns_nothing_else(served: Served) -> None:
-    name = "\u202etaxi\u2066"  # to be read from the right, and one more isolate that has no end
+    name = "\u2067\u2069\u202etaxi\u2066"  # to be read from the right; and of one more isolate the end is missing
     with served.client("admin") as client:
         doubt = client.get(f"{API}/doubtful").json()[0]
         seen, (own, other) = doubt["sighting"], doubt["candidates"]
-        done = client.patch(f"{API}/vehicles/{other['vehicle']}", json={"name": name}).json()["done"]
+        done = client.patch(f"{API}/vehicles/{other['vehicle']}", json={"name": f"\u2069{name}"}).json()["done"]
         first, second = own["vehicle"], other["vehicle"]
         for place in (
             "/sightings", "/vehicles", f"/vehicles/{second}?done={done['change']}", f"/vehicles/{second}/name",
@@ -224,5 +224,6 @@ def test_a_name_that_turns_the_direction_turns_nothing_else(served: Served) -> N
             f"/doubtful?sighting={seen['id']}&candidate=2", "/audit",
         ):  # fmt: skip
             page = Surroundings(name)
-            page.feed(client.get(place).text)
+            page.feed(text := client.get(place).text)
+            assert f"\u2069{name}" not in text, "it would end the isolate of <bdi>"
             assert "bdi" in page.found and page.found <= {"bdi", "title"}, place
