@@ -161,17 +161,19 @@ def _environment() -> Environment:
 
 
 def _balanced(value: Any) -> Any:
-    """A text without the ends of isolates that it has not begun itself: they would end that of the <bdi> which it stands in
-    (Unicode Standard Annex 9, BD9)."""
-    if not isinstance(value, str) or _END not in value:
+    """A text without beginnings and ends of isolates that have no counterpart in it: they would take that of the <bdi> in which
+    it stands (Unicode Standard Annex 9, BD9)."""
+    if not isinstance(value, str) or not any(mark in value for mark in (*_BEGINNINGS, _END)):
         return value
-    kept, begun = [], 0
-    for letter in value:
-        begun += (letter in _BEGINNINGS) - (letter == _END)
-        if begun >= 0:
-            kept.append(letter)
-        begun = max(begun, 0)
-    return type(value)("".join(kept))
+    single, begun = set[int](), list[int]()
+    for place, letter in enumerate(value):
+        if letter in _BEGINNINGS:
+            begun.append(place)
+        elif letter == _END:
+            single |= set() if begun else {place}
+            del begun[-1:]
+    single.update(begun)
+    return type(value)("".join(letter for place, letter in enumerate(value) if place not in single))
 
 
 _BEGINNINGS, _END = "\u2066\u2067\u2068", "\u2069"  # of isolates

@@ -211,11 +211,12 @@ class Surroundings(HTMLParser):
 
 
 def test_a_name_that_turns_the_direction_turns_nothing_else(served: Served) -> None:
-    name = "\u2067\u2069\u202etaxi\u2066"  # to be read from the right; and of one more isolate the end is missing
+    shown = "\u2067\u2069\u202etaxi"  # to be read from the right
+    given = f"\u2069{shown}\u2066"  # with an end and a beginning that would take those of the isolate around it
     with served.client("admin") as client:
         doubt = client.get(f"{API}/doubtful").json()[0]
         seen, (own, other) = doubt["sighting"], doubt["candidates"]
-        done = client.patch(f"{API}/vehicles/{other['vehicle']}", json={"name": f"\u2069{name}"}).json()["done"]
+        done = client.patch(f"{API}/vehicles/{other['vehicle']}", json={"name": given}).json()["done"]
         first, second = own["vehicle"], other["vehicle"]
         for place in (
             "/sightings", "/vehicles", f"/vehicles/{second}?done={done['change']}", f"/vehicles/{second}/name",
@@ -223,7 +224,7 @@ def test_a_name_that_turns_the_direction_turns_nothing_else(served: Served) -> N
             f"/merge?vehicle={first}&vehicle={second}", f"/find?sighting={seen['id']}",
             f"/doubtful?sighting={seen['id']}&candidate=2", "/audit",
         ):  # fmt: skip
-            page = Surroundings(name)
+            page = Surroundings(shown)
             page.feed(text := client.get(place).text)
-            assert f"\u2069{name}" not in text, "it would end the isolate of <bdi>"
+            assert f"\u2069{shown}" not in text and f"{shown}\u2066" not in text, place
             assert "bdi" in page.found and page.found <= {"bdi", "title"}, place
