@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +56,11 @@ class LiveView(TrackLabels):
             return
         tile.boxes = self.boxes(frame, tracks)
         tile.frame, tile.at, tile.number = frame.image, now, tile.number + 1
+
+    def keep_only(self, cameras: Collection[str]) -> None:
+        """Forget what the others have shown; the run goes on without them."""
+        for camera in self._tiles.keys() - set(cameras):
+            del self._tiles[camera]
 
     def cameras(self) -> list[str]:
         """Those that have shown a frame."""

@@ -74,7 +74,9 @@ async def _parts(service: Service, person: Person, camera: str) -> AsyncGenerato
     with service.viewers.place():
         while live is not None and service.lets_in(person):
             jpeg = await asyncio.to_thread(live.picture, camera)
-            if jpeg is not None and jpeg != shown:
+            if jpeg is None:  # the run goes on without this camera
+                return
+            if jpeg != shown:
                 yield head + jpeg + b"\r\n" + _HEAD
                 head, shown = b"", jpeg
             await asyncio.sleep(live.every_s)

@@ -35,7 +35,7 @@ Facts = list[tuple[str, str]]
 @routes.get("/settings")
 def settings_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
     """Nothing can be changed here but what a button says."""
-    reading = Reading(service.access, person)
+    reading, site = Reading(service.access, person), service.site()
     with service.access.reading() as gallery:
         stats = gallery.stats()
     place = service.access.place
@@ -52,7 +52,7 @@ def settings_page(request: Request, service: Served, person: Viewer) -> HTMLResp
         ("changes in the audit", number(stats.changes)),
     ]
     return page(
-        request, "settings.html.j2", site=_site_facts(service.site), cameras=_cameras(service.site, person),
+        request, "settings.html.j2", site=_site_facts(site), cameras=_cameras(site, person),
         gallery=gallery_facts, model=_model_facts(service), thresholds=_thresholds(service, person),
         answered=answered(reading), fewest=FEWEST, today=date.today().isoformat(),
     )  # fmt: skip

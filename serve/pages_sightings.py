@@ -67,7 +67,7 @@ def sightings_page(
     ]
     return page(
         request, "sightings.html.j2", hours=hours, day=shown, chosen={**fields, "day": shown.isoformat()},
-        cameras=cameras_of(service, person), kinds=KINDS, zones=zones_of(service.site, person), first=cursor is None,
+        cameras=cameras_of(service, person), kinds=KINDS, zones=zones_of(service.site(), person), first=cursor is None,
         before=link(day=(shown - timedelta(1)).isoformat()), today=date.today(),
         after=link(day=(shown + timedelta(1)).isoformat()) if shown < date.today() else "",
         begin=link(day=shown.isoformat()), more=link(day=shown.isoformat(), cursor=part.next) if part.next else "",

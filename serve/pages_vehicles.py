@@ -90,6 +90,7 @@ def timeline_of(seen: list[doc.Sighting]) -> Markup:
 
 def map_of(service: Service, person: Person, seen: list[doc.Sighting]) -> RouteMap:
     """The cameras that the person may see, and the vehicle's way over them."""
-    layout = layout_of(service.site.topology if service.site is not None else None)
+    site = service.site()
+    layout = layout_of(site.topology if site is not None else None)
     pairs = tuple(pair for pair in layout.pair if all(person.sees(camera) for camera in pair.cameras))
     return route_map(sorted({one.camera for one in seen}), Layout(unlisted=layout.unlisted, pair=pairs), seen)

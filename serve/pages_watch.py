@@ -43,7 +43,8 @@ class Entry:
 @routes.get("/watch")
 def watch_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
     """Each entry of the watch list with its alerts."""
-    reading, every = Reading(service.access, person), service.site.watch if service.site is not None else ()
+    site = service.site()
+    reading, every = Reading(service.access, person), site.watch if site is not None else ()
     watches = [watch for watch in every if not watch.cameras or any(map(person.sees, watch.cameras))]
     doubts = reading.doubts(MOST_WAITING) if any(watch.vehicle for watch in watches) else []
     return page(request, "watch.html.j2", entries=[_entry(reading, watch, doubts) for watch in watches])

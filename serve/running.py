@@ -33,6 +33,7 @@ from vreid.serve.rights import TokenFile, tokens_of
 from vreid.serve.searching import Searcher, open_searcher
 from vreid.serve.service import Address, Service
 
+Along = Callable[[OpenSite, Run, Callable[[Site], None]], AbstractContextManager[object]]
 DEMO = "seed=7&cameras=3&seconds=40&vehicles=12&fps=5&live=1"
 REQUEST_S = 20.0  # in which the headers of a request have to come
 READ_S = 20.0  # in which some of an answer has to be read
@@ -213,7 +214,7 @@ def serve_gallery(
                 f"there is no folder {pictures} yet; live pictures come when vreid run --out {pictures} --annotate writes them"
             )
         live = None if pictures is None else PictureFolder(pictures / "picture", access.pictures)
-        service = serving.service(access, searcher, tokens, live, site=site)
+        service = serving.service(access, searcher, tokens, live, site=lambda: site)
         server = stack.enter_context(Server(application(service), serving.address))
         serving.say(f"serving {gallery} at {server.url}")
         serving.stop.wait()
@@ -227,7 +228,7 @@ def serve_site(read: Callable[[], Site], file: Path, serving: Serving, requests:
     if site.gallery is None:
         raise Refused(f"a server needs a gallery; write [gallery] file into {file}")
     if any(address_of(camera.source).live for camera in site.cameras):
-        serve_run(site, serving, lambda opened, run: Reloader(opened, run, requests, read))
+        serve_run(site, serving, lambda opened, run, taken: Reloader(opened, run, requests, read, taken))
         return
     if not may_be_there(site.gallery):
         raise Refused(f"the cameras of {file} are files, and its gallery is not there yet; first run vreid run {file}")
@@ -248,14 +249,20 @@ def serve_demo(serving: Serving) -> None:
 def serve_run(
     site: Site,
     serving: Serving,
-    along: Callable[[OpenSite, Run], AbstractContextManager[object]] = lambda opened, run: nullcontext(),
+    along: Along = lambda opened, run, taken: nullcontext(),
 ) -> None:
-    """The run in this thread, the server in others; when the cameras have ended what they found is served on."""
+    """The run in this thread, the server in others; when the cameras have ended what they found is served on. `along` is what goes
+    on as long as the run, and calls what it is given with the site where that has changed."""
     assert site.gallery is not None
     gallery, live, tokens = site.gallery, LiveView(serving.blur), serving.token_file(site.gallery)
     over = threading.Event()
     with ExitStack() as stack:
         listening = stack.enter_context(listening_at(serving.address))
+
+        def taken(now: Site) -> None:
+            nonlocal site
+            site = now
+            live.keep_only([address_of(camera.source).camera for camera in now.cameras])
 
         def begin(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
             """The gallery is there: answer."""
@@ -266,10 +273,10 @@ def serve_run(
                 fixed=site.threshold,
             )  # fmt: skip
             status = lambda: None if over.is_set() else run.status()  # noqa: E731
-            service = serving.service(access, searcher, tokens, live, status=status, site=site)
+            service = serving.service(access, searcher, tokens, live, status=status, site=lambda: site)
             server = stack.enter_context(Server(application(service), serving.address, listening))
             serving.say(f"serving {gallery} at {server.url}")
-            return along(opened, run)
+            return along(opened, run, taken)
 
         run_site(site, serving.stop, along=begin, viewers=[live])
         over.set()

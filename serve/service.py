@@ -51,7 +51,7 @@ class Service:
     address: Address = field(default_factory=Address)
     live: LiveView | PictureFolder | None = None
     status: Callable[[], Status | None] = lambda: None
-    site: Site | None = None
+    site: Callable[[], Site | None] = lambda: None
     requests_a_minute: int = 1200  # of one address, beyond which 429 is answered
     detector: Callable[[], tuple[str, Detector] | None] = lambda: None
     stop: threading.Event = field(default_factory=threading.Event)  # set where the server is to end

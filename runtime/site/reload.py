@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from vreid.models.errors import Refused
@@ -61,9 +61,17 @@ class Reloader:
     connection; with another address it is opened anew. Used as a context; leaving it closes the cameras that it opened.
     """
 
-    def __init__(self, opened: OpenSite, run: Run, requests: Requests, read: Callable[[], Site]) -> None:
-        """`read` gives the site of now, and raises Refused; `opened` is the site that `run` began with."""
-        self._run, self._requests, self._read = run, requests, read
+    def __init__(
+        self,
+        opened: OpenSite,
+        run: Run,
+        requests: Requests,
+        read: Callable[[], Site],
+        taken: Callable[[Site], None] = lambda site: None,
+    ) -> None:
+        """`read` gives the site of now, and raises Refused; `opened` is the site that `run` began with; `taken` gets the site each
+        time that the run goes on with other parts of it."""
+        self._run, self._requests, self._read, self._on_taken = run, requests, read, taken
         self._began = self._taken = opened.site
         self._topology = opened.topology
         self._settings = _by_name(opened.site)
@@ -105,6 +113,7 @@ class Reloader:
                 self._own = [source for source in self._own if source is not before.source]
         said = _changes(self._taken, site)
         self._taken, self._settings, self._parts = site, settings, parts
+        self._on_taken(replace(self._began, **{name: getattr(site, name) for name in UNDER_WAY}))
         _LOG.warning("the site's file was read again: %s", said)
         if waiting := _waiting(self._began, site):
             _LOG.warning("%s changed, which needs a restart of the run; until then it is as it was", ", ".join(waiting))

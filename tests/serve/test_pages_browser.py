@@ -64,7 +64,7 @@ def browser() -> Iterator[playwright.Browser]:
 def open_server(filled: MadeSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server over a site without tokens, for tests that only read."""
     site = filled.copy_to(tmp_path_factory.mktemp("pages") / "site")
-    with served_here(site, site=site_of(site.folder)) as server:
+    with served_here(site, site=lambda: site_of(site.folder)) as server:
         yield server
 
 

@@ -49,7 +49,11 @@ def test_a_doubtful_sighting_that_may_be_of_a_watched_vehicle_is_shown(made_site
         Watch("of no vehicle", vehicle=f"id={10**20}"),
     ]
     site = Site(cameras=[CameraSettings(source=f"{camera}=synth://city?camera=1") for camera in CAMERAS], watch=watches)
-    with served_here(made_site, site=site) as server, server.client("look") as client, server.client("gate") as gate:
+    with (
+        served_here(made_site, site=lambda: site) as server,
+        server.client("look") as client,
+        server.client("gate") as gate,
+    ):
         found = shown(client)
         assert (seen["id"], 2) in expected and found["by id"][1] == found["by name"][1] == expected
         for name in ("of another type", "elsewhere", "as it is", "all of a type"):

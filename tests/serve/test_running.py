@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import tempfile
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncGenerator, Callable
@@ -123,6 +125,35 @@ def test_events_tell_new_sightings_while_a_run_goes_on(tmp_path: Path) -> None:
                     return
 
     run_during(steps, ["serve", str(site_of(tmp_path)), "--port", str(port)])
+
+
+def test_a_camera_that_a_reload_renames_is_shown_by_its_new_name(tmp_path: Path) -> None:
+    port, site = free_port(), site_of(tmp_path)
+    address = f"http://127.0.0.1:{port}"
+
+    def status(path: str) -> int:
+        try:
+            with urllib.request.urlopen(address + path, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def steps() -> None:
+        until(lambda: answers(f"{address}/api/v1"))
+        until(lambda: status("/api/v1/cameras/cam2/picture") == 200)
+        with urllib.request.urlopen(f"{address}/live/cam2/stream", timeout=60) as stream:
+            assert stream.read(1)
+            site.write_text(site.read_text().replace("cam2", "renamed"))
+            os.kill(os.getpid(), signal.SIGHUP)
+            until(lambda: status("/api/v1/cameras/cam2/picture") == 404)
+            until(lambda: status("/api/v1/cameras/renamed/picture") == 200)
+            assert status("/live/cam2/stream") == 404
+            assert stream.read()  # to its end
+        with urllib.request.urlopen(f"{address}/settings", timeout=30) as answer:
+            text = answer.read().decode()
+        assert "renamed" in text and "cam2" not in text
+
+    run_during(steps, ["serve", str(site), "--port", str(port)])
 
 
 def test_a_site_over_files_is_run_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

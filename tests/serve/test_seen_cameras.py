@@ -68,7 +68,11 @@ def learn(site: MadeSite, pair: tuple[str, str], pairs: int) -> None:
 
 def test_pages_of_a_site_name_no_hidden_camera_and_nothing_of_one(made_site: MadeSite) -> None:
     learn(made_site, ("bridge", "gate"), 200)
-    with served_here(made_site, site=SITE) as server, server.client("gate") as gate, server.client("look") as look:
+    with (
+        served_here(made_site, site=lambda: SITE) as server,
+        server.client("gate") as gate,
+        server.client("look") as look,
+    ):
         for path in ("/", "/sightings", "/vehicles", "/doubtful", "/watch", "/settings", "/health", "/find"):
             texts = [client.get(path).raise_for_status().text for client in (gate, look)]
             assert not [name for name in HIDDEN if name in texts[0]], path
