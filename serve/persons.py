@@ -28,7 +28,7 @@ def service_of(request: Request) -> Service:
 def cookie_of(service: Service) -> str:
     """The name of the cookie of a session. Browsers send a cookie to every port of a host: servers with two files of tokens need
     two names."""
-    file = os.fsencode(service.tokens.path.resolve())
+    file = os.fsencode(os.path.realpath(service.tokens.path))  # which takes a link to itself too
     return f"vreid_session_{hashlib.sha256(file).hexdigest()[:8]}"
 
 
