@@ -29,6 +29,8 @@ from urllib.parse import urlencode
 import cv2
 import numpy as np
 
+from vreid import Client
+
 CITY = "synth://city?camera={}&seed=7&cameras=3&seconds=40&vehicles=12&fps=5&live=1"
 READERS = 50
 LOOKS_S = 1.0
@@ -60,7 +62,7 @@ def over_gallery(args: argparse.Namespace, folder: Path, with_run: bool) -> dict
     """Pages, searches and 50 readers over the large gallery; `with_run`: a run goes on in another process, on core 1."""
     with ExitStack() as stack:
         if with_run:
-            site = _site(folder / "other", live=True)
+            site = _site(folder / "other")
             stack.enter_context(_process(["taskset", "-c", "1", *_vreid(), "run", str(site)]))
         flags = ["--gallery", str(args.gallery), "--model", args.model]
         url = stack.enter_context(_server(["taskset", "-c", "0", *_vreid(), "serve", *flags]))
@@ -80,7 +82,7 @@ def over_gallery(args: argparse.Namespace, folder: Path, with_run: bool) -> dict
 def turns(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """A live run inside the server: turns without and with load, on both cores."""
     rows = []
-    site = _site(folder / "own", live=True)
+    site = _site(folder / "own")
     with _server([*_vreid(), "serve", str(site)]) as url:
         load = Load(url, None, args.seed)
         time.sleep(15)
@@ -102,9 +104,9 @@ class Load:
     """Requests as people make them."""
 
     def __init__(self, url: str, gallery: Path | None, seed: int) -> None:
-        self._url, self._random = url, random.Random(seed)
-        self._cameras = json.loads(_get(f"{url}api/v1/cameras"))
-        newest = json.loads(_get(f"{url}api/v1/sightings?limit=1"))["items"]
+        self._url, self._client, self._random = url, Client(url, timeout=60, patience=(0.0,)), random.Random(seed)
+        self._cameras = self._client.get("/cameras")
+        newest = list(self._client.sightings(limit=1))
         self._newest = newest[0]["at"] if newest else time.time()
         self._picture = _crop()
 
@@ -120,14 +122,7 @@ class Load:
 
     def search(self) -> None:
         """A picture is uploaded, embedded and searched."""
-        border = "vreid-load"
-        head = f'--{border}\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-        body = head.encode() + self._picture + f"\r\n--{border}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={border}"}
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{self._url}api/v1/search", body, kind), timeout=60
-        ) as answer:
-            answer.read()
+        self._client.search(self._picture)
 
     def readers(self, seconds: float) -> list[float]:
         """READERS at once, each with a second to look at what it got; the seconds of each page."""
@@ -155,11 +150,11 @@ def _crop() -> bytes:
 
 
 def _health(url: str) -> dict[str, int]:
-    cameras = json.loads(_get(f"{url}api/v1/health"))["cameras"]
+    cameras = Client(url).get("/health")["cameras"]
     return {key: sum(camera[key] for camera in cameras) for key in ("frames", "dropped")}
 
 
-def _site(folder: Path, live: bool) -> Path:
+def _site(folder: Path) -> Path:
     folder.mkdir()
     cameras = "".join(f'[camera.cam{number}]\nuri = "{CITY.format(number)}"\n' for number in (1, 2, 3))
     text = f'[gallery]\nfile = "run.db"\nenrol_unknown = true\n[outputs]\nfolder = "out"\n{cameras}'

@@ -7,17 +7,16 @@ are named and two are merged by the API, and a browser takes each page. Needs ch
 """
 
 import argparse
-import json
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from vreid import Client
 from vreid.runtime.session import CameraSettings, Regions, Site
 from vreid.runtime.topology import CameraPair, Layout
 from vreid.runtime.watches import Watch
@@ -95,23 +94,14 @@ def site_in(folder: Path) -> Site:
     )  # fmt: skip
 
 
-def call(server: str, path: str, method: str = "GET", body: object = None) -> Any:
-    """One request of the API."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"{server}/api/v1{path}", data, {"Content-Type": "application/json"}, method=method
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
-
-
 def take(server: str, out: Path) -> None:
     """Name some vehicles, and take every page in every mode."""
-    vehicles = call(server, "/vehicles?sort=sightings&limit=20")["items"]
+    client = Client(server)
+    vehicles = list(client.vehicles("sightings", limit=20))
     for vehicle, name in zip(vehicles, ("taxi 12", "white van", "post lorry"), strict=False):
-        call(server, f"/vehicles/{vehicle['id']}", "PATCH", {"name": name})
+        client.rename(vehicle["id"], name)
     first, second = vehicles[0]["id"], vehicles[1]["id"]
-    seen = call(server, f"/sightings?vehicle={first}")["items"][0]["id"]
+    seen = next(client.sightings(limit=1, vehicle=first))["id"]
     pages = {
         "live": "/", "sightings": "/sightings", "vehicles": "/vehicles", "vehicle": f"/vehicles/{first}",
         "find": f"/find?sighting={seen}", "name": f"/vehicles/{first}/name", "merge": f"/merge?vehicle={first}&vehicle={second}",

@@ -1,4 +1,4 @@
-"""The filters of lists, as the API takes them in the query."""
+"""The filters of lists: as the API takes them in the query, and as people type them on pages."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -55,3 +55,9 @@ class Wanted:
 
 
 Choice = Annotated[Wanted, Depends()]
+
+
+def pattern_of(text: str) -> tuple[str, ...]:
+    """What somebody types -> the patterns of a filter: a part of the name is enough."""
+    text = text.strip()
+    return () if not text else (text,) if "*" in text or "?" in text else (f"*{text}*",)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vreid.runtime.gallery.doubt_rows import ANSWERS, is_sound, pairs_said_by
-from vreid.runtime.gallery.records import Filter, PrototypeInfo
+from vreid.runtime.gallery.records import PrototypeInfo
 from vreid.serve import documents as doc
 from vreid.serve.reading import Reading
 
@@ -90,8 +90,3 @@ def answered(reading: Reading) -> Answered:
     with reading.access.reading() as gallery, gallery.reading() as store:
         said = [change for change in store.changes(verbs=ANSWERS) if not change.undone]
     return Answered(len(said), sum(len(pairs_said_by(change)) for change in said if is_sound(change)))
-
-
-def newest(reading: Reading, only: Filter, limit: int) -> list[doc.Sighting]:
-    """The newest sightings."""
-    return reading.sightings(only, None, limit).items

@@ -10,11 +10,11 @@ from vreid.runtime.gallery.names import id_of
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.requests import Merge, Remove, Rename, Split, Undo
 from vreid.serve import documents as doc
+from vreid.serve.choice import pattern_of
 from vreid.serve.documents import Number
 from vreid.serve.editing import edited
 from vreid.serve.forms import Admin, Editor, Viewer
 from vreid.serve.page_reading import Album, albums, views
-from vreid.serve.pages_sightings import pattern_of
 from vreid.serve.persons import Served, may
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import after, own_path, page

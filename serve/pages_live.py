@@ -12,7 +12,6 @@ from vreid.serve import documents as doc
 from vreid.serve.cameras import cameras_of
 from vreid.serve.forms import Viewer
 from vreid.serve.health import health_of
-from vreid.serve.page_reading import newest
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import page
@@ -43,8 +42,8 @@ def live_page(request: Request, service: Served, person: Viewer) -> HTMLResponse
     live, health = _live(service, person), _alive(service, person)
     reading = Reading(service.access, person)
     names = cameras_of(service, person)
-    newest_ = newest(reading, Filter(), _NEWEST) if names else []
-    return page(request, "live.html.j2", cameras=names, live=live, health=health, newest=newest_)
+    newest = reading.sightings(Filter(), None, _NEWEST).items if names else []
+    return page(request, "live.html.j2", cameras=names, live=live, health=health, newest=newest)
 
 
 @routes.get("/live/{camera}")
@@ -54,7 +53,7 @@ def camera_page(request: Request, service: Served, person: Viewer, camera: str) 
     reading = Reading(service.access, person)
     if camera not in cameras_of(service, person):
         raise NotFound("there is no such camera among those that you may see")
-    seen = newest(reading, Filter(cameras=(camera,)), _NEWEST)
+    seen = reading.sightings(Filter(cameras=(camera,)), None, _NEWEST).items
     return page(request, "camera.html.j2", camera=camera, age=live.get(camera), health=health.get(camera), newest=seen)
 
 
@@ -86,6 +85,8 @@ async def _parts(service: Service, person: Person, camera: str) -> AsyncGenerato
 def health_page(request: Request, service: Served, person: Viewer) -> HTMLResponse:
     """Frames, drops, reconnects and latency of the run; without one here, when each camera was last seen to work."""
     health, reading = health_of(service, person), Reading(service.access, person)
-    last = {camera: newest(reading, Filter(cameras=(camera,)), 1) for camera in cameras_of(service, person)}
+    last = {
+        camera: reading.sightings(Filter(cameras=(camera,)), None, 1).items for camera in cameras_of(service, person)
+    }
     last_at = {camera: seen[0].at if seen else None for camera, seen in last.items()}
     return page(request, "health.html.j2", health=health, last_at=last_at)

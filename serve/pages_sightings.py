@@ -1,5 +1,6 @@
 """Sightings of a day, filtered."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby
 from typing import Annotated
@@ -11,10 +12,9 @@ from fastapi.responses import HTMLResponse
 from vreid.runtime.gallery.records import Filter
 from vreid.serve import days
 from vreid.serve.cameras import cameras_of, zones_of
-from vreid.serve.choice import PAIR
+from vreid.serve.choice import PAIR, pattern_of
 from vreid.serve.documents import KINDS
 from vreid.serve.forms import Viewer
-from vreid.serve.page_reading import newest
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import page
@@ -22,12 +22,6 @@ from vreid.serve.rendering import page
 routes = APIRouter()
 PART = 60  # sightings of one part
 Word = Annotated[str, Query(max_length=200)]
-
-
-def pattern_of(text: str) -> tuple[str, ...]:
-    """What somebody types -> the patterns of a filter: a part of the name is enough."""
-    text = text.strip()
-    return () if not text else (text,) if "*" in text or "?" in text else (f"*{text}*",)
 
 
 @routes.get("/sightings")
@@ -53,7 +47,7 @@ def sightings_page(
     )  # fmt: skip
     shown = days.read_day(day) if day else _newest_day(reading, only)
     begin, end = days.bounds(shown, since, until)
-    part = reading.sightings(_during(only, begin, end), cursor, PART)
+    part = reading.sightings(replace(only, since=begin, until=end), cursor, PART)
     fields = {
         "camera": camera, "kind": kind, "name": name, "zone": zone, "plate": plate, "from": since, "to": until,
     }  # fmt: skip
@@ -76,12 +70,5 @@ def sightings_page(
 
 
 def _newest_day(reading: Reading, only: Filter) -> date:
-    found = newest(reading, only, 1)
+    found = reading.sightings(only, None, 1).items
     return days.day_of(found[0].at) if found else date.today()
-
-
-def _during(only: Filter, begin: float, end: float) -> Filter:
-    return Filter(
-        cameras=only.cameras, kinds=only.kinds, names=only.names, plates=only.plates, zones=only.zones,
-        since=begin, until=end,
-    )  # fmt: skip

@@ -12,11 +12,10 @@ from vreid.runtime.gallery.records import Filter
 from vreid.runtime.topology import Layout
 from vreid.serve import days
 from vreid.serve import documents as doc
-from vreid.serve.choice import VEHICLES_CURSOR
+from vreid.serve.choice import VEHICLES_CURSOR, pattern_of
 from vreid.serve.documents import Number
 from vreid.serve.forms import Viewer
 from vreid.serve.page_reading import albums, views
-from vreid.serve.pages_sightings import pattern_of
 from vreid.serve.persons import Served
 from vreid.serve.reading import NEWEST, MergedAway, Reading
 from vreid.serve.rendering import page

@@ -12,7 +12,7 @@ from vreid.runtime.watch_list import fits
 from vreid.runtime.watches import Watch
 from vreid.serve import documents as doc
 from vreid.serve.forms import Viewer
-from vreid.serve.page_reading import MOST_WAITING, newest
+from vreid.serve.page_reading import MOST_WAITING
 from vreid.serve.persons import Served
 from vreid.serve.reading import Reading
 from vreid.serve.rendering import page
@@ -64,7 +64,7 @@ def _entry(reading: Reading, watch: Watch, doubts: Sequence[doc.Doubt]) -> Entry
     return Entry(
         watch.name or watch.text,
         [(name, value) for name, value in facts if value],
-        newest(reading, only, ALERTS),
+        reading.sightings(only, None, ALERTS).items,
         may_be[:ALERTS],
     )
 

@@ -14,9 +14,9 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 LOCAL = "local"  # the session of whoever uses this machine while there is no token
 SESSION_S = 7 * 86400.0
 _PREFIX = "vreid_"
+_Stamp = tuple[int, int, int]  # of a file, which differs when it has changed
 
 
 def tokens_of(gallery: Path) -> Path:
@@ -76,12 +77,13 @@ class Token:
         return Person(self.name, self.role, self.cameras, session, self.made)
 
 
-@dataclass(frozen=True)
 class TokenFile:
     """The tokens of a gallery, in a file that only its user may read. It is read again when it has changed."""
 
-    path: Path
-    _read: dict[str, Any] = field(default_factory=dict, compare=False)
+    def __init__(self, path: Path) -> None:
+        self.path, self._secret = path, secrets.token_hex(32)  # the secret is used while there is no file
+        self._had = False
+        self._read: tuple[_Stamp, tuple[str, list[Token]]] | None = None
 
     def tokens(self) -> list[Token]:
         """All of them. Raises TokensUnusable."""
@@ -90,7 +92,7 @@ class TokenFile:
     def ever(self) -> bool:
         """Whether there are tokens, or were since this object was made. Raises TokensUnusable."""
         self._content()
-        return "had" in self._read
+        return self._had
 
     def add(self, name: str, role: Role, cameras: Iterable[str] = ()) -> str:
         """A new token, which is returned and kept nowhere.
@@ -166,7 +168,7 @@ class TokenFile:
         try:
             state = self.path.stat()
         except FileNotFoundError:
-            return self._read.setdefault("secret", secrets.token_hex(32)), []
+            return self._secret, []
         except OSError as error:
             raise _unusable(self.path, error.strerror) from error
         stamp = (
@@ -174,13 +176,11 @@ class TokenFile:
             state.st_ino,
             state.st_size,
         )  # a new file each time: clocks of file systems are coarse
-        known = self._read.get("content")
-        if known is None or known[0] != stamp:
-            known = self._read["content"] = stamp, _parsed(self.path)
-        content: tuple[str, list[Token]] = known[1]
-        if content[1]:
-            self._read["had"] = True
-        return content
+        read = self._read
+        if read is None or read[0] != stamp:
+            read = self._read = stamp, _parsed(self.path)
+        self._had = self._had or bool(read[1][1])
+        return read[1]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -202,7 +202,7 @@ class TokenFile:
         with atomic(self.path) as temporary:
             temporary.touch(mode=0o600)
             temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        self._read.pop("content", None)
+        self._read = None
 
 
 class _Tokens(BaseModel):
