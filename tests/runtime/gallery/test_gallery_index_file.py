@@ -12,6 +12,7 @@ from made_gallery import answers, compared, enrolled, sql
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.index import sync, vehicle_index
+from vreid.runtime.gallery_place import GalleryPlace, path_of
 
 opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
 
@@ -31,20 +32,24 @@ def file_of(path: Path, index: str) -> Path:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("index", STORED)
 def test_an_index_is_loaded_from_its_file_and_caught_up(
-    tmp_path: Path, index: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: GalleryPlace, index: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "g.db"
-    with opened(path) as gallery:
+    path = path_of(place)
+
+    def files() -> set[str]:
+        return {one.name for one in path.parent.iterdir()} - {path.name}
+
+    with opened(place) as gallery:
         vehicles = enrolled(gallery, 400, 0)
-    assert [one.name for one in tmp_path.iterdir()] == ["g.db"]  # the flat index has none
-    with opened(path, write=False, index=index) as reader:
+    before = files()  # the flat index has none
+    with opened(place, write=False, index=index) as reader:
         answers(reader)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["g.db", file_of(path, index).name]
-    with opened(path) as gallery:
+    assert files() - before == {file_of(path, index).name} and not any(path.name in name for name in before)
+    with opened(place) as gallery:
         gallery.remove(vehicles[1])
         enrolled(gallery, 3, 5)
     monkeypatch.setattr(sync, "filled", lambda *_: pytest.fail("filled anew"))
-    with opened(path, write=False, index=index) as reader:
+    with opened(place, write=False, index=index) as reader:
         found, true = answers(reader), compared(reader)
         same = sum(len({*approximate} & {*exact}) for approximate, exact in zip(found, true, strict=True))
         assert same >= 0.9 * 5 * len(found)
