@@ -1,18 +1,13 @@
 """A server at work: next to a run, with one in the same process, or over the synthetic scene; until it is stopped."""
 
-import asyncio
-import logging
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vreid.models.errors import Refused
 from vreid.runtime.detectors.table import Detector
@@ -27,17 +22,14 @@ from vreid.runtime.sources.table import address_of
 from vreid.serve.app import application
 from vreid.serve.blurring import Blur
 from vreid.serve.gallery_access import GalleryAccess
-from vreid.serve.limits import App
+from vreid.serve.listening import Server, listening_at
 from vreid.serve.live import LiveView, PictureFolder
 from vreid.serve.rights import TokenFile, tokens_of
-from vreid.serve.searching import Searcher, open_searcher
+from vreid.serve.searching import open_searcher
 from vreid.serve.service import Address, Service
 
 Along = Callable[[OpenSite, Run, Callable[[Site], None]], AbstractContextManager[object]]
 DEMO = "seed=7&cameras=3&seconds=40&vehicles=12&fps=5&live=1"
-REQUEST_S = 20.0  # in which the headers of a request have to come
-READ_S = 20.0  # in which some of an answer has to be read
-_STOPPING_S = 5  # in which answers under way may end
 
 
 def refuse_open(address: Address, tokens: TokenFile) -> None:
@@ -63,104 +55,6 @@ def refuse_open(address: Address, tokens: TokenFile) -> None:
         )
 
 
-class PromptProtocol(H11Protocol):
-    """A connection on which no request comes, or whose answer is not read, is closed: uvicorn would wait for ever for the end of
-    its headers, and 500 such connections let nobody else in; and an answer that goes on keeps its place among so many."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin to look."""
-        super().connection_made(transport)
-        self._idle_since: object = None
-        self._giving_up: asyncio.TimerHandle | None = None
-        self._look(first=True)
-
-    def pause_writing(self) -> None:
-        """More waits to be read than the system and this server keep."""
-        super().pause_writing()
-        self._giving_up = self.loop.call_later(READ_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Some of it was read."""
-        super().resume_writing()
-        self._go_on()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The end of it."""
-        super().connection_lost(exc)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if self._giving_up is not None:
-            self._giving_up.cancel()
-
-    def _look(self, first: bool = False) -> None:
-        """Close it if nothing has begun since the last look; an answer under way may take as long as it takes."""
-        if self.transport.is_closing():
-            return
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and not first and self.cycle is self._idle_since:
-            self.transport.close()
-            return
-        self._idle_since = self.cycle if idle else self
-        self.loop.call_later(REQUEST_S, self._look)
-
-
-class Server:
-    """uvicorn in a thread of its own, as a context."""
-
-    def __init__(self, app: App, address: Address, listening: socket.socket | None = None) -> None:
-        """`listening`: the socket of `listening_at`, which is closed at the end; None: it is made here. Raises Refused for a port
-        that is taken."""
-        self._address = address
-        settings = uvicorn.Config(
-            app, address.host, address.port, http=PromptProtocol, log_level="warning", access_log=False, server_header=False,
-            proxy_headers=address.behind_proxy, timeout_graceful_shutdown=_STOPPING_S, timeout_keep_alive=30,
-            ssl_certfile=address.certificate, ssl_keyfile=address.key, limit_concurrency=500, h11_max_incomplete_event_size=1 << 16,
-        )  # fmt: skip
-        logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
-        self._server = uvicorn.Server(settings)
-        self._socket = listening or listening_at(address)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="server", daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Where pages are found."""
-        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
-        scheme = "https" if self._address.certificate is not None else "http"
-        return f"{scheme}://{host}:{self._socket.getsockname()[1]}/"
-
-    def __enter__(self) -> "Server":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(_STOPPING_S + 5)
-        self._socket.close()
-
-
-def _not_cancelled(record: logging.LogRecord) -> bool:
-    """Without the tracebacks of answers under way that are cancelled at the end."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
-
-
-def listening_at(address: Address) -> socket.socket:
-    """A socket on which callers wait from now on. Raises Refused for a port that is taken."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address.host, address.port))
-        listening.listen(2048)
-    except (OSError, OverflowError) as error:
-        listening.close()
-        reason = getattr(error, "strerror", None) or error
-        raise Refused(
-            f"cannot serve at {address.host}:{address.port} ({reason}); give another --host or --port"
-        ) from error
-    return listening
-
-
 @dataclass(frozen=True)
 class Serving:
     """How a server runs: where it listens, whom it lets in, when it stops, and who gets a sentence of what it does."""
@@ -174,25 +68,38 @@ class Serving:
     blur: Blur | None = None  # what pictures go through before they are shown
     detector: Callable[[], tuple[str, Detector] | None] = lambda: None  # of pictures by which a vehicle is enrolled
 
-    def service(
-        self,
-        access: GalleryAccess,
-        searcher: Searcher,
-        tokens: TokenFile,
-        live: LiveView | PictureFolder | None,
-        **more: Any,
-    ) -> Service:
-        """What is served, as all this says."""
-        return Service(
-            access, searcher, tokens, self.address, live, requests_a_minute=self.requests_a_minute, detector=self.detector,
-            stop=self.stop, **more,
-        )  # fmt: skip
-
     def token_file(self, gallery: GalleryPlace) -> TokenFile:
         """The tokens for a gallery. Raises Refused where they do not suit the address."""
         file = TokenFile(self.tokens or tokens_of(made_path_of(gallery)))
         refuse_open(self.address, file)
         return file
+
+    @contextmanager
+    def answering(
+        self,
+        gallery: GalleryPlace,
+        model: str | Path,
+        tokens: TokenFile,
+        site: Callable[[], Site | None] = lambda: None,
+        live: LiveView | Path | None = None,
+        listening: socket.socket | None = None,
+        **more: Any,
+    ) -> Iterator[tuple[Server, Service]]:
+        """A server over a gallery that answers inside. `live` may be the folder of pictures of a run in another process,
+        `listening` the socket of `listening_at`; `more` is of the Service. Raises Refused before it answers."""
+        now = site()
+        index = "flat" if now is None else now.index
+        rate, fixed = (Site.false_match_rate, None) if now is None else (now.false_match_rate, now.threshold)
+        with closing(GalleryAccess(gallery, index, self.blur)) as access:
+            searcher = open_searcher(access, open_embedder(model, self.threads), false_match_rate=rate, fixed=fixed)
+            service = Service(
+                access, searcher, tokens, self.address,
+                PictureFolder(live, access.pictures) if isinstance(live, Path) else live, site=site, stop=self.stop,
+                requests_a_minute=self.requests_a_minute, detector=self.detector, **more,
+            )  # fmt: skip
+            with Server(application(service), self.address, listening) as server:
+                self.say(f"serving {gallery} at {server.url}")
+                yield server, service
 
 
 def serve_gallery(
@@ -203,20 +110,12 @@ def serve_gallery(
     `pictures`: the folder of the run that writes, for its live pictures.
     """
     tokens = serving.token_file(gallery)
-    with ExitStack() as stack:
-        access = GalleryAccess(gallery, blur=serving.blur)
-        stack.callback(access.close)
-        rules = {} if site is None else {"fixed": site.threshold}
-        rate = Site.false_match_rate if site is None else site.false_match_rate
-        searcher = open_searcher(access, open_embedder(model, serving.threads), false_match_rate=rate, **rules)
-        if pictures is not None and not pictures.is_dir():
-            serving.say(
-                f"there is no folder {pictures} yet; live pictures come when vreid run --out {pictures} --annotate writes them"
-            )
-        live = None if pictures is None else PictureFolder(pictures / "picture", access.pictures)
-        service = serving.service(access, searcher, tokens, live, site=lambda: site)
-        server = stack.enter_context(Server(application(service), serving.address))
-        serving.say(f"serving {gallery} at {server.url}")
+    if pictures is not None and not pictures.is_dir():
+        serving.say(
+            f"there is no folder {pictures} yet; live pictures come when vreid run --out {pictures} --annotate writes them"
+        )
+    live = None if pictures is None else pictures / "picture"
+    with serving.answering(gallery, model, tokens, lambda: site, live):
         serving.stop.wait()
 
 
@@ -266,16 +165,9 @@ def serve_run(
 
         def begin(opened: OpenSite, run: Run) -> AbstractContextManager[object]:
             """The gallery is there: answer."""
-            access = GalleryAccess(gallery, site.index, serving.blur)
-            stack.callback(access.close)
-            searcher = open_searcher(
-                access, open_embedder(site.model, serving.threads), false_match_rate=site.false_match_rate,
-                fixed=site.threshold,
-            )  # fmt: skip
             status = lambda: None if over.is_set() else run.status()  # noqa: E731
-            service = serving.service(access, searcher, tokens, live, status=status, site=lambda: site)
-            server = stack.enter_context(Server(application(service), serving.address, listening))
-            serving.say(f"serving {gallery} at {server.url}")
+            serves = serving.answering(gallery, site.model, tokens, lambda: site, live, listening, status=status)
+            stack.enter_context(serves)
             return along(opened, run, taken)
 
         run_site(site, serving.stop, along=begin, viewers=[live])

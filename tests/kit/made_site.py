@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -22,13 +24,10 @@ from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.doubt_rows import Candidate
 from vreid.runtime.gallery.doubts import add_doubt
 from vreid.runtime.records import FinishedTrack, Floats
-from vreid.serve.app import application
 from vreid.serve.blurring import Blur
-from vreid.serve.gallery_access import GalleryAccess
-from vreid.serve.live import PictureFolder
+from vreid.serve.live import LiveView
 from vreid.serve.rights import Role, TokenFile
-from vreid.serve.running import Server
-from vreid.serve.searching import open_searcher
+from vreid.serve.running import Serving
 from vreid.serve.service import Address, Service
 from vreid.synth.city import Scene, Truth, city
 
@@ -180,22 +179,22 @@ class Served:
 
 
 @contextmanager
-def served_here(site: MadeSite, /, blur: Blur | None = None, **changes: object) -> Iterator[Served]:
-    """A real server on a free port in this process, with its pictures blurred; `changes` are of the Service."""
-    access = GalleryAccess(site.gallery, blur=blur)
-    try:
-        searcher = open_searcher(access, open_embedder(MODEL, 1), false_match_rate=0.05)
-        fields: dict[str, object] = {
-            "address": Address(port=0),
-            "live": PictureFolder(site.folder / "run" / "picture", access.pictures),
-            "requests_a_minute": 10**6,
-            **changes,
-        }
-        service = Service(access, searcher, site.tokens, **fields)  # type: ignore[arg-type]
-        with Server(application(service), service.address) as server:
-            yield Served(site, server.url.rstrip("/"), service)
-    finally:
-        access.close()
+def served_here(
+    site: MadeSite,
+    /,
+    address: Address | None = None,
+    blur: Blur | None = None,
+    requests_a_minute: int = 10**6,
+    live: LiveView | None = None,
+    **more: Any,
+) -> Iterator[Served]:
+    """A real server on a free port in this process; `more` is of the Service."""
+    stop = threading.Event()
+    at = address or Address(port=0)
+    serving = Serving(at, None, stop, lambda sentence: None, requests_a_minute=requests_a_minute, blur=blur)
+    shown = live or site.folder / "run" / "picture"
+    with serving.answering(site.gallery, MODEL, site.tokens, live=shown, **more) as (server, service):
+        yield Served(site, server.url.rstrip("/"), service)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from made_site import API, MadeSite, Served, content_of, served_here
 
 from vreid.runtime.gallery import read_gallery
-from vreid.serve import limits, running
+from vreid.serve import limits, listening
 from vreid.serve.turns import MOST
 from vreid.serve.uploads import MOST_BYTES, MOST_PIXELS, MOST_SCANS
 
@@ -244,7 +244,7 @@ def test_uploads_that_stall_hold_up_nobody_and_end(made_site: MadeSite, monkeypa
 
 
 def test_connections_on_which_no_request_comes_are_closed(made_site: MadeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "REQUEST_S", 0.5)
+    monkeypatch.setattr(listening, "REQUEST_S", 0.5)
     with served_here(made_site) as server:
         url = httpx.URL(server.url)
         waiting = [socket.create_connection((url.host, url.port or 80), timeout=60) for _ in range(100)]

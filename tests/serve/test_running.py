@@ -29,10 +29,12 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.gallery import login
 from vreid.runtime.records import Frame
-from vreid.serve import running
+from vreid.runtime.session import Site
+from vreid.serve import listening
 from vreid.serve.limits import Receive, Scope, Send
+from vreid.serve.listening import Server
 from vreid.serve.rights import TokenFile
-from vreid.serve.running import LiveView, Server, Serving, refuse_open, serve_gallery
+from vreid.serve.running import LiveView, Serving, refuse_open, serve_gallery
 from vreid.serve.service import Address
 from vreid.serve.streams import Bound, begun
 
@@ -171,6 +173,14 @@ def test_a_folder_of_pictures_that_is_not_there_yet_is_named(open_site: "MadeSit
     assert [f"there is no folder {missing} yet" in text for text in said] == [True, False, False]
 
 
+def test_a_gallery_is_searched_by_the_index_of_its_site(open_site: "MadeSite") -> None:
+    site = Site(cameras=[], index="no such index")
+    with pytest.raises(Refused, match="no such index"):
+        serve_gallery(
+            open_site.gallery, "vreid-s", None, Serving(Address(port=0), None, threading.Event(), print), site
+        )
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
@@ -232,7 +242,7 @@ def test_frames_are_kept_only_while_somebody_looks() -> None:
 
 
 def test_whoever_does_not_read_an_answer_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "READ_S", 1.0)
+    monkeypatch.setattr(listening, "READ_S", 1.0)
     bound = Bound(1, "answers go on")
 
     async def endless() -> AsyncGenerator[bytes, None]:
