@@ -18,11 +18,7 @@ from vreid.serve.reading import Reading
 from vreid.serve.routes import JPEG, READ, ApiRoute, answers
 from vreid.serve.streams import begun
 
-IfNoneMatch = Header(
-    alias="If-None-Match", max_length=1000, description="ETags that the caller has; 304 where one holds."
-)
 reading = APIRouter(prefix="/api/v1", route_class=ApiRoute)
-Known = Annotated[str | None, IfNoneMatch]
 VehicleId = Annotated[doc.Number, Path(description="The id of a vehicle.")]
 SightingId = Annotated[doc.Number, Path(description="The id of a sighting.")]
 CameraName = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^/]+$", examples=["gate"])]
@@ -37,7 +33,6 @@ def vehicles(
     sort: Sort = "named-first",
     cursor: VEHICLES_CURSOR = None,
     limit: Limit = 50,
-    known: Known = None,
 ) -> doc.Page[doc.Vehicle]:
     return Reading(service.access, person).vehicles(wanted.filter(), sort, cursor, limit)
 
@@ -48,7 +43,7 @@ def vehicles(
     summary="A vehicle with its newest sightings",
     responses=answers(READ),
 )
-def vehicle(service: Served, person: Looking, vehicle: VehicleId, known: Known = None) -> doc.VehicleDetails:
+def vehicle(service: Served, person: Looking, vehicle: VehicleId) -> doc.VehicleDetails:
     return Reading(service.access, person).vehicle(vehicle)
 
 
@@ -56,7 +51,7 @@ def vehicle(service: Served, person: Looking, vehicle: VehicleId, known: Known =
     "/vehicles/{vehicle}/picture", tags=["vehicles"], summary="Its newest picture", response_class=Response,
     responses=answers(READ, _200={**JPEG, "description": "A JPEG of at most 160 x 160 pixels."}),
 )  # fmt: skip
-def vehicle_picture(service: Served, person: Looking, vehicle: VehicleId, known: Known = None) -> Response:
+def vehicle_picture(service: Served, person: Looking, vehicle: VehicleId) -> Response:
     return jpeg(Reading(service.access, person).vehicle_picture(vehicle), "private, no-cache")
 
 
@@ -73,13 +68,12 @@ def sightings(
     vehicle: OfVehicle = None,
     cursor: PAIR = None,
     limit: Limit = 50,
-    known: Known = None,
 ) -> doc.Page[doc.Sighting]:
     return Reading(service.access, person).sightings(wanted.filter(vehicle), cursor, limit)
 
 
 @reading.get("/sightings/{sighting}", tags=["sightings"], summary="A sighting", responses=answers(READ))
-def sighting(service: Served, person: Looking, sighting: SightingId, known: Known = None) -> doc.Sighting:
+def sighting(service: Served, person: Looking, sighting: SightingId) -> doc.Sighting:
     return Reading(service.access, person).sighting(sighting)
 
 
@@ -87,7 +81,7 @@ def sighting(service: Served, person: Looking, sighting: SightingId, known: Know
     "/sightings/{sighting}/picture", tags=["sightings"], summary="Its picture", response_class=Response,
     responses=answers(READ, _200={**JPEG, "description": "A JPEG of at most 160 x 160 pixels."}),
 )  # fmt: skip
-def sighting_picture(service: Served, person: Looking, sighting: SightingId, known: Known = None) -> Response:
+def sighting_picture(service: Served, person: Looking, sighting: SightingId) -> Response:
     return jpeg(Reading(service.access, person).sighting_picture(sighting), "private, max-age=300")
 
 
@@ -101,7 +95,7 @@ def sighting_picture(service: Served, person: Looking, sighting: SightingId, kno
         _416={"description": "There is no such range."},
     ),
 )  # fmt: skip
-def sighting_kept(service: Served, person: Looking, sighting: SightingId, known: Known = None) -> Response:
+def sighting_kept(service: Served, person: Looking, sighting: SightingId) -> Response:
     found, cache = Reading(service.access, person).kept(sighting), "private, max-age=300"
     if isinstance(found, bytes):
         return jpeg(found, cache)
@@ -143,7 +137,7 @@ def export(
     summary="Doubtful sightings that nobody has judged: those that count for the thresholds first, the newest first",
     responses=answers(READ),
 )
-def doubtful(service: Served, person: Looking, limit: Limit = 50, known: Known = None) -> list[doc.Doubt]:
+def doubtful(service: Served, person: Looking, limit: Limit = 50) -> list[doc.Doubt]:
     return Reading(service.access, person).doubts(limit)
 
 
@@ -151,7 +145,7 @@ def doubtful(service: Served, person: Looking, limit: Limit = 50, known: Known =
 
 
 @reading.get("/health", tags=["run"], summary="The run and its cameras, as they are now", responses=answers(READ))
-def health(service: Served, person: Looking, known: Known = None) -> doc.Health:
+def health(service: Served, person: Looking) -> doc.Health:
     return health_of(service, person)
 
 
@@ -161,7 +155,7 @@ def health(service: Served, person: Looking, known: Known = None) -> doc.Health:
     summary="Cameras of the run, of live pictures, of the gallery",
     responses=answers(READ),
 )
-def cameras(service: Served, person: Looking, known: Known = None) -> list[str]:
+def cameras(service: Served, person: Looking) -> list[str]:
     return cameras_of(service, person)
 
 
@@ -169,7 +163,7 @@ def cameras(service: Served, person: Looking, known: Known = None) -> list[str]:
     "/cameras/{camera}/picture", tags=["run"], summary="The newest picture of a camera, with boxes and ids",
     response_class=Response, responses=answers(READ, _200={**JPEG, "description": "A JPEG."}),
 )  # fmt: skip
-def camera_picture(service: Served, person: Looking, camera: CameraName, known: Known = None) -> Response:
+def camera_picture(service: Served, person: Looking, camera: CameraName) -> Response:
     found = None if service.live is None or not person.sees(camera) else service.live.picture(camera)
     if found is None:
         raise NotFound("there is no live picture of such a camera here; GET /api/v1/cameras lists them")
@@ -183,7 +177,6 @@ def changes(
     vehicle: OfVehicle = None,
     cursor: CURSOR = None,
     limit: Limit = 50,
-    known: Known = None,
 ) -> doc.Page[doc.Change]:
     return Reading(service.access, person).changes(vehicle, cursor, limit)
 

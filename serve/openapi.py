@@ -1,5 +1,6 @@
 """The OpenAPI document of the API: what FastAPI makes of the routes, and what only this server knows."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,13 @@ _VERBS = ("get", "post", "patch", "delete")
 
 def openapi_of(app: FastAPI, service: Service) -> Callable[[], dict[str, Any]]:
     """What makes the document, once."""
-    plain = app.openapi
+    plain, making, document = app.openapi, threading.Lock(), dict[str, Any]()
 
     def made() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _completed(plain(), service)
-        return app.openapi_schema
+        with making:
+            if not document:
+                document.update(_completed(plain(), service))
+        return document
 
     return made
 
@@ -60,6 +62,10 @@ def _schemes(cookie: str) -> dict[str, Any]:
 
 
 _NEW = "$response.body#/done/id"
+_IF_NONE_MATCH = {
+    "name": "If-None-Match", "in": "header", "schema": {"type": "string"},
+    "description": "ETags that the caller has; 304 where one holds.",
+}  # fmt: skip
 
 
 def _id_of(document: dict[str, Any], path: str, verb: str = "get") -> str:
@@ -70,6 +76,7 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     answers = operation["responses"]
     if "304" in answers:
         answers["200"]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "For If-None-Match."}}
+        operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
     for status in ("429", "503"):
         if status in answers:
             answers[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}

@@ -69,8 +69,10 @@ def test_every_operation_says_its_rights_and_its_problems(document: dict[str, An
         for status, answer in answers.items():
             if int(status) >= 400 and status != "416":
                 assert list(answer["content"]) == ["application/problem+json"], (verb, path, status)
+        names = [one["name"] for one in about.get("parameters", ())]
+        assert ("If-None-Match" in names) == ("304" in answers), (verb, path)
         if verb != "get" and "search" not in path:
-            assert "Idempotency-Key" in [one["name"] for one in about["parameters"]], (verb, path)
+            assert "Idempotency-Key" in names, (verb, path)
 
 
 def test_every_document_has_an_example_that_is_one(document: dict[str, Any]) -> None:
