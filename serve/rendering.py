@@ -16,7 +16,7 @@ from vreid.serve import days
 from vreid.serve.persons import person_of, service_of
 from vreid.serve.reading import Reading
 from vreid.serve.rights import Person
-from vreid.serve.sentences import comes_from, counted, sentence, undoable, why_doubtful
+from vreid.serve.sentences import comes_from, counted, known_type, sentence, undoable, view_name, why_doubtful
 
 HERE = Path(__file__).parent
 PLACES = (
@@ -153,6 +153,8 @@ def _environment() -> Environment:
         undoable,
         why_doubtful,
         comes_from,
+        view_name,
+        known_type,
         counted,
     )
     environment.filters.update({function.__name__: function for function in functions})

@@ -5,6 +5,7 @@ from typing import Any
 
 from vreid.report.formats import number
 from vreid.runtime.gallery.edits import UNDOABLE
+from vreid.runtime.gallery.records import ENROLLED
 from vreid.serve.days import moment
 from vreid.serve.documents import Change, Doubt
 
@@ -88,6 +89,16 @@ def why_doubtful(doubt: Doubt, vehicle: int) -> str:
     }
     counts = "counts" if doubt.counts else "puts the gallery right, but does not count"
     return f"Doubtful since {' and '.join(reasons[doubt.why])}; an answer {counts} for the thresholds."
+
+
+def view_name(view: str) -> str:
+    """Of a view of a vehicle: its camera; "" is one that the person may not see."""
+    return {ENROLLED: "enrolment", "": "another camera"}.get(view, view)
+
+
+def known_type(kind: str | None) -> str:
+    """A type of vehicles; "" where none is known, or only that it is a vehicle."""
+    return "" if kind is None or kind == "vehicle" else kind
 
 
 def comes_from(origin: str, pairs: int) -> str:

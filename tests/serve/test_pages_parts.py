@@ -20,7 +20,7 @@ from vreid.serve import days
 from vreid.serve import documents as doc
 from vreid.serve.rendering import own_path
 from vreid.serve.route_map import HEIGHT, WIDTH, route_map, ways_taken
-from vreid.serve.sentences import comes_from, sentence, undoable, why_doubtful
+from vreid.serve.sentences import comes_from, known_type, sentence, undoable, view_name, why_doubtful
 
 
 @pytest.fixture
@@ -123,6 +123,11 @@ def test_a_doubt_is_explained_in_a_sentence(
 )
 def test_a_threshold_says_where_it_comes_from(origin: str, pairs: int, said: str) -> None:
     assert comes_from(origin, pairs) == said
+
+
+def test_a_view_and_a_type_are_named_for_people() -> None:
+    assert [view_name(view) for view in ("gate", "enrolled", "")] == ["gate", "enrolment", "another camera"]
+    assert [known_type(kind) for kind in ("car", "vehicle", "", None)] == ["car", "", "", ""]
 
 
 @pytest.mark.parametrize("text", ["https://x.example", "//x.example", "/\\x.example", "x", "", "/a\r\nb", "/ä"])
