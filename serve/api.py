@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from vreid.models.errors import NotFound
 from vreid.serve import documents as doc
 from vreid.serve.cameras import cameras_of
-from vreid.serve.choice import CURSOR, PAIR, VEHICLES_CURSOR, Choice, Limit, Sort
+from vreid.serve.choice import ChangeCursor, Choice, Limit, SightingCursor, Sort, VehicleCursor
 from vreid.serve.events import events_of
 from vreid.serve.health import health_of
 from vreid.serve.persons import Administering, Looking, Served
@@ -31,7 +31,7 @@ def vehicles(
     person: Looking,
     wanted: Choice,
     sort: Sort = "named-first",
-    cursor: VEHICLES_CURSOR = None,
+    cursor: VehicleCursor = None,
     limit: Limit = 50,
 ) -> doc.Page[doc.Vehicle]:
     return Reading(service.access, person).vehicles(wanted.filter(), sort, cursor, limit)
@@ -66,7 +66,7 @@ def sightings(
     person: Looking,
     wanted: Choice,
     vehicle: OfVehicle = None,
-    cursor: PAIR = None,
+    cursor: SightingCursor = None,
     limit: Limit = 50,
 ) -> doc.Page[doc.Sighting]:
     return Reading(service.access, person).sightings(wanted.filter(vehicle), cursor, limit)
@@ -175,7 +175,7 @@ def changes(
     service: Served,
     person: Administering,
     vehicle: OfVehicle = None,
-    cursor: CURSOR = None,
+    cursor: ChangeCursor = None,
     limit: Limit = 50,
 ) -> doc.Page[doc.Change]:
     return Reading(service.access, person).changes(vehicle, cursor, limit)

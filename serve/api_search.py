@@ -19,7 +19,7 @@ from vreid.serve.service import Service
 from vreid.serve.uploads import read_upload, uploaded
 
 searches = APIRouter(prefix="/api/v1", route_class=ApiRoute, tags=["search"])
-Number = Annotated[int, Query(ge=1, le=100, description="How many vehicles at most.")]
+Count = Annotated[int, Query(ge=1, le=100, description="How many vehicles at most.")]
 
 
 _FILLED = ("name", "kind", "k", "anyway")  # fields of forms that no empty text is a value of
@@ -33,7 +33,7 @@ async def no_empty_field(request: Request) -> None:
 
 
 @searches.get("/sightings/{sighting}/similar", summary="Vehicles like the one of a sighting", responses=answers(READ))
-def similar(service: Served, person: Looking, sighting: SightingId, k: Number = 10) -> doc.SearchAnswer:
+def similar(service: Served, person: Looking, sighting: SightingId, k: Count = 10) -> doc.SearchAnswer:
     return answer_of(service, similar_to(service, person, sighting, k))
 
 

@@ -12,17 +12,17 @@ Texts = Annotated[list[Annotated[str, Query(min_length=1, max_length=200)]], Que
 Moment = Annotated[
     float | None, Query(ge=0, lt=1e10, allow_inf_nan=False, description="Seconds since 1970.", examples=[1764500000])
 ]
-CURSOR = Annotated[
+ChangeCursor = Annotated[
     str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the part before.", examples=["50"])
 ]
-VEHICLES_CURSOR = Annotated[
+VehicleCursor = Annotated[
     str | None,
     Query(
         pattern=PATTERN, description="`next` of the part before, in the same sort.",
         examples=[cursor_of("named-first", (1, 1764500035.2, 41))],
     ),
 ]  # fmt: skip
-PAIR = Annotated[
+SightingCursor = Annotated[
     str | None,
     Query(
         pattern=r"^[0-9]{1,10}(\.[0-9]{1,20})?~[0-9]{1,15}$", description="`next` of the part before.",

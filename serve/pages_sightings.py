@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from vreid.runtime.gallery.records import Filter
 from vreid.serve import days
 from vreid.serve.cameras import cameras_of, zones_of
-from vreid.serve.choice import PAIR, pattern_of
+from vreid.serve.choice import SightingCursor, pattern_of
 from vreid.serve.documents import KINDS
 from vreid.serve.forms import Viewer
 from vreid.serve.persons import Served
@@ -37,7 +37,7 @@ def sightings_page(
     plate: Word = "",
     since: Annotated[str, Query(alias="from", max_length=8)] = "",
     until: Annotated[str, Query(alias="to", max_length=8)] = "",
-    cursor: PAIR = None,
+    cursor: SightingCursor = None,
 ) -> HTMLResponse:
     """The newest first; without a day that of the newest sighting that fits."""
     reading = Reading(service.access, person)

@@ -12,7 +12,7 @@ from vreid.runtime.gallery.records import Filter
 from vreid.runtime.topology import Layout
 from vreid.serve import days
 from vreid.serve import documents as doc
-from vreid.serve.choice import VEHICLES_CURSOR, pattern_of
+from vreid.serve.choice import VehicleCursor, pattern_of
 from vreid.serve.documents import Number
 from vreid.serve.forms import Viewer
 from vreid.serve.page_reading import albums, views
@@ -44,7 +44,7 @@ def vehicles_page(
     person: Viewer,
     name: Annotated[str, Query(max_length=200)] = "",
     sort: Annotated[str, Query(max_length=20)] = "named-first",
-    cursor: VEHICLES_CURSOR = None,
+    cursor: VehicleCursor = None,
 ) -> HTMLResponse:
     """Vehicles, a page of them at a time; `name` is a part of a name, or #7."""
     reading, sort = Reading(service.access, person), sort if sort in SORTS else "named-first"
