@@ -53,6 +53,9 @@ def cleaned(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
         gone = unnamed(gallery, rule)
         if gone:
             gallery.forget([one.id for one in gone])
+            if (outbox := store.outbox()) is not None:
+                for one in gone:
+                    outbox.add_removal(one.id)
             chosen = {key: value for key, value in asdict(rule.only).items() if value not in ((), None)}
             more = {"once": rule.once, "quality_below": rule.quality_below, **chosen}
             store.add_change(gallery.who, "clean", None, {"removed": len(gone), "rule": more})

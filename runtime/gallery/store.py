@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import WrongModel
 from vreid.models.seam import open_seam
+from vreid.runtime.gallery.outbox import Outbox
 from vreid.runtime.gallery.records import (
     EVERYTHING,
     WHOLE,
@@ -196,6 +197,10 @@ class Store(Protocol):
 
     def backup(self, path: Path) -> None:
         """Write all of it, of one moment, to the new file `path`, whoever writes meanwhile."""
+
+    def outbox(self, make: bool = False) -> Outbox | None:
+        """What waits for a centre; None: nothing is written for one. With `make` it is from now on, for good; a store that has
+        no outbox then raises Refused."""
 
     # Retention
 

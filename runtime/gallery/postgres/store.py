@@ -315,6 +315,11 @@ class PostgresStore:
             f"a backup of {self.name} is made by pg_dump; 'vreid gallery export' writes its vehicles to a file"
         )
 
+    def outbox(self, make: bool = False) -> None:
+        if make:
+            fix = "keep the box's gallery in a file, or leave [fleet] out"
+            raise Refused(f"the gallery {self.name} is in a database and has no outbox for a centre; {fix}")
+
     # Retention
 
     def retention(self) -> float | None:

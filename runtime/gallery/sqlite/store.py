@@ -33,6 +33,7 @@ from vreid.runtime.gallery.records import (
 )
 from vreid.runtime.gallery.sqlite import reading
 from vreid.runtime.gallery.sqlite.database import Database, unlock
+from vreid.runtime.gallery.sqlite.outbox import SqliteOutbox, outbox_of
 from vreid.runtime.gallery.sqlite.rows import (
     PrototypeFeatures,
     record_of,
@@ -290,6 +291,9 @@ class SqliteStore:
     def backup(self, path: Path) -> None:
         self._database.backup(path)
 
+    def outbox(self, make: bool = False) -> SqliteOutbox | None:
+        return outbox_of(self._database, self.about.dim, make)
+
     # Retention
 
     def retention(self) -> float | None:
@@ -319,10 +323,9 @@ class SqliteStore:
         self._run(f"DELETE FROM meta WHERE key IN ({newest})", prefix, most)
 
     def vehicles_without_sightings(self, before: float, named: bool) -> list[int]:
-        return self._column(
-            "SELECT id FROM vehicles WHERE (NOT named OR ?) AND created < ? AND id NOT IN (SELECT vehicle FROM sightings)",
-            named, before,
-        )  # fmt: skip
+        seen = "SELECT vehicle FROM sightings"
+        where = f"(NOT named OR ?) AND created < ? AND id NOT IN ({seen})"
+        return self._column(f"SELECT id FROM vehicles WHERE {where}", named, before)
 
     def delete_run_pictures(self, before: float) -> int:
         bare = "UPDATE vehicles SET thumbnail = NULL, pictured = NULL WHERE thumbnail NOTNULL AND pictured < ?"
@@ -336,8 +339,7 @@ class SqliteStore:
         self.wipe()
 
     def wipe(self) -> None:
-        """The write-ahead log still holds what was deleted; a reader may put that off until the next time."""
-        try:
+        try:  # the write-ahead log still holds what was deleted; a reader may put that off until the next time
             self._row("PRAGMA wal_checkpoint(TRUNCATE)")
         except Refused as error:  # inside of an outer transaction, which still may be taken back
             if not isinstance(error.__cause__, sqlite3.OperationalError):
@@ -377,11 +379,8 @@ class SqliteStore:
         )
 
     def trim_changes(self, before: float) -> None:
-        self._run(
-            "UPDATE audit SET detail = json_remove(detail, '$.undo')"
-            " WHERE at < ? AND json_extract(detail, '$.undo') NOTNULL",
-            before,
-        )
+        old = "at < ? AND json_extract(detail, '$.undo') NOTNULL"
+        self._run(f"UPDATE audit SET detail = json_remove(detail, '$.undo') WHERE {old}", before)
         self._run(
             "DELETE FROM audit WHERE at < ? AND verb = 'enrol' AND who LIKE 'run:%'"
             " AND vehicle NOT IN (SELECT id FROM vehicles)",
@@ -394,7 +393,6 @@ class SqliteStore:
 
 
 def _let_go(database: Database, path: Path, handle: int | None) -> None:
-    """Close the file and, of a writer, give the lock back."""
     database.close()
     if handle is not None:
         unlock(path, handle)

@@ -1,0 +1,38 @@
+"""A gallery with an outbox in C++: what it writes there is in the outbox too, and what it removes is not sent."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from made_gallery import DIM, features, opened
+
+from vreid.runtime.gallery.maintenance import check_gallery
+
+
+def test_what_cpp_writes_and_removes_is_in_the_outbox(tmp_path: Path, drive: Callable[[], Any]) -> None:
+    path, driver = tmp_path / "g.db", drive()
+    with opened(path) as gallery, gallery.transaction() as store:
+        assert store.outbox(make=True) is not None
+        gallery.add_vehicle("taxi")
+    driver.call("open", path=str(path), fingerprint="aaaaaaaa", dim=DIM, model="small", write=True)
+    assert driver.call("find", text="taxi") == 1
+    for track in (1, 2):
+        seen = {
+            "camera": "門 1",
+            "track": track,
+            "feature": features(1, track)[0].tolist(),
+            "quality": 0.5,
+            "seen": 1.7e9,
+        }
+        driver.call("sighting", vehicle=1, **seen, score=0.5, picture=[40, 60])
+    driver.call("vehicle", name="bus")
+    driver.call("sighting", vehicle=2, **seen, score=0.5)
+    driver.call("remove", vehicle=2)
+    driver.call("close")
+    assert check_gallery(path) == []
+    with opened(path, write=False) as gallery, gallery.reading() as store:
+        outbox = store.outbox()
+        assert outbox is not None
+        waiting = [(one.what, one.vehicle, one.row and one.row.camera) for one in outbox.messages(9)]
+        assert waiting[:2] == [("sighting", 1, "門 1")] * 2 and outbox.sizes().pictures == 2
+        assert waiting[2:] == [("removed", 2, None)]
