@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell n=$$(($(JOBS) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 NATIVE_NEEDS := apt install libopencv-dev libfaiss-dev libopenblas-dev liblapack-dev libsqlite3-dev libutf8proc-dev libssl-dev \
 	nlohmann-json3-dev libcli11-dev libgtest-dev
-LAYERS := models report synth train runtime serve deploy cli
+LAYERS := models report synth train runtime serve fleet deploy cli
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore

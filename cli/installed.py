@@ -50,6 +50,8 @@ DISTRIBUTIONS = {
     "psycopg": ("psycopg",),
     "alembic": ("alembic",),
     "prometheus_client": ("prometheus_client", "prometheus-client"),
+    "nats": ("nats-py",),
+    "nkeys": ("nkeys",),
     "motrics": ("motrics",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -16,6 +16,9 @@ from vreid.cli import output
 from vreid.cli.gallery_place import GalleryFlag
 from vreid.models.errors import Refused
 from vreid.runtime.session import RunSettings, Session, Site, site_of
+
+if TYPE_CHECKING:
+    from vreid.runtime.run import OpenSender
 
 MOTION = (
     "vehicles are found by motion, so rain, shadows and people count as well; a network knows better: "
@@ -103,12 +106,24 @@ def done(site: Site, json: bool, read: Callable[[], Site] | None = None) -> int:
     hang_up = None if read is None else requests.add if live else _not_reloaded
     with signals(stop, live, hang_up), output.progress() as bar:
         task = bar.add_task("frames", total=None)
-        summary = run_site(site, stop, lambda frames: bar.update(task, completed=frames), along)
+        frames = lambda count: bar.update(task, completed=count)  # noqa: E731
+        summary = run_site(site, stop, frames, along, open_sender=sender_of(site))
+    if site.fleet is not None and not live:
+        output.note("what this run has found waits for the centre; vreid fleet send SITE sends it (docs/fleet.md)")
     if json:
         output.document(summary)
     else:
         print_summary(summary, site.out)
     return 0
+
+
+def sender_of(site: Site) -> "OpenSender | None":
+    """What sends to the centre of the site, if it names one."""
+    if site.fleet is None:
+        return None
+    from vreid.fleet.sender import Sender
+
+    return Sender
 
 
 def _not_reloaded() -> None:

@@ -144,7 +144,7 @@ def _day(seconds: float) -> str:
 
 
 def _run(args: Run) -> int:
-    from vreid.cli.run import signals
+    from vreid.cli.run import sender_of, signals
     from vreid.runtime.site.read import read_site
     from vreid.runtime.site.reload import Requests
     from vreid.serve.blurring import blur_function
@@ -162,7 +162,7 @@ def _run(args: Run) -> int:
     stop, requests, file = threading.Event(), Requests(), args.site
     serving = Serving(
         address, args.tokens, stop, output.note, args.threads, args.requests_a_minute,
-        None if args.blur is None else blur_function(args.blur), _detector(args),
+        None if args.blur is None else blur_function(args.blur), sender_of, _detector(args),
     )  # fmt: skip
     with signals(stop, True, None if file is None else requests.add):
         if args.demo:

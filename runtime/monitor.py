@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
@@ -81,7 +82,14 @@ def _handler(
                     status = look()
                     reason = why_stalled(status, stalled_s) or (why_blind(status) if path == "/healthz" else None)
                     sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
-                    state = {"healthy": reason is None, "reason": reason, "idle_s": status.idle_s, "sought": sought}
+                    state: dict[str, Any] = {
+                        "healthy": reason is None,
+                        "reason": reason,
+                        "idle_s": status.idle_s,
+                        "sought": sought,
+                    }
+                    if status.fleet:  # a centre that is away makes no box unwell
+                        state["fleet"] = {box: asdict(one) for box, one in status.fleet.items()}
                     self._json(200 if reason is None else 503, state)
                 case "/readyz":
                     ready = look().ready
@@ -171,6 +179,19 @@ _OF_QUEUE: _Families = (
     (_GAUGE, "vreid_queue_room", "What may lie in the queue.", "room"),
     (_COUNTER, "vreid_queue_dropped", "What the queue dropped.", "dropped"),
 )
+_OF_FLEET: _Families = (
+    (_GAUGE, "vreid_fleet_up", "0 while the centre is away.", "alive"),
+    (_COUNTER, "vreid_fleet_sent", "Messages that the centre's log has acknowledged.", "sent"),
+    (_COUNTER, "vreid_fleet_pictures_sent", "Pictures that the centre has acknowledged.", "sent_pictures"),
+    (_COUNTER, "vreid_fleet_retries", "Attempts that came to nothing.", "retries"),
+    (_COUNTER, "vreid_fleet_dropped", "Messages dropped for want of room.", "dropped"),
+    (_COUNTER, "vreid_fleet_pictures_dropped", "Pictures that are not sent, for want of room.", "dropped_pictures"),
+    (_GAUGE, "vreid_fleet_waiting", "Messages that wait.", "waiting"),
+    (_GAUGE, "vreid_fleet_pictures_waiting", "Pictures that wait.", "waiting_pictures"),
+    (_GAUGE, "vreid_fleet_waiting_bytes", "Size of what waits.", "waiting_bytes"),
+    (_GAUGE, "vreid_fleet_room_bytes", "Size of what may wait.", "room"),
+    (_GAUGE, "vreid_fleet_lag_seconds", "Age of the oldest message or picture that waits.", "lag_s"),
+)
 _OF_OUTPUT: _Families = (
     (_COUNTER, "vreid_output_sent", "Messages that the peer took.", "sent"),
     (_COUNTER, "vreid_output_dropped", "Messages dropped for want of room.", "dropped"),
@@ -221,6 +242,7 @@ class _Collector:
         yield _of_stages(status.stages)
         yield from _of_thresholds(status.thresholds)
         yield from _labelled("output", status.outputs, _OF_OUTPUT)
+        yield from _labelled("box", status.fleet, _OF_FLEET)
         with contextlib.suppress(OSError):  # no /proc
             threads = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").partition("\nThreads:")[2]
             yield GaugeMetricFamily(

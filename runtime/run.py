@@ -26,11 +26,12 @@ from vreid.runtime.mot import MotTable
 from vreid.runtime.open_site import OpenSite, opened_site
 from vreid.runtime.pipeline import Outcome, Parts, Run, show_nothing
 from vreid.runtime.records import Frame, Notice
-from vreid.runtime.session import CameraSettings, Session, Site, site_of
+from vreid.runtime.session import CameraSettings, FleetSettings, Session, Site, site_of
 from vreid.runtime.sinks.jsonl import EventsSink
 from vreid.runtime.sinks.table import SINKS, OutputSink, Sink, open_outputs, open_sink
 from vreid.runtime.sources.rate import limited
 from vreid.runtime.sources.table import addresses_of, open_source
+from vreid.runtime.status import FleetStatus, Status
 from vreid.runtime.track_finalizer import IdentifiedTrack
 from vreid.runtime.watch_list import WatchList
 from vreid.runtime.watches import faults_of_all, missing_kinds
@@ -40,6 +41,17 @@ class Viewer(Follower, Protocol):
     """Who looks at a run: gets the events of tracks, and each frame with the open tracks of its camera, and changes neither."""
 
     def show(self, frame: Frame, tracks: Mapping[int, OpenTrack]) -> None: ...
+
+
+class FleetSender(Protocol):
+    """Sends what waits in the gallery's outbox to the centre, from `start` to `close`; the run never waits for it."""
+
+    def start(self) -> None: ...
+    def status(self) -> FleetStatus: ...
+    def close(self) -> None: ...
+
+
+OpenSender = Callable[[FleetSettings, Gallery], FleetSender]
 
 
 def run_session(
@@ -55,9 +67,10 @@ def run_site(
     progress: Callable[[int], None] = lambda frames: None,
     along: Callable[[OpenSite, Run], AbstractContextManager[object]] = lambda opened, run: nullcontext(),
     viewers: Sequence[Viewer] = (),
+    open_sender: OpenSender | None = None,
 ) -> dict[str, Any]:
     """Run; returns the summary that report.json holds. `along` is what goes on as long as the run, such as a `Reloader`;
-    `viewers` look at it.
+    `viewers` look at it; `open_sender` gives what sends to the centre, where the site names one.
 
     A run over files writes `out` and the gallery at its end, all or nothing. With a live source both grow as it goes, and
     setting `stop` ends it well. Raises Refused before anything is written or sent when a source, model or gallery does not
@@ -76,11 +89,12 @@ def run_site(
         gallery = stack.enter_context(opened.gallery())
         gallery.who = "run" if site.out is None else f"run:{site.out.name}"
         _retain(gallery, site.retain)
+        sender = _sender(opened, gallery, open_sender, stack)
         identifier = opened.identifier(gallery)
         sinks = [] if folder is None else _sinks(folder, bool(opened.live))
         parts = opened.parts(identifier, [*sinks, *outputs], stop, progress)
         run = Run(_with_listeners(parts, opened, folder, gallery, outputs, viewers, stack))
-        _serve(opened, run, gallery, outputs, stack)
+        _serve(opened, run, gallery, outputs, sender, stack)
         stack.enter_context(along(opened, run))
         outcome = run.to_the_end(partial(_more_of_summary, site, None if opened.live else truth))
         opened.guards.keep()
@@ -119,12 +133,38 @@ def _with_listeners(
     return replace(parts, followers=followers, show=show if viewers else show_nothing, keeper=keeper, notify=notify)
 
 
-def _serve(opened: OpenSite, run: Run, gallery: Gallery, outputs: Sequence[OutputSink], stack: ExitStack) -> None:
+def _sender(
+    opened: OpenSite, gallery: Gallery, open_sender: OpenSender | None, stack: ExitStack
+) -> tuple[str, FleetSender] | None:
+    """Make the outbox of a site with a centre, and what sends of a live run, by the name of the box; a run over files commits at
+    its end, so that nothing could be sent before. Raises Refused where the gallery can have no outbox."""
+    settings = opened.site.fleet
+    if settings is None:
+        return None
+    with gallery.transaction() as store:
+        store.outbox(make=True)
+    if open_sender is None or not opened.live:
+        return None
+    sender = open_sender(settings, gallery)
+    stack.callback(sender.close)
+    return settings.box, sender
+
+
+def _serve(
+    opened: OpenSite,
+    run: Run,
+    gallery: Gallery,
+    outputs: Sequence[OutputSink],
+    sender: tuple[str, FleetSender] | None,
+    stack: ExitStack,
+) -> None:
     """Let others read the metrics, edit the gallery and hear of the cameras' states, for as long as the run goes on."""
     if opened.site.metrics is not None:
-        stack.callback(_monitor(opened.site, run, outputs).close)
+        stack.callback(_monitor(opened.site, run, outputs, sender).close)
     for output in outputs:  # all else is open: only now is anybody outside connected to
         output.start()
+    if sender is not None:
+        sender[1].start()
     if opened.live and gallery.writable and isinstance(opened.site.gallery, Path):  # a database has other writers
         edit = run.parts.identifier.edit
         stack.enter_context(EditServer(gallery, lambda request, who: run.finalizer.call(lambda: edit(request, who))))
@@ -178,14 +218,15 @@ def _live_pictures(opened: OpenSite, folder: Path | None) -> list[Viewer]:
     return [LivePictures(folder / "picture")]
 
 
-def _monitor(site: Site, run: Run, outputs: Sequence[OutputSink]) -> Any:
+def _monitor(site: Site, run: Run, outputs: Sequence[OutputSink], sender: tuple[str, FleetSender] | None) -> Any:
     """What serves the metrics. Raises Refused."""
     serving = open_seam("flag", {"--metrics": "vreid.runtime.monitor:Monitor"}, "--metrics", "live")
-    return serving(
-        lambda: replace(run.status(), outputs={output.name: output.status() for output in outputs}),
-        site.metrics,
-        hosts=site.metrics_host,
-    )
+
+    def status() -> Status:
+        fleet = {} if sender is None else {sender[0]: sender[1].status()}
+        return replace(run.status(), outputs={output.name: output.status() for output in outputs}, fleet=fleet)
+
+    return serving(status, site.metrics, hosts=site.metrics_host)
 
 
 def _refuse_useless_watch(opened: OpenSite, shown_here: bool) -> None:

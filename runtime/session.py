@@ -115,6 +115,18 @@ class Session(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """The centre that a box sends its sightings to (docs/fleet.md)."""
+
+    box: str  # the name of this box, unlike that of any other
+    region: str
+    server: str = field(repr=False)  # it may hold a password
+    credentials: Path | None = None  # a file of the server's account, as nsc writes it
+    ca: Path | None = None  # certificates that the server's is signed by; None: the system's
+    room: int = 2 * 10**9  # bytes that wait at most
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site(RunSettings):
     """A whole run: every camera with its own settings, the way between them, and how long sightings are kept.
 
@@ -125,6 +137,7 @@ class Site(RunSettings):
     topology: "Path | Layout | None" = None
     retain: float | None = None
     watch: "Sequence[Watch]" = ()
+    fleet: FleetSettings | None = None
 
 
 def site_of(session: Session) -> Site:

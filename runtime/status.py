@@ -85,6 +85,23 @@ class OutputStatus:
 
 
 @dataclass(frozen=True)
+class FleetStatus:
+    """What a box sends to its centre. Counts are of this process, but what was dropped for want of room is of the gallery."""
+
+    alive: bool  # false while the centre is away
+    sent: int
+    sent_pictures: int
+    retries: int
+    waiting: int = 0  # messages
+    waiting_pictures: int = 0
+    waiting_bytes: int = 0
+    room: int = 0  # bytes that may wait
+    dropped: int = 0
+    dropped_pictures: int = 0
+    lag_s: float = 0.0  # age of the oldest that waits
+
+
+@dataclass(frozen=True)
 class Status:
     """The whole run. `vehicles` and `prototypes` are those of the gallery; `embedded` counts crops; `thresholds` are those
     that this site has shown."""
@@ -107,6 +124,7 @@ class Status:
     prototypes: int = 0
     thresholds: Mapping[Pair, Level] = field(default_factory=dict)
     outputs: Mapping[str, OutputStatus] = field(default_factory=dict)
+    fleet: Mapping[str, FleetStatus] = field(default_factory=dict)  # by box: this one, or none
 
 
 RATE_S = 60.0  # over which frames a second are counted

@@ -15,7 +15,7 @@ from vreid.runtime.embedder import open_embedder
 from vreid.runtime.gallery_place import GalleryPlace, made_path_of, may_be_there
 from vreid.runtime.open_site import OpenSite
 from vreid.runtime.pipeline import Run
-from vreid.runtime.run import run_site
+from vreid.runtime.run import OpenSender, run_site
 from vreid.runtime.session import CameraSettings, Site
 from vreid.runtime.site.reload import Reloader, Requests
 from vreid.runtime.sources.table import address_of
@@ -66,6 +66,7 @@ class Serving:
     threads: int = 1  # of the engine that searches
     requests_a_minute: int = 1200
     blur: Blur | None = None  # what pictures go through before they are shown
+    open_sender: Callable[[Site], OpenSender | None] = lambda site: None  # to the centre of a site
     detector: Callable[[], tuple[str, Detector] | None] = lambda: None  # of pictures by which a vehicle is enrolled
 
     def token_file(self, gallery: GalleryPlace) -> TokenFile:
@@ -170,7 +171,7 @@ def serve_run(
             stack.enter_context(serves)
             return along(opened, run, taken)
 
-        run_site(site, serving.stop, along=begin, viewers=[live])
+        run_site(site, serving.stop, along=begin, viewers=[live], open_sender=serving.open_sender(site))
         over.set()
         if not serving.stop.is_set():
             serving.say("the cameras have ended; the server goes on until it is stopped")

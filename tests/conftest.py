@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 EXTRAS = (
-    "alembic", "fastapi", "httpx", "matplotlib", "motrics", "onnx", "onnxscript", "onnxsim", "playwright", "psycopg",
+    "alembic", "fastapi", "httpx", "matplotlib", "motrics", "nats", "onnx", "onnxscript", "onnxsim", "playwright", "psycopg",
     "schemathesis", "torch", "torch_pruning", "uvicorn",
 )  # fmt: skip
 ABSENT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")

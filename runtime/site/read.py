@@ -13,13 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
-from vreid.runtime.amounts import duration_of
+from vreid.runtime.amounts import bytes_of, duration_of
 from vreid.runtime.camera_names import nfc
 from vreid.runtime.gallery_place import GalleryPlace, place_of
 from vreid.runtime.network_address import substituted
 from vreid.runtime.public_models import is_public, models_folder, with_public_model
-from vreid.runtime.session import CameraSettings, Regions, Site
-from vreid.runtime.site.schema import FOR_EVER, TABLE, TEXT, CameraTable, Secret, SiteFile
+from vreid.runtime.session import CameraSettings, FleetSettings, Regions, Site
+from vreid.runtime.site.schema import FOR_EVER, TABLE, TEXT, CameraTable, FleetTable, Secret, SiteFile
 from vreid.runtime.sources.table import address_of
 from vreid.runtime.topology import Layout, topology_of
 from vreid.runtime.watches import faults_of_all
@@ -37,7 +37,7 @@ _STAND_INS: dict[tuple[int | str, ...], dict[str, Any]] = {
     ("outputs",): {"folder": "."},
     ("outputs", "folder"): {"folder": "."},
 }
-SECRET = ("uri", "to", "uri_file")  # keys whose values no message repeats
+SECRET = ("uri", "to", "uri_file", "server")  # keys whose values no message repeats
 _FILES = ("file", "folder", "pattern", "picture")  # kinds of sources that are paths
 _PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -176,6 +176,7 @@ class _Reading:
             to=tuple(filter(None, (self._output(each) for each in outputs.to))),
             metrics=None if metrics is None else metrics.listen,
             metrics_host=() if metrics is None else tuple(metrics.hosts),
+            fleet=None if form.fleet is None else self._fleet(form.fleet),
         )
 
     def _camera(self, name: str, table: CameraTable, form: SiteFile) -> CameraSettings | None:
@@ -223,6 +224,17 @@ class _Reading:
     def _output(self, address: str | Secret) -> str | None:
         text = self._from_file(address.uri_file) if isinstance(address, Secret) else address
         return self._secret(text, "'to' in [outputs]")
+
+    def _fleet(self, table: FleetTable) -> FleetSettings:
+        files = {
+            name: None if text is None else self._path(text)
+            for name, text in (("credentials", table.credentials), ("ca", table.ca))
+        }
+        for name, path in files.items():
+            if path is not None and not path.is_file():
+                self.faults.append(f"'{name}' in [fleet]: there is no file {path}; correct the path")
+        server = self._secret(table.server, "'server' in [fleet]") or ""
+        return FleetSettings(box=table.box, region=table.region, server=server, room=bytes_of(table.room), **files)
 
     def _from_file(self, name: str) -> str:
         """The text that stands for the content of a file, as a secret of it alone."""

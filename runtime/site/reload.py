@@ -28,6 +28,7 @@ KEYS = {
     "out": "[outputs] folder",
     "metrics": "[metrics] listen",
     "metrics_host": "[metrics] hosts",
+    "fleet": "[fleet]",
 }
 """How the file calls what has another name, or is in a table."""
 

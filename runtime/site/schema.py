@@ -219,6 +219,25 @@ class MetricsTable(Table):
     hosts: list[Text] = Field([], description="Names in the header Host that are served too.")
 
 
+class FleetTable(Table):
+    """The centre that this box sends its sightings to (docs/fleet.md)."""
+
+    box: Text = Field(max_length=64, description="The name of this box, unlike that of any other box of the centre.")
+    region: Text = Field(max_length=64, description="The name of the region that its cameras are in.")
+    server: Text = Field(description="nats://HOST:PORT or tls://HOST:PORT; ${NAME} and ${file:PATH} stand for secrets.")
+    credentials: Text | None = Field(None, description="The file of the account at the server, .creds.")
+    ca: Text | None = Field(None, description="Certificates that the server's is signed by; the system's by default.")
+    room: Annotated[str, _refusing(bytes_of)] = Field(
+        "2GB", description="Size of what waits while the centre is away; beyond it the oldest pictures are not sent."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_server(self) -> "FleetTable":
+        if self.server.partition("://")[0] not in ("nats", "tls"):
+            raise ValueError("has a server that is neither nats://HOST:PORT nor tls://HOST:PORT")
+        return self
+
+
 LayoutOrFile = Annotated[Annotated[Text, Tag(TEXT)] | Annotated[Layout, Tag(TABLE)], Discriminator(_kind)]
 
 
@@ -236,8 +255,17 @@ class SiteFile(Table):
     watch: list[WatchTable] = Field([], description="The watch list.")
     outputs: OutputTable
     metrics: MetricsTable | None = None
+    fleet: FleetTable | None = None
     topology: LayoutOrFile | None = Field(
         None, description="Ways between cameras: a file, or the same as a table (docs/operations.md)."
     )
     defaults: CameraDefaults = CameraDefaults.model_validate({})
     camera: dict[Annotated[str, _refusing(camera_name)], CameraTable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_what_to_send(self) -> "SiteFile":
+        if self.fleet is not None and not (self.gallery.file and self.gallery.enrol_unknown):
+            raise ValueError(
+                "has [fleet], which needs [gallery] file and enrol_unknown = true; nothing is written otherwise"
+            )
+        return self

@@ -27,6 +27,8 @@ OF_EXTRAS = (
         "psycopg",
         "alembic",
         "prometheus_client",
+        "nats",
+        "nkeys",
         "openvino",
         "tensorrt",
         "tensorrt_rtx",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ("models", "train", "report", "synth", "runtime", "serve", "deploy", "cli")
+LAYERS = ("models", "train", "report", "synth", "runtime", "serve", "fleet", "deploy", "cli")
 INSIDE = [ROOT / "runtime" / "gallery" / name for name in ("postgres", "sqlite")]
 FILES = sorted(
     path for layer in LAYERS for path in (ROOT / layer).rglob("*.py") if not {*INSIDE} & {*path.parents}

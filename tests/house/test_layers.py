@@ -18,8 +18,9 @@ MAY_IMPORT = {
     "train": {"models", "report", "train"},
     "runtime": {"models", "report", "runtime"},
     "serve": {"models", "report", "runtime", "serve"},
+    "fleet": {"models", "report", "runtime", "fleet"},
     "deploy": {"models", "report", "train", "runtime", "deploy"},
-    "cli": {"models", "report", "synth", "train", "runtime", "serve", "deploy", "cli"},
+    "cli": {"models", "report", "synth", "train", "runtime", "serve", "fleet", "deploy", "cli"},
 }
 MAY_BESIDES = {"runtime/sources/synth.py": {"synth"}}  # a member of the sources, opened by its name
 NEVER_IN_RUNTIME = {"torch", "torchvision", "torch_tensorrt", "onnx", "onnxsim", "onnxscript"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("models", "report", "synth", "train", "runtime", "serve", "deploy", "cli", "bench", "examples")
+ROOMS = ("models", "report", "synth", "train", "runtime", "serve", "fleet", "deploy", "cli", "bench", "examples")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NATIVE = sorted(path for end in ("cpp", "hpp", "h") for path in (ROOT / "runtime" / "native").rglob(f"*.{end}"))

@@ -1,0 +1,139 @@
+"""A connection to the centre's NATS server: messages to its stream, pictures to its object store, each acknowledged."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import PubAck
+from nats.js.errors import BucketNotFoundError, NoStreamResponseError, NotFoundError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, picture_name
+from vreid.fleet.subjects import subject_of
+from vreid.models.errors import VreidError
+from vreid.runtime.network_address import redacted
+from vreid.runtime.session import FleetSettings
+
+PICTURES = "vreid-pictures"  # the bucket of the object store
+_ANSWER_S = 5.0  # for an acknowledgement
+
+
+class CentreAway(VreidError):
+    """The centre cannot be reached, or does not take what is sent; it is tried again."""
+
+
+class CentreLink:
+    """Publishes in order; what is not acknowledged is to be sent again."""
+
+    def __init__(self, client: Client, region: str) -> None:
+        self._client, self._region = client, region
+        self._stream = client.jetstream(timeout=_ANSWER_S)
+        self._bucket: ObjectStore | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection was not lost, as far as is known."""
+        return self._client.is_connected
+
+    async def publish(self, messages: Sequence[SightingMessage | RemovalMessage]) -> tuple[list[int], str | None]:
+        """The numbers of those that the stream has stored, now or before, and why others were not; None: all were.
+
+        All are written before the first answer is awaited, on one connection, so that they arrive in their order.
+        """
+        async with _Reasons():
+            futures = [await self._publish(message) for message in messages]
+        await self._answered(futures)
+        stored, reason = [], None
+        for message, future in zip(messages, futures, strict=True):
+            if not future.done():
+                future.cancel()
+                reason = reason or "there was no acknowledgement"
+            elif (error := future.exception()) is not None:
+                reason = reason or reason_of(error)
+            else:
+                stored.append(message.seq)
+        return stored, reason
+
+    async def _answered(self, futures: Sequence["asyncio.Future[PubAck]"]) -> None:
+        """Wait for every answer, as long as any can come."""
+        end = time.monotonic() + _ANSWER_S
+        while self.is_open and time.monotonic() < end and not all(future.done() for future in futures):
+            await asyncio.wait(futures, timeout=0.1)
+
+    async def _publish(self, message: SightingMessage | RemovalMessage) -> "asyncio.Future[PubAck]":
+        camera = message.camera if isinstance(message, SightingMessage) else ""
+        number = {"Nats-Msg-Id": f"{message.box}:{message.seq}"}
+        return await self._stream.publish_async(subject_of(self._region, camera), as_bytes(message), headers=number)
+
+    async def put_picture(self, jpeg: bytes) -> None:
+        """Store a picture under its hash, unless it is there. Raises CentreAway."""
+        name = picture_name(jpeg)
+        async with _Reasons():
+            if self._bucket is None:
+                self._bucket = await self._stream.object_store(PICTURES)
+            try:
+                await self._bucket.get_info(name)
+            except (ObjectNotFoundError, NotFoundError):
+                await self._bucket.put(name, jpeg)
+
+
+class _Reasons:
+    """Turns what nats-py raises inside into CentreAway."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if isinstance(error, NatsError | OSError | asyncio.TimeoutError):
+            raise CentreAway(reason_of(error)) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """An error of nats-py in a few words, without a password."""
+    if isinstance(error, NoStreamResponseError):
+        return "the server has no stream for these messages; the centre makes it"
+    if isinstance(error, BucketNotFoundError):
+        return f"the server has no object store {PICTURES}; the centre makes it"
+    text = redacted(str(error)).partition("\n")[0] or type(error).__name__
+    return text.removeprefix("nats: ")
+
+
+@asynccontextmanager
+async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
+    """A connection that is not made again when it breaks, so that nothing of it arrives after what is sent anew on the next.
+
+    Raises CentreAway.
+    """
+
+    reasons: list[str] = []
+
+    async def quiet(error: Exception) -> None:
+        reasons.append(reason_of(error))
+
+    options: dict[str, Any] = {}
+    if settings.credentials is not None:
+        options["user_credentials"] = str(settings.credentials)
+    if settings.server.startswith("tls://") or settings.ca is not None:
+        options["tls"] = ssl.create_default_context(cafile=None if settings.ca is None else str(settings.ca))
+    try:
+        connecting = nats.connect(
+            settings.server, name=f"vreid {settings.box}", allow_reconnect=False, max_reconnect_attempts=1,
+            reconnect_time_wait=0.1, connect_timeout=_ANSWER_S, error_cb=quiet, **options,
+        )  # fmt: skip
+        client = await asyncio.wait_for(connecting, 2 * _ANSWER_S)
+    except (NatsError, OSError, asyncio.TimeoutError, ValueError) as error:
+        reason = reasons[-1] if reasons else reason_of(error)  # nats-py itself says only that there is no server
+        raise CentreAway(f"it cannot be reached ({reason})") from error
+    try:
+        async with _Reasons():
+            yield CentreLink(client, settings.region)
+    finally:
+        await client.close()

@@ -1,0 +1,117 @@
+"""The messages that a box sends: their form, version 1, of which docs/fleet.schema.json is made, and making one."""
+
+import hashlib
+from base64 import b64decode, b64encode
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from vreid.models.errors import Refused
+from vreid.runtime.gallery.outbox import NEW, REMOVED, OutboxMessage
+from vreid.runtime.gallery.records import LAST_MOMENT
+
+SCHEMA = 1
+MOST_PROTOTYPES = 8
+Moment = Annotated[float, Field(ge=0, lt=LAST_MOMENT, description="Seconds since 1970.")]
+Id = Annotated[int, Field(ge=1, lt=1 << 63)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_: Literal[1] = Field(alias="schema", description="The version of this form.")
+    box: str = Field(description="The name of the box.")
+    seq: Id = Field(description="Rises within a box, with gaps, and is never used again; (box, seq) is the message.")
+    fingerprint: str = Field(description="Of the embedding space of the features.")
+    vehicle: Id = Field(description="The vehicle's id in the box's own gallery.")
+
+
+class SightingMessage(_Message):
+    """A sighting as it was when the message was sent; `changed` replaces what was sent of the same one before."""
+
+    what: Literal["sighting", "changed"]
+    sighting: Id = Field(description="The sighting's id in the box's own gallery.")
+    camera: str
+    t0: Moment
+    t1: Moment
+    kind: str | None = Field(description="car, truck, bus, motorcycle or vehicle.")
+    prototypes: list[Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]] = Field(
+        max_length=MOST_PROTOTYPES,
+        description="Features of unit length, float16, little-endian; none where none was kept.",
+    )
+    quality: float = Field(ge=0, le=1)
+    plate: str | None = Field(description="What a reader of licence plates has read.")
+    thumbnail: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        description="SHA-256 of its picture, a JPEG, which is the picture's name in the object store."
+    )
+
+    def features(self) -> NDArray[np.float16]:
+        """(N, D), N from 0 to 8. Raises Refused where they are not of one length."""
+        try:
+            rows = [np.frombuffer(b64decode(text, validate=True), "<f2") for text in self.prototypes]
+            return np.stack(rows).astype(np.float16) if rows else np.zeros((0, 0), np.float16)
+        except ValueError as error:
+            raise Refused(f"the features of message {self.box}:{self.seq} cannot be read ({error})") from error
+
+
+class RemovalMessage(_Message):
+    """A vehicle of the box was removed for good, with all its sightings; what was sent of them is to be deleted."""
+
+    what: Literal["removed"]
+
+
+Message = Annotated[SightingMessage | RemovalMessage, Field(discriminator="what")]
+MESSAGE: TypeAdapter[SightingMessage | RemovalMessage] = TypeAdapter(Message)
+
+
+def message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMessage | RemovalMessage:
+    """What is sent of one that waits. Raises Refused for a sighting that is damaged."""
+    try:
+        return _message_of(waiting, box, fingerprint)
+    except ValidationError as error:
+        fix = "repair the gallery with 'vreid gallery check --repair'"
+        raise Refused(f"sighting {waiting.sighting} cannot be sent ({error.errors()[0]['msg']}); {fix}") from error
+
+
+def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMessage | RemovalMessage:
+    about = {"schema": SCHEMA, "box": box, "seq": waiting.seq, "fingerprint": fingerprint, "vehicle": waiting.vehicle}
+    row = waiting.row
+    if row is None:
+        return RemovalMessage.model_validate({**about, "what": REMOVED})
+    return SightingMessage.model_validate(
+        {
+            **about,
+            "what": NEW if waiting.what == NEW else "changed",
+            "sighting": waiting.sighting,
+            "camera": row.camera,
+            "t0": max(0.0, row.seen - max(0.0, row.last_time - row.first_time)),
+            "t1": row.seen,
+            "kind": row.kind,
+            "prototypes": [] if row.feature is None else [b64encode(row.feature.astype("<f2").tobytes()).decode()],
+            "quality": row.quality,
+            "plate": row.plate,
+            "thumbnail": None if row.thumbnail is None else picture_name(row.thumbnail),
+        }
+    )
+
+
+def as_bytes(message: SightingMessage | RemovalMessage) -> bytes:
+    """JSON, in UTF-8."""
+    return message.model_dump_json(by_alias=True).encode()
+
+
+def read_message(body: bytes) -> SightingMessage | RemovalMessage:
+    """The message of `body`. Raises Refused for what is not one, or of another version."""
+    try:
+        return MESSAGE.validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"this is not a message of a box in version {SCHEMA} ({place}: {first['msg']})") from error
+
+
+def picture_name(jpeg: bytes) -> str:
+    """What a picture is called in the object store."""
+    return hashlib.sha256(jpeg).hexdigest()

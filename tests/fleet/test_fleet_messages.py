@@ -1,0 +1,99 @@
+"""The names in subjects and the form of messages: any script there and back, and a document that is that of the code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import opened, sighting
+
+from vreid.cli.main import main
+from vreid.fleet.messages import SightingMessage, as_bytes, message_of, picture_name, read_message
+from vreid.fleet.subjects import name_of, region_and_camera, subject_of, token_of
+from vreid.models.errors import Refused
+
+NAMES = [
+    "gate",
+    "north yard",
+    "a.b",
+    "*",
+    ">",
+    "",
+    "%",
+    "%20",
+    "門 1",
+    "بوابة",
+    "Müller's",
+    "🚗",
+    "\t\n",
+    "a" * 60,
+    "$SYS",
+    "é",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_a_part_of_a_subject_and_comes_back(name: str) -> None:
+    token = token_of(name)
+    assert token and token.isascii() and not set(token) & set(" .*>\t\r\n$") and name_of(token) == name
+    assert region_and_camera(subject_of(name, "gate")) == (name, "gate")
+
+
+def test_no_two_names_become_one() -> None:
+    assert len({token_of(name) for name in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    "subject", ["v1.a", "v1.a.b.c", "v2.a.b", "v1.a b.c", "v1.%zz.c", "v1.%FF.c", "v1..c", "v1.%e9.c"]
+)
+def test_another_subject_is_refused(subject: str) -> None:
+    with pytest.raises(Refused, match="subject"):
+        region_and_camera(subject)
+
+
+def test_a_message_says_all_of_a_sighting(tmp_path: Path) -> None:
+    with opened(tmp_path / "g.db") as gallery:
+        with gallery.transaction() as store:
+            outbox = store.outbox(make=True)
+        assert outbox is not None
+        vehicle = gallery.add_vehicle()
+        seen = sighting(3, camera="門 1", first_time=1.0, last_time=4.5, seen=1.7e9, plate="B-XY 1")
+        number = gallery.add_sighting(vehicle, seen, 0.5)
+        picture = gallery.sighting_picture(number)
+        gallery.remove(gallery.add_vehicle())
+        first, removed = (message_of(each, "box 1", "aaaaaaaa") for each in outbox.messages(9))
+    assert isinstance(first, SightingMessage) and read_message(as_bytes(first)) == first and picture is not None
+    assert (first.what, first.camera, first.t0, first.t1) == ("sighting", "門 1", 1.7e9 - 3.5, 1.7e9)
+    assert (first.kind, first.plate, first.quality, first.vehicle) == ("car", "B-XY 1", 0.5, vehicle)
+    assert (first.box, first.fingerprint, first.thumbnail) == ("box 1", "aaaaaaaa", picture_name(picture))
+    assert np.array_equal(first.features(), seen.feature[None].astype(np.float16))
+    assert read_message(as_bytes(removed)) == removed and removed.what == "removed" and removed.vehicle == vehicle + 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"schema": 2}, {"more": 1}, {"t1": 1e12}, {"prototypes": ["", ""] * 5}, {"what": "new"}]
+)
+def test_what_is_not_a_message_is_refused(change: dict[str, object]) -> None:
+    body = {
+        **{"schema": 1, "box": "b", "seq": 1, "fingerprint": "a", "vehicle": 1, "what": "sighting", "sighting": 1},
+        **{
+            "camera": "c",
+            "t0": 0,
+            "t1": 1,
+            "kind": None,
+            "prototypes": [],
+            "quality": 0,
+            "plate": None,
+            "thumbnail": None,
+        },
+    }
+    assert read_message(json.dumps(body).encode()).seq == 1
+    with pytest.raises(Refused, match="not a message of a box in version 1"):
+        read_message(json.dumps({**body, **change}).encode())
+
+
+def test_the_schema_of_the_documents_is_that_of_the_messages(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "schema"]) == 0
+    schema = json.loads((root / "docs" / "fleet.schema.json").read_text(encoding="utf-8"))
+    assert json.loads(capsys.readouterr().out) == schema, "it is old: vreid fleet schema > docs/fleet.schema.json"
+    assert schema["$defs"]["SightingMessage"]["properties"]["prototypes"]["maxItems"] == 8
