@@ -168,7 +168,7 @@ TEST_F(CTest, KeepsATransactionWholeOrNotAtAll) {
 TEST_F(CTest, RefusesWithASentenceAndNeverThrows) {
     EXPECT_EQ(vreid_gallery_rename(gallery_, 7, "x"), VREID_REFUSED);
     EXPECT_STREQ(vreid_gallery_error(gallery_),
-                 "there is no vehicle 7 in the gallery; 'vreid gallery list' shows them");
+                 "there is no vehicle 7 in the gallery; the list of vehicles has all");
     EXPECT_STREQ(vreid_last_error(), vreid_gallery_error(gallery_));
     std::thread([] { EXPECT_STREQ(vreid_last_error(), ""); }).join();
     const std::vector<float> feature{1, 0, 0, 0, 0};

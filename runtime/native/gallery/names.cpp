@@ -94,7 +94,7 @@ std::int64_t found(const Database& database, const std::string& text) {
     if (by_name != 0) return by_name;
     if (by_id != 0) return by_id;
     throw Refused("there is no vehicle '" + shown(text) +
-                  "' in the gallery; 'vreid gallery list' shows them");
+                  "' in the gallery; the list of vehicles has all");
 }
 
 }  // namespace vreid::gallery

@@ -272,7 +272,7 @@ std::string Gallery::name_of(std::int64_t vehicle) const {
         if (row.next()) return row.text(0);
     }
     throw Refused("there is no vehicle " + std::to_string(vehicle) +
-                  " in the gallery; 'vreid gallery list' shows them");
+                  " in the gallery; the list of vehicles has all");
 }
 
 std::int64_t Gallery::find(const std::string& text) const {
