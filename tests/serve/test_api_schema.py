@@ -17,6 +17,7 @@ def schemathesis(served: Served, mode: str, examples: int, phases: str, seed: in
     """What `schemathesis run` prints; it has to find nothing. The endless stream of events is tested elsewhere.
 
     Each mode has all checks but the one for requests of the other mode: schemathesis takes a file in a form for invalid text.
+    Nothing is invalid where If-None-Match is all that a route takes: such a route is left out of the negative mode.
     """
     token = served.site.given["admin"]
     words = ["-m", "schemathesis.cli", "run", f"{served.url}{API}/openapi.json", "--checks", "all", "--seed", str(seed)]
@@ -24,6 +25,9 @@ def schemathesis(served: Served, mode: str, examples: int, phases: str, seed: in
     words += ["--max-examples", str(examples), "--continue-on-failure", "--no-color", "--request-timeout", "60"]
     other = {"positive": "negative_data_rejection", "negative": "positive_data_acceptance"}[mode]
     words += ["--generation-database", "none", "--mode", mode, "--exclude-checks", other]
+    if mode == "negative":
+        words += ["--suppress-health-check", "filter_too_much"]
+        words += ["--exclude-path", f"{API}/cameras", "--exclude-path", f"{API}/health"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(ROOT_OF_KIT)}
     ran = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, env=environment, cwd=served.site.folder
@@ -47,7 +51,7 @@ def test_schemathesis_finds_nothing(made_site: MadeSite, mode: str, examples: in
         printed = schemathesis(server, mode, examples, phases, seed=1)
         with server.client("admin") as client:
             assert client.get("/readyz").status_code == 200
-    assert "25/26" in printed
+    assert ("23/26" if mode == "negative" else "25/26") in printed
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
