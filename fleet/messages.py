@@ -66,6 +66,22 @@ Message = Annotated[SightingMessage | RemovalMessage, Field(discriminator="what"
 MESSAGE: TypeAdapter[SightingMessage | RemovalMessage] = TypeAdapter(Message)
 
 
+class IdentityMessage(BaseModel):
+    """What the centre says of a sighting of a box; a later one about the same sighting replaces it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_: Literal[1] = Field(alias="schema", description="The version of this form.")
+    what: Literal["identity", "removed"] = Field(
+        description="removed: the sighting was removed for good at the centre and is to be removed at the box."
+    )
+    region: str
+    epoch: Annotated[int, Field(ge=1)] = Field(description="Of the resolver that has sent it.")
+    sighting: Id = Field(description="The sighting's id in the box's own gallery.")
+    vehicle: Id | None = Field(description="The vehicle's id in the region; none for what was removed.")
+    name: str | None = Field(description="The vehicle's name in the region.")
+
+
 def message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMessage | RemovalMessage:
     """What is sent of one that waits. Raises Refused for a sighting that is damaged."""
     try:

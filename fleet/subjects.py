@@ -5,6 +5,7 @@ import re
 from vreid.models.errors import Refused, shown
 
 VERSION = "v1"
+IDENTITY = "identity"  # the part of a subject that stands for messages to boxes; no region has this name
 STREAM_SUBJECTS = f"{VERSION}.*.*"  # what the centre's stream takes
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
@@ -35,6 +36,11 @@ def name_of(token: str) -> str:
 def subject_of(region: str, camera: str) -> str:
     """Where messages about a camera go; those about none have an empty name."""
     return f"{VERSION}.{token_of(region)}.{token_of(camera)}"
+
+
+def identities_of(box: str) -> str:
+    """Where the centre's messages to a box go; no region is called IDENTITY."""
+    return f"{VERSION}.{IDENTITY}.{token_of(box)}"
 
 
 def region_and_camera(subject: str) -> tuple[str, str]:

@@ -320,6 +320,9 @@ class PostgresStore:
             fix = "keep the box's gallery in a file, or leave [fleet] out"
             raise Refused(f"the gallery {self.name} is in a database and has no outbox for a centre; {fix}")
 
+    def inbox(self) -> None:
+        return None
+
     # Retention
 
     def retention(self) -> float | None:

@@ -294,7 +294,8 @@ class SqliteStore:
     def outbox(self, make: bool = False) -> SqliteOutbox | None:
         return outbox_of(self._database, self.about.dim, make)
 
-    # Retention
+    def inbox(self) -> None:
+        return None
 
     def retention(self) -> float | None:
         text = self.setting("retention")

@@ -1,0 +1,104 @@
+"""What a gallery has received from boxes, and what they are to hear (docs/fleet.md): a part of a `Store` in a database."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from vreid.models.errors import VreidError
+
+
+class LeaseLost(VreidError):
+    """Another resolver has taken the gallery's lease; this one may not write any more."""
+
+
+@dataclass(frozen=True)
+class BoxSighting:
+    """A sighting of a box: whose it is there, and which sighting of this gallery it has become."""
+
+    box: str
+    sighting: int  # its id in the box's gallery
+    vehicle: int  # the id of its vehicle there
+    here: (
+        int | None
+    )  # its id in this gallery; None: it was removed, or is older than the retention, and is not to come again
+    picture: str | None = None  # SHA-256 of its picture, which is in the object store until it is here
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a box is to hear of one of its sightings; `vehicle` and `name` are None where it was removed and is to go there too."""
+
+    id: int  # rises within a gallery
+    box: str
+    sighting: int
+    vehicle: int | None
+    name: str | None
+    seq: int  # the greatest number of a message about it that was received
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A sighting that was removed for good: its messages, by their numbers in the log, and the pictures that no other sighting
+    has are to be erased there."""
+
+    id: int
+    box: str
+    sighting: int
+    messages: tuple[int, ...]
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box as this gallery knows it: its last message, when that was written in the log, and by how many seconds its clock was
+    ahead of the log's then."""
+
+    name: str
+    seq: int
+    heard: float
+    ahead: float
+
+
+class Inbox(Protocol):
+    """Every method may raise what those of `Store` may; what writes belongs inside its `transaction`, but for the lease's.
+
+    A sighting of which people remove the vehicle is tied to its box for ever by its number, without what it was: a message that
+    comes again is known by (box, seq), one that comes late by (box, sighting). Triggers write an `Identity` whenever a box's
+    sighting gets another vehicle, its vehicle another name, or when it is removed, by whichever program; a purge by age writes
+    none.
+    """
+
+    def take_lease(self, holder: str, seconds: float) -> int | None:
+        """The epoch of a lease of so many seconds of the server's clock; it rises whenever the holder changes. None: another
+        holder has it. In a transaction of its own; the same holder takes it again before it ends."""
+
+    def release_lease(self, epoch: int) -> None: ...  # so that the next need not wait
+
+    def refuse_other_epoch(self, epoch: int) -> None:
+        """Inside the transaction of what is written by the holder of this epoch. Raises LeaseLost when there is a newer one."""
+
+    def receive(self, box: str, seq: int, sighting: int | None, at: int) -> bool:
+        """Whether this message, number `at` in the log, comes for the first time; `sighting` is what it is about, at the box."""
+
+    def sighting(self, box: str, sighting: int) -> BoxSighting | None: ...  # None: none was received
+    def sightings_of(
+        self, box: str, vehicle: int
+    ) -> list[BoxSighting]: ...  # those of one of the box's own vehicles, still here
+    def keep_sighting(self, known: BoxSighting) -> None: ...  # new, or in place of what was known of it
+    def identities(
+        self, limit: int
+    ) -> list[Identity]: ...  # the oldest that wait, as they are now, one for each sighting
+    def drop_identities(self, ids: Collection[int]) -> None: ...  # and those of the same sightings that are older
+
+    def missing_pictures(self, limit: int, after: float) -> list[str]:
+        """SHA-256 of pictures that sightings of this gallery lack, of those received after a moment, the oldest first."""
+
+    def put_picture(self, sha256: str, jpeg: bytes) -> None: ...  # for every sighting that lacks it, and their vehicles
+    def removals(self, limit: int) -> list[Removal]: ...  # what is still to be erased in the log and among the pictures
+    def drop_removals(self, ids: Collection[int]) -> None: ...
+    def heard(self, box: str, seq: int, at: float, ahead: float) -> None: ...  # see `Box`
+    def boxes(self) -> list[Box]: ...
+    def waiting(self) -> Mapping[str, int]: ...  # how many identities, pictures and removals wait, by these words
+
+    def forget_received(self, before: float) -> int:
+        """Drop what only serves to know messages that come again, of those received before this moment; how many."""
