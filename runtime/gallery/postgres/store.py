@@ -3,22 +3,19 @@
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import astuple, fields
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.postgres import audit, reading
+from vreid.runtime.gallery.postgres import audit, reading, sightings
 from vreid.runtime.gallery.postgres.database import Database
 from vreid.runtime.gallery.postgres.features import PrototypeFeatures
 from vreid.runtime.gallery.postgres.rows import (
-    SIGHTING,
     VEHICLE,
     features_of,
     numbers,
-    sighting_row,
-    sightings_where,
     vehicles_where,
 )
 from vreid.runtime.gallery.records import (
@@ -41,8 +38,6 @@ from vreid.runtime.gallery.records import (
 from vreid.runtime.records import Floats
 from vreid.runtime.topology import Span
 
-_FIELDS = tuple(field.name for field in fields(SightingRow))
-_PAGE = 1000  # rows with pictures at a time
 _LAST_IDS, _RETENTION = {"vehicles": "last vehicle", "sightings": "last sighting"}, "retention"  # keys of settings
 
 
@@ -199,32 +194,13 @@ class PostgresStore:
     # Sightings
 
     def add_sighting(self, vehicle: int, row: SightingRow) -> int:
-        self._row("SELECT make_month(%s)", float(row.seen))
-        cells = [getattr(row, name) for name in _FIELDS[:-2]]
-        marks = ", ".join(["%s"] * (1 + len(cells)))
-        inserted = self._row(
-            f"INSERT INTO sightings (vehicle, {', '.join(_FIELDS)}) VALUES ({marks}, %s::float8[]::halfvec, %s::text[])"
-            " RETURNING id",
-            vehicle, *cells, numbers(row.feature), [*row.zones] or None,
-        )  # fmt: skip
-        return int(inserted[0])
+        return sightings.add_sighting(self._database, vehicle, row)
 
     def extend_sighting(self, vehicle: int, row: SightingRow) -> bool:
-        self._row("SELECT make_month(%s)", float(row.seen))
-        found = self._run(
-            "UPDATE sightings SET seen = %s, last_time = %s, last_frame = %s, zones = %s::text[] WHERE id ="
-            " (SELECT max(id) FROM sightings WHERE vehicle = %s AND camera = %s AND track = %s AND run = %s AND first_time = %s)",
-            row.seen, row.last_time, row.last_frame, [*row.zones] or None, vehicle, row.camera, row.track, row.run,
-            row.first_time,
-        )  # fmt: skip
-        return found > 0
+        return sightings.extend_sighting(self._database, vehicle, row)
 
     def begin_with(self, vehicle: int, moment: float) -> None:
-        self._run(
-            "UPDATE vehicles v SET created = %s, pictured = CASE WHEN pictured > %s THEN %s ELSE pictured END"
-            " WHERE id = %s AND NOT named AND created > %s AND NOT EXISTS (SELECT 1 FROM sightings s WHERE s.vehicle = v.id)",
-            moment, moment, moment, vehicle, moment,
-        )  # fmt: skip
+        sightings.begin_with(self._database, vehicle, moment)
 
     def sighting_ids(self, vehicle: int) -> list[int]:
         return self._column("SELECT id FROM sightings WHERE vehicle = %s ORDER BY id", vehicle)
@@ -265,50 +241,23 @@ class PostgresStore:
         return reading.values_of(self._database, "kind")
 
     def sighting_rows(self, vehicle: int) -> Iterator[SightingRow]:
-        query = (
-            f"SELECT s.id, {SIGHTING} FROM sightings s WHERE s.vehicle = %(vehicle)s AND s.id > %(last)s"
-            " ORDER BY s.id LIMIT %(size)s"
-        )
-        for page in self._database.pages(_PAGE, query, {"vehicle": vehicle}):
-            yield from (sighting_row(cells[1:]) for cells in page)
+        return sightings.sighting_rows(self._database, vehicle)
 
     def pictures(self, vehicle: int, only: Filter = EVERYTHING, most: int | None = None) -> Iterator[SightingPicture]:
-        where, values = sightings_where(only)
-        ids = self._column(
-            f"SELECT s.id FROM sightings s WHERE s.vehicle = %s AND {where} AND s.thumbnail IS NOT NULL"
-            " ORDER BY s.id DESC LIMIT %s",
-            vehicle, *values, most,
-        )  # fmt: skip
-        for id_ in ids:
-            row = self._row(
-                "SELECT id, camera, seen, thumbnail FROM sightings WHERE id = %s AND thumbnail IS NOT NULL", id_
-            )
-            if row is not None:
-                yield SightingPicture(*row)
+        return sightings.pictures(self._database, vehicle, only, most)
 
     def move_sightings(self, old: int, new: int, ids: Sequence[int] | None = None) -> None:
-        if ids is None:
-            self._run("UPDATE sightings SET vehicle = %s WHERE vehicle = %s", new, old)
-        else:
-            query = "UPDATE sightings SET vehicle = %s WHERE vehicle = %s AND id = ANY(%s::bigint[])"
-            self._run(query, new, old, [*ids])
+        sightings.move_sightings(self._database, old, new, ids)
 
     def delete_sightings(self, before: float) -> int:
         self._keep_last_id("sightings", self._last_id("sightings"))
-        dropped = int(self._row("SELECT drop_months(%s)", float(before))[0])
-        return dropped + self._run("DELETE FROM sightings WHERE seen < %s", float(before))
+        return sightings.delete_sightings(self._database, before)
 
     def seen_since(self, since: float) -> list[tuple[int, Span]]:
-        rows = self._rows(
-            "SELECT vehicle, id, camera, seen - (last_time - first_time), seen FROM sightings WHERE seen >= %s ORDER BY id",
-            float(since),
-        )
-        return [(vehicle, Span(camera, -sighting, first, last)) for vehicle, sighting, camera, first, last in rows]
+        return sightings.seen_since(self._database, since)
 
     def vehicles_with_plates(self, plates: Iterable[str] | None) -> set[int]:
-        if plates is None:
-            return set(self._column("SELECT DISTINCT vehicle FROM sightings WHERE plate IS NOT NULL"))
-        return set(self._column("SELECT DISTINCT vehicle FROM sightings WHERE plate = ANY(%s::text[])", [*plates]))
+        return sightings.vehicles_with_plates(self._database, plates)
 
     def backup(self, path: Path) -> None:
         raise Refused(
