@@ -5,7 +5,7 @@ The first query of a page finds ids by what the indexes hold, and the second rea
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,11 @@ import numpy as np
 
 from vreid.models.errors import NotFound
 from vreid.runtime.camera_names import nfc
-from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, Place, SightingInfo, Vehicle
+from vreid.runtime.gallery.records import EVERYTHING, Filter, Part, Place, SightingInfo, Vehicle
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.gallery.sqlite.rows import (
     WITH_ZONE,
     Condition,
-    change_of,
     half_feature,
     record_of,
     sighting_info,
@@ -43,7 +42,6 @@ _INFO = (
     "s.id, s.vehicle, s.camera, s.track, s.run, s.seen, s.first_time, s.last_time, s.kind, s.plate, s.quality, s.score,"
     " s.feature NOTNULL, s.thumbnail NOTNULL, s.zones"
 )
-_CHANGE = "id, at, who, verb, vehicle, detail, undone"
 _NEWEST = (1000, 5000)  # sightings, among which the vehicles that were seen last are looked for first
 _FEW = 64  # values of a column that are each looked up by its index, and not all rows looked at by time
 
@@ -207,30 +205,6 @@ def _blob(database: Database, query: str, id_: int) -> bytes | None:
     if row is None or row[0] is None:
         return None
     return bytes(typed(database.path, row, bytes)[0])
-
-
-def changes(
-    database: Database, last: int | None, vehicle: int | None, verbs: Collection[str] | None, before: int | None
-) -> list[Change]:
-    """See `Store.changes`."""
-    touches = "?1 IS NULL"
-    if vehicle is not None:
-        touches = "vehicle = ?1 OR EXISTS (SELECT 1 FROM json_each(detail, '$.vehicles') WHERE value = ?1)"
-    rows = database.rows(
-        f"SELECT {_CHANGE} FROM audit WHERE ({touches})"
-        " AND (?3 IS NULL OR verb IN (SELECT value FROM json_each(?3))) AND id < ?4 ORDER BY id DESC LIMIT ?2",
-        vehicle,
-        -1 if last is None else last,
-        None if verbs is None else json.dumps([*verbs]),
-        (1 << 63) - 1 if before is None else before,
-    )
-    return [change_of(database.path, row) for row in reversed([*rows])]
-
-
-def changes_after(database: Database, change: int, limit: int) -> list[Change]:
-    """See `Store.changes_after`."""
-    rows = database.rows(f"SELECT {_CHANGE} FROM audit WHERE id > ? ORDER BY id LIMIT ?", change, limit)
-    return [change_of(database.path, row) for row in rows]
 
 
 def values_of(database: Database, column: str) -> list[str]:

@@ -3,9 +3,7 @@
 import json
 import logging
 import sqlite3
-import time
 import weakref
-from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, fields
@@ -31,7 +29,7 @@ from vreid.runtime.gallery.records import (
     VehicleRow,
     with_merged,
 )
-from vreid.runtime.gallery.sqlite import reading
+from vreid.runtime.gallery.sqlite import audit, reading
 from vreid.runtime.gallery.sqlite.database import Database, unlock
 from vreid.runtime.gallery.sqlite.outbox import SqliteOutbox, outbox_of
 from vreid.runtime.gallery.sqlite.rows import (
@@ -349,9 +347,7 @@ class SqliteStore:
     # Audit
 
     def add_change(self, who: str, verb: str, vehicle: int | None, detail: Mapping[str, Any]) -> int:
-        text = json.dumps(detail, default=lambda value: b64encode(value).decode("ascii"))
-        insert = "INSERT INTO audit (at, who, verb, vehicle, detail) VALUES (?, ?, ?, ?, ?)"
-        return int(self._run(insert, time.time(), who, verb, vehicle, text).lastrowid or 0)
+        return audit.add_change(self._database, who, verb, vehicle, detail)
 
     def changes(
         self,
@@ -360,37 +356,21 @@ class SqliteStore:
         verbs: Collection[str] | None = None,
         before: int | None = None,
     ) -> list[Change]:
-        return reading.changes(self._database, last, vehicle, verbs, before)
+        return audit.changes(self._database, last, vehicle, verbs, before)
 
     def changes_after(self, change: int, limit: int) -> list[Change]:
-        return reading.changes_after(self._database, change, limit)
+        return audit.changes_after(self._database, change, limit)
 
     def mark_undone(self, change: int, by: int) -> None:
-        self._run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
+        audit.mark_undone(self._database, change, by)
 
     def forget_changes(self, vehicles: Collection[int], verbs: Collection[str] | None = None) -> None:
         gone = with_merged(vehicles, self.changes(verbs=("merge",)))
         gone -= self.names(gone).keys() - {*vehicles}
-        among, bare = "IN (SELECT value FROM json_each(?))", "coalesce(json_extract(detail, '$.vehicles'), '[]')"
-        where = f"OR id IN (SELECT a.id FROM audit a, json_each(a.detail, '$.vehicles') v WHERE v.value {among})"
-        self._run(
-            f"UPDATE audit SET detail = json_object('vehicles', json({bare}), 'forgotten', json('true'))"
-            f" WHERE vehicle {among} {where if verbs is None else f'AND verb {among}'}",
-            *[json.dumps([*each]) for each in (gone, verbs or gone)],
-        )
+        audit.forget_changes(self._database, gone, verbs)
 
     def trim_changes(self, before: float) -> None:
-        old = "at < ? AND json_extract(detail, '$.undo') NOTNULL"
-        self._run(f"UPDATE audit SET detail = json_remove(detail, '$.undo') WHERE {old}", before)
-        self._run(
-            "DELETE FROM audit WHERE at < ? AND verb = 'enrol' AND who LIKE 'run:%'"
-            " AND vehicle NOT IN (SELECT id FROM vehicles)",
-            before,
-        )
-        self._run(
-            "DELETE FROM audit WHERE verb = 'doubt' AND coalesce(json_extract(detail, '$.sighting'), 0)"
-            " NOT IN (SELECT id FROM sightings)"
-        )
+        audit.trim_changes(self._database, before)
 
 
 def _let_go(database: Database, path: Path, handle: int | None) -> None:
