@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,13 +17,13 @@ from nats.js.errors import BucketNotFoundError, NoStreamResponseError, NotFoundE
 from nats.js.object_store import ObjectStore
 
 from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, picture_name
-from vreid.fleet.subjects import subject_of
+from vreid.fleet.subjects import subject_of, token_of
 from vreid.models.errors import VreidError
 from vreid.runtime.network_address import redacted
 from vreid.runtime.session import FleetSettings
 
 PICTURES = "vreid-pictures"  # the bucket of the object store
-_ANSWER_S = 5.0  # for an acknowledgement
+ANSWER_S = 5.0  # for an acknowledgement
 
 
 class CentreAway(VreidError):
@@ -34,7 +35,7 @@ class CentreLink:
 
     def __init__(self, client: Client, region: str) -> None:
         self._client, self._region = client, region
-        self._stream = client.jetstream(timeout=_ANSWER_S)
+        self._stream = client.jetstream(timeout=ANSWER_S)
         self._bucket: ObjectStore | None = None
 
     @property
@@ -63,7 +64,7 @@ class CentreLink:
 
     async def _answered(self, futures: Sequence["asyncio.Future[PubAck]"]) -> None:
         """Wait for every answer, as long as any can come."""
-        end = time.monotonic() + _ANSWER_S
+        end = time.monotonic() + ANSWER_S
         while self.is_open and time.monotonic() < end and not all(future.done() for future in futures):
             await asyncio.wait(futures, timeout=0.1)
 
@@ -112,6 +113,22 @@ async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
 
     Raises CentreAway.
     """
+    inbox = f"_INBOX.{token_of(settings.box)}"  # a box's account may read nothing else's answers
+    async with (
+        joined(settings.server, f"vreid {settings.box}", settings.credentials, settings.ca, inbox) as client,
+        _Reasons(),
+    ):
+        yield CentreLink(client, settings.region)
+
+
+@asynccontextmanager
+async def joined(
+    server: str, name: str, credentials: Path | None = None, ca: Path | None = None, inbox: str = "_INBOX"
+) -> AsyncIterator[Client]:
+    """A client of the server by this name, which does not connect again; `inbox` is what the subjects of its answers begin with.
+
+    Raises CentreAway where the server cannot be reached or does not let it in.
+    """
 
     reasons: list[str] = []
 
@@ -119,21 +136,20 @@ async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
         reasons.append(reason_of(error))
 
     options: dict[str, Any] = {}
-    if settings.credentials is not None:
-        options["user_credentials"] = str(settings.credentials)
-    if settings.server.startswith("tls://") or settings.ca is not None:
-        options["tls"] = ssl.create_default_context(cafile=None if settings.ca is None else str(settings.ca))
+    if credentials is not None:
+        options["user_credentials"] = str(credentials)
     try:
+        if server.startswith("tls://") or ca is not None:
+            options["tls"] = ssl.create_default_context(cafile=None if ca is None else str(ca))
         connecting = nats.connect(
-            settings.server, name=f"vreid {settings.box}", allow_reconnect=False, max_reconnect_attempts=1,
-            reconnect_time_wait=0.1, connect_timeout=_ANSWER_S, error_cb=quiet, **options,
+            server, name=name, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.1,
+            connect_timeout=ANSWER_S, error_cb=quiet, inbox_prefix=inbox, **options,
         )  # fmt: skip
-        client = await asyncio.wait_for(connecting, 2 * _ANSWER_S)
+        client = await asyncio.wait_for(connecting, 2 * ANSWER_S)
     except (NatsError, OSError, asyncio.TimeoutError, ValueError) as error:
         reason = reasons[-1] if reasons else reason_of(error)  # nats-py itself says only that there is no server
         raise CentreAway(f"it cannot be reached ({reason})") from error
     try:
-        async with _Reasons():
-            yield CentreLink(client, settings.region)
+        yield client
     finally:
         await client.close()
