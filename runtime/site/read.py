@@ -1,35 +1,25 @@
 """A site's file read: TOML, its form, its secrets and its paths; every fault of it as a sentence."""
 
-import difflib
 import math
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from vreid.models.errors import Refused, shown
-from vreid.models.files import regular
+from vreid.models.errors import Refused
 from vreid.runtime.amounts import bytes_of, duration_of
 from vreid.runtime.camera_names import nfc
-from vreid.runtime.gallery_place import GalleryPlace, place_of
-from vreid.runtime.network_address import substituted
 from vreid.runtime.public_models import is_public, models_folder, with_public_model
 from vreid.runtime.session import CameraSettings, FleetSettings, Regions, Site
+from vreid.runtime.site.form import FormReading, key_text, read_table, sentence_of
 from vreid.runtime.site.schema import FOR_EVER, TABLE, TEXT, CameraTable, FleetTable, Secret, SiteFile
 from vreid.runtime.sources.table import address_of
 from vreid.runtime.topology import Layout, topology_of
 from vreid.runtime.watches import faults_of_all
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-Given = TypeVar("Given")
 _ROUNDS = 4  # in which what is wrong is taken out, to find more
 # What a site cannot do without, and where it is missing is taken to look for more faults.
 _STAND_INS: dict[tuple[int | str, ...], dict[str, Any]] = {
@@ -37,9 +27,7 @@ _STAND_INS: dict[tuple[int | str, ...], dict[str, Any]] = {
     ("outputs",): {"folder": "."},
     ("outputs", "folder"): {"folder": "."},
 }
-SECRET = ("uri", "to", "uri_file", "server")  # keys whose values no message repeats
 _FILES = ("file", "folder", "pattern", "picture")  # kinds of sources that are paths
-_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 def read_site(path: Path, environment: Mapping[str, str], served: bool = False) -> Site:
@@ -58,13 +46,9 @@ def site_and_faults(path: Path, environment: Mapping[str, str], served: bool = F
     Relative paths in it are from its own folder. Where there are faults it is the site without what is wrong, to look for more
     of them; None where nothing is left. Raises Refused for a file that cannot be read.
     """
-    try:
-        table = tomllib.loads(regular(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise Refused(f"the site's file {path} cannot be read ({reason}); check the path") from error
-    except tomllib.TOMLDecodeError as error:
-        return None, [f"{path} is not TOML ({error}); correct that line"]
+    table = read_table(path, "the site's file")
+    if isinstance(table, str):
+        return None, [table]
     written = _Written.of(table)  # before what is wrong is taken out
     form, wrong = _form(table)
     if form is None:
@@ -104,7 +88,9 @@ def _form(table: dict[str, Any]) -> tuple[SiteFile | None, list[str]]:
             return SiteFile.model_validate(table), list(wrong)
         except ValidationError as error:
             errors: list[dict[str, Any]] = [dict(each) for each in error.errors()]
-        wrong |= dict.fromkeys(sentence_of(each) for each in errors if not (dropped and _follows(each, dropped)))
+        wrong |= dict.fromkeys(
+            sentence_of(each, SiteFile) for each in errors if not (dropped and _follows(each, dropped))
+        )
         for each in errors:
             place = [part for part in each["loc"] if part not in (TEXT, TABLE, "[key]")]
             if each["type"] == "missing" and tuple(place) in _STAND_INS:
@@ -112,7 +98,7 @@ def _form(table: dict[str, Any]) -> tuple[SiteFile | None, list[str]]:
                 continue
             dropped |= _drop(table, place)
             if each["type"] == "extra_forbidden":  # and what it was meant to be
-                dropped |= {*re.findall(r"'(\w+)'", sentence_of(each))}
+                dropped |= {*re.findall(r"'(\w+)'", sentence_of(each, SiteFile))}
     return None, list(wrong)
 
 
@@ -137,12 +123,8 @@ def _drop(table: Any, place: Sequence[int | str]) -> set[str]:
     return {inner[1]}
 
 
-class _Reading:
+class _Reading(FormReading):
     """A form made into a site; gathers what is wrong on the way."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self.folder, self.environment = folder, environment
-        self.faults: list[str] = []
 
     def site(self, form: SiteFile) -> Site:
         """Not to be used where there are faults."""
@@ -151,12 +133,12 @@ class _Reading:
         return Site(
             cameras=tuple(filter(None, (self._camera(name, table, form) for name, table in form.camera.items()))),
             topology=self._topology(form),
-            model=self._model(form.model),
+            model=self.model(form.model),
             threads=form.threads,
             embed=form.embed,
             plates=form.plates,
             strict=form.strict,
-            gallery=None if gallery.file is None else self._gallery(gallery.file),
+            gallery=None if gallery.file is None else self.gallery(gallery.file, "'file' in [gallery]"),
             enrol_unknown=gallery.enrol_unknown,
             index=gallery.index,
             watch=tuple(each.watch for each in form.watch),
@@ -166,7 +148,7 @@ class _Reading:
             new_below=thresholds.new_below,
             most_new=form.guards.most_new,
             least_quality=form.guards.least_quality,
-            out=self._path(outputs.folder),
+            out=self.path(outputs.folder),
             annotate=outputs.annotate,
             events=outputs.events,
             stationary_after=outputs.stationary_after,
@@ -203,163 +185,38 @@ class _Reading:
 
     def _source(self, text: str, where: str) -> str | None:
         """The address without a name, its secrets filled in, a path of a file from the site's folder on; None: at fault."""
-        uri = self._secret(text, where)
-        address = None if uri is None else self._tried(lambda: address_of(f"camera={uri}"), where)
+        uri = self.secret(text, where)
+        address = None if uri is None else self.tried(lambda: address_of(f"camera={uri}"), where)
         if address is None or uri is None:
             return None
-        return f"{self._path(address.where)}{'/' if uri.endswith('/') else ''}" if address.kind in _FILES else uri
-
-    def _secret(self, text: str, where: str) -> str | None:
-        """`text` with its secrets; None where one is not there."""
-        return self._tried(lambda: substituted(text, self.environment), where)
-
-    def _gallery(self, text: str) -> GalleryPlace | None:
-        """Its file, from the site's folder on, or its address with its secrets; None: at fault."""
-        where = "'file' in [gallery]"
-        if "://" not in text:
-            return self._path(text)
-        address = self._secret(text, where)
-        return None if address is None else self._tried(lambda: place_of(address), where)
+        return f"{self.path(address.where)}{'/' if uri.endswith('/') else ''}" if address.kind in _FILES else uri
 
     def _output(self, address: str | Secret) -> str | None:
         text = self._from_file(address.uri_file) if isinstance(address, Secret) else address
-        return self._secret(text, "'to' in [outputs]")
+        return self.secret(text, "'to' in [outputs]")
 
     def _fleet(self, table: FleetTable) -> FleetSettings:
-        files = {
-            name: None if text is None else self._path(text)
-            for name, text in (("credentials", table.credentials), ("ca", table.ca))
-        }
-        for name, path in files.items():
-            if path is not None and not path.is_file():
-                self.faults.append(f"'{name}' in [fleet]: there is no file {path}; correct the path")
-        server = self._secret(table.server, "'server' in [fleet]") or ""
-        return FleetSettings(box=table.box, region=table.region, server=server, room=bytes_of(table.room), **files)
+        credentials, ca = (self.file(getattr(table, name), f"'{name}' in [fleet]") for name in ("credentials", "ca"))
+        server = self.secret(table.server, "'server' in [fleet]") or ""
+        return FleetSettings(
+            box=table.box, region=table.region, server=server, room=bytes_of(table.room), credentials=credentials, ca=ca
+        )
 
     def _from_file(self, name: str) -> str:
         """The text that stands for the content of a file, as a secret of it alone."""
-        return f"${{file:{self._path(name)}}}"
+        return f"${{file:{self.path(name)}}}"
 
     def _topology(self, form: SiteFile) -> Path | Layout | None:
         if isinstance(form.topology, Layout):
             layout = form.topology
-            self._tried(lambda: topology_of(layout, list(form.camera), "[topology]"), "")
+            self.tried(lambda: topology_of(layout, list(form.camera), "[topology]"), "")
             return layout
-        return None if form.topology is None else self._path(form.topology)
-
-    def _tried(self, step: Callable[[], Given], where: str) -> Given | None:
-        """What the step gives; None where it refuses, which is gathered."""
-        try:
-            return step()
-        except Refused as refused:
-            self.faults.append(f"{where}: {refused}" if where else str(refused))
-            return None
-
-    def _model(self, text: str) -> str:
-        """The name of a bundled model, or the path of a manifest."""
-        path = self._path(text)
-        return str(path) if path.suffix == ".json" or path.is_file() else text
+        return None if form.topology is None else self.path(form.topology)
 
     def _detector(self, text: str) -> str:
         """The detector with the path in it, `NAME:PATH?options`, from the site's folder on, or of a public model."""
         name, colon, rest = text.partition(":")
         target, mark, options = rest.partition("?")
-        if is_public(target) and not self._path(target).exists():
-            return self._tried(lambda: with_public_model(text, models_folder(self.environment)), "'detector'") or text
-        return f"{name}{colon}{self._path(target) if target else ''}{mark}{options}"
-
-    def _path(self, text: str) -> Path:
-        return self.folder / Path(text).expanduser()
-
-
-def sentence_of(error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors: table, key, and what is expected."""
-    table, key, form = _place(error["loc"])
-    head = _header(table) if table else "the file"
-    message, kind = error["msg"], error["type"]
-    if kind == "extra_forbidden":
-        return f"{head} has no key '{shown(key)}'; {_nearest(key, form, table)}"
-    if (table, key) == ("", "camera") and kind in ("missing", "too_short"):
-        return "the file names no camera; add [camera.NAME] with a uri"
-    if kind == "missing" and not key:
-        return f"the file has no table {head}; add it"
-    if kind == "missing":
-        about = (form.model_fields[key].description or "").rstrip(".")
-        return f"{head} lacks '{key}' ({about[:1].lower()}{about[1:]}); add it"
-    if kind == "value_error":
-        message = message.removeprefix("Value error, ")
-        return f"'{key}' in {head}: {message}" if key else f"{head} {message}"
-    where = f"'{key}' in {head}" if key and table else f"'{key or table}'"
-    if kind in ("model_type", "dict_type"):
-        return f"{where} should be a table, not {_shown(error['input'])}"
-    if not message.startswith("Input should be"):
-        return f"{where}: {message[0].lower()}{message[1:]}"
-    given = "" if any(part in SECRET for part in error["loc"]) else f", not {_shown(error['input'])}"
-    return f"{where}{message.removeprefix('Input')}{given}"
-
-
-def _header(table: str) -> str:
-    """[table], or which of the [[tables]] of one name it is."""
-    name, _, number = table.removesuffix("]").partition("[")
-    return _place_text(name, int(number)) if number.isdecimal() else f"[{table}]"
-
-
-def _place_text(table: str, index: int) -> str:
-    """What the [[table]] at `index` from 0 is called in a message."""
-    return f"the {_PLACES[index]} [[{table}]]" if index < len(_PLACES) else f"[[{table}]] number {index + 1}"
-
-
-def key_text(name: str) -> str:
-    """A key as it is written in TOML: in quotes unless it has only letters, digits, "_" and "-"."""
-    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if bare else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _place(loc: Sequence[int | str]) -> tuple[str, str, type[BaseModel]]:
-    """An error's place -> the header of its table without brackets, the key in it ("" for the table itself), its form."""
-    form: type[BaseModel] = SiteFile
-    table: list[str] = []
-    key: list[str] = []
-    inner: type[BaseModel] | None = None  # the form of the table that the next part of the place may begin
-    for part in loc:
-        if part in (TEXT, TABLE, "[key]"):
-            continue
-        if isinstance(part, int):
-            key[-1:] = [f"{key[-1]}[{part}]"]
-        else:
-            key.append(key_text(part))
-        if inner is not None:
-            table, key, form, inner = [*table, *key], [], inner, None
-        elif part in form.model_fields and len(key) == 1:
-            hint = form.model_fields[str(part)].annotation
-            found = _tables_in(hint)
-            if found and getattr(hint, "__origin__", None) in (dict, list, tuple):
-                inner = found[0]
-            elif found:
-                table, key, form = [*table, *key], [], found[0]
-    return ".".join(table), ".".join(key), form
-
-
-def _tables_in(hint: Any) -> list[type[BaseModel]]:
-    """The forms of tables that a type hint names."""
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return [hint]
-    return [found for part in getattr(hint, "__args__", ()) for found in _tables_in(part)]
-
-
-def _nearest(key: str, form: type[BaseModel], table: str) -> str:
-    """What was meant by a key that is not there: the nearest of its own table, or the same one of another."""
-    if close := difflib.get_close_matches(key, form.model_fields, 1, 0.55):
-        return f"did you mean '{close[0]}'?"
-    for name, field in SiteFile.model_fields.items():
-        for other in _tables_in(field.annotation):
-            if key in other.model_fields:
-                return f"it belongs into [{name}{'.NAME' if name == 'camera' else ''}]"
-    if table and key in SiteFile.model_fields:
-        return "it belongs to the top of the file, above all tables"
-    nearest = difflib.get_close_matches(key, form.model_fields, 1, 0.0)[0]
-    return f"the nearest is '{nearest}', and all are: {', '.join(form.model_fields)}"
-
-
-def _shown(value: object) -> str:
-    return "a table" if isinstance(value, dict) else shown(repr(value))
+        if is_public(target) and not self.path(target).exists():
+            return self.tried(lambda: with_public_model(text, models_folder(self.environment)), "'detector'") or text
+        return f"{name}{colon}{self.path(target) if target else ''}{mark}{options}"
