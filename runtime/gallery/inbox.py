@@ -12,6 +12,15 @@ class LeaseLost(VreidError):
 
 
 @dataclass(frozen=True)
+class Lease:
+    """Who may write as the gallery's resolver, in which epoch, and for how many seconds yet by the server's clock."""
+
+    holder: str
+    epoch: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class BoxSighting:
     """A sighting of a box: whose it is there, and which sighting of this gallery it has become."""
 
@@ -72,6 +81,7 @@ class Inbox(Protocol):
         """The epoch of a lease of so many seconds of the server's clock; it rises whenever the holder changes. None: another
         holder has it. In a transaction of its own; the same holder takes it again before it ends."""
 
+    def lease(self) -> Lease | None: ...  # as it is now; None: nobody has it, or it has run out
     def release_lease(self, epoch: int) -> None: ...  # so that the next need not wait
 
     def refuse_other_epoch(self, epoch: int) -> None:
