@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request
 
-from vreid.runtime.gallery.gallery import login
+from vreid.runtime.login import login
 from vreid.serve.rights import LOCAL, Person, Role
 from vreid.serve.service import Service
 

@@ -51,9 +51,11 @@ def _sentence(verb: str, vehicle: int | None, detail: dict[str, Any]) -> str:
         return f"took back the {detail.get('verb')} of {', '.join(called)} (change {detail.get('of')})"
     if verb in ("confirm", "reject", "doubt"):
         return _of_a_doubt(verb, f"sighting {detail.get('sighting')}", called)
-    if verb == "purge":
+    if verb in ("purge", "remove sightings"):
         gone = detail.get("sightings")
         what = counted(gone, "sighting") if isinstance(gone, int) else "sightings"
+        if verb == "remove sightings":
+            return f"removed {what} of {', '.join(called)} for good"
         return f"purged {what} before {moment(detail['before'])}" if "before" in detail else f"purged {what}"
     if verb == "calibrate":
         return f"let {counted(detail.get('pairs', 0), 'judged pair')} count for the thresholds"

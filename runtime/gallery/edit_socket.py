@@ -19,10 +19,11 @@ from typing import Any
 
 from vreid.models.errors import GalleryLocked, Refused, refused_as
 from vreid.runtime.gallery import names
-from vreid.runtime.gallery.gallery import Gallery, login
+from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.opening import edit_gallery
 from vreid.runtime.gallery.requests import Edit, Once, Request, read_request
 from vreid.runtime.gallery_place import GalleryPlace, path_of
+from vreid.runtime.login import login
 
 _LOG = logging.getLogger("vreid")
 LONGEST = 1 << 22  # bytes of a request: one with 256 features of 2048 numbers and a picture

@@ -1,6 +1,5 @@
 """An open gallery: the world's vehicles in a store, searched through an index of their prototypes."""
 
-import getpass
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -12,8 +11,7 @@ import numpy as np
 from vreid.models.errors import NotFound, Refused
 from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
-from vreid.runtime.gallery import names
-from vreid.runtime.gallery.doubt_rows import forget_judged
+from vreid.runtime.gallery import names, removal
 from vreid.runtime.gallery.index.sync import IndexSync
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
@@ -38,6 +36,7 @@ from vreid.runtime.gallery.records import (
 from vreid.runtime.gallery.sighting_row import sighting_row
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptRemovals
+from vreid.runtime.login import login
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.site_evidence import SITE_THRESHOLD
 from vreid.runtime.topology import Span
@@ -208,11 +207,18 @@ class Gallery:
     def forget(self, vehicles: Sequence[int]) -> None:
         """Delete all that `remove` deletes, and write nothing in the audit; kept pictures go when it is committed."""
         with self.transaction() as store:
-            for vehicle in vehicles:
-                self._removals.add(store.sightings(vehicle))
-                store.delete_vehicle(vehicle)
-            forget_judged(store, vehicles)
-            store.forget_changes(vehicles)
+            removal.forget(store, self._removals, vehicles)
+
+    def remove_sightings(self, sightings: Collection[int]) -> int | None:
+        """Forget these sightings for good, with their kept pictures; the row of the audit, None: there are none of them.
+
+        Prototypes of the cameras that saw them are made anew of what stays; enrolled ones stay. A vehicle that nobody named or
+        enrolled goes with its last sighting, as `remove` does it, and a picture that a run took of a vehicle goes with the sighting
+        that it is of. Merges and splits of these vehicles can no longer be undone: what that needs holds features of the sightings.
+        """
+        with self.transaction() as store:
+            done = removal.remove_sightings(store, self.rule, self._removals, sightings)
+            return None if done is None else store.add_change(self.who, "remove sightings", None, done)
 
     def compact(self) -> None:
         """Give the room of what was deleted back to the disk; takes as long as copying the gallery, and as much room.
@@ -390,11 +396,3 @@ class Gallery:
             return set()
         with self._mutex:
             return self._store.vehicles_with_plates(None) - self._store.vehicles_with_plates(wanted)
-
-
-def login() -> str:
-    """Who runs this process; "unknown" where the system has no name for the user, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # Python 3.13 made one of the first two of the third
-        return "unknown"

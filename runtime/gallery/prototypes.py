@@ -78,15 +78,16 @@ def with_feature(kept: list[Prototype], view: str, feature: Floats, weight: floa
     return [old for old in every if old.id not in gone]
 
 
-def rebuild(store: Store, rule: Rule, vehicle: int, views: Collection[str] | None = None) -> int:
+def rebuild(store: Store, rule: Rule, vehicle: int, views: Collection[str] | None = None, partly: bool = False) -> int:
     """Make the prototypes of `views` (None: of all cameras that saw the vehicle) from its sightings; how many there are.
 
-    Prototypes of other views, such as enrolled ones, stay, and so does a view of which a sighting has no feature: they
-    cannot be made again. Belongs inside a transaction.
+    Prototypes of other views, such as enrolled ones, stay, and so does a view of which a sighting has no feature, unless
+    `partly`: they cannot be made again. Belongs inside a transaction.
     """
     sightings = store.sightings(vehicle)
     wanted = {one.camera for one in sightings} if views is None else set(views)
-    wanted -= {one.camera for one in sightings if not one.feature}
+    if not partly:
+        wanted -= {one.camera for one in sightings if not one.feature}
     kept = store.prototypes(vehicle)
     replaced = [old.id for old in kept if old.view in wanted]
     store.delete_prototypes(replaced)

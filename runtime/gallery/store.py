@@ -186,6 +186,7 @@ class Store(Protocol):
         """Those of `ids` (None: all) that are of the vehicle `old` become those of `new`."""
 
     def delete_sightings(self, before: float) -> int: ...  # those that ended before `before`; how many
+    def remove_sightings(self, ids: Collection[int]) -> None: ...  # those of `ids` that there are
 
     def seen_since(self, since: float) -> list[tuple[int, Span]]:
         """(vehicle, where and when on the world's clock) of the sightings that ended after `since`.
@@ -247,6 +248,10 @@ class Store(Protocol):
 
     def mark_undone(self, change: int, by: int) -> None:
         """It was taken back by the change `by`, and what that needed is dropped."""
+
+    def drop_undo(
+        self, changes: Collection[int]
+    ) -> None: ...  # these can no longer be undone: what that needs is dropped
 
     def forget_changes(self, vehicles: Collection[int], verbs: Collection[str] | None = None) -> None:
         """No row holds a name, picture or feature of `vehicles`, which are deleted, or of what was merged into them, any longer;

@@ -80,6 +80,7 @@ def test_what_is_no_time_of_day_is_refused(since: str, until: str) -> None:
         ("purge", {"sightings": 1}, "Purged 1 sighting"),
         ("calibrate", {"pairs": 12, "same": 3}, "Let 12 judged pairs count for the thresholds"),
         ("remove", {}, "Removed #7 for good"),
+        ("remove sightings", {"vehicles": [7, 9], "sightings": 3}, "Removed 3 sightings of #7, #9 for good"),
         ("something new", {}, "Something new #7"),
     ],
 )

@@ -57,6 +57,11 @@ def mark_undone(database: Database, change: int, by: int) -> None:
     database.run("UPDATE audit SET undone = %s, undo = NULL WHERE id = %s", by, change)
 
 
+def drop_undo(database: Database, changes: Collection[int]) -> None:
+    """See `Store.drop_undo`."""
+    database.run("UPDATE audit SET undo = NULL WHERE id = ANY(%s::bigint[])", [*changes])
+
+
 def forget_changes(database: Database, gone: Collection[int], verbs: Collection[str] | None) -> None:
     """See `Store.forget_changes`; `gone` are all of them, merged ones too."""
     where, values = "vehicle = ANY(%s::bigint[]) OR vehicles && %s::bigint[]", list[Any]([[*gone], [*gone]])

@@ -253,6 +253,10 @@ class PostgresStore:
         self._keep_last_id("sightings", self._last_id("sightings"))
         return sightings.delete_sightings(self._database, before)
 
+    def remove_sightings(self, ids: Collection[int]) -> None:
+        self._keep_last_id("sightings", self._last_id("sightings"))
+        self._run("DELETE FROM sightings WHERE id = ANY(%s::bigint[])", [*ids])
+
     def seen_since(self, since: float) -> list[tuple[int, Span]]:
         return sightings.seen_since(self._database, since)
 
@@ -336,6 +340,9 @@ class PostgresStore:
 
     def mark_undone(self, change: int, by: int) -> None:
         audit.mark_undone(self._database, change, by)
+
+    def drop_undo(self, changes: Collection[int]) -> None:
+        audit.drop_undo(self._database, changes)
 
     def forget_changes(self, vehicles: Collection[int], verbs: Collection[str] | None = None) -> None:
         gone = with_merged(vehicles, self.changes(verbs=("merge",)))

@@ -49,6 +49,12 @@ def mark_undone(database: Database, change: int, by: int) -> None:
     database.run("UPDATE audit SET undone = ?, detail = json_remove(detail, '$.undo') WHERE id = ?", by, change)
 
 
+def drop_undo(database: Database, changes: Collection[int]) -> None:
+    """See `Store.drop_undo`."""
+    among = "id IN (SELECT value FROM json_each(?))"
+    database.run(f"UPDATE audit SET detail = json_remove(detail, '$.undo') WHERE {among}", json.dumps([*changes]))
+
+
 def forget_changes(database: Database, gone: Collection[int], verbs: Collection[str] | None) -> None:
     """See `Store.forget_changes`; `gone` are all of them, merged ones too."""
     among, bare = "IN (SELECT value FROM json_each(?))", "coalesce(json_extract(detail, '$.vehicles'), '[]')"

@@ -272,6 +272,9 @@ class SqliteStore:
     def delete_sightings(self, before: float) -> int:
         return self._run("DELETE FROM sightings WHERE seen < ?", before).rowcount
 
+    def remove_sightings(self, ids: Collection[int]) -> None:
+        self._run("DELETE FROM sightings WHERE id IN (SELECT value FROM json_each(?))", json.dumps([*ids]))
+
     def seen_since(self, since: float) -> list[tuple[int, Span]]:
         rows = self._rows(
             "SELECT vehicle, id, camera, seen - (last_time - first_time), seen FROM sightings WHERE seen >= ? ORDER BY id",
@@ -363,6 +366,9 @@ class SqliteStore:
 
     def mark_undone(self, change: int, by: int) -> None:
         audit.mark_undone(self._database, change, by)
+
+    def drop_undo(self, changes: Collection[int]) -> None:
+        audit.drop_undo(self._database, changes)
 
     def forget_changes(self, vehicles: Collection[int], verbs: Collection[str] | None = None) -> None:
         gone = with_merged(vehicles, self.changes(verbs=("merge",)))

@@ -11,12 +11,12 @@ from made_gallery import features, opened, sighted, sighting, sql
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edits
 from vreid.runtime.gallery.edits import undo
-from vreid.runtime.gallery.gallery import login
 from vreid.runtime.gallery.prototypes import Rule
 from vreid.runtime.gallery.records import Filter
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.gallery_place import GalleryPlace
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, kept_name
+from vreid.runtime.login import login
 from vreid.runtime.records import Floats
 
 

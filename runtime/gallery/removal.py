@@ -1,0 +1,80 @@
+"""What leaves a gallery for good: whole vehicles, or some of their sightings, with all that was made or kept of them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vreid.runtime.gallery.doubt_rows import forget_judged
+from vreid.runtime.gallery.prototypes import Rule, rebuild
+from vreid.runtime.gallery.records import ENROLLED, Change, SightingInfo
+from vreid.runtime.gallery.store import Store
+from vreid.runtime.kept.folder import KeptRemovals
+
+
+def forget(store: Store, files: KeptRemovals, vehicles: Sequence[int]) -> None:
+    """Delete vehicles and what the audit and the site's thresholds kept of them; their kept pictures go with `files`."""
+    for vehicle in vehicles:
+        files.add(store.sightings(vehicle))
+        store.delete_vehicle(vehicle)
+    forget_judged(store, vehicles)
+    store.forget_changes(vehicles)
+
+
+def remove_sightings(
+    store: Store, rule: Rule, files: KeptRemovals, sightings: Collection[int]
+) -> dict[str, Any] | None:
+    """See `Gallery.remove_sightings`: what the audit's row says; None: none of them is there."""
+    own: dict[int, list[SightingInfo]] = defaultdict(list)
+    for sighting in store.vehicles_of_sightings(sightings):
+        if (seen := store.sighting(sighting)) is not None:
+            own[seen.vehicle].append(seen)
+    if not own:
+        return None
+    changes = store.changes(verbs=("merge", "split"))
+    related = _related(own, changes)
+    ids = [seen.id for every in own.values() for seen in every]
+    _drop_pictures(store, related, {store.sighting_picture(id_) for id_ in ids})
+    for every in own.values():
+        files.add(every)
+    store.remove_sightings(ids)
+    gone = [vehicle for vehicle in own if _is_nobody(store, vehicle)]
+    for vehicle in own.keys() - {*gone}:
+        _rebuild(store, rule, vehicle, {seen.camera for seen in own[vehicle]})
+    store.drop_undo([change.id for change in changes if not related.isdisjoint(change.detail.get("vehicles", ()))])
+    forget(store, files, gone)
+    store.trim_changes(0)  # what was doubtful of these sightings
+    return {"vehicles": sorted(own), "sightings": len(ids), "removed": len(gone)}
+
+
+def _related(vehicles: Collection[int], changes: Sequence[Change]) -> set[int]:
+    """`vehicles`, and all that merges and splits ever tied to them, whose earlier rows may hold what was made of the sightings."""
+    found = {*vehicles}
+    groups = [{*change.detail.get("vehicles", ())} for change in changes]
+    while joined := [group for group in groups if not found.isdisjoint(group) and not group <= found]:
+        found = found.union(*joined)
+    return found
+
+
+def _drop_pictures(store: Store, vehicles: Collection[int], pictures: Collection[bytes | None]) -> None:
+    """Vehicles whose own picture a run took from one of these sightings lose it."""
+    for vehicle in vehicles:
+        row = store.vehicle(vehicle)
+        if row is not None and row.pictured is not None and row.thumbnail in pictures:
+            store.update_vehicle(replace(row, thumbnail=None, pictured=None))
+
+
+def _is_nobody(store: Store, vehicle: int) -> bool:
+    """Whether nothing is left of a vehicle that nobody named or enrolled."""
+    row = store.vehicle(vehicle)
+    return not (
+        (row is not None and row.named)
+        or store.sighting_ids(vehicle)
+        or any(one.view == ENROLLED for one in store.prototypes(vehicle))
+    )
+
+
+def _rebuild(store: Store, rule: Rule, vehicle: int, cameras: Collection[str]) -> None:
+    """Prototypes of these cameras are made of the sightings that stay, and none is kept that cannot be made of them."""
+    store.delete_prototypes([one.id for one in store.prototypes(vehicle) if one.view in cameras])
+    rebuild(store, rule, vehicle, cameras, partly=True)
