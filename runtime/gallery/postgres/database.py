@@ -68,21 +68,23 @@ class Database:
         """Whether a transaction or a reading is open."""
         return self._depth > 0
 
-    def run(self, statement: str, *values: Any) -> int:
+    # Values stand for %s in turn, or by name for %(name)s.
+
+    def run(self, statement: str, *values: Any, **named: Any) -> int:
         """One statement, of which no rows are read; how many rows it changed."""
-        return self._executed(statement, values).rowcount
+        return self._executed(statement, named or values).rowcount
 
-    def rows(self, query: str, *values: Any) -> list[Any]:
+    def rows(self, query: str, *values: Any, **named: Any) -> list[Any]:
         """All rows of a query."""
-        return self._executed(query, values).fetchall()
+        return self._executed(query, named or values).fetchall()
 
-    def row(self, query: str, *values: Any) -> Any:
+    def row(self, query: str, *values: Any, **named: Any) -> Any:
         """The first row; None when there is none."""
-        return self._executed(query, values).fetchone()
+        return self._executed(query, named or values).fetchone()
 
-    def column(self, query: str, *values: Any) -> list[Any]:
+    def column(self, query: str, *values: Any, **named: Any) -> list[Any]:
         """The first cell of every row."""
-        return [row[0] for row in self.rows(query, *values)]
+        return [row[0] for row in self.rows(query, *values, **named)]
 
     def pages(self, size: int, query: str, values: Mapping[str, Any], last: int = 0) -> Iterator[list[Any]]:
         """The rows of a query by their first cell, an id that rises from `last` on, `size` at a time, each page read when it is

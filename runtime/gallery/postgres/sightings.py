@@ -83,8 +83,7 @@ def move_sightings(database: Database, old: int, new: int, ids: Sequence[int] | 
 
 def delete_sightings(database: Database, before: float) -> int:
     """See `Store.delete_sightings`."""
-    dropped = int(database.row("SELECT drop_months(%s)", float(before))[0])
-    return dropped + database.run("DELETE FROM sightings WHERE seen < %s", float(before))
+    return int(database.row("SELECT purge_sightings(%s)", float(before))[0])
 
 
 def seen_since(database: Database, since: float) -> list[tuple[int, Span]]:

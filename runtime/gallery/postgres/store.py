@@ -12,6 +12,7 @@ from vreid.runtime.gallery import names
 from vreid.runtime.gallery.postgres import audit, reading, sightings
 from vreid.runtime.gallery.postgres.database import Database
 from vreid.runtime.gallery.postgres.features import PrototypeFeatures
+from vreid.runtime.gallery.postgres.inbox import PostgresInbox
 from vreid.runtime.gallery.postgres.rows import (
     VEHICLE,
     features_of,
@@ -38,6 +39,9 @@ from vreid.runtime.gallery.records import (
 from vreid.runtime.records import Floats
 from vreid.runtime.topology import Span
 
+TABLES = (  # all but those that hold nothing of vehicles
+    "settings", "vehicles", "prototypes", "sightings", "changes", "audit", "received", "box_sightings", "identities", "removals",
+)  # fmt: skip
 _LAST_IDS, _RETENTION = {"vehicles": "last vehicle", "sightings": "last sighting"}, "retention"  # keys of settings
 
 
@@ -273,8 +277,8 @@ class PostgresStore:
             fix = "keep the box's gallery in a file, or leave [fleet] out"
             raise Refused(f"the gallery {self.name} is in a database and has no outbox for a centre; {fix}")
 
-    def inbox(self) -> None:
-        return None
+    def inbox(self) -> PostgresInbox:
+        return PostgresInbox(self._database)
 
     # Retention
 
@@ -319,7 +323,7 @@ class PostgresStore:
             self._vacuum("VACUUM")
 
     def _vacuum(self, statement: str) -> None:
-        self._run(f"{statement} settings, vehicles, prototypes, sightings, changes, audit")
+        self._run(f"{statement} {', '.join(TABLES)}")
 
     # Audit
 

@@ -1,0 +1,171 @@
+"""What a gallery in PostgreSQL has received from boxes; triggers note what boxes are to hear, whichever program makes a change."""
+
+from collections.abc import Collection, Mapping
+
+from vreid.runtime.gallery.inbox import Box, BoxSighting, Identity, LeaseLost, Removal
+from vreid.runtime.gallery.postgres.database import Database
+
+_AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
+_BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture FROM box_sightings"
+
+
+class PostgresInbox:
+    """See `vreid.runtime.gallery.inbox.Inbox`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._run, self._rows = database.run, database.rows
+        self._row, self._column = database.row, database.column
+
+    # The lease
+
+    def take_lease(self, holder: str, seconds: float) -> int | None:
+        with self._database.transaction():
+            row = self._row(
+                "INSERT INTO lease AS l (holder, epoch, seconds, until)"
+                " VALUES (%(holder)s, 1, %(seconds)s, clock_timestamp() + make_interval(secs => %(seconds)s))"
+                " ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, seconds = excluded.seconds, until = excluded.until,"
+                " epoch = l.epoch + (l.holder IS DISTINCT FROM excluded.holder)::int"
+                " WHERE l.holder = excluded.holder OR l.until <= clock_timestamp() RETURNING epoch",
+                holder=holder, seconds=float(seconds),
+            )  # fmt: skip
+        return None if row is None else int(row[0])
+
+    def release_lease(self, epoch: int) -> None:
+        with self._database.transaction():
+            self._run("UPDATE lease SET holder = NULL, until = '-infinity' WHERE epoch = %s", epoch)
+
+    def refuse_other_epoch(self, epoch: int) -> None:
+        """It also lets the server end this transaction when this program pauses in it for longer than its lease: otherwise nobody
+        else could write before it goes on."""
+        pause = "set_config('idle_in_transaction_session_timeout', ceil(seconds * 1000)::bigint::text, true)"
+        row = self._row(f"SELECT epoch, {pause} FROM lease")
+        if row is None or row[0] != epoch:
+            raise LeaseLost(f"another resolver writes to the gallery {self._database.name} now; this one has to stop")
+
+    # What boxes have sent
+
+    def receive(self, box: str, seq: int, sighting: int | None, at: int) -> bool:
+        """A message about what was removed is to be erased, and its box is to hear so again."""
+        row = self._row(
+            f"""WITH known AS (SELECT 1 FROM received WHERE box = %(box)s AND seq = %(seq)s),
+                added AS (INSERT INTO received (box, seq, at, sighting)
+                    VALUES (%(box)s, %(seq)s, %(at)s, %(sighting)s) ON CONFLICT DO NOTHING),
+                newest AS (UPDATE box_sightings SET seq = greatest(seq, %(seq)s)
+                    WHERE box = %(box)s AND sighting = %(sighting)s AND (removed OR seq < %(seq)s)
+                    RETURNING box, sighting, removed),
+                heard AS (INSERT INTO identities (box, sighting) SELECT box, sighting FROM newest WHERE removed {_AGAIN}),
+                erased AS (INSERT INTO removals (box, sighting) SELECT box, sighting FROM newest WHERE removed {_AGAIN})
+                SELECT NOT EXISTS (SELECT 1 FROM known)""",
+            box=box, seq=seq, at=at, sighting=sighting,
+        )  # fmt: skip
+        return bool(row[0])
+
+    def sighting(self, box: str, sighting: int) -> BoxSighting | None:
+        row = self._row(f"{_BOX_SIGHTING} WHERE box = %s AND sighting = %s", box, sighting)
+        return None if row is None else BoxSighting(*row)
+
+    def sightings_of(self, box: str, vehicle: int) -> list[BoxSighting]:
+        query = f"{_BOX_SIGHTING} WHERE box = %s AND vehicle = %s AND here IS NOT NULL ORDER BY sighting"
+        return [BoxSighting(*row) for row in self._rows(query, box, vehicle)]
+
+    def keep_sighting(self, known: BoxSighting) -> None:
+        """What was removed does not come back; its picture, if one is named, is to be erased."""
+        self._run(
+            f"""WITH before AS (SELECT here FROM box_sightings WHERE box = %(box)s AND sighting = %(sighting)s),
+                kept AS (INSERT INTO box_sightings AS b (box, sighting, vehicle, here, picture, missing, seq)
+                    VALUES (%(box)s, %(sighting)s, %(vehicle)s, %(here)s, %(picture)s,
+                        %(picture)s::text IS NOT NULL
+                            AND EXISTS (SELECT 1 FROM sightings s WHERE s.id = %(here)s AND s.thumbnail IS NULL),
+                        coalesce((SELECT max(seq) FROM received WHERE box = %(box)s AND sighting = %(sighting)s), 0))
+                    ON CONFLICT (box, sighting) DO UPDATE SET
+                        vehicle = excluded.vehicle, here = CASE WHEN NOT b.removed THEN excluded.here END,
+                        picture = excluded.picture, missing = excluded.missing AND NOT b.removed
+                    RETURNING box, sighting, here)
+                INSERT INTO identities (box, sighting) SELECT box, sighting FROM kept
+                    WHERE here IS NOT NULL AND here IS DISTINCT FROM (SELECT here FROM before) {_AGAIN}""",
+            box=known.box, sighting=known.sighting, vehicle=known.vehicle, here=known.here, picture=known.picture,
+        )  # fmt: skip
+
+    # What waits
+
+    def identities(self, limit: int) -> list[Identity]:
+        rows = self._rows(
+            "SELECT i.id, i.box, i.sighting, v.id, v.name, b.seq FROM identities i"
+            " JOIN box_sightings b ON b.box = i.box AND b.sighting = i.sighting"
+            " LEFT JOIN sightings s ON s.id = b.here LEFT JOIN vehicles v ON v.id = s.vehicle"
+            " WHERE b.removed OR v.id IS NOT NULL ORDER BY i.id LIMIT %s",
+            limit,
+        )
+        return [Identity(*row) for row in rows]
+
+    def drop_identities(self, ids: Collection[int]) -> None:
+        self._run("DELETE FROM identities WHERE id = ANY(%s::bigint[])", [*ids])
+
+    def missing_pictures(self, limit: int, after: float) -> list[str]:
+        query = "SELECT picture FROM box_sightings WHERE missing AND received >= %s ORDER BY received, here LIMIT %s"
+        return [*dict.fromkeys(self._column(query, float(after), limit))]
+
+    def put_picture(self, sha256: str, jpeg: bytes) -> None:
+        """A vehicle that had no picture of its own keeps this one for as long as one that a run took at the sighting."""
+        here = self._column(
+            "UPDATE box_sightings SET missing = false WHERE picture = %s AND missing RETURNING here", sha256
+        )
+        self._run(
+            """WITH pictured AS (UPDATE sightings SET thumbnail = %(jpeg)s
+                   WHERE id = ANY(%(here)s::bigint[]) AND thumbnail IS NULL RETURNING vehicle, seen)
+               UPDATE vehicles v SET thumbnail = %(jpeg)s, pictured = p.first
+               FROM (SELECT vehicle, min(seen) AS first FROM pictured GROUP BY vehicle) p
+               WHERE v.id = p.vehicle AND v.thumbnail IS NULL""",
+            jpeg=jpeg, here=here,
+        )  # fmt: skip
+
+    def removals(self, limit: int) -> list[Removal]:
+        rows = self._rows(
+            """SELECT x.id, x.box, x.sighting,
+                   ARRAY(SELECT r.at FROM received r WHERE r.box = x.box AND r.sighting = x.sighting ORDER BY r.at),
+                   CASE WHEN NOT EXISTS (SELECT 1 FROM box_sightings o WHERE o.picture = b.picture AND o.here IS NOT NULL)
+                       THEN b.picture END
+               FROM removals x JOIN box_sightings b ON b.box = x.box AND b.sighting = x.sighting ORDER BY x.id LIMIT %s""",
+            limit,
+        )
+        return [
+            Removal(id_, box, sighting, tuple(messages), () if picture is None else (picture,))
+            for id_, box, sighting, messages, picture in rows
+        ]
+
+    def drop_removals(self, ids: Collection[int]) -> None:
+        self._run(
+            """WITH done AS (DELETE FROM removals WHERE id = ANY(%s::bigint[]) RETURNING box, sighting)
+               UPDATE box_sightings b SET picture = NULL FROM done WHERE b.box = done.box AND b.sighting = done.sighting""",
+            [*ids],
+        )
+
+    def waiting(self) -> Mapping[str, int]:
+        identities, pictures, removals = self._row(
+            "SELECT (SELECT count(*) FROM identities), (SELECT count(DISTINCT picture) FROM box_sightings WHERE missing),"
+            " (SELECT count(*) FROM removals)"
+        )
+        return {"identities": identities, "pictures": pictures, "removals": removals}
+
+    # Boxes
+
+    def heard(self, box: str, seq: int, at: float, ahead: float) -> None:
+        self._run(
+            "INSERT INTO boxes VALUES (%s, %s, %s, %s) ON CONFLICT (name)"
+            " DO UPDATE SET seq = excluded.seq, heard = excluded.heard, ahead = excluded.ahead",
+            box, seq, float(at), float(ahead),
+        )  # fmt: skip
+
+    def boxes(self) -> list[Box]:
+        return [Box(*row) for row in self._rows("SELECT name, seq, heard, ahead FROM boxes ORDER BY name")]
+
+    def forget_received(self, before: float) -> int:
+        """Sightings that were purged are forgotten with their messages."""
+        messages = self._run(
+            "DELETE FROM received r WHERE r.received < %s"
+            " AND NOT EXISTS (SELECT 1 FROM removals x WHERE x.box = r.box AND x.sighting = r.sighting)",
+            float(before),
+        )
+        purged = "DELETE FROM box_sightings WHERE received < %s AND here IS NULL AND NOT removed"
+        return messages + self._run(purged, float(before))

@@ -1,0 +1,123 @@
+"""What a centre keeps of boxes: who resolves, which messages were received, whose sighting is which, and what is still to be sent.
+
+Triggers note what boxes are to hear of a change, whichever program makes it.
+"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+# received: `at` is a message's number in the log, in which one message can stand twice.
+# box_sightings: `here` is a sighting's id, NULL when that was purged or removed, and `removed` ones are kept for ever;
+# `missing`: its picture is not here yet; `seq` is the greatest of its messages.
+# identities, removals: what waits, once for each sighting; it gets a new id when it is written again.
+TABLES = """
+CREATE TABLE lease (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one), holder text COLLATE "C", epoch bigint NOT NULL,
+    seconds double precision NOT NULL, until timestamptz NOT NULL);
+CREATE TABLE received (
+    box text COLLATE "C" NOT NULL, seq bigint NOT NULL, at bigint NOT NULL, sighting bigint,
+    received double precision NOT NULL DEFAULT extract(epoch FROM now()), PRIMARY KEY (box, seq, at));
+CREATE INDEX received_of ON received (box, sighting);
+CREATE INDEX received_when ON received (received);
+CREATE TABLE box_sightings (
+    box text COLLATE "C" NOT NULL, sighting bigint NOT NULL, vehicle bigint NOT NULL, here bigint, picture text COLLATE "C",
+    missing boolean NOT NULL DEFAULT false, removed boolean NOT NULL DEFAULT false, seq bigint NOT NULL,
+    received double precision NOT NULL DEFAULT extract(epoch FROM now()), PRIMARY KEY (box, sighting));
+CREATE INDEX box_sightings_here ON box_sightings (here) WHERE here IS NOT NULL;
+CREATE INDEX box_sightings_gone ON box_sightings (received) WHERE here IS NULL AND NOT removed;
+CREATE INDEX box_sightings_of ON box_sightings (box, vehicle);
+CREATE INDEX box_sightings_picture ON box_sightings (picture) WHERE picture IS NOT NULL;
+CREATE INDEX box_sightings_missing ON box_sightings (received, here) WHERE missing;
+CREATE TABLE identities (
+    box text COLLATE "C" NOT NULL, sighting bigint NOT NULL, id bigserial NOT NULL UNIQUE, PRIMARY KEY (box, sighting));
+CREATE TABLE removals (
+    box text COLLATE "C" NOT NULL, sighting bigint NOT NULL, id bigserial NOT NULL UNIQUE, PRIMARY KEY (box, sighting));
+CREATE TABLE boxes (
+    name text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, heard double precision NOT NULL, ahead double precision NOT NULL);
+"""
+
+# Triggers for each statement: one for each row would take a sighting that moves into another month for one that is deleted.
+# What is deleted was removed by a person, with its vehicle or alone, unless purge_sightings has deleted it.
+TRIGGERS = """
+CREATE FUNCTION note_moved() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO identities (box, sighting)
+        SELECT b.box, b.sighting FROM rows_after a JOIN rows_before o ON o.id = a.id AND o.vehicle <> a.vehicle
+        JOIN box_sightings b ON b.here = a.id
+        ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER sighting_moved AFTER UPDATE ON sightings
+    REFERENCING OLD TABLE AS rows_before NEW TABLE AS rows_after FOR EACH STATEMENT EXECUTE FUNCTION note_moved();
+CREATE FUNCTION note_removed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    WITH gone AS (
+        UPDATE box_sightings b SET here = NULL, missing = false, removed = true FROM rows_gone r WHERE b.here = r.id
+        RETURNING b.box, b.sighting
+    ), heard AS (
+        INSERT INTO identities (box, sighting) SELECT box, sighting FROM gone
+        ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id
+    )
+    INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone
+        ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER sighting_removed AFTER DELETE ON sightings
+    REFERENCING OLD TABLE AS rows_gone FOR EACH STATEMENT EXECUTE FUNCTION note_removed();
+CREATE FUNCTION note_renamed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO identities (box, sighting)
+        SELECT b.box, b.sighting FROM sightings s JOIN box_sightings b ON b.here = s.id WHERE s.vehicle = new.id
+        ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER vehicle_renamed AFTER UPDATE OF name ON vehicles
+    FOR EACH ROW WHEN (old.name <> new.name) EXECUTE FUNCTION note_renamed();
+CREATE FUNCTION purge_sightings(before double precision) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT AS $$
+DECLARE
+    dropped bigint;
+    deleted bigint;
+BEGIN
+    WITH old AS (
+        UPDATE box_sightings b SET here = NULL, picture = NULL, missing = false
+        FROM sightings s WHERE s.id = b.here AND s.seen < before
+        RETURNING b.box, b.sighting
+    )
+    DELETE FROM identities i USING old WHERE i.box = old.box AND i.sighting = old.sighting;
+    dropped := drop_months(before);
+    DELETE FROM sightings WHERE seen < before;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN dropped + deleted;
+END $$;
+"""
+
+ROLES = """
+DO $$
+DECLARE
+    reader text := role_of('reader');
+    writer text := role_of('writer');
+    relation text;
+BEGIN
+    REVOKE EXECUTE ON FUNCTION note_moved, note_removed, note_renamed, purge_sightings FROM PUBLIC;
+    IF reader IS NULL OR writer IS NULL THEN
+        RETURN;
+    END IF;
+    FOREACH relation IN ARRAY ARRAY['lease', 'received', 'box_sightings', 'identities', 'removals', 'boxes'] LOOP
+        EXECUTE format('GRANT SELECT ON %I TO %I, %I', relation, reader, writer);
+        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I TO %I', relation, writer);
+        PERFORM let_maintain(relation);
+    END LOOP;
+    EXECUTE format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE identities_id_seq, removals_id_seq TO %I', writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION purge_sightings TO %I', writer);
+END $$;
+"""
+
+
+def upgrade() -> None:
+    """Make everything."""
+    lent = op.get_bind().connection.driver_connection
+    assert lent is not None
+    lent.execute(TABLES + TRIGGERS + ROLES)

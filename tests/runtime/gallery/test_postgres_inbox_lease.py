@@ -1,0 +1,141 @@
+"""One resolver at a time: a lease of the gallery, and one that was paused past it, or in the middle of a write, writes no more."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from made_gallery import opened, sql, written
+from real_postgres import Server
+
+from vreid.runtime.gallery import Gallery, read_gallery
+from vreid.runtime.gallery.inbox import Inbox, LeaseLost
+from vreid.runtime.gallery_place import DatabaseAddress
+
+RESOLVER = """
+import os, signal, sys, numpy as np
+from vreid.models.errors import Refused
+from vreid.runtime.gallery import open_gallery
+from vreid.runtime.gallery.inbox import BoxSighting, LeaseLost
+with open_gallery(sys.argv[1], fingerprint="aaaaaaaa", dim=8, model="small", write=True) as gallery:
+    with gallery.reading() as store:
+        inbox = store.inbox()
+    epoch = inbox.take_lease("first", 1.0)
+    for number in range(1, 1_000_000):
+        try:
+            with gallery.transaction():
+                inbox.refuse_other_epoch(epoch)
+                inbox.receive("a", number, number, number)
+                vehicle, _ = gallery.enrol(f"first {number}", np.random.default_rng(number).normal(size=(1, 8)))
+                inbox.keep_sighting(BoxSighting("a", number, 1, number))
+                if sys.argv[2] == str(number):
+                    os.kill(os.getpid(), signal.SIGSTOP)
+            print(number, flush=True)
+        except LeaseLost:
+            print("lost", flush=True)
+            break
+        except Refused as error:
+            print("cut", flush=True)
+"""
+TABLES = (
+    "vehicles",
+    "prototypes",
+    "sightings",
+    "changes",
+    "audit",
+    "settings",
+    "received",
+    "box_sightings",
+    "identities",
+    "lease",
+)
+
+
+@pytest.fixture
+def place(postgres: Server) -> DatabaseAddress:
+    return postgres.new_place("lease")
+
+
+@pytest.fixture
+def gallery(place: DatabaseAddress) -> Gallery:
+    return opened(place)
+
+
+def inbox_of(gallery: Gallery) -> Inbox:
+    with gallery.reading() as store:
+        inbox = store.inbox()
+    assert inbox is not None
+    return inbox
+
+
+def everything(place: DatabaseAddress) -> list[list[object]]:
+    return [sorted(sql(place, f"SELECT {table}::text FROM {table}")) for table in TABLES]
+
+
+@contextmanager
+def resolver(place: DatabaseAddress, stops_in: str = "") -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", RESOLVER, written(place), stops_in]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def test_a_lease_has_one_holder_and_rises_with_the_next(gallery: Gallery, place: DatabaseAddress) -> None:
+    with opened(place) as other:
+        first, second = inbox_of(gallery), inbox_of(other)
+        with pytest.raises(LeaseLost), gallery.transaction():
+            first.refuse_other_epoch(1)  # nobody has ever had it
+        assert first.take_lease("one", 1000) == 1 and first.take_lease("one", 2000) == 1
+        assert second.take_lease("two", 1000) is None
+        first.release_lease(1)
+        assert second.take_lease("two", 1000) == 2
+        first.release_lease(1)  # of an older one changes nothing
+        assert first.take_lease("one", 1000) is None
+        with pytest.raises(LeaseLost, match="another resolver writes to the gallery"), gallery.transaction():
+            gallery.add_vehicle("late")
+            first.refuse_other_epoch(1)
+        with other.transaction():
+            second.refuse_other_epoch(2)
+            other.add_vehicle("taxi")
+        assert [one.name for one in gallery.vehicles()] == ["taxi"]
+        assert second.take_lease("two", 0) == 2 and first.take_lease("one", 1000) == 3  # it was over
+
+
+def test_who_only_reads_takes_no_lease(gallery: Gallery, place: DatabaseAddress) -> None:
+    gallery.close()
+    with read_gallery(place) as reader, pytest.raises(Exception, match="opened for reading"):
+        inbox_of(reader).take_lease("reader", 10)
+
+
+@pytest.mark.parametrize("where", ["between two writes or in one", "in a write"])
+def test_one_that_was_paused_past_its_lease_writes_no_more(
+    gallery: Gallery, place: DatabaseAddress, where: str
+) -> None:
+    """In the middle of a write the server ends its transaction, so that the next need not wait for it to go on."""
+    inbox = inbox_of(gallery)
+    with resolver(place, "12" if where == "in a write" else "") as program:
+        assert program.stdout is not None
+        acknowledged = [int(program.stdout.readline()) for _ in range(11)]
+        if where != "in a write":
+            program.send_signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(program.pid, os.WUNTRACED)[1])
+        while (epoch := inbox.take_lease("second", 1000)) is None:
+            pass
+        with gallery.transaction():
+            inbox.refuse_other_epoch(epoch)
+            second = gallery.add_vehicle("second")
+        before = everything(place)
+        program.send_signal(signal.SIGCONT)
+        said = program.stdout.read().split()
+    numbers = [int(word) for word in said if word.isdigit()]
+    assert epoch == 2 and said[-1] == "lost" and {*said[:-1]} <= {"cut", *map(str, numbers)}
+    assert everything(place) == before
+    acknowledged += numbers
+    kept = [number for (number,) in sql(place, "SELECT seq FROM received ORDER BY seq")]
+    assert kept == list(range(1, second)) and acknowledged in (kept, kept[:-1])
+    assert [one.name for one in gallery.vehicles()] == [*(f"first {number}" for number in kept), "second"]
