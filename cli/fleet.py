@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 from tyro.conf import Positional, subcommand
 
 from vreid.cli import output
+from vreid.cli.fleet_server import Record, Replay, Setup, record, replay, setup
 from vreid.cli.gallery_place import GalleryFlag
 from vreid.models.errors import Refused
 
@@ -114,7 +115,14 @@ def schema(args: Schema) -> int:
     return 0
 
 
-_VERBS: dict[str, tuple[type, Any]] = {"send": (Send, send), "show": (Show, show), "schema": (Schema, schema)}
+_VERBS: dict[str, tuple[type, Any]] = {
+    "send": (Send, send),
+    "show": (Show, show),
+    "schema": (Schema, schema),
+    "setup": (Setup, setup),
+    "record": (Record, record),
+    "replay": (Replay, replay),
+}
 Args: Any = Union[tuple(Annotated[flags, subcommand(verb)] for verb, (flags, _) in _VERBS.items())]  # noqa: UP007
 
 

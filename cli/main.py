@@ -29,7 +29,7 @@ VERBS = {
     "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
     "serve": "pages and a REST API over a gallery, with a run or next to one; tokens",
-    "fleet": "what waits for a centre of many boxes: show, send; docs/fleet.md",
+    "fleet": "a box's way to its centre: show, send; and its server: setup, record, replay",
     "site": "a site's file, of many cameras: check, draw, schema",
     "get": "fetch a public network, such as a detector, whose hash is known",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",

@@ -5,9 +5,11 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 import nats
 from nats.aio.client import Client
@@ -18,8 +20,8 @@ from nats.js.object_store import ObjectStore
 
 from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, picture_name
 from vreid.fleet.subjects import subject_of, token_of
-from vreid.models.errors import VreidError
-from vreid.runtime.network_address import redacted
+from vreid.models.errors import Refused, VreidError
+from vreid.runtime.network_address import network_address, redacted
 from vreid.runtime.session import FleetSettings
 
 PICTURES = "vreid-pictures"  # the bucket of the object store
@@ -48,7 +50,7 @@ class CentreLink:
 
         All are written before the first answer is awaited, on one connection, so that they arrive in their order.
         """
-        async with _Reasons():
+        async with Reasons():
             futures = [await self._publish(message) for message in messages]
         await self._answered(futures)
         stored, reason = [], None
@@ -76,7 +78,7 @@ class CentreLink:
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""
         name = picture_name(jpeg)
-        async with _Reasons():
+        async with Reasons():
             if self._bucket is None:
                 self._bucket = await self._stream.object_store(PICTURES)
             try:
@@ -85,7 +87,7 @@ class CentreLink:
                 await self._bucket.put(name, jpeg)
 
 
-class _Reasons:
+class Reasons:
     """Turns what nats-py raises inside into CentreAway."""
 
     async def __aenter__(self) -> None: ...
@@ -116,7 +118,7 @@ async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
     inbox = f"_INBOX.{token_of(settings.box)}"  # a box's account may read nothing else's answers
     async with (
         joined(settings.server, f"vreid {settings.box}", settings.credentials, settings.ca, inbox) as client,
-        _Reasons(),
+        Reasons(),
     ):
         yield CentreLink(client, settings.region)
 
@@ -141,15 +143,26 @@ async def joined(
     try:
         if server.startswith("tls://") or ca is not None:
             options["tls"] = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        url, login = _login_of(server)
         connecting = nats.connect(
-            server, name=name, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.1,
-            connect_timeout=ANSWER_S, error_cb=quiet, inbox_prefix=inbox, **options,
+            url, name=name, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.1,
+            connect_timeout=ANSWER_S, error_cb=quiet, inbox_prefix=inbox, **options, **login,
         )  # fmt: skip
         client = await asyncio.wait_for(connecting, 2 * ANSWER_S)
-    except (NatsError, OSError, asyncio.TimeoutError, ValueError) as error:
+    except (NatsError, OSError, asyncio.TimeoutError, ValueError, Refused) as error:
         reason = reasons[-1] if reasons else reason_of(error)  # nats-py itself says only that there is no server
         raise CentreAway(f"it cannot be reached ({reason})") from error
     try:
         yield client
     finally:
         await client.close()
+
+
+def _login_of(server: str) -> tuple[str, dict[str, str]]:
+    """The address without the user's part, and that part as nats-py takes it, which does not decode %XX. Raises Refused."""
+    address = network_address(server)
+    if address.user is None:
+        return server, {}
+    user, colon, password = address.user.partition(":")
+    login = {"user": unquote(user), "password": unquote(password)} if colon else {"token": unquote(user)}
+    return replace(address, user=None).uri, login

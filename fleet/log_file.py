@@ -1,0 +1,168 @@
+"""A file of a stream's messages, JSON a line, plain or as gzip: appended in pieces, of which a torn last one is dropped."""
+
+import gzip
+import json
+import os
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from vreid.models.errors import Refused
+
+VERSION = 1
+_KIND = "log of a fleet"
+_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class LogHead:
+    """The first line: of which stream it is, and when that was made (a stream that is made anew begins to count anew)."""
+
+    stream: str
+    created: str
+    log: str = _KIND
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class LoggedMessage:
+    """A message of a stream: its number there, when the server wrote it (seconds since 1970), and what was published."""
+
+    seq: int
+    time: float
+    subject: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class LogWriter:
+    """Appends to a file; one that is there must be of the same stream, and its torn end is cut off.
+
+    Used as a context. `last` is the number of the last message in the file, None where there is none. Raises Refused for a file
+    of something else, and OSError.
+    """
+
+    def __init__(self, path: Path, head: LogHead) -> None:
+        self.last: int | None = None
+        self._packed = path.suffix == ".gz"
+        whole, found = 0, None
+        if path.exists():
+            for end, lines in _pieces(path):
+                found = found or (_head(path, lines[0]) if lines else None)
+                whole = end
+                self.last = json.loads(lines[-1]).get("seq", self.last) if lines else self.last
+        if found is not None and found != head:
+            raise Refused(
+                f"{path} is of the stream {found.stream} made at {found.created}, and the server's is {head.stream} made at"
+                f" {head.created}; name another file"
+            )
+        if found is None and whole == 0 and path.exists() and path.stat().st_size:
+            raise Refused(f"{path} is not a log of a fleet; name another file")
+        self._file: BinaryIO = path.open("ab")
+        self._file.truncate(whole)
+        if found is None:
+            self._append([json.dumps(asdict(head))])
+
+    def __enter__(self) -> "LogWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, _: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, messages: Sequence[LoggedMessage]) -> None:
+        """Append them; they are on the disk when it returns."""
+        if messages:
+            self._append([_line(message) for message in messages])
+            self.last = messages[-1].seq
+
+    def _append(self, lines: list[str]) -> None:
+        piece = "".join(f"{line}\n" for line in lines).encode()
+        self._file.write(gzip.compress(piece, 6, mtime=0) if self._packed else piece)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_log(path: Path) -> Iterator[LoggedMessage]:
+    """The messages in their order; a torn end is left out. Raises Refused for another file, and for a damaged one."""
+    number = 0
+    for _, lines in _pieces(path):
+        for line in lines:
+            number += 1
+            if number == 1:
+                _head(path, line)
+                continue
+            try:
+                yield _message(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise Refused(
+                    f"line {number} of {path} is not a message of a log ({error}); the file is damaged"
+                ) from None
+    if not number:
+        raise Refused(f"{path} is not a log of a fleet; vreid fleet record makes one")
+
+
+def _pieces(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """(offset behind it, its lines) of every whole piece: some lines, or a member of gzip."""
+    with path.open("rb") as file:
+        yield from (_members(path, file) if path.suffix == ".gz" else _plain(file))
+
+
+def _plain(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    end, rest = 0, b""
+    while read := file.read(_READ):
+        whole, newline, rest = (rest + read).rpartition(b"\n")
+        if newline:
+            end += len(whole) + 1
+            yield end, whole.split(b"\n")
+
+
+def _members(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    end, rest = 0, b""
+    while rest or (rest := file.read(_READ)):
+        member, text, taken = zlib.decompressobj(wbits=31), b"", 0
+        try:
+            while not member.eof:
+                rest = rest or file.read(_READ)
+                if not rest:
+                    return  # torn
+                text += member.decompress(rest)
+                taken += len(rest) - len(member.unused_data)
+                rest = member.unused_data
+        except zlib.error as error:
+            raise Refused(
+                f"{path} is not a log of a fleet as gzip, or is damaged behind byte {end} ({error})"
+            ) from None
+        end += taken
+        yield end, text.splitlines()
+
+
+def _head(path: Path, line: bytes) -> LogHead:
+    try:
+        head = LogHead(**json.loads(line))
+    except (ValueError, TypeError):
+        head = None
+    if head is None or head.log != _KIND:
+        raise Refused(f"{path} is not a log of a fleet; vreid fleet record makes one")
+    if head.version != VERSION:
+        raise Refused(f"{path} is a log in version {head.version}, and this program reads {VERSION}")
+    return head
+
+
+def _line(message: LoggedMessage) -> str:
+    """Text where the body is UTF-8, which is read by people, and base64 where it is not."""
+    about = {"seq": message.seq, "time": message.time, "subject": message.subject, "headers": message.headers}
+    try:
+        return json.dumps({**about, "body": message.body.decode()}, ensure_ascii=False)
+    except UnicodeDecodeError:
+        return json.dumps({**about, "base64": b64encode(message.body).decode()}, ensure_ascii=False)
+
+
+def _message(line: bytes) -> LoggedMessage:
+    read = json.loads(line)
+    body = b64decode(read["base64"], validate=True) if "base64" in read else read["body"].encode()
+    headers = {str(name): str(value) for name, value in read["headers"].items()}
+    return LoggedMessage(int(read["seq"]), float(read["time"]), str(read["subject"]), body, headers)

@@ -1,0 +1,178 @@
+"""The centre's stream and object store on its NATS server: made where they are missing, compared where they are there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+from vreid.fleet.link import PICTURES, reason_of
+from vreid.fleet.subjects import STREAM_SUBJECTS
+from vreid.models.errors import Refused
+from vreid.runtime.amounts import span_text
+
+STREAM = "SIGHTINGS"
+BUCKET_STREAM = f"OBJ_{PICTURES}"  # in which NATS keeps the object store
+_BUCKET_SUBJECTS = [f"$O.{PICTURES}.C.>", f"$O.{PICTURES}.M.>"]
+_API_S = 10.0
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What an operator chooses. Seconds and bytes; a room of None is not bounded."""
+
+    name: str = STREAM
+    max_age: float = 30 * 86400.0
+    window: float = 120.0  # in which a message that comes again is refused by its number
+    replicas: int = 1
+    room: int | None = None  # of the messages; when it is full nothing is taken, and boxes wait
+    picture_room: int | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting of the stream or the object store that is not as wanted; both values as people read them."""
+
+    of: str
+    setting: str
+    found: str
+    wanted: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What there is now: the stream's name on the server, what was made, what was changed, and what still differs."""
+
+    stream: str
+    made: Sequence[str]
+    changed: Sequence[Difference]
+    differing: Sequence[Difference]
+
+
+async def set_up(client: Client, wanted: StreamSettings, update: bool = False) -> SetUp:
+    """Make the stream and the object store unless they are there, and compare those that are.
+
+    What differs is listed, and with `update` changed. A stream that takes the messages already is the one, whatever its name.
+    Raises Refused, with the server's reason, for what it does not make or change.
+    """
+    manager = client.jetstream(timeout=_API_S)
+    found = await _found(manager, wanted.name)
+    name = wanted.name if found is None or found.config.name is None else found.config.name
+    made: list[str] = []
+    changed: list[Difference] = []
+    differing: list[Difference] = []
+    for label, config in ((f"stream {name}", _messages(name, wanted)), (f"object store {PICTURES}", _pictures(wanted))):
+        there = found if label.startswith("stream") else await _info(manager, BUCKET_STREAM)
+        if there is None:
+            await _make(manager, label, config)
+            made.append(label)
+            continue
+        unlike = list(_differences(label, there.config, config))
+        if unlike and update:
+            await _change(manager, there.config, config)
+            changed += unlike
+        else:
+            differing += unlike
+    return SetUp(name, made, changed, differing)
+
+
+def _messages(name: str, wanted: StreamSettings) -> StreamConfig:
+    return StreamConfig(
+        name=name, subjects=[STREAM_SUBJECTS], description="what boxes send, and what they hear (vreid)",
+        max_bytes=wanted.room or -1, allow_rollup_hdrs=False, duplicate_window=wanted.window, **_common(wanted),
+    )  # fmt: skip
+
+
+def _pictures(wanted: StreamSettings) -> StreamConfig:
+    return StreamConfig(
+        name=BUCKET_STREAM, subjects=_BUCKET_SUBJECTS, description="pictures of sightings by their SHA-256 (vreid)",
+        max_bytes=wanted.picture_room or -1, allow_rollup_hdrs=True, **_common(wanted),
+    )  # fmt: skip
+
+
+def _common(wanted: StreamSettings) -> dict[str, Any]:
+    return {
+        "storage": StorageType.FILE, "retention": RetentionPolicy.LIMITS, "discard": DiscardPolicy.NEW,
+        "max_age": wanted.max_age, "num_replicas": wanted.replicas, "allow_direct": True, "deny_delete": False,
+        "deny_purge": False, "max_msgs": -1, "max_msgs_per_subject": -1, "max_consumers": -1, "no_ack": False,
+    }  # fmt: skip
+
+
+_LOST = "what a centre has not read yet would be lost"
+_ERASED = "a removal is erased from the log, too"
+WHY: Mapping[str, str] = {
+    "subjects": "what boxes send, and no more, belongs there",
+    "storage": "what is acknowledged must be on a disk",
+    "retention": f"with another, {_LOST} when somebody else has read it",
+    "discard": f"with another, {_LOST} when there is no more room",
+    "max_age": "older messages are dropped",
+    "max_bytes": "how much room they may take",
+    "max_msgs": _LOST,
+    "max_msgs_per_subject": _LOST,
+    "max_consumers": "each box and each centre has one",
+    "num_replicas": "how many servers may be lost, less one",
+    "duplicate_window": "how long a message that comes again is refused",
+    "allow_direct": "boxes look by it whether a picture is there",
+    "deny_delete": _ERASED,
+    "deny_purge": _ERASED,
+    "allow_rollup_hdrs": "in the stream a message could erase those before it; the object store needs it",
+    "no_ack": "a box drops a message when it is acknowledged",
+}
+"""Every setting that is compared, and what depends on it."""
+
+
+def _differences(label: str, found: StreamConfig, wanted: StreamConfig) -> Iterator[Difference]:
+    for setting, why in WHY.items():
+        if setting == "duplicate_window" and label != f"stream {found.name}":
+            continue  # an object is not sent again under its number
+        is_, to_be = (_plain(setting, getattr(each, setting)) for each in (found, wanted))
+        if is_ != to_be:
+            yield Difference(label, setting, is_, to_be, why)
+
+
+def _plain(setting: str, value: Any) -> str:
+    """A value as people read it, the same for all that the server takes as the same."""
+    if isinstance(value, list):
+        return " ".join(sorted(value))
+    if setting.startswith("max_") and (value is None or value <= 0):
+        return "unlimited"
+    if setting in ("max_age", "duplicate_window"):
+        return span_text(value)
+    return str(getattr(value, "value", value) or "no") if value is not True else "yes"
+
+
+async def _found(manager: JetStreamContext, name: str) -> StreamInfo | None:
+    """The stream that takes the messages, or else the one of this name."""
+    try:
+        return await _info(manager, await manager.find_stream_name_by_subject(STREAM_SUBJECTS))
+    except NotFoundError:
+        return await _info(manager, name)
+
+
+async def _info(manager: JetStreamContext, name: str) -> StreamInfo | None:
+    try:
+        return await manager.stream_info(name)
+    except NotFoundError:
+        return None
+
+
+async def _make(manager: JetStreamContext, label: str, config: StreamConfig) -> None:
+    try:
+        await manager.add_stream(config)
+    except APIError as error:
+        raise Refused(f"the server does not make the {label} ({error.description or reason_of(error)})") from error
+
+
+async def _change(manager: JetStreamContext, found: StreamConfig, wanted: StreamConfig) -> None:
+    try:
+        await manager.update_stream(found.evolve(**{setting: getattr(wanted, setting) for setting in WHY}))
+    except APIError as error:
+        reason = error.description or reason_of(error)
+        raise Refused(
+            f"the server does not change {found.name} ({reason}); keep what it holds with vreid fleet record, remove it, make it"
+            " anew with vreid fleet setup and give it back with vreid fleet replay"
+        ) from error

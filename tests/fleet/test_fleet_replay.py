@@ -1,0 +1,267 @@
+"""`vreid fleet record` and `replay` over real NATS servers: the same bytes, once; a torn file is gone on with."""
+
+import gzip
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_box import box_in, settings, written
+from made_outputs import until
+from real_nats import NatsServer, make_streams, nats_in, stored_in, with_client
+
+from vreid.cli.main import main
+from vreid.fleet.link import joined
+from vreid.fleet.log_file import LoggedMessage, LogHead, LogWriter, read_log
+from vreid.fleet.messages import read_message
+from vreid.fleet.record import Span, record
+from vreid.fleet.sender import Sender
+from vreid.models.errors import Refused
+
+ODD = b"\x00\xff\r\n not UTF-8"
+
+
+def send(server: NatsServer, folder: Path, count: int, box: str = "box 1") -> None:
+    """Write so many sightings of a box and send them."""
+    with box_in(folder / f"{box}.db") as gallery:
+        for track in range(count):
+            written(gallery, camera=("gate", "門 1")[track % 2], track=track)
+        Sender(settings(server, box), gallery).send_all()
+
+
+def publish(server: NatsServer, *messages: tuple[str, bytes, dict[str, str] | None]) -> None:
+    async def each(client: Any) -> None:
+        for subject, body, headers in messages:
+            await client.jetstream().publish(subject, body, headers=headers)
+
+    with_client(server.url, each)
+
+
+def raw(server: NatsServer) -> list[tuple[str, bytes, bytes]]:
+    """(subject, headers as they are on the disk, body) of all that the stream holds."""
+    from base64 import b64decode
+
+    async def read(client: Any) -> list[tuple[str, bytes, bytes]]:
+        stream, found = client.jetstream(), []
+        state = (await stream.stream_info("SIGHTINGS")).state
+        for seq in range(state.first_seq, state.last_seq + 1):
+            request = json.dumps({"seq": seq}).encode()
+            answer = json.loads((await client.request("$JS.API.STREAM.MSG.GET.SIGHTINGS", request)).data)["message"]
+            found.append((answer["subject"], b64decode(answer.get("hdrs", "")), b64decode(answer.get("data", ""))))
+        return found
+
+    return with_client(server.url, read)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])
+def test_what_is_played_is_to_the_byte_what_was_recorded(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / name
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with nats_in(tmp_path / "a") as first, nats_in(tmp_path / "b") as second:
+        for server in (first, second):
+            make_streams(server.url)
+        send(first, tmp_path, 30)
+        publish(first, ("v1.north.x", ODD, None), ("v1.north.x", b"", {"Nats-Msg-Id": "門:1", "Other": "a b"}))
+        publish(first, ("v1.identity.box", b"{}", None))
+        assert main(["fleet", "record", "--server", first.url, "--out", str(log)]) == 0
+        assert "33 messages were written" in capsys.readouterr().out
+        for place, (stored, left_out) in enumerate(
+            [("32 messages were stored, 0", 1), ("1 messages were stored, 31", 1)]
+        ):
+            assert main(["fleet", "replay", str(log), "--server", second.url, "--speed", "0"]) == 0
+            said = capsys.readouterr().out  # the one without a number cannot be known again
+            assert stored in said and f"{left_out} of a centre were left out" in said, place
+        assert raw(second)[:32] == raw(first)[:32]
+        assert (
+            main(["fleet", "replay", str(log), "--server", second.url, "--speed", "0", "--identities", "--json"]) == 0
+        )
+        assert json.loads(capsys.readouterr().out)["stored"] == 2
+
+
+def test_a_torn_file_is_gone_on_with_where_it_was_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        send(server, tmp_path, 20)
+        for name in ("a.jsonl", "a.jsonl.gz"):
+            log = tmp_path / name
+            words = ["fleet", "record", "--server", server.url, "--out", str(log)]
+            for end in ("7", "15"):
+                assert main([*words, "--end", end]) == 0
+            whole = log.read_bytes()
+            for cut in (1, 40):
+                log.write_bytes(whole[:-cut])
+                assert main([*words, "--end", "15"]) == 0
+                assert [each.seq for each in read_log(log)] == list(range(1, 16)) and log.read_bytes() == whole
+            assert main(words) == main(words) == 0
+            assert [each.seq for each in read_log(log)] == list(range(1, 21))
+        capsys.readouterr()
+        assert main([*words[:-1], str(tmp_path / "b.jsonl"), "--start", "18"]) == 0
+        assert [each.seq for each in read_log(tmp_path / "b.jsonl")] == [18, 19, 20]
+        assert main([*words[:-1], str(tmp_path / "c.jsonl"), "--start", "soon"]) == 2
+        assert "--start is a message's number or a moment" in capsys.readouterr().err
+
+
+def test_moments_choose_and_a_file_of_another_stream_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "a.jsonl"
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        send(server, tmp_path, 4)
+        time.sleep(0.05)
+        middle = time.time()
+        time.sleep(0.05)
+        send(server, tmp_path, 3, "box 2")
+        words = ["fleet", "record", "--server", server.url, "--out"]
+        moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(middle))}.{int(middle % 1 * 1e6):06d}Z"
+        assert main([*words, str(log), "--start", moment]) == 0
+        assert main([*words, str(tmp_path / "b.jsonl"), "--end", moment]) == 0
+        assert [each.seq for each in read_log(log)] == [5, 6, 7]
+        assert [each.seq for each in read_log(tmp_path / "b.jsonl")] == [1, 2, 3, 4]
+
+        async def remake(client: Any) -> None:
+            await client.jetstream().delete_stream("SIGHTINGS")
+            await client.jetstream().add_stream(name="SIGHTINGS", subjects=["v1.*.*"])
+
+        with_client(server.url, remake)
+        capsys.readouterr()
+        assert main([*words, str(log)]) == 2
+        assert "is of the stream SIGHTINGS made at" in capsys.readouterr().err
+
+
+def test_what_comes_is_followed_until_it_is_stopped(tmp_path: Path) -> None:
+    log, stop = tmp_path / "a.jsonl", threading.Event()
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+
+        async def follow() -> int:
+            async with joined(server.url, "test") as client:
+                return await record(client, log, Span(), True, stop.is_set)
+
+        import asyncio
+
+        counts: list[int] = []
+        thread = threading.Thread(target=lambda: counts.append(asyncio.run(follow())))
+        thread.start()
+        try:
+            for box in ("a", "b"):
+                send(server, tmp_path, 5, box)
+            assert until(lambda: log.exists() and len(list(read_log(log))) == 10)
+        finally:
+            stop.set()
+            thread.join(30)
+    assert counts == [10]
+
+
+def test_boxes_are_renamed_for_a_test_of_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "a.jsonl.gz"
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        send(server, tmp_path, 6)
+        assert main(["fleet", "record", "--server", server.url, "--out", str(log)]) == 0
+        words = ["fleet", "replay", str(log), "--server", server.url, "--speed", "1000", "--box-suffix", " copy"]
+        assert main([*words, "--region", "load 2"]) == 0
+        assert "6 messages were stored, 0 were there" in capsys.readouterr().out
+        stored = stored_in(server.url)
+        before, after = (read_message(stored[place].body) for place in (0, 6))
+        assert (
+            after == before.model_copy(update={"box": "box 1 copy"}) and stored[6].number == f"box 1 copy:{after.seq}"
+        )
+        assert stored[6].subject == stored[0].subject.replace("north", "load%202")
+
+
+def test_a_message_goes_when_its_time_has_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "a.jsonl"
+    with LogWriter(log, LogHead("SIGHTINGS", "2026")) as file:
+        file.write([LoggedMessage(seq, 1000.0 + 10 * seq, "v1.north.x", b"x") for seq in range(4)])
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        began = time.monotonic()
+        assert main(["fleet", "replay", str(log), "--server", server.url, "--speed", "20"]) == 0
+        assert time.monotonic() - began >= 1.5  # 30 s of the log
+        capsys.readouterr()
+        assert main(["fleet", "replay", str(log), "--server", server.url, "--start", "3", "--speed", "-1"]) == 2
+        assert main(["fleet", "replay", str(log), "--server", server.url, "--start", "3", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["stored"] == 1
+
+
+def test_a_server_that_is_lost_amid_playing_is_said_with_where_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "a.jsonl"
+    with LogWriter(log, LogHead("SIGHTINGS", "2026")) as file:
+        file.write(
+            [LoggedMessage(seq, 1000.0 + seq, "v1.north.x", b"x", {"Nats-Msg-Id": f"a:{seq}"}) for seq in range(1, 9)]
+        )
+    with nats_in(tmp_path) as server:
+        assert main(["fleet", "replay", str(log), "--server", server.url]) == 2
+        assert "no stream for these messages" in capsys.readouterr().err
+        make_streams(server.url)
+        codes: list[int] = []
+        thread = threading.Thread(target=lambda: codes.append(_replayed(log, server.url)))
+        thread.start()
+        assert until(lambda: len(stored_in(server.url)) >= 2 if thread.is_alive() else True)
+        server.stop()
+        thread.join(60)
+        said = _reasons.pop()
+        assert codes == [2] and "go on with --start" in said
+        server.start()
+        start = said.rpartition("--start ")[2].split()[0]
+        assert main(["fleet", "replay", str(log), "--server", server.url, "--start", start, "--speed", "0"]) == 0
+        assert [each.number for each in stored_in(server.url)] == [f"a:{seq}" for seq in range(1, 9)]
+
+
+_reasons: list[str] = []
+
+
+def _replayed(log: Path, url: str) -> int:
+    """As the verb does it, off the main thread, in which alone Python takes signals."""
+    import asyncio
+
+    from vreid.fleet.link import CentreAway
+    from vreid.fleet.replay import replay
+
+    async def play() -> None:
+        async with joined(url, "test") as client:
+            await replay(client, read_log(log), 4)
+
+    try:
+        asyncio.run(play())
+    except CentreAway as away:
+        _reasons.append(str(away))
+        return 2
+    return 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}\n",
+        b"text\n",
+        b'{"stream": "S", "created": "", "log": "log of a fleet", "version": 9}\n',
+        b"\x1f\x8b\x08torn",
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_another_file_is_refused(tmp_path: Path, content: bytes, name: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Refused, match=r"is not a log of a fleet|in version 9"):
+        list(read_log(tmp_path / name))
+    if content:
+        with pytest.raises(Refused, match=r"is not a log of a fleet|in version 9"):
+            LogWriter(tmp_path / name, LogHead("S", ""))
+        assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_line_that_is_damaged_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl.gz"
+    head = b'{"stream": "S", "created": "", "log": "log of a fleet", "version": 1}\n'
+    log.write_bytes(gzip.compress(head + b'{"seq": 1}\n'))
+    with pytest.raises(Refused, match=r"line 2 of .* is not a message of a log"):
+        list(read_log(log))
