@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import WrongModel
 from vreid.models.seam import open_seam
+from vreid.runtime.gallery.identities import Identities
 from vreid.runtime.gallery.inbox import Inbox
 from vreid.runtime.gallery.outbox import Outbox
 from vreid.runtime.gallery.records import (
@@ -203,6 +204,9 @@ class Store(Protocol):
     def outbox(self, make: bool = False) -> Outbox | None:
         """What waits for a centre; None: nothing is written for one. With `make` it is from now on, for good; a store that has
         no outbox then raises Refused."""
+
+    def identities(self) -> Identities | None:
+        """What a centre has said of the sightings; None: nothing is written for one, or the store keeps no answers."""
 
     def inbox(self) -> Inbox | None:
         """What boxes have sent; None: this store keeps nothing of boxes."""

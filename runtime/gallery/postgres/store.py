@@ -277,6 +277,9 @@ class PostgresStore:
             fix = "keep the box's gallery in a file, or leave [fleet] out"
             raise Refused(f"the gallery {self.name} is in a database and has no outbox for a centre; {fix}")
 
+    def identities(self) -> None:
+        return None
+
     def inbox(self) -> PostgresInbox:
         return PostgresInbox(self._database)
 

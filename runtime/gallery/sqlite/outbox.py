@@ -7,6 +7,7 @@ from dataclasses import fields
 from vreid.runtime.gallery.outbox import CHANGED, NEW, REMOVED, OutboxMessage, OutboxSizes
 from vreid.runtime.gallery.records import SightingRow
 from vreid.runtime.gallery.sqlite.database import Database
+from vreid.runtime.gallery.sqlite.identities import SqliteIdentities
 from vreid.runtime.gallery.sqlite.rows import sighting_row, typed
 
 PICTURE = "picture"
@@ -45,10 +46,11 @@ class SqliteOutbox:
         self._database, self._dim = database, dim
 
     def make(self) -> None:
-        """Make the table and its triggers; what is there stays."""
+        """Make the table and its triggers, and that of the answers; what is there stays."""
         with self._database.transaction():
             for statement in _TABLES:
                 self._database.run(statement)
+            SqliteIdentities(self._database).make()
 
     def add_removal(self, vehicle: int) -> None:
         self._database.run(f"INSERT INTO outbox VALUES ({_NEXT}, '{REMOVED}', NULL, ?, {_ENVELOPE})", vehicle)

@@ -31,6 +31,7 @@ from vreid.runtime.gallery.records import (
 )
 from vreid.runtime.gallery.sqlite import audit, reading
 from vreid.runtime.gallery.sqlite.database import Database, unlock
+from vreid.runtime.gallery.sqlite.identities import SqliteIdentities, identities_of
 from vreid.runtime.gallery.sqlite.outbox import SqliteOutbox, outbox_of
 from vreid.runtime.gallery.sqlite.rows import (
     PrototypeFeatures,
@@ -294,6 +295,9 @@ class SqliteStore:
 
     def outbox(self, make: bool = False) -> SqliteOutbox | None:
         return outbox_of(self._database, self.about.dim, make)
+
+    def identities(self) -> SqliteIdentities | None:
+        return identities_of(self._database)
 
     def inbox(self) -> None:
         return None

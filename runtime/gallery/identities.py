@@ -1,0 +1,65 @@
+"""What a centre has said of a gallery's own sightings (docs/fleet.md): a part of a `Store` that not every store has."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class CentreIdentity:
+    """Which vehicle of a region at the centre a sighting is of; `number` is that of the message in the centre's log."""
+
+    sighting: int
+    region: str
+    epoch: int  # of the resolver that has sent it; it rises within a region
+    vehicle: int
+    name: str
+    number: int
+
+    @property
+    def text(self) -> str:
+        """north:12 taxi."""
+        return f"{self.region}:{self.vehicle} {self.name}"
+
+
+@dataclass(frozen=True)
+class CentreVehicle:
+    """A vehicle of this gallery as the centre knows it: the identity of its newest sighting that has one, and how many different
+    vehicles of the centre its sightings are."""
+
+    latest: CentreIdentity
+    different: int
+
+    @property
+    def text(self) -> str:
+        """north:12 taxi, or north:12 taxi and 2 others."""
+        others = self.different - 1
+        return self.latest.text + (f" and {others} other{'' if others == 1 else 's'}" if others else "")
+
+
+@dataclass(frozen=True)
+class IdentitySizes:
+    """How many sightings have an identity, how many of those that were written since the outbox was made have none, and when the
+    centre was last heard, in seconds since 1970 (None: never)."""
+
+    known: int = 0
+    unanswered: int = 0
+    heard: float | None = None
+
+
+class Identities(Protocol):
+    """One identity a sighting, which goes with its sighting; it moves nothing: whose a sighting is here is decided here.
+
+    Every method may raise what those of `Store` may; what writes belongs inside its `transaction`.
+    """
+
+    def follow(self, log: str) -> None:
+        """What is kept next comes from this log; numbers and epochs of another one do not count any more."""
+
+    def keep(self, identities: Sequence[CentreIdentity], heard: float) -> list[CentreIdentity]:
+        """Keep those that are newer than what is kept of their sightings, of sightings that there are. Returns those that are
+        refused: a resolver of a later epoch has sent for the same region since. `heard`: now, in seconds since 1970."""
+
+    def of_sightings(self, sightings: Collection[int]) -> dict[int, CentreIdentity]: ...  # by sighting
+    def of_vehicles(self, vehicles: Collection[int]) -> dict[int, CentreVehicle]: ...  # by vehicle
+    def sizes(self) -> IdentitySizes: ...
