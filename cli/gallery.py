@@ -6,6 +6,7 @@ from tyro.conf import subcommand
 
 from vreid.cli import gallery_doubtful as doubts
 from vreid.cli import gallery_enrolling as enrolling
+from vreid.cli import gallery_index as indexing
 from vreid.cli import gallery_reading as reading
 from vreid.cli import gallery_threshold as site
 from vreid.cli import gallery_writing as writing
@@ -31,6 +32,7 @@ _VERBS: dict[str, tuple[type, Any]] = {
     "purge": (writing.Purge, writing.purge),
     "retain": (writing.Retain, writing.retain),
     "check": (writing.Check, writing.check),
+    "index": (indexing.Index, indexing.index),
     "reindex": (writing.Reindex, writing.reindex),
     "backup": (writing.Backup, writing.backup),
     "export": (writing.Export, writing.export),

@@ -12,7 +12,8 @@ from vreid.models.errors import NotFound, Refused
 from vreid.models.picture import thumbnail_of
 from vreid.models.preprocess import Image
 from vreid.runtime.gallery import names, removal
-from vreid.runtime.gallery.index.sync import IndexSync
+from vreid.runtime.gallery.index.scores import vehicle_scores
+from vreid.runtime.gallery.index.table import gallery_index
 from vreid.runtime.gallery.prototypes import Rule, averaged, matching_prototype, surplus, unit
 from vreid.runtime.gallery.records import (
     ENROLLED,
@@ -54,7 +55,7 @@ class Gallery:
         self.name, self.path, self.about, self.writable = store.name, store.path, store.about, store.writable
         self.rule = rule
         self.who = login()  # is written with each change; a run calls itself run:NAME
-        self.index = IndexSync(store.features, index)
+        self.index = gallery_index(index, store.features)
         self._removals = KeptRemovals(store.path)
         self._mutex = threading.RLock()
 
@@ -246,9 +247,7 @@ class Gallery:
             raise Refused(f"k must be at least 1, not {k}")
         rows = unit(features, self.about.dim)
         with self._mutex:
-            if vehicles is None and only != EVERYTHING:
-                vehicles = self._store.vehicle_ids(only)
-            found = self.index.search(rows, min(k, names.LAST_ID), vehicles)
+            found = self.index.search(rows, min(k, names.LAST_ID), vehicles, only)
             called = self._store.names({vehicle for best in found for vehicle, _ in best})
         # a reader may be a moment behind its gallery
         return [[RankedVehicle(one, called.get(one, names.given(one)), score) for one, score in best] for best in found]
@@ -257,7 +256,7 @@ class Gallery:
         """Features (B, D) against each of V vehicles, by plain cosines unless `compare` says otherwise."""
         rows = unit(features, self.about.dim)
         with self._mutex:
-            return self.index.scores(rows, vehicles, compare)
+            return vehicle_scores(self._store.features, rows, vehicles, compare)
 
     def site_threshold(self) -> str | None:
         """What `keep_site_threshold` kept."""

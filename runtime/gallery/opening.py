@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.index.table import open_index
+from vreid.runtime.gallery.index.table import refuse_index
 from vreid.runtime.gallery.prototypes import Rule
 from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery.sqlite.database import new_gallery
-from vreid.runtime.gallery.store import open_store
+from vreid.runtime.gallery.store import Store, open_store
 from vreid.runtime.gallery_place import DatabaseAddress, GalleryPlace, place_of
 
 Given: TypeAlias = str | PathLike[str] | DatabaseAddress  # see `place_of`
@@ -36,28 +36,40 @@ def open_gallery(
     Raises WrongModel, GalleryLocked (another writer), GalleryDamaged, and Refused for a missing one.
     """
     if index != "flat":
-        open_index(index, dim)  # refuses what it does not know or this machine does not have
+        refuse_index(index, dim, place_of(place))
     if max_prototypes < 1:
         raise Refused(f"max_prototypes must be at least 1, not {max_prototypes}")
     store = open_store(place_of(place), write, About(fingerprint, dim, model))
-    return Gallery(store, index, Rule(max_prototypes, merge_above))
+    return _over(store, index, Rule(max_prototypes, merge_above))
 
 
 def read_gallery(place: Given, index: str = "flat") -> Gallery:
     """The gallery at `place` for reading, whatever its model. Raises Refused as `open_gallery` does."""
-    store = open_store(place_of(place), write=False)
+    return _whatever(place, False, index)
+
+
+def edit_gallery(place: Given, index: str = "flat") -> Gallery:
+    """The gallery at `place` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
+    return _whatever(place, True, index)
+
+
+def _whatever(place: Given, write: bool, index: str) -> Gallery:
+    store = open_store(place_of(place), write)
     try:
         if index != "flat":
-            open_index(index, store.about.dim)
+            refuse_index(index, store.about.dim, place_of(place))
     except Refused:
         store.close()
         raise
-    return Gallery(store, index, Rule())
+    return _over(store, index, Rule())
 
 
-def edit_gallery(place: Given) -> Gallery:
-    """The gallery at `place` for writing, whatever its model. Raises Refused as `open_gallery` does, and for a missing one."""
-    return Gallery(open_store(place_of(place), write=True), "flat", Rule())
+def _over(store: Store, index: str, rule: Rule) -> Gallery:
+    try:
+        return Gallery(store, index, rule)
+    except Refused:
+        store.close()
+        raise
 
 
 @contextmanager

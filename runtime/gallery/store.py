@@ -64,6 +64,7 @@ class FeatureSource(Protocol):
         """All that is read inside is of one moment, whoever writes meanwhile."""
 
     def count(self) -> int: ...
+    def vehicle_ids(self, only: Filter) -> list[int]: ...  # by rising id
     def of(self, prototypes: Ints) -> FeatureRows: ...  # those of `prototypes` (N,) that there are, ids rising
 
     def of_vehicles(self, vehicles: Ints) -> Iterator[tuple[Ints, Floats, NDArray[np.object_]]]:

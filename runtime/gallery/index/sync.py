@@ -12,9 +12,9 @@ import numpy as np
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.index import vehicle_index
-from vreid.runtime.gallery.index.table import index_file
-from vreid.runtime.gallery.index.vehicle_index import Found, Read, VehicleIndex
-from vreid.runtime.gallery.records import Compare, VehicleScores
+from vreid.runtime.gallery.index.table import Found, Progress, index_file
+from vreid.runtime.gallery.index.vehicle_index import Read, VehicleIndex
+from vreid.runtime.gallery.records import EVERYTHING, Filter
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("vreid.gallery")
 
 
 class IndexSync:
-    """Searches a gallery's prototypes as its store sees them, whoever has written; one thread at a time."""
+    """A `GalleryIndex` in this process, of the prototypes as the store sees them, whoever has written; one thread at a time."""
 
     def __init__(self, source: FeatureSource, kind: str) -> None:
         self._source, self._kind = source, kind
@@ -36,29 +36,21 @@ class IndexSync:
         self._floor = 0
         self._again = _NONE  # prototypes to be read again after a rollback
 
-    def search(self, features: Floats, k: int, vehicles: Sequence[int] | None) -> list[list[Found]]:
-        """Unit features (B, D) -> see `VehicleIndex.search`."""
+    def search(
+        self, features: Floats, k: int, vehicles: Sequence[int] | None, only: Filter = EVERYTHING
+    ) -> list[list[Found]]:
+        if vehicles is None and only != EVERYTHING:
+            vehicles = self._source.vehicle_ids(only)
         return self._caught_up().search(features, k, vehicles)
 
-    def scores(self, features: Floats, vehicles: Sequence[int], compare: Compare) -> VehicleScores:
-        """Unit features (B, D) -> what is best of each vehicle's prototypes; see `VehicleScores`."""
-        wanted, columns = np.unique(np.asarray(vehicles, np.int64), return_inverse=True)
-        shape = len(features), len(wanted)
-        cosines, margins = np.full(shape, -1.0, np.float32), np.full(shape, -np.inf)
-        best_views = np.full(shape, "", object)
-        lines = np.arange(len(features))
-        for owners, rows, views in self._source.of_vehicles(wanted):
-            found, least = compare(features, rows, views.tolist(), owners)  # (B, N)
-            over = found - least
-            starts = np.flatnonzero(np.diff(owners, prepend=-1))
-            for first, end in zip(starts, [*starts[1:], len(owners)], strict=True):
-                at = int(np.searchsorted(wanted, owners[first]))
-                place = first + over[:, first:end].argmax(axis=1)
-                better = over[lines, place] > margins[:, at]
-                cosines[better, at] = found[lines, place][better]
-                margins[better, at] = over[lines, place][better]
-                best_views[better, at] = views[place][better]
-        return VehicleScores(cosines[:, columns], margins[:, columns], best_views[:, columns])
+    def build(self, progress: Progress) -> None:
+        progress(0, self._source.count())
+        index = self._caught_up()
+        self._save(index)
+        progress(len(index), len(index))
+
+    def drop(self) -> None:
+        index_file(self._source.path, self._kind).unlink(missing_ok=True)
 
     def committed(self) -> None:
         """What was written is kept."""

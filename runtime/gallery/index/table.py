@@ -1,12 +1,16 @@
 """The seam of the gallery's indexes: what an index over prototypes can do, and which ones there are."""
 
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
 
 from vreid.models.errors import Refused, shown
 from vreid.models.seam import open_seam
+from vreid.runtime.gallery.records import Filter
+from vreid.runtime.gallery.store import FeatureSource
+from vreid.runtime.gallery_place import DatabaseAddress, GalleryPlace
 from vreid.runtime.records import Floats, Ints
 
 INDEXES = {
@@ -17,7 +21,31 @@ INDEXES = {
     "ivfpq": "vreid.runtime.gallery.index.approximate:ivfpq_index",
     "numpy": "vreid.runtime.gallery.index.flat:PlainIndex",
 }
+ON_A_SERVER = {  # those of galleries in PostgreSQL, which many processes share
+    "pgvector": "vreid.runtime.gallery.postgres.search:pgvector_index",
+}
+_EXTRAS = {"pgvector": "postgres"}
 _MOST = 1_000_000  # of an option of an index
+
+Found = tuple[int, float]  # a vehicle and its score
+Progress = Callable[[int, int], object]  # steps done, and steps there are
+
+
+class GalleryIndex(Protocol):
+    """What a gallery is searched through. It sees what the gallery's own connection sees, an open transaction included."""
+
+    def search(self, features: Floats, k: int, vehicles: Sequence[int] | None, only: Filter) -> list[list[Found]]:
+        """Unit features (B, D) -> for each the best k vehicles (fewer where there are no more), falling; of equals the older
+        first. `vehicles`: only these; None: those that `only` lets through."""
+
+    def committed(self) -> None: ...  # what was written in the transaction is kept
+    def rolled_back(self) -> None: ...  # the store went back, to a savepoint or to before the transaction
+    def close(self) -> None: ...  # called before the store is closed
+
+    def build(self, progress: Progress) -> None:
+        """Make it now, and what is kept of it. Raises Refused where this user may not, or there is nothing to be made."""
+
+    def drop(self) -> None: ...  # remove what is kept of it; Refused as `build`
 
 
 class Index(Protocol):
@@ -61,13 +89,53 @@ class Stored(Protocol):
         """Into an empty one, what `kept` gave. Raises KeyError or ValueError when it does not fit."""
 
 
+def gallery_index(name: str, source: FeatureSource) -> GalleryIndex:
+    """What `source` is searched through: a member of INDEXES or ON_A_SERVER, options behind it. Raises Refused as `open_index`."""
+    kind, address, options = _parts(name)
+    if kind in ON_A_SERVER:
+        made = open_seam("index", ON_A_SERVER, kind, _EXTRAS[kind])
+        index: GalleryIndex = made(source, address, **_options(made, kind, options))
+        return index
+    from vreid.runtime.gallery.index.sync import IndexSync
+
+    return IndexSync(source, name)
+
+
+def refuse_index(name: str, dim: int, place: GalleryPlace) -> None:
+    """Raises Refused for an index that is not known, that this machine does not have, or that a gallery there cannot have."""
+    kind, _, options = _parts(name)
+    if kind not in ON_A_SERVER:
+        open_index(name, dim)
+        return
+    if not isinstance(place, DatabaseAddress):
+        raise Refused(
+            f"the index '{kind}' is for a gallery in PostgreSQL, and {place} is a file; 'flat' and 'hnsw' work there"
+        )
+    _options(open_seam("index", ON_A_SERVER, kind, _EXTRAS[kind]), kind, options)
+
+
 def open_index(name: str, dim: int, expected: int = 0) -> Index:
     """An empty index over features of `dim`, soon to hold `expected`. `name`: a member of INDEXES, options behind it.
 
     "ivf?nprobe=32": whole numbers from 1. Raises Refused for an unknown name or option, or what is not installed.
     """
-    member, _, text = name.partition("?")
+    member, _, options = name.partition("?")
+    if member not in INDEXES:
+        every = ", ".join(sorted({*INDEXES, *ON_A_SERVER}))
+        raise Refused(f"there is no index '{shown(member)}'; choose one of: {every}")
     made = open_seam("index", INDEXES, member)
+    index: Index = made(dim, expected, **_options(made, member, options))
+    return index
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """ "pgvector?ef=64" -> kind, address, options."""
+    member, _, options = name.partition("?")
+    kind, _, address = member.partition(":")
+    return kind, address, options
+
+
+def _options(made: Callable[..., Any], member: str, text: str) -> dict[str, int]:
     known = [field for field, value in inspect.signature(made).parameters.items() if value.kind is value.KEYWORD_ONLY]
     options: dict[str, int] = {}
     for key, value in parse_qsl(text, keep_blank_values=True):
@@ -79,8 +147,7 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
             )
             raise Refused(f"the index '{member}' does not take '{shown(f'{key}={value}')}'; {fix}")
         options[key] = int(value)
-    index: Index = made(dim, expected, **options)
-    return index
+    return options
 
 
 def index_file(gallery: Path, name: str) -> Path:

@@ -18,12 +18,11 @@ import numpy as np
 from vreid.models.errors import Refused
 from vreid.models.files import sync_folder
 from vreid.runtime.gallery.index.row_map import GONE, IdMap
-from vreid.runtime.gallery.index.table import Index, Stored, index_file, open_index
+from vreid.runtime.gallery.index.table import Found, Index, Stored, index_file, open_index
 from vreid.runtime.gallery.records import FeatureRows
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
 
-Found = tuple[int, float]  # a vehicle and its score
 Read = Callable[[Ints], FeatureRows]  # ids -> those there are: ids, vehicles, features (N, D)
 # prototypes that a vehicle mostly has at most: k - 1 vehicles have so many times that, one more is of a k-th
 _FIRST = 8

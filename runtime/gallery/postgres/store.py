@@ -126,8 +126,7 @@ class PostgresStore:
         return None if row is None else int(row[0])
 
     def vehicle_ids(self, only: Filter = EVERYTHING) -> list[int]:
-        where, values = vehicles_where(only)
-        return self._column(f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY v.id", *values)
+        return self.features.vehicle_ids(only)
 
     def vehicles(self, only: Filter = EVERYTHING, thumbnails: bool = True, part: Part = WHOLE) -> list[Vehicle]:
         with self.reading():

@@ -315,6 +315,10 @@ class PrototypeFeatures:
     def count(self) -> int:
         return int(self._database.row("SELECT count(*) FROM prototypes")[0])
 
+    def vehicle_ids(self, only: Filter) -> list[int]:
+        where, values = vehicles_where(only)
+        return self._database.column(f"SELECT v.id FROM vehicles v WHERE {where} ORDER BY v.id", *values)
+
     def of(self, prototypes: Ints) -> FeatureRows:
         some = f"{_FEATURES} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
         parts = list(self._pages(some, json.dumps(prototypes.tolist())))

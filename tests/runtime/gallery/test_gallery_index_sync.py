@@ -11,6 +11,7 @@ from made_gallery import anew, answers, compared, enrolled, features, sql, sql_o
 
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.index import sync
+from vreid.runtime.gallery.postgres import search
 from vreid.runtime.gallery_place import GalleryPlace
 
 opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
@@ -34,9 +35,19 @@ def change(gallery: Gallery, random: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_after_any_rollbacks_the_index_is_what_the_file_says(place: GalleryPlace, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("new_place", "index"),
+    [("sqlite", "flat"), ("postgresql", "flat"), ("postgresql", "pgvector")],
+    indirect=["new_place"],
+)
+def test_after_any_rollbacks_the_index_is_what_the_file_says(
+    place: GalleryPlace, index: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(seed)
-    with opened(place) as gallery:
+    if index != "flat":
+        monkeypatch.setattr(search, "EXACT", 0)
+    with opened(place, index=index) as gallery:
+        gallery.index.build(lambda done, steps: None)
 
         def wild(depth: int) -> None:
             for _ in range(int(random.integers(1, 5))):
