@@ -1,146 +1,56 @@
 """A window into a run, over HTTP: /metrics for Prometheus, /healthz, /livez and /readyz for whoever restarts it."""
 
 import contextlib
-import socket
-import sys
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socketserver import TCPServer
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
-from vreid.models.errors import Refused
-from vreid.runtime.network_address import answers_to, plain_host
-from vreid.runtime.sinks.jsonl import json_text
+from vreid.runtime.metrics_server import Answer, MetricsPage, MetricsServer, host_and_port, json_answer
 from vreid.runtime.site_evidence import Pair
 from vreid.runtime.status import STALLED_S, StageStatus, Status, why_blind, why_stalled
 from vreid.runtime.threshold import Level
 
-_CLIENT_S = 5.0  # a reader that says nothing for so long is left
+__all__ = ["Monitor", "host_and_port"]
 
 
-class Monitor:
-    """Serves until `close`, in threads of its own. The run is not looked at unless somebody reads."""
+class Monitor(MetricsServer):
+    """Of one run, which is not looked at unless somebody reads."""
 
     def __init__(
         self, look: Callable[[], Status], address: str, stalled_s: float = STALLED_S, hosts: Sequence[str] = ()
     ) -> None:
-        """`address` is [HOST:]PORT, this machine only by default; port 0 is a free one. Raises Refused.
+        """As `MetricsServer`; raises Refused."""
+        self._look, self._stalled_s = look, stalled_s
+        self._metrics = MetricsPage(_Collector(look))  # names, units and labels: docs/outputs.md
+        super().__init__(self._answers, address, hosts)
 
-        A request is answered whose header Host is loopback, an IP address, the HOST of `address` or one of `hosts`, so that
-        no web page can read it through a browser by a name of its own (DNS rebinding); others get 421.
-        """
-        host, port = host_and_port(address)
-        names = frozenset(plain_host(name) for name in (*hosts, host))
-        if "" in names:
-            raise Refused(
-                "a --metrics-host is empty or has a port; write the name only, such as --metrics-host gate.local"
-            )
-        handler = _handler(look, Metrics(look), stalled_s, names)
-        try:
-            self._server = _server_kind(host)((host, port), handler)
-        except OSError as error:
-            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise Refused(
-                f"cannot serve metrics at {where} ({error.strerror}); give --metrics another address"
-            ) from error
-        self.host, self.port = str(self._server.server_address[0]), int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="monitor", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Let go of the port and end the thread. May be called twice."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def _handler(
-    look: Callable[[], Status], metrics: "Metrics", stalled_s: float, names: Collection[str]
-) -> type[BaseHTTPRequestHandler]:
-    """The kind of handler that answers for this run: the library makes one a request."""
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _CLIENT_S
-        server_version, sys_version = "vreid", ""
-
-        def do_GET(self) -> None:
-            """Metrics, health or readiness."""
-            if not answers_to(self.headers.get_all("Host", []), names):
-                self._json(421, {"reason": "this name is not served here; vreid run --metrics-host NAME lets it pass"})
-                return
-            match self.path.partition("?")[0]:
-                case "/metrics":
-                    self._answer(200, *metrics.text(self.headers.get("Accept", "")))
-                case "/healthz" | "/livez" as path:  # a restart mends a pipeline that stands still, but not a lens
-                    status = look()
-                    reason = why_stalled(status, stalled_s) or (why_blind(status) if path == "/healthz" else None)
-                    sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
-                    state: dict[str, Any] = {
-                        "healthy": reason is None,
-                        "reason": reason,
-                        "idle_s": status.idle_s,
-                        "sought": sought,
-                    }
-                    if status.fleet:  # a centre that is away makes no box unwell
-                        state["fleet"] = {box: asdict(one) for box, one in status.fleet.items()}
-                    self._json(200 if reason is None else 503, state)
-                case "/readyz":
-                    ready = look().ready
-                    reason = None if ready else "no frame went through the pipeline yet"
-                    self._json(200 if ready else 503, {"ready": ready, "reason": reason})
-                case _:
-                    self._json(404, {"reason": "there are /metrics, /healthz, /livez and /readyz"})
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """A scrape every few seconds is not worth a line."""
-
-        def _json(self, code: int, value: dict[str, Any]) -> None:
-            self._answer(code, (json_text(value) + "\n").encode(), "application/json")
-
-        def _answer(self, code: int, body: bytes, kind: str) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-    return Handler
-
-
-def _server_kind(host: str) -> type[ThreadingHTTPServer]:
-    class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        daemon_threads = True
-        allow_reuse_port = False  # a taken port is to be noticed
-
-        def server_bind(self) -> None:
-            """Without the library's look-up of this machine's name, which waits where there is no resolver."""
-            TCPServer.server_bind(self)
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A reader that left in the middle is not an error of the run."""
-            if not isinstance(sys.exc_info()[1], OSError):
-                super().handle_error(request, client_address)
-
-    return Server
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """[HOST:]PORT, an IPv6 host in brackets."""
-    host, _, port = address.strip().rpartition(":")
-    if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536) or (":" in host and not host.startswith("[")):
-        raise Refused(f"'{address}' is not an address to serve metrics at; write a port, such as 9100, or HOST:PORT")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    def _answers(self, path: str, accept: str) -> Answer | None:
+        """Metrics, health or readiness."""
+        match path:
+            case "/metrics":
+                return self._metrics.answer(accept)
+            case "/healthz" | "/livez":  # a restart mends a pipeline that stands still, but not a lens
+                status = self._look()
+                reason = why_stalled(status, self._stalled_s) or (why_blind(status) if path == "/healthz" else None)
+                sought = sorted(name for name, camera in status.cameras.items() if not camera.alive)
+                state: dict[str, Any] = {
+                    "healthy": reason is None,
+                    "reason": reason,
+                    "idle_s": status.idle_s,
+                    "sought": sought,
+                }
+                if status.fleet:  # a centre that is away makes no box unwell
+                    state["fleet"] = {box: asdict(one) for box, one in status.fleet.items()}
+                return json_answer(200 if reason is None else 503, state)
+            case "/readyz":
+                ready = self._look().ready
+                reason = None if ready else "no frame went through the pipeline yet"
+                return json_answer(200 if ready else 503, {"ready": ready, "reason": reason})
+        return None
 
 
 _COUNTER, _GAUGE = CounterMetricFamily, GaugeMetricFamily
@@ -212,21 +122,7 @@ def _labelled(label: str, parts: Mapping[str, object], families: _Families) -> I
         yield made
 
 
-class Metrics:
-    """The page that a scrape gets. Names, units and labels: docs/outputs.md."""
-
-    def __init__(self, look: Callable[[], Status]) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(look))
-        ProcessCollector(registry=self._registry)
-
-    def text(self, accept: str = "") -> tuple[bytes, str]:
-        """The header Accept -> the page and its Content-Type."""
-        encode, kind = choose_encoder(accept)
-        return encode(self._registry), kind
-
-
-class _Collector:
+class _Collector(Collector):
     def __init__(self, look: Callable[[], Status]) -> None:
         self._look = look
 
