@@ -1,6 +1,6 @@
 """Who is this: finished tracks become vehicles of the gallery, known or new ones, one at a time or jointly."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -149,9 +149,18 @@ class Identifier:
         """What somebody changes while this run writes to the gallery. Raises Refused as the request does."""
         with self._gallery.acting_as(who):
             done = request.apply(self._gallery)
-        if done.vehicles:
-            self._recent.deal(done.vehicles, owners_now(self._gallery, done.vehicles))
+        self.follow(done.vehicles)
         return done.result
+
+    def follow(self, vehicles: Collection[int]) -> None:
+        """Somebody has changed whose the sightings of these vehicles are: merged, split or removed them, or undone that."""
+        if vehicles:
+            since = self._recent.earliest(vehicles)
+            self._recent.deal(vehicles, owners_now(self._gallery, vehicles, since))
+
+    def went_on(self, vehicle: int, track: FinishedTrack) -> None:
+        """A track of `vehicle` that was identified, maybe by an earlier process, has gone on since."""
+        self._recent.put(vehicle, track)
 
     def provisional(self, track: FinishedTrack, taken: Container[int] = ()) -> Match:
         """The vehicle of a track that is still in view, by what it has shown so far: nothing is learnt or written. It is none
@@ -246,7 +255,7 @@ class Identifier:
         best = int(np.argmax([track.quality for track in own]))
         if doubts and written[best] and matches[0].vehicle is not None:
             add_doubt(self._gallery, written[best], matches[0].vehicle, doubts, near)
-        return matches
+        return [replace(match, sighting=id_) for match, id_ in zip(matches, written, strict=True)]
 
     def _withheld(self, own: Sequence[FinishedTrack], choice: Choice) -> list[str | None]:
         """Why no vehicle is to be made of each of a stranger's tracks, None: it may be; nothing where it is not new enough."""

@@ -1,7 +1,6 @@
 """Where vehicles were lately, so that none is found where it cannot be."""
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from random import Random
@@ -54,6 +53,12 @@ class RecentPositions:
             self._standing[vehicle] = left
         self.put(vehicle, sighting)
 
+    def earliest(self, vehicles: Iterable[int]) -> float:
+        """When the first of these vehicles' spans ended; inf where none is known."""
+        known = (self._spans, self._standing)
+        ends = (span.last for spans in known for vehicle in vehicles for span in spans.get(vehicle, ()))
+        return min(ends, default=math.inf)
+
     def deal(self, vehicles: Iterable[int], owner: Callable[[Span, int], int | None]) -> None:
         """Give where these vehicles were to whom each span belongs now, by what it is and whose it was; None: to nobody."""
         for known in (self._spans, self._standing):
@@ -105,9 +110,10 @@ class RecentPositions:
         self._spans, self._since_swept = kept, 0
 
 
-def owners_now(gallery: Gallery, vehicles: Collection[int]) -> Callable[[Span, int], int | None]:
-    """For `deal`, after an edit of these vehicles: by the gallery's sightings, some of which belong to another of them now."""
-    lately = Filter(since=time.time() - REMEMBERED_S)
+def owners_now(gallery: Gallery, vehicles: Collection[int], since: float) -> Callable[[Span, int], int | None]:
+    """For `deal`, after an edit of these vehicles: by the gallery's sightings that ended from `since` on, some of which belong to
+    another of them now."""
+    lately = Filter(since=since)
     with gallery.reading() as store:
         left = store.names(vehicles).keys()
         seen = [(vehicle, one) for vehicle in left for one in store.sightings(vehicle, lately)]

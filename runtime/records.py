@@ -91,6 +91,7 @@ class Match:
     calibrated: str = "manifest"
     maybe: int | None = None
     withheld: str | None = None
+    sighting: int = 0  # what was written down of it; 0: nothing
 
     @property
     def answer(self) -> Literal["known", "doubtful", "new", "withheld"]:
@@ -159,6 +160,11 @@ class Trace:
 def kind_name(kind: int) -> str:
     """COCO class -> its name, "vehicle" where there is none or it is not that of a vehicle."""
     return _KINDS.get(int(kind), "vehicle")
+
+
+def kind_number(name: str | None) -> int:
+    """The name of a kind -> its COCO class, -1 where it has none."""
+    return next((kind for kind, known in _KINDS.items() if known == name), -1)
 
 
 def areas_of(boxes: NDArray[Any]) -> NDArray[Any]:
