@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import BucketNotFoundError, NoStreamResponseError, NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
@@ -25,11 +26,20 @@ from vreid.runtime.network_address import network_address, redacted
 from vreid.runtime.session import FleetSettings
 
 PICTURES = "vreid-pictures"  # the bucket of the object store
+SENT = "Vreid-Sent"  # header: seconds since 1970, by the clock of who published
 ANSWER_S = 5.0  # for an acknowledgement
 
 
 class CentreAway(VreidError):
     """The centre cannot be reached, or does not take what is sent; it is tried again."""
+
+
+class Letter(NamedTuple):
+    """What is published: a subject, a body, and the number by which the server knows it again."""
+
+    subject: str
+    body: bytes
+    number: str
 
 
 class CentreLink:
@@ -50,30 +60,12 @@ class CentreLink:
 
         All are written before the first answer is awaited, on one connection, so that they arrive in their order.
         """
-        async with Reasons():
-            futures = [await self._publish(message) for message in messages]
-        await self._answered(futures)
-        stored, reason = [], None
-        for message, future in zip(messages, futures, strict=True):
-            if not future.done():
-                future.cancel()
-                reason = reason or "there was no acknowledgement"
-            elif (error := future.exception()) is not None:
-                reason = reason or reason_of(error)
-            else:
-                stored.append(message.seq)
-        return stored, reason
+        stored, reason = await published(self._client, self._stream, [self._letter(message) for message in messages])
+        return [message.seq for message, kept in zip(messages, stored, strict=True) if kept], reason
 
-    async def _answered(self, futures: Sequence["asyncio.Future[PubAck]"]) -> None:
-        """Wait for every answer, as long as any can come."""
-        end = time.monotonic() + ANSWER_S
-        while self.is_open and time.monotonic() < end and not all(future.done() for future in futures):
-            await asyncio.wait(futures, timeout=0.1)
-
-    async def _publish(self, message: SightingMessage | RemovalMessage) -> "asyncio.Future[PubAck]":
+    def _letter(self, message: SightingMessage | RemovalMessage) -> Letter:
         camera = message.camera if isinstance(message, SightingMessage) else ""
-        number = {"Nats-Msg-Id": f"{message.box}:{message.seq}"}
-        return await self._stream.publish_async(subject_of(self._region, camera), as_bytes(message), headers=number)
+        return Letter(subject_of(self._region, camera), as_bytes(message), f"{message.box}:{message.seq}")
 
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""
@@ -85,6 +77,29 @@ class CentreLink:
                 await self._bucket.get_info(name)
             except (ObjectNotFoundError, NotFoundError):
                 await self._bucket.put(name, jpeg)
+
+
+async def published(
+    client: Client, stream: JetStreamContext, letters: Sequence[Letter]
+) -> tuple[list[bool], str | None]:
+    """Which of the letters a stream has stored, now or before, and why others were not; None: all were. Raises CentreAway."""
+    async with Reasons():
+        futures = [await _sent(stream, letter) for letter in letters]
+    end = time.monotonic() + ANSWER_S
+    while client.is_connected and time.monotonic() < end and not all(future.done() for future in futures):
+        await asyncio.wait(futures, timeout=0.1)
+    stored, reason = [], None
+    for future in futures:
+        failed = future.exception() if future.done() else TimeoutError("there was no acknowledgement")
+        future.cancel()
+        reason = reason or (None if failed is None else reason_of(failed))
+        stored.append(failed is None)
+    return stored, reason
+
+
+async def _sent(stream: JetStreamContext, letter: Letter) -> "asyncio.Future[PubAck]":
+    headers = {"Nats-Msg-Id": letter.number, SENT: f"{time.time():.3f}"}
+    return await stream.publish_async(letter.subject, letter.body, headers=headers)
 
 
 class Reasons:
