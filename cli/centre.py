@@ -1,0 +1,127 @@
+"""`vreid centre run|show`: the process that gives a region's vehicles one identity over all its boxes, and how it stands."""
+
+import asyncio
+import os
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from vreid.cli import output
+
+if TYPE_CHECKING:
+    from vreid.fleet.centre.settings import CentreSettings, RegionSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """Resolve the regions of a centre until Ctrl-C; a second process with the same file waits to take over."""
+
+    file: tyro.conf.Positional[Path]
+    """The centre's file, such as centre.toml."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Say of each region who resolves it, what waits, and of each box when it was heard and how its clock is."""
+
+    file: tyro.conf.Positional[Path]
+    """The centre's file, such as centre.toml."""
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+def run(args: Run) -> int:
+    from vreid.cli.run import signals
+    from vreid.fleet.centre.run import started
+    from vreid.fleet.centre.settings import read_centre
+
+    settings, stop = read_centre(args.file, os.environ), threading.Event()
+    with ExitStack() as opened:
+        opened.enter_context(signals(stop, True, None))
+        centre = opened.enter_context(started(settings))
+        if settings.metrics is not None:
+            from vreid.fleet.centre.metrics import CentreMonitor
+
+            monitor = CentreMonitor(centre.status, settings.metrics, settings.metrics_host)
+            opened.callback(monitor.close)
+            output.note(f"metrics are at http://{monitor.host}:{monitor.port}/metrics")
+        names = ", ".join(region.name for region in settings.regions)
+        output.note(f"regions: {names}; Ctrl-C ends it")
+        centre.wait(stop)
+    return 0
+
+
+def show(args: Show) -> int:
+    from vreid.fleet.centre.settings import read_centre
+
+    settings = read_centre(args.file, os.environ)
+    found = [_shown(settings, region) for region in settings.regions]
+    if args.json:
+        output.document({"regions": found})
+        return 0
+    rows = [
+        (one["region"], one["holder"] or one["fault"] or "nobody", one["epoch"] or "", *_amounts(one)) for one in found
+    ]
+    columns = ("region", "resolved by", "epoch", "log", "identities", "pictures", "removals")
+    output.table("regions, and what waits", columns, rows)
+    boxes = [
+        (one["region"], box["name"], _moment(box["heard"]), f"{box['ahead']:+.1f} s")
+        for one in found for box in one["boxes"]
+    ]  # fmt: skip
+    if boxes:
+        output.table("boxes", ("region", "box", "last message", "clock, to the log's"), boxes)
+    return 0
+
+
+def _amounts(one: dict[str, Any]) -> list[Any]:
+    amounts = [one["behind"], *(one["waiting"].get(what) for what in ("identities", "pictures", "removals"))]
+    return ["?" if amount is None else amount for amount in amounts]
+
+
+def _shown(settings: "CentreSettings", region: "RegionSettings") -> dict[str, Any]:
+    """What a region's gallery and its log say; `fault`: why one of the two says nothing."""
+    from vreid.fleet.centre.publisher import inbox_of
+    from vreid.models.errors import VreidError
+    from vreid.runtime.gallery import read_gallery
+
+    found: dict[str, Any] = {
+        "region": region.name, "holder": None, "epoch": None, "behind": None, "waiting": {}, "boxes": [], "fault": None
+    }  # fmt: skip
+    try:
+        with read_gallery(region.gallery) as gallery, gallery.reading() as store:
+            inbox = inbox_of(store)
+            lease = inbox.lease()
+            found |= {"waiting": dict(inbox.waiting()), "boxes": [asdict(box) for box in inbox.boxes()]}
+        if lease is not None:
+            found |= {"holder": lease.holder, "epoch": lease.epoch}
+        found["behind"] = asyncio.run(_behind(settings, region.name))
+    except VreidError as error:
+        found["fault"] = str(error)
+    return found
+
+
+async def _behind(settings: "CentreSettings", region: str) -> int | None:
+    from vreid.fleet.centre.log import waiting_in
+    from vreid.fleet.link import joined
+
+    async with joined(settings.server, "vreid centre show", settings.credentials, settings.ca) as client:
+        return await waiting_in(client, region)
+
+
+def _moment(seconds: float) -> str:
+    ago = time.time() - seconds
+    return f"{datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec='seconds')} ({ago:.0f} s ago)"
+
+
+Args = Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Show, tyro.conf.subcommand("show")]
+
+
+def main(args: Run | Show) -> int:
+    """Carry one verb out; exit code 0."""
+    return run(args) if isinstance(args, Run) else show(args)

@@ -1,0 +1,1 @@
+"""The centre of a fleet: the messages of many boxes become one identity for each region (docs/fleet.md)."""

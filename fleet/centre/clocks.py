@@ -1,0 +1,50 @@
+"""How far the clocks of boxes are from that of the log, and from one another."""
+
+import logging
+from collections import deque
+from statistics import median
+
+_LOG = logging.getLogger("vreid")
+APART_S = 2.0
+_MESSAGES = 32  # of a box that count
+
+
+class Clocks:
+    """Of each box, by how many seconds its clock is ahead of the log's.
+
+    A message is written in the log some time after its box has sent it, so that the clocks differ by the most that any of the
+    last messages says: the one that took the least time. A clock is wrong that is APART_S or more from the log's, or from the
+    middle one of the boxes; that is logged once, and when it is right again.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[float]] = {}
+        self._wrong: set[str] = set()
+
+    def note(self, box: str, sent: float, written: float) -> None:
+        """A message that was sent and written at these times, in seconds since 1970, each by its own clock."""
+        self._seen.setdefault(box, deque(maxlen=_MESSAGES)).append(sent - written)
+        ahead = self.ahead
+        middle = median(ahead.values())
+        for one, seconds in ahead.items():
+            off = max((seconds, seconds - middle), key=abs)
+            if abs(off) >= APART_S and one not in self._wrong:
+                self._wrong.add(one)
+                _LOG.warning(
+                    "centre: the clock of box %s is %.1f s %s %s; times and ways between cameras are wrong until it is set",
+                    one, abs(off), "ahead of" if off > 0 else "behind",
+                    "the log's" if off == seconds else "those of other boxes",
+                )  # fmt: skip
+            elif abs(off) < APART_S and one in self._wrong:
+                self._wrong.discard(one)
+                _LOG.info("centre: the clock of box %s is right again", one)
+
+    @property
+    def ahead(self) -> dict[str, float]:
+        """Seconds by box; below 0: it is behind."""
+        return {box: max(delays) for box, delays in [*self._seen.items()]}
+
+    @property
+    def wrong(self) -> list[str]:
+        """The boxes whose clocks are wrong, by name."""
+        return sorted(self._wrong)

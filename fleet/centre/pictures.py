@@ -1,0 +1,69 @@
+"""Pictures of sightings, taken out of the object store into the gallery."""
+
+import logging
+import time
+
+from vreid.fleet.centre.objects import Objects
+from vreid.fleet.centre.publisher import inbox_of
+from vreid.fleet.centre.status import Counts
+from vreid.fleet.messages import picture_name
+from vreid.models.errors import Refused
+from vreid.models.picture import small_jpeg
+from vreid.runtime.gallery import Gallery
+
+_LOG = logging.getLogger("vreid")
+_MOST_BYTES, _MOST_PIXELS = 100_000, 1 << 20  # of a thumbnail, which a box makes of at most 160 x 160 pixels
+_LATELY_S, _LONG_S = (
+    600.0,
+    7 * 86400.0,
+)  # how old sightings are whose pictures are sought at each look, and now and then
+_SELDOM_S = 600.0
+_AT_ONCE = 256
+
+
+class Pictures:
+    """For one resolver. A picture stays in the object store until it is in the gallery, and is looked for until it comes: often
+    for ten minutes after its sighting, then now and then for a week."""
+
+    def __init__(self, gallery: Gallery, objects: Objects, epoch: int, counts: Counts) -> None:
+        self._gallery, self._objects, self._epoch, self._counts = gallery, objects, epoch, counts
+        self._due = 0.0
+        self._passed_over: dict[str, float] = {}  # when to look again for one that was not there
+
+    async def take(self) -> bool:
+        """Those that are there, some at a time; whether there were any. Raises CentreAway and LeaseLost."""
+        now = time.time()
+        seldom = now >= self._due
+        with self._gallery.reading() as store:
+            names = inbox_of(store).missing_pictures(
+                20 * _AT_ONCE if seldom else _AT_ONCE, now - (_LONG_S if seldom else _LATELY_S)
+            )
+        if seldom:
+            self._due = now + _SELDOM_S
+            self._passed_over = {name: due for name, due in self._passed_over.items() if due > now}
+        found = 0
+        for name in names:
+            if self._passed_over.get(name, 0.0) <= now:
+                found += await self._take(name, now)
+        return found > 0
+
+    async def _take(self, name: str, now: float) -> int:
+        jpeg = await self._objects.read(name, _MOST_BYTES)
+        if jpeg is None:
+            self._passed_over[name] = now + 5.0
+            return 0
+        try:
+            if picture_name(jpeg) != name:
+                raise Refused("it is not what its name says")
+            small_jpeg(jpeg, name, _MOST_BYTES, _MOST_PIXELS)
+        except Refused as refused:
+            self._counts.bad_pictures += 1
+            _LOG.warning("centre: the picture %s in the object store is not taken: %s", name, refused)
+        else:
+            with self._gallery.transaction() as store:
+                inbox = inbox_of(store)
+                inbox.refuse_other_epoch(self._epoch)
+                inbox.put_picture(name, jpeg)
+            self._counts.pictures += 1
+        await self._objects.erase(name)
+        return 1

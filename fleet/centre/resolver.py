@@ -1,0 +1,194 @@
+"""One region's messages become sightings of the region's vehicles: one transaction a message, in the order of the log."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from vreid.fleet.centre.log import Logged, Position
+from vreid.fleet.centre.publisher import inbox_of
+from vreid.fleet.centre.settings import RegionSettings, Space
+from vreid.fleet.centre.status import Counts
+from vreid.fleet.centre.track import UNSEEN, Unfit, track_of
+from vreid.fleet.messages import RemovalMessage, SightingMessage
+from vreid.runtime.gallery import Gallery
+from vreid.runtime.gallery.inbox import BoxSighting
+from vreid.runtime.gallery.maintenance import purge_due, retain
+from vreid.runtime.gallery.records import SightingInfo
+from vreid.runtime.gallery.store import Store
+from vreid.runtime.identify import Identifier
+from vreid.runtime.recent_positions import REMEMBERED_S
+from vreid.runtime.site_threshold import SiteThreshold
+
+_LOG = logging.getLogger("vreid")
+RUN = "centre"  # what the gallery calls this run
+_READ = "log"  # key of the gallery's settings: how far the log was read
+_SAID = 1000  # boxes of which it is said that messages were put aside
+_VEHICLES = 10_000  # of boxes, of which the last vehicle here is remembered
+_PAGE = 1000
+_KNOWN_S = 30 * 86400.0  # for which a message is known again, at least: a box may send one anew after being cut off
+_SAME_S = 60.0  # by which a box's clock may have been set while a sighting went on
+
+Outcome = Literal["new", "known", "unknown", "changed", "removed", "again", "aside", "late"]
+
+
+class Resolver:
+    """Gives the sightings of boxes their vehicles in a gallery that many may write, but only one of these at a time.
+
+    It is a run's own `Identifier`, of one track at a time, with thresholds by pair of cameras, BOX/CAMERA, and learns as a run
+    does. It knows less than a box: a track is one feature of float16, and no box of it in the picture. So tracks of one camera
+    are never counted as strangers that were seen at one moment, since the detector may have split one vehicle in two; strangers
+    between cameras are, where the topology sets the two apart. Within a camera the manifest's threshold counts until people
+    have judged sightings. Guards against bad pictures and alarms are the boxes'; who a box left unknown is not sent. What comes
+    more than an hour after other sightings of that camera is not held against where vehicles were then.
+
+    What is in memory follows the gallery: when a transaction is undone, make another one.
+    """
+
+    def __init__(self, gallery: Gallery, region: RegionSettings, space: Space, epoch: int, counts: Counts) -> None:
+        """It counts in `counts`. Raises LeaseLost, and Refused for a `new_below` above the model's threshold and for what the
+        gallery has kept and is damaged."""
+        self._gallery, self._epoch = gallery, epoch
+        gallery.who = f"run:{RUN}"
+        self._counts = counts
+        self._said: set[tuple[str, str]] = set()
+        self._heard: dict[str, tuple[int, float]] = {}  # of each box, the last message and when it was logged
+        self._last: dict[tuple[str, int], int] = {}  # of a box's vehicle, the one here
+        with gallery.transaction() as store:
+            self._inbox = inbox_of(store)
+            self._inbox.refuse_other_epoch(epoch)
+            if region.retention is not None and region.retention != store.retention():
+                retain(gallery, region.retention)
+            self.read = Position.of(store.setting(_READ))
+            self._change = next((change.id for change in store.changes(last=1)), 0)
+            rule = SiteThreshold(
+                space.match, region.false_match_rate, region.topology, gallery.site_threshold(), space.about.dim
+            )
+            self._identifier = Identifier(
+                gallery, rule, True, run=RUN, new_below=region.new_below, topology=region.topology
+            )
+            for newest in store.latest_sightings(limit=1):
+                self._identifier.recall(newest.at - REMEMBERED_S)
+
+    def take(self, logged: Logged) -> Outcome:
+        """What becomes of the next message; it is on the disk when this returns, or nothing is.
+
+        Raises LeaseLost, and Refused where the database cannot be used; the message is then to come again, to another Resolver.
+        """
+        outcome = self._taken(logged)
+        setattr(self._counts, outcome, getattr(self._counts, outcome) + 1)
+        return outcome
+
+    def _taken(self, logged: Logged) -> Outcome:
+        with self._gallery.transaction() as store:
+            self._inbox.refuse_other_epoch(self._epoch)
+            if logged.position.made != self.read.made or logged.position.number > self.read.number:
+                self.read = logged.position
+                store.set_setting(_READ, str(self.read))
+            try:
+                if isinstance(message := logged.message, Unfit):
+                    raise message
+                self._heard[message.box] = message.seq, logged.at
+                if isinstance(message, SightingMessage):
+                    return self._sighting(store, message, logged)
+                return self._removal(store, message, logged)
+            except Unfit as unfit:  # which is raised before anything is written
+                self._put_aside(logged.box, str(unfit))
+                return "aside"
+
+    def _sighting(self, store: Store, message: SightingMessage, logged: Logged) -> Outcome:
+        inbox = self._inbox
+        track = track_of(message, self._gallery.about)
+        known = inbox.sighting(message.box, message.sighting)
+        seen = None if known is None or known.here is None else store.sighting(known.here)
+        if seen is not None and (seen.camera != track.camera or abs(seen.first_time - message.t0) > _SAME_S):
+            raise Unfit("its gallery is another one than before, so that one number means two sightings; name it anew")
+        self._follow_edits(store)
+        if not inbox.receive(message.box, message.seq, message.sighting, logged.position.number):
+            return "again"
+        if known is not None:
+            return "removed" if seen is None else self._change_of(message, known, seen)  # or purged
+        if message.t1 < time.time() - (self._gallery.retention() or message.t1):
+            return "late"
+        self._identifier.observe(track, UNSEEN)
+        match = self._identifier.identify(track)
+        if match.vehicle is None:
+            return "unknown"
+        self._counts.doubtful += match.maybe is not None
+        self._count_conflict(message, match.vehicle)
+        inbox.keep_sighting(
+            BoxSighting(message.box, message.sighting, message.vehicle, match.sighting, message.thumbnail)
+        )
+        return "known" if match.known else "new"
+
+    def _change_of(self, message: SightingMessage, known: BoxSighting, seen: SightingInfo) -> Outcome:
+        """The sighting went on, or is another vehicle's at its box now; here it stays whose it is."""
+        track = track_of(message, self._gallery.about, seen.first_time)
+        if track.seen > seen.at:
+            self._gallery.extend_sighting(seen.vehicle, track, seen.score, seen.run)
+            self._identifier.went_on(seen.vehicle, track)
+        if known.vehicle != message.vehicle:
+            self._inbox.keep_sighting(replace(known, vehicle=message.vehicle))
+        return "changed"
+
+    def _removal(self, store: Store, message: RemovalMessage, logged: Logged) -> Outcome:
+        """A box has removed one of its vehicles for good: whatever model its features are of, it goes here too."""
+        self._follow_edits(store)
+        if not self._inbox.receive(message.box, message.seq, None, logged.position.number):
+            return "again"
+        ids = [one.here for one in self._inbox.sightings_of(message.box, message.vehicle) if one.here is not None]
+        vehicles = set(store.vehicles_of_sightings(ids).values())
+        self._gallery.remove_sightings(ids)
+        self._identifier.follow(vehicles)
+        return "removed"
+
+    def _follow_edits(self, store: Store) -> None:
+        """What others have changed in the gallery since the last message."""
+        while changes := store.changes_after(self._change, _PAGE):
+            self._change = changes[-1].id
+            vehicles = set[int]()
+            for change in changes:
+                if change.who != self._gallery.who:
+                    vehicles |= {
+                        *change.detail.get("vehicles", ()),
+                        *([] if change.vehicle is None else [change.vehicle]),
+                    }
+            self._identifier.follow(vehicles)
+
+    def _count_conflict(self, message: SightingMessage, vehicle: int) -> None:
+        key = (message.box, message.vehicle)
+        self._counts.conflicts += self._last.pop(key, vehicle) != vehicle
+        self._last[key] = vehicle
+        if len(self._last) > _VEHICLES:
+            del self._last[next(iter(self._last))]
+
+    def _put_aside(self, box: str, reason: str) -> None:
+        """It stays in the log, and is not read again; said once of a box and a reason."""
+        if (box, reason) not in self._said and len(self._said) < _SAID:
+            self._said.add((box, reason))
+            _LOG.warning("centre: messages of box %s are put aside: %s", box, reason)
+
+    def keep(self) -> None:
+        """From time to time: what the thresholds have learnt."""
+        with self._gallery.transaction():
+            self._inbox.refuse_other_epoch(self._epoch)
+            self._identifier.keep()
+
+    def keep_heard(self, ahead: Mapping[str, float]) -> None:
+        """Write down of which boxes messages came since the last call, and how far their clocks are ahead of the log's."""
+        if self._heard:
+            with self._gallery.transaction():
+                self._inbox.refuse_other_epoch(self._epoch)
+                for box, (seq, at) in self._heard.items():
+                    self._inbox.heard(box, seq, at, ahead.get(box, 0.0))
+            self._heard = {}
+
+    def purge(self, log_age: float) -> None:
+        """Every hour or so: what is older than the retention, and what only serves to know messages again that no log still has,
+        which keeps them for `log_age` seconds; 0: for ever."""
+        with self._gallery.transaction():
+            self._inbox.refuse_other_epoch(self._epoch)
+            if log_age:
+                self._inbox.forget_received(time.time() - max(2 * log_age, _KNOWN_S))
+        purge_due(self._gallery)

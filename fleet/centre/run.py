@@ -1,0 +1,51 @@
+"""A centre: its regions side by side, each in a thread of its own."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from vreid.fleet.centre.region import Region
+from vreid.fleet.centre.settings import CentreSettings
+from vreid.fleet.centre.status import RegionStatus
+
+
+class Centre:
+    """Made by `started`."""
+
+    def __init__(self, settings: CentreSettings) -> None:
+        holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self._regions = [Region(settings, region, holder) for region in settings.regions]
+
+    def status(self) -> Mapping[str, RegionStatus]:
+        """By region, as they are now."""
+        return {region.name: region.status() for region in self._regions}
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until `stop`. Raises what a region failed with, if one did by a mistake of the program."""
+        while not stop.wait(0.2):
+            for region in self._regions:
+                if region.failure is not None:
+                    raise region.failure
+
+    def _start(self) -> None:
+        for region in self._regions:
+            region.start()
+
+    def _close(self) -> None:
+        for region in self._regions:
+            region.end()
+        for region in self._regions:
+            region.close()
+
+
+@contextmanager
+def started(settings: CentreSettings) -> Iterator[Centre]:
+    """A centre that resolves, until the body ends; it lets go of its leases then."""
+    centre = Centre(settings)
+    centre._start()
+    try:
+        yield centre
+    finally:
+        centre._close()

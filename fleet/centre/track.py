@@ -1,0 +1,91 @@
+"""A box's message as the track that the centre identifies; what can be wrong with one shows here, before anything is written."""
+
+import json
+
+import numpy as np
+
+from vreid.fleet.messages import RemovalMessage, SightingMessage, read_message
+from vreid.fleet.subjects import region_and_camera
+from vreid.models.errors import Refused, shown
+from vreid.runtime.gallery import names
+from vreid.runtime.gallery.prototypes import unit
+from vreid.runtime.gallery.records import About
+from vreid.runtime.records import FinishedTrack, Trace, kind_number
+
+MOST_NAME = 64  # characters of a box's name, as in its site's file
+NO_PICTURE = np.zeros((0, 0, 3), np.uint8)  # it comes by the object store, later
+UNSEEN = Trace(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))  # no box of it is sent
+
+
+class Unfit(Refused):
+    """A message that this gallery can do nothing with, now or later; the next one may be sound."""
+
+
+def message_in(body: bytes, subject: str) -> SightingMessage | RemovalMessage:
+    """The message of `body`, which came by `subject`. Raises Unfit."""
+    try:
+        message = read_message(body)
+        _, camera = region_and_camera(subject)
+        if not message.box or len(message.box) > MOST_NAME:
+            raise Unfit(f"the name of a box has 1 to {MOST_NAME} characters")
+        names.readable(message.box, "a box's name")
+        if camera != (message.camera if isinstance(message, SightingMessage) else ""):
+            raise Unfit("it came by the subject of another camera")
+    except Unfit:
+        raise
+    except (Refused, ValueError) as error:
+        raise Unfit(str(error)) from error
+    return message
+
+
+def box_in(body: bytes) -> str:
+    """The box that a message seems to be of, for a sentence about one that cannot be read."""
+    try:
+        box = json.loads(body)["box"]
+        return shown(box)[:MOST_NAME] if isinstance(box, str) else "?"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "?"
+
+
+def camera_of(message: SightingMessage) -> str:
+    """BOX/CAMERA, since two boxes may have a camera of one name; topologies name it so. Raises Unfit."""
+    try:
+        return names.readable(f"{message.box}/{message.camera.replace('/', '%2F')}", "a camera's name")
+    except Refused as refused:
+        raise Unfit(str(refused)) from refused
+
+
+def track_of(message: SightingMessage, about: About, first_time: float | None = None) -> FinishedTrack:
+    """What a message says of a track, for a gallery of the space `about`: its times are those of the box's clock, its number is
+    the sighting's in the box's gallery, and it has no picture. `first_time` is when it began, as it was written down before.
+
+    Raises Unfit for features of another space, or none.
+    """
+    if message.fingerprint != about.fingerprint:
+        raise Unfit(f"its features are of the model {shown(message.fingerprint)}, not of {about.fingerprint}")
+    try:
+        rows = message.features().astype(np.float32)
+        if not len(rows):
+            raise Unfit("it has no feature to be found by")
+        feature = unit(unit(rows, about.dim).mean(axis=0, keepdims=True), about.dim)[0]
+    except Unfit:
+        raise
+    except Refused as refused:
+        raise Unfit(str(refused)) from refused
+    if message.t1 < message.t0:
+        raise Unfit("it ends before it begins")
+    return FinishedTrack(
+        camera=camera_of(message),
+        track=message.sighting,
+        first_frame=0,
+        last_frame=0,
+        first_time=message.t0 if first_time is None else first_time,
+        last_time=message.t1,
+        kind=kind_number(message.kind),
+        feature=feature,
+        crops=len(rows),
+        quality=message.quality,
+        picture=NO_PICTURE,
+        seen=message.t1,
+        plate=message.plate,
+    )
