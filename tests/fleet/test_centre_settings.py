@@ -58,7 +58,7 @@ def test_a_topology_may_be_a_file_of_its_own(file: Path) -> None:
     ("old", "new", "reason"),
     [
         ("tls://", "http://", "neither nats://HOST:PORT nor tls://HOST:PORT"),
-        ("retention =", "retain =", "did you mean 'retention'"),
+        ("retention =", "retain =", "nearest is 'retention'"),
         ('name = "門"', 'name = "north"', "two regions 'north'"),
         ('name = "門"', 'name = "identity"', "subjects of messages to boxes begin with"),
         ("gallery=south", "gallery=north", "two regions have one gallery"),
