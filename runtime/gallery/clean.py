@@ -65,8 +65,10 @@ def cleaned(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
 
 def erase_traces(gallery: Gallery) -> None:
     """After vehicles were deleted, and that is committed: overwrite what is left of them in the file, and remove the index files,
-    which hold features; the next search makes them again."""
+    which hold features; the next opening makes them again."""
     gallery.wipe()
+    with gallery.reading():
+        gallery.index.forget()
     drop_indexes(gallery.path)
 
 

@@ -35,6 +35,7 @@ class IndexSync:
         self._open: list[tuple[Ints, Ints]] = []
         self._floor = 0
         self._again = _NONE  # prototypes to be read again after a rollback
+        self._holds_deleted = False  # the index may hold features of what was deleted for good
 
     def search(
         self, features: Floats, k: int, vehicles: Sequence[int] | None, only: Filter = EVERYTHING
@@ -69,6 +70,14 @@ class IndexSync:
             self._again = np.unique(np.concatenate([self._again, *gone]))
             self._seen = last
 
+    def forget(self) -> None:
+        """Vehicles or sightings were deleted for good: an index that was made before, which may hold their features as dead rows,
+        is not written to its file any more."""
+        if self.rebuild is not None:
+            self.rebuild.stop()
+            self.rebuild = None
+        self._holds_deleted = self.current is not None
+
     def close(self) -> None:
         """Write the index to its file when it has moved on a lot since; called before the store is closed."""
         if self.rebuild is not None:
@@ -101,7 +110,7 @@ class IndexSync:
         if self.rebuild is None or self.rebuild.made is None or self._source.in_transaction:
             return
         self.current, self._seen = self.rebuild.made
-        self.rebuild, self._saved, self._again = None, self._seen, _NONE
+        self.rebuild, self._saved, self._again, self._holds_deleted = None, self._seen, _NONE, False
         self.committed()
 
     def _catch_up(self, index: VehicleIndex) -> bool:
@@ -147,12 +156,16 @@ class IndexSync:
 
     def _filled(self) -> VehicleIndex:
         index, self._seen = filled(self._source, self._kind, self._source.of)
-        self._again, self._open = _NONE, []
+        self._again, self._open, self._holds_deleted = _NONE, [], False
         self._floor = self._seen if self._source.in_transaction else 0
         return index
 
     def _save(self, index: VehicleIndex) -> None:
-        if not self._source.in_transaction and vehicle_index.save_index(self._source, self._kind, index, self._seen):
+        if (
+            not self._holds_deleted
+            and not self._source.in_transaction
+            and vehicle_index.save_index(self._source, self._kind, index, self._seen)
+        ):
             self._saved = self._seen
 
 

@@ -42,6 +42,9 @@ class GalleryIndex(Protocol):
     def rolled_back(self) -> None: ...  # the store went back, to a savepoint or to before the transaction
     def close(self) -> None: ...  # called before the store is closed
 
+    def forget(self) -> None:
+        """Vehicles or sightings were deleted for good: what was made before, and may still hold their features, is not kept."""
+
     def build(self, progress: Progress) -> None:
         """Make it now, and what is kept of it. Raises Refused where this user may not, or there is nothing to be made."""
 

@@ -60,6 +60,9 @@ class DatabaseSearch:
     def rolled_back(self) -> None:
         """The database has undone it."""
 
+    def forget(self) -> None:
+        """The database does that: the gallery is wiped."""
+
     def build(self, progress: Progress) -> None:
         self._near.build(progress)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import made_gallery
 import pytest
-from made_gallery import answers, compared, enrolled, sql
+from made_gallery import IN_A_FILE, answers, compared, enrolled, sql
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.index import sync, vehicle_index
+from vreid.runtime.gallery.requests import Remove
 from vreid.runtime.gallery_place import GalleryPlace, path_of
 
 opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
@@ -136,3 +137,22 @@ def test_what_cannot_be_opened_is_refused_before_anything_is_made(tmp_path: Path
     opened(tmp_path / "g.db").close()
     with pytest.raises(Refused, match="there is no index"):
         read_gallery(tmp_path / "g.db", "magic")
+
+
+@IN_A_FILE
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("index", STORED)
+def test_an_index_that_was_made_before_a_removal_is_not_written_after_it(place: GalleryPlace, index: str) -> None:
+    path = path_of(place)
+    with opened(place, index=index) as gallery:
+        gone, *_ = enrolled(gallery, 400, 0)
+        [prototype] = gallery.prototypes(gone)
+        answers(gallery)
+        assert any(prototype.feature.tobytes() in file.read_bytes() for file in path.parent.iterdir())
+        Remove(vehicle=f"id={gone}").apply(gallery)
+        enrolled(gallery, 1200, 5)
+        answers(gallery)  # it has caught up with so many that it is worth a file
+    assert not any(prototype.feature.tobytes() in file.read_bytes() for file in path.parent.iterdir())
+    with opened(place, index=index) as gallery:
+        answers(gallery)
+    assert file_of(path, index).is_file()
