@@ -46,21 +46,21 @@ class CentreLink:
     """Publishes in order; what is not acknowledged is to be sent again."""
 
     def __init__(self, client: Client, region: str) -> None:
-        self._client, self._region = client, region
+        self.client, self._region = client, region
         self._stream = client.jetstream(timeout=ANSWER_S)
         self._bucket: ObjectStore | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the connection was not lost, as far as is known."""
-        return self._client.is_connected
+        return self.client.is_connected
 
     async def publish(self, messages: Sequence[SightingMessage | RemovalMessage]) -> tuple[list[int], str | None]:
         """The numbers of those that the stream has stored, now or before, and why others were not; None: all were.
 
         All are written before the first answer is awaited, on one connection, so that they arrive in their order.
         """
-        stored, reason = await published(self._client, self._stream, [self._letter(message) for message in messages])
+        stored, reason = await published(self.client, self._stream, [self._letter(message) for message in messages])
         return [message.seq for message, kept in zip(messages, stored, strict=True) if kept], reason
 
     def _letter(self, message: SightingMessage | RemovalMessage) -> Letter:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused
+from vreid.runtime.gallery.names import printable
 from vreid.runtime.gallery.outbox import NEW, REMOVED, OutboxMessage
 from vreid.runtime.gallery.records import LAST_MOMENT
 
@@ -126,6 +127,23 @@ def read_message(body: bytes) -> SightingMessage | RemovalMessage:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise Refused(f"this is not a message of a box in version {SCHEMA} ({place}: {first['msg']})") from error
+
+
+def read_identity(body: bytes) -> IdentityMessage:
+    """What a centre has sent to a box. Raises Refused for what is not that, or of another version."""
+    try:
+        found = IdentityMessage.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"this is not a message of a centre in version {SCHEMA} ({place}: {first['msg']})") from error
+    is_removed = found.what == REMOVED
+    if is_removed != (found.vehicle is None) or is_removed != (found.name is None):
+        raise Refused(f"a message of a centre about an {found.what} lacks a vehicle, or has one too many")
+    for name in (found.region, found.name):
+        if name is not None:
+            printable(name)
+    return found
 
 
 def picture_name(jpeg: bytes) -> str:

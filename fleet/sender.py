@@ -1,16 +1,20 @@
-"""Sends what waits in a gallery's outbox to the centre, in a thread of its own, for which nothing else ever waits."""
+"""Sends what waits in a gallery's outbox to the centre, and receives its answers, in a thread of its own, for which nothing else
+ever waits."""
 
 import asyncio
 import logging
 import random
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vreid.fleet.link import CentreAway, CentreLink, connected
 from vreid.fleet.messages import message_of
+from vreid.fleet.receiver import Receiver
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.gallery import Gallery
+from vreid.runtime.gallery.identities import IdentitySizes
 from vreid.runtime.gallery.outbox import Outbox, OutboxSizes
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.network_address import shown_address
@@ -44,7 +48,8 @@ class Sender:
 
     def __init__(self, settings: FleetSettings, gallery: Gallery) -> None:
         self._settings, self._gallery = settings, gallery
-        self._counts, self._sizes = _Counts(), OutboxSizes()
+        self._counts, self._sizes, self._answers = _Counts(), OutboxSizes(), IdentitySizes()
+        self._receiver = Receiver(settings.box, gallery)
         self._due = 0.0  # when the sizes are looked at next
         self._over = threading.Event()
         self._reported = ""
@@ -67,11 +72,13 @@ class Sender:
         lag = 0.0 if sizes.oldest is None else max(0.0, time.time() - sizes.oldest / 1e6)
         return FleetStatus(
             counts.alive, counts.sent, counts.pictures, counts.retries, sizes.messages, sizes.pictures, sizes.bytes,
-            self._settings.room, sizes.dropped_messages, sizes.dropped_pictures, lag,
+            self._settings.room, sizes.dropped_messages, sizes.dropped_pictures, lag, self._receiver.received,
+            self._answers.unanswered, self._answers.heard or 0.0,
         )  # fmt: skip
 
     def send_all(self) -> FleetStatus:
-        """Send all that waits, once. Raises CentreAway where not all of it was taken, and Refused for a gallery without outbox."""
+        """Send all that waits, and take all answers that are there, once. Raises CentreAway where not all of it was taken, and
+        Refused for a gallery without outbox."""
         asyncio.run(self._send_all())
         return self.status()
 
@@ -80,6 +87,7 @@ class Sender:
         async with connected(self._settings) as link:
             while await self._pass_on(link):
                 pass
+            await self._receiver.take_all(link)
         self._look()
 
     async def _work(self) -> None:
@@ -89,22 +97,32 @@ class Sender:
             try:
                 self._keep_bound()
                 async with connected(self._settings) as link:
-                    while not self._over.is_set():
-                        self._keep_bound()
-                        if not await self._pass_on(link):
-                            if self._sizes.oldest is not None:
-                                self._look()
-                            await self._rest(_LOOK_S)
-                        if not link.is_open:
-                            raise CentreAway("the connection was lost")
-                        self._reached()
-                        waits = pauses(0.5, 30.0, random.Random())
+                    receiving = asyncio.create_task(self._receiver.listen(link))
+                    try:
+                        while not self._over.is_set():
+                            await self._turn(link)
+                            waits = pauses(0.5, 30.0, random.Random())
+                    finally:
+                        receiving.cancel()
+                        with suppress(asyncio.CancelledError):
+                            await receiving
             except CentreAway as away:
                 self._missed(str(away))
                 await self._rest(next(waits))
             except VreidError as refused:  # the gallery is locked, damaged, full or was moved
                 self._missed(f"the outbox cannot be read ({refused})")
                 await self._rest(next(waits))
+
+    async def _turn(self, link: CentreLink) -> None:
+        """Send what waits now. Raises CentreAway."""
+        self._keep_bound()
+        if not await self._pass_on(link):
+            if self._sizes.oldest is not None:
+                self._look()
+            await self._rest(_LOOK_S)
+        if not link.is_open:
+            raise CentreAway("the connection was lost")
+        self._reached()
 
     async def _pass_on(self, link: CentreLink) -> bool:
         """One batch of messages, and one of pictures -> whether there was anything. Raises CentreAway."""
@@ -152,7 +170,8 @@ class Sender:
     def _look(self) -> None:
         began = time.monotonic()
         with self._gallery.reading() as store:
-            self._sizes = _outbox(store).sizes()
+            self._sizes, answers = _outbox(store).sizes(), store.identities()
+            self._answers = IdentitySizes() if answers is None else answers.sizes()
         ended = time.monotonic()
         self._due = ended + max(
             _SIZES_S, 50 * (ended - began)

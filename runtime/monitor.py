@@ -101,6 +101,9 @@ _OF_FLEET: _Families = (
     (_GAUGE, "vreid_fleet_waiting_bytes", "Size of what waits.", "waiting_bytes"),
     (_GAUGE, "vreid_fleet_room_bytes", "Size of what may wait.", "room"),
     (_GAUGE, "vreid_fleet_lag_seconds", "Age of the oldest message or picture that waits.", "lag_s"),
+    (_COUNTER, "vreid_fleet_received", "Messages of the centre that were taken.", "received"),
+    (_GAUGE, "vreid_fleet_unanswered", "Sightings that the centre has given no identity yet.", "unanswered"),
+    (_GAUGE, "vreid_fleet_heard_timestamp_seconds", "When the centre was last heard, since 1970; 0: never.", "heard"),
 )
 _OF_OUTPUT: _Families = (
     (_COUNTER, "vreid_output_sent", "Messages that the peer took.", "sent"),

@@ -86,7 +86,8 @@ class OutputStatus:
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """What a box sends to its centre. Counts are of this process, but what was dropped for want of room is of the gallery."""
+    """What a box sends to its centre, and what it receives. Counts are of this process, but what was dropped for want of room and
+    what is unanswered are of the gallery."""
 
     alive: bool  # false while the centre is away
     sent: int
@@ -99,6 +100,9 @@ class FleetStatus:
     dropped: int = 0
     dropped_pictures: int = 0
     lag_s: float = 0.0  # age of the oldest that waits
+    received: int = 0  # messages of the centre
+    unanswered: int = 0  # sightings without an identity
+    heard: float = 0.0  # when something was received last, in seconds since 1970; 0: never
 
 
 @dataclass(frozen=True)

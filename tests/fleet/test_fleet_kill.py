@@ -1,4 +1,4 @@
-"""Server and box killed again and again amid load: the stream holds each message that was written, once."""
+"""Server and box killed again and again amid load: the stream holds each message once, and the box every answer."""
 
 import random
 import signal
@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from made_box import box_in, edge_process, numbers_of, outbox_of, settings, sizes
+from made_box import box_in, edge_process, identity, numbers_of, outbox_of, removal, said_to, settings, sizes, unheard
 from made_gallery import sql
+from made_outputs import until
 from real_nats import make_streams, nats_in, stored_in
 
 from vreid.fleet.messages import SightingMessage, read_message
@@ -58,3 +59,46 @@ def test_what_was_written_is_in_the_stream_once_whoever_is_killed(tmp_path: Path
     sightings = [message.sighting for message in messages if isinstance(message, SightingMessage)]
     there = [row[0] for row in sql(path, "SELECT id FROM sightings ORDER BY id")]
     assert sightings == there and set(committed) <= set(there) and len(committed) > 20 * rounds
+
+
+@pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.slow)])
+def test_what_a_centre_has_said_is_carried_out_whenever_the_box_is_killed(tmp_path: Path, rounds: int) -> None:
+    (tmp_path / "box").mkdir()
+    path, moments = tmp_path / "box" / "g.db", random.Random(26)
+    expected, gone = dict[int, int](), set[int]()
+    with box_in(path):
+        pass
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        edge = edge_process(path, server, "box 1")
+        try:
+            for _ in range(rounds):
+                new = ids_until(edge, moments.randint(20, 40))
+                for vehicle in (7, 8):  # the second replaces the first
+                    expected |= {each: 100 * each + vehicle for each in new}
+                    said_to(server.url, "box 1", *(identity(each, expected[each], f"known {each};") for each in new))
+                removed = moments.sample(new, 5)
+                said_to(server.url, "box 1", *map(removal, removed))
+                gone |= {*removed}
+                time.sleep(moments.random() / 2)
+                edge.kill()
+                edge.communicate(timeout=30)
+                edge = edge_process(path, server, "box 1")
+        finally:
+            edge.kill()
+            edge.communicate(timeout=30)
+        with box_in(path) as gallery:
+            sender = Sender(settings(server), gallery)
+            sender.start()
+            assert until(lambda: unheard(server.url, "box 1") == 0 and sizes(gallery).oldest is None)
+            sender.close()
+            with gallery.reading() as store:
+                known = store.identities()
+                assert known is not None
+                kept = {each: one.vehicle for each, one in known.of_sightings(expected).items()}
+            assert kept == {each: vehicle for each, vehicle in expected.items() if each not in gone}
+            assert not {each.id for each in gallery.sightings(1)} & gone
+        files = [file.read_bytes() for file in path.parent.iterdir()]
+        assert not [each for each in gone if any(f"known {each};".encode() in content for content in files)]
+        sent = [read_message(each.body) for each in stored_in(server.url) if each.number.startswith("box 1:")]
+        assert len(sent) >= len(kept) and all(isinstance(each, SightingMessage) for each in sent)

@@ -1,14 +1,19 @@
 """A box of a fleet without cameras: a gallery with an outbox, sightings for it, and what a stream holds of it."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from made_gallery import opened, sighting
-from real_nats import NatsServer, Stored
+from real_nats import STREAM, NatsServer, Stored, with_client
 
+from vreid.fleet.receiver import consumer_name
+from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.outbox import Outbox, OutboxSizes
 from vreid.runtime.session import FleetSettings
@@ -62,6 +67,40 @@ def settings(of: NatsServer, box: str = "box 1", **more: object) -> FleetSetting
     """Those of a box of the region north."""
     given = {"box": box, "region": "north", "server": of.url, **more}
     return FleetSettings(**given)  # type: ignore[arg-type]
+
+
+def identity(sighting: int, vehicle: int, name: str = "", epoch: int = 1, region: str = "north") -> dict[str, object]:
+    """What a centre says: a sighting of the box is of this vehicle of the region."""
+    about = {"region": region, "epoch": epoch, "sighting": sighting, "vehicle": vehicle}
+    return {"schema": 1, "what": "identity", **about, "name": name or f"car {vehicle}"}
+
+
+def removal(sighting: int, epoch: int = 1, region: str = "north") -> dict[str, object]:
+    """What a centre says: a sighting of the box was removed for good."""
+    about = {"region": region, "epoch": epoch, "sighting": sighting, "vehicle": None, "name": None}
+    return {"schema": 1, "what": "removed", **about}
+
+
+def said_to(url: str, box: str, *messages: "dict[str, object] | bytes") -> None:
+    """Write what a centre says to a box in the stream."""
+
+    async def publish(client: Any) -> None:
+        stream = client.jetstream(timeout=20)
+        for each in messages:
+            body = each if isinstance(each, bytes) else json.dumps(each).encode()
+            await stream.publish(identities_of(box), body, headers={"Nats-Msg-Id": f"north:{uuid4()}"})
+
+    with_client(url, publish)
+
+
+def unheard(url: str, box: str) -> int:
+    """How many messages to a box it has not acknowledged."""
+
+    async def look(client: Any) -> int:
+        info = await client.jetstream(timeout=20).consumer_info(STREAM, consumer_name(box))
+        return int((info.num_pending or 0) + (info.num_ack_pending or 0))
+
+    return with_client(url, look)
 
 
 def edge_process(path: Path, server: NatsServer, box: str) -> "subprocess.Popen[str]":
