@@ -58,6 +58,7 @@ class HnswIndex:
             making.run("SET lock_timeout = 0")  # it waits for transactions that are older
             making.run(f"SET maintenance_work_mem = '{_MEMORY}'")
             self._watched(making, statement, progress)
+            making.row("SELECT keep_out_of_statistics('prototypes')")  # features, which would outlive their rows there
 
     def drop(self) -> None:
         self._refuse()

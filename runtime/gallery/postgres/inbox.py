@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from vreid.runtime.gallery.inbox import Box, BoxSighting, Identity, LeaseLost, Removal
+from vreid.runtime.gallery.inbox import Box, BoxSighting, Identity, Lease, LeaseLost, Removal
 from vreid.runtime.gallery.postgres.database import Database
 
 _AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
@@ -30,6 +30,13 @@ class PostgresInbox:
                 holder=holder, seconds=float(seconds),
             )  # fmt: skip
         return None if row is None else int(row[0])
+
+    def lease(self) -> Lease | None:
+        row = self._row(
+            "SELECT holder, epoch, extract(epoch FROM until - clock_timestamp())::float8 FROM lease"
+            " WHERE holder IS NOT NULL AND until > clock_timestamp()"
+        )
+        return None if row is None else Lease(*row)
 
     def release_lease(self, epoch: int) -> None:
         with self._database.transaction():

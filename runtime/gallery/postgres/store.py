@@ -9,6 +9,7 @@ from typing import Any
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import names
+from vreid.runtime.gallery.inbox import Inbox
 from vreid.runtime.gallery.postgres import audit, reading, sightings
 from vreid.runtime.gallery.postgres.database import Database
 from vreid.runtime.gallery.postgres.features import PrototypeFeatures
@@ -279,7 +280,7 @@ class PostgresStore:
     def identities(self) -> None:
         return None
 
-    def inbox(self) -> PostgresInbox:
+    def inbox(self) -> Inbox:
         return PostgresInbox(self._database)
 
     # Retention

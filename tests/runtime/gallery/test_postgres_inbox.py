@@ -150,6 +150,17 @@ def test_what_is_cleaned_away_is_removed_at_boxes_too(gallery: Gallery) -> None:
     assert [one.sighting for one in inbox_of(gallery).removals(10)] == [1]
 
 
+def test_a_sighting_that_is_removed_without_its_vehicle_is_removed_at_its_box_too(gallery: Gallery) -> None:
+    taxi = gallery.add_vehicle("taxi")
+    first, _ = arrived(gallery, taxi, 1), arrived(gallery, taxi, 2)
+    heard(gallery)
+    gallery.remove_sightings([first])
+    assert heard(gallery) == {1: (None, None)}
+    inbox = inbox_of(gallery)
+    assert [one.sighting for one in inbox.removals(10)] == [1]
+    assert [one.sighting for one in inbox.sightings_of("a", 40 + taxi)] == [2]
+
+
 def test_a_purge_says_nothing_to_boxes_and_no_sighting_comes_again(gallery: Gallery, place: DatabaseAddress) -> None:
     """One of a month whose table is dropped, and one of a month of which younger ones stay."""
     vehicle = gallery.add_vehicle()

@@ -90,10 +90,13 @@ def test_a_lease_has_one_holder_and_rises_with_the_next(gallery: Gallery, place:
         first, second = inbox_of(gallery), inbox_of(other)
         with pytest.raises(LeaseLost), gallery.transaction():
             first.refuse_other_epoch(1)  # nobody has ever had it
+        assert first.lease() is None
         assert first.take_lease("one", 1000) == 1 and first.take_lease("one", 2000) == 1
         assert second.take_lease("two", 1000) is None
+        held = second.lease()
+        assert held is not None and (held.holder, held.epoch) == ("one", 1) and 1000 < held.seconds <= 2000
         first.release_lease(1)
-        assert second.take_lease("two", 1000) == 2
+        assert second.lease() is None and second.take_lease("two", 1000) == 2
         first.release_lease(1)  # of an older one changes nothing
         assert first.take_lease("one", 1000) is None
         with pytest.raises(LeaseLost, match="another resolver writes to the gallery"), gallery.transaction():
@@ -103,7 +106,9 @@ def test_a_lease_has_one_holder_and_rises_with_the_next(gallery: Gallery, place:
             second.refuse_other_epoch(2)
             other.add_vehicle("taxi")
         assert [one.name for one in gallery.vehicles()] == ["taxi"]
-        assert second.take_lease("two", 0) == 2 and first.take_lease("one", 1000) == 3  # it was over
+        assert (
+            second.take_lease("two", 0) == 2 and first.lease() is None and first.take_lease("one", 1000) == 3
+        )  # it was over
 
 
 def test_who_only_reads_takes_no_lease(gallery: Gallery, place: DatabaseAddress) -> None:

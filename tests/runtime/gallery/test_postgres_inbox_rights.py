@@ -45,6 +45,12 @@ def inbox_of(gallery: Gallery) -> Inbox:
     return inbox
 
 
+def in_statistics(place: DatabaseAddress) -> set[str]:
+    """The columns about vehicles of which the server keeps examples of values."""
+    query = "SELECT DISTINCT attname FROM pg_stats WHERE schemaname = current_schema() AND tablename <> 'meta'"
+    return {name for (name,) in sql(place, query)}
+
+
 def resolved(gallery: Gallery) -> None:
     """All that a resolver does, but for what waits afterwards: a merge, and the removal of one of three vehicles."""
     inbox = inbox_of(gallery)
@@ -145,9 +151,12 @@ def test_a_gallery_of_the_first_version_is_upgraded_by_its_admin(
         older.setattr(schema, "VERSION", "0001")
         with opened(place) as gallery:
             gallery.enrol("taxi", features(2))
-            gallery.add_sighting(1, sighting(seen=1.7e9), 0.5)
-            gallery.add_sighting(1, sighting(seen=1.75e9), 0.5)
+            gallery.keep_site_threshold("{}")
+            for moment in (1.7e9, 1.75e9):
+                gallery.add_sighting(1, sighting(seen=moment, plate="AB 12"), 0.5)
     assert sql(place, "SELECT to_regclass('received')") == [(None,)]
+    sql(place, "ANALYZE")
+    assert {"name", "plate", "feature", "value", "replace"} <= in_statistics(place)
     writer, admin = user("writer"), user("admin")
     with pytest.raises(Refused, match=r"has tables of version 0001, .* let its admin upgrade it"):
         opened(writer)
@@ -158,7 +167,13 @@ def test_a_gallery_of_the_first_version_is_upgraded_by_its_admin(
     with edit_gallery(writer) as gallery:
         assert purge(gallery, 1.74e9).sightings == 1
         inbox = inbox_of(gallery)
+        gallery.add_sighting(1, sighting(seen=1.77e9, plate="AB 12"), 0.5)  # in a month that has no table yet
         assert inbox.receive("a", 1, 1, 1)
         inbox.keep_sighting(BoxSighting("a", 1, 1, 2))
         gallery.rename(1, "cab")
         assert [(one.sighting, one.vehicle, one.name) for one in inbox.identities(10)] == [(1, 1, "cab")]
+    sql(place, "ANALYZE")
+    assert {"kind", "created", "camera"} <= in_statistics(place)
+    assert in_statistics(place).isdisjoint(
+        {"name", "key", "thumbnail", "plate", "feature", "picture", "value", "replace"}
+    )

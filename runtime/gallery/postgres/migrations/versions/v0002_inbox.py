@@ -94,6 +94,55 @@ BEGIN
 END $$;
 """
 
+# ANALYZE copies values of rows into pg_statistic, where they stay when the rows are deleted: not those that say what a vehicle
+# is. A change of a column's type, be it to the same one, drops what is there already.
+STATISTICS = """
+CREATE FUNCTION keep_out_of_statistics(relation text) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    part text;
+BEGIN
+    FOR part IN SELECT attname FROM pg_attribute WHERE attrelid = relation::regclass
+            AND attname IN ('name', 'key', 'thumbnail', 'plate', 'feature', 'picture', 'value') LOOP
+        EXECUTE format('ALTER TABLE ONLY %I ALTER COLUMN %I SET STATISTICS 0', relation, part);
+    END LOOP;
+    FOR part IN SELECT relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+            WHERE indrelid = relation::regclass AND indexprs IS NOT NULL LOOP
+        EXECUTE format('ALTER INDEX %I ALTER COLUMN 1 SET STATISTICS 0', part);
+    END LOOP;
+END $$;
+ALTER TABLE settings ALTER COLUMN key TYPE text COLLATE "C", ALTER COLUMN value TYPE text COLLATE "C";
+ALTER TABLE vehicles ALTER COLUMN name TYPE text COLLATE "C", ALTER COLUMN key TYPE text COLLATE "C",
+    ALTER COLUMN thumbnail TYPE bytea;
+ALTER TABLE prototypes ALTER COLUMN feature TYPE vector({dim});
+ALTER TABLE sightings ALTER COLUMN plate TYPE text COLLATE "C", ALTER COLUMN thumbnail TYPE bytea,
+    ALTER COLUMN feature TYPE halfvec({dim});
+SELECT keep_out_of_statistics(relname) FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p');
+CREATE OR REPLACE FUNCTION make_month(moment double precision) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT SET timezone = 'UTC' SET lock_timeout = '100ms' AS $$
+DECLARE
+    first timestamptz := CASE WHEN moment >= 946684800 AND moment < 4102444800
+        THEN date_trunc('month', to_timestamp(moment)) END;
+    month text := to_char(first, '"sightings_"YYYY_MM');
+    low double precision := extract(epoch FROM first);
+    high double precision := extract(epoch FROM first + interval '1 month');
+BEGIN
+    IF month IS NULL OR to_regclass(month) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    BEGIN
+        LOCK TABLE sightings_other IN ACCESS EXCLUSIVE MODE;
+        EXECUTE format('CREATE TABLE %I (LIKE sightings INCLUDING DEFAULTS)', month);
+        EXECUTE format('WITH gone AS (DELETE FROM sightings_other WHERE seen >= %L AND seen < %L RETURNING *)
+                        INSERT INTO %I SELECT * FROM gone', low, high, month);
+        EXECUTE format('ALTER TABLE sightings ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', month, low, high);
+        PERFORM let_maintain(month), keep_out_of_statistics(month);
+    EXCEPTION WHEN lock_not_available THEN
+        NULL;
+    END;
+END $$;
+"""
+
 ROLES = """
 DO $$
 DECLARE
@@ -101,7 +150,7 @@ DECLARE
     writer text := role_of('writer');
     relation text;
 BEGIN
-    REVOKE EXECUTE ON FUNCTION note_moved, note_removed, note_renamed, purge_sightings FROM PUBLIC;
+    REVOKE EXECUTE ON FUNCTION note_moved, note_removed, note_renamed, purge_sightings, keep_out_of_statistics FROM PUBLIC;
     IF reader IS NULL OR writer IS NULL THEN
         RETURN;
     END IF;
@@ -118,6 +167,7 @@ END $$;
 
 def upgrade() -> None:
     """Make everything."""
-    lent = op.get_bind().connection.driver_connection
-    assert lent is not None
-    lent.execute(TABLES + TRIGGERS + ROLES)
+    config, lent = op.get_context().config, op.get_bind().connection.driver_connection
+    assert config is not None and lent is not None
+    statistics = STATISTICS.replace("{dim}", str(int(config.attributes["dim"])))
+    lent.execute(TABLES + statistics + TRIGGERS + ROLES)

@@ -1,0 +1,111 @@
+"""What is left of a removed vehicle in all files of a PostgreSQL server: nothing, once what docs/gallery.md says is done."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_gallery import enrolled, features, noise, opened, sighted, sighting, sql
+from real_postgres import Server, database_connection, postgres_server
+
+from vreid.fleet.messages import picture_name
+from vreid.runtime.gallery import Gallery, edits
+from vreid.runtime.gallery.clean import erase_traces
+from vreid.runtime.gallery.inbox import BoxSighting, Inbox
+from vreid.runtime.gallery_place import DatabaseAddress
+from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, kept_name
+
+SEEN = 1.76e9
+NAME, PLATE = "Unmistakable Zebra 7319", "QX-7319-ZZ"
+KEPT, SENT = b"kept picture 7319 of the zebra", b"\xff\xd8 picture 7319 that a box has sent"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """One of its own, in the folder of which galleries keep their files too."""
+    with postgres_server() as made:
+        made.start()
+        monkeypatch.setenv("XDG_STATE_HOME", str(made.folder / "state"))
+        yield made
+
+
+def found(folder: Path, wanted: dict[str, bytes]) -> dict[str, list[str]]:
+    """The files below `folder` that hold each of these bytes."""
+    contents = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {what: [name for name, content in contents.items() if some in content] for what, some in wanted.items()}
+
+
+def written_of_it(gallery: Gallery) -> tuple[int, dict[str, bytes]]:
+    """A vehicle among others, whose every part is written somewhere, and the bytes by which each is known."""
+    enrolled(gallery, 30, 1)
+    zebra, _ = gallery.enrol(NAME, features(1, 2), noise(3))
+    one = gallery.add_vehicle()
+    edits.merge(gallery, zebra, [one])
+    seen = sighting(4, seen=SEEN, plate=PLATE)
+    number = sighted(gallery, zebra, seen)
+    without = sighted(gallery, zebra, sighting(5, seen=SEEN + 1, picture=np.empty((0, 0, 3), np.uint8)))
+    with gallery.transaction() as store:
+        inbox = inbox_of(gallery)
+        for each, here, picture in ((1, number, None), (2, without, picture_name(SENT))):
+            inbox.receive("a", each, each, each)
+            inbox.keep_sighting(BoxSighting("a", each, 7, here, picture))
+        inbox.put_picture(picture_name(SENT), SENT)
+        row, picture = store.vehicle(zebra), store.sighting_picture(number)
+        enrolment, half = store.prototypes(zebra)[0].feature, store.sighting_feature(number)
+    assert row is not None and row.thumbnail is not None and picture is not None and half is not None
+    enrolled(gallery, 30, 6)
+    KeptFolder(folder_of_gallery(gallery.path)).write(kept_name("gate", SEEN, seen.track), KEPT)
+    middle = slice(len(picture) // 2, len(picture) // 2 + 40)
+    wanted = {
+        "its name": NAME.encode(), "its name folded": NAME.casefold().encode(), "its plate": PLATE.encode(),
+        "its own picture": row.thumbnail[middle], "its picture in the audit": b64encode(row.thumbnail)[600:640],
+        "a sighting's picture": picture[middle], "a box's picture": SENT,
+        "that one's name": picture_name(SENT).encode(),
+        "a kept picture": KEPT, "a prototype": enrolment.astype("<f4").tobytes(), "a feature": half.astype("<f2").tobytes(),
+        "a prototype in the index": enrolment.astype("<f2").tobytes(),
+        "its feature in the audit": b64encode(enrolment.astype("<f4").tobytes()),
+    }  # fmt: skip
+    return zebra, wanted
+
+
+def inbox_of(gallery: Gallery) -> Inbox:
+    with gallery.reading() as store:
+        inbox = store.inbox()
+    assert inbox is not None
+    return inbox
+
+
+def turn_over(place: DatabaseAddress, root: Path) -> None:
+    """What docs/gallery.md lets an administrator of the server do, so that the write-ahead log holds nothing older."""
+    statements = re.findall(
+        r"^      ((?:SELECT|CHECKPOINT).*);$", (root / "docs" / "gallery.md").read_text(), re.MULTILINE
+    )
+    assert len(statements) == 4
+    with database_connection(place) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_nothing_is_left_of_a_vehicle_that_was_removed(server: Server, root: Path) -> None:
+    place = server.new_place("erased")
+    with opened(place, index="pgvector") as gallery:
+        zebra, wanted = written_of_it(gallery)
+        gallery.index.build(lambda done, steps: None)
+        gallery.compact()  # which also fills the server's statistics
+        turn_over(place, root)
+        before = found(server.folder, wanted)
+        assert all(any("pg_wal" not in name for name in names) for names in before.values()), before
+        gallery.remove(zebra)
+        erase_traces(gallery)
+        inbox = inbox_of(gallery)
+        inbox.drop_removals([one.id for one in inbox.removals(10)])
+        assert any(found(server.folder, wanted).values())  # the log, at least, has it still
+        gallery.compact()
+        turn_over(place, root)
+        assert found(server.folder, wanted) == {what: [] for what in wanted}
+        assert inbox.sighting("a", 2) == BoxSighting("a", 2, 7, None)
+        assert len(gallery.vehicles()) == 60 and gallery.search(features(1, 2), 1)[0]
+    audit = [verb for (verb,) in sql(place, "SELECT verb FROM audit WHERE vehicle = ? ORDER BY id", zebra)]
+    assert audit == ["enrol", "merge", "remove"]
