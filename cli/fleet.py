@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union
 from tyro.conf import Positional, subcommand
 
 from vreid.cli import output
-from vreid.cli.fleet_server import Record, Replay, Setup, record, replay, setup
+from vreid.cli.fleet_server import Record, Replay, Rights, Setup, record, replay, rights, setup
 from vreid.cli.gallery_place import GalleryFlag
 from vreid.models.errors import Refused
 
@@ -122,6 +122,7 @@ _VERBS: dict[str, tuple[type, Any]] = {
     "setup": (Setup, setup),
     "record": (Record, record),
     "replay": (Replay, replay),
+    "rights": (Rights, rights),
 }
 Args: Any = Union[tuple(Annotated[flags, subcommand(verb)] for verb, (flags, _) in _VERBS.items())]  # noqa: UP007
 

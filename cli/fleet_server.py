@@ -98,6 +98,20 @@ class Replay:
     """Print one JSON document on stdout."""
 
 
+@dataclass(frozen=True)
+class Rights:
+    """Print what an account of the server must be allowed, as nats-server's configuration has it: a box's, or the centre's."""
+
+    box: Positional[str | None] = None
+    """The box's name; without it the centre's rights are printed."""
+    region: str | None = None
+    """The box's region."""
+    stream: str = "SIGHTINGS"
+    """Name of the stream."""
+    json: bool = False
+    """Print one JSON document on stdout, with publish and subscribe, such as for NATS's tool nsc."""
+
+
 def setup(args: Setup) -> int:
     from vreid.fleet.streams import StreamSettings, set_up
     from vreid.runtime.amounts import bytes_of, duration_of
@@ -173,6 +187,24 @@ def replay(args: Replay) -> int:
         f" out; it was at most {done.behind_s:.1f} s behind its pace"
     )
     return output.outcome(args.json, words, vars(done))
+
+
+def rights(args: Rights) -> int:
+    from vreid.fleet.rights import of_box, of_centre
+    from vreid.fleet.subjects import IDENTITY
+
+    if (args.box is None) != (args.region is None):
+        raise Refused("a box's name and --region belong together; without both the centre's rights are printed")
+    if args.region == IDENTITY:
+        raise Refused(f"a region cannot be called {IDENTITY}; choose another name")
+    found = (
+        of_centre(args.stream)
+        if args.box is None or args.region is None
+        else of_box(args.box, args.region, args.stream)
+    )
+    return output.outcome(
+        args.json, found.as_config(), {what: list(subjects) for what, subjects in vars(found).items()}
+    )
 
 
 def _with_server(args: "Setup | Record | Replay", work: "Callable[[Client], Awaitable[_T]]") -> _T:

@@ -29,7 +29,7 @@ VERBS = {
     "gallery": "enrol, search, list, show, merge, split, undo, purge, export, check ...: vreid gallery --help",
     "run": "find vehicles again in video files and live cameras",
     "serve": "pages and a REST API over a gallery, with a run or next to one; tokens",
-    "fleet": "a box's way to its centre: show, send; and its server: setup, record, replay",
+    "fleet": "a box's way to its centre: show, send; and its server: setup, record, replay, rights",
     "centre": "one identity over all boxes of a region: run, show; docs/fleet.md",
     "site": "a site's file, of many cameras: check, draw, schema",
     "get": "fetch a public network, such as a detector, whose hash is known",

@@ -16,16 +16,15 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import BucketNotFoundError, NoStreamResponseError, NotFoundError, ObjectNotFoundError
-from nats.js.object_store import ObjectStore
+from nats.js.errors import NoStreamResponseError
 
-from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, picture_name
+from vreid.fleet import picture_store
+from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes
 from vreid.fleet.subjects import subject_of, token_of
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.network_address import network_address, redacted
 from vreid.runtime.session import FleetSettings
 
-PICTURES = "vreid-pictures"  # the bucket of the object store
 SENT = "Vreid-Sent"  # header: seconds since 1970, by the clock of who published
 ANSWER_S = 5.0  # for an acknowledgement
 
@@ -48,7 +47,6 @@ class CentreLink:
     def __init__(self, client: Client, region: str) -> None:
         self.client, self._region = client, region
         self._stream = client.jetstream(timeout=ANSWER_S)
-        self._bucket: ObjectStore | None = None
 
     @property
     def is_open(self) -> bool:
@@ -69,14 +67,8 @@ class CentreLink:
 
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""
-        name = picture_name(jpeg)
         async with Reasons():
-            if self._bucket is None:
-                self._bucket = await self._stream.object_store(PICTURES)
-            try:
-                await self._bucket.get_info(name)
-            except (ObjectNotFoundError, NotFoundError):
-                await self._bucket.put(name, jpeg)
+            await picture_store.put(self._stream, jpeg)
 
 
 async def published(
@@ -116,10 +108,10 @@ class Reasons:
 
 def reason_of(error: BaseException) -> str:
     """An error of nats-py in a few words, without a password."""
+    if isinstance(error, picture_store.NoPictureStore):
+        return str(error)
     if isinstance(error, NoStreamResponseError):
-        return "the server has no stream for these messages; the centre makes it"
-    if isinstance(error, BucketNotFoundError):
-        return f"the server has no object store {PICTURES}; the centre makes it"
+        return "the server has no stream for these messages; vreid fleet setup makes it"
     text = redacted(str(error)).partition("\n")[0] or type(error).__name__
     return text.removeprefix("nats: ")
 

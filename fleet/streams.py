@@ -9,14 +9,14 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from vreid.fleet.link import PICTURES, reason_of
+from vreid.fleet.link import reason_of
+from vreid.fleet.picture_store import ABOUT, CONTENT, PICTURES
+from vreid.fleet.picture_store import STREAM as BUCKET_STREAM
 from vreid.fleet.subjects import STREAM_SUBJECTS
 from vreid.models.errors import Refused
 from vreid.runtime.amounts import span_text
 
 STREAM = "SIGHTINGS"
-BUCKET_STREAM = f"OBJ_{PICTURES}"  # in which NATS keeps the object store
-_BUCKET_SUBJECTS = [f"$O.{PICTURES}.C.>", f"$O.{PICTURES}.M.>"]
 _API_S = 10.0
 
 
@@ -83,14 +83,14 @@ async def set_up(client: Client, wanted: StreamSettings, update: bool = False) -
 def _messages(name: str, wanted: StreamSettings) -> StreamConfig:
     return StreamConfig(
         name=name, subjects=[STREAM_SUBJECTS], description="what boxes send, and what they hear (vreid)",
-        max_bytes=wanted.room or -1, allow_rollup_hdrs=False, duplicate_window=wanted.window, **_common(wanted),
+        max_bytes=wanted.room or -1, duplicate_window=wanted.window, max_msgs_per_subject=-1, **_common(wanted),
     )  # fmt: skip
 
 
 def _pictures(wanted: StreamSettings) -> StreamConfig:
     return StreamConfig(
-        name=BUCKET_STREAM, subjects=_BUCKET_SUBJECTS, description="pictures of sightings by their SHA-256 (vreid)",
-        max_bytes=wanted.picture_room or -1, allow_rollup_hdrs=True, **_common(wanted),
+        name=BUCKET_STREAM, subjects=[f"{CONTENT}.>", f"{ABOUT}.>"], description="pictures by their SHA-256 (vreid)",
+        max_bytes=wanted.picture_room or -1, max_msgs_per_subject=1, discard_new_per_subject=True, **_common(wanted),
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _common(wanted: StreamSettings) -> dict[str, Any]:
     return {
         "storage": StorageType.FILE, "retention": RetentionPolicy.LIMITS, "discard": DiscardPolicy.NEW,
         "max_age": wanted.max_age, "num_replicas": wanted.replicas, "allow_direct": True, "deny_delete": False,
-        "deny_purge": False, "max_msgs": -1, "max_msgs_per_subject": -1, "max_consumers": -1, "no_ack": False,
+        "deny_purge": False, "allow_rollup_hdrs": False, "max_msgs": -1, "max_consumers": -1, "no_ack": False,
     }  # fmt: skip
 
 
@@ -112,14 +112,15 @@ WHY: Mapping[str, str] = {
     "max_age": "older messages are dropped",
     "max_bytes": "how much room they may take",
     "max_msgs": _LOST,
-    "max_msgs_per_subject": _LOST,
+    "max_msgs_per_subject": f"of the stream, {_LOST}; of the object store, a box could replace a picture",
+    "discard_new_per_subject": "of the object store: a box could replace a picture",
     "max_consumers": "each box and each centre has one",
     "num_replicas": "how many servers may be lost, less one",
     "duplicate_window": "how long a message that comes again is refused",
-    "allow_direct": "boxes look by it whether a picture is there",
+    "allow_direct": "messages are read by their numbers, without the server that leads the stream",
     "deny_delete": _ERASED,
     "deny_purge": _ERASED,
-    "allow_rollup_hdrs": "in the stream a message could erase those before it; the object store needs it",
+    "allow_rollup_hdrs": "a box could erase what others have sent",
     "no_ack": "a box drops a message when it is acknowledged",
 }
 """Every setting that is compared, and what depends on it."""

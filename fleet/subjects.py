@@ -43,6 +43,11 @@ def identities_of(box: str) -> str:
     return f"{VERSION}.{IDENTITY}.{token_of(box)}"
 
 
+def consumer_of(box: str) -> str:
+    """The name of a box's consumer of its identities: "=" in place of "%", of which nats-server makes wrong subjects."""
+    return f"box-{token_of(box).replace('%', '=')}"
+
+
 def region_and_camera(subject: str) -> tuple[str, str]:
     """The names in a subject. Raises Refused for one of another form."""
     parts = subject.split(".")

@@ -8,8 +8,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from vreid.fleet.link import ANSWER_S, PICTURES, Reasons
-from vreid.fleet.streams import BUCKET_STREAM
+from vreid.fleet.link import ANSWER_S, Reasons
+from vreid.fleet.picture_store import PICTURES
+from vreid.fleet.picture_store import STREAM as BUCKET_STREAM
 
 
 class Objects:

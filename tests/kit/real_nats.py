@@ -98,7 +98,7 @@ def make_streams(url: str, window_s: float = 120.0, **options: Any) -> None:
     """The stream and the bucket that a centre makes; repeated numbers are refused for `window_s`."""
     from nats.js.api import StreamConfig
 
-    from vreid.fleet.link import PICTURES
+    from vreid.fleet.picture_store import PICTURES
     from vreid.fleet.subjects import STREAM_SUBJECTS
 
     async def make(client: Any) -> None:
@@ -128,7 +128,7 @@ def stored_in(url: str, **options: Any) -> list[Stored]:
 
 def pictures_in(url: str, **options: Any) -> dict[str, bytes]:
     """The bucket's pictures by their names."""
-    from vreid.fleet.link import PICTURES
+    from vreid.fleet.picture_store import PICTURES
 
     async def read(client: Any) -> dict[str, bytes]:
         bucket = await client.jetstream(timeout=20).object_store(PICTURES)
