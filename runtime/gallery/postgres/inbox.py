@@ -43,9 +43,9 @@ class PostgresInbox:
             self._run("UPDATE lease SET holder = NULL, until = '-infinity' WHERE epoch = %s", epoch)
 
     def refuse_other_epoch(self, epoch: int) -> None:
-        """It also lets the server end this transaction when this program pauses in it for longer than its lease: otherwise nobody
-        else could write before it goes on."""
-        pause = "set_config('idle_in_transaction_session_timeout', ceil(seconds * 1000)::bigint::text, true)"
+        """It also lets the server end this transaction when this program pauses in it for four times as long as its lease is:
+        otherwise nobody else could write before it goes on."""
+        pause = "set_config('idle_in_transaction_session_timeout', ceil(4000 * seconds)::bigint::text, true)"
         row = self._row(f"SELECT epoch, {pause} FROM lease")
         if row is None or row[0] != epoch:
             raise LeaseLost(f"another resolver writes to the gallery {self._database.name} now; this one has to stop")

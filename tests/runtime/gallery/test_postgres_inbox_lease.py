@@ -23,7 +23,7 @@ from vreid.runtime.gallery.inbox import BoxSighting, LeaseLost
 with open_gallery(sys.argv[1], fingerprint="aaaaaaaa", dim=8, model="small", write=True) as gallery:
     with gallery.reading() as store:
         inbox = store.inbox()
-    epoch = inbox.take_lease("first", 1.0)
+    epoch = inbox.take_lease("first", 0.5)
     for number in range(1, 1_000_000):
         try:
             with gallery.transaction():

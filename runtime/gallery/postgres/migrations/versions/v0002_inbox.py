@@ -38,30 +38,31 @@ CREATE TABLE boxes (
     name text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, heard double precision NOT NULL, ahead double precision NOT NULL);
 """
 
-# Triggers for each statement: one for each row would take a sighting that moves into another month for one that is deleted.
-# What is deleted was removed by a person, with its vehicle or alone, unless purge_sightings has deleted it.
+# What is deleted was removed by a person, with its vehicle or without, unless purge_sightings has deleted it. That trigger is for
+# each statement: one for each row would take a sighting that moves into another month for one that is deleted. Its statement is
+# planned each time, for one row or for many.
 TRIGGERS = """
 CREATE FUNCTION note_moved() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO identities (box, sighting)
-        SELECT b.box, b.sighting FROM rows_after a JOIN rows_before o ON o.id = a.id AND o.vehicle <> a.vehicle
-        JOIN box_sightings b ON b.here = a.id
+    INSERT INTO identities (box, sighting) SELECT box, sighting FROM box_sightings WHERE here = new.id
         ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id;
     RETURN NULL;
 END $$;
-CREATE TRIGGER sighting_moved AFTER UPDATE ON sightings
-    REFERENCING OLD TABLE AS rows_before NEW TABLE AS rows_after FOR EACH STATEMENT EXECUTE FUNCTION note_moved();
+CREATE TRIGGER sighting_moved AFTER UPDATE OF vehicle ON sightings
+    FOR EACH ROW WHEN (old.vehicle <> new.vehicle) EXECUTE FUNCTION note_moved();
 CREATE FUNCTION note_removed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    WITH gone AS (
-        UPDATE box_sightings b SET here = NULL, missing = false, removed = true FROM rows_gone r WHERE b.here = r.id
-        RETURNING b.box, b.sighting
-    ), heard AS (
-        INSERT INTO identities (box, sighting) SELECT box, sighting FROM gone
-        ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id
-    )
-    INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone
-        ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id;
+    EXECUTE $statement$
+        WITH gone AS (
+            UPDATE box_sightings b SET here = NULL, missing = false, removed = true FROM rows_gone r WHERE b.here = r.id
+            RETURNING b.box, b.sighting
+        ), heard AS (
+            INSERT INTO identities (box, sighting) SELECT box, sighting FROM gone
+            ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id
+        )
+        INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone
+            ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id
+    $statement$;
     RETURN NULL;
 END $$;
 CREATE TRIGGER sighting_removed AFTER DELETE ON sightings
