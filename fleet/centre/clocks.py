@@ -2,11 +2,11 @@
 
 import logging
 from collections import deque
-from statistics import median
+from statistics import median_low
 
 _LOG = logging.getLogger("vreid")
 APART_S = 2.0
-_MESSAGES = 32  # of a box that count
+_MESSAGES, _FEWEST = 32, 4  # of a box that count, and that are enough to judge its clock
 
 
 class Clocks:
@@ -14,7 +14,7 @@ class Clocks:
 
     A message is written in the log some time after its box has sent it, so that the clocks differ by the most that any of the
     last messages says: the one that took the least time. A clock is wrong that is APART_S or more from the log's, or from the
-    middle one of the boxes; that is logged once, and when it is right again.
+    middle one of those that are not; that is logged once, and when it is right again.
     """
 
     def __init__(self) -> None:
@@ -24,17 +24,17 @@ class Clocks:
     def note(self, box: str, sent: float, written: float) -> None:
         """A message that was sent and written at these times, in seconds since 1970, each by its own clock."""
         self._seen.setdefault(box, deque(maxlen=_MESSAGES)).append(sent - written)
-        ahead = self.ahead
-        middle = median(ahead.values())
+        ahead = {one: seconds for one, seconds in self.ahead.items() if len(self._seen[one]) >= _FEWEST}
+        near = [seconds for seconds in ahead.values() if abs(seconds) < APART_S]
         for one, seconds in ahead.items():
-            off = max((seconds, seconds - middle), key=abs)
+            off, whose = seconds, "that of the log"
+            if abs(seconds) < APART_S:
+                off, whose = seconds - median_low(near), "those of other boxes"
             if abs(off) >= APART_S and one not in self._wrong:
                 self._wrong.add(one)
-                _LOG.warning(
-                    "centre: the clock of box %s is %.1f s %s %s; times and ways between cameras are wrong until it is set",
-                    one, abs(off), "ahead of" if off > 0 else "behind",
-                    "the log's" if off == seconds else "those of other boxes",
-                )  # fmt: skip
+                way = "ahead of" if off > 0 else "behind"
+                fix = "times and ways between cameras are wrong until it is set"
+                _LOG.warning("centre: the clock of box %s is %.1f s %s %s; %s", one, abs(off), way, whose, fix)
             elif abs(off) < APART_S and one in self._wrong:
                 self._wrong.discard(one)
                 _LOG.info("centre: the clock of box %s is right again", one)

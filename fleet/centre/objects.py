@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 from nats.aio.client import Client
@@ -25,15 +26,12 @@ class Objects:
             about = await self._about(name)
             if about is None:
                 return None
-            parts, number = list[bytes](), 0
-            while sum(map(len, parts)) < min(int(about["size"]), most + 1):
-                try:
-                    chunk = await self._stream.get_msg(BUCKET_STREAM, number + 1, _chunks(about), next=True)
-                except NotFoundError:
-                    return None
-                parts.append(chunk.data or b"")
-                number = chunk.seq or 0
-            return b"".join(parts)[: most + 1]
+            parts, room = list[bytes](), min(int(about["size"]), most + 1)
+            async for _, chunk in self._messages(_chunks(about)):
+                parts.append(chunk)
+                if sum(map(len, parts)) >= room:
+                    return b"".join(parts)[: most + 1]
+            return None if room else b""
 
     async def erase(self, name: str) -> None:
         """Overwrite an object, if it is there: its chunks first, so that none is left without its metadata."""
@@ -51,12 +49,19 @@ class Objects:
         return found if isinstance(found, dict) and not found.get("deleted") else None
 
     async def _erase_all(self, subject: str) -> None:
+        async for number, _ in self._messages(subject):
+            await self._stream.delete_msg(BUCKET_STREAM, number)
+
+    async def _messages(self, subject: str) -> AsyncIterator[tuple[int, bytes]]:
+        """The messages of a subject, with their numbers, in order."""
+        number = 0
         while True:
             try:
-                last = await self._stream.get_last_msg(BUCKET_STREAM, subject)
-                await self._stream.delete_msg(BUCKET_STREAM, last.seq or 0)
+                found = await self._stream.get_msg(BUCKET_STREAM, number + 1, subject, next=True)
             except NotFoundError:
                 return
+            number = found.seq or number + 1
+            yield number, found.data or b""
 
 
 def _metadata(name: str) -> str:

@@ -53,12 +53,12 @@ class Pictures:
             self._passed_over[name] = now + 5.0
             return 0
         try:
-            if picture_name(jpeg) != name:
-                raise Refused("it is not what its name says")
             small_jpeg(jpeg, name, _MOST_BYTES, _MOST_PIXELS)
+            if picture_name(jpeg) != name:
+                raise Refused(f"the picture {name} is not what its name says")
         except Refused as refused:
             self._counts.bad_pictures += 1
-            _LOG.warning("centre: the picture %s in the object store is not taken: %s", name, refused)
+            _LOG.warning("centre: %s; it is deleted from the object store", refused)
         else:
             with self._gallery.transaction() as store:
                 inbox = inbox_of(store)

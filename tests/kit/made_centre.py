@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from made_box import outbox_of, settings
@@ -17,9 +19,13 @@ from made_gallery import opened, sighting, sql, written
 from made_outputs import until
 from real_nats import NatsServer
 
+from vreid.fleet.centre.log import Logged, Position
 from vreid.fleet.centre.run import Centre, started
 from vreid.fleet.centre.settings import read_centre
+from vreid.fleet.centre.track import Unfit, message_in
+from vreid.fleet.messages import RemovalMessage, SightingMessage
 from vreid.fleet.sender import Sender
+from vreid.fleet.subjects import subject_of
 from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery_place import DatabaseAddress
@@ -172,3 +178,34 @@ def pairwise(found: Mapping[tuple[str, int], int], truth: Mapping[tuple[str, int
 def settled(place: DatabaseAddress, count: int, seconds: float = 120.0) -> bool:
     """Whether so many sightings of boxes came to the centre in time."""
     return bool(until(lambda: sql(place, "SELECT count(*) FROM box_sightings")[0][0] >= count, seconds))
+
+
+class Sent:
+    """Messages of boxes as a log has them, numbered as they are made."""
+
+    def __init__(self, made: str = "then") -> None:
+        self.made, self.number = made, 0
+
+    def sighting(self, box: str, id_: int, shows: int, at: float, **changes: Any) -> Logged:
+        """That the box has seen the vehicle `shows`, from 1 on, for two seconds, up to `at`; its own id of it is the same."""
+        body: dict[str, Any] = {
+            "what": "sighting", "vehicle": shows, "sighting": id_, "camera": "gate", "t0": at - 2.0, "t1": at, "kind": "car",
+            "prototypes": [b64encode(looks(shows, id_).astype("<f2").tobytes()).decode()], "quality": 0.5, "plate": None,
+            "thumbnail": None,
+        }  # fmt: skip
+        return self._logged(box, {**body, **changes})
+
+    def removal(self, box: str, vehicle: int, **changes: Any) -> Logged:
+        """That the box has removed its vehicle."""
+        return self._logged(box, {"what": "removed", "vehicle": vehicle, **changes})
+
+    def _logged(self, box: str, body: dict[str, Any]) -> Logged:
+        self.number += 1
+        about = {"schema": 1, "box": box, "seq": self.number, "fingerprint": "aaaaaaaa", **body}
+        text = json.dumps(about).encode()
+        content: SightingMessage | RemovalMessage | Unfit
+        try:
+            content = message_in(text, subject_of("north", about.get("camera", "")))
+        except Unfit as unfit:
+            content = unfit
+        return Logged(box, content, Position(self.made, self.number), time.time(), None, 0)

@@ -1,0 +1,144 @@
+"""Pictures come from the object store into the gallery, checked; what is removed is overwritten in the log and the store too."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from made_centre import box_of, centre_file, given, resolving, seen, settings_of, settled
+from made_gallery import noise, opened, sql
+from made_outputs import until
+from real_nats import NatsServer, make_streams, nats_in, pictures_in, stored_in, with_client
+from real_postgres import Server
+
+from vreid.fleet.centre.objects import Objects
+from vreid.fleet.messages import picture_name
+from vreid.fleet.picture_store import PICTURES
+from vreid.fleet.sender import Sender
+from vreid.runtime.gallery_place import DatabaseAddress
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        yield server
+
+
+@pytest.fixture
+def place(postgres: Server) -> DatabaseAddress:
+    return postgres.new_place("pictures")
+
+
+def bytes_of(folder: Path) -> bytes:
+    """All that lies in files of the server."""
+    return b"".join(path.read_bytes() for path in sorted((folder / "jetstream").rglob("*")) if path.is_file())
+
+
+def test_pictures_come_into_the_gallery_and_leave_the_object_store(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress
+) -> None:
+    with resolving(centre_file(tmp_path, server, place)) as centre, box_of(tmp_path / "g.db") as gallery:
+        done = seen(gallery, range(1, 7), 1)
+        pictures = {gallery.sighting_picture(id_) for id_ in done}
+        Sender(settings_of(server.url), gallery).send_all()
+        assert settled(place, 6) and until(lambda: centre.status()["north"].counts.pictures == len(pictures))
+    assert {bytes(row[0]) for row in sql(place, "SELECT thumbnail FROM sightings")} == pictures
+    assert pictures_in(server.url) == {}
+
+
+def test_a_picture_that_is_not_what_it_says_is_not_taken(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    with box_of(tmp_path / "g.db") as gallery:
+        done = seen(gallery, range(1, 4), 1)
+        first, second, third = [gallery.sighting_picture(id_) or b"" for id_ in done]
+        sender = Sender(settings_of(server.url), gallery)
+        large = cv2.imencode(".jpg", noise(1).repeat(40, 0).repeat(40, 1))[1].tobytes()
+
+        async def put(client: Any) -> None:
+            bucket = await client.jetstream().object_store(PICTURES)
+            await bucket.put(picture_name(first), second)  # another one
+            await bucket.put(picture_name(third), large)
+
+        with_client(server.url, put)
+        with resolving(centre_file(tmp_path, server, place)) as centre:
+            sender.send_all()
+            assert until(lambda: centre.status()["north"].counts.bad_pictures == 2)
+            assert until(lambda: centre.status()["north"].counts.pictures == 1)
+    assert [row[0] is None for row in sql(place, "SELECT thumbnail FROM sightings ORDER BY id")] == [True, False, True]
+    assert (
+        "is not what its name says" in caplog.text and "are the most" in caplog.text and pictures_in(server.url) == {}
+    )
+
+
+def test_what_people_remove_is_overwritten_in_the_log_and_the_object_store(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress
+) -> None:
+    file = centre_file(tmp_path, server, place)
+    with box_of(tmp_path / "g.db") as gallery:
+        done = seen(gallery, range(1, 5), 1)
+        Sender(settings_of(server.url), gallery).send_all()
+        jpeg = gallery.sighting_picture(2)
+    assert jpeg is not None and jpeg in bytes_of(tmp_path)
+    messages = {each.place: each.body for each in stored_in(server.url)}
+    with resolving(file) as centre:
+        assert settled(place, 4) and until(lambda: centre.status()["north"].counts.pictures == 4)
+        assert until(lambda: centre.status()["north"].counts.identities == 4)
+        with opened(place, dim=64) as here:
+            here.remove(given(place)["box 0", 2])
+        assert until(lambda: centre.status()["north"].counts.erased == 1)
+        assert until(lambda: centre.status()["north"].counts.identities == 5)
+    left = {each.place: each.body for each in stored_in(server.url) if each.subject.startswith("v1.north")}
+    assert left == {place: body for place, body in messages.items() if place != 2} and len(done) == 4
+    assert jpeg not in bytes_of(tmp_path)
+    assert messages[2].split(b'"prototypes":["')[1][:80] not in bytes_of(tmp_path)
+    assert stored_in(server.url)[-1].body.count(b'"what":"removed"') == 1
+
+
+def test_an_object_of_several_chunks_is_read_to_its_bound_and_erased(tmp_path: Path, server: NatsServer) -> None:
+    large = noise(3).tobytes() * 50  # three chunks
+
+    async def steps(client: Any) -> list[Any]:
+        bucket, objects = await client.jetstream().object_store(PICTURES), Objects(client)
+        await bucket.put("large", large)
+        found: list[Any] = [await objects.read("large", 10**6), await objects.read("large", 1000)]
+        await objects.erase("large")
+        await objects.erase("large")
+        found += [
+            await objects.read("large", 10),
+            (await client.jetstream().stream_info(f"OBJ_{PICTURES}")).state.messages,
+        ]
+        return found
+
+    whole, part, gone, messages = with_client(server.url, steps)
+    assert whole == large and part == large[:1001] and (gone, messages) == (None, 0)
+    assert large[:64] not in bytes_of(tmp_path)
+
+
+def test_another_log_with_the_same_numbers_is_not_harmed(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress
+) -> None:
+    file = centre_file(tmp_path, server, place)
+    with box_of(tmp_path / "g.db") as gallery:
+        seen(gallery, range(1, 3), 1, time.time())
+        Sender(settings_of(server.url), gallery).send_all()
+    with resolving(file):
+        assert settled(place, 2)
+
+    async def anew(client: Any) -> None:
+        await client.jetstream().delete_stream("SIGHTINGS")
+        await client.jetstream().delete_object_store(PICTURES)
+
+    with_client(server.url, anew)
+    make_streams(server.url)
+    with box_of(tmp_path / "h.db") as gallery:
+        seen(gallery, range(11, 14), 1)
+        Sender(settings_of(server.url, "other"), gallery).send_all()
+    with opened(place, dim=64) as here:
+        here.remove(given(place)["box 0", 1])
+    with resolving(file) as centre:
+        assert settled(place, 5) and until(lambda: centre.status()["north"].counts.erased == 1)
+    assert len([each for each in stored_in(server.url) if each.subject.startswith("v1.north")]) == 3

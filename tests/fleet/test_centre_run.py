@@ -1,0 +1,94 @@
+"""`vreid centre run` and `show`: a process that resolves, one that waits, what they say, and their ends."""
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_centre import box_of, centre_file, centre_process, said_in, seen, settings_of, settled
+from made_outputs import free_port, until
+from real_nats import NatsServer, make_streams, nats_in
+from real_postgres import Server
+
+from vreid.cli.main import main
+from vreid.fleet.sender import Sender
+from vreid.runtime.gallery_place import DatabaseAddress
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        yield server
+
+
+@pytest.fixture
+def place(postgres: Server) -> DatabaseAddress:
+    return postgres.new_place("centre_run")
+
+
+def shown(file: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, object]:
+    capfd.readouterr()
+    assert main(["centre", "show", str(file), "--json"]) == 0
+    found: dict[str, object] = json.loads(capfd.readouterr().out)["regions"][0]
+    return found
+
+
+def test_one_process_resolves_and_another_takes_over_when_it_ends(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    file = centre_file(tmp_path, server, place)
+    file.write_text(file.read_text().replace("[[region]]", f"[metrics]\nlisten = {port}\n[[region]]"))
+    first = centre_process(file)
+    try:
+        assert until(lambda: shown(file, capfd)["epoch"] == 1)
+        with box_of(tmp_path / "g.db") as gallery:
+            seen(gallery, range(5), 1)
+            Sender(settings_of(server.url), gallery).send_all()
+        assert settled(place, 5)
+        assert until(lambda: len(shown(file, capfd)["boxes"]) == 1)  # type: ignore[arg-type]
+        assert until(lambda: shown(file, capfd)["waiting"] == {"identities": 0, "pictures": 0, "removals": 0})
+        found = shown(file, capfd)
+        assert found["behind"] == 0 and str(first.pid) in str(found["holder"]) and found["fault"] is None
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as page:
+            metrics = page.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as page:
+            health = json.loads(page.read())
+        file.write_text(file.read_text().replace(str(port), str(free_port())))
+        second = centre_process(file)
+        try:
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(30) == 0
+            assert until(lambda: str(second.pid) in str(shown(file, capfd)["holder"]))
+            assert shown(file, capfd)["epoch"] == 2
+            assert main(["centre", "show", str(file)]) == 0
+            assert "box 0" in capfd.readouterr().out
+        finally:
+            second.send_signal(signal.SIGINT)
+            assert second.wait(30) == 0
+    finally:
+        first.kill()
+        first.wait(30)
+    assert 'vreid_centre_messages_total{outcome="new",region="north"} 5.0' in metrics
+    assert 'vreid_centre_epoch{region="north"} 1.0' in metrics
+    assert 'vreid_centre_clock_ahead_seconds{box="box 0",region="north"}' in metrics
+    assert health["regions"]["north"] == {"epoch": 1, "fault": None, "wrong_clocks": []}
+    assert shown(file, capfd)["holder"] is None
+
+
+def test_servers_that_are_away_are_said_and_waited_for(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = centre_file(tmp_path, server, place)
+    server.stop()
+    process = centre_process(file)
+    try:
+        assert until(lambda: "cannot be reached" in said_in(file))
+        server.start()
+        assert until(lambda: shown(file, capfd)["epoch"] == 1)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
