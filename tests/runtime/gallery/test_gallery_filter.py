@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_gallery import DIM, features
 
-from vreid.cli.gallery_reading import album
+from vreid.cli.gallery_album import album
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.records import EVERYTHING, SORTS, Filter, Part
 from vreid.runtime.gallery.store import STORES
