@@ -66,7 +66,10 @@ def send(args: Send) -> int:
                 f"not all was sent to {shown_address(site.fleet.server)}: {away}; what was not stays, run it again"
             ) from away
     words = f"{done.sent} messages and {done.sent_pictures} pictures were sent; nothing waits"
-    return output.outcome(args.json, words, {"messages": done.sent, "pictures": done.sent_pictures})
+    if done.received:
+        words += f"; {done.received} answers of the centre were received"
+    counts = {"messages": done.sent, "pictures": done.sent_pictures, "received": done.received}
+    return output.outcome(args.json, words, counts)
 
 
 def show(args: Show) -> int:
@@ -82,14 +85,16 @@ def show(args: Show) -> int:
         outbox = store.outbox()
         if outbox is None:
             raise Refused(f"the gallery {path} has no outbox; the first vreid run of a site with [fleet] makes it")
-        sizes, waiting = outbox.sizes(), outbox.messages(max(0, args.last))
+        sizes, waiting, known = outbox.sizes(), outbox.messages(max(0, args.last)), store.identities()
+        answers = None if known is None else known.sizes()
     rows: list[tuple[Any, ...]] = [
         (one.seq, one.what, one.vehicle, one.row.camera if one.row else None, one.row.seen if one.row else None)
         for one in waiting
     ]
     if args.json:
         keys = ("seq", "what", "vehicle", "camera", "seen")
-        output.document({**asdict(sizes), "waiting": [dict(zip(keys, row, strict=True)) for row in rows]})
+        listed = [dict(zip(keys, row, strict=True)) for row in rows]
+        output.document({**asdict(sizes), "answers": None if answers is None else asdict(answers), "waiting": listed})
         return 0
     if rows:
         columns = ("number", "about", "vehicle", "camera", "seen")
@@ -100,6 +105,11 @@ def show(args: Show) -> int:
     if sizes.dropped_messages or sizes.dropped_pictures:
         output.result(
             f"{sizes.dropped_messages} messages and {sizes.dropped_pictures} pictures were dropped for want of room"
+        )
+    if answers is not None and answers.heard is not None:
+        heard = f"the centre was last heard {_moment(answers.heard)}"
+        output.result(
+            f"{answers.known} sightings have an identity of the centre, {answers.unanswered} none yet; {heard}"
         )
     return 0
 

@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from vreid.runtime.gallery_place import path_of
 
 if TYPE_CHECKING:
     from vreid.runtime.gallery import Gallery
+    from vreid.runtime.gallery.identities import CentreIdentity, CentreVehicle
     from vreid.runtime.gallery.records import Change, Filter, Part, VehicleDetails
 
 Many = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -138,21 +139,26 @@ def list_(args: List) -> int:
         if args.limit is not None:
             with gallery.reading() as store:
                 total = store.count(only)
+        centre = _of_vehicles(gallery, [vehicle.id for vehicle in vehicles])
         if args.html is not None:
             write_album(args.html, gallery, vehicles, only)
     if args.json:
         rows = [{key: value for key, value in asdict(vehicle).items() if key != "thumbnail"} for vehicle in vehicles]
+        for row in rows:
+            row["centre"] = _summary(centre.get(row["id"]))
         page = {} if args.html is None else {"html": str(args.html)}
         output.document({"gallery": str(args.gallery), **asdict(about), **page, "total": total, "vehicles": rows})
     elif args.html is not None:
         output.result(f"{len(vehicles)} vehicles are shown in {args.html}")
     else:
-        columns = ("vehicle", "id", "kind", "prototypes", "sightings", "cameras", "last seen")
+        columns: tuple[str, ...] = ("vehicle", "id", "kind", "prototypes", "sightings", "cameras", "last seen")
         table = [
             (v.name, v.id, v.kind or "-", v.prototypes, v.sightings, ", ".join(v.cameras) or "-",
-             "-" if v.last_at is None else f"{v.last_camera} {moment_text(v.last_at)}")
+             "-" if v.last_at is None else f"{v.last_camera} {moment_text(v.last_at)}",
+             *([centre[v.id].text if v.id in centre else "-"] if centre else ()))
             for v in vehicles
         ]  # fmt: skip
+        columns += ("at the centre",) if centre else ()
         shown = f"{total} vehicles"
         if len(vehicles) < total:
             first = skip + 1
@@ -186,20 +192,23 @@ def show(args: Show) -> int:
         vehicle = gallery.find(args.vehicle)
         note_unseen(gallery, only)
         found = gallery.details(vehicle, only)
+        centre, known = _of_vehicles(gallery, [vehicle]), _of_sightings(gallery, [one.id for one in found.sightings])
         if args.pictures is not None:
             with atomic_folder(args.pictures) as folder:
                 saved = _pictures(gallery, vehicle, only, folder)
     if args.json:
         document = asdict(found)
         document["vehicle"].pop("thumbnail")
+        document["vehicle"]["centre"] = _summary(centre.get(vehicle))
         kept = KeptFolder(folder_of_gallery(path_of(args.gallery)))
         for row, seen in zip(document["sightings"], found.sightings, strict=True):
             path = kept.find(seen.camera, seen.at, seen.track)
             row["kept"] = None if path is None else str(path)
+            row["centre"] = _summary(known.get(seen.id))
         document["changes"] = [_change(change) for change in found.changes]
         output.document({"gallery": str(args.gallery), "pictures": saved, **document})
         return 0
-    _tables(found)
+    _tables(found, centre.get(vehicle), known)
     if args.pictures is not None:
         output.result(f"{saved} pictures are in {args.pictures}")
     return 0
@@ -255,12 +264,30 @@ def _pictures(gallery: "Gallery", vehicle: int, only: "Filter", folder: Path) ->
     return saved
 
 
-def _tables(found: "VehicleDetails") -> None:
+def _of_vehicles(gallery: "Gallery", vehicles: Sequence[int]) -> "dict[int, CentreVehicle]":
+    """Those that a centre knows."""
+    with gallery.reading() as store:
+        known = store.identities()
+        return {} if known is None else known.of_vehicles(vehicles)
 
+
+def _of_sightings(gallery: "Gallery", sightings: Sequence[int]) -> "dict[int, CentreIdentity]":
+    """Those that a centre has named."""
+    with gallery.reading() as store:
+        known = store.identities()
+        return {} if known is None else known.of_sightings(sightings)
+
+
+def _summary(known: "CentreIdentity | CentreVehicle | None") -> dict[str, Any] | None:
+    return None if known is None else known.summary
+
+
+def _tables(found: "VehicleDetails", centre: "CentreVehicle | None", known: "Mapping[int, CentreIdentity]") -> None:
     vehicle = found.vehicle
     prototypes = [(one.view, one.id, one.count, f"{one.weight:.2f}") for one in found.prototypes]
     title = (
         f"{vehicle.name} (id {vehicle.id}, {vehicle.kind or 'no kind'}), written down {moment_text(vehicle.created)}"
+        + (f", at the centre {centre.text}" if centre else "")
     )
     output.table(title, ("prototypes of view", "id", "made of", "weight"), prototypes)
     seen = [
@@ -273,10 +300,21 @@ def _tables(found: "VehicleDetails") -> None:
             f"{s.quality:.2f}",
             f"{s.score:.3f}" if math.isfinite(s.score) else "-",
             s.run or "-",
+            *([known[s.id].text if s.id in known else "-"] if known else ()),
         )
         for s in found.sightings
     ]
-    columns = ("sighted by", "sighting", "at", "kind", "plate", "quality", "score", "run")
+    columns = (
+        "sighted by",
+        "sighting",
+        "at",
+        "kind",
+        "plate",
+        "quality",
+        "score",
+        "run",
+        *(["at the centre"] if known else ()),
+    )
     output.table(f"{len(seen)} sightings", columns, seen)
     _changes("what was done to it", found.changes)
 

@@ -57,6 +57,15 @@ class Page(Document, Generic[T]):
     next: str | None = Field(default=None, examples=["1764500035.2~41"])
 
 
+class Centre(Document):
+    """Which vehicle it is at the centre of a fleet (docs/fleet.md)."""
+
+    region: str = Field(examples=["north"])
+    vehicle: int = Field(description="Its id in the region.", examples=[12])
+    name: str = Field(examples=["taxi"])
+    different: int = Field(default=1, description="How many vehicles of the centre its sightings are.", examples=[1])
+
+
 class Vehicle(Document):
     """A vehicle of the gallery. With a token for some cameras, its sightings and its last one are those of these cameras."""
 
@@ -70,6 +79,9 @@ class Vehicle(Document):
     cameras: list[str] = Field(examples=[["bridge", "gate"]])
     last_at: float | None = Field(description="The end of its newest sighting.", examples=[1764500035.2])
     last_camera: str | None = Field(examples=["gate"])
+    centre: Centre | None = Field(
+        default=None, description="What the newest sighting that a centre has named is there; null: no one said."
+    )
 
 
 class Sighting(Document):
@@ -92,6 +104,7 @@ class Sighting(Document):
     )
     picture: bool = Field(description="Whether /sightings/{id}/picture has one.", examples=[True])
     kept: bool = Field(default=False, description="Whether a larger picture or a clip was kept.", examples=[False])
+    centre: Centre | None = Field(default=None, description="Whose it is at the centre; null: no one said.")
 
 
 class Exported(Sighting):

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path
 from vreid.models.errors import NotFound
 from vreid.runtime.gallery.doubts import Doubt, doubtful
 from vreid.runtime.gallery.gallery import Gallery
+from vreid.runtime.gallery.identities import vehicle_of
 from vreid.runtime.gallery.names import given
 from vreid.runtime.gallery.records import EVERYTHING, Change, Filter, Part, SightingInfo
 from vreid.runtime.gallery.records import Vehicle as VehicleRecord
@@ -65,7 +66,7 @@ class Reading:
             last_camera=one.last_camera,
         )  # fmt: skip
         if not self.person.cameras:
-            return made
+            return made.model_copy(update={"centre": _centre_of(gallery, one.id)})
         seen = gallery.sightings(one.id, self.allowed(EVERYTHING))  # by time
         last = seen[-1] if seen else None
         prototypes = sum(self.person.sees(each.view) for each in gallery.prototypes(one.id))
@@ -73,6 +74,7 @@ class Reading:
             update={
                 "prototypes": prototypes, "sightings": len(seen), "cameras": sorted({each.camera for each in seen}),
                 "created": seen[0].at if seen else one.created, "last_at": last and last.at, "last_camera": last and last.camera,
+                "centre": _centre_of(gallery, one.id, seen),
             }
         )  # fmt: skip
 
@@ -108,7 +110,8 @@ class Reading:
         """One sighting. Raises NotFound, also for one of a camera that the person may not see."""
         with self.access.reading() as gallery:
             found = self._seen(gallery, sighting)
-            return self.sightings_of([found], {found.vehicle: gallery.name_of(found.vehicle)})[0]
+            names = {found.vehicle: gallery.name_of(found.vehicle)}
+        return self.sightings_of([found], names)[0]
 
     def sighting_picture(self, sighting: int) -> bytes:
         """Its JPEG. Raises NotFound."""
@@ -233,8 +236,11 @@ class Reading:
             raise NotFound(f"there is no sighting {sighting}")
         return found
 
-    def sightings_of(self, rows: Iterable[SightingInfo], names: dict[int, str]) -> list[documents.Sighting]:
-        """As documents, with the names of their vehicles."""
+    def sightings_of(self, rows: Sequence[SightingInfo], names: dict[int, str]) -> list[documents.Sighting]:
+        """As documents, with the names of their vehicles; not within `access.reading`."""
+        with self.access.reading() as gallery, gallery.reading() as store:
+            known = store.identities()
+            centres = {} if known is None else known.of_sightings([one.id for one in rows])
         return [
             documents.Sighting(
                 id=one.id, vehicle=one.vehicle, name=names.get(one.vehicle, ""), camera=one.camera, track=one.track,
@@ -242,6 +248,7 @@ class Reading:
                 zones=list(one.zones), quality=one.quality, score=one.score if math.isfinite(one.score) else None,
                 picture=bool(one.picture),
                 kept=self.access.kept.find(one.camera, one.at, one.track) is not None,
+                centre=documents.Centre(**centres[one.id].summary) if one.id in centres else None,
             )
             for one in rows
         ]  # fmt: skip
@@ -253,6 +260,20 @@ class Reading:
             id=change.id, at=change.at, who=change.who, verb=change.verb, vehicle=change.vehicle, detail=change.summary,
             undone=change.undone,
         )  # fmt: skip
+
+
+def _centre_of(gallery: Gallery, vehicle: int, seen: Sequence[SightingInfo] | None = None) -> documents.Centre | None:
+    """Which vehicle it is at the centre; `seen`: by these of its sightings alone, which are by time."""
+    with gallery.reading() as store:
+        known = store.identities()
+        if known is None:
+            return None
+        if seen is None:
+            found = known.of_vehicles([vehicle]).get(vehicle)
+        else:
+            every = known.of_sightings([one.id for one in seen])
+            found = vehicle_of([every[one.id] for one in seen if one.id in every])
+    return None if found is None else documents.Centre(**found.summary)
 
 
 def _merged_into(store: Store, vehicle: int) -> int | None:

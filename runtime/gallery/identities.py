@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class CentreIdentity:
         """north:12 taxi."""
         return f"{self.region}:{self.vehicle} {self.name}"
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """For documents."""
+        return {"region": self.region, "vehicle": self.vehicle, "name": self.name}
+
 
 @dataclass(frozen=True)
 class CentreVehicle:
@@ -35,6 +40,11 @@ class CentreVehicle:
         """north:12 taxi, or north:12 taxi and 2 others."""
         others = self.different - 1
         return self.latest.text + (f" and {others} other{'' if others == 1 else 's'}" if others else "")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """For documents."""
+        return {**self.latest.summary, "different": self.different}
 
 
 @dataclass(frozen=True)
@@ -63,3 +73,9 @@ class Identities(Protocol):
     def of_sightings(self, sightings: Collection[int]) -> dict[int, CentreIdentity]: ...  # by sighting
     def of_vehicles(self, vehicles: Collection[int]) -> dict[int, CentreVehicle]: ...  # by vehicle
     def sizes(self) -> IdentitySizes: ...
+
+
+def vehicle_of(identities: Sequence[CentreIdentity]) -> CentreVehicle | None:
+    """Of a vehicle's sightings by time; None: none of them has one."""
+    different = {(one.region, one.vehicle) for one in identities}
+    return CentreVehicle(identities[-1], len(different)) if identities else None
