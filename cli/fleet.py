@@ -44,6 +44,9 @@ class Show:
 class Schema:
     """Print the JSON schema of messages, for whoever reads them."""
 
+    identities: bool = False
+    """Of the messages of a centre to its boxes."""
+
 
 def send(args: Send) -> int:
     from vreid.fleet.link import CentreAway
@@ -119,9 +122,9 @@ def _moment(seconds: float) -> str:
 
 
 def schema(args: Schema) -> int:
-    from vreid.fleet.messages import MESSAGE
+    from vreid.fleet.messages import MESSAGE, IdentityMessage
 
-    output.document(MESSAGE.json_schema())
+    output.document(IdentityMessage.model_json_schema() if args.identities else MESSAGE.json_schema())
     return 0
 
 

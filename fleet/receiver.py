@@ -1,7 +1,6 @@
 """Takes what a centre says of a box's sightings from its log, in the sender's thread: kept in the gallery, then acknowledged."""
 
 import asyncio
-import hashlib
 import logging
 import random
 import time
@@ -14,7 +13,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 
 from vreid.fleet.link import ANSWER_S, CentreAway, CentreLink, Reasons
 from vreid.fleet.messages import read_identity
-from vreid.fleet.subjects import identities_of, token_of
+from vreid.fleet.subjects import consumer_of, identities_of
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.clean import erase_traces
@@ -29,7 +28,6 @@ WHO = "centre"  # as the audit calls it
 _BATCH = 128
 _WAIT_S = 20.0  # for the first message of a batch
 _AGAIN_S = 10.0  # after which the server sends again what was not acknowledged
-_LONGEST = 200  # characters of a box's name in the name of its consumer
 
 
 class Receiver:
@@ -68,12 +66,11 @@ class Receiver:
         """The consumer of this box, which the server keeps while the box is away."""
         async with Reasons():
             stream, subject = link.client.jetstream(timeout=ANSWER_S), identities_of(self._box)
-            name = await stream.find_stream_name_by_subject(subject)
-            made = (await stream.stream_info(name)).created
             config = ConsumerConfig(
                 description=f"the box {self._box}", ack_policy=AckPolicy.EXPLICIT, ack_wait=_AGAIN_S
             )
-            answers = await stream.pull_subscribe(subject, consumer_name(self._box), name, config)
+            answers = await stream.pull_subscribe(subject, consumer_of(self._box), config=config)
+            made = (await answers.consumer_info()).created  # it goes with its log
         with self._gallery.transaction() as store:
             _identities(store).follow("" if made is None else made.isoformat())
         return answers
@@ -142,12 +139,6 @@ class Receiver:
         if reason != self._reported:
             _LOG.warning("fleet: what the centre says cannot be received: %s; it is tried again", reason)
         self._reported = reason
-
-
-def consumer_name(box: str) -> str:
-    """What the server calls the consumer of a box: a name with a % is none of which it delivers."""
-    token = token_of(box).replace("%", "=")
-    return f"box-{token if len(token) <= _LONGEST else hashlib.sha256(token.encode()).hexdigest()}"
 
 
 def _identities(store: Store) -> Identities:

@@ -1,5 +1,6 @@
 """The subjects of messages: v1.REGION.CAMERA, any names written so that NATS takes them, and read back."""
 
+import hashlib
 import re
 
 from vreid.models.errors import Refused, shown
@@ -9,6 +10,7 @@ IDENTITY = "identity"  # the part of a subject that stands for messages to boxes
 STREAM_SUBJECTS = f"{VERSION}.*.*"  # what the centre's stream takes
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
+_LONGEST = 200  # characters in the name of a consumer, which is also that of a folder
 _EMPTY = "%"  # what no other name becomes
 
 
@@ -44,8 +46,10 @@ def identities_of(box: str) -> str:
 
 
 def consumer_of(box: str) -> str:
-    """The name of a box's consumer of its identities: "=" in place of "%", of which nats-server makes wrong subjects."""
-    return f"box-{token_of(box).replace('%', '=')}"
+    """The name of a box's consumer of its identities: "=" in place of "%", of which nats-server makes wrong subjects; a hash in
+    place of a name that is too long for it."""
+    token = token_of(box).replace("%", "=")
+    return f"box-{token if len(token) <= _LONGEST else hashlib.sha256(token.encode()).hexdigest()}"
 
 
 def region_and_camera(subject: str) -> tuple[str, str]:

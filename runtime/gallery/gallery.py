@@ -175,12 +175,13 @@ class Gallery:
             return store.add_sighting(int(vehicle), row)
 
     def extend_sighting(self, vehicle: int, sighting: FinishedTrack, score: float, run: str = "") -> None:
-        """Write down that what `add_sighting` wrote of this track has gone on since; anew where a purge has taken it."""
+        """Write down that what `add_sighting` wrote of this track has gone on since; anew where a purge has taken it, and not where
+        it was removed for good."""
         with self.transaction() as store:
             if store.vehicle(int(vehicle)) is None:
                 return
             row = sighting_row(sighting, score, run)
-            if not store.extend_sighting(int(vehicle), row):
+            if not store.extend_sighting(int(vehicle), row) and not removal.was_removed(store, int(vehicle), row):
                 store.add_sighting(int(vehicle), row)
 
     def rename(self, vehicle: int, name: str) -> int | None:
@@ -219,7 +220,7 @@ class Gallery:
         """
         with self.transaction() as store:
             done = removal.remove_sightings(store, self.rule, self._removals, sightings)
-            return None if done is None else store.add_change(self.who, "remove sightings", None, done)
+            return None if done is None else store.add_change(self.who, removal.VERB, None, done)
 
     def compact(self) -> None:
         """Give the room of what was deleted back to the disk; takes as long as copying the gallery, and as much room.

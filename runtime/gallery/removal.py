@@ -7,9 +7,11 @@ from typing import Any
 
 from vreid.runtime.gallery.doubt_rows import forget_judged
 from vreid.runtime.gallery.prototypes import Rule, rebuild
-from vreid.runtime.gallery.records import ENROLLED, Change, SightingInfo
+from vreid.runtime.gallery.records import ENROLLED, Change, SightingInfo, SightingRow
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptRemovals
+
+VERB = "remove sightings"  # as the audit calls it
 
 
 def forget(store: Store, files: KeptRemovals, vehicles: Sequence[int]) -> None:
@@ -45,6 +47,12 @@ def remove_sightings(
     forget(store, files, gone)
     store.trim_changes(0)  # what was doubtful of these sightings
     return {"vehicles": sorted(own), "sightings": len(ids), "removed": len(gone)}
+
+
+def was_removed(store: Store, vehicle: int, row: SightingRow) -> bool:
+    """Whether sightings of the vehicle were removed since this one, which goes on, began: it may be one of them."""
+    last = store.changes(1, vehicle, (VERB,))
+    return bool(last) and last[-1].at >= row.seen - (row.last_time - row.first_time)
 
 
 def _related(vehicles: Collection[int], changes: Sequence[Change]) -> set[int]:

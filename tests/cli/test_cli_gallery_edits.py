@@ -112,7 +112,7 @@ def test_lists_come_in_parts_and_pages(
     assert "give --limit too" in refused(capsys, "list", "--gallery", db, "--page", "2")
     assert main(["gallery", "list", "--gallery", str(db), "--limit", "2"]) == 0
     assert f"{len(everybody)} vehicles, 1 to 2 of them" in capsys.readouterr().out
-    monkeypatch.setattr("vreid.cli.gallery_reading._ON_A_PAGE", 2)
+    monkeypatch.setattr("vreid.cli.gallery_album._ON_A_PAGE", 2)
     document(capsys, "list", "--gallery", db, "--html", tmp_path / "all.html")
     pages = [tmp_path / "all.html", tmp_path / "all-2.html"]
     texts = [page.read_text(encoding="utf-8") for page in pages]

@@ -92,8 +92,14 @@ def test_what_is_not_a_message_is_refused(change: dict[str, object]) -> None:
         read_message(json.dumps({**body, **change}).encode())
 
 
-def test_the_schema_of_the_documents_is_that_of_the_messages(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fleet", "schema"]) == 0
-    schema = json.loads((root / "docs" / "fleet.schema.json").read_text(encoding="utf-8"))
-    assert json.loads(capsys.readouterr().out) == schema, "it is old: vreid fleet schema > docs/fleet.schema.json"
-    assert schema["$defs"]["SightingMessage"]["properties"]["prototypes"]["maxItems"] == 8
+@pytest.mark.parametrize("words", [[], ["--identities"]])
+def test_the_schema_of_the_documents_is_that_of_the_messages(
+    root: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["fleet", "schema", *words]) == 0
+    name = "fleet.identities.schema.json" if words else "fleet.schema.json"
+    schema = json.loads((root / "docs" / name).read_text(encoding="utf-8"))
+    made = f"vreid fleet schema {' '.join(words)} > docs/{name}"
+    assert json.loads(capsys.readouterr().out) == schema, f"it is old: {made}"
+    if not words:
+        assert schema["$defs"]["SightingMessage"]["properties"]["prototypes"]["maxItems"] == 8

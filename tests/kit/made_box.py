@@ -12,8 +12,7 @@ from uuid import uuid4
 from made_gallery import opened, sighting
 from real_nats import STREAM, NatsServer, Stored, with_client
 
-from vreid.fleet.receiver import consumer_name
-from vreid.fleet.subjects import identities_of
+from vreid.fleet.subjects import consumer_of, identities_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.outbox import Outbox, OutboxSizes
 from vreid.runtime.session import FleetSettings
@@ -97,7 +96,7 @@ def unheard(url: str, box: str) -> int:
     """How many messages to a box it has not acknowledged."""
 
     async def look(client: Any) -> int:
-        info = await client.jetstream(timeout=20).consumer_info(STREAM, consumer_name(box))
+        info = await client.jetstream(timeout=20).consumer_info(STREAM, consumer_of(box))
         return int((info.num_pending or 0) + (info.num_ack_pending or 0))
 
     return with_client(url, look)

@@ -1,5 +1,7 @@
 """Sightings that are removed for good: nothing that was made of them stays, and all else does."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +140,16 @@ def test_a_doubt_about_one_goes_with_it(gallery: Gallery) -> None:
             store.add_change("run:live", "doubt", one, detail)
     gallery.remove_sightings(ids[:1])
     assert [row.detail["sighting"] for row in gallery.changes(verbs=["doubt"])] == ids[1:]
+
+
+def test_a_track_that_goes_on_does_not_write_its_removed_sighting_again(gallery: Gallery) -> None:
+    now, vehicle = time.time(), gallery.add_vehicle("taxi")
+    still = sighting(1, first_time=now - 60, last_time=now, seen=now)
+    gone = gallery.add_sighting(vehicle, still, 0.5)
+    kept = gallery.add_sighting(vehicle, replace(still, track=9), 0.5)
+    gallery.remove_sightings([gone])
+    gallery.extend_sighting(vehicle, replace(still, last_time=now + 5, seen=now + 5), 0.5)
+    assert [one.id for one in gallery.sightings(vehicle)] == [kept]
+    later = replace(still, first_time=now + 60, last_time=now + 70, seen=now + 70)
+    gallery.extend_sighting(vehicle, later, 0.5)  # whose sighting a purge has taken
+    assert [one.at for one in gallery.sightings(vehicle)] == [now, now + 70]
