@@ -182,8 +182,11 @@ def _epoch(
         loss = each.sum()
         student.optimiser.zero_grad(set_to_none=True)
         student.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if student.compression is not None:
+        if recipe.clip or student.compression is not None:
             student.scaler.unscale_(student.optimiser)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(student.network.parameters(), recipe.clip)
+        if student.compression is not None:
             at = student.at(epoch + step / len(batches))
             student.compression.after_backward(at, at / recipe.epochs)
         student.scaler.step(student.optimiser)

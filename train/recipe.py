@@ -19,16 +19,16 @@ class Recipe:
     last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth, constant
     until `flat`, then cosine to a thousandth of it (`planned`: the epochs that these two, and the start of a capacity's
     resetting, are counted in, the recipe's own unless given; over more or fewer `epochs` they keep their shares); the head
-    learns `head_lr` times faster. `average` is the decay of the
-    exponential moving average of the weights that is evaluated and kept. With `swa` the plain mean of the weights after each
-    epoch of that last share of the training takes its place (stochastic weight averaging, Izmailov et al., UAI 2018, algorithm
-    1), and the rate stays at `swa_lr` of `lr` there. `limit` caps the groups a vehicle gives an epoch. `mining` is which
-    pictures make triplets: the "hardest" of the batch, or by "cameras" (losses/outputs.py).
-    `distil` weighs the teachers' embeddings of the untouched pictures, learnt from as `cached` says; without `labels` they
-    are all that there is to learn from, and batches of p * k pictures are drawn with no regard to vehicles. With `online` a
-    teacher sees every augmented batch. With `capacity` the student is compressed while it learns from a teacher of the same
-    network, and what is kept is the newest folded network, not the best. With `inherit` the student begins with its
-    teacher's weights.
+    learns `head_lr` times faster. A gradient longer than `clip`, over all parameters, is cut to that length (0: never).
+    `average` is the decay of the exponential moving average of the weights that is evaluated and kept. With `swa` the plain
+    mean of the weights after each epoch of that last share of the training takes its place (stochastic weight averaging,
+    Izmailov et al., UAI 2018, algorithm 1), and the rate stays at `swa_lr` of `lr` there. `limit` caps the groups a vehicle
+    gives an epoch. `mining` is which pictures make triplets: the "hardest" of the batch, or by "cameras"
+    (losses/outputs.py). `distil` weighs the teachers' embeddings of the untouched pictures, learnt from as `cached` says;
+    without `labels` they are all that there is to learn from, and batches of p * k pictures are drawn with no regard to
+    vehicles. With `online` a teacher sees every augmented batch. With `capacity` the student is compressed while it learns
+    from a teacher of the same network, and what is kept is the newest folded network, not the best. With `inherit` the
+    student begins with its teacher's weights.
     """
 
     network: NetworkConfig
@@ -37,6 +37,7 @@ class Recipe:
     lr: float = 5e-4
     head_lr: float = 2.0
     weight_decay: float = 0.02
+    clip: float = 0.0
     warmup: float = 2.0
     flat: float = 0.0
     p: int = 16

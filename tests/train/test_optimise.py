@@ -9,6 +9,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.train.job import Job
+from vreid.train.loop import train
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of, rate_at, set_rate
 from vreid.train.recipe import Recipe, side_at
 from vreid.train.recipes.bundled import RECIPES, recipe_named
@@ -118,3 +120,21 @@ def test_the_average_forgets_the_first_weights_of_a_short_training(decay: float)
         expected = share * expected + (1 - share) * layer.weight.item()
         assert mean.module.weight.item() == pytest.approx(expected, rel=1e-5)
     assert expected < 7.0
+
+
+def moved(job: Job, clip: float) -> float:
+    """How far an epoch moves the weights, at most, and then some."""
+    recipe = replace(
+        job.recipe, epochs=1, optimiser="sgd", lr=0.01, head_lr=1.0, weight_decay=0.0, average=0.0, clip=clip
+    )
+    torch.manual_seed(job.seed)
+    before = dict(ReidNetwork(replace(recipe.network, classes=8)).named_parameters())
+    after = train(replace(job, recipe=recipe, out=job.out.with_name(f"clip {clip}"))).weights
+    squares = [((after[name] - value.detach()) ** 2).sum() for name, value in before.items() if name in after]
+    return float(torch.stack(squares).sum().sqrt())
+
+
+def test_a_clipped_gradient_moves_the_weights_no_further_than_its_length(job: Job) -> None:
+    most = 0.01 * 0.001 / (1 - 0.9)  # of one step, with all that its momentum will ever bring
+    steps = 50  # in the epoch there are fewer
+    assert 0 < moved(job, 0.001) <= steps * most < moved(job, 0.0)

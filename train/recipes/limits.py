@@ -38,6 +38,7 @@ RANGES: Mapping[str, Any] = {
     "lr": Field(gt=0, le=10),
     "head_lr": Field(gt=0, le=1000),
     "weight_decay": _SHARE,
+    "clip": _FROM,
     "warmup": _FROM,
     "flat": _FROM,
     "p": _SEVERAL,
