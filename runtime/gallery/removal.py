@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vreid.runtime.gallery.doubt_rows import forget_judged
+from vreid.runtime.gallery.kept_answers import forget_names
 from vreid.runtime.gallery.prototypes import Rule, rebuild
 from vreid.runtime.gallery.records import ENROLLED, Change, SightingInfo, SightingRow
 from vreid.runtime.gallery.store import Store
@@ -15,10 +16,12 @@ VERB = "remove sightings"  # as the audit calls it
 
 
 def forget(store: Store, files: KeptRemovals, vehicles: Sequence[int]) -> None:
-    """Delete vehicles and what the audit and the site's thresholds kept of them; their kept pictures go with `files`."""
+    """Delete vehicles and what the audit, kept answers and the site's thresholds kept of them; their kept pictures go with
+    `files`."""
     for vehicle in vehicles:
         files.add(store.sightings(vehicle))
         store.delete_vehicle(vehicle)
+    forget_names(store, vehicles)
     forget_judged(store, vehicles)
     store.forget_changes(vehicles)
 

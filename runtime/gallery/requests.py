@@ -16,7 +16,7 @@ from vreid.models.picture import small_jpeg
 from vreid.runtime.gallery import doubts, edits, maintenance
 from vreid.runtime.gallery.clean import CleanRule, cleaned, erase_traces
 from vreid.runtime.gallery.gallery import Gallery
-from vreid.runtime.gallery.kept_answers import keep_answer, kept_answer
+from vreid.runtime.gallery.kept_answers import keep_answer, kept_answer, without_names
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import LAST_MOMENT, Filter
 from vreid.runtime.gallery.store import Store
@@ -269,7 +269,8 @@ class Once(_Request):
             if result is not None:
                 return Done(result)
             done = self.edit.apply(gallery)
-            keep_answer(store, self.key, requested, done.result)
+            removed = done.vehicles if isinstance(self.edit, Remove | Clean) else ()
+            keep_answer(store, self.key, requested, without_names(done.result, removed))
         if isinstance(self.edit, Remove | Clean | Purge):  # which could not do so before the end of the transaction
             erase_traces(gallery)
         return done

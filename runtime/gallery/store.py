@@ -217,6 +217,7 @@ class Store(Protocol):
     def retention(self) -> float | None: ...  # for how many seconds sightings are kept; None: for ever
     def set_retention(self, seconds: float | None) -> None: ...
     def setting(self, key: str) -> str | None: ...  # what was kept under `key`; None: nothing
+    def settings(self, prefix: str) -> dict[str, str]: ...  # those whose keys begin so
     def set_setting(self, key: str, value: str | None) -> None: ...
 
     def trim_settings(self, prefix: str, before: str, most: int) -> None:

@@ -296,6 +296,9 @@ class PostgresStore:
         row = self._row("SELECT value FROM settings WHERE key = %s", key)
         return None if row is None else str(row[0])
 
+    def settings(self, prefix: str) -> dict[str, str]:
+        return dict(self._rows("SELECT key, value FROM settings WHERE starts_with(key, %s)", prefix))
+
     def set_setting(self, key: str, value: str | None) -> None:
         self._run("DELETE FROM settings WHERE key = %s", key)
         if value is not None:

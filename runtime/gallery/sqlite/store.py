@@ -316,6 +316,9 @@ class SqliteStore:
         row = self._row("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else str(row[0])
 
+    def settings(self, prefix: str) -> dict[str, str]:
+        return dict(self._rows("SELECT key, value FROM meta WHERE key >= ?1 AND key < ?1 || char(1114111)", prefix))
+
     def set_setting(self, key: str, value: str | None) -> None:
         self._run("DELETE FROM meta WHERE key = ?", key)
         if value is not None:

@@ -29,6 +29,7 @@ from vreid.runtime.gallery.requests import (
     Confirm,
     Enrol,
     Merge,
+    Once,
     Purge,
     Reject,
     Remove,
@@ -99,7 +100,8 @@ def test_the_same_key_gives_the_same_answer_and_no_second_edit(known: Path, thro
             edited(known, Remove(vehicle="taxi"), "ann", "key 1")
         assert edited(known, new_vehicle(kind="bus"), "ann", "key 2")["id"] == 4
         gone = edited(known, Remove(vehicle="taxi"), "ann", "key 3")
-        assert edited(known, Remove(vehicle="taxi"), "ann", "key 3") == gone == {"change": 5, "id": 1, "name": "taxi"}
+        assert gone == {"change": 5, "id": 1, "name": "taxi"}
+        assert edited(known, Remove(vehicle="taxi"), "ann", "key 3") == {**gone, "name": None}
         with pytest.raises(NotFound):  # a refusal is no answer that is kept
             edited(known, Rename(vehicle="cab", name="x"), "ann", "key 4")
         edited(known, Rename(vehicle="van", name="cab"), "ann", "key 5")
@@ -143,6 +145,28 @@ def test_a_result_names_the_row_of_the_audit_or_none_where_nothing_was_changed(k
         assert done(Clean(rule=CleanRule(once=True, only=Filter(cameras=("nowhere",))))) == (None, [])
         assert done(Clean(rule=CleanRule(only=Filter(ids=(3,)))))[1] == ["clean"]
         assert done(Remove(vehicle="van"))[1] == ["remove"]
+
+
+def test_no_answer_keeps_a_name_of_what_was_removed(gallery: Gallery) -> None:
+    for name in ("taxi", "van", "bus"):
+        sighted(gallery, gallery.add_vehicle(name), sighting(len(name), seen=100.0))
+    edits: list[tuple[str, Any]] = [
+        ("1", Rename(vehicle="taxi", name="grey cab")), ("2", Rename(vehicle="van", name="grey van")),
+        ("3", Rename(vehicle="bus", name="old bus")), ("4", Merge(vehicles=("grey cab", "grey van"))),
+    ]  # fmt: skip
+    for key, edit in edits:
+        Once(key=key, edit=edit).apply(gallery)
+    with gallery.transaction() as store:
+        store.set_setting("answer to 5", "damaged grey cab")
+    removal = Once(key="6", edit=Remove(vehicle="grey cab"))
+    assert removal.apply(gallery).result["name"] == "grey cab"
+    Once(key="7", edit=Clean(rule=CleanRule(once=True))).apply(gallery)
+    with gallery.reading() as store:
+        kept = store.settings("answer to ")
+    assert sorted(kept) == [f"answer to {number}" for number in (1, 2, 3, 4, 6, 7)]
+    assert "grey" not in str(kept) and "old bus" in str(kept)
+    assert removal.apply(gallery).result == {"change": 8, "id": 1, "name": None}
+    assert Once(key="3", edit=edits[2][1]).apply(gallery).result["name"] == "old bus"
 
 
 def test_answers_stay_for_a_day_and_so_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,14 @@ from made_gallery import enrolled, features, noise, opened, sighted, sighting, s
 from real_postgres import Server, database_connection, postgres_server
 
 from vreid.fleet.messages import picture_name
-from vreid.runtime.gallery import Gallery, edits
+from vreid.runtime.gallery import Gallery, edits, requests
 from vreid.runtime.gallery.clean import erase_traces
 from vreid.runtime.gallery.inbox import BoxSighting, Inbox
-from vreid.runtime.gallery_place import DatabaseAddress
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery, kept_name
 
 SEEN = 1.76e9
 NAME, PLATE = "Unmistakable Zebra 7319", "QX-7319-ZZ"
+MIDDLE = slice(1200, 1240)  # of a JPEG's own part
 KEPT, SENT = b"kept picture 7319 of the zebra", b"\xff\xd8 picture 7319 that a box has sent"
 
 
@@ -40,7 +40,8 @@ def found(folder: Path, wanted: dict[str, bytes]) -> dict[str, list[str]]:
 def written_of_it(gallery: Gallery) -> tuple[int, dict[str, bytes]]:
     """A vehicle among others, whose every part is written somewhere, and the bytes by which each is known."""
     enrolled(gallery, 30, 1)
-    zebra, _ = gallery.enrol(NAME, features(1, 2), noise(3))
+    zebra, _ = gallery.enrol("Zebra", features(1, 2), noise(3))
+    requests.Once(key="once", edit=requests.Rename(vehicle="Zebra", name=NAME)).apply(gallery)
     one = gallery.add_vehicle()
     edits.merge(gallery, zebra, [one])
     seen = sighting(4, seen=SEEN, plate=PLATE)
@@ -57,11 +58,10 @@ def written_of_it(gallery: Gallery) -> tuple[int, dict[str, bytes]]:
     assert row is not None and row.thumbnail is not None and picture is not None and half is not None
     enrolled(gallery, 30, 6)
     KeptFolder(folder_of_gallery(gallery.path)).write(kept_name("gate", SEEN, seen.track), KEPT)
-    middle = slice(len(picture) // 2, len(picture) // 2 + 40)
     wanted = {
         "its name": NAME.encode(), "its name folded": NAME.casefold().encode(), "its plate": PLATE.encode(),
-        "its own picture": row.thumbnail[middle], "its picture in the audit": b64encode(row.thumbnail)[600:640],
-        "a sighting's picture": picture[middle], "a box's picture": SENT,
+        "its own picture": row.thumbnail[MIDDLE], "its picture in the audit": b64encode(row.thumbnail)[1600:1640],
+        "a sighting's picture": picture[MIDDLE], "a box's picture": SENT,
         "that one's name": picture_name(SENT).encode(),
         "a kept picture": KEPT, "a prototype": enrolment.astype("<f4").tobytes(), "a feature": half.astype("<f2").tobytes(),
         "a prototype in the index": enrolment.astype("<f2").tobytes(),
@@ -77,35 +77,66 @@ def inbox_of(gallery: Gallery) -> Inbox:
     return inbox
 
 
-def turn_over(place: DatabaseAddress, root: Path) -> None:
+def turn_over(server: Server) -> None:
     """What docs/gallery.md lets an administrator of the server do, so that the write-ahead log holds nothing older."""
-    statements = re.findall(
-        r"^      ((?:SELECT|CHECKPOINT).*);$", (root / "docs" / "gallery.md").read_text(), re.MULTILINE
-    )
+    page = (Path(__file__).parents[3] / "docs" / "gallery.md").read_text()
+    statements = re.findall(r"^      ((?:SELECT|CHECKPOINT).*);$", page, re.MULTILINE)
     assert len(statements) == 4
-    with database_connection(place) as connection:
+    with database_connection(server.place("public")) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
-def test_nothing_is_left_of_a_vehicle_that_was_removed(server: Server, root: Path) -> None:
+def refuse_traces(server: Server, gallery: Gallery, wanted: dict[str, bytes], remove: Callable[[], object]) -> None:
+    """Each of these bytes lies in a file before `remove`, the write-ahead log aside, and none in any file after it and the rest of
+    what docs/gallery.md says."""
+    gallery.index.build(lambda done, steps: None)
+    gallery.compact()  # which also fills the server's statistics
+    turn_over(server)
+    before = found(server.folder, wanted)
+    assert all(any("pg_wal" not in name for name in names) for names in before.values()), before
+    remove()
+    inbox = inbox_of(gallery)
+    inbox.drop_removals([one.id for one in inbox.removals(10)])
+    assert any(found(server.folder, wanted).values())  # the log, at least, has it still
+    gallery.compact()
+    turn_over(server)
+    assert found(server.folder, wanted) == {what: [] for what in wanted}
+
+
+def test_nothing_is_left_of_a_vehicle_that_was_removed(server: Server) -> None:
     place = server.new_place("erased")
     with opened(place, index="pgvector") as gallery:
         zebra, wanted = written_of_it(gallery)
-        gallery.index.build(lambda done, steps: None)
-        gallery.compact()  # which also fills the server's statistics
-        turn_over(place, root)
-        before = found(server.folder, wanted)
-        assert all(any("pg_wal" not in name for name in names) for names in before.values()), before
-        gallery.remove(zebra)
-        erase_traces(gallery)
-        inbox = inbox_of(gallery)
-        inbox.drop_removals([one.id for one in inbox.removals(10)])
-        assert any(found(server.folder, wanted).values())  # the log, at least, has it still
-        gallery.compact()
-        turn_over(place, root)
-        assert found(server.folder, wanted) == {what: [] for what in wanted}
-        assert inbox.sighting("a", 2) == BoxSighting("a", 2, 7, None)
+        removal = requests.Once(key="for good", edit=requests.Remove(vehicle=NAME))
+        refuse_traces(server, gallery, wanted, lambda: removal.apply(gallery))
+        assert inbox_of(gallery).sighting("a", 2) == BoxSighting("a", 2, 7, None)
         assert len(gallery.vehicles()) == 60 and gallery.search(features(1, 2), 1)[0]
     audit = [verb for (verb,) in sql(place, "SELECT verb FROM audit WHERE vehicle = ? ORDER BY id", zebra)]
-    assert audit == ["enrol", "merge", "remove"]
+    assert audit == ["enrol", "rename", "merge", "remove"]
+
+
+def test_nothing_is_left_of_a_sighting_that_was_removed(server: Server) -> None:
+    """As when its box has removed it: its vehicle, which nobody named, stays with the other one that was merged into it."""
+    with opened(server.new_place("erased"), index="pgvector") as gallery:
+        enrolled(gallery, 30, 1)
+        zebra, other = gallery.add_vehicle(picture=noise(4)), gallery.add_vehicle()
+        seen = sighting(4, seen=SEEN, plate=PLATE)
+        number = sighted(gallery, zebra, seen)
+        sighted(gallery, other, sighting(5, seen=SEEN + 1))
+        edits.merge(gallery, zebra, [other])
+        inbox_of(gallery).keep_sighting(BoxSighting("a", 1, 7, number))
+        picture, feature = gallery.sighting_picture(number), gallery.prototypes(zebra)[0].feature
+        assert picture is not None and gallery.vehicle_picture(zebra) != picture
+        wanted = {
+            "its plate": PLATE.encode(), "its picture": picture[MIDDLE], "a prototype": feature.astype("<f4").tobytes(),
+            "its feature": feature.astype("<f2").tobytes(), "its picture in the audit": b64encode(picture)[1600:1640],
+            "its feature in the audit": b64encode(feature.astype("<f4").tobytes()),
+        }  # fmt: skip
+
+        def remove() -> None:
+            gallery.remove_sightings([number])
+            erase_traces(gallery)
+
+        refuse_traces(server, gallery, wanted, remove)
+        assert [one.at for one in gallery.sightings(zebra)] == [SEEN + 1] and len(gallery.vehicles()) == 31
