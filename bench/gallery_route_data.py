@@ -69,7 +69,7 @@ def filled(place: DatabaseAddress, prototypes: int, dim: int, progress: Callable
                         for row in rows:
                             copy.write_row(row)
             progress((start + count) * VIEWS)
-        connection.execute("ANALYZE")
+        connection.execute("ANALYZE vehicles, prototypes, sightings")
 
 
 def _rows(start: int, count: int, dim: int) -> dict[str, list[tuple[Any, ...]]]:

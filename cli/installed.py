@@ -49,6 +49,7 @@ DISTRIBUTIONS = {
     "python_multipart": ("python-multipart",),
     "psycopg": ("psycopg",),
     "alembic": ("alembic",),
+    "pymilvus": ("pymilvus",),
     "prometheus_client": ("prometheus_client", "prometheus-client"),
     "nats": ("nats-py",),
     "nkeys": ("nkeys",),

@@ -26,6 +26,7 @@ OF_EXTRAS = (
         "paho",
         "psycopg",
         "alembic",
+        "pymilvus",
         "prometheus_client",
         "nats",
         "nkeys",

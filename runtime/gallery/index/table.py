@@ -1,7 +1,7 @@
 """The seam of the gallery's indexes: what an index over prototypes can do, and which ones there are."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
@@ -22,9 +22,10 @@ INDEXES = {
     "numpy": "vreid.runtime.gallery.index.flat:PlainIndex",
 }
 ON_A_SERVER = {  # those of galleries in PostgreSQL, which many processes share
+    "milvus": "vreid.runtime.gallery.index.milvus:milvus_index",
     "pgvector": "vreid.runtime.gallery.postgres.search:pgvector_index",
 }
-_EXTRAS = {"pgvector": "postgres"}
+_EXTRAS = {"milvus": "milvus", "pgvector": "postgres"}
 _MOST = 1_000_000  # of an option of an index
 
 Found = tuple[int, float]  # a vehicle and its score
@@ -49,6 +50,22 @@ class GalleryIndex(Protocol):
         """Make it now, and what is kept of it. Raises Refused where this user may not, or there is nothing to be made."""
 
     def drop(self) -> None: ...  # remove what is kept of it; Refused as `build`
+
+
+class VectorIndex(Protocol):
+    """Prototypes on a server of its own, by their ids: derived from the gallery, which is the truth. What was written is found
+    a moment later."""
+
+    def upsert(self, ids: Ints, vehicles: Ints, features: Floats) -> None:
+        """ids (N,), each once, with their vehicles (N,) and unit features (N, D); what is there already is replaced."""
+
+    def delete(self, ids: Ints) -> None: ...  # (N,); those that are not there are passed over
+
+    def search(self, features: Floats, k: int) -> tuple[Floats, Ints]:
+        """(B, D) -> cosines (B, k) falling, ids (B, k); -1 pads, with a score of -inf."""
+
+    def iterate(self) -> Iterator[tuple[Ints, Ints]]:
+        """All ids (N,) with their vehicles (N,), a page at a time, in any order."""
 
 
 class Index(Protocol):
@@ -132,7 +149,7 @@ def open_index(name: str, dim: int, expected: int = 0) -> Index:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """ "pgvector?ef=64" -> kind, address, options."""
+    """ "milvus:host:19530?ef=64" -> kind, address, options."""
     member, _, options = name.partition("?")
     kind, _, address = member.partition(":")
     return kind, address, options

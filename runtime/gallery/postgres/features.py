@@ -1,13 +1,13 @@
 """The features of a gallery's prototypes, and the log of their changes, for indexes."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.runtime.gallery.postgres.database import Database
+from vreid.runtime.gallery.postgres.database import Database, turn_of
 from vreid.runtime.gallery.postgres.rows import features_of, vehicles_where
 from vreid.runtime.gallery.records import FeatureRows, Filter
 from vreid.runtime.records import Floats, Ints
@@ -32,6 +32,22 @@ class PrototypeFeatures:
     @property
     def in_transaction(self) -> bool:
         return self.database.in_transaction
+
+    @property
+    def identity(self) -> str:
+        """Of the gallery, and of its copies."""
+        return str(self.database.row("SELECT value FROM meta WHERE key = 'identity'")[0])
+
+    @contextmanager
+    def turn(self, what: str) -> Iterator[bool]:
+        """Whether this is the only one inside for `what`, in whichever process; the others do not wait."""
+        number = turn_of(f"{self.database.address.gallery} {what}")
+        mine = bool(self.database.row("SELECT pg_try_advisory_lock(%s)", number)[0])
+        try:
+            yield mine
+        finally:
+            if mine:
+                self.database.row("SELECT pg_advisory_unlock(%s)", number)
 
     def reading(self) -> AbstractContextManager[None]:
         return self.database.reading()

@@ -18,7 +18,7 @@ NAME = "prototypes_near"
 _MOST_EF = 1000  # pgvector's
 _MOST_NUMBERS = 4000  # of a halfvec in an index
 _POLL_S = 0.5
-_MEMORY = "1GB"  # while it is made: what does not fit is inserted row by row, many times slower
+_MOST_MEMORY = 4096  # MB while it is made, where so many are needed: what does not fit is inserted many times slower
 
 
 class HnswIndex:
@@ -26,7 +26,7 @@ class HnswIndex:
 
     def __init__(self, source: PrototypeFeatures, m: int, built: int, ef: int) -> None:
         """m: neighbours of a row; built, ef: candidates while it is made and while it is searched."""
-        self._database, self._dim = source.database, source.dim
+        self._source, self._database, self._dim = source, source.database, source.dim
         self._m, self._built, self._ef = m, built, ef
         self._cast = f"halfvec({source.dim})"
 
@@ -56,7 +56,8 @@ class HnswIndex:
         )
         with closing(Database(self._database.address, True)) as making:
             making.run("SET lock_timeout = 0")  # it waits for transactions that are older
-            making.run(f"SET maintenance_work_mem = '{_MEMORY}'")
+            needed = self._source.count() * (2 * self._dim + 64 * self._m) // 1_000_000 + 64
+            making.run(f"SET maintenance_work_mem = '{min(needed, _MOST_MEMORY)}MB'")
             self._watched(making, statement, progress)
             making.row("SELECT keep_out_of_statistics('prototypes')")  # features, which would outlive their rows there
 

@@ -7,31 +7,14 @@ from functools import partial
 import made_gallery
 import numpy as np
 import pytest
+from gallery_changes import anything
 from made_gallery import anew, answers, compared, enrolled, features, sql, sql_often, written
 
-from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.index import sync
 from vreid.runtime.gallery.postgres import search
 from vreid.runtime.gallery_place import GalleryPlace
 
 opened = partial(made_gallery.opened, max_prototypes=4, merge_above=0.7)
-
-
-def change(gallery: Gallery, random: np.random.Generator) -> None:
-    """Anything that a gallery may go through."""
-    alive = [vehicle.id for vehicle in gallery.vehicles(thumbnails=False)]
-    act = random.choice(["vehicle", "prototype", "prototype", "remove", "move"])
-    if act == "vehicle" or len(alive) < 5:
-        enrolled(gallery, 2, int(random.integers(1 << 30)))
-    elif act == "prototype":
-        feature = features(1, int(random.integers(1 << 30)))[0]
-        gallery.add_prototype(int(random.choice(alive)), str(random.choice(["front", "rear"])), feature)
-    elif act == "remove":
-        gallery.remove(int(random.choice(alive)))
-    else:
-        with gallery.transaction() as store:
-            one, two = (int(vehicle) for vehicle in random.choice(alive, 2, replace=False))
-            store.move_prototypes(two, one)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -48,28 +31,7 @@ def test_after_any_rollbacks_the_index_is_what_the_file_says(
         monkeypatch.setattr(search, "EXACT", 0)
     with opened(place, index=index) as gallery:
         gallery.index.build(lambda done, steps: None)
-
-        def wild(depth: int) -> None:
-            for _ in range(int(random.integers(1, 5))):
-                act = random.choice(["change", "change", "search", "inner"])
-                if act == "change":
-                    change(gallery, random)
-                elif act == "search" or depth == 3:
-                    assert answers(gallery) == compared(gallery)
-                else:
-                    fails = random.random() < 0.6
-                    try:
-                        with gallery.transaction():
-                            wild(depth + 1)
-                            if fails:
-                                raise KeyError
-                    except KeyError:
-                        assert fails
-
-        for step in range(30):
-            if step % 10 == 5:
-                gallery.index.current = None  # filled inside a transaction, maybe
-            wild(0)
+        anything(gallery, random, 30)
         assert answers(gallery) == compared(gallery) == anew(place)
 
 
