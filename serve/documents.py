@@ -80,8 +80,9 @@ class Vehicle(Document):
     last_at: float | None = Field(description="The end of its newest sighting.", examples=[1764500035.2])
     last_camera: str | None = Field(examples=["gate"])
     centre: Centre | None = Field(
-        default=None, description="What the newest sighting that a centre has named is there; null: no one said."
-    )
+        default=None, description="What the newest sighting that a centre has named is there; null: none is.",
+        examples=[None],
+    )  # fmt: skip
 
 
 class Sighting(Document):
@@ -104,7 +105,9 @@ class Sighting(Document):
     )
     picture: bool = Field(description="Whether /sightings/{id}/picture has one.", examples=[True])
     kept: bool = Field(default=False, description="Whether a larger picture or a clip was kept.", examples=[False])
-    centre: Centre | None = Field(default=None, description="Whose it is at the centre; null: no one said.")
+    centre: Centre | None = Field(
+        default=None, description="Who it is at the centre; null: not named there.", examples=[None]
+    )
 
 
 class Exported(Sighting):
