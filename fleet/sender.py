@@ -6,7 +6,6 @@ import logging
 import random
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 from vreid.fleet.link import CentreAway, CentreLink, connected
@@ -103,9 +102,7 @@ class Sender:
                             await self._turn(link)
                             waits = pauses(0.5, 30.0, random.Random())
                     finally:
-                        receiving.cancel()
-                        with suppress(asyncio.CancelledError):
-                            await receiving
+                        await _ended(receiving)
             except CentreAway as away:
                 self._missed(str(away))
                 await self._rest(next(waits))
@@ -198,6 +195,15 @@ class Sender:
         while not self._over.is_set() and time.monotonic() < end:
             self._keep_bound()
             await asyncio.sleep(min(0.1, seconds))
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Cancel it until it has ended: asyncio before 3.12 may lose a cancellation to an answer that comes at the same moment."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1.0)
+    if not task.cancelled():
+        task.result()
 
 
 def _outbox(store: Store) -> Outbox:
