@@ -50,7 +50,7 @@ class Choosing:
         """What one track is, feature (1, D); not one of the vehicles that are `barred`."""
         self._scoring.compared = self._scoring.vehicles()
         candidates = self._candidates([track], feature, self._scoring.nearest([track], feature))
-        return _choice([one for one in sorted(candidates) if not barred(one.vehicle)])
+        return _choice([*islice((one for one in sorted(candidates) if not barred(one.vehicle)), 2)])
 
     def together(
         self, tracks: Sequence[FinishedTrack], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]

@@ -113,11 +113,16 @@ class Identifier:
         if self._gallery.writable:
             purge_due(self._gallery)
 
-    def identify(self, track: FinishedTrack, reserved: int | None = None) -> Match:
-        """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only."""
+    def identify(
+        self, track: FinishedTrack, reserved: int | None = None, barred: Callable[[int], bool] = lambda vehicle: False
+    ) -> Match:
+        """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only, of the vehicles that
+        are not `barred`, which is looked up for the best ones."""
         feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
         with self._keeping():
-            choice = self._choosing.one(track, feature, lambda vehicle: self._recent.bars(vehicle, [track]))
+            choice = self._choosing.one(
+                track, feature, lambda vehicle: self._recent.bars(vehicle, [track]) or barred(vehicle)
+            )
             [match] = self._settled([track], feature, [0], choice, reserved)
         self.scoring.learn_times(track, match)
         self._remember([track], [match])

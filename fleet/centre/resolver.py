@@ -36,12 +36,14 @@ Outcome = Literal["new", "known", "unknown", "changed", "removed", "again", "asi
 class Resolver:
     """Gives the sightings of boxes their vehicles in a gallery that many may write, but only one of these at a time.
 
-    It is a run's own `Identifier`, of one track at a time, with thresholds by pair of cameras, BOX/CAMERA, and learns as a run
-    does. It knows less than a box: a track is one feature of float16, and no box of it in the picture. So tracks of one camera
-    are never counted as strangers that were seen at one moment, since the detector may have split one vehicle in two; strangers
-    between cameras are, where the topology sets the two apart. Within a camera the manifest's threshold counts until people
-    have judged sightings. Guards against bad pictures and alarms are the boxes'; who a box left unknown is not sent. What comes
-    more than an hour after other sightings of that camera is not held against where vehicles were then.
+    It is a run's own `Identifier`, of one track at a time, with thresholds by pair of cameras, BOX/CAMERA, and learns as a
+    run does. It knows less than a box: a track is one feature of float16, and no box of it in the picture. So tracks of one
+    camera are never counted as strangers that were seen at one moment, since the detector may have split one vehicle in two;
+    strangers between cameras are, where the topology sets the two apart. Within a camera the manifest's threshold counts
+    until people have judged sightings. What a box has given to two of its vehicles stays two here: it has compared them with
+    more. What it has given to one may become two. Guards against bad pictures and alarms are the boxes'; who a box left
+    unknown is not sent. What comes more than an hour after other sightings of that camera is not held against where vehicles
+    were then.
 
     What is in memory follows the gallery: when a transaction is undone, make another one.
     """
@@ -112,7 +114,9 @@ class Resolver:
         if message.t1 < time.time() - (self._gallery.retention() or message.t1):
             return "late"
         self._identifier.observe(track, UNSEEN)
-        match = self._identifier.identify(track)
+        match = self._identifier.identify(
+            track, barred=lambda here: self._inbox.keeps_apart(message.box, message.vehicle, here)
+        )
         if match.vehicle is None:
             return "unknown"
         self._counts.doubtful += match.maybe is not None

@@ -157,7 +157,7 @@ def test_one_box_sees_two_vehicles_at_one_moment_and_they_are_two(gallery: Galle
     same = {"prototypes": Sent().sighting("a", 1, 1, NOW).message.prototypes}  # type: ignore[union-attr]
     assert resolver.take(sent.sighting("a", 1, 1, NOW, **same)) == "new"
     assert resolver.take(sent.sighting("a", 2, 2, NOW + 1, **same)) == "new"  # however alike
-    assert resolver.take(sent.sighting("a", 3, 3, NOW + 9, **same)) == "known"
+    assert resolver.take(sent.sighting("b", 1, 1, NOW + 9, **same)) == "known"
 
 
 def test_positions_follow_what_people_edit_meanwhile(gallery: Gallery, place: DatabaseAddress) -> None:
@@ -238,3 +238,13 @@ def test_counts_say_what_is_doubtful_and_where_a_box_disagrees(gallery: Gallery)
         doubtful.append(resolver._counts.doubtful)
     assert found == ["new", "known", "new", "known"] and doubtful[3] == doubtful[2] + 1
     assert doubtful[1] == 0 and resolver._counts.conflicts >= 1
+
+
+def test_what_a_box_keeps_apart_stays_apart_whatever_other_boxes_see(gallery: Gallery, place: DatabaseAddress) -> None:
+    sent, resolver = Sent(), resolver_of(gallery)
+    twins = [sent.sighting("a", number, 1, NOW + 10 * number, vehicle=number) for number in (1, 2)]
+    assert [resolver.take(each) for each in twins] == ["new", "new"]
+    again = sent.sighting("a", 3, 1, NOW + 30, vehicle=2)  # the second one, says the box
+    assert resolver.take(again) == "known" and given(place)["a", 3] == given(place)["a", 2]
+    assert resolver.take(sent.sighting("b", 1, 1, NOW + 40)) == "known"  # to box b they are one
+    assert gallery.size()[0] == 2
