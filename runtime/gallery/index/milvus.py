@@ -150,10 +150,7 @@ class MilvusCollection:
             client.flush(self.alias, timeout=10 * _TIMEOUT_S)
             client.compact(self.alias, timeout=_TIMEOUT_S)
             end = time.monotonic() + _GRAPH_S
-            while (
-                client.describe_index(self.alias, "feature", timeout=_TIMEOUT_S).get("pending_index_rows", 0)
-                and time.monotonic() < end
-            ):
+            while self._without_graph(client) and time.monotonic() < end:
                 time.sleep(0.5)
 
     def drop(self) -> None:
@@ -167,6 +164,10 @@ class MilvusCollection:
         if self._open is not None:
             self._open.close()
         self._open = None
+
+    def _without_graph(self, client: MilvusClient) -> bool:
+        graph = client.describe_index(self.alias, "feature", timeout=_TIMEOUT_S)
+        return int(graph.get("indexed_rows", 0)) < int(graph.get("total_rows", 0))
 
     def _settle(self, client: MilvusClient, name: str) -> None:
         """A Strong read waits until all that was written before is found, by the later Bounded ones too."""

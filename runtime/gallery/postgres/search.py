@@ -6,7 +6,7 @@ kept; where too few do, all that pass are compared.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from vreid.runtime.gallery.index.scores import vehicle_scores
 from vreid.runtime.gallery.index.table import Found, Progress
 from vreid.runtime.gallery.postgres.features import PrototypeFeatures
 from vreid.runtime.gallery.postgres.hnsw import HnswIndex
-from vreid.runtime.gallery.postgres.rows import Condition, numbers, vehicles_where
+from vreid.runtime.gallery.postgres.rows import numbers, vehicles_where
 from vreid.runtime.gallery.records import EVERYTHING, Filter, plain
 from vreid.runtime.gallery.store import FeatureSource
 from vreid.runtime.records import Floats, Ints
@@ -36,6 +36,14 @@ class Nearest(Protocol):
     def close(self) -> None: ...
 
 
+class Passing(NamedTuple):
+    """What a row `p` of prototypes must fulfil: as it is quick to look at in a few rows, and to find all of; and the values."""
+
+    each: str
+    every: str
+    values: list[Any]
+
+
 class DatabaseSearch:
     """A `GalleryIndex` of which nothing is in this process. What it sees is what its connection sees."""
 
@@ -45,13 +53,13 @@ class DatabaseSearch:
     def search(
         self, features: Floats, k: int, vehicles: Sequence[int] | None, only: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        where = _condition(vehicles, only)
+        passing = _passing(vehicles, only)
         found: list[list[int]] = [[] for _ in features]
-        if k <= MOST and not self._few(where):
-            self._look_near(features, k, where, found)
+        if k <= MOST and not self._few(passing):
+            self._look_near(features, k, passing, found)
         for feature, best in zip(features, found, strict=True):
             if len(best) < k:
-                best[:] = self._best(feature, k, where)
+                best[:] = self._best(feature, k, passing)
         return self._scored(features, found)
 
     def committed(self) -> None:
@@ -84,11 +92,15 @@ class DatabaseSearch:
             )
         return ranked
 
-    def _few(self, where: Condition) -> bool:
-        passing = f"SELECT 1 FROM prototypes p WHERE {where[0]} LIMIT {EXACT + 1}"
-        return int(self._database.row(f"SELECT count(*) FROM ({passing}) few", *where[1])[0]) <= EXACT
+    def _few(self, passing: Passing) -> bool:
+        """Counted, unless the planner's estimate leaves no doubt: counting takes longer than the search then."""
+        query = f"SELECT 1 FROM prototypes p WHERE {passing.each}"
+        if self._database.row(f"EXPLAIN (FORMAT JSON) {query}", *passing.values)[0][0]["Plan"]["Plan Rows"] > 4 * EXACT:
+            return False
+        counted = f"SELECT count(*) FROM ({query} LIMIT {EXACT + 1}) few"
+        return int(self._database.row(counted, *passing.values)[0]) <= EXACT
 
-    def _look_near(self, features: Floats, k: int, where: Condition, found: list[list[int]]) -> None:
+    def _look_near(self, features: Floats, k: int, passing: Passing, found: list[list[int]]) -> None:
         """Fill `found` with `k` vehicles each from near prototypes, as far as so many of these pass. The first k different
         vehicles of the nearest prototypes are the nearest vehicles."""
         left = np.arange(len(features))
@@ -97,14 +109,14 @@ class DatabaseSearch:
             if near is None:
                 return
             for place, ids in zip(left.tolist(), near, strict=True):
-                found[place] = self._best(features[place], k, where, ids)
+                found[place] = self._best(features[place], k, passing, ids)
             left = left[[len(found[place]) < k for place in left]]
 
-    def _best(self, feature: Floats, k: int, where: Condition, among: Ints | None = None) -> list[int]:
+    def _best(self, feature: Floats, k: int, passing: Passing, among: Ints | None = None) -> list[int]:
         """The `k` vehicles with the best prototypes of those that pass."""
-        condition, values = where
+        condition, values = passing.every, passing.values
         if among is not None:
-            condition, values = f"p.id = ANY(%s::bigint[]) AND {condition}", [among.tolist(), *values]
+            condition, values = f"p.id = ANY(%s::bigint[]) AND {passing.each}", [among.tolist(), *values]
         return self._database.column(
             f"SELECT p.vehicle FROM prototypes p WHERE {condition} GROUP BY p.vehicle"
             " ORDER BY min(p.feature <#> %s::float8[]::vector), p.vehicle LIMIT %s",
@@ -134,11 +146,11 @@ def source_in_postgres(source: FeatureSource, kind: str) -> PrototypeFeatures:
     return source
 
 
-def _condition(vehicles: Sequence[int] | None, only: Filter) -> Condition:
-    """Over a row `p` of prototypes."""
+def _passing(vehicles: Sequence[int] | None, only: Filter) -> Passing:
     if vehicles is not None:
-        return "p.vehicle = ANY(%s::bigint[])", [[*map(int, vehicles)]]
+        return Passing("p.vehicle = ANY(%s::bigint[])", "p.vehicle = ANY(%s::bigint[])", [[*map(int, vehicles)]])
     if only == EVERYTHING:
-        return "true", []
+        return Passing("true", "true", [])
     where, values = vehicles_where(only)
-    return f"p.vehicle IN (SELECT v.id FROM vehicles v WHERE {where})", values
+    ids = f"SELECT v.id FROM vehicles v WHERE {where}"
+    return Passing(f"p.vehicle IN ({ids})", f"p.vehicle = ANY(ARRAY({ids}))", values)
