@@ -57,7 +57,7 @@ class Search(OfGallery):
     k: int = 5
     """How many vehicles a picture."""
     index: str = "flat"
-    """How to search: flat (exact), hnsw, ivf, ivfpq, gpu, numpy or pgvector, with options as in ivf?nprobe=32."""
+    """How to search: flat (exact), hnsw, ivf, ivfpq, gpu, numpy, pgvector or milvus:HOST:PORT, with options as in ivf?nprobe=32."""
     threads: int = 1
     """CPU threads of the engine."""
 

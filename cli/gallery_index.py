@@ -11,7 +11,7 @@ class Index(OfGallery):
     """Make an index now, in place of at the first search; that of pgvector is made by this verb only."""
 
     index: str = "pgvector"
-    """Which: pgvector, hnsw, ivf, ivfpq; options behind it, as in 'pgvector?m=16&built=64'."""
+    """Which: pgvector, milvus:HOST:PORT, hnsw, ivf, ivfpq; options behind it, as in 'pgvector?m=16&built=64'."""
     drop: bool = False
     """Remove it."""
 

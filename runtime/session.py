@@ -49,7 +49,7 @@ class RunSettings:
     embed: Literal["smart", "every"] = "smart"
     """Which crops are embedded: those that add something, or every one."""
     index: str = "flat"
-    """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu; in PostgreSQL pgvector, too."""
+    """How the gallery is searched: flat (exact), hnsw, ivf, ivfpq, gpu; in PostgreSQL pgvector or milvus:HOST:PORT, too."""
     new_below: float | None = None
     """A vehicle is new below this score, known from the threshold on, and left unknown between; the threshold by default."""
     most_new: int = 20

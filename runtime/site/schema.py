@@ -113,7 +113,9 @@ class GalleryTable(Table):
         description="Its file, or postgresql:// address; may be left out with enrol_unknown, for one run only.",
     )
     enrol_unknown: bool = Field(RunSettings.enrol_unknown, description="Give every unknown vehicle a new id.")
-    index: Text = Field(RunSettings.index, description="How it is searched: flat, hnsw, ivf, ivfpq, gpu, pgvector.")
+    index: Text = Field(
+        RunSettings.index, description="How it is searched: flat, hnsw, ivf, ivfpq, gpu, pgvector, milvus:HOST:PORT."
+    )
     retain: Span | None = Field(None, description="How long sightings are kept: 30d, 12h, off; as it is by default.")
 
     @model_validator(mode="after")
