@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from made_box import box_in, settings, written
+from made_centre import box_of, centre_file, resolving, seen
+from made_outputs import until
 from real_nats import NatsServer, nats_in, pictures_in, with_client
+from real_postgres import Server
 
 from vreid.cli.main import main
 from vreid.fleet import picture_store
@@ -19,6 +23,7 @@ from vreid.fleet.link import joined
 from vreid.fleet.rights import of_box, of_centre
 from vreid.fleet.sender import Sender
 from vreid.fleet.subjects import consumer_of, identities_of, token_of
+from vreid.runtime.gallery import edit_gallery
 
 BOXES = ("a", "b 門.*")
 WORD = "word/@7"
@@ -203,6 +208,28 @@ def test_a_centre_may_erase_a_message_and_not_the_stream(server: NatsServer) -> 
             return erased, [await refused(each) for each in barred]
 
     assert asyncio.run(attempts()) == (True, [True] * 4)
+
+
+def test_a_real_centre_and_a_real_box_need_no_more(server: NatsServer, tmp_path: Path, postgres: Server) -> None:
+    """Sightings, pictures, identities and a removal go their ways, each with its own account."""
+    place, centre_at = postgres.new_place("rights"), SimpleNamespace(url=address(server, "centre"))
+    for box in BOXES:
+        with (
+            resolving(centre_file(tmp_path, centre_at, place)) as centre,
+            box_of(tmp_path / f"{len(box)}.db") as gallery,
+        ):  # type: ignore[arg-type]
+            seen(gallery, [1, 2, 3], len(box))
+            sender = Sender(settings(server, box, server=address(server, box)), gallery)
+            assert until(lambda sender=sender: sender.send_all().received >= 3)
+            counts = centre.status()["north"].counts
+            assert until(lambda centre=centre: centre.status()["north"].counts.pictures > 0), counts
+            if box == BOXES[1]:
+                with edit_gallery(place) as shared:
+                    shared.remove(1)
+                assert until(lambda centre=centre: centre.status()["north"].counts.erased > 0)
+                before = gallery.stats().sightings
+                assert until(lambda sender=sender: sender.send_all().received >= 4)
+                assert gallery.stats().sightings == before - 1
 
 
 def test_the_verb_prints_the_rights_as_the_server_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
