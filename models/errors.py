@@ -29,6 +29,10 @@ class GalleryDamaged(Refused):
     """The gallery's file is broken; `vreid gallery check` says what can be recovered."""
 
 
+class GalleryAway(Refused):
+    """The database server of a gallery cannot be reached, or has ended the connection; it may be back in a moment."""
+
+
 class GalleryFull(Refused):
     """The disk of the gallery is full."""
 

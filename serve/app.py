@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 from vreid.models.errors import (
     BadInput,
+    GalleryAway,
     GalleryDamaged,
     GalleryFull,
     GalleryLocked,
@@ -50,6 +51,7 @@ STATUSES: dict[type[Refused], int] = {  # the first that fits; Refused: a state 
     KeyReused: 422,
     BadInput: 422,
     GalleryLocked: 503,
+    GalleryAway: 503,
     GalleryReplaced: 503,
     TokensUnusable: 503,
     TooManyStreams: 503,

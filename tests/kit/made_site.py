@@ -10,28 +10,33 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import httpx
 import numpy as np
+import pytest
+from made_gallery import written
 
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, open_gallery, read_gallery
 from vreid.runtime.gallery.doubt_rows import Candidate
 from vreid.runtime.gallery.doubts import add_doubt
+from vreid.runtime.gallery_place import DatabaseAddress, made_path_of
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.serve.blurring import Blur
 from vreid.serve.live import LiveView
-from vreid.serve.rights import Role, TokenFile
+from vreid.serve.rights import Role, TokenFile, tokens_of
 from vreid.serve.running import Serving
 from vreid.serve.service import Address, Service
 from vreid.synth.city import Scene, Truth, city
 
 API = "/api/v1"
+IN_BOTH = pytest.mark.parametrize("made_site", ["file", "database"], indirect=True)  # over a gallery in each
 ROOT_OF_KIT = Path(__file__).parent
 MODEL = "vreid-s"
 CAMERAS = ("gate", "bridge", "north yard")
@@ -104,11 +109,15 @@ def fill(gallery: Gallery, passings: list[Passing]) -> None:
                     add_doubt(gallery, sighting, vehicle, may_be, near=True)
 
 
+@cache
+def _passings() -> list[Passing]:
+    """Those of the made scene, embedded once."""
+    return made_passings(open_embedder(MODEL, 1))
+
+
 def fill_folder(folder: Path) -> None:
     """A site's folder: site.toml, gallery.db, and run/picture with a live picture of each camera."""
-    embedder = open_embedder(MODEL, 1)
-    passings = made_passings(embedder)
-    manifest = embedder.manifest
+    passings, manifest = _passings(), open_embedder(MODEL, 1).manifest
     fingerprint, dim = manifest.fingerprint, manifest.output.dim
     with open_gallery(
         folder / "gallery.db", fingerprint=fingerprint, dim=dim, model=manifest.name, write=True
@@ -134,16 +143,17 @@ class MadeSite:
 
     folder: Path
     given: dict[str, str] = field(default_factory=dict)
+    place: DatabaseAddress | None = None  # of a gallery in a database that has what the file has
 
     @property
-    def gallery(self) -> Path:
-        """The gallery's file."""
-        return self.folder / "gallery.db"
+    def gallery(self) -> Any:
+        """The gallery's file, or the address of its database."""
+        return self.place or self.folder / "gallery.db"
 
     @property
     def tokens(self) -> TokenFile:
         """The file of tokens."""
-        return TokenFile(self.folder / "gallery.db.tokens")
+        return TokenFile(tokens_of(made_path_of(self.gallery)))
 
     def with_tokens(self) -> "MadeSite":
         """Make the tokens look, edit and admin, and `gate`, which may edit and sees the camera gate alone."""
@@ -161,6 +171,16 @@ class MadeSite:
         """A site of its own."""
         shutil.copytree(self.folder, folder)
         return MadeSite(folder)
+
+    def in_database(self, place: DatabaseAddress) -> "MadeSite":
+        """The same site with its gallery in a database, filled as the file was."""
+        embedder = open_embedder(MODEL, 1)
+        manifest = embedder.manifest
+        about = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
+        with open_gallery(place, **about, write=True) as gallery:  # type: ignore[arg-type]
+            fill(gallery, _passings())
+        (self.folder / "gallery.db").unlink()
+        return replace(self, place=place)
 
 
 @dataclass(frozen=True)
@@ -200,7 +220,7 @@ def served_here(
 @contextmanager
 def served_apart(site: MadeSite, *words: str, port: int = 0) -> Iterator[Served]:
     """`vreid serve --gallery` in a process of its own, which ends with the context, however it is ended inside."""
-    command = [sys.executable, "-m", "vreid.cli.main", "serve", "run", "--gallery", str(site.gallery)]
+    command = [sys.executable, "-m", "vreid.cli.main", "serve", "run", "--gallery", written(site.gallery)]
     command += ["--model", MODEL, "--pictures", str(site.folder / "run"), "--port", str(port), *words]
     log = site.folder.with_name(f"{site.folder.name}.log")
     with log.open("w") as lines, subprocess.Popen(command, text=True, stderr=lines, stdout=lines) as process:

@@ -24,9 +24,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> "MadeSite":
 
 
 @pytest.fixture
-def made_site(filled: "MadeSite", tmp_path: Path) -> "MadeSite":
-    """A copy for one test, with tokens look, edit, admin, and gate (edits, sees the camera gate alone)."""
-    return filled.copy_to(tmp_path / "site").with_tokens()
+def made_site(filled: "MadeSite", tmp_path: Path, request: pytest.FixtureRequest) -> "MadeSite":
+    """A copy for one test, with tokens look, edit, admin, and gate (edits, sees the camera gate alone); with made_site.IN_BOTH
+    its gallery is in a file and, a second time, in a database."""
+    site = filled.copy_to(tmp_path / "site")
+    if getattr(request, "param", "file") == "database":
+        site = site.in_database(request.getfixturevalue("postgres").new_place("serve"))
+    return site.with_tokens()
 
 
 @pytest.fixture

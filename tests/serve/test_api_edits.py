@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from made_site import API, MadeSite, Served, served_here
+from made_site import API, IN_BOTH, MadeSite, Served, served_here
 
 from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.gallery.edit_socket import EditServer
@@ -68,6 +68,7 @@ def test_an_edit_that_is_sent_again_is_done_once(served: Served, kind: str) -> N
         assert audit(served.site) == done
 
 
+@IN_BOTH
 def test_keys_are_of_one_token_and_outlive_the_server(made_site: MadeSite) -> None:
     key, body = {"Idempotency-Key": "1"}, {"name": "five"}
     with served_here(made_site) as server, server.client("edit") as one, server.client("admin") as other:
@@ -103,6 +104,7 @@ def test_a_key_that_is_none_is_refused(looked_at: Served, key: str) -> None:
     assert audit(looked_at.site) == before
 
 
+@IN_BOTH
 def test_what_contradicts_what_is_there_is_a_conflict(served: Served) -> None:
     with served.client("admin") as client:
         for verb, path, body, status in (
@@ -188,6 +190,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "EVERY_S", 0.02)
 
 
+@IN_BOTH
 def test_events_come_as_the_gallery_changes_and_go_on_where_a_client_was(served: Served, soon: None) -> None:
     with served.client("admin") as client, served.client("edit") as editor:
         stream = following(client)
@@ -219,6 +222,7 @@ def test_a_sighting_of_an_earlier_time_that_is_written_later_is_an_event(served:
         stream.close()
 
 
+@IN_BOTH
 def test_a_client_that_was_away_gets_all_that_was_written_meanwhile_once(
     served: Served, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

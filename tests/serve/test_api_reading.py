@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from made_gallery import sighting
-from made_site import API, CAMERAS, DAYS, MadeSite, Served, served_here
+from made_site import API, CAMERAS, DAYS, IN_BOTH, MadeSite, Served, served_here
 
 from vreid.models.picture import decoded
 from vreid.runtime.gallery import open_gallery, read_gallery
@@ -47,6 +47,7 @@ def test_pages_of_every_sort_are_the_list_as_a_whole(client: httpx.Client, sort:
     assert every(client, "/vehicles", limit=2, sort=sort) == every(client, "/vehicles", limit=500, sort=sort)
 
 
+@IN_BOTH
 def test_no_vehicle_is_left_out_or_repeated_by_sightings_between_pages(served: Served) -> None:
     with read_gallery(served.site.gallery) as known:
         about = known.about
@@ -177,6 +178,7 @@ def test_a_body_that_lacks_something_says_what(client: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (422, "'name' in the body is missing; send it")
 
 
+@IN_BOTH
 def test_a_vehicle_that_was_merged_says_where_it_is(served: Served) -> None:
     with served.client("admin") as client:
         for kept, other in ((7, 8), (6, 7)):

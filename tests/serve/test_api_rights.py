@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from made_site import API, MadeSite, Served, content_of, served_here
+from made_site import API, IN_BOTH, MadeSite, Served, content_of, served_here
 
 from vreid.runtime.gallery import read_gallery
 from vreid.serve.persons import cookie_of
@@ -209,6 +209,7 @@ def test_a_token_of_one_camera_learns_of_no_other(gate: httpx.Client, served: Se
         )
 
 
+@IN_BOTH
 def test_a_token_of_one_camera_changes_only_what_it_has_seen(gate: httpx.Client, served: Served) -> None:
     with read_gallery(served.site.gallery) as gallery:
         every = gallery.latest_sightings(limit=1000)
@@ -240,6 +241,7 @@ def test_a_token_of_one_camera_changes_only_what_it_has_seen(gate: httpx.Client,
     assert taken.json()["done"]["undone"] == own.id + 2 and gate.post(f"{API}/undo", json={}).status_code == 404
 
 
+@IN_BOTH
 def test_every_edit_is_in_the_audit_with_who_did_it(served: Served) -> None:
     crop = served.site.crops()[0].read_bytes()
     with served.client("edit") as client, served.client("admin") as admin:

@@ -15,7 +15,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from made_site import API, MadeSite, Served, content_of, served_here
+from made_site import API, IN_BOTH, MadeSite, Served, content_of, served_here
 
 from vreid.runtime.gallery import read_gallery
 from vreid.serve import limits, listening
@@ -259,6 +259,7 @@ def test_connections_on_which_no_request_comes_are_closed(made_site: MadeSite, m
             assert next(lines).startswith("id: ")  # an answer that goes on is none of them
 
 
+@IN_BOTH
 def test_enrolling_checks_pictures_as_the_command_line_does(served: Served) -> None:
     small = cv2.imencode(".png", PICTURE[:20, :20])[1].tobytes()
     grey = cv2.imencode(".png", np.full((90, 90, 3), 90, np.uint8))[1].tobytes()
@@ -281,6 +282,7 @@ def test_enrolling_checks_pictures_as_the_command_line_does(served: Served) -> N
     assert (vehicle["name"], vehicle["kind"], vehicle["named"]) == ("new one", "car", True)
 
 
+@IN_BOTH
 def test_edits_of_many_at_once_are_all_done(served: Served) -> None:
     with read_gallery(served.site.gallery) as gallery:
         ids = [one.id for one in gallery.vehicles(thumbnails=False)]

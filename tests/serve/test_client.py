@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_site import CAMERAS, DAYS, MadeSite, Served, served_here
+from made_site import CAMERAS, DAYS, IN_BOTH, MadeSite, Served, served_here
 
 import vreid
 from vreid.models.errors import BadInput, NotFound, Refused, VreidError
@@ -20,6 +20,7 @@ def client(served: Served) -> vreid.Client:
     return vreid.Client(served.url, served.site.given["admin"])
 
 
+@IN_BOTH
 def test_it_reads_what_the_server_has(client: vreid.Client, served: Served) -> None:
     assert client.get("/cameras") == sorted(CAMERAS)
     vehicles = list(client.vehicles(sort="id"))
@@ -61,6 +62,7 @@ def test_a_picture_that_is_not_there_is_named(client: vreid.Client) -> None:
         client.search("no.jpg")
 
 
+@IN_BOTH
 def test_it_finds_a_vehicle_by_a_picture_and_by_a_sighting(client: vreid.Client, served: Served) -> None:
     crop = served.site.crops()[0]
     found = client.search(crop, k=3, camera="gate")
@@ -70,6 +72,7 @@ def test_it_finds_a_vehicle_by_a_picture_and_by_a_sighting(client: vreid.Client,
     assert client.similar(seen["id"], k=1)["vehicles"][0]["vehicle"] == seen["vehicle"]
 
 
+@IN_BOTH
 def test_it_enrols_renames_merges_splits_judges_undoes_and_removes(client: vreid.Client, served: Served) -> None:
     new = client.enrol(served.site.crops()[:2], name="new van", kind="truck", anyway=True)["done"]["id"]
     assert client.rename(new, "old van")["done"]["name"] == "old van"

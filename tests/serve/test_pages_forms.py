@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
 import httpx
-from made_site import API, MadeSite, Served, served_here
+from made_site import API, IN_BOTH, MadeSite, Served, served_here
 
 from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.status import CameraStatus, StageStatus, Status
@@ -91,6 +91,7 @@ def test_without_tokens_a_form_needs_the_field_too(open_site: MadeSite) -> None:
         assert client.post("/vehicles/1/name", data=data).status_code == 303
 
 
+@IN_BOTH
 def test_roles_hold_for_forms_and_show_in_the_pages(served: Served) -> None:
     before = changes(served.site)
     with signed_in(served, "look") as client:
@@ -131,6 +132,7 @@ def test_who_sees_one_camera_finds_no_other_one_on_any_page(served: Served) -> N
         assert "gate" in client.get("/sightings").text
 
 
+@IN_BOTH
 def test_only_what_is_for_good_is_confirmed(served: Served) -> None:
     with signed_in(served, "admin") as client:
         csrf = csrf_of(client)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_site import MadeSite, Served, served_here
+from made_site import IN_BOTH, MadeSite, Served, served_here
 
 from vreid.cli.main import main
 from vreid.runtime.site.read import read_site
@@ -28,6 +28,7 @@ def on(server: Served, text: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@IN_BOTH
 def test_every_line_of_curl_does_what_it_says(served: Served, tmp_path: Path) -> None:
     script = on(served, "set -e -o pipefail\n" + block("bash"))
     ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from vreid.models.errors import BadInput, GalleryDamaged, GalleryFull, GalleryLocked, Refused
+from vreid.models.errors import BadInput, GalleryAway, GalleryDamaged, GalleryFull, GalleryLocked, Refused
 from vreid.runtime.gallery_place import DatabaseAddress
 
 LOCK_S = 10  # for which a writer waits for those before it
@@ -23,7 +23,7 @@ _FULL = (errors.DiskFull, errors.OutOfMemory)
 _INHERITED: list[Any] = []  # of the parent of a fork: closing one here would end the parent's
 
 
-class ConnectionLost(Refused):
+class ConnectionLost(GalleryAway):
     """The server ended the connection, or cannot be reached."""
 
 
