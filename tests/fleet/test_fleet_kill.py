@@ -98,6 +98,7 @@ def test_what_a_centre_has_said_is_carried_out_whenever_the_box_is_killed(tmp_pa
                 kept = {each: one.vehicle for each, one in known.of_sightings(expected).items()}
             assert kept == {each: vehicle for each, vehicle in expected.items() if each not in gone}
             assert not {each.id for each in gallery.sightings(1)} & gone
+            gallery.compact()  # SQLite may leave a copy of a row in a page that it has split, which secure_delete does not reach
         files = [file.read_bytes() for file in path.parent.iterdir()]
         assert not [each for each in gone if any(f"known {each};".encode() in content for content in files)]
         sent = [read_message(each.body) for each in stored_in(server.url) if each.number.startswith("box 1:")]
