@@ -109,9 +109,10 @@ def test_what_the_example_has_as_remarks_may_be_put_to_use(tmp_path: Path) -> No
     """Every line that is a key behind a "#" fits the schema where it stands."""
     text = re.sub(r"^#(?=[\[a-z])", "", SITE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "site.toml").write_text(text)
-    site = read_site(tmp_path / "site.toml", {**settings(), "MQTT_PASSWORD": "x"})
+    site = read_site(tmp_path / "site.toml", {**settings(), "MQTT_PASSWORD": "x", "NATS_PASSWORD": "y"})
     gate = site.cameras[0].regions
     assert (set(gate.zones), set(gate.masks), site.retain) == ({"entry"}, {"street"}, 30 * 86400)
+    assert site.fleet is not None and site.fleet.server == "tls://crossing-7:y@centre.example:4222"
     assert site.to == ("mqtt://site:x@broker/site/north",) and isinstance(site.topology, Layout)
 
 
