@@ -1,6 +1,6 @@
 """Which vehicle of the gallery a track is, or each of several clusters of tracks: step 2 of `Identifier`, which writes nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -37,6 +37,7 @@ class Choice:
     maybe: int | None = None  # another vehicle that passes
 
 
+Barred = Callable[[Sequence[int]], Collection[int]]  # those of some vehicles that a track cannot be
 NOBODY = Choice(None, None, -np.inf)
 
 
@@ -46,11 +47,12 @@ class Choosing:
     def __init__(self, gallery: Gallery, rule: Threshold, scoring: Scoring, recent: RecentPositions) -> None:
         self._gallery, self._rule, self._scoring, self._recent = gallery, rule, scoring, recent
 
-    def one(self, track: FinishedTrack, feature: Floats, barred: Callable[[int], bool]) -> Choice:
+    def one(self, track: FinishedTrack, feature: Floats, barred: Barred) -> Choice:
         """What one track is, feature (1, D); not one of the vehicles that are `barred`."""
         self._scoring.compared = self._scoring.vehicles()
         candidates = self._candidates([track], feature, self._scoring.nearest([track], feature))
-        return _choice([*islice((one for one in sorted(candidates) if not barred(one.vehicle)), 2)])
+        gone = barred([one.vehicle for one in candidates])
+        return _choice([one for one in sorted(candidates) if one.vehicle not in gone])
 
     def together(
         self, tracks: Sequence[FinishedTrack], features: Floats, clusters: Sequence[list[int]], apart: NDArray[np.bool_]

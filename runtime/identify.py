@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vreid.models.errors import Refused
-from vreid.runtime.choice import Choice, Choosing
+from vreid.runtime.choice import Barred, Choice, Choosing
 from vreid.runtime.clustering import clusters_of, links_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.doubts import add_doubt
@@ -114,14 +114,14 @@ class Identifier:
             purge_due(self._gallery)
 
     def identify(
-        self, track: FinishedTrack, reserved: int | None = None, barred: Callable[[int], bool] = lambda vehicle: False
+        self, track: FinishedTrack, reserved: int | None = None, barred: Barred = lambda vehicles: ()
     ) -> Match:
         """The vehicle of one track, now: for live runs. The answer is that of `assign` for this track only, of the vehicles that
-        are not `barred`, which is looked up for the best ones."""
+        are not `barred`."""
         feature = unit(track.feature[None], self._gallery.about.dim)  # (1, D)
         with self._keeping():
             choice = self._choosing.one(
-                track, feature, lambda vehicle: self._recent.bars(vehicle, [track]) or barred(vehicle)
+                track, feature, lambda some: {*barred(some)} | {one for one in some if self._recent.bars(one, [track])}
             )
             [match] = self._settled([track], feature, [0], choice, reserved)
         self.scoring.learn_times(track, match)
@@ -172,7 +172,7 @@ class Identifier:
         of `taken`, which other tracks in view have."""
         feature = unit(track.feature[None], self._gallery.about.dim)
         choice = self._choosing.one(
-            track, feature, lambda vehicle: vehicle in taken or self._recent.bars(vehicle, [track])
+            track, feature, lambda some: {one for one in some if one in taken or self._recent.bars(one, [track])}
         )
         [level], _ = self.scoring.levels_of([track], feature, choice.nearest)
         known, maybe = choice.vehicle is not None, self._choosing.maybe([track], feature, choice)

@@ -115,7 +115,7 @@ class Resolver:
             return "late"
         self._identifier.observe(track, UNSEEN)
         match = self._identifier.identify(
-            track, barred=lambda here: self._inbox.keeps_apart(message.box, message.vehicle, here)
+            track, barred=lambda some: self._inbox.kept_apart(message.box, message.vehicle, some)
         )
         if match.vehicle is None:
             return "unknown"

@@ -94,8 +94,8 @@ class Inbox(Protocol):
     def sightings_of(
         self, box: str, vehicle: int
     ) -> list[BoxSighting]: ...  # those of one of the box's own vehicles, still here
-    def keeps_apart(self, box: str, vehicle: int, here: int) -> bool:
-        """Whether sightings of a vehicle `here` are of another of the box's own vehicles than `vehicle`."""
+    def kept_apart(self, box: str, vehicle: int, among: Collection[int]) -> set[int]:
+        """Those of some vehicles of this gallery of which the box has sightings as another of its own vehicles than `vehicle`."""
 
     def keep_sighting(self, known: BoxSighting) -> None: ...  # new, or in place of what was known of it
     def identities(

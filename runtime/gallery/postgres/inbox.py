@@ -76,13 +76,13 @@ class PostgresInbox:
         query = f"{_BOX_SIGHTING} WHERE box = %s AND vehicle = %s AND here IS NOT NULL ORDER BY sighting"
         return [BoxSighting(*row) for row in self._rows(query, box, vehicle)]
 
-    def keeps_apart(self, box: str, vehicle: int, here: int) -> bool:
-        found = self._row(
-            "SELECT 1 FROM sightings s JOIN box_sightings b ON b.here = s.id"
-            " WHERE s.vehicle = %s AND b.box = %s AND b.vehicle <> %s LIMIT 1",
-            here, box, vehicle,
+    def kept_apart(self, box: str, vehicle: int, among: Collection[int]) -> set[int]:
+        found = self._column(
+            "SELECT v.id FROM unnest(%s::bigint[]) v (id) WHERE EXISTS (SELECT 1 FROM sightings s JOIN box_sightings b"
+            " ON b.here = s.id WHERE s.vehicle = v.id AND b.box = %s AND b.vehicle <> %s)",
+            [*among], box, vehicle,
         )  # fmt: skip
-        return found is not None
+        return set(found)
 
     def keep_sighting(self, known: BoxSighting) -> None:
         """What was removed does not come back; its picture, if one is named, is to be erased."""
