@@ -17,6 +17,7 @@ from vreid.models.seam import open_seam
 from vreid.runtime.gallery.identities import Identities
 from vreid.runtime.gallery.inbox import Inbox
 from vreid.runtime.gallery.outbox import Outbox
+from vreid.runtime.gallery.proposals import Proposals
 from vreid.runtime.gallery.records import (
     EVERYTHING,
     WHOLE,
@@ -211,6 +212,9 @@ class Store(Protocol):
 
     def inbox(self) -> Inbox | None:
         """What boxes have sent; None: this store keeps nothing of boxes."""
+
+    def proposals(self) -> Proposals | None:
+        """Which vehicles may be vehicles of other regions; None: this store keeps nothing of regions."""
 
     # Retention
 

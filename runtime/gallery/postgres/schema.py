@@ -15,7 +15,7 @@ from vreid.runtime.gallery_place import DatabaseAddress
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-VERSION = "0002"  # the newest of migrations/versions
+VERSION = "0003"  # the newest of migrations/versions
 MIGRATIONS = Path(__file__).with_name("migrations")
 _MOST_NUMBERS = 16000  # of a vector in pgvector
 

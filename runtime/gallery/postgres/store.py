@@ -14,6 +14,7 @@ from vreid.runtime.gallery.postgres import audit, reading, sightings
 from vreid.runtime.gallery.postgres.database import Database
 from vreid.runtime.gallery.postgres.features import PrototypeFeatures
 from vreid.runtime.gallery.postgres.inbox import PostgresInbox
+from vreid.runtime.gallery.postgres.proposals import PostgresProposals
 from vreid.runtime.gallery.postgres.rows import (
     VEHICLE,
     features_of,
@@ -42,6 +43,7 @@ from vreid.runtime.topology import Span
 
 TABLES = (  # all but those that hold nothing of vehicles
     "settings", "vehicles", "prototypes", "sightings", "changes", "audit", "received", "box_sightings", "identities", "removals",
+    "proposals",
 )  # fmt: skip
 _LAST_IDS, _RETENTION = {"vehicles": "last vehicle", "sightings": "last sighting"}, "retention"  # keys of settings
 
@@ -282,6 +284,9 @@ class PostgresStore:
 
     def inbox(self) -> Inbox:
         return PostgresInbox(self._database)
+
+    def proposals(self) -> PostgresProposals:
+        return PostgresProposals(self._database)
 
     # Retention
 

@@ -301,6 +301,9 @@ class SqliteStore:
     def inbox(self) -> None:
         return None
 
+    def proposals(self) -> None:
+        return None
+
     def retention(self) -> float | None:
         text = self.setting("retention")
         try:

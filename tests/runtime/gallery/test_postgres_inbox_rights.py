@@ -66,6 +66,11 @@ def resolved(gallery: Gallery) -> None:
         inbox.heard("a", 3, 1.7e9, 0.0)
     edits.merge(gallery, vehicle - 2, [vehicle - 1])
     gallery.remove(vehicle)
+    with gallery.transaction() as store:
+        proposals = store.proposals()
+        assert proposals is not None and proposals.propose(vehicle - 2, "south", 7, 0.9)
+        assert not proposals.propose(vehicle - 2, "south", 7, 0.9) and not proposals.propose(vehicle, "south", 7, 0.9)
+        assert proposals.withdraw(vehicle - 2, "south", 7) and proposals.count_open() == 0
     inbox.drop_identities([one.id for one in inbox.identities(1)])
     inbox.put_picture("0" * 64, b"")
     inbox.release_lease(epoch)
@@ -86,6 +91,7 @@ def test_a_writer_resolves_and_changes_no_table(place: DatabaseAddress, user: Ca
     for statement in (
         "DROP TABLE received",
         "TRUNCATE box_sightings",
+        "TRUNCATE proposals",
         "ALTER TABLE lease DROP COLUMN epoch",
         "DROP TRIGGER sighting_removed ON sightings",
         "ALTER TABLE sightings DISABLE TRIGGER ALL",
@@ -113,6 +119,8 @@ def test_a_reader_only_reads(place: DatabaseAddress, user: Callable[[str], Datab
         "UPDATE box_sightings SET removed = false",
         "DELETE FROM identities",
         "DELETE FROM removals",
+        "DELETE FROM proposals",
+        "UPDATE proposals SET state = 'same'",
         "INSERT INTO boxes VALUES ('b', 1, 1, 1)",
         "SELECT nextval('identities_id_seq')",
         "SELECT purge_sightings(1e10)",
