@@ -1,9 +1,11 @@
-"""`vreid centre run|show`: the process that gives a region's vehicles one identity over all its boxes, and how it stands."""
+"""`vreid centre run|show`: the process that gives a region's vehicles one identity over all its boxes, and how it stands; the
+verbs over all regions are in centre_across.py."""
 
 import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vreid.cli import output
+from vreid.cli import centre_across, output
 
 if TYPE_CHECKING:
+    from vreid.fleet.centre.across import Place
     from vreid.fleet.centre.settings import CentreSettings, RegionSettings
 
 
@@ -62,8 +65,9 @@ def show(args: Show) -> int:
 
     settings = read_centre(args.file, os.environ)
     found = [_shown(settings, region) for region in settings.regions]
+    same, beyond = _same(settings)
     if args.json:
-        output.document({"regions": found})
+        output.document({"regions": found, "same": [[*map(str, group)] for group in same], "same_fault": beyond})
         return 0
     rows = [
         (one["region"], one["holder"] or one["fault"] or "nobody", one["epoch"] or "", *_amounts(one)) for one in found
@@ -76,7 +80,27 @@ def show(args: Show) -> int:
     ]  # fmt: skip
     if boxes:
         output.table("boxes", ("region", "box", "last message", "clock, to the log's"), boxes)
+    if same:
+        output.table(
+            "one vehicle in several regions", ("vehicles",), [(centre_across.joined(group),) for group in same]
+        )
+    if beyond is not None:
+        output.note(f"which vehicles of several regions are the same is not known now: {beyond}")
     return 0
+
+
+def _same(settings: "CentreSettings") -> "tuple[list[list[Place]], str | None]":
+    """The vehicles of several regions that people have called the same; or why that cannot be said."""
+    from vreid.fleet.centre.across import opened, same_groups
+    from vreid.models.errors import VreidError
+
+    if len(settings.regions) < 2:
+        return [], None
+    try:
+        with opened(settings) as galleries:
+            return sorted(map(sorted, {*same_groups(galleries).values()})), None
+    except VreidError as error:
+        return [], str(error)
 
 
 def _amounts(one: dict[str, Any]) -> list[Any]:
@@ -119,9 +143,24 @@ def _moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec='seconds')} ({ago:.0f} s ago)"
 
 
-Args = Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Show, tyro.conf.subcommand("show")]
+Args = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[centre_across.Search, tyro.conf.subcommand("search")]
+    | Annotated[centre_across.Reconcile, tyro.conf.subcommand("reconcile")]
+    | Annotated[centre_across.Proposals, tyro.conf.subcommand("proposals")]
+    | Annotated[centre_across.Answer, tyro.conf.subcommand("answer")]
+)
+_VERBS: dict[type[Any], Callable[[Any], int]] = {
+    Run: run,
+    Show: show,
+    centre_across.Search: centre_across.search,
+    centre_across.Reconcile: centre_across.reconcile,
+    centre_across.Proposals: centre_across.proposals,
+    centre_across.Answer: centre_across.answer,
+}
 
 
-def main(args: Run | Show) -> int:
+def main(args: Any) -> int:
     """Carry one verb out; exit code 0."""
-    return run(args) if isinstance(args, Run) else show(args)
+    return _VERBS[type(args)](args)

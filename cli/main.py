@@ -30,7 +30,7 @@ VERBS = {
     "run": "find vehicles again in video files and live cameras",
     "serve": "pages and a REST API over a gallery, with a run or next to one; tokens",
     "fleet": "a box's way to its centre: show, send; and its server: setup, record, replay, rights",
-    "centre": "one identity over all boxes of a region: run, show; docs/fleet.md",
+    "centre": "one identity over the boxes of a region: run, show; over regions: search, reconcile, proposals, answer",
     "site": "a site's file, of many cameras: check, draw, schema",
     "get": "fetch a public network, such as a detector, whose hash is known",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",

@@ -1,4 +1,4 @@
-"""A centre: its regions side by side, each in a thread of its own."""
+"""A centre: its regions side by side, each in a thread of its own, and one that compares them."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from vreid.fleet.centre.reconciler import Reconciling
 from vreid.fleet.centre.region import Region
 from vreid.fleet.centre.settings import CentreSettings
 from vreid.fleet.centre.status import RegionStatus
@@ -17,27 +18,30 @@ class Centre:
     def __init__(self, settings: CentreSettings) -> None:
         holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._regions = [Region(settings, region, holder) for region in settings.regions]
+        self._reconciling = Reconciling(settings, self.status)
 
     def status(self) -> Mapping[str, RegionStatus]:
         """By region, as they are now."""
         return {region.name: region.status() for region in self._regions}
 
     def wait(self, stop: threading.Event) -> None:
-        """Until `stop`. Raises what a region failed with, if one did by a mistake of the program."""
+        """Until `stop`. Raises what a thread failed with, if one did by a mistake of the program."""
         while not stop.wait(0.2):
-            for region in self._regions:
-                if region.failure is not None:
-                    raise region.failure
+            for failure in (*(region.failure for region in self._regions), self._reconciling.failure):
+                if failure is not None:
+                    raise failure
 
     def _start(self) -> None:
         for region in self._regions:
             region.start()
+        self._reconciling.start()
 
     def _close(self) -> None:
         for region in self._regions:
             region.end()
         for region in self._regions:
             region.close()
+        self._reconciling.close()
 
 
 @contextmanager

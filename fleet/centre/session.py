@@ -8,6 +8,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from vreid.fleet.centre.across import proposals_of
 from vreid.fleet.centre.clocks import Clocks
 from vreid.fleet.centre.erase import Eraser
 from vreid.fleet.centre.lease import Lease
@@ -109,7 +110,7 @@ class Session:
             self.behind = await log.behind()
             self._resolver.keep_heard(self._clocks.ahead)
             with self._gallery.reading() as store:
-                self.waiting = dict(inbox_of(store).waiting())
+                self.waiting = {**inbox_of(store).waiting(), "proposals": proposals_of(store).count_open()}
 
     async def _maintain(self, log: Log) -> None:
         for minute in count(1):

@@ -67,6 +67,15 @@ class CentreFile(Table):
         str(RunSettings.model), description="Manifest .json, or the name of a bundled model: that of the boxes."
     )
     lease_s: float = Field(15.0, ge=2, le=3600, description="Seconds after which another process may take over.")
+    reconcile_s: float = Field(
+        600.0,
+        ge=0,
+        le=604800,
+        description="How often vehicles of different regions are compared, in seconds; 0: never.",
+    )
+    between_regions_s: float = Field(
+        0.0, ge=0, le=604800, description="The least time from a sighting in one region to one in another, in seconds."
+    )
     metrics: MetricsTable | None = None
     region: list[RegionTable] = Field(min_length=1, description="The regions.")
 
@@ -108,8 +117,11 @@ class CentreSettings:
     server: str = field(repr=False)  # it may hold a password
     credentials: Path | None
     ca: Path | None
+    model: str  # as `open_embedder` takes it
     space: Space
     lease_s: float
+    reconcile_s: float
+    between_regions_s: float
     metrics: str | None
     metrics_host: tuple[str, ...]
     regions: tuple[RegionSettings, ...]
@@ -137,12 +149,16 @@ def read_centre(path: Path, environment: Mapping[str, str]) -> CentreSettings:
         reading.faults.append("two regions have one gallery; give each a ?gallery= of its own")
     if reading.faults:
         raise Refused(f"{path}: {reading.faults[0]}")
+    model = reading.model(form.model)
     return CentreSettings(
         server=server,
         credentials=credentials,
         ca=ca,
-        space=_space(reading.model(form.model)),
+        model=model,
+        space=_space(model),
         lease_s=form.lease_s,
+        reconcile_s=form.reconcile_s,
+        between_regions_s=form.between_regions_s,
         metrics=None if form.metrics is None else form.metrics.listen,
         metrics_host=() if form.metrics is None else tuple(form.metrics.hosts),
         regions=tuple(regions),

@@ -33,6 +33,6 @@ class RegionStatus:
     counts: Counts
     behind: int = 0  # messages that wait in the log
     lag_s: float = 0.0  # how old the last message was when it was resolved
-    waiting: Mapping[str, int] = field(default_factory=dict)  # identities, pictures and removals
+    waiting: Mapping[str, int] = field(default_factory=dict)  # identities, pictures, removals and open proposals
     clocks: Mapping[str, float] = field(default_factory=dict)  # by box: seconds ahead of the log's
     wrong_clocks: tuple[str, ...] = ()  # boxes

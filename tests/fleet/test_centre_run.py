@@ -4,15 +4,28 @@ import json
 import signal
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from made_centre import box_of, centre_file, centre_process, said_in, seen, settings_of, settled
+from made_centre import (
+    DIM,
+    box_of,
+    centre_file,
+    centre_process,
+    resolving,
+    said_in,
+    seen,
+    settings_of,
+    settled,
+)
+from made_gallery import opened, written
 from made_outputs import free_port, until
 from real_nats import NatsServer, make_streams, nats_in
 from real_postgres import Server
 
 from vreid.cli.main import main
+from vreid.fleet.centre.metrics import CentreMonitor
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery_place import DatabaseAddress
 
@@ -92,3 +105,24 @@ def test_servers_that_are_away_are_said_and_waited_for(
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_regions_are_compared_while_the_centre_runs_and_what_nobody_has_answered_is_counted(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, postgres: Server
+) -> None:
+    south = postgres.new_place("centre_run_south")
+    file = centre_file(
+        tmp_path, server, place, "reconcile_s = 0.5", f'[[region]]\nname = "south"\ngallery = "{written(south)}"'
+    )
+    with resolving(file) as centre:
+        for region, begin in ((place, 1.79e9), (south, 1.79e9 + 1000)):
+            with opened(region, dim=DIM) as gallery:
+                seen(gallery, range(5), int(begin), begin)
+        assert until(lambda: centre.status()["north"].waiting.get("proposals") == 5), centre.status()
+        assert centre.status()["south"].waiting["proposals"] == 0
+        with (
+            closing(CentreMonitor(centre.status, "127.0.0.1:0")) as monitor,
+            urllib.request.urlopen(f"http://127.0.0.1:{monitor.port}/metrics", timeout=30) as answer,
+        ):
+            page = answer.read().decode()
+    assert 'vreid_centre_waiting{region="north",what="proposals"} 5.0' in page

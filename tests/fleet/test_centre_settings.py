@@ -43,6 +43,7 @@ def test_the_file_is_read_with_its_secrets_and_relative_to_itself(file: Path) ->
     assert settings.space.about.fingerprint == "aaaaaaaa" and settings.space.match.threshold == 0.7
     assert SECRET in settings.server and SECRET in north.gallery.uri and SECRET not in repr(settings)
     assert (north.retention, south.retention, settings.lease_s) == (30 * 86400, None, 15.0)
+    assert (settings.reconcile_s, settings.between_regions_s) == (600.0, 0.0)
     assert north.topology.least("box 1/gate", "box 2/gate") == 4.0 and south.name == "門"
 
 
@@ -69,6 +70,7 @@ def test_a_topology_may_be_a_file_of_its_own(file: Path) -> None:
         ("${PASSWORD}", "${PASWORD}", "PASWORD"),
         ("server =", 'ca = "no.pem"\nserver =', "there is no file"),
         ("server =", "lease_s = 0\nserver =", "'lease_s'"),
+        ("server =", "reconcile_s = -1\nserver =", "'reconcile_s'"),
         ("server =", "server", "is not TOML"),
     ],
 )
