@@ -115,7 +115,7 @@ def main(words: Sequence[str] | None = None) -> None:
         kinds[MILVUS] = f"milvus:{flags.milvus}"
     results: dict[str, Any] = json.loads(flags.out.read_text(encoding="utf-8")) if flags.out.is_file() else {}
     about = {"machine": machine(), "date": date.today().isoformat(), "seed": made.SEED, "dim": DIM,
-             "queries": flags.queries, "rounds": flags.rounds, "faiss": versions().get("faiss-cpu")}  # fmt: skip
+             "faiss": versions().get("faiss-cpu")}  # fmt: skip
     for size in flags.sizes:
         row = results.setdefault(str(size), {"took s": {}, "routes": {}})
         left = [route for route in made.ROUTES if not {*kinds} <= row["routes"].get(route, {}).keys()]
@@ -135,7 +135,8 @@ def main(words: Sequence[str] | None = None) -> None:
             }
             for route in left:
                 output.error(f"{size}: {route}")
-                row["routes"][route] = measured(galleries, size, route, flags.queries, flags.rounds)
+                found = measured(galleries, size, route, flags.queries, flags.rounds)
+                row["routes"][route] = {**found, "queries": flags.queries, "rounds": flags.rounds}
                 written(flags.out, results)
     print(markdown(results))
 

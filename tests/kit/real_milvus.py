@@ -25,8 +25,9 @@ initial-cluster: default=http://127.0.0.1:{peer}
 
 
 @contextmanager
-def milvus_server() -> Iterator[str]:
-    """The address of a new server, which listens on all interfaces until it ends. Skips where there is none to be had."""
+def milvus_server() -> Iterator[tuple[str, int]]:
+    """The address and the process of a new server, which listens on all interfaces until it ends. Skips where there is none to
+    be had."""
     pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
     package = pytest.importorskip("milvus", reason="the package milvus, a server, is not installed")
     folder = Path(tempfile.mkdtemp(prefix="vreid-milvus-"))
@@ -37,7 +38,7 @@ def milvus_server() -> Iterator[str]:
         server.start()
         if not _serves(server):
             pytest.skip("the Milvus server does not start here")
-        yield f"127.0.0.1:{server.listen_port}"
+        yield f"127.0.0.1:{server.listen_port}", server.server_proc.pid
     finally:
         if server.server_proc is not None:
             server.server_proc.kill()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import grpc
 import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
@@ -148,9 +149,9 @@ class MilvusCollection:
     def compact(self) -> None:
         with self._client() as client:
             client.flush(self.alias, timeout=10 * _TIMEOUT_S)
-            client.compact(self.alias, timeout=_TIMEOUT_S)
+            job = client.compact(self.alias, timeout=_TIMEOUT_S)
             end = time.monotonic() + _GRAPH_S
-            while self._without_graph(client) and time.monotonic() < end:
+            while (self._rewriting(client, job) or self._without_graph(client)) and time.monotonic() < end:
                 time.sleep(0.5)
 
     def drop(self) -> None:
@@ -164,6 +165,9 @@ class MilvusCollection:
         if self._open is not None:
             self._open.close()
         self._open = None
+
+    def _rewriting(self, client: MilvusClient, job: int) -> bool:
+        return str(client.get_compaction_state(job, timeout=_TIMEOUT_S)) == "Executing"
 
     def _without_graph(self, client: MilvusClient) -> bool:
         graph = client.describe_index(self.alias, "feature", timeout=_TIMEOUT_S)
@@ -196,8 +200,8 @@ class MilvusCollection:
                 more: dict[str, Any] = {"db_name": self._database} if self._database else {}
                 self._open = MilvusClient(self._uri, token=self._token, timeout=_SEARCH_S, **more)
             yield self._open
-        except MilvusException as error:
-            text = " ".join(str(error.message or error).split())[:200]
+        except (MilvusException, grpc.RpcError) as error:  # of the latter: one that came too late
+            text = " ".join(str(getattr(error, "message", "") or error).split())[:200]
             for secret in filter(None, [self._token, self._token.partition(":")[2]]):
                 text = text.replace(secret, "***")
             with suppress(MilvusException):

@@ -1,6 +1,8 @@
 """Milvus says which prototypes are near, and is never believed: the gallery's database is, whatever happens to Milvus."""
 
 import logging
+import os
+import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -20,7 +22,7 @@ pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edit_gallery
-from vreid.runtime.gallery.index import remote_sync
+from vreid.runtime.gallery.index import milvus, remote_sync
 from vreid.runtime.gallery.index.milvus import TOKEN, MilvusCollection
 from vreid.runtime.gallery.index.remote_sync import Position
 from vreid.runtime.gallery.postgres import search
@@ -36,10 +38,16 @@ def silent(done: int, steps: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def index() -> Iterator[str]:
+def server() -> Iterator[tuple[str, int]]:
+    """Its address and its process."""
+    with milvus_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def index(server: tuple[str, int]) -> str:
     """What --index is given."""
-    with milvus_server() as address:
-        yield f"milvus:{address}"
+    return f"milvus:{server[0]}"
 
 
 @pytest.fixture
@@ -200,6 +208,21 @@ def test_without_milvus_everything_is_compared_and_no_password_is_shown(
     assert "s3cret" not in caplog.text
     with edit_gallery(place, "milvus:127.0.0.1:9") as gallery, pytest.raises(Refused, match="does not serve"):
         gallery.index.build(silent)
+
+
+def test_one_that_hangs_is_waited_for_once(
+    place: DatabaseAddress, index: str, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus, "_SEARCH_S", 1.0)
+    built(place, index)
+    with opened(place, index=index) as gallery:
+        answers(gallery)
+        os.kill(server[1], signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                assert answers(gallery) == compared(gallery)
+        finally:
+            os.kill(server[1], signal.SIGCONT)
 
 
 def test_what_it_is_refused_for(place: DatabaseAddress, tmp_path: Path) -> None:
