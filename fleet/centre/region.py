@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 from nats.aio.client import Client
 
 from vreid.fleet.centre.clocks import Clocks
@@ -91,6 +92,7 @@ class Region:
             self._region.gallery, fingerprint=about.fingerprint, dim=about.dim, model=about.model, write=True,
             index=self._region.index,
         ) as gallery:  # fmt: skip
+            gallery.search(np.eye(1, about.dim, dtype=np.float32), 1)  # its index is made before anybody waits for it
             name = f"vreid centre {self._region.name}"
             async with joined(self._settings.server, name, self._settings.credentials, self._settings.ca) as client:
                 await self._with_lease(gallery, client)

@@ -111,7 +111,8 @@ class Resolver:
             return "again"
         if known is not None:
             return "removed" if seen is None else self._change_of(message, known, seen)  # or purged
-        if message.t1 < time.time() - (self._gallery.retention() or message.t1):
+        retention = self._gallery.retention()
+        if retention is not None and message.t1 < time.time() - retention:
             return "late"
         self._identifier.observe(track, UNSEEN)
         match = self._identifier.identify(

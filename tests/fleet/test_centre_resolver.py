@@ -189,6 +189,10 @@ def test_a_sighting_older_than_the_gallery_keeps_is_passed_over_and_the_retentio
     assert resolver_of(gallery, retention=3600.0) and [one.verb for one in gallery.changes()].count("retain") == 1
 
 
+def test_without_a_retention_nothing_is_too_old(gallery: Gallery) -> None:
+    assert resolver_of(gallery).take(Sent().sighting("a", 1, 1, 1e6)) == "new"
+
+
 def test_between_the_thresholds_a_vehicle_is_left_unknown_and_its_box_hears_nothing(
     gallery: Gallery, place: DatabaseAddress
 ) -> None:

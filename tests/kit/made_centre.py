@@ -7,7 +7,7 @@ import sys
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from made_box import outbox_of, settings
-from made_gallery import opened, sighting, sql, written
+from made_gallery import noise, opened, sighting, sql, written
 from made_outputs import until
 from real_nats import NatsServer
 
@@ -99,7 +99,8 @@ def looks(vehicle: int, seed: int) -> Floats:
 
 def passage(vehicle: int, seed: int, at: float, camera: str = "gate") -> FinishedTrack:
     """A vehicle that drives by for two seconds, up to `at` in seconds since 1970."""
-    made = sighting(vehicle, feature=looks(vehicle, seed), camera=camera, track=vehicle, seen=at)
+    picture = noise(1000 * seed + vehicle)  # no two tracks have one picture
+    made = sighting(vehicle, feature=looks(vehicle, seed), camera=camera, track=vehicle, seen=at, picture=picture)
     return replace(made, first_time=at - 2.0, last_time=at)
 
 
@@ -111,15 +112,23 @@ def box_of(path: Path, **more: object) -> Iterator[Gallery]:
         yield gallery
 
 
-def seen(gallery: Gallery, vehicles: Sequence[int], seed: int, begin: float | None = None) -> dict[int, int]:
-    """Write down that these drove by one after the other, each a vehicle of its own to the box: the vehicle of each sighting."""
+def seen(
+    gallery: Gallery,
+    vehicles: Sequence[int],
+    seed: int,
+    begin: float | None = None,
+    owns: dict[int, int] | None = None,
+) -> dict[int, int]:
+    """Write down that these drove by one after the other: the vehicle of each sighting. `owns` are the box's own ids of vehicles
+    that it knows, to which those are added that it meets."""
     begin = time.time() - 3.0 * len(vehicles) if begin is None else begin
-    done = {}
+    done, owns = {}, {} if owns is None else owns
     for number, vehicle in enumerate(vehicles):
-        own = gallery.add_vehicle()
+        if vehicle not in owns:
+            owns[vehicle] = gallery.add_vehicle()
         track = passage(vehicle, seed, begin + 3.0 * number)
-        gallery.add_prototype(own, track.camera, track.feature)
-        done[gallery.add_sighting(own, track, 0.5)] = vehicle
+        gallery.add_prototype(owns[vehicle], track.camera, track.feature)
+        done[gallery.add_sighting(owns[vehicle], track, 0.5)] = vehicle
     return done
 
 
@@ -177,7 +186,15 @@ def pairwise(found: Mapping[tuple[str, int], int], truth: Mapping[tuple[str, int
 
 def settled(place: DatabaseAddress, count: int, seconds: float = 120.0) -> bool:
     """Whether so many sightings of boxes came to the centre in time."""
-    return bool(until(lambda: sql(place, "SELECT count(*) FROM box_sightings")[0][0] >= count, seconds))
+    return came_true(lambda: sql(place, "SELECT count(*) FROM box_sightings")[0][0] >= count, seconds)
+
+
+def came_true(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
+    """Whether it did in time; what is asked makes a connection, so that it is looked at seldom."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
 
 
 class Sent:
