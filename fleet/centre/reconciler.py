@@ -88,9 +88,10 @@ class _Pass:
     def _look(self, region: str, vehicles: Collection[int], read: Mapping[str, int]) -> None:
         """Propose, or withdraw, what is like these vehicles of a region, and write down how far it was read."""
         home, far = self._regions
+        threshold = least(self._settings, self._galleries[far if region == home else home].size()[0])
         like: dict[tuple[int, int], tuple[float, bool]] = {}  # of the vehicles here and there
         for vehicle in vehicles:
-            for place, score in self._like(region, vehicle).items():
+            for place, score in self._like(region, vehicle, threshold).items():
                 pair = (vehicle, place.vehicle) if region == home else (place.vehicle, vehicle)
                 like[pair] = score, self._may_be_one(*pair)
         with self._home.transaction() as store:
@@ -102,13 +103,12 @@ class _Pass:
                     proposals.withdraw(here, far, there)
             store.set_setting(self._key, json.dumps(read))
 
-    def _like(self, region: str, vehicle: int) -> dict[Place, float]:
-        """The vehicles of the other region that look the same by the threshold for so many."""
+    def _like(self, region: str, vehicle: int, threshold: float) -> dict[Place, float]:
+        """The vehicles of the other region that pass the threshold, with their best cosines."""
         other = next(name for name in self._regions if name != region)
         gallery, features = self._galleries[other], features_of(self._galleries[region], vehicle)
         if not len(features):
             return {}
-        threshold = least(self._settings, gallery.size()[0])
         found: dict[Place, float] = {}
         for best in gallery.search(features, _LIKE):
             for one in best:

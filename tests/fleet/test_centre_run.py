@@ -119,7 +119,7 @@ def test_regions_are_compared_while_the_centre_runs_and_what_nobody_has_answered
             with opened(region, dim=DIM) as gallery:
                 seen(gallery, range(5), int(begin), begin)
         assert until(lambda: centre.status()["north"].waiting.get("proposals") == 5), centre.status()
-        assert centre.status()["south"].waiting["proposals"] == 0
+        assert until(lambda: centre.status()["south"].waiting.get("proposals") == 0), centre.status()
         with (
             closing(CentreMonitor(centre.status, "127.0.0.1:0")) as monitor,
             urllib.request.urlopen(f"http://127.0.0.1:{monitor.port}/metrics", timeout=30) as answer,
