@@ -7,6 +7,9 @@ from vreid.runtime.gallery.postgres.database import Database
 
 _AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
 _BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture FROM box_sightings"
+# The server ends a transaction of the holder in which its program pauses for four times as long as its lease is: otherwise nobody
+# else could write before it goes on. For a transaction (true), or for all that follow (false), from their first moment on.
+_PAUSE = "set_config('idle_in_transaction_session_timeout', ceil(4000 * seconds)::bigint::text, {})"
 
 
 class PostgresInbox:
@@ -29,6 +32,8 @@ class PostgresInbox:
                 " WHERE l.holder = excluded.holder OR l.until <= clock_timestamp() RETURNING epoch",
                 holder=holder, seconds=float(seconds),
             )  # fmt: skip
+            if row is not None:
+                self._row(f"SELECT {_PAUSE.format('false')} FROM lease")
         return None if row is None else int(row[0])
 
     def lease(self) -> Lease | None:
@@ -43,10 +48,8 @@ class PostgresInbox:
             self._run("UPDATE lease SET holder = NULL, until = '-infinity' WHERE epoch = %s", epoch)
 
     def refuse_other_epoch(self, epoch: int) -> None:
-        """It also lets the server end this transaction when this program pauses in it for four times as long as its lease is:
-        otherwise nobody else could write before it goes on."""
-        pause = "set_config('idle_in_transaction_session_timeout', ceil(4000 * seconds)::bigint::text, true)"
-        row = self._row(f"SELECT epoch, {pause} FROM lease")
+        """It sets the limit on pauses too, since the connection may be another one than that by which the lease was taken."""
+        row = self._row(f"SELECT epoch, {_PAUSE.format('true')} FROM lease")
         if row is None or row[0] != epoch:
             raise LeaseLost(f"another resolver writes to the gallery {self._database.name} now; this one has to stop")
 

@@ -11,6 +11,7 @@ import pytest
 from made_gallery import opened, sql, written
 from real_postgres import Server
 
+from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, read_gallery
 from vreid.runtime.gallery.inbox import Inbox, LeaseLost
 from vreid.runtime.gallery_place import DatabaseAddress
@@ -109,6 +110,16 @@ def test_a_lease_has_one_holder_and_rises_with_the_next(gallery: Gallery, place:
         assert (
             second.take_lease("two", 0) == 2 and first.lease() is None and first.take_lease("one", 1000) == 3
         )  # it was over
+
+
+def test_a_holder_that_pauses_before_it_has_shown_its_epoch_keeps_nobody_out(
+    gallery: Gallery, place: DatabaseAddress
+) -> None:
+    assert inbox_of(gallery).take_lease("one", 0.05) == 1
+    with opened(place) as other, pytest.raises(Refused, match="no connection"), gallery.transaction():
+        other.add_vehicle("taxi")  # as soon as the server has ended the open transaction
+        gallery.add_vehicle("late")
+    assert [one.name for one in gallery.vehicles()] == ["taxi"]
 
 
 def test_who_only_reads_takes_no_lease(gallery: Gallery, place: DatabaseAddress) -> None:
