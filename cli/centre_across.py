@@ -9,7 +9,7 @@ import tyro
 
 from vreid.cli import output
 from vreid.cli.gallery_reading import moment_text
-from vreid.models.errors import Refused, refuse_beyond
+from vreid.models.errors import Refused, refuse_beyond, refuse_threads
 
 if TYPE_CHECKING:
     from vreid.fleet.centre.across import Galleries, Pair, Place
@@ -73,6 +73,7 @@ def search(args: Search) -> int:
 
     if (args.vehicle is None) == (args.image is None):
         raise Refused("name what to search for: a vehicle such as north:12, or --image with a picture")
+    refuse_threads(args.threads)
     refuse_beyond(k=args.k)
     if args.k < 1:
         raise Refused(f"--k must be at least 1, not {args.k}")

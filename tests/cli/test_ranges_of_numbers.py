@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "verify vreid-s --against vreid-s --data . --dry-run",
     "bench": "bench vreid-s",
     "run": "run synth://city?camera=1 --out OUT --enrol-unknown",
+    "centre": "centre search OUT.toml north:1",
     "serve": "serve --gallery OUT.db --model vreid-s",
 }
 
