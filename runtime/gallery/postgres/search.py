@@ -1,7 +1,7 @@
 """Searching a gallery in its database: every prototype that a filter lets through, or those that an index says are near.
 
 An index of neighbours does not see filters, and one that is followed until enough rows pass finds few of the true ones where a
-filter goes against looks (docs/gallery.md has figures). So near prototypes are taken without the filter, and those that pass are
+filter goes against looks. So near prototypes are taken without the filter, and those that pass are
 kept; where too few do, all that pass are compared.
 """
 
