@@ -73,19 +73,20 @@ class CentreLink:
 
 async def published(
     client: Client, stream: JetStreamContext, letters: Sequence[Letter]
-) -> tuple[list[bool], str | None]:
-    """Which of the letters a stream has stored, now or before, and why others were not; None: all were. Raises CentreAway."""
+) -> tuple[list[int | None], str | None]:
+    """The number in the stream of each letter that is stored there, now or before, and why others were not; None: all were.
+    Raises CentreAway."""
     async with Reasons():
         futures = [await _sent(stream, letter) for letter in letters]
     end = time.monotonic() + ANSWER_S
     while client.is_connected and time.monotonic() < end and not all(future.done() for future in futures):
         await asyncio.wait(futures, timeout=0.1)
-    stored, reason = [], None
+    stored, reason = list[int | None](), None
     for future in futures:
         failed = future.exception() if future.done() else TimeoutError("there was no acknowledgement")
         future.cancel()
         reason = reason or (None if failed is None else reason_of(failed))
-        stored.append(failed is None)
+        stored.append(future.result().seq if failed is None else None)
     return stored, reason
 
 

@@ -3,6 +3,7 @@
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from pydantic import ValidationError
 
 from vreid.fleet.centre.log import stream_name
 from vreid.fleet.centre.objects import Objects
@@ -10,7 +11,8 @@ from vreid.fleet.centre.publisher import inbox_of
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import Unfit, message_in
 from vreid.fleet.link import ANSWER_S, Reasons
-from vreid.fleet.messages import SightingMessage
+from vreid.fleet.messages import IdentityMessage, SightingMessage
+from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import Removal
 
@@ -20,8 +22,10 @@ _AT_ONCE = 32
 class Eraser:
     """For one resolver. A removal is done when the log and the object store have acknowledged each part, and only then."""
 
-    def __init__(self, gallery: Gallery, client: Client, objects: Objects, epoch: int, counts: Counts) -> None:
-        self._gallery, self._objects, self._epoch = gallery, objects, epoch
+    def __init__(
+        self, gallery: Gallery, client: Client, objects: Objects, region: str, epoch: int, counts: Counts
+    ) -> None:
+        self._gallery, self._objects, self._region, self._epoch = gallery, objects, region, epoch
         self._stream: JetStreamContext = client.jetstream(timeout=ANSWER_S)
         self._counts = counts
 
@@ -47,9 +51,21 @@ class Eraser:
             name = await stream_name(self._stream)
             try:
                 found = await self._stream.get_msg(name, number)
-                message = message_in(found.data or b"", found.subject or "")
-                own = (removal.box, removal.sighting)
-                if isinstance(message, SightingMessage) and (message.box, message.sighting) == own:
+                if self._is_about(removal, found.subject or "", found.data or b""):
                     await self._stream.delete_msg(name, number)
-            except (NotFoundError, Unfit):
+            except NotFoundError:
                 return
+
+    def _is_about(self, removal: Removal, subject: str, body: bytes) -> bool:
+        """What its box has said of it, or what this region's centre has said to the box: not that it was removed."""
+        try:
+            if subject == identities_of(removal.box):
+                said = IdentityMessage.model_validate_json(body)
+                return (said.what, said.region, said.sighting) == ("identity", self._region, removal.sighting)
+            message = message_in(body, subject)
+        except (Unfit, ValidationError):
+            return False
+        return isinstance(message, SightingMessage) and (message.box, message.sighting) == (
+            removal.box,
+            removal.sighting,
+        )

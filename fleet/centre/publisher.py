@@ -29,7 +29,7 @@ class Publisher:
         if not waiting:
             return False
         taken, reason = await published(self._client, self._stream, [self._letter(one) for one in waiting])
-        done = [one.id for one, kept in zip(waiting, taken, strict=True) if kept]
+        done = [(one, number) for one, number in zip(waiting, taken, strict=True) if number is not None]
         if done:
             with self._gallery.transaction() as store:
                 inbox = inbox_of(store)

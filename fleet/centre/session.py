@@ -48,7 +48,7 @@ class Session:
         objects = Objects(client)
         self._publisher = Publisher(gallery, client, region, self.epoch, counts)
         self._pictures = Pictures(gallery, objects, self.epoch, counts)
-        self._eraser = Eraser(gallery, client, objects, self.epoch, counts)
+        self._eraser = Eraser(gallery, client, objects, region, self.epoch, counts)
         self._news = asyncio.Event()
         self.behind, self.lag_s = 0, 0.0
         self.waiting: Mapping[str, int] = {}

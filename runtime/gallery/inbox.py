@@ -101,7 +101,9 @@ class Inbox(Protocol):
     def identities(
         self, limit: int
     ) -> list[Identity]: ...  # the oldest that wait, as they are now, one for each sighting
-    def drop_identities(self, ids: Collection[int]) -> None: ...  # and those of the same sightings that are older
+
+    def drop_identities(self, sent: Collection[tuple[Identity, int]]) -> None:
+        """These were sent, as the messages of these numbers in the log, where they are to be erased with their sightings."""
 
     def missing_pictures(self, limit: int, after: float) -> list[str]:
         """SHA-256 of pictures that sightings of this gallery lack, of those received after a moment, the oldest first."""

@@ -117,8 +117,20 @@ class PostgresInbox:
         )
         return [Identity(*row) for row in rows]
 
-    def drop_identities(self, ids: Collection[int]) -> None:
-        self._run("DELETE FROM identities WHERE id = ANY(%s::bigint[])", [*ids])
+    def drop_identities(self, sent: Collection[tuple[Identity, int]]) -> None:
+        """What names a sighting that was removed meanwhile is to be erased at once."""
+        self._run(
+            f"""WITH sent AS (SELECT * FROM unnest(%(ids)s::bigint[], %(boxes)s::text[], %(sightings)s::bigint[],
+                    %(named)s::boolean[], %(numbers)s::bigint[]) AS s (id, box, sighting, named, at)),
+                gone AS (DELETE FROM identities i USING sent s WHERE i.id = s.id),
+                kept AS (INSERT INTO received (box, seq, at, sighting)
+                    SELECT box, 0, at, sighting FROM sent WHERE named ON CONFLICT DO NOTHING)
+                INSERT INTO removals (box, sighting) SELECT b.box, b.sighting FROM sent s
+                    JOIN box_sightings b ON b.box = s.box AND b.sighting = s.sighting WHERE b.removed AND s.named {_AGAIN}""",
+            ids=[one.id for one, _ in sent], boxes=[one.box for one, _ in sent],
+            sightings=[one.sighting for one, _ in sent], named=[one.vehicle is not None for one, _ in sent],
+            numbers=[number for _, number in sent],
+        )  # fmt: skip
 
     def missing_pictures(self, limit: int, after: float) -> list[str]:
         query = "SELECT picture FROM box_sightings WHERE missing AND received >= %s ORDER BY received, here LIMIT %s"

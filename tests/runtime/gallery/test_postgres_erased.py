@@ -1,14 +1,13 @@
 """What is left of a removed vehicle in all files of a PostgreSQL server: nothing, once what docs/gallery.md says is done."""
 
-import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from made_gallery import enrolled, features, noise, opened, sighted, sighting, sql
-from real_postgres import Server, database_connection, postgres_server
+from real_postgres import Server, postgres_server
+from traces import found, turn_over
 
 from vreid.fleet.messages import picture_name
 from vreid.runtime.gallery import Gallery, edits, requests
@@ -29,12 +28,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         made.start()
         monkeypatch.setenv("XDG_STATE_HOME", str(made.folder / "state"))
         yield made
-
-
-def found(folder: Path, wanted: dict[str, bytes]) -> dict[str, list[str]]:
-    """The files below `folder` that hold each of these bytes."""
-    contents = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {what: [name for name, content in contents.items() if some in content] for what, some in wanted.items()}
 
 
 def written_of_it(gallery: Gallery) -> tuple[int, dict[str, bytes]]:
@@ -75,16 +68,6 @@ def inbox_of(gallery: Gallery) -> Inbox:
         inbox = store.inbox()
     assert inbox is not None
     return inbox
-
-
-def turn_over(server: Server) -> None:
-    """What docs/gallery.md lets an administrator of the server do, so that the write-ahead log holds nothing older."""
-    page = (Path(__file__).parents[3] / "docs" / "gallery.md").read_text()
-    statements = re.findall(r"^      ((?:SELECT|CHECKPOINT).*);$", page, re.MULTILINE)
-    assert len(statements) == 4
-    with database_connection(server.place("public")) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
 
 
 def refuse_traces(server: Server, gallery: Gallery, wanted: dict[str, bytes], remove: Callable[[], object]) -> None:

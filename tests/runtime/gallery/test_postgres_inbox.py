@@ -57,7 +57,7 @@ def heard(gallery: Gallery) -> dict[int, tuple[int | None, str | None]]:
     assert [one.id for one in waiting] == sorted({one.id for one in waiting})
     assert len({one.sighting for one in waiting}) == len(waiting)
     assert all(one.box == "a" and one.seq == 100 + one.sighting for one in waiting)
-    inbox.drop_identities([one.id for one in waiting])
+    inbox.drop_identities([(one, 5000 + one.sighting) for one in waiting])
     assert inbox.identities(100) == []
     return {one.sighting: (one.vehicle, one.name) for one in waiting}
 
@@ -92,7 +92,7 @@ def test_a_box_hears_of_a_new_sighting_once_and_as_it_is_now(gallery: Gallery) -
     )
     assert inbox.waiting() == {"identities": 1, "pictures": 0, "removals": 0}
     gallery.rename(taxi, "cab")  # while it is being sent
-    inbox.drop_identities([identity.id])
+    inbox.drop_identities([(identity, 4000)])
     assert heard(gallery) == {1: (taxi, "cab")}
     inbox.keep_sighting(BoxSighting("a", 1, 99, here))  # another vehicle there says nothing of the one here
     assert heard(gallery) == {} and inbox.sightings_of("a", 41) == []
@@ -126,8 +126,8 @@ def test_a_removal_is_for_good_and_names_what_is_to_be_erased(gallery: Gallery) 
     heard(gallery)
     gallery.remove(taxi)
     first, second = inbox.removals(10)
-    assert (first.box, first.sighting, first.messages, first.pictures) == ("a", 1, (1001, 1050), (own,))
-    assert (second.sighting, second.messages, second.pictures) == (2, (1002,), ())
+    assert (first.box, first.sighting, first.messages, first.pictures) == ("a", 1, (1001, 1050, 5001), (own,))
+    assert (second.sighting, second.messages, second.pictures) == (2, (1002, 5002), ())
     assert inbox.sightings_of("a", 40 + taxi) == [] and inbox.missing_pictures(10, 0) == [shared]
     assert heard(gallery) == {1: (None, None), 2: (None, None)}
     inbox.drop_removals([first.id, second.id])
@@ -137,8 +137,20 @@ def test_a_removal_is_for_good_and_names_what_is_to_be_erased(gallery: Gallery) 
     inbox.keep_sighting(BoxSighting("a", 1, 40 + taxi, kept, own))
     assert inbox.sighting("a", 1) == BoxSighting("a", 1, 40 + taxi, None, own)
     [late] = inbox.removals(10)
-    assert (late.messages, late.pictures) == ((1001, 1050, 1150), (own,)) and late.id > second.id
+    assert (late.messages, late.pictures) == ((1001, 1050, 1150, 5001), (own,)) and late.id > second.id
     assert [(one.sighting, one.vehicle, one.seq) for one in inbox.identities(10)] == [(1, None, 150)]
+
+
+def test_what_was_said_of_a_sighting_while_it_was_removed_is_erased_too(gallery: Gallery) -> None:
+    taxi, inbox = gallery.add_vehicle("taxi"), inbox_of(gallery)
+    arrived(gallery, taxi, 1)
+    [said] = inbox.identities(10)
+    gallery.remove(taxi)
+    inbox.drop_removals([one.id for one in inbox.removals(10)])  # before the log has acknowledged it
+    inbox.drop_identities([(said, 2000)])
+    assert [one.messages for one in inbox.removals(10)] == [(1001, 2000)]
+    assert heard(gallery) == {1: (None, None)}  # which names nobody, and stays in the log
+    assert [one.messages for one in inbox.removals(10)] == [(1001, 2000)]
 
 
 def test_what_is_cleaned_away_is_removed_at_boxes_too(gallery: Gallery) -> None:

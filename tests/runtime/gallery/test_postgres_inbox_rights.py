@@ -71,7 +71,7 @@ def resolved(gallery: Gallery) -> None:
         assert proposals is not None and proposals.propose(vehicle - 2, "south", 7, 0.9)
         assert not proposals.propose(vehicle - 2, "south", 7, 0.9) and not proposals.propose(vehicle, "south", 7, 0.9)
         assert proposals.withdraw(vehicle - 2, "south", 7) and proposals.count_open() == 0
-    inbox.drop_identities([one.id for one in inbox.identities(1)])
+    inbox.drop_identities([(one, 4000) for one in inbox.identities(1)])
     inbox.put_picture("0" * 64, b"")
     inbox.release_lease(epoch)
 
@@ -85,7 +85,7 @@ def test_a_writer_resolves_and_changes_no_table(place: DatabaseAddress, user: Ca
         assert [(one.sighting, one.vehicle) for one in inbox.identities(10)] == [(2, 1), (3, None)]
         assert [one.sighting for one in inbox.removals(10)] == [3]
         inbox.drop_removals([one.id for one in inbox.removals(10)])
-        assert purge(gallery, 1.8e9).sightings == 2 and inbox.forget_received(4e9) == 5
+        assert purge(gallery, 1.8e9).sightings == 2 and inbox.forget_received(4e9) == 6
         gallery.compact()
         gallery.wipe()
     for statement in (

@@ -8,7 +8,7 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-# received: `at` is a message's number in the log, in which one message can stand twice.
+# received: `at` is a message's number in the log, in which one message can stand twice; `seq` 0: it was sent to the box.
 # box_sightings: `here` is a sighting's id, NULL when that was purged or removed, and `removed` ones are kept for ever;
 # `missing`: its picture is not here yet; `seq` is the greatest of its messages.
 # identities, removals: what waits, once for each sighting; it gets a new id when it is written again.
