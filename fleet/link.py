@@ -95,6 +95,14 @@ async def _sent(stream: JetStreamContext, letter: Letter) -> "asyncio.Future[Pub
     return await stream.publish_async(letter.subject, letter.body, headers=headers)
 
 
+async def ended(*tasks: "asyncio.Task[None]") -> None:
+    """Cancel them until they have ended: asyncio before 3.12 may lose a cancellation to an answer that comes at the same moment."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1.0)
+
+
 class Reasons:
     """Turns what nats-py raises inside into CentreAway."""
 

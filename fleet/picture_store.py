@@ -35,8 +35,18 @@ async def put(stream: JetStreamContext, jpeg: bytes) -> None:
         "digest": f"SHA-256={urlsafe_b64encode(digest.digest()).decode()}", "mtime": datetime.now(timezone.utc).isoformat(),
         "options": {"max_chunk_size": len(jpeg)},
     }  # fmt: skip
-    await _first(stream, f"{CONTENT}.{name}", jpeg)
-    await _first(stream, f"{ABOUT}.{urlsafe_b64encode(name.encode()).decode()}", json.dumps(about).encode())
+    await _first(stream, content_of(name), jpeg)
+    await _first(stream, about_of(name), json.dumps(about).encode())
+
+
+def content_of(name: str) -> str:
+    """The subject of a picture's bytes."""
+    return f"{CONTENT}.{name}"
+
+
+def about_of(name: str) -> str:
+    """The subject of what is said about a picture."""
+    return f"{ABOUT}.{urlsafe_b64encode(name.encode()).decode()}"
 
 
 async def _first(stream: JetStreamContext, subject: str, body: bytes) -> None:

@@ -49,7 +49,10 @@ class Receiver:
                 while link.is_open:
                     await self._take(link, answers, _WAIT_S)
                     self._reported, waits = "", pauses(0.5, 30.0, random.Random())
-            except VreidError as error:  # the centre is away, or the gallery is locked, damaged, full or was moved
+            except (
+                VreidError,
+                OSError,
+            ) as error:  # the centre is away, or the gallery is locked, damaged, full or was moved
                 self._missed(str(error))
                 await asyncio.sleep(next(waits))
 

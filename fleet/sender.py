@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from vreid.fleet.link import CentreAway, CentreLink, connected
+from vreid.fleet.link import CentreAway, CentreLink, connected, ended
 from vreid.fleet.messages import message_of
 from vreid.fleet.receiver import Receiver
 from vreid.models.errors import Refused, VreidError
@@ -99,14 +99,16 @@ class Sender:
                     receiving = asyncio.create_task(self._receiver.listen(link))
                     try:
                         while not self._over.is_set():
+                            if receiving.done():
+                                receiving.result()  # what it failed with
                             await self._turn(link)
                             waits = pauses(0.5, 30.0, random.Random())
                     finally:
-                        await _ended(receiving)
+                        await ended(receiving)
             except CentreAway as away:
                 self._missed(str(away))
                 await self._rest(next(waits))
-            except VreidError as refused:  # the gallery is locked, damaged, full or was moved
+            except (VreidError, OSError) as refused:  # the gallery is locked, damaged, full or was moved
                 self._missed(f"the outbox cannot be read ({refused})")
                 await self._rest(next(waits))
 
@@ -169,10 +171,8 @@ class Sender:
         with self._gallery.reading() as store:
             self._sizes, answers = _outbox(store).sizes(), store.identities()
             self._answers = IdentitySizes() if answers is None else answers.sizes()
-        ended = time.monotonic()
-        self._due = ended + max(
-            _SIZES_S, 50 * (ended - began)
-        )  # of millions of rows it takes a moment, which others wait
+        now = time.monotonic()
+        self._due = now + max(_SIZES_S, 50 * (now - began))  # of millions of rows it takes a moment, which others wait
 
     def _reached(self) -> None:
         if self._reported:
@@ -195,15 +195,6 @@ class Sender:
         while not self._over.is_set() and time.monotonic() < end:
             self._keep_bound()
             await asyncio.sleep(min(0.1, seconds))
-
-
-async def _ended(task: "asyncio.Task[None]") -> None:
-    """Cancel it until it has ended: asyncio before 3.12 may lose a cancellation to an answer that comes at the same moment."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=1.0)
-    if not task.cancelled():
-        task.result()
 
 
 def _outbox(store: Store) -> Outbox:

@@ -1,17 +1,15 @@
 """The object store of pictures, message by message: what is deleted there is overwritten, its chunks and its name too."""
 
-import base64
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from vreid.fleet.link import ANSWER_S, Reasons
-from vreid.fleet.picture_store import PICTURES
 from vreid.fleet.picture_store import STREAM as BUCKET_STREAM
+from vreid.fleet.picture_store import about_of, content_of
 
 
 class Objects:
@@ -23,30 +21,32 @@ class Objects:
     async def read(self, name: str, most: int) -> bytes | None:
         """An object of at most `most` bytes, a longer one cut there; None: there is none, or not all of it."""
         async with Reasons():
-            about = await self._about(name)
-            if about is None:
+            size = await self._size(name)
+            if size is None:
                 return None
-            parts, room = list[bytes](), min(int(about["size"]), most + 1)
-            async for _, chunk in self._messages(_chunks(about)):
+            parts, room = list[bytes](), min(size, most + 1)
+            async for _, chunk in self._messages(content_of(name)):
                 parts.append(chunk)
                 if sum(map(len, parts)) >= room:
                     return b"".join(parts)[: most + 1]
             return None if room else b""
 
     async def erase(self, name: str) -> None:
-        """Overwrite an object, if it is there: its chunks first, so that none is left without its metadata."""
+        """Overwrite an object, and what a box left of one that it did not finish."""
         async with Reasons():
-            about = await self._about(name)
-            if about is not None and about.get("nuid"):
-                await self._erase_all(_chunks(about))
-            await self._erase_all(_metadata(name))
+            await self._erase_all(content_of(name))
+            await self._erase_all(about_of(name))
 
-    async def _about(self, name: str) -> dict[str, Any] | None:
+    async def _size(self, name: str) -> int | None:
+        """By what is said about an object, which any box may have written: its content is taken from its own subject alone."""
         try:
-            found = json.loads((await self._stream.get_last_msg(BUCKET_STREAM, _metadata(name))).data or b"")
-        except (NotFoundError, ValueError):
+            found = json.loads((await self._stream.get_last_msg(BUCKET_STREAM, about_of(name))).data or b"")
+        except (NotFoundError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) and not found.get("deleted") else None
+        if not isinstance(found, dict) or found.get("deleted") or found.get("nuid") != name:
+            return None
+        size = found.get("size")
+        return size if type(size) is int and size >= 0 else None
 
     async def _erase_all(self, subject: str) -> None:
         async for number, _ in self._messages(subject):
@@ -62,11 +62,3 @@ class Objects:
                 return
             number = found.seq or number + 1
             yield number, found.data or b""
-
-
-def _metadata(name: str) -> str:
-    return f"$O.{PICTURES}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
-
-
-def _chunks(about: dict[str, Any]) -> str:
-    return f"$O.{PICTURES}.C.{about['nuid']}"

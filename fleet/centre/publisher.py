@@ -53,7 +53,7 @@ class Publisher:
             }
         )
         body = message.model_dump_json(by_alias=True).encode()
-        return Letter(identities_of(one.box), body, f"{self._region}:{one.id}")
+        return Letter(identities_of(one.box), body, f"{self._region}:{self._epoch}:{one.id}")
 
 
 def inbox_of(store: Store) -> Inbox:

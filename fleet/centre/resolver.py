@@ -24,6 +24,7 @@ from vreid.runtime.site_threshold import SiteThreshold
 _LOG = logging.getLogger("vreid")
 RUN = "centre"  # what the gallery calls this run
 _READ = "log"  # key of the gallery's settings: how far the log was read
+_REASONS = 10
 _SAID = 1000  # boxes of which it is said that messages were put aside
 _VEHICLES = 10_000  # of boxes, of which the last vehicle here is remembered
 _PAGE = 1000
@@ -54,7 +55,7 @@ class Resolver:
         self._gallery, self._epoch = gallery, epoch
         gallery.who = f"run:{RUN}"
         self._counts = counts
-        self._said: set[tuple[str, str]] = set()
+        self._said: dict[str, set[str]] = {}
         self._heard: dict[str, tuple[int, float]] = {}  # of each box, the last message and when it was logged
         self._last: dict[tuple[str, int], int] = {}  # of a box's vehicle, the one here
         with gallery.transaction() as store:
@@ -169,9 +170,12 @@ class Resolver:
             del self._last[next(iter(self._last))]
 
     def _put_aside(self, box: str, reason: str) -> None:
-        """It stays in the log, and is not read again; said once of a box and a reason."""
-        if (box, reason) not in self._said and len(self._said) < _SAID:
-            self._said.add((box, reason))
+        """It stays in the log, and is not read again; said once of a box and a reason, of which a box may have some."""
+        if box not in self._said and len(self._said) >= _SAID:
+            return
+        said = self._said.setdefault(box, set())
+        if reason not in said and len(said) < _REASONS:
+            said.add(reason)
             _LOG.warning("centre: messages of box %s are put aside: %s", box, reason)
 
     def keep(self) -> None:

@@ -19,7 +19,7 @@ from vreid.fleet.centre.publisher import Publisher, inbox_of
 from vreid.fleet.centre.resolver import Resolver
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import Unfit
-from vreid.fleet.link import Reasons
+from vreid.fleet.link import Reasons, ended
 from vreid.runtime.gallery import Gallery
 
 _LOOK_S = 0.25  # how soon what others have written is noticed
@@ -65,9 +65,7 @@ class Session:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*tasks)
 
     async def _resolve(self, log: Log) -> None:
         while True:

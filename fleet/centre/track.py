@@ -12,6 +12,7 @@ from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import About
 from vreid.runtime.records import FinishedTrack, Trace, kind_number
 
+MOST_TEXT = 256  # characters of a camera's name, a kind and a plate: an index of the database takes no long ones
 MOST_NAME = 64  # characters of a box's name, as in its site's file
 NO_PICTURE = np.zeros((0, 0, 3), np.uint8)  # it comes by the object store, later
 UNSEEN = Trace(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))  # no box of it is sent
@@ -28,6 +29,10 @@ def message_in(body: bytes, subject: str) -> SightingMessage | RemovalMessage:
         _, camera = region_and_camera(subject)
         if not message.box or len(message.box) > MOST_NAME:
             raise Unfit(f"the name of a box has 1 to {MOST_NAME} characters")
+        if isinstance(message, SightingMessage):
+            texts = (message.camera, message.kind or "", message.plate or "")
+            if max(map(len, texts)) > MOST_TEXT:
+                raise Unfit(f"a camera, kind or plate has more than {MOST_TEXT} characters")
         names.readable(message.box, "a box's name")
         if camera != (message.camera if isinstance(message, SightingMessage) else ""):
             raise Unfit("it came by the subject of another camera")

@@ -24,12 +24,13 @@ certificate nats "DNS:nats,DNS:$name"
 certificate serve "DNS:localhost,DNS:$name,IP:127.0.0.1"
 for each in postgres_password nats_operator nats_centre; do word "$each"; done
 [ -s secrets/pgpass ] || printf 'postgres:5432:*:vreid:%s\n' "$(cat secrets/postgres_password)" > secrets/pgpass
+[ -s secrets/nats_users.conf ] || rights=$(${VREID:-vreid} fleet rights)  # ends here where that fails, before it writes anything
 [ -s secrets/nats_users.conf ] || cat > secrets/nats_users.conf <<USERS
 # Accounts of the NATS server. A box's line, with a password of its own: { user: "BOX", password: "...", RIGHTS } where RIGHTS is what
 # vreid fleet rights BOX --region REGION prints.
 users: [
   { user: "operator", password: "$(cat secrets/nats_operator)" }
-  { user: "centre", password: "$(cat secrets/nats_centre)", $(${VREID:-vreid} fleet rights) }
+  { user: "centre", password: "$(cat secrets/nats_centre)", $rights }
 ]
 USERS
 chmod 644 ./*.pem

@@ -1,5 +1,6 @@
 """Pictures come from the object store into the gallery, checked; what is removed is overwritten in the log and the store too."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from real_postgres import Server
 
 from vreid.fleet.centre.objects import Objects
 from vreid.fleet.messages import picture_name
-from vreid.fleet.picture_store import PICTURES
+from vreid.fleet.picture_store import PICTURES, about_of, content_of
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery_place import DatabaseAddress
 
@@ -35,6 +36,14 @@ def place(postgres: Server) -> DatabaseAddress:
 def bytes_of(folder: Path) -> bytes:
     """All that lies in files of the server."""
     return b"".join(path.read_bytes() for path in sorted((folder / "jetstream").rglob("*")) if path.is_file())
+
+
+async def put_in_chunks(client: Any, name: str, content: bytes, **about: object) -> None:
+    """What a box with rights of its own could put there: chunks of an object, and what is said `about` it."""
+    stream = client.jetstream()
+    for begin in range(0, len(content), 100_000):
+        await stream.publish(content_of(name), content[begin : begin + 100_000])
+    await stream.publish(about_of(name), json.dumps({"nuid": name, "size": len(content), **about}).encode())
 
 
 def test_pictures_come_into_the_gallery_and_leave_the_object_store(
@@ -59,9 +68,8 @@ def test_a_picture_that_is_not_what_it_says_is_not_taken(
         large = cv2.imencode(".jpg", noise(1).repeat(40, 0).repeat(40, 1))[1].tobytes()
 
         async def put(client: Any) -> None:
-            bucket = await client.jetstream().object_store(PICTURES)
-            await bucket.put(picture_name(first), second)  # another one
-            await bucket.put(picture_name(third), large)
+            await put_in_chunks(client, picture_name(first), second)  # another one
+            await put_in_chunks(client, picture_name(third), large)
 
         with_client(server.url, put)
         with resolving(centre_file(tmp_path, server, place)) as centre:
@@ -102,8 +110,8 @@ def test_an_object_of_several_chunks_is_read_to_its_bound_and_erased(tmp_path: P
     large = noise(3).tobytes() * 50  # three chunks
 
     async def steps(client: Any) -> list[Any]:
-        bucket, objects = await client.jetstream().object_store(PICTURES), Objects(client)
-        await bucket.put("large", large)
+        objects = Objects(client)
+        await put_in_chunks(client, "large", large)
         found: list[Any] = [await objects.read("large", 10**6), await objects.read("large", 1000)]
         await objects.erase("large")
         await objects.erase("large")
@@ -116,6 +124,28 @@ def test_an_object_of_several_chunks_is_read_to_its_bound_and_erased(tmp_path: P
     whole, part, gone, messages = with_client(server.url, steps)
     assert whole == large and part == large[:1001] and (gone, messages) == (None, 0)
     assert large[:64] not in bytes_of(tmp_path)
+
+
+@pytest.mark.parametrize("about", [{"nuid": "*"}, {"nuid": "other"}, {"size": None}, {"size": "1"}, {"size": -1}])
+def test_what_a_box_says_of_a_picture_leads_to_no_other(server: NatsServer, about: dict[str, object]) -> None:
+    async def steps(client: Any) -> tuple[list[bytes | None], bytes | None]:
+        objects = Objects(client)
+        await put_in_chunks(client, "other", b"of another box")
+        await put_in_chunks(client, "own", b"its own", **about)
+        read = [await objects.read("own", 1000)]
+        await objects.erase("own")
+        return [*read, await objects.read("own", 1000)], await objects.read("other", 1000)
+
+    assert with_client(server.url, steps) == ([None, None], b"of another box")
+
+
+def test_what_a_box_did_not_finish_is_erased(server: NatsServer) -> None:
+    async def steps(client: Any) -> int:
+        await client.jetstream().publish(content_of("torn"), b"killed before it said what this is")
+        await Objects(client).erase("torn")
+        return int((await client.jetstream().stream_info(f"OBJ_{PICTURES}")).state.messages)
+
+    assert with_client(server.url, steps) == 0
 
 
 def test_another_log_with_the_same_numbers_is_not_harmed(

@@ -188,6 +188,7 @@ def test_an_answer_of_the_server_is_the_most_that_a_box_can_have_sent_to_another
         return [(each.subject, each.data) for each in found]
 
     reached = [body for subject, body in with_client(address(server, "operator"), stored) if subject == other]
+    assert reached
     for body in reached:
         with pytest.raises(ValueError, match="validation error"):
             IdentityMessage.model_validate_json(body)
