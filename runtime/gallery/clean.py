@@ -7,6 +7,7 @@ from vreid.models.errors import Refused
 from vreid.runtime.gallery.gallery import Gallery
 from vreid.runtime.gallery.index.table import drop_indexes
 from vreid.runtime.gallery.records import EVERYTHING, Filter, SightingInfo, is_quality
+from vreid.runtime.gallery.removal import note_merged
 from vreid.runtime.gallery.store import Store
 
 
@@ -52,6 +53,7 @@ def cleaned(gallery: Gallery, rule: CleanRule) -> list[Unnamed]:
     with gallery.transaction() as store:
         gone = unnamed(gallery, rule)
         if gone:
+            note_merged(store, [one.id for one in gone])
             gallery.forget([one.id for one in gone])
             if (outbox := store.outbox()) is not None:
                 for one in gone:

@@ -203,6 +203,7 @@ class Gallery:
         """
         with self.transaction() as store:
             names.of(store, vehicle)
+            removal.note_merged(store, [int(vehicle)])
             self.forget([int(vehicle)])
             return store.add_change(self.who, "remove", int(vehicle), {})
 

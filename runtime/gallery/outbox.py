@@ -57,4 +57,4 @@ class Outbox(Protocol):
 
     def trim(self, room: int) -> tuple[int, int]:
         """Drop the oldest pictures, and when there are none left the oldest messages, until at most `room` bytes wait: how many
-        pictures and messages, which are also counted in `sizes`."""
+        pictures and messages, which are also counted in `sizes`. That a vehicle was removed is never dropped."""

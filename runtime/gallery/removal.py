@@ -8,7 +8,7 @@ from typing import Any
 from vreid.runtime.gallery.doubt_rows import forget_judged
 from vreid.runtime.gallery.kept_answers import forget_names
 from vreid.runtime.gallery.prototypes import Rule, rebuild
-from vreid.runtime.gallery.records import ENROLLED, Change, SightingInfo, SightingRow
+from vreid.runtime.gallery.records import ENROLLED, Change, SightingInfo, SightingRow, with_merged
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptRemovals
 
@@ -24,6 +24,15 @@ def forget(store: Store, files: KeptRemovals, vehicles: Sequence[int]) -> None:
     forget_names(store, vehicles)
     forget_judged(store, vehicles)
     store.forget_changes(vehicles)
+
+
+def note_merged(store: Store, vehicles: Collection[int]) -> None:
+    """Before these are removed: a centre is to hear it of those that were merged into them too, since what it has may be of before
+    the merge."""
+    outbox = store.outbox()
+    if outbox is not None:
+        for merged in sorted(with_merged(vehicles, store.changes(verbs=("merge",))) - {*vehicles}):
+            outbox.add_removal(merged)
 
 
 def remove_sightings(

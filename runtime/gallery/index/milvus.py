@@ -105,6 +105,7 @@ class MilvusCollection:
             rows.close()
 
     def position(self) -> Position | None:
+        self._new = ""  # a filling that failed is not gone on with
         with self._client() as client:
             if self._target(client) is None:
                 return None

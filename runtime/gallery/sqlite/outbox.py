@@ -94,7 +94,7 @@ class SqliteOutbox:
         surplus, gone = size - room, {True: 0, False: 0}
         for is_picture in (True, False):
             dropped = []
-            where = f"what {'=' if is_picture else '<>'} '{PICTURE}'"
+            where = f"what = '{PICTURE}'" if is_picture else f"what NOT IN ('{PICTURE}', '{REMOVED}')"
             for seq, each in self._database.rows(f"SELECT seq, bytes FROM outbox WHERE {where} ORDER BY seq"):
                 if surplus <= 0:
                     break

@@ -170,6 +170,25 @@ def test_beyond_its_room_the_oldest_pictures_go_first_and_then_the_oldest_messag
     assert more[0] == 10 - pictures and [one.seq for one in outbox.messages(99)] == every[10 - left.messages :]
     assert 0 < left.messages < 9 and left.pictures == 0 and left.bytes <= 4 * 640
     assert (left.dropped_pictures, left.dropped_messages) == (10, more[1])
+    gallery.remove(vehicle)
+    with gallery.transaction():
+        assert outbox.trim(0) == (0, 0)  # who was removed is to go elsewhere too
+    assert [one.what for one in outbox.messages(99)] == ["removed"]
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_who_was_merged_into_a_removed_vehicle_is_removed_elsewhere_too(gallery: Gallery, undone: bool) -> None:
+    taxi, other, outbox = gallery.add_vehicle("taxi"), gallery.add_vehicle(), outbox_of(gallery)
+    for vehicle in (taxi, other):
+        gallery.add_sighting(vehicle, sighting(vehicle), 0.5)
+    with gallery.transaction():
+        outbox.drop([one.seq for one in outbox.messages(99)])  # all was sent
+    merge(gallery, taxi, [other])
+    if undone:
+        undo(gallery)
+    gallery.remove(taxi)  # before the merge was sent
+    waiting = {one.vehicle for one in outbox.messages(99) if one.what == "removed"}
+    assert waiting == ({taxi} if undone else {taxi, other})
 
 
 def test_all_else_of_a_gallery_works_with_an_outbox(tmp_path: Path) -> None:
