@@ -13,7 +13,7 @@ from vreid.runtime.gallery.index import vehicle_index
 from vreid.runtime.gallery.index.table import drop_indexes
 from vreid.runtime.gallery.maintenance import rebuild_all, repaired
 from vreid.runtime.gallery.records import Filter
-from vreid.runtime.gallery.sqlite import store as store_module
+from vreid.runtime.gallery.sqlite import audit as audit_module
 from vreid.runtime.records import FinishedTrack, Floats
 
 DIM, INDEX = 16, "hnsw"
@@ -25,7 +25,7 @@ Random = np.random.Generator
 def prepared() -> None:
     """The audit's times are the operations' numbers, and a small gallery's index keeps a file."""
     vehicle_index.LEAST_KEPT = 100
-    for module in (gallery_module, store_module):
+    for module in (gallery_module, audit_module):
         vars(module)["time"] = SimpleNamespace(time=lambda: CLOCK.now)
 
 
