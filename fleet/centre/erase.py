@@ -14,7 +14,6 @@ from vreid.fleet.link import ANSWER_S, Reasons
 from vreid.fleet.messages import IdentityMessage, SightingMessage
 from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery import Gallery
-from vreid.runtime.gallery.clean import erase_traces
 from vreid.runtime.gallery.inbox import Removal
 
 _AT_ONCE = 32
@@ -44,8 +43,6 @@ class Eraser:
                 inbox.refuse_other_epoch(self._epoch)
                 inbox.drop_removals([removal.id])
             self._counts.erased += 1
-        if waiting:  # a box may have removed it, after whom nobody cleans up here
-            erase_traces(self._gallery)
         return bool(waiting)
 
     async def _erase(self, number: int, removal: Removal) -> None:
