@@ -1,6 +1,6 @@
 """How long a search of a gallery in PostgreSQL takes and what it finds, by what it goes through and by what a filter lets through.
 
-    python bench/gallery_routes.py --server 'postgresql://postgres@/postgres?host=/tmp/pg' --milvus 127.0.0.1:19530
+    python bench/gallery_routes.py --server 'postgresql://postgres@/postgres?host=FOLDER' --milvus 127.0.0.1:19530
 
 The galleries (routes_SIZE, made by gallery_route_data.py) and their indexes stay on the servers, and each route is written to
 --out when it is done: a run that is broken off goes on there. In one process every query goes through every kind before the next

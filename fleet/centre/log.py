@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from vreid.fleet.centre.track import Unfit, box_in, message_in
@@ -97,7 +97,7 @@ class Log:
         """How many messages are not acknowledged yet. Raises CentreAway, also where the log was deleted or another one reads it."""
         async with Reasons():
             found = await self._client.jetstream(timeout=ANSWER_S).consumer_info(self._stream, self._consumer)
-        return (found.num_pending or 0) + (found.num_ack_pending or 0)
+        return _behind(found)
 
 
 async def open_log(client: Client, region: str, epoch: int, read: Position) -> Log:
@@ -116,7 +116,7 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
             _LOG.warning(
                 "centre: the log of region %s is another one than before; it is read from its beginning", region
             )
-        prefix = f"vreid-{hashlib.sha256(region.encode()).hexdigest()[:12]}-"
+        prefix = _prefix(region)
         for other in await stream.consumers_info(name):
             if other.name.startswith(prefix):
                 with suppress(NotFoundError):
@@ -151,11 +151,21 @@ async def stream_name(stream: JetStreamContext) -> str:
 
 async def waiting_in(client: Client, region: str) -> int | None:
     """How many messages of a region its resolver has not kept yet; None: it has none there. Raises CentreAway."""
-    prefix = f"vreid-{hashlib.sha256(region.encode()).hexdigest()[:12]}-"
+    prefix = _prefix(region)
     async with Reasons():
         stream = client.jetstream(timeout=ANSWER_S)
         found = [one for one in await stream.consumers_info(await stream_name(stream)) if one.name.startswith(prefix)]
-    return (found[-1].num_pending or 0) + (found[-1].num_ack_pending or 0) if found else None
+    return _behind(found[-1]) if found else None
+
+
+def _prefix(region: str) -> str:
+    """What the names of a region's consumers begin with."""
+    return f"vreid-{hashlib.sha256(region.encode()).hexdigest()[:12]}-"
+
+
+def _behind(consumer: ConsumerInfo) -> int:
+    """How many messages it has not acknowledged."""
+    return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
 
 
 async def _next(subscription: Subscription, seconds: float) -> Msg | None:

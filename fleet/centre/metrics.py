@@ -11,7 +11,7 @@ from vreid.runtime.metrics_server import Answer, MetricsPage, MetricsServer, jso
 
 Look = Callable[[], Mapping[str, RegionStatus]]
 # of `Counts`, what is counted besides the outcomes of messages: name and help
-_BESIDES = {
+_OTHER_COUNTS = {
     "doubtful": ("vreid_centre_doubts", "Sightings that may be of another vehicle too."),
     "conflicts": ("vreid_centre_conflicts", "Sightings of a box's vehicle whose last one was another vehicle's here."),
     "identities": ("vreid_centre_identities", "Identities that the log has acknowledged."),
@@ -66,7 +66,7 @@ class _Collector(Collector):
                 family.add_metric([region], float(getattr(status, field) or 0))
             yield family
         yield _messages(regions)
-        for field, (name, text) in _BESIDES.items():
+        for field, (name, text) in _OTHER_COUNTS.items():
             counter = CounterMetricFamily(name, text, labels=["region"])
             for region, status in regions.items():
                 counter.add_metric([region], float(getattr(status.counts, field)))
@@ -79,7 +79,7 @@ class _Collector(Collector):
 def _messages(regions: Mapping[str, RegionStatus]) -> Metric:
     """By what became of them."""
     family = CounterMetricFamily("vreid_centre_messages", "Messages that were resolved.", labels=["region", "outcome"])
-    outcomes = [each.name for each in fields(Counts) if each.name not in _BESIDES]
+    outcomes = [each.name for each in fields(Counts) if each.name not in _OTHER_COUNTS]
     for region, status in regions.items():
         for outcome in outcomes:
             family.add_metric([region, outcome], float(getattr(status.counts, outcome)))

@@ -94,7 +94,7 @@ def test_a_box_hears_of_a_new_sighting_once_and_as_it_is_now(gallery: Gallery) -
     gallery.rename(taxi, "cab")  # while it is being sent
     inbox.drop_identities([(identity, 4000)])
     assert heard(gallery) == {1: (taxi, "cab")}
-    inbox.keep_sighting(BoxSighting("a", 1, 99, here))  # another vehicle there says nothing of the one here
+    inbox.keep_sighting(BoxSighting("a", 1, 99, here))  # another vehicle there changes nothing here
     assert heard(gallery) == {} and inbox.sightings_of("a", 41) == []
     assert inbox.sightings_of("a", 99) == [BoxSighting("a", 1, 99, here)]
 
