@@ -6,19 +6,11 @@ import pytest
 from made_centre import VEHICLES, centre_file, edges, given, pairwise, resolving, settled
 from made_gallery import sql
 from made_outputs import until
-from real_nats import NatsServer, make_streams, nats_in, stored_in
+from real_nats import NatsServer, stored_in
 from real_postgres import Server
 
 from vreid.fleet.messages import IdentityMessage
 from vreid.runtime.gallery_place import DatabaseAddress
-
-
-@pytest.fixture
-def server(tmp_path: Path):
-    """A server with the stream and the bucket of a centre."""
-    with nats_in(tmp_path) as server:
-        make_streams(server.url)
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from made_centre import box_of, centre_file, given, resolving, seen, settings_of, settled
 from made_gallery import noise, opened, sql
 from made_outputs import until
-from real_nats import NatsServer, make_streams, nats_in, pictures_in, stored_in, with_client
+from real_nats import NatsServer, make_streams, pictures_in, stored_in, with_client
 from real_postgres import Server
 
 from vreid.fleet.centre.objects import Objects
@@ -19,13 +18,6 @@ from vreid.fleet.messages import picture_name
 from vreid.fleet.picture_store import PICTURES, about_of, content_of
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery_place import DatabaseAddress
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    with nats_in(tmp_path) as server:
-        make_streams(server.url)
-        yield server
 
 
 @pytest.fixture

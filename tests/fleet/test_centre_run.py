@@ -3,7 +3,6 @@
 import json
 import signal
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,20 +20,13 @@ from made_centre import (
 )
 from made_gallery import opened, written
 from made_outputs import free_port, until
-from real_nats import NatsServer, make_streams, nats_in
+from real_nats import NatsServer
 from real_postgres import Server
 
 from vreid.cli.main import main
 from vreid.fleet.centre.metrics import CentreMonitor
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery_place import DatabaseAddress
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    with nats_in(tmp_path) as server:
-        make_streams(server.url)
-        yield server
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ BOX = "Kreuzung 7"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    """A server with the stream and the bucket of a centre."""
-    with nats_in(tmp_path) as server:
-        make_streams(server.url)
-        yield server
-
-
-@pytest.fixture
 def gallery(tmp_path: Path) -> Iterator[Gallery]:
     (tmp_path / "box").mkdir()
     with box_in(tmp_path / "box" / "g.db") as gallery:

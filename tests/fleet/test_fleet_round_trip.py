@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_centre import box_of, centre_file, looks, resolving, seen, settings_of
 from made_outputs import until
-from real_nats import NatsServer, make_streams, nats_in, stored_in
+from real_nats import NatsServer, stored_in
 from real_postgres import Server
 
 from vreid.fleet.messages import RemovalMessage, read_message
@@ -15,13 +15,6 @@ from vreid.runtime.gallery import Gallery, edit_gallery
 from vreid.runtime.gallery.edits import merge
 from vreid.runtime.gallery.requests import Remove
 from vreid.runtime.gallery_place import DatabaseAddress
-
-
-@pytest.fixture
-def server(tmp_path: Path):
-    with nats_in(tmp_path) as server:
-        make_streams(server.url)
-        yield server
 
 
 @pytest.fixture

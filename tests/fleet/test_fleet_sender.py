@@ -20,14 +20,6 @@ from vreid.runtime.gallery import Gallery
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    """A server with the stream and the bucket of a centre."""
-    with nats_in(tmp_path) as server:
-        make_streams(server.url)
-        yield server
-
-
-@pytest.fixture
 def gallery(tmp_path: Path) -> Iterator[Gallery]:
     with box_in(tmp_path / "g.db") as gallery:
         yield gallery
