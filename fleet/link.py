@@ -33,7 +33,7 @@ class CentreAway(VreidError):
     """The centre cannot be reached, or does not take what is sent; it is tried again."""
 
 
-class Letter(NamedTuple):
+class Outgoing(NamedTuple):
     """What is published: a subject, a body, and the number by which the server knows it again."""
 
     subject: str
@@ -58,12 +58,12 @@ class CentreLink:
 
         All are written before the first answer is awaited, on one connection, so that they arrive in their order.
         """
-        stored, reason = await published(self.client, self._stream, [self._letter(message) for message in messages])
+        stored, reason = await published(self.client, self._stream, [self._outgoing(message) for message in messages])
         return [message.seq for message, kept in zip(messages, stored, strict=True) if kept], reason
 
-    def _letter(self, message: SightingMessage | RemovalMessage) -> Letter:
+    def _outgoing(self, message: SightingMessage | RemovalMessage) -> Outgoing:
         camera = message.camera if isinstance(message, SightingMessage) else ""
-        return Letter(subject_of(self._region, camera), as_bytes(message), f"{message.box}:{message.seq}")
+        return Outgoing(subject_of(self._region, camera), as_bytes(message), f"{message.box}:{message.seq}")
 
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""
@@ -72,12 +72,12 @@ class CentreLink:
 
 
 async def published(
-    client: Client, stream: JetStreamContext, letters: Sequence[Letter]
+    client: Client, stream: JetStreamContext, messages: Sequence[Outgoing]
 ) -> tuple[list[int | None], str | None]:
-    """The number in the stream of each letter that is stored there, now or before, and why others were not; None: all were.
+    """The number in the stream of each message that is stored there, now or before, and why others were not; None: all were.
     Raises CentreAway."""
     async with Reasons():
-        futures = [await _sent(stream, letter) for letter in letters]
+        futures = [await _sent(stream, message) for message in messages]
     end = time.monotonic() + ANSWER_S
     while client.is_connected and time.monotonic() < end and not all(future.done() for future in futures):
         await asyncio.wait(futures, timeout=0.1)
@@ -90,9 +90,9 @@ async def published(
     return stored, reason
 
 
-async def _sent(stream: JetStreamContext, letter: Letter) -> "asyncio.Future[PubAck]":
-    headers = {"Nats-Msg-Id": letter.number, SENT: f"{time.time():.3f}"}
-    return await stream.publish_async(letter.subject, letter.body, headers=headers)
+async def _sent(stream: JetStreamContext, message: Outgoing) -> "asyncio.Future[PubAck]":
+    headers = {"Nats-Msg-Id": message.number, SENT: f"{time.time():.3f}"}
+    return await stream.publish_async(message.subject, message.body, headers=headers)
 
 
 async def ended(*tasks: "asyncio.Task[None]") -> None:

@@ -34,14 +34,15 @@ class MetricsServer:
         names = frozenset(plain_host(name) for name in (*hosts, host))
         if "" in names:
             raise Refused(
-                "a --metrics-host is empty or has a port; write the name only, such as --metrics-host gate.local"
+                "a host of the metrics (--metrics-host, or hosts of [metrics]) is empty or has a port; write the name only, such as"
+                " gate.local"
             )
         try:
             self._server = _server_kind(host)((host, port), _handler(answers, names))
         except OSError as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise Refused(
-                f"cannot serve metrics at {where} ({error.strerror}); give --metrics another address"
+                f"cannot serve metrics at {where} ({error.strerror}); give --metrics, or listen of [metrics], another address"
             ) from error
         self.host, self.port = str(self._server.server_address[0]), int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="monitor", daemon=True)
@@ -83,7 +84,9 @@ def _handler(answers: Answers, names: Collection[str]) -> type[BaseHTTPRequestHa
         def do_GET(self) -> None:
             """Whatever the path is answered with."""
             if not answers_to(self.headers.get_all("Host", []), names):
-                reason = "this name is not served here; vreid run --metrics-host NAME lets it pass"
+                reason = (
+                    "this name is not served here; hosts of [metrics], or vreid run --metrics-host NAME, lets it pass"
+                )
                 self._answer(*json_answer(421, {"reason": reason}))
                 return
             found = answers(self.path.partition("?")[0], self.headers.get("Accept", ""))

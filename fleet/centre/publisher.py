@@ -3,7 +3,7 @@
 from nats.aio.client import Client
 
 from vreid.fleet.centre.status import Counts
-from vreid.fleet.link import ANSWER_S, CentreAway, Letter, published
+from vreid.fleet.link import ANSWER_S, CentreAway, Outgoing, published
 from vreid.fleet.messages import SCHEMA, IdentityMessage
 from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery import Gallery
@@ -28,7 +28,7 @@ class Publisher:
             waiting = inbox_of(store).identities(_AT_ONCE)
         if not waiting:
             return False
-        taken, reason = await published(self._client, self._stream, [self._letter(one) for one in waiting])
+        taken, reason = await published(self._client, self._stream, [self._outgoing(one) for one in waiting])
         done = [(one, number) for one, number in zip(waiting, taken, strict=True) if number is not None]
         if done:
             with self._gallery.transaction() as store:
@@ -40,7 +40,7 @@ class Publisher:
             raise CentreAway(reason)
         return True
 
-    def _letter(self, one: Identity) -> Letter:
+    def _outgoing(self, one: Identity) -> Outgoing:
         message = IdentityMessage.model_validate(
             {
                 "schema": SCHEMA,
@@ -53,7 +53,7 @@ class Publisher:
             }
         )
         body = message.model_dump_json(by_alias=True).encode()
-        return Letter(identities_of(one.box), body, f"{self._region}:{self._epoch}:{one.id}")
+        return Outgoing(identities_of(one.box), body, f"{self._region}:{self._epoch}:{one.id}")
 
 
 def inbox_of(store: Store) -> Inbox:

@@ -46,7 +46,10 @@ class RegionTable(Table):
     retention: Annotated[str, AfterValidator(_duration)] | None = Field(
         None, description="How long sightings are kept: 30d, 12h; as the gallery has it by default."
     )
-    index: Text = Field(RunSettings.index, description="How the gallery is searched: flat, hnsw, ivf, ivfpq, gpu.")
+    index: Text = Field(
+        RunSettings.index,
+        description="How the gallery is searched: flat, hnsw, ivf, ivfpq, gpu, pgvector, milvus:HOST:PORT.",
+    )
 
     @model_validator(mode="after")
     def _can_be_one(self) -> "RegionTable":

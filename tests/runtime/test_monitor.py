@@ -252,5 +252,5 @@ def test_an_address_that_is_none_is_refused(address):
 
 
 def test_a_host_of_another_name_is_refused():
-    with pytest.raises(Refused, match="give --metrics another"):
+    with pytest.raises(Refused, match=r"give --metrics, or listen of \[metrics\], another"):
         Monitor(Run(), "192.0.2.1:0")
