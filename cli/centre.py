@@ -162,5 +162,5 @@ _VERBS: dict[type[Any], Callable[[Any], int]] = {
 
 
 def main(args: Any) -> int:
-    """Carry one verb out; exit code 0."""
+    """Carry one verb out; exit code 0, and 1 where regions could not be compared."""
     return _VERBS[type(args)](args)

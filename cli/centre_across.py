@@ -115,9 +115,12 @@ def reconcile(args: Reconcile) -> int:
     if args.json:
         output.document({"pairs": [asdict(one) for one in done]})
     else:
-        rows = [(" and ".join(one.regions), one.new, one.gone) for one in done]
+        rows = [(" and ".join(one.regions), one.new, one.gone) for one in done if one.fault is None]
         output.table("regions compared", ("regions", "new proposals", "of removed vehicles, dropped"), rows)
-    return 0
+        for one in done:
+            if one.fault is not None:
+                output.note(f"{' and '.join(one.regions)} could not be compared: {one.fault}")
+    return int(any(one.fault is not None for one in done))
 
 
 def proposals(args: Proposals) -> int:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from vreid.fleet.centre.settings import CentreSettings
+from vreid.fleet.centre.settings import CentreSettings, RegionSettings
 from vreid.models.errors import NotFound, Refused
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.gallery.proposals import Answer, Proposal, Proposals
@@ -65,16 +65,14 @@ class Pair:
 def opened(settings: CentreSettings, write: bool = False) -> Iterator[dict[str, Gallery]]:
     """The gallery of every region, each searched exactly. Raises Refused where one cannot be opened: what is found in some
     regions only is not found in all."""
-    about = settings.space.about
     with ExitStack() as stack:
-        yield {
-            region.name: stack.enter_context(
-                open_gallery(
-                    region.gallery, fingerprint=about.fingerprint, dim=about.dim, model=about.model, write=write
-                )
-            )
-            for region in settings.regions
-        }
+        yield {region.name: stack.enter_context(gallery_of(settings, region, write)) for region in settings.regions}
+
+
+def gallery_of(settings: CentreSettings, region: RegionSettings, write: bool) -> Gallery:
+    """One region's, searched exactly. Raises Refused."""
+    about = settings.space.about
+    return open_gallery(region.gallery, fingerprint=about.fingerprint, dim=about.dim, model=about.model, write=write)
 
 
 def proposals_of(store: Store) -> Proposals:

@@ -71,9 +71,13 @@ class _Collector(Collector):
             for region, status in regions.items():
                 counter.add_metric([region], float(getattr(status.counts, field)))
             yield counter
-        yield _pairs(regions, "vreid_centre_waiting", "What waits in the gallery.", "what", "waiting")
+        yield _pairs(
+            GaugeMetricFamily, regions, "vreid_centre_waiting", "What waits in the gallery.", "what", "waiting"
+        )
         text = "Seconds by which a box's clock is ahead of the log's."
-        yield _pairs(regions, "vreid_centre_clock_ahead_seconds", text, "box", "clocks")
+        yield _pairs(GaugeMetricFamily, regions, "vreid_centre_clock_ahead_seconds", text, "box", "clocks")
+        text = "Passes in which the region could not be compared with another one."
+        yield _pairs(CounterMetricFamily, regions, "vreid_centre_not_compared", text, "other", "not_compared")
 
 
 def _messages(regions: Mapping[str, RegionStatus]) -> Metric:
@@ -86,8 +90,15 @@ def _messages(regions: Mapping[str, RegionStatus]) -> Metric:
     return family
 
 
-def _pairs(regions: Mapping[str, RegionStatus], name: str, text: str, label: str, field: str) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=["region", label])
+def _pairs(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    regions: Mapping[str, RegionStatus],
+    name: str,
+    text: str,
+    label: str,
+    field: str,
+) -> Metric:
+    family = kind(name, text, labels=["region", label])
     for region, status in regions.items():
         for key, value in getattr(status, field).items():
             family.add_metric([region, key], float(value))

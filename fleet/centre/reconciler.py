@@ -3,13 +3,15 @@
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from vreid.fleet.centre.across import Galleries, Place, features_of, least, opened, proposals_of
+from vreid.fleet.centre.across import Galleries, Place, features_of, gallery_of, least, proposals_of
 from vreid.fleet.centre.clocks import APART_S
 from vreid.fleet.centre.settings import CentreSettings
 from vreid.fleet.centre.status import RegionStatus
@@ -24,11 +26,13 @@ _LIKE = 5  # vehicles of the other region that are looked at, for each prototype
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What one pass over a pair of regions has done: proposals that are new, and that are gone since a vehicle is."""
+    """What one pass over a pair of regions has done: proposals that are new, and that are gone since a vehicle is; or why the two
+    could not be compared, or not to the end."""
 
     regions: tuple[str, str]
-    new: int
-    gone: int
+    new: int = 0
+    gone: int = 0
+    fault: str | None = None
 
 
 def reconcile(
@@ -39,14 +43,36 @@ def reconcile(
     """One pass over each pair of regions of which `regions` (None: all) have the first by name, until `over`.
 
     The vehicles that were seen since the last pass are compared with all of the other region. Who passes the threshold for so
-    many and may have been both is proposed, once: that several processes do this at once doubles nothing. Raises Refused.
+    many and may have been both is proposed, once: that several processes do this at once doubles nothing. A region that is
+    away keeps no other ones from being compared.
     """
     names = sorted(region.name for region in settings.regions)
     chosen = [pair for pair in combinations(names, 2) if regions is None or pair[0] in regions]
-    if not chosen:
-        return []
-    with opened(settings, write=True) as galleries:
-        return [_Pass(settings, galleries, pair).run(over) for pair in chosen if not over()]
+    galleries, away = dict[str, Gallery](), dict[str, str]()
+    with ExitStack() as stack:
+        for region in settings.regions:
+            try:
+                if any(region.name in pair for pair in chosen):
+                    galleries[region.name] = stack.enter_context(gallery_of(settings, region, write=True))
+            except VreidError as error:
+                away[region.name] = f"region {region.name}: {error}"
+        return [_compared(settings, galleries, away, pair, over) for pair in chosen if not over()]
+
+
+def _compared(
+    settings: CentreSettings,
+    galleries: Galleries,
+    away: Mapping[str, str],
+    pair: tuple[str, str],
+    over: Callable[[], bool],
+) -> Reconciled:
+    for name in pair:
+        if name in away:
+            return Reconciled(pair, fault=away[name])
+    try:
+        return _Pass(settings, galleries, pair).run(over)
+    except VreidError as error:
+        return Reconciled(pair, fault=str(error))
 
 
 class _Pass:
@@ -135,11 +161,14 @@ def spans(gallery: Gallery, vehicle: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Reconciling:
-    """Passes every `reconcile_s`, in a thread, over the pairs whose first region this process resolves."""
+    """Passes every `reconcile_s`, in a thread, over the pairs whose first region this process resolves. A pair that cannot be
+    compared is logged once, and tried again at the next pass."""
 
     def __init__(self, settings: CentreSettings, look: Callable[[], Mapping[str, RegionStatus]]) -> None:
         self._settings, self._look = settings, look
         self._over = threading.Event()
+        self._faults: dict[tuple[str, str], str] = {}
+        self._failed = Counter[tuple[str, str]]()
         self.failure: BaseException | None = None  # what ended the thread, which should not be
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -154,6 +183,10 @@ class Reconciling:
         if self._thread.ident is not None:
             self._thread.join(seconds)
 
+    def failed(self, region: str) -> dict[str, int]:
+        """How often this region, the first of a pair by name, could not be compared with another one, by that one's name."""
+        return {other: count for (first, other), count in [*self._failed.items()] if first == region}
+
     def _run(self) -> None:
         try:
             while not self._over.wait(self._settings.reconcile_s):
@@ -163,9 +196,15 @@ class Reconciling:
 
     def _pass(self) -> None:
         held = [name for name, status in self._look().items() if status.epoch is not None]
-        try:
-            for done in reconcile(self._settings, held, self._over.is_set):
-                if done.new:
-                    _LOG.info("centre: %d new proposals between %s and %s", done.new, *done.regions)
-        except VreidError as error:
-            _LOG.warning("centre: regions could not be compared: %s; it is tried again", error)
+        for done in reconcile(self._settings, held, self._over.is_set):
+            before = self._faults.pop(done.regions, None)
+            if done.fault is not None:
+                self._failed[done.regions] += 1
+                self._faults[done.regions] = done.fault
+                if done.fault != before:
+                    said = "centre: regions %s and %s could not be compared: %s; it is tried again"
+                    _LOG.warning(said, *done.regions, done.fault)
+            elif before is not None:
+                _LOG.info("centre: regions %s and %s are compared again", *done.regions)
+            if done.new:
+                _LOG.info("centre: %d new proposals between %s and %s", done.new, *done.regions)

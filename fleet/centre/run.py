@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from vreid.fleet.centre.reconciler import Reconciling
 from vreid.fleet.centre.region import Region
@@ -22,7 +23,10 @@ class Centre:
 
     def status(self) -> Mapping[str, RegionStatus]:
         """By region, as they are now."""
-        return {region.name: region.status() for region in self._regions}
+        return {
+            region.name: replace(region.status(), not_compared=self._reconciling.failed(region.name))
+            for region in self._regions
+        }
 
     def wait(self, stop: threading.Event) -> None:
         """Until `stop`. Raises what a thread failed with, if one did by a mistake of the program."""

@@ -36,3 +36,4 @@ class RegionStatus:
     waiting: Mapping[str, int] = field(default_factory=dict)  # identities, pictures, removals and open proposals
     clocks: Mapping[str, float] = field(default_factory=dict)  # by box: seconds ahead of the log's
     wrong_clocks: tuple[str, ...] = ()  # boxes
+    not_compared: Mapping[str, int] = field(default_factory=dict)  # by other region: passes that failed

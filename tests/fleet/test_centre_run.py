@@ -18,7 +18,7 @@ from made_centre import (
     settings_of,
     settled,
 )
-from made_gallery import opened, written
+from made_gallery import opened, sql, written
 from made_outputs import free_port, until
 from real_nats import NatsServer
 from real_postgres import Server
@@ -118,3 +118,28 @@ def test_regions_are_compared_while_the_centre_runs_and_what_nobody_has_answered
         ):
             page = answer.read().decode()
     assert 'vreid_centre_waiting{region="north",what="proposals"} 5.0' in page
+
+
+def test_a_region_that_is_away_keeps_no_others_from_being_compared(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, postgres: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    away, west = postgres.place("away", database="not_there_yet"), postgres.new_place("west")
+    more = "".join(
+        f'[[region]]\nname = "{name}"\ngallery = "{written(at)}"\n' for name, at in (("p", away), ("q", west))
+    )
+    file = centre_file(tmp_path, server, place, "reconcile_s = 0.2", more)
+    with caplog.at_level("INFO", "vreid"), resolving(file) as centre:
+        assert until(lambda: centre.status()["q"].epoch is not None), centre.status()
+        for region, begin in ((place, 1.79e9), (west, 1.79e9 + 1000)):
+            with opened(region, dim=DIM) as gallery:
+                seen(gallery, range(3), int(begin), begin)
+        assert until(lambda: centre.status()["north"].waiting.get("proposals") == 3), centre.status()
+        assert until(lambda: centre.status()["north"].not_compared.get("p", 0) >= 3)
+        assert centre.status()["north"].not_compared.keys() == {"p"} and centre.status()["q"].not_compared == {}
+        said = [
+            each.getMessage() for each in caplog.records if "north and p could not be compared" in each.getMessage()
+        ]
+        assert len(said) == 1 and ": region p: " in said[0] and "not_there_yet" in said[0]
+        assert main(["centre", "reconcile", str(file)]) == 1
+        sql(place, "CREATE DATABASE not_there_yet")
+        assert until(lambda: "north and p are compared again" in caplog.text)
