@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 from pymilvus import DataType, MilvusClient
-from pymilvus.exceptions import MilvusException
+from pymilvus.exceptions import ErrorCode, MilvusException
 
 from vreid.models.errors import Refused, shown
 from vreid.runtime.gallery.index.remote_sync import Position, RemoteSync, Unreachable
@@ -52,7 +52,7 @@ class MilvusCollection:
     def __init__(self, address: str, dim: int, m: int, built: int, ef: int) -> None:
         """Nothing is sent yet. Raises Refused for an address that cannot be read."""
         self.name, self._uri, self._database = _parsed(address)
-        self._dim, self._m, self._built, self._ef = dim, m, built, ef
+        self._address, self._dim, self._m, self._built, self._ef = address, dim, m, built, ef
         self._token = os.environ.get(TOKEN, "")
         self._open: MilvusClient | None = None
         self.alias = ""
@@ -61,6 +61,12 @@ class MilvusCollection:
     def open(self, gallery: str) -> None:
         """For the gallery of this identity, before anything else."""
         self.alias = f"vreid_{re.sub(r'[^0-9A-Za-z]', '_', gallery)}"
+
+    def another(self) -> "MilvusCollection":
+        """One of the same gallery with a client of its own, which no other thread closes; it fills nothing yet."""
+        made = MilvusCollection(self._address, self._dim, self._m, self._built, self._ef)
+        made.alias = self.alias
+        return made
 
     def upsert(self, ids: Ints, vehicles: Ints, features: Floats) -> None:
         with self._client() as client:
@@ -105,12 +111,9 @@ class MilvusCollection:
             rows.close()
 
     def position(self) -> Position | None:
-        self._new = ""  # a filling that failed is not gone on with
         with self._client() as client:
-            if self._target(client) is None:
-                return None
-            about = client.describe_collection(self.alias, timeout=_TIMEOUT_S)
-        return Position.of(about.get("properties", {}).get(_POSITION, ""))
+            about = self._about(client)
+        return None if about is None else Position.of(about.get("properties", {}).get(_POSITION, ""))
 
     def begin(self) -> None:
         with self._client() as client:
@@ -135,12 +138,13 @@ class MilvusCollection:
 
     def finish(self, position: Position) -> None:
         with self._client() as client:
-            client.alter_collection_properties(self._new or self.alias, {_POSITION: position.text}, timeout=_TIMEOUT_S)
-            self._settle(client, self._new or self.alias)
+            filled = self._new or self.alias
+            client.alter_collection_properties(filled, {_POSITION: position.text}, timeout=_TIMEOUT_S)
+            self._settle(client, filled)
             if self._new:
                 change = client.create_alias if self._target(client) is None else client.alter_alias
-                change(self._new, self.alias, timeout=_TIMEOUT_S)
-                self._remove(client, self._new)
+                change(filled, self.alias, timeout=_TIMEOUT_S)
+                self._remove(client, filled)
                 self._new = ""
 
     def settle(self) -> None:
@@ -180,11 +184,17 @@ class MilvusCollection:
 
     def _target(self, client: MilvusClient) -> str | None:
         """The collection that the alias names."""
-        for name in self._collections(client):
-            found = client.list_aliases(name, timeout=_TIMEOUT_S)
-            if self.alias in found.get("aliases", ()):
-                return name
-        return None
+        about = self._about(client)
+        return None if about is None else str(about["collection_name"])
+
+    def _about(self, client: MilvusClient) -> dict[str, Any] | None:
+        """What Milvus knows of the collection that the alias names: one request, which no other thread comes between."""
+        try:
+            return dict(client.describe_collection(self.alias, timeout=_TIMEOUT_S))
+        except MilvusException as error:
+            if error.code != ErrorCode.COLLECTION_NOT_FOUND:
+                raise
+            return None
 
     def _remove(self, client: MilvusClient, but: str | None) -> None:
         for name in self._collections(client):

@@ -53,11 +53,12 @@ class Position(NamedTuple):
 
 
 class SharedIndex(VectorIndex, Protocol):
-    """A VectorIndex that knows how far it is. All of it may raise Unreachable."""
+    """A VectorIndex that knows how far it is, for one thread. All of it may raise Unreachable."""
 
     name: str  # what messages call it, without a password
 
     def open(self, gallery: str) -> None: ...  # the gallery of this identity, before anything else
+    def another(self) -> "SharedIndex": ...  # of the same gallery, for another thread, which closes it
     def position(self) -> Position | None: ...  # None: it is not there, or was never finished
     def begin(self) -> None: ...  # an empty one, which `finish` puts in the place of the old one
     def finish(self, position: Position) -> None: ...  # what was written is found, and is all up to `position`
@@ -232,15 +233,16 @@ class Recent:
 
 def brought_up(
     source: SharedSource,
-    index: SharedIndex,
+    shared: SharedIndex,
     progress: Progress = lambda done, steps: None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> Position | None:
-    """Bring `index` to the last change that `source` sees, by the log, or anew where that does not go back to where it is.
+    """Bring `shared` to the last change that `source` sees, by the log, or anew where that does not go back to where it is.
+    Searches go on through `shared` meanwhile, which this does not touch.
 
     None: another process is at it, there is nothing in the gallery, or it is no longer `wanted`.
     """
-    with source.turn("index") as mine:
+    with source.turn("index") as mine, closing(shared.another()) as index:
         last = source.last_change()
         stamp = source.stamp_of(last)
         if not mine or stamp is None:

@@ -190,6 +190,22 @@ def test_one_that_was_lost_or_is_of_another_history_is_made_again(
     assert collection.position() == true
 
 
+def test_a_search_while_it_is_made_does_not_change_what_is_made(
+    place: DatabaseAddress, index: str, collection: MilvusCollection
+) -> None:
+    made = []
+    with edit_gallery(place, index) as gallery, opened(place, write=False, index=index) as reader:
+
+        def searched(done: int, steps: int) -> None:
+            made.append(done)
+            assert answers(gallery) == answers(reader) == compared(gallery)  # both ask how far Milvus is
+
+        gallery.index.build(searched)
+        assert made == [len(rows(gallery))]
+        assert held(collection) == rows(gallery)
+        assert collection.position() is not None
+
+
 def rows_of(place: DatabaseAddress) -> dict[int, int]:
     """The prototypes of a gallery, and their vehicles."""
     with opened(place, write=False) as gallery:
