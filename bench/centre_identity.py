@@ -28,7 +28,7 @@ from vreid.fleet.centre.settings import read_centre
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.messages import SightingMessage, as_bytes, read_message
 from vreid.fleet.sender import Sender
-from vreid.fleet.subjects import STREAM_SUBJECTS, subject_of
+from vreid.fleet.subjects import SIGHTINGS, subject_of
 from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.gallery_place import place_of
 from vreid.runtime.records import Match
@@ -65,14 +65,14 @@ async def resent_by_time(server: str) -> int:
     """Send all messages of the stream again, to the second region, in the order of their tracks' ends; how many."""
     client = await nats.connect(server)
     stream = client.jetstream(timeout=20)
-    name = await stream.find_stream_name_by_subject(STREAM_SUBJECTS)
+    name = await stream.find_stream_name_by_subject(SIGHTINGS)
     count = (await stream.stream_info(name)).state.messages
     reader = await stream.subscribe("v1.>", stream=name, ordered_consumer=True)
     messages = [read_message((await reader.next_msg(timeout=20)).data) for _ in range(count)]
     sightings = [message for message in messages if isinstance(message, SightingMessage)]
     for message in sorted(sightings, key=lambda one: one.t1):
         number = {"Nats-Msg-Id": f"{message.box}:{message.seq}:by time"}
-        await stream.publish(subject_of(ORDERS[1], message.camera), as_bytes(message), headers=number)
+        await stream.publish(subject_of(ORDERS[1], message.box, message.camera), as_bytes(message), headers=number)
     await client.close()
     return len(sightings)
 

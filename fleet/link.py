@@ -63,7 +63,9 @@ class CentreLink:
 
     def _outgoing(self, message: SightingMessage | RemovalMessage) -> Outgoing:
         camera = message.camera if isinstance(message, SightingMessage) else ""
-        return Outgoing(subject_of(self._region, camera), as_bytes(message), f"{message.box}:{message.seq}")
+        return Outgoing(
+            subject_of(self._region, message.box, camera), as_bytes(message), f"{message.box}:{message.seq}"
+        )
 
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""

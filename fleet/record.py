@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from vreid.fleet.link import CentreAway, Reasons
 from vreid.fleet.log_file import LoggedMessage, LogHead, LogWriter
 from vreid.fleet.streams import STREAM
-from vreid.fleet.subjects import STREAM_SUBJECTS
+from vreid.fleet.subjects import SIGHTINGS
 from vreid.models.errors import Refused
 
 _BATCH = 500
@@ -87,9 +87,9 @@ async def record(
 
 async def _stream_of(manager: JetStreamContext) -> StreamInfo:
     try:
-        return await manager.stream_info(await manager.find_stream_name_by_subject(STREAM_SUBJECTS))
+        return await manager.stream_info(await manager.find_stream_name_by_subject(SIGHTINGS))
     except NotFoundError:
-        raise Refused(f"the server has no stream of {STREAM_SUBJECTS}; vreid fleet setup makes {STREAM}") from None
+        raise Refused(f"the server has no stream of {SIGHTINGS}; vreid fleet setup makes {STREAM}") from None
 
 
 def _consumer(span: Span, recorded: int | None) -> ConsumerConfig:

@@ -11,7 +11,7 @@ from nats.js.api import PubAck
 from vreid.fleet.link import CentreAway, Reasons, reason_of
 from vreid.fleet.log_file import LoggedMessage
 from vreid.fleet.messages import as_bytes, read_message
-from vreid.fleet.subjects import IDENTITY, region_and_camera, subject_of
+from vreid.fleet.subjects import is_of_centre, source_of, subject_of
 from vreid.models.errors import Refused
 
 _WINDOW = 256  # messages that are on their way at once
@@ -60,7 +60,7 @@ async def replay(
         for message in messages:
             if stopped():
                 break
-            if region_and_camera(message.subject)[0] == IDENTITY and not identities:
+            if is_of_centre(message.subject) and not identities:
                 played.left_out += 1
                 continue
             first = message.time if first is None else first
@@ -91,15 +91,16 @@ async def replay(
 
 def renamed(message: LoggedMessage, renaming: Renaming) -> LoggedMessage:
     """The message as another box has sent it, from another region. Raises Refused for one that is not of a box."""
-    region, camera = region_and_camera(message.subject)
-    if region == IDENTITY:
+    if is_of_centre(message.subject):
         raise Refused("messages of a centre are not renamed; leave out --identities")
+    of = source_of(message.subject)
     body, headers = message.body, message.headers
     if renaming.box_suffix:
         read = read_message(body)
         read = read.model_copy(update={"box": read.box + renaming.box_suffix})
         body, headers = as_bytes(read), {**headers, "Nats-Msg-Id": f"{read.box}:{read.seq}"}
-    return replace(message, subject=subject_of(renaming.region or region, camera), body=body, headers=headers)
+    subject = subject_of(renaming.region or of.region, of.box + renaming.box_suffix, of.camera)
+    return replace(message, subject=subject, body=body, headers=headers)
 
 
 async def _answered(waiting: "list[tuple[int, asyncio.Future[PubAck]]]", played: Played) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vreid.fleet.picture_store import ABOUT, CONTENT
 from vreid.fleet.picture_store import STREAM as BUCKET_STREAM
 from vreid.fleet.streams import STREAM
-from vreid.fleet.subjects import IDENTITY, VERSION, consumer_of, identities_of, token_of
+from vreid.fleet.subjects import IDENTITY, VERSION, consumer_of, identities_of, subjects_of_box, token_of
 
 _API = "$JS.API"
 
@@ -27,12 +27,12 @@ class Rights:
 
 
 def of_box(box: str, region: str, stream: str = STREAM) -> Rights:
-    """To add sightings of its region and pictures, and to read what is for it. A box's answers come at an inbox of its own, since
-    who may subscribe to all reads what others are sent."""
+    """To add pictures, and sightings in its own name, and to read what is for it. A box's answers come at an inbox of its own,
+    since who may subscribe to all reads what others are sent."""
     consumer = f"{stream}.{consumer_of(box)}"
     return Rights(
         publish=(
-            f"{VERSION}.{token_of(region)}.*",
+            subjects_of_box(region, box),
             f"{CONTENT}.*",
             f"{ABOUT}.*",
             f"{_API}.STREAM.NAMES",

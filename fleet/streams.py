@@ -12,7 +12,7 @@ from nats.js.errors import APIError, NotFoundError
 from vreid.fleet.link import reason_of
 from vreid.fleet.picture_store import ABOUT, CONTENT, PICTURES
 from vreid.fleet.picture_store import STREAM as BUCKET_STREAM
-from vreid.fleet.subjects import STREAM_SUBJECTS
+from vreid.fleet.subjects import SIGHTINGS, STREAM_SUBJECTS
 from vreid.models.errors import Refused
 from vreid.runtime.amounts import span_text
 
@@ -82,7 +82,7 @@ async def set_up(client: Client, wanted: StreamSettings, update: bool = False) -
 
 def _messages(name: str, wanted: StreamSettings) -> StreamConfig:
     return StreamConfig(
-        name=name, subjects=[STREAM_SUBJECTS], description="what boxes send, and what they hear (vreid)",
+        name=name, subjects=[*STREAM_SUBJECTS], description="what boxes send, and what they hear (vreid)",
         max_bytes=wanted.room or -1, duplicate_window=wanted.window, max_msgs_per_subject=-1, **_common(wanted),
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ def _plain(setting: str, value: Any) -> str:
 async def _found(manager: JetStreamContext, name: str) -> StreamInfo | None:
     """The stream that takes the messages, or else the one of this name."""
     try:
-        return await _info(manager, await manager.find_stream_name_by_subject(STREAM_SUBJECTS))
+        return await _info(manager, await manager.find_stream_name_by_subject(SIGHTINGS))
     except NotFoundError:
         return await _info(manager, name)
 

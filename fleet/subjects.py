@@ -1,13 +1,15 @@
-"""The subjects of messages: v1.REGION.CAMERA, any names written so that NATS takes them, and read back."""
+"""The subjects of messages: v1.REGION.BOX.CAMERA, any names written so that NATS takes them, and read back."""
 
 import hashlib
 import re
+from typing import NamedTuple
 
 from vreid.models.errors import Refused, shown
 
 VERSION = "v1"
 IDENTITY = "identity"  # the part of a subject that stands for messages to boxes; no region has this name
-STREAM_SUBJECTS = f"{VERSION}.*.*"  # what the centre's stream takes
+SIGHTINGS = f"{VERSION}.*.*.*"  # all that boxes send
+STREAM_SUBJECTS = (SIGHTINGS, f"{VERSION}.{IDENTITY}.*")  # what the centre's stream takes
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
 _LONGEST = 200  # characters in the name of a consumer, which is also that of a folder
@@ -35,9 +37,27 @@ def name_of(token: str) -> str:
         raise Refused(f"'{shown(token)}' is not a name in a subject, since it is not UTF-8") from error
 
 
-def subject_of(region: str, camera: str) -> str:
-    """Where messages about a camera go; those about none have an empty name."""
-    return f"{VERSION}.{token_of(region)}.{token_of(camera)}"
+class Source(NamedTuple):
+    """Of which region, box and camera a message is; the camera is empty where it is about none."""
+
+    region: str
+    box: str
+    camera: str
+
+
+def subject_of(region: str, box: str, camera: str) -> str:
+    """Where a box's messages about a camera go; those about none have an empty name."""
+    return f"{subjects_of_box(region, box).removesuffix('*')}{token_of(camera)}"
+
+
+def subjects_of_box(region: str, box: str) -> str:
+    """Where all messages of a box go, and none of another box."""
+    return f"{VERSION}.{token_of(region)}.{token_of(box)}.*"
+
+
+def subjects_of_region(region: str) -> str:
+    """Where all messages of a region's boxes go."""
+    return f"{VERSION}.{token_of(region)}.*.*"
 
 
 def identities_of(box: str) -> str:
@@ -52,9 +72,14 @@ def consumer_of(box: str) -> str:
     return f"box-{token if len(token) <= _LONGEST else hashlib.sha256(token.encode()).hexdigest()}"
 
 
-def region_and_camera(subject: str) -> tuple[str, str]:
-    """The names in a subject. Raises Refused for one of another form."""
-    parts = subject.split(".")
-    if len(parts) != 3 or parts[0] != VERSION:
-        raise Refused(f"'{shown(subject)}' is not a subject of sightings; they are {VERSION}.REGION.CAMERA")
-    return name_of(parts[1]), name_of(parts[2])
+def is_of_centre(subject: str) -> bool:
+    """Whether a message of this subject was sent by a centre, to a box."""
+    return subject.startswith(f"{VERSION}.{IDENTITY}.")
+
+
+def source_of(subject: str) -> Source:
+    """The names in the subject of a box's message. Raises Refused for one of another form."""
+    version, *names = subject.split(".")
+    if len(names) != 3 or version != VERSION:
+        raise Refused(f"'{shown(subject)}' is not a subject of sightings; they are {VERSION}.REGION.BOX.CAMERA")
+    return Source(*map(name_of, names))

@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from vreid.fleet.centre.track import Unfit, box_in, message_in
 from vreid.fleet.link import ANSWER_S, SENT, CentreAway, Reasons
 from vreid.fleet.messages import RemovalMessage, SightingMessage
-from vreid.fleet.subjects import STREAM_SUBJECTS, VERSION, token_of
+from vreid.fleet.subjects import SIGHTINGS, subjects_of_region
 
 _LOG = logging.getLogger("vreid")
 _AHEAD = 256  # messages that are here and not acknowledged
@@ -43,7 +43,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Logged:
-    """A message as the log has it, or why it is none for this program; `box` is who seems to have sent it. `at` is when it was
+    """A message as the log has it, or why it is none for this program; `box` is whose subject it came by. `at` is when it was
     written there and `sent` when its box sent it, each by its own clock in seconds since 1970 (None: the box does not say);
     `behind` more of the region come after it."""
 
@@ -84,7 +84,7 @@ class Log:
         except Unfit as unfit:
             content = unfit
         logged = Logged(
-            box=box_in(message.data) if isinstance(content, Unfit) else content.box,
+            box=box_in(message.subject) if isinstance(content, Unfit) else content.box,
             message=content,
             position=Position(self._made, about.sequence.stream),
             at=about.timestamp.timestamp(),
@@ -133,7 +133,7 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=_AGAIN_S,
                 max_ack_pending=_AHEAD,
-                filter_subject=f"{VERSION}.{token_of(region)}.*",
+                filter_subject=subjects_of_region(region),
                 deliver_subject=inbox,
                 inactive_threshold=_FORGOTTEN_S,
             ),
@@ -144,9 +144,9 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
 async def stream_name(stream: JetStreamContext) -> str:
     """The stream of the boxes' messages. Raises CentreAway where there is none."""
     try:
-        return await stream.find_stream_name_by_subject(STREAM_SUBJECTS)
+        return await stream.find_stream_name_by_subject(SIGHTINGS)
     except NotFoundError:
-        raise CentreAway(f"the server has no stream for {STREAM_SUBJECTS} (docs/fleet.md)") from None
+        raise CentreAway(f"the server has no stream for {SIGHTINGS} (docs/fleet.md)") from None
 
 
 async def waiting_in(client: Client, region: str) -> int | None:

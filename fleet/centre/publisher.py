@@ -1,5 +1,7 @@
 """What boxes are to hear of their sightings, sent to the log from where each box takes it."""
 
+import secrets
+
 from nats.aio.client import Client
 
 from vreid.fleet.centre.status import Counts
@@ -21,6 +23,7 @@ class Publisher:
         self._stream = client.jetstream(timeout=ANSWER_S)
         self._region, self._epoch = region, epoch
         self._counts = counts
+        self._word = secrets.token_hex(8)  # nobody can use a number that the server then takes for one that came before
 
     async def send(self) -> bool:
         """One batch, the oldest first; whether there was any. Raises CentreAway where not all was taken, and LeaseLost."""
@@ -53,7 +56,7 @@ class Publisher:
             }
         )
         body = message.model_dump_json(by_alias=True).encode()
-        return Outgoing(identities_of(one.box), body, f"{self._region}:{self._epoch}:{one.id}")
+        return Outgoing(identities_of(one.box), body, f"{self._word}:{one.id}")
 
 
 def inbox_of(store: Store) -> Inbox:

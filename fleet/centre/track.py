@@ -1,11 +1,9 @@
 """A box's message as the track that the centre identifies; what can be wrong with one shows here, before anything is written."""
 
-import json
-
 import numpy as np
 
 from vreid.fleet.messages import RemovalMessage, SightingMessage, read_message
-from vreid.fleet.subjects import region_and_camera
+from vreid.fleet.subjects import source_of
 from vreid.models.errors import Refused, shown
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.prototypes import unit
@@ -26,7 +24,7 @@ def message_in(body: bytes, subject: str) -> SightingMessage | RemovalMessage:
     """The message of `body`, which came by `subject`. Raises Unfit."""
     try:
         message = read_message(body)
-        _, camera = region_and_camera(subject)
+        source = source_of(subject)
         if not message.box or len(message.box) > MOST_NAME:
             raise Unfit(f"the name of a box has 1 to {MOST_NAME} characters")
         if isinstance(message, SightingMessage):
@@ -34,7 +32,9 @@ def message_in(body: bytes, subject: str) -> SightingMessage | RemovalMessage:
             if max(map(len, texts)) > MOST_TEXT:
                 raise Unfit(f"a camera, kind or plate has more than {MOST_TEXT} characters")
         names.readable(message.box, "a box's name")
-        if camera != (message.camera if isinstance(message, SightingMessage) else ""):
+        if source.box != message.box:
+            raise Unfit("it came by the subject of another box, in whose name it was not sent")
+        if source.camera != (message.camera if isinstance(message, SightingMessage) else ""):
             raise Unfit("it came by the subject of another camera")
     except Unfit:
         raise
@@ -43,12 +43,11 @@ def message_in(body: bytes, subject: str) -> SightingMessage | RemovalMessage:
     return message
 
 
-def box_in(body: bytes) -> str:
-    """The box that a message seems to be of, for a sentence about one that cannot be read."""
+def box_in(subject: str) -> str:
+    """The box whose account has sent a message, for a sentence about one that does not fit."""
     try:
-        box = json.loads(body)["box"]
-        return shown(box)[:MOST_NAME] if isinstance(box, str) else "?"
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return shown(source_of(subject).box)[:MOST_NAME]
+    except Refused:
         return "?"
 
 

@@ -9,7 +9,7 @@ from made_gallery import opened, sighting
 
 from vreid.cli.main import main
 from vreid.fleet.messages import SightingMessage, as_bytes, message_of, picture_name, read_message
-from vreid.fleet.subjects import name_of, region_and_camera, subject_of, token_of
+from vreid.fleet.subjects import name_of, source_of, subject_of, token_of
 from vreid.models.errors import Refused
 
 NAMES = [
@@ -36,7 +36,8 @@ NAMES = [
 def test_a_name_is_a_part_of_a_subject_and_comes_back(name: str) -> None:
     token = token_of(name)
     assert token and token.isascii() and not set(token) & set(" .*>\t\r\n$") and name_of(token) == name
-    assert region_and_camera(subject_of(name, "gate")) == (name, "gate")
+    assert source_of(subject_of(name, "box", "gate")) == (name, "box", "gate")
+    assert source_of(subject_of("north", name, name)) == ("north", name, name)
 
 
 def test_no_two_names_become_one() -> None:
@@ -44,11 +45,12 @@ def test_no_two_names_become_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["v1.a", "v1.a.b.c", "v2.a.b", "v1.a b.c", "v1.%zz.c", "v1.%FF.c", "v1..c", "v1.%e9.c"]
+    "subject",
+    ["v1.a", "v1.a.b", "v1.a.b.c.d", "v2.a.b.c", "v1.a b.c.d", "v1.%zz.c.d", "v1.a.%FF.c", "v1.a..c", "v1.a.b.%e9"],
 )
 def test_another_subject_is_refused(subject: str) -> None:
     with pytest.raises(Refused, match="subject"):
-        region_and_camera(subject)
+        source_of(subject)
 
 
 def test_a_message_says_all_of_a_sighting(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_what_is_played_is_to_the_byte_what_was_recorded(
         for server in (first, second):
             make_streams(server.url)
         send(first, tmp_path, 30)
-        publish(first, ("v1.north.x", ODD, None), ("v1.north.x", b"", {"Nats-Msg-Id": "門:1", "Other": "a b"}))
+        publish(first, ("v1.north.b.x", ODD, None), ("v1.north.b.x", b"", {"Nats-Msg-Id": "門:1", "Other": "a b"}))
         publish(first, ("v1.identity.box", b"{}", None))
         assert main(["fleet", "record", "--server", first.url, "--out", str(log)]) == 0
         assert "33 messages were written" in capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_moments_choose_and_a_file_of_another_stream_is_refused(
 
         async def remake(client: Any) -> None:
             await client.jetstream().delete_stream("SIGHTINGS")
-            await client.jetstream().add_stream(name="SIGHTINGS", subjects=["v1.*.*"])
+            await client.jetstream().add_stream(name="SIGHTINGS", subjects=["v1.*.*.*"])
 
         with_client(server.url, remake)
         capsys.readouterr()
@@ -172,13 +172,13 @@ def test_boxes_are_renamed_for_a_test_of_load(tmp_path: Path, capsys: pytest.Cap
         assert (
             after == before.model_copy(update={"box": "box 1 copy"}) and stored[6].number == f"box 1 copy:{after.seq}"
         )
-        assert stored[6].subject == stored[0].subject.replace("north", "load%202")
+        assert stored[6].subject == stored[0].subject.replace("north", "load%202").replace("box%201", "box%201%20copy")
 
 
 def test_a_message_goes_when_its_time_has_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "a.jsonl"
     with LogWriter(log, LogHead("SIGHTINGS", "2026")) as file:
-        file.write([LoggedMessage(seq, 1000.0 + 10 * seq, "v1.north.x", b"x") for seq in range(4)])
+        file.write([LoggedMessage(seq, 1000.0 + 10 * seq, "v1.north.b.x", b"x") for seq in range(4)])
     with nats_in(tmp_path) as server:
         make_streams(server.url)
         began = time.monotonic()
@@ -196,7 +196,7 @@ def test_a_server_that_is_lost_amid_playing_is_said_with_where_to_go_on(
     log = tmp_path / "a.jsonl"
     with LogWriter(log, LogHead("SIGHTINGS", "2026")) as file:
         file.write(
-            [LoggedMessage(seq, 1000.0 + seq, "v1.north.x", b"x", {"Nats-Msg-Id": f"a:{seq}"}) for seq in range(1, 9)]
+            [LoggedMessage(seq, 1000.0 + seq, "v1.north.b.x", b"x", {"Nats-Msg-Id": f"a:{seq}"}) for seq in range(1, 9)]
         )
     with nats_in(tmp_path) as server:
         assert main(["fleet", "replay", str(log), "--server", server.url]) == 2

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from made_box import box_in, settings, written
+from made_box import box_in, outbox_of, settings, written
 from made_centre import box_of, centre_file, resolving, seen
+from made_gallery import sql
 from made_outputs import until
 from real_nats import NatsServer, nats_in, pictures_in, with_client
 from real_postgres import Server
@@ -20,9 +21,11 @@ from real_postgres import Server
 from vreid.cli.main import main
 from vreid.fleet import picture_store
 from vreid.fleet.link import joined
+from vreid.fleet.messages import as_bytes, message_of, read_message
 from vreid.fleet.rights import of_box, of_centre
 from vreid.fleet.sender import Sender
-from vreid.fleet.subjects import consumer_of, identities_of, token_of
+from vreid.fleet.subjects import consumer_of, identities_of, subject_of, token_of
+from vreid.models.errors import Refused
 from vreid.runtime.gallery import edit_gallery
 
 BOXES = ("a", "b 門.*")
@@ -115,7 +118,8 @@ def test_a_box_reads_nothing_of_others_and_does_not_speak_for_a_centre(server: N
             tried = {
                 "identity": stream.publish(identities_of(other), b"forged"),
                 "identity of its own": stream.publish(identities_of("a"), b"forged"),
-                "another region": stream.publish("v1.south.gate", b""),
+                "another region": stream.publish("v1.south.a.gate", b""),
+                "in another's name": stream.publish(subject_of("north", other, "gate"), b"forged"),
                 "another's identities": stream.pull_subscribe(identities_of(other), durable=own, stream="SIGHTINGS"),
                 "everything": stream.pull_subscribe("", durable=own, stream="SIGHTINGS"),
                 "by a filter in the request": another_filter(filter_subject=identities_of(other)),
@@ -130,7 +134,7 @@ def test_a_box_reads_nothing_of_others_and_does_not_speak_for_a_centre(server: N
                 "a picture directly": stream.get_last_msg(picture_store.STREAM, content, direct=True),
                 "another picture in its place": stream.publish(content, b"another"),
                 "to erase pictures": stream.publish(f"{picture_store.ABOUT}.x", b"", headers={"Nats-Rollup": "all"}),
-                "to erase messages": stream.publish("v1.north.gate", b"", headers={"Nats-Rollup": "all"}),
+                "to erase messages": stream.publish("v1.north.a.gate", b"", headers={"Nats-Rollup": "all"}),
                 "to erase one": stream.delete_msg("SIGHTINGS", 1),
                 "to purge": stream.purge_stream("SIGHTINGS"),
                 "to remove it": stream.delete_stream("SIGHTINGS"),
@@ -151,12 +155,13 @@ def test_a_box_reads_nothing_of_others_and_does_not_speak_for_a_centre(server: N
     assert asyncio.run(attempts()) == []
 
 
-def test_an_answer_of_the_server_is_the_most_that_a_box_can_have_sent_to_another(server: NatsServer) -> None:
+@pytest.mark.parametrize("other", [identities_of(BOXES[1]), subject_of("north", BOXES[1], "gate")])
+def test_an_answer_of_the_server_is_the_most_that_a_box_can_have_sent_for_another(
+    server: NatsServer, other: str
+) -> None:
     """A request's answer goes to any subject that the request names. What is stored so is no identity message, which a box reads
-    as such, but for one of its own, which keeps its own subject."""
+    as such, but for one of its own, which keeps its own subject; and no sighting of another box."""
     from vreid.fleet.messages import IdentityMessage
-
-    other = identities_of(BOXES[1])
 
     async def forge() -> None:
         async with client_of(server, "a") as box, client_of(server, "centre") as centre:
@@ -175,7 +180,7 @@ def test_an_answer_of_the_server_is_the_most_that_a_box_can_have_sent_to_another
             for request in ("STREAM.NAMES", f"CONSUMER.INFO.SIGHTINGS.{consumer_of('a')}"):
                 await box.publish(f"$JS.API.{request}", b"", reply=other)
             await box.publish(f"$JS.API.CONSUMER.MSG.NEXT.SIGHTINGS.{consumer_of('a')}", b"1", reply=other)
-            await box.publish("v1.north.gate", b"", reply=other)
+            await box.publish("v1.north.a.gate", b"", reply=other)
             await picture_store.put(box.jetstream(), json.dumps(own).encode())
             await box.flush()
 
@@ -192,19 +197,21 @@ def test_an_answer_of_the_server_is_the_most_that_a_box_can_have_sent_to_another
     for body in reached:
         with pytest.raises(ValueError, match="validation error"):
             IdentityMessage.model_validate_json(body)
+        with pytest.raises(Refused, match="not a message of a box"):
+            read_message(body)
 
 
 def test_a_centre_may_erase_a_message_and_not_the_stream(server: NatsServer) -> None:
     async def attempts() -> tuple[bool, list[bool]]:
         async with client_of(server, "a") as box, client_of(server, "centre") as centre:
-            await box.jetstream().publish("v1.north.gate", b"x")
+            await box.jetstream().publish("v1.north.a.gate", b"x")
             stream = centre.jetstream(timeout=0.3)
             erased = await stream.delete_msg("SIGHTINGS", 1)
             barred = (
-                stream.publish("v1.north.gate", b""),
+                stream.publish("v1.north.a.gate", b""),
                 stream.delete_stream("SIGHTINGS"),
                 stream.purge_stream("SIGHTINGS"),
-                stream.update_stream(name="SIGHTINGS", subjects=["v1.*.*"]),
+                stream.update_stream(name="SIGHTINGS", subjects=["v1.*.*.*"]),
             )
             return erased, [await refused(each) for each in barred]
 
@@ -231,6 +238,29 @@ def test_a_real_centre_and_a_real_box_need_no_more(server: NatsServer, tmp_path:
                 before = gallery.stats().sightings
                 assert until(lambda sender=sender: sender.send_all().received >= 4)
                 assert gallery.stats().sightings == before - 1
+
+
+def test_what_a_box_sends_in_anothers_name_is_put_aside(
+    server: NatsServer, tmp_path: Path, postgres: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its account lets it send by its own subject only, and the centre takes what says another name there for nothing."""
+    place, centre_at = postgres.new_place("rights_name"), SimpleNamespace(url=address(server, "centre"))
+    with box_of(tmp_path / "g.db") as gallery:
+        seen(gallery, [1, 2], 1)
+        gallery.remove(1)
+        waiting = [message_of(one, BOXES[1], "aaaaaaaa") for one in outbox_of(gallery).messages(9)]
+
+    async def send() -> None:
+        async with client_of(server, "a") as box:
+            for message in waiting:
+                camera = getattr(message, "camera", "")
+                await box.jetstream().publish(subject_of("north", "a", camera), as_bytes(message))
+
+    with resolving(centre_file(tmp_path, centre_at, place)) as centre:  # type: ignore[arg-type]
+        asyncio.run(send())
+        assert until(lambda: centre.status()["north"].counts.aside == len(waiting) > 1)
+    assert sql(place, "SELECT count(*) FROM received") == sql(place, "SELECT count(*) FROM vehicles") == [(0,)]
+    assert "messages of box a are put aside: it came by the subject of another box" in caplog.text
 
 
 def test_the_verb_prints_the_rights_as_the_server_reads_them(capsys: pytest.CaptureFixture[str]) -> None:

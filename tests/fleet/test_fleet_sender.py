@@ -15,7 +15,7 @@ from real_nats import NatsServer, make_streams, nats_in, pictures_in, self_signe
 from vreid.fleet.link import CentreAway
 from vreid.fleet.messages import as_bytes, message_of, read_message
 from vreid.fleet.sender import Sender
-from vreid.fleet.subjects import region_and_camera, subject_of
+from vreid.fleet.subjects import source_of, subject_of
 from vreid.runtime.gallery import Gallery
 
 
@@ -36,7 +36,7 @@ def test_all_that_waits_is_sent_in_order_with_its_pictures_and_then_dropped(
     assert (done.sent, done.sent_pictures, done.waiting, done.waiting_bytes) == (300, 300, 0, 0)
     stored = stored_in(server.url)
     assert numbers_of(stored, "box 1") == every and sizes(gallery).oldest is None
-    assert [region_and_camera(each.subject) for each in stored[:5]] == [("north", camera) for camera in cameras]
+    assert [source_of(each.subject) for each in stored[:5]] == [("north", "box 1", camera) for camera in cameras]
     pictures = pictures_in(server.url)
     assert {read_message(each.body).thumbnail for each in stored} == set(pictures)  # type: ignore[union-attr]
     assert all(hashlib.sha256(jpeg).hexdigest() == name for name, jpeg in pictures.items())
@@ -66,7 +66,7 @@ def test_what_was_stored_before_is_acknowledged_again_and_not_stored_twice(
         for each in waiting:
             body = as_bytes(message_of(each, "box 1", "aaaaaaaa"))
             headers = {"Nats-Msg-Id": f"box 1:{each.seq}"}
-            await client.jetstream().publish(subject_of("north", "gate"), body, headers=headers)  # type: ignore[attr-defined]
+            await client.jetstream().publish(subject_of("north", "box 1", "gate"), body, headers=headers)  # type: ignore[attr-defined]
 
     with_client(server.url, publish)
     assert Sender(settings(server), gallery).send_all().sent == 20
@@ -84,7 +84,7 @@ def test_without_a_stream_nothing_is_dropped_and_without_a_bucket_only_pictures_
         assert sizes(gallery).messages == 1
 
         async def only_a_stream(client: object) -> None:
-            await client.jetstream().add_stream(name="SIGHTINGS", subjects=["v1.*.*"])  # type: ignore[attr-defined]
+            await client.jetstream().add_stream(name="SIGHTINGS", subjects=["v1.*.*.*"])  # type: ignore[attr-defined]
 
         with_client(server.url, only_a_stream)
         with pytest.raises(CentreAway, match="no object store vreid-pictures"):

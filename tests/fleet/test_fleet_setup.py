@@ -71,7 +71,9 @@ def test_a_stream_of_another_name_that_takes_the_messages_is_compared(
         with_client(server.url, made)
         assert main(["fleet", "setup", server.url]) == 1
         said = capsys.readouterr().out
-        assert "stream OTHER: subjects is v1.>, not v1.*.*" in said and "discard is old, not new" in said
+        assert (
+            "stream OTHER: subjects is v1.>, not v1.*.*.* v1.identity.*" in said and "discard is old, not new" in said
+        )
         assert "deny_delete is yes, not no: a removal is erased from the log, too" in said
         assert "max_msgs_per_subject is 1, not unlimited" in said
         assert main(["fleet", "setup", server.url, "--update"]) == 2

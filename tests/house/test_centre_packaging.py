@@ -168,7 +168,7 @@ def test_the_nats_server_takes_its_configuration_and_its_accounts(made: Path, tm
         import asyncio
 
         barred = asyncio.run(_as_box(server.port, made / "ca.pem"))
-        assert barred == ["v1.identity.crossing-7", "v1.south.gate"]
+        assert barred == ["v1.identity.crossing-7", "v1.south.crossing-7.gate", "v1.north.crossing-8.gate"]
     finally:
         server.stop()
 
@@ -188,11 +188,12 @@ async def _as_box(port: int, authority: Path) -> list[str]:
         f"tls://127.0.0.1:{port}", user="crossing-7", password="word", tls=trusting, tls_hostname="centre.example",
         error_cb=note,
     )  # fmt: skip
-    for subject in ("v1.identity.crossing-7", "v1.south.gate", "v1.north.gate"):
+    places = ("south.crossing-7", "north.crossing-8", "north.crossing-7")
+    for subject in ("v1.identity.crossing-7", *(f"v1.{place}.gate" for place in places)):
         await client.publish(subject, b"")
     await client.flush()
     for _ in range(100):  # errors come in their own time, in order
-        if len(barred) < 2:
+        if len(barred) < 3:
             await asyncio.sleep(0.1)
     await client.close()
     return barred

@@ -222,7 +222,7 @@ class Sent:
         text = json.dumps(about).encode()
         content: SightingMessage | RemovalMessage | Unfit
         try:
-            content = message_in(text, subject_of("north", about.get("camera", "")))
+            content = message_in(text, subject_of("north", box, about.get("camera", "")))
         except Unfit as unfit:
             content = unfit
         return Logged(box, content, Position(self.made, self.number), time.time(), None, 0)

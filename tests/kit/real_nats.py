@@ -103,7 +103,7 @@ def make_streams(url: str, window_s: float = 120.0, **options: Any) -> None:
 
     async def make(client: Any) -> None:
         stream = client.jetstream(timeout=20)
-        await stream.add_stream(StreamConfig(name=STREAM, subjects=[STREAM_SUBJECTS], duplicate_window=window_s))
+        await stream.add_stream(StreamConfig(name=STREAM, subjects=[*STREAM_SUBJECTS], duplicate_window=window_s))
         await stream.create_object_store(bucket=PICTURES)
 
     with_client(url, make, **options)
