@@ -35,6 +35,7 @@ from vreid.train.steps import Step
 from vreid.train.student import Student
 
 SWA_BATCHES = 64  # that the batch norms of the mean weights see
+FOLDED_BATCHES = 16  # that the batch norms of a folded network see, before it goes on learning
 
 
 def train(job: Job) -> Checkpoint:
@@ -124,7 +125,11 @@ def _learnt(
     labels = torch.tensor([[numbers[item.vehicle], places[item.camera]] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
-    draw, network = drawing(recipe, items, targets, job.seed, mix_of(job)), _runner(student, place)
+    draw = drawing(recipe, items, targets, job.seed, mix_of(job))
+    if student.epoch == 0 and (job.start is not None or recipe.inherit):
+        pictures.start(0, side_at(recipe, student.at(0)))
+        student.measure_folded(loader_of(pictures, draw(0)[:FOLDED_BATCHES], 0, job.workers))
+    network = _runner(student, place)
     for epoch in range(student.epoch, recipe.epochs):
         record, pixels = _epoch(job, student, network, pictures, labels, targets, draw, epoch)
         if note:

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from vreid.models.checkpoint import imagenet_weights, is_classifier, load_body
 from vreid.models.errors import Refused
+from vreid.models.folded_norms import measure_folded_norms
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
@@ -80,6 +81,12 @@ class Student:
                 self.optimiser.state[parameter]["momentum_buffer"] = velocity if change is None else change(velocity)
         self.compression.follow(narrow, kept)
         return True
+
+    def measure_folded(self, batches: Iterable[Tensor]) -> None:
+        """Let what begins as a folded network go on learning from what that computes; batches of (B, H, W, 3) uint8."""
+        if measure_folded_norms(self.network, batches):
+            for mean in [self.average, self.swa] if self.recipe.swa else [self.average]:
+                mean.module.load_state_dict(self.network.state_dict())
 
     def average_epoch(self, batches: Iterable[Tensor]) -> None:
         """Take the weights into the mean of stochastic weight averaging where the epoch is one of its; batches of (B, H, W, 3)
