@@ -99,10 +99,14 @@ def resolved(folder: Path, server: str, database: str, topology: Path | None) ->
 
 
 def track_of(folder: Path, camera: str, sighting: int) -> tuple[str, int]:
-    """The track of a sighting of the centre, which knows it by the sighting in the box's gallery."""
+    """The track of a sighting of the centre, which knows it by the sighting's number at its box."""
     box, _, own = camera.partition("/")
     with read_gallery(folder / f"{box}.db") as gallery:
-        return own, gallery.sighting(sighting).track
+        with gallery.reading() as store:
+            outbox = store.outbox()
+            assert outbox is not None
+            id_ = outbox.ids_of([sighting])[sighting]
+        return own, gallery.sighting(id_).track
 
 
 def _of_boxes(topology: Path, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from nats.js.api import PubAck
 from nats.js.errors import NoStreamResponseError
 
 from vreid.fleet import picture_store
-from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes
+from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, number_of
 from vreid.fleet.subjects import subject_of, token_of
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.network_address import network_address, redacted
@@ -63,9 +63,7 @@ class CentreLink:
 
     def _outgoing(self, message: SightingMessage | RemovalMessage) -> Outgoing:
         camera = message.camera if isinstance(message, SightingMessage) else ""
-        return Outgoing(
-            subject_of(self._region, message.box, camera), as_bytes(message), f"{message.box}:{message.seq}"
-        )
+        return Outgoing(subject_of(self._region, message.box, camera), as_bytes(message), number_of(message))
 
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""

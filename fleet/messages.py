@@ -24,16 +24,18 @@ class _Message(BaseModel):
 
     schema_: Literal[1] = Field(alias="schema", description="The version of this form.")
     box: str = Field(description="The name of the box.")
-    seq: Id = Field(description="Rises within a box, with gaps, and is never used again; (box, seq) is the message.")
+    seq: Id = Field(
+        description="Rises within a gallery of the box, with gaps; (box, sighting or vehicle, seq) is the message."
+    )
     fingerprint: str = Field(description="Of the embedding space of the features.")
-    vehicle: Id = Field(description="The vehicle's id in the box's own gallery.")
+    vehicle: Id = Field(description="The box's own vehicle, by a number that no other one of the box ever has.")
 
 
 class SightingMessage(_Message):
     """A sighting as it was when the message was sent; `changed` replaces what was sent of the same one before."""
 
     what: Literal["sighting", "changed"]
-    sighting: Id = Field(description="The sighting's id in the box's own gallery.")
+    sighting: Id = Field(description="The sighting, by a number that no other one of the box ever has.")
     camera: str
     t0: Moment
     t1: Moment
@@ -78,7 +80,7 @@ class IdentityMessage(BaseModel):
     )
     region: str
     epoch: Annotated[int, Field(ge=1)] = Field(description="Of the resolver that has sent it.")
-    sighting: Id = Field(description="The sighting's id in the box's own gallery.")
+    sighting: Id = Field(description="The sighting, by the number that the box has given it.")
     vehicle: Id | None = Field(description="The vehicle's id in the region; none for what was removed.")
     name: str | None = Field(description="The vehicle's name in the region.")
 
@@ -93,7 +95,8 @@ def message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMe
 
 
 def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMessage | RemovalMessage:
-    about = {"schema": SCHEMA, "box": box, "seq": waiting.seq, "fingerprint": fingerprint, "vehicle": waiting.vehicle}
+    about = {"schema": SCHEMA, "box": box, "seq": waiting.seq, "fingerprint": fingerprint}
+    about["vehicle"] = waiting.vehicle_number
     row = waiting.row
     if row is None:
         return RemovalMessage.model_validate({**about, "what": REMOVED})
@@ -101,7 +104,7 @@ def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingM
         {
             **about,
             "what": NEW if waiting.what == NEW else "changed",
-            "sighting": waiting.sighting,
+            "sighting": waiting.sighting_number,
             "camera": row.camera,
             "t0": max(0.0, row.seen - max(0.0, row.last_time - row.first_time)),
             "t1": row.seen,
@@ -112,6 +115,12 @@ def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingM
             "thumbnail": None if row.thumbnail is None else picture_name(row.thumbnail),
         }
     )
+
+
+def number_of(message: SightingMessage | RemovalMessage) -> str:
+    """What the server knows a message by when it comes again. Nobody else can guess it, and use it first."""
+    about = message.sighting if isinstance(message, SightingMessage) else message.vehicle
+    return f"{message.box}:{about}:{message.seq}"
 
 
 def as_bytes(message: SightingMessage | RemovalMessage) -> bytes:

@@ -12,13 +12,14 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 
 from vreid.fleet.link import ANSWER_S, CentreAway, CentreLink, Reasons
-from vreid.fleet.messages import read_identity
+from vreid.fleet.messages import IdentityMessage, read_identity
 from vreid.fleet.subjects import consumer_of, identities_of
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.clean import erase_traces
 from vreid.runtime.gallery.identities import CentreIdentity, Identities
 from vreid.runtime.gallery.index.table import drop_indexes
+from vreid.runtime.gallery.outbox import Outbox
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.kept.folder import KeptFolder, folder_of_gallery
 from vreid.runtime.sources.live import pauses
@@ -99,18 +100,11 @@ class Receiver:
 
     def _keep(self, messages: Sequence[Msg]) -> None:
         identities, gone = list[CentreIdentity](), list[int]()
-        for message in messages:
-            number = message.metadata.sequence.stream
-            try:
-                heard = read_identity(message.data)
-            except Refused as refused:
-                _LOG.warning("fleet: message %d of the centre's log is passed over: %s", number, refused)
-                continue
+        for number, id_, heard in self._read(messages):
             if heard.vehicle is None or heard.name is None:
-                gone.append(heard.sighting)
+                gone.append(id_)
             else:
-                about = heard.sighting, heard.region, heard.epoch, heard.vehicle, heard.name
-                identities.append(CentreIdentity(*about, number))
+                identities.append(CentreIdentity(id_, heard.region, heard.epoch, heard.vehicle, heard.name, number))
         if gone:
             self._remove_files(gone)
         with self._gallery.acting_as(WHO), self._gallery.transaction() as store:
@@ -124,6 +118,20 @@ class Receiver:
             erase_traces(self._gallery)
         elif gone:  # whoever was killed between the two may have left it
             self._gallery.wipe()
+
+    def _read(self, messages: Sequence[Msg]) -> list[tuple[int, int, IdentityMessage]]:
+        """Of what is about this gallery's sightings: the number in the log, the sighting's id, and what is said of it. The rest is
+        about another gallery that the box had."""
+        found = list[tuple[int, IdentityMessage]]()
+        for message in messages:
+            number = message.metadata.sequence.stream
+            try:
+                found.append((number, read_identity(message.data)))
+            except Refused as refused:
+                _LOG.warning("fleet: message %d of the centre's log is passed over: %s", number, refused)
+        with self._gallery.reading() as store:
+            ids = outbox_of(store).ids_of([heard.sighting for _, heard in found])
+        return [(number, ids[heard.sighting], heard) for number, heard in found if heard.sighting in ids]
 
     def _remove_files(self, sightings: Sequence[int]) -> None:
         """What holds pictures and features outside of the gallery goes first: who is killed then comes back to it, for the message
@@ -145,11 +153,16 @@ class Receiver:
 
 
 def _identities(store: Store) -> Identities:
-    """Raises Refused for a gallery that can have none."""
+    """Raises Refused for a gallery without outbox, with which they are made."""
+    outbox_of(store)
     found = store.identities()
-    if found is None:  # a box of an older vreid
-        store.outbox(make=True)
-        found = store.identities()
+    assert found is not None
+    return found
+
+
+def outbox_of(store: Store) -> Outbox:
+    """Raises Refused for a gallery that has none."""
+    found = store.outbox()
     if found is None:
-        raise Refused("the gallery keeps no answers of a centre; keep it in a file")
+        raise Refused("the gallery has no outbox; the first vreid run of a site with [fleet] makes it")
     return found

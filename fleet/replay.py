@@ -10,7 +10,7 @@ from nats.js.api import PubAck
 
 from vreid.fleet.link import CentreAway, Reasons, reason_of
 from vreid.fleet.log_file import LoggedMessage
-from vreid.fleet.messages import as_bytes, read_message
+from vreid.fleet.messages import as_bytes, number_of, read_message
 from vreid.fleet.subjects import is_of_centre, source_of, subject_of
 from vreid.models.errors import Refused
 
@@ -98,7 +98,7 @@ def renamed(message: LoggedMessage, renaming: Renaming) -> LoggedMessage:
     if renaming.box_suffix:
         read = read_message(body)
         read = read.model_copy(update={"box": read.box + renaming.box_suffix})
-        body, headers = as_bytes(read), {**headers, "Nats-Msg-Id": f"{read.box}:{read.seq}"}
+        body, headers = as_bytes(read), {**headers, "Nats-Msg-Id": number_of(read)}
     subject = subject_of(renaming.region or of.region, of.box + renaming.box_suffix, of.camera)
     return replace(message, subject=subject, body=body, headers=headers)
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from vreid.fleet.link import CentreAway, CentreLink, connected, ended
 from vreid.fleet.messages import message_of
-from vreid.fleet.receiver import Receiver
-from vreid.models.errors import Refused, VreidError
+from vreid.fleet.receiver import Receiver, outbox_of
+from vreid.models.errors import VreidError
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.identities import IdentitySizes
-from vreid.runtime.gallery.outbox import Outbox, OutboxSizes
-from vreid.runtime.gallery.store import Store
+from vreid.runtime.gallery.outbox import OutboxSizes
 from vreid.runtime.network_address import shown_address
 from vreid.runtime.session import FleetSettings
 from vreid.runtime.sources.live import pauses
@@ -126,7 +125,7 @@ class Sender:
     async def _pass_on(self, link: CentreLink) -> bool:
         """One batch of messages, and one of pictures -> whether there was anything. Raises CentreAway."""
         with self._gallery.reading() as store:
-            waiting = _outbox(store).messages(_WINDOW)
+            waiting = outbox_of(store).messages(_WINDOW)
         if waiting:
             about = self._gallery.about.fingerprint
             stored, reason = await link.publish([message_of(each, self._settings.box, about) for each in waiting])
@@ -135,7 +134,7 @@ class Sender:
             if reason is not None:
                 raise CentreAway(reason)
         with self._gallery.reading() as store:
-            pictures = _outbox(store).pictures(_PICTURES)
+            pictures = outbox_of(store).pictures(_PICTURES)
         done = []
         try:
             for number, jpeg in pictures:
@@ -149,7 +148,7 @@ class Sender:
     def _drop(self, numbers: list[int]) -> None:
         if numbers:
             with self._gallery.transaction() as store:
-                _outbox(store).drop(numbers)
+                outbox_of(store).drop(numbers)
 
     def _keep_bound(self) -> None:
         """From time to time look how much waits, and drop what has no room."""
@@ -158,7 +157,7 @@ class Sender:
         self._look()
         if self._sizes.bytes > self._settings.room:
             with self._gallery.transaction() as store:
-                pictures, messages = _outbox(store).trim(self._settings.room)
+                pictures, messages = outbox_of(store).trim(self._settings.room)
             _LOG.warning(
                 "fleet: more waits than [fleet] room; %d pictures and %d messages, the oldest, are dropped",
                 pictures,
@@ -169,7 +168,7 @@ class Sender:
     def _look(self) -> None:
         began = time.monotonic()
         with self._gallery.reading() as store:
-            self._sizes, answers = _outbox(store).sizes(), store.identities()
+            self._sizes, answers = outbox_of(store).sizes(), store.identities()
             self._answers = IdentitySizes() if answers is None else answers.sizes()
         now = time.monotonic()
         self._due = now + max(_SIZES_S, 50 * (now - began))  # of millions of rows it takes a moment, which others wait
@@ -195,11 +194,3 @@ class Sender:
         while not self._over.is_set() and time.monotonic() < end:
             self._keep_bound()
             await asyncio.sleep(min(0.1, seconds))
-
-
-def _outbox(store: Store) -> Outbox:
-    """Raises Refused for a gallery that has none."""
-    found = store.outbox()
-    if found is None:
-        raise Refused("the gallery has no outbox; the first vreid run of a site with [fleet] makes it")
-    return found

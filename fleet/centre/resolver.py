@@ -106,7 +106,7 @@ class Resolver:
         known = inbox.sighting(message.box, message.sighting)
         seen = None if known is None or known.here is None else store.sighting(known.here)
         if seen is not None and (seen.camera != track.camera or abs(seen.first_time - message.t0) > _SAME_S):
-            raise Unfit("its gallery is another one than before, so that one number means two sightings; name it anew")
+            raise Unfit("one number means two sightings, as when its file is put back while it runs; start it again")
         self._follow_edits(store)
         if not inbox.receive(message.box, message.seq, message.sighting, logged.position.number):
             return "again"

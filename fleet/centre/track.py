@@ -61,7 +61,7 @@ def camera_of(message: SightingMessage) -> str:
 
 def track_of(message: SightingMessage, about: About, first_time: float | None = None) -> FinishedTrack:
     """What a message says of a track, for a gallery of the space `about`: its times are those of the box's clock, its number is
-    the sighting's in the box's gallery, and it has no picture. `first_time` is when it began, as it was written down before.
+    the sighting's at the box, and it has no picture. `first_time` is when it began, as it was written down before.
 
     Raises Unfit for features of another space, or none.
     """

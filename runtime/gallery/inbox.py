@@ -25,8 +25,8 @@ class BoxSighting:
     """A sighting of a box: whose it is there, and which sighting of this gallery it has become."""
 
     box: str
-    sighting: int  # its id in the box's gallery
-    vehicle: int  # the id of its vehicle there
+    sighting: int  # its number there, which no other sighting of the box ever has
+    vehicle: int  # the number of its vehicle there, likewise
     here: (
         int | None
     )  # its id in this gallery; None: it was removed, or is older than the retention, and is not to come again
@@ -72,9 +72,9 @@ class Inbox(Protocol):
     """Every method may raise what those of `Store` may; what writes belongs inside its `transaction`, but for the lease's.
 
     A sighting of which people remove the vehicle is tied to its box for ever by its number, without what it was: a message that
-    comes again is known by (box, seq), one that comes late by (box, sighting). Triggers write an `Identity` whenever a box's
-    sighting gets another vehicle, its vehicle another name, or when it is removed, by whichever program; a purge by age writes
-    none.
+    comes again is known by (box, sighting, seq), one that comes late by (box, sighting). Triggers write an `Identity` whenever a
+    box's sighting gets another vehicle, its vehicle another name, or when it is removed, by whichever program; a purge by age
+    writes none.
     """
 
     def take_lease(self, holder: str, seconds: float) -> int | None:

@@ -11,9 +11,10 @@ NEW, CHANGED, REMOVED = "sighting", "changed", "removed"  # what a message is ab
 
 @dataclass(frozen=True)
 class OutboxMessage:
-    """One message that waits: a sighting as it is now, or that a vehicle was removed, and then `sighting` and `row` are None.
+    """One message that waits: a sighting as it is now, or that a vehicle was removed, and then what is of a sighting is None.
 
-    `seq` rises, was never used before in this gallery, and begins at the microseconds since 1970 of the writing.
+    `seq` rises, was never used before in this gallery, and begins at the microseconds since 1970 of the writing. The numbers are
+    what the vehicle and the sighting are called elsewhere: no other gallery gives them, nor a copy of this one something else.
     """
 
     seq: int
@@ -21,6 +22,8 @@ class OutboxMessage:
     vehicle: int
     sighting: int | None
     row: SightingRow | None
+    vehicle_number: int
+    sighting_number: int | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Outbox(Protocol):
         one already."""
 
     def messages(self, limit: int) -> list[OutboxMessage]: ...  # the oldest, in order
+
+    def ids_of(self, numbers: Collection[int]) -> dict[int, int]:
+        """The ids of this gallery's sightings by their numbers elsewhere; other numbers are left out."""
 
     def pictures(self, limit: int) -> list[tuple[int, bytes]]:
         """(number, JPEG) of the oldest whose messages do not wait any more."""

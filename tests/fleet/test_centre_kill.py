@@ -25,6 +25,7 @@ from made_centre import (
     seen,
     settings_of,
     settled,
+    truth_of,
 )
 from made_gallery import sql
 from made_outputs import until
@@ -91,7 +92,7 @@ def test_one_that_was_stopped_past_its_lease_is_refused_when_it_goes_on(
         with box_of(tmp_path / "late.db") as gallery:  # which the server gives to the old one, as long as it is there
             late = seen(gallery, range(VEHICLES), 9)
             Sender(settings_of(server.url, "late"), gallery).send_all()
-        truth |= {("late", id_): vehicle for id_, vehicle in late.items()}
+            truth |= truth_of("late", gallery, late)
         processes.append(centre_process(file))
         assert waits_for(place, processes[1]) and settled(place, len(truth))
         tables, before = at_rest(place), said_in(file)
@@ -146,7 +147,7 @@ class Load:
         vehicles = [1 + (self.times * count + number) % VEHICLES for number in range(count)]
         for number, gallery in enumerate(self.galleries):
             done = seen(gallery, vehicles, 10 * self.times + number, self._began, self._owns[number])
-            self.truth |= {(f"box {number}", id_): vehicle for id_, vehicle in done.items()}
+            self.truth |= truth_of(f"box {number}", gallery, done)
         self.times, self._began = self.times + 1, self._began + 3.0 * count + 60.0
 
 

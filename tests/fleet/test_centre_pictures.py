@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import pytest
+from made_box import number_of
 from made_centre import box_of, centre_file, given, resolving, seen, settings_of, settled
 from made_gallery import noise, opened, sql
 from made_outputs import until
@@ -81,14 +82,14 @@ def test_what_people_remove_is_overwritten_in_the_log_and_the_object_store(
     with box_of(tmp_path / "g.db") as gallery:
         done = seen(gallery, range(1, 5), 1)
         Sender(settings_of(server.url), gallery).send_all()
-        jpeg = gallery.sighting_picture(2)
+        jpeg, second = gallery.sighting_picture(2), number_of(gallery.path, 2)
     assert jpeg is not None and jpeg in bytes_of(tmp_path)
     messages = {each.place: each.body for each in stored_in(server.url)}
     with resolving(file) as centre:
         assert settled(place, 4) and until(lambda: centre.status()["north"].counts.pictures == 4)
         assert until(lambda: centre.status()["north"].counts.identities == 4)
         with opened(place, dim=64) as here:
-            here.remove(given(place)["box 0", 2])
+            here.remove(given(place)["box 0", second])
         assert until(lambda: centre.status()["north"].counts.erased == 1)
         assert until(lambda: centre.status()["north"].counts.identities == 5)
     left = {each.place: each.body for each in stored_in(server.url) if each.subject.startswith("v1.north")}
@@ -147,6 +148,7 @@ def test_another_log_with_the_same_numbers_is_not_harmed(
     with box_of(tmp_path / "g.db") as gallery:
         seen(gallery, range(1, 3), 1, time.time())
         Sender(settings_of(server.url), gallery).send_all()
+        first = number_of(gallery.path, 1)
     with resolving(file):
         assert settled(place, 2)
 
@@ -160,7 +162,7 @@ def test_another_log_with_the_same_numbers_is_not_harmed(
         seen(gallery, range(11, 14), 1)
         Sender(settings_of(server.url, "other"), gallery).send_all()
     with opened(place, dim=64) as here:
-        here.remove(given(place)["box 0", 1])
+        here.remove(given(place)["box 0", first])
     with resolving(file) as centre:
         assert settled(place, 5) and until(lambda: centre.status()["north"].counts.erased == 1)
     assert len([each for each in stored_in(server.url) if each.subject.startswith("v1.north")]) == 3

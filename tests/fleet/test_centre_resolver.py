@@ -133,13 +133,13 @@ def test_what_does_not_fit_is_put_aside_said_once_and_stops_nothing(
     assert len(said) == 7 and sum("box a " in each for each in said) == 1
 
 
-def test_a_box_that_began_another_gallery_is_noticed(
+def test_a_number_that_means_two_sightings_is_noticed(
     gallery: Gallery, place: DatabaseAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent, resolver = Sent(), resolver_of(gallery)
     assert resolver.take(sent.sighting("a", 1, 1, NOW)) == "new"
     assert resolver.take(sent.sighting("a", 1, 2, NOW + 3600)) == "aside"
-    assert "name it anew" in caplog.text and gallery.size()[0] == 1
+    assert "start it again" in caplog.text and gallery.size()[0] == 1
 
 
 def test_two_cameras_of_one_name_are_two_and_topology_knows_them_by_their_boxes(

@@ -7,7 +7,19 @@ import time
 from pathlib import Path
 
 import pytest
-from made_box import box_in, edge_process, identity, numbers_of, outbox_of, removal, said_to, settings, sizes, unheard
+from made_box import (
+    box_in,
+    edge_process,
+    identity,
+    number_of,
+    numbers_of,
+    outbox_of,
+    removal,
+    said_to,
+    settings,
+    sizes,
+    unheard,
+)
 from made_gallery import sql
 from made_outputs import until
 from real_nats import make_streams, nats_in, stored_in
@@ -58,7 +70,12 @@ def test_what_was_written_is_in_the_stream_once_whoever_is_killed(tmp_path: Path
     assert [message.seq for message in messages] == numbers
     sightings = [message.sighting for message in messages if isinstance(message, SightingMessage)]
     there = [row[0] for row in sql(path, "SELECT id FROM sightings ORDER BY id")]
-    assert sightings == there and set(committed) <= set(there) and len(committed) > 20 * rounds
+    assert (
+        sightings == [number_of(path, id_) for id_ in there]
+        and len({*sightings}) == len(there)
+        and set(committed) <= set(there)
+        and len(committed) > 20 * rounds
+    )
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(50, marks=pytest.mark.slow)])
@@ -76,9 +93,11 @@ def test_what_a_centre_has_said_is_carried_out_whenever_the_box_is_killed(tmp_pa
                 new = ids_until(edge, moments.randint(20, 40))
                 for vehicle in (7, 8):  # the second replaces the first
                     expected |= {each: 100 * each + vehicle for each in new}
-                    said_to(server.url, "box 1", *(identity(each, expected[each], f"known {each};") for each in new))
+                    said_to(
+                        server.url, "box 1", path, *(identity(each, expected[each], f"known {each};") for each in new)
+                    )
                 removed = moments.sample(new, 5)
-                said_to(server.url, "box 1", *map(removal, removed))
+                said_to(server.url, "box 1", path, *map(removal, removed))
                 gone |= {*removed}
                 time.sleep(moments.random() / 2)
                 edge.kill()

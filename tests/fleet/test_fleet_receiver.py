@@ -64,12 +64,19 @@ def test_identities_are_kept_as_they_come_and_move_nothing(server: NatsServer, g
     ids = [written(gallery, track=track) for track in range(3)]
     last = gallery.add_sighting(other, sighting(4, track=9), 0.5)
     with sending(server, gallery) as sender:
-        said_to(server.url, BOX, identity(ids[0], 12, "taxi"), identity(ids[1], 13), identity(last, 12, "taxi"))
+        said_to(
+            server.url,
+            BOX,
+            gallery.path,
+            identity(ids[0], 12, "taxi"),
+            identity(ids[1], 13),
+            identity(last, 12, "taxi"),
+        )
         assert until(lambda: len(texts(gallery)) == 3)
-        said_to(server.url, BOX, identity(ids[0], 14, "bus"), identity(99, 5))  # 99 was purged here
+        said_to(server.url, BOX, gallery.path, identity(ids[0], 14, "bus"), identity(99, 5))  # 99 was purged here
         assert until(lambda: texts(gallery)[ids[0]] == "north:14 bus")
         merge(gallery, 1, [other])
-        said_to(server.url, BOX, identity(last, 15))
+        said_to(server.url, BOX, gallery.path, identity(last, 15))
         assert until(lambda: sender.status().received == 6 and unheard(server.url, BOX) == 0)
         assert until(lambda: sender.status().unanswered == 1 and sender.status().heard > 1e9)
         assert until(lambda: sizes(gallery).oldest is None)
@@ -82,7 +89,7 @@ def test_identities_are_kept_as_they_come_and_move_nothing(server: NatsServer, g
 def test_what_was_said_while_the_box_was_off_is_taken_by_fleet_send_too(server: NatsServer, gallery: Gallery) -> None:
     ids = [written(gallery, track=track) for track in range(300)]
     Sender(settings(server, BOX), gallery).send_all()
-    said_to(server.url, BOX, *(identity(each, 7, "taxi") for each in ids))
+    said_to(server.url, BOX, gallery.path, *(identity(each, 7, "taxi") for each in ids))
     assert Sender(settings(server, BOX), gallery).send_all().received == 300
     assert known(gallery).sizes().known == 300 and unheard(server.url, BOX) == 0
     assert known(gallery).of_vehicles([1])[1].text == "north:7 taxi"
@@ -92,8 +99,15 @@ def test_what_is_no_message_or_comes_from_a_replaced_resolver_is_passed_over_and
     server: NatsServer, gallery: Gallery, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = written(gallery)
-    said_to(server.url, BOX, b"{", {**removal(one), "vehicle": 5}, identity(one, 5, "a\nb"))
-    said_to(server.url, BOX, identity(one, 12, epoch=4), identity(one, 99, epoch=3), identity(one, 8, region="south"))
+    said_to(server.url, BOX, gallery.path, b"{", {**removal(one), "vehicle": 5}, identity(one, 5, "a\nb"))
+    said_to(
+        server.url,
+        BOX,
+        gallery.path,
+        identity(one, 12, epoch=4),
+        identity(one, 99, epoch=3),
+        identity(one, 8, region="south"),
+    )
     Sender(settings(server, BOX), gallery).send_all()
     assert texts(gallery) == {one: "south:8 car 8"} and unheard(server.url, BOX) == 0
     said = [each.message for each in caplog.records]
@@ -126,7 +140,7 @@ def test_the_rights_of_a_box_let_it_hear(tmp_path: Path, gallery: Gallery) -> No
     ) as server:
         make_streams(server.url)
         one, other = written(gallery, track=1), written(gallery, track=2)
-        said_to(server.url, BOX, identity(one, 12), removal(other))
+        said_to(server.url, BOX, gallery.path, identity(one, 12), removal(other))
         done = Sender(settings(server, BOX, server=server.url.replace("op:o@", "box:b@")), gallery).send_all()
         assert (done.sent, done.received, unheard(server.url, BOX)) == (2, 2, 0)
     assert texts(gallery) == {one: "north:12 car 12"} and [each.id for each in gallery.sightings(1)] == [one]
@@ -184,11 +198,16 @@ def test_a_removal_is_carried_out_in_every_byte_and_not_sent_back(
         gallery.search(np.ones((1, 8)), 3)  # the index is made, and its file
         with sending(server, gallery) as sender:
             assert until(lambda: sizes(gallery).oldest is None)
-            said_to(server.url, BOX, *(identity(one.id, 5, f"secret {1 + place}") for place, one in enumerate(gone)))
+            said_to(
+                server.url,
+                BOX,
+                gallery.path,
+                *(identity(one.id, 5, f"secret {1 + place}") for place, one in enumerate(gone)),
+            )
             assert until(lambda: len(texts(gallery)) == 2)
             before = {part for one in gone for part in left_of(one, folder)}
             assert before == {*gone[0].parts} and (index == "flat" or list(folder.glob("*.index")))
-            said_to(server.url, BOX, *(removal(one.id) for one in gone), removal(77))
+            said_to(server.url, BOX, gallery.path, *(removal(one.id) for one in gone), removal(77))
             assert until(lambda: sender.status().received == 5 and unheard(server.url, BOX) == 0)
             # the vehicle's own picture of one that somebody enrolled is that person's
             assert [left_of(one, folder) for one in gone] == [set(), {"picture"}]
@@ -212,19 +231,19 @@ def test_a_removal_that_was_not_finished_is_when_it_comes_again(server: NatsServ
         other.execute("PRAGMA wal_autocheckpoint = 0")
         gallery.remove_sightings([gone.id])
     assert left_of(gone, gallery.path.parent)
-    said_to(server.url, BOX, removal(gone.id))
+    said_to(server.url, BOX, gallery.path, removal(gone.id))
     Sender(settings(server, BOX), gallery).send_all()
     assert left_of(gone, gallery.path.parent) == set()
 
 
 def test_a_new_log_counts_anew(server: NatsServer, gallery: Gallery, tmp_path: Path) -> None:
     one = written(gallery)
-    said_to(server.url, BOX, *(identity(one, number, epoch=9) for number in range(1, 6)))
+    said_to(server.url, BOX, gallery.path, *(identity(one, number, epoch=9) for number in range(1, 6)))
     Sender(settings(server, BOX), gallery).send_all()
     (tmp_path / "new").mkdir()
     with nats_in(tmp_path / "new") as other:
         make_streams(other.url)
-        said_to(other.url, BOX, identity(one, 42))
+        said_to(other.url, BOX, gallery.path, identity(one, 42))
         Sender(settings(other, BOX), gallery).send_all()
     assert texts(gallery) == {one: "north:42 car 42"}
 

@@ -13,7 +13,7 @@ from made_outputs import until
 from real_nats import NatsServer, make_streams, nats_in, pictures_in, self_signed, stored_in, with_accounts, with_client
 
 from vreid.fleet.link import CentreAway
-from vreid.fleet.messages import as_bytes, message_of, read_message
+from vreid.fleet.messages import as_bytes, message_of, number_of, read_message
 from vreid.fleet.sender import Sender
 from vreid.fleet.subjects import source_of, subject_of
 from vreid.runtime.gallery import Gallery
@@ -64,8 +64,8 @@ def test_what_was_stored_before_is_acknowledged_again_and_not_stored_twice(
 
     async def publish(client: object) -> None:
         for each in waiting:
-            body = as_bytes(message_of(each, "box 1", "aaaaaaaa"))
-            headers = {"Nats-Msg-Id": f"box 1:{each.seq}"}
+            message = message_of(each, "box 1", "aaaaaaaa")
+            body, headers = as_bytes(message), {"Nats-Msg-Id": number_of(message)}
             await client.jetstream().publish(subject_of("north", "box 1", "gate"), body, headers=headers)  # type: ignore[attr-defined]
 
     with_client(server.url, publish)
@@ -127,9 +127,10 @@ def test_who_is_removed_while_the_centre_is_away_is_never_sent(server: NatsServe
     picture = gallery.sighting_picture(gone)
     assert kept and picture is not None
     gallery.remove(other)
+    numbers = [each.vehicle_number for each in outbox_of(gallery).messages(9)]
     Sender(settings(server), gallery).send_all()
     what = [(read_message(each.body).what, read_message(each.body).vehicle) for each in stored_in(server.url)]
-    assert what == [("sighting", 1), ("removed", other)]
+    assert what == [("sighting", numbers[0]), ("removed", numbers[1])]
     assert hashlib.sha256(picture).hexdigest() not in pictures_in(server.url)
 
 

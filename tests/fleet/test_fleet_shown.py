@@ -19,7 +19,7 @@ def test_lists_show_who_a_vehicle_is_at_the_centre(tmp_path: Path, capsys: pytes
         ids = [written(gallery, track=track) for track in range(3)]
         assert main(["gallery", "list", "--gallery", str(path)]) == 0
         assert "at the centre" not in capsys.readouterr().out
-        said_to(server.url, "box 1", identity(ids[0], 13), identity(ids[1], 12, "taxi"))
+        said_to(server.url, "box 1", path, identity(ids[0], 13), identity(ids[1], 12, "taxi"))
         assert Sender(settings(server), gallery).send_all().received == 2
     assert main(["gallery", "list", "--gallery", str(path)]) == 0
     listed = capsys.readouterr().out

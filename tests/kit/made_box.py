@@ -1,10 +1,11 @@
 """A box of a fleet without cameras: a gallery with an outbox, sightings for it, and what a stream holds of it."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -80,14 +81,25 @@ def removal(sighting: int, epoch: int = 1, region: str = "north") -> dict[str, o
     return {"schema": 1, "what": "removed", **about}
 
 
-def said_to(url: str, box: str, *messages: "dict[str, object] | bytes") -> None:
-    """Write what a centre says to a box in the stream."""
+def number_of(path: Path, id_: int) -> int:
+    """The number by which the sighting of a gallery is known elsewhere; also for an id that the gallery has not given yet."""
+    query = "SELECT base FROM outbox_numbers WHERE sighting <= ? ORDER BY id DESC LIMIT 1"
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute(query, (id_,)).fetchone()[0]) + id_
+
+
+def said_to(url: str, box: str, path: Path, *messages: "dict[str, object] | bytes") -> None:
+    """Write what a centre says to a box in the stream; `path` is the box's gallery, by whose ids the messages name sightings."""
+
+    def body_of(message: "dict[str, object] | bytes") -> bytes:
+        if isinstance(message, bytes):
+            return message
+        return json.dumps({**message, "sighting": number_of(path, int(str(message["sighting"])))}).encode()
 
     async def publish(client: Any) -> None:
         stream = client.jetstream(timeout=20)
         for each in messages:
-            body = each if isinstance(each, bytes) else json.dumps(each).encode()
-            await stream.publish(identities_of(box), body, headers={"Nats-Msg-Id": f"north:{uuid4()}"})
+            await stream.publish(identities_of(box), body_of(each), headers={"Nats-Msg-Id": f"north:{uuid4()}"})
 
     with_client(url, publish)
 
@@ -110,4 +122,5 @@ def edge_process(path: Path, server: NatsServer, box: str) -> "subprocess.Popen[
 
 def numbers_of(stored: list[Stored], box: str) -> list[int]:
     """The numbers of a box's messages, in the stream's order."""
-    return [int(each.number.rpartition(":")[2]) for each in stored if each.number.rpartition(":")[0] == box]
+    numbers = (each.number.rsplit(":", 2) for each in stored)
+    return [int(seq) for of, _, seq in numbers if of == box]

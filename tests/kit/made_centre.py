@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_box import outbox_of, settings
+from made_box import number_of, outbox_of, settings
 from made_gallery import noise, opened, sighting, sql, written
 from made_outputs import until
 from real_nats import NatsServer
@@ -132,13 +132,19 @@ def seen(
     return done
 
 
+def truth_of(box: str, gallery: Gallery, done: Mapping[int, int]) -> Truth:
+    """What `seen` has done, as a centre knows the box's sightings."""
+    return {(box, number_of(gallery.path, id_)): vehicle for id_, vehicle in done.items()}
+
+
 def seen_by(path: str, url: str, number: int) -> dict[int, int]:
-    """What the edge process of this number does: it sees all vehicles, in an order of its own, and sends."""
+    """What the edge process of this number does: it sees all vehicles, in an order of its own, and sends. The vehicle of each
+    sighting, by its number."""
     order = np.random.default_rng(number).permutation(VEHICLES).tolist()
     with box_of(Path(path)) as gallery:
         done = seen(gallery, order, number)
         Sender(replace(settings_of(url), box=f"box {number}"), gallery).send_all()
-    return done
+        return {id_: vehicle for (_, id_), vehicle in truth_of("", gallery, done).items()}
 
 
 def settings_of(url: str, box: str = "box 0"):

@@ -58,7 +58,8 @@ class PostgresInbox:
     def receive(self, box: str, seq: int, sighting: int | None, at: int) -> bool:
         """A message about what was removed is to be erased, and its box is to hear so again."""
         row = self._row(
-            f"""WITH known AS (SELECT 1 FROM received WHERE box = %(box)s AND seq = %(seq)s),
+            f"""WITH known AS (SELECT 1 FROM received WHERE box = %(box)s AND seq = %(seq)s
+                    AND sighting IS NOT DISTINCT FROM %(sighting)s),
                 added AS (INSERT INTO received (box, seq, at, sighting)
                     VALUES (%(box)s, %(seq)s, %(at)s, %(sighting)s) ON CONFLICT DO NOTHING),
                 newest AS (UPDATE box_sightings SET seq = greatest(seq, %(seq)s)

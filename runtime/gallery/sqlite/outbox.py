@@ -8,13 +8,14 @@ from vreid.runtime.gallery.outbox import CHANGED, NEW, REMOVED, OutboxMessage, O
 from vreid.runtime.gallery.records import SightingRow
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.gallery.sqlite.identities import SqliteIdentities
+from vreid.runtime.gallery.sqlite.numbers import Numbers, base_of
 from vreid.runtime.gallery.sqlite.rows import sighting_row, typed
 
 PICTURE = "picture"
 DROPPED = "outbox dropped"  # the setting that counts (pictures, messages)
 _ENVELOPE = 600  # bytes of a message without its feature
-# Above all that was ever given, and not below the clock, in microseconds: neither a gallery from a backup nor one that was made
-# anew gives a number again. The sequence is written when a statement ends, and one may change many sightings: both are looked at.
+# Above all that was ever given, and not below the clock, in microseconds, since it says how long a message waits. The sequence is
+# written when a statement ends, and one may change many sightings: both are looked at.
 _NEXT = (
     "max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0) + 1,"
     " coalesce((SELECT max(seq) FROM outbox), 0) + 1, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000)"
@@ -46,10 +47,12 @@ class SqliteOutbox:
         self._database, self._dim = database, dim
 
     def make(self) -> None:
-        """Make the table and its triggers, and that of the answers; what is there stays."""
+        """Make the table and its triggers, and that of the answers; what is there stays. What is written from now on has numbers
+        of a new base."""
         with self._database.transaction():
             for statement in _TABLES:
                 self._database.run(statement)
+            Numbers(self._database).begin()
             SqliteIdentities(self._database).make()
 
     def add_removal(self, vehicle: int) -> None:
@@ -58,15 +61,22 @@ class SqliteOutbox:
     def messages(self, limit: int) -> list[OutboxMessage]:
         path, found = self._database.path, []
         rows = self._database.rows(
-            f"SELECT o.seq, o.what, coalesce(s.vehicle, o.vehicle), o.sighting, {_FIELDS} FROM outbox o"
+            f"SELECT o.seq, o.what, coalesce(s.vehicle, o.vehicle), {base_of('vehicle', 'coalesce(s.vehicle, o.vehicle)')},"
+            f" o.sighting, {base_of('sighting', 'o.sighting')}, {_FIELDS} FROM outbox o"
             f" LEFT JOIN sightings s ON s.id = o.sighting WHERE o.what <> '{PICTURE}' ORDER BY o.seq LIMIT ?",
             limit,
         )
-        for seq, what, vehicle, sighting, *cells in rows:
-            typed(path, (seq, what, vehicle), int, str, int)
-            row = None if sighting is None else sighting_row(path, cells, self._dim)
-            found.append(OutboxMessage(seq, what, vehicle, sighting, row))
+        for seq, what, vehicle, base, sighting, base_of_sighting, *cells in rows:
+            typed(path, (seq, what, vehicle, base), int, str, int, int)
+            row = number = None
+            if sighting is not None:
+                typed(path, (sighting, base_of_sighting), int, int)
+                row, number = sighting_row(path, cells, self._dim), base_of_sighting + sighting
+            found.append(OutboxMessage(seq, what, vehicle, sighting, row, base + vehicle, number))
         return found
+
+    def ids_of(self, numbers: Collection[int]) -> dict[int, int]:
+        return Numbers(self._database).ids_of(numbers)
 
     def pictures(self, limit: int) -> list[tuple[int, bytes]]:
         rows = self._database.rows(

@@ -11,6 +11,7 @@ from typing import Any
 from vreid.models.errors import Refused
 from vreid.models.files import sync_folder
 from vreid.runtime.gallery.sqlite.database import Database, as_writer, sentences
+from vreid.runtime.gallery.sqlite.numbers import TABLE, Numbers
 from vreid.runtime.gallery.sqlite.schema import about_of, create, fill_keys, fill_named
 
 STEP = 256  # rows that are read at once where nothing is wrong
@@ -108,12 +109,24 @@ def _copied(old: sqlite3.Connection, new: Database) -> dict[str, int]:
             new.run("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", table)
         new.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", last, table)
         lost[table] = len(bad)
+    _copy_numbers(old, new)
     there = {row[1] for row in old.execute("PRAGMA table_info(vehicles)")}
     if "named" not in there:
         fill_named(new)
     fill_keys(new)
     new.run("COMMIT")
     return lost
+
+
+def _copy_numbers(old: sqlite3.Connection, new: Database) -> None:
+    """By which a centre knows what is here, so that what it says of that is understood; the outbox itself is made anew."""
+    try:
+        rows = old.execute(f"SELECT id, sighting, vehicle, base FROM {TABLE}").fetchall()
+    except sqlite3.DatabaseError:  # there is none, or it is damaged
+        return
+    Numbers(new).make()
+    for row in rows:
+        new.run(f"INSERT INTO {TABLE} VALUES (?, ?, ?, ?)", *row)
 
 
 def _rows(old: sqlite3.Connection, table: str, query: str, last: int, bad: list[int]) -> Iterator[tuple[Any, ...]]:
