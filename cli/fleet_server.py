@@ -223,7 +223,7 @@ def _with_server(args: "Setup | Record | Replay", work: "Callable[[Client], Awai
         server, credentials, ca = fleet.server, credentials or fleet.credentials, ca or fleet.ca
 
     async def connected() -> _T:
-        async with joined(server, "vreid fleet", credentials, ca) as client, Reasons():
+        async with joined(server, "vreid fleet", credentials, ca) as client, Reasons(client):
             return await work(client)
 
     for file in (credentials, ca):

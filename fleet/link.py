@@ -1,6 +1,7 @@
 """A connection to the centre's NATS server: messages to its stream, pictures to its object store, each acknowledged."""
 
 import asyncio
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +12,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError
 
 from vreid.fleet import picture_store
 from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, number_of
@@ -39,6 +39,33 @@ class Outgoing(NamedTuple):
     subject: str
     body: bytes
     number: str
+
+
+class CheckedClient(Client):
+    """nats-py's client, which says nothing to a server without TLS where TLS is wanted, and keeps what the account may not."""
+
+    def __init__(self, needs_tls: bool) -> None:
+        super().__init__()
+        self._needs_tls = needs_tls
+        self._barred, self._barred_at = "", -math.inf
+
+    def _connect_command(self) -> bytes:
+        """What is sent first, with the password: nats-py takes the server's word for whether it is encrypted."""
+        if self._needs_tls and not self._server_info.get("tls_required"):
+            raise NatsError(
+                "nats: it offers no TLS, and was sent nothing; let it, or write nats:// where nobody listens in"
+            )
+        return super()._connect_command()
+
+    def heard(self, reason: str) -> None:
+        """Keep what the server said of what the account may not; the answer to it never comes."""
+        if reason.lower().startswith("permissions violation"):
+            self._barred, self._barred_at = reason, time.monotonic()
+
+    @property
+    def barred(self) -> str | None:
+        """What the account may not, if the server has just said so."""
+        return self._barred if time.monotonic() - self._barred_at < 3 * ANSWER_S else None
 
 
 class CentreLink:
@@ -67,7 +94,7 @@ class CentreLink:
 
     async def put_picture(self, jpeg: bytes) -> None:
         """Store a picture under its hash, unless it is there. Raises CentreAway."""
-        async with Reasons():
+        async with Reasons(self.client):
             await picture_store.put(self._stream, jpeg)
 
 
@@ -76,7 +103,7 @@ async def published(
 ) -> tuple[list[int | None], str | None]:
     """The number in the stream of each message that is stored there, now or before, and why others were not; None: all were.
     Raises CentreAway."""
-    async with Reasons():
+    async with Reasons(client):
         futures = [await _sent(stream, message) for message in messages]
     end = time.monotonic() + ANSWER_S
     while client.is_connected and time.monotonic() < end and not all(future.done() for future in futures):
@@ -85,7 +112,7 @@ async def published(
     for future in futures:
         failed = future.exception() if future.done() else TimeoutError("there was no acknowledgement")
         future.cancel()
-        reason = reason or (None if failed is None else reason_of(failed))
+        reason = reason or (None if failed is None else reason_of(failed, client))
         stored.append(future.result().seq if failed is None else None)
     return stored, reason
 
@@ -104,7 +131,10 @@ async def ended(*tasks: "asyncio.Task[None]") -> None:
 
 
 class Reasons:
-    """Turns what nats-py raises inside into CentreAway."""
+    """Turns what nats-py raises inside into CentreAway; with the client it can say what the account may not."""
+
+    def __init__(self, client: Client | None = None) -> None:
+        self._client = client
 
     async def __aenter__(self) -> None: ...
 
@@ -112,11 +142,15 @@ class Reasons:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if isinstance(error, NatsError | OSError | asyncio.TimeoutError):
-            raise CentreAway(reason_of(error)) from error
+            raise CentreAway(reason_of(error, self._client)) from error
 
 
-def reason_of(error: BaseException) -> str:
-    """An error of nats-py in a few words, without a password."""
+def reason_of(error: BaseException, client: Client | None = None) -> str:
+    """An error of nats-py in a few words, without a password; of an answer that does not come to this client, why."""
+    if isinstance(error, asyncio.TimeoutError | TimeoutError) and isinstance(client, CheckedClient) and client.barred:
+        return f"the account may not do this ({redacted(client.barred)}); vreid fleet rights prints what it must be allowed"
+    if isinstance(error, APIError) and error.description:
+        return error.description
     if isinstance(error, picture_store.NoPictureStore):
         return str(error)
     if isinstance(error, NoStreamResponseError):
@@ -134,7 +168,7 @@ async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
     inbox = f"_INBOX.{token_of(settings.box)}"  # a box's account may read nothing else's answers
     async with (
         joined(settings.server, f"vreid {settings.box}", settings.credentials, settings.ca, inbox) as client,
-        Reasons(),
+        Reasons(client),
     ):
         yield CentreLink(client, settings.region)
 
@@ -148,25 +182,30 @@ async def joined(
     Raises CentreAway where the server cannot be reached or does not let it in.
     """
 
-    reasons: list[str] = []
+    needs_tls = server.startswith("tls://") or ca is not None
+    client, reasons = CheckedClient(needs_tls), list[str]()
 
     async def quiet(error: Exception) -> None:
         reasons.append(reason_of(error))
+        client.heard(reasons[-1])
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"reconnect_time_wait": 0.1, "connect_timeout": ANSWER_S, "inbox_prefix": inbox}
     if credentials is not None:
         options["user_credentials"] = str(credentials)
     try:
-        if server.startswith("tls://") or ca is not None:
+        if needs_tls:
             options["tls"] = ssl.create_default_context(cafile=None if ca is None else str(ca))
         url, login = _login_of(server)
-        connecting = nats.connect(
-            url, name=name, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.1,
-            connect_timeout=ANSWER_S, error_cb=quiet, inbox_prefix=inbox, **options, **login,
-        )  # fmt: skip
-        client = await asyncio.wait_for(connecting, 2 * ANSWER_S)
+        connecting = client.connect(
+            url, name=name, allow_reconnect=False, max_reconnect_attempts=1, error_cb=quiet, **options, **login
+        )
+        await asyncio.wait_for(connecting, 2 * ANSWER_S)
     except (NatsError, OSError, asyncio.TimeoutError, ValueError, Refused) as error:
         reason = reasons[-1] if reasons else reason_of(error)  # nats-py itself says only that there is no server
+        if "authorization violation" in reason.lower():
+            raise CentreAway(
+                f"it does not let this account in ({reason}); correct the user, password or file"
+            ) from error
         raise CentreAway(f"it cannot be reached ({reason})") from error
     try:
         yield client
@@ -174,7 +213,7 @@ async def joined(
         await client.close()
 
 
-def _login_of(server: str) -> tuple[str, dict[str, str]]:
+def _login_of(server: str) -> tuple[str, dict[str, Any]]:
     """The address without the user's part, and that part as nats-py takes it, which does not decode %XX. Raises Refused."""
     address = network_address(server)
     if address.user is None:

@@ -68,7 +68,7 @@ class Receiver:
 
     async def _subscribed(self, link: CentreLink) -> JetStreamContext.PullSubscription:
         """The consumer of this box, which the server keeps while the box is away."""
-        async with Reasons():
+        async with Reasons(link.client):
             stream, subject = link.client.jetstream(timeout=ANSWER_S), identities_of(self._box)
             config = ConsumerConfig(
                 description=f"the box {self._box}", ack_policy=AckPolicy.EXPLICIT, ack_wait=_AGAIN_S

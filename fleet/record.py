@@ -53,7 +53,7 @@ async def record(
 
     Raises Refused for a server without the stream and for a file of another one, CentreAway where the connection is lost.
     """
-    async with Reasons():
+    async with Reasons(client):
         manager = client.jetstream(timeout=10.0)
         info = await _stream_of(manager)
         name, last = str(info.config.name), info.state.last_seq

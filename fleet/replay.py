@@ -67,17 +67,17 @@ async def replay(
             if speed > 0:
                 ahead = (message.time - first) / speed - (time.monotonic() - began)
                 if ahead > 0:
-                    await _answered(waiting, played)
+                    await _answered(client, waiting, played)
                     await _rest(ahead, stopped)
                 played.behind_s = max(played.behind_s, -ahead)
             sent = message if renaming is None else renamed(message, renaming)
-            async with Reasons():
+            async with Reasons(client):
                 future = await stream.publish_async(sent.subject, sent.body, headers=sent.headers or None)
             waiting.append((message.seq, future))
             if len(waiting) >= _WINDOW:
-                await _answered(waiting, played)
+                await _answered(client, waiting, played)
                 progress(played)
-        await _answered(waiting, played)
+        await _answered(client, waiting, played)
     except CentreAway as away:
         raise CentreAway(
             f"{away}; {played.stored} were stored, go on with --start {played.last + 1}" if played.last else str(away)
@@ -103,7 +103,7 @@ def renamed(message: LoggedMessage, renaming: Renaming) -> LoggedMessage:
     return replace(message, subject=subject, body=body, headers=headers)
 
 
-async def _answered(waiting: "list[tuple[int, asyncio.Future[PubAck]]]", played: Played) -> None:
+async def _answered(client: Client, waiting: "list[tuple[int, asyncio.Future[PubAck]]]", played: Played) -> None:
     """Count every answer, in the messages' order. Raises CentreAway for the first that is not an acknowledgement."""
     if not waiting:
         return
@@ -111,7 +111,7 @@ async def _answered(waiting: "list[tuple[int, asyncio.Future[PubAck]]]", played:
     while waiting:
         number, future = waiting[0]
         if not future.done():
-            raise CentreAway("there was no acknowledgement")
+            raise CentreAway(reason_of(TimeoutError("there was no acknowledgement"), client))
         if (error := future.exception()) is not None:
             raise CentreAway(reason_of(error))
         if future.result().duplicate:

@@ -106,7 +106,7 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
     Where the log is another one than was read, it is read from its beginning; what is known is known by its number.
     Raises CentreAway.
     """
-    async with Reasons():
+    async with Reasons(client):
         stream = client.jetstream(timeout=ANSWER_S)
         name = await stream_name(stream)
         info = await stream.stream_info(name)
@@ -152,7 +152,7 @@ async def stream_name(stream: JetStreamContext) -> str:
 async def waiting_in(client: Client, region: str) -> int | None:
     """How many messages of a region its resolver has not kept yet; None: it has none there. Raises CentreAway."""
     prefix = _prefix(region)
-    async with Reasons():
+    async with Reasons(client):
         stream = client.jetstream(timeout=ANSWER_S)
         found = [one for one in await stream.consumers_info(await stream_name(stream)) if one.name.startswith(prefix)]
     return _behind(found[-1]) if found else None
