@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from live_run import run_during, until
-from made_box import numbers_of
+from made_box import number_of, numbers_of
 from made_gallery import opened
 from made_outputs import free_port
 from real_nats import make_streams, nats_in, pictures_in, stored_in
@@ -70,7 +70,9 @@ def test_a_live_run_sends_as_it_goes_and_shows_the_lag(
         stored = [read_message(each.body) for each in stored_in(server.url)]
         numbers = numbers_of(stored_in(server.url), "Kreuzung 7")
         assert pictures_in(server.url)
-    assert numbers == sorted(set(numbers)) and {one.sighting for one in stored} == sightings(tmp_path / "known.db")  # type: ignore[union-attr]
+    assert numbers == sorted(set(numbers)) and {one.sighting for one in stored} == {  # type: ignore[union-attr]
+        number_of(tmp_path / "known.db", id_) for id_ in sightings(tmp_path / "known.db")
+    }
     assert 'vreid_fleet_up{box="Kreuzung 7"} 1.0' in seen["metrics"]
     assert 'vreid_fleet_lag_seconds{box="Kreuzung 7"}' in seen["metrics"]
     assert seen["health"]["fleet"]["Kreuzung 7"]["sent"] >= 3 and seen["health"]["healthy"]
