@@ -119,6 +119,10 @@ def guard() -> None:
     from vreid.runtime.network_address import redacted
 
     class Redacting(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  a method of logging's
+            """The sentence in one line, whatever another program's words in it are."""
+            return _CONTROL.sub("?", super().formatMessage(record))
+
         def format(self, record: logging.LogRecord) -> str:
             """The line, and its traceback if it has one."""
             return redacted(super().format(record))

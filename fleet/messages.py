@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.runtime.gallery.names import printable
 from vreid.runtime.gallery.outbox import NEW, REMOVED, OutboxMessage
 from vreid.runtime.gallery.records import LAST_MOMENT
@@ -79,7 +79,7 @@ class IdentityMessage(BaseModel):
         description="removed: the sighting was removed for good at the centre and is to be removed at the box."
     )
     region: str
-    epoch: Annotated[int, Field(ge=1)] = Field(description="Of the resolver that has sent it.")
+    epoch: Id = Field(description="Of the resolver that has sent it.")
     sighting: Id = Field(description="The sighting, by the number that the box has given it.")
     vehicle: Id | None = Field(description="The vehicle's id in the region; none for what was removed.")
     name: str | None = Field(description="The vehicle's name in the region.")
@@ -133,9 +133,7 @@ def read_message(body: bytes) -> SightingMessage | RemovalMessage:
     try:
         return MESSAGE.validate_json(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise Refused(f"this is not a message of a box in version {SCHEMA} ({place}: {first['msg']})") from error
+        raise Refused(f"this is not a message of a box in version {SCHEMA} ({_fault(error)})") from error
 
 
 def read_identity(body: bytes) -> IdentityMessage:
@@ -143,9 +141,7 @@ def read_identity(body: bytes) -> IdentityMessage:
     try:
         found = IdentityMessage.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise Refused(f"this is not a message of a centre in version {SCHEMA} ({place}: {first['msg']})") from error
+        raise Refused(f"this is not a message of a centre in version {SCHEMA} ({_fault(error)})") from error
     is_removed = found.what == REMOVED
     if is_removed != (found.vehicle is None) or is_removed != (found.name is None):
         raise Refused(f"a message of a centre about an {found.what} lacks a vehicle, or has one too many")
@@ -153,6 +149,12 @@ def read_identity(body: bytes) -> IdentityMessage:
         if name is not None:
             printable(name)
     return found
+
+
+def _fault(error: ValidationError) -> str:
+    """The first fault, where it is and what it is; both may repeat the sender's words, however long."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return shown(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 160)
 
 
 def picture_name(jpeg: bytes) -> str:

@@ -3,10 +3,10 @@
 SHOWN = 60  # characters of somebody else's words in a message
 
 
-def shown(text: str) -> str:
-    """`text` of a file or of a program as a message repeats it: in one line, and cut where it is long."""
-    start = "".join(letter if letter.isprintable() else "?" for letter in text[:SHOWN])
-    return start if len(text) <= SHOWN else f"{start}..."
+def shown(text: str, most: int = SHOWN) -> str:
+    """`text` of a file or of a program as a message repeats it: in one line, and cut where it has more than `most` characters."""
+    start = "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+    return start if len(text) <= most else f"{start}..."
 
 
 class VreidError(Exception):

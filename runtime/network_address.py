@@ -205,6 +205,7 @@ def _encoded(value: str, before: str, after: str) -> str:
 
 
 _HIDDEN = "***"
+_LONGEST = 4000  # characters of a line: searching one takes time by their square
 _USER_PART = re.compile(r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]*:[/\\]+)[^\n]*@")  # rtsp://user:password@, rtsp:/...@
 _BARE_USER_PART = re.compile(
     r"""(?<![^\s'"=(\[,;/])[^\s:@/'"=(]+:(?![\s/\\])[^\n]*@"""
@@ -213,8 +214,8 @@ _ADDRESS = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]*:[/\\]+\S*")
 _VALUE = r"""(\s*=\s*)(?!\*\*\*)("[^"\n]*"?|'[^'\n]*'?|\\?[^\s"'&]+?(?=_[A-Za-z]+=|[\s"'&;,)]|$))"""
 _NEVER = r"pass(?:word|wd|phrase|code)?|pwd|psw|user-?pw|user-?id|secret|token|signature|credentials?|api-?_?key"
 _IN_ADDRESS = rf"{_NEVER}|pw|key|auth|authorization|sig|user|username|usr|login|account"
-_SECRET = re.compile(rf"(?i)([\w.-]*(?:{_NEVER})){_VALUE}")
-_ADDRESS_SECRET = re.compile(rf"(?i)((?:[A-Za-z0-9.-]+_)?(?:{_IN_ADDRESS})|[A-Za-z0-9.-]*(?:{_NEVER})){_VALUE}")
+_SECRET = re.compile(rf"(?i)({_NEVER}){_VALUE}")
+_ADDRESS_SECRET = re.compile(rf"(?i)({_IN_ADDRESS}){_VALUE}")
 
 
 def shown_address(address: str) -> str:
@@ -232,12 +233,20 @@ def shown_address(address: str) -> str:
 def redacted(text: str) -> str:
     """Any text without what looks like a user and password of an address, or the value of `password=`, `token=` and such.
 
-    The last guard of all that is printed and logged; whoever knows that a text is an address shows `shown_address` of it.
+    The last guard of all that is printed and logged; whoever knows that a text is an address shows `shown_address` of it. Of a
+    line only the first 4,000 characters are kept.
     """
+    if len(text) > _LONGEST:
+        return "\n".join(redacted(_cut(line)) for line in text.split("\n"))
     text = _SECRET.sub(rf"\1\2{_HIDDEN}", text)
     text = _ADDRESS.sub(lambda match: _ADDRESS_SECRET.sub(rf"\1\2{_HIDDEN}", match[0]), text)
     text = _USER_PART.sub(rf"\1{_HIDDEN}@", text)
     return _BARE_USER_PART.sub(f"{_HIDDEN}@", text)
+
+
+def _cut(line: str) -> str:
+    """Between two words, since half an address may not be seen to be one."""
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 3].rpartition(" ")[0] + "..."
 
 
 def _element(part: str) -> str:

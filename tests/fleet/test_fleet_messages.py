@@ -1,6 +1,7 @@
 """The names in subjects and the form of messages: any script there and back, and a document that is that of the code."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from made_gallery import opened, sighting
 
 from vreid.cli.main import main
-from vreid.fleet.messages import SightingMessage, as_bytes, message_of, picture_name, read_message
+from vreid.fleet.messages import SightingMessage, as_bytes, message_of, picture_name, read_identity, read_message
 from vreid.fleet.subjects import name_of, source_of, subject_of, token_of
 from vreid.models.errors import Refused
 
@@ -93,6 +94,25 @@ def test_what_is_not_a_message_is_refused(change: dict[str, object]) -> None:
     assert read_message(json.dumps(body).encode()).seq == 1
     with pytest.raises(Refused, match="not a message of a box in version 1"):
         read_message(json.dumps({**body, **change}).encode())
+
+
+@pytest.mark.parametrize("read", [read_message, read_identity])
+@pytest.mark.parametrize("words", ["x" * 1_000_000, "\x1b[31m\nvreid: all is well"])
+def test_a_refusal_repeats_little_of_the_senders_words_and_in_one_line(
+    words: str, read: Callable[[bytes], object]
+) -> None:
+    for body in ({"what": words}, {"what": "removed", words: 1}):
+        with pytest.raises(Refused) as refused:
+            read(json.dumps(body).encode())
+        assert len(str(refused.value)) < 250 and str(refused.value).isprintable()
+
+
+def test_no_number_is_larger_than_a_gallery_keeps() -> None:
+    body = {"schema": 1, "what": "identity", "region": "north", "epoch": 1, "sighting": 1, "vehicle": 1, "name": "a"}
+    assert read_identity(json.dumps(body).encode()).epoch == 1
+    for key in ("epoch", "sighting", "vehicle"):
+        with pytest.raises(Refused, match=key):
+            read_identity(json.dumps({**body, key: 2**63}).encode())
 
 
 @pytest.mark.parametrize("words", [[], ["--identities"]])

@@ -169,6 +169,20 @@ def test_neither_a_log_line_nor_a_traceback_shows_a_password():
     assert logging.getLogger().level <= logging.WARNING
 
 
+def test_a_log_line_is_one_line_whatever_another_program_said():
+    said = "gone\n\x1b[31mvreid: all is well"
+    code = f"import logging\nfrom vreid.cli import output\noutput.guard()\nlogging.getLogger('vreid').warning('%s', {said!r})\n"
+    ended = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, check=False)
+    assert ended.stderr == "vreid: gone??[31mvreid: all is well\n"
+
+
+def test_of_a_line_without_end_the_beginning_is_searched():
+    long = f"a.a:/{'x' * 50} " * 200_000
+    said = redacted(f"read {long}\nrtsp://me:{WORD}@h/x")
+    assert said.startswith("read a.a:/x") and said.endswith("...\nrtsp://***@h/x") and len(said) < 5000
+    assert redacted("x" * 3_000_000) == "..."  # nobody knows of what it is the half
+
+
 # --- ${NAME} and ${file:PATH} ---
 
 
