@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psycopg.errors import InsufficientPrivilege
+
 from vreid.models.errors import Refused
 from vreid.runtime.gallery.postgres.database import Database, turn_of
 from vreid.runtime.gallery.records import About
@@ -53,7 +55,7 @@ def create(address: DatabaseAddress, about: About) -> None:
         raise Refused(
             f"a feature in PostgreSQL has at most {_MOST_NUMBERS} numbers, not {about.dim}; use a gallery in a file"
         )
-    with _changed(address) as (database, migrate):
+    with _changed(address) as (database, migrate), _sentence_of_rights(address):
         if _is_there(database):
             return
         if database.row("SELECT 1 FROM pg_extension WHERE extname = 'vector'") is None:
@@ -98,9 +100,26 @@ def _roles(database: Database) -> str | None:
     for name in names:
         if database.row("SELECT 1 FROM pg_roles WHERE rolname = %s", name) is None:
             database.run(f"CREATE ROLE {name} NOLOGIN")
-    if not database.row("SELECT pg_has_role(current_user, %s, 'MEMBER')", names[-1])[0]:
+    # From 16 on who makes a role is a member of it that may grant it, and no more.
+    is_16 = int(database.row("SHOW server_version_num")[0]) >= 160000
+    if not database.row("SELECT pg_has_role(current_user, %s, %s)", names[-1], "SET" if is_16 else "MEMBER")[0]:
         database.run(f"GRANT {names[-1]} TO CURRENT_USER")
     return names[-1]
+
+
+@contextmanager
+def _sentence_of_rights(address: DatabaseAddress) -> Iterator[None]:
+    """Who may not make a gallery hears what that takes: the roles that would let him use it are not there yet."""
+    try:
+        yield
+    except Refused as refused:
+        if not isinstance(refused.__cause__, InsufficientPrivilege):
+            raise
+        reason = refused.__cause__.diag.message_primary
+        raise Refused(
+            f"this user may not make the gallery {address.name} ({reason}); that takes CREATE on the database, and CREATE EXTENSION"
+            " vector by its administrator before (docs/gallery.md)"
+        ) from refused
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def test_who_has_no_role_sees_nothing_and_makes_nothing(postgres: Server, place:
         with pytest.raises(Refused, match=r"this user may not read the gallery .*_reader or .*_writer"):
             call(postgres.place(place.gallery, user=name, password=SECRET))
     new = postgres.place(f"{place.gallery}_new", user=name, password=SECRET)
-    with pytest.raises(Refused, match="may not do that"):
+    with pytest.raises(Refused, match=r"may not make the gallery .* takes CREATE on the database"):
         opened(new)
     with pytest.raises(Refused, match="there is no gallery"):
         read_gallery(new)
@@ -122,6 +122,27 @@ def test_one_who_may_make_schemas_but_no_roles_owns_the_gallery(postgres: Server
         gallery.add_sighting(vehicle, sighting(seen=1.75e9), 0.5)
         purge(gallery, 1.8e9)
     assert sql(own, "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, ?)", f"{own.gallery}_") == [(0,)]
+
+
+def test_one_who_may_make_roles_and_is_no_superuser_makes_the_gallerys(
+    postgres: Server, place: DatabaseAddress
+) -> None:
+    name = f"{place.gallery}_fay"
+    with psycopg.connect(place.uri, autocommit=True) as connection:
+        connection.execute(f"CREATE USER {name} CREATEROLE PASSWORD '{SECRET}'".encode())
+        connection.execute(f"GRANT CREATE ON DATABASE postgres TO {name}".encode())
+    made = postgres.place(f"{place.gallery}_fays", user=name, password=SECRET)
+    with opened(made) as gallery:
+        vehicle = gallery.enrol("taxi", features(1))[0]
+        gallery.add_sighting(vehicle, sighting(seen=1.75e9), 0.5)
+        purge(gallery, 1.8e9)
+    owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = current_schema()"
+    assert sql(made, owners) == [(f"{made.gallery}_admin",)]
+    with psycopg.connect(made.uri, autocommit=True) as connection:
+        connection.execute(f"CREATE USER {name}_2 PASSWORD '{SECRET}'".encode())
+        connection.execute(f"GRANT {made.gallery}_reader TO {name}_2".encode())
+    with read_gallery(postgres.place(made.gallery, user=f"{name}_2", password=SECRET)) as gallery:
+        assert gallery.stats().vehicles == 1
 
 
 def test_a_gallery_of_another_model_or_a_newer_vreid_is_refused(place: DatabaseAddress) -> None:
