@@ -2,8 +2,8 @@
 
 python bench/cdd_score.py --out runs/cdd
 
-Writes bench/results/cdd.json (one row an arm and seed) and prints the two tables of docs/results.md, the arms' and the
-ablations'. Measure on a quiet machine.
+Writes bench/results/cdd.json, or cdd_mobilenet.json with --family mobilenet (one row an arm and seed), and prints the tables of
+docs/results/compression.md, the arms' and the ablations'. Measure on a quiet machine.
 """
 
 import argparse
@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from cdd_ablations import ABLATIONS
-from cdd_arms import ARMS
-from cdd_table import ALL, file_of, folder_of, row_of
+from cdd_table import FAMILIES, file_of, folder_of, row_of
 from rows import table_of, write_rows
 
 from vreid.cli import output
@@ -21,9 +19,8 @@ from vreid.deploy.bench import Timing
 from vreid.deploy.latency import latencies
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
-from vreid.train.recipes.bundled import teacher_resnet50_small
 
-RESULTS = Path(__file__).with_name("results") / "cdd.json"
+RESULTS = {"resnet50": "cdd.json", "mobilenet": "cdd_mobilenet.json"}
 COLUMNS = {
     "params_saved": "params saved %", "macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP",
     "rank1": "Rank-1", "latency_ms": "latency ms", "hours": "core-hours",
@@ -43,31 +40,37 @@ def timings(networks: Sequence[ReidNetwork], rounds: int) -> list[Timing]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--family", choices=list(FAMILIES), default="resnet50")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=100, help="turns that each network has at being timed")
     parser.add_argument("--json", action="store_true", help="print the rows instead of the table")
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    heavy = total_of(cost_of(ReidNetwork(teacher_resnet50_small().network)))
+    family = FAMILIES[flags.family]
+    heavy = total_of(cost_of(ReidNetwork(family.teacher().network)))
     rows, networks = [], []
-    for arm in ALL:
+    for arm in family.all:
         for seed in flags.seeds:
             folder = folder_of(flags.out, arm, seed)
             if file_of(folder, ".score.json").exists():
                 row, network = row_of(folder, (heavy.params, heavy.macs))
                 rows.append(row)
                 networks.append(network)
-    for part in (ARMS, ABLATIONS):  # by turns within each: how many take turns is felt, by the caches
+    for part in filter(
+        None, (family.arms, family.ablations)
+    ):  # by turns within each: how many take turns is felt, by the caches
         mine = [place for place, row in enumerate(rows) if row["arm"] in part]
         timed = timings([networks[place] for place in mine], flags.rounds)
         for place, timing in zip(mine, timed, strict=True):
             rows[place] |= {"latency_ms": round(timing.p50_ms, 3), "latency_p90_ms": round(timing.p90_ms, 3)}
-    write_rows(RESULTS, rows)
+    write_rows(Path(__file__).with_name("results") / RESULTS[flags.family], rows)
     if flags.json:
         output.document(rows)
     else:
-        print(table_of([row for row in rows if row["arm"] in ARMS], COLUMNS, {"epochs": "epochs"}), end="\n\n")
-        print(table_of([row for row in rows if row["arm"] in ABLATIONS], OF_ABLATIONS, {}))
+        print(table_of([row for row in rows if row["arm"] in family.arms], COLUMNS, {"epochs": "epochs"}))
+        if family.ablations:
+            print()
+            print(table_of([row for row in rows if row["arm"] in family.ablations], OF_ABLATIONS, {}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
     python bench/cdd_table.py train score --data ../shared/data/roadside --out runs/cdd    # as many at once as there are cores
     python bench/cdd_score.py --out runs/cdd                                               # then: the table
 
+With --family mobilenet the arms are those of cdd_mobile_arms.py, whose teacher begins with --weights of ImageNet.
+
 One thread each, on one core or with others on one GPU (--device cuda). Several of these at once share the work between them:
 who has a folder's lock trains or scores there.
 """
@@ -12,13 +14,14 @@ import argparse
 import fcntl
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cdd_mobile_arms as mobile
 import torch
 from cdd_ablations import ABLATIONS
 from cdd_arms import ARMS, Arm
@@ -38,7 +41,28 @@ from vreid.train.loop import train
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import teacher_resnet50_small
 
-ALL = {**ARMS, **ABLATIONS}
+
+@dataclass(frozen=True)
+class Family:
+    """Arms of one heavy student: `all` of them, those of the table, what their teacher learns with, and to what multiple of
+    channels Torch-Pruning cuts while it leaves at least `least` of a layer."""
+
+    teacher: Callable[[], Recipe]
+    arms: dict[str, Arm]
+    ablations: dict[str, Arm]
+    multiple: int
+    least: float = 1 / 8
+
+    @property
+    def all(self) -> dict[str, Arm]:
+        """Those of the table and the ablations."""
+        return {**self.arms, **self.ablations}
+
+
+FAMILIES = {
+    "resnet50": Family(teacher_resnet50_small, ARMS, ABLATIONS, 16, 1 / 4),
+    "mobilenet": Family(mobile.teacher, mobile.ARMS, {}, mobile.MULTIPLE),
+}
 COMMIT = commit()  # of the code that is running, whatever is committed meanwhile
 
 
@@ -84,17 +108,23 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"
 
 
-def started(arm: Arm, root: Path, seed: int, teacher: ReidNetwork) -> tuple[Recipe, ReidNetwork | None] | None:
+def started(
+    arm: Arm, root: Path, seed: int, teacher: ReidNetwork, family: Family
+) -> tuple[Recipe, ReidNetwork | None] | None:
     """The recipe of an arm and what it begins as; None while the arm that it takes its widths from is not finished."""
     recipe = arm.recipe()
+    whole = deepcopy(teacher).cpu()
     if arm.start == "torch-pruning":
         from torch_pruning_arm import Rules, pruned_by_torch_pruning
 
-        cut = pruned_by_torch_pruning(deepcopy(teacher).cpu(), arm.share, multiple=16, rules=Rules(most=0.75))
+        cut = pruned_by_torch_pruning(whole, arm.share, family.multiple, Rules(most=1 - family.least))
+        return replace(recipe, network=replace(cut.config, classes=0)), cut
+    if arm.start == "uniform":
+        cut = mobile.pruned_uniformly(whole, arm.share)
         return replace(recipe, network=replace(cut.config, classes=0)), cut
     if arm.widths_of:
         other = folder_of(root, arm.widths_of, seed)
-        if not finished(other, ALL[arm.widths_of].recipe().epochs):
+        if not finished(other, family.all[arm.widths_of].recipe().epochs):
             return None
         config = load_checkpoint(other / "best.pt").config
         return replace(recipe, network=replace(config, classes=0)), None
@@ -104,7 +134,8 @@ def started(arm: Arm, root: Path, seed: int, teacher: ReidNetwork) -> tuple[Reci
 def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | None) -> bool:
     """Train an arm (None: the teacher) to its end; False when that cannot be done now."""
     folder = flags.out / "teacher" if teacher is None else folder_of(flags.out, name, seed)
-    begun = (teacher_resnet50_small(), None) if teacher is None else started(ALL[name], flags.out, seed, teacher)
+    family = FAMILIES[flags.family]
+    begun = (family.teacher(), None) if teacher is None else started(family.all[name], flags.out, seed, teacher, family)
     if begun is None:
         return False
     recipe, start = replace(begun[0], validate_every=flags.validate_every), begun[1]
@@ -150,6 +181,7 @@ def trained(
             Job(
                 recipe, [learnt], [chosen] if chosen.query else [], folder, join_processes(0, 1, 0, flags.device),
                 seed=about["seed"], resume=resume, teacher=teacher, start=begun, bfloat16=flags.bfloat16, on_epoch=say,
+                weights=flags.weights if recipe.imagenet else None,
             )
         )  # fmt: skip
     return True
@@ -158,7 +190,7 @@ def trained(
 def score(name: str, seed: int, flags: argparse.Namespace) -> None:
     """Score an arm on the test part where it is finished; the choices were made on the validation part."""
     folder = folder_of(flags.out, name, seed)
-    if finished(folder, ALL[name].recipe().epochs):
+    if finished(folder, FAMILIES[flags.family].all[name].recipe().epochs):
         scored(folder, flags)
 
 
@@ -207,12 +239,18 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=("teacher", "train", "score"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ALL), metavar="ARM")
+    parser.add_argument("--family", choices=list(FAMILIES), default="resnet50")
+    parser.add_argument("--weights", help="of the teacher's body, where it begins with ImageNet's")
+    parser.add_argument("--arms", nargs="*", metavar="ARM")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--validate-every", type=int, default=5)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="on a CPU that can")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     flags = parser.parse_args()
+    family = FAMILIES[flags.family]
+    flags.arms = flags.arms or list(family.arms)
+    if wrong := sorted({*flags.arms} - {*family.all}):
+        parser.error(f"{flags.family} has no arm {wrong[0]}; choose of {', '.join(family.all)}")
     torch.set_num_threads(1)
     if "teacher" in flags.what:
         run("teacher", 0, flags, None)

@@ -5,7 +5,8 @@ are one group, weighed by the mean squared norm over all its layers (GroupMagnit
 mean) and ranked against the groups of the same form (isomorphic, Fang et al., ECCV 2024) all over the network. As in the
 library's own script for a speed-up (reproduce/main.py, 400 steps), the ratio rises in small steps and importance is weighed
 anew after each. We differ: MACs are those of models/cost.py, the last step stops at the first group that meets the target, and
-every layer keeps an eighth of its channels (the library's max_pruning_ratio).
+every layer keeps an eighth of its channels (the library's max_pruning_ratio). Of inverted residuals only what stands between their
+shortcuts is cut, as by compactors.
 Training is not part of it: sparse training beforehand and fine-tuning after are the caller's.
 """
 
@@ -21,8 +22,9 @@ from torch import nn
 
 from vreid.models.cost import cost_of
 from vreid.models.errors import Refused
+from vreid.models.mobilenet import InvertedResidual, MobileNet
 from vreid.models.network import ReidNetwork
-from vreid.models.pruning import sites
+from vreid.models.pruning import insert, sites
 from vreid.models.resnet import Block, ResNet
 
 
@@ -42,15 +44,15 @@ def pruned_by_torch_pruning(network: ReidNetwork, share: float, multiple: int = 
     """`network` at most at `share` of its MACs, as near to it as one group of channels allows; stem, stages and blocks shrink.
 
     The embedding keeps its dimension and the classifier its weights. Widths are cut to a multiple of `multiple` wherever a
-    cut is made. `network` is not changed. Raises Refused for what is not a plain ResNet and for a share out of reach.
+    cut is made. `network` is not changed. Raises Refused for what is no plain ResNet or MobileNet, and for a share out of reach.
     """
     return reid_network_from(cut_to(network, share, multiple, rules)).train(network.training)
 
 
 def cut_to(network: ReidNetwork, share: float, multiple: int = 1, rules: Rules = USUAL) -> ReidNetwork:
     """A copy in eval mode whose modules the library has cut; its `config` still has the widths of `network`."""
-    if not isinstance(network.body, ResNet):
-        raise Refused(f"this arm reads the widths of a ResNet, not of {network.config.body}")
+    if not isinstance(network.body, ResNet | MobileNet):
+        raise Refused(f"this arm reads the widths of a ResNet or MobileNet, not of {network.config.body}")
     if sites(network):
         raise Refused("the network has compactors; fold it first")
     if not 0 < share < 1:
@@ -92,10 +94,21 @@ def pruner_of(narrow: ReidNetwork, multiple: int, rules: Rules) -> Any:
             pruning_ratio=1.0,
             max_pruning_ratio=rules.most - 1e-6,  # the library's own test lets a layer that is at the limit lose more
             iterative_steps=rules.steps,
-            ignored_layers=[head.embed, *([head.classifier] if head.classifier else []), *head.pool.parameters()],
+            ignored_layers=[
+                head.embed,
+                *([head.classifier] if head.classifier else []),
+                *head.pool.parameters(),
+                *projections(narrow),
+            ],
             round_to=multiple if multiple > 1 else None,
             output_transform=lambda features: features.embedding,  # 1.6.1 cannot walk an output that holds None
         )
+
+
+def projections(network: ReidNetwork) -> list[nn.Conv2d]:
+    """The last convolutions of inverted residuals, whose outputs the shortcuts tie together."""
+    blocks = [module for module in network.body.modules() if isinstance(module, InvertedResidual)]
+    return [cast(nn.Conv2d, block.conv[-2]) for block in blocks]
 
 
 def areas_of(network: ReidNetwork) -> dict[nn.Conv2d | nn.Linear, int]:
@@ -114,7 +127,9 @@ def macs_of(areas: dict[nn.Conv2d | nn.Linear, int]) -> int:
 
 
 def widths_of(narrow: ReidNetwork) -> dict[str, Any]:
-    """The options of a ResNet that has the widths of these modules."""
+    """The options of a body that has the widths of these modules."""
+    if isinstance(narrow.body, MobileNet):
+        return narrow.body.options_for([site.widths(0, site.conv.out_channels) for site in insert(deepcopy(narrow))])
     body = cast(ResNet, narrow.body)
     stages = [[block for block in stage.children() if isinstance(block, Block)] for stage in body.stages()]
     return {

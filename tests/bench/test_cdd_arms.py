@@ -20,7 +20,7 @@ def table(bench: Path) -> ModuleType:
 def test_every_arm_has_a_recipe_and_plain_networks_come_near_the_budget(table: ModuleType) -> None:
     arms = importlib.import_module("cdd_arms")
     heavy = total_of(cost_of(ReidNetwork(arms.ARMS["uncompressed"].recipe().network))).macs
-    recipes = {name: arm.recipe() for name, arm in table.ALL.items()}
+    recipes = {name: arm.recipe() for name, arm in table.FAMILIES["resnet50"].all.items()}
     assert len({name.split(":")[0] for name in recipes}) > 10
     for name, recipe in recipes.items():
         assert recipe.online is not None and recipe.average == 0.0, name
@@ -29,6 +29,28 @@ def test_every_arm_has_a_recipe_and_plain_networks_come_near_the_budget(table: M
         share = total_of(cost_of(ReidNetwork(recipes[name].network))).macs / heavy
         assert arms.SAME - 0.03 < share <= arms.SAME
     assert 0.3 < arms.ceiling() < arms.SAME + 0.02  # ResNet-50's one-sided ceiling is about the paper's saving
+
+
+def test_the_arms_of_mobilenets_come_near_the_budget(table: ModuleType) -> None:
+    mobile, family = importlib.import_module("cdd_mobile_arms"), table.FAMILIES["mobilenet"]
+    heavy = ReidNetwork(family.teacher().network)
+    whole = total_of(cost_of(heavy)).macs
+    for name, arm in family.all.items():
+        recipe = arm.recipe()
+        assert recipe.online is not None and recipe.epochs == mobile.EPOCHS and recipe.average == 0.0, name
+        assert recipe.inherit == (arm.start != "nothing") and not recipe.imagenet, name
+        assert (recipe.network.height, recipe.network.dim) == (mobile.SIDE, mobile.DIM), name
+    scaled = total_of(cost_of(ReidNetwork(mobile.scaled_to(mobile.SAME)))).macs / whole
+    assert mobile.SAME - 0.03 < scaled <= mobile.SAME
+    uniform = mobile.pruned_uniformly(heavy, mobile.SAME)
+    assert mobile.SAME - 0.03 < total_of(cost_of(uniform)).macs / whole <= mobile.SAME
+    shares = [
+        now / before
+        for stage, old in zip(uniform.config.options["inner"], heavy.body.shape.inner, strict=True)
+        for block, widths in zip(stage, old, strict=True)
+        for now, before in zip(block, widths, strict=True)
+    ]
+    assert max(shares) - min(shares) < 0.06 and family.teacher().imagenet
 
 
 def test_a_folder_is_finished_with_its_last_epoch_and_locked_once(table: ModuleType, tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""The arms of the compression table for MobileNetV2: as those of the ResNet, from ImageNet weights, at 96 pixels.
+
+Imported by cdd_table.py. All learn for 12 epochs from the logits of one teacher, which is the heavy student's network; the paper's
+from its blocks, too.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+from cdd_arms import Arm
+
+from vreid.models.cost import cost_of, total_of
+from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.pruning import fold, insert
+from vreid.train.recipe import Recipe
+from vreid.train.recipes.bundled import cdd2_mobilenet, cdd_mobilenet, teacher_mobilenet, uncompressed_mobilenet
+
+SAME, LESS = 0.35, 0.2  # of the heavy student's MACs
+MULTIPLE = 8  # of channels
+SIDE, DIM, EPOCHS = 96, 128, 12
+
+
+def teacher() -> Recipe:
+    """What all arms learn from, and most begin as."""
+    return replace(_small(teacher_mobilenet()), epochs=24, planned=24, warmup=1, sizes=())
+
+
+def paper() -> Recipe:
+    """CDD with retrieval-guided gradient resetting."""
+    return _short(cdd_mobilenet())
+
+
+def ours(share: float, **budget: Any) -> Recipe:
+    """CDD2 with a budget."""
+    base = _short(cdd2_mobilenet())
+    assert base.capacity is not None and base.capacity.budget is not None
+    rules = replace(base.capacity.budget, share=share, **budget)
+    return replace(base, capacity=replace(base.capacity, budget=rules))
+
+
+def uncompressed() -> Recipe:
+    """The heavy student."""
+    return _short(uncompressed_mobilenet())
+
+
+def from_scratch(network: NetworkConfig | None = None) -> Recipe:
+    """Distilled at these widths from the start."""
+    base = uncompressed()
+    return replace(base, network=network or base.network, inherit=False)
+
+
+@torch.no_grad()
+def pruned_uniformly(network: ReidNetwork, share: float, multiple: int = MULTIPLE) -> ReidNetwork:
+    """`network` with the same part of every layer's channels, those with the largest scales in their batch norms (Liu et al.,
+    Network Slimming, ICCV 2017), of the greatest part that stays under that share of the MACs."""
+    whole = total_of(cost_of(network)).macs
+
+    def cut(part: float) -> ReidNetwork:
+        narrow = deepcopy(network)
+        for site in insert(narrow):
+            order = site.norm.weight.abs().argsort(descending=True)
+            site.far.mask[order[max(multiple, int(part * len(order)) // multiple * multiple) :]] = 0
+        return fold(narrow, multiple=multiple, masked=True)
+
+    parts = [step / 64 for step in range(1, 64)]
+    fitting = [part for part in parts if total_of(cost_of(cut(part))).macs <= share * whole]
+    return cut(fitting[-1])
+
+
+@cache
+def scaled_to(share: float) -> NetworkConfig:
+    """MobileNetV2 of the width multiplier that comes nearest to that share of the MACs, from below, in 64ths."""
+    heavy = uncompressed().network
+    whole = total_of(cost_of(ReidNetwork(heavy))).macs
+
+    def scaled(step: int) -> NetworkConfig:
+        return replace(heavy, options={**heavy.options, "scale": step / 64})
+
+    fitting = [step for step in range(8, 64) if total_of(cost_of(ReidNetwork(scaled(step)))).macs <= share * whole]
+    return scaled(fitting[-1])
+
+
+def _small(base: Recipe) -> Recipe:
+    return replace(base, network=replace(base.network, height=SIDE, width=SIDE, dim=DIM), limit=0)
+
+
+def _short(base: Recipe) -> Recipe:
+    return replace(_small(base), epochs=EPOCHS)
+
+
+ARMS: dict[str, Arm] = {
+    "uncompressed": Arm(uncompressed),
+    "cdd2": Arm(lambda: ours(SAME)),
+    "cdd2-20": Arm(lambda: ours(LESS)),
+    "cdd+rggr": Arm(paper),
+    "resrep": Arm(lambda: ours(SAME, by="norm", cost_power=0.0, survivors=0.025)),  # as in cdd_arms.py
+    "torch-pruning": Arm(uncompressed, "torch-pruning", SAME),
+    "uniform": Arm(uncompressed, "uniform", SAME),
+    "random": Arm(lambda: ours(SAME, by="random", cost_power=0.0)),
+    "distilled-scaled": Arm(lambda: from_scratch(scaled_to(SAME)), "nothing"),
+    "slim-from-scratch": Arm(from_scratch, "nothing", widths_of="cdd2"),
+}
