@@ -210,12 +210,12 @@ def rights(args: Rights) -> int:
 def _with_server(args: "Setup | Record | Replay", work: "Callable[[Client], Awaitable[_T]]") -> _T:
     """What `work` gives with a client of the server. Raises Refused, in place of CentreAway."""
     from vreid.fleet.link import CentreAway, Reasons, joined
-    from vreid.runtime.network_address import shown_address, substituted
+    from vreid.runtime.network_address import nats_address, shown_address, substituted
     from vreid.runtime.site.read import read_site
 
     credentials, ca = args.credentials, args.ca
     if "://" in args.server:
-        server = substituted(args.server, os.environ)
+        server = nats_address(substituted(args.server, os.environ))
     else:
         fleet = read_site(Path(args.server), os.environ).fleet
         if fleet is None:

@@ -103,6 +103,14 @@ def network_address(uri: str) -> NetworkAddress:
     return last
 
 
+def nats_address(text: str) -> str:
+    """`text`, which is the address of one NATS server. Raises Refused, which shows nothing of it, for another one."""
+    address = network_address(text)
+    if address.scheme not in ("nats", "tls") or address.tail.strip("/") or not address.certain:
+        raise Refused("the address of a NATS server is nats://HOST:PORT or tls://HOST:PORT, with no path; correct it")
+    return text
+
+
 def _reading(kind: str, rest: str, at: int) -> NetworkAddress | None:
     """The parts where the user's part ends at `at` (-1: there is none); None where no host follows."""
     place = rest[at + 1 :]

@@ -183,17 +183,17 @@ def read_topology(path: Path, cameras: Sequence[str]) -> Topology:
 def read_layout(path: Path) -> Layout:
     """The file at `path` as it is written. Raises Refused for what is no such file."""
     try:
-        return Layout.model_validate(tomllib.loads(regular(path).read_text(encoding="utf-8")))
+        return Layout.model_validate(tomllib.loads(regular(path).read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the topology {path} cannot be read ({error}); check the path") from error
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"the topology {path} is not TOML ({error}); correct that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise Refused(
             f"the topology {path} has a wrong '{place}' ({first['msg'].lower()}); see docs/operations.md"
         ) from error
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
+        raise Refused(f"the topology {path} is not TOML ({error}); correct that line") from error
 
 
 def topology_of(layout: Layout, cameras: Sequence[str], what: str) -> Topology:

@@ -11,6 +11,7 @@ from vreid.fleet.centre.reconciler import Reconciling
 from vreid.fleet.centre.region import Region
 from vreid.fleet.centre.settings import CentreSettings
 from vreid.fleet.centre.status import RegionStatus
+from vreid.runtime.gallery.index.table import refuse_index
 
 
 class Centre:
@@ -50,7 +51,12 @@ class Centre:
 
 @contextmanager
 def started(settings: CentreSettings) -> Iterator[Centre]:
-    """A centre that resolves, until the body ends; it lets go of its leases then."""
+    """A centre that resolves, until the body ends; it lets go of its leases then.
+
+    Raises Refused for an index that this machine does not have.
+    """
+    for region in settings.regions:
+        refuse_index(region.index, settings.space.about.dim, region.gallery)
     centre = Centre(settings)
     centre._start()
     try:

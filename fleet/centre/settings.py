@@ -144,7 +144,7 @@ def read_centre(path: Path, environment: Mapping[str, str]) -> CentreSettings:
         first = next(iter(error.errors()))
         raise Refused(f"{path}: {_sentence(dict(first))}") from error
     reading = FormReading(path.absolute().parent, environment)
-    server = reading.secret(form.server, "'server'") or ""
+    server = reading.server(form.server, "'server'") or ""
     credentials, ca = reading.file(form.credentials, "'credentials'"), reading.file(form.ca, "'ca'")
     regions = [region for each in form.region if (region := _region(each, reading)) is not None]
     same = {region.gallery.uri + region.gallery.gallery for region in regions}
@@ -153,12 +153,17 @@ def read_centre(path: Path, environment: Mapping[str, str]) -> CentreSettings:
     if reading.faults:
         raise Refused(f"{path}: {reading.faults[0]}")
     model = reading.model(form.model)
+    space = _space(model)
+    for region in regions:
+        if region.new_below is not None and region.new_below > space.match.threshold:
+            over = f"new_below {region.new_below:g} is over the model's threshold {space.match.threshold:g}"
+            raise Refused(f"{path}: region '{region.name}': {over}; lower it")
     return CentreSettings(
         server=server,
         credentials=credentials,
         ca=ca,
         model=model,
-        space=_space(model),
+        space=space,
         lease_s=form.lease_s,
         reconcile_s=form.reconcile_s,
         between_regions_s=form.between_regions_s,

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from vreid.models.errors import Refused, shown
 from vreid.models.files import regular
 from vreid.runtime.gallery_place import GalleryPlace, place_of
-from vreid.runtime.network_address import substituted
+from vreid.runtime.network_address import nats_address, substituted
 from vreid.runtime.site.schema import TABLE, TEXT
 
 if sys.version_info >= (3, 11):
@@ -30,11 +30,11 @@ def read_table(path: Path, what: str) -> dict[str, Any] | str:
     Raises Refused for a file that cannot be read.
     """
     try:
-        return tomllib.loads(regular(path).read_text(encoding="utf-8"))
+        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise Refused(f"{what} {path} cannot be read ({reason}); check the path") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
         return f"{path} is not TOML ({error}); correct that line"
 
 
@@ -49,6 +49,10 @@ class FormReading:
     def secret(self, text: str, where: str) -> str | None:
         """`text` with its secrets; None where one is not there."""
         return self.tried(lambda: substituted(text, self.environment), where)
+
+    def server(self, text: str, where: str) -> str | None:
+        """The address of a NATS server with its secrets; None: at fault."""
+        return self.tried(lambda: nats_address(substituted(text, self.environment)), where)
 
     def gallery(self, text: str, where: str) -> GalleryPlace | None:
         """Its file, or its address with its secrets; None: at fault."""
@@ -94,7 +98,8 @@ def sentence_of(error: Mapping[str, Any], root: type[BaseModel]) -> str:
     if kind == "missing" and not key:
         return f"the file has no table {head}; add it"
     if kind == "missing":
-        about = (form.model_fields[key].description or "").rstrip(".")
+        field = form.model_fields.get(key)  # none for one of several values: cameras[1]
+        about = ((None if field is None else field.description) or "see the documentation").rstrip(".")
         return f"{head} lacks '{key}' ({about[:1].lower()}{about[1:]}); add it"
     if kind == "value_error":
         message = message.removeprefix("Value error, ")

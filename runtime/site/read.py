@@ -197,7 +197,7 @@ class _Reading(FormReading):
 
     def _fleet(self, table: FleetTable) -> FleetSettings:
         credentials, ca = (self.file(getattr(table, name), f"'{name}' in [fleet]") for name in ("credentials", "ca"))
-        server = self.secret(table.server, "'server' in [fleet]") or ""
+        server = self.server(table.server, "'server' in [fleet]") or ""
         return FleetSettings(
             box=table.box, region=table.region, server=server, room=bytes_of(table.room), credentials=credentials, ca=ca
         )

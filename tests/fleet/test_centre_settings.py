@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from made_centre import model_in
 
+from vreid.cli.main import main
 from vreid.fleet.centre.settings import read_centre
 from vreid.models.errors import Refused
 
@@ -59,6 +60,13 @@ def test_a_topology_may_be_a_file_of_its_own(file: Path) -> None:
     ("old", "new", "reason"),
     [
         ("tls://", "http://", "neither nats://HOST:PORT nor tls://HOST:PORT"),
+        (":4222", ":99999", "'server': the tls:// address has no valid host or port"),
+        (":4222", ":4222/x", "'server': .* with no path"),
+        ("centre.example:4222", "", "'server': the tls:// address has no valid host or port"),
+        ('retention = "30d"', "new_below = 0.71", "region 'north': new_below 0.71 is over the model's threshold 0.7"),
+        ('cameras = ["box 1/gate", "box 2/gate"]', 'cameras = ["box 1/gate"]', r"lacks 'cameras\[1\]'"),
+        ("least_s = 4.0", f"least_s = {'9' * 5000}", "is not TOML"),
+        ("least_s = 4.0", f"least_s = {'[' * 5000}", "is not TOML"),
         ("retention =", "retain =", "nearest is 'retention'"),
         ('name = "門"', 'name = "north"', "two regions 'north'"),
         ('name = "門"', 'name = "identity"', "subjects of messages to boxes begin with"),
@@ -88,3 +96,24 @@ def test_a_file_without_a_region_says_what_to_add(file: Path) -> None:
     file.write_text('server = "nats://127.0.0.1:4222"\nmodel = "model/small.json"\n')
     with pytest.raises(Refused, match=r"names no region; add \[\[region\]\]"):
         read_centre(file, {})
+
+
+def test_a_topology_that_is_nested_without_end_is_refused(file: Path) -> None:
+    (file.parent / "ways.toml").write_text(f"pair = {'[' * 5000}")
+    file.write_text(FILE[: FILE.index("[region.topology]")] + 'topology = "ways.toml"\n')
+    with pytest.raises(Refused, match="is not TOML"):
+        read_centre(file, {"PASSWORD": SECRET})
+
+
+def test_a_file_may_begin_with_the_mark_that_some_editors_write(file: Path) -> None:
+    file.write_text(FILE, encoding="utf-8-sig")
+    assert len(read_centre(file, {"PASSWORD": SECRET}).regions) == 2
+
+
+@pytest.mark.parametrize("index", ["foo", "hnsw?x=1", "ivf?nprobe=0"])
+def test_a_centre_with_an_index_that_is_not_there_does_not_begin(
+    file: Path, index: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(FILE.replace('retention = "30d"', f'index = "{index}"').replace("${PASSWORD}", "x"))
+    assert main(["centre", "run", str(file)]) == 2
+    assert "index" in capsys.readouterr().err
