@@ -75,7 +75,7 @@ class Messages:
                 "thumbnail": picture_name(str(self._seq).encode()),
             }
         )  # fmt: skip
-        return Logged(message.box, message, Position("made", self._seq), now, now, 0)
+        return Logged(message.box, message, Position("made", self._seq, now), now, 0)
 
 
 def size_of(address: DatabaseAddress) -> int:

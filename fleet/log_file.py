@@ -14,6 +14,7 @@ from typing import BinaryIO
 from vreid.models.errors import Refused
 
 VERSION = 1
+SAME_S = 0.001  # by which two readings of one message's time in a stream may differ
 _KIND = "log of a fleet"
 _READ = 1 << 20
 
@@ -42,19 +43,20 @@ class LoggedMessage:
 class LogWriter:
     """Appends to a file; one that is there must be of the same stream, and its torn end is cut off.
 
-    Used as a context. `last` is the number of the last message in the file, None where there is none. Raises Refused for a file
-    of something else, and OSError.
+    Used as a context. `last` is the number of the last message in the file and when it was written in the stream, None where there
+    is none. Raises Refused for a file of something else, and OSError.
     """
 
     def __init__(self, path: Path, head: LogHead) -> None:
-        self.last: int | None = None
+        self.last: tuple[int, float] | None = None
         self._packed = path.suffix == ".gz"
         whole, found = 0, None
         if path.exists():
             for end, lines in _pieces(path):
                 found = found or (_head(path, lines[0]) if lines else None)
                 whole = end
-                self.last = json.loads(lines[-1]).get("seq", self.last) if lines else self.last
+                last = json.loads(lines[-1]) if lines else {}
+                self.last = (last["seq"], last["time"]) if "seq" in last else self.last
         if found is not None and found != head:
             raise Refused(
                 f"{path} is of the stream {found.stream} made at {found.created}, and the server's is {head.stream} made at"
@@ -77,7 +79,7 @@ class LogWriter:
         """Append them; they are on the disk when it returns."""
         if messages:
             self._append([_line(message) for message in messages])
-            self.last = messages[-1].seq
+            self.last = messages[-1].seq, messages[-1].time
 
     def _append(self, lines: list[str]) -> None:
         piece = "".join(f"{line}\n" for line in lines).encode()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 from nats.js.errors import NotFoundError
 
 from vreid.fleet.link import CentreAway, Reasons
-from vreid.fleet.log_file import LoggedMessage, LogHead, LogWriter
+from vreid.fleet.log_file import SAME_S, LoggedMessage, LogHead, LogWriter
 from vreid.fleet.streams import STREAM
 from vreid.fleet.subjects import SIGHTINGS
 from vreid.models.errors import Refused
@@ -58,7 +59,8 @@ async def record(
         info = await _stream_of(manager)
         name, last = str(info.config.name), info.state.last_seq
         with LogWriter(path, LogHead(name, f"{info.created:%Y-%m-%dT%H:%M:%S.%fZ}")) as file:
-            config = _consumer(span, file.last)
+            await _refuse_other(manager, path, info, file.last)
+            config = _consumer(span, None if file.last is None else file.last[0])
             if not follow and (config.opt_start_seq or 0) > last:
                 return 0
             consumer = await manager.pull_subscribe("", stream=name, config=config)
@@ -90,6 +92,26 @@ async def _stream_of(manager: JetStreamContext) -> StreamInfo:
         return await manager.stream_info(await manager.find_stream_name_by_subject(SIGHTINGS))
     except NotFoundError:
         raise Refused(f"the server has no stream of {SIGHTINGS}; vreid fleet setup makes {STREAM}") from None
+
+
+async def _refuse_other(
+    manager: JetStreamContext, path: Path, info: StreamInfo, recorded: tuple[int, float] | None
+) -> None:
+    """Raises Refused where the message that was recorded last is another one in the stream, or not there yet: it was put back
+    from a backup since. One that was erased may be any."""
+    if recorded is None:
+        return
+    number, time = recorded
+    same = number <= info.state.last_seq
+    if same:
+        with suppress(NotFoundError):
+            there = await manager.get_msg(str(info.config.name), number)
+            same = there.time is None or abs(there.time.timestamp() - time) < SAME_S
+    if not same:
+        raise Refused(
+            f"{path} has message {number} of another time than the stream {info.config.name}, which was put back from a backup"
+            " since; name another file"
+        )
 
 
 def _consumer(span: Span, recorded: int | None) -> ConsumerConfig:

@@ -5,6 +5,8 @@ import hashlib
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,42 +17,50 @@ from nats.js.errors import NotFoundError
 
 from vreid.fleet.centre.track import Unfit, box_in, message_in
 from vreid.fleet.link import ANSWER_S, SENT, CentreAway, Reasons
+from vreid.fleet.log_file import SAME_S
 from vreid.fleet.messages import RemovalMessage, SightingMessage
 from vreid.fleet.subjects import SIGHTINGS, subjects_of_region
 
 _LOG = logging.getLogger("vreid")
 _AHEAD = 256  # messages that are here and not acknowledged
 _AGAIN_S = 60.0  # after which one is delivered again: it is known then
+_CLOCK_S = 600.0  # by which clocks of the log's servers may differ, or have been set; what is read again is known
 _FORGOTTEN_S = 86400.0  # after which the server drops the consumer of a resolver that ended
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a log was read: when it was made, since a new one counts anew, and the number of the last message."""
+    """How far a log was read: when it was made, since a new one counts anew, and of the last message its number and when it was
+    written there, in seconds since 1970. In a log that was put back from a backup another message gets this number, later."""
 
     made: str
     number: int
+    at: float
 
     @classmethod
     def of(cls, text: str | None) -> "Position":
         """What `str` has made of one; None: nothing was read."""
-        made, _, number = (text or "").partition(" ")
-        return cls(made, int(number) if number.isdecimal() else 0)
+        if text is None:
+            return cls("", 0, 0.0)
+        made, number, at = text.split(" ")
+        return cls(made, int(number), float(at))
 
     def __str__(self) -> str:
-        return f"{self.made} {self.number}"
+        return f"{self.made} {self.number} {self.at!r}"
+
+    def is_behind(self, other: "Position") -> bool:
+        """Whether all before `other` was read when this was, so that reading goes on from here and not from there."""
+        return self.made != other.made or self.number > other.number or self.at > other.at
 
 
 @dataclass(frozen=True)
 class Logged:
-    """A message as the log has it, or why it is none for this program; `box` is whose subject it came by. `at` is when it was
-    written there and `sent` when its box sent it, each by its own clock in seconds since 1970 (None: the box does not say);
-    `behind` more of the region come after it."""
+    """A message as the log has it, or why it is none for this program; `box` is whose subject it came by. `sent` is when its
+    box sent it, by its own clock in seconds since 1970 (None: it does not say); `behind` more of the region come after it."""
 
     box: str
     message: SightingMessage | RemovalMessage | Unfit
     position: Position
-    at: float
     sent: float | None
     behind: int
 
@@ -86,8 +96,7 @@ class Log:
         logged = Logged(
             box=box_in(message.subject) if isinstance(content, Unfit) else content.box,
             message=content,
-            position=Position(self._made, about.sequence.stream),
-            at=about.timestamp.timestamp(),
+            position=Position(self._made, about.sequence.stream, about.timestamp.timestamp()),
             sent=_number((message.headers or {}).get(SENT)),
             behind=about.num_pending,
         )
@@ -103,16 +112,16 @@ class Log:
 async def open_log(client: Client, region: str, epoch: int, read: Position) -> Log:
     """The messages of a region that come after `read`, for the resolver of this epoch alone: consumers of others are ended.
 
-    Where the log is another one than was read, it is read from its beginning; what is known is known by its number.
-    Raises CentreAway.
+    Where the log is another one than was read, or was put back from a backup, it is read from its beginning; what is known is
+    known by its number. Raises CentreAway.
     """
     async with Reasons(client):
         stream = client.jetstream(timeout=ANSWER_S)
         name = await stream_name(stream)
         info = await stream.stream_info(name)
         made = "" if info.created is None else info.created.isoformat()
-        start = read.number + 1 if made == read.made and read.number <= info.state.last_seq else 1
-        if start == 1 and read.number:
+        start = await _start(stream, name, read, made, info.state.last_seq)
+        if read.number and start["deliver_policy"] is DeliverPolicy.ALL:
             _LOG.warning(
                 "centre: the log of region %s is another one than before; it is read from its beginning", region
             )
@@ -128,8 +137,7 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
             ConsumerConfig(
                 durable_name=consumer,
                 description=f"the resolver of region {region}",
-                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                opt_start_seq=start,
+                **start,
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=_AGAIN_S,
                 max_ack_pending=_AHEAD,
@@ -139,6 +147,19 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
             ),
         )
     return Log(client, name, consumer, subscription, made, float(info.config.max_age or 0))
+
+
+async def _start(stream: JetStreamContext, name: str, read: Position, made: str, last: int) -> dict[str, Any]:
+    """From where on a consumer is to read: behind the message that was read last, if the log has it still."""
+    if read.number and made == read.made and read.number <= last:
+        try:
+            there = await stream.get_msg(name, read.number)
+        except NotFoundError:  # it was erased, or is too old; whatever was not read was written later
+            since = datetime.fromtimestamp(max(0.0, read.at - _CLOCK_S), timezone.utc)
+            return {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": since}
+        if there.time is not None and abs(there.time.timestamp() - read.at) < SAME_S:
+            return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": read.number + 1}
+    return {"deliver_policy": DeliverPolicy.ALL}
 
 
 async def stream_name(stream: JetStreamContext) -> str:

@@ -86,13 +86,13 @@ class Resolver:
     def _taken(self, logged: Logged) -> Outcome:
         with self._gallery.transaction() as store:
             self._inbox.refuse_other_epoch(self._epoch)
-            if logged.position.made != self.read.made or logged.position.number > self.read.number:
+            if logged.position.is_behind(self.read):
                 self.read = logged.position
                 store.set_setting(_READ, str(self.read))
             try:
                 if isinstance(message := logged.message, Unfit):
                     raise message
-                self._heard[message.box] = message.seq, logged.at
+                self._heard[message.box] = message.seq, logged.position.at
                 if isinstance(message, SightingMessage):
                     return self._sighting(store, message, logged)
                 return self._removal(store, message, logged)

@@ -77,9 +77,9 @@ class Session:
             self._resolver.take(logged)
             async with Reasons():
                 await message.ack()
-            self.behind, self.lag_s = logged.behind, max(0.0, time.time() - logged.at)
+            self.behind, self.lag_s = logged.behind, max(0.0, time.time() - logged.position.at)
             if logged.sent is not None and not isinstance(logged.message, Unfit):
-                self._clocks.note(logged.box, logged.sent, logged.at)
+                self._clocks.note(logged.box, logged.sent, logged.position.at)
             self._news.set()
 
     async def _publish(self) -> None:

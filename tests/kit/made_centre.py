@@ -231,4 +231,4 @@ class Sent:
             content = message_in(text, subject_of("north", box, about.get("camera", "")))
         except Unfit as unfit:
             content = unfit
-        return Logged(box, content, Position(self.made, self.number), time.time(), None, 0)
+        return Logged(box, content, Position(self.made, self.number, time.time()), None, 0)
