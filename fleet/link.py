@@ -19,7 +19,7 @@ from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError
 
 from vreid.fleet import picture_store
-from vreid.fleet.messages import RemovalMessage, SightingMessage, as_bytes, number_of
+from vreid.fleet.messages import BoxMessage, SightingMessage, as_bytes, number_of
 from vreid.fleet.subjects import subject_of, token_of
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.network_address import network_address, redacted
@@ -80,7 +80,7 @@ class CentreLink:
         """Whether the connection was not lost, as far as is known."""
         return self.client.is_connected
 
-    async def publish(self, messages: Sequence[SightingMessage | RemovalMessage]) -> tuple[list[int], str | None]:
+    async def publish(self, messages: Sequence[BoxMessage]) -> tuple[list[int], str | None]:
         """The numbers of those that the stream has stored, now or before, and why others were not; None: all were.
 
         All are written before the first answer is awaited, on one connection, so that they arrive in their order.
@@ -88,7 +88,7 @@ class CentreLink:
         stored, reason = await published(self.client, self._stream, [self._outgoing(message) for message in messages])
         return [message.seq for message, kept in zip(messages, stored, strict=True) if kept], reason
 
-    def _outgoing(self, message: SightingMessage | RemovalMessage) -> Outgoing:
+    def _outgoing(self, message: BoxMessage) -> Outgoing:
         camera = message.camera if isinstance(message, SightingMessage) else ""
         return Outgoing(subject_of(self._region, message.box, camera), as_bytes(message), number_of(message))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from base64 import b64decode, b64encode
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vreid.models.errors import Refused, shown
 from vreid.runtime.gallery.names import printable
-from vreid.runtime.gallery.outbox import NEW, REMOVED, OutboxMessage
+from vreid.runtime.gallery.outbox import MOVED, NEW, REMOVED, OutboxMessage
 from vreid.runtime.gallery.records import LAST_MOMENT
 
 SCHEMA = 1
@@ -59,14 +59,22 @@ class SightingMessage(_Message):
             raise Refused(f"the features of message {self.box}:{self.seq} cannot be read ({error})") from error
 
 
+class MovedMessage(_Message):
+    """A sighting that is not at the box any more was given to this vehicle before it went, which was not sent in time."""
+
+    what: Literal["moved"]
+    sighting: Id = Field(description="The sighting, by the number that the box has given it.")
+
+
 class RemovalMessage(_Message):
     """A vehicle of the box was removed for good, with all its sightings; what was sent of them is to be deleted."""
 
     what: Literal["removed"]
 
 
-Message = Annotated[SightingMessage | RemovalMessage, Field(discriminator="what")]
-MESSAGE: TypeAdapter[SightingMessage | RemovalMessage] = TypeAdapter(Message)
+BoxMessage: TypeAlias = SightingMessage | MovedMessage | RemovalMessage
+Message = Annotated[BoxMessage, Field(discriminator="what")]
+MESSAGE: TypeAdapter[BoxMessage] = TypeAdapter(Message)
 
 
 class IdentityMessage(BaseModel):
@@ -85,7 +93,7 @@ class IdentityMessage(BaseModel):
     name: str | None = Field(description="The vehicle's name in the region.")
 
 
-def message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMessage | RemovalMessage:
+def message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> BoxMessage:
     """What is sent of one that waits. Raises Refused for a sighting that is damaged."""
     try:
         return _message_of(waiting, box, fingerprint)
@@ -94,10 +102,12 @@ def message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMe
         raise Refused(f"sighting {waiting.sighting} cannot be sent ({error.errors()[0]['msg']}); {fix}") from error
 
 
-def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingMessage | RemovalMessage:
+def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> BoxMessage:
     about = {"schema": SCHEMA, "box": box, "seq": waiting.seq, "fingerprint": fingerprint}
     about["vehicle"] = waiting.vehicle_number
     row = waiting.row
+    if row is None and waiting.sighting is not None:
+        return MovedMessage.model_validate({**about, "what": MOVED, "sighting": waiting.sighting_number})
     if row is None:
         return RemovalMessage.model_validate({**about, "what": REMOVED})
     return SightingMessage.model_validate(
@@ -117,18 +127,18 @@ def _message_of(waiting: OutboxMessage, box: str, fingerprint: str) -> SightingM
     )
 
 
-def number_of(message: SightingMessage | RemovalMessage) -> str:
+def number_of(message: BoxMessage) -> str:
     """What the server knows a message by when it comes again. Nobody else can guess it, and use it first."""
-    about = message.sighting if isinstance(message, SightingMessage) else message.vehicle
+    about = message.vehicle if isinstance(message, RemovalMessage) else message.sighting
     return f"{message.box}:{about}:{message.seq}"
 
 
-def as_bytes(message: SightingMessage | RemovalMessage) -> bytes:
+def as_bytes(message: BoxMessage) -> bytes:
     """JSON, in UTF-8."""
     return message.model_dump_json(by_alias=True).encode()
 
 
-def read_message(body: bytes) -> SightingMessage | RemovalMessage:
+def read_message(body: bytes) -> BoxMessage:
     """The message of `body`. Raises Refused for what is not one, or of another version."""
     try:
         return MESSAGE.validate_json(body)

@@ -9,10 +9,10 @@ from vreid.fleet.centre.log import stream_name
 from vreid.fleet.centre.objects import Objects
 from vreid.fleet.centre.publisher import inbox_of
 from vreid.fleet.centre.status import Counts
-from vreid.fleet.centre.track import Unfit, message_in
+from vreid.fleet.centre.track import sighting_in
 from vreid.fleet.link import ANSWER_S, Reasons
-from vreid.fleet.messages import IdentityMessage, SightingMessage
-from vreid.fleet.subjects import identities_of
+from vreid.fleet.messages import IdentityMessage
+from vreid.fleet.subjects import identities_of, source_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import Removal
 
@@ -38,11 +38,12 @@ class Eraser:
                 await self._erase(number, removal)
             for picture in removal.pictures:
                 await self._objects.erase(picture)
+        if waiting:
             with self._gallery.transaction() as store:
                 inbox = inbox_of(store)
                 inbox.refuse_other_epoch(self._epoch)
-                inbox.drop_removals([removal.id])
-            self._counts.erased += 1
+                inbox.drop_removals(waiting)
+            self._counts.erased += len(waiting)
         return bool(waiting)
 
     async def _erase(self, number: int, removal: Removal) -> None:
@@ -58,14 +59,13 @@ class Eraser:
 
     def _is_about(self, removal: Removal, subject: str, body: bytes) -> bool:
         """What its box has said of it, or what this region's centre has said to the box: not that it was removed."""
-        try:
-            if subject == identities_of(removal.box):
+        if subject == identities_of(removal.box):
+            try:
                 said = IdentityMessage.model_validate_json(body)
-                return (said.what, said.region, said.sighting) == ("identity", self._region, removal.sighting)
-            message = message_in(body, subject)
-        except (Unfit, ValidationError):
+            except ValidationError:
+                return False
+            return (said.what, said.region, said.sighting) == ("identity", self._region, removal.sighting)
+        about = sighting_in(body, subject)
+        if about is None or source_of(subject).region != self._region:
             return False
-        return isinstance(message, SightingMessage) and (message.box, message.sighting) == (
-            removal.box,
-            removal.sighting,
-        )
+        return (about.box, about.sighting) == (removal.box, removal.sighting)

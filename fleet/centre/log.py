@@ -15,11 +15,12 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from vreid.fleet.centre.track import Unfit, box_in, message_in
+from vreid.fleet.centre.track import Unfit, box_in, message_in, sighting_in
 from vreid.fleet.link import ANSWER_S, SENT, CentreAway, Reasons
 from vreid.fleet.log_file import SAME_S
-from vreid.fleet.messages import RemovalMessage, SightingMessage
+from vreid.fleet.messages import BoxMessage
 from vreid.fleet.subjects import SIGHTINGS, subjects_of_region
+from vreid.runtime.gallery.inbox import BoxSighting
 
 _LOG = logging.getLogger("vreid")
 _AHEAD = 256  # messages that are here and not acknowledged
@@ -56,13 +57,15 @@ class Position:
 @dataclass(frozen=True)
 class Logged:
     """A message as the log has it, or why it is none for this program; `box` is whose subject it came by. `sent` is when its
-    box sent it, by its own clock in seconds since 1970 (None: it does not say); `behind` more of the region come after it."""
+    box sent it, by its own clock in seconds since 1970 (None: it does not say); `behind` more of the region come after it. `about`
+    is what can be read of one that does not fit."""
 
     box: str
-    message: SightingMessage | RemovalMessage | Unfit
+    message: BoxMessage | Unfit
     position: Position
     sent: float | None
     behind: int
+    about: BoxSighting | None = None
 
 
 class Log:
@@ -90,7 +93,7 @@ class Log:
             return None
         about = message.metadata
         try:
-            content: SightingMessage | RemovalMessage | Unfit = message_in(message.data, message.subject)
+            content: BoxMessage | Unfit = message_in(message.data, message.subject)
         except Unfit as unfit:
             content = unfit
         logged = Logged(
@@ -99,6 +102,7 @@ class Log:
             position=Position(self._made, about.sequence.stream, about.timestamp.timestamp()),
             sent=_number((message.headers or {}).get(SENT)),
             behind=about.num_pending,
+            about=sighting_in(message.data, message.subject) if isinstance(content, Unfit) else None,
         )
         return logged, message
 

@@ -23,7 +23,7 @@ _AT_ONCE = 256
 
 class Pictures:
     """For one resolver. A picture stays in the object store until it is in the gallery, and is looked for until it comes: often
-    for ten minutes after its sighting, then now and then for a week."""
+    for ten minutes after its sighting, then now and then for a week. One of a sighting that was removed meanwhile is deleted."""
 
     def __init__(self, gallery: Gallery, objects: Objects, epoch: int, counts: Counts) -> None:
         self._gallery, self._objects, self._epoch, self._counts = gallery, objects, epoch, counts
@@ -63,7 +63,6 @@ class Pictures:
             with self._gallery.transaction() as store:
                 inbox = inbox_of(store)
                 inbox.refuse_other_epoch(self._epoch)
-                inbox.put_picture(name, jpeg)
-            self._counts.pictures += 1
+                self._counts.pictures += inbox.put_picture(name, jpeg)
         await self._objects.erase(name)
         return 1

@@ -11,7 +11,7 @@ from vreid.fleet.centre.publisher import inbox_of
 from vreid.fleet.centre.settings import RegionSettings, Space
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import UNSEEN, Unfit, track_of
-from vreid.fleet.messages import RemovalMessage, SightingMessage
+from vreid.fleet.messages import MovedMessage, RemovalMessage, SightingMessage
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import BoxSighting
 from vreid.runtime.gallery.maintenance import purge_due, retain
@@ -95,9 +95,11 @@ class Resolver:
                 self._heard[message.box] = message.seq, logged.position.at
                 if isinstance(message, SightingMessage):
                     return self._sighting(store, message, logged)
+                if isinstance(message, MovedMessage):
+                    return self._moved(message, logged)
                 return self._removal(store, message, logged)
             except Unfit as unfit:  # which is raised before anything is written
-                self._put_aside(logged.box, str(unfit))
+                self._put_aside(logged, str(unfit))
                 return "aside"
 
     def _sighting(self, store: Store, message: SightingMessage, logged: Logged) -> Outcome:
@@ -110,22 +112,25 @@ class Resolver:
         self._follow_edits(store)
         if not inbox.receive(message.box, message.seq, message.sighting, logged.position.number):
             return "again"
-        if known is not None:
-            return "removed" if seen is None else self._change_of(message, known, seen)  # or purged
+        if known is not None and seen is not None:
+            return self._change_of(message, known, seen)
+        if known is not None and known.gone:
+            return "removed"
+        absent = _absent(message)
         retention = self._gallery.retention()
         if retention is not None and message.t1 < time.time() - retention:
+            inbox.keep_sighting(absent)
             return "late"
         self._identifier.observe(track, UNSEEN)
         match = self._identifier.identify(
             track, barred=lambda some: self._inbox.kept_apart(message.box, message.vehicle, some)
         )
         if match.vehicle is None:
+            inbox.keep_sighting(absent)
             return "unknown"
         self._counts.doubtful += match.maybe is not None
         self._count_conflict(message, match.vehicle)
-        inbox.keep_sighting(
-            BoxSighting(message.box, message.sighting, message.vehicle, match.sighting, message.thumbnail)
-        )
+        inbox.keep_sighting(replace(absent, here=match.sighting))
         return "known" if match.known else "new"
 
     def _change_of(self, message: SightingMessage, known: BoxSighting, seen: SightingInfo) -> Outcome:
@@ -138,6 +143,15 @@ class Resolver:
             self._inbox.keep_sighting(replace(known, vehicle=message.vehicle))
         return "changed"
 
+    def _moved(self, message: MovedMessage, logged: Logged) -> Outcome:
+        """As a change of the vehicle, of a sighting of which the box has no more than its number."""
+        if not self._inbox.receive(message.box, message.seq, message.sighting, logged.position.number):
+            return "again"
+        known = self._inbox.sighting(message.box, message.sighting)
+        if known is not None:
+            self._inbox.keep_sighting(replace(known, vehicle=message.vehicle))
+        return "changed"
+
     def _removal(self, store: Store, message: RemovalMessage, logged: Logged) -> Outcome:
         """A box has removed one of its vehicles for good: whatever model its features are of, it goes here too."""
         self._follow_edits(store)
@@ -146,6 +160,7 @@ class Resolver:
         ids = [one.here for one in self._inbox.sightings_of(message.box, message.vehicle) if one.here is not None]
         vehicles = set(store.vehicles_of_sightings(ids).values())
         self._gallery.remove_sightings(ids)
+        self._inbox.remove_absent(message.box, message.vehicle)
         self._identifier.follow(vehicles)
         return "removed"
 
@@ -169,8 +184,14 @@ class Resolver:
         if len(self._last) > _VEHICLES:
             del self._last[next(iter(self._last))]
 
-    def _put_aside(self, box: str, reason: str) -> None:
-        """It stays in the log, and is not read again; said once of a box and a reason, of which a box may have some."""
+    def _put_aside(self, logged: Logged, reason: str) -> None:
+        """It stays in the log until its vehicle is removed, and is not read again; said once of a box and a reason, of which a box
+        may have some."""
+        about, box = logged.about, logged.box
+        if isinstance(logged.message, SightingMessage):
+            about = _absent(logged.message)
+        if about is not None:
+            self._inbox.put_aside(about, logged.position.number)
         if box not in self._said and len(self._said) >= _SAID:
             return
         said = self._said.setdefault(box, set())
@@ -201,3 +222,8 @@ class Resolver:
             if log_age:
                 self._inbox.forget_received(time.time() - max(2 * log_age, _KNOWN_S))
         purge_due(self._gallery)
+
+
+def _absent(message: SightingMessage) -> BoxSighting:
+    """What is known of a sighting of which nothing was made here."""
+    return BoxSighting(message.box, message.sighting, message.vehicle, None, message.thumbnail)

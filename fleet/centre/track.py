@@ -1,11 +1,17 @@
 """A box's message as the track that the centre identifies; what can be wrong with one shows here, before anything is written."""
 
-import numpy as np
+import json
+import re
+from typing import Annotated
 
-from vreid.fleet.messages import RemovalMessage, SightingMessage, read_message
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from vreid.fleet.messages import BoxMessage, Id, SightingMessage, read_message
 from vreid.fleet.subjects import source_of
 from vreid.models.errors import Refused, shown
 from vreid.runtime.gallery import names
+from vreid.runtime.gallery.inbox import BoxSighting
 from vreid.runtime.gallery.prototypes import unit
 from vreid.runtime.gallery.records import About
 from vreid.runtime.records import FinishedTrack, Trace, kind_number
@@ -20,7 +26,7 @@ class Unfit(Refused):
     """A message that this gallery can do nothing with, now or later; the next one may be sound."""
 
 
-def message_in(body: bytes, subject: str) -> SightingMessage | RemovalMessage:
+def message_in(body: bytes, subject: str) -> BoxMessage:
     """The message of `body`, which came by `subject`. Raises Unfit."""
     try:
         message = read_message(body)
@@ -49,6 +55,41 @@ def box_in(subject: str) -> str:
         return shown(source_of(subject).box)[:MOST_NAME]
     except Refused:
         return "?"
+
+
+def sighting_in(body: bytes, subject: str) -> BoxSighting | None:
+    """What a box's message is about, also one that cannot be read otherwise; None: that cannot be said."""
+    fields = _fields_in(body)
+    try:
+        found = _About.model_validate(fields)
+        names.readable(found.box, "a box's name")
+        if source_of(subject).box != found.box:
+            return None
+    except (Refused, ValueError):
+        return None
+    picture = fields.get("thumbnail")
+    if not isinstance(picture, str) or re.fullmatch("[0-9a-f]{64}", picture) is None:
+        picture = None
+    return BoxSighting(found.box, found.sighting, found.vehicle, None, picture)
+
+
+class _About(BaseModel):
+    """What is read of any message that has it."""
+
+    model_config = ConfigDict(strict=True)
+
+    box: Annotated[str, Field(min_length=1, max_length=MOST_NAME)]
+    sighting: Id
+    vehicle: Id
+
+
+def _fields_in(body: bytes) -> dict[str, object]:
+    """Of a JSON object; of anything else none."""
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def camera_of(message: SightingMessage) -> str:

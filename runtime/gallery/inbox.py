@@ -22,15 +22,15 @@ class Lease:
 
 @dataclass(frozen=True)
 class BoxSighting:
-    """A sighting of a box: whose it is there, and which sighting of this gallery it has become."""
+    """A sighting of a box: whose it is there, and which sighting of this gallery it has become; None: it was `gone` then, or none
+    was made of it so far, and then it is known so that its messages can be erased."""
 
     box: str
     sighting: int  # its number there, which no other sighting of the box ever has
     vehicle: int  # the number of its vehicle there, likewise
-    here: (
-        int | None
-    )  # its id in this gallery; None: it was removed, or is older than the retention, and is not to come again
+    here: int | None  # its id in this gallery
     picture: str | None = None  # SHA-256 of its picture, which is in the object store until it is here
+    gone: bool = False  # it was removed or purged here, and is not to come again
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,12 @@ class Identity:
     sighting: int
     vehicle: int | None
     name: str | None
-    seq: int  # the greatest number of a message about it that was received
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A sighting that was removed for good: its messages, by their numbers in the log, and the pictures that no other sighting
-    has are to be erased there."""
+    """A sighting whose vehicle was removed for good: its messages, by their numbers in the log, and the pictures that no other
+    sighting has are to be erased there."""
 
     id: int
     box: str
@@ -74,7 +73,8 @@ class Inbox(Protocol):
     A sighting of which people remove the vehicle is tied to its box for ever by its number, without what it was: a message that
     comes again is known by (box, sighting, seq), one that comes late by (box, sighting). Triggers write an `Identity` whenever a
     box's sighting gets another vehicle, its vehicle another name, or when it is removed, by whichever program; a purge by age
-    writes none.
+    writes none. With a sighting that is removed here a `Removal` is written for each one of the same vehicle of its box of which
+    there is none here: its box keeps that.
     """
 
     def take_lease(self, holder: str, seconds: float) -> int | None:
@@ -97,7 +97,16 @@ class Inbox(Protocol):
     def kept_apart(self, box: str, vehicle: int, among: Collection[int]) -> set[int]:
         """Those of some vehicles of this gallery of which the box has sightings as another of its own vehicles than `vehicle`."""
 
-    def keep_sighting(self, known: BoxSighting) -> None: ...  # new, or in place of what was known of it
+    def keep_sighting(self, known: BoxSighting) -> None: ...  # new, or in place of what was known of it, but for `gone`
+
+    def put_aside(self, unread: BoxSighting, at: int) -> None:
+        """A message, number `at` in the log, of which nothing is made, now or later, but which is to be erased with its sighting:
+        `unread` is what can be read of it."""
+
+    def remove_absent(self, box: str, vehicle: int) -> None:
+        """A box has removed one of its vehicles: the messages about sightings of which there are none here are to be erased, those
+        that come later too."""
+
     def identities(
         self, limit: int
     ) -> list[Identity]: ...  # the oldest that wait, as they are now, one for each sighting
@@ -108,9 +117,11 @@ class Inbox(Protocol):
     def missing_pictures(self, limit: int, after: float) -> list[str]:
         """SHA-256 of pictures that sightings of this gallery lack, of those received after a moment, the oldest first."""
 
-    def put_picture(self, sha256: str, jpeg: bytes) -> None: ...  # for every sighting that lacks it, and their vehicles
+    def put_picture(self, sha256: str, jpeg: bytes) -> bool:
+        """For every sighting that lacks it, and their vehicles; whether there is any, and it was not only removed ones."""
+
     def removals(self, limit: int) -> list[Removal]: ...  # what is still to be erased in the log and among the pictures
-    def drop_removals(self, ids: Collection[int]) -> None: ...
+    def drop_removals(self, done: Collection[Removal]) -> None: ...  # what they name is not named again
     def heard(self, box: str, seq: int, at: float, ahead: float) -> None: ...  # see `Box`
     def boxes(self) -> list[Box]: ...
     def waiting(self) -> Mapping[str, int]: ...  # how many identities, pictures and removals wait, by these words

@@ -6,19 +6,20 @@ from typing import Protocol
 
 from vreid.runtime.gallery.records import SightingRow
 
-NEW, CHANGED, REMOVED = "sighting", "changed", "removed"  # what a message is about
+NEW, CHANGED, MOVED, REMOVED = "sighting", "changed", "moved", "removed"  # what a message is about
 
 
 @dataclass(frozen=True)
 class OutboxMessage:
-    """One message that waits: a sighting as it is now, or that a vehicle was removed, and then what is of a sighting is None.
+    """One message that waits: a sighting as it is now; which vehicle one was given to that is not there any more, and then `row` is
+    None; or that a vehicle was removed, and then all that is of a sighting is None.
 
     `seq` rises, was never used before in this gallery, and begins at the microseconds since 1970 of the writing. The numbers are
     what the vehicle and the sighting are called elsewhere: no other gallery gives them, nor a copy of this one something else.
     """
 
     seq: int
-    what: str  # NEW, CHANGED or REMOVED
+    what: str  # NEW, CHANGED, MOVED or REMOVED
     vehicle: int
     sighting: int | None
     row: SightingRow | None
@@ -42,8 +43,9 @@ class OutboxSizes:
 class Outbox(Protocol):
     """References to sightings, written in the transaction of the sighting by whichever program writes it.
 
-    A message holds nothing itself: what is deleted from the gallery is never sent afterwards. Every method may raise what those
-    of `Store` may; whatever writes belongs inside its `transaction`.
+    A message holds nothing itself but ids: what is deleted from the gallery is never sent afterwards, only which vehicle it was
+    given to last, so that who hears of that vehicle's removal knows that it is meant. Every method may raise what those of `Store`
+    may; whatever writes belongs inside its `transaction`.
     """
 
     def add_removal(self, vehicle: int) -> None:
@@ -63,4 +65,5 @@ class Outbox(Protocol):
 
     def trim(self, room: int) -> tuple[int, int]:
         """Drop the oldest pictures, and when there are none left the oldest messages, until at most `room` bytes wait: how many
-        pictures and messages, which are also counted in `sizes`. That a vehicle was removed is never dropped."""
+        pictures and messages, which are also counted in `sizes`. That a vehicle was removed, or a sighting given to another one, is
+        never dropped."""

@@ -113,6 +113,34 @@ def test_a_vehicle_that_a_box_removed_is_gone_here_where_nothing_else_is_left_of
     assert waiting["a", 3] is None and waiting["a", 1] is None and waiting["b", 1] is not None
 
 
+def test_a_removal_by_a_box_names_all_messages_of_its_vehicle_whatever_became_of_them(gallery: Gallery) -> None:
+    sent, resolver = Sent(), resolver_of(gallery, new_below=-0.9, retention=3600.0)
+    taken = [
+        sent.sighting("a", 1, 1, NOW, vehicle=7),
+        sent.sighting("a", 2, 2, NOW + 100, vehicle=7),
+        sent.sighting("a", 3, 1, NOW - 7200, vehicle=7),
+        sent.sighting("a", 4, 1, NOW, vehicle=7, fingerprint="bbbbbbbb"),
+        sent.sighting("a", 5, 1, NOW, vehicle=7, schema=2),
+        sent.sighting("a", 1, 1, NOW + 3600, vehicle=9),  # of another gallery
+        sent.sighting("a", 6, 1, NOW + 200, vehicle=7),
+        sent.moved("a", 2, 9),
+        sent.moved("a", 2, 7),
+        sent.sighting("a", 8, 2, NOW + 300, vehicle=8),
+        sent.sighting("b", 2, 2, NOW + 400, vehicle=7),
+        sent.removal("a", 7),
+        sent.sighting("a", 2, 2, NOW + 100, vehicle=7, what="changed"),
+    ]
+    assert [resolver.take(each) for each in taken] == [
+        "new", "unknown", "late", "aside", "aside", "aside", "known", "changed", "changed", "new", "known", "removed", "removed"
+    ]  # fmt: skip
+    assert gallery.size()[0] == 1 and resolver.take(taken[1]) == "again"
+    with gallery.reading() as store:
+        waiting = {(one.box, one.sighting): one.messages for one in inbox_of(store).removals(99)}
+    assert waiting == {
+        ("a", 1): (1, 6), ("a", 2): (2, 8, 9, 13), ("a", 3): (3,), ("a", 4): (4,), ("a", 5): (5,), ("a", 6): (7,)
+    }  # fmt: skip
+
+
 def test_what_does_not_fit_is_put_aside_said_once_and_stops_nothing(
     gallery: Gallery, place: DatabaseAddress, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,20 +1,27 @@
 """A vehicle that people remove at a centre is in no file any more: database, log, object store, boxes."""
 
+import time
 from base64 import b64encode
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_centre import box_of, centre_file, looks, passage, resolving, settings_of
-from made_gallery import noise
+from made_box import number_of
+from made_centre import Sent, box_of, centre_file, looks, passage, resolving, settings_of
+from made_gallery import noise, sql
 from made_outputs import until
-from real_nats import make_streams, nats_in
+from real_nats import make_streams, nats_in, with_client
 from real_postgres import postgres_server
 from traces import found, turn_over
 
+from vreid.fleet.centre.status import Counts
+from vreid.fleet.messages import as_bytes
+from vreid.fleet.picture_store import put
 from vreid.fleet.sender import Sender
+from vreid.fleet.subjects import subject_of
 from vreid.runtime.gallery import Gallery, edit_gallery
+from vreid.runtime.gallery.edits import split
 from vreid.runtime.gallery.requests import Remove, Rename
 
 NAME, PLATE = "Unmistakable Zebra 7319", "QX-7319-ZZ"
@@ -87,3 +94,65 @@ def test_who_is_removed_at_the_centre_is_in_no_file_of_any_machine(
             turn_over(database)
             assert until(lambda: not any(traces().values())), traces()
             assert len(gallery.vehicles(thumbnails=False)) == 2
+
+
+def test_who_is_removed_at_a_box_is_in_no_file_of_the_centre_whatever_that_made_of_the_messages(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    with ExitStack() as stack:
+        server = stack.enter_context(nats_in(folder))
+        make_streams(server.url)
+        database = stack.enter_context(postgres_server())
+        database.start()
+        place, now = database.new_place("erased"), time.time()
+        file = centre_file(tmp_path, server, place, region='retention = "1h"\nnew_below = -0.9')
+        centre = stack.enter_context(resolving(file))
+        box = stack.enter_context(box_of(tmp_path / "g.db"))
+        sender = Sender(settings_of(server.url), box)
+        zebra, taxi = box.add_vehicle("zebra"), box.add_vehicle("taxi")
+        box.add_sighting(taxi, passage(9, 1, now - 7300), 0.5)  # late
+        wanted = dict[str, bytes]()
+        for number, (what, vehicle, at) in enumerate(
+            [("known", zebra, now), ("late", zebra, now - 7200), ("unknown", zebra, now + 20), ("split off", taxi, now + 40)], 1
+        ):  # fmt: skip
+            track = passage(number, 1, at)
+            id_ = box.add_sighting(vehicle, track, 0.5)
+            wanted[f"feature {what}"] = b64encode(track.feature.astype("<f2").tobytes())
+            wanted[f"picture {what}"] = (box.sighting_picture(id_) or b"")[MIDDLE]
+            if what == "unknown":  # its picture comes after its removal
+                picture = box.sighting_picture(id_)
+                sql(box, "DELETE FROM outbox WHERE what = 'picture' AND sighting = ?", id_)
+        sender.send_all()
+        unfit = Sent().sighting("box 0", 99, 9, now, vehicle=number_of(box.path, zebra), fingerprint="bbbbbbbb").message
+        wanted["feature put aside"] = unfit.prototypes[0].encode()  # type: ignore[union-attr]
+        with_client(
+            server.url, lambda client: client.jetstream().publish(subject_of("north", "box 0", "gate"), as_bytes(unfit))
+        )  # type: ignore[arg-type]
+
+        def outcomes() -> Counts:
+            return centre.status()["north"].counts
+
+        assert until(lambda: outcomes().aside == 1)
+        assert (outcomes().new, outcomes().late, outcomes().unknown) == (2, 2, 1)
+        assert until(lambda: outcomes().pictures == 2)
+        in_log = {what for what, files in found(folder, wanted).items() if files}
+        assert in_log == wanted.keys() - {f"picture {what}" for what in ("known", "split off", "unknown")}
+        van = split(box, taxi, [id_], "van").vehicle
+        for vehicle in (zebra, van):
+            box.remove(vehicle)
+        sender.send_all()  # the split is not among it
+        assert until(lambda: outcomes().erased == 5), outcomes()
+        assert not any(found(folder, wanted).values())
+
+        def is_clean() -> bool:
+            with edit_gallery(place) as gallery:
+                gallery.compact()  # tables that are in use at this moment are passed over
+            turn_over(database)
+            return not any(found(database.folder, wanted).values())
+
+        assert until(is_clean)
+        assert picture is not None
+        with_client(server.url, lambda client: put(client.jetstream(), picture))
+        assert found(folder, wanted)["picture unknown"]
+        assert until(lambda: not any(found(folder, wanted).values()))
+        assert outcomes().pictures == 2

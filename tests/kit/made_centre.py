@@ -22,8 +22,8 @@ from real_nats import NatsServer
 from vreid.fleet.centre.log import Logged, Position
 from vreid.fleet.centre.run import Centre, started
 from vreid.fleet.centre.settings import read_centre
-from vreid.fleet.centre.track import Unfit, message_in
-from vreid.fleet.messages import RemovalMessage, SightingMessage
+from vreid.fleet.centre.track import Unfit, message_in, sighting_in
+from vreid.fleet.messages import BoxMessage
 from vreid.fleet.sender import Sender
 from vreid.fleet.subjects import subject_of
 from vreid.models.manifest import Cost, Input, Manifest, Match, Output, write_manifest
@@ -222,13 +222,18 @@ class Sent:
         """That the box has removed its vehicle."""
         return self._logged(box, {"what": "removed", "vehicle": vehicle, **changes})
 
+    def moved(self, box: str, id_: int, vehicle: int) -> Logged:
+        """That the box gave a sighting to this vehicle before it went."""
+        return self._logged(box, {"what": "moved", "sighting": id_, "vehicle": vehicle})
+
     def _logged(self, box: str, body: dict[str, Any]) -> Logged:
         self.number += 1
         about = {"schema": 1, "box": box, "seq": self.number, "fingerprint": "aaaaaaaa", **body}
-        text = json.dumps(about).encode()
-        content: SightingMessage | RemovalMessage | Unfit
+        text, subject = json.dumps(about).encode(), subject_of("north", box, about.get("camera", ""))
+        content: BoxMessage | Unfit
         try:
-            content = message_in(text, subject_of("north", box, about.get("camera", "")))
+            content = message_in(text, subject)
         except Unfit as unfit:
             content = unfit
-        return Logged(box, content, Position(self.made, self.number, time.time()), None, 0)
+        position = Position(self.made, self.number, time.time())
+        return Logged(box, content, position, None, 0, sighting_in(text, subject))

@@ -6,7 +6,8 @@ from vreid.runtime.gallery.inbox import Box, BoxSighting, Identity, Lease, Lease
 from vreid.runtime.gallery.postgres.database import Database
 
 _AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
-_BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture FROM box_sightings"
+_IN_LOG = "ON CONFLICT (box, seq, at) DO UPDATE SET erased = false"  # again, when it was put back from a backup
+_BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture, removed OR purged FROM box_sightings"
 # The server ends a transaction of the holder in which its program pauses for four times as long as its lease is: otherwise nobody
 # else could write before it goes on. For a transaction (true), or for all that follow (false), from their first moment on.
 _PAUSE = "set_config('idle_in_transaction_session_timeout', ceil(4000 * seconds)::bigint::text, {})"
@@ -61,12 +62,11 @@ class PostgresInbox:
             f"""WITH known AS (SELECT 1 FROM received WHERE box = %(box)s AND seq = %(seq)s
                     AND sighting IS NOT DISTINCT FROM %(sighting)s),
                 added AS (INSERT INTO received (box, seq, at, sighting)
-                    VALUES (%(box)s, %(seq)s, %(at)s, %(sighting)s) ON CONFLICT DO NOTHING),
-                newest AS (UPDATE box_sightings SET seq = greatest(seq, %(seq)s)
-                    WHERE box = %(box)s AND sighting = %(sighting)s AND (removed OR seq < %(seq)s)
-                    RETURNING box, sighting, removed),
-                heard AS (INSERT INTO identities (box, sighting) SELECT box, sighting FROM newest WHERE removed {_AGAIN}),
-                erased AS (INSERT INTO removals (box, sighting) SELECT box, sighting FROM newest WHERE removed {_AGAIN})
+                    VALUES (%(box)s, %(seq)s, %(at)s, %(sighting)s) {_IN_LOG}),
+                gone AS (SELECT box, sighting FROM box_sightings
+                    WHERE box = %(box)s AND sighting = %(sighting)s AND removed),
+                heard AS (INSERT INTO identities (box, sighting) SELECT box, sighting FROM gone {_AGAIN}),
+                erased AS (INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone {_AGAIN})
                 SELECT NOT EXISTS (SELECT 1 FROM known)""",
             box=box, seq=seq, at=at, sighting=sighting,
         )  # fmt: skip
@@ -92,25 +92,45 @@ class PostgresInbox:
         """What was removed does not come back; its picture, if one is named, is to be erased."""
         self._run(
             f"""WITH before AS (SELECT here FROM box_sightings WHERE box = %(box)s AND sighting = %(sighting)s),
-                kept AS (INSERT INTO box_sightings AS b (box, sighting, vehicle, here, picture, missing, seq)
+                kept AS (INSERT INTO box_sightings AS b (box, sighting, vehicle, here, picture, missing)
                     VALUES (%(box)s, %(sighting)s, %(vehicle)s, %(here)s, %(picture)s,
                         %(picture)s::text IS NOT NULL
-                            AND EXISTS (SELECT 1 FROM sightings s WHERE s.id = %(here)s AND s.thumbnail IS NULL),
-                        coalesce((SELECT max(seq) FROM received WHERE box = %(box)s AND sighting = %(sighting)s), 0))
+                            AND EXISTS (SELECT 1 FROM sightings s WHERE s.id = %(here)s AND s.thumbnail IS NULL))
                     ON CONFLICT (box, sighting) DO UPDATE SET
-                        vehicle = excluded.vehicle, here = CASE WHEN NOT b.removed THEN excluded.here END,
-                        picture = excluded.picture, missing = excluded.missing AND NOT b.removed
+                        vehicle = excluded.vehicle, here = CASE WHEN NOT (b.removed OR b.purged) THEN excluded.here END,
+                        picture = excluded.picture, missing = excluded.missing AND NOT (b.removed OR b.purged)
                     RETURNING box, sighting, here)
                 INSERT INTO identities (box, sighting) SELECT box, sighting FROM kept
                     WHERE here IS NOT NULL AND here IS DISTINCT FROM (SELECT here FROM before) {_AGAIN}""",
             box=known.box, sighting=known.sighting, vehicle=known.vehicle, here=known.here, picture=known.picture,
         )  # fmt: skip
 
+    def put_aside(self, unread: BoxSighting, at: int) -> None:
+        self._run(
+            f"""WITH noted AS (INSERT INTO received (box, seq, at, sighting) VALUES (%(box)s, 0, %(at)s, %(sighting)s)
+                    {_IN_LOG} RETURNING at),
+                kept AS (INSERT INTO box_sightings AS b (box, sighting, vehicle, picture)
+                    VALUES (%(box)s, %(sighting)s, %(vehicle)s, %(picture)s) ON CONFLICT (box, sighting)
+                    DO UPDATE SET vehicle = excluded.vehicle WHERE b.here IS NULL AND NOT b.removed)
+                INSERT INTO removals (box, sighting) SELECT b.box, b.sighting FROM box_sightings b, noted
+                    WHERE b.box = %(box)s AND b.sighting = %(sighting)s AND b.removed {_AGAIN}""",
+            box=unread.box, sighting=unread.sighting, vehicle=unread.vehicle, picture=unread.picture, at=at,
+        )  # fmt: skip
+
+    def remove_absent(self, box: str, vehicle: int) -> None:
+        """The picture of one is in the object store, or may come there later."""
+        self._run(
+            f"""WITH gone AS (UPDATE box_sightings SET removed = true, missing = picture IS NOT NULL
+                    WHERE box = %s AND vehicle = %s AND here IS NULL AND NOT removed RETURNING box, sighting)
+                INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone {_AGAIN}""",
+            box, vehicle,
+        )  # fmt: skip
+
     # What waits
 
     def identities(self, limit: int) -> list[Identity]:
         rows = self._rows(
-            "SELECT i.id, i.box, i.sighting, v.id, v.name, b.seq FROM identities i"
+            "SELECT i.id, i.box, i.sighting, v.id, v.name FROM identities i"
             " JOIN box_sightings b ON b.box = i.box AND b.sighting = i.sighting"
             " LEFT JOIN sightings s ON s.id = b.here LEFT JOIN vehicles v ON v.id = s.vehicle"
             " WHERE b.removed OR v.id IS NOT NULL ORDER BY i.id LIMIT %s",
@@ -137,11 +157,16 @@ class PostgresInbox:
         query = "SELECT picture FROM box_sightings WHERE missing AND received >= %s ORDER BY received, here LIMIT %s"
         return [*dict.fromkeys(self._column(query, float(after), limit))]
 
-    def put_picture(self, sha256: str, jpeg: bytes) -> None:
+    def put_picture(self, sha256: str, jpeg: bytes) -> bool:
         """A vehicle that had no picture of its own keeps this one for as long as one that a run took at the sighting."""
-        here = self._column(
-            "UPDATE box_sightings SET missing = false WHERE picture = %s AND missing RETURNING here", sha256
+        lacking = self._column(
+            "UPDATE box_sightings SET missing = false, picture = CASE WHEN NOT removed THEN picture END"
+            " WHERE picture = %s AND missing RETURNING here",
+            sha256,
         )
+        here = [one for one in lacking if one is not None]
+        if not here:
+            return False
         self._run(
             """WITH pictured AS (UPDATE sightings SET thumbnail = %(jpeg)s
                    WHERE id = ANY(%(here)s::bigint[]) AND thumbnail IS NULL RETURNING vehicle, seen)
@@ -150,11 +175,13 @@ class PostgresInbox:
                WHERE v.id = p.vehicle AND v.thumbnail IS NULL""",
             jpeg=jpeg, here=here,
         )  # fmt: skip
+        return True
 
     def removals(self, limit: int) -> list[Removal]:
         rows = self._rows(
             """SELECT x.id, x.box, x.sighting,
-                   ARRAY(SELECT r.at FROM received r WHERE r.box = x.box AND r.sighting = x.sighting ORDER BY r.at),
+                   ARRAY(SELECT r.at FROM received r WHERE r.box = x.box AND r.sighting = x.sighting AND NOT r.erased
+                       ORDER BY r.at),
                    CASE WHEN NOT EXISTS (SELECT 1 FROM box_sightings o WHERE o.picture = b.picture AND o.here IS NOT NULL)
                        THEN b.picture END
                FROM removals x JOIN box_sightings b ON b.box = x.box AND b.sighting = x.sighting ORDER BY x.id LIMIT %s""",
@@ -165,16 +192,23 @@ class PostgresInbox:
             for id_, box, sighting, messages, picture in rows
         ]
 
-    def drop_removals(self, ids: Collection[int]) -> None:
+    def drop_removals(self, done: Collection[Removal]) -> None:
+        """A message that came meanwhile waits under a new id. A picture that was never here may come yet."""
+        numbers = [(one.box, at) for one in done for at in one.messages]
         self._run(
-            """WITH done AS (DELETE FROM removals WHERE id = ANY(%s::bigint[]) RETURNING box, sighting)
-               UPDATE box_sightings b SET picture = NULL FROM done WHERE b.box = done.box AND b.sighting = done.sighting""",
-            [*ids],
-        )
+            """WITH done AS (DELETE FROM removals WHERE id = ANY(%(ids)s::bigint[]) RETURNING box, sighting),
+               erased AS (UPDATE received r SET erased = true
+                   FROM unnest(%(boxes)s::text[], %(numbers)s::bigint[]) AS e (box, at), done
+                   WHERE r.box = e.box AND r.at = e.at AND done.box = r.box AND done.sighting = r.sighting)
+               UPDATE box_sightings b SET picture = NULL FROM done
+                   WHERE b.box = done.box AND b.sighting = done.sighting AND NOT b.missing""",
+            ids=[one.id for one in done], boxes=[box for box, _ in numbers], numbers=[at for _, at in numbers],
+        )  # fmt: skip
 
     def waiting(self) -> Mapping[str, int]:
         identities, pictures, removals = self._row(
-            "SELECT (SELECT count(*) FROM identities), (SELECT count(DISTINCT picture) FROM box_sightings WHERE missing),"
+            "SELECT (SELECT count(*) FROM identities), (SELECT count(DISTINCT picture) FROM box_sightings"
+            " WHERE missing AND NOT removed),"
             " (SELECT count(*) FROM removals)"
         )
         return {"identities": identities, "pictures": pictures, "removals": removals}
@@ -192,11 +226,14 @@ class PostgresInbox:
         return [Box(*row) for row in self._rows("SELECT name, seq, heard, ahead FROM boxes ORDER BY name")]
 
     def forget_received(self, before: float) -> int:
-        """Sightings that were purged are forgotten with their messages."""
+        """Sightings of which there is none here are forgotten with their messages, but for those that were removed."""
         messages = self._run(
             "DELETE FROM received r WHERE r.received < %s"
             " AND NOT EXISTS (SELECT 1 FROM removals x WHERE x.box = r.box AND x.sighting = r.sighting)",
             float(before),
         )
-        purged = "DELETE FROM box_sightings WHERE received < %s AND here IS NULL AND NOT removed"
-        return messages + self._run(purged, float(before))
+        return messages + self._run(
+            "DELETE FROM box_sightings b WHERE received < %s AND here IS NULL AND NOT removed"
+            " AND NOT EXISTS (SELECT 1 FROM removals x WHERE x.box = b.box AND x.sighting = b.sighting)",
+            float(before),
+        )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import fields
 
-from vreid.runtime.gallery.outbox import CHANGED, NEW, REMOVED, OutboxMessage, OutboxSizes
+from vreid.runtime.gallery.outbox import CHANGED, MOVED, NEW, REMOVED, OutboxMessage, OutboxSizes
 from vreid.runtime.gallery.records import SightingRow
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.gallery.sqlite.identities import SqliteIdentities
@@ -23,8 +23,8 @@ _NEXT = (
 _SIZE = f"{_ENVELOPE} + coalesce(length(new.feature), 0) * 4 / 3"
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, sighting INTEGER REFERENCES sightings (id) ON DELETE CASCADE,
-    vehicle INTEGER NOT NULL, bytes INTEGER NOT NULL)""",
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, sighting INTEGER, vehicle INTEGER NOT NULL,
+    bytes INTEGER NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS outbox_of ON outbox (sighting)",
     f"CREATE INDEX IF NOT EXISTS outbox_messages ON outbox (seq) WHERE what <> '{PICTURE}'",
     f"CREATE INDEX IF NOT EXISTS outbox_pictures ON outbox (seq) WHERE what = '{PICTURE}'",
@@ -33,7 +33,11 @@ _TABLES = (
     INSERT INTO outbox SELECT {_NEXT}, '{PICTURE}', new.id, new.vehicle, length(new.thumbnail) WHERE new.thumbnail NOTNULL;
     END""",
     f"""CREATE TRIGGER IF NOT EXISTS outbox_set AFTER UPDATE OF vehicle, seen, first_time, last_time ON sightings BEGIN
-    INSERT INTO outbox VALUES ({_NEXT}, '{CHANGED}', new.id, new.vehicle, {_SIZE}); END""",
+    INSERT INTO outbox VALUES ({_NEXT}, CASE new.vehicle WHEN old.vehicle THEN '{CHANGED}' ELSE '{MOVED}' END, new.id, new.vehicle,
+        {_SIZE}); END""",
+    f"""CREATE TRIGGER IF NOT EXISTS outbox_gone AFTER DELETE ON sightings BEGIN
+    DELETE FROM outbox WHERE sighting = old.id AND what <> '{MOVED}';
+    UPDATE outbox SET bytes = {_ENVELOPE} WHERE sighting = old.id; END""",
     f"""CREATE TRIGGER IF NOT EXISTS outbox_old AFTER INSERT ON audit WHEN new.verb = 'remove' BEGIN
     INSERT INTO outbox VALUES ({_NEXT}, '{REMOVED}', NULL, new.vehicle, {_ENVELOPE}); END""",
 )
@@ -62,16 +66,18 @@ class SqliteOutbox:
         path, found = self._database.path, []
         rows = self._database.rows(
             f"SELECT o.seq, o.what, coalesce(s.vehicle, o.vehicle), {base_of('vehicle', 'coalesce(s.vehicle, o.vehicle)')},"
-            f" o.sighting, {base_of('sighting', 'o.sighting')}, {_FIELDS} FROM outbox o"
+            f" o.sighting, {base_of('sighting', 'o.sighting')}, s.id, {_FIELDS} FROM outbox o"
             f" LEFT JOIN sightings s ON s.id = o.sighting WHERE o.what <> '{PICTURE}' ORDER BY o.seq LIMIT ?",
             limit,
         )
-        for seq, what, vehicle, base, sighting, base_of_sighting, *cells in rows:
+        for seq, what, vehicle, base, sighting, base_of_sighting, there, *cells in rows:
             typed(path, (seq, what, vehicle, base), int, str, int, int)
             row = number = None
             if sighting is not None:
                 typed(path, (sighting, base_of_sighting), int, int)
-                row, number = sighting_row(path, cells, self._dim), base_of_sighting + sighting
+                number = base_of_sighting + sighting
+            if there is not None:
+                what, row = (CHANGED if what == MOVED else what), sighting_row(path, cells, self._dim)
             found.append(OutboxMessage(seq, what, vehicle, sighting, row, base + vehicle, number))
         return found
 
@@ -104,7 +110,7 @@ class SqliteOutbox:
         surplus, gone = size - room, {True: 0, False: 0}
         for is_picture in (True, False):
             dropped = []
-            where = f"what = '{PICTURE}'" if is_picture else f"what NOT IN ('{PICTURE}', '{REMOVED}')"
+            where = f"what = '{PICTURE}'" if is_picture else f"what IN ('{NEW}', '{CHANGED}')"
             for seq, each in self._database.rows(f"SELECT seq, bytes FROM outbox WHERE {where} ORDER BY seq"):
                 if surplus <= 0:
                     break

@@ -176,6 +176,24 @@ def test_beyond_its_room_the_oldest_pictures_go_first_and_then_the_oldest_messag
     assert [one.what for one in outbox.messages(99)] == ["removed"]
 
 
+@pytest.mark.parametrize("purged", [False, True])
+def test_whose_a_sighting_was_last_is_sent_although_it_is_gone(gallery: Gallery, purged: bool) -> None:
+    taxi, outbox = gallery.add_vehicle("taxi"), outbox_of(gallery)
+    first, second = [gallery.add_sighting(taxi, sighting(number, track=number), 0.5) for number in (1, 2)]
+    drop_all(gallery)
+    gallery.extend_sighting(taxi, sighting(1, track=1, last_time=9.0), 0.5)
+    van = split(gallery, taxi, [second], "van").vehicle
+    with gallery.transaction():
+        assert outbox.trim(1)[1] == 1  # what went on only
+    assert waiting(gallery) == [("changed", second, van)]
+    if purged:
+        purge(gallery, 4e9)
+    gallery.remove(van)
+    assert waiting(gallery) == [("moved", second, van), ("removed", None, van)]
+    assert [one.row for one in outbox.messages(9)] == [None, None] and outbox.sizes().bytes < 2000
+    assert purged or first in [one.id for one in gallery.sightings(taxi)]
+
+
 @pytest.mark.parametrize("undone", [False, True])
 def test_who_was_merged_into_a_removed_vehicle_is_removed_elsewhere_too(gallery: Gallery, undone: bool) -> None:
     taxi, other, outbox = gallery.add_vehicle("taxi"), gallery.add_vehicle(), outbox_of(gallery)

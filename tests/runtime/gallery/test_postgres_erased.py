@@ -80,7 +80,7 @@ def refuse_traces(server: Server, gallery: Gallery, wanted: dict[str, bytes], re
     assert all(any("pg_wal" not in name for name in names) for names in before.values()), before
     remove()
     inbox = inbox_of(gallery)
-    inbox.drop_removals([one.id for one in inbox.removals(10)])
+    inbox.drop_removals(inbox.removals(10))
     assert any(found(server.folder, wanted).values())  # the log, at least, has it still
     gallery.compact()
     turn_over(server)
@@ -93,7 +93,7 @@ def test_nothing_is_left_of_a_vehicle_that_was_removed(server: Server) -> None:
         zebra, wanted = written_of_it(gallery)
         removal = requests.Once(key="for good", edit=requests.Remove(vehicle=NAME))
         refuse_traces(server, gallery, wanted, lambda: removal.apply(gallery))
-        assert inbox_of(gallery).sighting("a", 2) == BoxSighting("a", 2, 7, None)
+        assert inbox_of(gallery).sighting("a", 2) == BoxSighting("a", 2, 7, None, gone=True)
         assert len(gallery.vehicles()) == 60 and gallery.search(features(1, 2), 1)[0]
     audit = [verb for (verb,) in sql(place, "SELECT verb FROM audit WHERE vehicle = ? ORDER BY id", zebra)]
     assert audit == ["enrol", "rename", "merge", "remove"]

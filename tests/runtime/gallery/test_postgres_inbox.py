@@ -1,5 +1,6 @@
 """What a gallery in PostgreSQL keeps of boxes: messages known again, whose sighting is which, and what boxes are to hear."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -56,7 +57,7 @@ def heard(gallery: Gallery) -> dict[int, tuple[int | None, str | None]]:
     waiting = inbox.identities(100)
     assert [one.id for one in waiting] == sorted({one.id for one in waiting})
     assert len({one.sighting for one in waiting}) == len(waiting)
-    assert all(one.box == "a" and one.seq == 100 + one.sighting for one in waiting)
+    assert {one.box for one in waiting} <= {"a"}
     inbox.drop_identities([(one, 5000 + one.sighting) for one in waiting])
     assert inbox.identities(100) == []
     return {one.sighting: (one.vehicle, one.name) for one in waiting}
@@ -83,13 +84,7 @@ def test_a_box_hears_of_a_new_sighting_once_and_as_it_is_now(gallery: Gallery) -
     gallery.rename(taxi, "cab")
     gallery.rename(taxi, "old cab")
     [identity] = inbox.identities(10)
-    assert (identity.box, identity.sighting, identity.vehicle, identity.name, identity.seq) == (
-        "a",
-        1,
-        taxi,
-        "old cab",
-        101,
-    )
+    assert (identity.box, identity.sighting, identity.vehicle, identity.name) == ("a", 1, taxi, "old cab")
     assert inbox.waiting() == {"identities": 1, "pictures": 0, "removals": 0}
     gallery.rename(taxi, "cab")  # while it is being sent
     inbox.drop_identities([(identity, 4000)])
@@ -128,17 +123,74 @@ def test_a_removal_is_for_good_and_names_what_is_to_be_erased(gallery: Gallery) 
     first, second = inbox.removals(10)
     assert (first.box, first.sighting, first.messages, first.pictures) == ("a", 1, (1001, 1050, 5001), (own,))
     assert (second.sighting, second.messages, second.pictures) == (2, (1002, 5002), ())
-    assert inbox.sightings_of("a", 40 + taxi) == [] and inbox.missing_pictures(10, 0) == [shared]
+    assert inbox.sightings_of("a", 40 + taxi) == [] and {*inbox.missing_pictures(10, 0)} == {own, shared}
+    assert inbox.waiting()["pictures"] == 1  # the other one only if it comes, to be deleted
     assert heard(gallery) == {1: (None, None), 2: (None, None)}
-    inbox.drop_removals([first.id, second.id])
-    assert inbox.removals(10) == [] and inbox.sighting("a", 1) == BoxSighting("a", 1, 40 + taxi, None)
+    inbox.drop_removals([first, second])
+    gone = BoxSighting("a", 1, 40 + taxi, None, gone=True)
+    assert inbox.removals(10) == [] and inbox.sighting("a", 1) == replace(gone, picture=own)  # which may come yet
     # one that comes late is known, and erased in its turn
     assert inbox.receive("a", 150, 1, 1150)
     inbox.keep_sighting(BoxSighting("a", 1, 40 + taxi, kept, own))
-    assert inbox.sighting("a", 1) == BoxSighting("a", 1, 40 + taxi, None, own)
+    assert inbox.sighting("a", 1) == replace(gone, picture=own)
     [late] = inbox.removals(10)
-    assert (late.messages, late.pictures) == ((1001, 1050, 1150, 5001), (own,)) and late.id > second.id
-    assert [(one.sighting, one.vehicle, one.seq) for one in inbox.identities(10)] == [(1, None, 150)]
+    assert (late.messages, late.pictures) == ((1150,), (own,)) and late.id > second.id
+    assert [(one.sighting, one.vehicle) for one in inbox.identities(10)] == [(1, None)]
+
+
+def absent(gallery: Gallery, number: int, vehicle: int, picture: str | None = None) -> None:
+    """Sighting `number` of box a, of its vehicle, in message 100 + `number` at 1000 + `number`, of which nothing is made."""
+    with gallery.transaction():
+        inbox = inbox_of(gallery)
+        assert inbox.receive("a", 100 + number, number, 1000 + number)
+        inbox.keep_sighting(BoxSighting("a", number, vehicle, None, picture))
+
+
+def test_a_box_removes_what_was_left_unknown_purged_or_put_aside_too(gallery: Gallery) -> None:
+    taxi, inbox, black, white = gallery.add_vehicle(), inbox_of(gallery), picture_name(BLACK), picture_name(WHITE)
+    arrived(gallery, taxi, 1, white, seen=NOVEMBER)  # its picture never comes
+    absent(gallery, 2, 41, black)
+    inbox.put_aside(BoxSighting("a", 3, 41, None), 1003)
+    inbox.put_aside(BoxSighting("a", 3, 41, None), 1004)
+    inbox.put_aside(BoxSighting("a", 1, 99, None), 1005)  # of a number that is here: whose it is stays
+    absent(gallery, 4, 42)
+    purge(gallery, JANUARY)
+    assert inbox.sighting("a", 2) == BoxSighting("a", 2, 41, None, black) and inbox.removals(10) == []
+    assert heard(gallery) == {} and inbox.missing_pictures(10, 0) == []
+    inbox.remove_absent("a", 41)
+    waiting = inbox.removals(10)
+    assert {one.sighting: (one.messages, one.pictures) for one in waiting} == {
+        1: ((1001, 1005), (white,)), 2: ((1002,), (black,)), 3: ((1003, 1004), ()),
+    }  # fmt: skip
+    inbox.drop_removals(waiting)
+    inbox.put_aside(BoxSighting("a", 3, 41, None), 1006)
+    assert not inbox.receive("a", 102, 2, 1007)
+    assert {one.sighting: one.messages for one in inbox.removals(10)} == {2: (1007,), 3: (1006,)}
+    assert {*inbox.missing_pictures(10, 0)} == {black, white} and not inbox.put_picture(black, BLACK)  # it comes late
+    assert inbox.missing_pictures(10, 0) == [white] and inbox.sighting("a", 4) == BoxSighting("a", 4, 42, None)
+    assert heard(gallery) == {2: (None, None)}
+
+
+def test_with_a_removal_here_all_messages_of_the_boxs_vehicle_are_erased_once(gallery: Gallery) -> None:
+    taxi, van = gallery.add_vehicle(), gallery.add_vehicle()
+    arrived(gallery, taxi, 1)
+    arrived(gallery, taxi, 2, seen=NOVEMBER)
+    absent(gallery, 3, 41)
+    absent(gallery, 4, 42)
+    last = arrived(gallery, van, 5)
+    purge(gallery, JANUARY)
+    heard(gallery)
+    inbox = inbox_of(gallery)
+    gallery.remove(taxi)
+    waiting = inbox.removals(10)
+    assert {one.sighting: one.messages for one in waiting} == {1: (1001, 5001), 2: (1002,), 3: (1003,)}
+    assert heard(gallery) == {1: (None, None)}  # of what is not here its box decides
+    inbox.drop_removals(waiting)
+    inbox.keep_sighting(BoxSighting("a", 5, 41, last))
+    gallery.remove(van)
+    assert {one.sighting: one.messages for one in inbox.removals(10)} == {5: (1005, 5005)}
+    assert not inbox.sighting("a", 3).gone and inbox.receive("a", 300, 3, 1300)  # type: ignore[union-attr]
+    inbox.keep_sighting(BoxSighting("a", 3, 41, None))
 
 
 def test_what_was_said_of_a_sighting_while_it_was_removed_is_erased_too(gallery: Gallery) -> None:
@@ -146,11 +198,11 @@ def test_what_was_said_of_a_sighting_while_it_was_removed_is_erased_too(gallery:
     arrived(gallery, taxi, 1)
     [said] = inbox.identities(10)
     gallery.remove(taxi)
-    inbox.drop_removals([one.id for one in inbox.removals(10)])  # before the log has acknowledged it
+    inbox.drop_removals(inbox.removals(10))  # before the log has acknowledged it
     inbox.drop_identities([(said, 2000)])
-    assert [one.messages for one in inbox.removals(10)] == [(1001, 2000)]
+    assert [one.messages for one in inbox.removals(10)] == [(2000,)]
     assert heard(gallery) == {1: (None, None)}  # which names nobody, and stays in the log
-    assert [one.messages for one in inbox.removals(10)] == [(1001, 2000)]
+    assert [one.messages for one in inbox.removals(10)] == [(2000,)]
 
 
 def test_what_is_cleaned_away_is_removed_at_boxes_too(gallery: Gallery) -> None:
@@ -185,7 +237,9 @@ def test_a_purge_says_nothing_to_boxes_and_no_sighting_comes_again(gallery: Gall
     assert "sightings_2025_11" not in str(sql(place, "SELECT relname FROM pg_class"))
     inbox = inbox_of(gallery)
     for number in (1, 2):
-        assert inbox.sighting("a", number) == BoxSighting("a", number, 41, None)
+        assert inbox.sighting("a", number) == BoxSighting(
+            "a", number, 41, None, picture_name(BLACK) if number == 2 else None, True
+        )
     assert heard(gallery) == {3: (vehicle, "vehicle-0001")} and inbox.removals(10) == []
     assert inbox.missing_pictures(10, 0) == [] and inbox.waiting()["pictures"] == 0
     purge(gallery, JANUARY + 100)  # and the vehicle with its last one
@@ -221,8 +275,8 @@ def test_pictures_come_later_to_all_sightings_that_lack_them(gallery: Gallery) -
     assert inbox.missing_pictures(10, 0) == [black, white] and inbox.missing_pictures(1, 0) == [black]
     assert inbox.missing_pictures(10, 4e9) == [] and inbox.waiting()["pictures"] == 2
     before = gallery.sighting_picture(numbers[3])
-    inbox.put_picture(black, BLACK)
-    inbox.put_picture(picture_name(b"of no sighting"), b"of no sighting")
+    assert inbox.put_picture(black, BLACK)
+    assert not inbox.put_picture(picture_name(b"of no sighting"), b"of no sighting")
     assert inbox.missing_pictures(10, 0) == [white]
     assert [gallery.sighting_picture(number) for number in numbers] == [BLACK, BLACK, None, before]
     with gallery.reading() as store:
@@ -257,8 +311,8 @@ def test_only_what_knows_messages_again_is_forgotten(gallery: Gallery) -> None:
     assert inbox.sighting("a", 1) is None and inbox.receive("a", 102, 2, 1002)
     [removal] = inbox.removals(10)  # its messages are still to be erased
     assert removal.messages == (1003,)
-    inbox.drop_removals([removal.id])
+    inbox.drop_removals([removal])
     assert inbox.forget_received(4e9) == 2
-    assert inbox.sighting("a", 3) == BoxSighting("a", 3, 43, None)
+    assert inbox.sighting("a", 3) == BoxSighting("a", 3, 43, None, gone=True)
     gallery.rename(taxi, "cab")
     assert heard(gallery) == {2: (taxi, "cab"), 3: (None, None)}

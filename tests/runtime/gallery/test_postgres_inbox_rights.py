@@ -84,7 +84,7 @@ def test_a_writer_resolves_and_changes_no_table(place: DatabaseAddress, user: Ca
         inbox = inbox_of(gallery)
         assert [(one.sighting, one.vehicle) for one in inbox.identities(10)] == [(2, 1), (3, None)]
         assert [one.sighting for one in inbox.removals(10)] == [3]
-        inbox.drop_removals([one.id for one in inbox.removals(10)])
+        inbox.drop_removals(inbox.removals(10))
         assert purge(gallery, 1.8e9).sightings == 2 and inbox.forget_received(4e9) == 6
         gallery.compact()
         gallery.wipe()
@@ -108,7 +108,9 @@ def test_a_reader_only_reads(place: DatabaseAddress, user: Callable[[str], Datab
     reader = user("reader")
     with read_gallery(reader) as gallery:
         inbox = inbox_of(gallery)
-        assert inbox.boxes() == [Box("a", 3, 1.7e9, 0.0)] and inbox.sighting("a", 3) == BoxSighting("a", 3, 3, None)
+        assert inbox.boxes() == [Box("a", 3, 1.7e9, 0.0)] and inbox.sighting("a", 3) == BoxSighting(
+            "a", 3, 3, None, gone=True
+        )
         assert inbox.waiting() == {"identities": 2, "pictures": 0, "removals": 1} and len(inbox.removals(10)) == 1
         for call in (lambda: inbox.take_lease("me", 10), lambda: inbox.receive("a", 9, 9, 9)):
             with pytest.raises(Refused, match="opened for reading"):

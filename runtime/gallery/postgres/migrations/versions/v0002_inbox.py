@@ -8,9 +8,10 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-# received: `at` is a message's number in the log, in which one message can stand twice; `seq` 0: it was sent to the box.
-# box_sightings: `here` is a sighting's id, NULL when that was purged or removed, and `removed` ones are kept for ever;
-# `missing`: its picture is not here yet; `seq` is the greatest of its messages.
+# received: `at` is a message's number in the log, in which one message can stand twice; `seq` 0: it was sent to the box, or put
+# aside; `erased`: it is not in the log any more.
+# box_sightings: `here` is a sighting's id, NULL when that was purged or removed, or never made; `removed` ones are kept for ever;
+# `missing`: its picture is not here yet.
 # identities, removals: what waits, once for each sighting; it gets a new id when it is written again.
 TABLES = """
 CREATE TABLE lease (
@@ -18,12 +19,13 @@ CREATE TABLE lease (
     seconds double precision NOT NULL, until timestamptz NOT NULL);
 CREATE TABLE received (
     box text COLLATE "C" NOT NULL, seq bigint NOT NULL, at bigint NOT NULL, sighting bigint,
-    received double precision NOT NULL DEFAULT extract(epoch FROM now()), PRIMARY KEY (box, seq, at));
+    received double precision NOT NULL DEFAULT extract(epoch FROM now()), erased boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (box, seq, at));
 CREATE INDEX received_of ON received (box, sighting);
 CREATE INDEX received_when ON received (received);
 CREATE TABLE box_sightings (
     box text COLLATE "C" NOT NULL, sighting bigint NOT NULL, vehicle bigint NOT NULL, here bigint, picture text COLLATE "C",
-    missing boolean NOT NULL DEFAULT false, removed boolean NOT NULL DEFAULT false, seq bigint NOT NULL,
+    missing boolean NOT NULL DEFAULT false, removed boolean NOT NULL DEFAULT false, purged boolean NOT NULL DEFAULT false,
     received double precision NOT NULL DEFAULT extract(epoch FROM now()), PRIMARY KEY (box, sighting));
 CREATE INDEX box_sightings_here ON box_sightings (here) WHERE here IS NOT NULL;
 CREATE INDEX box_sightings_gone ON box_sightings (received) WHERE here IS NULL AND NOT removed;
@@ -40,7 +42,8 @@ CREATE TABLE boxes (
 
 # What is deleted was removed by a person, with its vehicle or without, unless purge_sightings has deleted it. That trigger is for
 # each statement: one for each row would take a sighting that moves into another month for one that is deleted. Its statement is
-# planned each time, for one row or for many.
+# planned each time, for one row or for many. Of the boxes' own vehicles the log may have more messages, of which nothing is here:
+# they are erased with it.
 TRIGGERS = """
 CREATE FUNCTION note_moved() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
@@ -54,13 +57,17 @@ CREATE FUNCTION note_removed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 BEGIN
     EXECUTE $statement$
         WITH gone AS (
-            UPDATE box_sightings b SET here = NULL, missing = false, removed = true FROM rows_gone r WHERE b.here = r.id
-            RETURNING b.box, b.sighting
+            UPDATE box_sightings b SET here = NULL, removed = true FROM rows_gone r WHERE b.here = r.id
+            RETURNING b.box, b.sighting, b.vehicle
         ), heard AS (
             INSERT INTO identities (box, sighting) SELECT box, sighting FROM gone
             ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id
+        ), absent AS (
+            SELECT b.box, b.sighting FROM (SELECT DISTINCT box, vehicle FROM gone) g JOIN box_sightings b USING (box, vehicle)
+            WHERE b.here IS NULL AND NOT b.removed AND (b.picture IS NOT NULL
+                OR EXISTS (SELECT 1 FROM received r WHERE r.box = b.box AND r.sighting = b.sighting AND NOT r.erased))
         )
-        INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone
+        INSERT INTO removals (box, sighting) SELECT box, sighting FROM gone UNION ALL SELECT box, sighting FROM absent
             ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id
     $statement$;
     RETURN NULL;
@@ -83,7 +90,7 @@ DECLARE
     deleted bigint;
 BEGIN
     WITH old AS (
-        UPDATE box_sightings b SET here = NULL, picture = NULL, missing = false
+        UPDATE box_sightings b SET here = NULL, picture = CASE WHEN missing THEN picture END, missing = false, purged = true
         FROM sightings s WHERE s.id = b.here AND s.seen < before
         RETURNING b.box, b.sighting
     )
