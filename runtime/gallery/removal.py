@@ -40,15 +40,14 @@ def remove_sightings(
 ) -> dict[str, Any] | None:
     """See `Gallery.remove_sightings`: what the audit's row says; None: none of them is there."""
     own: dict[int, list[SightingInfo]] = defaultdict(list)
-    for sighting in store.vehicles_of_sightings(sightings):
-        if (seen := store.sighting(sighting)) is not None:
-            own[seen.vehicle].append(seen)
+    for seen in store.sightings_of_ids(sightings):
+        own[seen.vehicle].append(seen)
     if not own:
         return None
     changes = store.changes(verbs=("merge", "split"))
     related = _related(own, changes)
     ids = [seen.id for every in own.values() for seen in every]
-    _drop_pictures(store, related, {store.sighting_picture(id_) for id_ in ids})
+    _drop_pictures(store, related, ids)
     for every in own.values():
         files.add(every)
     store.remove_sightings(ids)
@@ -76,11 +75,13 @@ def _related(vehicles: Collection[int], changes: Sequence[Change]) -> set[int]:
     return found
 
 
-def _drop_pictures(store: Store, vehicles: Collection[int], pictures: Collection[bytes | None]) -> None:
+def _drop_pictures(store: Store, vehicles: Collection[int], sightings: Collection[int]) -> None:
     """Vehicles whose own picture a run took from one of these sightings lose it."""
     for vehicle in vehicles:
         row = store.vehicle(vehicle)
-        if row is not None and row.pictured is not None and row.thumbnail in pictures:
+        if row is None or row.pictured is None or row.thumbnail is None:
+            continue
+        if store.have_picture(sightings, row.thumbnail):
             store.update_vehicle(replace(row, thumbnail=None, pictured=None))
 
 

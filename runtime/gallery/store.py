@@ -167,6 +167,10 @@ class Store(Protocol):
     ) -> list[SightingInfo]: ...  # those with higher ids, the lowest first
     def last_sighting_id(self) -> int: ...  # the last id that was given; 0: none
     def sighting(self, sighting: int) -> SightingInfo | None: ...
+    def sightings_of_ids(self, ids: Collection[int]) -> list[SightingInfo]: ...  # those that there are, by rising id
+    def have_picture(
+        self, ids: Collection[int], jpeg: bytes
+    ) -> bool: ...  # whether any of these sightings has this one
     def sighting_picture(
         self, sighting: int
     ) -> bytes | None: ...  # a JPEG; None: it has none, or there is no such sighting

@@ -1,6 +1,7 @@
 """What lists are made of: vehicles and sightings that a filter lets through, in order, a page at a time."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from vreid.models.errors import NotFound
@@ -95,6 +96,18 @@ def sighting_of(database: Database, sighting: int) -> SightingInfo | None:
     """See `Store.sighting`."""
     row = database.row(f"SELECT {INFO} FROM sightings s WHERE s.id = %s", sighting)
     return None if row is None else sighting_info(row)
+
+
+def sightings_of_ids(database: Database, ids: Collection[int]) -> list[SightingInfo]:
+    """See `Store.sightings_of_ids`."""
+    query = f"SELECT {INFO} FROM sightings s WHERE s.id = ANY(%s::bigint[]) ORDER BY s.id"
+    return [sighting_info(row) for row in database.rows(query, [*ids])]
+
+
+def have_picture(database: Database, ids: Collection[int], jpeg: bytes) -> bool:
+    """See `Store.have_picture`."""
+    query = "SELECT 1 FROM sightings WHERE id = ANY(%s::bigint[]) AND thumbnail = %s LIMIT 1"
+    return database.row(query, [*ids], jpeg) is not None
 
 
 def latest_sightings(

@@ -231,6 +231,12 @@ class PostgresStore:
     def sighting(self, sighting: int) -> SightingInfo | None:
         return reading.sighting_of(self._database, sighting)
 
+    def sightings_of_ids(self, ids: Collection[int]) -> list[SightingInfo]:
+        return reading.sightings_of_ids(self._database, ids)
+
+    def have_picture(self, ids: Collection[int], jpeg: bytes) -> bool:
+        return reading.have_picture(self._database, ids, jpeg)
+
     def sighting_picture(self, sighting: int) -> bytes | None:
         return reading.sighting_picture(self._database, sighting)
 

@@ -5,7 +5,7 @@ The first query of a page finds ids by what the indexes hold, and the second rea
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +129,18 @@ def sighting_of(database: Database, sighting: int) -> SightingInfo | None:
     """See `Store.sighting`."""
     row = database.row(f"SELECT {_INFO} FROM sightings s WHERE s.id = ?", sighting)
     return None if row is None else sighting_info(database.path, row)
+
+
+def sightings_of_ids(database: Database, ids: Collection[int]) -> list[SightingInfo]:
+    """See `Store.sightings_of_ids`."""
+    query = f"SELECT {_INFO} FROM sightings s WHERE s.id IN (SELECT value FROM json_each(?)) ORDER BY s.id"
+    return [sighting_info(database.path, row) for row in database.rows(query, json.dumps([*ids]))]
+
+
+def have_picture(database: Database, ids: Collection[int], jpeg: bytes) -> bool:
+    """See `Store.have_picture`."""
+    query = "SELECT 1 FROM sightings WHERE id IN (SELECT value FROM json_each(?)) AND thumbnail = ? LIMIT 1"
+    return database.row(query, json.dumps([*ids]), jpeg) is not None
 
 
 def latest_sightings(
