@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tyro.conf import Positional
 
 from vreid.cli import output
-from vreid.models.errors import MOST_COUNT, Refused, refuse_outside
+from vreid.models.errors import MOST_COUNT, Refused
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -34,16 +34,17 @@ class Setup:
     """PEM file of the authority that has signed the server's certificate."""
     stream: str = "SIGHTINGS"
     """Name of the stream, if none takes the messages yet."""
-    keep: str = "30d"
-    """How long messages and pictures are kept there; the centre must read them before."""
-    window: str = "2m"
-    """How long a message that comes again is refused by its number."""
-    replicas: int = 1
-    """On how many servers of a cluster each message is; an odd number."""
+    keep: str | None = None
+    """How long messages and pictures are kept there; the centre must read them before. What no flag names stays as it is; where
+    it is made this is 30d."""
+    window: str | None = None
+    """How long a message that comes again is refused by its number; where it is made 2m."""
+    replicas: int | None = None
+    """On how many servers of a cluster each message is, 1, 3 or 5; where it is made 1."""
     room: str | None = None
-    """How much the messages may take, such as 200GB; then nothing is taken and boxes wait. By default it is not bounded."""
+    """How much the messages may take, such as 200GB, then nothing is taken and boxes wait; or off, as where it is made."""
     picture_room: str | None = None
-    """How much the pictures may take."""
+    """How much the pictures may take, or off."""
     update: bool = False
     """Change what differs."""
     json: bool = False
@@ -116,11 +117,13 @@ def setup(args: Setup) -> int:
     from vreid.fleet.streams import StreamSettings, set_up
     from vreid.runtime.amounts import bytes_of, duration_of
 
-    refuse_outside("--replicas", args.replicas, 1, 5)
-    room, picture_room = (None if text is None else bytes_of(text) for text in (args.room, args.picture_room))
-    wanted = StreamSettings(
-        args.stream, duration_of(args.keep), duration_of(args.window), args.replicas, room, picture_room
+    if args.replicas not in (None, 1, 3, 5):
+        raise Refused(f"--replicas must be 1, 3 or 5, and not {args.replicas}: most of them must answer")
+    room, picture_room = (
+        None if text is None else 0 if text == "off" else bytes_of(text) for text in (args.room, args.picture_room)
     )
+    keep, window = (None if text is None else duration_of(text) for text in (args.keep, args.window))
+    wanted = StreamSettings(args.stream, keep, window, args.replicas, room, picture_room)
     done = _with_server(args, lambda client: set_up(client, wanted, args.update))
     if args.json:
         output.document(
@@ -139,7 +142,7 @@ def setup(args: Setup) -> int:
     for one in done.differing:
         output.result(f"{one.of}: {one.setting} is {one.found}, not {one.wanted}: {one.why}")
     if done.differing:
-        output.result("nothing of it was changed; --update does, or name what is wanted by the flags")
+        output.result("nothing of it was changed; --update does")
         return 1
     output.result(f"the stream {done.stream} and the object store are as wanted")
     return 0

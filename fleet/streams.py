@@ -18,17 +18,20 @@ from vreid.runtime.amounts import span_text
 
 STREAM = "SIGHTINGS"
 _API_S = 10.0
+_AGE_S, _WINDOW_S = 30 * 86400.0, 120.0  # of what is made
+_NO_ROOM = (10023, 10028, 10047)  # the server's numbers for want of memory or disk
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """What an operator chooses. Seconds and bytes; a room of None is not bounded."""
+    """What an operator chooses, in seconds and bytes. None: as it is, and where it is made 30 days, 2 minutes, one server and no
+    bound."""
 
     name: str = STREAM
-    max_age: float = 30 * 86400.0
-    window: float = 120.0  # in which a message that comes again is refused by its number
-    replicas: int = 1
-    room: int | None = None  # of the messages; when it is full nothing is taken, and boxes wait
+    max_age: float | None = None
+    window: float | None = None  # in which a message that comes again is refused by its number
+    replicas: int | None = None
+    room: int | None = None  # of the messages; when it is full nothing is taken, and boxes wait. 0: not bounded
     picture_room: int | None = None
 
 
@@ -71,9 +74,10 @@ async def set_up(client: Client, wanted: StreamSettings, update: bool = False) -
             await _make(manager, label, config)
             made.append(label)
             continue
-        unlike = list(_differences(label, there.config, config))
+        kept = _as_it_is(wanted, label, name)
+        unlike = list(_differences(label, there.config, config, kept))
         if unlike and update:
-            await _change(manager, there.config, config)
+            await _change(manager, there.config, config, kept)
             changed += unlike
         else:
             differing += unlike
@@ -83,7 +87,7 @@ async def set_up(client: Client, wanted: StreamSettings, update: bool = False) -
 def _messages(name: str, wanted: StreamSettings) -> StreamConfig:
     return StreamConfig(
         name=name, subjects=[*STREAM_SUBJECTS], description="what boxes send, and what they hear (vreid)",
-        max_bytes=wanted.room or -1, duplicate_window=wanted.window, max_msgs_per_subject=-1, **_common(wanted),
+        max_bytes=wanted.room or -1, duplicate_window=wanted.window or _WINDOW_S, max_msgs_per_subject=-1, **_common(wanted),
     )  # fmt: skip
 
 
@@ -97,11 +101,12 @@ def _pictures(wanted: StreamSettings) -> StreamConfig:
 def _common(wanted: StreamSettings) -> dict[str, Any]:
     return {
         "storage": StorageType.FILE, "retention": RetentionPolicy.LIMITS, "discard": DiscardPolicy.NEW,
-        "max_age": wanted.max_age, "num_replicas": wanted.replicas, "allow_direct": True, "deny_delete": False,
+        "max_age": wanted.max_age or _AGE_S, "num_replicas": wanted.replicas or 1, "allow_direct": True, "deny_delete": False,
         "deny_purge": False, "allow_rollup_hdrs": False, "max_msgs": -1, "max_consumers": -1, "no_ack": False,
     }  # fmt: skip
 
 
+_ROOM = "give a smaller --room or --picture-room, or JetStream more room in the server's configuration (max_file_store)"
 _LOST = "what a centre has not read yet would be lost"
 _ERASED = "a removal is erased from the log, too"
 WHY: Mapping[str, str] = {
@@ -126,10 +131,22 @@ WHY: Mapping[str, str] = {
 """Every setting that is compared, and what depends on it."""
 
 
-def _differences(label: str, found: StreamConfig, wanted: StreamConfig) -> Iterator[Difference]:
+def _as_it_is(wanted: StreamSettings, label: str, name: str) -> set[str]:
+    """The settings that nobody has named, or that do not matter here."""
+    is_stream = label == f"stream {name}"
+    named = {
+        "max_age": wanted.max_age,
+        "num_replicas": wanted.replicas,
+        "max_bytes": wanted.room if is_stream else wanted.picture_room,
+        "duplicate_window": wanted.window if is_stream else None,  # an object is not sent again under its number
+    }
+    return {setting for setting, value in named.items() if value is None}
+
+
+def _differences(label: str, found: StreamConfig, wanted: StreamConfig, kept: set[str]) -> Iterator[Difference]:
     for setting, why in WHY.items():
-        if setting == "duplicate_window" and label != f"stream {found.name}":
-            continue  # an object is not sent again under its number
+        if setting in kept:
+            continue
         is_, to_be = (_plain(setting, getattr(each, setting)) for each in (found, wanted))
         if is_ != to_be:
             yield Difference(label, setting, is_, to_be, why)
@@ -165,15 +182,19 @@ async def _make(manager: JetStreamContext, label: str, config: StreamConfig) -> 
     try:
         await manager.add_stream(config)
     except APIError as error:
-        raise Refused(f"the server does not make the {label} ({error.description or reason_of(error)})") from error
+        fix = f"; {_ROOM}" if error.err_code in _NO_ROOM else ""
+        raise Refused(f"the server does not make the {label} ({reason_of(error)}){fix}") from error
 
 
-async def _change(manager: JetStreamContext, found: StreamConfig, wanted: StreamConfig) -> None:
+async def _change(manager: JetStreamContext, found: StreamConfig, wanted: StreamConfig, kept: set[str]) -> None:
     try:
-        await manager.update_stream(found.evolve(**{setting: getattr(wanted, setting) for setting in WHY}))
+        await manager.update_stream(
+            found.evolve(**{setting: getattr(wanted, setting) for setting in WHY if setting not in kept})
+        )
     except APIError as error:
-        reason = error.description or reason_of(error)
-        raise Refused(
-            f"the server does not change {found.name} ({reason}); keep what it holds with vreid fleet record, remove it, make it"
-            " anew with vreid fleet setup and give it back with vreid fleet replay"
-        ) from error
+        anew = (
+            "keep what it holds with vreid fleet record, remove it, make it anew with vreid fleet setup and give it back with"
+            " vreid fleet replay"
+        )
+        fix = _ROOM if error.err_code in _NO_ROOM else anew
+        raise Refused(f"the server does not change {found.name} ({reason_of(error)}); {fix}") from error

@@ -61,6 +61,29 @@ def test_what_differs_is_named_and_changed_only_where_that_is_wanted(
         assert main(other) == 0
 
 
+def test_what_nobody_names_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with nats_in(tmp_path) as server:
+        assert main(["fleet", "setup", server.url, "--keep", "20d", "--room", "1GB"]) == 0
+        assert main(["fleet", "setup", server.url]) == 0
+        assert main(["fleet", "setup", server.url, "--window", "1m", "--update"]) == 0
+        capsys.readouterr()
+        assert main(["fleet", "setup", server.url, "--keep", "20d", "--room", "off", "--json"]) == 1
+        differing = json.loads(capsys.readouterr().out)["differing"]
+        assert [(each["of"], each["setting"], each["wanted"]) for each in differing] == [
+            ("stream SIGHTINGS", "max_bytes", "unlimited")
+        ]
+
+
+def test_too_much_room_is_refused_with_what_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with nats_in(tmp_path) as server:
+        assert main(["fleet", "setup", server.url, "--room", "90000TB"]) == 2
+        assert "give a smaller --room" in capsys.readouterr().err
+        assert main(["fleet", "setup", server.url]) == 0
+        assert main(["fleet", "setup", server.url, "--room", "90000TB", "--update"]) == 2
+        said = capsys.readouterr().err
+        assert "give a smaller --room" in said and "record" not in said
+
+
 def test_a_stream_of_another_name_that_takes_the_messages_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +110,8 @@ def test_a_name_that_is_taken_and_a_cluster_that_is_not_there_are_refused(
     with nats_in(tmp_path) as server:
         assert main(["fleet", "setup", server.url, "--replicas", "3"]) == 2
         assert "the server does not make the stream SIGHTINGS" in capsys.readouterr().err
-        assert main(["fleet", "setup", server.url, "--replicas", "9"]) == 2
+        assert main(["fleet", "setup", server.url, "--replicas", "2"]) == 2
+        assert "1, 3 or 5" in capsys.readouterr().err
         assert main(["fleet", "setup", server.url, "--keep", "long"]) == 2
 
 
