@@ -66,11 +66,16 @@ def show(args: Show) -> int:
     settings = read_centre(args.file, os.environ)
     found = [_shown(settings, region) for region in settings.regions]
     same, beyond = _same(settings)
+    faults: dict[str, list[str]] = {}
+    for one in found:
+        if one["fault"] is not None:
+            faults.setdefault(one["fault"], []).append(one["region"])
     if args.json:
         output.document({"regions": found, "same": [[*map(str, group)] for group in same], "same_fault": beyond})
-        return 0
+        return int(bool(faults))
     rows = [
-        (one["region"], one["holder"] or one["fault"] or "nobody", one["epoch"] or "", *_amounts(one)) for one in found
+        (one["region"], one["holder"] or ("nobody" if one["waiting"] else "?"), one["epoch"] or "", *_amounts(one))
+        for one in found
     ]
     columns = ("region", "resolved by", "epoch", "log", "identities", "pictures", "removals")
     output.table("regions, and what waits", columns, rows)
@@ -84,9 +89,12 @@ def show(args: Show) -> int:
         output.table(
             "one vehicle in several regions", ("vehicles",), [(centre_across.joined(group),) for group in same]
         )
+    for fault, regions in faults.items():
+        output.note(f"{', '.join(regions)}: {fault}")
     if beyond is not None:
-        output.note(f"which vehicles of several regions are the same is not known now: {beyond}")
-    return 0
+        more = "" if beyond in faults else f": {beyond}"
+        output.note(f"which vehicles of several regions are the same is not known now{more}")
+    return int(bool(faults))
 
 
 def _same(settings: "CentreSettings") -> "tuple[list[list[Place]], str | None]":
@@ -111,8 +119,10 @@ def _amounts(one: dict[str, Any]) -> list[Any]:
 def _shown(settings: "CentreSettings", region: "RegionSettings") -> dict[str, Any]:
     """What a region's gallery and its log say; `fault`: why one of the two says nothing."""
     from vreid.fleet.centre.publisher import inbox_of
+    from vreid.fleet.link import CentreAway
     from vreid.models.errors import VreidError
     from vreid.runtime.gallery import read_gallery
+    from vreid.runtime.network_address import shown_address
 
     found: dict[str, Any] = {
         "region": region.name, "holder": None, "epoch": None, "behind": None, "waiting": {}, "boxes": [], "fault": None
@@ -125,6 +135,8 @@ def _shown(settings: "CentreSettings", region: "RegionSettings") -> dict[str, An
         if lease is not None:
             found |= {"holder": lease.holder, "epoch": lease.epoch}
         found["behind"] = asyncio.run(_behind(settings, region.name))
+    except CentreAway as away:
+        found["fault"] = f"{shown_address(settings.server)}: {away}"
     except VreidError as error:
         found["fault"] = str(error)
     return found
@@ -162,5 +174,5 @@ _VERBS: dict[type[Any], Callable[[Any], int]] = {
 
 
 def main(args: Any) -> int:
-    """Carry one verb out; exit code 0, and 1 where regions could not be compared."""
+    """Carry one verb out; exit code 0, and 1 where something of what is to be shown or compared is away."""
     return _VERBS[type(args)](args)

@@ -65,6 +65,8 @@ class Answer(_OfCentre):
     """Its id in the list, such as north/3."""
     answer: tyro.conf.Positional[Literal["same", "different"]]
     """What is true; a later answer replaces it."""
+    json: bool = False
+    """Print one JSON document."""
 
 
 def search(args: Search) -> int:
@@ -132,6 +134,9 @@ def proposals(args: Proposals) -> int:
     if args.json:
         output.document({"proposals": found})
         return 0
+    if not found:
+        output.result("there are no proposals that nobody has answered" if args.open else "there are no proposals")
+        return 0
     rows = [
         (one["id"], f"{one['score']:.3f}", *(_side(side) for side in one["vehicles"]), _state(one)) for one in found
     ]
@@ -146,8 +151,9 @@ def answer(args: Answer) -> int:
 
     with across.opened(read_centre(args.file, os.environ), write=True) as galleries:
         one, other = across.answered(galleries, args.proposal, args.answer)
-    output.result(f"{one} {'=' if args.answer == 'same' else 'is not'} {other}")
-    return 0
+    words = f"{one} {'=' if args.answer == 'same' else 'is not'} {other}"
+    fields = {"proposal": args.proposal, "answer": args.answer, "vehicles": [str(one), str(other)]}
+    return output.outcome(args.json, words, fields)
 
 
 def joined(places: "tuple[Place, ...] | list[Place]") -> str:

@@ -1,6 +1,8 @@
 """`vreid fleet VERB`: what of a box's sightings waits for its centre, sent without a run, listed; and the form of messages."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +13,8 @@ from tyro.conf import Positional, subcommand
 from vreid.cli import output
 from vreid.cli.fleet_server import Record, Replay, Rights, Setup, record, replay, rights, setup
 from vreid.cli.gallery_place import GalleryFlag
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryLocked, Refused
+from vreid.runtime.gallery_place import GalleryPlace
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def send(args: Send) -> int:
         raise Refused(f"{args.file} names no centre; add [fleet] with box, region and server (docs/fleet.md)")
     path = args.gallery or site.gallery
     assert path is not None  # [fleet] needs one
-    with edit_gallery(path) as gallery:
+    with _written_by_a_run(path), edit_gallery(path) as gallery:
         sender = Sender(site.fleet, gallery)
         try:
             done = sender.send_all()
@@ -73,6 +76,15 @@ def send(args: Send) -> int:
         words += f"; {done.received} answers of the centre were received"
     counts = {"messages": done.sent, "pictures": done.sent_pictures, "received": done.received}
     return output.outcome(args.json, words, counts)
+
+
+@contextmanager
+def _written_by_a_run(path: GalleryPlace) -> Iterator[None]:
+    """Raises GalleryLocked in words that fit whoever wants to send."""
+    try:
+        yield
+    except GalleryLocked as locked:
+        raise GalleryLocked(f"{locked}: a run with [fleet] sends what waits by itself") from locked
 
 
 def show(args: Show) -> int:

@@ -56,7 +56,7 @@ class Record:
     """Write a stream's messages to a file, and go on with a file that is there."""
 
     server: str
-    """The server, or the file of a site with [fleet], as vreid fleet setup takes it."""
+    """The server, as vreid fleet setup takes it, by the account of an operator or, to record, of the centre."""
     out: Path
     """The file; .gz is compressed."""
     credentials: Path | None = None
@@ -80,7 +80,7 @@ class Replay:
     file: Positional[Path]
     """What vreid fleet record has written."""
     server: str
-    """The server, or the file of a site with [fleet], as vreid fleet setup takes it."""
+    """The server, as vreid fleet setup takes it, by the account of an operator or, to record, of the centre."""
     credentials: Path | None = None
     """File of an account."""
     ca: Path | None = None

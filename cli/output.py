@@ -133,6 +133,7 @@ def guard() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Redacting("vreid: %(message)s"))
     logging.basicConfig(handlers=[handler])
+    logging.getLogger("vreid").setLevel(logging.INFO)  # that something is there again, too
     sys.excepthook = _traceback
     threading.excepthook = lambda fault: _traceback(fault.exc_type, fault.exc_value, fault.exc_traceback)
 

@@ -3,11 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from tyro.conf import Positional, subcommand
 
 from vreid.cli import output
+
+if TYPE_CHECKING:
+    from vreid.runtime.session import FleetSettings
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Check:
     file: Positional[Path]
     """The site's file, such as site.toml."""
     connect: bool = False
-    """Open each camera for one frame."""
+    """Open each camera for one frame, and the connection to the centre of [fleet]."""
     json: bool = False
     """Print one JSON document on stdout."""
 
@@ -45,6 +48,8 @@ def check(args: Check) -> int:
 
     site, faults = site_and_faults(args.file, os.environ)
     found = Findings() if site is None else check_site(site, args.connect)
+    if args.connect and site is not None and site.fleet is not None:
+        found.faults.extend(_away(site.fleet))
     faults = [*faults, *(f"{args.file}: {fault}" for fault in found.faults)]
     if args.json:
         cameras = {
@@ -59,8 +64,22 @@ def check(args: Check) -> int:
     for fault in faults:
         output.result(fault)
     if not faults and site is not None:
-        output.result(f"{args.file} is sound: {len(site.cameras)} cameras")
+        output.result(f"{args.file} is sound: {len(site.cameras)} camera{'s' if len(site.cameras) != 1 else ''}")
     return 1 if faults else 0
+
+
+def _away(fleet: "FleetSettings") -> "list[str]":
+    """Why the centre does not let this box in."""
+    import asyncio
+
+    from vreid.fleet.link import CentreAway, try_out
+    from vreid.runtime.network_address import shown_address
+
+    try:
+        asyncio.run(try_out(fleet))
+    except CentreAway as away:
+        return [f"[fleet]: {shown_address(fleet.server)}: {away}"]
+    return []
 
 
 def draw(args: Draw) -> int:

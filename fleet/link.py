@@ -16,17 +16,18 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from vreid.fleet import picture_store
 from vreid.fleet.messages import BoxMessage, SightingMessage, as_bytes, number_of
-from vreid.fleet.subjects import subject_of, token_of
+from vreid.fleet.subjects import SIGHTINGS, subject_of, token_of
 from vreid.models.errors import Refused, VreidError
 from vreid.runtime.network_address import network_address, redacted
 from vreid.runtime.session import FleetSettings
 
 SENT = "Vreid-Sent"  # header: seconds since 1970, by the clock of who published
 ANSWER_S = 5.0  # for an acknowledgement
+_NO_STREAM = "the server has no stream for these messages; vreid fleet setup makes it"
 
 
 class CentreAway(VreidError):
@@ -154,7 +155,7 @@ def reason_of(error: BaseException, client: Client | None = None) -> str:
     if isinstance(error, picture_store.NoPictureStore):
         return str(error)
     if isinstance(error, NoStreamResponseError):
-        return "the server has no stream for these messages; vreid fleet setup makes it"
+        return _NO_STREAM
     text = redacted(str(error)).partition("\n")[0] or type(error).__name__
     return text.removeprefix("nats: ")
 
@@ -171,6 +172,15 @@ async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
         Reasons(client),
     ):
         yield CentreLink(client, settings.region)
+
+
+async def try_out(settings: FleetSettings) -> None:
+    """Connect as the box does, and look for the stream. Raises CentreAway."""
+    async with connected(settings) as link:
+        try:
+            await link.client.jetstream(timeout=ANSWER_S).find_stream_name_by_subject(SIGHTINGS)
+        except NotFoundError:
+            raise CentreAway(_NO_STREAM) from None
 
 
 @asynccontextmanager

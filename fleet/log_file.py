@@ -6,6 +6,7 @@ import os
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,7 @@ class LogWriter:
     """Appends to a file; one that is there must be of the same stream, and its torn end is cut off.
 
     Used as a context. `last` is the number of the last message in the file and when it was written in the stream, None where there
-    is none. Raises Refused for a file of something else, and OSError.
+    is none. Raises Refused for a file of something else, or one that cannot be written.
     """
 
     def __init__(self, path: Path, head: LogHead) -> None:
@@ -64,8 +65,10 @@ class LogWriter:
             )
         if found is None and whole == 0 and path.exists() and path.stat().st_size:
             raise Refused(f"{path} is not a log of a fleet; name another file")
-        self._file: BinaryIO = path.open("ab")
-        self._file.truncate(whole)
+        self._path = path
+        with _on_the_disk(path):
+            self._file: BinaryIO = path.open("ab")
+            self._file.truncate(whole)
         if found is None:
             self._append([json.dumps(asdict(head))])
 
@@ -83,9 +86,20 @@ class LogWriter:
 
     def _append(self, lines: list[str]) -> None:
         piece = "".join(f"{line}\n" for line in lines).encode()
-        self._file.write(gzip.compress(piece, 6, mtime=0) if self._packed else piece)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _on_the_disk(self._path):
+            self._file.write(gzip.compress(piece, 6, mtime=0) if self._packed else piece)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+
+@contextmanager
+def _on_the_disk(path: Path) -> Iterator[None]:
+    """Raises Refused in place of OSError, which would be taken for one of the server's connection."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise Refused(f"cannot write {path} ({reason}); check the path, its permissions and the disk") from error
 
 
 def read_log(path: Path) -> Iterator[LoggedMessage]:

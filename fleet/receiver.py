@@ -54,7 +54,8 @@ class Receiver:
                 VreidError,
                 OSError,
             ) as error:  # the centre is away, or the gallery is locked, damaged, full or was moved
-                self._missed(str(error))
+                if link.is_open:  # else whoever sends says it
+                    self._missed(str(error))
                 await asyncio.sleep(next(waits))
 
     async def take_all(self, link: CentreLink) -> None:
@@ -90,6 +91,8 @@ class Receiver:
                 messages = await answers.fetch(_BATCH, wait_s)
             except asyncio.TimeoutError:
                 return 0
+        if not messages:
+            return 0
         self._keep(messages)
         self.received += len(messages)
         async with Reasons():

@@ -174,8 +174,8 @@ class Sender:
         self._due = now + max(_SIZES_S, 50 * (now - began))  # of millions of rows it takes a moment, which others wait
 
     def _reached(self) -> None:
-        if self._reported:
-            _LOG.info("fleet: %s is there again", self._where)
+        if not self._counts.alive:
+            _LOG.info("fleet: %s is there%s", self._where, " again" if self._reported else "")
         self._counts.alive, self._reported = True, ""
 
     def _missed(self, reason: str) -> None:

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from vreid.fleet.link import ANSWER_S, Reasons
 from vreid.fleet.picture_store import STREAM as BUCKET_STREAM
 from vreid.fleet.picture_store import about_of, content_of
+
+_NOT_DELETED, _GONE = 10057, "no message found"  # the server's number and words for a message that is not there
 
 
 class Objects:
@@ -50,7 +52,11 @@ class Objects:
 
     async def _erase_all(self, subject: str) -> None:
         async for number, _ in self._messages(subject):
-            await self._stream.delete_msg(BUCKET_STREAM, number)
+            try:
+                await self._stream.delete_msg(BUCKET_STREAM, number)
+            except APIError as error:
+                if error.err_code != _NOT_DELETED or _GONE not in (error.description or ""):
+                    raise  # else another region has erased the same picture meanwhile
 
     async def _messages(self, subject: str) -> AsyncIterator[tuple[int, bytes]]:
         """The messages of a subject, with their numbers, in order."""

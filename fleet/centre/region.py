@@ -35,6 +35,7 @@ class Region:
         self._clocks, self._counts = Clocks(), Counts()
         self._session: Session | None = None
         self._fault: str | None = "it has not begun"
+        self._reported = ""
         self.failure: BaseException | None = None  # what ended the thread, which should not be
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"region {region.name}", daemon=True)
@@ -81,7 +82,7 @@ class Region:
                 await self._once()
             except VreidError as error:
                 if time.monotonic() - began > 60:
-                    waits = pauses(0.5, 30.0, random.Random())
+                    waits, self._reported = pauses(0.5, 30.0, random.Random()), ""
                 self._missed(str(error))
                 await self._rest(next(waits))
 
@@ -102,6 +103,8 @@ class Region:
         while not self._over.is_set() and not lease.take():
             if not client.is_connected:
                 raise CentreAway("the connection was lost")
+            if self._fault != _ANOTHER:
+                _LOG.info("centre: region %s: %s, and this one waits", self._region.name, _ANOTHER)
             self._fault = _ANOTHER
             await self._rest(self._settings.lease_s / 10)
         if lease.epoch is None:
@@ -110,7 +113,6 @@ class Region:
             resolver = Resolver(gallery, self._region, self._settings.space, lease.epoch, self._counts)
             session = Session(gallery, client, self._region.name, lease, resolver, self._clocks, self._counts)
             self._session = session
-            _LOG.info("centre: region %s is resolved here, in epoch %d", self._region.name, lease.epoch)
             self._fault = None
             await self._until_over(session)
         finally:
@@ -131,9 +133,9 @@ class Region:
 
     def _missed(self, reason: str) -> None:
         """Say why it does not go on, unless that was just said."""
-        if reason != self._fault:
+        if reason != self._reported:
             _LOG.warning("centre: region %s: %s; it is tried again", self._region.name, reason)
-        self._fault = reason
+        self._fault = self._reported = reason
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but not longer than until `close`."""

@@ -1,6 +1,7 @@
 """What the holder of a region's lease does with one connection: messages, identities, pictures and erasures, side by side."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Mapping
 from itertools import count
@@ -25,6 +26,7 @@ from vreid.runtime.gallery import Gallery
 _LOOK_S = 0.25  # how soon what others have written is noticed
 _LEASE_S = 0.2  # how often it is looked at whether the lease is to be renewed
 _STATUS_S = 2.0  # how often it is looked at what waits, and written down what was heard of boxes
+_LOG = logging.getLogger("vreid")
 _KEEP_S = 60.0  # how often what the thresholds have learnt is written down
 _PURGE = 60  # of these later, what is too old is purged again
 
@@ -56,6 +58,8 @@ class Session:
     async def run(self) -> None:
         """Until something fails, which is raised: CentreAway, LeaseLost, Refused."""
         log = await open_log(self._client, self._region, self.epoch, self._resolver.read)
+        self.behind = await log.behind()
+        _LOG.info("centre: region %s is resolved here, in epoch %d; %d wait", self._region, self.epoch, self.behind)
         parts: list[Coroutine[Any, Any, None]] = [
             self._resolve(log), self._publish(), self._carry(), self._hold(), self._look(log), self._maintain(log)
         ]  # fmt: skip

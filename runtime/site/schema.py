@@ -270,4 +270,6 @@ class SiteFile(Table):
             raise ValueError(
                 "has [fleet], which needs [gallery] file and enrol_unknown = true; nothing is written otherwise"
             )
+        if self.fleet is not None and "://" in (self.gallery.file or ""):
+            raise ValueError("has [fleet], which needs a gallery in a file; one in a database has no outbox")
         return self

@@ -65,9 +65,10 @@ def written_file(model: Path, north: DatabaseAddress, south: DatabaseAddress) ->
     return f'server = "nats://127.0.0.1:4222"\nmodel = "{model}"\nbetween_regions_s = 60\n{both}'
 
 
-def printed(capfd: pytest.CaptureFixture[str], *words: object) -> Any:
+def printed(capfd: pytest.CaptureFixture[str], *words: object, code: int = 0) -> Any:
+    """`code` 1: the NATS server is away."""
     capfd.readouterr()
-    assert main(["centre", *map(str, words), "--json"]) == 0
+    assert main(["centre", *map(str, words), "--json"]) == code
     return json.loads(capfd.readouterr().out)
 
 
@@ -116,7 +117,8 @@ def test_what_was_answered_is_not_proposed_again_and_the_same_are_shown_as_one(
     second = next(one for one in listed if one is not first)
     assert main(["centre", "answer", str(regions.file), first["id"], "same"]) == 0
     assert "north:1 = south:2" in capfd.readouterr().out
-    assert main(["centre", "answer", str(regions.file), second["id"], "same"]) == 0
+    said = printed(capfd, "answer", regions.file, second["id"], "same")
+    assert said["answer"] == "same" and [each.partition(":")[0] for each in said["vehicles"]] == ["north", "south"]
     assert main(["centre", "answer", str(regions.file), second["id"], "different"]) == 0  # a mistake is mended
     assert printed(capfd, "proposals", regions.file, "--open")["proposals"] == []
     states = {one["id"]: one["state"] for one in printed(capfd, "proposals", regions.file)["proposals"]}
@@ -126,7 +128,7 @@ def test_what_was_answered_is_not_proposed_again_and_the_same_are_shown_as_one(
         drives_by(regions.south, shows, 8, BEGIN + 3000, other)
     assert regions.passed() == (0, 0)
 
-    assert printed(capfd, "show", regions.file)["same"] == [["north:1", "south:2"]]
+    assert printed(capfd, "show", regions.file, code=1)["same"] == [["north:1", "south:2"]]
     found = printed(capfd, "search", regions.file, "ann's taxi")
     assert found["of"] == "north:1 = south:2" and found["compared"] == 4
     assert {(one["region"], one["vehicle"]) for one in found["matches"]} == {

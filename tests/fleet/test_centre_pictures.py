@@ -1,5 +1,6 @@
 """Pictures come from the object store into the gallery, checked; what is removed is overwritten in the log and the store too."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -130,6 +131,16 @@ def test_what_a_box_says_of_a_picture_leads_to_no_other(server: NatsServer, abou
         return [*read, await objects.read("own", 1000)], await objects.read("other", 1000)
 
     assert with_client(server.url, steps) == ([None, None], b"of another box")
+
+
+def test_two_regions_may_erase_one_picture(server: NatsServer) -> None:
+    async def both(client: Any) -> None:
+        for number in range(20):
+            await put_in_chunks(client, f"one{number}", b"x" * 300_000)
+            await asyncio.gather(*(Objects(client).erase(f"one{number}") for _ in range(2)))
+
+    make_streams(server.url)
+    with_client(server.url, both)
 
 
 def test_what_a_box_did_not_finish_is_erased(server: NatsServer) -> None:

@@ -36,8 +36,9 @@ def place(postgres: Server) -> DatabaseAddress:
 
 def shown(file: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, object]:
     capfd.readouterr()
-    assert main(["centre", "show", str(file), "--json"]) == 0
+    code = main(["centre", "show", str(file), "--json"])
     found: dict[str, object] = json.loads(capfd.readouterr().out)["regions"][0]
+    assert code == int(found["fault"] is not None)
     return found
 
 
@@ -92,8 +93,16 @@ def test_servers_that_are_away_are_said_and_waited_for(
     process = centre_process(file)
     try:
         assert until(lambda: "cannot be reached" in said_in(file))
+        assert main(["centre", "show", str(file)]) == 1
+        said = capfd.readouterr()
+        assert "cannot be reached" in said.err and f"127.0.0.1:{server.port}" in said.err and "nobody" in said.out
         server.start()
         assert until(lambda: shown(file, capfd)["epoch"] == 1)
+        assert until(lambda: "region north is resolved here, in epoch 1; 0 wait" in said_in(file))
+        second = centre_process(file)
+        assert until(lambda: "another process resolves it, and this one waits" in said_in(file))
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(30) == 0
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

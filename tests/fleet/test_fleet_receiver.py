@@ -1,5 +1,6 @@
 """What a centre says to a box, taken from a real NATS server: kept, acknowledged afterwards, and removed in every byte."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from made_gallery import enrolled, noise, opened, sighting
 from made_outputs import until
 from real_nats import NatsServer, Stored, make_streams, nats_in, stored_in
 
+from vreid.fleet.receiver import Receiver
 from vreid.fleet.rights import of_box
 from vreid.fleet.sender import Sender
 from vreid.fleet.subjects import consumer_of
@@ -84,6 +86,19 @@ def test_identities_are_kept_as_they_come_and_move_nothing(server: NatsServer, g
     assert [one.vehicle for one in gallery.latest_sightings()] == [1] * 4
     assert {change.who for change in gallery.changes()} & {"centre"} == set()
     assert len(sent(server)) == 5
+
+
+def test_who_has_said_nothing_was_not_heard(gallery: Gallery) -> None:
+    class Nothing:
+        """What nats-py gives where the server's time for a request was over before its own."""
+
+        async def fetch(self, batch: int, timeout: float) -> list[object]:
+            return []
+
+    async def listened() -> int:
+        return await Receiver(BOX, gallery)._take(None, Nothing(), 1.0)  # type: ignore[arg-type]
+
+    assert asyncio.run(listened()) == 0 and known(gallery).sizes().heard is None
 
 
 def test_what_was_said_while_the_box_was_off_is_taken_by_fleet_send_too(server: NatsServer, gallery: Gallery) -> None:

@@ -134,6 +134,17 @@ def test_moments_choose_and_a_file_of_another_stream_is_refused(
         assert "is of the stream SIGHTINGS made at" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_named_and_not_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with nats_in(tmp_path) as server:
+        make_streams(server.url)
+        missing = tmp_path / "none" / "log.jsonl"
+        assert main(["fleet", "record", "--server", server.url, "--out", str(missing)]) == 2
+        said = capsys.readouterr().err
+    assert f"cannot write {missing}" in said and str(server.port) not in said
+
+
 def test_what_comes_is_followed_until_it_is_stopped(tmp_path: Path) -> None:
     log, stop = tmp_path / "a.jsonl", threading.Event()
     with nats_in(tmp_path) as server:

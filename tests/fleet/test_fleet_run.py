@@ -110,12 +110,16 @@ def test_what_is_wrong_with_fleet_in_a_site_is_said_and_no_secret_is(
         ("[fleet]", '[fleet]\nroom = "2"', "is not a size"),
         ('region = "nord"', "", "lacks 'region'"),
         ('file = "known.db"', "", "which needs \\[gallery\\] file"),
+        ('file = "known.db"', 'file = "postgresql://ann@db/city"', "one in a database has no outbox"),
     ):
         (tmp_path / "site.toml").write_text(good.replace(old, new))
         with pytest.raises(Refused, match=reason) as refused:
             read_site(tmp_path / "site.toml", {})
         assert SECRET not in str(refused.value)
     (tmp_path / "site.toml").write_text(good)
+    assert main(["site", "check", str(tmp_path / "site.toml")]) == 0
+    assert main(["site", "check", str(tmp_path / "site.toml"), "--connect"]) == 1
+    assert "[fleet]: nats://127.0.0.1:1: it cannot be reached" in capfd.readouterr().out.replace("\n", " ")
     with opened(tmp_path / "known.db"):
         pass
     assert main(["fleet", "send", str(tmp_path / "site.toml")]) == 2

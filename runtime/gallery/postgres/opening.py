@@ -19,7 +19,9 @@ def open_postgres(address: DatabaseAddress, write: bool, about: About | None) ->
         found = about_of(database)
         if found is None:
             if not write or about is None:
-                raise NotFound(f"there is no gallery {address}; make one with 'vreid gallery enrol'")
+                raise NotFound(
+                    f"there is no gallery {address}; 'vreid centre run', a run or 'vreid gallery enrol' makes one"
+                )
             create(address, about)
             found = about_of(database) or about
         refuse_other_model(found, about or found, address.name)

@@ -61,7 +61,7 @@ def _reader(path: Path, old: bool = False) -> SqliteStore:
     if path.exists() and not path.is_file():
         raise Refused(f"{path} is a folder, a pipe or a device and not a gallery; name a file")
     if not path.is_file():
-        raise Refused(f"there is no gallery {path}; make one with 'vreid gallery enrol'")
+        raise Refused(f"there is no gallery {path}; a run or 'vreid gallery enrol' makes one")
     with ExitStack() as opened:
         database = Database(path, False)
         opened.callback(database.close)
