@@ -87,7 +87,10 @@ class IdentityMessage(BaseModel):
         description="removed: the sighting was removed for good at the centre and is to be removed at the box."
     )
     region: str
-    epoch: Id = Field(description="Of the resolver that has sent it.")
+    epoch: Id = Field(description="Of the resolver that has sent it; it rises with each of a region.")
+    number: Id = Field(
+        description="Of two about one sighting from one region, the one of the greater (epoch, number) counts."
+    )
     sighting: Id = Field(description="The sighting, by the number that the box has given it.")
     vehicle: Id | None = Field(description="The vehicle's id in the region; none for what was removed.")
     name: str | None = Field(description="The vehicle's name in the region.")

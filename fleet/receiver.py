@@ -74,11 +74,7 @@ class Receiver:
             config = ConsumerConfig(
                 description=f"the box {self._box}", ack_policy=AckPolicy.EXPLICIT, ack_wait=_AGAIN_S
             )
-            answers = await stream.pull_subscribe(subject, consumer_of(self._box), config=config)
-            made = (await answers.consumer_info()).created  # it goes with its log
-        with self._gallery.transaction() as store:
-            _identities(store).follow("" if made is None else made.isoformat())
-        return answers
+            return await stream.pull_subscribe(subject, consumer_of(self._box), config=config)
 
     async def _info(self, answers: JetStreamContext.PullSubscription) -> ConsumerInfo:
         async with Reasons():
@@ -103,38 +99,35 @@ class Receiver:
 
     def _keep(self, messages: Sequence[Msg]) -> None:
         identities, gone = list[CentreIdentity](), list[int]()
-        for number, id_, heard in self._read(messages):
+        for id_, heard in self._read(messages):
             if heard.vehicle is None or heard.name is None:
                 gone.append(id_)
             else:
-                identities.append(CentreIdentity(id_, heard.region, heard.epoch, heard.vehicle, heard.name, number))
+                about = heard.region, heard.epoch, heard.vehicle, heard.name, heard.number
+                identities.append(CentreIdentity(id_, *about))
         if gone:
             self._remove_files(gone)
         with self._gallery.acting_as(WHO), self._gallery.transaction() as store:
-            for late in _identities(store).keep(identities, time.time()):
-                _LOG.warning(
-                    "fleet: identity of sighting %d is refused: resolver %d of region %s was replaced",
-                    late.sighting, late.epoch, late.region,
-                )  # fmt: skip
+            _identities(store).keep(identities, time.time())
             removed = None if not gone else self._gallery.remove_sightings(gone)
         if removed is not None:
             erase_traces(self._gallery)
         elif gone:  # whoever was killed between the two may have left it
             self._gallery.wipe()
 
-    def _read(self, messages: Sequence[Msg]) -> list[tuple[int, int, IdentityMessage]]:
-        """Of what is about this gallery's sightings: the number in the log, the sighting's id, and what is said of it. The rest is
-        about another gallery that the box had."""
-        found = list[tuple[int, IdentityMessage]]()
+    def _read(self, messages: Sequence[Msg]) -> list[tuple[int, IdentityMessage]]:
+        """Of what is about this gallery's sightings: the sighting's id, and what is said of it. The rest is about another gallery
+        that the box had."""
+        found = list[IdentityMessage]()
         for message in messages:
-            number = message.metadata.sequence.stream
             try:
-                found.append((number, read_identity(message.data)))
+                found.append(read_identity(message.data))
             except Refused as refused:
+                number = message.metadata.sequence.stream
                 _LOG.warning("fleet: message %d of the centre's log is passed over: %s", number, refused)
         with self._gallery.reading() as store:
-            ids = outbox_of(store).ids_of([heard.sighting for _, heard in found])
-        return [(number, ids[heard.sighting], heard) for number, heard in found if heard.sighting in ids]
+            ids = outbox_of(store).ids_of([heard.sighting for heard in found])
+        return [(ids[heard.sighting], heard) for heard in found if heard.sighting in ids]
 
     def _remove_files(self, sightings: Sequence[int]) -> None:
         """What holds pictures and features outside of the gallery goes first: who is killed then comes back to it, for the message

@@ -50,6 +50,7 @@ class Publisher:
                 "what": "removed" if one.vehicle is None else "identity",
                 "region": self._region,
                 "epoch": self._epoch,
+                "number": one.id,
                 "sighting": one.sighting,
                 "vehicle": one.vehicle,
                 "name": one.name,

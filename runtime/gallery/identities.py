@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class CentreIdentity:
-    """Which vehicle of a region at the centre a sighting is of; `number` is that of the message in the centre's log."""
+    """Which vehicle of a region at the centre a sighting is of."""
 
     sighting: int
     region: str
-    epoch: int  # of the resolver that has sent it; it rises within a region
+    epoch: int  # of the resolver that has sent it, which rises
     vehicle: int
     name: str
-    number: int
+    number: int  # rises within an epoch
 
     @property
     def text(self) -> str:
@@ -63,12 +63,9 @@ class Identities(Protocol):
     Every method may raise what those of `Store` may; what writes belongs inside its `transaction`.
     """
 
-    def follow(self, log: str) -> None:
-        """What is kept next comes from this log; numbers and epochs of another one do not count any more."""
-
-    def keep(self, identities: Sequence[CentreIdentity], heard: float) -> list[CentreIdentity]:
-        """Keep those that are newer than what is kept of their sightings, of sightings that there are. Returns those that are
-        refused: a resolver of a later epoch has sent for the same region since. `heard`: now, in seconds since 1970."""
+    def keep(self, identities: Sequence[CentreIdentity], heard: float) -> None:
+        """Keep those of another region than what is kept of their sightings, or newer by (epoch, number), of sightings that there
+        are. `heard`: now, in seconds since 1970."""
 
     def of_sightings(self, sightings: Collection[int]) -> dict[int, CentreIdentity]: ...  # by sighting
     def of_vehicles(self, vehicles: Collection[int]) -> dict[int, CentreVehicle]: ...  # by vehicle

@@ -108,9 +108,10 @@ def test_a_refusal_repeats_little_of_the_senders_words_and_in_one_line(
 
 
 def test_no_number_is_larger_than_a_gallery_keeps() -> None:
-    body = {"schema": 1, "what": "identity", "region": "north", "epoch": 1, "sighting": 1, "vehicle": 1, "name": "a"}
+    about = {"region": "north", "epoch": 1, "number": 1, "sighting": 1, "vehicle": 1, "name": "a"}
+    body = {"schema": 1, "what": "identity", **about}
     assert read_identity(json.dumps(body).encode()).epoch == 1
-    for key in ("epoch", "sighting", "vehicle"):
+    for key in ("epoch", "number", "sighting", "vehicle"):
         with pytest.raises(Refused, match=key):
             read_identity(json.dumps({**body, key: 2**63}).encode())
 

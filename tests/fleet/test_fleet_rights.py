@@ -170,6 +170,7 @@ def test_an_answer_of_the_server_is_the_most_that_a_box_can_have_sent_for_anothe
                 "what": "identity",
                 "region": "r",
                 "epoch": 1,
+                "number": 1,
                 "sighting": 1,
                 "vehicle": 1,
                 "name": None,

@@ -1,5 +1,6 @@
 """A box of a fleet without cameras: a gallery with an outbox, sightings for it, and what a stream holds of it."""
 
+import itertools
 import json
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.outbox import Outbox, OutboxSizes
 from vreid.runtime.session import FleetSettings
 
+_NUMBERS = itertools.count(1)  # of what a centre says
 _EDGE = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -71,14 +73,14 @@ def settings(of: NatsServer, box: str = "box 1", **more: object) -> FleetSetting
 
 def identity(sighting: int, vehicle: int, name: str = "", epoch: int = 1, region: str = "north") -> dict[str, object]:
     """What a centre says: a sighting of the box is of this vehicle of the region."""
-    about = {"region": region, "epoch": epoch, "sighting": sighting, "vehicle": vehicle}
+    about = {"region": region, "epoch": epoch, "number": next(_NUMBERS), "sighting": sighting, "vehicle": vehicle}
     return {"schema": 1, "what": "identity", **about, "name": name or f"car {vehicle}"}
 
 
 def removal(sighting: int, epoch: int = 1, region: str = "north") -> dict[str, object]:
     """What a centre says: a sighting of the box was removed for good."""
-    about = {"region": region, "epoch": epoch, "sighting": sighting, "vehicle": None, "name": None}
-    return {"schema": 1, "what": "removed", **about}
+    about = {"region": region, "epoch": epoch, "number": next(_NUMBERS), "sighting": sighting}
+    return {"schema": 1, "what": "removed", **about, "vehicle": None, "name": None}
 
 
 def number_of(path: Path, id_: int) -> int:

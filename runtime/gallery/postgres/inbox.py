@@ -8,6 +8,7 @@ from vreid.runtime.gallery.postgres.database import Database
 _AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
 _IN_LOG = "ON CONFLICT (box, seq, at) DO UPDATE SET erased = false"  # again, when it was put back from a backup
 _BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture, removed OR purged FROM box_sightings"
+_NOW = "extract(epoch FROM clock_timestamp())::bigint"
 # The server ends a transaction of the holder in which its program pauses for four times as long as its lease is: otherwise nobody
 # else could write before it goes on. For a transaction (true), or for all that follow (false), from their first moment on.
 _PAUSE = "set_config('idle_in_transaction_session_timeout', ceil(4000 * seconds)::bigint::text, {})"
@@ -27,9 +28,9 @@ class PostgresInbox:
         with self._database.transaction():
             row = self._row(
                 "INSERT INTO lease AS l (holder, epoch, seconds, until)"
-                " VALUES (%(holder)s, 1, %(seconds)s, clock_timestamp() + make_interval(secs => %(seconds)s))"
+                f" VALUES (%(holder)s, {_NOW}, %(seconds)s, clock_timestamp() + make_interval(secs => %(seconds)s))"
                 " ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, seconds = excluded.seconds, until = excluded.until,"
-                " epoch = l.epoch + (l.holder IS DISTINCT FROM excluded.holder)::int"
+                " epoch = CASE WHEN l.holder = excluded.holder THEN l.epoch ELSE greatest(l.epoch + 1, excluded.epoch) END"
                 " WHERE l.holder = excluded.holder OR l.until <= clock_timestamp() RETURNING epoch",
                 holder=holder, seconds=float(seconds),
             )  # fmt: skip

@@ -9,7 +9,7 @@ from vreid.runtime.gallery.identities import CentreIdentity, CentreVehicle, Iden
 from vreid.runtime.gallery.sqlite.database import Database
 from vreid.runtime.gallery.sqlite.rows import record_of, typed
 
-STATE = "identities"  # the setting: which log is followed, the last epoch by region, when it was heard, the last id before all this
+STATE = "identities"  # the setting: when the centre was heard, the last id before all this
 _TABLE = """CREATE TABLE IF NOT EXISTS identities (
     sighting INTEGER PRIMARY KEY REFERENCES sightings (id) ON DELETE CASCADE, region TEXT NOT NULL, epoch INTEGER NOT NULL,
     vehicle INTEGER NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL)"""
@@ -18,7 +18,7 @@ _KEPT = ", ".join(f"i.{name}" for name in _COLUMNS)
 _KEEP = f"""INSERT INTO identities ({", ".join(_COLUMNS)}) SELECT ?1, ?2, ?3, ?4, ?5, ?6
     WHERE EXISTS (SELECT 1 FROM sightings WHERE id = ?1)
     ON CONFLICT (sighting) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])}
-    WHERE excluded.number > number"""
+    WHERE excluded.region <> region OR (excluded.epoch, excluded.number) > (epoch, number)"""
 
 
 class SqliteIdentities:
@@ -34,21 +34,10 @@ class SqliteIdentities:
             if not self._state():
                 self._set(since=self._database.last_id("sightings"))
 
-    def follow(self, log: str) -> None:
-        if self._state().get("log") != log:
-            self._database.run("UPDATE identities SET number = 0")
-            self._set(log=log, epochs={})
-
-    def keep(self, identities: Sequence[CentreIdentity], heard: float) -> list[CentreIdentity]:
-        refused, epochs = [], dict(self._state().get("epochs", {}))
+    def keep(self, identities: Sequence[CentreIdentity], heard: float) -> None:
         for one in identities:
-            if one.epoch < epochs.get(one.region, 0):
-                refused.append(one)
-                continue
-            epochs[one.region] = one.epoch
             self._database.run(_KEEP, *astuple(one))
-        self._set(epochs=epochs, heard=heard)
-        return refused
+        self._set(heard=heard)
 
     def of_sightings(self, sightings: Collection[int]) -> dict[int, CentreIdentity]:
         query = f"SELECT {_KEPT} FROM json_each(?) page JOIN identities i ON i.sighting = page.value"
