@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from made_box import number_of
 from made_centre import box_of, centre_file, given, resolving, seen, settings_of, settled, truth_of
+from made_gallery import sql
 from made_outputs import until
 from real_nats import NatsServer
 from real_postgres import Server
@@ -55,6 +56,31 @@ def test_a_gallery_made_anew_loses_nothing_and_hears_nothing_of_the_old_one(
     assert (counts.new, counts.again, counts.aside) == (6, 0, 0)
     left = given(place)
     assert left.keys() == {("box 0", old[2]), *[*truth][:2]}
+
+
+def test_a_regions_gallery_made_anew_is_heard(tmp_path: Path, server: NatsServer, place: DatabaseAddress) -> None:
+    file = centre_file(tmp_path, server, place)
+    with box_of(tmp_path / "g.db") as gallery:
+        for name in ("first", "second"):  # resolvers
+            seen(gallery, [1], 1)
+            with resolving(file):
+                assert until(lambda: passed_on(gallery, server) >= 1)
+                with edit_gallery(place) as here:
+                    here.rename(1, name)
+                assert until(lambda name=name: names(gallery, server)[1] == name)
+        sql(place, f"DROP SCHEMA {place.gallery} CASCADE")
+        with resolving(file):
+            assert settled(place, 2)
+            assert until(lambda: {*names(gallery, server).values()} & {"first", "second"} == set())
+
+
+def names(gallery: Gallery, server: NatsServer) -> dict[int, str]:
+    """What the centre calls the vehicle of each sighting, after the box has heard what there is."""
+    passed_on(gallery, server)
+    with gallery.reading() as store:
+        identities = store.identities()
+        assert identities is not None
+        return {id_: one.name for id_, one in identities.of_sightings(range(1, 99)).items()}
 
 
 def test_a_gallery_put_back_from_a_backup_goes_on_with_other_numbers(
