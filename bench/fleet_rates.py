@@ -34,8 +34,9 @@ from vreid.fleet.centre.publisher import inbox_of
 from vreid.fleet.centre.resolver import Resolver
 from vreid.fleet.centre.settings import RegionSettings, Space
 from vreid.fleet.centre.status import Counts
-from vreid.fleet.link import joined
-from vreid.fleet.messages import SightingMessage, as_bytes, picture_name
+from vreid.fleet.link import SENT, joined
+from vreid.fleet.messages import SightingMessage, as_bytes, number_of, picture_name
+from vreid.fleet.subjects import subject_of
 from vreid.models.manifest import Match
 from vreid.models.picture import thumbnail_of
 from vreid.runtime.gallery import Gallery, open_gallery
@@ -54,6 +55,7 @@ class Messages:
 
     def __init__(self, seed: int) -> None:
         self._rng, self._seq, self._seed = np.random.default_rng(seed), 0, seed
+        self._base = int(np.random.default_rng([seed, 1]).integers(1 << 52))  # as an outbox draws it
 
     def feature(self, vehicle: int, noise: float = 0.27) -> Any:
         """(DIM,) of unit length."""
@@ -69,8 +71,9 @@ class Messages:
         feature = b64encode(self.feature(vehicle).astype("<f2").tobytes()).decode()
         message = SightingMessage.model_validate(
             {
-                "schema": 1, "what": "sighting", "box": f"crossing-{self._seq % CAMERAS}", "seq": self._seq,
-                "fingerprint": ABOUT.fingerprint, "vehicle": vehicle + 1, "sighting": self._seq, "camera": "north-lane-2",
+                "schema": 1, "what": "sighting", "box": f"crossing-{self._seq % CAMERAS}", "seq": int(now * 1e6),
+                "fingerprint": ABOUT.fingerprint, "vehicle": self._base + vehicle + 1, "sighting": self._base + self._seq,
+                "camera": "north-lane-2",
                 "t0": now - 4.25, "t1": now, "kind": "car", "prototypes": [feature], "quality": 0.8125, "plate": None,
                 "thumbnail": picture_name(str(self._seq).encode()),
             }
@@ -210,20 +213,22 @@ def of_pictures(uri: str, crops: Path, count: int, seed: int) -> dict[str, float
 async def of_stream(server: str, count: int, seed: int) -> dict[str, float]:
     """Messages a second that one client has stored, 256 on their way, and the bytes of one in the stream."""
     messages = Messages(seed)
-    bodies = [as_bytes(message) for logged in (messages.next(1) for _ in range(count))
-              if isinstance(message := logged.message, SightingMessage)]  # fmt: skip
+    made = [message for logged in (messages.next(1) for _ in range(count))
+            if isinstance(message := logged.message, SightingMessage)]  # fmt: skip
+    bodies = [*map(as_bytes, made)]
     async with joined(server, "rates") as client:
         stream = client.jetstream(timeout=30)
-        await stream.add_stream(StreamConfig(name="RATES", subjects=["rates.*.*"], duplicate_window=120.0))
+        await stream.add_stream(StreamConfig(name="RATES", subjects=["rates.*.*.*"], duplicate_window=120.0))
         before = (await stream.stream_info("RATES")).state
         began = time.perf_counter()
         for start in range(0, count, 256):
-            part = bodies[start : start + 256]
             waiting = [
                 await stream.publish_async(
-                    f"rates.north.{number % CAMERAS}", body, headers={"Nats-Msg-Id": f"{began}:{start + number}"}
+                    subject_of("north", each.box, each.camera).replace("v1", "rates"),
+                    body,
+                    headers={"Nats-Msg-Id": number_of(each), SENT: f"{time.time():.3f}"},
                 )
-                for number, body in enumerate(part)
+                for each, body in zip(made[start : start + 256], bodies[start : start + 256], strict=True)
             ]
             await asyncio.gather(*waiting)
         seconds = time.perf_counter() - began
