@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,9 +28,11 @@ _ADDRESS = re.compile(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/\
 _PORT = ":19530"
 _TIMEOUT_S = 30.0
 _SEARCH_S = 5.0
-_GRAPH_S = 3600.0  # for which the making of the graph is waited for
+_GRAPH_S = 3600.0  # for which the making of graphs, and the rewriting of files, is waited for
+_TRIES, _PAUSE_S = 30, 2.0  # for files to be rewritten, and seconds between two of them
 _ROWS = 4096  # in a message, of which Milvus takes 64 MB
 _POSITION = "vreid.position"
+_log = logging.getLogger("vreid.gallery")
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs tracebacks of what is raised as a sentence here
 
 
@@ -152,12 +154,17 @@ class MilvusCollection:
             self._settle(client, self.alias)
 
     def compact(self) -> None:
+        """Ends when no file holds a deleted row and every file has its graph. Milvus passes over files that it has just written, so
+        this is tried again and again, and what is kept all the same is logged."""
         with self._client() as client:
             client.flush(self.alias, timeout=10 * _TIMEOUT_S)
-            job = client.compact(self.alias, timeout=_TIMEOUT_S)
-            end = time.monotonic() + _GRAPH_S
-            while (self._rewriting(client, job) or self._without_graph(client)) and time.monotonic() < end:
-                time.sleep(0.5)
+            for _ in range(_TRIES):
+                if (kept := self._rewritten(client)) <= 0:
+                    return
+                time.sleep(_PAUSE_S)
+        _log.warning(
+            "Milvus at %s keeps %d deleted prototypes in its files; make the index again later", self.name, kept
+        )
 
     def drop(self) -> None:
         with self._client() as client:
@@ -171,12 +178,30 @@ class MilvusCollection:
             self._open.close()
         self._open = None
 
+    def _rewritten(self, client: MilvusClient) -> int:
+        """Have the files rewritten, and wait for their graphs: how many deleted rows they hold all the same."""
+        _waited(lambda: self._without_graph(client))  # a file without one is passed over
+        job = client.compact(self.alias, timeout=_TIMEOUT_S)
+        _waited(lambda: self._rewriting(client, job) or self._without_graph(client))
+        return self._in_files(client)["total_rows"] - self._count(client)
+
     def _rewriting(self, client: MilvusClient, job: int) -> bool:
         return str(client.get_compaction_state(job, timeout=_TIMEOUT_S)) == "Executing"
 
     def _without_graph(self, client: MilvusClient) -> bool:
+        """Rows of files that were replaced count as indexed until the new files have their graphs."""
+        rows = self._in_files(client)
+        return rows["pending_index_rows"] > 0 or rows["indexed_rows"] < rows["total_rows"]
+
+    def _in_files(self, client: MilvusClient) -> dict[str, int]:
+        """The rows of all files, deleted ones included, those that have a graph, and those that wait for one."""
         graph = client.describe_index(self.alias, "feature", timeout=_TIMEOUT_S)
-        return int(graph.get("indexed_rows", 0)) < int(graph.get("total_rows", 0))
+        return {name: int(graph.get(name, 0)) for name in ("total_rows", "indexed_rows", "pending_index_rows")}
+
+    def _count(self, client: MilvusClient) -> int:
+        field = "count(*)"
+        found = client.query(self.alias, "", output_fields=[field], consistency_level="Strong", timeout=_TIMEOUT_S)
+        return int(found[0][field])
 
     def _settle(self, client: MilvusClient, name: str) -> None:
         """A Strong read waits until all that was written before is found, by the later Bounded ones too."""
@@ -220,6 +245,13 @@ class MilvusCollection:
             raise Unreachable(
                 f"Milvus at {self.name} does not serve ({text}); check its address, and {TOKEN}"
             ) from error
+
+
+def _waited(unfinished: Callable[[], bool]) -> None:
+    """Until it is finished, or _GRAPH_S are over."""
+    end = time.monotonic() + _GRAPH_S
+    while unfinished() and time.monotonic() < end:
+        time.sleep(0.5)
 
 
 def _parsed(address: str) -> tuple[str, str, str]:

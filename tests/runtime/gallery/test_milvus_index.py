@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from real_postgres import Server
 from route_answers import DIM, LEAST, SIZE, answered, assert_equal, recall
 
 pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+
+from pymilvus import MilvusClient
 
 from vreid.models.errors import Refused
 from vreid.runtime.gallery import Gallery, edit_gallery
@@ -86,6 +89,13 @@ def held(collection: MilvusCollection) -> dict[int, int]:
         for ids, vehicles in collection.iterate()
         for id_, vehicle in zip(ids.tolist(), vehicles.tolist(), strict=True)
     }
+
+
+def in_files(index: str, collection: MilvusCollection) -> dict[str, int]:
+    """The rows of Milvus's files, deleted ones included, and those that wait for a graph."""
+    with closing(MilvusClient(f"http://{index.partition(':')[2]}")) as client:
+        found = client.describe_index(collection.alias, "feature")
+    return {name: int(found[name]) for name in ("total_rows", "pending_index_rows")}
 
 
 def rows(gallery: Gallery) -> dict[int, int]:
@@ -164,6 +174,7 @@ def test_a_removed_vehicle_leaves_milvus(place: DatabaseAddress, index: str, col
     collection.upsert(np.array([*gone]), np.array([1] * len(gone)), features(len(gone)))  # as from an old backup of it
     built(place, index)
     assert not gone & held(collection).keys()
+    assert in_files(index, collection)["total_rows"] == len(held(collection))
 
 
 def test_one_that_was_lost_or_is_of_another_history_is_made_again(
@@ -204,6 +215,18 @@ def test_a_search_while_it_is_made_does_not_change_what_is_made(
         assert made == [len(rows(gallery))]
         assert held(collection) == rows(gallery)
         assert collection.position() is not None
+
+
+def test_files_are_rewritten_without_what_was_deleted_and_have_graphs_again(
+    index: str, collection: MilvusCollection
+) -> None:
+    ids = np.arange(2000)  # Milvus makes no graph of a file of less than 1024
+    collection.begin()
+    collection.upsert(ids, ids, features(len(ids)))
+    collection.finish(Position(1, "made", 1))
+    collection.delete(ids[:10])
+    collection.compact()
+    assert in_files(index, collection) == {"total_rows": 1990, "pending_index_rows": 0}
 
 
 def rows_of(place: DatabaseAddress) -> dict[int, int]:
