@@ -33,7 +33,7 @@ def paper() -> Recipe:
     return _short(cdd_mobilenet())
 
 
-def ours(share: float, **budget: Any) -> Recipe:
+def budgeted(share: float, **budget: Any) -> Recipe:
     """CDD2 with a budget."""
     base = _short(cdd2_mobilenet())
     assert base.capacity is not None and base.capacity.budget is not None
@@ -93,13 +93,13 @@ def _short(base: Recipe) -> Recipe:
 
 ARMS: dict[str, Arm] = {
     "uncompressed": Arm(uncompressed),
-    "cdd2": Arm(lambda: ours(SAME)),
-    "cdd2-20": Arm(lambda: ours(LESS)),
+    "cdd2": Arm(lambda: budgeted(SAME)),
+    "cdd2-20": Arm(lambda: budgeted(LESS)),
     "cdd+rggr": Arm(paper),
-    "resrep": Arm(lambda: ours(SAME, by="norm", cost_power=0.0, survivors=0.025)),  # as in cdd_arms.py
+    "resrep": Arm(lambda: budgeted(SAME, by="norm", cost_power=0.0, survivors=0.025)),  # as in cdd_arms.py
     "torch-pruning": Arm(uncompressed, "torch-pruning", SAME),
     "uniform": Arm(uncompressed, "uniform", SAME),
-    "random": Arm(lambda: ours(SAME, by="random", cost_power=0.0)),
+    "random": Arm(lambda: budgeted(SAME, by="random", cost_power=0.0)),
     "distilled-scaled": Arm(lambda: from_scratch(scaled_to(SAME)), "nothing"),
     "slim-from-scratch": Arm(from_scratch, "nothing", widths_of="cdd2"),
 }

@@ -44,7 +44,7 @@ def pruned_by_torch_pruning(network: ReidNetwork, share: float, multiple: int = 
     """`network` at most at `share` of its MACs, as near to it as one group of channels allows; stem, stages and blocks shrink.
 
     The embedding keeps its dimension and the classifier its weights. Widths are cut to a multiple of `multiple` wherever a
-    cut is made. `network` is not changed. Raises Refused for what is no plain ResNet or MobileNet, and for a share out of reach.
+    cut is made. `network` is not changed. Raises Refused for other bodies, for compactors in them, and for a share out of reach.
     """
     return reid_network_from(cut_to(network, share, multiple, rules)).train(network.training)
 
