@@ -36,7 +36,9 @@ _log = logging.getLogger("vreid.gallery")
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs tracebacks of what is raised as a sentence here
 
 
-def milvus_index(source: FeatureSource, address: str, *, m: int = 16, built: int = 64, ef: int = 200) -> DatabaseSearch:
+def milvus_index(
+    source: FeatureSource, address: str, *, m: int = 16, built: int = 200, ef: int = 200
+) -> DatabaseSearch:
     """Searches by Milvus at HOST:PORT or https://HOST:PORT/DATABASE, filtered and compared in the gallery's own database.
 
     m, built: neighbours of a row, and candidates while the graph is made; ef: candidates while searching, at least.
