@@ -168,7 +168,7 @@ def replay(args: Replay) -> int:
 
     if not 0 <= args.speed <= MOST_COUNT:
         raise Refused(f"--speed is how many times as fast, or 0, and not {args.speed:g}")
-    renaming = Renaming(args.box_suffix, args.region) if args.box_suffix or args.region else None
+    renaming = Renaming(args.box_suffix, args.region) if args.box_suffix or args.region is not None else None
     stop = threading.Event()
 
     def messages() -> "Iterator[LoggedMessage]":

@@ -10,14 +10,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
-from vreid.models.errors import Refused
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vreid.fleet.messages import fault_in
+from vreid.models.errors import Refused, unusable
+from vreid.models.files import regular
+from vreid.runtime.gallery.records import LAST_MOMENT
 
 VERSION = 1
 SAME_S = 0.001  # by which two readings of one message's time in a stream may differ
 _KIND = "log of a fleet"
 _READ = 1 << 20
+_PIECE = 1 << 26  # characters in a member of gzip, but for a message that is longer
+_MOST = 1 << 28  # bytes of a line or a member: a file that is none may have no end
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,19 @@ class LoggedMessage:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+class _Line(BaseModel):
+    """A line behind the first: the body as text, or else in base64."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    seq: Annotated[int, Field(ge=0, lt=1 << 63)]
+    time: Annotated[float, Field(ge=0, lt=LAST_MOMENT)]
+    subject: str
+    headers: dict[str, str]
+    body: str | None = None
+    base64: str | None = None
+
+
 class LogWriter:
     """Appends to a file; one that is there must be of the same stream, and its torn end is cut off.
 
@@ -51,13 +71,15 @@ class LogWriter:
     def __init__(self, path: Path, head: LogHead) -> None:
         self.last: tuple[int, float] | None = None
         self._packed = path.suffix == ".gz"
-        whole, found = 0, None
+        whole, found, first, last = 0, None, b"", b""
         if path.exists():
             for end, lines in _pieces(path):
-                found = found or (_head(path, lines[0]) if lines else None)
-                whole = end
-                last = json.loads(lines[-1]) if lines else {}
-                self.last = (last["seq"], last["time"]) if "seq" in last else self.last
+                if lines and not first:
+                    first, found = lines[0], _head(path, lines[0])
+                whole, last = end, lines[-1] if lines else last
+        if last is not first:
+            read = _message(last, f"the last line of {path}")
+            self.last = read.seq, read.time
         if found is not None and found != head:
             raise Refused(
                 f"{path} is of the stream {found.stream} made at {found.created}, and the server's is {head.stream} made at"
@@ -80,9 +102,16 @@ class LogWriter:
 
     def write(self, messages: Sequence[LoggedMessage]) -> None:
         """Append them; they are on the disk when it returns."""
-        if messages:
-            self._append([_line(message) for message in messages])
-            self.last = messages[-1].seq, messages[-1].time
+        lines, size = list[str](), 0
+        for message in messages:
+            lines.append(_line(message))
+            size += len(lines[-1])
+            if size > _PIECE:
+                self._append(lines)
+                lines, size = [], 0
+        if lines:
+            self._append(lines)
+        self.last = (messages[-1].seq, messages[-1].time) if messages else self.last
 
     def _append(self, lines: list[str]) -> None:
         piece = "".join(f"{line}\n" for line in lines).encode()
@@ -111,26 +140,25 @@ def read_log(path: Path) -> Iterator[LoggedMessage]:
             if number == 1:
                 _head(path, line)
                 continue
-            try:
-                yield _message(line)
-            except (ValueError, KeyError, TypeError) as error:
-                raise Refused(
-                    f"line {number} of {path} is not a message of a log ({error}); the file is damaged"
-                ) from None
+            yield _message(line, f"line {number} of {path}")
     if not number:
         raise Refused(f"{path} is not a log of a fleet; vreid fleet record makes one")
 
 
 def _pieces(path: Path) -> Iterator[tuple[int, list[bytes]]]:
     """(offset behind it, its lines) of every whole piece: some lines, or a member of gzip."""
-    with path.open("rb") as file:
-        yield from (_members(path, file) if path.suffix == ".gz" else _plain(file))
+    try:
+        with regular(path).open("rb") as file:
+            yield from (_members(path, file) if path.suffix == ".gz" else _plain(path, file))
+    except OSError as error:
+        raise unusable(error) from error
 
 
-def _plain(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+def _plain(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
     end, rest = 0, b""
     while read := file.read(_READ):
         whole, newline, rest = (rest + read).rpartition(b"\n")
+        _refuse_endless(path, len(rest))
         if newline:
             end += len(whole) + 1
             yield end, whole.split(b"\n")
@@ -145,7 +173,8 @@ def _members(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
                 rest = rest or file.read(_READ)
                 if not rest:
                     return  # torn
-                text += member.decompress(rest)
+                text += member.decompress(rest, _MOST - len(text) + 1)
+                _refuse_endless(path, len(text))
                 taken += len(rest) - len(member.unused_data)
                 rest = member.unused_data
         except zlib.error as error:
@@ -156,10 +185,15 @@ def _members(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
         yield end, text.splitlines()
 
 
+def _refuse_endless(path: Path, size: int) -> None:
+    if size > _MOST:
+        raise Refused(f"{path} is not a log of a fleet: it has a line of more than {_MOST >> 20} MB; name another file")
+
+
 def _head(path: Path, line: bytes) -> LogHead:
     try:
         head = LogHead(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         head = None
     if head is None or head.log != _KIND:
         raise Refused(f"{path} is not a log of a fleet; vreid fleet record makes one")
@@ -177,8 +211,14 @@ def _line(message: LoggedMessage) -> str:
         return json.dumps({**about, "base64": b64encode(message.body).decode()}, ensure_ascii=False)
 
 
-def _message(line: bytes) -> LoggedMessage:
-    read = json.loads(line)
-    body = b64decode(read["base64"], validate=True) if "base64" in read else read["body"].encode()
-    headers = {str(name): str(value) for name, value in read["headers"].items()}
-    return LoggedMessage(int(read["seq"]), float(read["time"]), str(read["subject"]), body, headers)
+def _message(line: bytes, where: str) -> LoggedMessage:
+    try:
+        read = _Line.model_validate_json(line)
+        if (read.body is None) == (read.base64 is None):
+            raise ValueError("it has no body")
+        body = (read.body or "").encode() if read.base64 is None else b64decode(read.base64, validate=True)
+    except ValidationError as error:
+        raise Refused(f"{where} is not a message of a log ({fault_in(error)}); the file is damaged") from None
+    except ValueError as error:
+        raise Refused(f"{where} is not a message of a log ({error}); the file is damaged") from None
+    return LoggedMessage(read.seq, read.time, read.subject, body, read.headers)

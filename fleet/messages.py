@@ -146,7 +146,7 @@ def read_message(body: bytes) -> BoxMessage:
     try:
         return MESSAGE.validate_json(body)
     except ValidationError as error:
-        raise Refused(f"this is not a message of a box in version {SCHEMA} ({_fault(error)})") from error
+        raise Refused(f"this is not a message of a box in version {SCHEMA} ({fault_in(error)})") from error
 
 
 def read_identity(body: bytes) -> IdentityMessage:
@@ -154,7 +154,7 @@ def read_identity(body: bytes) -> IdentityMessage:
     try:
         found = IdentityMessage.model_validate_json(body)
     except ValidationError as error:
-        raise Refused(f"this is not a message of a centre in version {SCHEMA} ({_fault(error)})") from error
+        raise Refused(f"this is not a message of a centre in version {SCHEMA} ({fault_in(error)})") from error
     is_removed = found.what == REMOVED
     if is_removed != (found.vehicle is None) or is_removed != (found.name is None):
         raise Refused(f"a message of a centre about an {found.what} lacks a vehicle, or has one too many")
@@ -164,7 +164,7 @@ def read_identity(body: bytes) -> IdentityMessage:
     return found
 
 
-def _fault(error: ValidationError) -> str:
+def fault_in(error: ValidationError) -> str:
     """The first fault, where it is and what it is; both may repeat the sender's words, however long."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return shown(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 160)

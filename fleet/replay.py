@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from nats.aio.client import Client
@@ -11,19 +11,31 @@ from nats.js.api import PubAck
 from vreid.fleet.link import CentreAway, Reasons, reason_of
 from vreid.fleet.log_file import LoggedMessage
 from vreid.fleet.messages import as_bytes, number_of, read_message
-from vreid.fleet.subjects import is_of_centre, source_of, subject_of
-from vreid.models.errors import Refused
+from vreid.fleet.subjects import IDENTITY, is_of_centre, source_of, subject_of
+from vreid.models.errors import Refused, shown
+from vreid.runtime.camera_names import valid_text
 
 _WINDOW = 256  # messages that are on their way at once
 _ANSWER_S = 10.0
+_MOST_SUFFIX = 32  # half of a box's name
+_COMMAND, _NUMBER = "nats-", "Nats-Msg-Id"  # what NATS's headers begin with; of these only the number is played
 
 
 @dataclass(frozen=True)
 class Renaming:
-    """For tests of load: the boxes are others, and so are their messages' numbers; the region is another."""
+    """For tests of load: the boxes are others, and so are their messages' numbers; the region is another. Raises Refused for names
+    that none has."""
 
     box_suffix: str = ""
     region: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.region is not None and (self.region in ("", IDENTITY) or not valid_text(self.region)):
+            raise Refused(f"a region cannot be called '{shown(self.region)}'; choose another name")
+        if not valid_text(self.box_suffix) or len(self.box_suffix) > _MOST_SUFFIX:
+            raise Refused(
+                f"what is added to boxes' names has at most {_MOST_SUFFIX} characters, and no control characters"
+            )
 
 
 @dataclass
@@ -72,7 +84,7 @@ async def replay(
                 played.behind_s = max(played.behind_s, -ahead)
             sent = message if renaming is None else renamed(message, renaming)
             async with Reasons(client):
-                future = await stream.publish_async(sent.subject, sent.body, headers=sent.headers or None)
+                future = await stream.publish_async(sent.subject, sent.body, headers=_played(sent.headers) or None)
             waiting.append((message.seq, future))
             if len(waiting) >= _WINDOW:
                 await _answered(client, waiting, played)
@@ -98,9 +110,14 @@ def renamed(message: LoggedMessage, renaming: Renaming) -> LoggedMessage:
     if renaming.box_suffix:
         read = read_message(body)
         read = read.model_copy(update={"box": read.box + renaming.box_suffix})
-        body, headers = as_bytes(read), {**headers, "Nats-Msg-Id": number_of(read)}
+        body, headers = as_bytes(read), {**headers, _NUMBER: number_of(read)}
     subject = subject_of(renaming.region or of.region, of.box + renaming.box_suffix, of.camera)
     return replace(message, subject=subject, body=body, headers=headers)
+
+
+def _played(headers: Mapping[str, str]) -> dict[str, str]:
+    """Without another program's commands to the stream: to take a message in one place only, or to drop what it holds."""
+    return {name: text for name, text in headers.items() if name == _NUMBER or not name.lower().startswith(_COMMAND)}
 
 
 async def _answered(client: Client, waiting: "list[tuple[int, asyncio.Future[PubAck]]]", played: Played) -> None:

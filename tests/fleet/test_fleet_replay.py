@@ -13,6 +13,7 @@ from made_outputs import until
 from real_nats import NatsServer, make_streams, nats_in, stored_in, with_client
 
 from vreid.cli.main import main
+from vreid.fleet import log_file
 from vreid.fleet.link import joined
 from vreid.fleet.log_file import LoggedMessage, LogHead, LogWriter, read_log
 from vreid.fleet.messages import number_of, read_message
@@ -274,3 +275,87 @@ def test_a_line_that_is_damaged_is_named(tmp_path: Path) -> None:
     log.write_bytes(gzip.compress(head + b'{"seq": 1}\n'))
     with pytest.raises(Refused, match=r"line 2 of .* is not a message of a log"):
         list(read_log(log))
+
+
+HEAD = b'{"stream": "S", "created": "", "log": "log of a fleet", "version": 1}\n'
+LINE: dict[str, object] = {"seq": 1, "time": 1.7e9, "subject": "v1.north.b.c", "headers": {}, "body": "x"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000,
+        b"[]",
+        b"",
+        *(
+            json.dumps({**LINE, **change}).encode()
+            for change in (
+                {"headers": []},
+                {"headers": {"a": None}},
+                {"body": 5},
+                {"body": None},
+                {"base64": "AAAA"},
+                {"seq": float("inf")},
+                {"seq": -1},
+                {"time": float("inf")},
+                {"time": float("nan")},
+                {"subject": None},
+            )
+        ),
+    ],
+)
+def test_a_line_that_was_edited_is_refused_whoever_reads_it(tmp_path: Path, line: bytes) -> None:
+    log = tmp_path / "a.jsonl"
+    log.write_bytes(HEAD + json.dumps(LINE).encode() + b"\n" + line + b"\n")
+    with pytest.raises(Refused, match=r"line 3 of .* is not a message of a log") as refused:
+        list(read_log(log))
+    assert len(str(refused.value)) < 400
+    with pytest.raises(Refused, match=r"the last line of .* is not a message of a log"):
+        LogWriter(log, LogHead("S", ""))
+    assert log.read_bytes().endswith(line + b"\n")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_file_without_an_end_is_not_read_to_it(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_file, "_MOST", 1 << 22)
+    content = HEAD + b"x" * (1 << 24)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(Refused, match="has a line of more than 4 MB"):
+        list(read_log(tmp_path / name))
+    with pytest.raises(Refused, match="it is a pipe, a socket or a device"):
+        list(read_log(Path("/dev/zero")))
+
+
+def test_a_file_that_cannot_be_written_is_said_and_not_the_server(
+    tmp_path: Path, server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out, reason in ((tmp_path, "Is a directory"), (tmp_path / "no" / "a", "No such file"), ("/dev/full", "device")):
+        assert main(["fleet", "record", "--server", server.url, "--out", str(out)]) == 2
+        said = capsys.readouterr().err
+        assert str(out) in said and reason in said and "nats" not in said
+
+
+def test_headers_that_are_commands_to_nats_are_not_played(
+    tmp_path: Path, server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "a.jsonl"
+    headers = {"Nats-Rollup": "all", "nats-expected-last-sequence": "9", "Nats-Msg-Id": "b:1", "Other": "stays"}
+    with LogWriter(log, LogHead("S", "")) as file:
+        file.write([LoggedMessage(1, 1.7e9, "v1.north.b.c", b"1", {"Nats-Msg-Id": "b:0"})])
+        file.write([LoggedMessage(2, 1.7e9, "v1.north.b.c", b"2", headers)])
+    assert main(["fleet", "replay", str(log), "--server", server.url, "--speed", "0"]) == 0
+    (_, one), (stored, other) = [each[1:] for each in raw(server)]
+    assert (one, other) == (b"1", b"2") and b"Other: stays" in stored and b"Rollup" not in stored
+
+
+@pytest.mark.parametrize(
+    "words", [["--region", "identity"], ["--region", ""], ["--box-suffix", "\n"], ["--box-suffix", "x" * 33]]
+)
+def test_names_that_nobody_has_are_not_played(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "a.jsonl"
+    with LogWriter(log, LogHead("S", "")) as file:
+        file.write([LoggedMessage(1, 1.7e9, "v1.north.b.c", b"1")])
+    assert main(["fleet", "replay", str(log), "--server", "nats://127.0.0.1:1", *words]) == 2
+    assert "cannot be called" in (said := capsys.readouterr().err) or "at most 32 characters" in said
