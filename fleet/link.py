@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
 from vreid.fleet import picture_store
 from vreid.fleet.messages import BoxMessage, SightingMessage, as_bytes, number_of
@@ -43,12 +43,12 @@ class Outgoing(NamedTuple):
 
 
 class CheckedClient(Client):
-    """nats-py's client, which says nothing to a server without TLS where TLS is wanted, and keeps what the account may not."""
+    """nats-py's client, which says nothing to a server without TLS where TLS is wanted, and keeps why an answer does not come."""
 
     def __init__(self, needs_tls: bool) -> None:
         super().__init__()
         self._needs_tls = needs_tls
-        self._barred, self._barred_at = "", -math.inf
+        self._cause, self._caused_at = "", -math.inf
 
     def _connect_command(self) -> bytes:
         """What is sent first, with the password: nats-py takes the server's word for whether it is encrypted."""
@@ -58,15 +58,19 @@ class CheckedClient(Client):
             )
         return super()._connect_command()
 
-    def heard(self, reason: str) -> None:
-        """Keep what the server said of what the account may not; the answer to it never comes."""
+    def heard(self, error: Exception) -> None:
+        """Keep what the account may not, and what a stream refuses, which nats-py raises where nobody waits for it."""
+        reason = reason_of(error)
         if reason.lower().startswith("permissions violation"):
-            self._barred, self._barred_at = reason, time.monotonic()
+            reason = f"the account may not do this ({reason}); vreid fleet rights prints what it must be allowed"
+        elif not isinstance(error, APIError):
+            return
+        self._cause, self._caused_at = reason, time.monotonic()
 
     @property
-    def barred(self) -> str | None:
-        """What the account may not, if the server has just said so."""
-        return self._barred if time.monotonic() - self._barred_at < 3 * ANSWER_S else None
+    def cause(self) -> str | None:
+        """Why an answer does not come, if the server has just said so."""
+        return self._cause if time.monotonic() - self._caused_at < 3 * ANSWER_S else None
 
 
 class CentreLink:
@@ -129,6 +133,7 @@ async def ended(*tasks: "asyncio.Task[None]") -> None:
         for task in running:
             task.cancel()
         await asyncio.wait(running, timeout=1.0)
+    await asyncio.gather(*tasks, return_exceptions=True)  # of several that fail one failure is raised by who waited
 
 
 class Reasons:
@@ -148,13 +153,15 @@ class Reasons:
 
 def reason_of(error: BaseException, client: Client | None = None) -> str:
     """An error of nats-py in a few words, without a password; of an answer that does not come to this client, why."""
-    if isinstance(error, asyncio.TimeoutError | TimeoutError) and isinstance(client, CheckedClient) and client.barred:
-        return f"the account may not do this ({redacted(client.barred)}); vreid fleet rights prints what it must be allowed"
+    if isinstance(error, asyncio.TimeoutError | TimeoutError) and isinstance(client, CheckedClient) and client.cause:
+        return client.cause
     if isinstance(error, APIError) and error.description:
         return error.description
     if isinstance(error, picture_store.NoPictureStore):
         return str(error)
-    if isinstance(error, NoStreamResponseError):
+    if isinstance(error, ServiceUnavailableError):
+        return "the server has no JetStream; add jetstream to its configuration"
+    if isinstance(error, NoStreamResponseError | NotFoundError):
         return _NO_STREAM
     text = redacted(str(error)).partition("\n")[0] or type(error).__name__
     return text.removeprefix("nats: ")
@@ -193,34 +200,50 @@ async def joined(
     """
 
     needs_tls = server.startswith("tls://") or ca is not None
-    client, reasons = CheckedClient(needs_tls), list[str]()
+    client, last = CheckedClient(needs_tls), list[str]()
 
     async def quiet(error: Exception) -> None:
-        reasons.append(reason_of(error))
-        client.heard(reasons[-1])
+        last[:] = [reason_of(error)]
+        client.heard(error)
 
     options: dict[str, Any] = {"reconnect_time_wait": 0.1, "connect_timeout": ANSWER_S, "inbox_prefix": inbox}
     if credentials is not None:
         options["user_credentials"] = str(credentials)
     try:
         if needs_tls:
-            options["tls"] = ssl.create_default_context(cafile=None if ca is None else str(ca))
+            options["tls"] = _tls_of(ca)
         url, login = _login_of(server)
         connecting = client.connect(
             url, name=name, allow_reconnect=False, max_reconnect_attempts=1, error_cb=quiet, **options, **login
         )
         await asyncio.wait_for(connecting, 2 * ANSWER_S)
+    except CentreAway:
+        raise
     except (NatsError, OSError, asyncio.TimeoutError, ValueError, Refused) as error:
-        reason = reasons[-1] if reasons else reason_of(error)  # nats-py itself says only that there is no server
+        reason = last[0] if last else reason_of(error)  # nats-py itself says only that there is no server
         if "authorization violation" in reason.lower():
             raise CentreAway(
                 f"it does not let this account in ({reason}); correct the user, password or file"
             ) from error
         raise CentreAway(f"it cannot be reached ({reason})") from error
+    except Exception as error:  # of a file of an account that is not one nats-py and nkeys raise whatever it leads to
+        if credentials is None:
+            raise
+        raise CentreAway(
+            f"the file {credentials} is not an account as NATS's tool nsc writes it; correct it"
+        ) from error
     try:
         yield client
     finally:
         await client.close()
+
+
+def _tls_of(ca: Path | None) -> ssl.SSLContext:
+    """Raises CentreAway for a file that is not what it should be."""
+    try:
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except OSError as error:
+        raise CentreAway(f"the file {ca} of its authority has no certificate in PEM ({reason_of(error)})") from error
 
 
 def _login_of(server: str) -> tuple[str, dict[str, Any]]:

@@ -50,13 +50,12 @@ class Receiver:
                 while link.is_open:
                     await self._take(link, answers, _WAIT_S)
                     self._reported, waits = "", pauses(0.5, 30.0, random.Random())
-            except (
-                VreidError,
-                OSError,
-            ) as error:  # the centre is away, or the gallery is locked, damaged, full or was moved
+            except (VreidError, OSError) as error:  # the centre is away, or the gallery locked, damaged, full or moved
                 if link.is_open:  # else whoever sends says it
                     self._missed(str(error))
-                await asyncio.sleep(next(waits))
+            except Exception as fault:  # noqa: BLE001  a mistake of this program, at one message perhaps: sending goes on
+                self._missed(f"this program failed ({type(fault).__name__}: {fault}), which is to be reported", fault)
+            await asyncio.sleep(next(waits))
 
     async def take_all(self, link: CentreLink) -> None:
         """Take all that is there, once; where that cannot be had it is logged. Raises what a gallery raises."""
@@ -141,10 +140,11 @@ class Receiver:
         if there:
             drop_indexes(self._gallery.path)
 
-    def _missed(self, reason: str) -> None:
+    def _missed(self, reason: str, fault: Exception | None = None) -> None:
         """Say why nothing is received, unless that was just said."""
         if reason != self._reported:
-            _LOG.warning("fleet: what the centre says cannot be received: %s; it is tried again", reason)
+            said = "fleet: what the centre says cannot be received: %s; it is tried again"
+            _LOG.warning(said, reason, exc_info=fault)
         self._reported = reason
 
 

@@ -89,10 +89,11 @@ class Sender:
         self._look()
 
     async def _work(self) -> None:
-        """The thread: only it touches the connection."""
-        waits = pauses(0.5, 30.0, random.Random())
+        """The thread: only it touches the connection. Whatever fails is tried again: nobody else sends what waits."""
+        waits, pause = pauses(0.5, 30.0, random.Random()), 0.0
         while not self._over.is_set():
             try:
+                await self._rest(pause)
                 self._keep_bound()
                 async with connected(self._settings) as link:
                     receiving = asyncio.create_task(self._receiver.listen(link))
@@ -106,10 +107,11 @@ class Sender:
                         await ended(receiving)
             except CentreAway as away:
                 self._missed(str(away))
-                await self._rest(next(waits))
             except (VreidError, OSError) as refused:  # the gallery is locked, damaged, full or was moved
                 self._missed(f"the outbox cannot be read ({refused})")
-                await self._rest(next(waits))
+            except Exception as fault:  # noqa: BLE001  a mistake of this program, at one message perhaps
+                self._missed(f"this program failed ({type(fault).__name__}: {fault}), which is to be reported", fault)
+            pause = next(waits)
 
     async def _turn(self, link: CentreLink) -> None:
         """Send what waits now. Raises CentreAway."""
@@ -154,6 +156,7 @@ class Sender:
         """From time to time look how much waits, and drop what has no room."""
         if time.monotonic() < self._due:
             return
+        self._due = time.monotonic() + _SIZES_S  # also where it cannot be looked at
         self._look()
         if self._sizes.bytes > self._settings.room:
             with self._gallery.transaction() as store:
@@ -178,13 +181,16 @@ class Sender:
             _LOG.info("fleet: %s is there%s", self._where, " again" if self._reported else "")
         self._counts.alive, self._reported = True, ""
 
-    def _missed(self, reason: str) -> None:
+    def _missed(self, reason: str, fault: Exception | None = None) -> None:
         """Count an attempt, and say why it failed unless that was just said."""
         self._counts.alive = False
         self._counts.retries += 1
         if reason != self._reported:
             _LOG.warning(
-                "fleet: %s: %s; it is tried again, what is to be sent waits in the gallery", self._where, reason
+                "fleet: %s: %s; it is tried again, what is to be sent waits in the gallery",
+                self._where,
+                reason,
+                exc_info=fault,
             )
         self._reported = reason
 

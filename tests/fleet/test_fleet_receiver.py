@@ -275,3 +275,20 @@ def test_what_comes_again_from_a_log_that_was_put_back_is_older_and_what_is_new_
 def test_a_consumer_has_a_name_that_the_server_takes() -> None:
     assert consumer_of("crossing-7") == "box-crossing-7" and consumer_of(BOX) == "box-Kreuzung=207"
     assert len(consumer_of("門" * 64)) < 255 and consumer_of("門" * 64) != consumer_of("門" * 63 + "一")
+
+
+def test_a_failure_at_an_answer_neither_ends_the_sending_nor_is_for_good(
+    server: NatsServer, gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = written(gallery)
+    state = "UPDATE meta SET value = json_set(value, '$.epochs', json(?)) WHERE key = 'identities'"
+    with sending(server, gallery) as sender, closing(sqlite3.connect(gallery.path, isolation_level=None)) as file:
+        said_to(server.url, BOX, gallery.path, identity(first, 7))
+        assert until(lambda: texts(gallery) == {first: "north:7 car 7"})
+        file.execute(state, ('{"north": "x"}',))  # what no version writes
+        said_to(server.url, BOX, gallery.path, identity(first, 8))
+        assert until(lambda: "this program failed (TypeError" in caplog.text)
+        written(gallery)
+        assert until(lambda: sender.status().sent == 2)
+        file.execute(state, ("{}",))
+        assert until(lambda: texts(gallery) == {first: "north:8 car 8"})

@@ -5,10 +5,11 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_box import box_in, numbers_of, outbox_of, settings, sizes, written
-from made_gallery import noise, sighting
+from made_gallery import noise, opened, sighting
 from made_outputs import until
 from real_nats import NatsServer, make_streams, nats_in, pictures_in, self_signed, stored_in, with_accounts, with_client
 
@@ -185,3 +186,58 @@ def test_a_file_of_an_account_lets_a_box_in_and_without_it_it_stays_out(tmp_path
             Sender(settings(server), gallery).send_all()
         assert Sender(settings(server, credentials=credentials), gallery).send_all().sent == 1
         assert len(stored_in(server.url, user_credentials=str(credentials))) == 1
+
+
+def test_a_gallery_without_its_outbox_is_tried_again(
+    server: NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path / "bare.db") as gallery:
+        sender = Sender(settings(server), gallery)
+        sender.start()
+        try:
+            assert until(lambda: sender.status().retries > 1) and "has no outbox" in caplog.text
+            outbox_of(gallery)
+            gallery.add_vehicle()
+            written(gallery)
+            assert until(lambda: sender.status().sent == 1), sender.status()
+        finally:
+            sender.close()
+    assert caplog.text.count("has no outbox") < 3
+
+
+def test_why_a_stream_takes_nothing_is_said(tmp_path: Path, gallery: Gallery) -> None:
+    from nats.js.api import DiscardPolicy, StreamConfig
+
+    async def full(client: Any) -> None:
+        small = {"max_bytes": 200, "discard": DiscardPolicy.NEW}
+        await client.jetstream().add_stream(StreamConfig(name="S", subjects=["v1.>"], **small))
+
+    written(gallery)
+    with nats_in(tmp_path) as server:
+        with_client(server.url, full)
+        with pytest.raises(CentreAway, match="the server refuses it: maximum bytes exceeded"):
+            Sender(settings(server), gallery).send_all()
+    assert sizes(gallery).messages == 1
+
+
+def test_a_file_of_an_account_that_is_broken_is_said_and_ends_nothing(tmp_path: Path, gallery: Gallery) -> None:
+    (tmp_path / "server").mkdir()
+    lines, file = with_accounts(tmp_path / "server")
+    text = file.read_text(encoding="utf-8")
+    with nats_in(tmp_path / "server", *lines) as server:
+        for broken in (
+            b"hello",
+            text.partition("-----BEGIN USER")[0].encode(),
+            text.replace("SU", "SUXX").encode(),
+            bytes(9),
+        ):
+            file.write_bytes(broken)
+            with pytest.raises(CentreAway, match="is not an account as NATS's tool nsc writes it"):
+                Sender(settings(server, credentials=file), gallery).send_all()
+
+
+def test_a_file_of_an_authority_that_holds_no_certificate_is_named(tmp_path: Path, gallery: Gallery) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    with nats_in(tmp_path) as server, pytest.raises(CentreAway, match=r"ca\.pem of its authority has no certificate"):
+        Sender(settings(server, ca=file), gallery).send_all()
