@@ -19,6 +19,10 @@ CONNECT_S = 10
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleInTransactionSessionTimeout)
 _TAKEN = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
+_OTHER_TABLES = (
+    errors.UndefinedColumn, errors.UndefinedFunction, errors.UndefinedObject, errors.WrongObjectType, errors.DatatypeMismatch,
+    errors.DuplicateSchema, errors.DuplicateTable, errors.DuplicateFunction, errors.DuplicateObject, errors.DuplicateColumn,
+)  # fmt: skip
 _FULL = (errors.DiskFull, errors.OutOfMemory)
 _INHERITED: list[Any] = []  # of the parent of a fork: closing one here would end the parent's
 
@@ -220,14 +224,19 @@ class Database:
             )
         if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
             return Refused(f"the gallery {name} is not there or was removed ({text}); check the address")
+        if isinstance(error, _OTHER_TABLES):
+            fix = "name another ?gallery=, or restore a backup"
+            return Refused(f"what is at {name} is not a gallery of this vreid ({text}); {fix}")
         if isinstance(error, psycopg.IntegrityError | psycopg.DataError):
-            return Refused(f"the gallery {name} does not take this ({text}); correct the request")
+            return BadInput(f"the gallery {name} does not take this ({text}); correct the request")
         if isinstance(error, _LOST) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
             return ConnectionLost(
                 f"there is no connection to the gallery {name} ({text}); check its server and the address"
             )
         if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is not None:
             raise error
+        if isinstance(error, psycopg.ProgrammingError):
+            return Refused(f"the address of the gallery {name} cannot be used ({text}); correct it")
         return Refused(f"the gallery {name} cannot be used ({text}); see the server's log")
 
     def _text(self, error: psycopg.Error) -> str:

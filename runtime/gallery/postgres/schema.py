@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg.errors import InsufficientPrivilege
 
 from vreid.models.errors import Refused
@@ -59,6 +60,10 @@ def create(address: DatabaseAddress, about: About) -> None:
         if _is_there(database):
             return
         if database.row("SELECT 1 FROM pg_extension WHERE extname = 'vector'") is None:
+            if database.row("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'") is None:
+                raise Refused(
+                    f"the server of the gallery {address.name} has no pgvector; install it there (docs/gallery.md)"
+                )
             database.run("CREATE EXTENSION vector SCHEMA public")
         owner = _roles(database)
         database.run(f"CREATE SCHEMA {address.gallery}" + ("" if owner is None else f" AUTHORIZATION {owner}"))
@@ -148,4 +153,7 @@ def _migrate(database: Database, connection: "Connection", dim: int) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes.update(connection=connection, gallery=database.address.gallery, dim=dim)
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except psycopg.Error as error:
+        raise database.refusal(error) from error

@@ -7,7 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from vreid.models.errors import Refused
+from vreid.models.errors import GalleryDamaged, Refused
 from vreid.runtime.gallery import names
 from vreid.runtime.gallery.inbox import Inbox
 from vreid.runtime.gallery.postgres import audit, reading, sightings
@@ -85,11 +85,11 @@ class PostgresStore:
 
     def _last_id(self, table: str) -> int:
         """The greatest id that there is, or that was kept before it was deleted. Only what is committed: a sequence is ahead."""
-        kept = int(self.setting(_LAST_IDS[table]) or 0)
+        kept = int(self._number(_LAST_IDS[table]) or 0)
         return max(kept, int(self._row(f"SELECT coalesce(max(id), 0) FROM {table}")[0]))
 
     def _keep_last_id(self, table: str, last: int) -> None:
-        if last > int(self.setting(_LAST_IDS[table]) or 0):
+        if last > (self._number(_LAST_IDS[table]) or 0):
             self.set_setting(_LAST_IDS[table], str(last))
 
     def add_vehicle(self, row: VehicleRow) -> None:
@@ -297,8 +297,7 @@ class PostgresStore:
     # Retention
 
     def retention(self) -> float | None:
-        text = self.setting(_RETENTION)
-        return None if text is None else float(text)
+        return self._number(_RETENTION)
 
     def set_retention(self, seconds: float | None) -> None:
         self.set_setting(_RETENTION, None if seconds is None else str(seconds))
@@ -306,6 +305,16 @@ class PostgresStore:
     def setting(self, key: str) -> str | None:
         row = self._row("SELECT value FROM settings WHERE key = %s", key)
         return None if row is None else str(row[0])
+
+    def _number(self, key: str) -> float | None:
+        """Raises GalleryDamaged for a setting that is not a number."""
+        text = self.setting(key)
+        try:
+            return None if text is None else float(text)
+        except ValueError as error:
+            raise GalleryDamaged(
+                f"the gallery {self.name} is damaged ('{key}' in its settings); restore a backup"
+            ) from error
 
     def settings(self, prefix: str) -> dict[str, str]:
         return dict(self._rows("SELECT key, value FROM settings WHERE starts_with(key, %s)", prefix))

@@ -10,14 +10,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from made_gallery import enrolled, features, opened, sighting, sql, written
-from real_postgres import PASSWORD, Server
+from real_postgres import PASSWORD, Server, postgres_server
 
 from vreid.cli.main import main
-from vreid.models.errors import Refused, WrongModel
+from vreid.models.errors import GalleryDamaged, Refused, WrongModel
 from vreid.runtime.gallery import edit_gallery, read_gallery
 from vreid.runtime.gallery.maintenance import purge
 from vreid.runtime.gallery.postgres import schema
-from vreid.runtime.gallery_place import DatabaseAddress
+from vreid.runtime.gallery_place import DatabaseAddress, place_of
 
 SECRET = "anns-s3cret"
 
@@ -187,6 +187,43 @@ def test_only_its_admin_upgrades_an_older_gallery(
         assert gallery.rename(1, "cab") is not None
     assert sql(admin, "SELECT name, colour FROM vehicles") == [("cab", None)]
     assert sql(admin, "SELECT version_num FROM alembic_version") == [("9998",)]
+
+
+@pytest.mark.parametrize("there", ["", "CREATE TABLE {0}.meta (a int)", "CREATE TABLE {0}.meta (key text, value text)"])
+def test_a_schema_of_another_program_is_refused(postgres: Server, there: str) -> None:
+    place = postgres.new_place("other")
+    with psycopg.connect(place.uri, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {place.gallery}; {there.format(place.gallery)}".encode())
+    with pytest.raises(Refused, match=r"is not a gallery of this vreid|is damaged"):
+        opened(place).close()
+
+
+def test_tables_that_were_changed_by_hand_are_a_sentence(place: DatabaseAddress) -> None:
+    sql(place, "UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(Refused, match=r"is not a gallery of this vreid \(relation .* already exists\)"):
+        edit_gallery(place).close()
+    sql(place, f"UPDATE alembic_version SET version_num = '{schema.VERSION}'")
+    sql(place, "INSERT INTO settings VALUES ('retention', 'a while'), ('last vehicle', 'one')")
+    with edit_gallery(place) as gallery:
+        for read in (gallery.retention, gallery.add_vehicle):
+            with pytest.raises(GalleryDamaged, match="in its settings"):
+                read()
+    sql(place, "ALTER TABLE vehicles DROP COLUMN kind CASCADE")
+    with read_gallery(place) as gallery, pytest.raises(Refused, match="is not a gallery of this vreid"):
+        gallery.vehicles()
+
+
+def test_an_address_with_an_option_that_is_not_one_is_corrected(place: DatabaseAddress) -> None:
+    wrong = place_of(f"{place.uri}&nonsense=1&gallery={place.gallery}")
+    with pytest.raises(Refused, match=r"nonsense.*correct it"):
+        read_gallery(wrong)
+
+
+def test_a_server_without_pgvector_is_said() -> None:
+    with postgres_server() as server:
+        server.start("extension_control_path=/nonexistent")
+        with pytest.raises(Refused, match="has no pgvector; install it there"):
+            opened(server.new_place("bare"))
 
 
 def test_no_message_shows_a_password(
