@@ -200,8 +200,11 @@ def answered(galleries: Galleries, id_: str, answer: Answer) -> tuple[Place, Pla
         if done is None or done.region not in galleries:
             raise NotFound(f"there is no proposal '{id_}'; 'vreid centre proposals' lists them")
         there = galleries[done.region]
-        there.name_of(done.other)  # NotFound where it was removed
         one, other = Place(region, done.vehicle), Place(done.region, done.other)
+        if not _called(galleries, [other]):
+            raise NotFound(
+                f"{other} was removed since, and the proposal goes at the next pass; there is nothing to answer"
+            )
         store.add_change(gallery.who, VERB, one.vehicle, {"of": str(other), "answer": answer})
         with there.transaction() as far:
             far.add_change(there.who, VERB, other.vehicle, {"of": str(one), "answer": answer})

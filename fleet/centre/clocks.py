@@ -7,6 +7,7 @@ from statistics import median_low
 _LOG = logging.getLogger("vreid")
 APART_S = 2.0
 _MESSAGES, _FEWEST = 32, 4  # of a box that count, and that are enough to judge its clock
+_BOXES = 20_000  # that are remembered: a box may call itself anything
 
 
 class Clocks:
@@ -20,10 +21,23 @@ class Clocks:
     def __init__(self) -> None:
         self._seen: dict[str, deque[float]] = {}
         self._wrong: set[str] = set()
+        self._unjudged = 0  # messages since all were judged
 
     def note(self, box: str, sent: float, written: float) -> None:
         """A message that was sent and written at these times, in seconds since 1970, each by its own clock."""
-        self._seen.setdefault(box, deque(maxlen=_MESSAGES)).append(sent - written)
+        delays = self._seen.pop(box, None) or deque(maxlen=_MESSAGES)
+        delays.append(sent - written)
+        self._seen[box] = delays  # the last one now
+        if len(self._seen) > _BOXES:
+            gone = next(iter(self._seen))
+            del self._seen[gone]
+            self._wrong.discard(gone)
+        self._unjudged += 1
+        if self._unjudged * _MESSAGES >= len(self._seen):  # of many boxes not at each message
+            self._unjudged = 0
+            self._judge()
+
+    def _judge(self) -> None:
         ahead = {one: seconds for one, seconds in self.ahead.items() if len(self._seen[one]) >= _FEWEST}
         near = [seconds for seconds in ahead.values() if abs(seconds) < APART_S]
         for one, seconds in ahead.items():

@@ -32,11 +32,11 @@ class Pictures:
 
     async def take(self) -> bool:
         """Those that are there, some at a time; whether there were any. Raises CentreAway and LeaseLost."""
-        now = time.time()
+        now = time.monotonic()
         seldom = now >= self._due
         with self._gallery.reading() as store:
             names = inbox_of(store).missing_pictures(
-                20 * _AT_ONCE if seldom else _AT_ONCE, now - (_LONG_S if seldom else _LATELY_S)
+                20 * _AT_ONCE if seldom else _AT_ONCE, time.time() - (_LONG_S if seldom else _LATELY_S)
             )
         if seldom:
             self._due = now + _SELDOM_S

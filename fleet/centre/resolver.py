@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +13,7 @@ from vreid.fleet.centre.settings import RegionSettings, Space
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import UNSEEN, Unfit, track_of
 from vreid.fleet.messages import MovedMessage, RemovalMessage, SightingMessage
+from vreid.models.errors import BadInput, VreidError
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import BoxSighting
 from vreid.runtime.gallery.maintenance import purge_due, retain
@@ -29,9 +31,14 @@ _SAID = 1000  # boxes of which it is said that messages were put aside
 _VEHICLES = 10_000  # of boxes, of which the last vehicle here is remembered
 _PAGE = 1000
 _KNOWN_S = 30 * 86400.0  # for which a message is known again, at least: a box may send one anew after being cut off
+_AHEAD_S = 86400.0  # by which a sighting may be later than the log has it: of one in 2100 nothing that comes after counts as new
 _SAME_S = 60.0  # by which a box's clock may have been set while a sighting went on
 
 Outcome = Literal["new", "known", "unknown", "changed", "removed", "again", "aside", "late"]
+
+
+class PassedOver(VreidError):
+    """A message at which this program fails was passed over; what is in memory may not be what is in the gallery."""
 
 
 class Resolver:
@@ -78,17 +85,24 @@ class Resolver:
         """What becomes of the next message; it is on the disk when this returns, or nothing is.
 
         Raises LeaseLost, and Refused where the database cannot be used; the message is then to come again, to another Resolver.
+        One at which this program fails, or which the database does not take, would come for ever: it is passed over, and
+        PassedOver raised, after which another Resolver is to go on.
         """
-        outcome = self._taken(logged)
+        try:
+            outcome = self._taken(logged)
+        except (VreidError, MemoryError) as error:
+            if isinstance(error, BadInput):
+                raise self._pass_over(logged) from error
+            raise
+        except Exception as error:
+            raise self._pass_over(logged) from error
         setattr(self._counts, outcome, getattr(self._counts, outcome) + 1)
         return outcome
 
     def _taken(self, logged: Logged) -> Outcome:
         with self._gallery.transaction() as store:
             self._inbox.refuse_other_epoch(self._epoch)
-            if logged.position.is_behind(self.read):
-                self.read = logged.position
-                store.set_setting(_READ, str(self.read))
+            self._note_read(store, logged.position)
             try:
                 if isinstance(message := logged.message, Unfit):
                     raise message
@@ -102,9 +116,31 @@ class Resolver:
                 self._put_aside(logged, str(unfit))
                 return "aside"
 
+    def _pass_over(self, logged: Logged) -> "PassedOver":
+        """What was written of it is undone."""
+        with self._gallery.transaction() as store:
+            self._inbox.refuse_other_epoch(self._epoch)
+            self.read = Position.of(store.setting(_READ))
+            self._note_read(store, logged.position)
+            with suppress(Exception), self._gallery.transaction():  # this may be what fails
+                self._note_absent(logged)
+        self._counts.aside += 1
+        number, box = logged.position.number, logged.box
+        _LOG.exception("centre: message %d of the log, of box %s, is passed over; please report this", number, box)
+        return PassedOver(
+            f"message {number} of the log, of box {box}, was passed over, since this program failed at it"
+        )
+
+    def _note_read(self, store: Store, position: Position) -> None:
+        if position.is_behind(self.read):
+            self.read = position
+            store.set_setting(_READ, str(position))
+
     def _sighting(self, store: Store, message: SightingMessage, logged: Logged) -> Outcome:
         inbox = self._inbox
         track = track_of(message, self._gallery.about)
+        if message.t1 > logged.position.at + _AHEAD_S:
+            raise Unfit("its time is more than a day after the log has it; set the clock of the box")
         known = inbox.sighting(message.box, message.sighting)
         seen = None if known is None or known.here is None else store.sighting(known.here)
         if seen is not None and (seen.camera != track.camera or abs(seen.first_time - message.t0) > _SAME_S):
@@ -187,17 +223,20 @@ class Resolver:
     def _put_aside(self, logged: Logged, reason: str) -> None:
         """It stays in the log until its vehicle is removed, and is not read again; said once of a box and a reason, of which a box
         may have some."""
-        about, box = logged.about, logged.box
-        if isinstance(logged.message, SightingMessage):
-            about = _absent(logged.message)
-        if about is not None:
-            self._inbox.put_aside(about, logged.position.number)
+        box = logged.box
+        self._note_absent(logged)
         if box not in self._said and len(self._said) >= _SAID:
             return
         said = self._said.setdefault(box, set())
         if reason not in said and len(said) < _REASONS:
             said.add(reason)
             _LOG.warning("centre: messages of box %s are put aside: %s", box, reason)
+
+    def _note_absent(self, logged: Logged) -> None:
+        """What a message is about of which nothing was made, so that it can be erased."""
+        about = _absent(logged.message) if isinstance(logged.message, SightingMessage) else logged.about
+        if about is not None:
+            self._inbox.put_aside(about, logged.position.number)
 
     def keep(self) -> None:
         """From time to time: what the thresholds have learnt."""

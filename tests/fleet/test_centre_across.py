@@ -194,6 +194,16 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(regions: Regions, capfd: 
         assert reason in " ".join(capfd.readouterr().err.split()), words
 
 
+def test_an_answer_about_one_that_was_removed_is_refused(regions: Regions, capfd: pytest.CaptureFixture[str]) -> None:
+    drives_by(regions.north, 0, 1, BEGIN)
+    drives_by(regions.south, 0, 2, BEGIN + 500)
+    assert regions.passed() == (1, 0)
+    regions.south.remove(1)
+    assert main(["centre", "answer", str(regions.file), "north/1", "same"]) == 2
+    assert "south:1 was removed since" in capfd.readouterr().err
+    assert sql(regions.place, "SELECT state FROM proposals") == [("open",)]
+
+
 def test_a_picture_is_searched_for_in_all_regions(
     tmp_path: Path, postgres: Server, colour_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

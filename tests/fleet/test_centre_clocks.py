@@ -60,6 +60,16 @@ def test_boxes_are_held_against_the_log_and_those_that_are_right_against_each_ot
     assert clocks.wrong == ["a", "b", "c", "d"] and "box d is 2.5 s ahead of those of other boxes" in caplog.text
 
 
+def test_names_that_boxes_make_up_are_forgotten_and_judged_in_passing() -> None:
+    clocks = Clocks()
+    for number in range(30_000):
+        clocks.note(f"box {number}", 90.0, 100.0)
+    assert len(clocks.ahead) == 20_000 and clocks.wrong == []
+    for _ in range(700):
+        clocks.note("box 29999", 90.0, 100.0)
+    assert clocks.wrong == ["box 29999"]
+
+
 def test_a_box_whose_clock_is_a_minute_ahead_is_noticed(
     tmp_path: Path, postgres: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

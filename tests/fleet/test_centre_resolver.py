@@ -12,7 +12,7 @@ from made_gallery import opened, sql
 from real_postgres import Server
 
 from vreid.fleet.centre.publisher import inbox_of
-from vreid.fleet.centre.resolver import Resolver
+from vreid.fleet.centre.resolver import PassedOver, Resolver
 from vreid.fleet.centre.settings import RegionSettings, Space
 from vreid.fleet.centre.status import Counts
 from vreid.models.manifest import Match
@@ -280,3 +280,36 @@ def test_what_a_box_keeps_apart_stays_apart_whatever_other_boxes_see(gallery: Ga
     assert resolver.take(again) == "known" and given(place)["a", 3] == given(place)["a", 2]
     assert resolver.take(sent.sighting("b", 1, 1, NOW + 40)) == "known"  # to box b they are one
     assert gallery.size()[0] == 2
+
+
+def test_a_sighting_of_the_future_is_put_aside_and_one_of_long_ago_taken(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent, resolver = Sent(), resolver_of(gallery)
+    assert resolver.take(sent.sighting("a", 1, 1, 4.1e9)) == "aside" and "set the clock of the box" in caplog.text
+    assert resolver.take(sent.sighting("b", 1, 1, 7.0)) == "new"  # a clock that nobody has set yet
+    assert resolver.take(sent.sighting("c", 1, 1, NOW + 3600.0)) == "known"
+
+
+_ODD = """
+CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF new.sighting = 3 THEN RAISE EXCEPTION 'odd' USING ERRCODE = 'syntax_error'; END IF; RETURN new;
+END $$;
+CREATE TRIGGER odd BEFORE INSERT ON box_sightings FOR EACH ROW EXECUTE FUNCTION odd()
+"""
+
+
+@pytest.mark.parametrize("id_", [2, 3])
+def test_a_message_at_which_the_program_fails_is_passed_over_and_the_next_one_taken(
+    gallery: Gallery, place: DatabaseAddress, id_: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent, resolver = Sent(), resolver_of(gallery)
+    sql(place, "ALTER TABLE box_sightings ADD CHECK (sighting <> 2)")  # what it does not take is refused with BadInput
+    sql(place, _ODD)  # and an error of the program's own is raised as it is
+    assert resolver.take(sent.sighting("a", 1, 1, NOW)) == "new"
+    before = rows(place)
+    with pytest.raises(PassedOver, match="message 2 of the log, of box a"):
+        resolver.take(sent.sighting("a", id_, id_, NOW + 9))
+    assert rows(place) == before and "message 2 of the log" in caplog.text and "Traceback" in caplog.text
+    other = resolver_of(gallery)
+    assert other.read.number == 2 and other.take(sent.sighting("a", 4, 4, NOW + 18)) == "new"
