@@ -63,7 +63,9 @@ class CheckedClient(Client):
         reason = reason_of(error)
         if reason.lower().startswith("permissions violation"):
             reason = f"the account may not do this ({reason}); vreid fleet rights prints what it must be allowed"
-        elif not isinstance(error, APIError):
+        elif isinstance(error, APIError):
+            reason = f"the server refuses it: {reason}"
+        else:
             return
         self._cause, self._caused_at = reason, time.monotonic()
 

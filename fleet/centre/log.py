@@ -40,11 +40,12 @@ class Position:
 
     @classmethod
     def of(cls, text: str | None) -> "Position":
-        """What `str` has made of one; None: nothing was read."""
-        if text is None:
+        """What `str` has made of one; for None and for anything else nothing was read: what is read again is known."""
+        try:
+            made, number, at = (text or "").split(" ")
+            return cls(made, int(number), float(at))
+        except ValueError:
             return cls("", 0, 0.0)
-        made, number, at = text.split(" ")
-        return cls(made, int(number), float(at))
 
     def __str__(self) -> str:
         return f"{self.made} {self.number} {self.at!r}"

@@ -291,6 +291,17 @@ def test_a_sighting_of_the_future_is_put_aside_and_one_of_long_ago_taken(
     assert resolver.take(sent.sighting("c", 1, 1, NOW + 3600.0)) == "known"
 
 
+@pytest.mark.parametrize("kept", ["", "then", "then 7", "then seven 8.0"])
+def test_how_far_the_log_was_read_is_nothing_where_it_cannot_be_read(
+    gallery: Gallery, place: DatabaseAddress, kept: str
+) -> None:
+    sent = Sent()
+    assert resolver_of(gallery).take(first := sent.sighting("a", 1, 1, NOW)) == "new"
+    sql(place, f"UPDATE settings SET value = '{kept}' WHERE key = 'log'")
+    again = resolver_of(gallery)
+    assert again.read.number == 0 and again.take(first) == "again" and again.read == first.position
+
+
 _ODD = """
 CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF new.sighting = 3 THEN RAISE EXCEPTION 'odd' USING ERRCODE = 'syntax_error'; END IF; RETURN new;
