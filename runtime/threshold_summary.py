@@ -73,7 +73,7 @@ def notes(calibration: Calibration, cameras: int = 1) -> list[str]:
     if cameras > 1 and not any(one != other for one, other in (pair["cameras"] for pair in pairs)):
         found.append(
             "Strangers in two cameras are only certain where the topology lists the two without overlap: [topology] of the site's "
-            "file, or --topology."
+            "file, topology of a centre's [[region]], or --topology."
         )
     found += [*_bias(calibration), *_judged(calibration)]
     ways = sorted(calibration.get("travel_times", ()), key=lambda way: -way["matches"])

@@ -92,7 +92,12 @@ def found(galleries: Galleries, text: str) -> Place:
     """REGION:VEHICLE, or a name that one region has. Raises NotFound, and Refused where two regions have it."""
     for region in sorted(galleries, key=len, reverse=True):
         if text.startswith(f"{region}:"):
-            return Place(region, galleries[region].find(text[len(region) + 1 :]))
+            try:
+                return Place(region, galleries[region].find(text[len(region) + 1 :]))
+            except NotFound:
+                raise NotFound(
+                    f"the region {region} has no vehicle '{text[len(region) + 1 :]}'; 'vreid gallery list' of its gallery has all"
+                ) from None
     places = []
     for region, gallery in galleries.items():
         try:

@@ -185,6 +185,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(regions: Regions, capfd: 
         (("search", "taxi"), "write north:1 or south:1"),
         (("search", "lorry"), "no region has a vehicle 'lorry'"),
         (("search", "north:taxi"), "no feature"),
+        (("search", "north:99"), "the region north has no vehicle '99'"),
         (("answer", "north/9", "same"), "no proposal 'north/9'"),
         (("answer", "west/1", "same"), "no proposal 'west/1'"),
         (("answer", "north/x", "different"), "no proposal 'north/x'"),

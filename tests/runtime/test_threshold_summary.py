@@ -62,7 +62,8 @@ def test_notes_say_what_is_missing() -> None:
     said = " ".join(notes(calibration(GATE, BOTH), cameras=2))
     assert "Few strangers were seen by gate and yard: the manifest" in said and "--topology" not in said
     assert (
-        "[topology] of the site's file, or --topology" in notes(calibration(GATE), cameras=2)[-1]
+        "[topology] of the site's file, topology of a centre's [[region]], or --topology"
+        in notes(calibration(GATE), cameras=2)[-1]
         and len(notes(calibration(GATE))) == 2
     )
     assert "Frozen" in notes(calibration(GATE, calibrated="frozen"))[1]
