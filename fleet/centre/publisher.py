@@ -1,18 +1,22 @@
 """What boxes are to hear of their sightings, sent to the log from where each box takes it."""
 
 import secrets
+from contextlib import suppress
 
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+from pydantic import ValidationError
 
 from vreid.fleet.centre.status import Counts
-from vreid.fleet.link import ANSWER_S, CentreAway, Outgoing, published
+from vreid.fleet.link import ANSWER_S, CentreAway, Outgoing, Reasons, published
 from vreid.fleet.messages import SCHEMA, IdentityMessage
-from vreid.fleet.subjects import identities_of
+from vreid.fleet.subjects import SIGHTINGS, identities_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import Identity, Inbox
 from vreid.runtime.gallery.store import Store
 
 _AT_ONCE = 128
+_SENT = "identities"  # key of the gallery's settings: the number in the log of the last one that is written down
 
 
 class Publisher:
@@ -38,10 +42,40 @@ class Publisher:
                 inbox = inbox_of(store)
                 inbox.refuse_other_epoch(self._epoch)
                 inbox.drop_identities(done)
+                store.set_setting(_SENT, str(done[-1][1]))
             self._counts.identities += len(done)
         if reason is not None:
             raise CentreAway(reason)
         return True
+
+    async def note_last(self) -> None:
+        """Before anything is sent: what whoever was killed, or lost the connection, had sent last and could not write down,
+        so that it is erased with its sighting. Raises CentreAway and LeaseLost."""
+        with self._gallery.reading() as store:
+            inbox = inbox_of(store)
+            boxes = {one.name for one in inbox.boxes()} | {one.box for one in inbox.identities(_AT_ONCE)}
+            last = int(store.setting(_SENT) or 0)
+        async with Reasons():
+            name = await self._stream.find_stream_name_by_subject(SIGHTINGS)
+            found = [one for box in sorted(boxes) for one in await self._sent_to(box, name, last)]
+        if found:
+            with self._gallery.transaction() as store:
+                inbox = inbox_of(store)
+                inbox.refuse_other_epoch(self._epoch)
+                inbox.drop_identities(found)
+
+    async def _sent_to(self, box: str, stream: str, after: int) -> list[tuple[Identity, int]]:
+        """This region's messages to a box behind a number of the log, as if of no identity that waits."""
+        found = list[tuple[Identity, int]]()
+        with suppress(NotFoundError):
+            while True:
+                message = await self._stream.get_msg(stream, after + 1, identities_of(box), next=True)
+                after = message.seq or after + 1
+                with suppress(ValidationError):
+                    said = IdentityMessage.model_validate_json(message.data or b"")
+                    if said.region == self._region:
+                        found.append((Identity(0, box, said.sighting, said.vehicle, said.name), after))
+        return found
 
     def _outgoing(self, one: Identity) -> Outgoing:
         message = IdentityMessage.model_validate(

@@ -16,9 +16,10 @@ from real_nats import NatsServer, make_streams, pictures_in, stored_in, with_cli
 from real_postgres import Server
 
 from vreid.fleet.centre.objects import Objects
-from vreid.fleet.messages import picture_name
+from vreid.fleet.messages import IdentityMessage, picture_name
 from vreid.fleet.picture_store import PICTURES, about_of, content_of
 from vreid.fleet.sender import Sender
+from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery_place import DatabaseAddress
 
 
@@ -98,6 +99,33 @@ def test_what_people_remove_is_overwritten_in_the_log_and_the_object_store(
     assert jpeg not in bytes_of(tmp_path)
     assert messages[2].split(b'"prototypes":["')[1][:80] not in bytes_of(tmp_path)
     assert stored_in(server.url)[-1].body.count(b'"what":"removed"') == 1
+
+
+def test_what_a_resolver_said_just_before_it_was_killed_is_erased_too(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress
+) -> None:
+    file = centre_file(tmp_path, server, place)
+    with box_of(tmp_path / "g.db") as gallery:
+        seen(gallery, range(1, 3), 1)
+        Sender(settings_of(server.url), gallery).send_all()
+    with resolving(file) as centre:
+        assert until(lambda: centre.status()["north"].counts.identities == 2)
+        assert until(lambda: sql(place, "SELECT name FROM boxes") == [("box 0",)])
+    sighting, vehicle = next((sighting, vehicle) for (_, sighting), vehicle in given(place).items())
+    about = {"schema": 1, "what": "identity", "region": "north", "epoch": 1, "number": 9, "sighting": sighting}
+    said = IdentityMessage.model_validate({**about, "vehicle": 1, "name": "Ann's"})
+    other = said.model_copy(update={"region": "south"})
+
+    async def say(client: Any) -> None:
+        for one in (said, other):
+            await client.jetstream().publish(identities_of("box 0"), one.model_dump_json(by_alias=True).encode())
+
+    with_client(server.url, say)
+    with resolving(file) as centre:
+        with opened(place, dim=64) as here:
+            here.remove(vehicle)
+        assert until(lambda: centre.status()["north"].counts.erased == 1)
+    assert bytes_of(tmp_path).count(b"Ann's") == 1  # the other region's
 
 
 def test_an_object_of_several_chunks_is_read_to_its_bound_and_erased(tmp_path: Path, server: NatsServer) -> None:
