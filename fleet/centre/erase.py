@@ -10,6 +10,7 @@ from vreid.fleet.centre.objects import Objects
 from vreid.fleet.centre.publisher import inbox_of
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import sighting_in
+from vreid.fleet.centre.wipe import Wiper
 from vreid.fleet.link import ANSWER_S, Reasons
 from vreid.fleet.messages import IdentityMessage
 from vreid.fleet.subjects import identities_of, source_of
@@ -23,9 +24,17 @@ class Eraser:
     """For one resolver. A removal is done when the log and the object store have acknowledged each part, and only then."""
 
     def __init__(
-        self, gallery: Gallery, client: Client, objects: Objects, region: str, epoch: int, counts: Counts
+        self,
+        gallery: Gallery,
+        client: Client,
+        objects: Objects,
+        region: str,
+        epoch: int,
+        counts: Counts,
+        wiper: Wiper,
     ) -> None:
         self._gallery, self._objects, self._region, self._epoch = gallery, objects, region, epoch
+        self._wiper = wiper
         self._stream: JetStreamContext = client.jetstream(timeout=ANSWER_S)
         self._counts = counts
 
@@ -44,6 +53,7 @@ class Eraser:
                 inbox.refuse_other_epoch(self._epoch)
                 inbox.drop_removals(waiting)
             self._counts.erased += len(waiting)
+            self._wiper.want()  # a box may have removed it, after whom nobody else does it
         return bool(waiting)
 
     async def _erase(self, number: int, removal: Removal) -> None:

@@ -5,7 +5,7 @@ import logging
 import random
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from vreid.fleet.centre.resolver import Resolver
 from vreid.fleet.centre.session import Session
 from vreid.fleet.centre.settings import CentreSettings, RegionSettings
 from vreid.fleet.centre.status import Counts, RegionStatus
+from vreid.fleet.centre.wipe import Wiper
 from vreid.fleet.link import CentreAway, joined
 from vreid.models.errors import VreidError
 from vreid.runtime.gallery import Gallery, open_gallery
@@ -111,10 +112,13 @@ class Region:
             return
         try:
             resolver = Resolver(gallery, self._region, self._settings.space, lease.epoch, self._counts)
-            session = Session(gallery, client, self._region.name, lease, resolver, self._clocks, self._counts)
-            self._session = session
-            self._fault = None
-            await self._until_over(session)
+            with closing(Wiper(gallery, self._region.gallery)) as wiper:
+                session = Session(
+                    gallery, client, self._region.name, lease, resolver, self._clocks, self._counts, wiper
+                )
+                self._session = session
+                self._fault = None
+                await self._until_over(session)
         finally:
             self._session = None
             with suppress(VreidError):

@@ -255,12 +255,12 @@ class Resolver:
 
     def purge(self, log_age: float) -> None:
         """Every hour or so: what is older than the retention, and what only serves to know messages again that no log still has,
-        which keeps them for `log_age` seconds; 0: for ever."""
+        which keeps them for `log_age` seconds; 0: for ever. It is still to be wiped."""
         with self._gallery.transaction():
             self._inbox.refuse_other_epoch(self._epoch)
             if log_age:
                 self._inbox.forget_received(time.time() - max(2 * log_age, _KNOWN_S))
-        purge_due(self._gallery)
+            purge_due(self._gallery)
 
 
 def _absent(message: SightingMessage) -> BoxSighting:

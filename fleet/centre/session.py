@@ -20,6 +20,7 @@ from vreid.fleet.centre.publisher import Publisher, inbox_of
 from vreid.fleet.centre.resolver import Resolver
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import Unfit
+from vreid.fleet.centre.wipe import Wiper
 from vreid.fleet.link import Reasons, ended
 from vreid.runtime.gallery import Gallery
 
@@ -43,6 +44,7 @@ class Session:
         resolver: Resolver,
         clocks: Clocks,
         counts: Counts,
+        wiper: Wiper,
     ) -> None:
         assert lease.epoch is not None
         self._gallery, self._client, self._region = gallery, client, region
@@ -50,7 +52,8 @@ class Session:
         objects = Objects(client)
         self._publisher = Publisher(gallery, client, region, self.epoch, counts)
         self._pictures = Pictures(gallery, objects, self.epoch, counts)
-        self._eraser = Eraser(gallery, client, objects, region, self.epoch, counts)
+        self._eraser = Eraser(gallery, client, objects, region, self.epoch, counts, wiper)
+        self._wiper = wiper
         self._news = asyncio.Event()
         self.behind, self.lag_s = 0, 0.0
         self.waiting: Mapping[str, int] = {}
@@ -121,3 +124,4 @@ class Session:
             self._resolver.keep()
             if minute % _PURGE == 1:
                 self._resolver.purge(log.most_age)
+                self._wiper.want()
