@@ -130,7 +130,7 @@ def proposals(args: Proposals) -> int:
     from vreid.fleet.centre.settings import read_centre
 
     with across.opened(read_centre(args.file, os.environ)) as galleries:
-        found = [_row(galleries, pair) for pair in across.pairs(galleries, args.open)]
+        found = [_row(galleries, pair) for pair in across.pairs(galleries, "open" if args.open else None)]
     if args.json:
         output.document({"proposals": found})
         return 0

@@ -1,5 +1,6 @@
 """All regions of a centre at once: which vehicles people have called the same, and who looks like whom anywhere."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from vreid.fleet.centre.settings import CentreSettings, RegionSettings
 from vreid.models.errors import NotFound, Refused
 from vreid.runtime.gallery import Gallery, open_gallery
-from vreid.runtime.gallery.proposals import Answer, Proposal, Proposals
+from vreid.runtime.gallery.proposals import Answer, Proposal, Proposals, State
 from vreid.runtime.gallery.records import Filter, SightingInfo
 from vreid.runtime.gallery.store import Store
 from vreid.runtime.records import Floats
@@ -128,10 +129,11 @@ def search(
         raise Refused("there is no feature of this vehicle to search by; name another one")
     compared = sum(gallery.size()[0] for gallery in galleries.values()) - len(without)
     threshold, groups = least(settings, compared), same_groups(galleries)
-    largest = max(map(len, groups.values()), default=1)  # so many of one region may be one hit
+    in_one = (max(Counter(place.region for place in group).values()) for group in {*groups.values()})
+    largest = max(in_one, default=1)  # so many of one region may be one hit
     scores: dict[Place, tuple[float, str]] = {}
     for region, gallery in galleries.items():
-        for best in gallery.search(features, k * largest + len(without)):
+        for best in gallery.search(features, k * largest + sum(place.region == region for place in without)):
             for one in best:
                 place = Place(region, one.vehicle)
                 if place not in without and one.score > scores.get(place, (-2.0, ""))[0]:
@@ -148,7 +150,7 @@ def search(
 def same_groups(galleries: Galleries) -> dict[Place, frozenset[Place]]:
     """Of each vehicle that people have called the same as another one's: all that are the same. Those that were removed since
     are in none."""
-    return grouped((pair.one, pair.other) for pair in pairs(galleries) if pair.proposal.state == "same")
+    return grouped((pair.one, pair.other) for pair in pairs(galleries, "same"))
 
 
 def grouped(same: Iterable[tuple[Place, Place]]) -> dict[Place, frozenset[Place]]:
@@ -160,12 +162,12 @@ def grouped(same: Iterable[tuple[Place, Place]]) -> dict[Place, frozenset[Place]
     return groups
 
 
-def pairs(galleries: Galleries, open_only: bool = False) -> list[Pair]:
-    """The proposals of all regions, the best first, but for those of which one vehicle is gone."""
+def pairs(galleries: Galleries, state: State | None = None) -> list[Pair]:
+    """The proposals of all regions in a state, or in any, the best first, but for those of which one vehicle is gone."""
     rows = []
     for region, gallery in galleries.items():
         with gallery.reading() as store:
-            kept = [one for one in proposals_of(store).pairs(open_only) if one.region in galleries]
+            kept = [one for one in proposals_of(store).pairs(state) if one.region in galleries]
         for one in kept:
             places = Place(region, one.vehicle), Place(one.region, one.other)
             rows.append((f"{region}/{one.id}", *places, one))

@@ -102,7 +102,7 @@ class _Pass:
     def _forget_removed(self) -> int:
         """Proposals whose vehicle in the other region is gone; those of one that is gone here went with it."""
         with self._home.reading() as store:
-            kept = [one for one in proposals_of(store).pairs() if one.region == self._regions[1]]
+            kept = proposals_of(store).pairs(region=self._regions[1])
         with self._other.reading() as store:
             there = store.names({one.other for one in kept})
         gone = [one.id for one in kept if one.other not in there]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 Answer: TypeAlias = Literal["same", "different"]
+State: TypeAlias = Literal["open", "same", "different"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Proposal:
     other: int  # the id of the vehicle there
     score: float
     at: float  # seconds since 1970, by the server's clock
-    state: Literal["open", "same", "different"] = "open"
+    state: State = "open"
     who: str | None = None  # has answered last, and when
     answered: float | None = None
 
@@ -33,7 +34,9 @@ class Proposals(Protocol):
 
     def withdraw(self, vehicle: int, region: str, other: int) -> bool: ...  # if it is open; whether it was
     def drop(self, ids: Collection[int]) -> None: ...  # in whatever state
-    def pairs(self, open_only: bool = False) -> list[Proposal]: ...  # by rising id
+    def pairs(self, state: State | None = None, region: str | None = None) -> list[Proposal]:
+        """Those in a state, or in any, with one other region, or any; by rising id."""
+
     def count_open(self) -> int: ...
 
     def answer(self, proposal: int, answer: Answer, who: str) -> Proposal | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from vreid.runtime.gallery.postgres.database import Database
-from vreid.runtime.gallery.proposals import Answer, Proposal
+from vreid.runtime.gallery.proposals import Answer, Proposal, State
 
 _COLUMNS = "id, vehicle, region, other, score, at, state, who, answered"
 
@@ -29,9 +29,12 @@ class PostgresProposals:
     def drop(self, ids: Collection[int]) -> None:
         self._run("DELETE FROM proposals WHERE id = ANY(%s::bigint[])", [*ids])
 
-    def pairs(self, open_only: bool = False) -> list[Proposal]:
-        rows = self._rows(f"SELECT {_COLUMNS} FROM proposals WHERE state = 'open' OR NOT %s ORDER BY id", open_only)
-        return [Proposal(*row) for row in rows]
+    def pairs(self, state: State | None = None, region: str | None = None) -> list[Proposal]:
+        query = (
+            f"SELECT {_COLUMNS} FROM proposals WHERE (%(state)s::text IS NULL OR state = %(state)s)"
+            " AND (%(region)s::text IS NULL OR region = %(region)s) ORDER BY id"
+        )
+        return [Proposal(*row) for row in self._rows(query, state=state, region=region)]
 
     def count_open(self) -> int:
         return int(self._row("SELECT count(*) FROM proposals WHERE state = 'open'")[0])
