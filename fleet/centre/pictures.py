@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import NamedTuple
 
 from vreid.fleet.centre.objects import Objects
 from vreid.fleet.centre.publisher import inbox_of
@@ -18,40 +19,52 @@ _LATELY_S, _LONG_S = (
     7 * 86400.0,
 )  # how old sightings are whose pictures are sought at each look, and now and then
 _SELDOM_S = 600.0
+_FIRST_S, _LAST_S = 5.0, 60.0  # after which one that was not there is looked for again: twice as long each time
 _AT_ONCE = 256
+
+
+class _Wait(NamedTuple):
+    """Until when one is not looked for, by the clock that only rises, and for how many seconds."""
+
+    until: float
+    seconds: float
 
 
 class Pictures:
     """For one resolver. A picture stays in the object store until it is in the gallery, and is looked for until it comes: often
-    for ten minutes after its sighting, then now and then for a week. One of a sighting that was removed meanwhile is deleted."""
+    for ten minutes after its sighting, then now and then for a week. The newest come first, since people look at these, and those
+    that do not come hold up no others. One of a sighting that was removed meanwhile is deleted."""
 
     def __init__(self, gallery: Gallery, objects: Objects, epoch: int, counts: Counts) -> None:
         self._gallery, self._objects, self._epoch, self._counts = gallery, objects, epoch, counts
         self._due = 0.0
-        self._passed_over: dict[str, float] = {}  # when to look again for one that was not there
+        self._passed_over: dict[str, _Wait] = {}  # those that were not there
 
     async def take(self) -> bool:
         """Those that are there, some at a time; whether there were any. Raises CentreAway and LeaseLost."""
         now = time.monotonic()
         seldom = now >= self._due
-        with self._gallery.reading() as store:
-            names = inbox_of(store).missing_pictures(
-                20 * _AT_ONCE if seldom else _AT_ONCE, time.time() - (_LONG_S if seldom else _LATELY_S)
-            )
         if seldom:
             self._due = now + _SELDOM_S
-            self._passed_over = {name: due for name, due in self._passed_over.items() if due > now}
+            self._passed_over = {name: wait for name, wait in self._passed_over.items() if wait.until > now}
+        most = 20 * _AT_ONCE if seldom else _AT_ONCE
+        with self._gallery.reading() as store:
+            since = time.time() - (_LONG_S if seldom else _LATELY_S)
+            names = inbox_of(store).missing_pictures(most + len(self._passed_over), since)
         found = 0
-        for name in names:
-            if self._passed_over.get(name, 0.0) <= now:
-                found += await self._take(name, now)
+        due = [name for name in names if name not in self._passed_over or self._passed_over[name].until <= now]
+        for name in due[:most]:
+            found += await self._take(name, now)
         return found > 0
 
     async def _take(self, name: str, now: float) -> int:
         jpeg = await self._objects.read(name, _MOST_BYTES)
         if jpeg is None:
-            self._passed_over[name] = now + 5.0
+            before = self._passed_over.get(name, _Wait(0.0, _FIRST_S / 2))
+            seconds = min(2 * before.seconds, _LAST_S)
+            self._passed_over[name] = _Wait(now + seconds, seconds)
             return 0
+        self._passed_over.pop(name, None)
         try:
             small_jpeg(jpeg, name, _MOST_BYTES, _MOST_PIXELS)
             if picture_name(jpeg) != name:

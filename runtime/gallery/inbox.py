@@ -116,7 +116,7 @@ class Inbox(Protocol):
         """These were sent, as the messages of these numbers in the log, where they are to be erased with their sightings."""
 
     def missing_pictures(self, limit: int, after: float) -> list[str]:
-        """SHA-256 of pictures that sightings of this gallery lack, of those received after a moment, the oldest first."""
+        """SHA-256 of pictures that sightings of this gallery lack, of those received after a moment, the newest first."""
 
     def put_picture(self, sha256: str, jpeg: bytes) -> bool:
         """For every sighting that lacks it, and their vehicles; whether there is any, and it was not only removed ones."""

@@ -15,6 +15,7 @@ from made_outputs import until
 from real_nats import NatsServer, make_streams, pictures_in, stored_in, with_client
 from real_postgres import Server
 
+from vreid.fleet.centre import pictures
 from vreid.fleet.centre.objects import Objects
 from vreid.fleet.messages import IdentityMessage, picture_name
 from vreid.fleet.picture_store import PICTURES, about_of, content_of
@@ -46,11 +47,26 @@ def test_pictures_come_into_the_gallery_and_leave_the_object_store(
 ) -> None:
     with resolving(centre_file(tmp_path, server, place)) as centre, box_of(tmp_path / "g.db") as gallery:
         done = seen(gallery, range(1, 7), 1)
-        pictures = {gallery.sighting_picture(id_) for id_ in done}
+        taken = {gallery.sighting_picture(id_) for id_ in done}
         Sender(settings_of(server.url), gallery).send_all()
-        assert settled(place, 6) and until(lambda: centre.status()["north"].counts.pictures == len(pictures))
-    assert {bytes(row[0]) for row in sql(place, "SELECT thumbnail FROM sightings")} == pictures
+        assert settled(place, 6) and until(lambda: centre.status()["north"].counts.pictures == len(taken))
+    assert {bytes(row[0]) for row in sql(place, "SELECT thumbnail FROM sightings")} == taken
     assert pictures_in(server.url) == {}
+
+
+def test_pictures_that_do_not_come_hold_up_no_others(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_AT_ONCE", 2)
+    with resolving(centre_file(tmp_path, server, place)) as centre, box_of(tmp_path / "g.db") as gallery:
+        assert until(lambda: centre.status()["north"].waiting)  # the first look is over
+        done = [*seen(gallery, range(1, 10), 1)]
+        for id_ in done[:3] + done[-3:]:
+            sql(gallery, "DELETE FROM outbox WHERE what = 'picture' AND sighting = ?", id_)
+        Sender(settings_of(server.url), gallery).send_all()
+        assert until(lambda: centre.status()["north"].counts.pictures == 3)
+    lacking = sql(place, "SELECT thumbnail IS NULL FROM sightings ORDER BY seen")
+    assert [one for (one,) in lacking] == [True] * 3 + [False] * 3 + [True] * 3
 
 
 def test_a_picture_that_is_not_what_it_says_is_not_taken(

@@ -155,7 +155,7 @@ class PostgresInbox:
         )  # fmt: skip
 
     def missing_pictures(self, limit: int, after: float) -> list[str]:
-        query = "SELECT picture FROM box_sightings WHERE missing AND received >= %s ORDER BY received, here LIMIT %s"
+        query = "SELECT picture FROM box_sightings WHERE missing AND received >= %s ORDER BY received DESC, here DESC LIMIT %s"
         return [*dict.fromkeys(self._column(query, float(after), limit))]
 
     def put_picture(self, sha256: str, jpeg: bytes) -> bool:
