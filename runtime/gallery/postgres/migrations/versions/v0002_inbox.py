@@ -30,6 +30,7 @@ CREATE TABLE box_sightings (
 CREATE INDEX box_sightings_here ON box_sightings (here) WHERE here IS NOT NULL;
 CREATE INDEX box_sightings_gone ON box_sightings (received) WHERE here IS NULL AND NOT removed;
 CREATE INDEX box_sightings_of ON box_sightings (box, vehicle);
+CREATE INDEX box_sightings_absent ON box_sightings (box, vehicle) WHERE here IS NULL AND NOT removed;
 CREATE INDEX box_sightings_picture ON box_sightings (picture) WHERE picture IS NOT NULL;
 CREATE INDEX box_sightings_missing ON box_sightings (received, here) WHERE missing;
 CREATE TABLE identities (
