@@ -18,6 +18,7 @@ from vreid.runtime.amounts import span_text
 
 STREAM = "SIGHTINGS"
 _API_S = 10.0
+_MOST_BYTES = 1 << 17  # of a message: 8 features of 2,048 numbers take 44 kB, and a picture at most 100 kB
 _AGE_S, _WINDOW_S = 30 * 86400.0, 120.0  # of what is made
 _NO_ROOM = (10023, 10028, 10047)  # the server's numbers for want of memory or disk
 
@@ -103,6 +104,7 @@ def _common(wanted: StreamSettings) -> dict[str, Any]:
         "storage": StorageType.FILE, "retention": RetentionPolicy.LIMITS, "discard": DiscardPolicy.NEW,
         "max_age": wanted.max_age or _AGE_S, "num_replicas": wanted.replicas or 1, "allow_direct": True, "deny_delete": False,
         "deny_purge": False, "allow_rollup_hdrs": False, "max_msgs": -1, "max_consumers": -1, "no_ack": False,
+        "max_msg_size": _MOST_BYTES,
     }  # fmt: skip
 
 
@@ -119,6 +121,7 @@ WHY: Mapping[str, str] = {
     "max_msgs": _LOST,
     "max_msgs_per_subject": f"of the stream, {_LOST}; of the object store, a box could replace a picture",
     "discard_new_per_subject": "of the object store: a box could replace a picture",
+    "max_msg_size": "no box sends larger ones, and at 256 of 1 MB the server ends the connection of a centre",
     "max_consumers": "each box and each centre has one",
     "num_replicas": "how many servers may be lost, less one",
     "duplicate_window": "how long a message that comes again is refused",
@@ -129,6 +132,16 @@ WHY: Mapping[str, str] = {
     "no_ack": "a box drops a message when it is acknowledged",
 }
 """Every setting that is compared, and what depends on it."""
+
+
+_LOSING = ("storage", "retention", "discard", "max_msgs", "max_msgs_per_subject", "deny_delete", "deny_purge", "no_ack")
+
+
+def harms_of(stream: StreamConfig) -> list[str]:
+    """By which settings a stream of the boxes' messages loses some that were not read, or keeps what is to be erased."""
+    wanted = _messages(str(stream.name), StreamSettings())
+    found = _differences(f"stream {stream.name}", stream, wanted, WHY.keys() - _LOSING)
+    return [f"{one.setting} is {one.found}, not {one.wanted}: {one.why}" for one in found]
 
 
 def _as_it_is(wanted: StreamSettings, label: str, name: str) -> set[str]:

@@ -19,6 +19,7 @@ from vreid.fleet.centre.track import Unfit, box_in, message_in, sighting_in
 from vreid.fleet.link import ANSWER_S, SENT, CentreAway, Reasons
 from vreid.fleet.log_file import SAME_S
 from vreid.fleet.messages import BoxMessage
+from vreid.fleet.streams import harms_of
 from vreid.fleet.subjects import SIGHTINGS, subjects_of_region
 from vreid.runtime.gallery.inbox import BoxSighting
 
@@ -124,6 +125,10 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
         stream = client.jetstream(timeout=ANSWER_S)
         name = await stream_name(stream)
         info = await stream.stream_info(name)
+        for harm in harms_of(info.config):
+            _LOG.warning(
+                "centre: the stream %s: %s; vreid fleet setup --update changes it where that can be", name, harm
+            )
         made = "" if info.created is None else info.created.isoformat()
         start = await _start(stream, name, read, made, info.state.last_seq)
         if read.number and start["deliver_policy"] is DeliverPolicy.ALL:

@@ -135,3 +135,28 @@ def test_a_password_comes_from_the_environment_and_is_shown_nowhere(
         said = capsys.readouterr()
     assert "uthorization" in barred and "certificate" in untrusted
     assert not any(word in barred + untrusted + said.out + said.err for word in ("s3cret", "wrong-7"))
+
+
+def test_a_message_that_no_box_sends_is_too_large(tmp_path: Path) -> None:
+    async def publish(client: Any) -> str:
+        with pytest.raises(Exception, match="message size exceeds maximum allowed") as refused:
+            await client.jetstream().publish("v1.north.b.c", bytes(140_000))
+        return str(refused.value)
+
+    with nats_in(tmp_path) as server:
+        assert main(["fleet", "setup", server.url]) == 0
+        assert with_client(server.url, publish)
+
+
+def test_what_a_stream_loses_is_named() -> None:
+    pytest.importorskip("nats", reason="a fleet needs nats-py: pip install 'vreid[fleet]'")
+    from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+    from vreid.fleet.streams import harms_of
+
+    sound = {"storage": StorageType.FILE, "retention": RetentionPolicy.LIMITS, "discard": DiscardPolicy.NEW}
+    assert harms_of(StreamConfig(name="S", subjects=["v1.>"], max_age=9, **sound)) == []  # type: ignore[arg-type]
+    (one,) = harms_of(StreamConfig(name="S", **{**sound, "retention": RetentionPolicy.INTEREST}))  # type: ignore[arg-type]
+    assert one.startswith(
+        "retention is interest, not limits: with another, what a centre has not read yet would be lost"
+    )
