@@ -17,8 +17,12 @@ from vreid.models.checkpoint import Checkpoint, is_classifier, load_checkpoint, 
 
 
 def split(checkpoint: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
-    """(the network, the classifier with the pictures' keys), floats in half precision."""
-    half = {key: value.half() if value.is_floating_point() else value for key, value in checkpoint.weights.items()}
+    """(the network, the classifier with the pictures' keys), the weights of layers in half precision; what has a number for each
+    channel stays, since a variance may be larger than that holds."""
+    half = {
+        key: value.half() if value.is_floating_point() and value.ndim > 1 else value
+        for key, value in checkpoint.weights.items()
+    }
     network = {key: value for key, value in half.items() if not is_classifier(key)}
     classes = {key: value for key, value in half.items() if is_classifier(key)}
     bare = replace(checkpoint, training=None)
