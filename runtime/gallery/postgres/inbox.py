@@ -8,7 +8,7 @@ from vreid.runtime.gallery.postgres.database import Database
 _AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
 _IN_LOG = "ON CONFLICT (box, seq, at) DO UPDATE SET erased = false"  # again, when it was put back from a backup
 _BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture, removed OR purged FROM box_sightings"
-_NOW = "extract(epoch FROM clock_timestamp())::bigint"
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"  # milliseconds: a gallery that is made anew at once has a later one
 # The server ends a transaction of the holder in which its program pauses for four times as long as its lease is: otherwise nobody
 # else could write before it goes on. For a transaction (true), or for all that follow (false), from their first moment on.
 _PAUSE = "set_config('idle_in_transaction_session_timeout', ceil(4000 * seconds)::bigint::text, {})"
