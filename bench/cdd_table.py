@@ -31,6 +31,7 @@ from roadside_subset import listed, subset_of
 from vreid.cli import output
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.cost import cost_of, total_of
+from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, config_from
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
@@ -101,6 +102,13 @@ def teacher_in(root: Path, device: torch.device) -> ReidNetwork:
     """The teacher of all arms."""
     network = network_from(load_checkpoint(root / "teacher" / "best.pt"), classifier=True)
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def refuse_other(root: Path, family: Family) -> None:
+    """Raises Refused where another family's teacher lies, whose arms have the same names."""
+    checkpoint = root / "teacher" / "best.pt"
+    if checkpoint.exists() and replace(load_checkpoint(checkpoint).config, classes=0) != family.teacher().network:
+        raise Refused(f"{checkpoint} is of another network than this family's; give another --out")
 
 
 def device_name(device: str) -> str:
@@ -251,6 +259,7 @@ def main() -> None:
     flags.arms = flags.arms or list(family.arms)
     if wrong := sorted({*flags.arms} - {*family.all}):
         parser.error(f"{flags.family} has no arm {wrong[0]}; choose of {', '.join(family.all)}")
+    refuse_other(flags.out, family)
     torch.set_num_threads(1)
     if "teacher" in flags.what:
         run("teacher", 0, flags, None)

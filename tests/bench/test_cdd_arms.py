@@ -1,12 +1,15 @@
 """The arms of the compression table are what their names say: recipes that can run, at the MACs that they are compared at."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.cost import cost_of, total_of
+from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.data.table import read_dataset
 
@@ -51,6 +54,18 @@ def test_the_arms_of_mobilenets_come_near_the_budget(table: ModuleType) -> None:
         for now, before in zip(block, widths, strict=True)
     ]
     assert max(shares) - min(shares) < 0.06 and family.teacher().imagenet
+
+
+def test_families_do_not_share_a_folder(table: ModuleType, tmp_path: Path) -> None:
+    families = table.FAMILIES
+    for family in families.values():
+        table.refuse_other(tmp_path, family)  # nothing is there yet
+    config = replace(families["mobilenet"].teacher().network, classes=210)
+    (tmp_path / "teacher").mkdir()
+    save_checkpoint(Checkpoint(config, ReidNetwork(config).state_dict(), {}), tmp_path / "teacher" / "best.pt")
+    table.refuse_other(tmp_path, families["mobilenet"])
+    with pytest.raises(Refused, match="another network"):
+        table.refuse_other(tmp_path, families["resnet50"])
 
 
 def test_a_folder_is_finished_with_its_last_epoch_and_locked_once(table: ModuleType, tmp_path: Path) -> None:
