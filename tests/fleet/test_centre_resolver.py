@@ -304,13 +304,16 @@ def test_how_far_the_log_was_read_is_nothing_where_it_cannot_be_read(
 
 _ODD = """
 CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF new.sighting = 3 THEN RAISE EXCEPTION 'odd' USING ERRCODE = 'syntax_error'; END IF; RETURN new;
+    IF new.sighting = 3 THEN RAISE EXCEPTION 'odd' USING ERRCODE = 'syntax_error'; END IF;
+    IF new.sighting = 4 THEN RAISE EXCEPTION 'odd' USING ERRCODE = 'undefined_column'; END IF;
+    IF new.sighting = 5 THEN RAISE EXCEPTION 'odd' USING ERRCODE = 'datatype_mismatch'; END IF;
+    RETURN new;
 END $$;
 CREATE TRIGGER odd BEFORE INSERT ON box_sightings FOR EACH ROW EXECUTE FUNCTION odd()
 """
 
 
-@pytest.mark.parametrize("id_", [2, 3])
+@pytest.mark.parametrize("id_", [2, 3, 4, 5])
 def test_a_message_at_which_the_program_fails_is_passed_over_and_the_next_one_taken(
     gallery: Gallery, place: DatabaseAddress, id_: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -323,4 +326,4 @@ def test_a_message_at_which_the_program_fails_is_passed_over_and_the_next_one_ta
         resolver.take(sent.sighting("a", id_, id_, NOW + 9))
     assert rows(place) == before and "message 2 of the log" in caplog.text and "Traceback" in caplog.text
     other = resolver_of(gallery)
-    assert other.read.number == 2 and other.take(sent.sighting("a", 4, 4, NOW + 18)) == "new"
+    assert other.read.number == 2 and other.take(sent.sighting("a", 6, 6, NOW + 18)) == "new"

@@ -34,10 +34,12 @@ class ConnectionLost(GalleryAway):
 class Database:
     """A connection to one gallery's database, for any thread, one at a time. Outside of transactions a lost one is made again."""
 
-    def __init__(self, address: DatabaseAddress, write: bool) -> None:
-        """Raises Refused where the server cannot be reached, or does not let this user in."""
+    def __init__(self, address: DatabaseAddress, write: bool, opening: bool = False) -> None:
+        """`opening`: it is not yet known whether the tables there are those of a gallery, so that what does not fit them is no
+        mistake of ours. Raises Refused where the server cannot be reached, or does not let this user in."""
         self.address, self.name = address, address.name
         self._write, self._process = write, os.getpid()
+        self.opening = opening
         self._depth = 0
         self._open: psycopg.Connection[Any] | None = self._connected()
 
@@ -224,7 +226,7 @@ class Database:
             )
         if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
             return Refused(f"the gallery {name} is not there or was removed ({text}); check the address")
-        if isinstance(error, _OTHER_TABLES):
+        if self.opening and isinstance(error, _OTHER_TABLES):
             fix = "name another ?gallery=, or restore a backup"
             return Refused(f"what is at {name} is not a gallery of this vreid ({text}); {fix}")
         if isinstance(error, psycopg.IntegrityError | psycopg.DataError):

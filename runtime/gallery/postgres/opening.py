@@ -14,7 +14,7 @@ from vreid.runtime.gallery_place import DatabaseAddress, made_path_of
 def open_postgres(address: DatabaseAddress, write: bool, about: About | None) -> PostgresStore:
     """See `vreid.runtime.gallery.store.open_store`. A refused opening leaves nothing behind."""
     with ExitStack() as opened:
-        database = Database(address, write)
+        database = Database(address, write, opening=True)
         opened.callback(database.close)
         found = about_of(database)
         if found is None:
@@ -33,5 +33,6 @@ def open_postgres(address: DatabaseAddress, write: bool, about: About | None) ->
             raise Refused(f"this user may only read the gallery {address}; let an owner grant it the role {role}")
         with suppress(OSError):  # without it no index and no picture is kept
             made_path_of(address)
+        database.opening = False
         opened.pop_all()
     return PostgresStore(database, found, write)

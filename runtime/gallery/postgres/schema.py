@@ -133,7 +133,7 @@ def _changed(address: DatabaseAddress) -> Iterator[tuple[Database, Callable[[int
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
-    with closing(Database(address, True)) as database, database.lent() as lent:
+    with closing(Database(address, True, opening=True)) as database, database.lent() as lent:
         engine = create_engine("postgresql+psycopg://", creator=lambda: lent, poolclass=StaticPool)
         with engine.begin() as connection:
             for turn in (address.gallery, ""):  # galleries are made one at a time: roles and the extension are shared
