@@ -1,6 +1,7 @@
 """What boxes are to hear of their sightings, sent to the log from where each box takes it."""
 
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 
 from nats.aio.client import Client
@@ -38,11 +39,7 @@ class Publisher:
         taken, reason = await published(self._client, self._stream, [self._outgoing(one) for one in waiting])
         done = [(one, number) for one, number in zip(waiting, taken, strict=True) if number is not None]
         if done:
-            with self._gallery.transaction() as store:
-                inbox = inbox_of(store)
-                inbox.refuse_other_epoch(self._epoch)
-                inbox.drop_identities(done)
-                store.set_setting(_SENT, str(done[-1][1]))
+            self._write_down(done, done[-1][1])
             self._counts.identities += len(done)
         if reason is not None:
             raise CentreAway(reason)
@@ -50,19 +47,30 @@ class Publisher:
 
     async def note_last(self) -> None:
         """Before anything is sent: what whoever was killed, or lost the connection, had sent last and could not write down,
-        so that it is erased with its sighting. Raises CentreAway and LeaseLost."""
+        so that it is erased with its sighting. It takes a request or more for each box, while which the lease is to be renewed.
+        Raises CentreAway and LeaseLost."""
         with self._gallery.reading() as store:
             inbox = inbox_of(store)
             boxes = {one.name for one in inbox.boxes()} | {one.box for one in inbox.identities(_AT_ONCE)}
             last = int(store.setting(_SENT) or 0)
         async with Reasons():
             name = await self._stream.find_stream_name_by_subject(SIGHTINGS)
-            found = [one for box in sorted(boxes) for one in await self._sent_to(box, name, last)]
-        if found:
-            with self._gallery.transaction() as store:
-                inbox = inbox_of(store)
-                inbox.refuse_other_epoch(self._epoch)
-                inbox.drop_identities(found)
+            end = (await self._stream.stream_info(name)).state.last_seq
+        after = last if last <= end else 0  # a log that was made anew, or put back from a backup, counts from less
+        for box in sorted(boxes):
+            async with Reasons():
+                found = await self._sent_to(box, name, after)
+            if found:
+                self._write_down(found, after)
+        self._write_down([], end)
+
+    def _write_down(self, sent: Sequence[tuple[Identity, int]], last: int) -> None:
+        """That these were sent, and that all up to a number of the log are written down."""
+        with self._gallery.transaction() as store:
+            inbox = inbox_of(store)
+            inbox.refuse_other_epoch(self._epoch)
+            inbox.drop_identities(sent)
+            store.set_setting(_SENT, str(last))
 
     async def _sent_to(self, box: str, stream: str, after: int) -> list[tuple[Identity, int]]:
         """This region's messages to a box behind a number of the log, as if of no identity that waits."""

@@ -63,7 +63,6 @@ class Session:
         log = await open_log(self._client, self._region, self.epoch, self._resolver.read)
         self.behind = await log.behind()
         _LOG.info("centre: region %s is resolved here, in epoch %d; %d wait", self._region, self.epoch, self.behind)
-        await self._publisher.note_last()
         parts: list[Coroutine[Any, Any, None]] = [
             self._resolve(log), self._publish(), self._carry(), self._hold(), self._look(log), self._maintain(log)
         ]  # fmt: skip
@@ -91,6 +90,7 @@ class Session:
             self._news.set()
 
     async def _publish(self) -> None:
+        await self._publisher.note_last()
         while True:
             self._news.clear()
             if not await self._publisher.send():

@@ -1,5 +1,6 @@
 """A centre whose processes are killed, stopped past their lease, and shown the log again: nothing is lost, and nothing is twice."""
 
+import asyncio
 import os
 import random
 import signal
@@ -32,6 +33,7 @@ from made_outputs import until
 from real_nats import NatsServer, make_streams, nats_in, stored_in, with_client
 from real_postgres import Server, postgres_server
 
+from vreid.fleet.centre.publisher import Publisher
 from vreid.fleet.messages import IdentityMessage
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery import Gallery
@@ -131,6 +133,57 @@ def test_the_log_may_come_again_twice_also_after_the_server_forgot_its_numbers(
     numbers = sql(place, "SELECT count(*) FILTER (WHERE seq > 0), count(*) FILTER (WHERE seq = 0) FROM received")
     assert at_rest(place) == tables and numbers == [(3 * len(truth), len(truth))]  # received, and sent
     assert len(stored_in(server.url)) == 3 * len(messages) + identities and identities == len(truth)
+
+
+def test_the_lease_is_renewed_while_a_long_look_for_what_was_sent_last_goes_on(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, ends = Publisher.note_last, list[float]()
+
+    async def long(self: Publisher) -> None:
+        while len({*ends}) < 3:  # as many boxes take it
+            ends.append(sql(place, "SELECT extract(epoch FROM until)::float8 FROM lease")[0][0])
+            await asyncio.sleep(0.05)
+        await real(self)
+
+    monkeypatch.setattr(Publisher, "note_last", long)
+    with box_of(tmp_path / "g.db") as gallery, resolving(centre_file(tmp_path, server, place)) as centre:
+        epoch = centre.status()["north"].epoch
+        seen(gallery, range(3), 1)
+        Sender(settings_of(server.url), gallery).send_all()
+        assert until(lambda: centre.status()["north"].counts.identities == 3), centre.status()
+        assert centre.status()["north"].epoch == epoch
+
+
+def test_what_was_sent_and_not_written_down_is_looked_for_once(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress
+) -> None:
+    file = centre_file(tmp_path, server, place)
+    written = "SELECT at FROM received WHERE seq = 0 ORDER BY at"
+    with box_of(tmp_path / "g.db") as gallery:
+        seen(gallery, range(3), 1)
+        Sender(settings_of(server.url), gallery).send_all()
+    with resolving(file) as centre:
+        assert until(lambda: centre.status()["north"].counts.identities == 3)
+        assert came_true(lambda: sql(place, "SELECT count(*) FROM boxes") == [(1,)])
+    numbers = sql(place, written)
+    for last in ("0", "999"):  # of a process that was killed before its first one; of a log that was made anew since
+        sql(place, "DELETE FROM received WHERE seq = 0")
+        sql(place, f"UPDATE settings SET value = '{last}' WHERE key = 'identities'")
+        with resolving(file):
+            assert came_true(lambda: sql(place, written) == numbers)
+            assert came_true(lambda: said_last(place) == len(stored_in(server.url)))
+    sql(place, "DELETE FROM received WHERE seq = 0")
+    with resolving(file) as centre, box_of(tmp_path / "h.db") as gallery:
+        seen(gallery, [9], 2)
+        Sender(settings_of(server.url), gallery).send_all()
+        assert until(lambda: centre.status()["north"].counts.identities == 1)
+    assert len(sql(place, written)) == 1  # the earlier ones are not read again
+
+
+def said_last(place: DatabaseAddress) -> int:
+    """The last number of the log up to which is written down what was sent."""
+    return int(sql(place, "SELECT value FROM settings WHERE key = 'identities'")[0][0])
 
 
 class Load:
