@@ -6,7 +6,8 @@ from vreid.runtime.gallery.inbox import Box, BoxSighting, Identity, Lease, Lease
 from vreid.runtime.gallery.postgres.database import Database
 
 _AGAIN = "ON CONFLICT (box, sighting) DO UPDATE SET id = excluded.id"  # what waits is as new as its last reason
-_IN_LOG = "ON CONFLICT (box, seq, at) DO UPDATE SET erased = false"  # again, when it was put back from a backup
+# It is in the log again when that was put back from a backup; one that was made anew has another message of this number.
+_IN_LOG = "ON CONFLICT (box, seq, at) DO UPDATE SET sighting = excluded.sighting, erased = false"
 _BOX_SIGHTING = "SELECT box, sighting, vehicle, here, picture, removed OR purged FROM box_sightings"
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"  # milliseconds: a gallery that is made anew at once has a later one
 # The server ends a transaction of the holder in which its program pauses for four times as long as its lease is: otherwise nobody
@@ -146,7 +147,7 @@ class PostgresInbox:
                     %(named)s::boolean[], %(numbers)s::bigint[]) AS s (id, box, sighting, named, at)),
                 gone AS (DELETE FROM identities i USING sent s WHERE i.id = s.id),
                 kept AS (INSERT INTO received (box, seq, at, sighting)
-                    SELECT box, 0, at, sighting FROM sent WHERE named ON CONFLICT DO NOTHING)
+                    SELECT box, 0, at, sighting FROM sent WHERE named {_IN_LOG})
                 INSERT INTO removals (box, sighting) SELECT b.box, b.sighting FROM sent s
                     JOIN box_sightings b ON b.box = s.box AND b.sighting = s.sighting WHERE b.removed AND s.named {_AGAIN}""",
             ids=[one.id for one, _ in sent], boxes=[one.box for one, _ in sent],

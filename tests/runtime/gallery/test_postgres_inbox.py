@@ -205,6 +205,22 @@ def test_what_was_said_of_a_sighting_while_it_was_removed_is_erased_too(gallery:
     assert [one.messages for one in inbox.removals(10)] == [(2000,)]
 
 
+def test_a_number_that_a_log_made_anew_gives_again_is_of_what_it_has_now(gallery: Gallery) -> None:
+    taxi, inbox = gallery.add_vehicle("taxi"), inbox_of(gallery)
+    arrived(gallery, taxi, 1)
+    arrived(gallery, taxi, 2)
+    first, second = inbox.identities(10)
+    for identity, aside in ((first, 3), (second, 4)):
+        inbox.drop_identities([(identity, 7)])
+        inbox.put_aside(BoxSighting("a", aside, 41, None), 8)
+    gallery.remove(taxi)
+    waiting = inbox.removals(10)
+    assert {one.sighting: one.messages for one in waiting} == {1: (1001,), 2: (7, 1002), 4: (8,)}
+    inbox.drop_removals(waiting)
+    inbox.drop_identities([(second, 7)])  # in one more log, after it was erased in this one
+    assert [one.messages for one in inbox.removals(10)] == [(7,)]
+
+
 def test_what_is_cleaned_away_is_removed_at_boxes_too(gallery: Gallery) -> None:
     arrived(gallery, gallery.add_vehicle(), 1)
     arrived(gallery, gallery.add_vehicle("taxi"), 2)
