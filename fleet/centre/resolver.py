@@ -151,6 +151,7 @@ class Resolver:
         if known is not None and seen is not None:
             return self._change_of(message, known, seen)
         if known is not None and known.gone:
+            inbox.keep_sighting(replace(known, vehicle=message.vehicle))  # with which its messages are to be erased
             return "removed"
         absent = _absent(message)
         retention = self._gallery.retention()

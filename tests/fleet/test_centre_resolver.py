@@ -18,6 +18,7 @@ from vreid.fleet.centre.status import Counts
 from vreid.models.manifest import Match
 from vreid.runtime.gallery import Gallery, edits
 from vreid.runtime.gallery.inbox import LeaseLost
+from vreid.runtime.gallery.maintenance import purge
 from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery_place import DatabaseAddress
 from vreid.runtime.topology import CameraPair, Layout, Topology
@@ -139,6 +140,17 @@ def test_a_removal_by_a_box_names_all_messages_of_its_vehicle_whatever_became_of
     assert waiting == {
         ("a", 1): (1, 6), ("a", 2): (2, 8, 9, 13), ("a", 3): (3,), ("a", 4): (4,), ("a", 5): (5,), ("a", 6): (7,)
     }  # fmt: skip
+
+
+def test_the_messages_of_a_purged_sighting_go_with_the_vehicle_that_it_has_at_its_box_then(gallery: Gallery) -> None:
+    sent, resolver = Sent(), resolver_of(gallery)
+    assert resolver.take(sent.sighting("a", 1, 1, NOW - 7200, vehicle=7)) == "new"
+    purge(gallery, NOW - 3600)
+    assert resolver.take(sent.sighting("a", 1, 1, NOW - 7200, vehicle=8, what="changed")) == "removed"
+    for vehicle, messages in ((7, []), (8, [(1, 2)])):
+        assert resolver.take(sent.removal("a", vehicle)) == "removed"
+        with gallery.reading() as store:
+            assert [one.messages for one in inbox_of(store).removals(99)] == messages
 
 
 def test_what_does_not_fit_is_put_aside_said_once_and_stops_nothing(

@@ -100,7 +100,8 @@ class PostgresInbox:
                             AND EXISTS (SELECT 1 FROM sightings s WHERE s.id = %(here)s AND s.thumbnail IS NULL))
                     ON CONFLICT (box, sighting) DO UPDATE SET
                         vehicle = excluded.vehicle, here = CASE WHEN NOT (b.removed OR b.purged) THEN excluded.here END,
-                        picture = excluded.picture, missing = excluded.missing AND NOT (b.removed OR b.purged)
+                        picture = excluded.picture,
+                        missing = CASE WHEN b.removed OR b.purged THEN b.missing ELSE excluded.missing END
                     RETURNING box, sighting, here)
                 INSERT INTO identities (box, sighting) SELECT box, sighting FROM kept
                     WHERE here IS NOT NULL AND here IS DISTINCT FROM (SELECT here FROM before) {_AGAIN}""",

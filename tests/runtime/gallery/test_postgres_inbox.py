@@ -132,7 +132,7 @@ def test_a_removal_is_for_good_and_names_what_is_to_be_erased(gallery: Gallery) 
     # one that comes late is known, and erased in its turn
     assert inbox.receive("a", 150, 1, 1150)
     inbox.keep_sighting(BoxSighting("a", 1, 40 + taxi, kept, own))
-    assert inbox.sighting("a", 1) == replace(gone, picture=own)
+    assert inbox.sighting("a", 1) == replace(gone, picture=own) and own in inbox.missing_pictures(10, 0)
     [late] = inbox.removals(10)
     assert (late.messages, late.pictures) == ((1150,), (own,)) and late.id > second.id
     assert [(one.sighting, one.vehicle) for one in inbox.identities(10)] == [(1, None)]
