@@ -5,7 +5,7 @@ import logging
 import random
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +38,7 @@ class Region:
         self._fault: str | None = "it has not begun"
         self._reported = ""
         self.failure: BaseException | None = None  # what ended the thread, which should not be
+        self._wiper = Wiper(region.gallery)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"region {region.name}", daemon=True)
 
@@ -48,10 +49,12 @@ class Region:
 
     def start(self) -> None:
         """Begin to seek the lease."""
+        self._wiper.start()
         self._thread.start()
 
     def end(self) -> None:
         """Begin to stop."""
+        self._wiper.end()
         self._over.set()
 
     def close(self) -> None:
@@ -59,6 +62,7 @@ class Region:
         self.end()
         if self._thread.ident is not None:
             self._thread.join(_GRACE_S)
+        self._wiper.close(_GRACE_S)
 
     def status(self) -> RegionStatus:
         """As it is now; from any thread."""
@@ -112,9 +116,9 @@ class Region:
             return
         try:
             resolver = Resolver(gallery, self._region, self._settings.space, lease.epoch, self._counts)
-            with closing(Wiper(gallery, self._region.gallery)) as wiper:
+            with self._wiper.searched(gallery):
                 session = Session(
-                    gallery, client, self._region.name, lease, resolver, self._clocks, self._counts, wiper
+                    gallery, client, self._region.name, lease, resolver, self._clocks, self._counts, self._wiper
                 )
                 self._session = session
                 self._fault = None

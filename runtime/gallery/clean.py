@@ -69,6 +69,11 @@ def erase_traces(gallery: Gallery) -> None:
     """After vehicles were deleted, and that is committed: overwrite what is left of them in the file, and remove the index files,
     which hold features; the next opening makes them again."""
     gallery.wipe()
+    forget_indexes(gallery)
+
+
+def forget_indexes(gallery: Gallery) -> None:
+    """After vehicles were deleted: what this process or another one has made or kept of their features is not used again."""
     with gallery.reading():
         gallery.index.forget()
     drop_indexes(gallery.path)

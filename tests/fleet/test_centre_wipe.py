@@ -1,6 +1,6 @@
 """What is removed at a centre is wiped from its tables soon after, while the resolver goes on."""
 
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,10 +45,19 @@ def test_what_a_box_has_removed_is_wiped(tmp_path: Path, server: NatsServer, pla
         assert until(lambda: sql(place, dead) == [(0,)])
 
 
+@pytest.fixture
+def wiper(place: DatabaseAddress) -> Iterator[Wiper]:
+    made = Wiper(place)
+    made.start()
+    yield made
+    made.close(30.0)
+    assert not made._thread.is_alive()
+
+
 def test_it_waits_for_nobody_takes_index_files_along_and_is_tried_again(
-    place: DatabaseAddress, caplog: pytest.LogCaptureFixture
+    place: DatabaseAddress, wiper: Wiper, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with opened(place) as gallery, closing(Wiper(gallery, place)) as wiper:
+    with opened(place) as gallery, wiper.searched(gallery):
         index_file(gallery.path, "hnsw").touch()  # as another process keeps it
         with gallery.transaction():
             gallery.add_vehicle()
@@ -56,6 +65,28 @@ def test_it_waits_for_nobody_takes_index_files_along_and_is_tried_again(
         assert until(lambda: wiper.done == 1) and not index_file(gallery.path, "hnsw").exists()
         sql(place, f"ALTER SCHEMA {place.gallery} RENAME TO {place.gallery}_away")
         wiper.want()
-        assert until(lambda: "is not wiped yet" in caplog.text)
+        assert until(lambda: "is not wiped yet" in caplog.text) and "Traceback" not in caplog.text
         sql(place, f"ALTER SCHEMA {place.gallery}_away RENAME TO {place.gallery}")
-        assert until(lambda: wiper.done == 2)
+        assert until(lambda: wiper.done == 2) and wiper.failure is None
+
+
+def test_a_failure_that_nobody_expected_is_logged_and_it_goes_on(
+    place: DatabaseAddress, wiper: Wiper, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(place):
+        sql(place, "ALTER TABLE sightings RENAME TO kept; CREATE MATERIALIZED VIEW sightings AS SELECT 1")
+        wiper.want()
+        assert until(lambda: wiper.failure is not None)
+        assert until(lambda: "cannot lock relation" in caplog.text and "Traceback" in caplog.text)
+        sql(place, "DROP MATERIALIZED VIEW sightings; ALTER TABLE kept RENAME TO sightings")
+        assert until(lambda: wiper.done == 1) and wiper.failure is None
+
+
+def test_it_rests_and_touches_no_closed_gallery_however_often_the_region_opens_it(
+    place: DatabaseAddress, wiper: Wiper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wipe, "_REST", 1_000_000)
+    for _ in range(3):
+        with opened(place) as gallery, wiper.searched(gallery):
+            assert until(lambda: vacuums(place) == 1)
+    assert until(lambda: wiper.done == 1) and vacuums(place) == 1 and not caplog.text
