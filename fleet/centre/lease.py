@@ -25,7 +25,7 @@ class Lease:
         return self.epoch is not None
 
     def renew(self) -> None:
-        """Where a third of it has passed. Raises LeaseLost when another one had it meanwhile."""
+        """Where a third of it has passed. Raises LeaseLost when another one had it meanwhile, or it is one of a backup."""
         if time.monotonic() < self._due:
             return
         before = self.epoch
@@ -36,7 +36,9 @@ class Lease:
             return
         if not held:
             self.epoch = None
-            raise LeaseLost(f"the lease of the gallery {self._gallery.name} ran out, and another resolver had it")
+            raise LeaseLost(
+                f"the lease of the gallery {self._gallery.name} is another one's now, or was put back from a backup"
+            )
 
     def release(self) -> None:
         """So that another process need not wait for its end."""

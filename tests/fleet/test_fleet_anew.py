@@ -1,6 +1,7 @@
 """A box whose gallery is made anew, or put back from a backup, under its old name: a real centre takes all that it sees."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from made_centre import box_of, centre_file, given, resolving, seen, settings_of
 from made_gallery import sql
 from made_outputs import until
 from real_nats import NatsServer
-from real_postgres import Server
+from real_postgres import Server, postgres_server
 
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery import Gallery, edit_gallery
@@ -72,6 +73,29 @@ def test_a_regions_gallery_made_anew_is_heard(tmp_path: Path, server: NatsServer
         with resolving(file):
             assert settled(place, 2)
             assert until(lambda: {*names(gallery, server).values()} & {"first", "second"} == set())
+
+
+def test_a_regions_gallery_put_back_from_a_backup_under_its_centre_is_heard(tmp_path: Path, server: NatsServer) -> None:
+    with postgres_server() as database, box_of(tmp_path / "g.db") as gallery:
+        database.start()
+        place, data, backup = database.new_place("anew"), database.folder / "data", database.folder / "backup"
+        seen(gallery, [1], 1)
+        with resolving(centre_file(tmp_path, server, place)):
+            assert until(lambda: passed_on(gallery, server) == 1)
+            database.kill()
+            subprocess.run(["cp", "-a", data, backup], check=True)  # with its owner
+            database.start()
+            for name in ("first", "second", "third"):
+                with edit_gallery(place) as here:
+                    here.rename(1, name)
+                assert until(lambda name=name: names(gallery, server)[1] == name)
+            database.kill()
+            shutil.rmtree(data)
+            backup.rename(data)
+            database.start()
+            with edit_gallery(place) as here:
+                here.rename(1, "fourth")
+            assert until(lambda: names(gallery, server)[1] == "fourth")
 
 
 def names(gallery: Gallery, server: NatsServer) -> dict[int, str]:

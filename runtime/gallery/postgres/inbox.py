@@ -1,6 +1,7 @@
 """What a gallery in PostgreSQL has received from boxes; triggers note what boxes are to hear, whichever program makes a change."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 from vreid.runtime.gallery.inbox import Box, BoxSighting, Identity, Lease, LeaseLost, Removal
 from vreid.runtime.gallery.postgres.database import Database
@@ -22,6 +23,7 @@ class PostgresInbox:
         self._database = database
         self._run, self._rows = database.run, database.rows
         self._row, self._column = database.row, database.column
+        self._until: datetime | None = None  # the end of the lease that was taken last, by which it is known again
 
     # The lease
 
@@ -31,11 +33,13 @@ class PostgresInbox:
                 "INSERT INTO lease AS l (holder, epoch, seconds, until)"
                 f" VALUES (%(holder)s, {_NOW}, %(seconds)s, clock_timestamp() + make_interval(secs => %(seconds)s))"
                 " ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, seconds = excluded.seconds, until = excluded.until,"
-                " epoch = CASE WHEN l.holder = excluded.holder THEN l.epoch ELSE greatest(l.epoch + 1, excluded.epoch) END"
-                " WHERE l.holder = excluded.holder OR l.until <= clock_timestamp() RETURNING epoch",
-                holder=holder, seconds=float(seconds),
+                " epoch = CASE WHEN l.holder = excluded.holder AND l.until = %(last)s THEN l.epoch"
+                " ELSE greatest(l.epoch + 1, excluded.epoch) END"
+                " WHERE l.holder = excluded.holder OR l.until <= clock_timestamp() RETURNING epoch, until",
+                holder=holder, seconds=float(seconds), last=self._until,
             )  # fmt: skip
             if row is not None:
+                self._until = row[1]
                 self._row(f"SELECT {_PAUSE.format('false')} FROM lease")
         return None if row is None else int(row[0])
 

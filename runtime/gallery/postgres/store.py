@@ -55,7 +55,7 @@ class PostgresStore:
         self.name, self.path = database.name, database.address.path
         self.about, self.writable = about, writable
         self.features = PrototypeFeatures(database, about.dim)
-        self._database = database
+        self._database, self._inbox = database, PostgresInbox(database)
         self._run, self._rows = database.run, database.rows
         self._row, self._column = database.row, database.column
         self._finish = weakref.finalize(self, database.close)  # also of one that nobody closed
@@ -289,7 +289,7 @@ class PostgresStore:
         return None
 
     def inbox(self) -> Inbox:
-        return PostgresInbox(self._database)
+        return self._inbox
 
     def proposals(self) -> PostgresProposals:
         return PostgresProposals(self._database)

@@ -112,6 +112,7 @@ def test_a_lease_has_one_holder_and_rises_with_the_next(gallery: Gallery, place:
             other.add_vehicle("taxi")
         assert [one.name for one in gallery.vehicles()] == ["taxi"]
         assert second.take_lease("two", 0) == two and first.lease() is None
+        assert second.take_lease("two", 0) == two  # it was over, but nobody else had it
         assert epoch_of(first, "one", 1000) > two  # it was over
 
 
@@ -124,6 +125,13 @@ def test_epochs_rise_over_a_gallery_that_is_put_back_or_made_anew(gallery: Galle
     assert before < back < epoch_of(inbox, "three", 0)
     sql(place, "UPDATE lease SET epoch = epoch + 1000")  # the clock was set back
     assert epoch_of(inbox, "four", 0) > before + 1000
+    last = epoch_of(inbox, "four", 0)
+    sql(place, "CREATE TABLE backup AS SELECT * FROM lease")
+    assert epoch_of(inbox, "four", 1000) == last
+    sql(place, "UPDATE lease l SET until = b.until FROM backup b")
+    assert epoch_of(inbox, "four", 1000) > last  # which has the lease of the same holder
+    with opened(place) as other:
+        assert epoch_of(inbox_of(other), "four", 1000) > last + 1  # a resolver of its own
 
 
 def epoch_of(inbox: Inbox, holder: str, seconds: float) -> int:
