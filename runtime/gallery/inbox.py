@@ -78,10 +78,10 @@ class Inbox(Protocol):
     """
 
     def take_lease(self, holder: str, seconds: float) -> int | None:
-        """The epoch of a lease of so many seconds of the server's clock. It stays for whoever takes the lease again that it took last
-        by this object, and rises otherwise: with each holder, and where the gallery was made anew or put back from a backup. It is
-        not below that clock, in milliseconds since 1970. None: another holder has it. In a transaction of its own; the same holder
-        takes it again before it ends."""
+        """The epoch of a lease of so many seconds of the server's clock. It stays for whoever takes again the lease that it took
+        last by this object, and rises otherwise: with each holder, and where the gallery was made anew or put back from a backup.
+        It is not below that clock, in milliseconds since 1970. None: another holder has it. In a transaction of its own; the same
+        holder takes it again before it ends."""
 
     def lease(self) -> Lease | None: ...  # as it is now; None: nobody has it, or it has run out
     def release_lease(self, epoch: int) -> None: ...  # so that the next need not wait
