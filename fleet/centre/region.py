@@ -13,7 +13,8 @@ from nats.aio.client import Client
 
 from vreid.fleet.centre.clocks import Clocks
 from vreid.fleet.centre.lease import Lease
-from vreid.fleet.centre.resolver import Resolver
+from vreid.fleet.centre.log import Position
+from vreid.fleet.centre.resolver import Failed, Resolver
 from vreid.fleet.centre.session import Session
 from vreid.fleet.centre.settings import CentreSettings, RegionSettings
 from vreid.fleet.centre.status import Counts, RegionStatus
@@ -35,6 +36,7 @@ class Region:
         self._settings, self._region, self._holder = settings, region, holder
         self._clocks, self._counts = Clocks(), Counts()
         self._session: Session | None = None
+        self._failed: Position | None = None  # the message at which the last resolver failed
         self._fault: str | None = "it has not begun"
         self._reported = ""
         self.failure: BaseException | None = None  # what ended the thread, which should not be
@@ -86,6 +88,8 @@ class Region:
             try:
                 await self._once()
             except VreidError as error:
+                if isinstance(error, Failed):
+                    self._failed = error.position
                 if time.monotonic() - began > 60:
                     waits, self._reported = pauses(0.5, 30.0, random.Random()), ""
                 self._missed(str(error))
@@ -115,7 +119,8 @@ class Region:
         if lease.epoch is None:
             return
         try:
-            resolver = Resolver(gallery, self._region, self._settings.space, lease.epoch, self._counts)
+            space = self._settings.space
+            resolver = Resolver(gallery, self._region, space, lease.epoch, self._counts, self._failed)
             with self._wiper.searched(gallery):
                 session = Session(
                     gallery, client, self._region.name, lease, resolver, self._clocks, self._counts, self._wiper

@@ -13,7 +13,7 @@ from vreid.fleet.centre.settings import RegionSettings, Space
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import UNSEEN, Unfit, track_of
 from vreid.fleet.messages import MovedMessage, RemovalMessage, SightingMessage
-from vreid.models.errors import BadInput, VreidError
+from vreid.models.errors import BadInput, VreidError, shown
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import BoxSighting
 from vreid.runtime.gallery.maintenance import purge_due, retain
@@ -32,9 +32,19 @@ _VEHICLES = 10_000  # of boxes, of which the last vehicle here is remembered
 _PAGE = 1000
 _KNOWN_S = 30 * 86400.0  # for which a message is known again, at least: a box may send one anew after being cut off
 _AHEAD_S = 86400.0  # by which a sighting may be later than the log has it: of one in 2100 nothing that comes after counts as new
+_OF_MACHINE = (OSError, MemoryError)  # errors that no message is the cause of
 _SAME_S = 60.0  # by which a box's clock may have been set while a sighting went on
 
 Outcome = Literal["new", "known", "unknown", "changed", "removed", "again", "aside", "late"]
+
+
+class Failed(VreidError):
+    """This program failed at the message at `position`, which is to be tried again; what is in memory may not be what is in the
+    gallery."""
+
+    def __init__(self, sentence: str, position: Position) -> None:
+        super().__init__(sentence)
+        self.position = position
 
 
 class PassedOver(VreidError):
@@ -56,10 +66,18 @@ class Resolver:
     What is in memory follows the gallery: when a transaction is undone, make another one.
     """
 
-    def __init__(self, gallery: Gallery, region: RegionSettings, space: Space, epoch: int, counts: Counts) -> None:
-        """It counts in `counts`. Raises LeaseLost, and Refused for a `new_below` above the model's threshold and for what the
-        gallery has kept and is damaged."""
-        self._gallery, self._epoch = gallery, epoch
+    def __init__(
+        self,
+        gallery: Gallery,
+        region: RegionSettings,
+        space: Space,
+        epoch: int,
+        counts: Counts,
+        failed: Position | None = None,
+    ) -> None:
+        """It counts in `counts`; `failed` is where the one before it failed. Raises LeaseLost, and Refused for a `new_below` above
+        the model's threshold and for what the gallery has kept and is damaged."""
+        self._gallery, self._epoch, self._failed = gallery, epoch, failed
         gallery.who = f"run:{RUN}"
         self._counts = counts
         self._said: dict[str, set[str]] = {}
@@ -85,17 +103,18 @@ class Resolver:
         """What becomes of the next message; it is on the disk when this returns, or nothing is.
 
         Raises LeaseLost, and Refused where the database cannot be used; the message is then to come again, to another Resolver.
-        One at which this program fails, or which the database does not take, would come for ever: it is passed over, and
-        PassedOver raised, after which another Resolver is to go on.
+        One at which this program fails, or which the database does not take, raises Failed, after which another Resolver is to try
+        it. Where that fails too, it would come for ever: it is passed over, and PassedOver raised, after which another one is to go
+        on. For want of memory, or of what the operating system did not do, no message is passed over.
         """
         try:
             outcome = self._taken(logged)
-        except (VreidError, MemoryError) as error:
+        except VreidError as error:
             if isinstance(error, BadInput):
-                raise self._pass_over(logged) from error
+                raise self._failure(logged, error) from error
             raise
         except Exception as error:
-            raise self._pass_over(logged) from error
+            raise self._failure(logged, error) from error
         setattr(self._counts, outcome, getattr(self._counts, outcome) + 1)
         return outcome
 
@@ -116,7 +135,15 @@ class Resolver:
                 self._put_aside(logged, str(unfit))
                 return "aside"
 
-    def _pass_over(self, logged: Logged) -> "PassedOver":
+    def _failure(self, logged: Logged, error: Exception) -> VreidError:
+        if logged.position == self._failed and not isinstance(error, _OF_MACHINE):
+            return self._pass_over(logged)
+        number, why = logged.position.number, f"{type(error).__name__}: {shown(str(error), 200)}"
+        return Failed(
+            f"this program failed at message {number} of the log, of box {logged.box} ({why})", logged.position
+        )
+
+    def _pass_over(self, logged: Logged) -> PassedOver:
         """What was written of it is undone."""
         with self._gallery.transaction() as store:
             self._inbox.refuse_other_epoch(self._epoch)
@@ -128,7 +155,7 @@ class Resolver:
         number, box = logged.position.number, logged.box
         _LOG.exception("centre: message %d of the log, of box %s, is passed over; please report this", number, box)
         return PassedOver(
-            f"message {number} of the log, of box {box}, was passed over, since this program failed at it"
+            f"message {number} of the log, of box {box}, was passed over, since this program failed at it twice"
         )
 
     def _note_read(self, store: Store, position: Position) -> None:

@@ -11,8 +11,9 @@ from made_centre import DIM, Sent, given, looks
 from made_gallery import opened, sql
 from real_postgres import Server
 
+from vreid.fleet.centre.log import Position
 from vreid.fleet.centre.publisher import inbox_of
-from vreid.fleet.centre.resolver import PassedOver, Resolver
+from vreid.fleet.centre.resolver import Failed, PassedOver, Resolver
 from vreid.fleet.centre.settings import RegionSettings, Space
 from vreid.fleet.centre.status import Counts
 from vreid.models.manifest import Match
@@ -21,6 +22,7 @@ from vreid.runtime.gallery.inbox import LeaseLost
 from vreid.runtime.gallery.maintenance import purge
 from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery_place import DatabaseAddress
+from vreid.runtime.identify import Identifier
 from vreid.runtime.topology import CameraPair, Layout, Topology
 
 NOW = time.time()
@@ -39,7 +41,7 @@ def gallery(place: DatabaseAddress) -> Iterator[Gallery]:
         yield gallery
 
 
-def resolver_of(gallery: Gallery, holder: str = "one", **changes: Any) -> Resolver:
+def resolver_of(gallery: Gallery, holder: str = "one", failed: Position | None = None, **changes: Any) -> Resolver:
     """One that has the lease."""
     place = gallery.name
     region = RegionSettings(
@@ -49,7 +51,7 @@ def resolver_of(gallery: Gallery, holder: str = "one", **changes: Any) -> Resolv
     with gallery.transaction() as store:
         epoch = inbox_of(store).take_lease(holder, 60.0)
     assert epoch is not None
-    return Resolver(gallery, replace(region, **changes), SPACE, epoch, Counts())
+    return Resolver(gallery, replace(region, **changes), SPACE, epoch, Counts(), failed)
 
 
 def rows(place: DatabaseAddress) -> dict[str, list[Any]]:
@@ -334,8 +336,31 @@ def test_a_message_at_which_the_program_fails_is_passed_over_and_the_next_one_ta
     sql(place, _ODD)  # and an error of the program's own is raised as it is
     assert resolver.take(sent.sighting("a", 1, 1, NOW)) == "new"
     before = rows(place)
+    odd = sent.sighting("a", id_, id_, NOW + 9)
+    with pytest.raises(Failed, match="message 2 of the log, of box a") as failed:
+        resolver.take(odd)
+    assert rows(place) == before and resolver_of(gallery).read.number == 1
+    with pytest.raises(Failed):  # where another one had failed
+        resolver_of(gallery, failed=replace(odd.position, number=1)).take(odd)
     with pytest.raises(PassedOver, match="message 2 of the log, of box a"):
-        resolver.take(sent.sighting("a", id_, id_, NOW + 9))
+        resolver_of(gallery, failed=failed.value.position).take(odd)
     assert rows(place) == before and "message 2 of the log" in caplog.text and "Traceback" in caplog.text
     other = resolver_of(gallery)
     assert other.read.number == 2 and other.take(sent.sighting("a", 6, 6, NOW + 18)) == "new"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_no_message_is_passed_over_for_what_its_machine_lacks(
+    gallery: Gallery, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    sent, place = Sent().sighting("a", 1, 1, NOW), None
+    with monkeypatch.context() as patch:
+        patch.setattr(Identifier, "observe", fails)
+        for _ in range(3):
+            with pytest.raises(Failed, match=type(error).__name__) as failed:
+                resolver_of(gallery, failed=place).take(sent)
+            place = failed.value.position
+    assert resolver_of(gallery, failed=place).take(sent) == "new"

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from made_box import number_of
 from made_centre import (
     DIM,
     box_of,
@@ -109,6 +110,23 @@ def test_servers_that_are_away_are_said_and_waited_for(
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_a_region_goes_on_behind_a_message_that_its_database_does_not_take(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    with resolving(centre_file(tmp_path, server, place)) as centre, box_of(tmp_path / "g.db") as gallery:
+        seen(gallery, range(3), 1)
+        sql(place, f"ALTER TABLE box_sightings ADD CHECK (sighting <> {number_of(gallery.path, 2)})")
+        Sender(settings_of(server.url), gallery).send_all()
+        assert until(lambda: centre.status()["north"].counts.new == 2), centre.status()
+        assert centre.status()["north"].counts.aside == 1
+    said = [each.getMessage() for each in caplog.records]
+    failed, over = (
+        [number for number, each in enumerate(said) if words in each]
+        for words in ("this program failed at message", "please report this")
+    )
+    assert len(failed) == len(over) == 1 and failed < over
 
 
 def test_regions_are_compared_while_the_centre_runs_and_what_nobody_has_answered_is_counted(
