@@ -51,7 +51,7 @@ class Position:
     def __str__(self) -> str:
         return f"{self.made} {self.number} {self.at!r}"
 
-    def is_behind(self, other: "Position") -> bool:
+    def is_after(self, other: "Position") -> bool:
         """Whether all before `other` was read when this was, so that reading goes on from here and not from there."""
         return self.made != other.made or self.number > other.number or self.at > other.at
 

@@ -159,7 +159,7 @@ class Resolver:
         )
 
     def _note_read(self, store: Store, position: Position) -> None:
-        if position.is_behind(self.read):
+        if position.is_after(self.read):
             self.read = position
             store.set_setting(_READ, str(position))
 
