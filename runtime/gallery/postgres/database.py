@@ -36,7 +36,7 @@ class Database:
 
     def __init__(self, address: DatabaseAddress, write: bool, opening: bool = False) -> None:
         """`opening`: it is not yet known whether the tables there are those of a gallery, so that what does not fit them is no
-        mistake of ours. Raises Refused where the server cannot be reached, or does not let this user in."""
+        mistake of this program. Raises Refused where the server cannot be reached, or does not let this user in."""
         self.address, self.name = address, address.name
         self._write, self._process = write, os.getpid()
         self.opening = opening
