@@ -7,6 +7,8 @@ from pathlib import Path
 from vreid.models.errors import GalleryFull, Refused, unusable
 from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery.sqlite.database import Database, lock, unlock
+from vreid.runtime.gallery.sqlite.numbers import Numbers
+from vreid.runtime.gallery.sqlite.outbox import outbox_of
 from vreid.runtime.gallery.sqlite.schema import about_of, create, upgrade, view_older
 from vreid.runtime.gallery.sqlite.store import SqliteStore
 from vreid.runtime.gallery.store import refuse_other_model
@@ -52,6 +54,9 @@ def _opened(path: Path, write: bool, about: About | None) -> SqliteStore:
         database.run(_CACHE)
         database.run("BEGIN IMMEDIATE")  # another program may hold SQLite's own lock
         database.run("ROLLBACK")
+        if outbox_of(database, found.dim) is not None:
+            with database.transaction():
+                Numbers(database).begin()
         opened.pop_all()
     return SqliteStore(database, found, handle)
 

@@ -210,6 +210,7 @@ Gallery open_gallery(const fs::path& given, const About& about, bool write, cons
     match(found, about, path);
     database->run("BEGIN IMMEDIATE");  // another program may hold SQLite's own lock
     database->run("ROLLBACK");
+    gallery::begin_numbers(*database);
     return Gallery(std::make_unique<Gallery::Inside>(std::move(database), found, rule, std::move(lock)));
 }
 

@@ -291,6 +291,33 @@ void upgrade(const Database& database) {
     }
 }
 
+void begin_numbers(const Database& database) {
+    {
+        Statement there = database.query("SELECT 1 FROM sqlite_master WHERE name = 'outbox_numbers'");
+        if (!there.next()) return;
+    }
+    const auto next_id = [&](const char* table) -> std::int64_t {
+        Statement row = database.query("SELECT seq + 1 FROM sqlite_sequence WHERE name = ?", {table});
+        return row.next() ? row.integer(0) : 1;
+    };
+    const auto is_empty = [&] { return !database.query("SELECT 1 FROM outbox_numbers").next(); };
+    database.run("BEGIN IMMEDIATE");
+    try {
+        const bool first = is_empty();
+        const std::int64_t sighting = first ? 0 : next_id("sightings");
+        const std::int64_t vehicle = first ? 0 : next_id("vehicles");
+        // nothing was written under it
+        database.run("DELETE FROM outbox_numbers WHERE sighting = ? AND vehicle = ?", {sighting, vehicle});
+        database.run(
+            "INSERT INTO outbox_numbers (sighting, vehicle, base) VALUES (?, ?, random() & ((1 << 52) - 1))",
+            {sighting, vehicle});
+        database.run("COMMIT");
+    } catch (...) {
+        if (database.in_transaction()) database.run("ROLLBACK");
+        throw;
+    }
+}
+
 void see_as_new(const Database& database) {
     const std::string schema = schema_of(database);
     if (schema != "2" && schema != "3") return;

@@ -21,6 +21,10 @@ void create(const std::filesystem::path& path, const About& about);
 /// says so.
 void upgrade(const Database& database);
 
+/// Give what is written from now on in a gallery with an outbox other numbers than any copy of the file gives
+/// (runtime/gallery/sqlite/numbers.py); the caller holds the lock.
+void begin_numbers(const Database& database);
+
 /// Let a reader of a gallery of schema 2 or 3 see the columns of schema 4; the file stays as it is.
 void see_as_new(const Database& database);
 

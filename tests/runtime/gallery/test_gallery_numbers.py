@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from made_gallery import opened, sighting, sql
 
-from vreid.runtime.gallery import Gallery
+from vreid.runtime.gallery import Gallery, edit_gallery
+from vreid.runtime.gallery.edits import merge, split
 from vreid.runtime.gallery.maintenance import repaired
 from vreid.runtime.gallery.outbox import Outbox, OutboxMessage
 
@@ -75,6 +76,29 @@ def test_a_gallery_put_back_from_a_backup_keeps_its_numbers_and_gives_others_fro
     assert [each.sighting for each in after[2:]] == [each.sighting for each in lost]
     assert not {*numbers(after)} & {*numbers(lost)} and not {*vehicles(after)} & {*vehicles(lost)}
     assert ids_of(path, numbers(lost)) == {}
+
+
+def test_who_else_writes_after_a_backup_was_put_back_gives_no_number_again(tmp_path: Path) -> None:
+    path, backup = tmp_path / "g.db", tmp_path / "backup.db"
+    with opened(path) as gallery:
+        outbox = begun(gallery)
+        for track in range(2):
+            gallery.add_sighting(gallery.add_vehicle(), sighting(track, track=track), 0.5)
+        merge(gallery, 1, [2])
+        with gallery.reading() as store:
+            store.backup(backup)  # while the run goes on
+        gallery.add_sighting(gallery.add_vehicle(), sighting(3, track=3), 0.5)
+        lost = outbox.messages(99)[-1]
+    shutil.copy(backup, path)
+    with edit_gallery(path) as gallery:  # as `vreid gallery split` does, before there is another run
+        split(gallery, 1, [2])
+        gallery.remove(gallery.vehicles()[-1].id)
+    with opened(path, write=False) as gallery, gallery.reading() as store:
+        found = store.outbox()
+        assert found is not None
+        removed = found.messages(99)[-1]
+    assert (removed.what, removed.vehicle) == ("removed", lost.vehicle)
+    assert removed.vehicle_number != lost.vehicle_number
 
 
 def test_runs_that_write_nothing_leave_nothing(tmp_path: Path) -> None:
