@@ -46,6 +46,20 @@ def test_whoever_offers_no_tls_is_sent_nothing(tmp_path: Path, ca: bool, capsys:
     assert not any(heard) and "offers no TLS" in capsys.readouterr().err
 
 
+def test_a_nats_py_that_cannot_be_checked_connects_nowhere_with_tls(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nats = pytest.importorskip("nats.aio.client", reason="a fleet needs nats-py: pip install 'vreid[fleet]'")
+    monkeypatch.delattr(nats.Client, "_connect_command")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert main(["fleet", "setup", f"tls://operator:s3cret@127.0.0.1:{listener.getsockname()[1]}"]) == 2
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    said = capsys.readouterr().err
+    assert "it is sent nothing, since this nats-py" in said and "s3cret" not in said
+
+
 def test_what_an_account_may_not_do_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = f'{{ user: "box", password: "b", {of_box("box 1", "north").as_config()} }}'
     lines = f'authorization {{ users: [{{ user: "op", password: "o" }}, {own}] }}'
