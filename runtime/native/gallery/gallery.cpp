@@ -159,7 +159,7 @@ struct Seen {
 Seen looked_at(const fs::path& path, bool old) {
     std::error_code fault;
     if (!fs::exists(path, fault)) {
-        throw Refused("there is no gallery " + path.string() + "; make one with 'vreid gallery enrol'");
+        throw Refused("there is no gallery " + path.string() + "; a run or 'vreid gallery enrol' makes one");
     }
     if (!fs::is_regular_file(path, fault)) {
         throw Refused(path.string() + " is a folder, a pipe or a device and not a gallery; name a file");

@@ -145,7 +145,7 @@ def test_a_file_that_is_no_gallery_is_refused_untouched(tmp_path: Path, content:
 
 
 def test_a_refused_opening_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="make one"):
+    with pytest.raises(Refused, match="makes one"):
         opened(tmp_path / "g.db", write=False)
     with pytest.raises(Refused, match="there is no gallery"):
         read_gallery(tmp_path / "g.db")
