@@ -204,7 +204,7 @@ async def joined(
     needs_tls = server.startswith("tls://") or ca is not None
     if needs_tls and not hasattr(Client, "_connect_command"):  # what CheckedClient takes the place of
         raise CentreAway(
-            "it is sent nothing, since this nats-py cannot be kept from sending passwords without TLS; install nats-py 2.9"
+            "it is sent nothing, since this nats-py cannot be kept from sending passwords without TLS; install nats-py 2.16"
         )
     client, last = CheckedClient(needs_tls), list[str]()
 

@@ -71,13 +71,13 @@ class LogWriter:
     def __init__(self, path: Path, head: LogHead) -> None:
         self.last: tuple[int, float] | None = None
         self._packed = path.suffix == ".gz"
-        whole, found, first, last = 0, None, b"", b""
+        whole, found, count, last = 0, None, 0, b""
         if path.exists():
             for end, lines in _pieces(path):
-                if lines and not first:
-                    first, found = lines[0], _head(path, lines[0])
-                whole, last = end, lines[-1] if lines else last
-        if last is not first:
+                if lines and not count:
+                    found = _head(path, lines[0])
+                whole, count, last = end, count + len(lines), lines[-1] if lines else last
+        if count > 1:
             read = _message(last, f"the last line of {path}")
             self.last = read.seq, read.time
         if found is not None and found != head:

@@ -161,12 +161,10 @@ class Sender:
         if self._sizes.bytes > self._settings.room:
             with self._gallery.transaction() as store:
                 pictures, messages = outbox_of(store).trim(self._settings.room)
-            _LOG.warning(
-                "fleet: more waits than [fleet] room; %d pictures and %d messages, the oldest, are dropped",
-                pictures,
-                messages,
-            )
-            self._look()
+            if pictures or messages:  # else only what is never dropped waits
+                said = "fleet: more waits than [fleet] room; %d pictures and %d messages, the oldest, are dropped"
+                _LOG.warning(said, pictures, messages)
+                self._look()
 
     def _look(self) -> None:
         began = time.monotonic()

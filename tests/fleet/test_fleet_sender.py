@@ -241,3 +241,13 @@ def test_a_file_of_an_authority_that_holds_no_certificate_is_named(tmp_path: Pat
     file.write_text("no certificate")
     with nats_in(tmp_path) as server, pytest.raises(CentreAway, match=r"ca\.pem of its authority has no certificate"):
         Sender(settings(server, ca=file), gallery).send_all()
+
+
+def test_what_is_never_dropped_is_not_said_to_be(
+    server: NatsServer, gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(gallery)
+    gallery.remove(1)
+    sender = Sender(settings(server, room=1), gallery)
+    sender._keep_bound()
+    assert sizes(gallery).messages == 1 and sizes(gallery).bytes > 1 and not caplog.text
