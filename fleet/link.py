@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,7 @@ from vreid.runtime.session import FleetSettings
 
 SENT = "Vreid-Sent"  # header: seconds since 1970, by the clock of who published
 ANSWER_S = 5.0  # for an acknowledgement
+_ACCOUNT = re.compile(rb"BEGIN NATS USER JWT-*\r?\n\S+\r?\n.*BEGIN USER NKEY SEED-*\r?\n(\S+)\r?\n", re.DOTALL)
 _NO_STREAM = "the server has no stream for these messages; vreid fleet setup makes it"
 
 
@@ -213,9 +215,10 @@ async def joined(
         client.heard(error)
 
     options: dict[str, Any] = {"reconnect_time_wait": 0.1, "connect_timeout": ANSWER_S, "inbox_prefix": inbox}
-    if credentials is not None:
-        options["user_credentials"] = str(credentials)
     try:
+        if credentials is not None:
+            _refuse_other_account(credentials)
+            options["user_credentials"] = str(credentials)
         if needs_tls:
             options["tls"] = _tls_of(ca)
         url, login = _login_of(server)
@@ -232,16 +235,23 @@ async def joined(
                 f"it does not let this account in ({reason}); correct the user, password or file"
             ) from error
         raise CentreAway(f"it cannot be reached ({reason})") from error
-    except Exception as error:  # of a file of an account that is not one nats-py and nkeys raise whatever it leads to
-        if credentials is None:
-            raise
-        raise CentreAway(
-            f"the file {credentials} is not an account as NATS's tool nsc writes it; correct it"
-        ) from error
     try:
         yield client
     finally:
         await client.close()
+
+
+def _refuse_other_account(file: Path) -> None:
+    """Raises CentreAway for a file that is not an account's: nats-py raises whatever it leads to, or reads for ever."""
+    import nkeys
+
+    found = _ACCOUNT.search(file.read_bytes())
+    try:
+        if found is None:
+            raise ValueError
+        nkeys.from_seed(bytearray(found[1]))
+    except Exception as error:  # nkeys too raises whatever it leads to
+        raise CentreAway(f"the file {file} is not an account as NATS's tool nsc writes it; correct it") from error
 
 
 def _tls_of(ca: Path | None) -> ssl.SSLContext:
