@@ -111,16 +111,21 @@ def test_who_has_no_role_sees_nothing_and_makes_nothing(postgres: Server, place:
         read_gallery(new)
 
 
-def test_one_who_may_make_schemas_but_no_roles_owns_the_gallery(postgres: Server, place: DatabaseAddress) -> None:
-    name = f"{place.gallery}_dan"
+def made_and_used(postgres: Server, place: DatabaseAddress, user: str, may: str = "") -> DatabaseAddress:
+    """A gallery that a new user, who may make schemas, has made, filled and purged."""
     with psycopg.connect(place.uri, autocommit=True) as connection:
-        connection.execute(f"CREATE USER {name} PASSWORD '{SECRET}'".encode())
-        connection.execute(f"GRANT CREATE ON DATABASE postgres TO {name}".encode())
-    own = postgres.place(f"{place.gallery}_own", user=name, password=SECRET)
-    with opened(own) as gallery:
+        connection.execute(f"CREATE USER {user} {may} PASSWORD '{SECRET}'".encode())
+        connection.execute(f"GRANT CREATE ON DATABASE postgres TO {user}".encode())
+    made = postgres.place(f"{user}_own", user=user, password=SECRET)
+    with opened(made) as gallery:
         vehicle = gallery.enrol("taxi", features(1))[0]
         gallery.add_sighting(vehicle, sighting(seen=1.75e9), 0.5)
         purge(gallery, 1.8e9)
+    return made
+
+
+def test_one_who_may_make_schemas_but_no_roles_owns_the_gallery(postgres: Server, place: DatabaseAddress) -> None:
+    own = made_and_used(postgres, place, f"{place.gallery}_dan")
     assert sql(own, "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, ?)", f"{own.gallery}_") == [(0,)]
 
 
@@ -128,14 +133,7 @@ def test_one_who_may_make_roles_and_is_no_superuser_makes_the_gallerys(
     postgres: Server, place: DatabaseAddress
 ) -> None:
     name = f"{place.gallery}_fay"
-    with psycopg.connect(place.uri, autocommit=True) as connection:
-        connection.execute(f"CREATE USER {name} CREATEROLE PASSWORD '{SECRET}'".encode())
-        connection.execute(f"GRANT CREATE ON DATABASE postgres TO {name}".encode())
-    made = postgres.place(f"{place.gallery}_fays", user=name, password=SECRET)
-    with opened(made) as gallery:
-        vehicle = gallery.enrol("taxi", features(1))[0]
-        gallery.add_sighting(vehicle, sighting(seen=1.75e9), 0.5)
-        purge(gallery, 1.8e9)
+    made = made_and_used(postgres, place, name, "CREATEROLE")
     owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = current_schema()"
     assert sql(made, owners) == [(f"{made.gallery}_admin",)]
     with psycopg.connect(made.uri, autocommit=True) as connection:
