@@ -8,10 +8,11 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
+from vreid.fleet.centre.log import stream_name
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.link import ANSWER_S, CentreAway, Outgoing, Reasons, published
 from vreid.fleet.messages import SCHEMA, IdentityMessage
-from vreid.fleet.subjects import SIGHTINGS, identities_of
+from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery import Gallery
 from vreid.runtime.gallery.inbox import Identity, Inbox
 from vreid.runtime.gallery.store import Store
@@ -54,7 +55,7 @@ class Publisher:
             boxes = {one.name for one in inbox.boxes()} | {one.box for one in inbox.identities(_AT_ONCE)}
             last = int(store.setting(_SENT) or 0)
         async with Reasons():
-            name = await self._stream.find_stream_name_by_subject(SIGHTINGS)
+            name = await stream_name(self._stream)
             end = (await self._stream.stream_info(name)).state.last_seq
         after = last if last <= end else 0  # a log that was made anew, or put back from a backup, counts from less
         for box in sorted(boxes):
