@@ -103,7 +103,7 @@ class Teacher(Common):
     """Train a teacher. The default recipe starts from ImageNet: it needs --weights imagenet (a download) or a file."""
 
     recipe: str = "teacher_mobilenet"
-    """teacher_mobilenet or teacher_efficientnet_lite0 (they need --weights), teacher_resnet50_small or teacher_resnet18_small;
+    """teacher_mobilenet, teacher_mobilenet_160 or teacher_efficientnet_lite0 (they need --weights), teacher_resnet50_small or teacher_resnet18_small;
     teacher_resnet101 wants a GPU. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
 
 
@@ -111,10 +111,11 @@ class Teacher(Common):
 class Student(Common):
     """Train a student, with teachers where they are given. The default recipe starts from ImageNet: it needs --weights, too."""
 
-    recipe: str = "student_s"
-    """student_s (needs --weights) or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures
-    drd_resnet18_small; compressed cdd2_mobilenet, cdd_mobilenet, cdd2_efficientnet_lite0, cdd_resnet50_small, cdd2_resnet50_small
-    (or not: uncompressed_mobilenet, uncompressed_resnet50_small), and on a GPU cdd_resnet101, cdd2_resnet101. Or a TOML file
+    recipe: str = "student_mobilenet"
+    """student_mobilenet (needs --weights) or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures
+    drd_resnet18_small; compressed cdd2_mobilenet, cdd2_mobilenet_160, cdd_mobilenet, cdd2_efficientnet_lite0,
+    cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_mobilenet, uncompressed_resnet50_small; further:
+    tuned_mobilenet_160), and on a GPU cdd_resnet101, cdd2_resnet101. Or a TOML file
     (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
     """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher). Given several times, they are fused."""

@@ -60,8 +60,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic(path) as temporary:
-            torch.save(fields, temporary)
+        with atomic(path) as temporary, temporary.open("wb") as file:  # by a file's name the bytes would hang on it
+            torch.save(fields, file)
     except (OSError, RuntimeError) as error:  # torch's writer says the second of a full disk
         raise Refused(f"cannot write {path}; make room on its disk, or choose a folder that may be written") from error
 

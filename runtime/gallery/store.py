@@ -4,6 +4,7 @@ Everything outside of a store's own folder is written against this protocol. A f
 one function like `open_store` there, and a line in STORES; its addresses are read by runtime/gallery_place.py.
 """
 
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import WrongModel
 from vreid.models.seam import open_seam
+from vreid.models.zoo import ZOO
 from vreid.runtime.gallery.identities import Identities
 from vreid.runtime.gallery.inbox import Inbox
 from vreid.runtime.gallery.outbox import Outbox
@@ -288,9 +290,12 @@ def open_store(place: GalleryPlace, write: bool, about: About | None = None) -> 
 
 
 def refuse_other_model(found: About, wanted: About, name: str) -> None:
-    """Raises WrongModel for a gallery of another embedding space."""
+    """Raises WrongModel for a gallery of another embedding space, with the command that makes one of the wanted one of it."""
     if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
         stored = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
         given = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
-        fix = "use that model or enrol again into a new gallery"
-        raise WrongModel(f"the gallery {name} holds features of the model {stored}, not of {given}; {fix}")
+        model = wanted.model if (ZOO / f"{wanted.model}.json").is_file() else "MANIFEST.json"
+        raise WrongModel(
+            f"the gallery {name} holds features of the model {stored}, not of {given}; use that model, or embed the pictures that"
+            f" it keeps anew: vreid gallery reindex --gallery {shlex.quote(name)} --model {model} --out NEW.db"
+        )

@@ -181,7 +181,9 @@ def test_a_gallery_is_embedded_again_for_another_model(
     with edit_gallery(db) as gallery:
         gallery.add_vehicle("never seen")
     search = ("search", tmp_path / "fleet" / "red.png", "--gallery")
-    assert "enrol again into a new gallery" in refused(capsys, *search, db, "--model", new_model)
+    refusal = refused(capsys, *search, db, "--model", new_model)
+    assert f"vreid gallery reindex --gallery {db} --model MANIFEST.json --out NEW.db" in refusal
+    assert "reindex --gallery" in refused(capsys, *search, db, "--model", "vreid-s")
     done = document(capsys, "reindex", "--gallery", db, "--model", new_model, "--out", out)
     assert (done["vehicles"], done["without"]) == (3, 1)
     hit = document(capsys, *search, out, "--model", new_model)["queries"][0]["matches"][0]

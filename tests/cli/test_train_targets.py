@@ -35,7 +35,7 @@ def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
     ):
         with pytest.raises(Refused, match=says):
             targeted(recipe, target, kept, False)
-    for name in ("cdd_resnet50_small", "student_s"):
+    for name in ("cdd_resnet50_small", "student_mobilenet"):
         for target in (target_of(macs=0.3), target_of(latency="5ms")):
             with pytest.raises(Refused, match="no budget to set a target for"):
                 targeted(recipe_named(name), target, kept, False)
@@ -46,7 +46,10 @@ def test_widths_are_rounded_to_the_multiple_that_is_wanted(tmp_path: Path) -> No
     found, _ = targeted(recipe_named(CDD2), Target(target_macs=0.4, multiple=8), tmp_path / "costs.json", False)
     assert found.capacity is not None and found.capacity.budget is not None
     assert (found.capacity.multiple, found.capacity.budget.share) == (8, 0.4)
-    for name, multiple, says in ((CDD2, 0, "from 1 to 1024, such as 8, not 0"), ("student_s", 8, "does not compress")):
+    for name, multiple, says in (
+        (CDD2, 0, "from 1 to 1024, such as 8, not 0"),
+        ("student_mobilenet", 8, "does not compress"),
+    ):
         with pytest.raises(Refused, match=says):
             targeted(recipe_named(name), Target(multiple=multiple), tmp_path / "costs.json", False)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vreid.deploy.threshold import equal_error, track_scores, tracks_of
+from vreid.deploy.threshold import equal_error, one_of_each_group, track_scores, tracks_of
 from vreid.train.evaluate import Embedded
 
 
@@ -58,3 +58,10 @@ def test_a_track_is_the_mean_of_a_vehicle_in_a_camera() -> None:
 
 def test_nothing_to_compare_is_no_threshold() -> None:
     assert equal_error(*track_scores(at([0, 50], [0, 1], [0, 0]))) == (0.0, 1.0)
+
+
+def test_a_gallery_holds_one_vehicle_of_a_group() -> None:
+    groups, random = ["van", "van", "bus", "van", "taxi"], np.random.default_rng(2)
+    drawn = [one_of_each_group(groups, random) for _ in range(40)]
+    assert all(sorted(groups[place] for place in places) == ["bus", "taxi", "van"] for places in drawn)
+    assert {place for places in drawn for place in places} == {0, 1, 2, 3, 4}

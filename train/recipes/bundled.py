@@ -73,11 +73,11 @@ def teacher_resnet50_small() -> Recipe:
     return Recipe(network, epochs=80, optimiser="sgd", lr=0.05, head_lr=1.5, weight_decay=5e-4, warmup=3, flat=32)
 
 
-def student_s() -> Recipe:
-    """The bundled student vreid-s: MobileNetV2 at 128 pixels with a 128-d embedding, begun where its teacher ended.
+def student_mobilenet() -> Recipe:
+    """MobileNetV2 at 128 pixels with a 128-d embedding, begun where its teacher ended and not compressed.
 
     Similarity distillation (Whiten-MTD's loss, AAAI 2024, with the embeddings of one teacher) on top of BoT's losses.
-    Needs --weights (the teacher's checkpoint). Command, hardware, time and accuracy: models/zoo/vreid-s.md.
+    Needs --weights (the teacher's checkpoint). Accuracy: docs/results/retrieval.md.
     """
     network = NetworkConfig("mobilenet_v2", 128, 128, 128, options={"last_stride": 1})
     sizes = ((0.0, 96), (0.5, 128))
@@ -219,6 +219,41 @@ def cdd2_efficientnet_lite0() -> Recipe:
     return replace(base, network=replace(base.network, body="efficientnet_lite0"))
 
 
+def teacher_mobilenet_160() -> Recipe:
+    """teacher_mobilenet at 160 pixels and with a 128-d embedding: vreid-m, which the bundled students are compressed from.
+
+    Pictures change their white balance, and three tenths are compressed as JPEG does, for cameras that are not in the data.
+    Needs --weights. Commands, hardware, time and accuracy: bench/checkpoints/README.md.
+    """
+    base = teacher_mobilenet()
+    return replace(_at_160(base), epochs=9, planned=9, warmup=1, sizes=((0.0, 96), (0.4, 128), (0.7, 160)))
+
+
+def cdd2_mobilenet_160() -> Recipe:
+    """cdd2_mobilenet from a teacher of teacher_mobilenet_160: what the bundled vreid-s was compressed by, to 35 % of its MACs.
+
+    vreid train student --recipe cdd2_mobilenet_160 --data VERI --teacher runs/teacher/best.pt --out runs/compressed
+    A few epochs; train it further by tuned_mobilenet_160. Commands, hardware, time and accuracy: models/zoo/vreid-s.md.
+    """
+    return replace(_at_160(cdd2_mobilenet()), epochs=5, planned=5, warmup=0, flat=2, sizes=((0.0, 128), (0.5, 160)))
+
+
+def tuned_mobilenet_160() -> Recipe:
+    """A compressed student trained further at its widths, from the logits of its teacher and the labels.
+
+    vreid train student --recipe tuned_mobilenet_160 --data VERI --teacher runs/teacher/best.pt \\
+          --start runs/compressed/best.pt --out runs/tuned
+    For students of cdd2_mobilenet_160. Accuracy before and after: models/zoo/vreid-s.md.
+    """
+    base = replace(_at_160(uncompressed_mobilenet()), inherit=False, average=0.999)
+    return replace(base, epochs=6, planned=6, warmup=0, flat=1, sizes=((0.0, 160),))
+
+
+def _at_160(recipe: Recipe) -> Recipe:
+    network = replace(recipe.network, height=160, width=160, dim=128)
+    return replace(recipe, network=network, augmentation=replace(recipe.augmentation, balance=0.1, jpeg=0.3))
+
+
 def _inverted(share: float) -> Capacity:
     """As `_two_sided`, for inverted residuals, which have one compactor a block.
 
@@ -246,7 +281,7 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
         teacher_resnet101,
         teacher_resnet50_small,
         teacher_resnet18_small,
-        student_s,
+        student_mobilenet,
         student_resnet18_small,
         whiten_mtd_resnet18_small,
         drd_resnet18_small,
@@ -259,6 +294,9 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
         cdd_mobilenet,
         cdd2_efficientnet_lite0,
         uncompressed_mobilenet,
+        teacher_mobilenet_160,
+        cdd2_mobilenet_160,
+        tuned_mobilenet_160,
     )
 }
 

@@ -177,7 +177,8 @@ std::string text_of(const About& about) {
 void match(const About& found, const About& wanted, const fs::path& path) {
     if (found.fingerprint == wanted.fingerprint && found.dim == wanted.dim) return;
     throw Refused("the gallery " + path.string() + " holds features of the model " + text_of(found) +
-                  ", not of " + text_of(wanted) + "; use that model or enrol again into a new gallery");
+                  ", not of " + text_of(wanted) + "; use that model, or embed the pictures that it keeps anew: "
+                  "vreid gallery reindex --gallery " + path.string() + " --model MANIFEST.json --out NEW.db");
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ def test_another_models_gallery_is_refused_untouched(tmp_path: Path) -> None:
     before = path.read_bytes()
     for changes in ({"fingerprint": "bbbbbbbb", "model": "large"}, {"dim": 9}):
         for write in (True, False):
-            with pytest.raises(Refused, match=r"'small' .* enrol again into a new gallery"):
+            with pytest.raises(Refused, match=r"'small' .* reindex --gallery .*g.db --model MANIFEST.json"):
                 opened(path, write=write, **changes)
     assert [entry.name for entry in tmp_path.iterdir()] == ["g.db"]
     assert path.read_bytes() == before

@@ -137,7 +137,7 @@ def test_a_reader_says_how_to_upgrade(old: Path) -> None:
     before = old.read_bytes()
     with pytest.raises(Refused, match=r"schema 1 .*'vreid gallery check --gallery .*old.db --repair'"):
         read_gallery(old)
-    with pytest.raises(Refused, match="enrol again into a new gallery"):
+    with pytest.raises(Refused, match="vreid gallery reindex --gallery"):
         open_gallery(old, fingerprint="bbbbbbbb", dim=DIM, model="large", write=True)
     assert old.read_bytes() == before
     (finding,) = check.check_gallery(old)

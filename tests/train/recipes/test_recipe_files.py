@@ -45,9 +45,9 @@ def test_what_is_printed_of_a_recipe_reads_back_equal(written: Any) -> None:
 
 
 def test_a_word_is_a_bundled_recipe_or_a_file(written: Any, tmp_path: Path) -> None:
-    path = written('base = "student_s"\n')
-    assert recipe_of(str(path)) == recipe_of("student_s") == recipe_named("student_s")
-    assert recipe_of(str(path.rename(tmp_path / "other.recipe"))) == recipe_named("student_s")
+    path = written('base = "student_mobilenet"\n')
+    assert recipe_of(str(path)) == recipe_of("student_mobilenet") == recipe_named("student_mobilenet")
+    assert recipe_of(str(path.rename(tmp_path / "other.recipe"))) == recipe_named("student_mobilenet")
     with pytest.raises(
         Refused, match="there is no recipe 'best'; choose one of: cdd2_efficientnet_lite0, cdd2_mobilenet"
     ):
@@ -197,8 +197,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"lr = 1 # \xff")
     with pytest.raises(Refused, match=r"my\.toml is not UTF-8 text"):
         read_recipe(path)
-    path.write_bytes(b'\xef\xbb\xbfbase = "student_s"\r\nlr = 0.1\r\n')  # as Windows writes it
-    assert read_recipe(path) == replace(recipe_named("student_s"), lr=0.1)
+    path.write_bytes(b'\xef\xbb\xbfbase = "student_mobilenet"\r\nlr = 0.1\r\n')  # as Windows writes it
+    assert read_recipe(path) == replace(recipe_named("student_mobilenet"), lr=0.1)
 
 
 def test_every_number_and_word_of_a_recipe_has_its_range() -> None:

@@ -16,10 +16,10 @@ def test_compression_brings_what_it_needs() -> None:
     assert (found.capacity, found.online, found.optimiser, found.lr) == (like.capacity, like.online, "sgd", like.lr)
     assert found.network == plain.network and found.average == 0.0 and not found.inherit
     assert with_target(found, 0.4, "macs").capacity != found.capacity
-    light = compressing(recipe_named("student_s"), like)
-    assert light.network == recipe_named("student_s").network and light.capacity == like.capacity
+    light = compressing(recipe_named("student_mobilenet"), like)
+    assert light.network == recipe_named("student_mobilenet").network and light.capacity == like.capacity
     with pytest.raises(Refused, match="does not compress"):
-        compressing(plain, recipe_named("student_s"))
+        compressing(plain, recipe_named("student_mobilenet"))
 
 
 @pytest.mark.parametrize(("epochs", "warmup", "flat", "start"), [(2, 0.5, 1, 0), (6, 1.5, 3, 2), (24, 2, 12, 8)])
