@@ -103,8 +103,9 @@ class Teacher(Common):
     """Train a teacher. The default recipe starts from ImageNet: it needs --weights imagenet (a download) or a file."""
 
     recipe: str = "teacher_mobilenet"
-    """teacher_mobilenet, teacher_mobilenet_160 or teacher_efficientnet_lite0 (they need --weights), teacher_resnet50_small or teacher_resnet18_small;
-    teacher_resnet101 wants a GPU. Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
+    """teacher_mobilenet, teacher_mobilenet_160 or teacher_efficientnet_lite0 (they need --weights), teacher_resnet50_small or
+    teacher_resnet18_small; teacher_resnet101 wants a GPU. Or a TOML file (docs/training.md); vreid recipes NAME prints one to
+    begin with."""
 
 
 @dataclass(frozen=True)
