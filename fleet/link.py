@@ -188,10 +188,15 @@ async def connected(settings: FleetSettings) -> AsyncIterator[CentreLink]:
 async def try_out(settings: FleetSettings) -> None:
     """Connect as the box does, and look for the stream. Raises CentreAway."""
     async with connected(settings) as link:
-        try:
-            await link.client.jetstream(timeout=ANSWER_S).find_stream_name_by_subject(SIGHTINGS)
-        except NotFoundError:
-            raise CentreAway(_NO_STREAM) from None
+        await stream_name(link.client.jetstream(timeout=ANSWER_S))
+
+
+async def stream_name(stream: JetStreamContext) -> str:
+    """The stream of the boxes' messages. Raises CentreAway where there is none."""
+    try:
+        return await stream.find_stream_name_by_subject(SIGHTINGS)
+    except NotFoundError:
+        raise CentreAway(_NO_STREAM) from None
 
 
 @asynccontextmanager

@@ -14,10 +14,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 from nats.js.errors import NotFoundError
 
-from vreid.fleet.link import CentreAway, Reasons
+from vreid.fleet.link import CentreAway, Reasons, stream_name
 from vreid.fleet.log_file import SAME_S, LoggedMessage, LogHead, LogWriter
-from vreid.fleet.streams import STREAM
-from vreid.fleet.subjects import SIGHTINGS
 from vreid.models.errors import Refused
 
 _BATCH = 500
@@ -33,6 +31,10 @@ class Span:
     since: float | None = None
     last: int | None = None
     until: float | None = None
+
+    def has(self, message: LoggedMessage) -> bool:
+        """Whether the message is of it; a server gives none from before a moment, but earlier numbers than it does not have yet."""
+        return message.seq >= (self.first or 0) and not self.is_behind(message)
 
     def is_behind(self, message: LoggedMessage) -> bool:
         """Whether the span ends before this message."""
@@ -52,11 +54,11 @@ async def record(
     """How many messages were written: those of the span that the stream has now, and with `follow` those that come until it ends or
     `stopped`. A file that is there is gone on with. `progress` hears how many are written and how many there are.
 
-    Raises Refused for a server without the stream and for a file of another one, CentreAway where the connection is lost.
+    Raises Refused for a file of another stream, CentreAway for a server without the stream and where the connection is lost.
     """
     async with Reasons(client):
         manager = client.jetstream(timeout=10.0)
-        info = await _stream_of(manager)
+        info = await manager.stream_info(await stream_name(manager))
         name, last = str(info.config.name), info.state.last_seq
         with LogWriter(path, LogHead(name, f"{info.created:%Y-%m-%dT%H:%M:%S.%fZ}")) as file:
             await _refuse_other(manager, path, info, file.last)
@@ -78,20 +80,13 @@ async def record(
                     break
                 read += len(fetched)
                 messages = [_logged(each) for each in fetched]
-                wanted = [each for each in messages if not span.is_behind(each) and (follow or each.seq <= last)]
+                wanted = [each for each in messages if span.has(each) and (follow or each.seq <= last)]
                 file.write(wanted)
                 written += len(wanted)
                 progress(written, max(written, pending))
-                if len(wanted) < len(messages) or (messages and not follow and messages[-1].seq >= last):
+                if messages and (span.is_behind(messages[-1]) or (not follow and messages[-1].seq >= last)):
                     break
             return written
-
-
-async def _stream_of(manager: JetStreamContext) -> StreamInfo:
-    try:
-        return await manager.stream_info(await manager.find_stream_name_by_subject(SIGHTINGS))
-    except NotFoundError:
-        raise Refused(f"the server has no stream of {SIGHTINGS}; vreid fleet setup makes {STREAM}") from None
 
 
 async def _refuse_other(

@@ -5,13 +5,12 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
-from vreid.fleet.centre.log import stream_name
 from vreid.fleet.centre.objects import Objects
 from vreid.fleet.centre.publisher import inbox_of
 from vreid.fleet.centre.status import Counts
 from vreid.fleet.centre.track import sighting_in
 from vreid.fleet.centre.wipe import Wiper
-from vreid.fleet.link import ANSWER_S, Reasons
+from vreid.fleet.link import ANSWER_S, Reasons, stream_name
 from vreid.fleet.messages import IdentityMessage
 from vreid.fleet.subjects import identities_of, source_of
 from vreid.runtime.gallery import Gallery

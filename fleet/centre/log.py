@@ -12,15 +12,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
 from vreid.fleet.centre.track import Unfit, box_in, message_in, sighting_in
-from vreid.fleet.link import ANSWER_S, SENT, CentreAway, Reasons
+from vreid.fleet.link import ANSWER_S, SENT, CentreAway, Reasons, stream_name
 from vreid.fleet.log_file import SAME_S
 from vreid.fleet.messages import BoxMessage
 from vreid.fleet.streams import harms_of
-from vreid.fleet.subjects import SIGHTINGS, subjects_of_region
+from vreid.fleet.subjects import subjects_of_region
 from vreid.runtime.gallery.inbox import BoxSighting
 
 _LOG = logging.getLogger("vreid")
@@ -74,11 +74,12 @@ class Log:
     """Made by `open_log`."""
 
     def __init__(
-        self, client: Client, stream: str, consumer: str, subscription: Subscription, made: str, most_age: float
+        self, client: Client, stream: StreamConfig, consumer: str, subscription: Subscription, made: str
     ) -> None:
-        self.most_age = most_age  # seconds after which the stream drops a message; 0: never
+        self.most_age = float(stream.max_age or 0)  # seconds after which the stream drops a message; 0: never
+        self.harms = [f"the stream {stream.name}: {harm}" for harm in harms_of(stream)]
         self._client, self._subscription, self._made = client, subscription, made
-        self._stream, self._consumer = stream, consumer
+        self._stream, self._consumer = str(stream.name), consumer
 
     async def next(self, seconds: float) -> tuple[Logged, Msg] | None:
         """The next message, to be acknowledged when it is kept; None: none came within `seconds`. Raises CentreAway."""
@@ -125,10 +126,6 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
         stream = client.jetstream(timeout=ANSWER_S)
         name = await stream_name(stream)
         info = await stream.stream_info(name)
-        for harm in harms_of(info.config):
-            _LOG.warning(
-                "centre: the stream %s: %s; vreid fleet setup --update changes it where that can be", name, harm
-            )
         made = "" if info.created is None else info.created.isoformat()
         start = await _start(stream, name, read, made, info.state.last_seq)
         if read.number and start["deliver_policy"] is DeliverPolicy.ALL:
@@ -156,7 +153,7 @@ async def open_log(client: Client, region: str, epoch: int, read: Position) -> L
                 inactive_threshold=_FORGOTTEN_S,
             ),
         )
-    return Log(client, name, consumer, subscription, made, float(info.config.max_age or 0))
+    return Log(client, info.config, consumer, subscription, made)
 
 
 async def _start(stream: JetStreamContext, name: str, read: Position, made: str, last: int) -> dict[str, Any]:
@@ -170,14 +167,6 @@ async def _start(stream: JetStreamContext, name: str, read: Position, made: str,
         if there.time is not None and abs(there.time.timestamp() - read.at) < SAME_S:
             return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": read.number + 1}
     return {"deliver_policy": DeliverPolicy.ALL}
-
-
-async def stream_name(stream: JetStreamContext) -> str:
-    """The stream of the boxes' messages. Raises CentreAway where there is none."""
-    try:
-        return await stream.find_stream_name_by_subject(SIGHTINGS)
-    except NotFoundError:
-        raise CentreAway(f"the server has no stream for {SIGHTINGS} (docs/fleet.md)") from None
 
 
 async def waiting_in(client: Client, region: str) -> int | None:

@@ -1,7 +1,9 @@
 """Pictures of sightings, taken out of the object store into the gallery."""
 
+import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vreid.fleet.centre.objects import Objects
@@ -21,6 +23,7 @@ _LATELY_S, _LONG_S = (
 _SELDOM_S = 600.0
 _FIRST_S, _LAST_S = 5.0, 60.0  # after which one that was not there is looked for again: twice as long each time
 _AT_ONCE = 256
+_TOGETHER = 16  # are read side by side, put by one transaction, and erased side by side
 
 
 class _Wait(NamedTuple):
@@ -45,26 +48,41 @@ class Pictures:
         now = time.monotonic()
         seldom = now >= self._due
         if seldom:
-            self._due = now + _SELDOM_S
             self._passed_over = {name: wait for name, wait in self._passed_over.items() if wait.until > now}
         most = 20 * _AT_ONCE if seldom else _AT_ONCE
+        limit = most + len(self._passed_over)
         with self._gallery.reading() as store:
             since = time.time() - (_LONG_S if seldom else _LATELY_S)
-            names = inbox_of(store).missing_pictures(most + len(self._passed_over), since)
+            names = inbox_of(store).missing_pictures(limit, since)
+        if seldom and len(names) < limit:  # else there are older ones yet
+            self._due = now + _SELDOM_S
         found = 0
         due = [name for name in names if name not in self._passed_over or self._passed_over[name].until <= now]
-        for name in due[:most]:
-            found += await self._take(name, now)
+        for first in range(0, min(len(due), most), _TOGETHER):
+            found += await self._take(due[first : min(first + _TOGETHER, most)], now)
         return found > 0
 
-    async def _take(self, name: str, now: float) -> int:
-        jpeg = await self._objects.read(name, _MOST_BYTES)
-        if jpeg is None:
-            before = self._passed_over.get(name, _Wait(0.0, _FIRST_S / 2))
-            seconds = min(2 * before.seconds, _LAST_S)
-            self._passed_over[name] = _Wait(now + seconds, seconds)
-            return 0
-        self._passed_over.pop(name, None)
+    async def _take(self, names: Sequence[str], now: float) -> int:
+        """How many of these were there. They are in the gallery before they leave the object store."""
+        jpegs = await asyncio.gather(*(self._objects.read(name, _MOST_BYTES) for name in names))
+        there = {name: jpeg for name, jpeg in zip(names, jpegs, strict=True) if jpeg is not None}
+        for name in names:
+            if name in there:
+                self._passed_over.pop(name, None)
+            else:
+                before = self._passed_over.get(name, _Wait(0.0, _FIRST_S / 2))
+                seconds = min(2 * before.seconds, _LAST_S)
+                self._passed_over[name] = _Wait(now + seconds, seconds)
+        if sound := {name: jpeg for name, jpeg in there.items() if self._is_sound(name, jpeg)}:
+            with self._gallery.transaction() as store:
+                inbox = inbox_of(store)
+                inbox.refuse_other_epoch(self._epoch)
+                put = sum(inbox.put_picture(name, jpeg) for name, jpeg in sound.items())
+            self._counts.pictures += put
+        await asyncio.gather(*map(self._objects.erase, there))
+        return len(there)
+
+    def _is_sound(self, name: str, jpeg: bytes) -> bool:
         try:
             small_jpeg(jpeg, name, _MOST_BYTES, _MOST_PIXELS)
             if picture_name(jpeg) != name:
@@ -72,10 +90,5 @@ class Pictures:
         except Refused as refused:
             self._counts.bad_pictures += 1
             _LOG.warning("centre: %s; it is deleted from the object store", refused)
-        else:
-            with self._gallery.transaction() as store:
-                inbox = inbox_of(store)
-                inbox.refuse_other_epoch(self._epoch)
-                self._counts.pictures += inbox.put_picture(name, jpeg)
-        await self._objects.erase(name)
-        return 1
+            return False
+        return True

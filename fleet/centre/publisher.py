@@ -8,9 +8,8 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
-from vreid.fleet.centre.log import stream_name
 from vreid.fleet.centre.status import Counts
-from vreid.fleet.link import ANSWER_S, CentreAway, Outgoing, Reasons, published
+from vreid.fleet.link import ANSWER_S, CentreAway, Outgoing, Reasons, published, stream_name
 from vreid.fleet.messages import SCHEMA, IdentityMessage
 from vreid.fleet.subjects import identities_of
 from vreid.runtime.gallery import Gallery

@@ -19,7 +19,7 @@ from vreid.fleet.centre.session import Session
 from vreid.fleet.centre.settings import CentreSettings, RegionSettings
 from vreid.fleet.centre.status import Counts, RegionStatus
 from vreid.fleet.centre.wipe import Wiper
-from vreid.fleet.link import CentreAway, joined
+from vreid.fleet.link import CentreAway, ended, joined
 from vreid.models.errors import VreidError
 from vreid.runtime.gallery import Gallery, open_gallery
 from vreid.runtime.sources.live import pauses
@@ -38,7 +38,7 @@ class Region:
         self._session: Session | None = None
         self._failed: Position | None = None  # the message at which the last resolver failed
         self._fault: str | None = "it has not begun"
-        self._reported = ""
+        self._reported, self._harms = "", list[str]()
         self.failure: BaseException | None = None  # what ended the thread, which should not be
         self._wiper = Wiper(region.gallery)
         self._over = threading.Event()
@@ -138,11 +138,18 @@ class Region:
         try:
             while not self._over.is_set() and not work.done():
                 await asyncio.wait([work], timeout=0.2)
+                self._warn_of(session.harms)
             if work.done():
                 work.result()
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await ended(work)
+
+    def _warn_of(self, harms: list[str]) -> None:
+        """Say how the stream loses messages, unless that was said before."""
+        for harm in harms:
+            if harm not in self._harms:
+                self._harms.append(harm)
+                _LOG.warning("centre: %s; vreid fleet setup --update changes it where that can be", harm)
 
     def _missed(self, reason: str) -> None:
         """Say why it does not go on, unless that was just said."""

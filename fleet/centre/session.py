@@ -57,10 +57,12 @@ class Session:
         self._news = asyncio.Event()
         self.behind, self.lag_s = 0, 0.0
         self.waiting: Mapping[str, int] = {}
+        self.harms: list[str] = []  # how the stream loses messages
 
     async def run(self) -> None:
         """Until something fails, which is raised: CentreAway, LeaseLost, Refused."""
         log = await open_log(self._client, self._region, self.epoch, self._resolver.read)
+        self.harms = log.harms
         self.behind = await log.behind()
         _LOG.info("centre: region %s is resolved here, in epoch %d; %d wait", self._region, self.epoch, self.behind)
         parts: list[Coroutine[Any, Any, None]] = [

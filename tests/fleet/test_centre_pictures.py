@@ -69,6 +69,22 @@ def test_pictures_that_do_not_come_hold_up_no_others(
     assert [one for (one,) in lacking] == [True] * 3 + [False] * 3 + [True] * 3
 
 
+def test_more_old_pictures_than_are_looked_for_at_once_come_without_a_pause(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = centre_file(tmp_path, server, place)
+    monkeypatch.setattr(pictures, "_AT_ONCE", 0)
+    with resolving(file), box_of(tmp_path / "g.db") as gallery:
+        seen(gallery, range(1, 31), 1)
+        Sender(settings_of(server.url), gallery).send_all()
+        assert settled(place, 30)
+    monkeypatch.setattr(pictures, "_AT_ONCE", 1)
+    monkeypatch.setattr(pictures, "_LATELY_S", 0.0)
+    with resolving(file) as centre:
+        assert until(lambda: centre.status()["north"].counts.pictures == 30)
+    assert pictures_in(server.url) == {}
+
+
 def test_a_picture_that_is_not_what_it_says_is_not_taken(
     tmp_path: Path, server: NatsServer, place: DatabaseAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
