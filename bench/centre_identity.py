@@ -21,8 +21,9 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 
 import nats
-from identity_parts import MODEL, identified, scored, tracks_of
+from identity_parts import identified, scored, tracks_of
 
+import vreid
 from vreid.fleet.centre.run import started
 from vreid.fleet.centre.settings import read_centre
 from vreid.fleet.centre.status import Counts
@@ -130,9 +131,10 @@ def main() -> None:
     flags = parser.parse_args()
     videos = sorted(flags.folder.glob("cam*.mp4"))
     ways = Topology() if flags.topology is None else read_topology(flags.topology, [video.stem for video in videos])
-    tracks = sorted(tracks_of(flags.folder), key=lambda one: one[0].first_time)
-    rule = SiteThreshold(MODEL.embedder.match, 0.05, ways)
-    live = identified(tracks, rule, ways, live=True)
+    model = vreid.load("vreid-s")
+    tracks = sorted(tracks_of(flags.folder, model), key=lambda one: one[0].first_time)
+    rule = SiteThreshold(model.embedder.match, 0.05, ways)
+    live = identified(tracks, model, rule, ways, live=True)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         answers = {"one box": box_run(videos, folder, flags.topology)}

@@ -35,7 +35,6 @@ from vreid.runtime.threshold import FixedThreshold, Threshold
 from vreid.runtime.topology import Topology, read_topology
 from vreid.runtime.travel_times import Way
 
-MODEL = vreid.load("vreid-s")
 Track = tuple[FinishedTrack, Trace, int]  # and its true vehicle
 POOLINGS: dict[str, Callable[[Floats, Floats], Floats]] = {  # features (N, D) and qualities (N,) of a track -> (D,)
     "first crop": lambda features, qualities: features[0],
@@ -45,12 +44,12 @@ POOLINGS: dict[str, Callable[[Floats, Floats], Floats]] = {  # features (N, D) a
 }
 
 
-def tracks_of(folder: Path) -> list[Track]:
+def tracks_of(folder: Path, model: vreid.Model) -> list[Track]:
     """The tracks of true boxes, with the vehicle on which most of their boxes lie."""
     videos = sorted(folder.glob("cam*.mp4"))
     truth = {video.stem: read_mot(folder / f"gt_{video.stem}.txt") for video in videos}
     found = []
-    for seen in vreid.track([str(video) for video in videos], MODEL, detector=f"replay:{folder}", threshold=0.99):
+    for seen in vreid.track([str(video) for video in videos], model, detector=f"replay:{folder}", threshold=0.99):
         table, owners = truth[seen.camera], []
         for frame, box in zip(seen.frames, seen.boxes, strict=True):
             now = table.rows(table.frames == frame + 1)
@@ -65,7 +64,7 @@ def tracks_of(folder: Path) -> list[Track]:
     return found
 
 
-def pooled(folder: Path, tracks: Sequence[Track]) -> Iterator[tuple[str, list[Track]]]:
+def pooled(folder: Path, tracks: Sequence[Track], model: vreid.Model) -> Iterator[tuple[str, list[Track]]]:
     """The same tracks by each way of pooling the features of all of their boxes."""
     crops: dict[int, list[tuple[Floats, float]]] = {row: [] for row in range(len(tracks))}
     for video in sorted(folder.glob("cam*.mp4")):
@@ -83,7 +82,7 @@ def pooled(folder: Path, tracks: Sequence[Track]) -> Iterator[tuple[str, list[Tr
             pictures = [cut_out(image, box, 0.0) for _, box in rows]
             size = (image.shape[1], image.shape[0])
             if pictures:
-                for (row, box), picture, feature in zip(rows, pictures, MODEL.embed(pictures), strict=True):
+                for (row, box), picture, feature in zip(rows, pictures, model.embed(pictures), strict=True):
                     crops[row].append((feature, quality_of(picture, box, size)))
             index += 1
     for name, pool in POOLINGS.items():
@@ -109,9 +108,11 @@ def only(bias: bool = True, neighbourhood: bool = True, times: bool = True) -> I
         yield
 
 
-def identified(tracks: Sequence[Track], rule: Threshold, topology: Topology, live: bool) -> list[Match]:
+def identified(
+    tracks: Sequence[Track], model: vreid.Model, rule: Threshold, topology: Topology, live: bool
+) -> list[Match]:
     """The matches of tracks in a new gallery: all together, or each when it ends."""
-    about = {"fingerprint": MODEL.manifest.fingerprint, "dim": MODEL.dim, "model": MODEL.name}
+    about = {"fingerprint": model.manifest.fingerprint, "dim": model.dim, "model": model.name}
     with tempfile.TemporaryDirectory() as folder, open_gallery(Path(folder) / "g.db", write=True, **about) as gallery:
         identifier = Identifier(gallery, rule, enrol_unknown=True, topology=topology)
         matches = {}
@@ -144,9 +145,9 @@ def scored(tracks: Sequence[Track], matches: Sequence[Match]) -> dict[str, Any]:
     return {"idf1": round(100 * float(best), 1), **counts}
 
 
-def measured(folder: Path, topology_file: Path | None) -> Iterator[dict[str, Any]]:
+def measured(folder: Path, topology_file: Path | None, model: vreid.Model) -> Iterator[dict[str, Any]]:
     """The rows of one scene."""
-    tracks = sorted(tracks_of(folder), key=lambda one: one[0].first_time)
+    tracks = sorted(tracks_of(folder, model), key=lambda one: one[0].first_time)
     cameras = sorted({track.camera for track, _, _ in tracks})
     topology = Topology() if topology_file is None else read_topology(topology_file, cameras)
 
@@ -154,18 +155,24 @@ def measured(folder: Path, topology_file: Path | None) -> Iterator[dict[str, Any
         part: str, tracks: Sequence[Track], rule: Threshold | None = None, live: bool = False, **parts: bool
     ) -> dict[str, Any]:
         with only(**parts):
-            site = rule or SiteThreshold(MODEL.embedder.match, 0.05, topology)
-            found = scored(tracks, identified(tracks, site, topology, live))
-        return {"videos": folder.name, "part": part, **found, "date": date.today().isoformat()}
+            site = rule or SiteThreshold(model.embedder.match, 0.05, topology)
+            found = scored(tracks, identified(tracks, model, site, topology, live))
+        return {
+            "videos": folder.name,
+            "model": model.manifest.fingerprint,
+            "part": part,
+            **found,
+            "date": date.today().isoformat(),
+        }
 
     yield row("all", tracks)
     yield row("all, one at a time", tracks, live=True)
-    yield row("fixed threshold", tracks, FixedThreshold(MODEL.threshold))
+    yield row("fixed threshold", tracks, FixedThreshold(model.threshold))
     yield row("thresholds by pair alone", tracks, bias=False, neighbourhood=False, times=False)
     yield row("without bias", tracks, bias=False)
     yield row("without neighbourhood", tracks, neighbourhood=False)
     yield row("without times of travel", tracks, times=False)
-    for name, changed in pooled(folder, tracks):
+    for name, changed in pooled(folder, tracks, model):
         yield row(f"pooled: {name}", changed)
 
 
@@ -173,10 +180,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--topology", type=Path)
+    parser.add_argument("--model", default="vreid-s", help="manifest .json, or the name of a bundled model")
     flags = parser.parse_args()
-    rows = []
+    model, rows = vreid.load(flags.model), []
     for folder in flags.folders:
-        for row in measured(folder, flags.topology):
+        for row in measured(folder, flags.topology, model):
             rows.append(row)
             print(json.dumps(row), flush=True)
     Path("bench/results/identity_parts.json").write_text(json.dumps(rows, indent=2) + "\n")

@@ -35,12 +35,13 @@ import numpy as np
 
 from vreid.deploy.threshold import calibrated, scores_of, tracks_of
 from vreid.models.picture import read_picture
-from vreid.runtime.embedder import open_embedder
+from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import open_gallery
 from vreid.runtime.identify import Identifier
 from vreid.runtime.records import FinishedTrack, Trace
 from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
+from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import Embedded
 
@@ -49,19 +50,24 @@ MOST = 300  # tracks of a kind whose answers are counted
 TWIN = "'"  # of a vehicle's name: its twin's
 
 
-def tracks(data: Path, cache: Path, twins: str | None = None) -> tuple[Embedded, np.ndarray]:
-    """Every vehicle in every camera, by vreid-s as it ships, and the vehicles' names; kept in `cache`. With `seconds` the second
-    picture of a vehicle by a camera is of its twin, with `clusters` only the test part counts."""
+def tracks(
+    data: Path, embedder: Embedder, cache: Path, twins: str | None, held_out: float | None
+) -> tuple[Embedded, np.ndarray]:
+    """Every vehicle in every camera, by a model as it ships, and the vehicles' names; kept in `cache`. With `seconds` the second
+    picture of a vehicle by a camera is of its twin, with `clusters` only the test part counts, and of a share that is held out
+    only these vehicles."""
     if cache.exists():
         kept = np.load(cache)
         every = Embedded(kept["features"], kept["vehicles"], kept["cameras"])
         return every, kept["names"] if "names" in kept else np.unique(every.vehicles).astype(str)
     found = read_dataset(data)
+    if held_out:
+        _, found = cut(found, held_out)
     used = (*found.query, *found.gallery) if twins == "clusters" else (*found.train, *found.query, *found.gallery)
     items = list({item.path: item for item in used}.values())
     if twins == "seconds":
         items = [replace(one, vehicle=one.vehicle + TWIN * (int(one.path.stem[-1]) % 2)) for one in items]
-    embedder, parts = open_embedder("vreid-s"), []
+    parts = []
     for start in range(0, len(items), BATCH):
         parts.append(embedder.embed([read_picture(item.path) for item in items[start : start + BATCH]]))
         if start % (50 * BATCH) == 0:
@@ -80,10 +86,12 @@ def of(every: Embedded, vehicles: np.ndarray) -> Embedded:
     return Embedded(every.features[rows], every.vehicles[rows], every.cameras[rows])
 
 
-def best(known: Embedded, queries: Sequence[Embedded], folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+def best(
+    known: Embedded, queries: Sequence[Embedded], embedder: Embedder, folder: Path
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each of `queries`, its tracks' best scores in a gallery of `known`, whose first camera is enrolled, and whether they
     are of the right vehicle."""
-    manifest = open_embedder("vreid-s").manifest
+    manifest = embedder.manifest
     opening = {"fingerprint": manifest.fingerprint, "dim": manifest.output.dim, "model": manifest.name}
     with open_gallery(folder / f"{len(known.vehicles)}.db", write=True, **opening) as gallery:
         with gallery.transaction():
@@ -131,10 +139,11 @@ def look_alikes(every: Embedded, known: np.ndarray, left: np.ndarray, count: int
     return left[np.argsort([-cosines[:, others.vehicles == one].max(initial=-1) for one in left])][:count]
 
 
-def answered(known: Embedded, shown: Embedded, parts: dict[str, Embedded], rate: float, path: Path) -> dict[str, float]:
+def answered(
+    known: Embedded, shown: Embedded, parts: dict[str, Embedded], embedder: Embedder, rate: float, path: Path
+) -> dict[str, float]:
     """Shares of answers: of tracks of known vehicles in other cameras known rightly, doubtful with the right one named, and known
     as another; of each of `parts`, whom the gallery does not know, known and doubtful."""
-    embedder = open_embedder("vreid-s")
     manifest, cameras = embedder.manifest, [f"cam{one}" for one in range(int(known.cameras.max()) + 1)]
     pairs = tuple(CameraPair(cameras=two, least_s=60.0) for two in combinations(cameras, 2))
     topology, times = Topology(Layout(pair=pairs)), count(step=100)
@@ -175,7 +184,9 @@ def answered(known: Embedded, shown: Embedded, parts: dict[str, Embedded], rate:
     return {name: round(float(share), 4) for name, share in found.items()}
 
 
-def answer_rows(flags: argparse.Namespace, every: Embedded, names: np.ndarray) -> Iterator[dict[str, object]]:
+def answer_rows(
+    flags: argparse.Namespace, embedder: Embedder, every: Embedded, names: np.ndarray
+) -> Iterator[dict[str, object]]:
     """The three answers for each size of a gallery and each rate."""
     rng = np.random.default_rng(flags.seed)
     vehicles = rng.permutation(np.unique(every.vehicles))
@@ -203,14 +214,15 @@ def answer_rows(flags: argparse.Namespace, every: Embedded, names: np.ndarray) -
             parts["twins"] = of(every, own)
         for rate in flags.rates:
             with tempfile.TemporaryDirectory() as folder:
-                found = answered(of(every, known), of(every, shown), parts, rate, Path(folder) / "g.db")
+                found = answered(of(every, known), of(every, shown), parts, embedder, rate, Path(folder) / "g.db")
             yield {"data": flags.data.name, "twins": flags.twins or "none", "gallery": size, "requested": rate, **found}
 
 
-def write(file: Path, data: str, rows: list[dict[str, object]]) -> None:
-    """Put the rows of a data set in the place of those before."""
-    kept = json.loads(file.read_text()) if file.exists() else []
-    file.write_text(json.dumps([row for row in kept if row["data"] != data] + rows, indent=2) + "\n")
+def write(file: Path, data: str, model: str, rows: list[dict[str, object]]) -> None:
+    """Put the rows of a data set and a model in the place of those before."""
+    before = json.loads(file.read_text()) if file.exists() else []
+    kept = [row for row in before if (row["data"], row.get("model")) != (data, model)]
+    file.write_text(json.dumps(kept + rows, indent=2) + "\n")
 
 
 def main() -> None:
@@ -223,16 +235,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--answers", action="store_true", help="a run's three answers by the threshold of the site")
     parser.add_argument("--twins", choices=["seconds", "clusters", "nearest"], help="with --answers: twins, too")
+    parser.add_argument("--model", default="vreid-s", help="manifest .json, or the name of a bundled model")
+    parser.add_argument("--held-out", type=float, metavar="SHARE", help="only the vehicles that vreid train holds out")
     flags = parser.parse_args()
-    cache = Path("runs") / f"open-set-{flags.data.name}.npz"
+    embedder = open_embedder(flags.model)
+    model = embedder.manifest.fingerprint + (f"-{flags.held_out:g}" if flags.held_out else "")
+    cache = Path("runs") / f"open-set-{flags.data.name}-{model}.npz"
     cache.parent.mkdir(exist_ok=True)
-    every, names = tracks(flags.data, cache, flags.twins)
+    every, names = tracks(flags.data, embedder, cache, flags.twins, flags.held_out)
     if flags.answers:
         found: list[dict[str, object]] = []
-        for row in answer_rows(flags, every, names):
-            found.append({**row, "date": date.today().isoformat()})
+        for row in answer_rows(flags, embedder, every, names):
+            found.append({**row, "model": model, "date": date.today().isoformat()})
             print(" | ".join(map(str, row.values())), flush=True)
-        write(Path("bench/results/open_set_answers.json"), flags.data.name, found)
+        write(Path("bench/results/open_set_answers.json"), flags.data.name, model, found)
         return
     vehicles = np.random.default_rng(flags.seed).permutation(np.unique(every.vehicles))
     seen, strangers, rest = np.split(vehicles, [flags.calibrate, flags.calibrate + flags.strangers])
@@ -248,7 +264,7 @@ def main() -> None:
             known = of(every, rest[:size])
             again = np.setdiff1d(np.arange(len(known.vehicles)), np.unique(known.vehicles, return_index=True)[1])
             queries = Embedded(known.features[again], known.vehicles[again], known.cameras[again])
-            (stranger, _), (own, right) = best(known, (unknown, queries), Path(folder))
+            (stranger, _), (own, right) = best(known, (unknown, queries), embedder, Path(folder))
             for rate in flags.rates:
                 made = calibrated(scores, rate, size, flags.seed)
                 row = {"data": flags.data.name, "gallery": size, "asked": rate, "calibrated_on": flags.calibrate}
@@ -256,9 +272,17 @@ def main() -> None:
                     row[name] = round(threshold, 5)
                     row[f"{name}_measured"] = round(float((stranger >= threshold).mean()), 4)
                     row[f"{name}_known_found"] = round(float((right & (own >= threshold)).mean()), 4)
-                rows.append({**row, "strangers": len(stranger), "known": len(own), "date": date.today().isoformat()})
+                rows.append(
+                    {
+                        **row,
+                        "strangers": len(stranger),
+                        "known": len(own),
+                        "model": model,
+                        "date": date.today().isoformat(),
+                    }
+                )
                 print(" | ".join(str(value) for value in rows[-1].values()), flush=True)
-    write(Path("bench/results/open_set.json"), flags.data.name, rows)
+    write(Path("bench/results/open_set.json"), flags.data.name, model, rows)
 
 
 if __name__ == "__main__":

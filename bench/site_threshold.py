@@ -9,7 +9,7 @@ vehicles come at random, three a minute and a lane, pass the first camera for fo
 cameras with ground truth (`roadside-video`, and synthetic scenes that are drawn here): a run with true boxes, and its IDF1.
 Rows in bench/results/site_threshold.json.
 
-    python bench/site_threshold.py --data ../shared/data --judged 20 50 200 --made runs/open-set-openset.npz
+    python bench/site_threshold.py --data ../shared/data --judged 20 50 200 --made runs/open-set-openset-FINGERPRINT.npz
 
 plays the first half of a road, lets somebody who knows the vehicles judge so many of its doubtful sightings, and counts on the
 second half: without that, with the gallery corrected, and with the thresholds calibrated too (`vreid gallery calibrate`); with
@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
@@ -51,6 +52,8 @@ from vreid.runtime.site_evidence import evidence_of
 from vreid.runtime.site_threshold import SiteThreshold
 from vreid.runtime.threshold import FixedThreshold
 from vreid.runtime.topology import CameraPair, Layout, Topology
+from vreid.train.data.split import cut
+from vreid.train.data.table import read_dataset
 
 RATES = (0.01, 0.05, 0.1)
 SCENES = (11, 12, 13, 14)
@@ -60,10 +63,13 @@ LANES = 3
 APART = Topology(Layout(pair=(CameraPair(cameras=("cam1", "cam2"), least_s=LEAST_S - VIEW_S),)))
 
 
-def embedded(data: Path, embedder: Embedder) -> dict[str, dict[str, Floats]]:
-    """vehicle -> camera -> feature (D,), of a CSV of pictures."""
+def embedded(data: Path, embedder: Embedder, held_out: float | None = None) -> dict[str, dict[str, Floats]]:
+    """vehicle -> camera -> feature (D,), of a CSV of pictures; of a share held out only these vehicles."""
     with (data / "train.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    if held_out:
+        held = {item.vehicle for item in cut(read_dataset(data), held_out)[1].query}
+        rows = [row for row in rows if row["vehicle"] in held]
     found: dict[str, dict[str, Floats]] = {}
     for start in range(0, len(rows), 32):
         part = rows[start : start + 32]
@@ -257,17 +263,17 @@ def bias_rows(
                 }
 
 
-def road_rows(data: Path, embedder: Embedder, size: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """The road with that many vehicles, several times with others."""
-    features = embedded(data, embedder)
+def road_rows(
+    name: str, features: dict[str, dict[str, Floats]], embedder: Embedder, size: int, rounds: int
+) -> Iterator[dict[str, Any]]:
+    """The road with that many vehicles, several times with others where there are more."""
     names = sorted(features)
     for rate in (None, *RATES):
-        total = dict.fromkeys(("back", "found", "new", "false"), 0)
+        total = Counter[str]()
         for seed in range(rounds):
             vehicles = np.random.default_rng(seed).permutation(names)[:size].tolist()
-            for key, count in played_road(features, embedder, vehicles, rate, seed).items():
-                total[key] += count
-        yield {"scene": f"{data.name}, {size} vehicles x {rounds}", "rate": rate, **total}
+            total.update(played_road(features, embedder, vehicles, rate, seed))
+        yield {"scene": f"{name}, {size} vehicles x {rounds}", "rate": rate, **total}
 
 
 def one_way(run: Path) -> dict[str, int]:
@@ -283,15 +289,15 @@ def one_way(run: Path) -> dict[str, int]:
 
 
 def run_rows(
-    name: str, sources: list[str], detector: str, truth: Path | None, topology: Path | None = None
+    name: str, model: str, sources: list[str], detector: str, truth: Path | None, topology: Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """A run of files by each threshold."""
     for rate in (None, *RATES):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
-            fixed = open_embedder("vreid-s").threshold if rate is None else None
+            fixed = open_embedder(model).threshold if rate is None else None
             session = Session(
-                sources=sources, detector=detector, out=out, enrol_unknown=True, truth=truth, topology=topology,
+                sources=sources, model=model, detector=detector, out=out, enrol_unknown=True, truth=truth, topology=topology,
                 threshold=fixed, false_match_rate=rate or RATES[0],
             )  # fmt: skip
             summary = run_session(session, threading.Event())
@@ -303,9 +309,37 @@ def run_rows(
         yield row
 
 
+def scene_rows(video: Path, model: str, yolox: str | None) -> Iterator[dict[str, Any]]:
+    """Runs with ground truth: the three cameras of `video`, and synthetic scenes that are drawn here."""
+    sources = [str(path) for path in sorted(video.glob("cam*.mp4"))]
+    with tempfile.TemporaryDirectory() as folder:
+        topology = Path(folder) / "cameras.toml"
+        topology.write_text(
+            '[[pair]]\ncameras = ["cam1", "cam2"]\noverlap = true\n'
+            '[[pair]]\ncameras = ["cam2", "cam3"]\nleast_s = 2\n[[pair]]\ncameras = ["cam1", "cam3"]\nleast_s = 2\n'
+        )
+        yield from run_rows("roadside-video, true boxes", model, sources, f"replay:{video}", video)
+        yield from run_rows("roadside-video, true boxes, topology", model, sources, f"replay:{video}", video, topology)
+        yield from run_rows("roadside-video, motion", model, sources, "motion", video)
+        if yolox:
+            yield from run_rows("roadside-video, YOLOX in tiles", model, sources, f"yolox:{yolox}?tiles=2", video)
+        for seed in SCENES:
+            scene = Path(folder) / str(seed)
+            made = ["--out", str(scene), "--seed", str(seed), "--vehicles", "24", "--seconds", "40"]
+            subprocess.run(
+                [sys.executable, "-m", "vreid.cli.main", "synth", "city", *made], check=True, stdout=subprocess.DEVNULL
+            )
+            videos = [str(path) for path in sorted(scene.glob("cam*.mp4"))]
+            yield from run_rows(f"synthetic scene {seed}, true boxes", model, videos, f"replay:{scene}", scene)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--model", default="vreid-s", help="manifest .json, or the name of a bundled model")
+    parser.add_argument(
+        "--held-out", type=float, metavar="SHARE", help="of highway2cam only those vehicles that vreid train holds out"
+    )
     parser.add_argument("--judged", type=int, nargs="+", help="only what so many judged sightings bring")
     parser.add_argument("--made", type=Path, help="with --judged: synthetic vehicles too, tracks of bench/open_set.py")
     parser.add_argument("--yolox", help="a YOLOX file: runs of roadside-video with it, too")
@@ -314,53 +348,43 @@ def main() -> None:
     )
     flags = parser.parse_args()
     cv2.setNumThreads(1)
-    embedder = open_embedder("vreid-s")
+    embedder = open_embedder(flags.model)
     rows: list[dict[str, Any]] = []
 
     def show(found: Iterator[dict[str, Any]]) -> None:
         for row in found:
             how = "fixed" if row["rate"] is None else f"site, {row['rate']:.0%} requested"
             print(" | ".join([row["scene"], how, *map(str, list(row.values())[2:])]), flush=True)
-            rows.append({**row, "date": date.today().isoformat()})
+            rows.append({**row, "model": embedder.manifest.fingerprint, "date": date.today().isoformat()})
 
     if flags.bias:
-        show(bias_rows("highway2cam", embedded(flags.data / "highway2cam", embedder), embedder, flags.bias))
+        show(
+            bias_rows(
+                "highway2cam", embedded(flags.data / "highway2cam", embedder, flags.held_out), embedder, flags.bias
+            )
+        )
         Path("bench/results/camera_bias.json").write_text(json.dumps(rows, indent=2) + "\n")
         return
     if flags.judged:
-        features = embedded(flags.data / "highway2cam", embedder)
-        show(judged_rows("highway2cam", features, embedder, 405, 5, [n for n in flags.judged if n <= 50]))
+        features = embedded(flags.data / "highway2cam", embedder, flags.held_out)
+        show(judged_rows("highway2cam", features, embedder, len(features), 5, [n for n in flags.judged if n <= 50]))
         if flags.made:
             show(judged_rows("synthetic", views_of(flags.made), embedder, 1500, 2, flags.judged))
         Path("bench/results/judged_pairs.json").write_text(json.dumps(rows, indent=2) + "\n")
         return
     for name in ("traffic", "highway"):
         motorway = flags.data / "motorway"
-        show(run_rows(f"{name}.mp4", [str(motorway / f"{name}.mp4")], f"replay:{motorway}/boxes/{name}.txt", None))
-    print("highway2cam, s of pairs of two cameras by share:", tail_of(embedded(flags.data / "highway2cam", embedder)))
-    show(road_rows(flags.data / "highway2cam", embedder, 40, 10))
-    show(road_rows(flags.data / "highway2cam", embedder, 400, 3))
-    video = flags.data / "roadside-video"
-    sources = [str(path) for path in sorted(video.glob("cam*.mp4"))]
-    with tempfile.TemporaryDirectory() as folder:
-        topology = Path(folder) / "cameras.toml"
-        topology.write_text(
-            '[[pair]]\ncameras = ["cam1", "cam2"]\noverlap = true\n'
-            '[[pair]]\ncameras = ["cam2", "cam3"]\nleast_s = 2\n[[pair]]\ncameras = ["cam1", "cam3"]\nleast_s = 2\n'
-        )
-        show(run_rows("roadside-video, true boxes", sources, f"replay:{video}", video))
-        show(run_rows("roadside-video, true boxes, topology", sources, f"replay:{video}", video, topology))
-        show(run_rows("roadside-video, motion", sources, "motion", video))
-        if flags.yolox:
-            show(run_rows("roadside-video, YOLOX in tiles", sources, f"yolox:{flags.yolox}?tiles=2", video))
-        for seed in SCENES:
-            scene = Path(folder) / str(seed)
-            made = ["--out", str(scene), "--seed", str(seed), "--vehicles", "24", "--seconds", "40"]
-            subprocess.run(
-                [sys.executable, "-m", "vreid.cli.main", "synth", "city", *made], check=True, stdout=subprocess.DEVNULL
+        show(
+            run_rows(
+                f"{name}.mp4", flags.model, [str(motorway / f"{name}.mp4")], f"replay:{motorway}/boxes/{name}.txt", None
             )
-            videos = [str(path) for path in sorted(scene.glob("cam*.mp4"))]
-            show(run_rows(f"synthetic scene {seed}, true boxes", videos, f"replay:{scene}", scene))
+        )
+    features = embedded(flags.data / "highway2cam", embedder, flags.held_out)
+    print("highway2cam, s of pairs of two cameras by share:", tail_of(features))
+    for size, rounds in ((40, 10), (400, 3)):
+        if len(features) >= size:
+            show(road_rows("highway2cam", features, embedder, size, rounds))
+    show(scene_rows(flags.data / "roadside-video", flags.model, flags.yolox))
     Path("bench/results/site_threshold.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 

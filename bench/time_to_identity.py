@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from vreid.runtime.embedder import open_embedder
 from vreid.runtime.mot import MotTable, corners, read_mot
 from vreid.runtime.records import Frame, overlaps
 from vreid.runtime.run import run_session
@@ -190,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--topology", type=Path)
+    parser.add_argument("--model", default="vreid-s", help="manifest .json, or the name of a bundled model")
     flags = parser.parse_args()
     SOURCES["device"] = "__main__:open_live_file"
     rows = []
@@ -202,6 +204,7 @@ def main() -> None:
             session = Session(
                 sources=[f"{name}=v4l2://{videos.resolve() / name}.mp4" for name in names],
                 detector=f"replay:{videos}",
+                model=flags.model,
                 out=out,
                 enrol_unknown=True,
                 events=True,
@@ -213,6 +216,7 @@ def main() -> None:
         searches = summary["stages"]["provisional"]
         row = {
             "videos": videos.name,
+            "model": open_embedder(flags.model).manifest.fingerprint,
             **measured(tracks, truth, rate),
             "searches_a_track": round(searches["count"] / max(1, summary["sightings"]), 2),
             "search_p50_ms": searches["p50_ms"],
