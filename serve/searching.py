@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vreid.models.errors import BadInput, Refused
+from vreid.models.errors import BadInput
 from vreid.models.preprocess import Image
 from vreid.runtime.embedder import Embedder
-from vreid.runtime.gallery.records import EVERYTHING, Compare, Filter, VehicleScores, plain
+from vreid.runtime.gallery.records import EVERYTHING, About, Compare, Filter, VehicleScores, plain
+from vreid.runtime.gallery.store import refuse_other_model
 from vreid.runtime.records import Floats, Ints
 from vreid.runtime.scoring import DOUBTFUL
 from vreid.runtime.site_threshold import SiteThreshold
@@ -230,10 +231,8 @@ def within(views: tuple[str, ...], compare: Compare) -> Compare:
 
 
 def open_searcher(access: GalleryAccess, embedder: Embedder, **rules: Any) -> Searcher:
-    """Raises Refused for a model that the gallery was not made with."""
-    about, manifest = access.about, embedder.manifest
-    if (about.fingerprint, about.dim) != (manifest.fingerprint, manifest.output.dim):
-        raise Refused(
-            f"the gallery {access.place} holds features of the model '{about.model}', not of '{manifest.name}'; give its own"
-        )
+    """Raises WrongModel for a model that the gallery was not made with."""
+    manifest = embedder.manifest
+    wanted = About(manifest.fingerprint, manifest.output.dim, manifest.name)
+    refuse_other_model(access.about, wanted, str(access.place))
     return Searcher(access, embedder, **rules)

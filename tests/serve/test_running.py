@@ -25,7 +25,7 @@ from fastapi.responses import StreamingResponse
 
 from tests.kit.live_run import run_during, until
 from vreid.cli.main import main
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, WrongModel
 from vreid.runtime.gallery import read_gallery
 from vreid.runtime.gallery.gallery import login
 from vreid.runtime.records import Frame
@@ -171,6 +171,14 @@ def test_a_folder_of_pictures_that_is_not_there_yet_is_named(open_site: "MadeSit
     for folder in (missing, open_site.folder / "run"):
         serve_gallery(open_site.gallery, "vreid-s", folder, Serving(Address(port=0), None, stop, said.append))
     assert [f"there is no folder {missing} yet" in text for text in said] == [True, False, False]
+
+
+def test_a_gallery_of_another_model_is_refused_with_the_command_that_makes_one_of_this(
+    open_site: "MadeSite", colour_model: Path
+) -> None:
+    serving = Serving(Address(port=0), None, threading.Event(), print)
+    with pytest.raises(WrongModel, match=r"'vreid-s' .* not of 'colour' .* vreid gallery reindex --gallery"):
+        serve_gallery(open_site.gallery, str(colour_model), None, serving)
 
 
 def test_a_gallery_is_searched_by_the_index_of_its_site(open_site: "MadeSite") -> None:
