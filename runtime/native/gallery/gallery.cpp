@@ -174,11 +174,22 @@ std::string text_of(const About& about) {
     return "'" + about.model + "' (" + std::to_string(about.dim) + "-d, " + about.fingerprint + ")";
 }
 
+/// One word of a shell's line, as Python's shlex.quote writes it.
+std::string word_of(const std::string& text) {
+    static const std::string plain =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./-_";
+    if (text.find_first_not_of(plain) == std::string::npos) return text;
+    std::string word = "'";
+    for (const char one : text) word += one == '\'' ? "'\"'\"'" : std::string(1, one);
+    return word + "'";
+}
+
 void match(const About& found, const About& wanted, const fs::path& path) {
     if (found.fingerprint == wanted.fingerprint && found.dim == wanted.dim) return;
     throw Refused("the gallery " + path.string() + " holds features of the model " + text_of(found) +
-                  ", not of " + text_of(wanted) + "; use that model, or embed the pictures that it keeps anew: "
-                  "vreid gallery reindex --gallery " + path.string() + " --model MANIFEST.json --out NEW.db");
+                  ", not of " + text_of(wanted) +
+                  "; use that model, or embed the pictures that it keeps anew: vreid gallery reindex --gallery " +
+                  word_of(path.string()) + " --model MANIFEST.json --out NEW.db");
 }
 
 }  // namespace
