@@ -4,8 +4,8 @@
 
 Lowers each model (FP32, FP16, INT8 for CPUs and for TensorRT) and builds it for ONNX Runtime and OpenVINO, unless that lies in
 --out already; has each lowered form verified against its FP32; then benches all of them together by turns, into
-OUT/bench-MODEL. Rows of all that lie there go to bench/results/deploy.json, tables to the screen; without models nothing is
-measured. Stop other work first: latencies are what this is for.
+OUT/bench-MODEL. Rows of all that lie there take the place of these models' rows in bench/results/deploy.json, where others
+stay; tables go to the screen. Without models nothing is measured. Stop other work first: latencies are what this is for.
 """
 
 import argparse
@@ -107,6 +107,8 @@ def main() -> None:
             output.console().print(sentence)
     found = sorted(flags.out.glob("bench-*/bench.json"))
     rows = [row for path in found for row in rows_of(json.loads(path.read_text(encoding="utf-8")))]
+    measured = {row["model"] for row in rows}
+    rows += [row for row in json.loads(RESULTS.read_text(encoding="utf-8")) if row["model"] not in measured]
     RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
     print("\n".join(path.with_name("bench.md").read_text(encoding="utf-8") for path in found))
 
