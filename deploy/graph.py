@@ -141,6 +141,45 @@ def half_stored(model: onnx.ModelProto) -> onnx.ModelProto:
     return small
 
 
+LARGE_BIAS = 16.0  # where float16 steps by a 64th, which is much next to a ReLU6
+
+
+def biases_moved(graph: onnx.GraphProto) -> None:
+    """Move large biases of 1x1 convolutions into the convolutions before them, in place; what is computed is the same.
+
+    A folded batch norm takes away the mean of what its convolution makes, by a bias of hundreds. Where the input is another
+    convolution's and nobody else's, m less in that one's bias is W m more in this one's; m is the least with which nearly nothing
+    is left there.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    uses = [name for node in graph.node for name in node.input] + [value.name for value in graph.output]
+    stored = arrays_of(graph, uses)
+    for node in graph.node:
+        before = makers.get(node.input[0]) if node.op_type == "Conv" and len(node.input) == 3 else None
+        if before is None or before.op_type != "Conv" or len(before.input) < 3 or uses.count(node.input[0]) > 1:
+            continue
+        if not {*node.input[1:], before.input[2]} <= stored.keys() or not _pointwise(node, stored[node.input[1]]):
+            continue
+        weights, bias = (stored[name].astype(np.float64) for name in node.input[1:])
+        if np.abs(bias).max() < LARGE_BIAS:
+            continue
+        matrix = weights.reshape(weights.shape[:2])
+        moved = np.linalg.lstsq(matrix, -bias, rcond=1e-3)[0]
+        earlier = stored[before.input[2]].astype(np.float64) - moved
+        for place, values in ((node, bias + matrix @ moved), (before, earlier)):
+            name = f"{place.name}_bias"
+            graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+            stored[name] = values
+            place.input[2] = name
+
+
+def _pointwise(node: onnx.NodeProto, weights: NDArray[np.generic]) -> bool:
+    """A matrix over the channels of each pixel: in one group, with no border of zeros, which no bias is added to."""
+    set_to = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    plain = set_to.get("group", 1) == 1 and set_to.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+    return plain and weights.shape[2:] == (1, 1) and not any(set_to.get("pads", ()))
+
+
 LARGEST = float(np.finfo(np.float16).max)
 FLOAT_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX defines as float32 only
 
@@ -153,6 +192,7 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     of weights that float16 cannot hold.
     """
     half = prepared(model)
+    biases_moved(half.graph)
     graph, types, inside = half.graph, types_of(half), set(body_of(half.graph))
     stored = arrays_of(graph, list(types))
     for node in (node for node in graph.node if node.name in inside):

@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 
 import onnx
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from vreid.deploy.export import onnx_from_checkpoint
-from vreid.deploy.graph import half_precision, half_stored, types_of
+from vreid.deploy.graph import biases_moved, half_precision, half_stored, types_of
 from vreid.deploy.lower import half_from
 from vreid.deploy.precision import precision_of, shares_in
 from vreid.deploy.settings import ExportOptions
@@ -22,6 +22,8 @@ from vreid.models.checkpoint import Checkpoint, save_checkpoint
 from vreid.models.errors import Refused
 from vreid.models.manifest import read_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
+from vreid.models.preprocess import batch_of
+from vreid.models.zoo import manifest_path
 from vreid.runtime.embedder import open_embedder
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
@@ -50,8 +52,8 @@ def graph(student: Path) -> onnx.ModelProto:
     return onnx.load(str(student.with_suffix(".onnx")))
 
 
-def run(model: onnx.ModelProto) -> np.ndarray:
-    out: np.ndarray = ort.InferenceSession(model.SerializeToString()).run(None, {"images": PICTURES})[0]
+def run(model: onnx.ModelProto, pixels: np.ndarray = PICTURES) -> np.ndarray:
+    out: np.ndarray = ort.InferenceSession(model.SerializeToString()).run(None, {"images": pixels})[0]
     return out
 
 
@@ -78,6 +80,41 @@ def test_it_says_what_the_float_network_says(graph: onnx.ModelProto) -> None:
     assert (wide * half).sum(1).min() > 0.9999 and not np.array_equal(wide, half)
     np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(half, stored)  # weights that were stored in half are the same weights
+
+
+def test_a_bias_that_takes_a_large_mean_away_costs_nothing() -> None:
+    """Of the bundled network: the last convolution has biases of 400, of which float16 has quarters, before a ReLU6."""
+    bundled = onnx.load(str(manifest_path("vreid-s").with_suffix(".onnx")))
+    about = read_manifest(manifest_path("vreid-s")).input
+    pixels = batch_of([picture for picture in PICTURES], about.height, about.width)
+    wide, half = run(bundled, pixels), run(half_precision(bundled), pixels)
+    assert (wide * half).sum(1).min() > 0.9998
+
+
+def test_a_bias_is_moved_only_where_the_sums_stay_the_same() -> None:
+    random = np.random.default_rng(0)
+    shapes = {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (6, 4, 1, 1), "b2": (6,), "w3": (6, 6, 1, 1), "b3": (6,)}
+    values = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    values["b2"], values["b3"] = 100 * values["w2"][:, :, 0, 0].sum(1), values["b3"] + 100
+    for padded in (0, 1):
+        nodes = [
+            helper.make_node("Conv", ["images", "w1", "b1"], ["first"], "one", pads=[1, 1, 1, 1]),
+            helper.make_node("Conv", ["first", "w2", "b2"], ["second"], "two", pads=[padded] * 4),
+            helper.make_node("Relu", ["second"], ["third"], "relu"),
+            helper.make_node("Conv", ["third", "w3", "b3"], ["out"], "three"),
+        ]
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("images", "out")]
+        tensors = [numpy_helper.from_array(array, name) for name, array in values.items()]
+        model = helper.make_model(helper.make_graph(nodes, "two", ends[:1], ends[1:], tensors))
+        model.ir_version, model.opset_import[0].version = 8, 17
+        moved = onnx.ModelProto()
+        moved.CopyFrom(model)
+        biases_moved(moved.graph)
+        left = {tensor.name: numpy_helper.to_array(tensor) for tensor in moved.graph.initializer}
+        biases = [np.abs(left[node.input[2]]).max() for node in moved.graph.node if node.op_type == "Conv"]
+        assert biases[2] > 90 and (biases[1] < 1 if not padded else biases[1] == np.abs(values["b2"]).max())
+        pixels = random.normal(size=(2, 3, 8, 8)).astype(np.float32)
+        np.testing.assert_allclose(run(moved, pixels), run(model, pixels), atol=1e-3)
 
 
 def test_an_embedding_whose_squares_float16_cannot_hold_is_no_trouble(graph: onnx.ModelProto) -> None:
