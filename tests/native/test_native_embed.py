@@ -19,7 +19,7 @@ from vreid.runtime.engines.table import open_engine
 
 Built = Callable[[str], Path]  # see conftest.py
 ENGINES = ("openvino", "onnxruntime")
-SIZES = ((1, 1), (7, 300), (64, 64), (32, 33), (31, 90), (128, 128), (200, 150), (360, 640), (255, 17))
+SIZES = ((1, 1), (7, 300), (64, 64), (32, 33), (31, 90), (160, 160), (200, 150), (360, 640), (255, 17))
 
 
 def json_of(program: Path, *words: str | Path) -> Any:
