@@ -32,6 +32,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import Input
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Embed, Floats, Image, batch_of
+from vreid.runtime.engines.processor import has_vnni
 from vreid.train.data.records import Dataset, Item
 from vreid.train.evaluate import Embedded, average_precisions
 
@@ -251,15 +252,6 @@ def kept_float(int8: onnx.ModelProto, plain: onnx.ModelProto, names: Sequence[st
     drop_unused(mixed.graph)
     onnx.checker.check_model(mixed)
     return mixed
-
-
-def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this processor sums int8 products in 32 bits (x86 VNNI, or ARM's dot product); True where that is unknown."""
-    if not cpuinfo.is_file():
-        return True
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").lower().splitlines()
-    flags = next((line.split() for line in lines if line.startswith(("flags", "features"))), [])
-    return not flags or bool({"avx512_vnni", "avx_vnni", "asimddp"} & set(flags))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from vreid.models.errors import Refused
 from vreid.models.manifest import EngineFile, Manifest
 from vreid.models.preprocess import Image
 from vreid.runtime.engines.onnx_file import onnx_from
+from vreid.runtime.engines.processor import has_vnni
 from vreid.runtime.engines.table import Port, refuse_ports
 from vreid.runtime.records import Floats
 
@@ -30,7 +31,8 @@ FAULTS = (
 )
 CPU = "CPUExecutionProvider"
 # x86 without VNNI adds pairs of INT8 products in 16 bits, which overflow: other embeddings than elsewhere. With this INT8 is
-# exact on every processor; weights of 7 bits, which cannot overflow, keep the fast kernel.
+# exact on every processor; weights of 7 bits, which cannot overflow, keep the fast kernel. With VNNI it changes no sum and takes
+# half as long again, so that it is left out.
 EXACT_INT8 = ("session.x64quantprecision", "1")
 _TYPES = {"tensor(float)": "float32"}  # others are called as in numpy
 Providers = Mapping[str, Mapping[str, str]]  # in the order of preference, with their options
@@ -76,13 +78,13 @@ class OnnxRuntimeEngine:
 
 
 def session_options(threads: int, exact: bool) -> ort.SessionOptions:
-    """Of a session that shares its cores with others; `exact` is EXACT_INT8."""
+    """Of a session that shares its cores with others; `exact` is EXACT_INT8, where the processor needs it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is said in the sentence of a refusal
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if exact:
+    if exact and not has_vnni(unknown=False):
         options.add_session_config_entry(*EXACT_INT8)
     return options
 

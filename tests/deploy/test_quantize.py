@@ -28,7 +28,6 @@ from vreid.deploy.quantize import (
     Quantization,
     calibration_pictures,
     chosen,
-    has_vnni,
     kept_float,
     quantised,
     quantised_in,
@@ -42,6 +41,7 @@ from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.preprocess import Embed, Image
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
+from vreid.runtime.engines.processor import has_vnni
 from vreid.train.data.records import Dataset, Item
 from vreid.train.evaluate import Embedded, embedded
 
@@ -335,3 +335,4 @@ def test_vnni_is_read_from_the_processor(tmp_path: Path) -> None:
         assert has_vnni(tmp_path / "cpuinfo") is expected
     (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd asimddp\n")
     assert has_vnni(tmp_path / "cpuinfo") and has_vnni(tmp_path / "none")
+    assert has_vnni(tmp_path / "cpuinfo", unknown=False) and not has_vnni(tmp_path / "none", unknown=False)
