@@ -16,7 +16,8 @@ def test_the_demo_ends_with_identity_figures(
 ) -> None:
     assert main(["demo", *SMALL, "--out", str(tmp_path / "demo"), "--model", str(colour_model)]) == 0
     said = capfd.readouterr()
-    assert said.err == "" and "against the ground truth: identity accuracy" in said.out
+    assert all(line.startswith("frames: ") for line in said.err.splitlines())  # progress, where it takes long
+    assert "against the ground truth: identity accuracy" in said.out
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in said.out
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert set(report["cameras"]) == {"cam1", "cam2"} and report["frames"] == 100
