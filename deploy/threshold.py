@@ -238,8 +238,8 @@ def _redrawn(scores: Scores, gallery: int, seed: int) -> list[Tail]:
 
 def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
     """A first value of a manifest's `match`, of a training's validation parts: the point of equal error, where as many strangers
-    are taken for a known vehicle as known vehicles are missed, in galleries of 20 vehicles drawn from all parts together, no
-    two of one group: a group is held out whole, and a gallery of variants of one body is of no road.
+    are taken for a known vehicle as known vehicles are missed, in galleries of 20 vehicles drawn from all parts together, of
+    as many groups as there are: a group is held out whole, and a gallery of variants of one body is of no road.
 
     What is compared are tracks, as in a run: the mean feature of a vehicle's pictures in one camera.
     """
@@ -247,21 +247,20 @@ def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
     _, pictures = embedded(Dataset("validation", (), items, items), embed_with(network))
     tracks = tracks_of(pictures)
     groups = list({item.vehicle: item.group or item.vehicle for item in items}.values())  # by a vehicle's number
-    size, random = min(ROAD, len({*groups})), np.random.default_rng(0)
+    size, random = min(ROAD, len(groups)), np.random.default_rng(0)
     drawn = [
-        track_scores(rows_among(tracks, np.isin(tracks.vehicles, one_of_each_group(groups, random)[:size])))
+        track_scores(rows_among(tracks, np.isin(tracks.vehicles, other_groups_first(groups, random)[:size])))
         for _ in range(GALLERIES)
     ]
     threshold, rate = equal_error(*(np.concatenate(side) for side in zip(*drawn, strict=True)))
     return {"threshold": round(threshold, 4), "false_match_rate": round(rate, 4), "gallery": size}
 
 
-def one_of_each_group(groups: Sequence[str], random: np.random.Generator) -> list[int]:
-    """The place of one member of each group, drawn, the groups in a drawn order."""
-    drawn: dict[str, int] = {}
-    for place in random.permutation(len(groups)).tolist():
-        drawn.setdefault(groups[place], place)
-    return list(drawn.values())
+def other_groups_first(groups: Sequence[str], random: np.random.Generator) -> list[int]:
+    """All places in a drawn order, first one of each group."""
+    drawn = random.permutation(len(groups)).tolist()
+    first = {groups[place]: place for place in reversed(drawn)}
+    return sorted(drawn, key=lambda place: first[groups[place]] != place)
 
 
 def tracks_of(pictures: Embedded) -> Embedded:
