@@ -30,7 +30,8 @@ _GRACE_S = 15.0  # for the end of a transaction, and of a connection
 
 
 class Region:
-    """Used from `start` to `close`. What cannot be reached is tried again after 0.5 s, then twice as long each time, up to 30 s."""
+    """Used from `start` to `close`. What cannot be reached is tried again after 0.5 s, then twice as long each time, up to 30 s;
+    after 0.5 s again once something was done, or after a minute without a failure."""
 
     def __init__(self, settings: CentreSettings, region: RegionSettings, holder: str) -> None:
         self._settings, self._region, self._holder = settings, region, holder
@@ -84,13 +85,13 @@ class Region:
     async def _work(self) -> None:
         waits = pauses(0.5, 30.0, random.Random())
         while not self._over.is_set():
-            began = time.monotonic()
+            began, before = time.monotonic(), replace(self._counts)
             try:
                 await self._once()
             except VreidError as error:
                 if isinstance(error, Failed):
                     self._failed = error.position
-                if time.monotonic() - began > 60:
+                if time.monotonic() - began > 60 or self._counts != before:
                     waits, self._reported = pauses(0.5, 30.0, random.Random()), ""
                 self._missed(str(error))
                 await self._rest(next(waits))

@@ -3,8 +3,10 @@
 import json
 import signal
 import urllib.request
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_box import number_of
@@ -25,6 +27,7 @@ from real_nats import NatsServer
 from real_postgres import Server
 
 from vreid.cli.main import main
+from vreid.fleet.centre import region
 from vreid.fleet.centre.metrics import CentreMonitor
 from vreid.fleet.sender import Sender
 from vreid.runtime.gallery_place import DatabaseAddress
@@ -110,6 +113,28 @@ def test_servers_that_are_away_are_said_and_waited_for(
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_who_has_done_something_is_soon_tried_again(
+    tmp_path: Path, server: NatsServer, place: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = region.pauses, list[tuple[Any, ...]]()
+
+    def noted(*words: Any) -> Iterator[float]:
+        begun.append(words)
+        return real(*words)
+
+    monkeypatch.setattr(region, "pauses", noted)
+    with resolving(centre_file(tmp_path, server, place)) as centre, box_of(tmp_path / "g.db") as gallery:
+        for count in range(1, 4):
+            seen(gallery, [count], count)
+            Sender(settings_of(server.url), gallery).send_all()
+            assert until(lambda count=count: centre.status()["north"].counts.new == count), centre.status()
+            server.stop()
+            assert until(lambda: centre.status()["north"].fault is not None)
+            server.start()
+            assert until(lambda: centre.status()["north"].fault is None)
+    assert len(begun) == 4  # and not once for each attempt
 
 
 def test_a_region_goes_on_behind_a_message_that_its_database_does_not_take(
