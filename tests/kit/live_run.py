@@ -18,7 +18,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def run_during(steps: Callable[[], None], words: Sequence[str], number: int = signal.SIGTERM) -> None:
-    """`vreid WORDS`, ended by the signal `number` when `steps` have; raises what they raise, and it has to end well."""
+    """`vreid WORDS`, ended by the signal `number` when `steps` have; raises what they raise, and it has to end well. The signal
+    is not ignored meanwhile, as nohup has SIGHUP ignored."""
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -30,9 +31,13 @@ def run_during(steps: Callable[[], None], words: Sequence[str], number: int = si
             os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    code = main(words)
-    thread.join()
+    ignored = signal.signal(number, signal.SIG_DFL)
+    try:
+        thread.start()
+        code = main(words)
+        thread.join()
+    finally:
+        signal.signal(number, ignored)
     if failed:
         raise failed[0]
     assert code == 0
