@@ -57,9 +57,9 @@ class Pictures:
         if seldom and len(names) < limit:  # else there are older ones yet
             self._due = now + _SELDOM_S
         found = 0
-        due = [name for name in names if name not in self._passed_over or self._passed_over[name].until <= now]
-        for first in range(0, min(len(due), most), _TOGETHER):
-            found += await self._take(due[first : min(first + _TOGETHER, most)], now)
+        due = [name for name in names if name not in self._passed_over or self._passed_over[name].until <= now][:most]
+        for first in range(0, len(due), _TOGETHER):
+            found += await self._take(due[first : first + _TOGETHER], now)
         return found > 0
 
     async def _take(self, names: Sequence[str], now: float) -> int:
