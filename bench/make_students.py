@@ -10,9 +10,12 @@ two hours, each student three; without such a processor leave --bfloat16 out.
 import argparse
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-SHARES = {"vreid-s": 0.35}  # of the teacher's MACs
+MACS = {"vreid-s": 0.35}  # of the teacher's
+SHARES = {"roadside": 2.0, "roadside-wide": 3.0, "highway2cam": 1.0, "synth": 1.5}  # of the batches
+VALIDATION = 0.12  # of the bodies
 
 
 def vreid(*words: object) -> None:
@@ -28,30 +31,43 @@ def trained(out: Path, *words: object) -> Path:
     return out / "best.pt"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("student", choices=SHARES)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bfloat16", action="store_true")
-    flags = parser.parse_args()
-    out, data, lists, scene = flags.out, flags.data, flags.out / "lists", flags.out / "synth"
+def sources(data: Path, out: Path) -> dict[str, Path]:
+    """The data sets by name: lists of the rendered ones with their bodies, and the synthetic scene, are made in `out`."""
+    lists, scene = out / "lists", out / "synth"
     rendered = [data / "roadside", data / "roadside-wide"]
     lister = Path(__file__).with_name("body_lists.py")
     subprocess.run([sys.executable, str(lister), *map(str, rendered), "--out", str(lists)], check=True)
     if not scene.exists():
         vreid("synth", "crops", "--out", scene, "--vehicles", 360, "--cameras", 12, "--per-camera", 2, "--bodies", 48)
-    shares = {lists / "roadside.csv": 2, lists / "roadside-wide.csv": 3, data / "highway2cam": 1, scene: 1.5}
-    common = [word for path, share in shares.items() for word in ("--data", f"{path}={share}")]
-    common += ["--validation", 0.12, "--threads", 1, *(["--bfloat16"] if flags.bfloat16 else [])]
+    made = {path.name: lists / f"{path.name}.csv" for path in rendered}
+    return {**made, "highway2cam": data / "highway2cam", "synth": scene}
+
+
+def words_of(sets: Mapping[str, Path], bfloat16: bool) -> list[object]:
+    """The words of `vreid train` that give these sets with their shares, and the validation part."""
+    words: list[object] = [word for name, path in sets.items() for word in ("--data", f"{path}={SHARES[name]:g}")]
+    return [*words, "--validation", VALIDATION, "--threads", 1, *(["--bfloat16"] if bfloat16 else [])]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("student", choices=MACS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bfloat16", action="store_true")
+    flags = parser.parse_args()
+    out = flags.out
+    common = words_of(sources(flags.data, out), flags.bfloat16)
     start = ["--recipe", "teacher_mobilenet_160", "--weights", flags.weights]
     teacher = trained(out / "teacher", "teacher", *start, *common)
-    narrow = ["--recipe", "cdd2_mobilenet_160", "--teacher", teacher, "--target-macs", SHARES[flags.student]]
+    narrow = ["--recipe", "cdd2_mobilenet_160", "--teacher", teacher, "--target-macs", MACS[flags.student]]
     compressed = trained(out / f"{flags.student}-compressed", "student", *narrow, *common)
     further = ["--recipe", "tuned_mobilenet_160", "--teacher", teacher, "--start", compressed]
     student = trained(out / flags.student, "student", *further, *common)
-    vreid("export", student, "--out", out / f"{flags.student}.onnx", "--half-weights", "--data", data / "roadside")
+    vreid(
+        "export", student, "--out", out / f"{flags.student}.onnx", "--half-weights", "--data", flags.data / "roadside"
+    )
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 WRITTEN = ("bench/results", "docs")  # what the tables themselves write is no code
 
@@ -18,4 +19,5 @@ def commit() -> str:
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+    here = Path(__file__).parent  # wherever the bench is run from
+    return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
