@@ -27,12 +27,14 @@ SAME, LESS = 1 - 0.6567, 1 - 0.785  # the shares of MACs that the papers' saving
 @dataclass(frozen=True)
 class Arm:
     """`recipe()` gives what it learns with; `start` names what it begins from: its teacher, nothing, the teacher cut by
-    Torch-Pruning, or the widths that another arm of the same seed has found."""
+    Torch-Pruning, or the widths that another arm of the same seed has found. `cached` names teacher caches that it learns from,
+    too."""
 
     recipe: Callable[[], Recipe]
     start: str = "teacher"
     share: float = 1.0
     widths_of: str = ""
+    cached: tuple[str, ...] = ()
 
 
 def paper(**changes: Any) -> Recipe:

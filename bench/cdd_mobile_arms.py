@@ -1,7 +1,14 @@
 """The arms of the compression table for MobileNetV2: as those of the ResNet, from ImageNet weights, at 96 pixels.
 
 Imported by cdd_table.py. All learn for 12 epochs from the logits of one teacher, which is the heavy student's network; the paper's
-from its blocks, too.
+from its blocks, too. Two learn from embeddings besides, that teacher's own and those of three teachers fused: it, an
+EfficientNet-Lite0, and a network that was trained for something else. They want files that others do without:
+
+    python bench/cdd_table.py teacher --family efficientnet --data DATA --weights efficientnet-lite0.pth --out runs/lite0
+    vreid cache-teacher runs/cdd-mobile/teacher/best.pt --data DATA --out runs/cdd-mobile/caches/mobilenet.npz
+    vreid cache-teacher runs/lite0/teacher/best.pt --data DATA --out runs/cdd-mobile/caches/efficientnet.npz
+    vreid cache-teacher vehicle-attributes-recognition-barrier-0039.xml --output ReLU5 --order BGR --mean 0 0 0 --std 1 1 1 \\
+          --scale 1 --data DATA --out runs/cdd-mobile/caches/attributes.npz
 """
 
 from copy import deepcopy
@@ -17,15 +24,28 @@ from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import cdd2_mobilenet, cdd_mobilenet, teacher_mobilenet, uncompressed_mobilenet
+from vreid.train.recipes.targets import with_teachers
 
 SAME, LESS = 0.35, 0.2  # of the heavy student's MACs
 MULTIPLE = 8  # of channels
 SIDE, DIM, EPOCHS = 96, 128, 12
+CACHES = ("mobilenet", "efficientnet", "attributes")
 
 
 def teacher() -> Recipe:
     """What all arms learn from, and most begin as."""
     return replace(_small(teacher_mobilenet()), epochs=24, planned=24, warmup=1, sizes=())
+
+
+def efficientnet_teacher() -> Recipe:
+    """Another teacher, of another body, for the arm that learns from several."""
+    base = teacher()
+    return replace(base, network=replace(base.network, body="efficientnet_lite0"))
+
+
+def with_cached(recipe: Recipe, teachers: int) -> Recipe:
+    """`recipe` that also learns from that many teachers' cached embeddings; of several they are whitened and fused."""
+    return with_teachers(recipe, teachers, by="similarity" if teachers == 1 else None, by_camera=True)
 
 
 def paper() -> Recipe:
@@ -99,6 +119,8 @@ ARMS: dict[str, Arm] = {
     "resrep": Arm(lambda: budgeted(SAME, by="norm", cost_power=0.0, survivors=0.025)),  # as in cdd_arms.py
     "torch-pruning": Arm(uncompressed, "torch-pruning", SAME),
     "uniform": Arm(uncompressed, "uniform", SAME),
+    "cdd2-cached": Arm(lambda: with_cached(budgeted(SAME), 1), cached=("mobilenet",)),
+    "cdd2-fused": Arm(lambda: with_cached(budgeted(SAME), 3), cached=CACHES),
     "random": Arm(lambda: budgeted(SAME, by="random", cost_power=0.0)),
     "distilled-scaled": Arm(lambda: from_scratch(scaled_to(SAME)), "nothing"),
     "slim-from-scratch": Arm(from_scratch, "nothing", widths_of="cdd2"),

@@ -25,6 +25,7 @@ COLUMNS = {
     "params_saved": "params saved %", "macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP",
     "rank1": "Rank-1", "latency_ms": "latency ms", "hours": "core-hours",
 }  # fmt: skip
+OF_REAL = {"real_map": "real: mAP", "real_rank1": "real: Rank-1"}  # where they were scored
 OF_ABLATIONS = {"macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
 
 
@@ -40,7 +41,7 @@ def timings(networks: Sequence[ReidNetwork], rounds: int) -> list[Timing]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--family", choices=list(FAMILIES), default="resnet50")
+    parser.add_argument("--family", choices=list(RESULTS), default="resnet50")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=100, help="turns that each network has at being timed")
     parser.add_argument("--json", action="store_true", help="print the rows instead of the table")
@@ -67,7 +68,9 @@ def main() -> None:
     if flags.json:
         output.document(rows)
     else:
-        print(table_of([row for row in rows if row["arm"] in family.arms], COLUMNS, {"epochs": "epochs"}))
+        table = [row for row in rows if row["arm"] in family.arms]
+        real = OF_REAL if all("real_map" in row for row in table) else {}
+        print(table_of(table, COLUMNS | real, {"epochs": "epochs"}))
         if family.ablations:
             print()
             print(table_of([row for row in rows if row["arm"] in family.ablations], OF_ABLATIONS, {}))

@@ -14,7 +14,7 @@ import argparse
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -34,13 +34,14 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, config_from
 from vreid.train.data.records import Dataset
-from vreid.train.data.table import read_dataset
+from vreid.train.data.table import read_dataset, read_train_part
 from vreid.train.devices import join_processes
 from vreid.train.evaluate import embed_with, evaluate
 from vreid.train.job import Job, Start
 from vreid.train.loop import train
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import teacher_resnet50_small
+from vreid.train.teacher import Teacher, teacher_of_file
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Family:
 FAMILIES = {
     "resnet50": Family(teacher_resnet50_small, ARMS, ABLATIONS, 16, 1 / 4),
     "mobilenet": Family(mobile.teacher, mobile.ARMS, {}, mobile.MULTIPLE),
+    "efficientnet": Family(mobile.efficientnet_teacher, {}, {}, mobile.MULTIPLE),
 }
+FIGURES = ("map", "rank1", "real_map", "real_rank1", "epochs", "validation_map", "wall_hours")  # of a row
 COMMIT = commit()  # of the code that is running, whatever is committed meanwhile
 
 
@@ -75,6 +78,11 @@ def folder_of(root: Path, arm: str, seed: int) -> Path:
 def file_of(folder: Path, suffix: str) -> Path:
     """The file of a training that lies next to its folder, whose name may hold dots."""
     return folder.with_name(folder.name + suffix)
+
+
+def cache_of(root: Path, name: str) -> Path:
+    """Where a teacher's embeddings are."""
+    return root / "caches" / f"{name}.npz"
 
 
 def finished(folder: Path, epochs: int) -> bool:
@@ -148,7 +156,9 @@ def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | 
         return False
     recipe, start = replace(begun[0], validate_every=flags.validate_every), begun[1]
     parts = subset_of(read_dataset(flags.data), listed())
-    return trained(folder, {"arm": name, "seed": seed}, recipe, parts, flags, teacher, start)
+    cached = () if teacher is None else family.all[name].cached
+    teachers = [teacher_of_file(cache_of(flags.out, one)) for one in cached]
+    return trained(folder, {"arm": name, "seed": seed}, recipe, parts, flags, teacher, start, teachers)
 
 
 def trained(
@@ -159,6 +169,7 @@ def trained(
     flags: argparse.Namespace,
     teacher: ReidNetwork | None,
     start: ReidNetwork | None,
+    teachers: Sequence[Teacher] = (),
 ) -> bool:
     """Train in `folder` on parts[0], choosing on parts[1], to the end; False when it is, or another process is at it."""
     if finished(folder, recipe.epochs):
@@ -188,8 +199,8 @@ def trained(
         train(
             Job(
                 recipe, [learnt], [chosen] if chosen.query else [], folder, join_processes(0, 1, 0, flags.device),
-                seed=about["seed"], resume=resume, teacher=teacher, start=begun, bfloat16=flags.bfloat16, on_epoch=say,
-                weights=flags.weights if recipe.imagenet else None,
+                seed=about["seed"], resume=resume, teacher=teacher, teachers=teachers, start=begun, bfloat16=flags.bfloat16,
+                on_epoch=say, weights=flags.weights if recipe.imagenet else None,
             )
         )  # fmt: skip
     return True
@@ -199,11 +210,12 @@ def score(name: str, seed: int, flags: argparse.Namespace) -> None:
     """Score an arm on the test part where it is finished; the choices were made on the validation part."""
     folder = folder_of(flags.out, name, seed)
     if finished(folder, FAMILIES[flags.family].all[name].recipe().epochs):
-        scored(folder, flags)
+        scored(folder, flags, flags.real)
 
 
-def scored(folder: Path, flags: argparse.Namespace) -> None:
-    """Score what was trained in `folder` on the test part, unless that has been done."""
+def scored(folder: Path, flags: argparse.Namespace, real: Path | None = None) -> None:
+    """Score what was trained in `folder` on the test part, unless that has been done; and on the pictures of a set of real
+    vehicles, of which no training had one, where it is given."""
     scores = file_of(folder, ".score.json")
     with locked(folder) as mine:
         if not mine or scores.exists():
@@ -211,7 +223,8 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
         checkpoint = load_checkpoint(folder / "best.pt")
         network = network_from(checkpoint).eval()
         cost = total_of(cost_of(network))
-        found = evaluate(read_dataset(flags.data), embed_with(network.to(join_processes(0, 1, 0, flags.device).device)))
+        embed = embed_with(network.to(join_processes(0, 1, 0, flags.device).device))
+        found = evaluate(read_dataset(flags.data), embed)
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         chosen = [part["map"] for part in checkpoint.metrics.get("validation", {}).values()]
         figures = {
@@ -219,6 +232,10 @@ def scored(folder: Path, flags: argparse.Namespace) -> None:
             "epochs": log[-1]["epoch"], "wall_hours": round(sum(epoch["seconds"] for epoch in log) / 3600, 4),
             "validation_map": chosen[0] if chosen else None, "network": asdict(replace(checkpoint.config, classes=0)),
         }  # fmt: skip
+        if real is not None:
+            pictures = read_train_part(real).train
+            others = evaluate(Dataset(real.name, (), pictures, pictures), embed)
+            figures |= {"real_map": round(others.map, 2), "real_rank1": round(others.rank1, 2)}
         scores.write_text(json.dumps(figures), encoding="utf-8")
         output.console().print(f"{folder.name}: {figures['map']} mAP")
 
@@ -234,7 +251,7 @@ def row_of(folder: Path, whole: tuple[int, int]) -> tuple[dict[str, Any], ReidNe
         "seed": about["seed"],
         "params_saved": round(100 * (1 - scored["params"] / whole[0]), 2),
         "macs_saved": round(100 * (1 - scored["macs"] / whole[1]), 2),
-        **{name: scored[name] for name in ("map", "rank1", "epochs", "validation_map", "wall_hours")},
+        **{name: scored[name] for name in FIGURES if name in scored},
         "hours": round(sum(seconds) / 3600, 2),
         "device": about.get("device", "cpu"),
         "commit": about["commit"],
@@ -248,6 +265,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--family", choices=list(FAMILIES), default="resnet50")
+    parser.add_argument("--real", type=Path, help="a set of real vehicles to score on, too")
     parser.add_argument("--weights", help="of the teacher's body, where it begins with ImageNet's")
     parser.add_argument("--arms", nargs="*", metavar="ARM")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
@@ -260,6 +278,10 @@ def main() -> None:
     if wrong := sorted({*flags.arms} - {*family.all}):
         parser.error(f"{flags.family} has no arm {wrong[0]}; choose of {', '.join(family.all)}")
     refuse_other(flags.out, family)
+    for arm in list(flags.arms):
+        if missing := [name for name in family.all[arm].cached if not cache_of(flags.out, name).exists()]:
+            output.console().print(f"{arm} is left out: {cache_of(flags.out, missing[0])} is not there")
+            flags.arms.remove(arm)
     torch.set_num_threads(1)
     if "teacher" in flags.what:
         run("teacher", 0, flags, None)
