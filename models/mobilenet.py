@@ -277,11 +277,11 @@ LITE_INNER = {
 LITE_MEAN, LITE_STD = 127.0, 128.0
 
 
-def _place(block: str, kind: str, unit: str, depthwise: str) -> Place:
+def _place(name: str, kind: str, unit: str, depthwise: str) -> Place:
     """Of a unit whose channels go through the unit `depthwise`, and into the projection behind that."""
     parent, _, number = depthwise.rpartition(".")
     reader, channelwise = f"{parent}.{int(number) + 1}", (f"{depthwise}.0", f"{depthwise}.1")
-    return Place(block, (kind,), f"{unit}.0", f"{unit}.1", f"{unit}.far", reader, channelwise, f"{depthwise}.gate")
+    return Place(name, (kind,), f"{unit}.0", f"{unit}.1", f"{unit}.far", reader, channelwise, f"{depthwise}.gate")
 
 
 OPTIONS = ("scale", "last_stride", "stem", "inner", "last")

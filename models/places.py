@@ -11,7 +11,7 @@ Inner = tuple[tuple[tuple[int, ...], ...], ...]  # widths, stage by stage, block
 
 @dataclass(frozen=True)
 class Place:
-    """Layers by their names in a ReidNetwork, and what a log calls them: `block`, and the `kinds` of its widths.
+    """Layers by their names in a ReidNetwork, and what a log calls them: `name`, and the `kinds` of its widths.
 
     `far` stands between the BN `norm` of the dense convolution `conv` and the activation. An output that goes there takes with it
     a channel of each of `channelwise` (depthwise convolutions and BNs) and an input of `reader` (a convolution, or linear).
@@ -20,7 +20,7 @@ class Place:
     `near`, in some blocks, stands before `conv`: an input that goes takes an output of `before`, a convolution and its BN.
     """
 
-    block: str
+    name: str
     kinds: tuple[str, ...]  # of `before`, if any, and of `conv`
     conv: str
     norm: str

@@ -32,9 +32,9 @@ from vreid.train.teacher_cache import build_cache, digest_of_rows, read_features
 
 
 class ActivationHooks:
-    """Spatial means of what goes into and comes out of the far place of every block, and into a near one, as (B, C) each.
+    """Spatial means (B, C) by the number of a place: `before` and `after` its far compactor, and `near`, before its near one.
 
-    In a network without compactors both of `far` are what convolution and BN give. A near compactor drops inputs, so its means are
+    In a network without compactors `before` and `after` are both what convolution and BN give. A near compactor drops inputs, so its means are
     of these, each times the norm of its column: what the convolution after it still gets of the channel. They hold the last
     forward pass in training or eval mode, in float32; without `pooled` they hold nothing, which costs nothing.
     """
@@ -56,20 +56,20 @@ class ActivationHooks:
             hook.remove()
 
     def widths(self) -> list[int]:
-        """Channels at the far place of every block."""
+        """Channels at every far place."""
         return [cast(nn.Conv2d, self.network.get_submodule(place.conv)).out_channels for place in self.places]
 
-    def _far(self, place: int) -> Any:
+    def _far(self, number: int) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            self.before[place] = _means(inputs[0])
-            self.after[place] = _means(output) if isinstance(module, Compactor) else self.before[place]
+            self.before[number] = _means(inputs[0])
+            self.after[number] = _means(output) if isinstance(module, Compactor) else self.before[number]
 
         return hook
 
-    def _near(self, place: int) -> Any:
+    def _near(self, number: int) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             means = _means(inputs[0])
-            self.near[place] = means * module.norms() if isinstance(module, Compactor) else means
+            self.near[number] = means * module.norms() if isinstance(module, Compactor) else means
 
         return hook
 
@@ -93,7 +93,7 @@ class OnlineDistillation:
 
 
 class OnlineTeacher:
-    """A teacher in online distillation. `maps` say how the channels that a block of the student has left are made of the
+    """A teacher in online distillation. `maps` say how the channels that the student has left are made of the
     teacher's (pruning/channels.py); none without compression. The blocks' outputs are pooled where there is a loss on them, or
     `resetting` looks at them."""
 
@@ -116,11 +116,11 @@ class OnlineTeacher:
         self.student_hooks.close()
         self.student_hooks = ActivationHooks(student, self.pools)
 
-    def pooled(self, place: int, side: Side) -> tuple[Tensor, Tensor]:
-        """(B, K), (B, C): what student and teacher gave at that side of a block in the last batch, pooled."""
+    def pooled(self, number: int, side: Side) -> tuple[Tensor, Tensor]:
+        """(B, K), (B, C): what student and teacher gave at that side of the site `number` in the last batch, pooled."""
         if side == "far":
-            return self.student_hooks.after[place], self.hooks.after[place]
-        return self.student_hooks.near[place], self.hooks.near[place]
+            return self.student_hooks.after[number], self.hooks.after[number]
+        return self.student_hooks.near[number], self.hooks.near[number]
 
     def losses(self, features: Features, pixels: Tensor, pictures: Tensor) -> dict[str, Tensor]:
         """The weighted terms of a batch that the student has just seen; equal `pictures` (B,) are copies of one picture.
@@ -138,9 +138,10 @@ class OnlineTeacher:
                     )
                 parts["logits"] = self.rules.logits * logits_loss(features.logits.float(), teacher.logits.float())
             if self.rules.blocks:
-                places = range(len(self.hooks.places))
+                numbers = range(len(self.hooks.places))
                 parts["blocks"] = self.rules.blocks * blocks_loss(
-                    [self.student_hooks.before[place] for place in places], [self._viewed(place) for place in places]
+                    [self.student_hooks.before[number] for number in numbers],
+                    [self._viewed(number) for number in numbers],
                 )
             if self.rules.similarity:
                 parts["similarity"] = self.rules.similarity * similarity_loss(
@@ -148,9 +149,9 @@ class OnlineTeacher:
                 )
         return parts
 
-    def _viewed(self, place: int) -> Tensor:
-        features = self.hooks.before[place]
-        return self.maps[place].viewed(features) if self.maps else features
+    def _viewed(self, number: int) -> Tensor:
+        features = self.hooks.before[number]
+        return self.maps[number].viewed(features) if self.maps else features
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,11 @@ def test_the_task_pulls_back_a_row_that_shrinks(body: str) -> None:
 def test_the_stem_has_no_compactor_where_a_shortcut_takes_its_channels_on() -> None:
     torch.manual_seed(0)
     joined = ReidNetwork(NetworkConfig("mobilenet_v2", 32, 32, 16, options={"scale": 0.25, "last": 48}))
-    assert [site.place.block for site in insert(joined)][:2] == ["stage2.0", "stage2.1"]
+    assert [site.place.name for site in insert(joined)][:2] == ["stage2.0", "stage2.1"]
     assert "stem" not in fold(joined).config.options
     free = network("mobilenet_v2")
     insert(free)
-    assert [site.place.block for site in sites(free)][:2] == ["stem", "stage2.0"]
+    assert [site.place.name for site in sites(free)][:2] == ["stem", "stage2.0"]
     with torch.no_grad():
         sites(free)[0].far.weight[8:] = 0  # as many channels are left as the first block passes on
     narrow = fold(free.eval())

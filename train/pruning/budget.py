@@ -1,4 +1,4 @@
-"""A budget for a student that is being compressed: what its blocks cost, and masks by rank until the target is met, as in ResRep.
+"""A budget for a student that is being compressed: what its sites cost, and masks by rank until the target is met, as in ResRep.
 
 Ding et al., ResRep, ICCV 2021, section 3.3 (methods.md 2): every so often all channels are sorted by the norm of their
 compactor row, and the weakest are masked, a few more each time, until the network without them meets the budget; the choice
@@ -23,7 +23,7 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.files import write_atomic
 from vreid.models.network import ReidNetwork
-from vreid.models.pruning import Compactor, Site, rounded_up
+from vreid.models.pruning import Compactor, Side, Site, rounded_up
 from vreid.train.pruning.channels import ChannelMap, compactors_of
 
 
@@ -132,7 +132,7 @@ class BudgetRules:
 
 class Budget:
     """Chooses the masks of a network's compactors so that what is left meets the budget. `costs` are needed for ms. `maps` are
-    those of its blocks (channels.py), which know where the compactors are when the network has shrunk."""
+    those of its sites (channels.py), which know where the compactors are when the network has shrunk."""
 
     def __init__(
         self,
@@ -151,13 +151,13 @@ class Budget:
         self.whole = self.costs.whole()
         if len(full) != len(sites) or list(full) != widths_of(sites):
             raise Refused("the costs were measured of another network; measure them again")
-        least = self.costs.of([self._rounded(place, 1, 1) for place in range(len(sites))])
+        least = self.costs.of([self._rounded(number, 1, 1) for number in range(len(sites))])
         if not least <= rules.share * self.whole <= self.whole:
             raise Refused(
-                f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with the narrowest blocks "
+                f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with the narrowest layers "
                 f"{least / self.whole:.1%} are left; ask for more, or for widths of a smaller multiple than {multiple}"
             )
-        prices = [self._price(place, compactor.side, *full[place]) for place, _, compactor in compactors_of(maps)]
+        prices = [self._price(number, compactor.side, *full[number]) for number, _, compactor in compactors_of(maps)]
         mean = sum(prices) / len(prices)
         self._weights = [(price / mean) ** rules.cost_power for price in prices]
         self.left = self.kept()  # the share that the masks leave
@@ -167,7 +167,7 @@ class Budget:
         kept = [
             (1 if site.near is None else int(site.near.mask.sum()), int(site.far.mask.sum())) for site in self._sites()
         ]
-        return self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)]) / self.whole
+        return self.costs.of([self._rounded(number, *widths) for number, widths in enumerate(kept)]) / self.whole
 
     def lasso(self) -> dict[Compactor, float]:
         """What the lasso's strength is multiplied by for each compactor: its price to the power, 1 in the mean of prices."""
@@ -211,52 +211,52 @@ class Budget:
         is not taken, nor another in that compactor."""
         kept = [list(widths) for widths in widths_of(self._sites())]
         gone: dict[Compactor, list[int]] = {compactor: [] for compactor in self._compactors()}
-        left = self.costs.of([self._rounded(place, *widths) for place, widths in enumerate(kept)])
+        left = self.costs.of([self._rounded(number, *widths) for number, widths in enumerate(kept)])
         closed: set[Compactor] = set()
-        for place, compactor, channel in self._ranked():
+        for number, compactor, channel in self._ranked():
             if left <= goal:
                 break
             far = compactor.side == "far"
-            if kept[place][far] == 1 or compactor in closed:  # a layer never goes below one channel
+            if kept[number][far] == 1 or compactor in closed:  # a layer never goes below one channel
                 continue
-            before = self.costs.sites[place].of(*self._rounded(place, *kept[place]))
-            kept[place][far] -= 1
-            step = before - self.costs.sites[place].of(*self._rounded(place, *kept[place]))
+            before = self.costs.sites[number].of(*self._rounded(number, *kept[number]))
+            kept[number][far] -= 1
+            step = before - self.costs.sites[number].of(*self._rounded(number, *kept[number]))
             if left - step < goal - slack:
-                kept[place][far] += 1
+                kept[number][far] += 1
                 closed.add(compactor)
                 continue
             left -= step
             gone[compactor].append(channel)
         return left, gone
 
-    def _rounded(self, place: int, near: int, far: int) -> tuple[int, int]:
-        """The widths that a block with that many channels alive is folded to."""
-        site = self.maps[place].site
+    def _rounded(self, number: int, near: int, far: int) -> tuple[int, int]:
+        """The widths that the site `number` is folded to with that many channels alive."""
+        site = self.maps[number].site
         near = 1 if site.near is None else rounded_up(near, len(site.near.mask), self.multiple)
         return near, rounded_up(far, len(site.far.mask), self.multiple)
 
     def _ranked(self) -> list[tuple[int, Compactor, int]]:
-        """(block, compactor, channel) of every channel, the one that is missed least first."""
+        """(number of the site, compactor, channel) of every channel, the least important for its price first."""
         entries: list[tuple[float, int, int, int]] = []
         found, widths = compactors_of(self.maps), widths_of(self._sites())
-        for number, (place, channels, compactor) in enumerate(found):
-            price = self._price(place, compactor.side, *widths[place]) ** self.rules.cost_power
-            worth = self._worth(number, channels, compactor) / price
-            entries += [(value, place, number, channel) for channel, value in enumerate(worth.tolist())]
-        return [(place, found[number][2], channel) for _, place, number, channel in sorted(entries)]
+        for nth, (number, channels, compactor) in enumerate(found):
+            price = self._price(number, compactor.side, *widths[number]) ** self.rules.cost_power
+            worth = self._worth(nth, channels, compactor) / price
+            entries += [(value, number, nth, channel) for channel, value in enumerate(worth.tolist())]
+        return [(number, found[nth][2], channel) for _, number, nth, channel in sorted(entries)]
 
-    def _worth(self, number: int, channels: ChannelMap, compactor: Compactor) -> Tensor:
+    def _worth(self, nth: int, channels: ChannelMap, compactor: Compactor) -> Tensor:
         if self.rules.by == "norm":
             return compactor.norms()
         if self.rules.by == "random":  # a control: the same draw each time, of the masked first, so that it converges
-            drawn = torch.rand(len(compactor.mask), generator=torch.Generator().manual_seed(number))
+            drawn = torch.rand(len(compactor.mask), generator=torch.Generator().manual_seed(nth))
             return drawn.to(compactor.mask.device) + compactor.mask
         return channels.scores[compactor.side]
 
-    def _price(self, place: int, side: str, near: int, far: int) -> float:
-        """What a channel of the compactor costs at these widths."""
-        cost = self.costs.sites[place]
+    def _price(self, number: int, side: Side, near: int, far: int) -> float:
+        """What a channel on that side of the site `number` costs at these widths."""
+        cost = self.costs.sites[number]
         price = near * cost.b + cost.c if side == "far" else cost.a + far * cost.b
         return max(price, LEAST_PRICE * self.whole)
 

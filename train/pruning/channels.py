@@ -1,4 +1,4 @@
-"""Which channels of a block are alive while it is pruned: one map for each block, read by whoever masks, resets or distils."""
+"""Which channels of a site are alive while the network is pruned: one map a site, read by budget, resetting and distillation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,11 +41,11 @@ class ChannelMap:
         return values[self.alive[compactor.side]]
 
     def viewed(self, features: Tensor) -> Tensor:
-        """(B, C) at the far place, as before anything was dropped -> (B, K) as the block's channels are made of it now."""
+        """(B, C) at the far place, as before anything was dropped -> (B, K) as the site's channels are made of it now."""
         return features if self.view is None else features @ self.view.T
 
     def narrow(self, site: Site, kept: Kept, view: Tensor) -> None:
-        """The block is `site` from now on, of whose channels `kept` was kept; `view` (K, K before): in terms of those before."""
+        """Go over to `site`, which has the channels `kept` of the one before; its far ones are `view` (K, K before) times those."""
         columns, rows = kept
         chosen: dict[Side, Tensor] = {"far": rows} if columns is None else {"near": columns, "far": rows}
         for side, channels in chosen.items():
@@ -56,27 +56,27 @@ class ChannelMap:
 
 
 def channel_maps(network: ReidNetwork) -> list[ChannelMap]:
-    """One for each block that has a compactor, first to last."""
+    """One for each site, first to last."""
     return [ChannelMap(site) for site in sites(network)]
 
 
 def compactors_of(maps: Sequence[ChannelMap]) -> list[tuple[int, ChannelMap, Compactor]]:
-    """(block, its map, compactor) of all compactors, near before far."""
-    return [(place, channels, c) for place, channels in enumerate(maps) for c in channels.site.compactors()]
+    """(number of the site from 0, its map, compactor) of all compactors, near before far."""
+    return [(number, channels, c) for number, channels in enumerate(maps) for c in channels.site.compactors()]
 
 
-def name_of(place: int, compactor: Compactor) -> str:
-    """What a compactor is called in a checkpoint: 3.far."""
-    return f"{place}.{compactor.side}"
+def name_of(number: int, compactor: Compactor) -> str:
+    """What a compactor of the site `number` is called in a checkpoint: 3.far."""
+    return f"{number}.{compactor.side}"
 
 
 def state_of(maps: Sequence[ChannelMap], scores: bool) -> dict[str, dict[str, Tensor]]:
     """What --resume needs besides the masks; `scores` only where a budget looks at them."""
     found = compactors_of(maps)
     return {
-        "alive": {name_of(place, compactor): channels.alive[compactor.side] for place, channels, compactor in found},
-        "views": {str(place): channels.view for place, channels in enumerate(maps) if channels.view is not None},
-        "scores": {str(n): channels.scores[c.side] for n, (_, channels, c) in enumerate(found)} if scores else {},
+        "alive": {name_of(number, compactor): channels.alive[compactor.side] for number, channels, compactor in found},
+        "views": {str(number): channels.view for number, channels in enumerate(maps) if channels.view is not None},
+        "scores": {str(nth): channels.scores[c.side] for nth, (_, channels, c) in enumerate(found)} if scores else {},
     }
 
 
@@ -84,10 +84,10 @@ def restore(maps: Sequence[ChannelMap], state: dict[str, Any], network: ReidNetw
     """The inverse of `state_of`, for a network that is as wide as it was then."""
     for channels, site in zip(maps, sites(network), strict=True):
         channels.site = site
-    for number, (place, channels, compactor) in enumerate(compactors_of(maps)):
+    for nth, (number, channels, compactor) in enumerate(compactors_of(maps)):
         side, device = compactor.side, compactor.weight.device  # a checkpoint's tensors are on the CPU
-        channels.alive[side] = state["alive"][name_of(place, compactor)].to(device)
+        channels.alive[side] = state["alive"][name_of(number, compactor)].to(device)
         if state["scores"]:
-            channels.scores[side] = state["scores"][str(number)].to(device)
-    for place, view in state["views"].items():
-        maps[int(place)].view = view.to(maps[int(place)].site.far.weight.device)
+            channels.scores[side] = state["scores"][str(nth)].to(device)
+    for number, view in state["views"].items():
+        maps[int(number)].view = view.to(maps[int(number)].site.far.weight.device)

@@ -154,7 +154,7 @@ class Compression:
         if capacity.budget is not None:
             self.budget = Budget(student, self.maps, capacity.budget, capacity.multiple, costs)
         self.steps = 0
-        self.macs, self.whole = total_of(cost_of(student)).macs, _inner(student)
+        self.macs, self.full = total_of(cost_of(student)).macs, _widths(student)
         if teacher.student_hooks.widths() != teacher.hooks.widths():
             raise Refused(
                 "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
@@ -170,8 +170,8 @@ class Compression:
             if done >= rules.start and due:
                 self.budget.choose(done)
         elif self.capacity.rules is not None and epoch >= self.capacity.start:
-            for place, channels, compactor in compactors_of(self.maps):
-                self._reset(place, channels, compactor, self.capacity.rules)
+            for number, channels, compactor in compactors_of(self.maps):
+                self._reset(number, channels, compactor, self.capacity.rules)
         self.steps += 1
         weights = self.budget.lasso() if self.budget is not None else {}
         survivors = self.budget.rules.survivors if self.budget is not None else 1.0
@@ -197,7 +197,7 @@ class Compression:
         self.teacher.follow(narrow.network)
 
     def masked(self) -> list[list[int]]:
-        """How many channels of each compactor are gone or left to the lasso, block by block, near before far."""
+        """How many channels of each compactor are gone or left to the lasso, site by site, near before far."""
         return [[channels.masked(compactor) for compactor in channels.site.compactors()] for channels in self.maps]
 
     def state(self) -> dict[str, Any]:
@@ -213,15 +213,15 @@ class Compression:
         if self.budget is not None:
             self.budget.left = self.budget.kept()
         rules = self.capacity.rules or ResettingRules()
-        for place, channels, compactor in compactors_of(self.maps):
-            if (name := name_of(place, compactor)) in state["memories"]:
-                kept, memory = state["memories"][name], self._memory(place, channels, compactor, rules)
+        for number, channels, compactor in compactors_of(self.maps):
+            if (name := name_of(number, compactor)) in state["memories"]:
+                kept, memory = state["memories"][name], self._memory(number, channels, compactor, rules)
                 memory.vectors[: len(kept["vectors"])] = kept["vectors"]
                 memory.count = kept["count"]
 
-    def _reset(self, place: int, channels: ChannelMap, compactor: Compactor, rules: ResettingRules) -> None:
-        student, teacher = self.teacher.pooled(place, compactor.side)
-        memory = self._memory(place, channels, compactor, rules)
+    def _reset(self, number: int, channels: ChannelMap, compactor: Compactor, rules: ResettingRules) -> None:
+        student, teacher = self.teacher.pooled(number, compactor.side)
+        memory = self._memory(number, channels, compactor, rules)
         if self.steps % rules.every:
             memory.push(unit(teacher))
             return
@@ -235,8 +235,8 @@ class Compression:
             small &= compactor.mask == 0
         return kept_of(compactor, self.capacity.multiple, small)
 
-    def _memory(self, place: int, channels: ChannelMap, compactor: Compactor, rules: ResettingRules) -> Memory:
-        name = name_of(place, compactor)
+    def _memory(self, number: int, channels: ChannelMap, compactor: Compactor, rules: ResettingRules) -> Memory:
+        name = name_of(number, compactor)
         if name not in self.memories:
             self.memories[name] = Memory(rules.memory, channels.width[compactor.side], compactor.weight.device)
         return self.memories[name]
@@ -245,30 +245,30 @@ class Compression:
 def progress_of(compression: Compression, folded: ReidNetwork) -> dict[str, Any]:
     """How far a student is compressed, for the record of an epoch; `folded` is what it would be deployed as now.
 
-    masked: per stage, of each compactor; widths and whole: per block, of each layer that can be narrower, now and at the start.
+    masked: per stage, of each compactor; widths and whole: per place, of each layer that can be narrower, now and at the start.
     """
     cost = total_of(cost_of(folded))
     masked: dict[str, list[int]] = {}
-    for block, counts in zip(_inner(folded), compression.masked(), strict=True):
-        masked.setdefault(block.split(".")[0], []).extend(counts)
+    for name, counts in zip(_widths(folded), compression.masked(), strict=True):
+        masked.setdefault(name.split(".")[0], []).extend(counts)
     found = {
         "params": cost.params,
         "macs": cost.macs,
         "share": round(cost.macs / compression.macs, 4),
         "masked": list(masked.values()),
-        "widths": _inner(folded),
-        "whole": compression.whole,
+        "widths": _widths(folded),
+        "whole": compression.full,
     }
     if compression.capacity.budget is not None:
         found["target"] = {"unit": compression.capacity.budget.of, "share": compression.capacity.budget.share}
     return found
 
 
-def _inner(network: ReidNetwork) -> dict[str, dict[str, int]]:
-    """{block: {layer: channels}} of all layers that compactors can make narrower, and those before them."""
+def _widths(network: ReidNetwork) -> dict[str, dict[str, int]]:
+    """{place: {layer: channels}} of all layers that compactors can make narrower, and those before them."""
     found: dict[str, dict[str, int]] = {}
     for place in places_of(network):
         layers = (*((place.before[0],) if place.before else ()), place.conv)
         widths = (cast(nn.Conv2d, network.get_submodule(name)).out_channels for name in layers)
-        found[place.block] = dict(zip(place.kinds, widths, strict=True))
+        found[place.name] = dict(zip(place.kinds, widths, strict=True))
     return found
