@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from cdd_arms import ARMS, SAME, Arm, paper, two_sided
 
-from vreid.train.pruning.controller import ResettingRules
-from vreid.train.teacher import OnlineDistillation
+from vreid.train.online import OnlineDistillation
+from vreid.train.pruning.resetting import ResettingRules
 
 
 def _rules(**changes: object) -> ResettingRules:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
 from vreid.train.losses.table import CachedDistillation
+from vreid.train.online import OnlineDistillation
 from vreid.train.pruning.controller import Capacity
-from vreid.train.teacher import OnlineDistillation
 
 EARLIER_NAMES = {"answers": "cached", "beside": "online"}  # of tables, in files and checkpoints of earlier commits
 

@@ -13,11 +13,11 @@ from vreid.models.errors import Refused
 from vreid.models.folded_norms import measure_folded_norms
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
+from vreid.train.online import OnlineTeacher
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
 from vreid.train.pruning.budget import Costs
 from vreid.train.pruning.controller import Compression
 from vreid.train.recipe import Recipe
-from vreid.train.teacher import OnlineTeacher
 
 
 class Student:

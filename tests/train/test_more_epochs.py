@@ -15,10 +15,11 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
 from vreid.train.job import Job
 from vreid.train.loop import train
+from vreid.train.online import OnlineDistillation
 from vreid.train.optimise import rate_at
 from vreid.train.pruning.budget import BudgetRules
-from vreid.train.pruning.controller import Capacity, ResettingRules
-from vreid.train.teacher import OnlineDistillation
+from vreid.train.pruning.controller import Capacity
+from vreid.train.pruning.resetting import ResettingRules
 
 
 class CutOffError(Exception):

@@ -11,7 +11,7 @@ from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.train.job import Job, Start
 from vreid.train.loop import train
-from vreid.train.teacher import OnlineDistillation
+from vreid.train.online import OnlineDistillation
 
 STILL = {"lr": 1e-30, "epochs": 1, "average": 0.0, "weight_decay": 0.0}  # what is kept is what the training began as
 

@@ -8,11 +8,12 @@ from vreid.models.errors import Refused, shown
 from vreid.models.network import NetworkConfig
 from vreid.train.data.pictures import Augmentation
 from vreid.train.losses.table import CachedDistillation
+from vreid.train.online import OnlineDistillation
 from vreid.train.pruning.budget import BudgetRules
-from vreid.train.pruning.controller import Capacity, ResettingRules
+from vreid.train.pruning.controller import Capacity
+from vreid.train.pruning.resetting import ResettingRules
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.targets import TAU, WHITE
-from vreid.train.teacher import OnlineDistillation
 
 
 def teacher_mobilenet() -> Recipe:

@@ -22,10 +22,11 @@ from vreid.train.data.table import read_dataset
 from vreid.train.devices import Place
 from vreid.train.job import Job
 from vreid.train.loop import train
+from vreid.train.online import ActivationHooks, OnlineDistillation, OnlineTeacher
 from vreid.train.pruning.budget import BudgetRules
-from vreid.train.pruning.controller import Capacity, Compression, ResettingRules
+from vreid.train.pruning.controller import Capacity, Compression
+from vreid.train.pruning.resetting import ResettingRules
 from vreid.train.recipe import Recipe
-from vreid.train.teacher import ActivationHooks, OnlineDistillation, OnlineTeacher
 
 NETWORK = NetworkConfig("resnet50", 32, 32, 32, options={"scale": 0.125, "last_stride": 1})
 # small, and with a lasso strong enough to kill channels within a few steps; the memory is smaller than what passes by

@@ -10,7 +10,8 @@ import torch
 
 from vreid.models.pruning import Compactor
 from vreid.train.losses.outputs import blocks_loss, logits_loss
-from vreid.train.pruning.controller import Memory, ResettingRules, apply_masks, reset, unimportant
+from vreid.train.pruning.controller import apply_masks
+from vreid.train.pruning.resetting import Memory, ResettingRules, reset, unimportant
 
 
 def group_lasso(compactors: Iterable[Compactor]) -> torch.Tensor:

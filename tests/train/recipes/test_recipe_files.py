@@ -10,6 +10,7 @@ import pytest
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig
 from vreid.train.folder import plain
+from vreid.train.online import OnlineDistillation
 from vreid.train.optimise import rate_at
 from vreid.train.pruning.budget import BudgetRules
 from vreid.train.pruning.controller import Capacity
@@ -17,7 +18,6 @@ from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import RECIPES, recipe_named
 from vreid.train.recipes.file import read_recipe, recipe_from_fields, recipe_of, toml_of
 from vreid.train.recipes.limits import NAMES, RANGES
-from vreid.train.teacher import OnlineDistillation
 
 
 @pytest.fixture
