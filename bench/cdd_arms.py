@@ -2,13 +2,15 @@
 
 Every arm has the teacher, the data, the seeds and the epochs of the others, and all learn from it at every step: the paper's two
 from its logits and blocks, the others from its logits only. Those of the teacher's network begin with its weights;
-those that cannot (other networks, slim widths from scratch) begin with nothing, and are there with twice the epochs too.
+those that cannot (other networks, slim widths from scratch) begin with random weights; one is there with twice the epochs too.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
+
+import torch
 
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import NetworkConfig, ReidNetwork
@@ -22,17 +24,32 @@ from vreid.train.recipes.bundled import (
 )
 
 SAME, LESS = 1 - 0.6567, 1 - 0.785  # the shares of MACs that the papers' savings leave (methods.md 1.8 and 3)
+Start = Callable[[ReidNetwork], ReidNetwork]  # a copy of the teacher -> what an arm begins as
+
+
+def teacher_itself(teacher: ReidNetwork) -> ReidNetwork:
+    """Begin with the teacher's weights."""
+    return teacher
+
+
+def cut_by_torch_pruning(share: float, multiple: int, least: float) -> Start:
+    """Begin as the teacher, cut to that share of its MACs in multiples of channels; at least `least` of a layer stays."""
+
+    def start(teacher: ReidNetwork) -> ReidNetwork:
+        from torch_pruning_arm import Rules, pruned_by_torch_pruning
+
+        return pruned_by_torch_pruning(teacher, share, multiple, Rules(most=1 - least))
+
+    return start
 
 
 @dataclass(frozen=True)
 class Arm:
-    """`recipe()` gives what it learns with; `start` names what it begins from: its teacher, nothing, the teacher cut by
-    Torch-Pruning, or the widths that another arm of the same seed has found. `cached` names teacher caches that it learns from,
-    too."""
+    """`recipe()` gives what it learns with, `start` what it begins as (None: random weights); its widths are those that the arm
+    `widths_of` of the same seed has found, where it names one. `cached` names teacher caches that it learns from, too."""
 
     recipe: Callable[[], Recipe]
-    start: str = "teacher"
-    share: float = 1.0
+    start: Start | None = teacher_itself
     widths_of: str = ""
     cached: tuple[str, ...] = ()
 
@@ -73,18 +90,24 @@ def _scratch(
     return replace(base, network=network or base.network, average=0.0, online=online, inherit=False)
 
 
-@cache
-def scaled_to(body: str, share: float) -> NetworkConfig:
-    """The network `body` of the width that comes nearest to that share of the heavy student's MACs, from below."""
-    heavy = teacher_resnet50_small().network
-    whole = total_of(cost_of(ReidNetwork(heavy))).macs
-    best = replace(heavy, body=body, options={**heavy.options, "scale": 1 / 64})
-    for step in range(2, 128):
-        now = replace(best, options={**best.options, "scale": step / 64})
-        if total_of(cost_of(ReidNetwork(now))).macs > share * whole:
-            break
-        best = now
-    return best
+def macs_of(network: NetworkConfig) -> int:
+    """The MACs of a network that is not made."""
+    with torch.device("meta"):
+        return total_of(cost_of(ReidNetwork(network))).macs
+
+
+def scaled_to(heavy: NetworkConfig, share: float, body: str = "") -> NetworkConfig:
+    """`heavy`, or its twin of another body, in the width, in 64ths, that comes nearest to that share of its MACs from below."""
+
+    def scaled(step: int) -> NetworkConfig:
+        return replace(heavy, body=body or heavy.body, options={**heavy.options, "scale": step / 64})
+
+    steps = range(1, 128)
+    return scaled(bisect_right(steps, share * macs_of(heavy), key=lambda step: macs_of(scaled(step))))
+
+
+def _scaled(body: str) -> NetworkConfig:
+    return scaled_to(teacher_resnet50_small().network, SAME, body)
 
 
 def ceiling() -> float:
@@ -103,10 +126,10 @@ ARMS: dict[str, Arm] = {
     "cdd2": Arm(lambda: two_sided(SAME)),
     "cdd2-20": Arm(lambda: two_sided(LESS, multiple=8)),  # in sixteens the network does not get so small
     "resrep": Arm(lambda: _resrep(SAME)),
-    "torch-pruning": Arm(uncompressed_resnet50_small, "torch-pruning", SAME),
-    "distilled-r18": Arm(lambda: _scratch(scaled_to("resnet18", SAME)), "nothing"),
-    "distilled-r34": Arm(lambda: _scratch(scaled_to("resnet34", SAME)), "nothing"),
-    "slim-from-scratch": Arm(_scratch, "nothing", widths_of="cdd2"),
+    "torch-pruning": Arm(uncompressed_resnet50_small, cut_by_torch_pruning(SAME, 16, 1 / 4)),
+    "distilled-r18": Arm(lambda: _scratch(_scaled("resnet18")), None),
+    "distilled-r34": Arm(lambda: _scratch(_scaled("resnet34")), None),
+    "slim-from-scratch": Arm(_scratch, None, widths_of="cdd2"),
     "random": Arm(lambda: _random(SAME)),
-    "distilled-r18, 80 epochs": Arm(lambda: _scratch(scaled_to("resnet18", SAME), teacher_resnet50_small), "nothing"),
+    "distilled-r18, 80 epochs": Arm(lambda: _scratch(_scaled("resnet18"), teacher_resnet50_small), None),
 }

@@ -13,11 +13,10 @@ EfficientNet-Lite0, and a network that was trained for something else. They want
 
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import torch
-from cdd_arms import Arm
+from cdd_arms import Arm, cut_by_torch_pruning, scaled_to
 
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import NetworkConfig, ReidNetwork
@@ -90,19 +89,6 @@ def pruned_uniformly(network: ReidNetwork, share: float, multiple: int = MULTIPL
     return cut(fitting[-1])
 
 
-@cache
-def scaled_to(share: float) -> NetworkConfig:
-    """MobileNetV2 of the width multiplier that comes nearest to that share of the MACs, from below, in 64ths."""
-    heavy = uncompressed().network
-    whole = total_of(cost_of(ReidNetwork(heavy))).macs
-
-    def scaled(step: int) -> NetworkConfig:
-        return replace(heavy, options={**heavy.options, "scale": step / 64})
-
-    fitting = [step for step in range(8, 64) if total_of(cost_of(ReidNetwork(scaled(step)))).macs <= share * whole]
-    return scaled(fitting[-1])
-
-
 def _small(base: Recipe) -> Recipe:
     return replace(base, network=replace(base.network, height=SIDE, width=SIDE, dim=DIM), limit=0)
 
@@ -117,11 +103,11 @@ ARMS: dict[str, Arm] = {
     "cdd2-20": Arm(lambda: budgeted(LESS)),
     "cdd+rggr": Arm(paper),
     "resrep": Arm(lambda: budgeted(SAME, by="norm", cost_power=0.0, survivors=0.025)),  # as in cdd_arms.py
-    "torch-pruning": Arm(uncompressed, "torch-pruning", SAME),
-    "uniform": Arm(uncompressed, "uniform", SAME),
+    "torch-pruning": Arm(uncompressed, cut_by_torch_pruning(SAME, MULTIPLE, 1 / 8)),
+    "uniform": Arm(uncompressed, lambda teacher: pruned_uniformly(teacher, SAME)),
     "cdd2-cached": Arm(lambda: with_cached(budgeted(SAME), 1), cached=("mobilenet",)),
     "cdd2-fused": Arm(lambda: with_cached(budgeted(SAME), 3), cached=CACHES),
     "random": Arm(lambda: budgeted(SAME, by="random", cost_power=0.0)),
-    "distilled-scaled": Arm(lambda: from_scratch(scaled_to(SAME)), "nothing"),
-    "slim-from-scratch": Arm(from_scratch, "nothing", widths_of="cdd2"),
+    "distilled-scaled": Arm(lambda: from_scratch(scaled_to(uncompressed().network, SAME)), None),
+    "slim-from-scratch": Arm(from_scratch, None, widths_of="cdd2"),
 }

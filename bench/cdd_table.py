@@ -46,14 +46,11 @@ from vreid.train.teacher import Teacher, teacher_of_file
 
 @dataclass(frozen=True)
 class Family:
-    """Arms of one heavy student: `all` of them, those of the table, what their teacher learns with, and to what multiple of
-    channels Torch-Pruning cuts while it leaves at least `least` of a layer."""
+    """Arms of one heavy student: `all` of them, those of the table, the ablations, and what their teacher learns with."""
 
     teacher: Callable[[], Recipe]
     arms: dict[str, Arm]
     ablations: dict[str, Arm]
-    multiple: int
-    least: float = 1 / 8
 
     @property
     def all(self) -> dict[str, Arm]:
@@ -62,9 +59,9 @@ class Family:
 
 
 FAMILIES = {
-    "resnet50": Family(teacher_resnet50_small, ARMS, ABLATIONS, 16, 1 / 4),
-    "mobilenet": Family(mobile.teacher, mobile.ARMS, {}, mobile.MULTIPLE),
-    "efficientnet": Family(mobile.efficientnet_teacher, {}, {}, mobile.MULTIPLE),
+    "resnet50": Family(teacher_resnet50_small, ARMS, ABLATIONS),
+    "mobilenet": Family(mobile.teacher, mobile.ARMS, {}),
+    "efficientnet": Family(mobile.efficientnet_teacher, {}, {}),
 }
 FIGURES = ("map", "rank1", "real_map", "real_rank1", "epochs", "validation_map", "wall_hours")  # of a row
 COMMIT = commit()  # of the code that is running, whatever is committed meanwhile
@@ -128,23 +125,14 @@ def started(
     arm: Arm, root: Path, seed: int, teacher: ReidNetwork, family: Family
 ) -> tuple[Recipe, ReidNetwork | None] | None:
     """The recipe of an arm and what it begins as; None while the arm that it takes its widths from is not finished."""
-    recipe = arm.recipe()
-    whole = deepcopy(teacher).cpu()
-    if arm.start == "torch-pruning":
-        from torch_pruning_arm import Rules, pruned_by_torch_pruning
-
-        cut = pruned_by_torch_pruning(whole, arm.share, family.multiple, Rules(most=1 - family.least))
-        return replace(recipe, network=replace(cut.config, classes=0)), cut
-    if arm.start == "uniform":
-        cut = mobile.pruned_uniformly(whole, arm.share)
-        return replace(recipe, network=replace(cut.config, classes=0)), cut
+    recipe, start = arm.recipe(), None if arm.start is None else arm.start(deepcopy(teacher).cpu())
+    config = recipe.network if start is None else start.config
     if arm.widths_of:
         other = folder_of(root, arm.widths_of, seed)
         if not finished(other, family.all[arm.widths_of].recipe().epochs):
             return None
         config = load_checkpoint(other / "best.pt").config
-        return replace(recipe, network=replace(config, classes=0)), None
-    return recipe, teacher if arm.start == "teacher" else None
+    return replace(recipe, network=replace(config, classes=0)), start
 
 
 def run(name: str, seed: int, flags: argparse.Namespace, teacher: ReidNetwork | None) -> bool:

@@ -41,11 +41,11 @@ def test_the_arms_of_mobilenets_come_near_the_budget(table: ModuleType) -> None:
     for name, arm in family.all.items():
         recipe = arm.recipe()
         assert recipe.online is not None and recipe.epochs == mobile.EPOCHS and recipe.average == 0.0, name
-        assert recipe.inherit == (arm.start != "nothing") and not recipe.imagenet, name
+        assert recipe.inherit == (arm.start is not None) and not recipe.imagenet, name
         assert (recipe.network.height, recipe.network.dim) == (mobile.SIDE, mobile.DIM), name
-    scaled = total_of(cost_of(ReidNetwork(mobile.scaled_to(mobile.SAME)))).macs / whole
+    scaled = total_of(cost_of(ReidNetwork(family.all["distilled-scaled"].recipe().network))).macs / whole
     assert mobile.SAME - 0.03 < scaled <= mobile.SAME
-    uniform = mobile.pruned_uniformly(heavy, mobile.SAME)
+    uniform = family.all["uniform"].start(heavy)
     assert mobile.SAME - 0.03 < total_of(cost_of(uniform)).macs / whole <= mobile.SAME
     shares = [
         now / before
