@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vreid.models.errors import Refused, shown
+from vreid.models.errors import Refused
 from vreid.models.network import MEAN, STD
-from vreid.models.places import Inner, Place, inner_widths, refuse_widths
+from vreid.models.places import Inner, Place, inner_widths, refuse_options, refuse_widths
 
 # expansion, outputs, blocks, stride, kernel
 MOBILENET_V2 = (
@@ -290,11 +290,8 @@ OPTIONS = ("scale", "last_stride", "stem", "inner", "last")
 def mobilenet(name: str, options: dict[str, Any]) -> MobileNet:
     """The seam's entry. Options: scale, last_stride, and the widths of a pruned network: `stem` and `last` (one number each), and
     `inner` (stage by stage, block by block: of the expansion, nothing in a block without)."""
-    if unknown := set(options) - set(OPTIONS):
-        raise Refused(f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has {', '.join(OPTIONS)}")
-    if (last_stride := options.get("last_stride", 1)) not in (1, 2):
-        raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
-    shape = shape_of(FAMILIES[name], options.get("scale", 1.0), last_stride)
+    refuse_options(name, options, OPTIONS)
+    shape = shape_of(FAMILIES[name], options.get("scale", 1.0), options.get("last_stride", 1))
     if "inner" in options:
         each = "in it the width of the expansion"
         shape = replace(shape, inner=inner_widths(name, options["inner"], shape.inner, each))

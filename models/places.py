@@ -1,10 +1,10 @@
 """Places for compactors: where in a network channels may go, and which layers lose something with each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 
 Inner = tuple[tuple[tuple[int, ...], ...], ...]  # widths, stage by stage, block by block
 
@@ -41,6 +41,14 @@ class PlacedBody(Protocol):
 
     def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:
         """The options of this body with other widths: one entry a place, a number for each of its `kinds`."""
+
+
+def refuse_options(name: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises Refused for an option that the body `name` does not have, and for a last_stride other than 1 and 2."""
+    if unknown := set(options) - set(known):
+        raise Refused(f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has {', '.join(known)}")
+    if (last_stride := options.get("last_stride", 1)) not in (1, 2):
+        raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
 
 
 def inner_widths(name: str, option: Sequence[Sequence[Sequence[int]]], inner: Inner, each: str) -> Inner:

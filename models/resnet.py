@@ -7,8 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vreid.models.errors import Refused, shown
-from vreid.models.places import Inner, Place, inner_widths, refuse_widths
+from vreid.models.errors import Refused
+from vreid.models.places import Inner, Place, inner_widths, refuse_options, refuse_widths
 
 DEPTHS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -35,10 +35,6 @@ class ResNetShape:
 
 def shape_of(name: str, scale: float = 1.0, last_stride: int = 1) -> ResNetShape:
     """The shape of a named ResNet with every width times `scale`; last_stride 1 keeps a finer last map (1 or 2)."""
-    if name not in DEPTHS:
-        raise Refused(f"there is no ResNet '{name}'; choose one of: {', '.join(DEPTHS)}")
-    if last_stride not in (1, 2):
-        raise Refused(f"last_stride is 1 or 2, not {shown(repr(last_stride))}")
     block, depths = DEPTHS[name]
     widths = [max(1, round(64 * scale * 2**stage)) for stage in range(4)]
     inner = tuple(
@@ -144,14 +140,13 @@ class ResNet(nn.Module):
         return x
 
 
+OPTIONS = ("scale", "last_stride", "stem", "outer", "inner")
+
+
 def resnet(name: str, options: dict[str, Any]) -> ResNet:
     """The seam's entry. Options: scale, last_stride, and the widths of a pruned network: `stem` (one number), `outer`
     (one a stage) and `inner` (stage by stage, block by block)."""
-    unknown = set(options) - {"scale", "last_stride", "stem", "outer", "inner"}
-    if unknown:
-        raise Refused(
-            f"{name} has no option {shown(repr(sorted(unknown)[0]))}; it has scale, last_stride, stem, outer and inner"
-        )
+    refuse_options(name, options, OPTIONS)
     shape = shape_of(name, options.get("scale", 1.0), options.get("last_stride", 1))
     if "stem" in options:
         shape = replace(shape, stem=options["stem"])

@@ -138,8 +138,3 @@ def test_a_pruned_network_loads_back_from_its_checkpoint(tmp_path: Path, wider: 
 def test_options_that_do_not_fit_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(Refused):
         resnet("resnet18", options)
-
-
-def test_an_unknown_resnet_is_refused() -> None:
-    with pytest.raises(Refused, match="resnet50"):
-        shape_of("resnet51")
