@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.models.files import atomic
 from vreid.models.network import NetworkConfig, ReidNetwork, config_from
 
@@ -79,6 +79,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise Refused(f"{path} is not a checkpoint that can be read safely; train or download it again") from error
     if not isinstance(fields, dict) or fields.get("schema") != SCHEMA or not fields.keys() >= FIELDS:
         raise Refused(f"{path} is not a checkpoint of this vreid (schema {SCHEMA}); train it again")
+    kinds = (("weights", dict), ("metrics", dict), ("training", dict | None))
+    if wrong := [name for name, kind in kinds if not isinstance(fields[name], kind)]:
+        raise Refused(f"{path} is a damaged checkpoint, in which {wrong[0]} is not a table; train or download it again")
+    refuse_odd(fields["weights"], str(path))
     return Checkpoint(
         config_from(fields["config"]),
         fields["weights"],
@@ -96,11 +100,16 @@ def network_from(checkpoint: Checkpoint, classifier: bool = False) -> ReidNetwor
     """The network in eval mode; without `classifier` the identities' layer of the training is left out."""
     config = checkpoint.config if classifier else replace(checkpoint.config, classes=0)
     weights = {key: value for key, value in checkpoint.weights.items() if classifier or not is_classifier(key)}
-    network = ReidNetwork(config)
     try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise Refused(f"the weights do not fit the network they are stored with ({error})") from error
+        with torch.device("meta"):  # only shapes: a wrong description may be of more memory than there is
+            shapes = ReidNetwork(config)
+        shapes.load_state_dict(weights, assign=True)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
+        raise Refused(
+            f"the weights do not fit the network they are stored with ({shown(str(error), 200)}); train it again"
+        ) from error
+    network = ReidNetwork(config)
+    network.load_state_dict(weights)
     return network.eval()
 
 
@@ -148,13 +157,27 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
         if isinstance(weights, dict) and isinstance(weights.get(name), dict):
             weights = weights[name]
     if isinstance(weights, dict) and isinstance(weights.get("weights"), dict):  # a checkpoint of vreid: its body
-        weights = {key[len("body.") :]: value for key, value in weights["weights"].items() if key.startswith("body.")}
-    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        weights = {
+            key[len("body.") :]: value for key, value in weights["weights"].items() if str(key).startswith("body.")
+        }
+    if not isinstance(weights, dict) or not weights:
         raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
+    refuse_odd(weights, source)
     refuse_not_finite(weights, source)
     if all(key.startswith("module.") for key in weights):  # of DataParallel
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
     return OrderedDict(weights)
+
+
+def refuse_odd(weights: Mapping[Any, Any], source: str) -> None:
+    """Raises Refused for what is not a table of names and tensors, and for a tensor that a network's cannot be filled with:
+    sparse, complex, quantised, or without the memory of its numbers."""
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise Refused(f"{source} is not a state dict; give a file that maps names to tensors")
+        plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_complex())
+        if not plain or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise Refused(f"{source} holds {shown(name)} as a tensor that is not dense and real; give other weights")
 
 
 def refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
@@ -190,7 +213,12 @@ def load_body(body: nn.Module, weights: dict[str, Tensor]) -> int:
         found = {key: value for key, (name, value) in zip(wanted, given, strict=False) if _last(key) == _last(name)}
     for key in wanted:
         if key not in found or found[key].shape != own[key].shape:
-            raise Refused(f"the weights do not fit the body: {key} should have shape {tuple(own[key].shape)}")
+            raise Refused(
+                f"the weights do not fit the body: {key} should have shape {tuple(own[key].shape)}; give weights of the "
+                "recipe's body"
+            )
+        if not found[key].is_floating_point():
+            raise Refused(f"the weights hold {key} in whole numbers; give weights in floating point")
     names = {key: key for key in wanted} if direct else dict(zip(wanted, (name for name, _ in given), strict=False))
     left = weights.keys() - set(names.values())
     left = {key for key in left if not key.endswith("num_batches_tracked") and not _of_classifier(key)}

@@ -234,11 +234,14 @@ class MobileNet(nn.Module):
         if STEM_KEY not in weights:
             return dict(weights)
         found = {self._renamed(key): value for key, value in weights.items()}
-        kernel = found["features.0.0.weight"]
+        own = self.state_dict()
+        stem, centre = "features.0.0.weight", "features.0.1.running_mean"
+        if any(key not in found or found[key].shape != own[key].shape for key in (stem, centre)):
+            return found  # of another network, which whoever loads them refuses
         mean, std = 255 * torch.tensor(MEAN), 255 * torch.tensor(STD)
-        shift = torch.einsum("oihw,i->o", kernel, (mean - LITE_MEAN) / LITE_STD)
-        found["features.0.0.weight"] = kernel * (std / LITE_STD)[:, None, None]
-        found["features.0.1.running_mean"] = found["features.0.1.running_mean"] - shift
+        shift = torch.einsum("oihw,i->o", found[stem], (mean - LITE_MEAN) / LITE_STD)
+        found[stem] = found[stem] * (std / LITE_STD)[:, None, None]
+        found[centre] = found[centre] - shift
         return found
 
     def _renamed(self, key: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from vreid.models.errors import Refused
+from vreid.models.errors import MOST_COUNT, MOST_SIDE, Refused, shown
 from vreid.models.seam import open_seam
 
 # The retrieval head: pooling, BNNeck (Luo et al., BoT, CVPRW 2019) and embedding, in the order of CDD (CVPR 2023).
@@ -138,11 +138,24 @@ def unit(x: Tensor) -> Tensor:
     return x / x.pow(2).sum(1, keepdim=True).clamp(min=1e-12).sqrt()
 
 
+_WHOLE = {"height": (1, MOST_SIDE), "width": (1, MOST_SIDE), "dim": (1, MOST_COUNT), "classes": (0, MOST_COUNT)}
+_KINDS: Mapping[str, type] = {"body": str, "pool": str, "options": dict}
+
+
 def config_from(fields: Mapping[str, Any]) -> NetworkConfig:
-    """A NetworkConfig from plain fields; Refused names the first that is not known."""
+    """A NetworkConfig from plain fields; Refused names the first that is not known, or has a value that it cannot have."""
     try:
-        return NetworkConfig(**fields)
+        config = NetworkConfig(**fields)
     except TypeError as error:
         raise Refused(
             f"the network's description does not fit this vreid ({error}); train it again or update"
         ) from error
+    for name, value in vars(config).items():
+        if name in _WHOLE:
+            least, most = _WHOLE[name]
+            right = type(value) is int and least <= value <= most
+        else:
+            right = isinstance(value, _KINDS[name])
+        if not right:
+            raise Refused(f"the network's description has {name} {shown(repr(value))}; train it again")
+    return config

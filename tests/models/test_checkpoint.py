@@ -4,7 +4,7 @@ import json
 import os
 import resource
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -98,10 +98,61 @@ def test_a_description_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "best.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("body", 5),
+        ("body", ["resnet18"]),
+        ("height", 0),
+        ("height", 10**7),
+        ("width", 32.5),
+        ("width", "32"),
+        ("dim", -3),
+        ("dim", True),
+        ("classes", "9"),
+        ("options", [1]),
+    ],
+)
+def test_a_description_that_no_network_has_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    stored = made()
+    fields = {**asdict(stored), "schema": 1}
+    fields["config"][name] = value
+    torch.save(fields, tmp_path / "best.pt")
+    with pytest.raises(Refused, match=f"has {name} .*; train it again"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("fields", [{"weights": [1]}, {"metrics": None}, {"training": 3}])
+def test_a_checkpoint_of_other_parts_is_refused(fields: dict[str, object], tmp_path: Path) -> None:
+    torch.save({**asdict(made()), "schema": 1, **fields}, tmp_path / "best.pt")
+    with pytest.raises(Refused, match="is not a table; train or download"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"a": 1},
+        {1: torch.zeros(2)},
+        {"a": torch.eye(2).to_sparse()},
+        {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": torch.zeros(2, device="meta")},
+        {"a": torch.zeros(1).expand(10**12)},
+    ],
+)
+def test_weights_that_fill_no_layer_are_refused(odd: dict[object, object], tmp_path: Path) -> None:
+    torch.save({**asdict(made()), "schema": 1, "weights": odd}, tmp_path / "best.pt")
+    with pytest.raises(Refused, match=r"not a state dict; give|dense and real; give other"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
 def test_weights_that_do_not_fit_their_description_are_refused() -> None:
     stored = made()
-    with pytest.raises(Refused, match="do not fit"):
-        network_from(replace(stored, config=replace(stored.config, dim=9)))
+    others = [{"scale": "x"}, {"scale": 1e9}, {"scale": float("nan")}, {"inner": 5}]
+    configs = [replace(stored.config, options=options) for options in others]
+    for config in (*configs, replace(stored.config, dim=9), replace(stored.config, dim=10**9)):
+        with pytest.raises(Refused, match="do not fit"):
+            network_from(replace(stored, config=config))
 
 
 def test_the_fingerprint_ignores_the_classifier_and_the_bookkeeping() -> None:

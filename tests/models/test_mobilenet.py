@@ -96,6 +96,26 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [{}, {"_bn0.running_mean": torch.zeros(7)}, {"_conv_stem.weight": torch.zeros(3)}],
+)
+@pytest.mark.parametrize("body", ["efficientnet_lite0", "mobilenet_v2"])
+def test_a_stem_of_another_network_is_refused(body: str, weights: dict[str, torch.Tensor]) -> None:
+    network = mobilenet(body, {})
+    stem = {"_conv_stem.weight": torch.zeros(32, 3, 3, 3)}
+    with pytest.raises(Refused, match="should have shape"):
+        load_body(network, {**stem, **weights})
+
+
+def test_a_stem_of_gray_pictures_is_refused() -> None:
+    body = mobilenet("efficientnet_lite0", {})
+    weights = {key: value for key, value in body.state_dict().items() if not key.startswith("features.0.")}
+    weights |= {f"_bn0.{key}": value for key, value in body.features[0][1].state_dict().items()}  # type: ignore[index]
+    with pytest.raises(Refused, match=r"features\.0\.0\.weight should have shape \(32, 3, 3, 3\)"):
+        load_body(body, {**weights, "_conv_stem.weight": torch.zeros(32, 1, 3, 3)})
+
+
 @pytest.mark.parametrize("body", LITE)
 def test_the_published_weights_see_what_a_picture_shows(body: str) -> None:
     """matplotlib's picture of Grace Hopper is a military uniform, class 652 of ImageNet."""

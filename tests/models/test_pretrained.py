@@ -91,6 +91,21 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
         imagenet_weights("resnet18", str(tmp_path / "weights.pth"))
 
 
+@pytest.mark.parametrize(
+    "content", [{1: torch.zeros(2)}, {"model": {1: torch.zeros(2)}}, {"weights": {1: torch.zeros(2)}}]
+)
+def test_names_that_are_numbers_are_refused(content: dict[object, object], tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(Refused, match="not a state dict"):
+        imagenet_weights("resnet18", str(tmp_path / "weights.pth"))
+
+
+def test_weights_in_whole_numbers_are_refused() -> None:
+    body = resnet("resnet18", SMALL)
+    with pytest.raises(Refused, match=r"conv1\.weight in whole numbers; give weights in floating point"):
+        load_body(body, {key: value.to(torch.int8) for key, value in noisy(body, 4).items()})
+
+
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no weights"):
         imagenet_weights("resnet18", str(tmp_path / "absent.pth"))
