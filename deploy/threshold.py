@@ -61,8 +61,8 @@ DRAWS = 100  # of the bootstrap
 CONFIDENCE = 0.95
 POINTS = 201  # of the curve
 MOST = 2000  # queries: more only cost time
-ROAD = 20  # vehicles: a road with a few cameras; strangers find a look-alike more easily in a larger one
-GALLERIES = 50
+ROAD = 20  # vehicles of a gallery: a road with a few cameras; in a larger one a stranger more easily resembles somebody
+GALLERIES = 50  # that are drawn
 
 
 @dataclass(frozen=True)
@@ -237,11 +237,12 @@ def _redrawn(scores: Scores, gallery: int, seed: int) -> list[Tail]:
 
 
 def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
-    """A first value of a manifest's `match`, of a training's validation parts: the point of equal error, where as many strangers
-    are taken for a known vehicle as known vehicles are missed, in galleries of 20 vehicles drawn from all parts together, of
-    as many groups as there are: a group is held out whole, and a gallery of variants of one body is of no road.
+    """A first value of a manifest's `match`, from a training's validation parts: the threshold of equal error, at which the share
+    of strangers that are taken for a known vehicle is that of known vehicles that are missed.
 
-    What is compared are tracks, as in a run: the mean feature of a vehicle's pictures in one camera.
+    It is measured in galleries of 20 vehicles, drawn from all parts together, no two of one group as long as there are enough
+    groups: a group is held out whole, and no road is full of variants of one body. What is compared are tracks, as in a run:
+    the mean feature of a vehicle's pictures in one camera.
     """
     items = join([replace(part, train=part.query) for part in parts])
     _, pictures = embedded(Dataset("validation", (), items, items), embed_with(network))
@@ -249,18 +250,18 @@ def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
     groups = list({item.vehicle: item.group or item.vehicle for item in items}.values())  # by a vehicle's number
     size, random = min(ROAD, len(groups)), np.random.default_rng(0)
     drawn = [
-        track_scores(rows_among(tracks, np.isin(tracks.vehicles, other_groups_first(groups, random)[:size])))
+        track_scores(rows_among(tracks, np.isin(tracks.vehicles, one_of_each_group_first(groups, random)[:size])))
         for _ in range(GALLERIES)
     ]
-    threshold, rate = equal_error(*(np.concatenate(side) for side in zip(*drawn, strict=True)))
+    threshold, rate = equal_error(*(np.concatenate(scores) for scores in zip(*drawn, strict=True)))
     return {"threshold": round(threshold, 4), "false_match_rate": round(rate, 4), "gallery": size}
 
 
-def other_groups_first(groups: Sequence[str], random: np.random.Generator) -> list[int]:
-    """All places in a drawn order, first one of each group."""
+def one_of_each_group_first(groups: Sequence[str], random: np.random.Generator) -> list[int]:
+    """The numbers of all vehicles in a drawn order, one vehicle of each group first; groups[number] is a vehicle's group."""
     drawn = random.permutation(len(groups)).tolist()
-    first = {groups[place]: place for place in reversed(drawn)}
-    return sorted(drawn, key=lambda place: first[groups[place]] != place)
+    first = {groups[number]: number for number in reversed(drawn)}
+    return sorted(drawn, key=lambda number: first[groups[number]] != number)
 
 
 def tracks_of(pictures: Embedded) -> Embedded:

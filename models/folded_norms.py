@@ -1,7 +1,7 @@
-"""The batch norms of a folded network, put in the state in which it can go on learning.
+"""Statistics for the batch norms of a folded network, with which it can be trained further.
 
-`fold` (models/pruning.py) leaves batch norms that only add a bias: right for inference, but their statistics are not those of what
-comes in. In training mode such a norm would scale by the batch, and the network would be another one than was loaded.
+`fold` (models/pruning.py) leaves batch norms that only add a bias. That is right for inference, but their statistics are not
+those of their inputs: in training mode such a norm would scale by the batch, and the network would be another function.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ def bias_only(network: nn.Module) -> list[nn.BatchNorm2d]:
 def measure_folded_norms(network: ReidNetwork, batches: Iterable[Tensor]) -> int:
     """Give the batch norms of `bias_only` the statistics of their inputs for `batches` of (B, H, W, 3) uint8.
 
-    What the network computes in eval mode stays; in training mode it computes nearly the same from then on. Returns how many
-    norms there were; nothing is read where there are none.
+    The network computes the same in eval mode as before, and in training mode nearly so. Returns the number of such norms; no
+    batch is read where there are none.
     """
     norms = bias_only(network)
     if not norms:
@@ -52,7 +52,7 @@ def measure_folded_norms(network: ReidNetwork, batches: Iterable[Tensor]) -> int
         mean = total / count
         spread = (squares / count - mean.pow(2)).clamp(min=0)
         before = cast(Tensor, norm.running_var)
-        scale = (before.double().cpu() + norm.eps).rsqrt()  # all but 1
+        scale = (before.double().cpu() + norm.eps).rsqrt()  # nearly 1
         norm.weight.copy_((spread + norm.eps).sqrt() * scale)
         norm.bias.add_((mean * scale).to(norm.bias))
         cast(Tensor, norm.running_mean).copy_(mean)

@@ -67,7 +67,7 @@ FAMILIES: Mapping[str, Family] = {
 @dataclass(frozen=True)
 class Shape:
     """Everything that sizes a body: `outer[stage]` is what its blocks pass on, `inner[stage][block]` the width of the block's
-    expansion, nothing where it has none; `joined`: whether the first block's shortcut takes the stem's channels on."""
+    expansion, nothing where it has none; `joined`: whether the first block has a shortcut, which adds the stem's channels."""
 
     family: Family
     stem: int
@@ -85,13 +85,13 @@ def eighths(width: float) -> int:
 
 
 def shape_of(family: Family, scale: float = 1.0, last_stride: int = 1) -> Shape:
-    """The family's with every width times `scale`, but the last layer never under 1,280 channels (section 4 of the paper)."""
+    """The shape of `family` with every width times `scale`, the last layer at least 1,280 (MobileNetV2, section 4)."""
     stem = eighths(STEM * scale)
     outer = tuple(eighths(outputs * family.width * scale) for _, outputs, _, _, _ in family.stages)
     inner = []
     inputs = stem
-    for place, ((expansion, _, blocks, _, _), outputs) in enumerate(zip(family.stages, outer, strict=True)):
-        fixed = place in (0, len(family.stages) - 1)
+    for stage, ((expansion, _, blocks, _, _), outputs) in enumerate(zip(family.stages, outer, strict=True)):
+        fixed = stage in (0, len(family.stages) - 1)
         widths = []
         for _ in range(blocks if fixed else ceil(family.depth * blocks)):
             widths.append(() if expansion == 1 else (inputs * expansion,))
@@ -181,7 +181,7 @@ class MobileNet(nn.Module):
             _, _, _, stride, kernel = family.stages[stage]
             step = shape.last_stride if stage == LAST_STRIDED else stride
             for inner in blocks:
-                # by place where channels may go: a stem pruned to the outputs of the first block gets no shortcut
+                # a stem that was pruned to as many channels as the first block's outputs must not get a shortcut
                 shortcut = step == 1 and (inputs == outputs if stage else shape.joined)
                 self.features.append(InvertedResidual(family, inputs, inner, outputs, kernel, step, shortcut))
                 inputs, step = outputs, 1
@@ -192,7 +192,7 @@ class MobileNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
                 with (
                     torch.no_grad()
-                ):  # torch counts the outputs of all groups, where an input of one reaches only its own
+                ):  # torch counts the outputs of all groups, where an input reaches only those of its own
                     module.weight.mul_(module.groups**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,10 +201,10 @@ class MobileNet(nn.Module):
         return out
 
     def places(self) -> list[Place]:
-        """Of compactors: after the expansion of every block, and after the last layer, whose channels the head reads.
+        """Where compactors may stand: after the expansion of every block, and after the last layer, whose channels the head reads.
 
-        The first block has no expansion, but works on the stem's channels as on one, so there the stem has the compactor,
-        unless a shortcut takes its channels on.
+        The first block has no expansion and works on the stem's channels, so there the place is after the stem, unless a shortcut
+        adds the stem's channels.
         """
         found = [] if self.shape.joined else [_place("stem", "conv", "body.features.0", "body.features.1.conv.0")]
         number = 0
@@ -226,10 +226,10 @@ class MobileNet(nn.Module):
         return stem | {"inner": inner, "last": next(left)[0]}
 
     def adapted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights by the names and for the pixels of this body, if they are TensorFlow's of EfficientNet-Lite, whose pixels are
-        (RGB - 127) / 128; any others as they are.
+        """TensorFlow's weights of EfficientNet-Lite, made for pixels of (RGB - 127) / 128, with this body's names and for its
+        pixels; any others as they are.
 
-        Scale and shift of the pixels go into the stem and its BN; what is padded is 0 in either, and there the shift is missing.
+        Scale and shift of the pixels go into the stem and its BN. At the border this is not exact: padding is 0 before and after.
         """
         if STEM_KEY not in weights:
             return dict(weights)
@@ -259,7 +259,7 @@ class MobileNet(nn.Module):
         return f"features.{number}.conv.{LITE_INNER[layer].format(*range(depthwise, depthwise + 3))}.{word}"
 
 
-# How TensorFlow's layers are called in the packages that carry its weights, and here; numbers count from the depthwise unit.
+# Names of layers in the packages that carry TensorFlow's weights, and here; numbers count from the depthwise unit.
 STEM_KEY = "_conv_stem.weight"
 LITE_KEY = re.compile(r"(?:_blocks\.(\d+)\.)?(_\w+?)\.(\w+)")
 LITE_OUTER = {
@@ -281,7 +281,7 @@ LITE_MEAN, LITE_STD = 127.0, 128.0
 
 
 def _place(name: str, kind: str, unit: str, depthwise: str) -> Place:
-    """Of a unit whose channels go through the unit `depthwise`, and into the projection behind that."""
+    """The place in a unit whose channels go through the unit `depthwise` into the projection after that."""
     parent, _, number = depthwise.rpartition(".")
     reader, channelwise = f"{parent}.{int(number) + 1}", (f"{depthwise}.0", f"{depthwise}.1")
     return Place(name, (kind,), f"{unit}.0", f"{unit}.1", f"{unit}.far", reader, channelwise, f"{depthwise}.gate")

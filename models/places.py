@@ -11,13 +11,13 @@ Inner = tuple[tuple[tuple[int, ...], ...], ...]  # widths, stage by stage, block
 
 @dataclass(frozen=True)
 class Place:
-    """Layers by their names in a ReidNetwork, and what a log calls them: `name`, and the `kinds` of its widths.
+    """Layers by their names in a ReidNetwork. A log calls the place `name` and its widths `kinds`.
 
-    `far` stands between the BN `norm` of the dense convolution `conv` and the activation. An output that goes there takes with it
-    a channel of each of `channelwise` (depthwise convolutions and BNs) and an input of `reader` (a convolution, or linear).
-    `gate` stands behind the last of `channelwise`, a BN, which would undo any scale of a row: there a channel is multiplied by the
-    norm of its row.
-    `near`, in some blocks, stands before `conv`: an input that goes takes an output of `before`, a convolution and its BN.
+    `far` stands between the BN `norm` of the dense convolution `conv` and the activation. With an output channel of `conv` go
+    a channel of each of `channelwise` (depthwise convolutions and BNs) and an input of `reader` (a convolution or linear layer).
+    `gate` stands after the last of `channelwise`, a BN, which undoes any scale of a row: there a channel is multiplied by the norm
+    of its row. `near`, at some places, stands before `conv`: with an input of `conv` goes an output of `before`, a convolution and
+    its BN.
     """
 
     name: str
@@ -37,7 +37,7 @@ class PlacedBody(Protocol):
     """A body that can be made narrower."""
 
     def places(self) -> list[Place]:
-        """Every place, in order of execution; none leads to another's channels."""
+        """Every place, in order of execution; no channel belongs to two of them."""
 
     def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:
         """The options of this body with other widths: one entry a place, a number for each of its `kinds`."""
@@ -60,7 +60,7 @@ def inner_widths(name: str, option: Sequence[Sequence[Sequence[int]]], inner: In
 
 
 def refuse_widths(name: str, outer: Sequence[int], inner: Inner) -> None:
-    """Raises Refused for a width of the body `name`, within its blocks or between them, that is none."""
+    """Raises Refused for a width of the body `name`, within its blocks or between them, that is not a whole number from 1."""
     widths = (*outer, *(width for stage in inner for block in stage for width in block))
     if wrong := [width for width in widths if not isinstance(width, int) or width < 1]:
         raise Refused(f"a width of {name} is a whole number from 1, not {wrong[0]!r}")

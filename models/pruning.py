@@ -1,17 +1,17 @@
-"""Compactors: 1x1 convolutions born as identity, through which a block is made narrower while it learns, and their folding.
+"""Compactors: 1x1 convolutions that begin as the identity and make a network narrower while it learns; inserting and folding them.
 
-Ding et al., ResRep, ICCV 2021 (the compactor); Xie et al., Capacity Dynamic Distillation, CVPR 2023 (one a block, after
-conv2+BN and before the ReLU); DEAP, Pattern Recognition 152, 2024 (one on each side of conv2). A row of a far compactor makes
-an output of the convolution before it, a column of a near one takes an output of the convolution before that: where its norm
-has gone, so can the channel.
+ResRep (Ding et al., ICCV 2021, section 3.2) has the compactor; CDD (Xie et al., CVPR 2023; methods.md 1.2) puts one into each
+bottleneck, after conv2 and its BN and before the ReLU; DEAP (Pattern Recognition 152, 2024; methods.md 3) one on each side of
+conv2. A row of the `far` compactor, the one after, makes an output channel of conv2; a column of the `near` one, before it, takes
+an output channel of conv1. A channel whose row or column has a norm of zero can be removed.
 
-The papers compress ResNets, and CDD leaves other architectures (transformers) to future work. Not from any paper are the places
-in networks of inverted residuals (models/mobilenet.py): between the expansion's BN and its ReLU6, where a row makes an output
-of the expansion, which one filter of the depthwise convolution and one input of the projection follow; after the stem, whose
-outputs the first block takes as its expansion; and after the last 1x1 convolution, whose outputs the head pools. Behind each
-follows another BN (of the depthwise convolution, of the head), which undoes any scale of a row: the task would not pull a row back
-from the lasso, and what it means to the loss would be nothing. So the norm of a row multiplies what that BN gives, too (`Gate`),
-which is folded into the BN.
+What is ours: the places in networks of inverted residuals (models/mobilenet.py); the papers compress ResNets, and CDD leaves
+other architectures (transformers) to future work. There are three kinds: between the BN and the ReLU6 of a block's expansion, so
+that with a row go an output of the expansion, a filter of the depthwise convolution and an input of the projection; the same
+after the stem, on whose channels the first block works without an expansion; and after the last 1x1 convolution, whose outputs
+the head pools. After each of them comes another BN, of the depthwise convolution or of the head, which undoes any scale of a
+row: the loss would have no gradient along a row, so that nothing would act against the lasso, and the Taylor score would be
+zero. So the output of that BN is multiplied by the norm of the row (`Gate`), and folding puts this factor into the BN.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ Side = Literal["near", "far"]
 
 
 class Compactor(nn.Module):
-    """x -> Q x over channels. `mask` (C,) is 0 where the task's gradient is reset; it never changes what comes out."""
+    """x -> Q x over channels. `mask` (C,) is 0 where the task's gradient is reset; it does not change the output."""
 
     mask: Tensor
 
@@ -60,11 +60,11 @@ class Compactor(nn.Module):
 
 
 class Gate(nn.Module):
-    """Multiplies channels by the norms of a far compactor's rows, 1 when it is born: behind a BN that undoes these."""
+    """Multiplies channels by the norms of a far compactor's rows (1 at the start), after a BN that undoes any scale of these."""
 
     def __init__(self, compactor: Compactor) -> None:
         super().__init__()
-        object.__setattr__(self, "compactor", compactor)  # whose weight stays a parameter in one place
+        object.__setattr__(self, "compactor", compactor)  # not as a submodule: its weight is a parameter once
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C) or (B, C, h, w) -> the same shape."""
@@ -104,9 +104,9 @@ def places_of(network: ReidNetwork) -> list[Place]:
 
 
 def insert(network: ReidNetwork, both_sides: bool = False) -> list[Site]:
-    """Put an identity compactor at the far place of every block, and with `both_sides` one at the near place where it has one.
+    """Put a compactor, an identity, at every far place, and with `both_sides` at every near one.
 
-    What the network computes does not change. Raises Refused for a body without such places, or that has compactors.
+    The network's output does not change. Raises Refused for a body without such places, or that has compactors.
     """
     places = places_of(network)
     if not places:
@@ -160,7 +160,7 @@ def gone_of(compactor: Compactor, threshold: float, masked: bool = False) -> Ten
 
 
 def kept_of(compactor: Compactor, multiple: int, gone: Tensor) -> Tensor:
-    """(K,) channels to keep, rising: all but those of `gone` (C,) bool, at least one, rounded up to `multiple` by the
+    """(K,) channels to keep, rising: all but those in `gone` (C,) bool, at least one, rounded up to `multiple` by the
     strongest of the others."""
     norms = compactor.norms().detach()
     count = rounded_up(int((~gone).sum()), len(norms), multiple)
@@ -177,7 +177,7 @@ def rounded_up(alive: int, width: int, multiple: int) -> int:
 def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, masked: bool = False) -> ReidNetwork:
     """An ordinary, narrower network that computes what `network` does in eval mode, up to the channels under `threshold`.
 
-    Per block (methods 1.6 and 3.1): the BN and both compactors are merged into the convolution between them, whose BN is left
+    Per site (methods.md 1.6 and 3): the BN and both compactors are merged into the convolution between them, whose BN is left
     with the bias only; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
     rows, and a depthwise one between the two its filters. `network` itself is not changed. Widths are rounded up to
     `multiple`; `masked` as in `gone_of`.
@@ -246,12 +246,12 @@ def _taken(name: str, module: nn.Module, kept: Tensor) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for key, value in deepcopy(state).items()}
 
 
-# Shrinking: a network that is still learning, rebuilt without the channels that its compactors have let go.
+# Shrinking: a network in training, rebuilt without the channels that are to be dropped.
 #
-# Unlike `fold` what comes out goes on learning: the convolution of every site takes in what its compactors
-# mix, its BN is made anew for the mixed channels, and the compactors are born again as diagonals that keep the norm of each
-# channel. In eval mode the network computes what it did, up to what was dropped; in training mode too, as far as
-# the variances of one batch say. A block that loses nothing is left as it is.
+# Unlike a folded network it is trained further: the compactors' mixing of channels moves into the convolution of their site, its BN
+# is made anew for the mixed channels, and the new compactors are diagonal matrices that keep the norm of each channel. In eval mode
+# the network computes what it did, but for what was dropped; in training mode too, as far as the variances of one batch
+# are those of the data. A site that loses no channel is left as it is.
 
 
 Kept = tuple[Tensor | None, Tensor]  # channels of the near compactor (None without) and of the far one, rising

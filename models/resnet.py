@@ -124,7 +124,7 @@ class ResNet(nn.Module):
         return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(self.shape.outer))]
 
     def places(self) -> list[Place]:
-        """Of compactors: one a block."""
+        """Where compactors may stand: one place a block."""
         return [module.place(name) for name, module in self.named_modules() if isinstance(module, Block)]
 
     def options_for(self, widths: Sequence[Sequence[int]]) -> dict[str, Any]:

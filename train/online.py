@@ -41,7 +41,7 @@ class ActivationHooks:
                 self._hooks.append(network.get_submodule(place.near).register_forward_hook(self._near(number)))
 
     def close(self) -> None:
-        """Read no more: two sets of hooks on one network would do everything twice."""
+        """Remove the hooks: with two sets of them on one network everything would be done twice."""
         for hook in self._hooks:
             hook.remove()
 
@@ -102,7 +102,7 @@ class OnlineTeacher:
         self._runner = GraphRunner(teacher)
 
     def follow(self, student: ReidNetwork) -> None:
-        """From now on the student is this network: the one before, or it made narrower."""
+        """Take the hooks of this network, the student or a narrower form of it, in place of those before."""
         self.student_hooks.close()
         self.student_hooks = ActivationHooks(student, self.pools)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vreid.deploy.threshold import equal_error, other_groups_first, track_scores, tracks_of
+from vreid.deploy.threshold import equal_error, one_of_each_group_first, track_scores, tracks_of
 from vreid.train.evaluate import Embedded
 
 
@@ -62,7 +62,7 @@ def test_nothing_to_compare_is_no_threshold() -> None:
 
 def test_a_gallery_has_one_vehicle_of_a_group_before_others_of_it() -> None:
     groups, random = ["van", "van", "bus", "van", "taxi"], np.random.default_rng(2)
-    drawn = [other_groups_first(groups, random) for _ in range(40)]
+    drawn = [one_of_each_group_first(groups, random) for _ in range(40)]
     assert all(sorted(places) == [0, 1, 2, 3, 4] for places in drawn)
     assert all({groups[place] for place in places[:3]} == {"bus", "taxi", "van"} for places in drawn)
     assert {place for places in drawn for place in places[:1]} == {0, 1, 2, 3, 4}

@@ -18,9 +18,9 @@ from vreid.train.data.records import Item
 class Augmentation:
     """Probabilities and strengths. `pad` is the share of the side that is padded before the random crop (BoT: 10 of 256),
     `zoom` the least share of the picture that a crop keeps, `light` the strength of exposure, colour cast and contrast.
-    `blur` is of far cameras, few pixels grown again. What sensors do besides, 0 unless given: `balance` is the spread of the
-    white balance (logarithm of red and blue against green), `defocus` and `jpeg` are the probabilities of a lens out of focus
-    (Gaussian of up to 2 % of the side) and of a stream's compression (quality 20 to 80)."""
+    `blur` is the probability of the low resolution of a far camera. Three are 0 unless given: `balance` is the spread of the white
+    balance (the logarithms of the gains of red and blue), `defocus` the probability of a lens out of focus (Gaussian of up to
+    2 % of the side), `jpeg` that of a stream's compression (quality 20 to 80)."""
 
     flip: float = 0.5
     pad: float = 0.06
@@ -104,7 +104,7 @@ def _compressed(image: Image, quality: int) -> Image:
 
 
 def _coarse(image: Image, random: np.random.Generator) -> Image:
-    """What a far camera sees: shrunk and grown again."""
+    """At a far camera's resolution: shrunk and enlarged again."""
     height, width = image.shape[:2]
     share = random.uniform(0.25, 0.7)
     small = cv2.resize(image, (max(8, int(width * share)), max(8, int(height * share))), interpolation=cv2.INTER_AREA)

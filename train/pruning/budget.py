@@ -2,12 +2,12 @@
 
 Ding et al., ResRep, ICCV 2021, section 3.3 (methods.md 2): every so often all channels are sorted by the norm of their
 compactor row, and the weakest are masked, a few more each time, until the network without them meets the budget; the choice
-is made anew each time, so that a channel may come back. Differs: what may be left falls in a straight line over a part of
-the training, whatever its length, where ResRep adds a fixed number of channels each time; a channel's worth is divided by
-what it costs to the power `cost_power`, so that of two equally weak ones the dearer goes, and the lasso weighs on it by the
-same measure; columns of near compactors compete with rows of far ones; what is counted are the widths after folding,
-rounded up to `multiple`; and by "taylor" the worth is the change of the loss that its removal would bring, to the first
-order, squared and averaged over the steps (Molchanov et al., CVPR 2019), instead of its norm.
+is made anew each time, so that a channel may come back. We differ: the share that is left falls linearly over a part of the
+training, whatever its length, where ResRep adds a fixed number of channels each time; a channel's importance is divided by its
+cost to the power `cost_power`, so that of two equally weak ones the more expensive is masked, and its lasso is multiplied by the
+same factor; columns of near compactors compete with rows of far ones; costs are of the widths after folding, rounded up to
+`multiple`; and by "taylor" the importance is not the norm but the change of the loss without the channel, to the first order,
+squared and averaged over the steps (Molchanov et al., CVPR 2019).
 """
 
 import json
@@ -40,14 +40,14 @@ class SiteCost:
     c: float
 
     def of(self, near: int, far: int) -> float:
-        """With that many channels kept."""
+        """The cost with that many channels kept."""
         return near * self.a + near * far * self.b + far * self.c
 
 
 @dataclass(frozen=True)
 class Costs:
-    """A network's: `rest` is what no compactor can touch, `sites` from first to last, `full` their widths (near, far) before
-    anything is dropped."""
+    """The costs of a network: `rest` is what no compactor changes, `sites` are those of the sites from first to last, `full` the
+    sites' widths (near, far) before anything is dropped."""
 
     unit: str  # macs, params or ms
     rest: float
@@ -55,11 +55,11 @@ class Costs:
     full: tuple[tuple[int, int], ...]
 
     def of(self, widths: Sequence[tuple[int, int]]) -> float:
-        """The whole network with these (near, far) widths."""
+        """The cost of the whole network with these (near, far) widths."""
         return self.rest + sum(site.of(*kept) for site, kept in zip(self.sites, widths, strict=True))
 
     def whole(self) -> float:
-        """The whole network before anything is dropped."""
+        """The cost of the whole network before anything is dropped."""
         return self.of(self.full)
 
 
@@ -93,13 +93,13 @@ def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
 
 
 def write_costs(costs: Costs, path: Path) -> None:
-    """As JSON, complete or not at all."""
+    """Write them as JSON, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(asdict(costs)))
 
 
 def read_costs(path: Path) -> Costs:
-    """The inverse; Refused names the file when it is not one."""
+    """Read what `write_costs` wrote; Refused names a file that it did not."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         sites = tuple(SiteCost(**site) for site in found["sites"])
@@ -109,8 +109,8 @@ def read_costs(path: Path) -> Costs:
 
 
 MEMORY = 0.99  # of the running mean of a Taylor score
-SLACK = 0.005  # of the whole: how far under its goal a budget may end where a shorter step is left
-LEAST_PRICE = 1e-9  # of the whole: a price that was measured may be nothing
+SLACK = 0.005  # of the whole cost: how far under its goal a budget may end, unless only longer steps lead to it
+LEAST_PRICE = 1e-9  # of the whole cost: a measured price may be 0
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,12 @@ class Budget:
         return self.costs.of([self._rounded(number, *widths) for number, widths in enumerate(kept)]) / self.whole
 
     def lasso(self) -> dict[Compactor, float]:
-        """What the lasso's strength is multiplied by for each compactor: its price to the power, 1 in the mean of prices."""
+        """The factor of the lasso's strength for each compactor: its price over the mean price, to the power `cost_power`."""
         return dict(zip(self._compactors(), self._weights, strict=True))
 
     @torch.no_grad()
     def observe(self) -> None:
-        """After a backward pass, before the gradients are masked: remember what each channel means to the loss."""
+        """After a backward pass, before the gradients are masked: take each channel's change of the loss into its Taylor score."""
         if self.rules.by != "taylor":
             return
         learnt = [(c, m.scores[c.side]) for _, m, c in compactors_of(self.maps) if c.weight.grad is not None]
@@ -193,22 +193,22 @@ class Budget:
         """Set the masks anew, for a training of which the share `done` is over; returns the share that is left."""
         ramp = (done - self.rules.start) / max(self.rules.until - self.rules.start, 1e-9)
         goal = self.whole * (1 - (1 - self.rules.share) * min(1.0, max(0.0, ramp)))
-        left, gone = self._going(goal, SLACK * self.whole)
-        if left > goal:  # every step that is left is a long one
-            left, gone = self._going(goal, self.whole)
+        left, gone = self._masked(goal, SLACK * self.whole)
+        if left > goal:  # every step that is left leads further under the goal
+            left, gone = self._masked(goal, self.whole)
         for compactor, channels in gone.items():
             alive = len(compactor.mask) - len(channels)
-            # rounding keeps these, so they stay of use
+            # rounding up keeps these, so they go on learning
             spared = rounded_up(alive, len(compactor.mask), self.multiple) - alive
             compactor.mask.fill_(1)
             compactor.mask[channels[: len(channels) - spared]] = 0
         self.left = left / self.whole
         return self.left
 
-    def _going(self, goal: float, slack: float) -> tuple[float, dict[Compactor, list[int]]]:
-        """The cost that is left, and which channels of each compactor go, the one that is missed least first, until it is
-        under the goal. A step that would lead further under it than `slack` (rounded widths fall by many channels at once)
-        is not taken, nor another in that compactor."""
+    def _masked(self, goal: float, slack: float) -> tuple[float, dict[Compactor, list[int]]]:
+        """The cost that is left, and which channels of each compactor go, the least important first, until the cost is at the
+        goal. A step that would lead further under it than `slack` (rounded widths fall by many channels at once) is not taken,
+        nor another in that compactor."""
         kept = [list(widths) for widths in widths_of(self._sites())]
         gone: dict[Compactor, list[int]] = {compactor: [] for compactor in self._compactors()}
         left = self.costs.of([self._rounded(number, *widths) for number, widths in enumerate(kept)])
@@ -242,11 +242,11 @@ class Budget:
         found, widths = compactors_of(self.maps), widths_of(self._sites())
         for nth, (number, channels, compactor) in enumerate(found):
             price = self._price(number, compactor.side, *widths[number]) ** self.rules.cost_power
-            worth = self._worth(nth, channels, compactor) / price
-            entries += [(value, number, nth, channel) for channel, value in enumerate(worth.tolist())]
+            importance = self._importance(nth, channels, compactor) / price
+            entries += [(value, number, nth, channel) for channel, value in enumerate(importance.tolist())]
         return [(number, found[nth][2], channel) for _, number, nth, channel in sorted(entries)]
 
-    def _worth(self, nth: int, channels: ChannelMap, compactor: Compactor) -> Tensor:
+    def _importance(self, nth: int, channels: ChannelMap, compactor: Compactor) -> Tensor:
         if self.rules.by == "norm":
             return compactor.norms()
         if self.rules.by == "random":  # a control: the same draw each time, of the masked first, so that it converges

@@ -1,4 +1,4 @@
-"""Which channels of a site are alive while the network is pruned: one map a site, read by budget, resetting and distillation."""
+"""Which channels of a site are left while the network is pruned: one map a site, read by budget, resetting and distillation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from vreid.models.pruning import Compactor, Kept, Side, Site, sites
 class ChannelMap:
     """The channels of one site, before anything was dropped and now; sides are "near" (if any) and "far".
 
-    `width[side]` counts those of before, `alive[side]` (K,) are the ones that are left, rising, `scores[side]` (K,) what each
-    means to the loss (budget.py), `view` (K, C) how the far ones are made of those of before, None while they are the same.
-    The masks (K,) of the compactors, which are among the network's buffers, say which of the living are left to the lasso.
+    `width[side]` counts those of before, `alive[side]` (K,) are the ones that are left, rising, `scores[side]` (K,) their
+    Taylor scores (budget.py), `view` (K, C) how the far ones are made of those of before, None while they are the same.
+    The masks (K,) of the compactors, which are among the network's buffers, say which of those that are left only the lasso moves.
     """
 
     def __init__(self, site: Site) -> None:
@@ -27,17 +27,17 @@ class ChannelMap:
         self.view: Tensor | None = None
 
     def masked(self, compactor: Compactor) -> int:
-        """How many channels are gone or left to the lasso."""
+        """How many channels are dropped or masked."""
         return self.width[compactor.side] - int(compactor.mask.sum())
 
     def full(self, compactor: Compactor, values: Tensor) -> Tensor:
-        """(..., K) of the living channels -> (..., C), 0 for those that are gone."""
+        """(..., K) of the channels that are left -> (..., C), 0 for those that were dropped."""
         found = values.new_zeros(*values.shape[:-1], self.width[compactor.side])
         found[..., self.alive[compactor.side]] = values
         return found
 
     def living(self, compactor: Compactor, values: Tensor) -> Tensor:
-        """(C,) of all channels -> (K,) of the living ones."""
+        """(C,) of all channels -> (K,) of those that are left."""
         return values[self.alive[compactor.side]]
 
     def viewed(self, features: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Capacity dynamic distillation: the student as heavy as its teacher is made smaller while it learns (CDD, CVPR 2023).
+"""Capacity dynamic distillation (CDD, CVPR 2023): a student that begins as large as its teacher is made smaller while it learns.
 
-Methods.md 1.3-1.5. Which channels go, gradient resetting (resetting.py) or a budget (budget.py) decides. We differ: the lasso's
+Methods.md 1.3-1.5. Gradient resetting (resetting.py) or a budget (budget.py) chooses the channels. We differ: the lasso's
 direction is added to the gradient, which is the same as having the lasso in the loss; and where `shrink` allows, the network
 is rebuilt narrower between two epochs, so that the next is cheaper (models/pruning.py).
 """
@@ -64,8 +64,8 @@ class Capacity:
 
 
 class Compression:
-    """The part of a training that compresses. What is remembered of a compactor keeps its full width when the network shrinks;
-    `maps` say which of those channels the student still has."""
+    """The part of a training that compresses. Memories keep the full width of their compactor when the network shrinks; `maps`
+    say which of those channels the student still has."""
 
     def __init__(
         self, capacity: Capacity, student: ReidNetwork, teacher: OnlineTeacher, costs: Costs | None = None
@@ -84,8 +84,8 @@ class Compression:
             )
 
     def after_backward(self, epoch: float, done: float) -> None:
-        """Between the backward pass and the optimiser's step; `epoch` are those that are over, `done` is their share of the
-        training."""
+        """Change masks and gradients between the backward pass and the optimiser's step; `epoch` is the number of epochs that are
+        over, `done` their share of the training."""
         if self.budget is not None:
             self.budget.observe()
             rules = self.budget.rules
@@ -103,7 +103,7 @@ class Compression:
         apply_masks(compactors, strengths, survivors)
 
     def droppable(self) -> list[Kept] | None:
-        """What to keep of each site; None when the student has nothing to drop, or is not to shrink on the way."""
+        """The channels to keep of each site; None when there is nothing to drop, or `shrink` is 0."""
         found: list[Kept] = []
         fewer = False
         for channels in self.maps:
@@ -114,13 +114,13 @@ class Compression:
         return found if fewer and self.capacity.shrink else None
 
     def follow(self, narrow: Shrunk, kept: list[Kept]) -> None:
-        """From now on the student is this narrower network, of which `kept` was kept."""
+        """Go on with the network in `narrow`, which has the channels `kept` of the student before."""
         for channels, site, chosen, view in zip(self.maps, sites(narrow.network), kept, narrow.views, strict=True):
             channels.narrow(site, chosen, view)
         self.teacher.follow(narrow.network)
 
     def masked(self) -> list[list[int]]:
-        """How many channels of each compactor are gone or left to the lasso, site by site, near before far."""
+        """How many channels of each compactor are dropped or masked, site by site, near before far."""
         return [[channels.masked(compactor) for compactor in channels.site.compactors()] for channels in self.maps]
 
     def state(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Compression:
         compactor.mask.copy_(channels.living(compactor, reset(mask, memory, seen, teacher, rules)))
 
     def _staying(self, compactor: Compactor) -> Tensor:
-        """Channels that do not go between two epochs: only the masked ones do, where anything masks."""
+        """Channels that are kept between two epochs: those of norm `shrink` or more, and where channels are masked all others."""
         small = compactor.norms() < self.capacity.shrink
         if self.budget is not None or self.capacity.rules is not None:
             small &= compactor.mask == 0

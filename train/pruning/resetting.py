@@ -1,4 +1,4 @@
-"""Retrieval-guided gradient resetting: a channel that no simulated retrieval needs is left to the lasso only.
+"""Retrieval-guided gradient resetting: a channel that no simulated retrieval needs loses its task gradient.
 
 CDD, CVPR 2023 (methods.md 1.4). Vectorised where the paper loops, in float32 where it sorts float64. Options beyond the paper: a
 softer consensus, masks that are decided anew, and leaving out the query itself, which the paper retrieves first.

@@ -60,7 +60,7 @@ def teacher_resnet101() -> Recipe:
 
 
 def teacher_resnet18_small() -> Recipe:
-    """A half-width ResNet-18 from scratch at 64 pixels: minutes on one core, for trying things out."""
+    """A half-width ResNet-18 from scratch at 64 pixels: minutes on one core, to try things out."""
     network = NetworkConfig("resnet18", 64, 64, 256, options={"scale": 0.5, "last_stride": 1})
     return Recipe(network, epochs=24, lr=1e-3, head_lr=1.0)
 
@@ -128,11 +128,11 @@ def cdd_resnet101() -> Recipe:
 
 
 def cdd2_resnet101() -> Recipe:
-    """Both sides of the 3x3, a budget of 21.5 % of the MACs by what a channel means to the loss, no weight decay on
-    compactors; begins as its teacher, shrinks while it learns, and ends in widths that engines like.
+    """Compactors on both sides of the 3x3, a budget of 21.5 % of the MACs by Taylor scores, no weight decay on compactors;
+    begins as its teacher, shrinks while it learns, and ends in widths of multiples of 16.
 
     vreid train student --recipe cdd2_resnet101 --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
-    methods.md 10.1, 10.4 and 10.13. It learns only from the teacher's logits, as its small twin does. Made for one GPU; hours
+    methods.md 10.1, 10.4 and 10.13. It learns only from the teacher's logits, as cdd2_resnet50_small does. Made for one GPU; hours
     and accuracy: none measured.
     """
     online = OnlineDistillation(blocks=0.0)
@@ -140,12 +140,12 @@ def cdd2_resnet101() -> Recipe:
 
 
 def cdd_resnet50_small() -> Recipe:
-    """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels, taught by teacher_resnet50_small.
+    """cdd_resnet101 for a machine without a GPU: half-width ResNet-50 at 64 pixels; its teacher is of teacher_resnet50_small.
 
     vreid train student --recipe cdd_resnet50_small --data VERI --teacher runs/teacher/best.pt --out runs/cdd
-    Differs: it begins as its teacher, since nobody has ImageNet weights of half the width; the memory holds 4,096 teacher
+    Differs: it begins as its teacher, since there are no ImageNet weights of half the width; the memory holds 4,096 teacher
     vectors, about half an epoch, as the published 24,000 are of VeRi-776; lambda is larger, for a twentieth of the steps; p is
-    0.85, since of 0.5 four tenths of the MACs are saved and of 0.85 57 %, with more mAP (validation, one seed:
+    0.85, with which 57 % of the MACs are saved in place of 40 % with 0.5, with more mAP (validation, one seed:
     docs/results/compression.md).
     """
     capacity = Capacity(strength=0.03, start=8, rules=ResettingRules(p=0.85, memory=4_096))
@@ -162,7 +162,7 @@ def cdd2_resnet50_small() -> Recipe:
 
 
 def uncompressed_resnet50_small() -> Recipe:
-    """The student of cdd2_resnet50_small without the compression, to compare with: no channel is pushed or dropped.
+    """The student of cdd2_resnet50_small without the compression, to compare with: without lasso and masks.
 
     The teacher's schedule at half its length, only from its logits: with similarities too cdd2 lost 0.9 mAP on the
     validation part (one seed: docs/results/compression.md).
@@ -176,9 +176,9 @@ def uncompressed_resnet50_small() -> Recipe:
 def uncompressed_mobilenet() -> Recipe:
     """The student of cdd2_mobilenet without the compression, to compare with: nothing is dropped.
 
-    It begins as its teacher, of teacher_mobilenet, and learns from its logits; with SGD, and without an average, as a
-    compression needs them. Gradients are clipped: a channel that is hardly ever active has one that breaks the network, since
-    the batch norm behind its depthwise convolution divides by how much it varies.
+    It begins as its teacher, of teacher_mobilenet, and learns from its logits; with SGD and without an average of the weights,
+    as a compression needs it. Gradients are clipped: that of a rarely active channel can be so large that it ruins the network,
+    since the batch norm after its depthwise convolution divides by the channel's small deviation.
     """
     online = OnlineDistillation(blocks=0.0)
     steady = replace(teacher_mobilenet(), optimiser="sgd", clip=5.0, weight_decay=5e-4)
@@ -189,8 +189,7 @@ def uncompressed_mobilenet() -> Recipe:
 def cdd2_mobilenet() -> Recipe:
     """MobileNetV2 compressed to 35 % of its MACs, in multiples of 8 channels; begins as its teacher and shrinks while it learns.
 
-    A compactor in every inverted residual, after the stem and after the last layer, and a budget by what a channel means to the
-    loss.
+    A compactor in every inverted residual, after the stem and after the last layer, and a budget by Taylor scores.
 
     vreid train student --recipe cdd2_mobilenet --data VERI --teacher runs/teacher/best.pt --out runs/cdd2
     The teacher is of teacher_mobilenet with the same --data, --validation and --seed. See docs/compression.md.
@@ -223,7 +222,7 @@ def cdd2_efficientnet_lite0() -> Recipe:
 def teacher_mobilenet_160() -> Recipe:
     """teacher_mobilenet at 160 pixels and with a 128-d embedding: vreid-m, which the bundled students are compressed from.
 
-    Pictures change their white balance, and three tenths are compressed as JPEG does, for cameras that are not in the data.
+    For cameras that are not in the data, the white balance of pictures is changed, and three tenths are compressed as JPEG.
     Needs --weights. Commands, hardware, time and accuracy: bench/checkpoints/README.md.
     """
     base = teacher_mobilenet()
@@ -255,23 +254,23 @@ def _at_160(recipe: Recipe) -> Recipe:
     return replace(recipe, network=network, augmentation=replace(recipe.augmentation, balance=0.1, jpeg=0.3))
 
 
-def _inverted(share: float) -> Capacity:
-    """As `_two_sided`, for inverted residuals, which have one compactor a block.
-
-    Widths in multiples of 8: on an AVX2 CPU they are as fast by the MAC as those of 16 or 32, and others are a little slower.
-    """
-    budget = BudgetRules(share, by="taylor", survivors=0.0)
-    return Capacity(False, 0.1, rules=None, budget=budget, weight_decay=0.0, multiple=8, shrink=0.05)
-
-
 def _two_sided(share: float) -> Capacity:
-    """Both sides of the 3x3, a budget by what a channel means to the loss, and a lasso on masked channels only.
+    """Compactors on both sides of the 3x3, a budget by Taylor scores, and a lasso on masked channels only.
 
-    Widths in multiples of 16, the floats in a register of AVX-512: with any widths a third of the MACs took as long to
-    learn as all of them. ResRep's momentum of 0.99 on compactors was worse on the validation part than 0.9.
+    Widths in multiples of 16, the floats in a register of AVX-512: in widths of any number a training at a third of the MACs
+    took as long as one at all of them. ResRep's momentum of 0.99 on compactors was worse on the validation part than 0.9.
     """
     budget = BudgetRules(share, by="taylor", survivors=0.0)
     return Capacity(True, 0.04, rules=None, budget=budget, weight_decay=0.0, multiple=16, shrink=0.05)
+
+
+def _inverted(share: float) -> Capacity:
+    """The same for inverted residuals, which have one compactor a block.
+
+    Widths in multiples of 8: on an AVX2 CPU they take as long a MAC as multiples of 16 or 32 do, and others a little longer.
+    """
+    budget = BudgetRules(share, by="taylor", survivors=0.0)
+    return Capacity(False, 0.1, rules=None, budget=budget, weight_decay=0.0, multiple=8, shrink=0.05)
 
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
