@@ -361,16 +361,16 @@ def _report(out: Path) -> str:
 
 def _student_recipe(flags: Student) -> "Recipe":
     """The recipe with what the flags change of it."""
-    from vreid.train.recipes.bundled import recipe_named
+    from vreid.train.recipes.bundled import compression_for
     from vreid.train.recipes.file import recipe_of
     from vreid.train.recipes.targets import compressing, with_teachers, without_labels
 
     recipe = recipe_of(flags.recipe)
     if flags.compress is not None:
-        if flags.compress not in ("cdd", "cdd2"):
-            raise Refused(f"there is no compression '{flags.compress}'; choose cdd or cdd2")
-        like = recipe_named(f"{flags.compress}_resnet50_small")
-        recipe = like if flags.recipe == Student.recipe else compressing(recipe, like)
+        if flags.recipe == Student.recipe:
+            recipe = compression_for(flags.compress, "resnet50")
+        else:
+            recipe = compressing(recipe, compression_for(flags.compress, recipe.network.body))
     recipe = with_teachers(
         recipe, len(flags.teacher), flags.fusion, flags.whiten, flags.loss, flags.tau, flags.by_camera
     )

@@ -37,8 +37,8 @@ def pk_batches(
     Each vehicle's pictures are shuffled, dealt out so that a group of k holds as many cameras as it can, and cut in groups;
     a short last group is filled from the vehicle's others (a vehicle of fewer than k pictures is repeated). A batch never
     holds a vehicle twice. `limit` caps the groups a vehicle gives in one epoch (0: none), so that one rich data set
-    does not crowd out a poor one. With a `mix` an epoch has as many groups as without, of each data set its share: of one that
-    has too many some are left out, of one that has too few the vehicles are dealt out again.
+    does not crowd out a poor one. With a `mix` an epoch has as many groups as without, of each data set its share: some of them
+    where it has too many, and further groups of its vehicles' pictures where it has too few.
     """
     random = np.random.default_rng((seed, epoch))
     by_vehicle: dict[str, list[int]] = defaultdict(list)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vreid.models.errors import Refused, shown
-from vreid.models.network import NetworkConfig
+from vreid.models.network import NETWORKS, NetworkConfig
 from vreid.train.data.pictures import Augmentation
 from vreid.train.losses.table import CachedDistillation
 from vreid.train.online import OnlineDistillation
@@ -306,6 +306,17 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise Refused(f"there is no recipe '{shown(name)}'; choose one of: {', '.join(sorted(RECIPES))}")
     return RECIPES[name]()
+
+
+COMPRESSIONS = {"cdd": (cdd_resnet50_small, cdd_mobilenet), "cdd2": (cdd2_resnet50_small, cdd2_mobilenet)}
+
+
+def compression_for(method: str, body: str) -> Recipe:
+    """The recipe with the compression cdd or cdd2 for networks like `body`. Raises Refused for another method."""
+    if method not in COMPRESSIONS:
+        raise Refused(f"there is no compression '{shown(method)}'; choose cdd or cdd2")
+    recipes = [make() for make in COMPRESSIONS[method]]
+    return next(recipe for recipe in recipes if NETWORKS[recipe.network.body] == NETWORKS[body])
 
 
 def about(name: str) -> str:

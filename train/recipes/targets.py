@@ -35,8 +35,8 @@ def with_multiple(recipe: Recipe, multiple: int) -> Recipe:
 
 
 def compressing(recipe: Recipe, like: Recipe) -> Recipe:
-    """`recipe` with the compression of another, and what that needs: its teacher in online distillation, its optimiser and
-    rates, which a lasso is tuned to, and no average. In a recipe of few epochs its warm-up and its start of resetting are
+    """`recipe` with the compression of another, and what that needs: its teacher in online distillation, its optimiser, rates
+    and clipping, which a lasso is tuned to, and no average. In a recipe of few epochs its warm-up and its start of resetting are
     earlier, so that there is a training after them."""
     if like.capacity is None:
         raise Refused("that recipe does not compress; choose cdd or cdd2")
@@ -51,6 +51,7 @@ def compressing(recipe: Recipe, like: Recipe) -> Recipe:
         lr=like.lr,
         head_lr=like.head_lr,
         weight_decay=like.weight_decay,
+        clip=like.clip or recipe.clip,
         warmup=min(like.warmup, recipe.planned / 4),
         flat=min(like.flat, recipe.planned / 2),
         average=0.0,

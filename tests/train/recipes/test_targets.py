@@ -6,7 +6,7 @@ import pytest
 
 from vreid.models.errors import Refused
 from vreid.train.losses.table import CachedDistillation
-from vreid.train.recipes.bundled import recipe_named
+from vreid.train.recipes.bundled import compression_for, recipe_named
 from vreid.train.recipes.targets import compressing, milliseconds, with_target, with_teachers, without_labels
 
 
@@ -16,8 +16,10 @@ def test_compression_brings_what_it_needs() -> None:
     assert (found.capacity, found.online, found.optimiser, found.lr) == (like.capacity, like.online, "sgd", like.lr)
     assert found.network == plain.network and found.average == 0.0 and not found.inherit
     assert with_target(found, 0.4, "macs").capacity != found.capacity
-    light = compressing(recipe_named("student_mobilenet"), like)
-    assert light.network == recipe_named("student_mobilenet").network and light.capacity == like.capacity
+    assert like == compression_for("cdd2", "resnet18")
+    light = compressing(recipe_named("student_mobilenet"), compression_for("cdd2", "efficientnet_lite1"))
+    assert light.network == recipe_named("student_mobilenet").network and light.clip == 5.0
+    assert light.capacity == recipe_named("cdd2_mobilenet").capacity != like.capacity
     with pytest.raises(Refused, match="does not compress"):
         compressing(plain, recipe_named("student_mobilenet"))
 
