@@ -70,7 +70,7 @@ def two_sided(share: float, budget: dict[str, Any] | None = None, **changes: Any
 
 
 def _resrep(share: float) -> Recipe:
-    """ResRep: masks by the norm only, whatever the price, and no weight decay; the distillation of CDD2.
+    """ResRep: masks by the norm only, whatever a channel costs, and no weight decay; the distillation of CDD2.
 
     Channels that stay are pulled as much a step as by ResRep's lambda of 1e-4 and momentum of 0.99. With the whole lasso of
     these few steps every norm goes to zero, since the BN behind the next convolution gives back whatever a norm loses: the
@@ -97,7 +97,7 @@ def macs_of(network: NetworkConfig) -> int:
 
 
 def scaled_to(heavy: NetworkConfig, share: float, body: str = "") -> NetworkConfig:
-    """`heavy`, or its twin of another body, in the width, in 64ths, that comes nearest to that share of its MACs from below."""
+    """`heavy`, or the same with another body, in the width (in 64ths) that comes nearest to that share of its MACs from below."""
 
     def scaled(step: int) -> NetworkConfig:
         return replace(heavy, body=body or heavy.body, options={**heavy.options, "scale": step / 64})

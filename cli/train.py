@@ -339,7 +339,7 @@ def _step_log(every: int | None, epochs: int) -> "StepLog":
 
 
 def _size(record: dict[str, Any]) -> str:
-    """What an epoch's record says of a student that is being compressed: what is left, and what each stage has let go."""
+    """Of a student that is being compressed, by an epoch's record: what is left, and how many channels each stage has masked."""
     if "share" not in record:
         return ""
     stages = "/".join(str(sum(stage)) for stage in record["masked"])

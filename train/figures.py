@@ -127,12 +127,19 @@ def _masked(epochs: "Sequence[Epoch]") -> Drawing | None:
     stages = max(len(epoch.masked) for epoch in epochs)
     if not stages:
         return None
-    names = [f"stage {stage + 1}" for stage in range(stages)] if stages > 1 else ["all stages"]
-    lines = []
-    for stage, name in enumerate(names):
-        found = _points((epoch.number, epoch.masked[stage]) for epoch in epochs if len(epoch.masked) > stage)
-        lines.append(Line(name, found, COLOURS[stage % len(COLOURS)]))
-    drawing = Drawing("masked", "Masked channels", "Channels that only the lasso still moves.", lines)
+    whole: Mapping[str, int] = next((epoch.whole for epoch in epochs if epoch.whole), {})
+    names = list(dict.fromkeys(layer.replace(" ", ".").split(".")[0] for layer in whole))
+    if len(names) != stages:  # a log of before that names none
+        names = [f"stage {stage + 1}" for stage in range(stages)] if stages > 1 else ["all stages"]
+    lines = _coloured(
+        {
+            name: _points((epoch.number, epoch.masked[stage]) for epoch in epochs if len(epoch.masked) > stage)
+            for stage, name in enumerate(names)
+        }
+    )
+    drawing = Drawing(
+        "masked", "Masked channels", "Channels that are dropped, or that only the lasso still moves.", lines
+    )
     return drawn(drawing, lambda figure: axes_with(figure, lines))
 
 

@@ -18,7 +18,7 @@ class Epoch:
     """One record of log.jsonl; what it does not hold is None or empty.
 
     validation: (mAP, Rank-1) in percent by data set. share: MACs kept, from 0 to 1. target: (unit, share).
-    masked: channels left to the lasso, by stage. widths, whole: channels of "layer1.0 conv1", now and before the training.
+    masked: channels dropped or masked, by stage. widths, whole: channels of "layer1.0 conv1", now and before the training.
     """
 
     number: int

@@ -1,7 +1,7 @@
 """The teacher cache: a teacher's embeddings of a data set's pictures, in a file; one query a picture, wherever it runs.
 
 A black box behind an API costs by the query, and on a small machine the teacher's forward pass costs more than the student's
-step. The price: the teacher sees the picture as it is, while the student sees it augmented. The file is an .npz without
+step. The drawback: the teacher sees the picture as it is, while the student sees it augmented. The file is an .npz without
 pickles: `teacher` (which one), `pictures` (N,) names, `crc32` (N,) of their files, `features` (N, E) float32 as the teacher
 gave them. A picture is found by its CRC-32, wherever it lies and whatever it is called; the name distinguishes two pictures of
 one CRC-32.

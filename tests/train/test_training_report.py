@@ -134,7 +134,8 @@ def test_lines_run_as_the_numbers_do(log: Path) -> None:
     page = page_of(log, [compressing(n, share) for n, share in enumerate(shares, start=1)])
     down = heights(plots(page)["kept"], "#3b76d6")
     np.testing.assert_allclose((down - down[0]) / (down[3] - down[0]), (1 - np.array(shares)) / 0.75, atol=1e-5)
-    down = heights(plots(page)["masked"], "#e0792f")  # stage 2: 2 + 3 n
+    assert "layer2" in plots(page)["masked"]
+    down = heights(plots(page)["masked"], "#e0792f")  # of layer2: 2 + 3 n
     np.testing.assert_allclose((down - down[0]) / (down[-1] - down[0]), [0, 0.25, 0.5, 0.75, 1], atol=1e-5)
 
 

@@ -34,7 +34,7 @@ def check(
 ) -> Checked:
     """Read and check every picture of the training and validation parts that is not in the file `kept`.
 
-    `progress` hears of (pictures done, of how many).
+    `progress` gets (pictures done, of how many).
     """
     known = _read(kept)
     paths = list(dict.fromkeys(item.path for dataset in datasets for item in (*dataset.train, *dataset.validation)))

@@ -36,8 +36,8 @@ def pk_batches(
 
     Each vehicle's pictures are shuffled, dealt out so that a group of k holds as many cameras as it can, and cut in groups;
     a short last group is filled from the vehicle's others (a vehicle of fewer than k pictures is repeated). A batch never
-    holds a vehicle twice. `limit` caps the groups a vehicle gives in one epoch (0: none), so that one rich data set
-    does not crowd out a poor one. With a `mix` an epoch has as many groups as without, of each data set its share: some of them
+    holds a vehicle twice. `limit` caps the groups a vehicle gives in one epoch (0: none), so that one large data set
+    does not displace a small one. With a `mix` an epoch has as many groups as without, of each data set its share: some of them
     where it has too many, and further groups of its vehicles' pictures where it has too few.
     """
     random = np.random.default_rng((seed, epoch))
@@ -131,7 +131,7 @@ class _Queue:
     def draw(self, p: int) -> list[int]:
         """p vehicles by chance among the three quarters with most groups left, each with a group less from now on.
 
-        The rich go first, ties at random: otherwise they would be left over at the end, with too few for a batch.
+        Those with many groups go first, ties at random: otherwise they would be left over at the end, too few for a batch.
         """
         head = max(p, self.count * 3 // 4)
         drawn: list[tuple[int, int]] = []

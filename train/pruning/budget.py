@@ -110,7 +110,7 @@ def read_costs(path: Path) -> Costs:
 
 MEMORY = 0.99  # of the running mean of a Taylor score
 SLACK = 0.005  # of the whole cost: how far under its goal a budget may end, unless only longer steps lead to it
-LEAST_PRICE = 1e-9  # of the whole cost: a measured price may be 0
+LEAST_COST = 1e-9  # of the whole: a channel may be measured to cost nothing
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,11 @@ class Budget:
                 f"a budget of {rules.share:.1%} of the {_NAMES[rules.of]} cannot be met; with the narrowest layers "
                 f"{least / self.whole:.1%} are left; ask for more, or for widths of a smaller multiple than {multiple}"
             )
-        prices = [self._price(number, compactor.side, *full[number]) for number, _, compactor in compactors_of(maps)]
-        mean = sum(prices) / len(prices)
-        self._weights = [(price / mean) ** rules.cost_power for price in prices]
+        each = [
+            self._channel_cost(number, compactor.side, *full[number]) for number, _, compactor in compactors_of(maps)
+        ]
+        mean = sum(each) / len(each)
+        self._weights = [(cost / mean) ** rules.cost_power for cost in each]
         self.left = self.kept()  # the share that the masks leave
 
     def kept(self) -> float:
@@ -170,7 +172,7 @@ class Budget:
         return self.costs.of([self._rounded(number, *widths) for number, widths in enumerate(kept)]) / self.whole
 
     def lasso(self) -> dict[Compactor, float]:
-        """The factor of the lasso's strength for each compactor: its price over the mean price, to the power `cost_power`."""
+        """The factor of the lasso for each compactor: the cost of its channel over the mean of all, to the power `cost_power`."""
         return dict(zip(self._compactors(), self._weights, strict=True))
 
     @torch.no_grad()
@@ -237,12 +239,12 @@ class Budget:
         return near, rounded_up(far, len(site.far.mask), self.multiple)
 
     def _ranked(self) -> list[tuple[int, Compactor, int]]:
-        """(number of the site, compactor, channel) of every channel, the least important for its price first."""
+        """(number of the site, compactor, channel) of every channel, the least important for its cost first."""
         entries: list[tuple[float, int, int, int]] = []
         found, widths = compactors_of(self.maps), widths_of(self._sites())
         for nth, (number, channels, compactor) in enumerate(found):
-            price = self._price(number, compactor.side, *widths[number]) ** self.rules.cost_power
-            importance = self._importance(nth, channels, compactor) / price
+            cost = self._channel_cost(number, compactor.side, *widths[number]) ** self.rules.cost_power
+            importance = self._importance(nth, channels, compactor) / cost
             entries += [(value, number, nth, channel) for channel, value in enumerate(importance.tolist())]
         return [(number, found[nth][2], channel) for _, number, nth, channel in sorted(entries)]
 
@@ -254,11 +256,11 @@ class Budget:
             return drawn.to(compactor.mask.device) + compactor.mask
         return channels.scores[compactor.side]
 
-    def _price(self, number: int, side: Side, near: int, far: int) -> float:
+    def _channel_cost(self, number: int, side: Side, near: int, far: int) -> float:
         """What a channel on that side of the site `number` costs at these widths."""
         cost = self.costs.sites[number]
-        price = near * cost.b + cost.c if side == "far" else cost.a + far * cost.b
-        return max(price, LEAST_PRICE * self.whole)
+        own = near * cost.b + cost.c if side == "far" else cost.a + far * cost.b
+        return max(own, LEAST_COST * self.whole)
 
     def _compactors(self) -> list[Compactor]:
         return [compactor for _, _, compactor in compactors_of(self.maps)]
