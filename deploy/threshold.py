@@ -90,7 +90,7 @@ class Tail:
     scale: float
 
     def rate(self, threshold: Values, gallery: int) -> Values:
-        """The false-match rate at each threshold in a gallery of that many vehicles."""
+        """(T,) thresholds -> (T,) the false-match rate at each, in a gallery of that many vehicles."""
         seen = np.concatenate([[0.0], self.shares])[np.searchsorted(-self.scores, -threshold, side="right")]
         excess = stretched(threshold) - stretched(self.start)
         beyond = self.over * genpareto.sf(excess, self.shape, scale=self.scale)

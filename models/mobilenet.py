@@ -292,7 +292,7 @@ OPTIONS = ("scale", "last_stride", "stem", "inner", "last")
 
 def mobilenet(name: str, options: dict[str, Any]) -> MobileNet:
     """The seam's entry. Options: scale, last_stride, and the widths of a pruned network: `stem` and `last` (one number each), and
-    `inner` (stage by stage, block by block: of the expansion, nothing in a block without)."""
+    `inner` (stage by stage, block by block: of the expansion, nothing in a block without). Raises Refused for others."""
     refuse_options(name, options, OPTIONS)
     shape = shape_of(FAMILIES[name], options.get("scale", 1.0), options.get("last_stride", 1))
     if "inner" in options:

@@ -43,7 +43,10 @@ class GlobalAverage(nn.Module):
 
 
 class Head(nn.Module):
-    """pooling -> BN -> ReLU -> Linear -> BN -> classifier, no biases; the feature is what the last BN gives."""
+    """pooling -> BN -> ReLU -> Linear -> BN -> classifier, no biases; the feature is the output of the last BN.
+
+    `pool` is gap or gem, Refused otherwise; without `classes` there is no classifier.
+    """
 
     def __init__(self, channels: int, dim: int, classes: int = 0, pool: str = "gap") -> None:
         super().__init__()
@@ -94,8 +97,8 @@ class NetworkConfig:
 
 
 class Pixels(nn.Module):
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, ImageNet-normalised. The Cast is the first node on purpose:
-    TensorRT refuses to transpose uint8."""
+    """Camera pixels to RGB, normalised with ImageNet's mean and deviation. The cast to float is the first node on purpose:
+    TensorRT does not transpose uint8."""
 
     mean: Tensor
     std: Tensor
@@ -108,6 +111,7 @@ class Pixels(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32."""
         x = pixels.to(torch.float32).permute(0, 3, 1, 2)[:, self.reversed]
         return (x - self.mean) / self.std
 

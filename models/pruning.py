@@ -180,7 +180,7 @@ def fold(network: ReidNetwork, threshold: float = 1e-5, multiple: int = 1, maske
     Per site (methods.md 1.6 and 3): the BN and both compactors are merged into the convolution between them, whose BN is left
     with the bias only; the convolution before loses the outputs of dropped columns, the one after the inputs of dropped
     rows, and a depthwise one between the two its filters. `network` itself is not changed. Widths are rounded up to
-    `multiple`; `masked` as in `gone_of`.
+    `multiple`; `masked` as in `gone_of`. Raises Refused for a network without compactors.
     """
     if not sites(network):
         raise Refused("the network has no compactors to fold")

@@ -145,7 +145,7 @@ OPTIONS = ("scale", "last_stride", "stem", "outer", "inner")
 
 def resnet(name: str, options: dict[str, Any]) -> ResNet:
     """The seam's entry. Options: scale, last_stride, and the widths of a pruned network: `stem` (one number), `outer`
-    (one a stage) and `inner` (stage by stage, block by block)."""
+    (one a stage) and `inner` (stage by stage, block by block). Raises Refused for others."""
     refuse_options(name, options, OPTIONS)
     shape = shape_of(name, options.get("scale", 1.0), options.get("last_stride", 1))
     if "stem" in options:

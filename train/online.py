@@ -85,7 +85,7 @@ class OnlineDistillation:
 class OnlineTeacher:
     """A teacher in online distillation. `maps` say how the channels that the student has left are made of the
     teacher's (pruning/channels.py); none without compression. The blocks' outputs are pooled where there is a loss on them, or
-    `resetting` looks at them."""
+    `resetting` looks at them. Raises Refused where there is such a loss and the blocks are not equally wide."""
 
     def __init__(
         self, rules: OnlineDistillation, student: ReidNetwork, teacher: ReidNetwork, resetting: bool = True
@@ -115,7 +115,8 @@ class OnlineTeacher:
     def losses(self, features: Features, pixels: Tensor, pictures: Tensor) -> dict[str, Tensor]:
         """The weighted terms of a batch that the student has just seen; equal `pictures` (B,) are copies of one picture.
 
-        To be called as the student was, in or out of autocast; every term is computed in float32.
+        To be called as the student was, in or out of autocast; every term is computed in float32. Raises Refused for logits of
+        other vehicles.
         """
         with torch.no_grad():
             teacher = self._runner(pixels)

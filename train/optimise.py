@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule of a recipe, and the numbers that its products are computed in."""
+"""Losses, optimiser, learning-rate schedule and averaging of a recipe, and the precision that it is trained in."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ def losses_of(
     """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it, cameras (B,).
 
     A row of zeros in `teachers` is a picture that one has no embedding of; equal `pictures` (B,) are copies of one; what is
-    drawn by chance is drawn from `generator`. A recipe without labels never looks at `truth`.
-    To be called outside of autocast: distances between half-precision products are noise.
+    drawn by chance is drawn from `generator`. A recipe without labels never looks at `truth`. Raises Refused for a network without
+    a classifier, and as the losses do. To be called outside of autocast: distances between half-precision products are noise.
     """
     parts: dict[str, Tensor] = {}
     if recipe.labels:
@@ -54,7 +54,7 @@ def losses_of(
 def optimiser_of(network: ReidNetwork, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW or SGD in four groups: body and head, each with and without weight decay (none on norms and biases).
 
-    Compactors are a fifth, with the momentum and weight decay of the recipe's capacity.
+    Compactors are a fifth, with the momentum and weight decay of the recipe's capacity. Raises Refused for another optimiser.
     """
     compacting = {id(compactor.weight) for site in sites(network) for compactor in site.compactors()}
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}

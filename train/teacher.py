@@ -66,7 +66,8 @@ def targets_of(
     With `by_camera` they are standardised camera by camera before.
 
     Embeddings are kept in folder/teacher-1.npz, teacher-2.npz ... and not computed again; a projection is fitted on them and
-    kept with them. `progress` gets (teacher, pictures done, of how many).
+    kept with them. `progress` gets (teacher, pictures done, of how many). Raises Refused for a teacher that can neither embed nor
+    has a cache, and where what is kept is of other embeddings.
     """
     found, digests, queries = [], [], 0
     for place, teacher in enumerate(teachers):

@@ -126,7 +126,7 @@ def leads_inside(name: str) -> bool:
 
 
 def files_in(folder: Path) -> frozenset[str]:
-    """The names in a folder, read once: 50,000 single look-ups are slow on network disks."""
+    """The names in a folder, read once: 50,000 single look-ups are slow on network disks. Refused where it cannot be read."""
     try:
         return frozenset(entry.name for entry in folder.iterdir())
     except OSError as error:

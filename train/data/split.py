@@ -62,7 +62,8 @@ def refuse_unheld(datasets: Sequence[Dataset], share: float, seed: int) -> None:
 
 
 def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
-    """The data set with a share of its training pictures, drawn by their content without a look at their labels."""
+    """The data set with a share of its training pictures, drawn by their content without a look at their labels. Raises Refused for
+    a share that is not above 0 and up to 1."""
     if not 0 < share <= 1:
         raise Refused(f"the share of the pictures to learn from is above 0 and up to 1, not {share}")
     if share == 1:

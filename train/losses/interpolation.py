@@ -38,7 +38,8 @@ def interpolated(
 
     The first B rows are the originals at unit length; each mixed one is w a + (1 - w) b of two different rows, the same two
     and the same w in both spaces, brought to unit length. w is uniform in [0, 1), or
-    Beta(alpha, alpha). Draws are the generator's only, so a resumed training draws on.
+    Beta(alpha, alpha). Draws are the generator's only, so that a resumed training is the same. Raises Refused for a batch of one,
+    for unequal batches, and for a count or an alpha that makes no sense.
     """
     if len(student) != len(teacher):
         raise Refused(f"student and teacher must see the same pictures, not {len(student)} and {len(teacher)} of them")
@@ -76,7 +77,8 @@ def ranking_loss(
     hold one more than once; pairs of one picture are left out, and 0 is the loss of no pair at all. Rows are not brought
     to unit length here: similarities are inner products. `tau` is for "kl" and "ranking"; "ranking" is the negative log
     of a likelihood, not zero where the orders agree.
-    A mixed row lies near its two parents, which at a low `tau` takes much of its softmax.
+    A mixed row lies near the two that it is made of, which at a low `tau` have much of its softmax. Raises Refused for an unknown
+    form or pairs, and for numbers that do not fit.
     """
     if form not in FORMS:
         raise Refused(f"there is no ranking loss '{form}'; choose one of: {', '.join(sorted(FORMS))}")

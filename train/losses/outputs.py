@@ -70,7 +70,7 @@ def logits_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> T
 
 
 def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """student (B, D), teacher (B, E), any lengths, E at most D -> scalar from 0 to 2; no gradient reaches the teacher."""
+    """student (B, D), teacher (B, E), any lengths -> scalar from 0 to 2, no gradient to the teacher; Refused where E > D."""
     axes = teacher.shape[1]
     if axes > student.shape[1]:
         raise Refused(

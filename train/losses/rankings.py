@@ -78,7 +78,7 @@ FLOOR = 0.1  # of what a difference's error is relative to
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of all entries, with an epsilon so that the gradient at zero is finite."""
+    """Any shape -> scalar, the Euclidean norm of all entries, with an epsilon so that the gradient at zero is finite."""
     return x.pow(2).sum().clamp(min=1e-12).sqrt()
 
 

@@ -29,7 +29,7 @@ def similarity_loss(student: Tensor, teacher: Tensor, tau: float = 0.05, picture
 def divergence(student: Tensor, teacher: Tensor, tau: float, out: Tensor) -> Tensor:
     """Similarities (N, M) of student and teacher -> scalar: mean over rows of KL(teacher || student), softmaxes at `tau`.
 
-    `out` (N, M) bool marks the entries that are left out of both softmaxes.
+    `out` (N, M) bool marks the entries that are left out of both softmaxes. Raises Refused for a `tau` of 0 or less.
     """
     if tau <= 0:
         raise Refused(f"a temperature is above 0, not {tau:g}")

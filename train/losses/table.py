@@ -90,7 +90,8 @@ def cached_loss(
 ) -> Tensor | None:
     """embedding (B, D), teachers K x (B, E_k), truth (B,) or None, pictures (B,), equal for copies of one -> scalar.
 
-    A row of zeros is a picture that a teacher has no embedding of, which is left out; None where fewer than two are left.
+    A row of zeros is a picture that a teacher has no embedding of, which is left out; None where fewer than two are left. Raises
+    Refused for a ranking without a generator, and as the losses do.
     """
     known = torch.stack([rows.any(1) for rows in teachers]).all(0)
     if int(known.sum()) < 2:  # by chance a batch may hold no pair that the teachers know

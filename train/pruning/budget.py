@@ -69,7 +69,7 @@ def widths_of(sites: Sequence[Site]) -> list[tuple[int, int]]:
 
 
 def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
-    """Exact costs in `unit` (macs or params) of the folded network, counted as models/cost.py counts."""
+    """Exact costs in `unit` (macs or params) of the folded network, counted as models/cost.py counts. Raises Refused for ms."""
     if unit not in ("macs", "params"):
         raise Refused(f"a budget is counted in macs or params, not {unit!r}; milliseconds have to be measured")
     layers = cost_of(network)
@@ -132,7 +132,8 @@ class BudgetRules:
 
 class Budget:
     """Chooses the masks of a network's compactors so that what is left meets the budget. `costs` are needed for ms. `maps` are
-    those of its sites (channels.py), which know where the compactors are when the network has shrunk."""
+    those of its sites (channels.py), which know where the compactors are when the network has shrunk. Raises Refused for a
+    budget that cannot be met, and for costs of another network."""
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class Capacity:
 
 class Compression:
     """The part of a training that compresses. Memories keep the full width of their compactor when the network shrinks; `maps`
-    say which of those channels the student still has."""
+    say which of those channels the student still has. Raises Refused for a teacher of other widths, and as `Budget` does."""
 
     def __init__(
         self, capacity: Capacity, student: ReidNetwork, teacher: OnlineTeacher, costs: Costs | None = None

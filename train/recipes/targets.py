@@ -37,7 +37,7 @@ def with_multiple(recipe: Recipe, multiple: int) -> Recipe:
 def compressing(recipe: Recipe, like: Recipe) -> Recipe:
     """`recipe` with the compression of another, and what that needs: its teacher in online distillation, its optimiser, rates
     and clipping, which a lasso is tuned to, and no average. In a recipe of few epochs its warm-up and its start of resetting are
-    earlier, so that there is a training after them."""
+    earlier, so that there is a training after them. Raises Refused where `like` does not compress."""
     if like.capacity is None:
         raise Refused("that recipe does not compress; choose cdd or cdd2")
     capacity = like.capacity
@@ -68,8 +68,8 @@ def with_teachers(
     tau: float | None = None,
     by_camera: bool = False,
 ) -> Recipe:
-    """`recipe` for that many teachers: of several the similarities are fused, whitened unless the recipe or
-    the caller says how; a recipe without any distils from them all the same."""
+    """`recipe` for `count` teachers: of several the similarities are fused, whitened unless the recipe or the caller says
+    otherwise; a recipe without distillation gets one. Raises Refused for settings that do not go together."""
     if fusion is not None and fusion not in FUSIONS:
         raise Refused(f"there is no fusion '{fusion}'; choose one of: {', '.join(sorted(FUSIONS))}")
     if by is not None and by not in (*LOSSES, "ranking"):
@@ -110,7 +110,7 @@ def with_teachers(
 
 
 def without_labels(recipe: Recipe) -> Recipe:
-    """`recipe` learning only from its teachers."""
+    """`recipe` learning only from its teachers. Raises Refused where it needs labels."""
     if recipe.inherit or (recipe.online is not None and recipe.online.logits):
         raise Refused("the recipe learns from its teacher's logits, which are labels; choose another for --unlabelled")
     if recipe.cached.by == "fusion" and recipe.cached.fusion not in UNLABELLED:
