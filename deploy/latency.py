@@ -1,12 +1,12 @@
-"""What a channel costs in milliseconds on the engine at hand: whole networks timed by turns, and prices fitted to them.
+"""What a channel costs in milliseconds on the engine at hand: whole networks timed by turns, and costs fitted to them.
 
 What is timed ships: the network goes through the real export and the engine seam, and a latency is the p50 of what `vreid
-bench` times, less what the process waited for a core: a training on other cores does little harm. Blocks timed one by one would be
+bench` times, less what the process waited for a core: a training on other cores does little harm. Sites timed one by one would be
 easier to explain and wrong: their weights stay in the cache, and the engine changes layouts at their borders. So 30 to 70
-narrow forms of the whole network are timed, in which the blocks of one geometry have about the same share of their width, and
-all prices are fitted at once, as things are weighed together for a better weight of each (Hotelling, Ann. Math. Stat. 15,
+narrow forms of the whole network are timed, in which the sites of one geometry have about the same share of their width, and
+all costs are fitted at once, as things are weighed together for a better weight of each (Hotelling, Ann. Math. Stat. 15,
 1944). A narrow form is the exported graph with its weights cut: node for node what an export of the narrow network gives, in
-a tenth of the time. The weights are of a new network: no dense engine minds which.
+a tenth of the time. The weights are random: the latency of a dense engine does not depend on them.
 """
 
 import tempfile
@@ -42,20 +42,20 @@ from vreid.train.pruning.budget import Costs, SiteCost, widths_of
 LEAST_VARIANTS = 30
 EXACT = 1e4  # weight of the whole network's row in the fit, where every other row weighs 1
 
-Widths = Sequence[tuple[int, int]]  # (near, far) of every block
+Widths = Sequence[tuple[int, int]]  # (near, far) of every site
 
 
 def costs_from(kinds: Sequence[int], variants: Sequence[Widths], times: Sequence[float] | np.ndarray) -> Costs:
     """The costs whose sums are nearest to `times` (ms, relative errors squared), none of them negative.
 
-    `kinds` (one per block) names the blocks that share coefficients; the first variant is the whole network, whose time is
+    `kinds` (one per site) names the sites that share coefficients; the first variant is the whole network, whose time is
     met exactly. Where the near width is always 1, there is no near compactor and a and b are 0.
     """
     took = np.asarray(times, float)
-    near, far = np.array(variants, float).transpose(2, 0, 1)  # (V, blocks) each
+    near, far = np.array(variants, float).transpose(2, 0, 1)  # (V, S) each, of S sites
     sided = (near > 1).any(0)
-    terms = np.stack((near * sided, near * far * sided, far))  # (3, V, blocks)
-    groups = np.array(kinds)[:, None] == np.arange(max(kinds) + 1)  # (blocks, K)
+    terms = np.stack((near * sided, near * far * sided, far))  # (3, V, S)
+    groups = np.array(kinds)[:, None] == np.arange(max(kinds) + 1)  # (S, K)
     columns = np.concatenate([*(terms @ groups), np.ones((len(took), 1))], axis=1)  # (V, 3 K + 1), the last for `rest`
     weights = 1 / took
     weights[0] *= EXACT
@@ -63,13 +63,13 @@ def costs_from(kinds: Sequence[int], variants: Sequence[Widths], times: Sequence
     scale[scale == 0] = 1
     found, _ = nnls(columns / scale * weights[:, None], took * weights)
     found = (found / scale)[:-1]
-    blocks = float(columns[0, :-1] @ found)
-    share = min(1.0, float(took[0]) / blocks) if blocks else 1.0
-    prices = tuple(SiteCost(*(share * float(price[kind]) for price in found.reshape(3, -1))) for kind in kinds)
-    return Costs("ms", float(took[0]) - share * blocks, prices, tuple(variants[0]))
+    explained = float(columns[0, :-1] @ found)
+    share = min(1.0, float(took[0]) / explained) if explained else 1.0
+    costs = tuple(SiteCost(*(share * float(cost[kind]) for cost in found.reshape(3, -1))) for kind in kinds)
+    return Costs("ms", float(took[0]) - share * explained, costs, tuple(variants[0]))
 
 
-PRICED = ("Conv", "MatMul", "BatchNormalization")
+CUTTABLE = ("Conv", "MatMul", "BatchNormalization")
 Cuts = Mapping[str, tuple[int | None, int | None]]  # inputs and outputs that a layer keeps, None for all
 
 
@@ -91,9 +91,7 @@ def narrowed(model: onnx.ModelProto, cuts: Cuts) -> onnx.ModelProto:
     small = onnx.ModelProto()
     small.CopyFrom(model)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = {
-        _layer_of(node): node for node in small.graph.node if node.op_type in ("Conv", "MatMul", "BatchNormalization")
-    }
+    nodes = {_layer_of(node): node for node in small.graph.node if node.op_type in CUTTABLE}
     for name, (inputs, outputs) in cuts.items():
         if name not in nodes:
             raise Refused(f"the exported graph names no layer {name}; use another torch version")
@@ -126,21 +124,21 @@ def _layer_of(node: onnx.NodeProto) -> str:
 
 def variants_of(kinds: Sequence[int], full: Widths, multiple: int) -> list[list[tuple[int, int]]]:
     """The full widths, then narrow ones: the network's share of its widths rises evenly, and around it those of every kind
-    and side are spread evenly in random order, so that wide, narrow and uneven networks are all priced.
+    and side are spread evenly in random order, so that wide, narrow and uneven networks are all timed.
 
-    A block has up to `multiple` channels more or less than its kind: an engine that pads to 16 channels makes stairs.
+    A site has up to `multiple` channels more or less than its kind: for an engine that pads to 16 channels time rises in steps.
     """
-    prices = sum(3 if full[kinds.index(kind)][0] > 1 else 1 for kind in set(kinds))
-    many = max(LEAST_VARIANTS, 2 * prices)
+    unknowns = sum(3 if full[kinds.index(kind)][0] > 1 else 1 for kind in set(kinds))
+    many = max(LEAST_VARIANTS, 2 * unknowns)
     random = np.random.default_rng(0)
     even = (np.arange(many)[:, None, None] + 0.5).repeat(max(kinds) + 1, 1).repeat(2, 2) / many
-    own = random.permuted(even, axis=0)[:, list(kinds)]  # (variants, blocks, near and far)
+    own = random.permuted(even, axis=0)[:, list(kinds)]  # (variants, sites, near and far)
     shares = even[:, :1] + own - 0.5  # under 0 is one `multiple`, over 1 is full
     widths = np.round(shares * np.array(full) + random.uniform(-multiple, multiple, shares.shape)).astype(int)
     kept = [
         [
-            (rounded_up(near, block[0], multiple), rounded_up(far, block[1], multiple))
-            for (near, far), block in zip(one, full, strict=True)
+            (rounded_up(near, site[0], multiple), rounded_up(far, site[1], multiple))
+            for (near, far), site in zip(one, full, strict=True)
         ]
         for one in widths.tolist()
     ]
@@ -177,7 +175,7 @@ LOADED = (
 TURN_S = 0.004  # a turn ends after this time: short ones, since a machine's speed changes many times in a second
 ROUNDS = 40
 LEAST_ROUNDS = 10
-ENOUGH_S = 120.0  # of measuring for prices; a long call is less noisy than a short one, and LEAST_ROUNDS do
+ENOUGH_S = 120.0  # of measuring; a long call is less noisy than a short one, and LEAST_ROUNDS do
 WHOLES = 2  # turns of the whole network in a round, since all others are measured against it
 WAITED = Path("/proc/thread-self/schedstat")  # ns: on a core, waiting for one; then the number of times
 
@@ -194,17 +192,19 @@ def latency_costs(
     multiple: int = 8,
     report: Progress = lambda done, total: None,
 ) -> Costs:
-    """Prices in ms per `batch` images, measured at multiples of `multiple` channels, to which `fold` is to round.
+    """Costs in ms per `batch` images, measured at multiples of `multiple` channels, to which `fold` is to round.
 
-    The prices of the full widths sum up to the p50 of the whole network. What no block explains (stem, head, copying, the
-    constant of every block) is `rest`; where the blocks explain more than there is, it is clipped at 0 and they are scaled.
+    The costs of the full widths sum up to the p50 of the whole network. What no site explains (the head, copying, a constant of
+    every site) is `rest`; where the sites explain more than there is, it is clipped at 0 and they are scaled.
     Takes an export, and `rounds` of 30 to 70 turns of 4 ms or of one call if that is longer, fewer rounds where they take
     more than two minutes. `network` and torch's random state are left as they are; `report` gets (rounds done, of how many).
     `threads` above 1 are waited for where another process has their core: measure those on a quiet machine. Raises Refused.
     """
     _check(engine, threads, batch, rounds)
     if not sites:
-        raise Refused("a network without compactors has no channel to price; insert compactors first")
+        raise Refused(
+            "a network without compactors has no channel whose cost could be measured; insert compactors first"
+        )
     with torch.random.fork_rng(devices=[]):
         plain = ReidNetwork(replace(network.config, classes=0)).eval()
     kinds = kinds_of(plain, sites)

@@ -13,55 +13,46 @@ EARLIER_NAMES = {"answers": "cached", "beside": "online"}  # of tables, in files
 
 @dataclass(frozen=True)
 class Recipe:
-    """A complete training. The network's `classes` are filled in from the data.
+    """A complete training. Numbers of epochs may be fractions; `swa` is stochastic weight averaging (Izmailov et al., UAI 2018,
+    algorithm 1)."""
 
-    `sizes` is a schedule of square inputs, (share of the epochs from which it holds, side), for progressive resizing; the
-    last entry must be the network's own size. Learning rate: linear warm-up over `warmup` epochs from a tenth, constant
-    until `flat`, then cosine to a thousandth of it (`planned`: the epochs that these two, and the start of a capacity's
-    resetting, are counted in, the recipe's own unless given; over more or fewer `epochs` they keep their shares); the head
-    learns `head_lr` times faster. A gradient longer than `clip`, over all parameters, is cut to that length (0: never).
-    `average` is the decay of the exponential moving average of the weights that is evaluated and kept. With `swa` the plain
-    mean of the weights after each epoch of that last share of the training takes its place (stochastic weight averaging,
-    Izmailov et al., UAI 2018, algorithm 1), and the rate stays at `swa_lr` of `lr` there. `limit` caps the groups a vehicle
-    gives an epoch. `mining` is which pictures make triplets: the "hardest" of the batch, or by "cameras"
-    (losses/outputs.py). `distil` weighs the teachers' embeddings of the untouched pictures, learnt from as `cached` says;
-    without `labels` they are all that there is to learn from, and batches of p * k pictures are drawn with no regard to
-    vehicles. With `online` a teacher sees every augmented batch. With `capacity` the student is compressed while it learns
-    from a teacher of the same network, and what is kept is the newest folded network, not the best. With `inherit` the
-    student begins with its teacher's weights.
-    """
-
-    network: NetworkConfig
+    network: NetworkConfig  # its `classes` are counted in the data
     epochs: int
     optimiser: str = "adamw"  # or sgd
-    lr: float = 5e-4
-    head_lr: float = 2.0
-    weight_decay: float = 0.02
-    clip: float = 0.0
-    warmup: float = 2.0
-    flat: float = 0.0
-    p: int = 16
-    k: int = 4
-    limit: int = 0
-    sizes: tuple[tuple[float, int], ...] = ()
+    lr: float = 5e-4  # the highest learning rate
+    head_lr: float = 2.0  # the head's, times that
+    weight_decay: float = 0.02  # none on norms and biases
+    clip: float = 0.0  # length that a longer gradient over all parameters is cut to; 0: none is
+    warmup: float = 2.0  # epochs of linear warm-up from a tenth of lr
+    flat: float = 0.0  # epoch up to which the rate is constant; a cosine to a thousandth of lr follows
+    p: int = 16  # vehicles in a batch
+    k: int = 4  # pictures of each
+    limit: int = 0  # groups of k pictures of one vehicle in an epoch, at most; 0: all
+    sizes: tuple[
+        tuple[float, int], ...
+    ] = ()  # (share of the epochs from which it holds, side); ends with the network's size
     augmentation: Augmentation = field(default_factory=Augmentation)
-    classification: float = 1.0
-    smoothing: float = 0.1
-    margin: float | None = 0.3
-    triplet: float = 1.0
-    mining: str = "hardest"
-    distil: float = 0.0
-    cached: CachedDistillation = field(default_factory=CachedDistillation)
-    labels: bool = True
-    online: OnlineDistillation | None = None
-    average: float = 0.998
-    swa: float = 0.0
-    swa_lr: float = 0.1
-    validate_every: int = 2
-    capacity: Capacity | None = None
-    inherit: bool = False
+    classification: float = 1.0  # weight of the loss
+    smoothing: float = 0.1  # of its labels
+    margin: float | None = 0.3  # of the triplet loss; None: a soft one
+    triplet: float = 1.0  # weight of the loss
+    mining: str = "hardest"  # triplets of the batch, or those by "cameras" (losses/outputs.py)
+    distil: float = 0.0  # weight of the loss on teachers' embeddings of the pictures, which are not augmented
+    cached: CachedDistillation = field(default_factory=CachedDistillation)  # how these are learnt from
+    labels: bool = True  # without, only from teachers, in batches of p * k pictures drawn with no regard to vehicles
+    online: OnlineDistillation | None = None  # how is learnt from a teacher that sees every augmented batch
+    average: float = 0.998  # decay of the exponential moving average of the weights, which is evaluated and kept
+    swa: float = 0.0  # last share of the training, whose epochs' mean weights are kept instead
+    swa_lr: float = 0.1  # the rate there, times lr
+    validate_every: int = 2  # epochs
+    capacity: Capacity | None = (
+        None  # how the student is compressed, by a teacher of its network; the newest epoch is kept
+    )
+    inherit: bool = False  # begin with the teacher's weights
     imagenet: bool = False  # needs --weights or the usual download
-    planned: int = 0  # epochs that warmup, flat and capacity.start are counted in; 0: `epochs`
+    planned: int = (
+        0  # epochs that warmup, flat and capacity.start are counted in (0: epochs); over others they keep their shares
+    )
 
     def __post_init__(self) -> None:
         if not self.planned:

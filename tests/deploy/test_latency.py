@@ -47,7 +47,7 @@ def config(body: str = "resnet50", scale: float = 0.125) -> NetworkConfig:
     return NetworkConfig(body, 32, 32, 16, options={"scale": scale})
 
 
-def test_known_prices_are_found_again() -> None:
+def test_known_costs_are_found_again() -> None:
     truth = Costs("ms", 1.5, tuple(PRICES[kind] for kind in KINDS), tuple(FULL))
     found = costs_from(KINDS, made(40), [truth.of(widths) for widths in made(40)])
     assert found.unit == "ms" and found.rest == pytest.approx(1.5, rel=1e-4)
@@ -127,7 +127,7 @@ def test_a_narrowed_graph_is_the_export_of_the_narrow_network(body: str, tmp_pat
     ("body", "both_sides"),
     [("resnet18", False), ("mobilenet_v2", False), pytest.param("resnet50", True, marks=pytest.mark.slow)],
 )
-def test_measured_prices_sum_up_and_leave_the_network_as_it_is(body: str, both_sides: bool) -> None:
+def test_measured_costs_sum_up_and_leave_the_network_as_it_is(body: str, both_sides: bool) -> None:
     network = ReidNetwork(replace(config(body), classes=4)).train()
     sites = insert(network, both_sides)
     before, random = {key: value.clone() for key, value in network.state_dict().items()}, torch.random.get_rng_state()
@@ -142,11 +142,11 @@ def test_measured_prices_sum_up_and_leave_the_network_as_it_is(body: str, both_s
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_blocks_of_one_geometry_have_one_price() -> None:
+def test_sites_of_one_geometry_have_one_cost() -> None:
     network = ReidNetwork(config("resnet18"))
     costs = latency_costs(network, insert(network), rounds=1)
-    prices = [site.c for site in costs.sites]
-    assert prices[0] == prices[1]  # the only two alike: later stages begin with another stride or other channels
+    found = [site.c for site in costs.sites]
+    assert found[0] == found[1]  # the only two alike: later stages begin with another stride or other channels
 
 
 @pytest.mark.slow
