@@ -23,6 +23,7 @@ from vreid.train.recipe import Recipe
 class Student:
     """A network that learns. `epoch` counts those done, `best` is the best score so far (-1: none), `seconds` the time.
 
+    `average` is the exponential moving average of the network, `swa` the mean of stochastic weight averaging (None without).
     `reached` is the share of the training that was over when its number of epochs was changed: input size and compression
     do not go back behind it.
     """
@@ -39,7 +40,10 @@ class Student:
         start: ReidNetwork | None = None,
         numbered: bool = True,
     ) -> None:
-        """`start` is what to begin as; `numbered`: its classifier numbers the vehicles of this training."""
+        """`start` is the network to begin as; `numbered`: its classifier is of the vehicles of this training.
+
+        Raises Refused for weights or a start that do not fit, and as `OnlineTeacher` and `Compression` do.
+        """
         torch.manual_seed(seed)
         network = ReidNetwork(replace(recipe.network, classes=classes))
         if weights is not None:
@@ -83,26 +87,29 @@ class Student:
         return True
 
     def measure_folded(self, batches: Iterable[Tensor]) -> None:
-        """Let what begins as a folded network go on learning from what that computes; batches of (B, H, W, 3) uint8."""
+        """Give the batch norms of a folded network, with which the training begins, their statistics (models/folded_norms.py);
+        batches of (B, H, W, 3) uint8."""
         if measure_folded_norms(self.network, batches):
-            for mean in [self.average, self.swa] if self.recipe.swa else [self.average]:
-                mean.module.load_state_dict(self.network.state_dict())
+            for mean in (self.average, self.swa):
+                if mean is not None:
+                    mean.module.load_state_dict(self.network.state_dict())
 
     def average_epoch(self, batches: Iterable[Tensor]) -> None:
-        """Take the weights into the mean of stochastic weight averaging where the epoch is one of its; batches of (B, H, W, 3)
-        uint8 are what the batch norms of the mean are counted on anew, as the paper has it."""
-        if not self.recipe.swa or self.epoch <= (1 - self.recipe.swa) * self.recipe.epochs:
+        """Take the weights into the mean of stochastic weight averaging where the epoch is in its share of the training. The
+        statistics of its batch norms are measured anew on batches of (B, H, W, 3) uint8, as in the paper."""
+        if self.swa is None or self.epoch <= (1 - self.recipe.swa) * self.recipe.epochs:
             return
         self.swa.update_parameters(self.network)
         update_bn(batches, self.swa, self.device)
 
     def at(self, epoch: float) -> float:
-        """The epoch, from 0, of what does not go back when a training is made longer: input size and compression."""
+        """The epoch, from 0, that input size and compression follow: not before `reached` when a training is made longer."""
         return max(epoch, self.reached * self.recipe.epochs)
 
     def deployable(self) -> ReidNetwork:
         """What is evaluated and kept: the averaged network, folded when it has compactors."""
-        average = cast(ReidNetwork, (self.swa if self.recipe.swa and int(self.swa.n_averaged) else self.average).module)
+        kept = self.average if self.swa is None or not int(self.swa.n_averaged) else self.swa
+        average = cast(ReidNetwork, kept.module)
         if self.compression is None:
             return average
         capacity = self.compression.capacity
@@ -117,11 +124,10 @@ class Student:
         return network
 
     def _adopt(self, network: ReidNetwork) -> None:
-        """Learn with this network from now on."""
+        """Take this network as the one that learns, with new averages and a new optimiser."""
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, multi_avg_fn=averaging(self.recipe.average), use_buffers=True)
-        if self.recipe.swa:
-            self.swa = AveragedModel(self.network)
+        self.swa = AveragedModel(self.network) if self.recipe.swa else None
         self.optimiser = optimiser_of(self.network, self.recipe)
 
     def state(self) -> dict[str, Any]:
@@ -130,7 +136,7 @@ class Student:
             "options": self.network.config.options,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "swa": self.swa.state_dict() if self.recipe.swa else {},
+            "swa": {} if self.swa is None else self.swa.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
@@ -156,7 +162,7 @@ class Student:
         self.reached = state.get("reached", 0.0)
         if (before := state.get("epochs", self.recipe.epochs)) != self.recipe.epochs:
             self.reached = max(self.reached, self.epoch / before)
-        elif state.get("swa"):  # of other epochs the mean begins anew
+        elif self.swa is not None and state.get("swa"):  # of other epochs the mean begins anew
             self.swa.load_state_dict(state["swa"])
         if self.compression is not None:
             self.compression.restore(state["compression"], self.network)
