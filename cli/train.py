@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vreid.train.steps import Step, StepLog
 
 MOST_STEPS = 10**9  # between two lines of a log
+USUAL_STUDENT = "student_mobilenet"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Target:
     """The same for its parameters."""
     target_latency: str | None = None
     """Milliseconds a picture (5ms) on the engine at hand, measured before the training begins."""
-    engine: str = "onnxruntime"
-    """The engine of --target-latency, with one thread."""
+    engine: str | None = None
+    """The engine of --target-latency, with one thread; onnxruntime where none is given."""
     multiple: int | None = None
     """Kept widths are rounded up to a multiple of this, instead of the recipe's; 8 or 16 suit engines. The target counts it."""
 
@@ -112,12 +113,12 @@ class Teacher(Common):
 class Student(Common):
     """Train a student, with teachers where they are given. The default recipe starts from ImageNet: it needs --weights, too."""
 
-    recipe: str = "student_mobilenet"
-    """student_mobilenet (needs --weights) or student_resnet18_small; of several teachers whiten_mtd_resnet18_small, of few pictures
-    drd_resnet18_small; compressed cdd2_mobilenet, cdd2_mobilenet_160, cdd_mobilenet, cdd2_efficientnet_lite0,
-    cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_mobilenet, uncompressed_resnet50_small; further:
-    tuned_mobilenet_160), and on a GPU cdd_resnet101, cdd2_resnet101. Or a TOML file
-    (docs/training.md); vreid recipes NAME prints one to begin with."""
+    recipe: str | None = None
+    """student_mobilenet (where none is given; needs --weights) or student_resnet18_small; of several teachers
+    whiten_mtd_resnet18_small, of few pictures drd_resnet18_small; compressed cdd2_mobilenet, cdd2_mobilenet_160, cdd_mobilenet,
+    cdd2_efficientnet_lite0, cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_mobilenet,
+    uncompressed_resnet50_small; further: tuned_mobilenet_160, which needs --start), and on a GPU cdd_resnet101, cdd2_resnet101.
+    Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
     """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher). Given several times, they are fused."""
     fusion: str | None = None
@@ -135,7 +136,8 @@ class Student(Common):
     unlabelled: bool = False
     """Learn from the teachers only."""
     compress: str | None = None
-    """cdd or cdd2: compress the recipe's student while it learns; without --recipe the half-width ResNet-50 at 64 pixels."""
+    """cdd or cdd2: compress the recipe's student while it learns, as the bundled recipe of its kind of network does;
+    without --recipe the half-width ResNet-50 at 64 pixels."""
     undistilled: tyro.conf.UseAppendAction[list[Path]] = field(default_factory=list)
     """Data set like --data without distillation: learnt from its labels only."""
     target: tyro.conf.OmitArgPrefixes[Target] = field(default_factory=Target)
@@ -260,8 +262,8 @@ def _recipe(flags: Teacher | Student) -> "tuple[Recipe, Start | None]":
     recipe = with_settings(recipe, flags.settings)
     if recipe.imagenet and flags.weights is None:
         raise Refused(
-            f"the recipe {flags.recipe} starts from ImageNet; give --weights FILE, or --weights imagenet to download, or choose a "
-            "recipe that starts without (vreid recipes lists them)"
+            f"the recipe {flags.recipe or USUAL_STUDENT} begins from weights; give --weights FILE, --weights imagenet to download, "
+            "or --start CHECKPOINT, or choose a recipe that begins without (vreid recipes lists them)"
         )
     return recipe, start
 
@@ -365,9 +367,9 @@ def _student_recipe(flags: Student) -> "Recipe":
     from vreid.train.recipes.file import recipe_of
     from vreid.train.recipes.targets import compressing, with_teachers, without_labels
 
-    recipe = recipe_of(flags.recipe)
+    recipe = recipe_of(flags.recipe or USUAL_STUDENT)
     if flags.compress is not None:
-        if flags.recipe == Student.recipe:
+        if flags.recipe is None:
             recipe = compression_for(flags.compress, "resnet50")
         else:
             recipe = compressing(recipe, compression_for(flags.compress, recipe.network.body))

@@ -35,9 +35,12 @@ def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tupl
     that a resumed training goes on with the same ones."""
     if target.multiple is not None:
         recipe = with_multiple(recipe, target.multiple)
+    engine = target.engine or "onnxruntime"
     given = [name for name in ("macs", "params", "latency") if getattr(target, f"target_{name}") is not None]
     if len(given) > 1:
         raise Refused(f"give one target, not --target-{given[0]} and --target-{given[1]}")
+    if target.target_latency is None and target.engine is not None:
+        raise Refused("--engine is where a --target-latency is measured; give that too, or leave --engine out")
     if target.target_macs is not None:
         return with_target(recipe, target.target_macs, "macs"), None
     if target.target_params is not None:
@@ -46,13 +49,13 @@ def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tupl
         return recipe, None
     wanted = milliseconds(target.target_latency)
     with_target(recipe, 0.5, "ms")  # refused now for a recipe without a budget, not after the measurement
-    costs = read_costs(kept) if resume and kept.exists() else _measured(recipe, target.engine)
+    costs = read_costs(kept) if resume and kept.exists() else _measured(recipe, engine)
     if wanted >= costs.whole():
         raise Refused(
             f"the uncompressed network takes {costs.whole():.2f} ms here already; give a --target-latency under that"
         )
     output.console().print(
-        f"uncompressed {costs.whole():.2f} ms on {target.engine}, of which {wanted / costs.whole():.0%} are to be left"
+        f"uncompressed {costs.whole():.2f} ms on {engine}, of which {wanted / costs.whole():.0%} are to be left"
     )
     write_costs(costs, kept)
     return with_target(recipe, wanted / costs.whole(), "ms"), costs
@@ -160,6 +163,10 @@ def opened_teachers(
             continue
         if word.endswith(".npz"):
             cached.append(teacher_of_file(Path(word)))
+        elif word.lower().endswith((".xml", ".onnx")):
+            raise Refused(
+                f"{word} is a bare network; embed the data by vreid cache-teacher, and give the .npz with --teacher"
+            )
         else:
             model = open_model(word, threads or torch.get_num_threads(), device)
             cached.append(Teacher(word, model.fingerprint, model.embed))

@@ -51,7 +51,9 @@ def test_what_is_missing_is_said(
     assert "there is no data set at nowhere" in refused(capsys, "teacher", *SMALL, "--data", "nowhere", "--out", out)
     assert "there is no recipe 'best'" in refused(capsys, "teacher", "--recipe", "best", *where)
     said = refused(capsys, "teacher", "--recipe", "teacher_mobilenet", *where)
-    assert "starts from ImageNet; give --weights FILE" in said
+    assert "begins from weights; give --weights FILE, --weights imagenet to download, or --start CHECKPOINT" in said
+    for words in (["student_mobilenet", "--compress", "cdd2"], ["tuned_mobilenet_160", "--teacher", "none.pt"]):
+        assert f"{words[0]} begins from weights" in refused(capsys, "student", "--recipe", *words, *where)
     said = refused(capsys, "teacher", "--recipe", "teacher_mobilenet", "--weights", tmp_path / "none.pt", *where)
     assert "none.pt" in said
     assert "there is no checkpoint none.pt" in refused(

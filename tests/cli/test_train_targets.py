@@ -19,7 +19,7 @@ CDD2 = "cdd2_resnet50_small"
 
 
 def target_of(macs: float | None = None, params: float | None = None, latency: str | None = None) -> Target:
-    return Target(macs, params, latency, "onnxruntime")
+    return Target(macs, params, latency)
 
 
 def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
@@ -31,6 +31,7 @@ def test_a_target_is_the_budget_of_the_recipe(tmp_path: Path) -> None:
     for target, says in (
         (target_of(macs=0.3, params=0.3), "give one target, not --target-macs and --target-params"),
         (target_of(macs=30), "a share between 0 and 1 of the whole network, such as 0.3, not 30"),
+        (Target(target_macs=0.3, engine="openvino"), "give that too, or leave --engine out"),
         (target_of(latency="soon"), "a number of milliseconds, such as 5ms, not 'soon'"),
     ):
         with pytest.raises(Refused, match=says):

@@ -115,6 +115,7 @@ def test_answers_that_do_not_fit_are_refused_by_name(
         (["--loss", "best", "--recipe", "student_resnet18_small", "--data", data], "there is no loss 'best'"),
         (["--unlabelled", "--data", data], "the fusion 'maxmin' needs labels"),
         (["--fraction", 0, "--data", data], "above 0 and up to 1, not 0"),
+        (["--teacher", "net.xml", "--data", data], "net.xml is a bare network; embed the data by vreid cache-teacher"),
         (["--compress", "zip", "--data", data], "there is no compression 'zip'"),
         (["--compress", "cdd2", "--data", data], "learns from a teacher at every step"),
         (["--loss", "rkd", "--teacher", teachers["b"], "--data", data], "is for one teacher"),

@@ -245,7 +245,7 @@ def tuned_mobilenet_160() -> Recipe:
           --start runs/compressed/best.pt --out runs/tuned
     For students of cdd2_mobilenet_160. Accuracy before and after: models/zoo/vreid-s.md.
     """
-    base = replace(_at_160(uncompressed_mobilenet()), inherit=False, average=0.999)
+    base = replace(_at_160(uncompressed_mobilenet()), inherit=False, average=0.999, imagenet=True)
     return replace(base, epochs=6, planned=6, warmup=0, flat=1, sizes=((0.0, 160),))
 
 
@@ -326,4 +326,4 @@ def about(name: str) -> str:
     sentence = re.sub(r" \((?:[^()]*; )?methods\.md[^()]*\)", "", re.split(r"(?<=[a-z0-9)])\. ", paragraph)[0]).rstrip(
         "."
     )
-    return f"{sentence}; needs --weights" if make().imagenet else sentence
+    return f"{sentence}; needs --weights or --start" if make().imagenet else sentence
