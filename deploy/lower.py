@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from vreid.deploy.graph import half_precision, prepared
+from vreid.deploy.graph import biases_moved, half_precision, prepared
 from vreid.deploy.model import (
     atomic_output,
     read_onnx,
@@ -81,6 +81,7 @@ def int8_from(
     batches, digest = calibration_pictures(training, rules, manifest.input)
     report("calibration", 0, 1)
     plain = prepared(graph)
+    biases_moved(plain.graph)  # what is nearly constant would take the range from what distinguishes vehicles
     int8 = quantised(plain, batches, rules)
     report("calibration", 1, 1)
     with atomic_output(out) as temporary:

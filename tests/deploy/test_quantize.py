@@ -39,6 +39,7 @@ from vreid.models.files import sha256_of
 from vreid.models.manifest import Input, read_manifest, write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.preprocess import Embed, Image
+from vreid.models.zoo import manifest_path
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
 from vreid.runtime.engines.processor import has_vnni
@@ -239,6 +240,29 @@ def test_outliers_are_kept_and_as_few_others_as_meet_the_loss(data: Dataset, jud
     assert hard.met and hard.kept > outliers and bounds[hard.kept] <= most < bounds[hard.kept - 1]
     never = chosen(bad, int8, layers, embeds, most=-100.0)
     assert not never.met and never.kept == len(never.layers) == len(quantised_in(int8))
+
+
+@pytest.mark.slow
+def test_a_large_mean_that_a_bias_takes_away_takes_no_range(data: Dataset, tmp_path: Path) -> None:
+    """The bundled network with 50 more in what its last convolution is given, and as much less in that one's biases."""
+    bundled, rules = read_manifest(manifest_path("vreid-s")), Quantization("cpu", 48, reduce_range="no")
+    graph = prepared(onnx.load(str(manifest_path("vreid-s").with_suffix(".onnx"))))
+    last = [node for node in graph.graph.node if node.op_type == "Conv"][-1]
+    before = next(node for node in graph.graph.node if last.input[0] in node.output)
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    weights = numpy_helper.to_array(tensors[last.input[1]])
+    for name, more in ((before.input[2], 50.0), (last.input[2], -50.0 * weights.sum((1, 2, 3)))):
+        values = numpy_helper.to_array(tensors[name]) + more
+        tensors[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
+    onnx.save(graph, str(tmp_path / "shifted.onnx"))
+    about = {"engine": "shifted.onnx", "sha256": sha256_of(tmp_path / "shifted.onnx"), "made_from": None}
+    write_manifest(bundled.model_copy(update=about), tmp_path / "shifted.json")
+    int8_from(tmp_path / "shifted.json", tmp_path / "int8.onnx", data, rules, None)
+    batches, _ = calibration_pictures(data, rules, bundled.input)
+    wide = runs(graph)(batches[0])
+    models = (quantised(graph, batches, rules), onnx.load(str(tmp_path / "int8.onnx")))
+    lost = [1 - float((runs(model)(batches[0]) * wide).sum(1).mean()) for model in models]
+    assert lost[1] < 0.5 * lost[0], lost
 
 
 @pytest.mark.slow
