@@ -21,15 +21,30 @@ NAMED = 40  # characters of a file's name that its temporary file repeats: a nam
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary file in the folder of `path` with its ending, which takes its place when the block succeeds.
 
-    If the block fails the temporary file is removed and `path` stays as it was. Raises OSError as the file system does.
+    If the block fails the temporary file is removed and `path` stays as it was. Raises OSError as the file system does, with
+    `path` for its name where it has none.
     """
     own = f"{os.getpid()}-{threading.get_native_id()}"
     temporary = path.with_name(f".{path.stem[:NAMED]}.{own}.tmp{path.suffix}")
+    with naming(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the block names `path` where it names no file, as that of a write on a full disk; not one of a network."""
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except (ConnectionError, TimeoutError):
+        raise
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

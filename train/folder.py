@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.files import locked, write_atomic
+from vreid.models.files import locked, naming, write_atomic
 from vreid.models.network import NetworkConfig
 from vreid.train.recipe import EARLIER_NAMES, Recipe
 
@@ -78,6 +78,8 @@ def state_in(
             "start the training anew with another --out"
         )
     before: dict[str, Any] = stored.metrics.get("recipe", {})
+    if not isinstance(before, dict) or not isinstance((stored.training or {}).get("marks", torch.zeros(0)), Tensor):
+        raise unfit(folder)
     other = _differing(before, plain(recipe))
     if "epochs" in other:
         _refuse_epochs(folder, stored.metrics.get("epoch", 0), before["epochs"], recipe.epochs, change_epochs)
@@ -94,6 +96,11 @@ def state_in(
         raise Refused(f"{folder.last} was made with other data; resume with the --data of the first start")
     refuse_other(folder, training, source)
     return {**training, "epochs": before.get("epochs", recipe.epochs), "trained": stored.trained}
+
+
+def unfit(folder: Folder) -> Refused:
+    """What is to be raised for a last.pt that no training of this vreid can have left."""
+    return Refused(f"{folder.last} is not a state that a training can go on from; start anew with another --out")
 
 
 def _refuse_epochs(folder: Folder, done: int, before: int, now: int, change: bool) -> None:
@@ -147,16 +154,27 @@ def missing_of(state: Mapping[str, Any], source: Mapping[str, str | Tensor]) -> 
 @contextmanager
 def locked_folder(folder: Folder, epoch: int) -> Iterator[None]:
     """Make the folder, lock it for this process while the block runs, and take off its log what comes after `epoch`,
-    to be trained again, or was cut off in a line. Raises Refused where it cannot be written, or is another's."""
+    to be trained again, or was cut off in a line. A folder made for a training that has no epoch yet goes with it where it fails.
+    Raises Refused where it cannot be written, or is another's."""
+    made = not folder.path.exists()
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.log.touch()
     except OSError as error:
         raise Refused(f"cannot write in the folder {folder.path} ({error.strerror}); choose another --out") from error
     with locked(folder.path, "training in"):
-        kept = [line for line in folder.log.read_text(encoding="utf-8").splitlines() if 0 < _epoch_of(line) <= epoch]
-        write_atomic(folder.log, "".join(f"{line}\n" for line in kept))
-        yield
+        if not epoch:
+            open_folder(folder.path, resume=False)  # another process may have trained since it was looked at
+        lines = folder.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        write_atomic(folder.log, "".join(f"{line}\n" for line in lines if 0 < _epoch_of(line) <= epoch))
+        try:
+            yield
+        except BaseException:
+            if not folder.best.exists() and not folder.log.stat().st_size:
+                folder.log.unlink()
+                if made and not any(folder.path.iterdir()):
+                    folder.path.rmdir()
+            raise
 
 
 def write_epoch(
@@ -165,7 +183,7 @@ def write_epoch(
     """Best, log, last, in this order: an epoch that is cut off in between is not in `last` and is done again."""
     if best:
         save_checkpoint(kept, folder.best)
-    with folder.log.open("a", encoding="utf-8") as log:
+    with naming(folder.log), folder.log.open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
     save_checkpoint(replace(kept, training=training), folder.last)
 
@@ -180,7 +198,7 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 def _epoch_of(line: str) -> int:
     try:
         return int(json.loads(line)["epoch"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
 
 

@@ -25,6 +25,7 @@ from vreid.train.folder import (
     plain,
     refuse_other,
     state_in,
+    unfit,
     write_epoch,
 )
 from vreid.train.job import Job, Start, mix_of, refuse_unworkable, source_of, targets_for
@@ -67,7 +68,10 @@ def train(job: Job) -> Checkpoint:
     source = source_of(job, items)
     note = "" if begun is None or begun.classes is None else _begun(recipe, begun, digest_of(vehicles))
     if state := state_in(folder, recipe, student.network.config, job.seed, source, job.change_epochs):
-        student.restore(state)
+        try:
+            student.restore(state)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise unfit(folder) from error
         note = _going_on(recipe, student.epoch, state["epochs"])
         if (missing := missing_of(state, source)) and place.leads:
             job.on_missing(missing)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vreid.models.errors import Refused
-from vreid.models.files import atomic, locked, regular
+from vreid.models.files import atomic, locked, naming, regular
 from vreid.models.picture import decoded, picture_bytes
 from vreid.models.preprocess import Embed
 from vreid.train.data.records import Item, key_of
@@ -199,7 +199,7 @@ def _embedded(
     noted(map(crc32_of, items[:done]))
     if done and (done > len(items) or pictures.hexdigest() != records[-1]["pictures"]):
         raise Refused(f"{log} was begun with other pictures; remove it, or choose another name")
-    with log.open("a", encoding="utf-8") as notes, rows.open("ab") as values:
+    with naming(rows), log.open("a", encoding="utf-8") as notes, rows.open("ab") as values:
         for start in range(done, len(items), batch):
             part = items[start : start + batch]
             contents = [picture_bytes(item.path) for item in part]

@@ -1,6 +1,7 @@
 """A file appears complete or not at all, and a lock is held by one process."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_any_name_that_the_disk_takes_can_be_written(tmp_path: Path, name: str) 
     write_atomic(tmp_path / name, "text \udce9")
     assert (tmp_path / name).read_bytes() == b"text ?"
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            write_atomic(tmp_path / "a.json", b" " * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(tmp_path / "a.json") and list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from vreid.train.data.sampler import pk_batches
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import embed_with, evaluate
+from vreid.train.folder import Folder, locked_folder
 from vreid.train.job import Job
 from vreid.train.loop import train
 from vreid.train.steps import Step
@@ -233,6 +234,36 @@ def test_only_one_process_trains_in_a_folder(job: Job) -> None:
     assert [record["epoch"] for record in log_of(job)] == [1, 2]
 
 
+def test_a_training_that_another_process_has_ended_since_is_not_overwritten(job: Job, whole: Job) -> None:
+    shutil.copytree(whole.out, job.out)
+    with pytest.raises(Refused, match="already holds a training; continue it"), locked_folder(Folder(job.out), 0):
+        pass
+    assert log_of(job) == log_of(whole)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"training": {}}, {"training": {"marks": 5}}, {"metrics": {"recipe": 5}}, {"optimiser": None}, {"network": {}}],
+)
+def test_a_state_that_no_training_left_is_refused(wrong: dict[str, Any], job: Job, whole: Job) -> None:
+    shutil.copytree(whole.out, job.out)
+    stored = load_checkpoint(job.out / "last.pt")
+    known = {"training", "metrics"} & wrong.keys()
+    changed = replace(stored, **wrong) if known else replace(stored, training={**(stored.training or {}), **wrong})
+    save_checkpoint(changed, job.out / "last.pt")
+    longer = replace(job, recipe=replace(job.recipe, epochs=6), resume=True, change_epochs=True)
+    with pytest.raises(Refused, match="not a state that a training can go on from; start anew"):
+        train(longer)
+
+
+def test_a_log_of_something_else_is_made_anew(job: Job, whole: Job) -> None:
+    shutil.copytree(whole.out, job.out)
+    log = job.out / "log.jsonl"
+    log.write_bytes(log.read_bytes() + b"\xff\x00{\n" + b"[" * 100_000 + b'\n{"epoch": 1e999}\n')
+    train(replace(job, resume=True))
+    assert log_of(job) == log_of(whole)
+
+
 def test_until_the_final_size_is_scored_the_newest_is_kept(job: Job) -> None:
     recipe = replace(job.recipe, sizes=((0.0, 16), (0.75, 32)), validate_every=1)
     epochs: list[int] = []
@@ -262,3 +293,4 @@ def test_what_cannot_work_is_refused_before_anything_is_written(job: Job) -> Non
 def test_a_loss_that_is_no_number_ends_the_training(job: Job) -> None:
     with pytest.raises(Refused, match="the loss is NaN or infinite in epoch"):
         train(replace(job, recipe=replace(job.recipe, optimiser="sgd", lr=1e30)))
+    assert not job.out.exists() or (job.out / "best.pt").exists()

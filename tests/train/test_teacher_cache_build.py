@@ -1,6 +1,7 @@
 """A teacher embeds a picture once; building goes on after a stop, in one process, and from nothing that is damaged."""
 
 import json
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,20 @@ def test_building_goes_on_after_a_stop(items: tuple[Item, ...], begun: Path, tmp
     np.testing.assert_array_equal(
         found.features, build_cache(BlackBox(), "box", items, tmp_path / "whole.npz").features
     )
+
+
+def test_building_goes_on_after_a_full_disk_which_is_said(items: tuple[Item, ...], tmp_path: Path) -> None:
+    before, out, box = resource.getrlimit(resource.RLIMIT_FSIZE), tmp_path / "features.npz", BlackBox()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))  # of 30 pictures 360 bytes fit, of 40 480 do not
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            build_cache(box, "box", items, out, 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == f"{out}.partial" and not out.exists()
+    done = len((tmp_path / "features.npz.partial.jsonl").read_text().splitlines()) - 1
+    found = build_cache(BlackBox(), "box", items, out, 10)
+    assert found.queries == len(items) - 10 * done and found.features.shape == (len(items), 3)
 
 
 def test_a_picture_that_is_mended_or_taken_off_the_list_costs_no_query_again(
