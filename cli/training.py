@@ -11,7 +11,7 @@ import torch
 
 from vreid.cli import output
 from vreid.deploy.model import open_model
-from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, refuse_not_finite
+from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import insert
@@ -129,7 +129,6 @@ def started(recipe: Recipe, word: str, dim: int | None) -> tuple[Recipe, Start]:
             "the recipe begins as its teacher (inherit), so it takes no --start; leave it out, or choose a recipe that does not"
         )
     checkpoint = load_checkpoint(word)
-    refuse_not_finite(checkpoint.weights, word)
     network = network_from(checkpoint, classifier=True)
     config = replace(checkpoint.config, classes=0)
     if dim not in (None, config.dim):

@@ -83,6 +83,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if wrong := [name for name, kind in kinds if not isinstance(fields[name], kind)]:
         raise Refused(f"{path} is a damaged checkpoint, in which {wrong[0]} is not a table; train or download it again")
     refuse_odd(fields["weights"], str(path))
+    refuse_not_finite(fields["weights"], str(path))
     return Checkpoint(
         config_from(fields["config"]),
         fields["weights"],

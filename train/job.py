@@ -11,7 +11,7 @@ from torch import Tensor
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.train.data.records import Dataset, Item, marks_of
-from vreid.train.data.sampler import Mix
+from vreid.train.data.sampler import Mix, pk_batches
 from vreid.train.data.split import digest_of
 from vreid.train.devices import Place, wait
 from vreid.train.evaluate import refuse_unfindable
@@ -121,6 +121,26 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
     if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.online is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
     refuse_unfindable(job.validation)
+
+
+def refuse_starved(job: Job, items: Sequence[Item]) -> None:
+    """Raises Refused for shares that an epoch of `items`, those of all data sets, cannot have: a set that gives none, or that has
+    too few vehicles for its part of a batch."""
+    recipe, mix, start = job.recipe, mix_of(job), 0
+    batches = pk_batches(items, recipe.p, recipe.k, job.seed, 0, recipe.limit, mix) if mix else []
+    seen = {index for batch in batches for index in batch}
+    for part, (pictures, share) in zip((*job.training, *job.undistilled), mix, strict=bool(mix)):
+        own = range(start, start := start + pictures)
+        vehicles = len({items[index].vehicle for index in own})
+        if share * recipe.p > vehicles:
+            raise Refused(
+                f"the share of '{part.name}' is {share:.0%} of a batch of {recipe.p} vehicles, and it has {vehicles}; give it "
+                "less, or lower --p"
+            )
+        if seen.isdisjoint(own):
+            raise Refused(
+                f"the share of '{part.name}' is too small for an epoch of {len(batches)} batches; give it more, or leave it out"
+            )
 
 
 def mix_of(job: Job) -> Mix:

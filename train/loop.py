@@ -28,7 +28,7 @@ from vreid.train.folder import (
     unfit,
     write_epoch,
 )
-from vreid.train.job import Job, Start, mix_of, refuse_unworkable, source_of, targets_for
+from vreid.train.job import Job, Start, mix_of, refuse_starved, refuse_unworkable, source_of, targets_for
 from vreid.train.optimise import autocast_dtype, losses_of, rate_at, set_rate
 from vreid.train.pruning.controller import progress_of
 from vreid.train.recipe import Recipe, side_at
@@ -52,6 +52,7 @@ def train(job: Job) -> Checkpoint:
     items = join((*job.training, *job.undistilled))
     vehicles = sorted({item.vehicle for item in items})
     refuse_unworkable(job, vehicles)
+    refuse_starved(job, items)
     folder = open_folder(job.out, job.resume)
     begun = job.start
     student = Student(

@@ -54,6 +54,19 @@ def test_data_sets_are_weighed_and_a_resumed_training_wants_the_same_shares(
     assert "give every data set a share over 0" in refused(capsys, *sets[:4], "--out", tmp_path / "b")
 
 
+def test_shares_that_no_epoch_has_are_refused(
+    capsys: pytest.CaptureFixture[str], noises: Callable[..., Path], tmp_path: Path
+) -> None:
+    one, two, out = noises("many", 9), noises("few", 2), tmp_path / "run"
+    words = ["--validation", "0", "--out", out]
+    for first, second, says in (
+        (1, 9, "the share of 'few' is 90% of a batch of 3 vehicles, and it has 2; give it less, or lower --p"),
+        (9, 0.001, "the share of 'few' is too small for an epoch of 3 batches; give it more, or leave it out"),
+    ):
+        assert says in refused(capsys, "--data", f"{one}={first}", "--data", f"{two}={second}", *words)
+    assert not out.exists()
+
+
 def test_a_path_that_is_there_is_no_share(noises: Callable[..., Path], tmp_path: Path) -> None:
     named = noises("even", 6).rename(tmp_path / "even=2")
     (folder := tmp_path / "set=2").mkdir()

@@ -146,6 +146,14 @@ def test_weights_that_fill_no_layer_are_refused(odd: dict[object, object], tmp_p
         load_checkpoint(tmp_path / "best.pt")
 
 
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    stored = made()
+    stored.weights["head.norm.weight"][3] = float("inf")
+    save_checkpoint(stored, tmp_path / "best.pt")
+    with pytest.raises(Refused, match=r"best\.pt holds NaN or infinite numbers in head\.norm\.weight"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
 def test_weights_that_do_not_fit_their_description_are_refused() -> None:
     stored = made()
     others = [{"scale": "x"}, {"scale": 1e9}, {"scale": float("nan")}, {"inner": 5}]

@@ -52,12 +52,22 @@ def _held_by_group(groups: Mapping[str, str], share: float, seed: int) -> set[st
 
 
 def refuse_unheld(datasets: Sequence[Dataset], share: float, seed: int) -> None:
-    """Raises Refused where vehicles have groups, none of which is under `share`, and says the share that holds one out."""
+    """Raises Refused where `share` holds out no vehicle, none of those that have groups, or all of a data set, and says what to
+    give."""
+    cuts = [cut(dataset, share, seed) for dataset in datasets]
+    if whole := [kept.name for kept, _ in cuts if not kept.train]:
+        raise Refused(f"--validation {share:g} holds out every vehicle of '{whole[0]}'; give a lower one")
     numbers = [drawn(seed, group) for dataset in datasets for group in _groups_of(dataset).values()]
     if share and numbers and min(numbers) >= share:
         raise Refused(
             f"no group of vehicles is held out by the share {share:g} and the seed {seed}; give --validation "
             f"{min(numbers) + 0.001:.3f} or more, or another --seed"
+        )
+    if share and not any(held.query for _, held in cuts):
+        most = max(len({item.vehicle for item in dataset.train}) for dataset in datasets)
+        raise Refused(
+            f"of {most} vehicles none is held out by --validation {share:g}; give {0.5 / most + 0.001:.3f} or more, or 0 to train "
+            "without"
         )
 
 

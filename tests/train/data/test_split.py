@@ -99,7 +99,13 @@ def test_a_vehicle_of_two_groups_and_a_share_that_holds_no_group_are_refused() -
         cut(two, 0.5)
     with pytest.raises(Refused, match="no group of vehicles is held out by the share 1e-06"):
         refuse_unheld([dataset(), grouped("ab")], 1e-6, 0)
-    refuse_unheld([dataset()], 1e-6, 0)
+    with pytest.raises(
+        Refused, match=r"of 20 vehicles none is held out by --validation 1e-06; give 0\.026 or more, or 0"
+    ):
+        refuse_unheld([dataset()], 1e-6, 0)
+    refuse_unheld([dataset()], 0.026, 0)
+    with pytest.raises(Refused, match=r"--validation 0\.999 holds out every vehicle of .*; give a lower one"):
+        refuse_unheld([dataset()], 0.999, 0)
     refuse_unheld([grouped("ab")], 0, 0)
 
 
