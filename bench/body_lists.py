@@ -9,11 +9,15 @@ a body's name the part before `~` counts, without a variant's number (`v2`) at i
 
 import argparse
 import csv
+import io
 import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, unusable
+from vreid.models.files import refuse_same, write_atomic
 from vreid.train.data.records import vehicle_word
 from vreid.train.data.table import read_train_part
 
@@ -24,42 +28,78 @@ def base_body(name: str) -> str:
 
 
 def bodies_in(folder: Path) -> dict[str, str]:
-    """{vehicle, as labels are compared: its base body} by a data set's list of identities. Refused where there is none."""
+    """{vehicle, as labels are compared: its base body} by a data set's list of identities. Refused where there is none, or where
+    it does not say each vehicle's body."""
     table, records = folder / "identities.csv", folder / "identities.json"
-    if table.is_file():
-        with table.open(encoding="utf-8", newline="") as file:
-            named = {row["vehicle"]: row["body"] for row in csv.DictReader(file)}
-    elif records.is_file():
-        named = {vehicle: row["body"] for vehicle, row in json.loads(records.read_text(encoding="utf-8")).items()}
+    listed = table if table.is_file() else records
+    if not listed.is_file():
+        raise Refused(
+            f"{folder} has neither identities.csv nor identities.json, so its vehicles' bodies are not known; give a data set "
+            "that has one"
+        )
+    found: dict[str, str] = {}
+    try:
+        for vehicle, name in _named(listed):
+            body = base_body(name)
+            if not body or found.setdefault(vehicle_word(vehicle), body) != body:
+                raise ValueError(f"vehicle {vehicle} has no body, or two")
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError, csv.Error) as error:
+        raise Refused(f"{listed} does not say the body of each vehicle ({error}); correct it") from error
+    return found
+
+
+def _named(listed: Path) -> Iterator[tuple[str, str]]:
+    """(vehicle, body) of a list of identities, as they are written there."""
+    text = listed.read_text(encoding="utf-8-sig")
+    if listed.suffix == ".csv":
+        yield from (
+            (row["vehicle"].strip(), row["body"].strip()) for row in csv.DictReader(io.StringIO(text, newline=""))
+        )
     else:
-        raise Refused(f"{folder} has neither identities.csv nor identities.json, so its vehicles' bodies are not known")
-    return {vehicle_word(vehicle): base_body(body) for vehicle, body in named.items()}
+        yield from ((vehicle, row["body"]) for vehicle, row in json.loads(text).items())
 
 
 def write_list(folder: Path, out: Path) -> tuple[int, int]:
-    """Write the list of a data set's training part; (vehicles, bodies)."""
+    """Write the list of a data set's training part, complete or not at all; (vehicles, bodies). Refused where the identities leave
+    out a vehicle, and where `out` would replace a file of the data set."""
     bodies, items = bodies_in(folder), read_train_part(folder).train
+    for path in folder.glob("*.csv"):
+        refuse_same(out, path)
+    if absent := sorted({item.vehicle for item in items if vehicle_word(item.vehicle) not in bodies}):
+        raise Refused(f"the identities of {folder} leave out vehicle {absent[0]}; add it to them")
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "vehicle", "camera", "type", "group", "split"))
+    for item in items:
+        group = bodies[vehicle_word(item.vehicle)]
+        rows.writerow((item.path.absolute(), item.vehicle, item.camera, item.kind, group, "train"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("path", "vehicle", "camera", "type", "group", "split"))
-        for item in items:
-            group = bodies[vehicle_word(item.vehicle)]
-            rows.writerow((item.path.absolute(), item.vehicle, item.camera, item.kind, group, "train"))
+    write_atomic(out, text.getvalue())
     vehicles = {item.vehicle for item in items}
     return len(vehicles), len({bodies[vehicle_word(vehicle)] for vehicle in vehicles})
 
 
-def main() -> None:
+def main() -> int:
+    """Write the lists; 2 where one is refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True, help="folder of the lists")
     flags = parser.parse_args()
-    for folder in flags.data:
-        path = flags.out / f"{folder.resolve().name}.csv"
-        vehicles, bodies = write_list(folder, path)
-        print(f"{path}: {vehicles} vehicles of {bodies} bodies")
+    names = [folder.resolve().name for folder in flags.data]
+    try:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise Refused(
+                f"two data sets are called {twice[0]}, and so would be their lists; write them to two folders"
+            )
+        for folder, name in zip(flags.data, names, strict=True):
+            path = flags.out / f"{name}.csv"
+            vehicles, bodies = write_list(folder, path)
+            sys.stdout.write(f"{path}: {vehicles} vehicles of {bodies} bodies\n")
+    except (Refused, OSError) as error:
+        sys.stderr.write(f"{unusable(error) if isinstance(error, OSError) else error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,12 +8,22 @@ both, a student that is compressed while it learns begins as this teacher and le
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from vreid.models.checkpoint import Checkpoint, is_classifier, load_checkpoint, save_checkpoint
+from vreid.models.checkpoint import (
+    Checkpoint,
+    is_classifier,
+    load_checkpoint,
+    network_from,
+    refuse_not_finite,
+    save_checkpoint,
+)
+from vreid.models.errors import Refused
+from vreid.models.files import refuse_same
 
 
 def split(checkpoint: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
@@ -23,6 +33,7 @@ def split(checkpoint: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
         key: value.half() if value.is_floating_point() and value.ndim > 1 else value
         for key, value in checkpoint.weights.items()
     }
+    refuse_not_finite(half, "the checkpoint in half precision")
     network = {key: value for key, value in half.items() if not is_classifier(key)}
     classes = {key: value for key, value in half.items() if is_classifier(key)}
     bare = replace(checkpoint, training=None)
@@ -30,33 +41,47 @@ def split(checkpoint: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
 
 
 def join(network: Checkpoint, classes: Checkpoint) -> Checkpoint:
-    """The checkpoint in float32; ValueError for parts of two checkpoints."""
+    """The checkpoint in float32. Raises Refused for parts of two checkpoints, and for two that do not make one."""
     if (network.config, network.metrics) != (classes.config, classes.metrics):
-        raise ValueError("these are parts of two checkpoints")
+        raise Refused("these are parts of two checkpoints; give the two that were split from one")
     weights = {key: _single(value) for key, value in (network.weights | classes.weights).items()}
-    return replace(network, weights=weights, trained=classes.trained)
+    whole = replace(network, weights=weights, trained=classes.trained)
+    network_from(whole, classifier=True)
+    return whole
 
 
 def _single(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def main() -> None:
+def parts_of(path: Path) -> tuple[Path, Path]:
+    """The two files by their name without its end."""
+    return path.with_name(f"{path.name}.pt"), path.with_name(f"{path.name}-classes.pt")
+
+
+def main() -> int:
+    """Split or join one checkpoint; 2 where it is refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("split", "join"))
-    parser.add_argument(
-        "checkpoint", type=Path, help="split: the file; join: the path of the two files without .pt and -classes.pt"
-    )
+    parser.add_argument("checkpoint", type=Path, help="of split the file, of join the two files' name without its end")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    if args.what == "split":
-        network, classes = split(load_checkpoint(args.checkpoint))
-        save_checkpoint(network, args.out.with_name(f"{args.out.name}.pt"))
-        save_checkpoint(classes, args.out.with_name(f"{args.out.name}-classes.pt"))
-    else:
-        parts = (args.checkpoint.with_name(f"{args.checkpoint.name}{end}") for end in (".pt", "-classes.pt"))
-        save_checkpoint(join(*map(load_checkpoint, parts)), args.out)
+    try:
+        if args.what == "split":
+            outputs = parts_of(args.out)
+            for out in outputs:
+                refuse_same(out, args.checkpoint)
+            for part, out in zip(split(load_checkpoint(args.checkpoint)), outputs, strict=True):
+                save_checkpoint(part, out)
+        else:
+            inputs = parts_of(args.checkpoint)
+            refuse_same(args.out, *inputs)
+            save_checkpoint(join(*map(load_checkpoint, inputs)), args.out)
+    except Refused as refused:
+        sys.stderr.write(f"{refused}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

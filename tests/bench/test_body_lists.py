@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from body_lists import base_body, bodies_in, write_list
+from body_lists import base_body, bodies_in, main, write_list
+from made_data import noise_set
 
 from vreid.models.errors import Refused
 from vreid.train.data.split import cut, refuse_unheld
@@ -27,6 +28,51 @@ def test_a_list_of_identities_is_read_from_a_table_or_from_records(tmp_path: Pat
     assert bodies_in(tmp_path) == {"7": "van"}
     (tmp_path / "identities.csv").write_text("vehicle,split,body\n0012,train,vanv2\n")
     assert bodies_in(tmp_path) == {"12": "van"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("csv", b"vehicle,colour\n1,red\n"),
+        ("csv", b"vehicle,body\n1,~3\n"),
+        ("csv", b"vehicle,body\n1,van\n01,car\n"),
+        ("csv", b"\xff\xfe\x00"),
+        ("json", b"[1]"),
+        ("json", b'{"1": {"color": "red"}}'),
+        ("json", b"["),
+    ],
+)
+def test_identities_that_do_not_say_each_body_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / f"identities.{name}").write_bytes(content)
+    with pytest.raises(Refused, match=rf"identities\.{name} does not say the body of each vehicle .*; correct it"):
+        bodies_in(tmp_path)
+
+
+def test_a_list_replaces_nothing_and_knows_every_vehicle(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def ran(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["body_lists.py", *map(str, words)])
+        return main(), capsys.readouterr().err
+
+    for folder in ("a/train", "b/train"):
+        (tmp_path / folder).mkdir(parents=True)
+        noise_set(tmp_path / folder, "train.csv", 3, 16, "png")
+        (tmp_path / folder / "identities.json").write_text('{"0": {"body": "van~1"}, "1": {"body": "van~2"}}')
+    one, other = tmp_path / "a" / "train", tmp_path / "b" / "train"
+    listed = (one / "train.csv").read_text()
+    for words, says in (
+        ((one, "--out", tmp_path / "new"), "leave out vehicle 2; add it"),
+        ((one, "--out", one), "would replace"),
+        ((one, other, "--out", tmp_path / "new"), "two data sets are called train"),
+        ((tmp_path / "c", "--out", tmp_path / "new"), "has neither identities.csv nor identities.json"),
+    ):
+        code, said = ran(*words)
+        assert code == 2 and says in said and said.count("\n") == 1
+    assert (one / "train.csv").read_text() == listed and not (tmp_path / "new").exists()
+    (one / "identities.csv").write_text("\ufeffvehicle,body\r\n0,van~1\r\n1,van~2\r\n2,carv3\r\n", encoding="utf-8")
+    assert ran(one, "--out", tmp_path / "new") == (0, "")
+    assert {item.group for item in read_train_part(tmp_path / "new" / "train.csv").train} == {"van", "car"}
 
 
 @pytest.mark.shared

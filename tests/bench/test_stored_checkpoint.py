@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from stored_checkpoint import join, split
+from stored_checkpoint import join, main, split
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
+from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 
 CONFIG = NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25}, classes=5)
@@ -43,10 +44,40 @@ def test_the_network_needs_no_classes() -> None:
     assert network_from(network).embed(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 16)
 
 
-def test_parts_of_two_checkpoints_are_refused() -> None:
-    network, _ = split(made(3))
+def test_parts_that_make_no_checkpoint_are_refused() -> None:
+    network, of_it = split(made(3))
     _, classes = split(made(4))
-    with pytest.raises(ValueError, match="two checkpoints"):
+    with pytest.raises(Refused, match="two checkpoints"):
         join(network, classes)
-    with pytest.raises(ValueError, match="two checkpoints"):
-        join(replace(network, config=replace(CONFIG, dim=8)), split(made(3))[1])
+    with pytest.raises(Refused, match="two checkpoints"):
+        join(replace(network, config=replace(CONFIG, dim=8)), of_it)
+    with pytest.raises(Refused, match="do not fit the network"):
+        join(network, network)
+
+
+def test_a_weight_that_half_precision_does_not_hold_is_refused() -> None:
+    whole = made()
+    whole.weights["head.embed.weight"][0, 0] = 1e5
+    with pytest.raises(Refused, match=r"infinite numbers in head\.embed\.weight"):
+        split(whole)
+
+
+def test_no_part_takes_the_place_of_what_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_checkpoint(made(), tmp_path / "best.pt")
+
+    def ran(*words: object) -> str:
+        monkeypatch.setattr("sys.argv", ["stored_checkpoint.py", *map(str, words)])
+        code = main()
+        said = capsys.readouterr().err
+        assert (code, said.count("\n")) in ((0, 0), (2, 1)), said
+        return said
+
+    content = (tmp_path / "best.pt").read_bytes()
+    assert "would replace" in ran("split", tmp_path / "best.pt", "--out", tmp_path / "best")
+    assert (tmp_path / "best.pt").read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+    assert ran("split", tmp_path / "best.pt", "--out", tmp_path / "m") == ""
+    assert "would replace" in ran("join", tmp_path / "m", "--out", tmp_path / "m.pt")
+    assert "there is no checkpoint" in ran("join", tmp_path / "n", "--out", tmp_path / "whole.pt")
+    assert ran("join", tmp_path / "m", "--out", tmp_path / "whole.pt") == ""
