@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -32,6 +33,14 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files for `path` of processes that were killed; to be called while no other one writes it."""
+    name = re.compile(rf"\.{re.escape(path.stem[:NAMED])}\.\d+-\d+\.tmp{re.escape(path.suffix)}")
+    for found in list(path.parent.iterdir()):
+        if name.fullmatch(found.name):
+            found.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vreid.models.errors import Refused
-from vreid.models.files import locked, naming, write_atomic
+from vreid.models.files import locked, naming, remove_leftovers, write_atomic
 from vreid.models.network import NetworkConfig
 from vreid.train.recipe import EARLIER_NAMES, Recipe
 
@@ -165,6 +165,8 @@ def locked_folder(folder: Folder, epoch: int) -> Iterator[None]:
     with locked(folder.path, "training in"):
         if not epoch:
             open_folder(folder.path, resume=False)  # another process may have trained since it was looked at
+        for path in (folder.best, folder.last, folder.log):
+            remove_leftovers(path)
         lines = folder.log.read_text(encoding="utf-8", errors="replace").splitlines()
         write_atomic(folder.log, "".join(f"{line}\n" for line in lines if 0 < _epoch_of(line) <= epoch))
         try:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vreid.models.errors import Refused
-from vreid.models.files import atomic, locked, naming, regular
+from vreid.models.files import atomic, locked, naming, regular, remove_leftovers
 from vreid.models.picture import decoded, picture_bytes
 from vreid.models.preprocess import Embed
 from vreid.train.data.records import Item, key_of
@@ -173,6 +173,7 @@ def build_cache(
             if out.exists():  # another process has just come to its end
                 rows.unlink(missing_ok=True)
             else:
+                remove_leftovers(out)
                 queries = _embedded(embed, teacher, items, names, out, batch, progress)
                 return replace(read_features(out), queries=queries)
     kept = read_features(out)

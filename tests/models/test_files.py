@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vreid.models.errors import Refused
-from vreid.models.files import atomic, locked, sha256_of, write_atomic
+from vreid.models.files import atomic, locked, remove_leftovers, sha256_of, write_atomic
 
 
 def test_a_file_is_replaced_when_the_block_succeeds_and_kept_when_it_fails(tmp_path: Path) -> None:
@@ -47,6 +47,21 @@ def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert raised.value.filename == str(tmp_path / "a.json") and list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "last+.pt"
+    kill = (
+        "import os, sys; from pathlib import Path; from vreid.models.files import atomic\n"
+        "with atomic(Path(sys.argv[1])) as temporary:\n    temporary.touch(); os.kill(os.getpid(), 9)"
+    )
+    for name in (path, tmp_path / "last+.1-2.pt"):
+        assert subprocess.run([sys.executable, "-c", kill, str(name)], check=False).returncode == -9
+    (tmp_path / ".last+.mine.tmp.pt").touch()
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers(path)
+    left = sorted(found.name for found in tmp_path.iterdir())
+    assert len(left) == 2 and left[0].startswith(".last+.1-2.") and left[1] == ".last+.mine.tmp.pt"
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:

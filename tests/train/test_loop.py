@@ -256,6 +256,14 @@ def test_a_state_that_no_training_left_is_refused(wrong: dict[str, Any], job: Jo
         train(longer)
 
 
+def test_what_was_cut_off_while_it_was_written_does_not_stay(job: Job, whole: Job) -> None:
+    shutil.copytree(whole.out, job.out)
+    for name in (".last.7-7.tmp.pt", ".best.7-7.tmp.pt", ".log.7-7.tmp.jsonl"):
+        (job.out / name).touch()
+    train(replace(job, resume=True))
+    assert sorted(path.name for path in job.out.iterdir()) == sorted(path.name for path in whole.out.iterdir())
+
+
 def test_a_log_of_something_else_is_made_anew(job: Job, whole: Job) -> None:
     shutil.copytree(whole.out, job.out)
     log = job.out / "log.jsonl"
