@@ -26,7 +26,7 @@ def score(embed: Embed) -> Retrieval:
 
 
 def test_the_models_that_the_pages_name_are_there() -> None:
-    assert {"vreid-m", "vreid-s"} <= set(MODELS)
+    assert {"vreid-m", "vreid-s", "vreid-n"} <= set(MODELS)
 
 
 @pytest.mark.slow
