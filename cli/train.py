@@ -150,7 +150,7 @@ def main(flags: Teacher | Student) -> int:
     """Train and say where the best checkpoint lies."""
     import torch
 
-    from vreid.deploy.threshold import with_first_match
+    from vreid.deploy.first_threshold import with_first_match
     from vreid.train.devices import join_processes, leave_processes, started_as
     from vreid.train.loop import train
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vreid.deploy.threshold import equal_error, one_of_each_group_first, track_scores, tracks_of
+from vreid.deploy.first_threshold import equal_error, one_of_each_group_first, track_scores
+from vreid.deploy.threshold import tracks_of
 from vreid.train.evaluate import Embedded
 
 
