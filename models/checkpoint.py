@@ -101,13 +101,19 @@ def network_from(checkpoint: Checkpoint, classifier: bool = False) -> ReidNetwor
     """The network in eval mode; without `classifier` the identities' layer of the training is left out."""
     config = checkpoint.config if classifier else replace(checkpoint.config, classes=0)
     weights = {key: value for key, value in checkpoint.weights.items() if classifier or not is_classifier(key)}
+    if classifier and config.classes and not any(map(is_classifier, weights)):
+        raise Refused(
+            f"the checkpoint is without the layer of its {config.classes} vehicles, as the first part of a stored one is; join "
+            "the two parts by bench/stored_checkpoint.py, or give a whole one"
+        )
     try:
         with torch.device("meta"):  # only shapes: a wrong description may be of more memory than there is
             shapes = ReidNetwork(config)
         shapes.load_state_dict(weights, assign=True)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise Refused(
-            f"the weights do not fit the network they are stored with ({shown(str(error), 200)}); train it again"
+            f"the weights do not fit the network they are stored with ({shown(' '.join(str(error).split()), 200)}); train it "
+            "again"
         ) from error
     network = ReidNetwork(config)
     network.load_state_dict(weights)

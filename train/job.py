@@ -120,6 +120,13 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
         raise Refused("without labels there is only a teacher to learn from; give --teacher and a recipe that distils")
     if (job.teacher is not None or job.teachers) and not recipe.distil and recipe.online is None:
         raise Refused("the recipe does not learn from a teacher (distil is 0); choose a student's or give no --teacher")
+    losses = [recipe.classification, recipe.triplet] if recipe.labels else []
+    losses += [recipe.distil] if job.teachers or job.teacher else []
+    losses += [recipe.online.logits, recipe.online.blocks, recipe.online.similarity] if recipe.online else []
+    if not any(losses):
+        raise Refused(
+            "the recipe learns from nothing: no loss has a weight; give classification, triplet or distil one"
+        )
     refuse_unfindable(job.validation)
 
 

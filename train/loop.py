@@ -131,6 +131,7 @@ def _learnt(
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
     draw = drawing(recipe, items, targets, job.seed, mix_of(job))
+    _refuse_short(recipe, recipe.epochs * len(draw(0)))
     if student.epoch == 0 and (job.start is not None or recipe.inherit):
         pictures.start(0, side_at(recipe, student.at(0)))
         student.measure_folded(loader_of(pictures, draw(0)[:FOLDED_BATCHES], 0, job.workers))
@@ -149,6 +150,16 @@ def _learnt(
             job.on_epoch(record)
         wait(place)
     return load_checkpoint(folder.best)
+
+
+def _refuse_short(recipe: Recipe, steps: int) -> None:
+    """Raises Refused for a training of so few steps that none of them meets the recipe's budget."""
+    budget = None if recipe.capacity is None else recipe.capacity.budget
+    if budget is not None and 0 <= steps - 1 < budget.until * steps:
+        raise Refused(
+            f"the budget is met at {budget.until:.0%} of the training, after the last of its {steps} steps; give more --epochs or "
+            "data, or a lower capacity.budget.until"
+        )
 
 
 def _runner(student: Student, place: Place) -> TrainingGraphRunner:

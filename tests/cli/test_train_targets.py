@@ -85,11 +85,15 @@ def test_a_compression_says_what_is_left(capsys: pytest.CaptureFixture[str], tmp
     out = tmp_path / "student"
     student = ["--recipe", CDD2, "--teacher", str(tmp_path / "teacher/best.pt"), "--target-macs", "0.4", *words]
     capsys.readouterr()
+    assert main(["train", "student", *student, "--out", str(out)]) == 2  # a batch an epoch
+    assert "met at 40% of the training, after the last of its 1 steps; give more --epochs" in capsys.readouterr().err
+    student[student.index("--epochs") + 1] = "2"
     assert main(["train", "student", *student, "--out", str(out), "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["recipe"]["capacity"]["budget"]["share"] == 0.4
     assert "M MACs (" in said.err and "masked" in said.err and "report.html" not in said.err
-    record = json.loads((out / "log.jsonl").read_text())
+    record = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert 0.3 < record["share"] <= 0.4
     assert record["target"] == {"unit": "macs", "share": 0.4} and len(record["masked"]) == 4
     assert len(record["widths"]) == 16 and record["widths"].keys() == record["whole"].keys()
     assert "<svg" in (out / "report.html").read_text(encoding="utf-8")

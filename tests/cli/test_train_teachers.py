@@ -64,12 +64,13 @@ def test_several_teachers_go_into_one_student_that_is_compressed(
     given = ["--teacher", teachers["a"], "--teacher", teachers["b"], "--teacher", teachers["answers"]]
     recipe, said = trained(
         capsys, "student", "--data", data, *given, "--fusion", "maxmin", "--compress", "cdd2", "--target-macs", 0.3,
-        "--out", out,
+        "--out", out, "--p", 8,
     )  # fmt: skip
     assert recipe["answers"]["by"] == "fusion" and recipe["answers"]["whiten"] == 16 and recipe["distil"] == 1.0
     assert recipe["capacity"]["budget"]["share"] == 0.3 and recipe["network"]["body"] == "resnet50"
     assert "128 teacher queries" in said  # 64 pictures, two teachers; the file costs none
     record = json.loads((out / "log.jsonl").read_text())
+    assert record["share"] <= 0.3
     assert {"classification", "triplet", "logits", "distil"} == set(record["losses"])
     assert {path.name for path in out.glob("*.npz")} == {
         "teacher-1.npz", "teacher-2.npz", "teacher-1.projection.npz", "teacher-2.projection.npz", "teacher-3.projection.npz",

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vreid.models.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, network_from, save_checkpoint
+from vreid.models.checkpoint import (
+    Checkpoint,
+    fingerprint_of,
+    is_classifier,
+    load_checkpoint,
+    network_from,
+    save_checkpoint,
+)
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 
@@ -54,6 +61,14 @@ def test_the_classifier_is_kept_only_on_demand() -> None:
     pixels = torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8)
     with torch.inference_mode():
         assert torch.equal(without.embed(pixels), whole.embed(pixels))
+
+
+def test_a_checkpoint_whose_classifier_was_taken_off_is_refused_where_it_is_needed() -> None:
+    stored = made()
+    bare = {key: value for key, value in stored.weights.items() if not is_classifier(key)}
+    assert network_from(replace(stored, weights=bare)).head.classifier is None
+    with pytest.raises(Refused, match=r"without the layer of its 5 vehicles.*; join the two parts by bench/stored"):
+        network_from(replace(stored, weights=bare), classifier=True)
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ RANGES: Mapping[str, Any] = {
     "capacity.budget.start": _SHARE,
     "capacity.budget.until": _SHARE,
     "capacity.budget.every": _COUNT,
-    "capacity.budget.cost_power": _FROM,
+    "capacity.budget.cost_power": Field(ge=0, le=10),
     "capacity.budget.survivors": _FROM,
 }
 NAMES: Mapping[str, Any] = {

@@ -146,6 +146,15 @@ def test_a_budget_is_met_by_the_folded_network(job: Job, average: float) -> None
     assert 0.49 <= share <= 0.5
 
 
+def test_a_budget_that_the_last_step_does_not_meet_is_refused(job: Job) -> None:
+    recipe = replace(RECIPE, epochs=1, planned=1, capacity=replace(CAPACITY, budget=BudgetRules(0.5, until=1.0)))
+    with pytest.raises(
+        Refused, match=r"met at 100% of the training, after the last of its \d+ steps; give more --epochs"
+    ):
+        train(replace(job, recipe=recipe, out=job.out.with_name("short")))
+    assert not job.out.with_name("short").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("body", ["mobilenet_v2", "efficientnet_lite0"])
 def test_inverted_residuals_are_compressed_alike(job: Job, body: str) -> None:

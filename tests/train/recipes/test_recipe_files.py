@@ -147,6 +147,7 @@ WRONG = [
     (BASE + "sizes = [[0.5, 32], [0.2, 64]]", "the shares rising from 0 to 1"),
     (BASE + "sizes = [[0, 1], [0.2, 64]]", "a side in sizes is 16 to 1024 pixels"),
     (BASE + "warmup = 50", "warmup 50 and flat 16 are longer than the training of 40 epochs"),
+    (BASE + "[capacity.budget]\ncost_power = 1e9", "cost_power should be less than or equal to 10"),
     (BASE + "[capacity.budget]\nstart = 0.5", "the budget starts at 0.5 and ends at 0.4"),
     (BASE + "[network.options]\ndepth = 3", "resnet50 has no option 'depth'"),
     (BASE + "[network.options]\nscale = 'wide'", "network.options.scale is a number over 0"),
