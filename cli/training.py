@@ -35,7 +35,6 @@ def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tupl
     that a resumed training goes on with the same ones."""
     if target.multiple is not None:
         recipe = with_multiple(recipe, target.multiple)
-    engine = target.engine or "onnxruntime"
     given = [name for name in ("macs", "params", "latency") if getattr(target, f"target_{name}") is not None]
     if len(given) > 1:
         raise Refused(f"give one target, not --target-{given[0]} and --target-{given[1]}")
@@ -49,7 +48,12 @@ def targeted(recipe: Recipe, target: "Target", kept: Path, resume: bool) -> tupl
         return recipe, None
     wanted = milliseconds(target.target_latency)
     with_target(recipe, 0.5, "ms")  # refused now for a recipe without a budget, not after the measurement
-    costs = read_costs(kept) if resume and kept.exists() else _measured(recipe, engine)
+    costs = read_costs(kept) if resume and kept.exists() else _measured(recipe, target.engine or "onnxruntime")
+    engine = costs.engine or target.engine or "onnxruntime"
+    if target.engine not in (None, engine):
+        raise Refused(
+            f"{kept} was measured on {engine}; resume with --engine {engine}, or begin anew with another --out"
+        )
     if wanted >= costs.whole():
         raise Refused(
             f"the uncompressed network takes {costs.whole():.2f} ms here already; give a --target-latency under that"

@@ -237,7 +237,7 @@ def latency_costs(
             known = [took for one in turns[:WHOLES] for took in one]
             wholes += known
             times += [float(np.median(one) / np.median(known)) for one in turns[WHOLES:]]  # the machine's speed cancels
-    return costs_from(kinds, variants, np.array(times) * np.median(wholes))
+    return replace(costs_from(kinds, variants, np.array(times) * np.median(wholes)), engine=engine)
 
 
 def latencies(

@@ -179,7 +179,9 @@ def build_cache(
     kept = read_features(out)
     if kept.teacher == teacher and {crc32_of(item) for item in items} <= set(kept.crc32.tolist()):
         return kept
-    raise Refused(f"{out} holds the embeddings of another teacher or of other pictures; choose another name")
+    raise Refused(
+        f"{out} holds the embeddings of another teacher or of other pictures; remove it, or choose another name"
+    )
 
 
 def _embedded(

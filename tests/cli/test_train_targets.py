@@ -60,11 +60,13 @@ def test_a_resumed_training_goes_on_with_the_costs_that_were_measured(tmp_path: 
 
     recipe, kept = recipe_named(CDD2), tmp_path / "costs.json"
     full = tuple(widths_of(insert(ReidNetwork(recipe.network), both_sides=True)))
-    measured = Costs("ms", 2.0, tuple(SiteCost(0.0, 0.0, 0.5 / far) for _, far in full), full)
+    measured = Costs("ms", 2.0, tuple(SiteCost(0.0, 0.0, 0.5 / far) for _, far in full), full, "openvino")
     write_costs(measured, kept)
     found, costs = targeted(recipe, target_of(latency="5 ms"), kept, True)
     assert costs == measured and found.capacity is not None and found.capacity.budget is not None
     assert found.capacity.budget.share == pytest.approx(5 / 10) and found.capacity.budget.of == "ms"
+    with pytest.raises(Refused, match="was measured on openvino; resume with --engine openvino"):
+        targeted(recipe, Target(target_latency="5ms", engine="onnxruntime"), kept, True)
     with pytest.raises(Refused, match=r"takes 10\.00 ms here already"):
         targeted(recipe, target_of(latency="12ms"), kept, True)
 

@@ -11,16 +11,18 @@ squared and averaged over the steps (Molchanov et al., CVPR 2019).
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from vreid.models.cost import cost_of, total_of
-from vreid.models.errors import Refused
+from vreid.models.errors import Refused, shown
 from vreid.models.files import write_atomic
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Compactor, Side, Site, rounded_up
@@ -47,12 +49,13 @@ class SiteCost:
 @dataclass(frozen=True)
 class Costs:
     """The costs of a network: `rest` is what no compactor changes, `sites` are those of the sites from first to last, `full` the
-    sites' widths (near, far) before anything is dropped."""
+    sites' widths (near, far) before anything is dropped; `engine` is where milliseconds were measured ("": not known)."""
 
     unit: str  # macs, params or ms
     rest: float
     sites: tuple[SiteCost, ...]
     full: tuple[tuple[int, int], ...]
+    engine: str = ""
 
     def of(self, widths: Sequence[tuple[int, int]]) -> float:
         """The cost of the whole network with these (near, far) widths."""
@@ -101,11 +104,13 @@ def write_costs(costs: Costs, path: Path) -> None:
 def read_costs(path: Path) -> Costs:
     """Read what `write_costs` wrote; Refused names a file that it did not."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        sites = tuple(SiteCost(**site) for site in found["sites"])
-        return Costs(found["unit"], found["rest"], sites, tuple((near, far) for near, far in found["full"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{path} holds no costs ({error}); move it away to have them measured again") from error
+        found = TypeAdapter(Costs).validate_json(path.read_bytes())
+        if not 0 < found.whole() < math.inf:
+            raise ValueError("the whole network costs nothing, or is not a number")
+    except (OSError, ValueError) as error:
+        words = shown(" ".join(str(error).split()), 120)
+        raise Refused(f"{path} holds no costs ({words}); move it away to have them measured again") from error
+    return found
 
 
 MEMORY = 0.99  # of the running mean of a Taylor score

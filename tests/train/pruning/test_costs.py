@@ -46,9 +46,17 @@ def test_costs_are_kept_and_what_is_none_is_refused(tmp_path: Path) -> None:
     write_costs(costs, tmp_path / "new" / "costs.json")
     assert read_costs(tmp_path / "new" / "costs.json") == costs
     assert costs.whole() == pytest.approx(0.5 + (0.2 + 1.2 + 0.9) + 4)
-    (tmp_path / "wrong.json").write_text('{"unit": "ms"}')
-    with pytest.raises(Refused, match=r"wrong\.json holds no costs"):
-        read_costs(tmp_path / "wrong.json")
+    text = (tmp_path / "new" / "costs.json").read_text()
+    for wrong in (
+        text.replace("0.5,", '"a",'),
+        text.replace("0.5,", "NaN,"),
+        text.replace("0.5,", "-9,"),
+        "[" * 100_000,
+        '{"unit": "ms"}',
+    ):
+        (tmp_path / "wrong.json").write_text(wrong)
+        with pytest.raises(Refused, match=r"wrong\.json holds no costs"):
+            read_costs(tmp_path / "wrong.json")
     network = ReidNetwork(NetworkConfig("resnet18", 32, 32, 16, options={"scale": 0.25}))
     with pytest.raises(Refused, match="milliseconds have to be measured"):
         costs_of(network, insert(network), "ms")
