@@ -264,25 +264,24 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def _downloaded(body: str, source: str) -> Any:
-    """Kept in torch's own cache: the usual file checked by the hash in its name, another one under its address."""
-    address = hashlib.sha256(source.encode()).hexdigest()[:16]
-    if is_safetensors(source):
-        kept = Path(torch.hub.get_dir()) / "checkpoints" / f"{address}.safetensors"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(source, str(kept), progress=False)
+    """Kept in torch's own cache: the usual file checked by the hash in its name, another one under its address, unless it cannot
+    be read."""
+    if source == "imagenet":
+        if body not in DOWNLOADS:
+            raise Refused(f"there is no usual download for {body}; give a local state dict")
+        return torch.hub.load_state_dict_from_url(
+            DOWNLOADS[body], map_location="cpu", weights_only=True, progress=False, check_hash=True
+        )
+    end = ".safetensors" if is_safetensors(source) else ".pth"
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}{end}"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(source, str(kept), progress=False)
+    try:
         return _read(kept)
-    if source == "imagenet" and body not in DOWNLOADS:
-        raise Refused(f"there is no usual download for {body}; give a local state dict")
-    usual = source == "imagenet"
-    return torch.hub.load_state_dict_from_url(
-        DOWNLOADS[body] if usual else source,
-        map_location="cpu",
-        weights_only=True,
-        progress=False,
-        check_hash=usual,
-        file_name=None if usual else f"{address}.pth",
-    )
+    except (*DAMAGED, Refused):
+        kept.unlink()  # of an address that serves the right file later
+        raise
 
 
 def _of_classifier(key: str) -> bool:

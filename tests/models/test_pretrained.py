@@ -147,6 +147,19 @@ def test_weights_come_from_an_address_and_are_kept(address: str, cache: Path, tm
     assert imagenet_weights("resnet18", f"{address}/weights.pth").keys() == weights.keys()
 
 
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_download_that_cannot_be_read_is_not_kept(address: str, cache: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"moved to another address")
+    with pytest.raises(Refused, match=r"weights|is not a complete safetensors"):
+        imagenet_weights("resnet18", f"{address}/{name}")
+    weights = {"a": torch.ones(2)}
+    if name.endswith(".pth"):
+        torch.save(weights, tmp_path / name)
+    else:
+        pytest.importorskip("safetensors.torch").save_file(weights, tmp_path / name)
+    assert imagenet_weights("resnet18", f"{address}/{name}").keys() == {"a"}
+
+
 def test_two_addresses_with_one_file_name_are_two_files(cache: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
