@@ -40,7 +40,8 @@ FOLDED_BATCHES = 16  # that the batch norms of a folded network see, before it g
 
 
 def train(job: Job) -> Checkpoint:
-    """Run (or go on with) a training; returns the best checkpoint by validation mAP, also written to out/best.pt.
+    """Run (or go on with) a training; returns the checkpoint in out/best.pt: the best by validation mAP, or of a student that is
+    compressed the newest.
 
     out/ holds best.pt, last.pt (with the optimiser, for --resume) and log.jsonl. On CPU a resumed run equals an
     uninterrupted one bit for bit: batches and augmentation are pure functions of seed, epoch and place. With other epochs

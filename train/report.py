@@ -136,6 +136,7 @@ def report_of(log: Path) -> str:
         name=log.absolute().parent.name,
         log=log.name,
         found=_figures(epochs),
+        main="last mAP" if _compressed(epochs) else "best mAP",
         drawings=drawings_of(epochs),
         head=head,
         rows=rows,
@@ -157,6 +158,10 @@ def _left_out(skipped: Path) -> list[str]:
         return []
 
 
+def _compressed(epochs: Sequence[Epoch]) -> bool:
+    return epochs[-1].share is not None
+
+
 def _figures(epochs: Sequence[Epoch]) -> list[tuple[str, str]]:
     """The figures that a reader wants first; one that the log does not hold is left out."""
     hours = sum(epoch.seconds for epoch in epochs) / 3600
@@ -166,7 +171,8 @@ def _figures(epochs: Sequence[Epoch]) -> list[tuple[str, str]]:
     if scored:
         last, final = scored[-1]
         best, when = max(((s, e) for s, e in scored if e.size == final.size), key=lambda pair: pair[0])
-        found.append((f"best mAP, epoch {when.number}", f"{best:.2f} %"))
+        if not _compressed(epochs):  # whose best would be of a wider network than best.pt has, which is the newest
+            found.append((f"best mAP, epoch {when.number}", f"{best:.2f} %"))
         found.append((f"last mAP, epoch {final.number}", f"{last:.2f} %"))
     latest = {
         key: next((value for epoch in reversed(epochs) if (value := getattr(epoch, key)) is not None), None)

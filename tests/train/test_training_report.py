@@ -89,7 +89,6 @@ def test_the_figures_are_the_logs(log: Path) -> None:
     assert tiles(page) == {
         "epochs": "4",
         "hours": "0.25",  # 90 s * (1 + 2 + 3 + 4)
-        "best mAP, epoch 3": "70.50 %",
         "last mAP, epoch 4": "65.62 %",
         "params": "7.5 M",
         "MACs": "562.5 M",
@@ -106,6 +105,18 @@ def test_the_figures_are_the_logs(log: Path) -> None:
 def test_a_score_at_a_smaller_input_is_not_the_best(log: Path) -> None:
     found = [plain(1, size=48, validation=scores(a=(90.0, 90.0))), plain(2, validation=scores(a=(40.0, 50.0)))]
     assert tiles(page_of(log, found))["best mAP, epoch 2"] == "40.00 %"
+
+
+def test_the_figure_that_stands_out_is_that_of_the_kept_checkpoint(log: Path) -> None:
+    better, worse = scores(a=(70.0, 80.0)), scores(a=(40.0, 50.0))
+    uncompressed = [plain(1, validation=better), plain(2, validation=worse)]
+    compressed = [compressing(1, 1.0, validation=better), compressing(2, 0.5, validation=worse)]
+    for records, value, name in (
+        (uncompressed, "70.00 %", "best mAP, epoch 1"),
+        (compressed, "40.00 %", "last mAP, epoch 2"),
+    ):
+        found = re.findall(r'<div class="main"><b>([^<]*)</b><span>([^<]*)</span>', page_of(log, records))
+        assert found == [(value, name)]
 
 
 def test_what_has_no_data_is_not_drawn(log: Path) -> None:
