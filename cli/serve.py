@@ -31,7 +31,7 @@ class Run:
     gallery: GalleryFlag | None = None
     """In place of a site: the gallery's file, or postgresql://user@host/database?gallery=NAME."""
     model: str | None = None
-    """The model of that gallery: manifest .json, or the name of a bundled one."""
+    """The model of that gallery, or with --demo of the scene: manifest .json, or the name of a bundled one."""
     pictures: Path | None = None
     """The folder of the run next to it (vreid run --out FOLDER --annotate), for live pictures."""
     demo: bool = False
@@ -145,6 +145,7 @@ def _day(seconds: float) -> str:
 
 def _run(args: Run) -> int:
     from vreid.cli.run import sender_of, signals
+    from vreid.runtime.session import Site
     from vreid.runtime.site.read import read_site
     from vreid.runtime.site.reload import Requests
     from vreid.serve.blurring import blur_function
@@ -153,8 +154,10 @@ def _run(args: Run) -> int:
 
     if sum((args.site is not None, args.gallery is not None, args.demo)) != 1:
         raise Refused("give one of the three: a site's file, --gallery with --model, or --demo")
-    if (args.gallery is None) != (args.model is None):
-        raise Refused("--gallery and --model belong together; a site's file has both")
+    if args.gallery is not None and args.model is None:
+        raise Refused("give with --gallery the --model that it was made with; vreid gallery list names it")
+    if args.site is not None and args.model is not None:
+        raise Refused("a site's file has its model; leave --model out")
     refuse_threads(args.threads)
     refuse_outside("--port", args.port, 0, 65535)
     refuse_outside("--requests-a-minute", args.requests_a_minute, 1, MOST_COUNT)
@@ -166,7 +169,7 @@ def _run(args: Run) -> int:
     )  # fmt: skip
     with signals(stop, True, None if file is None else requests.add):
         if args.demo:
-            serve_demo(serving)
+            serve_demo(serving, args.model or Site.model)
         elif file is not None:
             serve_site(lambda: read_site(file, os.environ, served=True), file, serving, requests)
         elif args.gallery is not None:

@@ -136,12 +136,12 @@ def serve_site(read: Callable[[], Site], file: Path, serving: Serving, requests:
     serve_gallery(site.gallery, str(site.model), site.out, serving, site)
 
 
-def serve_demo(serving: Serving) -> None:
-    """The synthetic scene, live, with a gallery that is gone at the end."""
+def serve_demo(serving: Serving, model: str | Path = Site.model) -> None:
+    """The synthetic scene, live, with a gallery that is gone at the end. `model`: a manifest's path or a bundled name."""
     with tempfile.TemporaryDirectory(prefix="vreid-demo-") as folder:
         place = Path(folder)
         cameras = [CameraSettings(source=f"synth://city?camera={number}&{DEMO}") for number in (1, 2, 3)]
-        site = Site(cameras=cameras, gallery=place / "demo.db", enrol_unknown=True, out=place / "run")
+        site = Site(model=model, cameras=cameras, gallery=place / "demo.db", enrol_unknown=True, out=place / "run")
         serving.say("a synthetic scene of three cameras, which passes again every 40 s; nothing of it is kept")
         serve_run(site, serving)
 

@@ -108,10 +108,22 @@ def test_a_demo_whose_terminal_is_closed_leaves_nothing(tmp_path: Path, monkeypa
 
     def steps() -> None:
         until(lambda: answers(f"http://127.0.0.1:{port}/api/v1"))
-        assert [path.name.startswith("vreid-demo-") for path in tmp_path.iterdir()] == [True]
+        (folder,) = tmp_path.iterdir()
+        assert folder.name.startswith("vreid-demo-")
+        with pytest.raises(WrongModel, match="of the model 'vreid-n'"):
+            serve_gallery(folder / "demo.db", "vreid-s", None, Serving(Address(port=0), None, threading.Event(), print))
 
-    run_during(steps, ["serve", "--demo", "--port", str(port)], signal.SIGHUP)
+    run_during(steps, ["serve", "--demo", "--model", "vreid-n", "--port", str(port)], signal.SIGHUP)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_given_with_a_gallery_and_not_with_a_site(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--gallery", str(tmp_path / "g.db")]) == 2
+    assert "--model that it was made with; vreid gallery list names it" in capsys.readouterr().err
+    assert main(["serve", str(site_of(tmp_path)), "--model", "vreid-n"]) == 2
+    assert "a site's file has its model; leave --model out" in capsys.readouterr().err
 
 
 def test_events_tell_new_sightings_while_a_run_goes_on(tmp_path: Path) -> None:
