@@ -75,6 +75,11 @@ def main(args: Args) -> int:
         )
         return 0
     _say(args, made)
+    if warning is None:
+        output.note(
+            f"next, on vehicles that the model did not learn from: "
+            f"vreid verify {args.out.with_suffix('.json')} --against {args.model} --data TEST_DATA"
+        )
     return 0
 
 
@@ -100,7 +105,3 @@ def _say(args: Args, made: "LoweringResult") -> None:
         if made.choice.kept > SHOWN:
             rows.append(("", f"and {made.choice.kept - SHOWN} more; --json names all"))
     output.table(f"quantised {made.manifest.name}", ("what", "value"), rows)
-    output.note(
-        f"next, on vehicles that the model did not learn from: "
-        f"vreid verify {args.out.with_suffix('.json')} --against {args.model} --data TEST_DATA"
-    )
