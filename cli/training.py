@@ -126,7 +126,8 @@ def started(recipe: Recipe, word: str, dim: int | None) -> tuple[Recipe, Start]:
     """
     if not is_checkpoint(word):
         raise Refused(
-            f"--start takes a checkpoint (.pt or .pth) of vreid train, not {word}; weights of a body only are for --weights"
+            f"--start takes a checkpoint (.pt or .pth) of vreid train, not {word}; weights of a body only are for --weights, "
+            "and docs/training.md says where the checkpoints of the bundled models are"
         )
     if recipe.inherit:
         raise Refused(

@@ -98,7 +98,8 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
         )
     if by_class and job.teacher_vehicles not in ("", digest_of(vehicles)):
         raise Refused(
-            "the teacher's classifier knows other vehicles; give both the same --data, --validation, --seed and --fraction"
+            "the teacher's classifier knows other vehicles; give both the same --data, --validation, --seed and --fraction, "
+            "or first train the teacher further on this --data (vreid train teacher --start)"
         )
     if recipe.capacity is not None and (job.teacher is None or recipe.online is None or job.place.world > 1):
         raise Refused(

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from vreid.models.checkpoint import imagenet_weights, is_classifier, load_body
 from vreid.models.errors import Refused
 from vreid.models.folded_norms import measure_folded_norms
-from vreid.models.network import ReidNetwork
+from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
 from vreid.train.online import OnlineTeacher
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
@@ -178,6 +178,17 @@ def _inherit(student: ReidNetwork, source: ReidNetwork, classifier: bool) -> Non
         student.load_state_dict(weights)
     except RuntimeError as error:
         raise Refused(
-            "the student cannot begin as its teacher, which is another network or knows other vehicles; give a teacher of "
-            "the same recipe and --data, or a recipe that does not inherit"
+            f"the student cannot begin as its teacher: {_difference(student.config, source.config)}; give a teacher of the "
+            "same recipe, --dim and --data, or a recipe that does not inherit"
         ) from error
+
+
+def _difference(student: NetworkConfig, teacher: NetworkConfig) -> str:
+    """What of the networks differs, such as "dim is 512 here and 128 in the teacher"."""
+    pairs = {
+        name: (getattr(student, name), getattr(teacher, name)) for name in ("body", "options", "dim", "pool", "classes")
+    }
+    found = [
+        f"{name} is {here} here and {there} in the teacher" for name, (here, there) in pairs.items() if here != there
+    ]
+    return ", ".join(found) or "their weights have other names or sizes"

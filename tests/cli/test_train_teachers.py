@@ -144,7 +144,10 @@ def test_a_classifier_of_other_vehicles_is_refused_though_they_are_as_many(
     others.write_text("\n".join([head, *renamed]) + "\n")
     words = ["--teacher", teachers["a"], "--compress", "cdd2", "--out", tmp_path / "never", *WORDS]
     capsys.readouterr()
-    assert "classifier knows other vehicles" in refused(capsys, "train", "student", "--data", others, *words)
+    said = refused(capsys, "train", "student", "--data", others, *words)
+    assert "classifier knows other vehicles" in said and "train the teacher further on this --data" in said
+    said = refused(capsys, "train", "student", "--data", data, *words, "--recipe", "cdd2_resnet50_small", "--dim", 12)
+    assert "cannot begin as its teacher: dim is 12 here and" in said
     assert not (tmp_path / "never" / "last.pt").exists()
 
 
