@@ -195,6 +195,9 @@ def test_a_gallery_is_embedded_again_for_another_model(
         ]
     assert "go together" in refused(capsys, "reindex", "--gallery", db, "--model", new_model)
     assert "is there already" in refused(capsys, "reindex", "--gallery", db, "--model", new_model, "--out", out)
+    for words in (["reindex", "--model", new_model, "--out"], ["backup"]):
+        said = refused(capsys, words[0], "--gallery", db, *words[1:], "postgresql://localhost/known")
+        assert "name a file, and take it there by vreid gallery export" in said
     again = document(capsys, "reindex", "--gallery", db, "--prototypes")
     assert (again["vehicles"], again["prototypes"]) == (2, 4)
 

@@ -274,6 +274,10 @@ def as_writer(path: Path) -> Iterator[None]:
 @contextmanager
 def new_gallery(path: Path) -> Iterator[Path]:
     """Where a gallery is made that moves to `path` when the body succeeds; nobody else can make one there meanwhile."""
+    if path.parts and path.parts[0].lower() in ("postgresql:", "postgres:"):
+        raise Refused(
+            "this gallery is made as a file, not on a server; name a file, and take it there by vreid gallery export and import"
+        )
     path = path.resolve()
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent} for the gallery; make it first")
