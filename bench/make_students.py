@@ -58,6 +58,15 @@ def student_of(teacher: Path, name: str, out: Path, common: list[object]) -> Pat
     return trained(out / name, "student", *further, *common)
 
 
+def make(name: str, data: Path, weights: Path, out: Path, bfloat16: bool) -> None:
+    """The engine and the manifest of a bundled model, in `out`."""
+    common = words_of(sources(data, out), bfloat16)
+    start = ["--recipe", "teacher_mobilenet_160", "--weights", weights]
+    teacher = trained(out / TEACHER, "teacher", *start, *common)
+    made = teacher if name == TEACHER else student_of(teacher, name, out, common)
+    vreid("export", made, "--out", out / f"{name}.onnx", "--half-weights", "--data", data / "roadside")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=(TEACHER, *MACS))
@@ -66,12 +75,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bfloat16", action="store_true")
     flags = parser.parse_args()
-    out, name = flags.out, flags.model
-    common = words_of(sources(flags.data, out), flags.bfloat16)
-    start = ["--recipe", "teacher_mobilenet_160", "--weights", flags.weights]
-    teacher = trained(out / TEACHER, "teacher", *start, *common)
-    made = teacher if name == TEACHER else student_of(teacher, name, out, common)
-    vreid("export", made, "--out", out / f"{name}.onnx", "--half-weights", "--data", flags.data / "roadside")
+    for needed in (flags.weights, *(flags.data / name for name in SHARES if name != "synth")):
+        if not needed.exists():
+            parser.error(
+                f"there is no {needed}; docs/training.md says where the weights are, and the data sets are not public"
+            )
+    try:
+        make(flags.model, flags.data, flags.weights, flags.out, flags.bfloat16)
+    except subprocess.CalledProcessError as error:  # what it called has said why
+        return error.returncode
     return 0
 
 
