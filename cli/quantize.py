@@ -60,7 +60,7 @@ def main(args: Args) -> int:
             args.threads,
             lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
         )
-    warning = None if made.shares is None else low_int8(made.shares)
+    warning = None if made.shares is None else low_int8(made.shares, args.every_layer)
     if warning is not None:
         output.error(f"warning: {warning}")
     if args.json:

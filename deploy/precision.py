@@ -49,14 +49,21 @@ def claims(claimed: str, shares: Shares | None) -> list[str]:
     ]
 
 
-def low_int8(shares: Shares) -> str | None:
-    """A warning where an INT8 model has less than half of its MACs in INT8, which `vreid verify` and `vreid build` refuse."""
+def low_int8(shares: Shares, every_layer: bool) -> str | None:
+    """A warning where an INT8 model has less than half of its MACs in INT8, which `vreid verify` and `vreid build` refuse.
+
+    every_layer: no layer was kept in float for its error, so that only half precision is left.
+    """
     if shares["int8"] >= LEAST_SHARE:
         return None
+    more = (
+        ""
+        if every_layer
+        else "allow more with --max-map-loss or all with --every-layer, calibrate on more --images, or "
+    )
     return (
         f"only {100 * shares['int8']:.3g} % of the MACs are in INT8 ({share_text(shares)}), so it is hardly faster, and "
-        "'vreid verify' and 'vreid build' will refuse the claim of int8; allow more with --max-map-loss, calibrate on more "
-        "--images, or take half precision ('vreid export --half')"
+        f"'vreid verify' and 'vreid build' will refuse the claim of int8; {more}take half precision ('vreid export --half')"
     )
 
 

@@ -353,6 +353,7 @@ def test_less_than_half_in_int8_is_warned_of_and_refused_by_build(
             assert read_source(out.with_suffix(".json")).manifest.precision == "int8"
         else:
             assert f"vreid: warning: {found['warning']}" in said.err and "of the MACs are in INT8" in found["warning"]
+            assert "--every-layer" not in found["warning"]  # it was given
             with pytest.raises(Refused, match=r"computes in FP32 and its manifest claims INT8.*of the MACs"):
                 read_source(out.with_suffix(".json"))
 
