@@ -48,6 +48,7 @@ ROWS = {
     "without roadside-wide": Row(("roadside", "highway2cam", "synth")),
     "without the synthetic scene": Row(("roadside", "roadside-wide", "highway2cam")),
     "all sets, camera-aware triplets": Row(settings='mining = "cameras"'),
+    "all sets, cameras' means drawn together": Row(settings="cameras = 5.0"),
     "all sets, stochastic weight averaging": Row(settings="swa = 0.25\nswa_lr = 0.1"),
     "all sets, white balance and JPEG": Row(tables="[augmentation]\nbalance = 0.1\njpeg = 0.3\n"),
 }

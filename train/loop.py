@@ -14,7 +14,7 @@ from vreid.models.errors import Refused
 from vreid.train.data.pictures import Pictures, loader_of
 from vreid.train.data.records import Item, keys_of
 from vreid.train.data.sampler import Draw, drawing
-from vreid.train.data.split import digest_of, join
+from vreid.train.data.split import cameras_of, digest_of, join, sets_of
 from vreid.train.devices import Place, TrainingGraphRunner, in_step, share_of, wait
 from vreid.train.evaluate import validated
 from vreid.train.folder import (
@@ -66,6 +66,7 @@ def train(job: Job) -> Checkpoint:
         job.costs,
         None if begun is None else begun.network,
         begun is None or begun.numbers(digest_of(vehicles)),
+        sets_of(cameras_of(items)),
     )
     source = source_of(job, items)
     note = "" if begun is None or begun.classes is None else _begun(recipe, begun, digest_of(vehicles))
@@ -127,7 +128,7 @@ def _learnt(
     keys of all pictures that the network has learnt from then."""
     recipe, place = job.recipe, job.place
     numbers = {vehicle: number for number, vehicle in enumerate(vehicles)}
-    places = {camera: number for number, camera in enumerate(sorted({item.camera for item in items}))}
+    places = {camera: number for number, camera in enumerate(cameras_of(items))}
     labels = torch.tensor([[numbers[item.vehicle], places[item.camera]] for item in items])
     most = 2 * max(recipe.network.height, recipe.network.width)
     pictures = Pictures(items, recipe.augmentation, job.seed, most)
@@ -199,7 +200,7 @@ def _epoch(
             online = {} if student.teacher is None else student.teacher.losses(features, pixels, same)
         cached = [rows[batch].to(device) for rows in targets]
         chance = torch.Generator().manual_seed(((job.seed * 100_003 + epoch) * 1_000_003 + first + step) % 2**63)
-        parts = losses_of(recipe, features, truth, cached, same, chance, cameras) | online
+        parts = losses_of(recipe, features, truth, cached, same, chance, cameras, student.means) | online
         each = torch.stack(list(parts.values()))
         loss = each.sum()
         student.optimiser.zero_grad(set_to_none=True)

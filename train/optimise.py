@@ -11,6 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from vreid.models.errors import Refused
 from vreid.models.network import Features, ReidNetwork
 from vreid.models.pruning import sites
+from vreid.train.losses.cameras import CameraMeans
 from vreid.train.losses.outputs import classification_loss, triplet_loss
 from vreid.train.losses.table import cached_loss
 from vreid.train.recipe import Recipe
@@ -24,8 +25,10 @@ def losses_of(
     pictures: Tensor | None = None,
     generator: torch.Generator | None = None,
     cameras: Tensor | None = None,
+    means: CameraMeans | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it, cameras (B,).
+    """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it, cameras (B,),
+    `means` theirs so far.
 
     A row of zeros in `teachers` is a picture that one has no embedding of; equal `pictures` (B,) are copies of one; what is
     drawn by chance is drawn from `generator`. A recipe without labels never looks at `truth`. Raises Refused for a network without
@@ -46,6 +49,8 @@ def losses_of(
         loss_of_cached = cached_loss(recipe.cached, features.embedding, teachers, known, pictures, generator)
         if loss_of_cached is not None:
             parts["distil"] = recipe.distil * loss_of_cached
+    if means is not None and cameras is not None:
+        parts["cameras"] = recipe.cameras * means.loss(features.embedding, cameras)
     if not parts:  # every picture of the batch unknown to the teacher, and no labels: nothing to learn from it
         parts["distil"] = 0.0 * features.embedding.float().sum()
     return parts

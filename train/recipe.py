@@ -37,6 +37,7 @@ class Recipe:
     margin: float | None = 0.3  # of the triplet loss; None: a soft one
     triplet: float = 1.0  # weight of the loss
     mining: str = "hardest"  # triplets of the batch, or those by "cameras" (losses/outputs.py)
+    cameras: float = 0.0  # weight of the loss on cameras' mean embeddings (losses/cameras.py)
     distil: float = 0.0  # weight of the loss on teachers' embeddings of the pictures, which are not augmented
     cached: CachedDistillation = field(default_factory=CachedDistillation)  # how these are learnt from
     labels: bool = True  # without, only from teachers, in batches of p * k pictures drawn with no regard to vehicles

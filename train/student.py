@@ -1,6 +1,6 @@
 """The state of a training: the network, its average, the optimiser, and how far it has come."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from vreid.models.errors import Refused
 from vreid.models.folded_norms import measure_folded_norms
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert, shrunk, sites, variances
+from vreid.train.losses.cameras import CameraMeans
 from vreid.train.online import OnlineTeacher
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
 from vreid.train.pruning.budget import Costs
@@ -39,8 +40,10 @@ class Student:
         costs: Costs | None = None,
         start: ReidNetwork | None = None,
         numbered: bool = True,
+        sets: Sequence[int] = (),
     ) -> None:
-        """`start` is the network to begin as; `numbered`: its classifier is of the vehicles of this training.
+        """`start` is the network to begin as; `numbered`: its classifier is of the vehicles of this training; `sets` has the data
+        set of each camera, where the recipe has a loss on cameras' means.
 
         Raises Refused for weights or a start that do not fit, and as `OnlineTeacher` and `Compression` do.
         """
@@ -55,6 +58,7 @@ class Student:
         self.epoch, self.best, self.seconds, self.reached = 0, -1.0, 0.0, 0.0
         self._adopt(self._compacting(network))
         self.scaler = torch.amp.GradScaler("cuda", enabled=autocast_dtype(device) is torch.float16)
+        self.means = CameraMeans(sets, recipe.network.dim, device) if recipe.cameras and sets else None
         # after the average is copied: that has no hooks
         resetting = recipe.capacity is not None and recipe.capacity.budget is None and recipe.capacity.rules is not None
         self.teacher: OnlineTeacher | None = None
@@ -143,6 +147,7 @@ class Student:
             "best": self.best,
             "seconds": self.seconds,
             "reached": self.reached,
+            "cameras": {} if self.means is None else self.means.state(),
             "compression": {} if self.compression is None else self.compression.state(),
         }
 
@@ -164,6 +169,8 @@ class Student:
             self.reached = max(self.reached, self.epoch / before)
         elif self.swa is not None and state.get("swa"):  # of other epochs the mean begins anew
             self.swa.load_state_dict(state["swa"])
+        if self.means is not None:
+            self.means.restore(state["cameras"])
         if self.compression is not None:
             self.compression.restore(state["compression"], self.network)
 

@@ -105,6 +105,16 @@ def test_it_learns_to_find_vehicles_it_never_saw(job: Job, mild: Augmentation) -
     assert round(again.map, 2) == max(scores)
 
 
+def test_a_resumed_training_goes_on_with_the_cameras_means(job: Job, tmp_path: Path) -> None:
+    job = replace(job, recipe=replace(job.recipe, cameras=5.0))
+    other = replace(job, out=tmp_path / "whole")
+    train(other)
+    with pytest.raises(CutOffError):
+        train(replace(job, on_epoch=stop_after(2)))
+    train(replace(job, resume=True))
+    assert same_training(job, other) and all("cameras" in record["losses"] for record in log_of(job))
+
+
 @pytest.mark.parametrize("moment", [(0, 2), (2, 3), None])
 def test_a_training_cut_off_and_resumed_equals_one_that_was_not(
     job: Job, whole: Job, moment: tuple[int, int] | None

@@ -112,6 +112,18 @@ def join(datasets: Sequence[Dataset]) -> tuple[Item, ...]:
     return tuple(items)
 
 
+def cameras_of(items: Iterable[Item]) -> list[str]:
+    """The cameras of joined data sets, each once, in an order of their own."""
+    return sorted({item.camera for item in items})
+
+
+def sets_of(cameras: Iterable[str]) -> list[int]:
+    """The data set of each camera of `cameras_of`, numbers from 0."""
+    places = [camera.partition(":")[0] for camera in cameras]
+    order = sorted(set(places))
+    return [order.index(place) for place in places]
+
+
 def _ordered(datasets: Sequence[Dataset]) -> list[Dataset]:
     """By their vehicles' labels, and where these are equal by their pictures."""
     if len(datasets) == 1:

@@ -48,6 +48,7 @@ RANGES: Mapping[str, Any] = {
     "smoothing": _LESS,
     "margin": _FROM,
     "triplet": _FROM,
+    "cameras": _FROM,
     "distil": _FROM,
     "average": _LESS,
     "swa": _LESS,
