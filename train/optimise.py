@@ -28,7 +28,7 @@ def losses_of(
     means: CameraMeans | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms of a batch, by name; truth (B,) identities, teachers K x (B, E_k) their embeddings of it, cameras (B,),
-    `means` theirs so far.
+    `means` the running mean embeddings of all cameras.
 
     A row of zeros in `teachers` is a picture that one has no embedding of; equal `pictures` (B,) are copies of one; what is
     drawn by chance is drawn from `generator`. A recipe without labels never looks at `truth`. Raises Refused for a network without

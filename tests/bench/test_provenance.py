@@ -17,12 +17,12 @@ def test_changed_code_is_dirty_and_a_table_is_not(bench: Path, tmp_path: Path, m
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "one"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    monkeypatch.chdir(tmp_path / "bench")
-    clean = commit()
+    folder = tmp_path / "bench"
+    clean = commit(folder)
     table.write_text("[1]")
     (tmp_path / "new.txt").write_text("not in the history")
-    assert commit() == clean != ""
+    assert commit(folder) == clean != ""
     code.write_text("2")
-    assert commit() == f"{clean}-dirty"
+    assert commit(folder) == f"{clean}-dirty"
     monkeypatch.setenv("VREID_COMMIT", "abc")
     assert commit() == "abc"

@@ -51,7 +51,7 @@ def test_parts_that_make_no_checkpoint_are_refused() -> None:
         join(network, classes)
     with pytest.raises(Refused, match="two checkpoints"):
         join(replace(network, config=replace(CONFIG, dim=8)), of_it)
-    with pytest.raises(Refused, match="do not fit the network"):
+    with pytest.raises(Refused, match="without the layer of its"):
         join(network, network)
 
 

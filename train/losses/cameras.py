@@ -3,8 +3,8 @@
 Between bodies that no training saw, pictures of one camera resemble each other more than pictures of one vehicle do: its view and
 light shift them all. The loss is half the squared distance of a camera's mean embedding from the mean over the cameras of its
 data set, of which every picture of a batch takes its part: the inner product of its embedding and that difference. A batch has
-few pictures of a camera, so the means are running ones, to which no gradient flows. Ours; Camera-based Batch Normalization (Zhuang
-et al., ECCV 2020) has the same aim, and takes the shift off by a batch norm for each camera.
+few pictures of a camera, so the means are running ones, to which no gradient flows. This loss is of no paper; Camera-based Batch
+Normalization (Zhuang et al., ECCV 2020) has the same aim, and takes the shift off by a batch norm for each camera.
 """
 
 from collections.abc import Sequence
