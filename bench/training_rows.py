@@ -11,6 +11,7 @@ real ones) and on roadside's test part, on which nothing is chosen.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,24 +32,25 @@ PICTURES = 136_000  # that each training sees
 
 @dataclass(frozen=True)
 class Row:
-    """A training: its data sets, settings and tables of its recipe, and whether it learns from the black box's embeddings too."""
+    """A training: its data sets, settings and tables of its recipe, and the weight of the loss on the black box's embeddings."""
 
     sets: tuple[str, ...] = tuple(SHARES)
     settings: str = ""
     tables: str = ""
-    black_box: bool = False
+    black_box: float = 0.0
 
 
 RENDERED = ("roadside", "roadside-wide", "synth")
 ROWS = {
     "all sets": Row(),
-    "all sets, a black box's embeddings": Row(black_box=True),
+    "all sets, a black box's embeddings": Row(black_box=1.0),
+    "all sets, a black box's embeddings, a tenth of the weight": Row(black_box=0.1),
+    "all sets, cameras' means drawn together": Row(settings="cameras = 5.0"),
+    "all sets, camera-aware triplets": Row(settings='mining = "cameras"'),
     "without real pictures": Row(RENDERED),
-    "without real pictures, a black box's embeddings": Row(RENDERED, black_box=True),
+    "without real pictures, a black box's embeddings, a tenth of the weight": Row(RENDERED, black_box=0.1),
     "without roadside-wide": Row(("roadside", "highway2cam", "synth")),
     "without the synthetic scene": Row(("roadside", "roadside-wide", "highway2cam")),
-    "all sets, camera-aware triplets": Row(settings='mining = "cameras"'),
-    "all sets, cameras' means drawn together": Row(settings="cameras = 5.0"),
     "all sets, stochastic weight averaging": Row(settings="swa = 0.25\nswa_lr = 0.1"),
     "all sets, white balance and JPEG": Row(tables="[augmentation]\nbalance = 0.1\njpeg = 0.3\n"),
 }
@@ -60,7 +62,7 @@ def best_of(row: Row, out: Path, flags: argparse.Namespace, sets: Mapping[str, P
     recipe = out / "recipe.toml"
     settings, tables = row.settings, row.tables
     if row.black_box:
-        settings, tables = f"{settings}\ndistil = 1.0", f"{tables}[cached]\nby_camera = true\n"
+        settings, tables = f"{settings}\ndistil = {row.black_box}", f"{tables}[cached]\nby_camera = true\n"
     recipe.write_text(BASE.format(settings=settings, tables=tables), encoding="utf-8")
     mine = {name: sets[name] for name in row.sets}
     pictures = sum(len(cut(read_train_part(path), VALIDATION)[0].train) for path in mine.values())
@@ -90,9 +92,9 @@ def main() -> int:
     file = flags.out / "rows.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     sets = sources(flags.data, flags.sources)
-    for place, (name, row) in enumerate(ROWS.items()):
+    for name, row in ROWS.items():
         if name not in [one["arm"] for one in rows]:
-            best = best_of(row, flags.out / str(place), flags, sets)
+            best = best_of(row, flags.out / "_".join(re.findall(r"\w+", name)), flags, sets)
             rows.append({"arm": name, **measured(best, flags.data, sets)})
             write_rows(file, rows)
     heads = {
