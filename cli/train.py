@@ -151,6 +151,7 @@ def main(flags: Teacher | Student) -> int:
     import torch
 
     from vreid.deploy.first_threshold import with_first_match
+    from vreid.runtime.engines.processor import has_bfloat16
     from vreid.train.devices import join_processes, leave_processes, started_as
     from vreid.train.loop import train
 
@@ -159,6 +160,10 @@ def main(flags: Teacher | Student) -> int:
     if flags.threads:
         torch.set_num_threads(flags.threads)
     place = join_processes(*started_as(), flags.device)
+    if flags.bfloat16 and place.leads and place.device.type == "cpu" and not has_bfloat16():
+        output.console().print(
+            "this processor has no bfloat16 (AVX512-BF16, AMX), so it is emulated; leave --bfloat16 out"
+        )
     job, found = _job(flags, recipe, place)
     with _reporting(replace(job, start=start), found, flags) as reporting:
         try:

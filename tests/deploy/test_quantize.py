@@ -42,7 +42,6 @@ from vreid.models.preprocess import Embed, Image
 from vreid.models.zoo import manifest_path
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.engines.onnxruntime import EXACT_INT8
-from vreid.runtime.engines.processor import has_vnni
 from vreid.train.data.records import Dataset, Item
 from vreid.train.evaluate import Embedded, embedded
 
@@ -356,12 +355,3 @@ def test_less_than_half_in_int8_is_warned_of_and_refused_by_build(
             assert "--every-layer" not in found["warning"]  # it was given
             with pytest.raises(Refused, match=r"computes in FP32 and its manifest claims INT8.*of the MACs"):
                 read_source(out.with_suffix(".json"))
-
-
-def test_vnni_is_read_from_the_processor(tmp_path: Path) -> None:
-    for flags, expected in (("fpu avx2", False), ("fpu avx2 avx512_vnni", True), ("avx_vnni", True)):
-        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
-        assert has_vnni(tmp_path / "cpuinfo") is expected
-    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd asimddp\n")
-    assert has_vnni(tmp_path / "cpuinfo") and has_vnni(tmp_path / "none")
-    assert has_vnni(tmp_path / "cpuinfo", unknown=False) and not has_vnni(tmp_path / "none", unknown=False)
