@@ -266,14 +266,14 @@ def main() -> None:
     if wrong := sorted({*flags.arms} - {*family.all}):
         parser.error(f"{flags.family} has no arm {wrong[0]}; choose of {', '.join(family.all)}")
     refuse_other(flags.out, family)
-    for arm in list(flags.arms):
-        if missing := [name for name in family.all[arm].cached if not cache_of(flags.out, name).exists()]:
-            output.console().print(f"{arm} is left out: {cache_of(flags.out, missing[0])} is not there")
-            flags.arms.remove(arm)
     torch.set_num_threads(1)
     if "teacher" in flags.what:
         run("teacher", 0, flags, None)
     if "train" in flags.what:
+        for arm in list(flags.arms):
+            if missing := [name for name in family.all[arm].cached if not cache_of(flags.out, name).exists()]:
+                output.console().print(f"{arm} is left out: {cache_of(flags.out, missing[0])} is not there")
+                flags.arms.remove(arm)
         teacher = teacher_in(flags.out, join_processes(0, 1, 0, flags.device).device)
         while any([run(arm, seed, flags, teacher) for seed in flags.seeds for arm in flags.arms]):
             pass  # an arm that waited for another's widths may go now

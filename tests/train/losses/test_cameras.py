@@ -49,7 +49,7 @@ def test_following_it_takes_the_shift_of_cameras_off() -> None:
     for _ in range(300):
         batch = torch.randperm(len(cameras), generator=order)[:16]
         optimiser.zero_grad()
-        means.loss((embeddings + moved[cameras])[batch], cameras[batch]).backward()  # type: ignore[no-untyped-call]
+        means.loss((embeddings + moved[cameras])[batch], cameras[batch]).backward()
         optimiser.step()
     after = float(spread((embeddings + moved[cameras]).detach(), cameras, [0] * 4))
     assert after < 0.1 * before, (before, after)
