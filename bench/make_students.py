@@ -13,6 +13,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from body_lists import write_list
+
+from vreid.models.errors import Refused
+
 TEACHER = "vreid-m"
 MACS = {"vreid-s": 0.35, "vreid-n": 0.2}  # of the teacher's
 SHARES = {"roadside": 2.0, "roadside-wide": 3.0, "highway2cam": 1.0, "synth": 1.5}  # of the batches
@@ -34,14 +38,13 @@ def trained(out: Path, *words: object) -> Path:
 
 def sources(data: Path, out: Path) -> dict[str, Path]:
     """The data sets by name: lists of the rendered ones with their bodies, and the synthetic scene, are made in `out`."""
-    lists, scene = out / "lists", out / "synth"
-    rendered = [data / "roadside", data / "roadside-wide"]
-    lister = Path(__file__).with_name("body_lists.py")
-    subprocess.run([sys.executable, str(lister), *map(str, rendered), "--out", str(lists)], check=True)
+    lists = {name: out / "lists" / f"{name}.csv" for name in ("roadside", "roadside-wide")}
+    for name, path in lists.items():
+        write_list(data / name, path)
+    scene = out / "synth"
     if not scene.exists():
         vreid("synth", "crops", "--out", scene, "--vehicles", 360, "--cameras", 12, "--per-camera", 2, "--bodies", 48)
-    made = {path.name: lists / f"{path.name}.csv" for path in rendered}
-    return {**made, "highway2cam": data / "highway2cam", "synth": scene}
+    return {**lists, "highway2cam": data / "highway2cam", "synth": scene}
 
 
 def words_of(sets: Mapping[str, Path], bfloat16: bool) -> list[object]:
@@ -82,6 +85,8 @@ def main() -> int:
             )
     try:
         make(flags.model, flags.data, flags.weights, flags.out, flags.bfloat16)
+    except Refused as refused:
+        parser.error(str(refused))
     except subprocess.CalledProcessError as error:  # what it called has said why
         return error.returncode
     return 0
