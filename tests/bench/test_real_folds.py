@@ -67,7 +67,6 @@ def test_a_command_is_run_for_each_fold_and_not_again(
 ) -> None:
     out = tmp_path / "folds"
     command = [
-        "train",
         "teacher",
         "--recipe",
         "teacher_resnet18_small",
