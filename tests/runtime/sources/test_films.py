@@ -237,10 +237,13 @@ def test_a_film_that_breaks_off_is_kept_up_to_there(tmp_path: Path, name: str, c
             frame.pts = n
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    film.write_bytes(film.read_bytes()[: int(0.6 * film.stat().st_size)])
+    end = int(0.6 * film.stat().st_size)
+    with av.open(str(film)) as whole:
+        kept = sum(packet.pos + packet.size <= end for packet in whole.demux(video=0) if packet.size)
+    film.write_bytes(film.read_bytes()[:end])
     source = open_source(str(film))
     frames = list(source)
-    assert 12 <= len(frames) <= 28
+    assert 5 <= kept <= 35 and kept - 3 <= len(frames) <= kept + 1, (kept, len(frames))
     assert any("breaks off at frame" in warning for warning in source.warnings), source.warnings
 
 
