@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/\
 _PORT = ":19530"
 _TIMEOUT_S = 30.0
 _SEARCH_S = 5.0
-_GRAPH_S = 3600.0  # for which the making of graphs, and the rewriting of files, is waited for
+_STILL_S = 900.0  # for which graphs being made, or files being rewritten, may show no change
 _TRIES, _PAUSE_S = 30, 2.0  # for files to be rewritten, and seconds between two of them
 _ROWS = 4096  # in a message, of which Milvus takes 64 MB
 _POSITION = "vreid.position"
@@ -105,7 +105,12 @@ class MilvusCollection:
     def iterate(self) -> Iterator[tuple[Ints, Ints]]:
         with self._client() as client:
             rows = client.query_iterator(
-                self.alias, batch_size=_ROWS, filter="id >= 0", output_fields=["vehicle"], consistency_level="Strong"
+                self.alias,
+                batch_size=_ROWS,
+                filter="id >= 0",
+                output_fields=["vehicle"],
+                consistency_level="Strong",
+                timeout=_TIMEOUT_S,
             )
             while page := rows.next():
                 yield (
@@ -161,7 +166,12 @@ class MilvusCollection:
         with self._client() as client:
             client.flush(self.alias, timeout=10 * _TIMEOUT_S)
             for _ in range(_TRIES):
-                if (kept := self._rewritten(client)) <= 0:
+                if (kept := self._rewritten(client)) is None:
+                    _log.warning(
+                        "Milvus at %s has not made its graphs for %.0f s; it may be stuck", self.name, _STILL_S
+                    )
+                    return
+                if kept <= 0:
                     return
                 time.sleep(_PAUSE_S)
         _log.warning(
@@ -180,20 +190,25 @@ class MilvusCollection:
             self._open.close()
         self._open = None
 
-    def _rewritten(self, client: MilvusClient) -> int:
-        """Have the files rewritten, and wait for their graphs: how many deleted rows they hold all the same."""
-        _waited(lambda: self._without_graph(client))  # a file without one is passed over
+    def _rewritten(self, client: MilvusClient) -> int | None:
+        """Have the files rewritten, and wait for their graphs: how many deleted rows they hold all the same; None where Milvus
+        comes no further."""
+        if not _waited(lambda: self._without_graph(client)):  # a file without one is passed over
+            return None
         job = client.compact(self.alias, timeout=_TIMEOUT_S)
-        _waited(lambda: self._rewriting(client, job) or self._without_graph(client))
+        if not _waited(lambda: self._rewriting(client, job) or self._without_graph(client)):
+            return None
         return self._in_files(client)["total_rows"] - self._count(client)
 
-    def _rewriting(self, client: MilvusClient, job: int) -> bool:
-        return str(client.get_compaction_state(job, timeout=_TIMEOUT_S)) == "Executing"
+    def _rewriting(self, client: MilvusClient, job: int) -> str:
+        state = str(client.get_compaction_state(job, timeout=_TIMEOUT_S))
+        return state if state == "Executing" else ""
 
-    def _without_graph(self, client: MilvusClient) -> bool:
-        """Rows of files that were replaced count as indexed until the new files have their graphs."""
+    def _without_graph(self, client: MilvusClient) -> dict[str, int] | None:
+        """How far Milvus is, while rows wait. Those of files that were replaced count as indexed until the new files have their
+        graphs."""
         rows = self._in_files(client)
-        return rows["pending_index_rows"] > 0 or rows["indexed_rows"] < rows["total_rows"]
+        return rows if rows["pending_index_rows"] > 0 or rows["indexed_rows"] < rows["total_rows"] else None
 
     def _in_files(self, client: MilvusClient) -> dict[str, int]:
         """The rows of all files, deleted ones included, those that have a graph, and those that wait for one."""
@@ -249,11 +264,16 @@ class MilvusCollection:
             ) from error
 
 
-def _waited(unfinished: Callable[[], bool]) -> None:
-    """Until it is finished, or _GRAPH_S are over."""
-    end = time.monotonic() + _GRAPH_S
-    while unfinished() and time.monotonic() < end:
+def _waited(unfinished: Callable[[], object]) -> bool:
+    """Until it is empty; whether it came to be so, and did not stay the same for _STILL_S."""
+    seen, end = None, time.monotonic() + _STILL_S
+    while now := unfinished():
+        if now != seen:
+            seen, end = now, time.monotonic() + _STILL_S
+        elif time.monotonic() > end:
+            return False
         time.sleep(0.5)
+    return True
 
 
 def _parsed(address: str) -> tuple[str, str, str]:

@@ -218,15 +218,23 @@ def test_a_search_while_it_is_made_does_not_change_what_is_made(
 
 
 def test_files_are_rewritten_without_what_was_deleted_and_have_graphs_again(
-    index: str, collection: MilvusCollection
+    index: str, collection: MilvusCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = np.arange(2000)  # Milvus makes no graph of a file of less than 1024
+    monkeypatch.setattr(milvus, "_STILL_S", 120.0)
     collection.begin()
     collection.upsert(ids, ids, features(len(ids)))
     collection.finish(Position(1, "made", 1))
     collection.delete(ids[:10])
     collection.compact()
     assert in_files(index, collection) == {"total_rows": 1990, "pending_index_rows": 0}
+
+
+def test_graphs_are_waited_for_as_long_as_more_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milvus, "_STILL_S", 0.1)  # less than between two looks
+    left = iter([3, 2, 1, 0])
+    assert milvus._waited(lambda: next(left)) and not [*left]
+    assert not milvus._waited(lambda: 3)
 
 
 def rows_of(place: DatabaseAddress) -> dict[int, int]:
