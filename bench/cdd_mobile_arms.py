@@ -71,6 +71,13 @@ def from_scratch(network: NetworkConfig | None = None) -> Recipe:
     return replace(base, network=network or base.network, inherit=False)
 
 
+def as_the_teacher(recipe: Recipe) -> Recipe:
+    """`recipe` with the optimiser, rates and averaged weights by which the teacher learnt from those of ImageNet: for networks that
+    are far from one that works. A compression wants SGD, and clipping, which holds up what begins far away."""
+    names = ("optimiser", "lr", "head_lr", "weight_decay", "clip", "warmup", "flat", "average")
+    return replace(recipe, **{name: getattr(teacher(), name) for name in names})
+
+
 @torch.no_grad()
 def pruned_uniformly(network: ReidNetwork, share: float, multiple: int = MULTIPLE) -> ReidNetwork:
     """`network` with the same part of every layer's channels, those with the largest scales in their batch norms (Liu et al.,
@@ -110,4 +117,9 @@ ARMS: dict[str, Arm] = {
     "random": Arm(lambda: budgeted(SAME, by="random", cost_power=0.0)),
     "distilled-scaled": Arm(lambda: from_scratch(scaled_to(uncompressed().network, SAME)), None),
     "slim-from-scratch": Arm(from_scratch, None, widths_of="cdd2"),
+}
+ABLATIONS: dict[str, Arm] = {
+    "torch-pruning, the teacher's optimiser": replace(
+        ARMS["torch-pruning"], recipe=lambda: as_the_teacher(uncompressed())
+    )
 }

@@ -60,7 +60,7 @@ class Family:
 
 FAMILIES = {
     "resnet50": Family(teacher_resnet50_small, ARMS, ABLATIONS),
-    "mobilenet": Family(mobile.teacher, mobile.ARMS, {}),
+    "mobilenet": Family(mobile.teacher, mobile.ARMS, mobile.ABLATIONS),
     "efficientnet": Family(mobile.efficientnet_teacher, {}, {}),
 }
 FIGURES = ("map", "rank1", "real_map", "real_rank1", "epochs", "validation_map", "wall_hours")  # of a row

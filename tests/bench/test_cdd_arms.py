@@ -40,7 +40,8 @@ def test_the_arms_of_mobilenets_come_near_the_budget(table: ModuleType) -> None:
     whole = total_of(cost_of(heavy)).macs
     for name, arm in family.all.items():
         recipe = arm.recipe()
-        assert recipe.online is not None and recipe.epochs == mobile.EPOCHS and recipe.average == 0.0, name
+        assert recipe.online is not None and recipe.epochs == mobile.EPOCHS, name
+        assert (recipe.average == 0.0) == (name in family.arms), name
         assert recipe.inherit == (arm.start is not None) and not recipe.imagenet, name
         assert (recipe.network.height, recipe.network.dim) == (mobile.SIDE, mobile.DIM), name
     scaled = total_of(cost_of(ReidNetwork(family.all["distilled-scaled"].recipe().network))).macs / whole
