@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/\
 _PORT = ":19530"
 _TIMEOUT_S = 30.0
 _SEARCH_S = 5.0
-_STILL_S = 900.0  # for which graphs being made, or files being rewritten, may show no change
+_STILL_S = 3600.0  # for which graphs being made, or files being rewritten, may show no change
 _TRIES, _PAUSE_S = 30, 2.0  # for files to be rewritten, and seconds between two of them
 _ROWS = 4096  # in a message, of which Milvus takes 64 MB
 _POSITION = "vreid.position"
@@ -166,10 +166,10 @@ class MilvusCollection:
         with self._client() as client:
             client.flush(self.alias, timeout=10 * _TIMEOUT_S)
             for _ in range(_TRIES):
-                if (kept := self._rewritten(client)) is None:
-                    _log.warning(
-                        "Milvus at %s has not made its graphs for %.0f s; it may be stuck", self.name, _STILL_S
-                    )
+                try:
+                    kept = self._rewritten(client)
+                except TimeoutError:
+                    _log.warning("Milvus at %s has come no further for %.0f s; it may be stuck", self.name, _STILL_S)
                     return
                 if kept <= 0:
                     return
@@ -190,19 +190,16 @@ class MilvusCollection:
             self._open.close()
         self._open = None
 
-    def _rewritten(self, client: MilvusClient) -> int | None:
-        """Have the files rewritten, and wait for their graphs: how many deleted rows they hold all the same; None where Milvus
-        comes no further."""
-        if not _waited(lambda: self._without_graph(client)):  # a file without one is passed over
-            return None
+    def _rewritten(self, client: MilvusClient) -> int:
+        """Have the files rewritten, and wait for their graphs: how many deleted rows they hold all the same. Raises TimeoutError
+        where Milvus comes no further."""
+        _wait(lambda: self._without_graph(client))  # a file without one is passed over
         job = client.compact(self.alias, timeout=_TIMEOUT_S)
-        if not _waited(lambda: self._rewriting(client, job) or self._without_graph(client)):
-            return None
+        _wait(lambda: self._rewriting(client, job) or self._without_graph(client))
         return self._in_files(client)["total_rows"] - self._count(client)
 
-    def _rewriting(self, client: MilvusClient, job: int) -> str:
-        state = str(client.get_compaction_state(job, timeout=_TIMEOUT_S))
-        return state if state == "Executing" else ""
+    def _rewriting(self, client: MilvusClient, job: int) -> bool:
+        return str(client.get_compaction_state(job, timeout=_TIMEOUT_S)) == "Executing"
 
     def _without_graph(self, client: MilvusClient) -> dict[str, int] | None:
         """How far Milvus is, while rows wait. Those of files that were replaced count as indexed until the new files have their
@@ -264,16 +261,15 @@ class MilvusCollection:
             ) from error
 
 
-def _waited(unfinished: Callable[[], object]) -> bool:
-    """Until it is empty; whether it came to be so, and did not stay the same for _STILL_S."""
-    seen, end = None, time.monotonic() + _STILL_S
+def _wait(unfinished: Callable[[], object]) -> None:
+    """Until it is empty. Raises TimeoutError where it stays the same for _STILL_S."""
+    seen, end = None, 0.0
     while now := unfinished():
         if now != seen:
             seen, end = now, time.monotonic() + _STILL_S
         elif time.monotonic() > end:
-            return False
+            raise TimeoutError
         time.sleep(0.5)
-    return True
 
 
 def _parsed(address: str) -> tuple[str, str, str]:

@@ -233,8 +233,10 @@ def test_files_are_rewritten_without_what_was_deleted_and_have_graphs_again(
 def test_graphs_are_waited_for_as_long_as_more_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milvus, "_STILL_S", 0.1)  # less than between two looks
     left = iter([3, 2, 1, 0])
-    assert milvus._waited(lambda: next(left)) and not [*left]
-    assert not milvus._waited(lambda: 3)
+    milvus._wait(lambda: next(left))
+    assert not [*left]
+    with pytest.raises(TimeoutError):
+        milvus._wait(lambda: 3)
 
 
 def rows_of(place: DatabaseAddress) -> dict[int, int]:
