@@ -3,12 +3,13 @@
 `vreid verify` calibrates another on a test part (deploy/threshold.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vreid.deploy.threshold import tracks_of
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
@@ -30,9 +31,15 @@ def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
     groups: a group is held out whole, and no road is full of variants of one body. What is compared are tracks, as in a run:
     the mean feature of a vehicle's pictures in one camera.
     """
+    return match_of_features(np.concatenate([embedded(part, embed_with(network))[0].features for part in parts]), parts)
+
+
+def match_of_features(features: Floats, parts: Sequence[Dataset]) -> dict[str, Any]:
+    """`match_of` by the features (N, D), of unit length, of the parts' queries, one part after the other."""
     items = join([replace(part, train=part.query) for part in parts])
-    _, pictures = embedded(Dataset("validation", (), items, items), embed_with(network))
-    tracks = tracks_of(pictures)
+    tracks = tracks_of(
+        Embedded(features, _numbers(item.vehicle for item in items), _numbers(item.camera for item in items))
+    )
     groups = list({item.vehicle: item.group or item.vehicle for item in items}.values())  # by a vehicle's number
     size, random = min(ROAD, len(groups)), np.random.default_rng(0)
     drawn = [
@@ -41,6 +48,12 @@ def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
     ]
     threshold, rate = equal_error(*(np.concatenate(scores) for scores in zip(*drawn, strict=True)))
     return {"threshold": round(threshold, 4), "false_match_rate": round(rate, 4), "gallery": size}
+
+
+def _numbers(labels: Iterable[str]) -> NDArray[np.int64]:
+    """(N,) each label's place among the labels that came first, from 0 on."""
+    places: dict[str, int] = {}
+    return np.array([places.setdefault(label, len(places)) for label in labels], np.int64)
 
 
 def one_of_each_group_first(groups: Sequence[str], random: np.random.Generator) -> list[int]:

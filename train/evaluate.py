@@ -250,12 +250,16 @@ def refuse_unfindable(parts: Sequence[Dataset]) -> None:
 
 
 def validated(network: "ReidNetwork", parts: Sequence[Dataset], size: tuple[int, int]) -> dict[str, dict[str, float]]:
-    """mAP and Rank-1 of every validation part, by name (the second of a name is name#2), at (height, width) `size`."""
+    """mAP and Rank-1 of every validation part, by name, at (height, width) `size`."""
+    return by_name(parts, [evaluate(part, embed_with(network, size)) for part in parts])
+
+
+def by_name(parts: Sequence[Dataset], scores: Sequence[Retrieval]) -> dict[str, dict[str, float]]:
+    """mAP and Rank-1 of every part by its name; the second of a name is name#2."""
     found: dict[str, dict[str, float]] = {}
     times: Counter[str] = Counter()
-    for part in parts:
+    for part, score in zip(parts, scores, strict=True):
         times[part.name] += 1
         name = part.name if times[part.name] == 1 else f"{part.name}#{times[part.name]}"
-        score = evaluate(part, embed_with(network, size))
         found[name] = {"map": round(score.map, 2), "rank1": round(score.rank1, 2)}
     return found

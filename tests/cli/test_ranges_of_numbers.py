@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train teacher --data . --out OUT",
     "train student": "train student --data . --out OUT",
     "cache-teacher": "cache-teacher vreid-s --data . --out OUT.npz",
+    "refit": "refit model.pt --data . --out OUT.pt",
     "eval": "eval vreid-s --data .",
     "quantize": "quantize vreid-s --data . --out OUT.onnx",
     "verify": "verify vreid-s --against vreid-s --data . --dry-run",

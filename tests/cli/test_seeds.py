@@ -14,6 +14,7 @@ from vreid.runtime.sources.table import open_source
 COMMANDS = {
     "train teacher": "train teacher --data . --out OUT",
     "train student": "train student --data . --out OUT",
+    "refit": "refit model.pt --data . --out OUT.pt",
     "quantize": "quantize vreid-s --data . --out OUT.onnx",
     "synth city": "synth city --out OUT",
     "synth crops": "synth crops --out OUT",
@@ -46,7 +47,7 @@ def test_every_verb_with_a_seed_stands_in_this_test() -> None:
 def test_a_seed_beyond_its_range_is_refused_in_a_sentence(
     command: str, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if command.startswith(("train", "quantize")):
+    if command.startswith(("train", "refit", "quantize")):
         pytest.importorskip("torch")
         pytest.importorskip("onnx")
     words = COMMANDS[command].replace("OUT", str(tmp_path / "out")).split()
