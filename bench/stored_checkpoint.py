@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vreid.models.checkpoint import (
@@ -27,17 +28,21 @@ from vreid.models.files import refuse_same
 
 
 def split(checkpoint: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
-    """(the network, the classifier with the pictures' keys), the weights of layers in half precision; vectors of a number a channel
-    stay in float32, since a variance may be beyond float16."""
-    half = {
-        key: value.half() if value.is_floating_point() and value.ndim > 1 else value
-        for key, value in checkpoint.weights.items()
-    }
+    """(the network, the classifier with the pictures' keys), the weights in half precision; a vector of a number a channel stays in
+    float32 where one of its numbers is beyond float16, as a variance may be."""
+    half = {key: _half(value) for key, value in checkpoint.weights.items()}
     refuse_not_finite(half, "the checkpoint in half precision")
     network = {key: value for key, value in half.items() if not is_classifier(key)}
     classes = {key: value for key, value in half.items() if is_classifier(key)}
     bare = replace(checkpoint, training=None)
     return replace(bare, weights=network, trained=None), replace(bare, weights=classes)
+
+
+def _half(value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    narrow = value.half()
+    return narrow if value.ndim > 1 or torch.allclose(narrow.to(value), value, rtol=2**-10, atol=0) else value
 
 
 def join(network: Checkpoint, classes: Checkpoint) -> Checkpoint:

@@ -40,6 +40,8 @@ class Args:
     """Of the cut; that of the training."""
     threads: int = 1
     """CPU threads."""
+    skip_broken: bool = False
+    """Leave out pictures that are damaged or cannot be read; without it they are refused before anything is embedded."""
     json: bool = False
     """Print one JSON document."""
 
@@ -58,7 +60,7 @@ def main(args: Args) -> int:
         )
     if not is_checkpoint(str(args.out)):
         raise Refused(f"a checkpoint is called .pt, not {args.out.name}; choose such an --out")
-    refuse_same(args.out, Path(args.checkpoint))
+    _refuse_out(args)
     torch.set_num_threads(args.threads)
     stored = load_checkpoint(args.checkpoint)
     network = network_from(stored, classifier=stored.config.classes > 0)
@@ -70,11 +72,13 @@ def main(args: Args) -> int:
         output.error(
             "no fit finds the vehicles held out better and tells strangers from them as well as before, so nothing is written"
         )
+        if args.json:
+            output.document({"checkpoint": None, "written": False})
         return 1
     _write(args.out, stored, found, training, validation)
     if args.json:
         numbers = {"ridge": found.ridge, "power": found.power, "before": found.before, "after": found.after}
-        output.document({"checkpoint": str(args.out), **numbers})
+        output.document({"checkpoint": str(args.out), "written": True, **numbers})
     else:
         _say(found, args.out)
     return 0
@@ -87,21 +91,44 @@ def _confused(features: "Floats", validation: "list[Dataset]") -> float:
     return float(match_of_features(features, validation)["false_match_rate"])
 
 
+def _refuse_out(args: Args) -> None:
+    """Raises Refused for a file that cannot be written, that is read, or that a training goes on from."""
+    from vreid.models.checkpoint import load_checkpoint
+
+    refuse_same(args.out, Path(args.checkpoint))
+    if args.out.is_dir():
+        raise Refused(f"{args.out} is a folder; name a file")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.out.exists() and load_checkpoint(args.out).training is not None:
+        raise Refused(f"{args.out} is what a training goes on from; give the output another name")
+
+
 def _parts(args: Args) -> "tuple[list[Dataset], list[Dataset], tuple[float, ...]]":
     """The training and the validation parts, and the shares of the first."""
     from vreid.cli.training import with_shares
+    from vreid.train.data.checking import check, keyed, refuse_broken, refuse_twice, without
     from vreid.train.data.split import cut, join, refuse_unheld
     from vreid.train.evaluate import refuse_unfindable
 
     if not args.data:
         raise Refused("there is nothing to fit to; name a data set with --data FOLDER (docs/data.md)")
+    if not 0 < args.validation < 1:
+        raise Refused(
+            f"vehicles that are held out choose the fit, so --validation is over 0 and under 1, not {args.validation:g}"
+        )
     paths, shares = with_shares(args.data)
     sets = [training_part(path) for path in paths]
+    with output.counting("checking pictures") as count:
+        found = check(sets, None, count)
+    if not args.skip_broken:
+        refuse_broken(found)
+    sets = [keyed(dataset, found) for dataset in sets]
     join(sets)  # refuses a set that is given twice
-    refuse_unheld(sets, args.validation, args.seed)
-    cuts = [cut(dataset, args.validation, args.seed) for dataset in sets]
+    refuse_twice(sets, found)
+    refuse_unheld(sets, args.validation, args.seed, "")
+    cuts = [[without(part, found.faults) for part in cut(dataset, args.validation, args.seed)] for dataset in sets]
     validation = [held for _, held in cuts if held.query]
-    refuse_unfindable(validation)
+    refuse_unfindable(validation, "leave the set out")
     return [kept for kept, _ in cuts], validation, shares
 
 
@@ -114,7 +141,7 @@ def _refuse_learnt(stored: "Checkpoint", validation: "list[Dataset]") -> None:
     if count := sum(key_of(item) in learnt for item in held) if learnt else 0:
         raise Refused(
             f"{count} of the {len(held)} pictures that are held out were learnt from; give the --validation and the --seed of the "
-            "training"
+            "training or, if it held out none, other data"
         )
 
 

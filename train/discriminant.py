@@ -25,13 +25,14 @@ from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Floats, batch_of
-from vreid.train.data.records import Dataset, Item
+from vreid.train.data.records import Dataset, Item, vehicle_word
 from vreid.train.evaluate import Embedded, by_name, embed_with, embedded, measured
 
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # that are tried, in mean variances within vehicles
 POWERS = (0.0, 0.25)
 _WORSE = 1.1  # times as many may be confused as before
 _LEAST = 0.01  # of the mean variance between vehicles is every direction's: few vehicles do not span all of them
+_ALIKE = 1e-10  # of features of unit length: less variance than float32 rounds
 _BATCH = 64
 
 Matrix = NDArray[np.float64]
@@ -71,11 +72,10 @@ def refitted(
     """
     if not validation:
         raise Refused("the strength of the refit is chosen on vehicles that are held out; give a higher --validation")
+    vehicles = [_vehicles_of(part) for part in training]
     embeddings = _embeddings(network, [item for part in training for item in part.train], report)
-    ends = np.cumsum([len(part.train) for part in training])
-    covariances = [
-        _covariances(part, rows) for part, rows in zip(training, np.split(embeddings, ends[:-1]), strict=True)
-    ]
+    rows = np.split(embeddings, np.cumsum([len(part.train) for part in training])[:-1])
+    covariances = [_covariances(*each) for each in zip(training, vehicles, rows, strict=True)]
     within, between = np.average(covariances, axis=0, weights=np.array(shares or [1.0] * len(training)))
     tests = [(part, *embedded(part, embed_with(network))) for part in validation]
 
@@ -119,20 +119,24 @@ def covariances_of(features: Matrix, vehicles: NDArray[np.int64]) -> tuple[Matri
 @torch.no_grad()
 def with_last_layer(network: ReidNetwork, matrix: Matrix, embeddings: Matrix) -> ReidNetwork:
     """A copy of `network` whose embedding is `matrix` (D, D) times what it was, in all of the mean variance that it had; logits are
-    what they were. `embeddings` (N, D), as the network gives them, are those that its last norm has the statistics of."""
+    what they were. In training mode that holds where the last norm's statistics are in one ratio to those of `embeddings`
+    (N, D), which the network gives in eval mode, and nearly so elsewhere."""
     copy = deepcopy(network)
     head, norm = copy.head, copy.head.norm
-    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    average, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     matrix = matrix * np.sqrt(embeddings.var(0).mean() / (embeddings @ matrix.T).var(0).mean())
-    turned = torch.from_numpy(embeddings @ matrix.T)
-    by = torch.from_numpy(matrix)
-    gain = norm.weight.double() / (variance.double() + norm.eps).sqrt()
-    offset = by @ (norm.bias.double() - gain * mean.double())
-    head.embed.weight.copy_(by @ (gain[:, None] * head.embed.weight.double()))
-    mean.copy_(turned.mean(0) - offset)
-    variance.copy_(turned.var(0, correction=0))
-    norm.weight.copy_((variance.double() + norm.eps).sqrt())
-    norm.bias.copy_(turned.mean(0))
+    by, weight, bias = torch.from_numpy(matrix), norm.weight.double(), norm.bias.double()
+    gain = weight / (variance.double() + norm.eps).sqrt()
+    offset = by @ (bias - gain * average.double())
+    rows = by @ (gain[:, None] * head.embed.weight.double())
+    # in training mode the norm gives each dimension its weight as deviation, whatever that of the embeddings is in eval mode
+    alike = (embeddings - embeddings.mean(0)) / embeddings.std(0).clip(1e-12) * weight.abs().numpy()
+    scale = torch.from_numpy((alike @ matrix.T).std(0).clip(1e-12))
+    head.embed.weight.copy_(rows / scale[:, None])
+    norm.weight.copy_(scale)
+    norm.bias.copy_(by @ bias)
+    average.copy_((by @ bias - offset) / scale)
+    variance.fill_(1 - norm.eps)
     if head.classifier is not None:
         head.classifier.weight.copy_(torch.linalg.solve(by.T, head.classifier.weight.double().T).T)
     return copy
@@ -143,16 +147,27 @@ def _power(matrix: Matrix, power: float) -> Matrix:
     return np.asarray((axes * values**power) @ axes.T)
 
 
-def _covariances(part: Dataset, embeddings: Matrix) -> tuple[Matrix, Matrix]:
-    vehicles = np.unique([item.vehicle for item in part.train], return_inverse=True)[1]
+def _vehicles_of(part: Dataset) -> NDArray[np.int64]:
+    """(N,) the number of each picture's vehicle, from 0 on."""
+    vehicles = np.unique([vehicle_word(item.vehicle) for item in part.train], return_inverse=True)[1]
     counts = np.bincount(vehicles, minlength=2)
     if min(np.sort(counts)[-2:]) < 1 or counts.max() < 2:
         raise Refused(
             f"'{part.name}' has no two vehicles, one of them in two pictures, to learn from; leave it out, or hold out fewer "
             "with a lower --validation"
         )
+    return vehicles
+
+
+def _covariances(part: Dataset, vehicles: NDArray[np.int64], embeddings: Matrix) -> tuple[Matrix, Matrix]:
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return covariances_of(embeddings / np.maximum(lengths, 1e-12), vehicles)
+    within, between = covariances_of(embeddings / np.maximum(lengths, 1e-12), vehicles)
+    if np.trace(within) < _ALIKE or np.trace(between) < _ALIKE:
+        what = "the pictures of each vehicle" if np.trace(within) < _ALIKE else "all vehicles"
+        raise Refused(
+            f"{what} of '{part.name}' are the same to this network; give other pictures or another checkpoint"
+        )
+    return within, between
 
 
 def _embeddings(network: ReidNetwork, items: Sequence[Item], report: Callable[[int, int], None]) -> Matrix:

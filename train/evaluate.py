@@ -235,8 +235,9 @@ def embed_with(network: "ReidNetwork", size: tuple[int, int] | None = None) -> E
     return embed
 
 
-def refuse_unfindable(parts: Sequence[Dataset]) -> None:
-    """Raises Refused for a part in which no query has its vehicle in another camera: better now than after epochs."""
+def refuse_unfindable(parts: Sequence[Dataset], otherwise: str = "give 0 to train without") -> None:
+    """Raises Refused for a part in which no query has its vehicle in another camera, and says what to do, or `otherwise`: better
+    now than after epochs."""
     for part in parts:
         seen = {(item.vehicle, item.camera) for item in part.gallery}
         cameras = Counter(vehicle for vehicle, _ in seen)
@@ -245,7 +246,7 @@ def refuse_unfindable(parts: Sequence[Dataset]) -> None:
         ):
             raise Refused(
                 f"no vehicle held out of '{part.name}' is seen by two cameras, so there is nothing to find again; "
-                "hold out more with --validation, or give 0 to train without"
+                f"hold out more with --validation, or {otherwise}"
             )
 
 

@@ -112,15 +112,30 @@ def test_what_makes_no_sense_is_refused(place: Path, tmp_path: Path, capsys: pyt
         trained=torch.from_numpy(keys_of(read_train_part(place / "new.csv").train)),
     )
     save_checkpoint(learnt, tmp_path / "learnt.pt")
+    save_checkpoint(replace(learnt, training={}), tmp_path / "resumed.pt")
+    (tmp_path / "a.pt").mkdir()
+    listed = (place / "new.csv").read_text().replace("\n4", f"\n{place}/4").replace("\n5", f"\n{place}/5").splitlines()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for name, rows in (
+        ("copies", [f"{place}/40_0_0.png,7,c0", f"{place}/40_1_0.png,7,c1", *listed[40:60]]),
+        ("again", listed[1:61]),
+        ("broken", [*listed[61:90], "broken.png,45,c0"]),
+    ):
+        (tmp_path / f"{name}.csv").write_text("\n".join([listed[0], *rows]) + "\n")
     onnx = tmp_path / "model.json"
     cases = [
-        ([new, "--validation", 0], "best.pt", "a higher --validation"),
+        ([new, "--validation", 0], "best.pt", "--validation is over 0 and under 1, not 0"),
         ([new], str(tmp_path / "learnt.pt"), "72 of the 72 pictures that are held out were learnt from"),
         ([new], str(onnx), "in a checkpoint (.pt or .pth) of vreid train"),
         ([tmp_path / "new.onnx"], "best.pt", "choose such an --out"),
         ([place / "best.pt"], "best.pt", "would replace"),
         ([new, "--data", place / "new.csv"], "best.pt", "give the set once"),
         ([new, "--data", place / "none.csv"], "best.pt", "none.csv"),
+        ([new, "--data", tmp_path / "copies.csv"], "best.pt", "is vehicle 7"),
+        ([new, "--data", tmp_path / "again.csv"], "best.pt", "is in two data sets"),
+        ([new, "--data", tmp_path / "broken.csv"], "best.pt", "leave them out with --skip-broken"),
+        ([tmp_path / "resumed.pt"], "best.pt", "is what a training goes on from"),
+        ([tmp_path / "a.pt"], "best.pt", "is a folder; name a file"),
     ]  # fmt: skip
     for words, model, said in cases:
         assert refit(place, *words, model=model) == 2

@@ -96,24 +96,34 @@ def test_the_network_is_the_same_but_for_the_embedding() -> None:
     norm = network.head.norm
     pixels = torch.from_numpy(np.stack([drawn(v, c, p) for v, c, p in np.ndindex(30, 2, 2)]))
     with torch.no_grad():
-        norm.weight.uniform_(0.5, 2)
+        norm.weight.uniform_(-2, 2)
         norm.bias.uniform_(-1, 1)
+        inputs = network.head.embed(torch.relu(network.head.neck(network(pixels).pooled)))
+        norm.running_var = 25 * inputs.var(0, correction=0)  # far from its inputs', as after a short training
         before = network(pixels)
     kept = {key: value.clone() for key, value in network.state_dict().items()}
     matrix = np.random.default_rng(0).normal(size=(24, 24))
     changed = with_last_layer(network, matrix, before.embedding.double().numpy())
     with torch.no_grad():
         after = changed(pixels)
-        inner = torch.relu(changed.head.neck(after.pooled))
-        changed.head.norm.train()
-        trained_further = changed.head.norm(changed.head.embed(inner))
     assert all(torch.equal(value, kept[key]) for key, value in network.state_dict().items())
     wanted = before.embedding.double().numpy() @ matrix.T
-    wanted *= np.sqrt(before.embedding.numpy().var(0).mean() / wanted.var(0).mean())
-    np.testing.assert_allclose(after.embedding, wanted, atol=2e-4)
+    factor = np.sqrt(before.embedding.numpy().var(0).mean() / wanted.var(0).mean())
+    np.testing.assert_allclose(after.embedding, factor * wanted, atol=2e-4)
     np.testing.assert_allclose(after.logits, before.logits, atol=2e-3)
     assert torch.equal(after.pooled, before.pooled)
-    np.testing.assert_allclose(trained_further, after.embedding, atol=2e-3)  # its statistics are those of its inputs
+
+    def in_training(one: ReidNetwork) -> tuple[np.ndarray, np.ndarray]:
+        """(embeddings, logits) by the last norm in training mode, and all else as it is."""
+        with torch.no_grad():
+            one.head.norm.train()
+            embedding = one.head.norm(one.head.embed(torch.relu(one.head.neck(before.pooled))))
+            return embedding.double().numpy(), one.head.classifier(embedding).numpy()
+
+    (first, logits), (second, again) = in_training(network), in_training(changed)
+    assert abs(first - before.embedding.numpy()).max() > 0.1
+    np.testing.assert_allclose(second, factor * first @ matrix.T, atol=2e-3)
+    np.testing.assert_allclose(again, logits, atol=2e-3)
 
 
 @pytest.fixture
@@ -156,9 +166,9 @@ def test_a_set_counts_by_its_share(tmp_path: Path, network: ReidNetwork) -> None
     first_only = refitted(network, [first], [held], none)
     mostly = refitted(network, [first, second], [held], none, (1 - 1e-9, 1e-9))
     alike = refitted(network, [first, second], [held], none)
-    one, other, third = (each.network.head.embed.weight.detach() for each in (first_only, mostly, alike) if each)
-    near = torch.cosine_similarity(one.flatten(), other.flatten(), 0)
-    assert near > 0.9999 and torch.cosine_similarity(one.flatten(), third.flatten(), 0) < near - 1e-4
+    pictures = [drawn(vehicle, 0, 0) for vehicle in range(20)]
+    one, other, third = (embed_with(each.network)(pictures) for each in (first_only, mostly, alike) if each)
+    assert (one * other).sum(1).min() > 0.99999 and (one * third).sum(1).min() < 0.9999
 
 
 def test_what_cannot_be_fitted_is_refused(tmp_path: Path, network: ReidNetwork) -> None:
@@ -170,3 +180,15 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path, network: ReidNetwork) 
     for few in (one_vehicle, one_picture, replace(learning, train=())):
         with pytest.raises(Refused, match="'40' has no two vehicles, one of them in two pictures"):
             refitted(network, [learning, few], [held], none)
+    same = replace(learning, train=tuple(replace(item, path=learning.train[0].path) for item in learning.train))
+    with pytest.raises(Refused, match="the pictures of each vehicle of '40' are the same to this network"):
+        refitted(network, [learning, same], [held], none)
+
+
+def test_labels_of_one_vehicle_are_one(tmp_path: Path, network: ReidNetwork) -> None:
+    learning, held = cut(shapes(tmp_path, 40, 60), 0.2)
+    zeros = tuple(
+        replace(item, vehicle=item.vehicle.zfill(5 * (place % 2))) for place, item in enumerate(learning.train)
+    )
+    found = [refitted(network, [part], [held], none) for part in (learning, replace(learning, train=zeros))]
+    assert found[0] is not None and found[1] is not None and found[0].after == found[1].after

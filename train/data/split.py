@@ -51,9 +51,11 @@ def _held_by_group(groups: Mapping[str, str], share: float, seed: int) -> set[st
     return {vehicle for vehicle, group in groups.items() if group in held}
 
 
-def refuse_unheld(datasets: Sequence[Dataset], share: float, seed: int) -> None:
+def refuse_unheld(
+    datasets: Sequence[Dataset], share: float, seed: int, otherwise: str = ", or 0 to train without"
+) -> None:
     """Raises Refused where `share` holds out no vehicle, none of those that have groups, or all of a data set, and says what to
-    give."""
+    give, or `otherwise`."""
     cuts = [cut(dataset, share, seed) for dataset in datasets]
     if whole := [kept.name for kept, _ in cuts if not kept.train]:
         raise Refused(f"--validation {share:g} holds out every vehicle of '{whole[0]}'; give a lower one")
@@ -66,8 +68,7 @@ def refuse_unheld(datasets: Sequence[Dataset], share: float, seed: int) -> None:
     if share and not any(held.query for _, held in cuts):
         most = max(len({item.vehicle for item in dataset.train}) for dataset in datasets)
         raise Refused(
-            f"of {most} vehicles none is held out by --validation {share:g}; give {0.5 / most + 0.001:.3f} or more, or 0 to train "
-            "without"
+            f"of {most} vehicles none is held out by --validation {share:g}; give {0.5 / most + 0.001:.3f} or more{otherwise}"
         )
 
 
