@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Args:
     """Fit the last layer anew by linear discriminant analysis: no training, every picture is embedded once.
 
-    Its cost stays as it is. Exit code 1, and no file, where the vehicles held out are found no better by it, or are told from
-    strangers worse.
+    Its cost stays as it is. Exit code 1, and no file, where the vehicles held out are found no better by it, or strangers
+    are confused with them more often.
     """
 
     checkpoint: Annotated[str, tyro.conf.Positional]
@@ -70,7 +70,7 @@ def main(args: Args) -> int:
         found = refitted(network, training, validation, lambda features: _confused(features, validation), shares, count)
     if found is None:
         output.error(
-            "no fit finds the vehicles held out better and tells strangers from them as well as before, so nothing is written"
+            "no fit finds the vehicles held out better and confuses as few strangers with them, so nothing is written"
         )
         if args.json:
             output.document({"checkpoint": None, "written": False})

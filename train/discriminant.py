@@ -7,7 +7,7 @@ views change; alone, p = 0, it is within-class covariance normalisation (Hatch, 
 weighs every direction by how far vehicles differ in it, where the classical analysis keeps the first few and weighs them alike. The
 ridge is that of regularised discriminant analysis (Friedman, JASA 1989): a network has pulled the pictures of the vehicles that
 it learnt from closer together than those of others, so W of the training part is too small. New here are the power, and that
-validation vehicles choose it and the ridge, by mAP and by how well strangers are told from known vehicles.
+validation vehicles choose it and the ridge, by mAP and by how many strangers are confused with known vehicles.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,10 +63,10 @@ def refitted(
     shares: Sequence[float] = (),
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Refit | None:
-    """`network` with the last layer by which most is found in `validation`, among those by which vehicles that are not known are
-    told from known ones about as well as before; None where there is none that finds more. All sets count alike, or by `shares`.
+    """`network` with the last layer by which most is found in `validation`, among those by which about as few strangers are
+    confused with known vehicles as before; None where there is none that finds more. All sets count alike, or by `shares`.
 
-    `error` is the share that is confused, of the features (N, D) of the validation's queries, one part after the other: what finds
+    `error` is the share that is confused, by the features (N, D) of the validation's queries, one part after the other: what finds
     more in a ranking may still spread the scores of strangers. A classifier goes on giving the logits that it gave. Raises Refused
     without a validation part, for a set without two vehicles or without a vehicle of two pictures, and for a bad picture.
     """
