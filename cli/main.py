@@ -17,7 +17,7 @@ from vreid.models.errors import Refused, shown, unusable
 VERBS = {
     "train": "teach a teacher or a student: vreid train teacher|student",
     "recipes": "the recipes of vreid train, and one with all its settings as a TOML file",
-    "refit": "the last layer of a trained network anew, in closed form, for more retrieval at no cost",
+    "refit": "the last layer of a trained network anew, in closed form: better retrieval at the same cost",
     "cache-teacher": "a teacher's embeddings of every picture of a data set, computed once and kept in a file",
     "eval": "mAP, Rank-k and mINP of a model; and vreid eval run: a finished run against its ground truth",
     "export": "lower a checkpoint to ONNX with its manifest",

@@ -1,5 +1,6 @@
 """`vreid refit`: the last layer of a trained network anew, in closed form, so that more is found again across cameras."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +99,11 @@ def _refuse_out(args: Args) -> None:
     refuse_same(args.out, Path(args.checkpoint))
     if args.out.is_dir():
         raise Refused(f"{args.out} is a folder; name a file")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    place = next(folder for folder in args.out.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise Refused(
+            f"{args.out} cannot be written: {place} is a file or a folder that may not be written to; choose another --out"
+        )
     if args.out.exists() and load_checkpoint(args.out).training is not None:
         raise Refused(f"{args.out} is what a training goes on from; give the output another name")
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import TypeVar
 
-from vreid.models.errors import Refused
+from vreid.models.errors import NotFound, Refused
 
 MOST_FOLLOWERS = 64
 MOST_VIEWERS = 32
@@ -35,8 +35,13 @@ class Bound:
 
 
 async def begun(parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
-    """The same parts, of which the first is there: what it raises is raised here, before the answer begins."""
-    return _following(await anext(parts), parts)
+    """The same parts, of which the first is there: what it raises is raised here, before the answer begins. Raises NotFound where
+    there is none: what was there a moment ago has gone."""
+    try:
+        first = await anext(parts)
+    except StopAsyncIteration:
+        raise NotFound("what was to be followed has just ended") from None
+    return _following(first, parts)
 
 
 async def _following(first: Part, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:

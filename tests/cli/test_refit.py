@@ -136,6 +136,7 @@ def test_what_makes_no_sense_is_refused(place: Path, tmp_path: Path, capsys: pyt
         ([new, "--data", tmp_path / "broken.csv"], "best.pt", "leave them out with --skip-broken"),
         ([tmp_path / "resumed.pt"], "best.pt", "is what a training goes on from"),
         ([tmp_path / "a.pt"], "best.pt", "is a folder; name a file"),
+        ([tmp_path / "resumed.pt" / "b.pt"], "best.pt", "is a file or a folder that may not be written to"),
     ]  # fmt: skip
     for words, model, said in cases:
         assert refit(place, *words, model=model) == 2

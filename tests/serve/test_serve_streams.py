@@ -9,12 +9,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed; pip install vreid[serve]")
 
+from vreid.models.errors import NotFound
 from vreid.serve.streams import Bound, TooManyStreams, begun
 
 
-async def numbers(bound: Bound) -> AsyncGenerator[int, None]:
+async def numbers(bound: Bound, count: int = 3) -> AsyncGenerator[int, None]:
     with bound.place():
-        for number in range(3):
+        for number in range(count):
             yield number
 
 
@@ -34,6 +35,9 @@ def test_a_place_is_taken_before_the_answer_begins_and_given_back_however_it_end
         gc.collect()
         for _ in range(10):
             await asyncio.sleep(0)
+        assert bound.count == 0
+        with pytest.raises(NotFound, match="has just ended"):
+            await begun(numbers(bound, 0))
         assert bound.count == 0
 
     asyncio.run(steps())
