@@ -3,13 +3,12 @@
 `vreid verify` calibrates another on a test part (deploy/threshold.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vreid.deploy.threshold import tracks_of
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from, save_checkpoint
@@ -17,7 +16,7 @@ from vreid.models.network import ReidNetwork
 from vreid.models.preprocess import Floats
 from vreid.train.data.records import Dataset
 from vreid.train.data.split import join
-from vreid.train.evaluate import Embedded, embed_with, embedded, rows_among
+from vreid.train.evaluate import Embedded, embed_with, embedded, numbers_of, rows_among
 
 ROAD = 20  # vehicles of a gallery: a road with a few cameras; in a larger one a stranger more easily resembles somebody
 GALLERIES = 50  # that are drawn
@@ -37,9 +36,9 @@ def match_of(network: ReidNetwork, parts: Sequence[Dataset]) -> dict[str, Any]:
 def match_of_features(features: Floats, parts: Sequence[Dataset]) -> dict[str, Any]:
     """`match_of` by the features (N, D), of unit length, of the parts' queries, one part after the other."""
     items = join([replace(part, train=part.query) for part in parts])
-    tracks = tracks_of(
-        Embedded(features, _numbers(item.vehicle for item in items), _numbers(item.camera for item in items))
-    )
+    vehicles, cameras = numbers_of(item.vehicle for item in items), numbers_of(item.camera for item in items)
+    places = np.array([[vehicles[item.vehicle], cameras[item.camera]] for item in items], np.int64)
+    tracks = tracks_of(Embedded(features, places[:, 0], places[:, 1]))
     groups = list({item.vehicle: item.group or item.vehicle for item in items}.values())  # by a vehicle's number
     size, random = min(ROAD, len(groups)), np.random.default_rng(0)
     drawn = [
@@ -48,12 +47,6 @@ def match_of_features(features: Floats, parts: Sequence[Dataset]) -> dict[str, A
     ]
     threshold, rate = equal_error(*(np.concatenate(scores) for scores in zip(*drawn, strict=True)))
     return {"threshold": round(threshold, 4), "false_match_rate": round(rate, 4), "gallery": size}
-
-
-def _numbers(labels: Iterable[str]) -> NDArray[np.int64]:
-    """(N,) each label's place among the labels that came first, from 0 on."""
-    places: dict[str, int] = {}
-    return np.array([places.setdefault(label, len(places)) for label in labels], np.int64)
 
 
 def one_of_each_group_first(groups: Sequence[str], random: np.random.Generator) -> list[int]:

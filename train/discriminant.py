@@ -26,7 +26,7 @@ from vreid.models.network import ReidNetwork
 from vreid.models.picture import read_picture
 from vreid.models.preprocess import Floats, batch_of
 from vreid.train.data.records import Dataset, Item, vehicle_word
-from vreid.train.evaluate import Embedded, by_name, embed_with, embedded, measured
+from vreid.train.evaluate import Embedded, by_name, embed_with, embedded, measured, of_unit_length
 
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # that are tried, in mean variances within vehicles
 POWERS = (0.0, 0.25)
@@ -160,8 +160,8 @@ def _vehicles_of(part: Dataset) -> NDArray[np.int64]:
 
 
 def _covariances(part: Dataset, vehicles: NDArray[np.int64], embeddings: Matrix) -> tuple[Matrix, Matrix]:
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    within, between = covariances_of(embeddings / np.maximum(lengths, 1e-12), vehicles)
+    features = of_unit_length(np.asarray(embeddings, np.float32), len(embeddings))
+    within, between = covariances_of(np.asarray(features, np.float64), vehicles)
     if np.trace(within) < _ALIKE or np.trace(between) < _ALIKE:
         what = "the pictures of each vehicle" if np.trace(within) < _ALIKE else "all vehicles"
         raise Refused(
@@ -172,7 +172,7 @@ def _covariances(part: Dataset, vehicles: NDArray[np.int64], embeddings: Matrix)
 
 def _embeddings(network: ReidNetwork, items: Sequence[Item], report: Callable[[int, int], None]) -> Matrix:
     """(N, D) as the network gives them, not of unit length."""
-    parts = [np.zeros((0, network.config.dim))]
+    parts: list[Matrix] = []
     for start in range(0, len(items), _BATCH):
         images = [read_picture(item.path) for item in items[start : start + _BATCH]]
         pixels = torch.from_numpy(batch_of(images, network.config.height, network.config.width))
@@ -183,9 +183,8 @@ def _embeddings(network: ReidNetwork, items: Sequence[Item], report: Callable[[i
 
 
 def _turned(part: Embedded, matrix: Matrix) -> Embedded:
-    features = part.features @ matrix.T
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return replace(part, features=np.asarray(features / np.maximum(lengths, 1e-12), np.float32))
+    turned = np.asarray(part.features @ matrix.T, np.float32)
+    return replace(part, features=of_unit_length(turned, len(turned)))
 
 
 def _mean(scores: Scores) -> float:

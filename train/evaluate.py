@@ -121,7 +121,7 @@ def embedded(
     paths, parts = pictures_of(dataset), []
     for start in range(0, len(paths), batch):
         images = [read_picture(path) for path in paths[start : start + batch]]
-        parts.append(_unit(np.asarray(embed(images), np.float32), len(images)))
+        parts.append(of_unit_length(np.asarray(embed(images), np.float32), len(images)))
         if progress is not None:
             progress(start + len(images), len(paths))
     return parts_of(dataset, np.concatenate(parts))
@@ -140,8 +140,8 @@ def pictures_of(dataset: Dataset) -> list[Path]:
 def parts_of(dataset: Dataset, features: Floats) -> tuple[Embedded, Embedded]:
     """The query and gallery parts of the features (N, D), of unit length, of `pictures_of`."""
     rows = {path: row for row, path in enumerate(pictures_of(dataset))}
-    vehicles = _numbers(item.vehicle for item in (*dataset.query, *dataset.gallery))
-    cameras = _numbers(item.camera for item in (*dataset.query, *dataset.gallery))
+    vehicles = numbers_of(item.vehicle for item in (*dataset.query, *dataset.gallery))
+    cameras = numbers_of(item.camera for item in (*dataset.query, *dataset.gallery))
 
     def part_of(items: Sequence[Item]) -> Embedded:
         return Embedded(
@@ -177,7 +177,7 @@ def _refuse_infinite(features: Floats) -> None:
         raise Refused("the network gave features that are not finite (NaN or infinity); use another checkpoint")
 
 
-def _unit(features: Floats, rows: int) -> Floats:
+def of_unit_length(features: Floats, rows: int) -> Floats:
     """(N, D) -> unit length; a zero feature stays zero and matches nothing."""
     if features.ndim != 2 or len(features) != rows:
         raise Refused(
@@ -188,7 +188,8 @@ def _unit(features: Floats, rows: int) -> Floats:
     return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
 
-def _numbers(labels: Iterable[str]) -> dict[str, int]:
+def numbers_of(labels: Iterable[str]) -> dict[str, int]:
+    """A number for each label, from 0 on, in the order in which they came first."""
     numbers: dict[str, int] = {}
     for label in labels:
         numbers.setdefault(label, len(numbers))
