@@ -1,8 +1,9 @@
 """Capacity dynamic distillation (CDD, CVPR 2023): a student that begins as large as its teacher is made smaller while it learns.
 
 Methods.md 1.3-1.5. Gradient resetting (resetting.py) or a budget (budget.py) chooses the channels. We differ: the lasso's
-direction is added to the gradient, which is the same as having the lasso in the loss; and where `shrink` allows, the network
-is rebuilt narrower between two epochs, so that the next is cheaper (models/pruning.py).
+direction is added to the gradient, which is the same as having the lasso in the loss; the steps of a compactor that reads large
+values are shortened (`limit_steps`); and where `shrink` allows, the network is rebuilt narrower between two epochs, so that the
+next is cheaper (models/pruning.py).
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,34 @@ from torch import Tensor, nn
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, unit
-from vreid.models.pruning import EPS, Compactor, Kept, Shrunk, kept_of, places_of, sites
+from vreid.models.pruning import EPS, Compactor, Kept, Shrunk, Site, kept_of, places_of, sites
 from vreid.train.online import OnlineTeacher
 from vreid.train.pruning.budget import Budget, BudgetRules, Costs
 from vreid.train.pruning.channels import ChannelMap, channel_maps, compactors_of, name_of, restore, state_of
 from vreid.train.pruning.resetting import Memory, ResettingRules, reset
+
+
+@torch.no_grad()
+def limit_steps(sites: Sequence[Site], most: float) -> None:
+    """After the backward pass of the task's loss: divide a compactor's gradient by what the mean squared length of its input has
+    over `most`, as the normalised LMS rule does (Nagumo and Noda, IEEE Trans. Automatic Control, 1967); ours, not of the papers.
+
+    A step of SGD changes what a compactor gives in proportion to that squared length, which is the sum of gain^2 + bias^2 of the
+    BN before it (at most, where a ReLU is between them). In ImageNet's MobileNetV2 it is 4 to 76 before all but the last, and 2,880
+    there: at the rate of the other layers that compactor's output grew by half in an epoch, shrinking the network made these values
+    the input of the next, and after five epochs nearly all of them were beyond the ends of ReLU6.
+    """
+    norms, gradients = list[nn.BatchNorm2d](), list[Tensor]()
+    for site in sites:
+        before = None if site.before is None else site.before[1]
+        for compactor, norm in ((site.near, before), (site.far, site.norm)):
+            if compactor is not None and norm is not None and compactor.weight.grad is not None:
+                norms.append(norm)
+                gradients.append(compactor.weight.grad)
+    if gradients:
+        lengths = torch.stack(torch._foreach_norm([tensor for norm in norms for tensor in (norm.weight, norm.bias)]))
+        power = lengths.pow(2).reshape(-1, 2).sum(1)
+        torch._foreach_mul_(gradients, list((most / power.clamp(min=EPS)).clamp(max=1.0)))
 
 
 @torch.no_grad()
@@ -47,7 +71,8 @@ def apply_masks(compactors: Sequence[Compactor], strengths: Sequence[float], sur
 class Capacity:
     """How a student is compressed. `strength` is the lasso's weight (lambda); resetting begins after `start` epochs, never
     when `rules` is None; with a `budget` the masks are chosen by rank instead, and masked channels are dropped in the end
-    whatever is left of them. Compactors have their own momentum and weight decay (SGD); channels under `threshold` are
+    whatever is left of them. Compactors have their own momentum and weight decay (SGD), and shorter steps where their input's mean
+    squared length is over `most_power`; channels under `threshold` are
     dropped in the end, widths rounded up to `multiple`. Masked channels under `shrink` are dropped between two epochs
     already (0: never)."""
 
@@ -58,6 +83,7 @@ class Capacity:
     budget: BudgetRules | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    most_power: float = 256.0
     threshold: float = 1e-5
     multiple: int = 1
     shrink: float = 0.0
@@ -96,6 +122,7 @@ class Compression:
             for number, channels, compactor in compactors_of(self.maps):
                 self._reset(number, channels, compactor, self.capacity.rules)
         self.steps += 1
+        limit_steps([channels.site for channels in self.maps], self.capacity.most_power)
         weights = self.budget.lasso() if self.budget is not None else {}
         survivors = self.budget.rules.survivors if self.budget is not None else 1.0
         compactors = [compactor for _, _, compactor in compactors_of(self.maps)]

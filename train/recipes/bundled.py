@@ -205,7 +205,7 @@ def cdd_mobilenet() -> Recipe:
     vreid train student --recipe cdd_mobilenet --data VERI --teacher runs/teacher/best.pt --out runs/cdd
     The paper has ResNets only. Settings as in cdd_resnet50_small; accuracy: none measured.
     """
-    capacity = replace(cdd_resnet50_small().capacity or Capacity(), multiple=8)
+    capacity = replace(cdd_resnet50_small().capacity or Capacity(), most_power=64.0, multiple=8)
     return replace(uncompressed_mobilenet(), online=OnlineDistillation(), capacity=capacity)
 
 
@@ -268,9 +268,10 @@ def _inverted(share: float) -> Capacity:
     """The same for inverted residuals, which have one compactor a block.
 
     Widths in multiples of 8: on an AVX2 CPU they take as long a MAC as multiples of 16 or 32 do, and others a little longer.
+    The last layer's compactor, which reads the largest values, learns in the shorter steps of `most_power`.
     """
     budget = BudgetRules(share, by="taylor", survivors=0.0)
-    return Capacity(False, 0.1, rules=None, budget=budget, weight_decay=0.0, multiple=8, shrink=0.05)
+    return Capacity(False, 0.1, rules=None, budget=budget, weight_decay=0.0, most_power=64.0, multiple=8, shrink=0.05)
 
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
