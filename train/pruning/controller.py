@@ -25,8 +25,9 @@ from vreid.train.pruning.resetting import Memory, ResettingRules, reset
 
 @torch.no_grad()
 def limit_steps(sites: Sequence[Site], most: float) -> None:
-    """After the backward pass of the task's loss: divide a compactor's gradient by what the mean squared length of its input has
-    over `most`, as the normalised LMS rule does (Nagumo and Noda, IEEE Trans. Automatic Control, 1967); ours, not of the papers.
+    """After the backward pass of the task's loss: divide a compactor's gradient by how many times `most` the mean squared length of
+    its input is, where it is more. As the normalised LMS rule (Nagumo and Noda, IEEE Trans. Automatic Control, 1967); neither
+    ResRep nor CDD has it.
 
     A step of SGD changes what a compactor gives in proportion to that squared length, which is the sum of gain^2 + bias^2 of the
     BN before it (at most, where a ReLU is between them). In ImageNet's MobileNetV2 it is 4 to 76 before all but the last, and 2,880

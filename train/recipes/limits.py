@@ -81,6 +81,7 @@ RANGES: Mapping[str, Any] = {
     "capacity.start": Field(ge=0, le=LONGEST),
     "capacity.momentum": _LESS,
     "capacity.weight_decay": _SHARE,
+    "capacity.most_power": _ABOVE,
     "capacity.threshold": _FROM,
     "capacity.multiple": _COUNT,
     "capacity.shrink": _FROM,
