@@ -91,6 +91,12 @@ class Site:
             yield self.near
         yield self.far
 
+    def read_norms(self) -> Iterator[tuple[Compactor, nn.BatchNorm2d]]:
+        """Each compactor with the BN whose output it reads, near (through a ReLU), then far."""
+        if self.near is not None and self.before is not None:
+            yield self.near, self.before[1]
+        yield self.far, self.norm
+
     def widths(self, near: int, far: int) -> tuple[int, ...]:
         """What the place's `kinds` are with so many channels kept; without a near compactor that width stays as it is."""
         if self.before is None:

@@ -24,27 +24,22 @@ from vreid.train.pruning.resetting import Memory, ResettingRules, reset
 
 
 @torch.no_grad()
-def limit_steps(sites: Sequence[Site], most: float) -> None:
+def limit_steps(compressed: Sequence[Site], most: float) -> None:
     """After the backward pass of the task's loss: divide a compactor's gradient by how many times `most` the mean squared length of
     its input is, where it is more. As the normalised LMS rule (Nagumo and Noda, IEEE Trans. Automatic Control, 1967); neither
     ResRep nor CDD has it.
 
     A step of SGD changes what a compactor gives in proportion to that squared length, which is the sum of gain^2 + bias^2 of the
-    BN before it (at most, where a ReLU is between them). In ImageNet's MobileNetV2 it is 4 to 76 before all but the last, and 2,880
-    there: at the rate of the other layers that compactor's output grew by half in an epoch, shrinking the network made these values
-    the input of the next, and after five epochs nearly all of them were beyond the ends of ReLU6.
+    BN before it (at most, where a ReLU is between them). In ImageNet's MobileNetV2 it is 4 to 76 before all but the last, and about
+    3,000 there: at the rate of the other layers that compactor's output grew within an epoch, shrinking the network made these
+    values the input of the next, and in the end most of them were beyond the ends of ReLU6.
     """
-    norms, gradients = list[nn.BatchNorm2d](), list[Tensor]()
-    for site in sites:
-        before = None if site.before is None else site.before[1]
-        for compactor, norm in ((site.near, before), (site.far, site.norm)):
-            if compactor is not None and norm is not None and compactor.weight.grad is not None:
-                norms.append(norm)
-                gradients.append(compactor.weight.grad)
-    if gradients:
-        lengths = torch.stack(torch._foreach_norm([tensor for norm in norms for tensor in (norm.weight, norm.bias)]))
+    read = [pair for site in compressed for pair in site.read_norms() if pair[0].weight.grad is not None]
+    if read:
+        lengths = torch.stack(torch._foreach_norm([tensor for _, norm in read for tensor in (norm.weight, norm.bias)]))
         power = lengths.pow(2).reshape(-1, 2).sum(1)
-        torch._foreach_mul_(gradients, list((most / power.clamp(min=EPS)).clamp(max=1.0)))
+        factors = (most / power.clamp(min=EPS)).clamp(max=1.0)
+        torch._foreach_mul_([cast(Tensor, compactor.weight.grad) for compactor, _ in read], list(factors))
 
 
 @torch.no_grad()
@@ -72,10 +67,9 @@ def apply_masks(compactors: Sequence[Compactor], strengths: Sequence[float], sur
 class Capacity:
     """How a student is compressed. `strength` is the lasso's weight (lambda); resetting begins after `start` epochs, never
     when `rules` is None; with a `budget` the masks are chosen by rank instead, and masked channels are dropped in the end
-    whatever is left of them. Compactors have their own momentum and weight decay (SGD), and shorter steps where their input's mean
-    squared length is over `most_power`; channels under `threshold` are
-    dropped in the end, widths rounded up to `multiple`. Masked channels under `shrink` are dropped between two epochs
-    already (0: never)."""
+    whatever is left of them. Compactors have their own momentum and weight decay (SGD), and shorter steps where the mean squared
+    length of their input is over `most_power`; channels under `threshold` are dropped in the end, widths rounded up to
+    `multiple`. Masked channels under `shrink` are dropped between two epochs already (0: never)."""
 
     both_sides: bool = False
     strength: float = 0.004
