@@ -85,16 +85,22 @@ def measured(checkpoint: Path, data: Path, sets: Mapping[str, Path]) -> dict[str
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--data", "--sources", "--weights", "--attributes", "--out"):
+    for name in ("--data", "--sources", "--weights", "--out"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--attributes", type=Path, help="needed by the rows with a black box")
+    parser.add_argument("--rows", nargs="*", metavar="ROW", default=list(ROWS), help="of them these; all, unless given")
     parser.add_argument("--bfloat16", action="store_true")
     flags = parser.parse_args()
+    if wrong := sorted({*flags.rows} - {*ROWS}):
+        parser.error(f"there is no row '{wrong[0]}'; choose of {', '.join(ROWS)}")
+    if flags.attributes is None and any(ROWS[name].black_box for name in flags.rows):
+        parser.error("rows with a black box want --attributes; give it, or the other rows by --rows")
     file = flags.out / "rows.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     sets = sources(flags.data, flags.sources)
-    for name, row in ROWS.items():
+    for name in flags.rows:
         if name not in [one["arm"] for one in rows]:
-            best = best_of(row, flags.out / "_".join(re.findall(r"\w+", name)), flags, sets)
+            best = best_of(ROWS[name], flags.out / "_".join(re.findall(r"\w+", name)), flags, sets)
             rows.append({"arm": name, **measured(best, flags.data, sets)})
             write_rows(file, rows)
     heads = {
