@@ -22,6 +22,7 @@ from pathlib import Path
 
 import nats
 from identity_parts import identified, scored, tracks_of
+from rows import RESULTS
 
 import vreid
 from vreid.fleet.centre.run import started
@@ -157,7 +158,7 @@ def main() -> None:
     ]  # fmt: skip
     for row in rows:
         print(json.dumps(row), flush=True)
-    kept = Path("bench/results/centre_identity.json")
+    kept = RESULTS / "centre_identity.json"
     before = json.loads(kept.read_text()) if kept.exists() else []
     kept.write_text(json.dumps([*before, *rows], indent=2) + "\n")
 

@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+from rows import RESULTS
 from scipy.optimize import linear_sum_assignment
 
 import vreid
@@ -187,7 +188,7 @@ def main() -> None:
         for row in measured(folder, flags.topology, model):
             rows.append(row)
             print(json.dumps(row), flush=True)
-    Path("bench/results/identity_parts.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (RESULTS / "identity_parts.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import threading
 from datetime import date
 from pathlib import Path
 
+from rows import RESULTS
+
 from vreid.runtime.evaluate.evaluation import evaluate_run
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Session
@@ -52,7 +54,7 @@ def main() -> None:
                 }
             )
             print(" | ".join(str(value) for value in rows[-1].values()), flush=True)
-    Path("bench/results/live_identity.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (RESULTS / "live_identity.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from statistics import median
 
 import cv2
 import numpy as np
+from rows import RESULTS
 
 from vreid.runtime.detectors.table import open_detector
 from vreid.runtime.embedder import open_embedder
@@ -103,7 +104,7 @@ def main() -> None:
         }
         for name, seconds in times.items()
     ]
-    file = Path("bench/results/live_throughput.json")
+    file = RESULTS / "live_throughput.json"
     kept = json.loads(file.read_text()) if file.exists() else []
     kept = [row for row in kept if row["detector"] != rows[0]["detector"]] + rows
     file.write_text(json.dumps(kept, indent=2) + "\n")

@@ -32,6 +32,7 @@ from itertools import combinations, count
 from pathlib import Path
 
 import numpy as np
+from rows import RESULTS
 
 from vreid.deploy.threshold import calibrated, scores_of, tracks_of
 from vreid.models.picture import read_picture
@@ -248,7 +249,7 @@ def main() -> None:
         for row in answer_rows(flags, embedder, every, names):
             found.append({**row, "model": model, "date": date.today().isoformat()})
             print(" | ".join(map(str, row.values())), flush=True)
-        write(Path("bench/results/open_set_answers.json"), flags.data.name, model, found)
+        write(RESULTS / "open_set_answers.json", flags.data.name, model, found)
         return
     vehicles = np.random.default_rng(flags.seed).permutation(np.unique(every.vehicles))
     seen, strangers, rest = np.split(vehicles, [flags.calibrate, flags.calibrate + flags.strangers])
@@ -282,7 +283,7 @@ def main() -> None:
                     }
                 )
                 print(" | ".join(str(value) for value in rows[-1].values()), flush=True)
-    write(Path("bench/results/open_set.json"), flags.data.name, model, rows)
+    write(RESULTS / "open_set.json", flags.data.name, model, rows)
 
 
 if __name__ == "__main__":

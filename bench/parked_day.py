@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rows import RESULTS
 
 from vreid.runtime.detectors.table import DETECTORS
 from vreid.runtime.gallery import read_gallery
@@ -219,7 +220,7 @@ def main() -> None:
         "date": date.today().isoformat(),
     }
     print(json.dumps(row))
-    Path("bench/results/parked_day.json").write_text(json.dumps(row, indent=2) + "\n")
+    (RESULTS / "parked_day.json").write_text(json.dumps(row, indent=2) + "\n")
 
 
 if __name__ == "__main__":

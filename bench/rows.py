@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).with_name("results")
+
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """A JSON list with a row a line, so that a change of one row is a change of one line."""

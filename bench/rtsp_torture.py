@@ -27,6 +27,7 @@ from datetime import date
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from rows import RESULTS
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
 
@@ -225,7 +226,7 @@ def main() -> None:
         "date": date.today().isoformat(),
     }
     print(json.dumps(found, indent=2))
-    Path("bench/results/rtsp_torture.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / "rtsp_torture.json").write_text(json.dumps(found, indent=2) + "\n")
     wrong = [
         *(["the run did not end well"] if code else []),
         *(["the other camera paused"] if found["longest_pause_of_the_other_s"] > flags.pause else []),

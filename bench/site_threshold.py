@@ -38,6 +38,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rows import RESULTS
 
 from vreid.runtime.embedder import Embedder, open_embedder
 from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery
@@ -363,14 +364,14 @@ def main() -> None:
                 "highway2cam", embedded(flags.data / "highway2cam", embedder, flags.held_out), embedder, flags.bias
             )
         )
-        Path("bench/results/camera_bias.json").write_text(json.dumps(rows, indent=2) + "\n")
+        (RESULTS / "camera_bias.json").write_text(json.dumps(rows, indent=2) + "\n")
         return
     if flags.judged:
         features = embedded(flags.data / "highway2cam", embedder, flags.held_out)
         show(judged_rows("highway2cam", features, embedder, len(features), 5, [n for n in flags.judged if n <= 50]))
         if flags.made:
             show(judged_rows("synthetic", views_of(flags.made), embedder, 1500, 2, flags.judged))
-        Path("bench/results/judged_pairs.json").write_text(json.dumps(rows, indent=2) + "\n")
+        (RESULTS / "judged_pairs.json").write_text(json.dumps(rows, indent=2) + "\n")
         return
     for name in ("traffic", "highway"):
         motorway = flags.data / "motorway"
@@ -385,7 +386,7 @@ def main() -> None:
         if len(features) >= size:
             show(road_rows("highway2cam", features, embedder, size, rounds))
     show(scene_rows(flags.data / "roadside-video", flags.model, flags.yolox))
-    Path("bench/results/site_threshold.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (RESULTS / "site_threshold.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

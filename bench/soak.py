@@ -19,6 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from rows import RESULTS
 from rtsp_torture import Watch, raw, serve
 
 from vreid.cli.main import main as vreid
@@ -96,7 +97,7 @@ def main() -> None:
         "date": date.today().isoformat(),
     }
     print(json.dumps(found, indent=2))
-    Path("bench/results/soak.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / "soak.json").write_text(json.dumps(found, indent=2) + "\n")
     if flags.plot:
         plot(rows, flags.plot)
     raise SystemExit(code or vreid(["gallery", "check", "--gallery", str(known)]))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import RESULTS
 
 from vreid.runtime.embedder import open_embedder
 from vreid.runtime.mot import MotTable, corners, read_mot
@@ -224,7 +225,7 @@ def main() -> None:
         }
         rows.append(row)
         print(json.dumps(row), flush=True)
-    Path("bench/results/time_to_identity.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (RESULTS / "time_to_identity.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":
