@@ -8,7 +8,8 @@
 The vehicles are cut in folds of --size. For each fold the words after `--` are those of a `vreid train`: {learn} is a CSV
 file of the other vehicles, --size of which are its validation part, on which the epoch is chosen; --out is added. What was
 learnt (or --model, which learns nothing) is measured on the fold: pictures of one camera look for their vehicle among those of the
-other cameras, a gallery of --size vehicles. A fold that is in OUT/folds.json is not run again; a training that was cut off goes on.
+other cameras, a gallery of --size vehicles; with --refit once more after `vreid refit` with the same --data and --validation. A
+fold that is in OUT/folds.json is not run again; a training that was cut off goes on.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,20 @@ def learnt(words: Sequence[str], folder: Path) -> Path:
         raise Refused(f"this command failed: vreid train {' '.join(given)}") from None
 
 
+def fitted(made: Path, words: Sequence[str], folder: Path) -> Path:
+    """`made` with its last layer fitted anew to the data of the training's words, or as it is where no fit is better. Raises
+    Refused where it fails."""
+    out = folder / "fitted.pt"
+    given = [word.replace("{learn}", str(folder / "learn.csv")) for word in words]
+    same = [word for pair in pairwise(given) if pair[0] in ("--data", "--validation", "--seed") for word in pair]
+    code = subprocess.run(
+        [sys.executable, "-m", "vreid.cli.main", "refit", str(made), *same, "--out", str(out)]
+    ).returncode
+    if code > 1:  # it has said why
+        raise Refused(f"this command failed: vreid refit {made} {' '.join(same)}")
+    return made if code else out
+
+
 def main() -> None:
     words = sys.argv[1:]
     at = words.index("--") if "--" in words else len(words)
@@ -90,8 +106,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
     parser.add_argument("--only", type=int, nargs="*", help="these folds, from 0; all unless given")
     parser.add_argument("--model", help="measure this model as it is")
+    parser.add_argument("--refit", action="store_true", help="measure with the last layer fitted anew, too")
     flags = parser.parse_args(words[:at])
     command = words[at + 1 :]
+    if flags.refit and flags.model:
+        parser.error("--refit is for what is learnt, not for --model")
     if bool(command) == bool(flags.model) or (command and not any("{learn}" in word for word in command)):
         parser.error("give --model, or after -- the words of vreid train with {learn} for the data of a fold")
     items = read_dataset(flags.data).train
@@ -106,11 +125,17 @@ def main() -> None:
         if model is None:
             write_list(flags.out / f"fold-{place}" / "learn.csv", [i for i in items if i.vehicle not in test], chosen)
             model = str(learnt(command, flags.out / f"fold-{place}"))
-        found = measured([item for item in items if item.vehicle in test], open_model(model).embed)
+        asked = [item for item in items if item.vehicle in test]
+        found = measured(asked, open_model(model).embed)
+        if flags.refit:
+            again = measured(asked, open_model(str(fitted(Path(model), command, flags.out / f"fold-{place}"))).embed)
+            found |= {f"fitted_{name}": again[name] for name in ("rank1", "map")}
         rows.append({"fold": place, "seed": flags.seed, "size": flags.size, **found})
         write_rows(kept, sorted(rows, key=lambda row: int(row["fold"])))
-    for name in ("rank1", "map"):
-        values = [row[name] for row in rows]
+    for name in ("rank1", "map", "fitted_rank1", "fitted_map"):
+        values = [row[name] for row in rows if name in row]
+        if not values:
+            continue
         error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
         print(f"{name}: {cell(values)} over {len(values)} folds, standard error {error:.2f}")
 

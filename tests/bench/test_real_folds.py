@@ -79,7 +79,7 @@ def test_a_command_is_run_for_each_fold_and_not_again(
         "--k",
         "2",
     ]
-    words = [str(data), "--out", str(out), "--size", "3", "--only", "1", "--"]
+    words = [str(data), "--out", str(out), "--size", "3", "--only", "1", "--refit", "--"]
     monkeypatch.setattr(sys, "argv", ["real_folds.py", *words, *command, "--threads", "1", "--data", "{learn}=1"])
     real_folds.main()
     with (out / "fold-1" / "learn.csv").open(newline="") as file:
@@ -91,6 +91,7 @@ def test_a_command_is_run_for_each_fold_and_not_again(
     assert record["validation"].keys() == {"learn"}
     (first,) = json.loads((out / "folds.json").read_text())
     assert (first["fold"], first["queries"]) == (1, 6)
+    assert {"rank1", "map", "fitted_rank1", "fitted_map"} <= first.keys()
     (out / "fold-1" / "run" / "best.pt").unlink()  # of no use to a fold that is done
     real_folds.main()
     assert "over 1 folds" in capsys.readouterr().out
