@@ -33,6 +33,7 @@ VERBS = {
     "fleet": "a box's way to its centre: show, send; and its server: setup, record, replay, rights",
     "centre": "one identity over the boxes of a region: run, show; over regions: search, reconcile, proposals, answer",
     "site": "a site's file, of many cameras: check, draw, schema",
+    "models": "the bundled models, and what each costs and finds",
     "get": "fetch a public network, such as a detector, whose hash is known",
     "synth": "render a synthetic scene as a data set or as videos with ground truth",
     "demo": "three synthetic cameras, one gallery, one report",
@@ -116,18 +117,21 @@ def _done(words: Sequence[str]) -> int:
     if any(pair == ("--out", "") for pair in pairwise(rest)) or "--out=" in rest:
         raise Refused("--out is empty, as an unset variable is; name where to write")
     module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
-    below = sub_verbs(module.Args)
-    rest = _with_sub_verb(verb, rest, below) if below else rest
-    return int(module.main(parsed(module.Args, f"vreid {verb}", rest, getattr(module, "ABOUT", None))))
+    kind, program, about = module.Args, f"vreid {verb}", getattr(module, "ABOUT", None)
+    if below := sub_verbs(kind):
+        sub, *more = _with_sub_verb(verb, rest, list(below))
+        if sub in below:  # so that what is said of a wrong flag names the command whose help has it
+            kind, program, about, rest = below[sub], f"{program} {sub}", None, more
+    return int(module.main(parsed(kind, program, rest, about)))
 
 
-def sub_verbs(kind: Any) -> list[str]:
-    """The names of a verb's sub-verbs, from its `Args`: a union of dataclasses, each annotated with tyro's subcommand."""
-    return [each.__metadata__[0].name for each in get_args(kind) if hasattr(each, "__metadata__")]
+def sub_verbs(kind: Any) -> dict[str, Any]:
+    """{name: dataclass} of a verb's sub-verbs, from its `Args`: a union of these, each annotated with tyro's subcommand."""
+    return {each.__metadata__[0].name: each.__origin__ for each in get_args(kind) if hasattr(each, "__metadata__")}
 
 
 def _with_sub_verb(verb: str, words: Sequence[str], known: Sequence[str]) -> list[str]:
-    """`words` with the sub-verb that is meant in front. Raises Refused for one that is not there."""
+    """`words` with the sub-verb that is meant in front, or the flag for help. Raises Refused for one that is not there."""
     first = words[0] if words else ""
     if first in (*known, "-h", "--help"):
         return list(words)
@@ -135,7 +139,7 @@ def _with_sub_verb(verb: str, words: Sequence[str], known: Sequence[str]) -> lis
     if verb in ASSUMED and (not near or Path(first).exists()):
         return [ASSUMED[verb], *words]
     if not first or first.startswith("-"):
-        return list(words)  # tyro says that one is missing
+        raise Refused(f"after vreid {verb} comes what it is to do: {', '.join(known)} (vreid {verb} --help says more)")
     raise Refused(f"there is no verb '{verb} {shown(first)}'{near} (vreid {verb} --help lists all)")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Args:
-    """List the recipes, or print one as TOML, to be changed and given to `vreid train --recipe FILE.toml`."""
+    """List the recipes, or print one as TOML: change it, and give it to `vreid train teacher` or `student` by --recipe FILE."""
 
     recipe: Annotated[str | None, tyro.conf.Positional] = None
     """Name of a recipe, a TOML file, or a checkpoint .pt for the recipe that it was trained with."""

@@ -51,6 +51,7 @@ def main(args: Args) -> int:
     import torch
 
     from vreid.models.checkpoint import load_checkpoint, network_from
+    from vreid.train.data.split import few_held
     from vreid.train.discriminant import refitted
 
     refuse_threads(args.threads)
@@ -67,6 +68,8 @@ def main(args: Args) -> int:
     network = network_from(stored, classifier=stored.config.classes > 0)
     training, validation, shares = _parts(args)
     _refuse_learnt(stored, validation)
+    if (few := few_held(validation)) is not None:
+        output.note(few)
     with output.counting("embedding") as count:
         found = refitted(network, training, validation, lambda features: _confused(features, validation), shares, count)
     if found is None:

@@ -152,6 +152,7 @@ def main(flags: Teacher | Student) -> int:
 
     from vreid.deploy.first_threshold import with_first_match
     from vreid.runtime.engines.processor import has_bfloat16
+    from vreid.train.data.split import few_held
     from vreid.train.devices import join_processes, leave_processes, started_as
     from vreid.train.loop import train
 
@@ -165,6 +166,8 @@ def main(flags: Teacher | Student) -> int:
             "this processor has no bfloat16 (AVX512-BF16, AMX), so it is emulated; leave --bfloat16 out"
         )
     job, found = _job(flags, recipe, place)
+    if place.leads and (few := few_held(job.validation)) is not None:
+        output.note(few)
     with _reporting(replace(job, start=start), found, flags) as reporting:
         try:
             best = train(reporting)

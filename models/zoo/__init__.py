@@ -7,6 +7,11 @@ from vreid.models.errors import Refused
 ZOO = Path(__file__).parent
 
 
+def bundled() -> list[Path]:
+    """The manifests of the bundled models, by name."""
+    return sorted(ZOO.glob("*.json"))
+
+
 def is_checkpoint(text: str | Path) -> bool:
     """Whether a model's name is that of a checkpoint: .pt or .pth, in any case."""
     return Path(text).suffix.lower() in (".pt", ".pth")
@@ -26,8 +31,9 @@ def manifest_path(text: str) -> Path:
                 f"{path} is a checkpoint, not a manifest; lower it first: vreid export {path} --out {path.with_suffix('.onnx')}"
             )
         return path
-    bundled = ZOO / f"{text}.json"
-    if bundled.is_file():
-        return bundled
-    names = ", ".join(sorted(file.stem for file in ZOO.glob("*.json"))) or "none"
-    raise Refused(f"there is no model '{text}'; give a manifest .json or a bundled name ({names})")
+    named = {file.stem: file for file in bundled()}
+    if text not in named:
+        raise Refused(
+            f"there is no model '{text}'; give a manifest .json or a bundled name ({', '.join(named) or 'none'})"
+        )
+    return named[text]

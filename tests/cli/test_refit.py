@@ -98,9 +98,9 @@ def test_nothing_is_written_where_no_more_is_found(
             rows.append(f"{name},{vehicle},c{camera}")
     (tmp_path / "plain.csv").write_text("\n".join(rows) + "\n")  # all are found already
     assert refit(place, tmp_path / "refit.pt", "--validation", 0.5, data=str(tmp_path / "plain.csv")) == 1
-    assert (
-        "no fit finds the vehicles held out better" in capsys.readouterr().err and not (tmp_path / "refit.pt").exists()
-    )
+    said = capsys.readouterr().err
+    assert "no fit finds the vehicles held out better" in said and not (tmp_path / "refit.pt").exists()
+    assert "few vehicles held out (2 of plain)" in " ".join(said.split())
 
 
 def test_what_makes_no_sense_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from vreid.models.errors import Refused
 from vreid.train.data.records import Dataset, Item, camera_word, digest_of_set, drawn, in_order, key_of, vehicle_word
 
+_ENOUGH = 10  # vehicles held out, of which a choice can be made
+
 
 def cut(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
     """(training, validation): `share` of the vehicles move to a validation set in which every picture is a query.
@@ -70,6 +72,19 @@ def refuse_unheld(
         raise Refused(
             f"of {most} vehicles none is held out by --validation {share:g}; give {0.5 / most + 0.001:.3f} or more{otherwise}"
         )
+
+
+def few_held(validation: Iterable[Dataset]) -> str | None:
+    """What to say where vehicles are held out, and so few of them that they decide nothing well; None where they are enough."""
+    counts = {part.name: len({item.vehicle for item in part.query}) for part in validation}
+    total = sum(counts.values())
+    if not 0 < total < _ENOUGH:
+        return None
+    named = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    return (
+        f"what is chosen is chosen on few vehicles held out ({named}), and figures of so few say little: give more data or a "
+        "higher --validation"
+    )
 
 
 def share_of_pictures(dataset: Dataset, share: float, seed: int = 0) -> Dataset:

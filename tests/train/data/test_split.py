@@ -11,7 +11,7 @@ import torch
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.train.data.records import Dataset, Item
-from vreid.train.data.split import cut, refuse_unheld
+from vreid.train.data.split import cut, few_held, refuse_unheld
 from vreid.train.data.table import read_dataset
 from vreid.train.evaluate import refuse_unfindable, validated
 
@@ -54,6 +54,12 @@ def test_the_cut_stays_with_a_picture_less_and_with_numbers_written_otherwise() 
     assert vehicles_of(cut(replace(whole, train=whole.train[1:]), 0.25)[1].gallery) == held
     padded = replace(whole, train=tuple(replace(item, vehicle=item.vehicle.zfill(4)) for item in whole.train))
     assert vehicles_of(cut(padded, 0.25)[1].gallery) == {vehicle.zfill(4) for vehicle in held}
+
+
+def test_few_vehicles_held_out_are_said_and_none_or_enough_are_not() -> None:
+    part = {count: cut(dataset(20, name=f"set{count}"), count / 20)[1] for count in (0, 3, 5, 9, 10)}
+    assert few_held([part[0]]) is None and few_held([part[10]]) is None and few_held([part[9], part[3]]) is None
+    assert "(3 of set3, 5 of set5)" in (few_held([part[3], part[5]]) or "")
 
 
 def test_no_share_holds_nothing_and_a_wrong_share_is_refused() -> None:
