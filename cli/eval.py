@@ -64,9 +64,9 @@ def _retrieval(args: Retrieval) -> int:
 
     refuse_batch_size(args.batch)
     refuse_threads(args.threads)
-    dataset = test_part(args.data)
-    pictures_of(dataset)  # refused before a model is opened
     model = open_model(args.model, args.threads, args.device)
+    dataset = test_part(args.data)
+    pictures_of(dataset)  # refused before anything is embedded
     began = time.monotonic()
     with output.counting("embedding") as count:
         parts = embedded(dataset, model.embed, batch=args.batch, progress=count)
@@ -155,8 +155,8 @@ def _print_budget(latency: Mapping[str, Any]) -> None:
 def _print_identity(identity: Mapping[str, Any]) -> None:
     output.result(
         f"sightings: {identity['sightings_right']} of {identity['sightings']} have the right id "
-        f"(precision {_percent(identity['precision'])} %), {identity['sightings_on_nobody']} lie on no vehicle, "
-        f"{identity['sightings_without_an_id']} have no id"
+        f"(precision {_percent(identity['precision'])} %); without an id: {identity['sightings_without_an_id']}, "
+        f"on no vehicle with half of their boxes: {identity['sightings_on_nobody']}"
     )
     output.result(
         f"passages: {identity['passages_right']} of {identity['passages']} have the right id "
@@ -165,7 +165,7 @@ def _print_identity(identity: Mapping[str, Any]) -> None:
     output.result(
         f"vehicles: {identity['vehicles_found']} of {identity['vehicles']} found under {identity['ids']} ids; "
         f"{identity['kept_over_cameras']} of {identity['found_in_several_cameras']} found in several cameras keep one id; "
-        f"{len(identity['merged'])} ids stand on several vehicles, {len(identity['split'])} vehicles have several ids"
+        f"ids on sightings of several vehicles: {len(identity['merged'])}, vehicles under several ids: {len(identity['split'])}"
     )
 
 

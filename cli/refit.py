@@ -58,7 +58,8 @@ def main(args: Args) -> int:
     refuse_seed(args.seed)
     if not is_checkpoint(args.checkpoint):
         raise Refused(
-            f"the last layer is fitted in a checkpoint (.pt or .pth) of vreid train, not in {args.checkpoint}"
+            f"the last layer is fitted in a checkpoint (.pt or .pth) of vreid train, not in {args.checkpoint}; those of the "
+            "bundled models are in bench/checkpoints of the repository"
         )
     if not is_checkpoint(str(args.out)):
         raise Refused(f"a checkpoint is called .pt, not {args.out.name}; choose such an --out")

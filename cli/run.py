@@ -172,12 +172,12 @@ def print_summary(summary: dict[str, Any], out: Path | None) -> None:
     )
     output.result(
         f"{summary['vehicles']} vehicles ({summary['known']} known, {summary['enrolled']} newly enrolled), "
-        f"{summary['seen_by_several']} of them in several cameras; {summary['unknown']} unknown sightings, "
-        f"{summary['doubtful']} doubtful; "
+        f"{summary['seen_by_several']} of them in several cameras; sightings that are unknown: {summary['unknown']}, "
+        f"doubtful: {summary['doubtful']}; "
         f"{summary['frames_per_second']:.1f} frames a second, {summary['peak_memory_mb']:.0f} MB at most"
     )
     if withheld := summary["withheld"]:
-        output.result(f"{withheld} of the unknown ones were not enrolled: too many at once, or no crop good enough")
+        output.result(f"unknown and not enrolled: {withheld} (too many at once, or no crop good enough)")
     output.result(f"found by {summary['detector']}")
     boxes = summary["embedded"] + summary["passed_over"]
     output.result(

@@ -46,13 +46,13 @@ class Target:
     """What a compression leaves; at most one of the three targets."""
 
     target_macs: float | None = None
-    """Share of the uncompressed network's MACs to keep (0.3), for a recipe with a budget."""
+    """Share of the uncompressed network's MACs to keep, such as 0.3, in place of that of a recipe with a budget."""
     target_params: float | None = None
     """The same for its parameters."""
     target_latency: str | None = None
-    """Milliseconds a picture (5ms) on the engine at hand, measured before the training begins."""
+    """Milliseconds a picture, such as 5ms, on the engine at hand, measured before the training begins."""
     engine: str | None = None
-    """The engine of --target-latency, with one thread; onnxruntime where none is given."""
+    """The engine of --target-latency, with one thread; left out: onnxruntime."""
     multiple: int | None = None
     """Kept widths are rounded up to a multiple of this, instead of the recipe's; 8 or 16 suit engines. The target counts it."""
 
@@ -114,21 +114,22 @@ class Student(Common):
     """Train a student, with teachers where they are given. The default recipe starts from ImageNet: it needs --weights, too."""
 
     recipe: str | None = None
-    """student_mobilenet (where none is given; needs --weights) or student_resnet18_small; of several teachers
+    """Left out: student_mobilenet, which needs --weights. Others: student_resnet18_small; of several teachers
     whiten_mtd_resnet18_small, of few pictures drd_resnet18_small; compressed cdd2_mobilenet, cdd2_mobilenet_160, cdd_mobilenet,
     cdd2_efficientnet_lite0, cdd_resnet50_small, cdd2_resnet50_small (or not: uncompressed_mobilenet,
     uncompressed_resnet50_small; further: tuned_mobilenet_160, which needs --start), and on a GPU cdd_resnet101, cdd2_resnet101.
     Or a TOML file (docs/training.md); vreid recipes NAME prints one to begin with."""
     teacher: tyro.conf.UseAppendAction[list[str]] = field(default_factory=list)
-    """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher). Given several times, they are fused."""
+    """Checkpoint, manifest, bundled model, or teacher cache (vreid cache-teacher); a recipe that learns from a teacher's logits or
+    blocks, as those that compress, wants one checkpoint. Given several times, the others are fused."""
     fusion: str | None = None
-    """How several teachers are fused: maxmin, mean, maxmean, maxrand or rand."""
+    """How several teachers are fused, instead of the recipe's (or maxmin): maxmin, mean, maxmean, maxrand or rand."""
     whiten: int | None = None
-    """Dimensions that each teacher is whitened to; 0 for none."""
+    """Dimensions that each teacher is whitened to, instead of the recipe's; 0 for none."""
     by_camera: bool = False
     """Standardise each teacher's embeddings camera by camera before they are whitened: for one that never saw these cameras."""
     tau: float | None = None
-    """Temperature of the similarities that teachers are learnt from by."""
+    """Temperature of the similarities that teachers are learnt from by, instead of the recipe's."""
     loss: str | None = None
     """Instead of the recipe's, for one teacher: similarity, rkd, pkt, correlation, csd, rop, raml, d3still, fitnet, ranking."""
     fraction: float = 1.0
@@ -152,7 +153,6 @@ def main(flags: Teacher | Student) -> int:
 
     from vreid.deploy.first_threshold import with_first_match
     from vreid.runtime.engines.processor import has_bfloat16
-    from vreid.train.data.split import few_held
     from vreid.train.devices import join_processes, leave_processes, started_as
     from vreid.train.loop import train
 
@@ -166,8 +166,6 @@ def main(flags: Teacher | Student) -> int:
             "this processor has no bfloat16 (AVX512-BF16, AMX), so it is emulated; leave --bfloat16 out"
         )
     job, found = _job(flags, recipe, place)
-    if place.leads and (few := few_held(job.validation)) is not None:
-        output.note(few)
     with _reporting(replace(job, start=start), found, flags) as reporting:
         try:
             best = train(reporting)
@@ -199,6 +197,16 @@ def _refuse_numbers(flags: Teacher | Student) -> None:
         refuse_without_tensorboard()
 
 
+def _doubts(flags: Teacher | Student, job: "Job") -> list[str]:
+    """What to say where the epoch is chosen on pictures that were learnt from before, or on few vehicles."""
+    from vreid.cli.training import learnt_before
+    from vreid.train.data.split import few_held
+
+    before = [flags.start or "", *(flags.teacher if isinstance(flags, Student) else ())]
+    few = few_held(job.validation)
+    return [*learnt_before(before, job.validation), *([] if few is None else [few])]
+
+
 @contextmanager
 def _reporting(job: "Job", found: "Checked", flags: Teacher | Student) -> Iterator["Job"]:
     """The job whose progress is reported: a bar, lines of steps and of epochs on stderr, and TensorBoard's events."""
@@ -208,7 +216,7 @@ def _reporting(job: "Job", found: "Checked", flags: Teacher | Student) -> Iterat
 
     events = Events(flags.out / "tensorboard") if flags.tensorboard else None
     epochs = job.recipe.epochs
-    log = _step_log(flags.log_every, epochs)
+    log, doubts = _step_log(flags.log_every, epochs), _doubts(flags, job)
     with output.progress(lines=False) as bar:  # of which the log of steps has more
         task = bar.add_task("epoch", total=None)
 
@@ -225,6 +233,8 @@ def _reporting(job: "Job", found: "Checked", flags: Teacher | Student) -> Iterat
                 keep(found, flags.out / KEPT)
             if events is not None:
                 events.epoch(record)
+            while doubts:  # once, when nothing is refused any more
+                output.note(doubts.pop(0))
             output.note(_line(record, epochs))
 
         def on_caching(name: str, done: int, of: int) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from vreid.models.network import ReidNetwork
 from vreid.models.pruning import insert
 from vreid.models.zoo import is_checkpoint
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
-from vreid.train.data.records import Dataset
+from vreid.train.data.records import Dataset, key_of
 from vreid.train.devices import Place, wait
 from vreid.train.job import EARLIER, Start
 from vreid.train.pruning.budget import Costs, read_costs, write_costs
@@ -149,6 +149,18 @@ def vehicles_of(metrics: dict[str, Any]) -> str:
     return str(metrics.get("classes", EARLIER if "vehicles" in metrics else ""))
 
 
+def learnt_before(words: Sequence[str], validation: Sequence[Dataset]) -> Iterator[str]:
+    """A sentence for each checkpoint of `words` that learnt from pictures which are held out here."""
+    held = {key_of(item) for part in validation for item in part.query}
+    for word in filter(is_checkpoint, words):
+        trained = load_checkpoint(word).trained
+        if count := 0 if trained is None else len(held.intersection(trained.tolist())):
+            yield (
+                f"{word} learnt from {count} of the {len(held)} pictures that are held out here to choose the epoch: these figures "
+                "are too good; give the --validation and the --seed of its training"
+            )
+
+
 def opened_teachers(
     words: Sequence[str], recipe: Recipe, threads: int, device: str
 ) -> tuple[Checkpoint | None, list[Teacher]]:
@@ -178,7 +190,10 @@ def opened_teachers(
         if twins := [other.name for other in cached[:place] if other.space == teacher.space]:
             raise Refused(f"{twins[0]} and {teacher.name} are one teacher; give each once")
     if recipe.online is not None and online is None and words:
-        raise Refused("the recipe learns from a teacher at every step; give a checkpoint .pt with --teacher")
+        raise Refused(
+            "the recipe learns from a teacher at every step; give its checkpoint .pt with --teacher (those of the bundled models "
+            "are in bench/checkpoints of the repository)"
+        )
     return online, cached
 
 

@@ -157,7 +157,9 @@ def imagenet_weights(body: str, source: str) -> dict[str, Tensor]:
         else:
             raise Refused(f"there are no weights at {source}; give a local state dict, or 'imagenet' to download them")
     except OSError as error:
-        raise Refused(f"the weights {source} could not be fetched ({error}); give a local file instead") from error
+        raise Refused(
+            f"the weights {source} could not be fetched ({error}); give a local file (docs/training.md says where there are some)"
+        ) from error
     except DAMAGED as error:
         raise Refused(f"{source} holds no weights that can be read safely; give a state dict saved by torch") from error
     for name in ("state_dict", "model"):  # how other trainings wrap it

@@ -171,8 +171,8 @@ def _way(way: Mapping[str, Any]) -> str:
     one, other = way["cameras"]
     early, middle, late = way["seconds"]
     return (
-        f"From {one} to {other} most take {early:g} to {late:g} s, half of them at most {middle:g} s ({number(way['matches'])} "
-        "matches): who comes then may look a little less alike, who does not a little more."
+        f"From {one} to {other} most take {early:g} to {late:g} s, half of them at most {middle:g} s (matches: "
+        f"{number(way['matches'])}): who comes then may look a little less alike, who does not a little more."
     )
 
 

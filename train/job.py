@@ -87,9 +87,7 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
     if recipe.epochs < 1:
         raise Refused(f"a training has at least one epoch, not {recipe.epochs}; give a higher --epochs")
     if recipe.labels and len(vehicles) < recipe.p:
-        raise Refused(
-            f"a batch needs {recipe.p} vehicles and the training data has {len(vehicles)}; add data or lower --p"
-        )
+        raise Refused(f"a batch needs {recipe.p} vehicles and {len(vehicles)} are not held out; add data or lower --p")
     by_class = recipe.inherit or (recipe.online is not None and recipe.online.logits > 0)
     if by_class and job.teacher_vehicles == EARLIER:
         raise Refused(
@@ -101,10 +99,10 @@ def refuse_unworkable(job: Job, vehicles: Sequence[str]) -> None:
             "the teacher's classifier knows other vehicles; give both the same --data, --validation, --seed and --fraction, "
             "or first train the teacher further on this --data (vreid train teacher --start)"
         )
-    if recipe.capacity is not None and (job.teacher is None or recipe.online is None or job.place.world > 1):
-        raise Refused(
-            "a student is compressed while it learns from a teacher, in one process; give --teacher and start without torchrun"
-        )
+    if recipe.capacity is not None and (job.teacher is None or recipe.online is None):
+        raise Refused("a student is compressed while it learns from a teacher; give its checkpoint .pt with --teacher")
+    if recipe.capacity is not None and job.place.world > 1:
+        raise Refused("a student is compressed in one process; start it without torchrun")
     if recipe.capacity is not None and recipe.capacity.shrink and recipe.optimiser != "sgd":
         raise Refused("only SGD's momentum is carried into a narrower network; give --optimiser sgd")
     if recipe.online is not None and job.teacher is None:

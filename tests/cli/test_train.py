@@ -137,7 +137,7 @@ def test_data_that_cannot_work_is_said(
 ) -> None:
     out = tmp_path / "run"
     few = colours(10)
-    assert "a batch needs 16 vehicles and the training data has 9" in refused(
+    assert "a batch needs 16 vehicles and 9 are not held out" in refused(
         capsys, "teacher", *SMALL, "--data", few, "--out", out
     )
     single = colours(20, cameras=1)

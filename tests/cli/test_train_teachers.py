@@ -181,3 +181,24 @@ def test_teachers_are_standardised_by_camera_where_the_flag_says_so(
     assert (tmp_path / "run" / "teacher-1.cameras.npz").exists()
     lone = ["train", "student", "--recipe", "student_resnet18_small", "--data", data, "--out", tmp_path / "no"]
     assert "give --teacher" in refused(capsys, *lone, "--by-camera")
+
+
+def test_a_teacher_that_learnt_what_is_held_out_is_named(
+    capsys: pytest.CaptureFixture[str], data: Path, teachers: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [
+        "--recipe",
+        "student_resnet18_small",
+        "--data",
+        data,
+        "--teacher",
+        teachers["b"],
+        "--out",
+        tmp_path / "s",
+        "--p",
+        8,
+    ]
+    assert main(["train", "student", *map(str, words), *WORDS, "--validation", "0.25"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{teachers['b'].name} learnt from 16 of the 16 pictures that are held out here" in said
+    assert "few vehicles held out (4 of colours)" in said

@@ -297,7 +297,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(job: Job) -> Non
     teacher = ReidNetwork(job.recipe.network)
     out = job.out / "never"
     for wrong, says in (
-        (replace(job, recipe=replace(job.recipe, p=9)), "needs 9 vehicles and the training data has 8"),
+        (replace(job, recipe=replace(job.recipe, p=9)), "needs 9 vehicles and 8 are not held out"),
         (replace(job, recipe=replace(job.recipe, classification=0.0, triplet=0.0)), "learns from nothing"),
         (replace(job, recipe=replace(job.recipe, epochs=0)), "at least one epoch, not 0"),
         (replace(job, validation=[cut(one, 0.5)[1]]), "is seen by two cameras"),
