@@ -1,6 +1,6 @@
-"""The ablations of the compression table, one seed each: what the paper varies, and what its code does by oversight.
+"""The ablations of the compression table, one seed each: what the paper varies, and what it leaves open.
 
-Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13 (the quirks). Each row changes one thing of an arm of the table, which it
+Methods.md 1.4 (K, p, start epoch), 1.2-1.5 and 10.13. Each row changes one thing of an arm of the table, which it
 is to be compared with on the same machine: half precision on a GPU is worth more than most of these changes. Trained and
 scored by cdd_table.py and cdd_score.py.
 """

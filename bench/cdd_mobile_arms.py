@@ -19,6 +19,7 @@ import torch
 from cdd_arms import Arm, cut_by_torch_pruning, scaled_to
 
 from vreid.models.cost import cost_of, total_of
+from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert
 from vreid.train.recipe import Recipe
@@ -81,7 +82,7 @@ def as_the_teacher(recipe: Recipe) -> Recipe:
 @torch.no_grad()
 def pruned_uniformly(network: ReidNetwork, share: float, multiple: int = MULTIPLE) -> ReidNetwork:
     """`network` with the same part of every layer's channels, those with the largest scales in their batch norms (Liu et al.,
-    Network Slimming, ICCV 2017), of the greatest part that stays under that share of the MACs."""
+    Network Slimming, ICCV 2017), of the greatest part that stays under that share of the MACs. Raises Refused where none does."""
     whole = total_of(cost_of(network)).macs
 
     def cut(part: float) -> ReidNetwork:
@@ -91,9 +92,11 @@ def pruned_uniformly(network: ReidNetwork, share: float, multiple: int = MULTIPL
             site.far.mask[order[max(multiple, int(part * len(order)) // multiple * multiple) :]] = 0
         return fold(narrow, multiple=multiple, masked=True)
 
-    parts = [step / 64 for step in range(1, 64)]
-    fitting = [part for part in parts if total_of(cost_of(cut(part))).macs <= share * whole]
-    return cut(fitting[-1])
+    for step in range(63, 0, -1):
+        narrow = cut(step / 64)
+        if total_of(cost_of(narrow)).macs <= share * whole:
+            return narrow
+    raise Refused(f"no uniform width leaves {share:.0%} of the MACs; ask for more")
 
 
 def _small(base: Recipe) -> Recipe:
@@ -109,7 +112,7 @@ ARMS: dict[str, Arm] = {
     "cdd2": Arm(lambda: budgeted(SAME)),
     "cdd2-20": Arm(lambda: budgeted(LESS)),
     "cdd+rggr": Arm(paper),
-    # a tenth of what survivors feel in cdd_arms.py, with which this one diverged: 18.6 mAP after four epochs, 0.5 after twelve
+    # a tenth of what survivors feel in cdd_arms.py, with which this one diverged (docs/results/compression.md)
     "resrep": Arm(lambda: budgeted(SAME, by="norm", cost_power=0.0, survivors=0.0025)),
     "torch-pruning": Arm(uncompressed, cut_by_torch_pruning(SAME, MULTIPLE, 1 / 8)),
     "uniform": Arm(uncompressed, lambda teacher: pruned_uniformly(teacher, SAME)),

@@ -57,9 +57,8 @@ def main() -> None:
                 row, network = row_of(folder, (heavy.params, heavy.macs))
                 rows.append(row)
                 networks.append(network)
-    for part in filter(
-        None, (family.arms, family.ablations)
-    ):  # by turns within each: how many take turns is felt, by the caches
+    # arms and ablations are timed apart: how many networks take turns changes what stays in the processor's caches
+    for part in filter(None, (family.arms, family.ablations)):
         mine = [place for place, row in enumerate(rows) if row["arm"] in part]
         timed = timings([networks[place] for place in mine], flags.rounds)
         for place, timing in zip(mine, timed, strict=True):

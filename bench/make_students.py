@@ -11,7 +11,7 @@ two hours, each student three; without such a processor leave --bfloat16 out.
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from body_lists import write_list
@@ -24,17 +24,32 @@ SHARES = {"roadside": 2.0, "roadside-wide": 3.0, "highway2cam": 1.0, "synth": 1.
 VALIDATION = 0.12  # of the bodies
 
 
-def vreid(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "vreid.cli.main", *map(str, words)], check=True)
+def vreid(*words: object, refusals: int = 0) -> int:
+    """The exit code of a command, which is 0, or up to `refusals`. Raises Refused where it fails."""
+    code = subprocess.run([sys.executable, "-m", "vreid.cli.main", *map(str, words)], check=False).returncode
+    if not 0 <= code <= refusals:  # it has said why
+        raise Refused(f"this command failed: vreid {' '.join(map(str, words))}")
+    return code
 
 
 def trained(out: Path, *words: object) -> Path:
-    """The best checkpoint of a training that is begun, gone on with, or done already."""
-    done = out / "done"
+    """The best checkpoint of a training that is begun, gone on with, or done already. Raises Refused where the one that is done
+    there had other words."""
+    done, text = out / "done", "\n".join(map(str, words))
     if not done.exists():
         vreid("train", *words, "--out", out, *(["--resume"] if (out / "last.pt").exists() else []))
-        done.touch()
+        done.write_text(text, encoding="utf-8")
+    elif done.read_text(encoding="utf-8") != text:
+        raise Refused(f"{out} holds another training, which {done} names; give another --out, or remove that folder")
     return out / "best.pt"
+
+
+def refitted(made: Path, words: Sequence[object], out: Path) -> Path:
+    """`made` with its last layer fitted anew to the data of these words of `vreid refit`, or as it is where no fit is better."""
+    if out.exists():
+        return out
+    code = vreid("refit", made, *words, "--out", out, refusals=1)
+    return made if code else out
 
 
 def sources(data: Path, out: Path) -> dict[str, Path]:
@@ -62,14 +77,6 @@ def student_of(teacher: Path, name: str, out: Path, common: list[object]) -> Pat
     return trained(out / name, "student", *further, *common)
 
 
-def refitted(trained: Path, sets: Mapping[str, Path], fitted: Path) -> Path:
-    """The checkpoint with its last layer fitted to the data that it learnt from, all sets alike."""
-    if not fitted.exists():
-        data = [word for path in sets.values() for word in ("--data", path)]
-        vreid("refit", trained, *data, "--validation", VALIDATION, "--out", fitted)
-    return fitted
-
-
 def make(name: str, data: Path, weights: Path, out: Path, bfloat16: bool) -> None:
     """The engine and the manifest of a bundled model, in `out`."""
     sets = sources(data, out)
@@ -77,7 +84,8 @@ def make(name: str, data: Path, weights: Path, out: Path, bfloat16: bool) -> Non
     start = ["--recipe", "teacher_mobilenet_160", "--weights", weights]
     teacher = trained(out / TEACHER, "teacher", *start, *common)
     made = teacher if name == TEACHER else student_of(teacher, name, out, common)
-    fitted = refitted(made, sets, out / f"{name}.pt")
+    data = [word for path in sets.values() for word in ("--data", path)]  # all sets alike
+    fitted = refitted(made, [*data, "--validation", VALIDATION], out / f"{name}.pt")
     vreid("export", fitted, "--out", out / f"{name}.onnx", "--half-weights", "--data", data / "roadside")
 
 

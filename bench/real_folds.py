@@ -16,7 +16,6 @@ import argparse
 import csv
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from make_students import trained
+from make_students import refitted, trained
 from rows import cell, write_rows
 
 from vreid.deploy.model import open_model
@@ -75,25 +74,18 @@ def measured(items: Sequence[Item], embed: Embed) -> dict[str, Any]:
 
 def learnt(words: Sequence[str], folder: Path) -> Path:
     """What `vreid train` learns with these words, in the folder of the fold, or gone on with. Raises Refused where it fails."""
-    given = [word.replace("{learn}", str(folder / "learn.csv")) for word in words]
-    try:
-        return trained(folder / "run", *given)
-    except subprocess.CalledProcessError:  # it has said why
-        raise Refused(f"this command failed: vreid train {' '.join(given)}") from None
+    return trained(folder / "run", *_with_data(words, folder))
 
 
 def fitted(made: Path, words: Sequence[str], folder: Path) -> Path:
-    """`made` with its last layer fitted anew to the data of the training's words, or as it is where no fit is better. Raises
-    Refused where it fails."""
-    out = folder / "fitted.pt"
-    given = [word.replace("{learn}", str(folder / "learn.csv")) for word in words]
+    """`made` with its last layer fitted anew to the data of the training's words. Raises Refused where it fails."""
+    given = _with_data(words, folder)
     same = [word for pair in pairwise(given) if pair[0] in ("--data", "--validation", "--seed") for word in pair]
-    code = subprocess.run(
-        [sys.executable, "-m", "vreid.cli.main", "refit", str(made), *same, "--out", str(out)]
-    ).returncode
-    if code > 1:  # it has said why
-        raise Refused(f"this command failed: vreid refit {made} {' '.join(same)}")
-    return made if code else out
+    return refitted(made, same, folder / "fitted.pt")
+
+
+def _with_data(words: Sequence[str], folder: Path) -> list[str]:
+    return [word.replace("{learn}", str(folder / "learn.csv")) for word in words]
 
 
 def main() -> None:
@@ -125,10 +117,10 @@ def main() -> None:
         if model is None:
             write_list(flags.out / f"fold-{place}" / "learn.csv", [i for i in items if i.vehicle not in test], chosen)
             model = str(learnt(command, flags.out / f"fold-{place}"))
-        asked = [item for item in items if item.vehicle in test]
-        found = measured(asked, open_model(model).embed)
+        own = [item for item in items if item.vehicle in test]
+        found = measured(own, open_model(model).embed)
         if flags.refit:
-            again = measured(asked, open_model(str(fitted(Path(model), command, flags.out / f"fold-{place}"))).embed)
+            again = measured(own, open_model(str(fitted(Path(model), command, flags.out / f"fold-{place}"))).embed)
             found |= {f"fitted_{name}": again[name] for name in ("rank1", "map")}
         rows.append({"fold": place, "seed": flags.seed, "size": flags.size, **found})
         write_rows(kept, sorted(rows, key=lambda row: int(row["fold"])))
@@ -141,4 +133,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Refused as refused:
+        sys.exit(f"real_folds.py: {refused}")

@@ -4,7 +4,6 @@ python bench/retrieval_table.py --data ../shared/data/roadside --imagenet WEIGHT
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -51,7 +50,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args()
     dataset = read_dataset(flags.data)
-    if flags.held_out:
+    if flags.held_out is not None:
         _, dataset = cut(dataset, flags.held_out)
     embeds: list[tuple[str, Embed]] = [("HSV histogram", open_model("hsv", 1).embed)]
     if flags.imagenet:
@@ -64,9 +63,8 @@ def main() -> None:
     if flags.json:
         output.document({"data": dataset.name, "rows": rows})
         return
-    columns = ("model", "map", "rank1", "rank5", "rank10", "minp", "queries", "gallery")
+    columns = ("model", "map", "rank1", "rank5", "rank10", "minp", "queries", "gallery", "seconds")
     output.table(f"retrieval on {dataset.name}", columns, [[row[column] for column in columns] for row in rows])
-    output.console().print(json.dumps({"seconds": [row["seconds"] for row in rows]}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from make_students import SHARES, VALIDATION, sources, trained, words_of
 from rows import table_of, write_rows
 
 from vreid.deploy.model import open_model
+from vreid.models.errors import Refused
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset, read_train_part
 from vreid.train.evaluate import Retrieval, evaluate
@@ -115,4 +116,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Refused as refused:
+        sys.exit(f"training_rows.py: {refused}")

@@ -119,9 +119,9 @@ def _done(words: Sequence[str]) -> int:
     module = importlib.import_module(f"vreid.cli.{verb.replace('-', '_')}")
     kind, program, about = module.Args, f"vreid {verb}", getattr(module, "ABOUT", None)
     if below := sub_verbs(kind):
-        sub, *more = _with_sub_verb(verb, rest, list(below))
-        if sub in below:  # so that what is said of a wrong flag names the command whose help has it
-            kind, program, about, rest = below[sub], f"{program} {sub}", None, more
+        rest = _with_sub_verb(verb, rest, list(below))
+        if (first := rest[0]) in below:  # so that what is said of a wrong flag names the command whose help has it
+            kind, program, about, rest = below[first], f"{program} {first}", None, rest[1:]
     return int(module.main(parsed(kind, program, rest, about)))
 
 

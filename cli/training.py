@@ -20,7 +20,7 @@ from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_brok
 from vreid.train.data.records import Dataset, key_of
 from vreid.train.devices import Place, wait
 from vreid.train.job import EARLIER, Start
-from vreid.train.pruning.budget import Costs, read_costs, write_costs
+from vreid.train.pruning.costs import Costs, read_costs, write_costs
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.limits import HIGHEST, LOWEST, MOST
 from vreid.train.recipes.targets import milliseconds, with_multiple, with_target

@@ -37,7 +37,7 @@ from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Site, rounded_up, sites
 from vreid.models.seam import open_seam
 from vreid.runtime.engines.table import ENGINES
-from vreid.train.pruning.budget import Costs, SiteCost, widths_of
+from vreid.train.pruning.costs import Costs, SiteCost, widths_of
 
 LEAST_VARIANTS = 30
 EXACT = 1e4  # weight of the whole network's row in the fit, where every other row weighs 1

@@ -15,7 +15,7 @@ from vreid.train.data.sampler import Mix, pk_batches
 from vreid.train.data.split import digest_of
 from vreid.train.devices import Place, wait
 from vreid.train.evaluate import refuse_unfindable
-from vreid.train.pruning.budget import Costs
+from vreid.train.pruning.costs import Costs
 from vreid.train.recipe import Recipe
 from vreid.train.steps import Step
 from vreid.train.teacher import Targets, Teacher, space_of, targets_of, teacher_of_network

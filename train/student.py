@@ -12,12 +12,13 @@ from vreid.models.checkpoint import imagenet_weights, is_classifier, load_body
 from vreid.models.errors import Refused
 from vreid.models.folded_norms import measure_folded_norms
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.pruning import fold, insert, shrunk, sites, variances
+from vreid.models.pruning import fold, insert, sites
+from vreid.models.shrinking import shrunk, variances
 from vreid.train.losses.cameras import CameraMeans
 from vreid.train.online import OnlineTeacher
 from vreid.train.optimise import autocast_dtype, averaging, optimiser_of
-from vreid.train.pruning.budget import Costs
 from vreid.train.pruning.controller import Compression
+from vreid.train.pruning.costs import Costs
 from vreid.train.recipe import Recipe
 
 

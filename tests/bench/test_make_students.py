@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from make_students import trained
+
+from vreid.models.errors import Refused
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "make_students.py"
 
@@ -23,3 +26,10 @@ def test_what_is_missing_ends_it_with_a_sentence(tmp_path: Path, there: tuple[st
     done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and not out.exists()
     assert says in done.stderr and str(tmp_path / "roadside") in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_is_done_is_taken_for_the_same_words_alone(tmp_path: Path) -> None:
+    (tmp_path / "done").write_text("teacher\n--epochs\n2")
+    assert trained(tmp_path, "teacher", "--epochs", 2) == tmp_path / "best.pt"
+    with pytest.raises(Refused, match="holds another training"):
+        trained(tmp_path, "teacher", "--epochs", 3)

@@ -12,7 +12,7 @@ from vreid.cli.train import Target
 from vreid.cli.training import targeted
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
-from vreid.train.pruning.budget import Costs, SiteCost, widths_of, write_costs
+from vreid.train.pruning.costs import Costs, SiteCost, widths_of, write_costs
 from vreid.train.recipes.bundled import recipe_named
 
 CDD2 = "cdd2_resnet50_small"

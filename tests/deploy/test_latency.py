@@ -28,7 +28,7 @@ from vreid.models.manifest import write_manifest
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import insert, resized
 from vreid.runtime.embedder import open_embedder
-from vreid.train.pruning.budget import Costs, SiteCost, widths_of
+from vreid.train.pruning.costs import Costs, SiteCost, widths_of
 
 KINDS = [0, 1, 1, 2]
 FULL = [(32, 64), (64, 64), (48, 64), (1, 128)]

@@ -8,7 +8,8 @@ import torch
 from torch.nn import BatchNorm1d, BatchNorm2d
 
 from vreid.models.network import NetworkConfig, ReidNetwork
-from vreid.models.pruning import Kept, fold, insert, shrunk, sites, variances
+from vreid.models.pruning import fold, insert, sites
+from vreid.models.shrinking import Kept, shrunk, variances
 
 PIXELS = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

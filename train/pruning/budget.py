@@ -1,4 +1,4 @@
-"""A budget for a student that is being compressed: what its sites cost, and masks by rank until the target is met, as in ResRep.
+"""A budget for a student that is being compressed: masks by rank until its cost (costs.py) meets the target, as in ResRep.
 
 Ding et al., ResRep, ICCV 2021, section 3.3 (methods.md 2): every so often all channels are sorted by the norm of their
 compactor row, and the weakest are masked, a few more each time, until the network without them meets the budget; the choice
@@ -10,112 +10,23 @@ same factor; columns of near compactors compete with rows of far ones; costs are
 squared and averaged over the steps (Molchanov et al., CVPR 2019).
 """
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from vreid.models.cost import cost_of, total_of
-from vreid.models.errors import Refused, shown
-from vreid.models.files import write_atomic
+from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork
 from vreid.models.pruning import Compactor, Side, Site, rounded_up
 from vreid.train.pruning.channels import ChannelMap, compactors_of
+from vreid.train.pruning.costs import Costs, Unit, costs_of, widths_of
 
-
-@dataclass(frozen=True)
-class SiteCost:
-    """Cost of a site: near * a + near * far * b + far * c, of the widths before and after its convolution.
-
-    `c` has everything that goes with a row: a depthwise convolution's filter as well as an input of the layer that reads it.
-    Where there is no near compactor, `near` counts as 1, `a` and `b` are 0, and the convolution's own cost is in `c`.
-    """
-
-    a: float
-    b: float
-    c: float
-
-    def of(self, near: int, far: int) -> float:
-        """The cost with that many channels kept."""
-        return near * self.a + near * far * self.b + far * self.c
-
-
-@dataclass(frozen=True)
-class Costs:
-    """The costs of a network: `rest` is what no compactor changes, `sites` are those of the sites from first to last, `full` the
-    sites' widths (near, far) before anything is dropped; `engine` is where milliseconds were measured ("": not known)."""
-
-    unit: str  # macs, params or ms
-    rest: float
-    sites: tuple[SiteCost, ...]
-    full: tuple[tuple[int, int], ...]
-    engine: str = ""
-
-    def of(self, widths: Sequence[tuple[int, int]]) -> float:
-        """The cost of the whole network with these (near, far) widths."""
-        return self.rest + sum(site.of(*kept) for site, kept in zip(self.sites, widths, strict=True))
-
-    def whole(self) -> float:
-        """The cost of the whole network before anything is dropped."""
-        return self.of(self.full)
-
-
-def widths_of(sites: Sequence[Site]) -> list[tuple[int, int]]:
-    """(near, far) channels of every site; near is 1 without a near compactor."""
-    return [(1 if site.near is None else len(site.near.mask), len(site.far.mask)) for site in sites]
-
-
-def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: str) -> Costs:
-    """Exact costs in `unit` (macs or params) of the folded network, counted as models/cost.py counts. Raises Refused for ms."""
-    if unit not in ("macs", "params"):
-        raise Refused(f"a budget is counted in macs or params, not {unit!r}; milliseconds have to be measured")
-    layers = cost_of(network)
-    measured: dict[str, int] = {}
-    for layer in layers:
-        measured[layer.name] = layer.macs if unit == "macs" else layer.params
-    whole = float(total_of(layers).macs if unit == "macs" else sum(measured.values()))
-    found = []
-    for site, (near, far) in zip(sites, widths_of(sites), strict=True):
-        place, own = site.place, float(measured[site.place.conv])
-        follows = float(sum(measured[name] for name in (place.norm, *place.channelwise, place.reader)))
-        if site.near is None:
-            found.append(SiteCost(0.0, 0.0, (own + follows) / far))
-        else:
-            before = float(sum(measured[name] for name in place.before or ()))
-            found.append(SiteCost(before / near, own / (near * far), follows / far))
-        if unit == "params":  # a compactor has weights while it learns, which are folded away
-            whole -= sum(compactor.weight.numel() for compactor in site.compactors())
-    rest = whole - sum(cost.of(*kept) for cost, kept in zip(found, widths_of(sites), strict=True))
-    return Costs(unit, rest, tuple(found), tuple(widths_of(sites)))
-
-
-def write_costs(costs: Costs, path: Path) -> None:
-    """Write them as JSON, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(asdict(costs)))
-
-
-def read_costs(path: Path) -> Costs:
-    """Read what `write_costs` wrote; Refused names a file that it did not."""
-    try:
-        found = TypeAdapter(Costs).validate_json(path.read_bytes())
-        if not 0 < found.whole() < math.inf:
-            raise ValueError("the whole network costs nothing, or is not a number")
-    except (OSError, ValueError) as error:
-        words = shown(" ".join(str(error).split()), 120)
-        raise Refused(f"{path} holds no costs ({words}); move it away to have them measured again") from error
-    return found
-
-
-MEMORY = 0.99  # of the running mean of a Taylor score
+SCORE_DECAY = 0.99  # of the running mean of a Taylor score
 SLACK = 0.005  # of the whole cost: how far under its goal a budget may end, unless only longer steps lead to it
 LEAST_COST = 1e-9  # of the whole: a channel may be measured to cost nothing
+_NAMES: dict[Unit, str] = {"macs": "MACs", "params": "parameters", "ms": "milliseconds"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +37,7 @@ class BudgetRules:
     masked feel `survivors` times the lasso: by "norm" it has to weaken them to separate them, by "taylor" it need not."""
 
     share: float
-    of: Literal["macs", "params", "ms"] = "macs"
+    of: Unit = "macs"
     start: float = 0.05
     until: float = 0.4
     every: int = 25
@@ -193,8 +104,8 @@ class Budget:
         changes = [product.sum(c.dim) for product, (c, _) in zip(products, learnt, strict=True)]
         if torch.isfinite(torch.cat(changes)).all():  # an overflow in half precision, whose step the scaler skips
             scores = [score for _, score in learnt]
-            torch._foreach_mul_(scores, MEMORY)
-            torch._foreach_add_(scores, torch._foreach_mul(changes, changes), alpha=1 - MEMORY)
+            torch._foreach_mul_(scores, SCORE_DECAY)
+            torch._foreach_add_(scores, torch._foreach_mul(changes, changes), alpha=1 - SCORE_DECAY)
 
     @torch.no_grad()
     def choose(self, done: float = 1.0) -> float:
@@ -273,6 +184,3 @@ class Budget:
 
     def _sites(self) -> list[Site]:
         return [channels.site for channels in self.maps]
-
-
-_NAMES = {"macs": "MACs", "params": "parameters", "ms": "milliseconds"}

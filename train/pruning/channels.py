@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from vreid.models.network import ReidNetwork
-from vreid.models.pruning import Compactor, Kept, Side, Site, sites
+from vreid.models.pruning import Compactor, Side, Site, sites
+from vreid.models.shrinking import Kept
 
 
 class ChannelMap:

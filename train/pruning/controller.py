@@ -3,7 +3,7 @@
 Methods.md 1.3-1.5. Gradient resetting (resetting.py) or a budget (budget.py) chooses the channels. We differ: the lasso's
 direction is added to the gradient, which is the same as having the lasso in the loss; the steps of a compactor that reads large
 values are shortened (`limit_steps`); and where `shrink` allows, the network is rebuilt narrower between two epochs, so that the
-next is cheaper (models/pruning.py).
+next is cheaper (models/shrinking.py).
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import ReidNetwork, unit
-from vreid.models.pruning import EPS, Compactor, Kept, Shrunk, Site, kept_of, places_of, sites
+from vreid.models.pruning import EPS, Compactor, Site, kept_of, places_of, sites
+from vreid.models.shrinking import Kept, Shrunk
 from vreid.train.online import OnlineTeacher
-from vreid.train.pruning.budget import Budget, BudgetRules, Costs
+from vreid.train.pruning.budget import Budget, BudgetRules
 from vreid.train.pruning.channels import ChannelMap, channel_maps, compactors_of, name_of, restore, state_of
+from vreid.train.pruning.costs import Costs
 from vreid.train.pruning.resetting import Memory, ResettingRules, reset
 
 
@@ -30,9 +32,9 @@ def limit_steps(compressed: Sequence[Site], most: float) -> None:
     ResRep nor CDD has it.
 
     A step of SGD changes what a compactor gives in proportion to that squared length, which is the sum of gain^2 + bias^2 of the
-    BN before it (at most, where a ReLU is between them). In ImageNet's MobileNetV2 it is 4 to 76 before all but the last, and about
-    3,000 there: at the rate of the other layers that compactor's output grew within an epoch, shrinking the network made these
-    values the input of the next, and in the end most of them were beyond the ends of ReLU6.
+    BN before it (at most, where a ReLU is between them). In ImageNet's MobileNetV2 it is far larger before the last compactor than
+    before the others (docs/compression.md): at their rate its output grows, shrinking the network makes these values the input of
+    the next, and most of them end beyond the ends of ReLU6.
     """
     read = [pair for site in compressed for pair in site.read_norms() if pair[0].weight.grad is not None]
     if read:
@@ -91,6 +93,10 @@ class Compression:
     def __init__(
         self, capacity: Capacity, student: ReidNetwork, teacher: OnlineTeacher, costs: Costs | None = None
     ) -> None:
+        if teacher.student_hooks.widths() != teacher.hooks.widths():
+            raise Refused(
+                "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
+            )
         self.capacity, self.teacher, self.maps = capacity, teacher, channel_maps(student)
         teacher.maps = self.maps
         self.memories: dict[str, Memory] = {}
@@ -99,10 +105,6 @@ class Compression:
             self.budget = Budget(student, self.maps, capacity.budget, capacity.multiple, costs)
         self.steps = 0
         self.macs, self.full = total_of(cost_of(student)).macs, _widths(student)
-        if teacher.student_hooks.widths() != teacher.hooks.widths():
-            raise Refused(
-                "the teacher's blocks are not as wide as the student's; compress with a teacher of the same network"
-            )
 
     def after_backward(self, epoch: float, done: float) -> None:
         """Change masks and gradients between the backward pass and the optimiser's step; `epoch` is the number of epochs that are

@@ -9,7 +9,7 @@ from vreid.models.cost import cost_of, total_of
 from vreid.models.errors import Refused
 from vreid.models.network import NetworkConfig, ReidNetwork
 from vreid.models.pruning import fold, insert, sites
-from vreid.train.pruning.budget import Costs, SiteCost, costs_of, read_costs, write_costs
+from vreid.train.pruning.costs import Costs, SiteCost, costs_of, read_costs, write_costs
 
 BODIES = [
     ("resnet18", False),
