@@ -28,7 +28,7 @@ def test_what_is_missing_ends_it_with_a_sentence(tmp_path: Path, there: tuple[st
     assert says in done.stderr and str(tmp_path / "roadside") in done.stderr and "Traceback" not in done.stderr
 
 
-def test_what_is_done_is_taken_for_the_same_words_alone(tmp_path: Path) -> None:
+def test_a_training_of_other_words_is_not_taken_for_the_one_that_is_done(tmp_path: Path) -> None:
     (tmp_path / "done").write_text("teacher\n--epochs\n2")
     assert trained(tmp_path, "teacher", "--epochs", 2) == tmp_path / "best.pt"
     with pytest.raises(Refused, match="holds another training"):
