@@ -83,39 +83,3 @@ def test_the_old_name_runs_as_before_with_a_notice(words: list[str], capfd: pyte
     assert json.loads(said.out)["identity"] and said.err.startswith("vreid eval-run is called vreid eval run now")
     assert main(["--help"]) == 0
     assert "eval-run" not in capfd.readouterr().out
-
-
-def test_a_misspelt_verb_gets_the_one_that_is_near(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["exprot", "best.pt"]) == 2
-    assert (
-        capfd.readouterr().err == "vreid: there is no verb 'exprot'; did you mean 'export'? (vreid --help lists all)\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "near"),
-    [("gallery serach", "search"), ("train studnet", "student"), ("synth cty", "city"), ("eval rn", "run")],
-)
-def test_a_misspelt_sub_verb_gets_the_one_that_is_near(
-    words: str, near: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*words.split(), "x"]) == 2
-    verb = words.split()[0]
-    assert capfd.readouterr().err == (
-        f"vreid: there is no verb '{words}'; did you mean '{near}'? (vreid {verb} --help lists all)\n"
-    )
-
-
-def test_a_model_named_like_a_sub_verb_is_still_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("runs").write_text("")
-    assert main(["eval", "runs", "--data", "absent"]) == 2
-    assert "there is no verb" not in capfd.readouterr().err
-
-
-def test_help_of_eval_says_where_the_flags_of_the_short_form_are(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["eval", "--help"])
-    assert "vreid eval retrieval --help" in capfd.readouterr().out

@@ -371,31 +371,6 @@ def test_what_the_parser_refuses(words: list[str], capsys: pytest.CaptureFixture
     assert leaving.value.code == 2 and said.out == "" and said.err and "Traceback" not in said.err
 
 
-def test_help_is_named_where_the_flag_is(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, help_of in (
-        ("eval vreid-s --data d --camera-bais", "vreid eval retrieval --help"),
-        ("train teacher --sise 32", "vreid train teacher --help"),
-        ("gallery list", "vreid gallery list --help"),
-    ):
-        with pytest.raises(SystemExit, match="2"):
-            main(words.split())
-        assert help_of in capsys.readouterr().err
-    assert main(["train", "--data", "d"]) == main(["train"]) == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert (
-        first
-        == second
-        == "vreid: after vreid train comes what it is to do: teacher, student (vreid train --help says more)"
-    )
-
-
-def test_a_verb_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["zoom"]) == 2
-    assert capsys.readouterr().err == "vreid: there is no verb 'zoom' (vreid --help lists all)\n"
-    assert main(["gallery", "burn"]) == 2
-    assert capsys.readouterr().err == "vreid: there is no verb 'gallery burn' (vreid gallery --help lists all)\n"
-
-
 @pytest.mark.parametrize("words", [("--out", ""), ("--out=",)])
 def test_an_empty_out_is_not_the_current_folder(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
