@@ -62,8 +62,8 @@ def widths_of(sites: Sequence[Site]) -> list[tuple[int, int]]:
 
 def costs_of(network: ReidNetwork, sites: Sequence[Site], unit: Unit) -> Costs:
     """Exact costs in `unit` (macs or params) of the folded network, counted as models/cost.py counts. Raises Refused for ms."""
-    if unit == "ms":
-        raise Refused("milliseconds have to be measured (deploy/latency.py)")
+    if unit not in ("macs", "params"):
+        raise Refused(f"a budget is counted in macs or params, not {unit!r}; milliseconds have to be measured")
     layers = cost_of(network)
     measured: dict[str, int] = {}
     for layer in layers:
