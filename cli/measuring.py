@@ -10,7 +10,7 @@ from vreid.models.files import refuse_same
 from vreid.models.zoo import is_checkpoint
 
 if TYPE_CHECKING:
-    from vreid.train.data.records import Dataset
+    from vreid.train.data.records import Dataset, Item
 
 
 def test_part(path: Path) -> "Dataset":
@@ -58,16 +58,22 @@ def _files_of(model: str) -> list[Path]:
         return [Path(model)]
 
 
+def count_learnt(trained: Collection[int], items: "Iterable[Item]") -> int:
+    """How many of the pictures have one of these keys, of which a network has learnt; without keys none is read."""
+    from vreid.train.data.records import key_of
+
+    return sum(key_of(item) in trained for item in items) if trained else 0
+
+
 def warn_if_learnt(model: str, trained: Collection[int], dataset: "Dataset") -> int:
     """How many pictures of the test part have one of these keys, with a warning where some have; without keys none is read."""
-    from vreid.train.data.records import Item, key_of
+    from vreid.train.data.records import Item
     from vreid.train.evaluate import pictures_of
 
     if not trained:
         return 0
     paths = pictures_of(dataset)
-    count = sum(key_of(Item(path, "", "")) in trained for path in paths)
-    if count:
+    if count := count_learnt(trained, (Item(path, "", "") for path in paths)):
         output.error(f"{model} learnt from {count} of these {len(paths)} pictures: the figures are not of a test")
     return count
 
@@ -78,5 +84,4 @@ def warn_if_checkpoint_learnt(model: str, dataset: "Dataset") -> int:
         return 0
     from vreid.models.checkpoint import load_checkpoint
 
-    trained = load_checkpoint(model).trained
-    return 0 if trained is None else warn_if_learnt(model, frozenset(trained.tolist()), dataset)
+    return warn_if_learnt(model, load_checkpoint(model).learnt_keys(), dataset)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vreid.cli import output
-from vreid.cli.measuring import training_part
+from vreid.cli.measuring import count_learnt, training_part
 from vreid.models.errors import Refused, refuse_seed, refuse_threads
 from vreid.models.files import refuse_same
 from vreid.models.zoo import is_checkpoint
@@ -143,11 +143,8 @@ def _parts(args: Args) -> "tuple[list[Dataset], list[Dataset], tuple[float, ...]
 
 def _refuse_learnt(stored: "Checkpoint", validation: "list[Dataset]") -> None:
     """Raises Refused where the network has learnt from vehicles that are to choose."""
-    from vreid.train.data.records import key_of
-
-    learnt = frozenset(() if stored.trained is None else stored.trained.tolist())
     held = [item for part in validation for item in part.query]
-    if count := sum(key_of(item) in learnt for item in held) if learnt else 0:
+    if count := count_learnt(stored.learnt_keys(), held):
         raise Refused(
             f"{count} of the {len(held)} pictures that are held out were learnt from; give the --validation and the --seed of the "
             "training or, if it held out none, other data"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vreid.cli import output
+from vreid.cli.measuring import count_learnt
 from vreid.deploy.model import open_model
 from vreid.models.checkpoint import Checkpoint, load_checkpoint, network_from
 from vreid.models.errors import Refused
@@ -17,7 +18,7 @@ from vreid.models.network import ReidNetwork
 from vreid.models.pruning import insert
 from vreid.models.zoo import is_checkpoint
 from vreid.train.data.checking import SKIPPED, Checked, check, keep, refuse_broken, write_skipped
-from vreid.train.data.records import Dataset, key_of
+from vreid.train.data.records import Dataset
 from vreid.train.devices import Place, wait
 from vreid.train.job import EARLIER, Start
 from vreid.train.pruning.costs import Costs, read_costs, write_costs
@@ -151,10 +152,9 @@ def vehicles_of(metrics: dict[str, Any]) -> str:
 
 def learnt_before(words: Sequence[str], validation: Sequence[Dataset]) -> Iterator[str]:
     """A sentence for each checkpoint of `words` that learnt from pictures which are held out here."""
-    held = {key_of(item) for part in validation for item in part.query}
+    held = [item for part in validation for item in part.query]
     for word in filter(is_checkpoint, words):
-        trained = load_checkpoint(word).trained
-        if count := 0 if trained is None else len(held.intersection(trained.tolist())):
+        if count := count_learnt(load_checkpoint(word).learnt_keys(), held):
             yield (
                 f"{word} learnt from {count} of the {len(held)} pictures that are held out here to choose the epoch: these figures "
                 "are too good; give the --validation and the --seed of its training"

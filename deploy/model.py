@@ -161,7 +161,7 @@ def _from_checkpoint(path: Path, threads: int, device: str) -> Model:
         width=network.config.width,
         file_bytes=path.stat().st_size,
         cost=Cost(params=total.params, macs=total.macs, flops=total.flops),
-        trained=frozenset() if stored.trained is None else frozenset(stored.trained.tolist()),
+        trained=stored.learnt_keys(),
     )
 
 

@@ -47,6 +47,10 @@ class Checkpoint:
     training: dict[str, Any] | None = None
     trained: Tensor | None = None
 
+    def learnt_keys(self) -> frozenset[int]:
+        """The keys of the pictures that it learnt from; none where it does not say."""
+        return frozenset() if self.trained is None else frozenset(self.trained.tolist())
+
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write complete or not at all; Refused where there is no room."""
