@@ -21,7 +21,7 @@ def main(args: Args) -> int:
     from vreid.models.manifest import read_manifest
     from vreid.models.zoo import bundled
 
-    found = [read_manifest(path) for path in bundled()]
+    found = [read_manifest(path) for path in bundled().values()]
     if args.json:
         output.document({"models": [model.model_dump(by_alias=True) for model in found]})
         return 0

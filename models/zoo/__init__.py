@@ -7,9 +7,9 @@ from vreid.models.errors import Refused
 ZOO = Path(__file__).parent
 
 
-def bundled() -> list[Path]:
-    """The manifests of the bundled models, by name."""
-    return sorted(ZOO.glob("*.json"))
+def bundled() -> dict[str, Path]:
+    """{name: manifest} of the bundled models, by name."""
+    return {path.stem: path for path in sorted(ZOO.glob("*.json"))}
 
 
 def is_checkpoint(text: str | Path) -> bool:
@@ -31,7 +31,7 @@ def manifest_path(text: str) -> Path:
                 f"{path} is a checkpoint, not a manifest; lower it first: vreid export {path} --out {path.with_suffix('.onnx')}"
             )
         return path
-    named = {file.stem: file for file in bundled()}
+    named = bundled()
     if text not in named:
         raise Refused(
             f"there is no model '{text}'; give a manifest .json or a bundled name ({', '.join(named) or 'none'})"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vreid.models.errors import WrongModel
 from vreid.models.seam import open_seam
-from vreid.models.zoo import ZOO
+from vreid.models.zoo import bundled
 from vreid.runtime.gallery.identities import Identities
 from vreid.runtime.gallery.inbox import Inbox
 from vreid.runtime.gallery.outbox import Outbox
@@ -294,7 +294,7 @@ def refuse_other_model(found: About, wanted: About, name: str) -> None:
     if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
         stored = f"'{found.model}' ({found.dim}-d, {found.fingerprint})"
         given = f"'{wanted.model}' ({wanted.dim}-d, {wanted.fingerprint})"
-        model = wanted.model if (ZOO / f"{wanted.model}.json").is_file() else "MANIFEST.json"
+        model = wanted.model if wanted.model in bundled() else "MANIFEST.json"
         raise WrongModel(
             f"the gallery {name} holds features of the model {stored}, not of {given}; use that model, or embed the pictures that"
             f" it keeps anew: vreid gallery reindex --gallery {shlex.quote(name)} --model {model} --out NEW.db"

@@ -10,7 +10,7 @@ from vreid.models.zoo import bundled
 
 
 def test_every_bundled_model_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    names = [read_manifest(path).name for path in bundled()]
+    names = [read_manifest(path).name for path in bundled().values()]
     assert {"vreid-m", "vreid-n", "vreid-s"} <= set(names)
     assert main(["models", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["models"]

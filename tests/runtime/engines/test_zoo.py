@@ -7,12 +7,12 @@ import pytest
 
 from vreid.models.manifest import read_manifest
 from vreid.models.preprocess import Embed
-from vreid.models.zoo import ZOO, manifest_path
+from vreid.models.zoo import bundled, manifest_path
 from vreid.runtime.embedder import open_embedder
 from vreid.synth.crops import training_crops
 from vreid.train.evaluate import Embedded, Retrieval, hsv_histograms, retrieval
 
-MODELS = sorted(path.stem for path in ZOO.glob("*.json"))
+MODELS = list(bundled())
 
 
 def score(embed: Embed) -> Retrieval:
