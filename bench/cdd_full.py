@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from cdd_arms import SAME, two_sided
 from cdd_table import file_of, folder_of, row_of, scored, teacher_in, trained
-from rows import write_rows
+from rows import RESULTS, write_rows
 
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
@@ -23,7 +23,7 @@ from vreid.train.devices import join_processes
 from vreid.train.recipe import Recipe
 from vreid.train.recipes.bundled import teacher_resnet50_small, uncompressed_resnet50_small
 
-RESULTS = Path(__file__).with_name("results") / "cdd_full.json"
+ROWS = RESULTS / "cdd_full.json"
 
 
 def full(recipe: Recipe) -> Recipe:
@@ -65,7 +65,7 @@ def main() -> None:
     folders = [flags.out / "teacher", *(folder_of(flags.out, name.replace(": ", "-"), 0) for name in ARMS)]
     done = [folder for folder in folders if file_of(folder, ".score.json").exists()]
     rows = [row_of(folder, (heavy.params, heavy.macs))[0] for folder in done]
-    write_rows(RESULTS, rows)
+    write_rows(ROWS, rows)
     for row in rows:
         print(row)
 

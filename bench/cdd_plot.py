@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rows import by_arm
+from rows import RESULTS, by_arm
 
-ROWS = Path(__file__).with_name("results") / "cdd.json"
+ROWS = RESULTS / "cdd.json"
 
 
 def drawn(rows: list[dict[str, Any]], out: Path) -> None:

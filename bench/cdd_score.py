@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from cdd_table import FAMILIES, file_of, folder_of, row_of
-from rows import table_of, write_rows
+from rows import RESULTS, table_of, write_rows
 
 from vreid.cli import output
 from vreid.deploy.bench import Timing
@@ -20,7 +20,7 @@ from vreid.deploy.latency import latencies
 from vreid.models.cost import cost_of, total_of
 from vreid.models.network import ReidNetwork
 
-RESULTS = {"resnet50": "cdd.json", "mobilenet": "cdd_mobilenet.json"}
+FILES = {"resnet50": "cdd.json", "mobilenet": "cdd_mobilenet.json"}
 COLUMNS = {
     "params_saved": "params saved %", "macs_saved": "MACs saved %", "validation_map": "validation mAP", "map": "mAP",
     "rank1": "Rank-1", "latency_ms": "latency ms", "hours": "core-hours",
@@ -41,7 +41,7 @@ def timings(networks: Sequence[ReidNetwork], rounds: int) -> list[Timing]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--family", choices=list(RESULTS), default="resnet50")
+    parser.add_argument("--family", choices=list(FILES), default="resnet50")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=100, help="turns that each network has at being timed")
     parser.add_argument("--json", action="store_true", help="print the rows instead of the table")
@@ -63,7 +63,7 @@ def main() -> None:
         timed = timings([networks[place] for place in mine], flags.rounds)
         for place, timing in zip(mine, timed, strict=True):
             rows[place] |= {"latency_ms": round(timing.p50_ms, 3), "latency_p90_ms": round(timing.p90_ms, 3)}
-    write_rows(Path(__file__).with_name("results") / RESULTS[flags.family], rows)
+    write_rows(RESULTS / FILES[flags.family], rows)
     if flags.json:
         output.document(rows)
     else:

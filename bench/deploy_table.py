@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from provenance import commit
+from rows import RESULTS, write_rows
 
 from vreid.cli import output
 from vreid.deploy.bench import bench, no_faster
@@ -30,7 +31,7 @@ from vreid.models.zoo import manifest_path
 from vreid.train.data.records import Dataset
 from vreid.train.data.table import read_dataset
 
-RESULTS = Path(__file__).parent / "results" / "deploy.json"
+ROWS = RESULTS / "deploy.json"
 
 
 def lowered_forms(model: str, data: Dataset, out: Path) -> Iterator[Path]:
@@ -108,8 +109,8 @@ def main() -> None:
     found = sorted(flags.out.glob("bench-*/bench.json"))
     rows = [row for path in found for row in rows_of(json.loads(path.read_text(encoding="utf-8")))]
     measured = {row["model"] for row in rows}
-    rows += [row for row in json.loads(RESULTS.read_text(encoding="utf-8")) if row["model"] not in measured]
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+    rows += [row for row in json.loads(ROWS.read_text(encoding="utf-8")) if row["model"] not in measured]
+    write_rows(ROWS, rows)
     print("\n".join(path.with_name("bench.md").read_text(encoding="utf-8") for path in found))
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rows import by_arm
+from rows import RESULTS, by_arm
 
-ROWS = Path(__file__).with_name("results") / "distillation.json"
+ROWS = RESULTS / "distillation.json"
 FEW = ("drd", "rkd", "supervised")  # arms that learn from a share of the pictures
 ALL = "supervised: all"
 

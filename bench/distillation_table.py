@@ -20,7 +20,7 @@ from cdd_table import cache_of, file_of, finished, folder_of, locked, scored, tr
 from distillation_arms import ALL, ARMS, TEACHERS, Arm, resnet18_teacher
 from retrieval_table import imagenet_mobilenet
 from roadside_subset import listed, subset_of
-from rows import table_of, write_rows
+from rows import RESULTS, table_of, write_rows
 
 from vreid.deploy.model import open_model
 from vreid.models.checkpoint import load_checkpoint, network_from
@@ -34,7 +34,7 @@ from vreid.train.recipes.bundled import teacher_resnet50_small
 from vreid.train.teacher import teacher_of_file
 from vreid.train.teacher_cache import build_cache
 
-RESULTS = Path(__file__).with_name("results") / "distillation.json"
+ROWS = RESULTS / "distillation.json"
 ABOUT = {"pictures": "pictures", "labels": "labels", "teacher_queries": "queries"}
 MEASURED = {"validation_map": "validation mAP", "map": "mAP", "rank1": "Rank-1"}
 
@@ -95,7 +95,7 @@ def _chosen(record: Any) -> Any:
 
 def kept() -> list[dict[str, Any]]:
     """The rows that stand, of arms that are trained today as they were then."""
-    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    rows = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else []
     return [row for row in rows if row["arm"] in ALL and row.get("recipe") == recipe_of(ALL[row["arm"]])]
 
 
@@ -168,7 +168,7 @@ def main() -> None:
                 score(name, ALL[name], seed, flags)
     if "table" in flags.what:
         rows = rows_of(flags)
-        write_rows(RESULTS, rows)
+        write_rows(ROWS, rows)
         print(table_of(rows, MEASURED, ABOUT))
 
 

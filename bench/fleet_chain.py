@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import RESULTS
 
 import vreid
 from vreid.deploy.device import machine
@@ -29,7 +30,7 @@ from vreid.runtime.gallery import open_gallery
 from vreid.runtime.records import FinishedTrack, Floats
 from vreid.runtime.session import FleetSettings
 
-RESULTS = Path(__file__).with_name("results") / "fleet_chain.json"
+ROWS = RESULTS / "fleet_chain.json"
 REGION = "chain"
 _NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 _LOOK_S = 0.005
@@ -142,7 +143,7 @@ def main() -> None:
         "date": date.today().isoformat(), "machine": machine(), "vehicles": flags.vehicles, "rate": flags.rate,
         "burst": burst, "steady": steady,
     }  # fmt: skip
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    ROWS.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document, indent=1))
 
 

@@ -12,13 +12,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rows import RESULTS
 
-RESULTS = Path(__file__).with_name("results")
 HOURS = (10, 7, 6, 6, 9, 22, 46, 72, 78, 62, 55, 56, 58, 58, 60, 66, 76, 80, 66, 46, 34, 27, 20, 14)
 """Passages by the hour of a working day, in shares of their sum: two peaks, the hour from 17 the busiest."""
 DAY_S = 86400

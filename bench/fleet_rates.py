@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 import psycopg
 from nats.js.api import StreamConfig
+from rows import RESULTS
 
 from vreid.deploy.device import machine
 from vreid.fleet.centre.log import Logged, Position
@@ -44,7 +45,7 @@ from vreid.runtime.gallery.records import About
 from vreid.runtime.gallery_place import DatabaseAddress, place_of
 from vreid.runtime.topology import Topology
 
-RESULTS = Path(__file__).with_name("results") / "fleet_rates.json"
+ROWS = RESULTS / "fleet_rates.json"
 DIM, CAMERAS = 128, 20
 QUANTILES = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0]
 ABOUT = About("f" * 16, DIM, "made")
@@ -261,7 +262,7 @@ def main() -> int:
     ]
     found["commit_ms"] = commit_ms(args.postgres, args.count)
     found |= of_pictures(args.postgres, args.crops, args.count, args.seed)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    ROWS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

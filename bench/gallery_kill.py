@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from gallery_operations import DIM, OPERATIONS, TARGETS, WHOLE, enrol, opened, operate, prepared, whole
 from gallery_twin import Judge, broken, copied, older
+from rows import RESULTS
 
 
 def child(job: dict[str, Any]) -> None:
@@ -115,7 +116,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "gallery_kill.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "gallery_kill.json")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     prepared()

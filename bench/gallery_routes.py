@@ -18,6 +18,7 @@ from typing import Any
 
 import gallery_route_data as made
 import numpy as np
+from rows import RESULTS
 
 from vreid.cli import output
 from vreid.deploy.device import machine, versions
@@ -25,7 +26,7 @@ from vreid.runtime.gallery import Gallery, edit_gallery, open_gallery
 from vreid.runtime.gallery.postgres import search
 from vreid.runtime.gallery_place import DatabaseAddress, place_of
 
-RESULTS = Path(__file__).parent / "results" / "gallery_routes.json"
+ROWS = RESULTS / "gallery_routes.json"
 DIM, K = 256, 10
 FLAT, ALL, HNSW, MILVUS = "FAISS flat", "pgvector, all compared", "pgvector, HNSW", "Milvus"
 
@@ -108,7 +109,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=ROWS)
     flags = parser.parse_args(words)
     kinds = {FLAT: "flat", ALL: "pgvector", HNSW: "pgvector"}
     if flags.milvus:

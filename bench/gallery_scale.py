@@ -18,10 +18,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from rows import RESULTS
+
 from vreid.cli import output
 from vreid.deploy.device import machine, versions
 
-RESULTS = Path(__file__).with_name("results") / "gallery_scale.json"
+ROWS = RESULTS / "gallery_scale.json"
 KINDS = ("flat", "numpy", "hnsw", "ivf", "ivfpq")
 COLUMNS = ("1 p50 ms", "1 p99 ms", "64 p50 ms", "64 p99 ms", "recall@1", "recall@10", "a tenth p50 ms", "RSS MB", "peak MB",
            "built s", "loaded s", "index MB", "remove ms", "caught up per s")  # fmt: skip
@@ -98,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="a folder for the galleries: 5 GB a million")
     parser.add_argument("--again", action="store_true", help="measure these rows anew")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=ROWS)
     flags = parser.parse_args(words)
     if min(flags.sizes) < 1000:
         parser.error("sizes are 1000 or more")

@@ -18,6 +18,7 @@ from statistics import median
 from typing import get_args
 
 import cv2
+from rows import RESULTS
 
 from vreid.runtime.run import run_session
 from vreid.runtime.session import Keep, Session
@@ -69,7 +70,7 @@ def main() -> None:
             }
         )  # fmt: skip
         print(json.dumps(rows[-1]))
-    path = Path(__file__).parent / "results" / "kept_pictures.json"
+    path = RESULTS / "kept_pictures.json"
     earlier = json.loads(path.read_text()) if path.exists() else []
     others = [row for row in earlier if row["detector"] != rows[0]["detector"]]
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in [*others, *rows]) + "\n]\n")

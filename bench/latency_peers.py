@@ -27,6 +27,7 @@ import numpy as np
 from peer_engines import Subject, Way, ways_of
 from peer_networks import peer_subjects, reference_of, subjects_of
 from provenance import commit
+from rows import RESULTS
 
 from vreid.cli import output
 from vreid.deploy.bench import timing_of
@@ -36,7 +37,7 @@ from vreid.models.errors import Refused
 from vreid.models.preprocess import Image, batch_of
 from vreid.runtime.records import Floats
 
-RESULTS = Path(__file__).with_name("results") / "latency_peers.json"
+ROWS = RESULTS / "latency_peers.json"
 # cosine of the worst picture, less is another network: vreid-s with red and blue changed places has 0.935, in INT8 0.993
 LEAST = {"fp32": 0.999, "fp16": 0.99, "int8": 0.95}
 CHECKED = 8  # pictures that an engine must answer as torch does, at the least
@@ -192,7 +193,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=ROWS)
     flags = parser.parse_args(words)
     if min(flags.threads, flags.rounds, *flags.batches) < 1:
         parser.error("threads, rounds and batches are 1 or more")

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import RESULTS
 
 from vreid.models.manifest import read_model
 from vreid.models.zoo import manifest_path
 
-RESULTS = Path(__file__).with_name("results") / "native.json"
+ROWS = RESULTS / "native.json"
 FRAME = (1080, 1920, 3)
 BOXES = 32
 WARM_UP = 2
@@ -134,7 +135,7 @@ def main() -> None:
         "best": best,
         "turns": turns,
     }
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    ROWS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print("| | Python | native | |\n| --- | ---: | ---: | ---: |")
     for name, value in best["native"].items():
         print(f"| {name} | {best['python'][name]:.2f} | {value:.2f} | {value / best['python'][name]:.2f} |")

@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 from faults import FAULTS, OPEN, SOUND, planted
+from rows import RESULTS
 
 from vreid.cli import output
 from vreid.deploy.quantize import calibration_pictures
@@ -26,7 +27,7 @@ from vreid.models.zoo import manifest_path
 from vreid.train.data.split import cut
 from vreid.train.data.table import read_dataset
 
-RESULTS = Path(__file__).with_name("results") / "planted_faults.json"
+ROWS = RESULTS / "planted_faults.json"
 IMAGES = 256  # that INT8 is calibrated on
 
 
@@ -67,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--held-out", type=float, help="share of the training vehicles to judge on, not the test part")
     parser.add_argument("--only", nargs="*", help="names that hold one of these words")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=ROWS)
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args(words)
     source = manifest_path(flags.model)
